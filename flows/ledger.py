@@ -1,0 +1,49 @@
+"""What MLflow hears of a flow: a parent run, and a `cached` child for every stage that did not have to run."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from flows import workspace
+from tasks import settings
+from tasks.io import provenance, tracking
+
+
+@contextmanager
+def parent(flow_run: str | None = None) -> Iterator[tracking.Recorder]:
+    """MLflow's run of a flow. It ends as what became of the flow: FINISHED, FAILED, or KILLED where it was cut off."""
+    commit = workspace.commit()
+    tags = {"git.commit": commit} | ({"prefect.flow_run_id": flow_run} if flow_run else {})
+    recorder = tracking.Recorder(f"pipeline · {commit[:8]}", tags=tags)
+    status: tracking.Status = "KILLED"
+    try:
+        yield recorder
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        recorder.end(status)
+
+
+def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
+    """A child of zero length for each stage that DVC skipped or restored, pointing to the run that made its outputs."""
+    stages = list(stages)
+    made_by, commit = tracking.produced_by(_keys(stages)), workspace.commit()
+    for stage in stages:
+        tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
+        if stage in made_by:
+            tags["ratchet.produced_by"] = made_by[stage]
+        tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags).end("FINISHED", wait=False)
+
+
+def _keys(stages: list[str]) -> dict[str, str]:
+    """The runner's key of each stage that it knows; dvc.yaml may hold others."""
+    known = set(settings.stage_names())
+    parts = {stage: stage.partition("@") for stage in stages}
+    ours = {stage: (name, item or None) for stage, (name, _, item) in parts.items() if name in known}
+    if not ours:
+        return {}
+    everything = settings.load()
+    keys = {stage: settings.key(name, item, everything) for stage, (name, item) in ours.items()}
+    provenance.save_digests()
+    return keys

@@ -1,0 +1,122 @@
+"""The graph of dvc.yaml as a Prefect flow: `python -m flows.pipeline [STAGE…]`.
+
+DVC decides whether a stage runs, Prefect when and in what order, MLflow remembers.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import driver, graph, ledger, repro, supervisor, workspace
+from tasks.io import progress
+
+JOBS = max(1, int(os.environ.get("RATCHET_JOBS", "1")))
+"""Stages that run at once. One model's threads are a setting of its stage."""
+_slots = threading.BoundedSemaphore(JOBS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage."""
+
+    stage: str
+    state: repro.State
+    seconds: float
+
+
+def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), repro.Busy)
+
+
+@task(
+    task_run_name="{stage}",
+    cache_policy=NO_CACHE,  # DVC has the only cache
+    persist_result=False,
+    retries=5,
+    retry_delay_seconds=[1, 2, 5, 10, 30],
+    retry_condition_fn=_is_busy,
+)
+def run_stage(stage: str, planned: graph.State, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
+    """Bring one stage up to date. DVC is asked unless the plan and the stages before say that nothing can have changed."""
+    if planned == "unchanged" and all(before.state != "ran" for before in upstream):
+        return Outcome(stage, "unchanged", 0.0)
+    env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
+    with _slots:
+        start = time.monotonic()
+        try:
+            outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
+        except repro.Busy:
+            raise
+        except RuntimeError as error:
+            return Failed(message=str(error))
+    get_run_logger().info("%s %s", stage, outcome.state)
+    return outcome
+
+
+@flow(
+    name="pipeline",
+    task_runner=ThreadPoolTaskRunner(max_workers=64),  # type: ignore[arg-type] # waiting costs a thread; work needs a slot
+    persist_result=False,
+    validate_parameters=True,
+)
+def pipeline(stages: list[str] | None = None) -> dict[str, str]:
+    """Bring `stages` and what they need (all where none is named) up to date. Returns what became of each."""
+    with workspace.claimed():
+        steps = driver.prepare(stages or [])
+        with ledger.parent(str(runtime.flow_run.id)) as run:
+            try:
+                outcomes = _run(steps, run.id)
+            except BaseException:
+                supervisor.stop()
+                raise
+            finally:
+                graph.tidy()
+            graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
+            ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])
+            _report(outcomes, steps)
+    driver.show_summary()
+    return {outcome.stage: outcome.state for outcome in outcomes}
+
+
+def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
+    """All steps as tasks, each after those it reads from. Raises RuntimeError that tells what failed."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for step in steps:
+        before = [futures[name] for name in step.upstream]
+        futures[step.stage] = run_stage.submit(step.stage, step.state, before, parent)
+    for future in futures.values():
+        future.wait()
+    failed = [future.state.message or "" for future in futures.values() if future.state.type.value == "FAILED"]
+    if failed:
+        raise RuntimeError("\n".join(failed))
+    return [future.result() for future in futures.values()]
+
+
+def _report(outcomes: Sequence[Outcome], steps: Sequence[graph.Step]) -> None:
+    """The flow's table of stages, on the console and as an artifact of the flow run."""
+    why = {step.stage: "; ".join(step.why) for step in steps}
+    rows = [
+        {"stage": o.stage, "state": o.state, "seconds": round(o.seconds, 1), "why": why[o.stage] if o.seconds else ""}
+        for o in outcomes
+    ]
+    create_table_artifact(rows, key="pipeline-stages", description="What became of each stage")
+    counts = [(state, sum(o.state == state for o in outcomes)) for state in ("ran", "restored", "unchanged")]
+    progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from flows.commands import main
+
+    main(["run", *sys.argv[1:]])

@@ -1,0 +1,93 @@
+"""One stage brought up to date by DVC, in a supervised process of its own."""
+
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from flows import supervisor, workspace
+from tasks.io import progress
+
+State = Literal["ran", "restored", "unchanged"]
+
+# What dvc 3.67 says of a stage on its way; a test holds that it still does.
+RAN = "Running stage '{stage}':"
+RESTORED = "Stage '{stage}' is cached - skipping run, checking out outputs"
+UNCHANGED = "Stage '{stage}' didn't change, skipping"
+BUSY = ("Unable to acquire lock", "is busy, it is being blocked by", "Unable to read RWLock-file")
+CHATTER = (
+    "Generating lock file",
+    "Updating lock file",
+    "To track the changes with git",
+    "\tgit add",
+    "To enable auto staging",
+    "\tdvc config core.autostage",
+    "Use `dvc push`",
+    "Data and pipelines are up to date",
+    "Running stage '",
+    "Stage '",
+    "> ",
+    "ERROR: failed to reproduce",
+)
+KEPT = 5
+"""Lines of a failed stage that its error quotes."""
+
+
+class Busy(RuntimeError):
+    """Another DVC process holds a lock that this one needs. Worth another try, unlike every other failure."""
+
+
+def reproduce(stage: str, env: Mapping[str, str]) -> State:
+    """Bring `stage` up to date by `dvc repro -s` and say what DVC did.
+
+    What the stage prints goes to the console line by line, with DVC's own words to `.ratchet/logs/<stage>.log`.
+    Raises Busy while another DVC process is in the way, RuntimeError where the stage fails.
+    """
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    workspace.LOGS.mkdir(parents=True, exist_ok=True)
+    log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
+    process = supervisor.start(
+        command, env=_environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    answer: State = "unchanged"
+    told: deque[str] = deque(maxlen=KEPT)
+    busy = False
+    assert process.stdout
+    with log.open("w", encoding="utf-8") as file, process.stdout:
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            text = line.rstrip()
+            answer = _answer(stage, text) or answer
+            busy = busy or any(words in text for words in BUSY)
+            if text and not text.startswith(CHATTER):
+                told.append(text)
+                progress.say(f"  {stage} │ {text}")
+    supervisor.stop(process)
+    if process.returncode == 0:
+        return answer
+    raise _failure(stage, process.returncode, list(told), log, busy=busy)
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a stage: `python` in a command of dvc.yaml is the one that runs this."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(extra)
+
+
+def _answer(stage: str, line: str) -> State | None:
+    if line == RAN.format(stage=stage):
+        return "ran"
+    if line == RESTORED.format(stage=stage):
+        return "restored"
+    return "unchanged" if line == UNCHANGED.format(stage=stage) else None
+
+
+def _failure(stage: str, code: int, told: list[str], log: Path, *, busy: bool) -> RuntimeError:
+    if busy:
+        return Busy(f"{stage} waits: another DVC process is in the way. {told[-1] if told else ''}")
+    last = "\n".join(f"    {line}" for line in told)
+    return RuntimeError(f"stage {stage} failed (exit code {code}). The last lines of {log}:\n{last}")

@@ -1,0 +1,86 @@
+"""The Prefect server of a flow: the one that `ratchet up` runs, or one of its own that ends with it."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from flows import supervisor, workspace
+from tasks.io import progress
+
+HOST = "127.0.0.1"
+"""A server of ours listens to this machine alone: Prefect's API has no password."""
+PATIENCE_S = 90.0
+"""How long a server may take to answer first. It takes 4 s on two free cores."""
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
+    return ask(url, "health") is not None
+
+
+def ask(url: str, path: str) -> Any:
+    """What a Prefect API says at `path`, or None where nothing or something else listens."""
+    try:
+        with urllib.request.urlopen(f"{url}/{path}", timeout=2) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+        return None
+
+
+def configured() -> str | None:
+    """The API address that Prefect's settings name: the environment, or the profile that `ratchet up` writes."""
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value()
+
+
+@contextlib.contextmanager
+def available() -> Iterator[str]:
+    """The API address of a server: the configured one while it answers, else a private one for as long as this lasts."""
+    url = configured()
+    if url and answers(url):
+        yield url
+        return
+    if url and os.environ.get("PREFECT_API_URL"):
+        progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
+    with running(free_port(), ui=False) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(port: int, *, ui: bool) -> Iterator[str]:
+    """A Prefect server on this port of this machine, stopped at the end and never outliving this process."""
+    workspace.LOGS.mkdir(parents=True, exist_ok=True)
+    log = workspace.LOGS / "prefect.log"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    with log.open("w") as file:
+        process = supervisor.start(
+            command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    url = f"http://{HOST}:{port}/api"
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the Prefect server did not start. {log} says why.")
+            time.sleep(0.1)
+        yield url
+    finally:
+        supervisor.stop(process)
+
+
+def free_port() -> int:
+    """A port that nothing listens to."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,1 @@
+"""What Ratchet does to data and models. Imports point down: run, settings, stages, engine, io, methods, core."""

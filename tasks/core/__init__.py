@@ -1,0 +1,1 @@
+"""Records, settings, statistics: pure, and known to everybody."""

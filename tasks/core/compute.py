@@ -1,0 +1,18 @@
+"""The `compute` section: what changes the bytes of every stage that runs a model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.params import Params
+
+
+class Compute(Params):
+    """Where and how precisely models run. Workers and URIs change no bytes and stand in the environment."""
+
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """The device models run on."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is bf16 where the device multiplies it natively (AVX512-BF16, AMX, CUDA), else fp32."""
+    threads: int = Field(2, ge=1, le=256)
+    """CPU threads of one model. Another number gives other bytes, in the last digits."""

@@ -1,0 +1,119 @@
+"""The rows that flow from stage to stage. Each dataclass is the schema of its table; tables live in `tasks.io.tables`."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Executable checks of a program.
+
+    `doctest`: `code` is a docstring's examples, run in the namespace that the program leaves behind.
+    `script`: `code` is Python that runs after the program in the same namespace and raises where it is wrong.
+    `answer`: no program; `code` names a reasoning-gym data set and `entry` holds its entry as JSON.
+    """
+
+    kind: Literal["doctest", "script", "answer"]
+    code: str
+    entry: str
+    """The name under test, or the verifier's own data."""
+    prelude: str = ""
+    """Source that runs before the program."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One supervised conversation. The last message is the assistant's; earlier ones are the prompt."""
+
+    id: str
+    messages: list[Message]
+    task: str
+    """What kind of work it is: `function`, `reasoning`, `chat`, …"""
+    domain: str
+    """Where it comes from within the data set: the package, folder or file."""
+    group: str
+    """The unit that no split may cut: a source module, a file, a conversation thread."""
+    split: Split
+    source: str
+    """Origin precise enough to find it again: `toolz 1.1.0: toolz/itertoolz.py:take`."""
+    license: str
+    tests: Tests | None = None
+    tier: str | None = None
+    """Length tier of the solution (`short`, `medium`, `long`), where pass@1 is reported by tier."""
+    weights: list[float] | None = None
+    """Loss weight of each character of the last message; none means ones."""
+    parents: list[str] = field(default_factory=list)
+    round: int = 0
+
+    @property
+    def prompt(self) -> list[Message]:
+        """The conversation up to the response."""
+        return self.messages[:-1]
+
+    @property
+    def response(self) -> str:
+        """The assistant's last message."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of a corpus."""
+
+    id: str
+    text: str
+    domain: Literal["domain", "general"]
+    group: str
+    split: Split
+    source: str
+    license: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record that was read and not kept, and why. `record` is its start, so that a person can find it."""
+
+    source: str
+    where: str
+    """Line, row or name within the source."""
+    reason: str
+    detail: str
+    record: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model made of one item of one measure. Pairing two models is joining on (measure, item)."""
+
+    measure: str
+    """`domain`, `domain_text`, `general` (a loss) or `pass@1`."""
+    item: str
+    group: str
+    tier: str | None
+    value: float
+    """Summed nats of a loss item; 1.0 or 0.0 of a pass@1 item."""
+    tokens: int
+    """Trained tokens behind `value`; 1 for pass@1."""
+    size: int
+    """UTF-8 bytes behind `value` (bits per byte need them); 1 for pass@1."""
+    outcome: str
+    """`passed`, or how it failed; empty for a loss."""
+    output: str
+    """What the model wrote; empty for a loss."""
+
+
+def content_id(*parts: str) -> str:
+    """The first 16 hex digits of the SHA-256 of `parts`: the same content has the same id everywhere."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""What a stage is to the runner, and what the runner is to a stage."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The files of one stage, by the names its `main` knows them by.
+
+    Paths are relative to the workspace. `{item}` stands for the stage's item (`r0` in `tune@r0`) and any other
+    `{key}` for that key of the item's entry in params.yaml. `dvc.yaml` states the same files; a test holds them equal.
+    """
+
+    reads: Mapping[str, str] = field(default_factory=dict)
+    writes: Mapping[str, str] = field(default_factory=dict)
+    items: str | None = None
+    """The section of params.yaml whose keys are the items of this stage: `rounds`, `models`, or none."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """The methods it composes: family → the setting that names one (`{"adapters": "tune.adapter"}`)."""
+
+
+class Run(Protocol):
+    """What the runner hands to a stage beside its files and settings. Nothing of it may change an output."""
+
+    @property
+    def item(self) -> str | None:
+        """The item of this run: `r0` in `tune@r0`."""
+
+    @property
+    def work(self) -> Path:
+        """A scratch folder that belongs to these very inputs: what stands in it survives a crash and serves a resume."""
+
+    def say(self, text: str) -> None:
+        """Print a line for the person who watches."""
+
+    def note(self, **params: Any) -> None:
+        """Record facts of this run once: counts, machine class, what a probe found."""
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        """Record metrics, at a step where they have one."""
+
+    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+        """The same items, with a progress bar and the time that is left (lines where there is no terminal)."""

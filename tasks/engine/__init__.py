@@ -1,0 +1,1 @@
+"""The one training engine, with scoring and generation beside it."""

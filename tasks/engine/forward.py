@@ -1,0 +1,104 @@
+"""The packed forward: every sequence of a row attends to itself alone, and the head runs on trained positions only.
+
+Shapes: T = tokens of the row, N = its trained tokens, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import LinearCrossEntropyOptions
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from tasks.engine.packing import IGNORE
+from tasks.methods.objectives import Objective, Tokens
+
+ATTENTION = "ratchet_packed"
+HEAD_ROWS = 256
+"""Rows of logits that stand in memory at a time."""
+
+
+def packed_attention(
+    module: nn.Module,
+    query_BATD: Tensor,
+    key_BATD: Tensor,
+    value_BATD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    boundaries: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each of the row's sequences: one call of torch's kernel for each, no mask.
+
+    Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence.
+    """
+    edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
+    shared_heads = query_BATD.shape[1] != key_BATD.shape[1]
+    pieces = [
+        F.scaled_dot_product_attention(
+            query_BATD[:, :, start:end],
+            key_BATD[:, :, start:end],
+            value_BATD[:, :, start:end],
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=True,
+            enable_gqa=shared_heads,
+        )
+        for start, end in zip(edges, edges[1:], strict=False)
+    ]
+    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+AttentionMaskInterface.register(ATTENTION, lambda **_: None)
+
+
+def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
+    hidden_TH = model.get_decoder()(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        boundaries=batch["boundaries"],
+        use_cache=False,  # with a cache, transformers takes the row for one sequence
+    ).last_hidden_state[0]
+    labels_T = batch["labels"][0]
+    trained_T = labels_T != IGNORE
+    head = model.get_output_embeddings()
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else head.weight.dtype
+    options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
+    return F.linear_cross_entropy(
+        hidden_TH[trained_T].to(dtype),
+        head.weight.to(dtype),
+        labels_T[trained_T],
+        linear_bias=head.bias,
+        reduction="none",
+        options=options,
+    ).float()
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Let `model` attend within sequences from now on."""
+    model.set_attn_implementation(ATTENTION)
+
+
+def bind_loss(model: PreTrainedModel, objective: Objective, settings: Any) -> None:
+    """Give `model` a forward that returns the objective's loss of a packed row.
+
+    It stands inside the model so that every wrapper (peft, DDP, FSDP) sees the head's gradients. Bind it before an adapter
+    wraps the model. The loss is divided by `num_items_in_batch`, Trainer's count of trained tokens over the whole step.
+    """
+
+    def forward(
+        self: PreTrainedModel, num_items_in_batch: Tensor | int | None = None, **batch: Any
+    ) -> dict[str, Tensor]:
+        trained_T = batch["labels"][0] != IGNORE
+        tokens = Tokens(weights=batch["weights"][0][trained_T], segments=batch["segments"][0][trained_T])
+        loss = objective.loss(token_losses(self, batch), tokens, settings)
+        return {"loss": loss / (trained_T.sum() if num_items_in_batch is None else num_items_in_batch)}
+
+    use_packed_attention(model)
+    model.forward = MethodType(forward, model)

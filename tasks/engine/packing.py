@@ -1,0 +1,106 @@
+"""Packs: many sequences laid end to end in one row without padding, their boundaries exact.
+
+Shapes: T = tokens of a pack, S = its sequences.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.engine.encode import Encoded
+
+IGNORE = -100
+"""The label of a position that trains nothing, as everywhere in transformers."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Sequences that share one row."""
+
+    sequences: tuple[Encoded, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sequences))
+
+
+def fill(sequences: Sequence[Encoded], size: int) -> list[Pack]:
+    """Packs of at most `size` tokens that hold every sequence once: best fit, longest first.
+
+    Raises ValueError where a sequence is longer than a pack.
+    """
+    if too_long := [sequence for sequence in sequences if len(sequence) > size]:
+        raise ValueError(f"example {too_long[0].id} has {len(too_long[0])} tokens and no pack of {size} can hold it.")
+    open_packs: list[list[Encoded]] = []
+    room: list[int] = []
+    for sequence in sorted(sequences, key=len, reverse=True):  # stable: equal lengths keep their order
+        fitting = [index for index, space in enumerate(room) if space >= len(sequence)]
+        if fitting:
+            best = min(fitting, key=lambda index: room[index])
+            open_packs[best].append(sequence)
+            room[best] -= len(sequence)
+        else:
+            open_packs.append([sequence])
+            room.append(size - len(sequence))
+    return [Pack(tuple(pack)) for pack in open_packs]
+
+
+def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: int, seed: int) -> list[Pack]:
+    """The packs of a whole training, epoch after epoch, each in an order of its own, cut at `max_tokens`.
+
+    A function of its arguments alone, so that a resumed run sees what an uninterrupted one sees.
+    """
+    packs: list[Pack] = []
+    tokens = 0
+    for epoch in range(epochs):
+        order = random.Random(f"{seed}/{epoch}")
+        shuffled = list(sequences)
+        order.shuffle(shuffled)
+        filled = fill(shuffled, size)
+        order.shuffle(filled)
+        for pack in filled:
+            if tokens + len(pack) > max_tokens and packs:
+                return packs
+            packs.append(pack)
+            tokens += len(pack)
+    return packs
+
+
+def collate(packs: Sequence[Pack]) -> dict[str, Tensor]:
+    """The tensors of one row of packs.
+
+    `input_ids`, `position_ids`, `labels`, `weights`, `segments`: (1, T); `boundaries`: (S + 1,) offsets into the row.
+    Labels are shifted already: position t holds the token to predict from t. They stand under `shift_labels` too, the name
+    by which Trainer counts trained tokens without shifting once more.
+    """
+    sequences = [sequence for pack in packs for sequence in pack.sequences]
+    columns: dict[str, list[Any]] = {"input_ids": [], "position_ids": [], "labels": [], "weights": [], "segments": []}
+    boundaries = [0]
+    for number, sequence in enumerate(sequences):
+        ids, weights = sequence.ids, sequence.weights
+        columns["input_ids"] += ids
+        columns["position_ids"] += range(len(ids))
+        columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
+        columns["weights"] += [*weights[1:], 0.0]
+        columns["segments"] += [number] * len(ids)
+        boundaries.append(boundaries[-1] + len(ids))
+    row = {name: torch.tensor([values]) for name, values in columns.items()}
+    row["weights"] = row["weights"].float()
+    return row | {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
+
+
+def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:
+    """Packs for scoring: sequences sorted by length, as many as fit `max_tokens`, at least one."""
+    waiting: list[Encoded] = []
+    size = 0
+    for sequence in sorted(sequences, key=len):
+        if waiting and size + len(sequence) > max_tokens:
+            yield Pack(tuple(waiting))
+            waiting, size = [], 0
+        waiting.append(sequence)
+        size += len(sequence)
+    if waiting:
+        yield Pack(tuple(waiting))

@@ -1,0 +1,54 @@
+"""What a model makes of texts: summed negative log-likelihood of every sequence."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from tasks.engine.encode import Encoded
+from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.packing import IGNORE, Pack, by_budget, collate
+
+PACK_TOKENS = 2048
+"""Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""
+
+Track = Callable[[Iterable[Pack]], Iterable[Pack]]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one sequence."""
+
+    id: str
+    nats: float
+    """Summed negative log-likelihood of its trained tokens."""
+    tokens: int
+    """Trained tokens."""
+
+
+@torch.no_grad()
+def losses(model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = iter) -> Iterator[Loss]:
+    """The loss of each sequence, in order of length. A sequence's loss does not depend on what shares its row.
+
+    The model attends within sequences from here on; generation wants its own attention back (`set_attn_implementation`).
+    """
+    use_packed_attention(model)
+    for pack in track(list(by_budget(sequences, PACK_TOKENS))):
+        batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
+        trained_T = batch["labels"][0] != IGNORE
+        owners_N = batch["segments"][0][trained_T]
+        nll_N = token_losses(model, batch).double()
+        sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N.cpu())
+        counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
+        for sequence, nats, tokens in zip(pack.sequences, sums.tolist(), counts.tolist(), strict=True):
+            yield Loss(sequence.id, nats, tokens)
+
+
+def mean(scored: Iterable[Loss]) -> float:
+    """Nats per token over all sequences. Raises ValueError where nothing was trained."""
+    rows = list(scored)
+    tokens = sum(row.tokens for row in rows)
+    if not tokens:
+        raise ValueError("There is no token to score: every sequence is empty or all prompt.")
+    return sum(row.nats for row in rows) / tokens

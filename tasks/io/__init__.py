@@ -1,0 +1,1 @@
+"""Disk, models, MLflow, subprocesses, sources of data."""

@@ -1,0 +1,28 @@
+"""Sentence embeddings from a sentence-transformers folder on disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+BATCH = 32
+
+
+def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """One unit vector per text, in order, in fp32.
+
+    Raises ValueError where the folder holds no model.
+    """
+    if not (folder / "modules.json").is_file():
+        raise ValueError(
+            f"{folder} holds no sentence-transformers model, and `ingest.near_duplicates.cosine` asks for one. "
+            "Name one in `fetch` in params.yaml, or set cosine to null."
+        )
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False).float()
+    # The library batches by length, so that little is spent on padding, and gives the vectors back in the texts' order.
+    return model.encode(
+        list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+    )

@@ -1,0 +1,31 @@
+"""Files inside installed packages, found without importing them."""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def version(name: str, key: str) -> str:
+    """The installed version of a distribution. Raises ValueError naming the params key and the command that installs it."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        raise ValueError(f"{key}: the package {name!r} is not installed. `pip install {name}` would do.") from None
+
+
+def files(name: str, key: str) -> list[Path]:
+    """The files of an installed distribution."""
+    version(name, key)
+    return sorted(Path(str(file.locate())) for file in metadata.files(name) or [])
+
+
+def license_of(name: str) -> str:
+    """The licence that a distribution's metadata states, or `unknown`."""
+    facts: Any = metadata.metadata(name)
+    if expression := facts.get("License-Expression"):
+        return str(expression)
+    classified = [
+        line.split("::")[-1].strip() for line in facts.get_all("Classifier") or [] if line.startswith("License ::")
+    ]
+    stated = (facts.get("License") or "").strip().splitlines()
+    return ", ".join(classified) or (stated[0] if stated else "unknown")

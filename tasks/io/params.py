@@ -1,0 +1,103 @@
+"""`params.yaml` as typed settings: every problem at once, each with its line and what would do."""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def read(path: Path, schema: type[P]) -> P:
+    """The settings in the YAML file at `path`.
+
+    Raises FileNotFoundError without the file, and one ValueError that lists every problem: `params.yaml:12: tune.rank: …`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file. `ratchet use workstation` writes the default one.")
+    raw, lines = parse(path)
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError(_explain(path, error, lines, schema)) from None
+
+
+def parse(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
+    """The mapping in a YAML file, and the line (from 1) of each of its keys and items.
+
+    Raises ValueError where the file is no YAML, holds no mapping, or says a key twice.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ValueError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}.") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{path}: expected `section: …` lines, found {'nothing' if root is None else root.tag}.")
+    lines: dict[tuple[str | int, ...], int] = {}
+    _walk(path, root, (), lines)
+    return yaml.SafeLoader.construct_document(yaml.SafeLoader(""), root), lines
+
+
+def _walk(path: Path, node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*at, key.value)
+            if place in lines:
+                raise ValueError(
+                    f"{path}:{key.start_mark.line + 1}: {_dotted(place)} stands in line {lines[place]} already. Keep one."
+                )
+            lines[place] = key.start_mark.line + 1
+            _walk(path, value, place, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*at, index)] = value.start_mark.line + 1
+            _walk(path, value, (*at, index), lines)
+
+
+def _explain(
+    path: Path, error: ValidationError, lines: dict[tuple[str | int, ...], int], schema: type[BaseModel]
+) -> str:
+    problems = []
+    for problem in error.errors():
+        # Pydantic puts the names of union members into the location; the file knows only keys and indices.
+        place: tuple[str | int, ...] = ()
+        for part in problem["loc"]:
+            if (*place, part) in lines or part == problem["loc"][-1]:
+                place = (*place, part)
+        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(schema, place[:-1])
+            near = difflib.get_close_matches(str(place[-1]), known, n=2, cutoff=0.6)
+            text = "there is no such key. " + (
+                f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
+            )
+        elif problem["type"] == "missing":
+            text = "this key is missing"
+        elif not isinstance(problem["input"], (dict, list)):
+            text = f"{text} (found {problem['input']!r})"
+        problems.append(f"{path}:{line}: {_dotted(place)}: {text}")
+    return "\n".join(dict.fromkeys(problems))
+
+
+def _known_keys(schema: Any, place: tuple[str | int, ...]) -> list[str]:
+    """The keys that the model at `place` takes; of every member where it is a union."""
+    models = [schema]
+    for part in place:
+        steps = [model.model_fields[part].annotation for model in models if part in getattr(model, "model_fields", {})]
+        models = [inner for step in steps for inner in _models(step)] or models
+    return sorted({key for model in models for key in getattr(model, "model_fields", {})})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+
+
+def _dotted(place: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in place)

@@ -1,0 +1,40 @@
+"""Progress with the time that is left: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+EVERY_S = 10.0
+"""The pace of lines where there is no terminal."""
+
+
+def say(text: str) -> None:
+    """Print a line now, above a bar where one stands."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str = "item") -> Iterator[T]:
+    """The same items, shown as they pass."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= EVERY_S:
+            last = now
+            left = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
+            say(f"{label}: {done} {unit}s{left}")
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

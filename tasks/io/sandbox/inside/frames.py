@@ -1,0 +1,45 @@
+"""Messages over pipes: a payload behind its length, text fields behind theirs, so that no content can pass for a border."""
+
+import os
+
+
+def frame(payload: bytes) -> bytes:
+    """The payload behind its length."""
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def send(descriptor: int, payload: bytes) -> None:
+    """Write one frame."""
+    data = frame(payload)
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def receive(descriptor: int) -> bytes:
+    """The payload of the next frame; empty when the other side has gone."""
+    return exactly(descriptor, int.from_bytes(exactly(descriptor, 4), "big"))
+
+
+def exactly(descriptor: int, size: int) -> bytes:
+    """The next `size` bytes; empty when the other side has gone."""
+    data = b""
+    while len(data) < size:
+        if not (chunk := os.read(descriptor, min(size - len(data), 1 << 20))):
+            return b""
+        data += chunk
+    return data
+
+
+def pack(*fields: str) -> bytes:
+    """A payload of text fields."""
+    return b"".join(frame(field.encode("utf-8", "backslashreplace")) for field in fields)
+
+
+def unpack(payload: bytes) -> list[str]:
+    """The fields of a payload."""
+    fields = []
+    while payload:
+        end = 4 + int.from_bytes(payload[:4], "big")
+        fields.append(payload[4:end].decode("utf-8", "replace"))
+        payload = payload[end:]
+    return fields

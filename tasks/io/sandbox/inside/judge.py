@@ -1,0 +1,95 @@
+"""Whether a program passes its tests. Runs no untrusted code: it asks an executor to, and judges the answers.
+
+What a doctest should print never reaches the executor, so a program that has taken its own process over still has to
+produce the right output. A script carries its expectations with it; there, a last source that must fail exposes a process
+that merely claims success. (A program written against this very protocol could run that one honestly and lie about the
+rest: it shares an interpreter with its tests, and no harness within one can rule that out.)
+"""
+
+import ast
+import doctest
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.io.sandbox.inside.executor import Executor, Failed
+from tasks.io.sandbox.inside.program import FILE, Answer
+
+TESTS = "<tests>"
+LENIENT = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+CANNOT_FAIL = ("", "...")
+
+
+def judge(case: dict[str, Any], executor: Executor) -> Iterator[None]:
+    """Run the program, then its tests: one item per executed expectation; Failed where something goes wrong."""
+    for source in (case["prelude"], case["program"]):
+        answer = executor.run(source, "exec", FILE)
+        if answer.stage == "compile":
+            raise Failed("syntax", answer.error)
+        expect_success(answer)
+    yield from (doctest_of if case["kind"] == "doctest" else script_of)(case["code"], executor)
+    token = secrets.token_hex()
+    if token not in executor.run(f"raise AssertionError({token!r})", "exec", TESTS).error:
+        raise executor.forged()
+
+
+def script_of(code: str, executor: Executor) -> Iterator[None]:
+    """Run a script to its end."""
+    if not is_empty(code):
+        expect_success(executor.run(code, "exec", TESTS))
+        yield
+
+
+def doctest_of(code: str, executor: Executor) -> Iterator[None]:
+    """Run the examples in turn and compare what they print with what they should."""
+    try:
+        examples = doctest.DocTestParser().get_examples(code)
+    except ValueError as error:
+        raise Failed("untested", f"the examples cannot be read: {error}") from error
+    for example in examples:
+        flags = flags_of(example)
+        if not flags & doctest.SKIP:
+            answer = executor.run(example.source, "single", TESTS)
+            if example.want.strip() not in CANNOT_FAIL:
+                yield
+            compare(example, answer, flags)
+
+
+def flags_of(example: doctest.Example) -> int:
+    """White space and ellipses are forgiven unless the example says otherwise."""
+    switched_on = sum(flag for flag, on in example.options.items() if on)
+    switched_off = sum(flag for flag, on in example.options.items() if not on)
+    return (LENIENT | switched_on) & ~switched_off
+
+
+def compare(example: doctest.Example, answer: Answer, flags: int) -> None:
+    """Failed unless the example printed, or raised, what it should."""
+    want, got = example.want, answer.output
+    if answer.stage:
+        if example.exc_msg is None:
+            expect_success(answer)
+        want, got = example.exc_msg or "", answer.error
+        if flags & doctest.IGNORE_EXCEPTION_DETAIL:
+            want, got = exception_name(want), exception_name(got)
+    if not doctest.OutputChecker().check_output(want, got, flags):
+        source = example.source.strip().partition("\n")[0]
+        raise Failed("assertion", f"{source}: expected {want.strip()!r}, got {got.strip()!r}")
+
+
+def expect_success(answer: Answer) -> None:
+    """Failed if there was an exception."""
+    if answer.stage:
+        raise Failed(answer.outcome, answer.error)
+
+
+def exception_name(text: str) -> str:
+    """`Error` of `package.Error: what happened`."""
+    return text.strip().partition("\n")[0].partition(":")[0].rpartition(".")[2] + "\n"
+
+
+def is_empty(script: str) -> bool:
+    """Whether there is no statement in it."""
+    try:
+        return not ast.parse(script).body
+    except (SyntaxError, ValueError):
+        return False  # running it will tell

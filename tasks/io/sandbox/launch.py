@@ -1,0 +1,82 @@
+"""The command lines that start a sandbox's server, one for each kind of isolation."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.io.sandbox import seccomp
+from tasks.io.sandbox.layout import (
+    DEVICES,
+    ENVIRONMENT,
+    INSIDE,
+    PYTHON_FLAGS,
+    SERVER,
+    WORK,
+    host_interpreter,
+    layout,
+)
+from tasks.io.sandbox.records import Limits
+
+FILES_A_CASE = 4  # each of the largest size
+
+
+def bubblewrap(limits: Limits, filter_descriptor: int | None) -> list[str]:
+    """bwrap, with the layout spelt out."""
+    parts = layout()
+    command = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        command += ["--setenv", name, value]
+    for bind in parts.binds:
+        command += ["--ro-bind", str(bind.source), str(bind.target)]
+    for device in DEVICES:
+        command += ["--dev-bind", str(device), str(device)]
+    for mask in parts.masks:
+        command += ["--tmpfs", str(mask), "--remount-ro", str(mask)]
+    command += ["--size", str(FILES_A_CASE * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
+    command += ["--remount-ro", "/"]
+    if filter_descriptor is not None:
+        command += ["--seccomp", str(filter_descriptor)]
+    return [*command, *parts.command]
+
+
+@contextmanager
+def filter_file() -> Iterator[int | None]:
+    """A descriptor from which bwrap reads the system-call filter; None on a machine that has none."""
+    with tempfile.TemporaryFile() as file:
+        file.write(seccomp.program())
+        file.seek(0)
+        yield file.fileno() if seccomp.program() else None
+
+
+def namespaces(limits: Limits) -> list[str]:
+    """The launcher of `namespaces.py` and its plan."""
+    parts = layout()
+    plan = {
+        "binds": [(str(bind.source), str(bind.target)) for bind in parts.binds],
+        "devices": [str(device) for device in DEVICES],
+        "masks": [str(mask) for mask in parts.masks],
+        "work": str(WORK),
+        "bytes": FILES_A_CASE * limits.file_bytes,
+        "filter": seccomp.program().hex(),
+        "command": parts.command,
+        "environment": ENVIRONMENT,
+    }
+    launcher = Path(__file__).with_name("namespaces.py")
+    return [str(host_interpreter()), "-I", "-S", "-B", str(launcher), json.dumps(plan)]
+
+
+def bare(folder: Path) -> list[str]:
+    """The server with nothing around it; its modules and its work folder stand in `folder`."""
+    modules, work = folder / "server", folder / "work"
+    (modules / INSIDE).parent.mkdir(parents=True)
+    (modules / INSIDE).symlink_to(Path(__file__).with_name(INSIDE.name))
+    work.mkdir()
+    return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work)]
+
+
+def bare_environment(folder: Path) -> dict[str, str]:
+    """The environment inside, at this folder's paths."""
+    return ENVIRONMENT | {"HOME": str(folder / "work"), "PYTHONPATH": str(folder / "server")}

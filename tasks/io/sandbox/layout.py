@@ -1,0 +1,110 @@
+"""What a sandbox's file system is made of: a Python interpreter, its standard library, the shared libraries it needs.
+
+Everything stands under `/python`, wherever it stands on the host, so that a program cannot tell one machine from another.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path("/python")
+INTERPRETER = ROOT / "bin" / "python3"
+LIBRARIES = ROOT / "libraries"
+MODULES = ROOT / "server"
+INSIDE = Path("tasks", "io", "sandbox", "inside")
+SERVER = ("-m", ".".join((*INSIDE.parts, "server")))
+WORK = Path("/work")
+DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
+PACKAGES = ("site-packages", "dist-packages")
+
+# Neither -I nor -E: they would ignore the fixed hash seed. The rest of the environment is cleared.
+PYTHON_FLAGS = ("-P", "-s", "-S", "-B")
+ENVIRONMENT = {
+    "HOME": str(WORK),
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",  # or each thread would reserve 64 MB of the limit on address space
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": str(MODULES),
+    "PYTHONUTF8": "1",
+    "TZ": "UTC",
+}
+
+LIST_MAPPED = """
+import ctypes, importlib, json, pathlib, sys
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.so")):
+    name = path.name.partition(".")[0]
+    if not name.startswith(("_test", "_xx", "xx", "_ctypes_test", "_tkinter")):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass  # what the host cannot load, the sandbox need not
+try:
+    ctypes.CDLL("libgcc_s.so.1")  # glibc loads it when a thread ends
+except OSError:
+    pass
+lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
+print(json.dumps(sorted({line.split(maxsplit=5)[5] for line in lines if ".so" in line})))
+"""
+
+
+class Bind(NamedTuple):
+    """A file or folder of the host and its place inside, where it can only be read."""
+
+    source: Path
+    target: Path
+
+
+class Layout(NamedTuple):
+    """All that stands in a sandbox beside its work folder."""
+
+    binds: tuple[Bind, ...]
+    masks: tuple[Path, ...]
+    """Folders inside that are covered by empty ones."""
+    command: tuple[str, ...]
+    """Starts the interpreter inside."""
+
+
+@cache
+def layout() -> Layout:
+    """The layout for the interpreter that runs this."""
+    stdlib = Path(sysconfig.get_path("stdlib")).resolve()
+    inside = ROOT / sys.platlibdir / stdlib.name
+    libraries, loader = shared_libraries(stdlib)
+    binds = [
+        Bind(host_interpreter(), INTERPRETER),
+        Bind(stdlib, inside),
+        Bind(Path(__file__).with_name(INSIDE.name).resolve(), MODULES / INSIDE),
+        *libraries,
+    ]
+    masks = tuple(inside / name for name in PACKAGES if (stdlib / name).is_dir())
+    # The loader is called by name: the place where the interpreter expects it differs between distributions.
+    loading = (str(loader), "--library-path", str(LIBRARIES)) if loader else ()
+    return Layout(tuple(binds), masks, (*loading, str(INTERPRETER), *PYTHON_FLAGS, *SERVER, str(WORK)))
+
+
+def host_interpreter() -> Path:
+    """The real interpreter behind a virtual environment's."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def shared_libraries(stdlib: Path) -> tuple[list[Bind], Path | None]:
+    """The libraries that Python and its extension modules load, under each of their names, and the dynamic loader."""
+    extensions = sysconfig.get_config_var("DESTSHARED") or stdlib / "lib-dynload"
+    command = [host_interpreter(), "-I", "-S", "-c", LIST_MAPPED, str(extensions)]
+    mapped = json.loads(subprocess.run(command, check=True, capture_output=True, env={}).stdout)
+    real = {Path(name).resolve() for name in mapped if not Path(name).is_relative_to(stdlib)}
+    binds = [Bind(path, LIBRARIES / name) for path in sorted(real) for name in names_of(path)]
+    loaders = [bind.target for bind in binds if bind.target.name.startswith("ld-")]
+    return binds, min(loaders, default=None)
+
+
+def names_of(library: Path) -> list[str]:
+    """The file's name and those of the links beside it; programs ask for libz.so.1, the file is libz.so.1.3.1."""
+    with os.scandir(library.parent) as entries:
+        links = [entry.name for entry in entries if ".so" in entry.name and entry.is_symlink()]
+    return [library.name, *sorted(name for name in links if (library.parent / name).resolve() == library)]

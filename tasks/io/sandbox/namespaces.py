@@ -1,0 +1,232 @@
+"""The launcher of a sandbox on bare Linux: `python namespaces.py PLAN` starts a program in namespaces of its own.
+
+It stands alone (standard library only, no import of this package) because it runs as a process of its own. PLAN is JSON:
+`binds` (host path, path inside), `devices`, `masks`, `work`, `bytes`, `filter` (hex), `command`, `environment`.
+
+The steps: user, mount, process, network, IPC, host-name and cgroup namespaces; a new root in memory that holds the binds
+and nothing else; no capability, no new privilege; Landlock where the kernel has it; the system-call filter; the program,
+as process 1. When that process ends, the kernel ends all others.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+NOBODY = 65534  # the user inside, and outside too where root starts the sandbox
+NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+ATTR_READ_ONLY, ATTR_NOSUID = 1, 2
+
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 22, 23, 24
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
+PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
+CAPABILITY_VERSION_3 = 0x20080522
+
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+SYS_MOUNT_SETATTR, SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT = 442, 444, 445, 446
+
+
+def main(plan: dict[str, Any]) -> int:
+    """Run the plan's command in a sandbox and return its exit status."""
+    isolate()
+    child = os.fork()
+    if child == 0:
+        become(plan)
+    return wait(child)
+
+
+def isolate() -> None:
+    """Move this process into new namespaces in which it may build a file system; its next child is their process 1."""
+    user, group = os.getuid(), os.getgid()
+    may_map_others = user == 0 and is_mapped(NOBODY)
+    if may_map_others:  # the builder stays root, to reach what is bound; the program becomes nobody in earnest
+        mapping = f"0 0 1\n{NOBODY} {NOBODY} 1"
+        write_maps = helper(mapping, mapping)
+    call("unshare", NEW_NAMESPACES)
+    if may_map_others:
+        write_maps()
+    else:
+        Path("/proc/self/setgroups").write_text("deny")
+        map_users("self", f"{NOBODY} {user} 1", f"{NOBODY} {group} 1")
+
+
+def is_mapped(user: int) -> bool:
+    """Whether the user exists in the namespace that this process is in."""
+    ranges = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= user < first + count for first, _, count in ranges)
+
+
+def helper(users: str, groups: str) -> Any:
+    """A function that has a process outside the new namespace write the maps: from within, only one's own user may be mapped."""
+    parent, (reader, writer) = os.getpid(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        status = 1
+        try:
+            if os.read(reader, 1):
+                map_users(str(parent), users, groups)
+                status = 0
+        finally:
+            os._exit(status)
+    os.close(reader)
+
+    def write_maps() -> None:
+        os.write(writer, b"!")
+        os.close(writer)
+        if os.waitpid(child, 0)[1] != 0:
+            raise OSError("the users of the new namespace could not be mapped")
+
+    return write_maps
+
+
+def map_users(process: str, users: str, groups: str) -> None:
+    """Say which users and groups outside those of the process's user namespace are."""
+    Path("/proc", process, "uid_map").write_text(users)
+    Path("/proc", process, "gid_map").write_text(groups)
+
+
+def wait(child: int) -> int:
+    """Its exit status; a TERM to this process ends the child, and with it the namespace."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, stop)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # the child's to close: their end tells the other side of its own
+        os.dup2(null, descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def become(plan: dict[str, Any]) -> NoReturn:
+    """Turn this process into the plan's command."""
+    status = 1
+    try:
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+        call("sethostname", b"sandbox", 7)
+        build_root(plan)
+        drop_privileges()
+        restrict_files(plan["work"])
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user forgets it
+        os.chdir(plan["work"])
+        install_filter(bytes.fromhex(plan["filter"]))
+        os.execve(plan["command"][0], plan["command"], plan["environment"])
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def build_root(plan: dict[str, Any]) -> None:
+    """Make a root in memory, bind into it what the plan names, and leave the host's behind."""
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
+    Path("/tmp/host").mkdir()
+    call("syscall", SYS_PIVOT_ROOT[os.uname().machine], b"/tmp", b"/tmp/host")
+    os.chdir("/")
+    for source, target in plan["binds"]:
+        bind(source, target)
+        set_attributes(target, ATTR_READ_ONLY | ATTR_NOSUID)
+    for device in plan["devices"]:
+        bind(device, device)
+    for target in plan["masks"]:
+        mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=555,size=4k")
+    Path(plan["work"]).mkdir()
+    options = f"mode=700,uid={NOBODY},gid={NOBODY},size={plan['bytes']},nr_inodes=4096"
+    mount("tmpfs", plan["work"], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    call("umount2", b"/host", MNT_DETACH)
+    Path("/host").rmdir()
+    set_attributes("/", ATTR_READ_ONLY | ATTR_NOSUID, recursive=False)
+
+
+def bind(source: str, target: str) -> None:
+    """Show a file or folder of the host inside."""
+    origin, place = Path("/host" + source), Path(target)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if origin.is_dir():
+        place.mkdir()
+    else:
+        place.touch()
+    mount(str(origin), target, None, MS_BIND | MS_REC)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    """mount(2)."""
+    kind_bytes = kind.encode() if kind else None
+    call("mount", source.encode(), target.encode(), kind_bytes, ctypes.c_ulong(flags), options.encode())
+
+
+def set_attributes(target: str, attributes: int, recursive: bool = True) -> None:
+    """Add attributes to a mount (Linux 5.12); unlike a remount, this cannot lose one that the host has set."""
+    request = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    flags = AT_RECURSIVE if recursive else 0
+    call("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, target.encode(), flags, request, ctypes.c_size_t(len(request)))
+
+
+def drop_privileges() -> None:
+    """Become nobody, without any capability and with no way to gain one."""
+    capability = 0
+    while LIBC.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
+        call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+        capability += 1
+    call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    if os.getuid() != NOBODY:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    call("capset", struct.pack("=Ii", CAPABILITY_VERSION_3, 0), bytes(24))
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def restrict_files(work: str) -> None:
+    """A second wall by Landlock, where the kernel has it: reading only, but in `work`; no TCP; signals stay inside."""
+    version = LIBC.syscall(SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
+    if version < 1:
+        return
+    read = 1 << 0 | 1 << 2 | 1 << 3  # execute, read files, read folders
+    write = 1 << 1
+    every = (1 << (13 + (version >= 2) + (version >= 3))) - 1
+    never = 1 << 0 | 1 << 6 | 1 << 11  # in `work`: neither programs nor devices
+    rights = [every, 3 if version >= 4 else 0, 3 if version >= 6 else 0]
+    attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (version >= 4) + (version >= 6))]
+    rules = call("syscall", SYS_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
+    for folder, allowed in (("/", read), ("/dev", read | write), (work, every & ~never)):
+        descriptor = os.open(folder, os.O_PATH)
+        call("syscall", SYS_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, descriptor), 0)
+        os.close(descriptor)
+    call("syscall", SYS_LANDLOCK_RESTRICT, rules, 0)
+    os.close(rules)
+
+
+def install_filter(instructions: bytes) -> None:
+    """Put the system-call filter in force for this process and all that follow; it cannot be taken off."""
+    if instructions:
+        buffer = ctypes.create_string_buffer(instructions, len(instructions))
+        header = struct.pack("HL", len(instructions) // 8, ctypes.addressof(buffer))
+        call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
+
+
+def call(name: str, *arguments: Any) -> int:
+    """What a function of the C library returns; OSError, with its name, where that says failure."""
+    result: int = getattr(LIBC, name)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

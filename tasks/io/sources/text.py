@@ -1,0 +1,100 @@
+"""The texts below a folder: plain text, Markdown and reStructuredText as they are, HTML as its running text."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+PLAIN = (".txt", ".md", ".rst")
+HTML = (".html", ".htm")
+SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
+BLOCKS = frozenset({
+    "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
+    "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form",
+})  # fmt: skip
+PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "table", "ul", "ol", "dl", "blockquote"})
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text and its name within its source."""
+
+    name: str
+    text: str
+    license: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that holds no text."""
+
+    name: str
+    detail: str
+
+
+def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
+    """The texts below a folder, by path."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml.")
+    for file in sorted(path.rglob("*")):
+        suffix = file.suffix.lower()
+        if suffix not in PLAIN + HTML or not file.is_file():
+            continue
+        name = file.relative_to(path).as_posix()
+        try:
+            text = file.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            yield Unreadable(name, f"byte {error.start + 1} is not UTF-8")
+            continue
+        yield Text(name, from_html(text) if suffix in HTML else text, license)
+
+
+def from_html(markup: str) -> str:
+    """The running text of a page: blocks on lines of their own, scripts, styles and navigation left out."""
+    parser = _Reader()
+    parser.feed(markup)
+    parser.close()
+    lines = (line if verbatim else " ".join(line.split()) for line, verbatim in parser.lines())
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+class _Reader(HTMLParser):
+    """Collects text, with a line's end at each block and the layout of `pre` kept."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._parts: list[tuple[str, bool]] = []
+        self._silent: list[str] = []
+        self._pre = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in SILENT:
+            self._silent.append(tag)
+        self._pre += tag == "pre"
+        self._break(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._silent:  # also closes what the page left open inside it
+            del self._silent[self._silent.index(tag) :]
+        self._pre -= tag == "pre" and self._pre > 0
+        self._break(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self._parts.append((data if self._pre else re.sub(r"\s+", " ", data), self._pre > 0))
+
+    def _break(self, tag: str) -> None:
+        if tag in BLOCKS:
+            self._parts.append(("\n\n" if tag in PARAGRAPHS else "\n", False))
+
+    def lines(self) -> Iterator[tuple[str, bool]]:
+        """Each line, and whether its layout counts."""
+        line, verbatim = "", False
+        for text, pre in self._parts:
+            first, *others = text.split("\n")
+            line, verbatim = line + first, verbatim or pre
+            for other in others:
+                yield line, verbatim
+                line, verbatim = other, pre
+        yield line, verbatim

@@ -1,0 +1,267 @@
+"""The one runner of every stage: `python -m tasks.run STAGE [ITEM]`, which is what dvc.yaml calls.
+
+It does what is the same for all: the stage's lock, death with its parent, typed settings, the MLflow run, and outputs that
+appear by a rename as the last act. Nothing it does may change an output.
+"""
+
+import ctypes
+import errno
+import fcntl
+import importlib
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO, TypeVar
+
+import yaml
+
+from tasks import settings
+from tasks.io import progress, provenance, tracking
+
+T = TypeVar("T")
+SCRATCH = Path(".ratchet")
+PR_SET_PDEATHSIG = 1
+TERMINATED = 128 + signal.SIGTERM
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage; the exit code says whether its outputs are there."""
+    if not 1 <= len(arguments) <= 2:
+        progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(settings.stage_names())}")
+        return 2
+    stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        run_stage(stage, item)
+    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
+        if os.environ.get("RATCHET_TRACEBACK"):
+            raise
+        progress.say(f"{_name(stage, item)} stopped: {_explain(error)}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def run_stage(stage: str, item: str | None) -> None:
+    """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
+    if stage not in settings.stage_names():
+        raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(settings.stage_names())}.")
+    _quiet()
+    everything = settings.load()
+    reads, writes = settings.files(stage, item, everything)
+    for name, path in reads.items():
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} ({name}) is missing. `dvc repro {_name(stage, item)}` makes what comes first."
+            )
+    tracking.check()
+    own = settings.for_stage(stage, everything)
+    with _lock(_name(stage, item)):
+        if compute := getattr(own, "compute", None):
+            os.environ["OMP_NUM_THREADS"] = str(compute.threads)  # read once, by whichever library comes first
+        key = settings.key(stage, item, everything)
+        provenance.save_digests()
+        recorder = _open_run(stage, item, key, own, reads, list(settings.parts(stage, everything).values()))
+        status: tracking.Status = "FAILED"
+        try:
+            partial = _partial_paths(writes)
+            module = importlib.import_module(f"tasks.stages.{stage}.stage")
+            module.main(reads, partial, own, StageRun(stage, item, key, recorder))
+            _publish(partial, writes)
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+            recorder.end(status)
+
+
+class StageRun:
+    """What a stage is handed (`tasks.core.stage.Run`): the console, the MLflow run, and a folder for unfinished work."""
+
+    def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder) -> None:
+        self.item = item
+        self._label, self._recorder = _name(stage, item), recorder
+        # Another class of machine continues nobody's work: its last digits would differ.
+        machine = provenance.facts_digest(provenance.machine_class())
+        self._work = SCRATCH / "work" / self._label / f"{key[:16]}-{machine[:8]}"
+
+    @property
+    def work(self) -> Path:
+        self._work.mkdir(parents=True, exist_ok=True)
+        return self._work
+
+    def say(self, text: str) -> None:
+        progress.say(text)
+
+    def note(self, **params: Any) -> None:
+        self._recorder.params(**params)
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        self._recorder.metrics(metrics, step)
+
+    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+        return progress.track(items, label=self._label, total=total, unit=unit)
+
+
+def _name(stage: str, item: str | None) -> str:
+    """The stage as DVC names it."""
+    return stage if item is None else f"{stage}@{item}"
+
+
+def _quiet() -> None:
+    """Switch off telemetry and chatter of the libraries that stages use, unless the user said otherwise."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
+    for name, value in {
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HOME": str((SCRATCH / "huggingface").resolve()),
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+class _lock:
+    """An exclusive lock that the kernel drops with the process: one writer per stage and workspace."""
+
+    def __init__(self, name: str) -> None:
+        self._path = SCRATCH / "locks" / f"{name}.lock"
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "unknown"
+            raise RuntimeError(
+                f"process {owner} is running this very stage ({self._path}). Wait for it, or end it."
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+def _die_with_parent() -> None:
+    """Let no stage outlive the process that started it: DVC would start a second writer beside it."""
+    parent = os.getppid()
+    if platform.system() == "Linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            raise SystemExit(TERMINATED)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
+
+
+def _partial_paths(writes: Mapping[str, Path]) -> dict[str, Path]:
+    """A sibling to write each output to, free of what an earlier, broken run left."""
+    partial = {name: path.with_name(path.name + ".partial") for name, path in writes.items()}
+    for path in partial.values():
+        _remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return partial
+
+
+def _publish(partial: Mapping[str, Path], writes: Mapping[str, Path]) -> None:
+    """Rename every output into place. They are all complete before the first moves."""
+    missing = [str(writes[name]) for name, path in partial.items() if not path.exists()]
+    assert not missing, f"the stage ended without writing {', '.join(missing)}"
+    for name, path in partial.items():
+        _remove(writes[name])
+        path.rename(writes[name])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _open_run(
+    stage: str, item: str | None, key: str, own: Any, reads: Mapping[str, Path], parts: list[str]
+) -> tracking.Recorder:
+    """The MLflow run of a stage, a child of its flow's run where a flow started it."""
+    name = _name(stage, item)
+    tags = {
+        "dvc.stage": name,
+        "ratchet.key": key,
+        "git.commit": _commit(),
+        "machine": " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items()),
+    }
+    if flow := os.environ.get("RATCHET_FLOW_RUN"):
+        tags["prefect.flow_run_id"] = flow
+    title = " · ".join([name, *(part for part in parts if part != "none"), key[:8]])
+    recorder = tracking.Recorder(title, parent=os.environ.get("RATCHET_PARENT"), tags=tags)
+    recorder.params(**dict(_flat(own.model_dump(mode="json"))))
+    recorder.datasets(_dvc_hashes(reads))
+    return recorder
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
+    """DVC's hash of each input that another stage made: those are committed before this stage starts."""
+    try:
+        lock = yaml.safe_load(Path("dvc.lock").read_text()) or {}
+    except (FileNotFoundError, yaml.YAMLError):
+        return {}
+    made = {out["path"]: out["md5"] for entry in lock.get("stages", {}).values() for out in entry.get("outs", [])}
+    return {str(path): made[str(path)] for path in reads.values() if str(path) in made}
+
+
+def _commit() -> str:
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "none"
+
+
+def _explain(error: Exception) -> str:
+    """One message a person can act on."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or SCRATCH.resolve().parent}). Free some space and run it again; nothing was half written."
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""The whole of `params.yaml` as one typed record, put together from what every stage declares."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, create_model, model_validator
+
+from tasks import methods, stages
+from tasks.core.params import Params
+from tasks.core.stage import Stage
+from tasks.io import params, provenance
+
+PARAMS = Path("params.yaml")
+
+
+class Item(Params):
+    """A model of the `models` map: where it lies, and the group its metrics belong to."""
+
+    path: str
+    group: str
+
+
+class Round(Params):
+    """A round of the `rounds` map."""
+
+
+class _Graph(Params):
+    """The sections that belong to the graph itself, and the check that spans sections."""
+
+    rounds: dict[str, Round]
+    models: dict[str, Item]
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of methods, by the method's name. A method without settings has an empty section."""
+
+    @model_validator(mode="after")
+    def _methods_fit(self) -> "_Graph":
+        for name, values in self.methods.items():
+            family = methods.family_of(name)
+            if family is None:
+                known = sorted(name for family in methods.families() for name in methods.names(family))
+                raise ValueError(f"methods.{name}: there is no such method. There are: {', '.join(known)}.")
+            try:
+                methods.load(family, name).METHOD.params.model_validate(values)
+            except ValidationError as error:
+                problems = "; ".join(f"{p['loc'][-1]}: {p['msg']} (found {p['input']!r})" for p in error.errors())
+                raise ValueError(f"methods.{name}: {problems}") from None
+        return self
+
+
+def stage_names() -> list[str]:
+    """The stages, by folder name."""
+    folder = Path(stages.__file__).parent
+    return sorted(path.parent.name for path in folder.glob("*/params.py"))
+
+
+def declaration(stage: str) -> Stage:
+    """The files and parts that a stage declares, without importing what it runs."""
+    return importlib.import_module(f"tasks.stages.{stage}.params").STAGE
+
+
+def settings_type(stage: str) -> type[Params]:
+    """The type of a stage's settings; its fields are the sections it reads."""
+    return importlib.import_module(f"tasks.stages.{stage}.params").Settings
+
+
+@cache
+def schema() -> type[Params]:
+    """The type of the whole file: the union of the sections that stages read."""
+    fields: dict[str, Any] = {}
+    for stage in stage_names():
+        for name, field in settings_type(stage).model_fields.items():
+            if name in _Graph.model_fields:
+                continue
+            assert fields.get(name, (field.annotation,))[0] == field.annotation, f"two types for section {name!r}"
+            fields[name] = (field.annotation, ... if field.is_required() else field.default)
+    return create_model("Settings", __base__=_Graph, **fields)
+
+
+def load(path: Path = PARAMS) -> Any:
+    """All settings in `path`. Raises one ValueError with every problem, each with its line."""
+    settings = params.read(path, schema())
+    problems = [
+        problem
+        for stage in stage_names()
+        for family, name in parts(stage, settings).items()
+        for problem in _part_problems(path, family, name, settings)
+    ]
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
+    return settings
+
+
+def _part_problems(path: Path, family: str, name: str, settings: Any) -> list[str]:
+    if name not in methods.names(family):
+        return [f"{path}: {family} has no method {name!r}. There are: {', '.join(methods.names(family))}."]
+    if name not in settings.methods:
+        return [f"{path}: methods.{name} is missing. Write `{name}: {{}}` there for its defaults."]
+    return []
+
+
+def for_stage(stage: str, settings: Any) -> Any:
+    """The part of `settings` that a stage declares; of `methods`, the sections of the parts it names."""
+    kind = settings_type(stage)
+    values = {name: getattr(settings, name) for name in kind.model_fields}
+    if "methods" in values:
+        values["methods"] = {name: settings.methods[name] for name in parts(stage, settings).values()}
+    return kind.model_validate(values)
+
+
+def parts(stage: str, settings: Any) -> dict[str, str]:
+    """The method that settings choose for each family a stage composes: `{"adapters": "lora", …}`."""
+    chosen = {}
+    for family, place in declaration(stage).parts.items():
+        section, key = place.split(".")
+        chosen[family] = str(getattr(getattr(settings, section), key))
+    return chosen
+
+
+def files(stage: str, item: str | None, settings: Any) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The paths that a stage reads and writes, by name. Raises ValueError where the stage has no such item."""
+    declared = declaration(stage)
+    values: Mapping[str, Any] = {}
+    if declared.items is None:
+        if item is not None:
+            raise ValueError(f"Stage {stage} has no items, but was asked for {item!r}: `python -m tasks.run {stage}`.")
+    else:
+        items = getattr(settings, declared.items)
+        if item not in items:
+            raise ValueError(
+                f"Stage {stage} has no item {item!r}. params.yaml has {declared.items}: {', '.join(items)}."
+            )
+        values = {"item": item, **items[item].model_dump()}
+    reads = {name: Path(path.format_map(values)) for name, path in declared.reads.items()}
+    writes = {name: Path(path.format_map(values)) for name, path in declared.writes.items()}
+    return reads, writes
+
+
+def closure(stage: str) -> list[Path]:
+    """The files of this project that a stage runs whatever its settings, by its imports; its data files too."""
+    folder = Path("tasks/stages") / stage
+    data = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    modules = [f"tasks.stages.{stage}.stage", *(f"tasks.methods.{family}" for family in declaration(stage).parts)]
+    return sorted({*data, *(file for module in modules for file in provenance.closure(module))})
+
+
+def code(stage: str, settings: Any) -> list[Path]:
+    """Every file of this project whose edit can change a stage's outputs: its closure, and the methods it composes."""
+    chosen = parts(stage, settings).items()
+    return sorted(
+        {*closure(stage), *(f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}"))}
+    )
+
+
+def key(stage: str, item: str | None, settings: Any) -> str:
+    """A hash of everything a stage's outputs follow from: inputs by content, settings, code."""
+    reads, _ = files(stage, item, settings)
+    basis = {
+        "stage": stage,
+        "item": item,
+        "inputs": {name: provenance.digest(path) for name, path in reads.items()},
+        "settings": for_stage(stage, settings).model_dump(mode="json"),
+        "code": provenance.code_digest(code(stage, settings)),
+    }
+    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,37 @@
+"""What a model's answer is worth: its program taken out of the text, run with its tests, or scored by its verifier."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tasks.core.records import Example
+from tasks.io.sandbox import Case, Verdict
+
+BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+
+RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
+Score = Callable[[Example, str], float]
+
+
+def program(text: str) -> str:
+    """The first code block of an answer, closed or cut off; the whole answer where it has none."""
+    block = BLOCK.search(text)
+    return block.group(1) if block else text
+
+
+def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[str]:
+    """The outcome of each answer, in order: `passed`, or how it failed.
+
+    Programs pass by their tests in the sandbox (`run_cases`); answers of reasoning tasks pass with the full score.
+    """
+    pairs = list(zip(examples, answers, strict=True))
+    verdicts = run_cases(
+        Case(program=program(answer), tests=example.tests)
+        for example, answer in pairs
+        if example.tests is not None and example.tests.kind != "answer"
+    )
+    for example, answer in pairs:
+        assert example.tests is not None, "only examples with tests are solved"
+        if example.tests.kind == "answer":
+            yield "passed" if score(example, answer) >= 1 else "wrong"
+        else:
+            yield next(verdicts).outcome

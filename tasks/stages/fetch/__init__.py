@@ -1,0 +1,1 @@
+"""Base model and embedder, from wherever they come."""

@@ -1,0 +1,54 @@
+"""A model of random weights and its tokenizer, small enough to test every mechanism in seconds."""
+
+from typing import Any
+
+from tasks.stages.fetch.params import FromConfig
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""ChatML, as the default base speaks it."""
+
+
+def byte_tokenizer() -> Any:
+    """A tokenizer whose tokens are the 256 bytes and the special tokens of ChatML."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIAL[2], pad_token=SPECIAL[0])
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def random_model(params: FromConfig, vocabulary: int, end: int, pad: int) -> Any:
+    """A LLaMA with tied embeddings and random weights. Raises ValueError where the heads do not divide the hidden size."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    if params.hidden % params.heads or params.heads % params.kv_heads:
+        raise ValueError(
+            f"fetch.model: heads={params.heads} must divide hidden={params.hidden}, and kv_heads={params.kv_heads} must divide heads."
+        )
+    torch.manual_seed(params.seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=params.hidden,
+        intermediate_size=params.mlp,
+        num_hidden_layers=params.layers,
+        num_attention_heads=params.heads,
+        num_key_value_heads=params.kv_heads,
+        max_position_embeddings=params.context,
+        tie_word_embeddings=True,
+        eos_token_id=end,
+        bos_token_id=end,
+        pad_token_id=pad,
+        dtype="float32",
+    )
+    return LlamaForCausalLM(config)

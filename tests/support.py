@@ -1,0 +1,34 @@
+"""What tests of many stages need."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ScratchRun:
+    """A `Run` that remembers what a stage said, noted and logged."""
+
+    def __init__(self, work: Path, item: str | None = None) -> None:
+        self.item, self._work = item, work / "work"
+        self.said: list[str] = []
+        self.notes: dict[str, Any] = {}
+        self.metrics: list[tuple[int | None, dict[str, float]]] = []
+
+    @property
+    def work(self) -> Path:
+        self._work.mkdir(parents=True, exist_ok=True)
+        return self._work
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def note(self, **params: Any) -> None:
+        self.notes |= params
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        self.metrics.append((step, metrics))
+
+    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+        yield from items
