@@ -14,6 +14,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
+if Path("dvc.yaml").is_file():
+    Path(".ratchet").mkdir(exist_ok=True)  # Prefect makes its folder, but none above it
 # Prefect reads its settings when it is imported, which is after this package.
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.io import progress
+
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
@@ -284,7 +286,7 @@ def _repo() -> "Iterator[Repo]":
     """The workspace's DVC repository under its lock. Whatever DVC refuses comes out as one ValueError."""
     try:
         from dvc.exceptions import CyclicGraphError, DvcException
-        from dvc.repo import Repo
+        from dvc.repo import lock_repo
     except ImportError as error:
         raise RuntimeError(f"DVC cannot be imported ({error}). `pip install 'dvc>=3.61,<4'` installs it.") from None
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
@@ -292,8 +294,8 @@ def _repo() -> "Iterator[Repo]":
     logging.getLogger("dvc").setLevel(logging.ERROR)
     repo = None
     try:
-        repo = Repo(".", _wait_for_lock=True)
-        with repo.lock:
+        repo = _open()
+        with lock_repo(repo):
             yield repo
     except CyclicGraphError as error:
         names = str(error).rpartition(": ")[2].rstrip(".")
@@ -303,6 +305,22 @@ def _repo() -> "Iterator[Repo]":
     finally:
         if repo is not None:
             repo.close()
+
+
+def _open() -> "Repo":
+    """The repository, which waits for its lock as long as it takes, and says so."""
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    repo = Repo(".")
+    try:
+        with repo.lock:
+            return repo
+    except LockError:  # DVC has tried for 3 s
+        repo.close()
+        owner = Path(repo.lock.lockfile).read_text().strip() or "unknown"
+        progress.say(f"Process {owner} has locked this workspace for DVC; waiting for it …")
+        return Repo(".", _wait_for_lock=True)
 
 
 def _chain(error: BaseException) -> str:

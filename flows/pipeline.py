@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import driver, graph, ledger, repro, supervisor, workspace
+from flows import briefing, graph, ledger, repro, workspace
 from tasks.io import progress
 
 JOBS = max(1, int(os.environ.get("RATCHET_JOBS", "1")))
@@ -39,27 +39,29 @@ def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 @task(
-    task_run_name="{stage}",
+    task_run_name="{step.stage}",
     cache_policy=NO_CACHE,  # DVC has the only cache
     persist_result=False,
     retries=5,
     retry_delay_seconds=[1, 2, 5, 10, 30],
     retry_condition_fn=_is_busy,
 )
-def run_stage(stage: str, planned: graph.State, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
+def run_stage(step: graph.Step, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
     """Bring one stage up to date. DVC is asked unless the plan and the stages before say that nothing can have changed."""
-    if planned == "unchanged" and all(before.state != "ran" for before in upstream):
+    stage = step.stage
+    if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
         return Outcome(stage, "unchanged", 0.0)
     env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
     with _slots:
         start = time.monotonic()
+        progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
             outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
         except repro.Busy:
             raise
         except RuntimeError as error:
             return Failed(message=str(error))
-    get_run_logger().info("%s %s", stage, outcome.state)
+    progress.say(f"{stage}: {outcome.state} in {outcome.seconds:.1f} s")
     return outcome
 
 
@@ -72,19 +74,19 @@ def run_stage(stage: str, planned: graph.State, upstream: list[Outcome], parent:
 def pipeline(stages: list[str] | None = None) -> dict[str, str]:
     """Bring `stages` and what they need (all where none is named) up to date. Returns what became of each."""
     with workspace.claimed():
-        steps = driver.prepare(stages or [])
+        steps = briefing.prepare(stages or [])
         with ledger.parent(str(runtime.flow_run.id)) as run:
             try:
                 outcomes = _run(steps, run.id)
             except BaseException:
-                supervisor.stop()
+                repro.stop()
                 raise
             finally:
                 graph.tidy()
             graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
             ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])
             _report(outcomes, steps)
-    driver.show_summary()
+    briefing.show_summary()
     return {outcome.stage: outcome.state for outcome in outcomes}
 
 
@@ -93,7 +95,7 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     futures: dict[str, PrefectFuture[Any]] = {}
     for step in steps:
         before = [futures[name] for name in step.upstream]
-        futures[step.stage] = run_stage.submit(step.stage, step.state, before, parent)
+        futures[step.stage] = run_stage.submit(step, before, parent)
     for future in futures.values():
         future.wait()
     failed = [future.state.message or "" for future in futures.values() if future.state.type.value == "FAILED"]

@@ -35,6 +35,8 @@ CHATTER = (
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
 
+_running: set[subprocess.Popen[str]] = set()
+
 
 class Busy(RuntimeError):
     """Another DVC process holds a lock that this one needs. Worth another try, unlike every other failure."""
@@ -55,6 +57,7 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
     answer: State = "unchanged"
     told: deque[str] = deque(maxlen=KEPT)
     busy = False
+    _running.add(process)
     assert process.stdout
     with log.open("w", encoding="utf-8") as file, process.stdout:
         for line in process.stdout:
@@ -66,10 +69,16 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
             if text and not text.startswith(CHATTER):
                 told.append(text)
                 progress.say(f"  {stage} │ {text}")
-    supervisor.stop(process)
+    process.wait()
+    _running.discard(process)
     if process.returncode == 0:
         return answer
     raise _failure(stage, process.returncode, list(told), log, busy=busy)
+
+
+def stop() -> None:
+    """End every stage that this process started, and return when all are gone."""
+    supervisor.stop(_running)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The Prefect server of a flow: the one that `ratchet up` runs, or one of its own that ends with it."""
 
-import contextlib
+import atexit
 import http.client
 import json
 import os
@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 from flows import supervisor, workspace
@@ -43,22 +42,21 @@ def configured() -> str | None:
     return PREFECT_API_URL.value()
 
 
-@contextlib.contextmanager
-def available() -> Iterator[str]:
-    """The API address of a server: the configured one while it answers, else a private one for as long as this lasts."""
+def available() -> str:
+    """The API address of a server: the configured one while it answers, else a private one that ends with this process."""
     url = configured()
     if url and answers(url):
-        yield url
-        return
+        return url
     if url and os.environ.get("PREFECT_API_URL"):
         progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
-    with running(free_port(), ui=False) as url:
-        yield url
+    process, url = start(free_port(), ui=False)
+    # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
+    atexit.register(supervisor.stop, [process])
+    return url
 
 
-@contextlib.contextmanager
-def running(port: int, *, ui: bool) -> Iterator[str]:
-    """A Prefect server on this port of this machine, stopped at the end and never outliving this process."""
+def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
+    """A Prefect server on this port of this machine and its API address. It cannot outlive this process."""
     workspace.LOGS.mkdir(parents=True, exist_ok=True)
     log = workspace.LOGS / "prefect.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
@@ -68,15 +66,13 @@ def running(port: int, *, ui: bool) -> Iterator[str]:
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
     url = f"http://{HOST}:{port}/api"
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the Prefect server did not start. {log} says why.")
-            time.sleep(0.1)
-        yield url
-    finally:
-        supervisor.stop(process)
+    deadline = time.monotonic() + PATIENCE_S
+    while not answers(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            supervisor.stop([process])
+            raise RuntimeError(f"the Prefect server did not start. {log} says why.")
+        time.sleep(0.1)
+    return process, url
 
 
 def free_port() -> int:

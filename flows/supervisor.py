@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,29 +23,24 @@ PATIENCE_S = 5.0
 PACE_S = 0.1
 PR_SET_CHILD_SUBREAPER = 36
 
-_started: set[subprocess.Popen[Any]] = set()
-
 
 def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     """Start `command` under a supervisor of its own; the process returned is the supervisor."""
     # A parent that dies before its child has looked would go unnoticed, so the child is told whom to watch.
     env = dict(options.pop("env", os.environ)) | {OWNER: str(os.getpid())}
     # In a session of its own it does not hear the terminal's Ctrl-C: the flow decides in which order things end.
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "flows.supervisor", *command], env=env, start_new_session=True, **options
     )
-    _started.add(process)
-    return process
 
 
-def stop(*processes: subprocess.Popen[Any]) -> None:
-    """End these supervised processes, or all that this process started, and wait until they are gone."""
-    ending = processes or tuple(_started)
+def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
+    """End these supervised processes, and return when they and all below them are gone."""
+    ending = list(processes)
     for process in ending:
         process.terminate()
     for process in ending:
         process.wait()
-        _started.discard(process)
 
 
 def main(command: list[str]) -> int:

@@ -228,7 +228,7 @@ def _open_run(
         tags["prefect.flow_run_id"] = flow
     title = " · ".join([name, *(part for part in parts if part != "none"), key[:8]])
     recorder = tracking.Recorder(title, parent=os.environ.get("RATCHET_PARENT"), tags=tags)
-    recorder.params(**dict(_flat(own.model_dump(mode="json"))))
+    recorder.params(**dict(_flat(own.model_dump())))
     recorder.datasets(_dvc_hashes(reads))
     return recorder
 
@@ -238,7 +238,18 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield prefix + name, _portable(value)
+
+
+def _portable(value: Any) -> Any:
+    """The value without the paths of this machine: of an absolute one the last name says enough."""
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    if isinstance(value, Mapping):
+        return {name: _portable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(inner) for inner in value]
+    return value
 
 
 def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
@@ -252,7 +263,7 @@ def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "none"
 
 

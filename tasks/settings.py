@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.params import Params
@@ -30,26 +30,10 @@ class Round(Params):
 
 
 class _Graph(Params):
-    """The sections that belong to the graph itself, and the check that spans sections."""
+    """The sections that belong to the graph itself."""
 
     rounds: dict[str, Round]
     models: dict[str, Item]
-    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of methods, by the method's name. A method without settings has an empty section."""
-
-    @model_validator(mode="after")
-    def _methods_fit(self) -> "_Graph":
-        for name, values in self.methods.items():
-            family = methods.family_of(name)
-            if family is None:
-                known = sorted(name for family in methods.families() for name in methods.names(family))
-                raise ValueError(f"methods.{name}: there is no such method. There are: {', '.join(known)}.")
-            try:
-                methods.load(family, name).METHOD.params.model_validate(values)
-            except ValidationError as error:
-                problems = "; ".join(f"{p['loc'][-1]}: {p['msg']} (found {p['input']!r})" for p in error.errors())
-                raise ValueError(f"methods.{name}: {problems}") from None
-        return self
 
 
 def stage_names() -> list[str]:
@@ -74,11 +58,23 @@ def schema() -> type[Params]:
     fields: dict[str, Any] = {}
     for stage in stage_names():
         for name, field in settings_type(stage).model_fields.items():
-            if name in _Graph.model_fields:
+            if name in _Graph.model_fields or name == "methods":
                 continue
             assert fields.get(name, (field.annotation,))[0] == field.annotation, f"two types for section {name!r}"
             fields[name] = (field.annotation, ... if field.is_required() else field.default)
+    fields["methods"] = (_methods_type(), _methods_type()())
     return create_model("Settings", __base__=_Graph, **fields)
+
+
+@cache
+def _methods_type() -> type[Params]:
+    """The type of section `methods`: a field for every method there is. One without settings has an empty section."""
+    fields: dict[str, Any] = {
+        name: (methods.load(family, name).METHOD.params | None, None)
+        for family in methods.families()
+        for name in methods.names(family)
+    }
+    return create_model("Methods", __base__=Params, **fields)
 
 
 def load(path: Path = PARAMS) -> Any:
@@ -88,18 +84,18 @@ def load(path: Path = PARAMS) -> Any:
         problem
         for stage in stage_names()
         for family, name in parts(stage, settings).items()
-        for problem in _part_problems(path, family, name, settings)
+        for problem in _part_problems(declaration(stage).parts[family], family, name, settings)
     ]
     if problems:
-        raise ValueError("\n".join(dict.fromkeys(problems)))
+        raise ValueError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     return settings
 
 
-def _part_problems(path: Path, family: str, name: str, settings: Any) -> list[str]:
+def _part_problems(place: str, family: str, name: str, settings: Any) -> list[str]:
     if name not in methods.names(family):
-        return [f"{path}: {family} has no method {name!r}. There are: {', '.join(methods.names(family))}."]
-    if name not in settings.methods:
-        return [f"{path}: methods.{name} is missing. Write `{name}: {{}}` there for its defaults."]
+        return [f"{place}: {family} has no method {name!r}. There are: {', '.join(methods.names(family))}."]
+    if getattr(settings.methods, name) is None:
+        return [f"methods.{name} is missing. Write `{name}: {{}}` there for its defaults."]
     return []
 
 
@@ -108,7 +104,9 @@ def for_stage(stage: str, settings: Any) -> Any:
     kind = settings_type(stage)
     values = {name: getattr(settings, name) for name in kind.model_fields}
     if "methods" in values:
-        values["methods"] = {name: settings.methods[name] for name in parts(stage, settings).values()}
+        values["methods"] = {
+            name: getattr(settings.methods, name).model_dump(mode="json") for name in parts(stage, settings).values()
+        }
     return kind.model_validate(values)
 
 

@@ -1,0 +1,40 @@
+"""The `ratchet` command line. A command is a file of this folder, and its name is the file's name."""
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+import typer
+
+HELP = "Adapts a language model to your domain in a closed loop, and never slips back."
+
+
+def names() -> list[str]:
+    """The commands, by file name."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def application() -> typer.Typer:
+    """All commands. Each file holds a function of its own name, whose docstring is its help."""
+    app = typer.Typer(
+        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.callback()(lambda: None)
+    for name in names():
+        app.command(name)(getattr(importlib.import_module(f"flows.commands.{name}"), name))
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. What a user can mend ends in one message and exit code 1; RATCHET_TRACEBACK=1 shows where."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the project is where one stands, as with `python -m`
+    try:
+        application()(args=arguments, prog_name="ratchet")
+    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
+        if os.environ.get("RATCHET_TRACEBACK"):
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(1)

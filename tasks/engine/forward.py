@@ -3,6 +3,7 @@
 Shapes: T = tokens of the row, N = its trained tokens, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
 """
 
+from itertools import pairwise
 from types import MethodType
 from typing import Any
 
@@ -48,7 +49,7 @@ def packed_attention(
             is_causal=True,
             enable_gqa=shared_heads,
         )
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
 
@@ -68,7 +69,8 @@ def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     labels_T = batch["labels"][0]
     trained_T = labels_T != IGNORE
     head = model.get_output_embeddings()
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else head.weight.dtype
+    kind = hidden_TH.device.type  # autocast does not know this function: the cast is ours
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
     options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
     return F.linear_cross_entropy(
         hidden_TH[trained_T].to(dtype),

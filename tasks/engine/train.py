@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -182,6 +183,7 @@ def _arguments(plan: Plan, compute: Compute, steps: int, work: Path) -> Training
         seed=plan.seed,
         data_seed=plan.seed,
         dataloader_num_workers=plan.workers,
+        train_sampling_strategy="sequential",  # the schedule has shuffled already, epoch by epoch
         remove_unused_columns=False,
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
@@ -195,9 +197,9 @@ def _arguments(plan: Plan, compute: Compute, steps: int, work: Path) -> Training
 
 
 def _tokens_by_step(packs: Sequence[Pack], accumulation: int) -> list[int]:
-    """Tokens seen after each step, on average: the sampler chooses which packs come first."""
-    total, steps = sum(map(len, packs)), math.ceil(len(packs) / accumulation)
-    return [round(total * (step + 1) / steps) for step in range(steps)]
+    """Tokens seen after each step."""
+    seen = list(accumulate(map(len, packs)))
+    return [*seen[accumulation - 1 :: accumulation], *([seen[-1]] if len(packs) % accumulation else [])]
 
 
 def _newest_complete(work: Path) -> str | None:

@@ -6,21 +6,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH = 32
+BATCH = 16
 
 
-def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    """One unit vector per text, in order, in fp32.
-
-    Raises ValueError where the folder holds no model.
-    """
+def check(folder: Path) -> None:
+    """Raise ValueError where the folder holds no model."""
     if not (folder / "modules.json").is_file():
         raise ValueError(
             f"{folder} holds no sentence-transformers model, and `ingest.near_duplicates.cosine` asks for one. "
             "Name one in `fetch` in params.yaml, or set cosine to null."
         )
-    from sentence_transformers import SentenceTransformer
 
+
+def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """One unit vector per text, in order, in fp32. Raises ValueError where the folder holds no model."""
+    check(folder)
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False).float()
     # The library batches by length, so that little is spent on padding, and gives the vectors back in the texts' order.
     return model.encode(

@@ -1,11 +1,14 @@
 """Progress with the time that is left: a bar on a terminal, a line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-from tqdm import tqdm
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
+
+from tqdm import tqdm  # noqa: E402
 
 T = TypeVar("T")
 EVERY_S = 10.0
@@ -23,7 +26,7 @@ def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False)
+        yield from tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False, disable=False)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):

@@ -25,7 +25,27 @@ def read(path: Path, record: type[R]) -> list[R]:
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
     """The table at `path` as a polars frame, checked against `record`."""
-    table = pl.read_parquet(path)
+    try:
+        table = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} is no Parquet file: {error}. `dvc repro` makes it again.") from None
+    _check(path, table, record)
+    return table
+
+
+def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
+    """Write `rows` in their order to `path`: zstd, fixed row groups, no clock; complete or not at all."""
+    data = [dataclasses.asdict(row) for row in rows]
+    table = pl.DataFrame(data, schema=schema(record), orient="row")
+    _check(path, table, record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
+    partial.replace(path)
+
+
+def _check(path: Path, table: pl.DataFrame, record: type[Any]) -> None:
+    """Raise ValueError that names every column that does not fit, and the first empty row where one may not be empty."""
     expected = schema(record)
     problems = [f"column {name!r} is missing" for name in expected if name not in table.columns]
     problems += [f"column {name!r} is unknown" for name in table.columns if name not in expected]
@@ -41,17 +61,6 @@ def frame(path: Path, record: type[Any]) -> pl.DataFrame:
     ]
     if problems:
         raise ValueError(f"{path} is no table of {record.__name__}: {'; '.join(problems)}.")
-    return table
-
-
-def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
-    """Write `rows` in their order to `path`: zstd, fixed row groups, no clock; complete or not at all."""
-    data = [dataclasses.asdict(row) for row in rows]
-    table = pl.DataFrame(data, schema=schema(record), orient="row")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
-    partial.replace(path)
 
 
 def schema(record: type[Any]) -> dict[str, pl.DataType]:

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,8 +165,8 @@ class _Carrier(threading.Thread):
         for path in _orphans():
             self._carry(path)
         while True:
-            asked = self._wake.is_set()
-            self._wake.clear()
+            if asked := self._wake.is_set():
+                self._wake.clear()
             with self._guard:
                 paths = list(self._mine)
             done = [path for path in paths if self._carry(path)]
@@ -196,9 +196,11 @@ def _last_call() -> None:
         _carrier.flush(PATIENCE_S)
 
 
-def _orphans() -> list[Path]:
-    """Spools whose owner is gone, each closed as KILLED where its owner left no last word."""
-    left = []
+def _orphans() -> Iterator[Path]:
+    """Spools whose owner is gone, each closed as KILLED where its owner left no last word.
+
+    A spool stays locked until the next is asked for, so that two processes never carry the same one.
+    """
     for path in sorted(SPOOL.glob("*.jsonl")):
         with path.open("r+", encoding="utf-8") as spool:
             try:
@@ -206,14 +208,16 @@ def _orphans() -> list[Path]:
             except BlockingIOError:
                 continue
             text = spool.read()
+            if not text:
+                continue  # its owner has opened it, and is about to lock it
             whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
             spool.seek(len(whole.encode()))
             spool.truncate()
             if '"kind": "end"' not in whole:
                 last = json.loads(whole.splitlines()[-1])["time"] if whole else 0
                 spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
-        left.append(path)
-    return left
+                spool.flush()
+            yield path
 
 
 def _upload(path: Path) -> bool:
@@ -280,17 +284,33 @@ def _send(client: Any, run: str, events: list[dict[str, Any]]) -> None:
     params = [Param(n, v) for e in of("params") for n, v in e["values"].items()]
     tags = [RunTag(n, v) for e in of("tags") for n, v in e["values"].items()]
     for start in range(0, len(metrics), 1000):
-        client.log_batch(run, metrics=metrics[start : start + 1000])
+        _offer(lambda some: client.log_batch(run, metrics=some), metrics[start : start + 1000])
     for start in range(0, len(params), 100):
-        client.log_batch(run, params=params[start : start + 100])
+        _offer(lambda some: client.log_batch(run, params=some), params[start : start + 100])
     if tags:
-        client.log_batch(run, tags=tags)
+        _offer(lambda some: client.log_batch(run, tags=some), tags)
     inputs = [
         DatasetInput(Dataset(name=name, digest=digest[:36], source_type="dvc", source=json.dumps({"path": name})), [])
         for event in of("datasets")
         for name, digest in event["values"].items()
     ]
     if inputs:
-        client.log_inputs(run, datasets=inputs)
+        _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
     for event in of("end"):
         client.set_terminated(run, event["status"], end_time=event["time"])
+
+
+def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
+    """Send values together; one by one where MLflow refuses some, so that only those are lost, and said to be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        send(values)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise  # an outage: all of it goes again later
+        if len(values) == 1:
+            _log.warning("MLflow refuses %s", error)
+            return
+        for value in values:
+            _offer(send, [value])

@@ -1,10 +1,13 @@
 """The command lines that start a sandbox's server, one for each kind of isolation."""
 
+import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tasks.io.sandbox import seccomp
 from tasks.io.sandbox.layout import (
@@ -19,11 +22,12 @@ from tasks.io.sandbox.layout import (
 )
 from tasks.io.sandbox.records import Limits
 
+LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 FILES_A_CASE = 4  # each of the largest size
 
 
-def bubblewrap(limits: Limits, filter_descriptor: int | None) -> list[str]:
-    """bwrap, with the layout spelt out."""
+def bubblewrap(limits: Limits, filter_descriptor: int) -> list[str]:
+    """bwrap, with the layout spelt out. It limits the size of the work folder but not the number of its files; time does."""
     parts = layout()
     command = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
@@ -37,18 +41,23 @@ def bubblewrap(limits: Limits, filter_descriptor: int | None) -> list[str]:
         command += ["--tmpfs", str(mask), "--remount-ro", str(mask)]
     command += ["--size", str(FILES_A_CASE * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
     command += ["--remount-ro", "/"]
-    if filter_descriptor is not None:
+    if seccomp.program():
         command += ["--seccomp", str(filter_descriptor)]
-    return [*command, *parts.command]
+    return [*command, *parts.command, limits_of(limits)]
+
+
+def limits_of(limits: Limits) -> str:
+    """The last argument of the server."""
+    return json.dumps(dataclasses.asdict(limits))
 
 
 @contextmanager
-def filter_file() -> Iterator[int | None]:
-    """A descriptor from which bwrap reads the system-call filter; None on a machine that has none."""
+def filter_file() -> Iterator[IO[bytes]]:
+    """The file from which bwrap reads the system-call filter."""
     with tempfile.TemporaryFile() as file:
         file.write(seccomp.program())
         file.seek(0)
-        yield file.fileno() if seccomp.program() else None
+        yield file
 
 
 def namespaces(limits: Limits) -> list[str]:
@@ -61,22 +70,23 @@ def namespaces(limits: Limits) -> list[str]:
         "work": str(WORK),
         "bytes": FILES_A_CASE * limits.file_bytes,
         "filter": seccomp.program().hex(),
-        "command": parts.command,
+        "command": [*parts.command, limits_of(limits)],
         "environment": ENVIRONMENT,
     }
     launcher = Path(__file__).with_name("namespaces.py")
     return [str(host_interpreter()), "-I", "-S", "-B", str(launcher), json.dumps(plan)]
 
 
-def bare(folder: Path) -> list[str]:
+def bare(limits: Limits, folder: Path) -> list[str]:
     """The server with nothing around it; its modules and its work folder stand in `folder`."""
     modules, work = folder / "server", folder / "work"
     (modules / INSIDE).parent.mkdir(parents=True)
     (modules / INSIDE).symlink_to(Path(__file__).with_name(INSIDE.name))
     work.mkdir()
-    return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work)]
+    return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work), limits_of(limits)]
 
 
 def bare_environment(folder: Path) -> dict[str, str]:
-    """The environment inside, at this folder's paths."""
-    return ENVIRONMENT | {"HOME": str(folder / "work"), "PYTHONPATH": str(folder / "server")}
+    """The environment inside, at this folder's paths, and what the interpreter may need to start."""
+    loading = {name: os.environ[name] for name in LOADING if name in os.environ}
+    return ENVIRONMENT | loading | {"HOME": str(folder / "work"), "PYTHONPATH": str(folder / "server")}

@@ -1,9 +1,9 @@
-"""Which isolation this machine can give, and what would give a better one. The ladder:
+"""Which isolation this machine can give, and what would give a better one.
 
-    4  a machine of its own (gVisor, a micro-VM)      not built
-    3  namespaces, filter and a control group         not built
-    2  bubblewrap, or the same walls made directly    programs that a model wrote
-    1  a subprocess with limits                       code that the user has installed anyway
+- 4, a machine of its own (gVisor, a micro-VM): not built.
+- 3, level 2 and a control group: not built.
+- 2, bubblewrap or the same walls made directly, with a system-call filter: for programs that a model wrote.
+- 1, a subprocess with limits: for code that the user has installed anyway.
 """
 
 import os
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks.io.sandbox.process import Sandbox
-from tasks.io.sandbox.records import Level, Limits
+from tasks.io.sandbox.records import Isolation, Level, Limits
 
 SYSCTL = Path("/proc/sys")
 SWITCHES = {  # what distributions turn off: the value that does it, and the one that undoes it
@@ -21,14 +21,18 @@ SWITCHES = {  # what distributions turn off: the value that does it, and the one
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
     "user/max_user_namespaces": ("0", "10000"),
 }
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+INSTALL = {"apt-get": "install -y", "dnf": "install -y", "zypper": "install -y", "apk": "add", "pacman": "-S"}
 
 
 @cache
 def probe() -> Level:
     """The best isolation that starts here. Found by starting it, as settings that look right may still be refused."""
     if sys.platform != "linux":
-        number, name = (1, "limits") if os.name == "posix" else (0, "none")
-        return Level(number, name, "Linux namespaces; not run: no sandbox", "run Ratchet on Linux, or in a Linux container or WSL")
+        what_would_do = "run Ratchet on Linux, or in WSL"
+        if os.name == "posix":
+            return Level(1, "limits", "Linux namespaces; not run: no sandbox", what_would_do)
+        return Level(0, "none", "everything that holds a process to limits; not run: no sandbox", what_would_do)
     missing = []
     for name in candidates():
         try:
@@ -38,3 +42,35 @@ def probe() -> Level:
         else:
             return Level(2, name)
     return Level(1, "limits", " and ".join(missing), remedy())
+
+
+def candidates() -> tuple[Isolation, ...]:
+    """The ways to level 2, the preferred one first."""
+    # The kernel counts no process of root's, and root is what bwrap leaves root; our own launcher makes it nobody.
+    if os.geteuid() == 0 or not shutil.which("bwrap"):
+        return ("namespaces",)
+    return ("bubblewrap", "namespaces")
+
+
+def remedy() -> str:
+    """The one command that is most likely to help."""
+    if any(mark.exists() for mark in CONTAINER_MARKS):
+        return "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined … (this is a container)"
+    for switch, (off, on) in SWITCHES.items():
+        path = SYSCTL / switch
+        if path.exists() and path.read_text().strip() == off:
+            return f"sudo sysctl -w {switch.replace('/', '.')}={on}"
+    tool = next((tool for tool in INSTALL if shutil.which(tool)), "apt-get")
+    return f"sudo {tool} {INSTALL[tool]} bubblewrap"
+
+
+def demand(minimum: int) -> Level:
+    """The machine's level; RuntimeError if it is below `minimum`."""
+    level = probe()
+    if level.number < minimum:
+        raise RuntimeError(
+            f"These programs need a sandbox of level {minimum}; this machine gives level {level.number} ({level.name}). "
+            f"Missing: {level.missing or 'an isolation stronger than this package builds'}."
+            + (f" What would do: {level.remedy}" if level.remedy else "")
+        )
+    return level

@@ -14,6 +14,7 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -39,11 +40,12 @@ SYS_MOUNT_SETATTR, SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT 
 
 def main(plan: dict[str, Any]) -> int:
     """Run the plan's command in a sandbox and return its exit status."""
+    null = os.open(os.devnull, os.O_RDWR)  # now: what the child does to the root happens to this process too
     isolate()
     child = os.fork()
     if child == 0:
         become(plan)
-    return wait(child)
+    return wait(child, null)
 
 
 def isolate() -> None:
@@ -67,7 +69,7 @@ def is_mapped(user: int) -> bool:
     return any(first <= user < first + count for first, _, count in ranges)
 
 
-def helper(users: str, groups: str) -> Any:
+def helper(users: str, groups: str) -> Callable[[], None]:
     """A function that has a process outside the new namespace write the maps: from within, only one's own user may be mapped."""
     parent, (reader, writer) = os.getpid(), os.pipe()
     child = os.fork()
@@ -97,14 +99,13 @@ def map_users(process: str, users: str, groups: str) -> None:
     Path("/proc", process, "gid_map").write_text(groups)
 
 
-def wait(child: int) -> int:
-    """Its exit status; a TERM to this process ends the child, and with it the namespace."""
+def wait(child: int, null: int) -> int:
+    """The child's exit status; a TERM to this process ends the child, and with it the namespace."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         os.kill(child, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, stop)
-    null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # the child's to close: their end tells the other side of its own
         os.dup2(null, descriptor)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,0 +1,116 @@
+"""Attempts to break out that a sandbox must withstand before it is given anything real."""
+
+from functools import cache
+from pathlib import Path
+
+from tasks.core.records import Tests
+from tasks.io.sandbox.layout import ENVIRONMENT, WORK
+from tasks.io.sandbox.process import Sandbox
+from tasks.io.sandbox.records import Case, Isolation, Limits
+
+LIMITS = Limits(wall_s=2.0, cpu_s=1.0)
+
+# Each says in `escaped` whether it got out. A sandbox may also stop it by an exception or by ending it.
+ATTEMPTS = {
+    "reach the network": """
+import socket
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 53))
+escaped = True
+""",
+    "see a network interface": """
+import socket
+escaped = any(name != "lo" for _, name in socket.if_nameindex())
+""",
+    "reach the hypervisor": """
+import socket
+escaped = bool(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+""",
+    "read /etc/passwd": """
+escaped = bool(open("/etc/passwd").read())
+""",
+    "list the home folder": f"""
+import os
+folders = {{"/home", "/root", "/etc", "/proc", "/sys", "/var", {str(Path.home())!r}, {str(Path.cwd())!r}}}
+escaped = any(os.listdir(folder) for folder in folders - {{"/", {str(WORK)!r}}} if os.path.isdir(folder))
+""",
+    "see the environment": f"""
+import os
+escaped = bool(os.environ.keys() - {set(ENVIRONMENT)!r})
+""",
+    "import an installed package": """
+from importlib.util import find_spec
+escaped = any(map(find_spec, ["pip", "setuptools", "pydantic", "tasks"]))
+""",
+    "change the standard library": """
+import os
+os.chmod(os.__file__, 0o777)
+escaped = bool(open(os.__file__, "a"))
+""",
+    "write a file of 10 GB": """
+with open("big", "wb") as file:
+    file.seek(10 << 30)
+    file.write(b"!")
+escaped = True
+""",
+    "write many files": f"""
+for index in range(20):
+    with open(str(index), "wb") as file:
+        file.write(bytes({LIMITS.file_bytes}))
+escaped = True
+""",
+    "allocate 10 GB": """
+escaped = bool(bytearray(10 << 30))
+""",
+    "start many processes": f"""
+import os, time
+for _ in range({4 * LIMITS.processes}):
+    if os.fork() == 0:
+        time.sleep(60)
+escaped = True
+""",
+    "see processes of the host": """
+import os
+escaped = os.getppid() != 1
+""",
+    "kill its parent": """
+import os, signal
+os.kill(os.getppid(), signal.SIGKILL)
+escaped = False  # if the parent lives to hear it
+""",
+    "gain power through system calls": """
+import ctypes
+libc = ctypes.CDLL(None)
+attempts = [
+    libc.setuid(0), libc.ptrace(16, 1, 0, 0), libc.mount(b"none", b"/work", b"tmpfs", 0, b""), libc.chroot(b"/work"),
+    libc.sethostname(b"x", 1), libc.prlimit(1, 7, bytes(16), 0),
+]
+escaped = 0 in attempts
+""",
+    "write the verdict itself": """
+import os, struct
+for descriptor in range(3, 256):
+    for message in (b'{"outcome": "passed", "executed": 1, "detail": "", "last": false}', bytes(20)):
+        try:
+            os.write(descriptor, struct.pack(">I", len(message)) + message)
+        except OSError:
+            pass
+escaped = True
+os._exit(0)
+""",
+}
+HARMLESS = Case("def double(x):\n    return 2 * x\n", Tests("doctest", ">>> double(4)\n8\n", "double"))
+
+
+@cache
+def prove(name: Isolation) -> None:
+    """RuntimeError unless the isolation called `name` holds against every attempt and still runs a harmless program."""
+    with Sandbox(name, LIMITS) as sandbox:
+        for attempt, program in ATTEMPTS.items():
+            verdict = sandbox.judge(Case(program, Tests("script", "assert escaped", "escaped")))
+            if verdict.outcome == "passed" or not sandbox.usable:
+                raise RuntimeError(
+                    f"The sandbox ({name}) does not hold: a program managed to {attempt}. Nothing was run."
+                )
+        verdict = sandbox.judge(HARMLESS)
+    if verdict.outcome != "passed":
+        raise RuntimeError(f"The sandbox ({name}) fails a harmless program: {verdict.detail}. Nothing was run.")

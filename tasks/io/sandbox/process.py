@@ -1,84 +1,130 @@
 """One running sandbox: started, given cases one at a time, ended."""
 
 import contextlib
-import dataclasses
-import json
+import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from tasks.io.sandbox import launch
-from tasks.io.sandbox.inside.frames import receive, send
-from tasks.io.sandbox.records import OUTCOMES, Case, Limits, Verdict
+from tasks.io.sandbox.inside.executor import Failed
+from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
+from tasks.io.sandbox.inside.program import Answer
+from tasks.io.sandbox.judge import judge
+from tasks.io.sandbox.layout import ROOT, WORK
+from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
 
 START_S = 20.0
 GRACE_S = 5.0  # past a case's own limit, before the sandbox counts as dead
+DETAIL = 300
+
+
+class Died(Exception):
+    """The sandbox is no more, or does not answer."""
 
 
 class Sandbox:
     """A fork server behind the isolation called `name`. RuntimeError where it does not start."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: Isolation, limits: Limits) -> None:
         self.limits = limits
-        self.spent = False  # whether a case left something that only a new sandbox is free of
+        self.usable = True  # until it dies or a case leaves something that only a new sandbox is free of
         self.folder = Path(tempfile.mkdtemp(prefix="ratchet-")) if name == "limits" else None
         with tempfile.TemporaryFile() as errors:
             self.process = self.start(name, errors)
-            if self.receive(START_S) is None:
+            try:
+                self.receive(START_S)
+            except Died:
                 self.close()
                 errors.seek(0)
                 lines = errors.read().decode(errors="replace").strip().splitlines()
-                raise RuntimeError(lines[-1] if lines else f"{name} did not start")
+                raise RuntimeError(lines[-1] if lines else f"{name} did not start") from None
 
-    def start(self, name: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(self, name: Isolation, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """The process that everything of this sandbox descends from."""
-        popen = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
-        if name == "bubblewrap":
-            with launch.filter_file() as descriptor:
-                return popen(launch.bubblewrap(self.limits, descriptor), pass_fds=(descriptor,) if descriptor else ())
-        if name == "namespaces":
-            return popen(launch.namespaces(self.limits), env={})
-        assert self.folder
-        return popen(launch.bare(self.folder), env=launch.bare_environment(self.folder))
+        environment = None  # that of this process, which both launchers clear
+        with launch.filter_file() as rules:
+            if name == "bubblewrap":
+                command = launch.bubblewrap(self.limits, rules.fileno())
+            elif name == "namespaces":
+                command = launch.namespaces(self.limits)
+            else:
+                assert self.folder
+                command = launch.bare(self.limits, self.folder)
+                environment = launch.bare_environment(self.folder)
+            return subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                pass_fds=[rules.fileno()] if name == "bubblewrap" else [],
+                start_new_session=True,  # an interrupt at the keyboard is for us to handle
+            )
 
-    def judge(self, case: Case) -> Verdict | None:
-        """The verdict on a case; None if the sandbox died of it."""
-        tests = case.tests
-        request = {
-            "program": case.program,
-            "prelude": tests.prelude,
-            "kind": tests.kind,
-            "code": tests.code,
-            "limits": dataclasses.asdict(self.limits),
-        }
+    def judge(self, case: Case) -> Verdict:
+        """The verdict on a case."""
         try:
-            send(self.stdin, json.dumps(request).encode())
-        except BrokenPipeError:
-            return None
-        reply = self.receive(self.limits.wall_s + GRACE_S)
-        if reply is None or reply["outcome"] not in OUTCOMES:
-            return None
-        self.spent = reply["last"]
-        return Verdict(reply["outcome"], reply["executed"], reply["detail"])
+            self.ask("begin")
+            verdict = self.weigh(case)
+            self.usable = self.ask("end") == ["clean"]
+        except Died:
+            self.usable = False
+            return Verdict("killed", 0, "the sandbox died with it")
+        return verdict
 
-    @property
-    def stdin(self) -> int:
+    def weigh(self, case: Case) -> Verdict:
+        """The verdict on the case that has begun."""
+        executed = 0
+        try:
+            for _ in judge(case.program, case.tests, self.execute):
+                executed += 1
+        except Failed as failure:
+            outcome, detail = failure.args
+            return Verdict(outcome, executed, self.tidy(detail))
+        return Verdict("passed", executed, "") if executed else Verdict("untested", 0, "no expectation was executed")
+
+    def execute(self, source: str, mode: str, name: str) -> Answer:
+        """What running a source in the program's namespace led to."""
+        kind, *fields = self.ask("run", mode, name, source)
+        if kind == "failed":
+            raise Failed(*fields)
+        return Answer(*fields)
+
+    def ask(self, *message: str) -> list[str]:
+        """The reply to a message."""
         assert self.process.stdin
-        return self.process.stdin.fileno()
+        try:
+            send(self.process.stdin.fileno(), pack(*message))
+        except BrokenPipeError:
+            raise Died from None
+        return self.receive(self.limits.wall_s + GRACE_S)
 
-    def receive(self, patience: float) -> dict[str, Any] | None:
-        """The next message; None if the sandbox has ended or does not send it in time."""
+    def receive(self, patience: float) -> list[str]:
+        """The next message."""
         assert self.process.stdout
         descriptor = self.process.stdout.fileno()
         poller = select.poll()
         poller.register(descriptor, select.POLLIN)
         payload = receive(descriptor) if poller.poll(1000 * patience) else b""
-        return json.loads(payload) if payload else None
+        if not payload:
+            raise Died
+        return unpack(payload)
+
+    def tidy(self, detail: str) -> str:
+        """The last line, without what differs from run to run or from machine to machine."""
+        line = (detail.strip().splitlines() or [""])[-1]
+        places = [(str((self.folder / "work" if self.folder else WORK) / "case"), "."), (sys.base_prefix, str(ROOT))]
+        for place, name in places:
+            line = line.replace(place, name)
+        line = re.sub(r"0x[0-9a-fA-F]+", "0x…", line)
+        return line.encode("utf-8", "backslashreplace").decode()[:DETAIL]
 
     def close(self) -> None:
         """End every process and remove every file."""
@@ -97,5 +143,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -1,12 +1,12 @@
 """What goes into the sandbox and what comes out."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from tasks.core.records import Tests
 
 Outcome = Literal["passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Verdict:
 
     outcome: Outcome
     executed: int
-    """Expectations that were really tried: doctest examples with a `want` that can fail, or 1 for a script that ran to its end."""
+    """Expectations that were really tried: doctest examples with a `want`, or 1 for a script that ran to its end."""
     detail: str
     """The last line of what went wrong, at most 300 characters, without addresses and paths. Empty where nothing did."""
 
@@ -57,7 +57,7 @@ class Level:
 
     number: int
     """2: own namespaces, file system and system-call filter. 1: a subprocess with limits. 0: nothing."""
-    name: Literal["bubblewrap", "namespaces", "limits", "none"]
+    name: Isolation
     missing: str = ""
     """What keeps the machine from level 2."""
     remedy: str = ""

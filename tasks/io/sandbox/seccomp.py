@@ -17,7 +17,8 @@ ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000  # x86-64 calls by another numbering, which would slip past
 NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag
-LOCAL_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6. AF_VSOCK would reach the hypervisor past the network namespace
+# AF_UNIX, AF_INET, AF_INET6, which the network namespace holds. AF_VSOCK reaches the hypervisor past it.
+LOCAL_FAMILIES = (1, 2, 10)
 
 # The same number on both: tables are common from 424 on.
 COMMON_REFUSED = {
@@ -76,7 +77,12 @@ def instructions(machine: str) -> Iterator[Instruction]:
     for number in SELF_ONLY[machine]:
         yield from when((JUMP_EQUAL, number), only_first_argument((0,), errno.EPERM))
     yield from when((JUMP_EQUAL, SOCKET[machine]), only_first_argument(LOCAL_FAMILIES, errno.EAFNOSUPPORT))
-    flags = [(LOAD, 0, 0, FIRST_ARGUMENT), (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES), refuse(errno.EPERM), (RETURN, 0, 0, ALLOW)]
+    flags = [
+        (LOAD, 0, 0, FIRST_ARGUMENT),
+        (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES),
+        refuse(errno.EPERM),
+        (RETURN, 0, 0, ALLOW),
+    ]
     yield from when((JUMP_EQUAL, CLONE[machine]), flags)
     yield RETURN, 0, 0, ALLOW
 

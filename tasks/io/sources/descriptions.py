@@ -21,7 +21,7 @@ def distributions(names: Sequence[str]) -> Iterator[Text]:
     for name in names or _installed():
         packages.version(name, "ingest.corpora: descriptions")
         about = metadata.metadata(name)
-        prose = _prose(about.get("Description") or str(about.get_payload() or ""))
+        prose = _prose(str(about.json.get("description") or ""))
         if prose:
             yield Text(f"{about['Name']} {about['Version']}", prose, packages.license_of(name))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.core.records import Tests
 from tasks.io import packages
 
 KEY = "ingest: reasoning-gym"
@@ -47,3 +48,10 @@ def puzzles(task: str, size: int, seed: int, settings: Mapping[str, Any]) -> Ite
         answer = entry["answer"]
         score = data.score_answer(answer, entry) if isinstance(answer, str) else 0.0
         yield Puzzle(number, entry["question"], answer, json.dumps(entry, default=str, sort_keys=True), float(score))
+
+
+def score(tests: Tests, answer: str) -> float:
+    """What the verifier gives an answer: 1 is right."""
+    from reasoning_gym.factory import create_dataset
+
+    return float(create_dataset(tests.code, size=1, seed=0).score_answer(answer.strip(), json.loads(tests.entry)))

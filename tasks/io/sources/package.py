@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
+from tasks.io import packages
+
 STANDARD = ("python", "stdlib")
 """Names that mean the standard library."""
 
@@ -42,14 +44,9 @@ def modules(distribution: str) -> list[Module]:
         root = Path(sysconfig.get_path("stdlib"))
         files = _python_files(root)
         return _read(root, {path: _dotted(path) for path in files}, "python", platform.python_version(), "PSF-2.0")
-    try:
-        found = metadata.distribution(distribution)
-    except metadata.PackageNotFoundError as error:
-        raise ValueError(
-            f"ingest: the package {distribution!r} is not installed. "
-            f"Install it (pip install {distribution}) or take it out of `ingest` in params.yaml."
-        ) from error
-    about = (found.metadata["Name"], found.version, _license(found))
+    version = packages.version(distribution, "ingest")
+    found = metadata.distribution(distribution)
+    about = (found.metadata["Name"], version, packages.license_of(distribution))
     if editable := _editable_root(found):
         return _read(editable, _named(editable), *about)
     paths = (PurePosixPath(file.as_posix()) for file in found.files or ())
@@ -64,7 +61,9 @@ def folder(path: Path) -> list[Module]:
     return _read(path, _named(path), path.resolve().name, "", "unknown")
 
 
-def _read(root: Path, names: Mapping[PurePosixPath, str], distribution: str, version: str, license: str) -> list[Module]:
+def _read(
+    root: Path, names: Mapping[PurePosixPath, str], distribution: str, version: str, license: str
+) -> list[Module]:
     """The modules of `names` (import name by path) that somebody wrote by hand and that are no tests."""
     wanted = sorted(path for path in names if not _skipped(path) and (root / path).is_file())
     sources = ((path, _source((root / path).read_bytes())) for path in wanted)
@@ -76,7 +75,12 @@ def _read(root: Path, names: Mapping[PurePosixPath, str], distribution: str, ver
 
 
 def _named(root: Path) -> dict[PurePosixPath, str]:
-    return {path: _import_name(root, path) for path in _python_files(root)}
+    """The import name of each file below `root`. Where two would share one, the second is named by its path."""
+    names: dict[PurePosixPath, str] = {}
+    for path in sorted(_python_files(root)):
+        name = _import_name(root, path)
+        names[path] = _dotted(path) if name in names.values() else name
+    return names
 
 
 def _python_files(root: Path) -> Iterator[PurePosixPath]:
@@ -91,8 +95,8 @@ def _python_files(root: Path) -> Iterator[PurePosixPath]:
 
 def _skipped(path: PurePosixPath) -> bool:
     stem = path.stem
-    is_test = stem.startswith("test_") or stem.endswith(("_test", "_tests", "_pb2")) or stem == "conftest"
-    return is_test or any(part.lower() in SKIPPED or part.startswith(".") for part in path.parts)
+    unwanted = stem.startswith("test_") or stem.endswith(("_test", "_tests", "_pb2")) or stem in ("conftest", "tests")
+    return unwanted or any(part.lower() in SKIPPED or part.startswith(".") for part in path.parts)
 
 
 def _source(data: bytes) -> str:
@@ -112,7 +116,7 @@ def _import_name(root: Path, path: PurePosixPath) -> str:
     outermost = (root / path).resolve()
     while (outermost.parent / "__init__.py").is_file():
         outermost = outermost.parent
-    if outermost.name == path.name:  # in no package: as seen from the folder
+    if outermost.is_file():  # in no package: as seen from the folder
         return _dotted(path)
     return _dotted(PurePosixPath((root / path).resolve().relative_to(outermost.parent).as_posix()))
 
@@ -123,16 +127,3 @@ def _editable_root(found: metadata.Distribution) -> Path | None:
     if not origin.get("dir_info", {}).get("editable"):
         return None
     return Path(unquote(urlparse(origin["url"]).path))
-
-
-def _license(found: metadata.Distribution) -> str:
-    """The licence that the metadata names: as an SPDX expression, in a classifier, or in the first line of its text."""
-    if expression := found.metadata.get("License-Expression"):
-        return expression
-    classifiers = found.metadata.get_all("Classifier") or []
-    named = [line.split(" :: ")[-1] for line in classifiers if line.startswith("License ::")]
-    named = [name for name in named if name != "OSI Approved"]
-    if named:
-        return " AND ".join(named)
-    lines = (found.metadata.get("License") or "").strip().splitlines()
-    return lines[0].strip()[:80] if lines and lines[0].strip().upper() != "UNKNOWN" else "unknown"

@@ -36,7 +36,9 @@ class Unreadable:
 def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
     """The texts below a folder, by path."""
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml.")
+        raise FileNotFoundError(
+            f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
+        )
     for file in sorted(path.rglob("*")):
         suffix = file.suffix.lower()
         if suffix not in PLAIN + HTML or not file.is_file():

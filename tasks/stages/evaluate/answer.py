@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tasks.core.records import Example
+from tasks.core.records import Example, Tests
 from tasks.io.sandbox import Case, Verdict
 
 BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
-Score = Callable[[Example, str], float]
+Score = Callable[[Tests, str], float]
 
 
 def program(text: str) -> str:
@@ -32,6 +32,6 @@ def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCas
     for example, answer in pairs:
         assert example.tests is not None, "only examples with tests are solved"
         if example.tests.kind == "answer":
-            yield "passed" if score(example, answer) >= 1 else "wrong"
+            yield "passed" if score(example.tests, answer) >= 1 else "wrong"
         else:
             yield next(verdicts).outcome

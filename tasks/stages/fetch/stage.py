@@ -31,6 +31,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 def _fetch_model(source: Any, output: Path, run: Run) -> None:
     output.mkdir()
     facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
+    if isinstance(source, FromPackage):
+        version = packages.version(source.name, "fetch.model.name")
+        facts |= {"version": version, "license": packages.license_of(source.name)}
     match source:
         case FromConfig():
             tokenizer = build.byte_tokenizer()
@@ -42,12 +45,12 @@ def _fetch_model(source: Any, output: Path, run: Run) -> None:
         case FromPackage(name=name) if ggufs := [
             f for f in packages.files(name, "fetch.model.name") if f.suffix == ".gguf"
         ]:
-            facts |= {"version": packages.version(name, "fetch.model.name"), "license": packages.license_of(name)}
             run.say(f"fetch: dequantising {ggufs[0].name} of {name} to safetensors, once")
             _convert(ggufs[0], output)
         case _:
-            _copy(_folder(source), output)
-    checkpoints.check_folder(output)
+            folder = _folder(source)
+            checkpoints.check_folder(folder)
+            _copy(folder, output)
     checkpoints.write_card(output, method="fetch", source=facts, parent=None)
 
 

@@ -6,15 +6,18 @@ keep the meaning: whether a function still does what its docstring says is found
 """
 
 import ast
+import re
 import symtable
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from tasks.stages.ingest.resolve import Found, Import, Library, Own, Package, Scope, Standard, Unusable, imports
+from tasks.io.sources.package import Module
+from tasks.stages.ingest.resolve import Found, Library, Own, Package, Scope, Standard, Unusable, imports, parse
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,33 @@ class Piece:
 
     text: str
     needs: dict[str, Found]
+    early: frozenset[str] | None = None
+    """Of a function, the names that its definition reads before any call: defaults, annotations, decorators."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names in a piece of source."""
+
+    used: frozenset[str]
+    """Read from around it."""
+    early: frozenset[str]
+    """Those of them that stand outside of any function body."""
+    local: frozenset[str]
+    """Bound by its inner scopes."""
 
 
 def cut(library: Library, scope: Scope, node: ast.stmt, *, bare: bool = False) -> Piece:
-    """The statement `node`, with docstrings of one line, or (`bare`) without its own. Raises Unusable."""
-    return _Cut(library, scope, node, bare).piece()
+    """The statement `node`, with docstrings of one sentence, or (`bare`) without its own. Raises Unusable."""
+    nested = dict(_own_imports(library, scope.module, node, strict=bare))
+    return _Cut(library, scope, node, nested, bare=bare).piece()
+
+
+def rename(library: Library, scope: Scope, given: Mapping[str, Found], bound: Set[str]) -> Piece:
+    """All of `scope` with the package's names made plain. `given` are names it imported, `bound` its own."""
+    renaming = _Cut(library, scope, parse(scope.module.text), given)
+    renaming.locals |= bound
+    return renaming.rename_all()
 
 
 def quoted(text: str, indent: str = "") -> str:
@@ -35,48 +60,49 @@ def quoted(text: str, indent: str = "") -> str:
     mark = "r" if "\\" in text else ""
     if '"""' in text or text.endswith(("\\", '"')):
         mark, text = "", text.replace("\\", "\\\\").replace('"', '\\"')
-    lines = text.splitlines()
-    end = f"\n{indent}" if len(lines) > 1 else ""
-    body = "\n".join([*lines[:1], *(textwrap.indent(line, indent) for line in lines[1:])])
-    return f'{mark}"""{body}{end}"""'
+    first, *others = ["", *text.split("\n")] if text.startswith(">>>") else text.split("\n")
+    lines = [first, *(indent + line if line.strip() else "" for line in others)]
+    return f'{mark}"""' + "\n".join([*lines, indent] if others else lines) + '"""'
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, or its first paragraph if that is none, in one line."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
 
 
 class _Cut:
     """The edits of one statement, by where they stand in the module's bytes."""
 
-    def __init__(self, library: Library, scope: Scope, node: ast.stmt, bare: bool) -> None:
-        self.library, self.scope, self.node, self.bare = library, scope, node, bare
+    def __init__(
+        self, library: Library, scope: Scope, node: ast.AST, given: Mapping[str, Found], *, bare: bool = False
+    ) -> None:
+        self.library, self.scope, self.node, self.given, self.bare = library, scope, node, given, bare
+        self.nodes = list(ast.walk(node))
         self.edits: dict[tuple[int, int], str] = {}
         self.renamed: dict[str, Found] = {}
-        self.nested = dict(self._own_imports(node))
-        used, bound = names(self._text())
-        self.globals, self.locals = used, bound - self.nested.keys()
+        before = names(self._text())
+        self.globals, self.locals = before.used, before.local - given.keys()
 
     def piece(self) -> Piece:
-        for node in ast.walk(self.node):
+        for node in self.nodes:
             self._untie(node)
-        for node in ast.walk(self.node):
+        text = self.rename_all().text
+        after = names(text)
+        found = {name: self._find(name) for name in sorted(after.used)}
+        early = after.early if isinstance(self.node, Function) else None
+        return Piece(text, {name: meaning for name, meaning in found.items() if meaning}, early)
+
+    def rename_all(self) -> Piece:
+        for node in self.nodes:
             self._rename(node)
-        text = self._text()
-        found = {name: self._find(name) for name in sorted(names(text)[0])}
-        return Piece(text, {name: meaning for name, meaning in found.items() if meaning})
+        return Piece(self._text(), self.renamed)
 
     def _find(self, name: str) -> Found | None:
         return self.renamed[name] if name in self.renamed else self._find_as_written(name)
 
     def _find_as_written(self, name: str) -> Found | None:
-        if name in self.nested:
-            return self.library.follow(self.nested[name])
-        return self.library.find(self.scope.module.name, name)
-
-    def _own_imports(self, statement: ast.stmt) -> Iterator[tuple[str, Import]]:
-        """Imports of the package inside the statement. Those of the standard library stay where they are."""
-        for node in ast.walk(statement):
-            for item in imports(node, self.scope.module):
-                if item.name == "*":
-                    raise Unusable("star_import", item.module)
-                if not isinstance(self.library.follow(item), Standard):
-                    yield item.alias, item
+        return self.given[name] if name in self.given else self.library.find(self.scope.module.name, name)
 
     def _untie(self, node: ast.AST) -> None:
         """Take off what ties `node` to its package, and shorten its docstring."""
@@ -85,23 +111,28 @@ class _Cut:
                 if not self._is_free(decorator):
                     self._cut_lines(decorator)
             self._edit_docstring(node)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns and not self._is_light(node.returns):
-            start, end = self._span(node.returns)
-            arrow = self.scope.source.rindex(b"->", 0, start)
-            self.edits[len(self.scope.source[:arrow].rstrip()), end] = ""
-        elif isinstance(node, ast.arg) and node.annotation and not self._is_light(node.annotation):
-            self._cut_annotation(node, node.annotation)
-        elif isinstance(node, ast.AnnAssign) and not self._is_light(node.annotation):
-            span = self._span(node) if node.value is None else (self._span(node.target)[1], self._span(node.annotation)[1])
-            self.edits[span] = "pass" if node.value is None else ""
+        annotation = node.returns if isinstance(node, Function) else getattr(node, "annotation", None)
+        if isinstance(annotation, ast.expr) and not self._is_light(annotation):
+            self._cut_annotation(node, annotation)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             items = list(imports(node, self.scope.module))
-            if items and all(item.alias in self.nested for item in items):
+            if items and all(item.alias in self.given for item in items):
                 self._cut_lines(node)
 
-    def _cut_annotation(self, argument: ast.arg, annotation: ast.expr) -> None:
+    def _cut_annotation(self, node: ast.AST, annotation: ast.expr) -> None:
+        start, end = self._span(annotation)
+        if isinstance(node, ast.arg):
+            self._cut_type(self._span(node)[0] + len(node.arg.encode()), end)
+        elif isinstance(node, ast.AnnAssign) and node.value is None:
+            self.edits[self._span(node)] = "pass"
+        elif isinstance(node, ast.AnnAssign):
+            self.edits[self._span(node.target)[1], end] = ""
+        else:
+            arrow = self.scope.source.rindex(b"->", 0, start)
+            self.edits[len(self.scope.source[:arrow].rstrip()), end] = ""
+
+    def _cut_type(self, start: int, end: int) -> None:
         """Cut `: T`, and the spaces around the `=` of a default, which only stand beside an annotation."""
-        start, end = self._span(argument)[0] + len(argument.arg.encode()), self._span(annotation)[1]
         default = self.scope.source[end : end + 200].lstrip(b" ")
         if default.startswith(b"="):
             value = default[1:].lstrip(b" ")
@@ -144,7 +175,7 @@ class _Cut:
             return
         literal = node.body[0]
         if not (self.bare and node is self.node):
-            self.edits[self._span(literal)] = quoted(text.splitlines()[0] if text else "")
+            self.edits[self._span(literal)] = quoted(first_sentence(text))
         elif len(node.body) == 1:
             raise Unusable("empty", "its docstring is all of its body")
         elif literal.lineno == node.lineno or node.body[1].lineno == literal.end_lineno:
@@ -159,10 +190,10 @@ class _Cut:
                 self._rename_chain(node)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in self.locals:
                 found = self._find(node.id)
-                if isinstance(found, Own) and found.name != node.id:
+                if isinstance(found, Own) and found.name != node.id and found.name not in self.locals:
                     self._replace(node, found.name, found)
         except Unusable as unusable:
-            if unusable.reason in ("shadowed", "name_clash"):
+            if unusable.reason in ("shadowed", "name_clash", "layout"):
                 raise  # the others are met again if the name is still there in the end
 
     def _rename_chain(self, node: ast.Attribute) -> None:
@@ -170,61 +201,87 @@ class _Cut:
         while isinstance(links[-1].value, ast.Attribute):
             links.append(links[-1].value)
         root = links[-1].value
-        if not isinstance(root, ast.Name) or root.id in self.locals:
+        if not isinstance(root, ast.Name) or root.id in self.locals or not isinstance(node.ctx, ast.Load):
             return
         found = self._find(root.id)
         while links and isinstance(found, Package):
             link = links.pop()
             found = self.library.find(found.module, link.attr)
             if not isinstance(found, Package):
-                self._replace(link, found.name if isinstance(found, Own) else link.attr, found)
+                self._replace(link, found.name if isinstance(found, Own) else link.attr, found, root.id)
 
-    def _replace(self, node: ast.expr, name: str, found: Found | None) -> None:
+    def _replace(self, node: ast.expr, name: str, found: Found | None, root: str = "") -> None:
+        if name in self.locals and root and isinstance(found, Own):
+            name = f"{root}_{name}"  # the plain name means something else here
         if name in self.locals:
             raise Unusable("shadowed", f"{name} is also a local name")
         if name in self.globals and self._find_as_written(name) != found:
             raise Unusable("name_clash", f"{name} has two meanings")
-        if found:
-            if self.renamed.setdefault(name, found) != found:
-                raise Unusable("name_clash", f"{name} has two meanings")
-        self.edits[self._span(node)] = name
+        if found and self.renamed.setdefault(name, found) != found:
+            raise Unusable("name_clash", f"{name} has two meanings")
+        start, end = self._span(node)
+        if "".join(self.scope.source[start:end].decode(errors="replace").split()) != ast.unparse(node):
+            raise Unusable("layout", f"{name} stands in an f-string, where Python 3.11 misplaces it")
+        self.edits[start, end] = name
 
     def _span(self, node: ast.stmt | ast.expr | ast.arg) -> tuple[int, int]:
         starts = self.scope.starts
-        assert node.end_lineno is not None and node.end_col_offset is not None
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
         return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
 
     def _cut_lines(self, node: ast.stmt | ast.expr, *, blank_too: bool = False) -> None:
+        """Cut the lines of `node`, which stands on them alone, and the blank ones below."""
         starts, last = self.scope.starts, node.end_lineno or node.lineno
         while blank_too and not self.scope.source[starts[last] : starts[last + 1]].strip():
             last += 1
         self.edits[starts[node.lineno - 1], starts[last]] = ""
 
+    def _extent(self) -> tuple[int, int]:
+        if not isinstance(self.node, ast.stmt):
+            return 0, len(self.scope.source)
+        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        line = self.scope.starts[min([self.node.lineno, *(decorator.lineno for decorator in decorators)]) - 1]
+        start, end = self._span(self.node)
+        alone = decorators or not self.scope.source[line:start].strip()  # not after `a = 1;`
+        return line if alone else start, end
+
     def _text(self) -> str:
         """The statement after the edits. An edit inside a larger one is part of it."""
-        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
-        first = min([self.node.lineno, *(decorator.lineno for decorator in decorators)])
-        at, end = self.scope.starts[first - 1], self._span(self.node)[1]
+        at, end = self._extent()
         parts: list[bytes] = []
         for (start, stop), text in sorted(self.edits.items(), key=lambda edit: (edit[0][0], -edit[0][1])):
             if start >= at:
                 parts += [self.scope.source[at:start], text.encode()]
                 at = stop
-        return textwrap.dedent(b"".join([*parts, self.scope.source[at:end]]).decode()).strip("\n")
+        whole = b"".join([*parts, self.scope.source[at:end]]).decode().strip("\n")
+        return textwrap.dedent(whole) if whole.startswith((" ", "\t")) else whole
 
 
-def names(source: str) -> tuple[set[str], set[str]]:
-    """The names that `source` reads from around it, and those that its inner scopes bind. Raises Unusable."""
+def _own_imports(library: Library, module: Module, statement: ast.stmt, strict: bool) -> Iterator[tuple[str, Found]]:
+    """What imports of the package inside a statement bind. Others stay where they are; `strict` refuses foreign ones."""
+    for item in (item for node in ast.walk(statement) for item in imports(node, module)):
+        if item.name == "*":
+            raise Unusable("star_import", item.module)
+        if not strict and not library.owns(item.module):
+            continue  # a helper may offer numpy: the tests show whether it insists
+        found = library.follow(item)
+        if found and not isinstance(found, Standard):
+            yield item.alias, found
+
+
+def names(source: str) -> Names:
+    """The names in `source`. Raises Unusable where it is no Python, because a cut went through a line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             top = symtable.symtable(source, "<piece>", "exec")
     except SyntaxError as error:
         raise Unusable("layout", f"cannot be cut out: {error}") from error
-    tables = list(_inner(top))
-    used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
-    used |= {symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_global()}
-    return used, {symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_local()}
+    inner = [symbol for table in _inner(top) for symbol in table.get_symbols()]
+    early = frozenset(symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced())
+    deep = frozenset(symbol.get_name() for symbol in inner if symbol.is_global())
+    return Names(early | deep, early, frozenset(symbol.get_name() for symbol in inner if symbol.is_local()))
 
 
 def _inner(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

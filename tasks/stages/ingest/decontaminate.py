@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from tasks.stages.ingest import texts
 from tasks.stages.ingest.params import Contamination
 
+FEWEST = 3
+"""One or two common runs are chance, whatever share of a text they are."""
+
 
 def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contamination) -> dict[int, int]:
     """Position of each contaminated training text → the evaluation text with which it shares most.
@@ -46,7 +49,9 @@ def _shared(
         own_lengths.append(len(grams))
         hits.append({gram for gram in grams if gram in holders})
 
-    phrases = {gram for gram, count in Counter(gram for grams in hits for gram in grams).items() if count > params.common}
+    phrases = {
+        gram for gram, count in Counter(gram for grams in hits for gram in grams).items() if count > params.common
+    }
     for gram in phrases:
         for there in holders[gram]:
             lengths[there] -= 1
@@ -54,4 +59,8 @@ def _shared(
     for here, grams in enumerate(hits):
         own_lengths[here] -= len(grams & phrases)
         pairs.update((here, there) for gram in grams - phrases for there in holders[gram])
-    return {(here, there): count / min(own_lengths[here], lengths[there]) for (here, there), count in pairs.items()}
+    return {
+        (here, there): count / min(own_lengths[here], lengths[there])
+        for (here, there), count in pairs.items()
+        if count >= FEWEST
+    }

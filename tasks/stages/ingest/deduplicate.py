@@ -1,18 +1,21 @@
 """Which records say the same: letter by letter, by shared shingles, by embedding; and which of them stays."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.stages.ingest import texts
+from tasks.stages.ingest.params import NearDuplicates
 
 Pair = tuple[int, int]
 SHINGLE = 3
 PERMUTATIONS = 128
 BANDS = 32  # of four rows each: finds 99.98 % of the pairs at a Jaccard of 0.7, 87 % at 0.5
 BLOCK = 2048
+FEW = 10
+"""What no more than so many texts share may be a copy; what more share can be a template."""
 
 
 def exact(keys: Iterable[Hashable]) -> dict[int, int]:
@@ -21,21 +24,26 @@ def exact(keys: Iterable[Hashable]) -> dict[int, int]:
     return {here: there for here, key in enumerate(keys) if (there := first.setdefault(key, here)) != here}
 
 
-def jaccard_pairs(contents: Sequence[str], threshold: float, min_words: int) -> set[Pair]:
-    """The pairs that share at least `threshold` of their three-word shingles. Texts below `min_words` are in none.
+def shingles(contents: Sequence[str], params: NearDuplicates) -> dict[int, set[str]]:
+    """What is a text's own, by position: its runs of three words but for those of templates. Short texts are left out."""
+    found = [texts.ngrams(texts.words(content), SHINGLE) for content in contents]
+    counts = Counter(run for runs in found for run in runs)
+    limit = max(FEW, params.template * len(contents))
+    templates = {run for run, count in counts.items() if count > limit}
+    own = {here: runs - templates for here, runs in enumerate(found)}
+    return {here: runs for here, runs in own.items() if len(runs) > params.min_words - SHINGLE}
 
-    MinHash and LSH propose, the shingles themselves decide.
-    """
+
+def jaccard_pairs(own: Mapping[int, set[str]], threshold: float) -> set[Pair]:
+    """The pairs that share at least `threshold` of their shingles. MinHash and LSH propose, the shingles decide."""
     from rensa import RMinHash, RMinHashLSH
 
-    parts = [texts.words(content) for content in contents]
-    long = [here for here, words in enumerate(parts) if len(words) >= min_words]
-    shingles = [texts.ngrams(parts[here], SHINGLE) for here in long]
-    sketches = RMinHash.from_token_sets([sorted(found) for found in shingles], num_perm=PERMUTATIONS, seed=0)
+    places = list(own)
+    sketches = RMinHash.from_token_sets([list(own[here]) for here in places], num_perm=PERMUTATIONS, seed=0)
     index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
     index.insert_many(sketches)
-    proposed = {(min(a, b), max(a, b)) for a, sketch in enumerate(sketches) for b in index.query(sketch) if a != b}
-    return {(long[a], long[b]) for a, b in proposed if _jaccard(shingles[a], shingles[b]) >= threshold}
+    proposed = {(places[a], places[b]) for a, sketch in enumerate(sketches) for b in index.query(sketch) if a < b}
+    return {(a, b) for a, b in proposed if _jaccard(own[a], own[b]) >= threshold}
 
 
 def cosine_pairs(vectors: NDArray[np.float32], threshold: float) -> set[Pair]:
@@ -67,11 +75,6 @@ def resolve(pairs: Iterable[Pair], ranks: Sequence[int]) -> dict[int, int]:
         else:
             gone[here] = twin
     return gone
-
-
-def comparable(contents: Sequence[str], min_words: int) -> Iterator[int]:
-    """The positions of the texts that are long enough to be compared by their content."""
-    return (here for here, content in enumerate(contents) if len(texts.words(content)) >= min_words)
 
 
 def _jaccard(a: set[str], b: set[str]) -> float:

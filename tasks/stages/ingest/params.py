@@ -21,6 +21,8 @@ class Source(Params):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
+    from_: str = Field(alias="from")
+
 
 class Installed(Source):
     """Something that an installed distribution holds."""
@@ -79,8 +81,8 @@ class Datasets(Rows):
 
     from_: Literal["datasets"] = Field(alias="from")
     id: str | None = None
-    revision: str | None = None
-    """The commit to read: a branch moves, a commit does not."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{7,40}$")
+    """The commit to read: a branch or a tag can move, and the same params must give the same bytes."""
     path: Path | None = None
     config: str | None = None
     split: str = "train"
@@ -147,6 +149,7 @@ class Sklearn(Installed):
     from_: Literal["sklearn"] = Field(alias="from")
 
 
+Domain = Literal["domain", "general"]
 ExampleSource = Annotated[Package | Folder | File | Datasets | Gym, Field(discriminator="from_")]
 Benchmark = Annotated[HumanEval | File, Field(discriminator="from_")]
 CorpusSource = Annotated[Package | Folder | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")]
@@ -157,46 +160,48 @@ class Corpora(Params):
 
     domain: tuple[CorpusSource, ...] = ()
     general: tuple[CorpusSource, ...] = ()
-    max_chars: int = Field(2_000_000, ge=1)
-    """At most so many characters of each corpus are kept, whole texts chosen by the seed."""
-    piece_chars: int = Field(4_000, ge=200)
+    max_chars: int = Field(default=2_000_000, ge=1)
+    """At most so many characters of each corpus are kept, a share of them in each split; whole texts, chosen by the seed."""
+    piece_chars: int = Field(default=4_000, ge=200)
     """Longer texts are cut at blank lines into documents of at most this many characters."""
 
 
 class NearDuplicates(Params):
     """When two texts count as one. Prompts are compared with prompts and responses with responses."""
 
-    jaccard: float | None = Field(0.7, gt=0, le=1)
+    jaccard: float | None = Field(default=0.7, gt=0, le=1)
     """Shared share of three-word shingles; none switches the comparison off."""
-    cosine: float | None = Field(0.95, gt=0, le=1)
+    cosine: float | None = Field(default=0.95, gt=0, le=1)
     """Cosine of the embeddings of two responses; none switches it off, and no embedder is needed."""
-    min_words: int = Field(8, ge=3)
-    """Shorter texts are compared letter by letter only."""
-    common: int = Field(10, ge=1)
-    """A line that more than so many texts hold is a template and says nothing about likeness."""
+    min_words: int = Field(default=8, ge=3)
+    """Texts with fewer words of their own are compared letter by letter only."""
+    template: float = Field(default=0.05, gt=0, le=1)
+    """Three words in a row that more than this share of the texts hold (and more than ten texts) are a template's."""
 
 
 class Contamination(Params):
     """When a training text holds too much of an evaluation text."""
 
-    ngram: int = Field(13, ge=4)
+    ngram: int = Field(default=13, ge=4)
     """Words in a row that must agree; half as many for texts shorter than twice this."""
-    share: float = Field(0.5, gt=0, le=1)
+    share: float = Field(default=0.5, gt=0, le=1)
     """The share of the shorter text's n-grams that the other must hold."""
-    common: int = Field(10, ge=1)
+    common: int = Field(default=10, ge=1)
     """An n-gram that more than so many training texts hold is a phrase, not a leak."""
 
 
 class Shares(Params):
     """The parts of the groups that are held out."""
 
-    valid: float = Field(0.1, gt=0, lt=1)
-    test: float = Field(0.15, gt=0, lt=1)
+    valid: float = Field(default=0.1, gt=0, lt=1)
+    test: float = Field(default=0.15, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _leave_something(self) -> "Shares":
         if self.valid + self.test >= 1:
-            raise ValueError(f"valid + test = {self.valid + self.test:g} leaves nothing to train on; they must stay below 1")
+            raise ValueError(
+                f"valid + test = {self.valid + self.test:g} leaves nothing to train on; they must stay below 1"
+            )
         return self
 
 

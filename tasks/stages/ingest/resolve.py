@@ -3,9 +3,11 @@
 import ast
 import builtins
 import sys
+import typing
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from tasks.io.sources.package import Module
 
@@ -80,13 +82,13 @@ class Scope:
         for index, statement in enumerate(self.statements):
             for item in imports(statement, module):
                 self._add_import(item)
-            for name in _bound_names(statement):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                continue
+            for name in bound_names(statement):
                 self.bound.setdefault(name, []).append(index)
-        lengths = (len(line) for line in self.source.splitlines(keepends=True))
-        self.starts = [0]
+        lines = self.source.splitlines(keepends=True)
+        self.starts = list(accumulate(map(len, lines), initial=0))
         """Where each line begins, in bytes, which is how a syntax tree counts; the last entry is the end."""
-        for length in lengths:
-            self.starts.append(self.starts[-1] + length)
 
     def _add_import(self, item: Import) -> None:
         if item.name == "*":
@@ -126,7 +128,8 @@ class Library:
         scope = self.scope(module) if module in self.modules else None
         if scope and name in scope.bound:
             return Own(module, name)
-        if scope and name in scope.imports:
+        # A package that imports its own submodule means just that submodule.
+        if scope and name in scope.imports and scope.imports[name].module != module:
             return self.follow(scope.imports[name], seen)
         if self.owns(f"{module}.{name}"):
             return Package(f"{module}.{name}")
@@ -172,7 +175,9 @@ def imports(node: ast.AST, module: Module) -> Iterator[Import]:
             yield Import(name.name, None, name.asname or name.name.split(".")[0])
     elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
         for name in node.names:
-            yield Import(_absolute(node, module), name.name, name.asname or name.name)
+            origin = _absolute(node, module)
+            origin = "typing" if origin == "typing_extensions" and hasattr(typing, name.name) else origin
+            yield Import(origin, name.name, name.asname or name.name)
 
 
 def _absolute(node: ast.ImportFrom, module: Module) -> str:
@@ -184,35 +189,49 @@ def _absolute(node: ast.ImportFrom, module: Module) -> str:
 
 
 def _statements(body: list[ast.stmt], module: Module) -> Iterator[ast.stmt]:
-    """The statements that count when the package is not installed: one branch of `try: import`, no overloads."""
+    """The statements that count where only the standard library is installed, without overloads."""
     for node in body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from _statements([inner for inner in node.body if isinstance(inner, ast.Import | ast.ImportFrom)], module)
-        elif isinstance(node, ast.Try) and _guards_import(node):
-            yield from _statements(_taken_branch(node, module), module)
+            yield from (inner for inner in node.body if isinstance(inner, ast.Import | ast.ImportFrom))
+        elif isinstance(node, ast.If) and _is_about_version(node.test):
+            yield from _statements(node.body if _holds(node.test) else node.orelse, module)
+        elif isinstance(node, ast.Try) and _guards_import(node) and _imports_beyond_standard(node, module):
+            yield from _statements(node.handlers[0].body, module)
         elif not (isinstance(node, ast.FunctionDef) and _is_overload(node)):
             yield node
+
+
+def _is_about_version(test: ast.expr) -> bool:
+    """Whether a condition compares Python's version with constants, and does nothing else."""
+    used = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+    calls = any(isinstance(node, ast.Call | ast.NamedExpr) for node in ast.walk(test))
+    return used in ({"sys"}, {"version_info"}, {"hexversion"}) and isinstance(test, ast.Compare) and not calls
+
+
+def _holds(test: ast.expr) -> bool:
+    about = {"sys": sys, "version_info": sys.version_info, "hexversion": sys.hexversion}
+    return bool(eval(compile(ast.Expression(test), "<version>", "eval"), {"__builtins__": {}}, about))
 
 
 def _guards_import(node: ast.Try) -> bool:
     return any(handler.type is None or "ImportError" in ast.dump(handler.type) for handler in node.handlers)
 
 
-def _taken_branch(node: ast.Try, module: Module) -> list[ast.stmt]:
+def _imports_beyond_standard(node: ast.Try, module: Module) -> bool:
     inside = (item for part in node.body for inner in ast.walk(part) for item in imports(inner, module))
-    if all(item.module.split(".")[0] in sys.stdlib_module_names for item in inside):
-        return [*node.body, *node.orelse]
-    return node.handlers[0].body
+    return any(item.module.split(".")[0] not in sys.stdlib_module_names for item in inside)
 
 
 def _is_overload(node: ast.FunctionDef) -> bool:
     return any(ast.unparse(decorator).split(".")[-1] == "overload" for decorator in node.decorator_list)
 
 
-def _bound_names(node: ast.AST) -> Iterator[str]:
+def bound_names(node: ast.AST) -> Iterator[str]:
     """The names that a statement binds where it stands, including those it writes a part of: `TABLE[key] = …`."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (name.asname or name.name.split(".")[0] for name in node.names)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
@@ -221,4 +240,4 @@ def _bound_names(node: ast.AST) -> Iterator[str]:
         return
     else:
         for child in ast.iter_child_nodes(node):
-            yield from _bound_names(child)
+            yield from bound_names(child)

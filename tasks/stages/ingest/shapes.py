@@ -41,6 +41,11 @@ def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
     return _in_order(messages)
 
 
+def is_text(text: str) -> bool:
+    """Whether the text is free of lone surrogates and of the mark that a decoder leaves for bytes it cannot read."""
+    return "\ufffd" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
     """The raw turns of whichever shape the row has."""
     for name in ("messages", "conversations"):
@@ -77,7 +82,7 @@ def _message(turn: Any, number: int) -> Message | Unfit:
         return Unfit("unknown role", f"{where} has role {role!r}; known are {', '.join(ROLES)}")
     if not isinstance(content, str):
         return Unfit("content is no text", f"{where} ({role}) holds {_kind(content)}")
-    if not _encodable(content):
+    if not is_text(content):
         return Unfit("broken characters", f"{where} ({role}) holds bytes that are no text")
     if not content.strip():
         return Unfit("empty content", f"{where} ({role}) is empty")
@@ -88,15 +93,13 @@ def _in_order(messages: list[Message]) -> list[Message] | Unfit:
     roles = [message.role for message in messages]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if len(spoken) < 2 or spoken[-1] != "assistant":
-        return Unfit("no answer", f"the turns are {', '.join(roles) or 'none'}; the last must be the assistant's, after a question")
+        return Unfit(
+            "no answer",
+            f"the turns are {', '.join(roles) or 'none'}; the last must be the assistant's, after a question",
+        )
     if spoken != ["user", "assistant"] * (len(spoken) // 2):
         return Unfit("turns out of order", f"the turns are {', '.join(roles)}; user and assistant must alternate")
     return messages
-
-
-def _encodable(text: str) -> bool:
-    """Whether the text is free of lone surrogates and of the mark that a decoder leaves for bytes it cannot read."""
-    return "\ufffd" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _kind(value: Any) -> str:

@@ -33,7 +33,7 @@ def squeezed(text: str) -> str:
 
 
 def without_shared_lines(texts: Sequence[str], limit: int) -> list[str]:
-    """The texts without the lines that more than `limit` of them hold: templates, menus, licence headers."""
+    """The texts without the lines that more than `limit` of them hold: menus, notices, page headers."""
     counts = Counter(line for text in texts for line in {line.strip() for line in text.splitlines()})
     shared = {line for line, count in counts.items() if line and count > limit}
     return ["\n".join(line for line in text.splitlines() if line.strip() not in shared) for text in texts]

@@ -35,16 +35,23 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         model.train(), sequences, _composition(settings), _plan(tune), compute, run.work, _Progress(run)
     )
     after = _validate(_plain(outcome.model).eval(), valid, compute)
-    run.log(valid_loss_before=before, valid_loss=after)
     run.note(trainable=outcome.trainable, trained_tokens=outcome.tokens, precision=device.precision(compute))
-    run.say(f"tune {run.item}: validation loss {before:.4f} → {after:.4f} nats/token after {outcome.tokens:,} tokens")
+    if before is None or after is None:
+        run.say(f"tune {run.item}: {outcome.tokens:,} tokens trained, nothing to validate on")
+    else:
+        run.log(valid_loss_before=before, valid_loss=after)
+        run.say(
+            f"tune {run.item}: validation loss {before:.4f} → {after:.4f} nats/token after {outcome.tokens:,} tokens"
+        )
 
     outputs["model"].mkdir(parents=True)
     _save(outcome.model, tokenizer, outputs["model"])
     course = {
         "composition": {family: getattr(tune, family) for family in ("adapter", "selector", "optimizer", "objective")},
         "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in outcome.losses],
-        "validation": [[0, round(before, 6)], [outcome.tokens, round(after, 6)]],
+        "validation": [
+            [tokens, round(loss, 6)] for tokens, loss in ((0, before), (outcome.tokens, after)) if loss is not None
+        ],
         "tokens": outcome.tokens,
         "trainable": outcome.trainable,
         "parameters": outcome.parameters,
@@ -90,9 +97,10 @@ def _take(sequences: Iterable[Encoded], tokens: int) -> list[Encoded]:
     return taken
 
 
-def _validate(model: Any, valid: list[Encoded], compute: Any) -> float:
+def _validate(model: Any, valid: list[Encoded], compute: Any) -> float | None:
+    """Nats per token of the validation examples, or none without any."""
     with device.autocast(compute):
-        return scoring.mean(scoring.losses(model, valid)) if valid else float("nan")
+        return scoring.mean(scoring.losses(model, valid)) if valid else None
 
 
 def _composition(settings: Settings) -> train.Composition:

@@ -1,4 +1,4 @@
-"""The judge's handle on the process that holds a program. Whatever comes back from there may be a lie."""
+"""The server's handle on the process that holds a program. Whatever comes back from there may be a lie."""
 
 import contextlib
 import os
@@ -15,6 +15,7 @@ from tasks.io.sandbox.inside.program import PRINTED_TOO_MUCH, Answer, become_pro
 
 POLL_S = 0.05
 GRACE_S = 1.0
+FORGED = ("exception", "the program answers in place of its tests")
 OUTCOMES = ("", "assertion", "import", "memory", "exception")
 
 
@@ -41,13 +42,16 @@ class Executor:
     def run(self, source: str, mode: str, name: str) -> Answer:
         """What running `source` led to; Failed if the process did not live to tell."""
         token = secrets.token_hex()  # answers cannot be written in advance
-        fields = self.exchange(frame(pack(token, mode, name, source)))
+        try:
+            fields = unpack(self.exchange(frame(pack(token, mode, name, source))))
+        except UnicodeDecodeError:
+            raise Failed(*FORGED) from None
         if len(fields) != 1 + len(Answer._fields) or fields[0] != token or fields[2] not in OUTCOMES:
-            raise self.forged()
+            raise Failed(*FORGED)
         return Answer(*fields[1:])
 
-    def exchange(self, request: bytes) -> list[str]:
-        """Send a request and await the fields of its answer. A process that neither reads nor writes cannot hold us up."""
+    def exchange(self, request: bytes) -> bytes:
+        """Send a request and await the payload of its answer. A process that neither reads nor writes cannot hold us up."""
         answer = bytearray()
         most = 4 * self.limits["output_bytes"] + (1 << 20)
         while True:
@@ -58,9 +62,9 @@ class Executor:
                 answer += self.read()
                 length = int.from_bytes(answer[:4], "big")
                 if length > most or len(answer) > 4 + length >= 8:
-                    raise self.forged()
+                    raise Failed(*FORGED)
                 if len(answer) == 4 + length >= 8:
-                    return unpack(bytes(answer[4:]))
+                    return bytes(answer[4:])
 
     def write(self, request: bytes) -> bytes:
         """What is left of a request after sending what fits."""
@@ -96,10 +100,6 @@ class Executor:
     def has_ended(self) -> bool:
         """Whether the process is no more; its status can still be asked for."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-    def forged(self) -> Failed:
-        """What came was not an answer to what was asked."""
-        return Failed("exception", "the program answers in place of its tests")
 
     def late(self) -> Failed:
         """One sentence for both clocks: which of them strikes first depends on the machine's load."""

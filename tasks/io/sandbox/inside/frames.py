@@ -32,14 +32,14 @@ def exactly(descriptor: int, size: int) -> bytes:
 
 def pack(*fields: str) -> bytes:
     """A payload of text fields."""
-    return b"".join(frame(field.encode("utf-8", "backslashreplace")) for field in fields)
+    return b"".join(frame(field.encode("utf-8", "surrogatepass")) for field in fields)
 
 
 def unpack(payload: bytes) -> list[str]:
-    """The fields of a payload."""
+    """The fields of a payload; UnicodeDecodeError if they are not text."""
     fields = []
     while payload:
         end = 4 + int.from_bytes(payload[:4], "big")
-        fields.append(payload[4:end].decode("utf-8", "replace"))
+        fields.append(payload[4:end].decode("utf-8", "surrogatepass"))
         payload = payload[end:]
     return fields

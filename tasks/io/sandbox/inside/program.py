@@ -22,7 +22,7 @@ from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
 FILE = "solution.py"
 PRINTED_TOO_MUCH = 77  # an exit status
 MOST_DESCRIPTORS = 64
-FUTURE = {name: getattr(__future__, name) for name in __future__.all_feature_names}
+FUTURE: dict[str, Any] = {name: getattr(__future__, name) for name in __future__.all_feature_names}
 
 
 class Answer(NamedTuple):
@@ -133,4 +133,6 @@ def outcome_of(error: BaseException) -> str:
 
 def future_flags(namespace: dict[str, Any]) -> int:
     """What the program has imported from `__future__` holds for its tests too."""
-    return sum(feature.compiler_flag for name, feature in FUTURE.items() if namespace.get(name) is feature)
+    return sum(
+        feature.compiler_flag for name, feature in FUTURE.items() if name in namespace and namespace[name] is feature
+    )

@@ -1,14 +1,18 @@
-"""The fork server of a sandbox: `python -m tasks.io.sandbox.inside.server WORK`.
+"""The fork server of a sandbox: `python -m tasks.io.sandbox.inside.server WORK LIMITS`.
 
-Cases come in on descriptor 0, verdicts go out on 1, each a length and JSON. Every case gets a fork and an empty folder;
-after it no process and no file is left, or this server ends and says that it must be replaced.
+It answers messages on descriptor 0 with messages on descriptor 1, fields packed into frames:
+
+    begin                        forks a process for a program, in an empty folder
+    run, mode, name, source      answer, … (`Answer`)  or  failed, outcome, detail
+    end                          clean, or spent: what the case left cannot be removed, and this server ends
+
+What a test expects is judged on the other side, and is not in this process's memory when it forks.
 """
 
 import gc
 import importlib
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -16,31 +20,34 @@ from pathlib import Path
 from typing import Any
 
 from tasks.io.sandbox.inside.executor import Executor, Failed, adopt_orphans
-from tasks.io.sandbox.inside.frames import receive, send
-from tasks.io.sandbox.inside.judge import judge
+from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
 
-COMMON = """abc argparse array asyncio base64 bisect calendar cmath collections.abc concurrent.futures contextvars copy csv
-dataclasses datetime decimal enum fnmatch fractions functools hashlib heapq html inspect itertools locale logging numbers
-operator pickle pprint queue statistics string struct tempfile textwrap threading typing unicodedata unittest urllib.parse
-uuid weakref zlib""".split()  # what programs import is imported once, before the forks
-OURS = ("LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "PYTHONPATH", "PYTHONUTF8")
-DETAIL = 300
+COMMON = (  # what programs import is imported once, before the forks
+    "abc", "argparse", "array", "asyncio", "base64", "bisect", "calendar", "cmath", "collections.abc", "concurrent.futures",
+    "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "doctest", "enum", "fnmatch", "fractions",
+    "functools", "hashlib", "heapq", "html", "inspect", "itertools", "locale", "logging", "numbers", "operator", "pickle",
+    "pprint", "queue", "re", "statistics", "string", "struct", "tempfile", "textwrap", "threading", "typing", "unicodedata",
+    "unittest", "urllib.parse", "uuid", "weakref", "zlib",
+)  # fmt: skip
+PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
 
 
-def main(work: Path) -> None:
+def main(work: Path, limits: dict[str, Any]) -> None:
     """Serve cases until the other side goes."""
     requests, replies = private_pipes()
     prepare()
     folder = fresh_folder(work)
-    send(replies, json.dumps({"ready": True}).encode())
+    send(replies, pack("ready"))
     clean = True
-    while clean and (request := receive(requests)):
-        verdict = serve(json.loads(request), folder, requests)
+    while clean and receive(requests):
+        executor = Executor(limits, folder, requests)
+        send(replies, pack("begun"))
         try:
-            fresh_folder(work)
-        except (OSError, RecursionError):
-            clean = False  # what the case left cannot be removed
-        send(replies, json.dumps(verdict | {"last": not clean}).encode())
+            serve(executor, requests, replies)
+        finally:
+            executor.end()
+        clean = is_clean(work)
+        send(replies, pack("clean" if clean else "spent"))
 
 
 def private_pipes() -> tuple[int, int]:
@@ -59,12 +66,34 @@ def prepare() -> None:
         adopt_orphans()
     for name in COMMON:
         importlib.import_module(name)
-    for name in OURS:
-        os.environ.pop(name, None)
+    for name in os.environ.keys() - set(PROGRAMS_SEE):
+        del os.environ[name]
     sys.path[:] = [entry for entry in sys.path if not (Path(entry) / "tasks").exists()]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tasks"]:
         del sys.modules[name]
     gc.freeze()
+
+
+def serve(executor: Executor, requests: int, replies: int) -> None:
+    """Run one case's sources as they come, until its end."""
+    while message := unpack(receive(requests)):
+        if message[0] == "end":
+            return
+        mode, name, source = message[1:]
+        try:
+            reply = ("answer", *executor.run(source, mode, name))
+        except Failed as failure:
+            reply = ("failed", *failure.args)
+        send(replies, pack(*reply))
+
+
+def is_clean(work: Path) -> bool:
+    """Whether the folder could be emptied for the next case."""
+    try:
+        fresh_folder(work)
+    except (OSError, RecursionError):
+        return False
+    return True
 
 
 def fresh_folder(work: Path) -> Path:
@@ -79,27 +108,5 @@ def fresh_folder(work: Path) -> Path:
     return folder
 
 
-def serve(case: dict[str, Any], folder: Path, client: int) -> dict[str, Any]:
-    """The verdict on one case."""
-    executed = 0
-    executor = Executor(case["limits"], folder, client)
-    try:
-        for _ in judge(case, executor):
-            executed += 1
-        outcome, detail = ("passed", "") if executed else ("untested", "no expectation was executed")
-    except Failed as failure:
-        outcome, detail = failure.args
-    finally:
-        executor.end()
-    return {"outcome": outcome, "executed": executed, "detail": tidy(detail, folder)}
-
-
-def tidy(detail: str, folder: Path) -> str:
-    """The last line, without what differs from run to run or from machine to machine."""
-    line = (detail.strip().splitlines() or [""])[-1]
-    line = line.replace(str(folder), ".").replace(sys.prefix, "/python")
-    return re.sub(r"0x[0-9a-fA-F]+", "0x…", line)[:DETAIL]
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

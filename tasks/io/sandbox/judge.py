@@ -1,47 +1,49 @@
-"""Whether a program passes its tests. Runs no untrusted code: it asks an executor to, and judges the answers.
+"""Whether a program passes its tests, judged from outside: it sends sources into the sandbox and weighs what comes back.
 
-What a doctest should print never reaches the executor, so a program that has taken its own process over still has to
-produce the right output. A script carries its expectations with it; there, a last source that must fail exposes a process
-that merely claims success. (A program written against this very protocol could run that one honestly and lie about the
-rest: it shares an interpreter with its tests, and no harness within one can rule that out.)
+What a doctest should print never enters the sandbox, so a program that has taken its own process over still has to produce
+the right output. A script carries its expectations with it; there, a last source that must fail exposes a process that
+merely claims success. (A program written against this very protocol could run that one honestly and lie about the rest:
+it shares an interpreter with its tests, and no harness within one can rule that out.)
 """
 
 import ast
 import doctest
 import secrets
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from tasks.io.sandbox.inside.executor import Executor, Failed
+from tasks.core.records import Tests
+from tasks.io.sandbox.inside.executor import FORGED, Failed
 from tasks.io.sandbox.inside.program import FILE, Answer
 
 TESTS = "<tests>"
 LENIENT = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-CANNOT_FAIL = ("", "...")
+
+Execute = Callable[[str, str, str], Answer]
+"""Runs (source, mode of compilation, file name) in the program's namespace; Failed if its process does not live to tell."""
 
 
-def judge(case: dict[str, Any], executor: Executor) -> Iterator[None]:
+def judge(program: str, tests: Tests, execute: Execute) -> Iterator[None]:
     """Run the program, then its tests: one item per executed expectation; Failed where something goes wrong."""
-    for source in (case["prelude"], case["program"]):
-        answer = executor.run(source, "exec", FILE)
+    for source in (tests.prelude, program):
+        answer = execute(source, "exec", FILE)
         if answer.stage == "compile":
             raise Failed("syntax", answer.error)
         expect_success(answer)
-    yield from (doctest_of if case["kind"] == "doctest" else script_of)(case["code"], executor)
+    yield from (run_examples if tests.kind == "doctest" else run_script)(tests.code, execute)
     token = secrets.token_hex()
-    if token not in executor.run(f"raise AssertionError({token!r})", "exec", TESTS).error:
-        raise executor.forged()
+    if token not in execute(f"raise AssertionError({token!r})", "exec", TESTS).error:
+        raise Failed(*FORGED)
 
 
-def script_of(code: str, executor: Executor) -> Iterator[None]:
+def run_script(code: str, execute: Execute) -> Iterator[None]:
     """Run a script to its end."""
     if not is_empty(code):
-        expect_success(executor.run(code, "exec", TESTS))
+        expect_success(execute(code, "exec", TESTS))
         yield
 
 
-def doctest_of(code: str, executor: Executor) -> Iterator[None]:
-    """Run the examples in turn and compare what they print with what they should."""
+def run_examples(code: str, execute: Execute) -> Iterator[None]:
+    """Run a docstring's examples in turn and compare what they print with what they should."""
     try:
         examples = doctest.DocTestParser().get_examples(code)
     except ValueError as error:
@@ -49,8 +51,8 @@ def doctest_of(code: str, executor: Executor) -> Iterator[None]:
     for example in examples:
         flags = flags_of(example)
         if not flags & doctest.SKIP:
-            answer = executor.run(example.source, "single", TESTS)
-            if example.want.strip() not in CANNOT_FAIL:
+            answer = execute(example.source, "single", TESTS)
+            if example.want:
                 yield
             compare(example, answer, flags)
 
@@ -91,5 +93,5 @@ def is_empty(script: str) -> bool:
     """Whether there is no statement in it."""
     try:
         return not ast.parse(script).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False  # running it will tell

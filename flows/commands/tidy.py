@@ -1,0 +1,14 @@
+"""`ratchet tidy`."""
+
+
+def tidy() -> None:
+    """Put dvc.lock in its canonical form: stages in plan order, stale entries gone. Plain `dvc repro` appends.
+
+    Example: ratchet tidy
+    """
+    from flows import graph
+    from tasks.io import progress
+
+    for line in graph.mend():
+        progress.say(line)
+    progress.say("dvc.lock is in order now." if graph.tidy() else "dvc.lock was in order already.")

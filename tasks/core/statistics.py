@@ -1,0 +1,179 @@
+"""How sure a figure is: bootstrap intervals of losses and of paired differences, exact intervals of proportions.
+
+What is resampled is the *group* (a source module, a file), never the single item: items of one group resemble each other,
+and treating them as independent makes an interval too narrow. Two models are compared on the same items, so one draw of
+groups serves both and what makes an item hard for either cancels (paired bootstrap).
+
+Efron & Tibshirani 1993, An Introduction to the Bootstrap: §8.3 resample independent units, §13.3 percentile interval.
+Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation: the paired bootstrap for two models.
+Hesterberg 2015, https://arxiv.org/abs/1411.5279: with n units the percentile interval is too narrow by about
+(n - 1) / n and knows no Student's t; reading the quantiles at Φ(-√(n / (n - 1)) t) instead mends both.
+Shapes: B = resamples, G = groups.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its interval, and the number of independent units behind both."""
+
+    value: float
+    low: float
+    """Minus infinity where the data bound nothing: one group, for instance, shows no spread."""
+    high: float
+    n: int
+    """Groups that were resampled, or trials of a proportion."""
+
+    def record(self) -> dict[str, float | None]:
+        """The estimate as JSON has it, to six decimals: a bound that does not exist is null."""
+        bounds = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: round(x, 6) if math.isfinite(x) else None for name, x in bounds.items()} | {"n": self.n}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How to resample. Equal data and equal settings give equal intervals."""
+
+    resamples: int = 2000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1 or not 0 < self.confidence < 1:
+            raise ValueError(f"A bootstrap needs resamples ≥ 1 and a confidence between 0 and 1, not {self}.")
+
+
+DEFAULT = Bootstrap()
+
+
+def ratio(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    groups: Sequence[str] | None = None,
+    how: Bootstrap = DEFAULT,
+) -> Estimate:
+    """Σ numerators / Σ denominators over items (nats per token, bits per byte), with its interval over `groups`.
+
+    Without `groups` each item is one. A single group has value and no bounds. Raises ValueError where nothing is to be
+    divided by.
+    """
+    sums_G2 = _sums(_vector(numerators), _vector(denominators), groups)
+    low, high = _interval(sums_G2, how)
+    return Estimate(_quotient(sums_G2.sum(axis=0)), low, high, len(sums_G2))
+
+
+def ratio_difference(
+    before: ArrayLike,
+    after: ArrayLike,
+    denominators: ArrayLike,
+    groups: Sequence[str] | None = None,
+    how: Bootstrap = DEFAULT,
+) -> Estimate:
+    """The ratio of `after` minus that of `before`, paired by item. Negative is a lower loss after.
+
+    Both have the same denominators, so in every resample the difference of the ratios is the ratio of the differences.
+    """
+    return ratio(_differences(before, after), denominators, groups, how)
+
+
+def mean(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
+    """The mean over items with its interval over `groups`."""
+    values_N = _vector(values)
+    return ratio(values_N, np.ones_like(values_N), groups, how)
+
+
+def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
+    """A share of trials with its exact interval (Clopper & Pearson 1934), which holds at least `confidence` always.
+
+    No trials bound nothing: the value is not a number and the interval is 0 to 1.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} of {trials} is no proportion.")
+    if trials == 0:
+        return Estimate(math.nan, 0.0, 1.0, 0)
+    tail, failures = (1 - confidence) / 2, trials - successes
+    low = special.betaincinv(successes, failures + 1, tail) if successes else 0.0
+    high = special.betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
+    return Estimate(successes / trials, float(low), float(high), trials)
+
+
+def proportion_difference(
+    before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
+) -> Estimate:
+    """The share of ones after minus that before, paired by item, within -1 to 1.
+
+    Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
+    those of the share of groups that may change: exact, none of n.
+    """
+    change_N = _differences(before, after)
+    estimate = mean(change_N, groups, how)
+    low, high = estimate.low, estimate.high
+    if not change_N.any():
+        high = proportion(0, estimate.n, how.confidence).high
+        low = -high
+    return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+
+
+def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
+    """The exact two-sided p-value of McNemar's test: as many items got better as got worse, by chance alone.
+
+    McNemar 1947; items count as independent here, so the interval over groups is the more careful of the two.
+    """
+    change_N = _differences(before, after)
+    gained, lost = int((change_N > 0).sum()), int((change_N < 0).sum())
+    tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2 ** (gained + lost))
+
+
+def _vector(values: ArrayLike) -> Vector:
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise ValueError("Statistics want a flat list of finite numbers.")
+    return vector
+
+
+def _differences(before: ArrayLike, after: ArrayLike) -> Vector:
+    before_N, after_N = _vector(before), _vector(after)
+    if before_N.shape != after_N.shape:
+        raise ValueError(f"A paired comparison wants equal items: {len(before_N)} before, {len(after_N)} after.")
+    return after_N - before_N
+
+
+def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | None) -> Vector:
+    """Both sums of every group, (G, 2), in the order of the groups' names. Empty groups weigh nothing and are left out."""
+    if len(numerators_N) != len(denominators_N) or (groups is not None and len(groups) != len(numerators_N)):
+        raise ValueError("Numerators, denominators and groups differ in length.")
+    if (denominators_N < 0).any() or not denominators_N.sum() > 0:
+        raise ValueError(f"There is nothing to divide by: {len(denominators_N)} items with a weight of 0 in all.")
+    owners_N = np.arange(len(numerators_N)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    columns = [np.bincount(owners_N, weights) for weights in (numerators_N, denominators_N)]
+    sums_G2 = np.stack(columns, axis=1).astype(np.float64)
+    return sums_G2[sums_G2[:, 1] > 0]
+
+
+def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
+    """The percentile interval of the quotient, its quantiles widened for few groups (Hesterberg)."""
+    num_groups = len(sums_G2)
+    if num_groups < 2:
+        return -math.inf, math.inf
+    t = special.stdtrit(num_groups - 1, (1 + how.confidence) / 2)
+    tail = special.ndtr(-math.sqrt(num_groups / (num_groups - 1)) * t)
+    random = np.random.default_rng(how.seed)
+    draws_BG = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=how.resamples)
+    # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
+    sums_2B = np.einsum("bg,gk->kb", draws_BG.astype(np.float64), sums_G2)
+    low, high = np.quantile(sums_2B[0] / sums_2B[1], [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _quotient(sums_2: Vector) -> float:
+    return float(sums_2[0] / sums_2[1])

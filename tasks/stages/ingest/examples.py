@@ -1,0 +1,96 @@
+"""Examples from rows, and the ones among them that must not stand beside one another."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.records import Example, Message, Refusal, Tests, content_id
+from tasks.stages.ingest import deduplicate, shapes, texts
+from tasks.stages.ingest.decontaminate import overlaps
+from tasks.stages.ingest.deduplicate import Pair
+from tasks.stages.ingest.params import Contamination, IngestParams, NearDuplicates, Rows
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def from_row(values: dict[str, object], where: str, source: str, about: Rows, domain: str) -> Example | Refusal:
+    """The example in a row of one of the usual shapes, or why it is none."""
+    messages = shapes.conversation(values)
+    if isinstance(messages, shapes.Unfit):
+        return Refusal(source, where, messages.reason, messages.detail, texts.start(values))
+    group = where
+    if about.group is not None:
+        if values.get(about.group) is None:
+            return Refusal(source, where, "no group", f"the column {about.group!r} is empty", texts.start(values))
+        group = texts.start(values[about.group])
+    return Example(
+        id=identify(messages),
+        messages=messages,
+        task=about.task,
+        domain=domain,
+        group=f"{source}: {group}",
+        split="train",
+        source=f"{source}: {where}",
+        license=about.license,
+    )
+
+
+def identify(messages: Sequence[Message], tests: Tests | None = None) -> str:
+    """The id of an example: a hash of what is said, and of the checks it goes with."""
+    spoken = [part for message in messages for part in (message.role, message.content)]
+    return content_id(*spoken, *([tests.kind, tests.code, tests.entry] if tests else []))
+
+
+def prompt_of(example: Example) -> str:
+    """All that is said before the response."""
+    return "\n".join(message.content for message in example.prompt)
+
+
+def equal(examples: Sequence[Example]) -> dict[int, int]:
+    """Each later example that says the same as an earlier one, white space aside → the earlier one."""
+    return deduplicate.exact(
+        tuple((message.role, texts.squeezed(message.content)) for message in example.messages) for example in examples
+    )
+
+
+def too_long(examples: Sequence[Example], params: IngestParams) -> Iterator[tuple[int, str]]:
+    """The examples above a limit of length, and by how much."""
+    for here, example in enumerate(examples):
+        prompt, response = len(prompt_of(example)), len(example.response)
+        if prompt > params.max_prompt_chars:
+            yield here, f"the prompt has {prompt} characters; max_prompt_chars is {params.max_prompt_chars}"
+        elif response > params.max_response_chars:
+            yield here, f"the response has {response} characters; max_response_chars is {params.max_response_chars}"
+
+
+def near_pairs(examples: Sequence[Example], params: NearDuplicates, embed: Embed) -> set[Pair]:
+    """The pairs of examples whose prompts or whose responses are near-duplicates."""
+    prompts = deduplicate.shingles([_comparable(example, prompt_of(example)) for example in examples], params)
+    responses = deduplicate.shingles([_comparable(example, example.response) for example in examples], params)
+    pairs: set[Pair] = set()
+    if params.jaccard is not None:
+        pairs |= deduplicate.jaccard_pairs(prompts, params.jaccard)
+        pairs |= deduplicate.jaccard_pairs(responses, params.jaccard)
+    if params.cosine is not None and responses:
+        places = list(responses)
+        found = deduplicate.cosine_pairs(embed([examples[here].response for here in places]), params.cosine)
+        pairs |= {(places[a], places[b]) for a, b in found}
+    return pairs
+
+
+def leaks(training: Sequence[Example], evaluation: Sequence[Example], params: Contamination) -> dict[int, int]:
+    """Each training example whose prompt or response overlaps that of an evaluation example → that example."""
+    found = overlaps(sides(training), sides(evaluation), params)
+    return {here % len(training): there % len(evaluation) for here, there in found.items()}
+
+
+def sides(examples: Sequence[Example]) -> list[str]:
+    """All prompts, then all responses."""
+    prompts = [_comparable(example, prompt_of(example)) for example in examples]
+    return prompts + [_comparable(example, example.response) for example in examples]
+
+
+def _comparable(example: Example, text: str) -> str:
+    """The text that likeness is judged by: none for generated tasks, which share a wording and differ in a number."""
+    return "" if example.tests is not None and example.tests.kind == "answer" else text

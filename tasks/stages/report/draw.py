@@ -1,0 +1,206 @@
+"""Charts as inline SVG. Colours are classes of the page's style sheet, so light and dark are its business.
+
+A point is filled where its interval decides something and hollow where it does not: colour is never alone.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tasks.core.statistics import Estimate
+from tasks.stages.report import figures
+
+WIDTH = 720
+LABEL_END, PLOT_START, PLOT_END = 150, 166, 520
+"""Where labels end, and where the plot of horizontal charts begins and ends; figures stand to the right of it."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Data to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A line of a forest plot."""
+
+    label: str
+    difference: Estimate
+    unit: str
+    tone: str
+    """`good`, `bad` or `open`."""
+    margin: float | None = None
+    """How far it may rise and still count as no worse."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """The training of one model: points of (tokens, loss)."""
+
+    name: str
+    train: Sequence[tuple[float, float]]
+    valid: Sequence[tuple[float, float]]
+
+
+def forest(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Markup:
+    """Differences with their intervals around zero, and what lies to its left and right."""
+    bounds = [x for e in effects for x in (e.difference.low, e.difference.high, e.difference.value, e.margin or 0)]
+    scale = Scale(*_around([x for x in bounds if math.isfinite(x)]), PLOT_START, PLOT_END)
+    bottom = 34 + 36 * len(effects)
+    shapes = [
+        _text(PLOT_START, 14, f"← {ends[0]}", "note"),
+        _text(PLOT_END, 14, f"{ends[1]} →", "note end"),
+        *_vertical_axis(scale, bottom, effects[0].unit, signed=True),
+        _line(scale(0), 24, scale(0), bottom, "zero"),
+    ]
+    for index, effect in enumerate(effects):
+        shapes += _effect(effect, 34 + 18 + 36 * index, scale)
+    return _svg(bottom + 24, title, shapes)
+
+
+def bars(rows: Sequence[tuple[str, Mapping[str, Estimate]]], title: str) -> Markup:
+    """Shares from 0 to the largest bound: for each label one bar for each model, with its interval and figures."""
+    most = max(estimate.high for _, models in rows for estimate in models.values())
+    ticks = _ticks(0, max(most, 0.05))
+    scale = Scale(0, ticks[-1], PLOT_START, PLOT_END)
+    heights = [24 * len(models) + 16 for _, models in rows]
+    shapes = list(_vertical_axis(scale, 8 + sum(heights), figures.PER_CENT, signed=False))
+    top = 8.0
+    for (label, models), height in zip(rows, heights, strict=True):
+        shapes.append(_text(LABEL_END, top + height / 2 + 4, label, "label end"))
+        for index, (name, estimate) in enumerate(models.items()):
+            shapes += _bar(name, estimate, index, top + 8 + 24 * index, scale)
+        top += height
+    return _svg(top + 24, title, shapes)
+
+
+def curves(courses: Sequence[Course], title: str) -> Markup:
+    """Loss over trained tokens: each step pale, its running mean strong, validation as points."""
+    points = [point for course in courses for point in (*course.train, *course.valid)] or [(0.0, 0.0)]
+    ticks_x = _ticks(0, max(x for x, _ in points))
+    ticks_y = _ticks(min(y for _, y in points), max(y for _, y in points))
+    scale_x = Scale(ticks_x[0], ticks_x[-1], 64, WIDTH - 16)
+    scale_y = Scale(ticks_y[0], ticks_y[-1], 260, 16)
+    shapes = [_text(64, 300, "trained tokens", "note"), _text(8, 10, "nats per token", "note")]
+    for y in ticks_y:
+        shapes += [
+            _line(64, scale_y(y), WIDTH - 16, scale_y(y), "grid"),
+            _text(56, scale_y(y) + 4, f"{y:g}", "tick end"),
+        ]
+    shapes += [_text(scale_x(x), 280, f"{x:,.0f}", "tick middle") for x in ticks_x]
+    for index, course in enumerate(courses):
+        shapes += _curve(course, colour(index + 1), scale_x, scale_y)
+    return _svg(308, title, shapes)
+
+
+def colour(index: int) -> str:
+    """The class of a model's colour: 0 is the reference, five others take turns."""
+    return f"model-{(index - 1) % 5 + 1 if index else 0}"
+
+
+def _curve(course: Course, kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
+    thin = _thinned(course.train)
+    yield _path(thin, scale_x, scale_y, f"step {kind}")
+    yield _path(_running_mean(thin), scale_x, scale_y, f"mean {kind}")
+    yield _path(course.valid, scale_x, scale_y, f"valid {kind}")
+    for x, y in course.valid:
+        tip = f"{course.name}: validation loss {figures.number(y)} after {x:,.0f} tokens"
+        yield _circle(scale_x(x), scale_y(y), kind, tip)
+
+
+def _effect(effect: Effect, y: float, scale: Scale) -> Iterator[Markup]:
+    low, high = (min(max(x, scale.low), scale.high) for x in (effect.difference.low, effect.difference.high))
+    tip = f"{effect.label}: {figures.change(effect.difference, effect.unit)}"
+    yield _text(LABEL_END, y + 4, effect.label, "label end")
+    if effect.margin is not None:
+        yield _line(scale(effect.margin), y - 14, scale(effect.margin), y + 14, "margin")
+        yield _text(scale(effect.margin), y - 18, "margin", "note middle")
+    yield _line(scale(low), y, scale(high), y, f"interval {effect.tone}")
+    yield _circle(scale(effect.difference.value), y, effect.tone, tip)
+    yield _text(PLOT_END + 16, y + 4, figures.change(effect.difference, effect.unit), "figure")
+
+
+def _bar(name: str, estimate: Estimate, index: int, y: float, scale: Scale) -> Iterator[Markup]:
+    tip = f"{name}: {figures.level(estimate, figures.PER_CENT)} %"
+    yield Markup('<rect x="{}" y="{}" width="{}" height="16" rx="2" class="{}"><title>{}</title></rect>').format(
+        PLOT_START, y, round(scale(estimate.value) - PLOT_START, 1), colour(index), tip
+    )
+    yield _line(scale(estimate.low), y + 8, scale(estimate.high), y + 8, "whisker")
+    yield _text(PLOT_END + 16, y + 12, figures.level(estimate, figures.PER_CENT), "figure")
+
+
+def _vertical_axis(scale: Scale, bottom: float, unit: str, *, signed: bool) -> Iterator[Markup]:
+    for tick in _ticks(scale.low, scale.high):
+        if not scale.low <= tick <= scale.high:
+            continue
+        shown = 100 * tick if unit == figures.PER_CENT else tick
+        yield _line(scale(tick), 24 if signed else 8, scale(tick), bottom, "grid")
+        yield _text(
+            scale(tick), bottom + 16, f"{shown:+g}".replace("-", "−") if signed and tick else f"{shown:g}", "tick middle"
+        )
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold zero and every value, with some air."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    air = 0.08 * (high - low) or 0.01
+    return low - air, high + air
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers; the outer ones enclose `low` and `high`."""
+    rough = (high - low or abs(high) or 1.0) / 5
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
+
+
+def _thinned(points: Sequence[tuple[float, float]], most: int = 300) -> list[tuple[float, float]]:
+    """At most `most` points: means of equally many neighbours."""
+    size = max(1, math.ceil(len(points) / most))
+    return [_mean(points[start : start + size]) for start in range(0, len(points), size)]
+
+
+def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each loss averaged over itself and a twentieth of all points on either side."""
+    reach = max(1, len(points) // 20)
+    windows = (points[max(0, i - reach) : i + reach + 1] for i in range(len(points)))
+    return [(point[0], _mean(window)[1]) for point, window in zip(points, windows, strict=True)]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
+
+
+def _path(points: Sequence[tuple[float, float]], scale_x: Scale, scale_y: Scale, kind: str) -> Markup:
+    places = " ".join(f"{scale_x(x)},{scale_y(y)}" for x, y in points)
+    return Markup('<polyline points="{}" class="{}"/>').format(places, kind)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(x1, y1, x2, y2, kind)
+
+
+def _circle(x: float, y: float, kind: str, tip: str) -> Markup:
+    return Markup('<circle cx="{}" cy="{}" r="5" class="{}"><title>{}</title></circle>').format(x, y, kind, tip)
+
+
+def _text(x: float, y: float, text: str, kind: str) -> Markup:
+    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(x, y, kind, text)
+
+
+def _svg(height: float, title: str, shapes: Sequence[Markup]) -> Markup:
+    frame = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return frame.format(WIDTH, round(height), title, Markup("\n").join(shapes))

@@ -1,0 +1,63 @@
+"""Figures as people read them: a value with its interval in brackets, in the unit of its row."""
+
+import math
+
+from tasks.core.statistics import Estimate
+
+PER_CENT = "share"
+"""The unit that is shown in per cent; its differences are percentage points."""
+NO_INTERVAL = "[no interval]"
+
+
+def level(estimate: Estimate, unit: str) -> str:
+    """`1.234 [1.200, 1.270]`."""
+    return f"{number(estimate.value, unit)} {interval(estimate, unit)}"
+
+
+def interval(estimate: Estimate, unit: str) -> str:
+    """`[1.200, 1.270]`."""
+    if not _bounded(estimate):
+        return NO_INTERVAL
+    return f"[{number(estimate.low, unit)}, {number(estimate.high, unit)}]"
+
+
+def change(difference: Estimate, unit: str) -> str:
+    """`−0.215 [−0.240, −0.190]`: a difference, every figure with its sign."""
+    value = signed(difference.value, unit)
+    if not _bounded(difference):
+        return f"{value} {NO_INTERVAL}"
+    return f"{value} [{signed(difference.low, unit)}, {signed(difference.high, unit)}]"
+
+
+def number(value: float, unit: str = "") -> str:
+    """The value in its unit: losses with four digits, shares in per cent."""
+    if unit == PER_CENT:
+        return _minus(f"{100 * value:.1f}")
+    return _minus(f"{value:.{3 if abs(value) < 9.9995 else 2}f}")
+
+
+def signed(value: float, unit: str = "") -> str:
+    """The value with `+` or `−`; what rounds to zero has neither."""
+    text = number(value, unit)
+    if float(text.replace("−", "-")) == 0:
+        return text.removeprefix("−")
+    return text if value < 0 else f"+{text}"
+
+
+def p_value(p: float) -> str:
+    """`0.031`, or that it is smaller than what is worth printing."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def mebibytes(size: int) -> str:
+    """A size in MiB, to a tenth."""
+    return f"{size / 2**20:,.1f}"
+
+
+def _bounded(estimate: Estimate) -> bool:
+    return math.isfinite(estimate.low) and math.isfinite(estimate.high)
+
+
+def _minus(text: str) -> str:
+    """With a minus sign, which is as wide as a plus, and none before zero."""
+    return text.replace("-", "−") if float(text) != 0 else text.replace("-", "")

@@ -1,0 +1,50 @@
+"""The `report` section: how sure a difference must be, and how much worse elsewhere is still no worse."""
+
+from pydantic import ConfigDict, Field
+
+from tasks.core.params import Params
+from tasks.core.stage import Stage
+
+STAGE = Stage(
+    reads={
+        "base": "models/base/ratchet.json",
+        "tuned": "models/tuned",
+        "ingested": "data/ingested/report.json",
+        "test": "data/ingested/test.parquet",
+        "metrics": "data/metrics",
+        "results": "data/results",
+    },
+    writes={"report": "data/report"},
+)
+
+
+class ReportParams(Params):
+    """How models are compared."""
+
+    general_margin: float = Field(0.05, gt=0)
+    """Nats per token that the general loss may rise and still count as no worse."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of every interval."""
+    resamples: int = Field(2000, ge=100, le=100_000)
+    """Draws of the bootstrap."""
+    seed: int = 0
+    """Of the bootstrap."""
+    answers: int = Field(10, ge=0, le=100)
+    """Tasks whose answers stand side by side on the page."""
+
+
+class Model(Params):
+    """A model of the `models` section."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    group: str
+    """`reference` is what the others are compared with."""
+
+
+class Settings(Params):
+    """What stage `report` reads of params.yaml."""
+
+    report: ReportParams = Field(default_factory=ReportParams)
+    models: dict[str, Model]

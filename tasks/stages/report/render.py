@@ -1,0 +1,212 @@
+"""The page and the model card: what the templates are given, and the text they become."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tasks.core.records import Example
+from tasks.core.statistics import Bootstrap
+from tasks.stages.report import choose, draw, figures, tabulate
+from tasks.stages.report.compare import PASS, Comparison, Row
+from tasks.stages.report.judge import Verdict
+
+SHOWN_CHARS = 4_000
+"""Of an answer; a model may repeat itself for long."""
+SHOWN_ROWS = 12
+"""Of a table of counts; the rest becomes one row."""
+LABELS = {"domain": "domain loss", "domain_text": "domain text loss", "general": "general loss"}
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that hide, or change what is shown beside them."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the report speaks of, read and compared."""
+
+    comparisons: Sequence[Comparison]
+    verdicts: Sequence[Verdict]
+    metrics: Mapping[str, Mapping[str, Any]]
+    """Per model, what stage evaluate wrote."""
+    courses: Mapping[str, Mapping[str, Any]]
+    """Per trained model, its `training.json`."""
+    base: Mapping[str, Any]
+    """The base's `ratchet.json`."""
+    ingested: Mapping[str, Any]
+    """What stage ingest counted."""
+    examples: Mapping[str, Example]
+    """Held-out examples by id."""
+    how: Bootstrap
+    margin: float
+    answers: int
+
+
+def page(facts: Facts) -> str:
+    """The report as one HTML page that asks nobody for anything."""
+    return _environment(autoescape=True).get_template("index.html.j2").render(_view(facts))
+
+
+def card(facts: Facts) -> str:
+    """The model card, in Markdown with the header that model hubs read."""
+    return _environment(autoescape=False).get_template("README.md.j2").render(_view(facts))
+
+
+def _view(facts: Facts) -> dict[str, Any]:
+    return {
+        "facts": facts,
+        "sections": [_section(facts, index) for index in range(len(facts.comparisons))],
+        "curves": draw.curves(_courses(facts.courses), "Training loss over tokens") if facts.courses else None,
+        "compositions": {name: course.get("composition", {}) for name, course in facts.courses.items()},
+        "base": base_words(facts.base),
+        "license": license_of(facts.base),
+        "ingested": facts.ingested,
+        "domains": largest(facts.ingested["domains"]),
+        "legend": tabulate.legend(facts.how),
+    }
+
+
+def _section(facts: Facts, index: int) -> dict[str, Any]:
+    """One model against the reference."""
+    comparison, verdict = facts.comparisons[index], facts.verdicts[index]
+    passes = [row for row in comparison.rows if row.measure == PASS]
+    return {
+        "comparison": comparison,
+        "verdict": verdict,
+        "tone": _overall(verdict),
+        "rows": comparison.rows,
+        "losses": draw.forest(_losses(comparison, verdict, facts.margin), "Differences of losses", ("better", "worse")),
+        "gains": draw.forest(_gains(passes), "Differences of pass@1", ("worse", "better")) if passes else None,
+        "bars": draw.bars(_bars(comparison, passes), "pass@1 by length of the solution") if passes else None,
+        "not_run": tabulate.not_run(comparison, facts.metrics),
+        "outcomes": choose.outcomes(comparison.tasks),
+        "kinds": choose.counts(comparison.tasks),
+        "answers": [
+            {
+                "kind": choose.kind(pair),
+                "example": facts.examples[pair[0].item],
+                "sides": list(zip((comparison.before, comparison.after), pair, strict=True)),
+            }
+            for pair in choose.choose(comparison.tasks, facts.answers)
+        ],
+    }
+
+
+def _overall(verdict: Verdict) -> str:
+    if (verdict.here, verdict.elsewhere) == ("better", "no worse"):
+        return "good"
+    return "bad" if "worse" in (verdict.here, verdict.elsewhere) else "open"
+
+
+def _losses(comparison: Comparison, verdict: Verdict, margin: float) -> list[draw.Effect]:
+    tones = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
+    effects = []
+    for row in comparison.rows:
+        if row.unit == "nats/token":
+            general = row.measure == "general"
+            tone = tones[verdict.elsewhere] if general else _tone(row.difference.low, row.difference.high)
+            effects.append(
+                draw.Effect(LABELS[row.measure], row.difference, row.unit, tone, margin if general else None)
+            )
+    return effects
+
+
+def _gains(passes: Sequence[Row]) -> list[draw.Effect]:
+    return [
+        draw.Effect(row.part, row.difference, row.unit, _tone(-row.difference.high, -row.difference.low))
+        for row in passes
+    ]
+
+
+def _tone(low: float, high: float) -> str:
+    """The tone of a difference that is good below zero."""
+    if high < 0:
+        return "good"
+    return "bad" if low > 0 else "open"
+
+
+def _bars(comparison: Comparison, passes: Sequence[Row]) -> list[tuple[str, dict[str, Any]]]:
+    return [(row.part, {comparison.before: row.before, comparison.after: row.after}) for row in passes]
+
+
+def _courses(courses: Mapping[str, Mapping[str, Any]]) -> list[draw.Course]:
+    return [
+        draw.Course(
+            name,
+            [(tokens, loss) for _, tokens, loss in course.get("loss", [])],
+            [(tokens, loss) for tokens, loss in course.get("validation", []) if loss == loss],  # no NaN
+        )
+        for name, course in courses.items()
+    ]
+
+
+def base_words(base: Mapping[str, Any]) -> str:
+    """Where the base model comes from."""
+    source = base.get("source", {})
+    match source.get("from"):
+        case "hub":
+            return f"{source['id']} at revision {source['revision']}"
+        case "package":
+            return f"the model of the Python package {source['name']} {source.get('version', '')}".rstrip()
+        case "config":
+            return "a small model of random weights, which has learned nothing before"
+        case _:
+            return "a model of the user's own"
+
+
+def license_of(base: Mapping[str, Any]) -> str:
+    """The base's licence as model hubs write it."""
+    return str(base.get("source", {}).get("license") or "unknown").lower()
+
+
+def visible(text: str) -> str:
+    """Text of a model, cut to a readable length, its control and direction characters spelled out."""
+    shown = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} characters more"
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", shown)
+
+
+def most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The largest counts, and the sum of those that are left."""
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    if len(ordered) <= SHOWN_ROWS + 1:
+        return ordered
+    rest = ordered[SHOWN_ROWS:]
+    return [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", sum(number for _, number in rest))]
+
+
+def largest(domains: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Mapping[str, int]]]:
+    """The origins with the most examples, and the sum of those that are left."""
+    ordered = sorted(domains.items(), key=lambda entry: (-entry[1]["examples"], entry[0]))
+    if len(ordered) <= SHOWN_ROWS + 1:
+        return ordered
+    rest = [row for _, row in ordered[SHOWN_ROWS:]]
+    return [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", {key: sum(row[key] for row in rest) for key in rest[0]})]
+
+
+def _cell(text: object) -> str:
+    """Text that does not break a Markdown table."""
+    return re.sub(r"([|<>`\[\]\\])", r"\\\1", " ".join(str(text).split()))
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tasks.stages.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "visible": visible,
+        "most": most,
+        "cell": _cell,
+        "level": figures.level,
+        "change": figures.change,
+        "p": figures.p_value,
+        "mib": figures.mebibytes,
+        "signed": figures.signed,
+    }
+    environment.globals |= {"LABELS": LABELS, "colour": draw.colour}
+    return environment

@@ -1,0 +1,80 @@
+"""The comparison as plain text: one aligned table and the verdict, no line longer than a terminal."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks.core.statistics import Bootstrap
+from tasks.stages.report import figures
+from tasks.stages.report.compare import PASS, Comparison, Row
+from tasks.stages.report.judge import Verdict
+
+WIDTH = 100
+COLUMNS = (21, 6, 21, 21, 23)
+"""Measure, items, both models, difference; two blanks between them."""
+LABELS = {"domain": "domain", "domain_text": "domain text", "general": "general text"}
+
+Line = tuple[str, str, str, str, str]
+
+
+def summary(
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
+    metrics: Mapping[str, Mapping[str, Any]],
+    how: Bootstrap,
+) -> str:
+    """Every comparison with its verdict, and how to read the figures."""
+    blocks = [
+        "\n".join([*_table(comparison, metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
+        for comparison, verdict in zip(comparisons, verdicts, strict=True)
+    ]
+    return "\n\n\n".join([*blocks, _wrap(legend(how))]) + "\n"
+
+
+def legend(how: Bootstrap) -> str:
+    """How the figures come about, in words."""
+    return (
+        f"Brackets hold {100 * how.confidence:g} % intervals: of losses and differences by a bootstrap over groups of items "
+        f"({how.resamples:,} resamples; a group is a module or a file), of pass@1 exact. Differences are paired item by item. "
+        "Loss: lower is better. pass@1, the share of tasks whose first answer passes its tests: higher is better."
+    )
+
+
+def not_run(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why there is no pass@1, where there is none."""
+    if comparison.tasks:
+        return None
+    reasons = [metrics[name].get(PASS, {}).get("not_run") for name in (comparison.before, comparison.after)]
+    return next((reason for reason in reasons if reason), "no task was given")
+
+
+def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    before, after = comparison.before, comparison.after
+    yield _line(("", "items", before, after, f"{_cut(after, 11)} − {_cut(before, 9)}"))
+    yield "loss, nats per token"
+    yield from (_line(_cells(row, LABELS[row.measure])) for row in comparison.rows if row.unit == "nats/token")
+    yield "pass@1, per cent"
+    if reason := not_run(comparison, metrics):
+        yield from textwrap.wrap(f"not run: {reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+    yield from (_line(_cells(row, row.part)) for row in comparison.rows if row.measure == PASS)
+    sides = [metrics[before], metrics[after]]
+    yield _line(("trainable parameters", "", *(f"{side['trainable']:,}" for side in sides), ""))
+    yield _line(("weights on disk, MiB", "", *(figures.mebibytes(side["bytes"]) for side in sides), ""))
+
+
+def _cells(row: Row, label: str) -> Line:
+    levels = (figures.level(side, row.unit) for side in (row.before, row.after))
+    return (f"  {label}", f"{row.items:,}", *levels, figures.change(row.difference, row.unit))
+
+
+def _line(cells: Line) -> str:
+    aligned = zip((str.ljust, str.rjust, str.ljust, str.ljust, str.ljust), cells, COLUMNS, strict=True)
+    return "  ".join(align(_cut(cell, width), width) for align, cell, width in aligned).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)

@@ -1,0 +1,73 @@
+"""Every test runs in a folder of its own, offline, on one thread, and leaves nothing in the repository."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="ratchet-tests-"))
+
+# Set before any library is imported; the processes that tests start inherit it.
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "HF_HOME": str(HOME / "huggingface"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_TRACKING_URI": f"sqlite:///{HOME / 'mlflow.db'}",
+    "OMP_NUM_THREADS": "1",
+    "PREFECT_HOME": str(HOME / "prefect"),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_TMPDIR": str(HOME / "ray"),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+os.environ.pop("RATCHET_PARENT", None)
+os.environ.pop("RATCHET_FLOW_RUN", None)
+
+# No example database in the repository, and the same examples every time.
+hypothesis.settings.register_profile("offline", database=None, derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.load_profile("offline")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """What a test writes by a relative path lands in its temporary folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """A LLaMA of about 80,000 random weights with its byte tokenizer, as stage `fetch` makes it."""
+    from tests.tiny import fetch
+
+    return fetch(tmp_path_factory.mktemp("tiny"), {"from": "config"})["base"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """An MLflow database with our experiment and no run. Its schema takes seconds to make: copy it."""
+    from tasks.io import tracking
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        tracking._client()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch) -> Path:
+    """An empty MLflow database of this test."""
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(empty_store, path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    return path

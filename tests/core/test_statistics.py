@@ -1,0 +1,196 @@
+"""Intervals hold what they promise, and agree with what can be worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks.core import statistics
+from tasks.core.statistics import Bootstrap
+
+QUICK = Bootstrap(resamples=600)
+
+
+def modules(rng: np.random.Generator, num_groups: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Losses (2 nats per token in truth), tokens and groups of items whose groups differ more than they do."""
+    owners = np.repeat(np.arange(num_groups), rng.integers(1, 9, num_groups))
+    tokens = rng.integers(20, 200, len(owners))
+    level = 2 + rng.normal(0, 0.3, num_groups)[owners] + rng.normal(0, 0.1, len(owners))
+    return tokens * level, tokens, [f"module {owner}" for owner in owners]
+
+
+def coverage(num_groups: int, trials: int, grouped: bool = True) -> float:
+    rng = np.random.default_rng(7)
+    hits = 0
+    for seed in range(trials):
+        nats, tokens, groups = modules(rng, num_groups)
+        found = statistics.ratio(nats, tokens, groups if grouped else None, Bootstrap(resamples=400, seed=seed))
+        hits += found.low <= 2 <= found.high
+    return hits / trials
+
+
+def test_a_95_percent_interval_over_groups_holds_the_truth_about_95_times_in_100():
+    # 600 trials of a 95 % event scatter by 0.9 %; three times that on either side.
+    assert 0.923 <= coverage(num_groups=40, trials=600) <= 0.977
+
+
+def test_few_groups_still_cover_at_least_nine_times_in_ten():
+    assert coverage(num_groups=6, trials=400) >= 0.9
+
+
+def test_taking_the_items_of_a_group_for_independent_is_too_sure():
+    assert coverage(num_groups=40, trials=300, grouped=False) < 0.85
+
+
+def test_a_difference_that_is_zero_in_truth_is_found_about_5_times_in_100():
+    rng = np.random.default_rng(3)
+    found = 0
+    for seed in range(400):
+        nats, tokens, groups = modules(rng, 40)
+        after = nats + tokens * rng.normal(0, 0.2, len(nats))
+        change = statistics.ratio_difference(nats, after, tokens, groups, Bootstrap(resamples=400, seed=seed))
+        found += not change.low <= 0 <= change.high
+    assert 0.02 <= found / 400 <= 0.085
+
+
+def test_pairing_cancels_what_makes_items_hard():
+    rng = np.random.default_rng(0)
+    nats, tokens, groups = modules(rng, 30)
+    after = nats - 0.1 * tokens + rng.normal(0, 0.5, len(nats))
+    change = statistics.ratio_difference(nats, after, tokens, groups, QUICK)
+    alone = statistics.ratio(nats, tokens, groups, QUICK)
+    assert change.high - change.low < (alone.high - alone.low) / 10
+    assert change.low < -0.1 < change.high
+
+
+def test_a_ratio_divides_sums_and_does_not_average_ratios():
+    assert statistics.ratio([1, 30], [1, 10]).value == pytest.approx(31 / 11)
+
+
+def test_the_difference_is_after_minus_before():
+    assert statistics.ratio_difference([4, 6], [2, 4], [2, 3], None, QUICK).value == pytest.approx(-4 / 5)
+
+
+def test_two_groups_span_what_their_draws_can_give():
+    # The draws are both groups (1.5), or one of them twice (1 or 2); two units leave the quantiles at the ends.
+    found = statistics.mean([1, 1, 2, 2], ["a", "a", "b", "b"], QUICK)
+    assert (found.value, found.low, found.high, found.n) == (1.5, 1, 2, 2)
+
+
+def test_items_of_equal_value_have_an_interval_without_width():
+    found = statistics.mean([3, 3, 3], how=QUICK)
+    assert (found.low, found.high) == (3, 3)
+
+
+def test_one_group_bounds_nothing():
+    found = statistics.ratio([1, 2], [1, 1], ["a", "a"])
+    assert (found.value, found.low, found.high, found.n) == (1.5, -math.inf, math.inf, 1)
+    assert found.record() == {"value": 1.5, "low": None, "high": None, "n": 1}
+
+
+def test_a_group_without_tokens_weighs_nothing():
+    with_empty = statistics.ratio([1, 2, 0], [1, 1, 0], ["a", "b", "c"], QUICK)
+    assert with_empty == statistics.ratio([1, 2], [1, 1], ["a", "b"], QUICK)
+
+
+@pytest.mark.parametrize(("numerators", "denominators"), [([], []), ([1.0], [0.0]), ([1.0], [-1.0])])
+def test_nothing_to_divide_by_is_refused(numerators, denominators):
+    with pytest.raises(ValueError, match="nothing to divide by"):
+        statistics.ratio(numerators, denominators)
+
+
+@pytest.mark.parametrize("values", [[math.nan], [math.inf], [[1.0]]])
+def test_what_is_no_list_of_finite_numbers_is_refused(values):
+    with pytest.raises(ValueError, match="finite numbers"):
+        statistics.mean(values)
+
+
+def test_unequal_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 before, 1 after"):
+        statistics.ratio_difference([1, 2], [1], [1, 1])
+    with pytest.raises(ValueError, match="differ in length"):
+        statistics.ratio([1, 2], [1, 1], ["a"])
+
+
+def test_equal_seeds_give_equal_intervals_and_other_seeds_others():
+    nats, tokens, groups = modules(np.random.default_rng(0), 30)
+    first, second, other = (statistics.ratio(nats, tokens, groups, Bootstrap(400, seed)) for seed in (0, 0, 1))
+    assert first == second
+    assert first.value == other.value
+    assert first.low != other.low
+
+
+def test_the_order_of_the_items_does_not_matter():
+    nats, tokens, groups = modules(np.random.default_rng(0), 12)
+    found = statistics.ratio(nats, tokens, groups, QUICK)
+    back = statistics.ratio(nats[::-1], tokens[::-1], groups[::-1], QUICK)
+    assert (back.value, back.low, back.high) == pytest.approx((found.value, found.low, found.high))
+
+
+def test_more_confidence_needs_a_wider_interval():
+    nats, tokens, groups = modules(np.random.default_rng(0), 30)
+    narrow, wide = (statistics.ratio(nats, tokens, groups, Bootstrap(confidence=c)) for c in (0.8, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+@pytest.mark.parametrize("wrong", [{"resamples": 0}, {"confidence": 1.0}, {"confidence": 0.0}])
+def test_a_bootstrap_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match="A bootstrap needs"):
+        Bootstrap(**wrong)
+
+
+def test_none_of_n_is_the_rule_that_can_be_solved_by_hand():
+    # (1 - p)^n = 0.025 where none of n passed.
+    found = statistics.proportion(0, 10)
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(1 - 0.025**0.1)
+    assert statistics.proportion(10, 10).low == pytest.approx(0.025**0.1)
+
+
+@pytest.mark.parametrize(("passed", "trials"), [(1, 20), (7, 20), (19, 20), (13, 64)])
+def test_the_bounds_of_a_proportion_are_where_the_binomial_tails_hold_a_fortieth(passed, trials):
+    def tail(p: float, counts: range) -> float:
+        return sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in counts)
+
+    found = statistics.proportion(passed, trials)
+    assert tail(found.low, range(passed, trials + 1)) == pytest.approx(0.025)
+    assert tail(found.high, range(passed + 1)) == pytest.approx(0.025)
+
+
+def test_no_trials_bound_nothing():
+    found = statistics.proportion(0, 0)
+    assert math.isnan(found.value)
+    assert (found.low, found.high, found.n) == (0, 1, 0)
+    assert found.record()["value"] is None
+
+
+@pytest.mark.parametrize(("passed", "trials"), [(3, 2), (-1, 2)])
+def test_more_passes_than_trials_are_refused(passed, trials):
+    with pytest.raises(ValueError, match="no proportion"):
+        statistics.proportion(passed, trials)
+
+
+def test_a_difference_of_proportions_counts_gains_and_losses():
+    change = statistics.proportion_difference([0, 0, 1, 0], [1, 1, 0, 0], None, QUICK)
+    assert change.value == 0.25
+    assert -1 <= change.low < change.value < change.high <= 1
+
+
+def test_no_change_among_n_items_is_no_certainty():
+    same = statistics.proportion_difference([0] * 10, [0] * 10, None, QUICK)
+    assert (same.value, same.high) == (0, pytest.approx(1 - 0.025**0.1))
+    assert same.low == -same.high
+
+
+def test_one_group_leaves_a_difference_of_proportions_its_natural_bounds():
+    change = statistics.proportion_difference([0, 0], [1, 0], ["a", "a"])
+    assert (change.value, change.low, change.high) == (0.5, -1, 1)
+
+
+def test_mcnemar_counts_only_what_changed():
+    # 5 gained, 1 lost: 2 (C(6,0) + C(6,1)) / 2^6.
+    before, after = [0] * 5 + [1] + [1, 0], [1] * 5 + [0] + [1, 0]
+    assert statistics.mcnemar(before, after) == pytest.approx(14 / 64)
+    assert statistics.mcnemar(after, before) == pytest.approx(14 / 64)
+    assert statistics.mcnemar([0, 1], [0, 1]) == 1
+    assert statistics.mcnemar([0, 1], [1, 0]) == 1

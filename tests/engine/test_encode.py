@@ -1,0 +1,112 @@
+"""What is trained is the response, token by token, under the weights of its characters."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.records import Document, Message
+from tasks.engine import encode
+from tasks.stages.fetch.build import byte_tokenizer
+from tests import tiny
+
+TOKENIZER = byte_tokenizer()
+END = TOKENIZER.eos_token_id
+# The special tokens of the template are no text a response may hold by accident.
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size=40)
+
+
+def pairs_tokenizer():
+    """A byte tokenizer that also knows pairs of letters: some tokens cover two characters."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("a", "b"), ("c", "d")]
+    vocabulary = {token: index for index, token in enumerate([*alphabet, *map("".join, merges)])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    fast.chat_template = TOKENIZER.chat_template
+    return fast
+
+
+def encoded(row, tokenizer=TOKENIZER, max_tokens=10_000):
+    return next(encode.examples([row], tokenizer, max_tokens))
+
+
+def document(text):
+    return Document("doc", text, "general", "group", "test", "by hand", "CC0-1.0")
+
+
+@given(TEXT, TEXT)
+def test_the_prompt_weighs_nothing_and_the_response_with_its_end_weighs_one(prompt, response):
+    row = tiny.example(prompt=prompt, response=response)
+    found = encoded(row)
+    context = TOKENIZER(encode.render_prompt(row.prompt, TOKENIZER), add_special_tokens=False)["input_ids"]
+    assert found.ids[: len(context)] == context
+    assert found.weights == [0.0] * len(context) + [1.0] * (len(found) - len(context))
+    assert TOKENIZER.decode(found.ids[len(context) :]) == response + "<|im_end|>"
+    assert found.ids[-1] == END
+    assert found.size == len(response.encode())
+    assert found.num_trained == len(response.encode()) + 1
+
+
+@given(st.text(st.sampled_from("abcdé"), min_size=1, max_size=12), st.data())
+def test_a_token_takes_the_largest_weight_of_its_characters(response, data):
+    tokenizer = pairs_tokenizer()
+    drawn = data.draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=len(response), max_size=len(response)))
+    found = encoded(tiny.example(response=response, weights=drawn), tokenizer)
+    start = found.ids.index(tokenizer.convert_tokens_to_ids("<|im_end|>"))  # the end of the user's turn
+    prompt = len(tokenizer(encode.render_prompt([Message("user", "Well?")], tokenizer))["input_ids"])
+    assert start < prompt
+    at = 0
+    expected = []
+    while at < len(response):
+        width = 2 if response[at : at + 2] in ("ab", "cd") else 1
+        tokens = len(response[at].encode()) if width == 1 else 1
+        expected += [max(drawn[at : at + width])] * tokens
+        at += width
+    assert found.weights[prompt:] == [*expected, 1.0]
+
+
+def test_an_earlier_answer_of_the_conversation_is_prompt():
+    turns = [Message("user", "a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")]
+    found = encoded(tiny.example(messages=turns))
+    trained = [token for token, weight in zip(found.ids, found.weights, strict=True) if weight > 0]
+    assert TOKENIZER.decode(trained) == "d<|im_end|>"
+
+
+def test_an_example_over_the_longest_is_none_and_one_of_just_that_length_is_kept():
+    row = tiny.example(response="four")
+    length = len(encoded(row))
+    assert encoded(row, max_tokens=length) is not None
+    assert list(encode.examples([row, row], TOKENIZER, length - 1)) == [None, None]
+
+
+def test_the_first_token_is_predicted_from_nothing_and_does_not_count():
+    assert encode.Encoded("x", [1, 2, 3], [1.0, 0.0, 1.0]).num_trained == 1
+
+
+@given(TEXT, st.integers(2, 9))
+def test_the_pieces_of_a_document_hold_each_token_once(text, size):
+    whole = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    pieces = list(encode.documents([document(text)], TOKENIZER, size))
+    if len(whole) % size == 1:
+        whole = whole[:-1]  # a piece of one token has nothing to predict
+    assert [token for piece in pieces for token in piece.ids] == whole
+    assert all(1 < len(piece) <= size for piece in pieces)
+    assert all(piece.weights == [0.0] + [1.0] * (len(piece) - 1) for piece in pieces)
+
+
+def test_bytes_of_a_document_are_those_that_are_trained():
+    pieces = list(encode.documents([document("abcdefg")], TOKENIZER, 4))
+    assert [(piece.num_trained, piece.size) for piece in pieces] == [(3, 3), (2, 2)]
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_with_what_would_do():
+    bare = byte_tokenizer()
+    bare.chat_template = None
+    with pytest.raises(ValueError, match="chat_template"):
+        encoded(tiny.example(), bare)

@@ -1,0 +1,94 @@
+"""Packed token losses are the unpacked ones: a plain forward of transformers, one sequence at a time."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from tasks.engine.encode import Encoded
+from tasks.engine.forward import bind_loss, token_losses, use_packed_attention
+from tasks.engine.packing import Pack, collate
+from tasks.methods.objectives import cross_entropy
+from tests import tiny
+
+
+def reference(model, sequence):
+    """The losses of a sequence's trained tokens, by the textbook."""
+    logits = model(input_ids=torch.tensor([sequence.ids])).logits[0].float()
+    nll = F.cross_entropy(logits[:-1], torch.tensor(sequence.ids[1:]), reduction="none")
+    return nll[torch.tensor(sequence.weights[1:]) > 0]
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def pair(request, tiny):
+    """The same model twice: packed, and as transformers has it."""
+    from tests.tiny import load, qwen2
+
+    packed, plain = (load(tiny), load(tiny)) if request.param == "llama" else (qwen2(), qwen2())
+    use_packed_attention(packed)
+    return packed.eval(), plain.eval()
+
+
+@torch.no_grad()
+def test_packed_losses_are_the_unpacked_ones(pair):
+    packed, plain = pair
+    sequences = tiny.sequences(9, seed=3)
+    found = token_losses(packed, collate([Pack(tuple(sequences))]))
+    expected = torch.cat([reference(plain, sequence) for sequence in sequences])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_losses_depend_on_the_context(pair):
+    # Were the two models blind to context, the test above would prove nothing about boundaries.
+    _, plain = pair
+    one, other = (reference(plain, Encoded("x", [first, 7, 8, 9], [0, 0, 0, 1.0])) for first in (1, 2))
+    assert not torch.allclose(one, other, rtol=0, atol=1e-3)
+
+
+@settings(max_examples=15)
+@given(before=st.integers(0, 3), after=st.integers(0, 3), seed=st.integers(0, 99))
+@torch.no_grad()
+def test_a_sequences_loss_does_not_change_with_its_neighbours(pair, before, after, seed):
+    packed, _ = pair
+    mine, *others = tiny.sequences(1 + before + after, seed=seed)
+    alone = token_losses(packed, collate([Pack((mine,))]))
+    row = collate([Pack((*others[:before], mine, *others[before:]))])
+    owners = row["segments"][0][row["labels"][0] >= 0]
+    torch.testing.assert_close(token_losses(packed, row)[owners == before], alone, rtol=0, atol=1e-5)
+
+
+def test_gradients_are_the_unpacked_ones(pair):
+    packed, plain = pair
+    sequences = tiny.sequences(4, seed=5)
+    token_losses(packed, collate([Pack(tuple(sequences))])).sum().backward()
+    sum(reference(plain, sequence).sum() for sequence in sequences).backward()
+    for (name, found), expected in zip(packed.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-4, msg=name)
+    packed.zero_grad()
+    plain.zero_grad()
+
+
+def test_the_bound_loss_is_the_weighted_sum_over_the_steps_tokens(tiny):
+    from tests.tiny import load, sequences
+
+    plain, model = load(tiny).eval(), load(tiny).eval()
+    bind_loss(model, cross_entropy.METHOD, cross_entropy.CrossEntropyParams())
+    weighed = [Encoded(s.id, s.ids, [3.0 * weight for weight in s.weights]) for s in sequences(3)]
+    batch = collate([Pack(tuple(weighed))])
+    expected = 3 * sum(reference(plain, sequence).sum() for sequence in weighed)
+    torch.testing.assert_close(model(**batch, num_items_in_batch=40)["loss"], expected / 40)
+    trained = sum(sequence.num_trained for sequence in weighed)
+    torch.testing.assert_close(model(**batch)["loss"], expected / trained)
+
+
+@torch.no_grad()
+def test_bf16_losses_are_near_the_fp32_ones(pair):
+    packed, plain = pair
+    sequences = tiny.sequences(9, seed=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = token_losses(packed, collate([Pack(tuple(sequences))]))
+    assert found.dtype == torch.float32
+    expected = torch.cat([reference(plain, sequence) for sequence in sequences])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)

@@ -1,0 +1,138 @@
+"""No token is lost, none is trained twice, none under another's weight."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.engine.encode import Encoded
+from tasks.engine.packing import IGNORE, Pack, by_budget, collate, fill, schedule
+from tests import tiny
+
+SIZE = 20
+
+
+@st.composite
+def encoded(draw, longest=SIZE):
+    number = draw(st.integers(0, 10**9))
+    ids = draw(st.lists(st.integers(0, 999), min_size=1, max_size=longest))
+    weights = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=len(ids), max_size=len(ids)))
+    return Encoded(str(number), ids, weights)
+
+
+def batches(**options):
+    return st.lists(encoded(**options), max_size=25)
+
+
+def flat(packs):
+    return [sequence for pack in packs for sequence in pack.sequences]
+
+
+def counted(sequences):
+    return Counter((s.id, tuple(s.ids), tuple(s.weights)) for s in sequences)
+
+
+@given(batches())
+def test_every_sequence_is_in_exactly_one_pack(sequences):
+    assert counted(flat(fill(sequences, SIZE))) == counted(sequences)
+
+
+@given(batches())
+def test_no_pack_is_over_its_size_or_empty(sequences):
+    assert all(0 < len(pack) <= SIZE for pack in fill(sequences, SIZE))
+
+
+@given(batches())
+def test_no_two_packs_could_share_a_row(sequences):
+    # Best fit opens a pack only where nothing open has room, so any two packs together are over the size.
+    lengths = sorted(len(pack) for pack in fill(sequences, SIZE))
+    assert len(lengths) < 2 or lengths[0] + lengths[1] > SIZE
+
+
+def test_a_sequence_that_no_pack_can_hold_is_named():
+    with pytest.raises(ValueError, match=r"example long has 21 tokens and no pack of 20"):
+        fill([Encoded("long", [1] * 21, [1.0] * 21)], SIZE)
+
+
+@given(batches(), st.integers(1, 3), st.integers(0, 5))
+def test_a_schedule_within_its_tokens_holds_every_sequence_once_an_epoch(sequences, epochs, seed):
+    packs = schedule(sequences, SIZE, 10**6, epochs, seed)
+    assert counted(flat(packs)) == counted(list(sequences) * epochs)
+
+
+@given(batches(), st.integers(1, 100), st.integers(1, 3))
+def test_a_schedule_ends_before_its_tokens_are_spent_but_is_never_empty(sequences, max_tokens, epochs):
+    packs = schedule(sequences, SIZE, max_tokens, epochs, seed=0)
+    assert bool(packs) == bool(sequences)
+    assert len(packs) <= 1 or sum(map(len, packs)) <= max_tokens
+
+
+@given(batches(), st.integers(1, 100))
+def test_fewer_tokens_are_a_shorter_schedule_and_not_another(sequences, max_tokens):
+    short, long = (schedule(sequences, SIZE, tokens, 2, seed=0) for tokens in (max_tokens, 10**6))
+    assert short == long[: len(short)]
+
+
+def test_the_order_of_a_schedule_is_a_function_of_its_seed():
+    sequences = tiny.sequences(40, longest=SIZE)
+    first, again, other = (schedule(sequences, SIZE, 10**6, 1, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    sequences = tiny.sequences(40, longest=SIZE)
+    packs = schedule(sequences, SIZE, 10**6, 2, seed=0)
+    once = schedule(sequences, SIZE, 10**6, 1, seed=0)
+    assert packs[: len(once)] == once
+    assert packs[len(once) :] != once
+
+
+@given(st.lists(encoded(), min_size=1, max_size=6))
+def test_a_row_can_be_taken_apart_again(sequences):
+    row = collate([Pack(tuple(sequences))])
+    edges = row["boundaries"].tolist()
+    assert edges[-1] == row["input_ids"].shape[1]
+    assert edges[0] == 0
+    for number, (sequence, (start, end)) in enumerate(zip(sequences, pairwise(edges), strict=True)):
+        assert row["input_ids"][0, start:end].tolist() == sequence.ids
+        assert row["position_ids"][0, start:end].tolist() == list(range(len(sequence)))
+        assert row["segments"][0, start:end].tolist() == [number] * len(sequence)
+
+
+@given(st.lists(encoded(), min_size=1, max_size=6))
+def test_each_weighted_token_is_predicted_once_under_its_own_weight(sequences):
+    row = collate([Pack(tuple(sequences))])
+    labels, weights, segments = (row[name][0].tolist() for name in ("labels", "weights", "segments"))
+    found = [(segments[t], labels[t], weights[t]) for t in range(len(labels)) if labels[t] != IGNORE]
+    expected = [
+        (number, token, weight)
+        for number, sequence in enumerate(sequences)
+        for token, weight in list(zip(sequence.ids, sequence.weights, strict=True))[1:]
+        if weight > 0
+    ]
+    assert found == expected
+
+
+@given(st.lists(encoded(), min_size=1, max_size=6))
+def test_no_sequence_predicts_the_next_ones_first_token(sequences):
+    row = collate([Pack(tuple(sequences))])
+    last = [edge - 1 for edge in row["boundaries"].tolist()[1:]]
+    assert row["labels"][0, last].tolist() == [IGNORE] * len(sequences)
+    assert row["weights"][0, last].tolist() == [0.0] * len(sequences)
+
+
+def test_trainer_counts_the_labels_that_are_trained():
+    row = collate([Pack((Encoded("a", [5, 6, 7], [0.0, 0.0, 1.0]), Encoded("b", [8, 9], [0.0, 2.0])))])
+    assert row["labels"].tolist() == [[IGNORE, 7, IGNORE, 9, IGNORE]]
+    assert row["shift_labels"].tolist() == row["labels"].tolist()
+    assert row["weights"].tolist() == [[0.0, 1.0, 0.0, 2.0, 0.0]]
+
+
+@given(batches(longest=30), st.integers(1, 60))
+def test_scoring_packs_hold_every_sequence_once_and_no_more_than_their_tokens(sequences, max_tokens):
+    packs = list(by_budget(sequences, max_tokens))
+    assert counted(flat(packs)) == counted(sequences)
+    assert all(len(pack.sequences) == 1 or len(pack) <= max_tokens for pack in packs)

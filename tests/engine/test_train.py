@@ -1,0 +1,256 @@
+"""The engine trains as the textbook does, resumes to the same bytes, and weighs each token as it was told."""
+
+import hashlib
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tasks import methods
+from tasks.engine import train as engine
+from tasks.engine.encode import Encoded
+from tasks.engine.packing import schedule
+from tests import tiny as small
+
+PLAN = engine.Plan(
+    pack_tokens=48,
+    accumulation=2,
+    max_tokens=100_000,
+    epochs=2,
+    warmup=0.2,
+    schedule="cosine",
+    clip=1.0,
+    save_every=2,
+    workers=0,
+    seed=0,
+)
+SEQUENCES = small.sequences(24, seed=4)
+
+
+class Killed(Exception):
+    """The process went away at this step."""
+
+
+def part(family, name, **settings):
+    module = methods.load(family, name)
+    return engine.Part(module, module.METHOD.params(**settings))
+
+
+def composition(adapter="none", **settings):
+    return engine.Composition(
+        adapter=part("adapters", adapter, **settings),
+        selector=part("selectors", "all"),
+        optimizer=part("optimizers", "adamw", learning_rate=1e-2, weight_decay=0.1),
+        objective=part("objectives", "cross_entropy"),
+    )
+
+
+FULL = composition()
+LORA = composition("lora", rank=4, dropout=0.1)
+
+
+def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.FP32, kill_at=None):
+    """What training the model in `base` ends in, or Killed."""
+    steps = []
+
+    def on_step(step, total, loss, rate):
+        steps.append((step, total, loss, rate))
+        if step == kill_at:
+            raise Killed
+
+    outcome = engine.train(small.load(base).train(), sequences, parts, plan, compute, work, on_step)
+    return outcome, steps
+
+
+def digest(outcome, folder):
+    """The SHA-256 of the weights as safetensors."""
+    outcome.model.save_pretrained(folder)
+    return hashlib.sha256(b"".join(f.read_bytes() for f in sorted(folder.glob("*.safetensors")))).hexdigest()
+
+
+def reference(base, plan, learning_rate=1e-2, weight_decay=0.1):
+    """The loss of every step of a plain, unpacked loop over the same packs, and the model it ends in."""
+    model = small.load(base).train()
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=learning_rate,
+    )
+    packs = schedule(SEQUENCES, plan.pack_tokens, plan.max_tokens, plan.epochs, plan.seed)
+    portions = [packs[at : at + plan.accumulation] for at in range(0, len(packs), plan.accumulation)]
+    warmup = math.ceil(plan.warmup * len(portions))
+    losses = []
+    for step, portion in enumerate(portions):
+        sequences = [sequence for pack in portion for sequence in pack.sequences]
+        nll = []
+        for sequence in sequences:
+            logits = model(input_ids=torch.tensor([sequence.ids])).logits[0]
+            each = F.cross_entropy(logits[:-1], torch.tensor(sequence.ids[1:]), reduction="none")
+            nll.append((each * torch.tensor(sequence.weights[1:])).sum())
+        loss = sum(nll) / sum(sequence.num_trained for sequence in sequences)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+        progress = (step - warmup) / (len(portions) - warmup)
+        share = step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * progress))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * share
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, model
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 3])
+def test_the_loss_curve_is_that_of_an_unpacked_loop(tiny, tmp_path, accumulation):
+    plan = replace(PLAN, accumulation=accumulation)
+    expected, model = reference(tiny, plan)
+    outcome, steps = train(tiny, tmp_path, plan=plan)
+    assert [loss for _, _, loss, _ in steps] == pytest.approx(expected, abs=1e-3)
+    assert expected[-1] < expected[0] - 0.1, "nothing was learnt, so equal curves would prove little"
+    for found, wanted in zip(outcome.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-3)
+
+
+def test_the_course_counts_the_tokens_seen(tiny, tmp_path):
+    plan = replace(PLAN, accumulation=3, epochs=1)
+    outcome, steps = train(tiny, tmp_path, plan=plan)
+    packs = schedule(SEQUENCES, plan.pack_tokens, plan.max_tokens, 1, plan.seed)
+    assert len(packs) % 3, "the last step should be a short one"
+    seen = [sum(map(len, packs[: 3 * (step + 1)])) for step in range(math.ceil(len(packs) / 3))]
+    assert [(step, tokens) for step, tokens, _ in outcome.losses] == list(enumerate(seen, 1))
+    assert outcome.tokens == seen[-1] == sum(map(len, SEQUENCES))
+    assert [(step, total) for step, total, _, _ in steps] == [(step, len(seen)) for step in range(1, len(seen) + 1)]
+
+
+@pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
+def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, parts):
+    plan = replace(PLAN, workers=2)
+    straight, steps = train(tiny, tmp_path / "straight", parts, plan)
+    with pytest.raises(Killed):
+        train(tiny, tmp_path / "killed", parts, plan, kill_at=5)
+    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] != []
+    resumed, rest = train(tiny, tmp_path / "killed", parts, plan)
+    assert [step for step, *_ in rest] == [step for step, *_ in steps[4:]]
+    assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
+    assert resumed.losses == straight.losses
+
+
+def test_workers_change_no_byte(tiny, tmp_path):
+    none, two = (train(tiny, tmp_path / f"{n}", LORA, replace(PLAN, workers=n, epochs=1))[0] for n in (0, 2))
+    assert digest(none, tmp_path / "a") == digest(two, tmp_path / "b")
+
+
+def test_a_torn_checkpoint_is_removed_and_the_last_whole_one_continued(tiny, tmp_path):
+    straight, _ = train(tiny, tmp_path / "straight")
+    with pytest.raises(Killed):
+        train(tiny, tmp_path / "killed", kill_at=5)
+    torn = tmp_path / "killed" / "checkpoint-5"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    resumed, rest = train(tiny, tmp_path / "killed")
+    assert rest[0][0] == 5
+    assert not torn.exists()
+    assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
+
+
+def test_only_the_mark_makes_a_checkpoint_whole(tiny, tmp_path):
+    with pytest.raises(Killed):
+        train(tiny, tmp_path, kill_at=5)
+    assert (tmp_path / "checkpoint-4" / engine.MARK).is_file()
+    for mark in tmp_path.glob(f"checkpoint-*/{engine.MARK}"):
+        mark.unlink()
+    _, steps = train(tiny, tmp_path)
+    assert steps[0][0] == 1
+
+
+def test_a_finished_run_is_not_trained_again(tiny, tmp_path):
+    first, _ = train(tiny, tmp_path / "work")
+    second, steps = train(tiny, tmp_path / "work")
+    assert steps == []
+    assert digest(first, tmp_path / "a") == digest(second, tmp_path / "b")
+    assert second.losses == first.losses
+
+
+@pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, tmp_path, parts):
+    plan = replace(PLAN, epochs=1)
+    runs = [train(tiny, tmp_path / f"w{n}", parts, replace(plan, seed=s))[0] for n, s in enumerate((0, 0, 1))]
+    first, again, other = (digest(run, tmp_path / f"d{n}") for n, run in enumerate(runs))
+    assert first == again
+    assert first != other
+
+
+def test_weights_of_two_double_the_loss(tiny, tmp_path):
+    doubled = [Encoded(s.id, s.ids, [2 * weight for weight in s.weights]) for s in SEQUENCES]
+    (_, ones), (_, twos) = (
+        train(tiny, tmp_path / name, sequences=rows) for name, rows in (("ones", SEQUENCES), ("twos", doubled))
+    )
+    assert twos[0][2] == pytest.approx(2 * ones[0][2], rel=1e-5)
+
+
+def test_a_weight_scales_the_gradient_of_its_own_token(tiny, tmp_path):
+    """One step of plain gradient descent moves the weights by the weighted sum of the tokens' gradients."""
+    ids = [3, 1, 4, 1, 5]
+    moved = {}
+    for name, weights in {"both": [0.5, 3.0], "first": [1.0, 1e-9], "second": [1e-9, 1.0]}.items():
+        model = small.load(tiny)
+        before = model.model.norm.weight.detach().clone()
+        parts = replace(FULL, optimizer=engine.Part(_Descent, None))
+        row = [Encoded("x", ids, [0.0, 0.0, *weights, 0.0])]
+        plan = replace(PLAN, accumulation=1, epochs=1, warmup=0.0, clip=1e9, schedule="constant_with_warmup")
+        trained = engine.train(model.train(), row, parts, plan, small.FP32, tmp_path / name, lambda *_: None).model
+        moved[name] = trained.model.norm.weight.detach() - before
+    torch.testing.assert_close(moved["both"], 0.5 * moved["first"] + 3.0 * moved["second"], rtol=1e-3, atol=1e-6)
+    assert not torch.allclose(moved["first"], moved["second"], rtol=0.1)
+
+
+class _Descent:
+    """A method module of plain gradient descent, which keeps the size of a gradient where Adam forgets it."""
+
+    class METHOD:
+        @staticmethod
+        def make(model, params):
+            return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def test_two_unequal_packs_accumulated_are_one_step_on_both(tiny, tmp_path):
+    rows = [small.sequences(1, seed=1, longest=40)[0], *small.sequences(1, seed=2, longest=8)]
+    size = max(map(len, rows))
+    assert sum(map(len, rows)) > size, "they would share a pack"
+    two = replace(PLAN, accumulation=2, pack_tokens=size, epochs=1, warmup=0.0)
+    one = replace(two, accumulation=1, pack_tokens=64)
+    (apart, apart_steps), (together, steps) = (
+        train(tiny, tmp_path / name, plan=plan, sequences=rows) for name, plan in (("two", two), ("one", one))
+    )
+    assert len(apart_steps) == len(steps) == 1
+    assert apart_steps[0][2] == pytest.approx(steps[0][2], rel=1e-5)
+    for found, wanted in zip(apart.model.parameters(), together.model.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
+def test_bf16_trains_near_fp32_and_keeps_fp32_weights(tiny, tmp_path, parts):
+    # Without dropout, or the two would draw different masks.
+    parts = replace(parts, adapter=part("adapters", "lora", rank=4)) if parts is LORA else parts
+    (_, full), (outcome, half) = (
+        train(tiny, tmp_path / str(compute.precision), parts, compute=compute) for compute in (small.FP32, small.BF16)
+    )
+    assert [s[2] for s in half] == pytest.approx([s[2] for s in full], abs=0.1)
+    assert [s[2] for s in half] != [s[2] for s in full]
+    assert {p.dtype for p in outcome.model.parameters()} == {torch.float32}
+
+
+def test_a_composition_that_trains_nothing_is_refused_by_name(tiny, tmp_path):
+    class frozen:
+        __name__ = "tasks.methods.selectors.frozen"
+
+        class METHOD:
+            @staticmethod
+            def choose(model, params):
+                model.requires_grad_(False)
+
+    with pytest.raises(ValueError, match="adapter 'none' with selector 'frozen' leaves every weight frozen"):
+        train(tiny, tmp_path, replace(FULL, selector=engine.Part(frozen(), None)))

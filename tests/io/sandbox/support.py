@@ -1,0 +1,49 @@
+"""Short ways to put a program into the sandbox."""
+
+import os
+from pathlib import Path
+
+from tasks.core.records import Tests
+from tasks.io.sandbox import Case, Limits, Verdict, run
+
+QUICK = Limits(wall_s=2.0, cpu_s=1.0)
+
+
+def script(program: str, tests: str = "assert escaped", prelude: str = "") -> Case:
+    return Case(program, Tests("script", tests, "f", prelude))
+
+
+def examples(program: str, tests: str, prelude: str = "") -> Case:
+    return Case(program, Tests("doctest", tests, "f", prelude))
+
+
+def verdicts(*cases: Case, limits: Limits = QUICK, workers: int = 1) -> list[Verdict]:
+    return list(run(cases, limits=limits, workers=workers))
+
+
+def verdict(case: Case, limits: Limits = QUICK) -> Verdict:
+    return verdicts(case, limits=limits)[0]
+
+
+def descendants(root: int) -> set[int]:
+    """The processes that come of `root`, seen from the host."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        parents[int(entry.parent.name)] = int(fields[1])
+    found, fresh = set[int](), {root}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh}
+        found |= fresh
+    return found
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""A program does not pass by talking the sandbox out of its tests."""
+
+import pytest
+
+from tests.io.sandbox.support import examples, script, verdict, verdicts
+
+WRONG = "def f(x): return 0\n"
+TRICKS = {
+    "leaves with status 0": "import os\nos._exit(0)",
+    "leaves when called": "import os\ndef f(x): os._exit(0)",
+    "exits with status 0": "import sys\nsys.exit(0)",
+    "exits when called": "import sys\ndef f(x): sys.exit(0)",
+    "replaces itself by a program that succeeds": "import os, sys\nos.execv(sys.executable, ['python', '-c', ''])",
+    "closes every descriptor": WRONG + "import os\nos.closerange(0, 64)",
+    "closes every descriptor when called": "import os\ndef f(x): os.closerange(0, 64)",
+    "points every descriptor elsewhere": WRONG + "import os\nfor d in range(64): os.dup2(os.open('x', 66), d)",
+    "prints a verdict": WRONG + """print('{"outcome": "passed", "executed": 1, "detail": ""}')""",
+    "writes verdicts to every descriptor": WRONG
+    + """
+import os
+for descriptor in range(64):
+    for text in (b'passed', b'{"outcome": "passed", "executed": 1}', bytes(24), bytes([0, 0, 0, 4]) * 9):
+        try: os.write(descriptor, text)
+        except OSError: pass
+""",
+    "raises KeyboardInterrupt": "raise KeyboardInterrupt",
+    "raises KeyboardInterrupt when called": "def f(x): raise KeyboardInterrupt",
+    "raises SystemExit in a thread and a signal": WRONG + "import signal\nsignal.raise_signal(signal.SIGINT)",
+    "catches everything": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "catches the clock": "import signal\nsignal.signal(signal.SIGXCPU, lambda *a: None)\nwhile True: pass",
+    "replaces doctest's checker": WRONG
+    + "import doctest\ndoctest.OutputChecker.check_output = lambda *a: True\ndoctest.DocTestParser.get_examples = lambda *a: []",
+    "replaces doctest": WRONG + "import sys, types\nsys.modules['doctest'] = types.ModuleType('doctest')",
+    "empties the module table": WRONG + "import sys\nsys.modules.clear()",
+    "replaces exec and compile": WRONG + "import builtins\nbuiltins.exec = builtins.compile = lambda *a, **k: None",
+    "replaces the exceptions": WRONG
+    + "import builtins\nbuiltins.AssertionError = builtins.BaseException = type('E', (Exception,), {})",
+    "replaces os.write": WRONG + "import os\nos.write = lambda d, data: len(data)",
+    "replaces print and the display": WRONG
+    + "import sys, builtins\nbuiltins.print = print\nsys.displayhook = lambda v: None",
+    "replaces standard output": WRONG + "import sys, io\nsys.stdout = io.StringIO('2')",
+    "traces its caller": WRONG + "import sys\nsys.settrace(lambda *a: None)\nsys._getframe(1).f_locals.clear()",
+    "forks and lets both go on": WRONG + "import os\nos.fork()",
+    "forks and leaves": WRONG + "import os\nif os.fork(): os._exit(0)",
+    "answers from a thread": WRONG
+    + """
+import os, threading
+def shout():
+    while True:
+        for descriptor in range(3, 16):
+            try: os.write(descriptor, bytes(24))
+            except OSError: pass
+threading.Thread(target=shout, daemon=True).start()
+""",
+    "claims success in the protocol's own words": WRONG
+    + """
+import os, sys
+frame = sys._getframe()
+while "token" not in frame.f_locals:
+    frame = frame.f_back
+seen = frame.f_locals
+while True:  # success, whatever is asked
+    seen["give"](seen["answers"], seen["payload"](seen["fields"](seen["request"])[0], "", "", "", ""))
+    seen["request"] = seen["take"](seen["requests"])
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    tests = [(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2")) for program in TRICKS.values()]
+    found = verdicts(*(case for pair in tests for case in pair), workers=2)
+    return dict(zip(TRICKS, zip(found[::2], found[1::2], strict=True), strict=True))
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_program_passes_that(trick, outcomes):
+    assert not any(one.outcome == "passed" for one in outcomes[trick]), outcomes[trick]
+
+
+def test_what_an_example_should_print_is_not_in_reach_of_the_program():
+    program = """
+import gc, sys
+def f(x):
+    texts, frame = [], sys._getframe()
+    while frame:
+        texts += map(repr, frame.f_locals.values())
+        frame = frame.f_back
+    texts += [repr(o) for o in gc.get_objects() if isinstance(o, (tuple, list, dict)) and len(o) < 50]
+    return any("".join(["861", "729"]) in text for text in texts)
+"""
+    assert (
+        verdict(examples(program, ">>> f(1)\nFalse\n>>> 1\n1\n>>> print('x') # 1\n861729\n")).detail
+        == "print('x') # 1: expected '861729', got 'x'"
+    )
+
+
+def test_a_case_cannot_spoil_the_next():
+    spoilers = [
+        "import os\nos.chmod('..', 0)",
+        "import os\nfor i in range(500):\n    os.mkdir('d'); os.chdir('d')",
+        "import os\nos.mkdir('d')\nopen('d/x', 'w')\nos.chmod('d', 0)",
+        "import os\nos.rmdir('../case')\nopen('../case', 'w')",
+        "import os\nos.symlink('/python', '../case/link')\nos.symlink('/dev', '../beside')",
+        "import resource\nresource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0))",
+        "import os, signal\nos.kill(1, signal.SIGSTOP)\nos.kill(1, signal.SIGINT)\nos.kill(1, signal.SIGTERM)",
+        "import sys\nsys.modules['math'].sqrt = None\nimport builtins\nbuiltins.len = None",
+    ]
+    clean = script(
+        "import os, math\nassert os.listdir('.') == [] and os.listdir('..') == ['case']\nassert len('ab') == math.sqrt(4)",
+        "pass",
+    )
+    found = verdicts(*(case for spoiler in spoilers for case in (script(spoiler, "pass"), clean)))
+    assert [one.outcome for one in found[1::2]] == ["passed"] * len(spoilers), found

@@ -1,0 +1,151 @@
+"""Many cases: in order, lazily, and with nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.io.sandbox import Limits, Verdict, probe, run
+from tasks.io.sandbox.client import AHEAD
+from tasks.io.sandbox.process import Sandbox
+from tests.io.sandbox.support import QUICK, descendants, examples, is_running, script, verdicts
+
+ROOT = Path(__file__).parents[3]
+SHORT = Limits(wall_s=0.5)
+LEFTOVERS = {
+    "a fork bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "an infinite loop": "while True: pass",
+    "a daemon": """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while True: time.sleep(1)
+    os._exit(0)
+""",
+    "a process that ignores signals": """
+import os, signal, time
+if os.fork() == 0:
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, signal.SIG_IGN)
+    time.sleep(60)
+""",
+    "a stopped process": "import os, signal\nif os.fork() == 0: os.kill(os.getpid(), signal.SIGSTOP)",
+    "a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()",
+    "a child that keeps the pipes": "import os, time\nif os.fork() == 0: time.sleep(60)\nos._exit(0)",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "leftover"),
+    [("namespaces", leftover) for leftover in LEFTOVERS]
+    # level 1 cannot hold a fork bomb; it is for trusted programs
+    + [("limits", leftover) for leftover in LEFTOVERS if leftover != "a fork bomb"],
+)
+def test_no_process_is_left_by(leftover, name):
+    with Sandbox(name, SHORT) as sandbox:
+        assert sandbox.judge(script("x = 1", "assert x")) == Verdict("passed", 1, "")
+        before = descendants(os.getpid())
+        for _ in range(2):
+            sandbox.judge(script(LEFTOVERS[leftover], "pass"))
+            assert descendants(os.getpid()) == before
+    assert not descendants(os.getpid())
+    assert not any(map(is_running, before))
+
+
+def test_no_process_is_left_when_the_caller_is_killed():
+    code = (
+        "from tasks.io.sandbox import Limits\n"
+        "from tests.io.sandbox.support import script, verdicts\n"
+        "verdicts(*[script('import os\\nos.fork()\\nwhile True: pass', 'pass')] * 4, workers=2, limits=Limits(60, 60))"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        await_that(lambda: len(descendants(caller.pid)) >= 8)
+        family = descendants(caller.pid)
+    finally:
+        caller.kill()
+        caller.wait()
+    await_that(lambda: not any(map(is_running, family)))
+
+
+def test_an_unfinished_run_ends_its_sandboxes():
+    stream = run([script("x = 1", "assert x")] * 50, limits=QUICK)
+    assert next(stream).outcome == "passed"
+    assert descendants(os.getpid())
+    stream.close()
+    await_that(lambda: not descendants(os.getpid()))
+
+
+def test_a_sandbox_that_dies_costs_one_case(monkeypatch):
+    judge = Sandbox.judge
+
+    def judge_and_kill(self, case):
+        if "kill me" in case.program:
+            self.process.send_signal(signal.SIGTERM)
+        return judge(self, case)
+
+    monkeypatch.setattr(Sandbox, "judge", judge_and_kill)
+    good, fatal = script("x = 1", "assert x"), script("import time\ntime.sleep(60)  # kill me", "pass")
+    assert [one.outcome for one in verdicts(good, fatal, good)] == ["passed", "killed", "passed"]
+
+
+def test_verdicts_come_in_the_order_of_the_cases():
+    cases = [script(f"import time\ntime.sleep({0.1 * (n % 3 == 0)})", f"assert {n} % 4") for n in range(24)]
+    found = list(run(iter(cases), limits=QUICK, workers=3))
+    assert [one.outcome for one in found] == ["passed" if n % 4 else "assertion" for n in range(24)]
+
+
+def test_cases_are_read_as_verdicts_are_asked_for():
+    read = []
+
+    def cases():
+        for n in range(100):
+            read.append(n)
+            yield script("x = 1", "assert x")
+
+    stream = run(cases(), workers=2, limits=QUICK)
+    assert read == []
+    next(stream)
+    assert len(read) <= 2 * AHEAD
+    stream.close()
+
+
+def test_no_cases_no_verdicts():
+    assert verdicts() == []
+
+
+def test_an_error_among_the_cases_reaches_the_caller():
+    def cases():
+        yield script("x = 1", "assert x")
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        list(run(cases(), limits=QUICK))
+
+
+def test_sixty_cases_a_second_is_a_low_estimate():
+    cases = [examples(f"def f(x): return x + {n}", f">>> f(1)\n{n + 1}\n") for n in range(200)]
+    start = time.monotonic()
+    assert all(one.outcome == "passed" for one in verdicts(*cases, workers=2))
+    assert len(cases) / (time.monotonic() - start) >= 60
+
+
+def test_fifty_fork_bombs_in_a_row_leave_the_sandbox_as_it_was():
+    bomb = script("import os\nwhile True: os.fork()", "pass")
+    with Sandbox(probe().name, QUICK) as sandbox:
+        before = descendants(os.getpid())
+        for _ in range(50):
+            verdict = sandbox.judge(bomb)
+            assert verdict.outcome != "passed"
+        assert descendants(os.getpid()) == before
+
+
+def await_that(condition, patience=10.0):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

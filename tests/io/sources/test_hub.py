@@ -1,0 +1,43 @@
+"""Data sets of the hub and on disk."""
+
+import pytest
+
+from tasks.io.sources import hub
+from tasks.io.sources.table import Row
+
+
+@pytest.fixture
+def saved(tmp_path):
+    import datasets
+
+    data = datasets.Dataset.from_list([{"prompt": "a", "completion": "b"}])
+    datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "all")
+    data.save_to_disk(tmp_path / "one")
+    return tmp_path
+
+
+def test_a_saved_data_set_is_rows(saved):
+    expected = [Row("row 1", {"prompt": "a", "completion": "b"})]
+    assert list(hub.from_disk(saved / "all", "train")) == expected
+    assert list(hub.from_disk(saved / "one", "train")) == expected
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(saved):
+    with pytest.raises(ValueError, match="no split 'test'. There are: train"):
+        hub.from_disk(saved / "all", "test")
+
+
+def test_a_folder_that_holds_no_data_set_is_told(tmp_path):
+    with pytest.raises(ValueError, match="no data set was saved here"):
+        hub.from_disk(tmp_path, "train")
+
+
+def test_without_the_hub_one_message_says_what_would_do(monkeypatch):
+    import datasets
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("Couldn't reach 'owner/name' on the Hub (LocalEntryNotFoundError)")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(ValueError, match=r"'owner/name' at revision '0123abcd'.*the network.*save_to_disk"):
+        hub.from_hub("owner/name", "0123abcd", None, "train")

@@ -1,0 +1,34 @@
+"""Texts below a folder; of a page, what a reader sees."""
+
+from tasks.io.sources.text import Text, Unreadable, folder, from_html
+
+PAGE = """<!doctype html><html><head><title>T</title><style>p {}</style></head>
+<body><nav><ul><li>Home</li></ul></nav>
+<h1>Signals &amp;   noise</h1><p>One <b>bold</b> line
+that goes on.</p><script>alert("no")</script><ul><li>first<li>second</ul>
+<pre>  a = 1
+    b = 2</pre><p>End</body></html>"""
+
+
+def test_a_page_becomes_its_running_text():
+    assert from_html(PAGE).split("\n") == [
+        "Signals & noise", "", "One bold line that goes on.", "", "first", "second", "", "  a = 1", "    b = 2", "", "End",
+    ]  # fmt: skip
+
+
+def test_a_page_that_is_broken_still_reads():
+    assert from_html("<p>a<script>x") == "a"
+    assert from_html("</p></pre>a < b &lt; c <") == "a < b < c <"
+
+
+def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "page.HTML").write_text("<p>page</p>")
+    (tmp_path / "a.md").write_text("# Title")
+    (tmp_path / "c.txt").write_bytes(b"\xff")
+    (tmp_path / "d.pdf").write_bytes(b"%PDF")
+    assert list(folder(tmp_path, "MIT")) == [
+        Text("a.md", "# Title", "MIT"),
+        Text("b/page.HTML", "page", "MIT"),
+        Unreadable("c.txt", "byte 1 is not UTF-8"),
+    ]

@@ -1,0 +1,35 @@
+"""AdamW decays matrices apart from the gradient, and vectors not at all."""
+
+import torch
+from torch import nn
+
+from tasks.methods.optimizers.adamw import AdamwParams, make
+
+
+def test_only_matrices_decay():
+    model = nn.Linear(3, 2)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = make(model, AdamwParams(learning_rate=0.1, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.testing.assert_close(model.weight, before["weight"] * (1 - 0.1 * 0.5))
+    assert torch.equal(model.bias, before["bias"])
+
+
+def test_the_first_step_has_the_size_of_the_learning_rate():
+    # Algorithm 2 with both running means corrected: the first update is lr * g / (|g| + eps).
+    model = nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    optimizer = make(model, AdamwParams(learning_rate=0.1))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, -4.0)
+    optimizer.step()
+    torch.testing.assert_close(model.weight, before + 0.1)
+
+
+def test_frozen_parameters_are_not_held():
+    model = nn.Linear(3, 2)
+    model.weight.requires_grad_(False)
+    (group,) = make(model, AdamwParams()).param_groups
+    assert group["params"] == [model.bias]

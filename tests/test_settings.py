@@ -1,0 +1,206 @@
+"""`params.yaml` is one typed file: what stages declare, and what methods take."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import methods, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = settings.stage_names()
+GOOD = {
+    "compute": {"threads": 1},
+    "fetch": {"model": {"from": "config"}},
+    "ingest": {},
+    "tune": {"adapter": "lora"},
+    "methods": {"lora": {"rank": 4}, "all": {}, "adamw": {}, "cross_entropy": {}},
+    "evaluate": {},
+    "report": {},
+    "rounds": {"r0": {}},
+    "models": {
+        "base": {"group": "reference", "path": "models/base"},
+        "r0": {"group": "rounds", "path": "models/tuned/r0"},
+    },
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """The settings of GOOD with these sections instead of its own."""
+
+    def of(**sections):
+        # Sections of stages that this test does not speak of stand at their shipped values.
+        shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+        text = yaml.safe_dump(
+            {**shipped, **{k: v for k, v in GOOD.items() if k not in ("ingest", "report")}, **sections}
+        )
+        (tmp_path / "params.yaml").write_text(text)
+        return settings.load(tmp_path / "params.yaml")
+
+    return of
+
+
+def test_a_good_file_is_read(load):
+    found = load()
+    assert found.tune.adapter == "lora"
+    assert found.fetch.model.from_ == "config"
+    assert found.models["r0"].path == "models/tuned/r0"
+
+
+def test_every_stage_of_the_graph_has_settings_and_files():
+    assert {"fetch", "ingest", "tune", "evaluate", "report"} <= set(STAGES)
+    for stage in STAGES:
+        assert settings.declaration(stage).writes
+        assert set(settings.settings_type(stage).model_fields) <= set(settings.schema().model_fields)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"methods": {**GOOD["methods"], "lorra": {}}},
+            r":\d+: methods\.lorra: there is no such key. Did you mean lora\?",
+        ),
+        (
+            {"methods": {**GOOD["methods"], "lora": {"rnak": 4}}},
+            r":\d+: methods\.lora\.rnak: there is no such key. Did you mean rank\?",
+        ),
+        ({"methods": {**GOOD["methods"], "lora": {"rank": 0}}}, r":\d+: methods\.lora\.rank: .*\(found 0\)"),
+        ({"tune": {"adapter": "dora_the_explorer"}}, r"tune\.adapter: adapters has no method 'dora_the_explorer'.*lora, none"),
+        ({"methods": {**GOOD["methods"], "all": None}}, r"methods\.all is missing. Write `all: \{\}`"),
+        ({"tune": {"adapter": "none"}}, r"methods\.none is missing. Write `none: \{\}`"),
+        ({"fetch": {"model": {"from": "config", "hiden": 8}}}, r"fetch\.model\.hiden: there is no such key.*hidden"),
+        ({"fetch": {"model": {"from": "moon"}}}, r"fetch\.model.*'moon'"),
+        ({"fetch": {"model": {"from": "hub", "id": "a/b", "revision": "main"}}}, r"fetch\.model\.revision.*'main'"),
+        ({"tune": {"max_tokens": 0}}, r"tune\.max_tokens: .*\(found 0\)"),
+        ({"models": {"r0": {"group": "rounds"}}}, r"models\.r0\.path: this key is missing"),
+        ({"rounds": {"r0": {"prev": "r1"}}}, r"rounds\.r0\.prev: there is no such key"),
+        ({"tuen": {}}, r"tuen: there is no such key. Did you mean tune\?"),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_do(load, sections, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(**sections)
+    assert "params.yaml" in str(caught.value)
+
+
+def test_a_mistake_in_a_methods_section_has_its_line(load, tmp_path):
+    with pytest.raises(ValueError, match="rnak") as caught:
+        load(methods={**GOOD["methods"], "lora": {"rnak": 4}})
+    lines = (tmp_path / "params.yaml").read_text().splitlines()
+    assert f"params.yaml:{lines.index('    rnak: 4') + 1}: methods.lora.rnak: " in str(caught.value)
+
+
+def test_mistakes_of_several_methods_come_at_once(load):
+    with pytest.raises(ValueError, match="rnak") as caught:
+        load(methods={**GOOD["methods"], "lora": {"rnak": 4}, "adamw": {"learning_rate": -1}})
+    assert "learning_rate" in str(caught.value)
+
+
+def test_a_stage_sees_its_own_sections_and_the_methods_it_composes(load):
+    found = settings.for_stage("tune", load(methods={**GOOD["methods"], "none": {}}))
+    assert set(type(found).model_fields) == {"compute", "tune", "methods"}
+    assert set(found.methods) == {"lora", "all", "adamw", "cross_entropy"}
+
+
+def test_the_parts_of_a_stage_are_what_the_settings_name(load):
+    assert settings.parts("tune", load()) == {
+        "adapters": "lora",
+        "selectors": "all",
+        "optimizers": "adamw",
+        "objectives": "cross_entropy",
+    }
+    assert settings.parts("fetch", load()) == {}
+
+
+def test_the_files_of_an_item_are_its_own(load):
+    reads, writes = settings.files("evaluate", "r0", load())
+    assert reads["model"] == Path("models/tuned/r0")
+    assert writes["metrics"] == Path("data/metrics/rounds/r0.json")
+
+
+@pytest.mark.parametrize(
+    ("stage", "item", "message"),
+    [
+        ("tune", "r7", r"Stage tune has no item 'r7'. params.yaml has rounds: r0\."),
+        ("tune", None, r"Stage tune has no item None. params.yaml has rounds: r0\."),
+        ("evaluate", "r7", r"has models: base, r0\."),
+        ("fetch", "r0", r"Stage fetch has no items, but was asked for 'r0': `python -m tasks.run fetch`"),
+    ],
+)
+def test_an_item_that_is_not_there_is_refused(load, stage, item, message):
+    with pytest.raises(ValueError, match=message):
+        settings.files(stage, item, load())
+
+
+@pytest.fixture
+def key(load, monkeypatch):
+    """The key of a stage under these sections, its inputs in the temporary folder."""
+
+    def of(stage, item=None, **sections):
+        return settings.key(stage, item, load(**sections))
+
+    return of
+
+
+def test_the_key_of_a_stage_follows_from_its_inputs_settings_and_item(key, tmp_path):
+    models = {**GOOD["models"], "r1": {"group": "rounds", "path": "models/tuned/r0"}}
+    first = key("tune", "r0")
+    assert key("tune", "r0") == first
+    assert key("tune", "r0", tune={"adapter": "lora", "seed": 1}) != first
+    assert key("tune", "r0", methods={**GOOD["methods"], "lora": {"rank": 5}}) != first
+    assert key("evaluate", "r0", models=models) != key("evaluate", "r1", models=models)
+    (tmp_path / "models/base").mkdir(parents=True)
+    (tmp_path / "models/base/config.json").write_text("{}")
+    assert key("tune", "r0") != first
+
+
+def test_the_key_of_a_stage_does_not_follow_from_others_settings(key):
+    first = key("tune", "r0")
+    assert key("tune", "r0", evaluate={"pass_items": 1}) == first
+    assert key("tune", "r0", methods={**GOOD["methods"], "none": {}}) == first
+
+
+def test_the_code_of_a_stage_is_its_imports_and_the_methods_it_composes(load, tmp_path, monkeypatch):
+    found = load()
+    monkeypatch.chdir(ROOT)
+    files = {path.as_posix() for path in settings.code("tune", found)}
+    assert {"tasks/stages/tune/stage.py", "tasks/engine/packing.py", "tasks/methods/adapters/lora.py"} <= files
+    assert "tasks/methods/adapters/none.py" not in files
+    assert not any(path.startswith("tasks/stages/fetch/") for path in files)
+
+
+@pytest.mark.parametrize("family", methods.families())
+def test_a_method_that_is_not_there_is_refused_with_near_matches(family):
+    known = methods.names(family)[0]
+    with pytest.raises(ValueError, match=rf"{family} has no method '{known}x'. Did you mean .*{known}"):
+        methods.load(family, known + "x")
+    with pytest.raises(ValueError, match="There are: "):
+        methods.load(family, "0123456789")
+
+
+def test_names_of_methods_are_unique_across_families():
+    names = [name for family in methods.families() for name in methods.names(family)]
+    assert len(names) == len(set(names))
+    assert methods.family_of("lora") == "adapters"
+    assert methods.family_of("lorra") is None
+
+
+def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tmp_path):
+    load()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tasks import methods, settings\n"
+        "settings.load(Path('params.yaml'))\n"
+        "[methods.load(family, name) for family in methods.families() for name in methods.names(family)]\n"
+        "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'datasets', 'prefect', 'dvc', 'sentence_transformers'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,82 @@
+"""Models, sequences and settings small enough for a test of milliseconds."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tasks.core.compute import Compute
+from tasks.core.records import Example, Message
+from tasks.engine.encode import Encoded
+from tests.support import ScratchRun
+
+FP32 = Compute(precision="fp32", threads=1)
+BF16 = Compute(precision="bf16", threads=1)
+
+
+def fetch(folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None = None) -> dict[str, Path]:
+    """What stage `fetch` writes into `folder` for these settings."""
+    from tasks.stages.fetch import stage
+    from tasks.stages.fetch.params import Settings
+
+    outputs = {"base": folder / "base", "embedder": folder / "embedder"}
+    settings = Settings.model_validate({"fetch": {"model": model, "embedder": embedder}})
+    stage.main({}, outputs, settings, ScratchRun(folder))
+    return outputs
+
+
+def example(number: int = 0, *, response: str = "yes", prompt: str = "Well?", **fields: Any) -> Example:
+    """An example with everything a table asks for."""
+    basics: dict[str, Any] = {
+        "id": f"example-{number:04d}",
+        "messages": [Message("user", prompt), Message("assistant", response)],
+        "task": "chat",
+        "domain": "tests",
+        "group": f"group-{number % 3}",
+        "split": "train",
+        "source": "by hand",
+        "license": "Apache-2.0",
+    }
+    return Example(**basics | fields)
+
+
+def sequences(count: int, *, seed: int = 0, longest: int = 24, vocabulary: int = 256) -> list[Encoded]:
+    """Sequences of random tokens and lengths, each with a prompt that trains nothing."""
+    draw = random.Random(seed)
+    made = []
+    for number in range(count):
+        length = draw.randint(3, longest)
+        prompt = draw.randint(1, length - 1)
+        ids = [draw.randrange(vocabulary) for _ in range(length)]
+        made.append(Encoded(f"sequence-{number}", ids, [0.0] * prompt + [1.0] * (length - prompt)))
+    return made
+
+
+def load(folder: Path) -> Any:
+    """The model in `folder`, by transformers alone."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def qwen2() -> Any:
+    """A Qwen2 of random weights: grouped heads, biases that are not zero, an output head of its own."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(1)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=259,
+            hidden_size=48,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=False,
+        )
+    )
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model
