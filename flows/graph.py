@@ -208,20 +208,36 @@ class _Forecast:
 
         `own`: the inputs are those of the stage's entry in dvc.lock, so that the entry itself tells the outputs.
         """
-        from dvc.stage.cache import _can_hash
         from dvc.stage.serialize import to_single_stage_lockfile
 
-        cache = self._repo.stage_cache
         for dep in stage.deps:
             dep.hash_info = self._hash(dep)
-        if not all(dep.hash_info for dep in stage.deps) or stage.frozen or not _can_hash(stage):
+        if not all(dep.hash_info for dep in stage.deps) or not _has_run_cache(stage):
             return None
-        own = own and all(out.hash_info for out in stage.outs)
-        entry = to_single_stage_lockfile(stage) if own else cache._load(stage)
+        cache = self._repo.stage_cache
+        entry = to_single_stage_lockfile(stage)
+        if not own or not all(out.hash_info for out in stage.outs):
+            entry = _newest(cache, entry)
         if not entry:
             return None
         earlier = cache._create_stage(entry, wdir=stage.wdir)
         return {out.fs_path: out for out in earlier.outs} if earlier.outs_cached() else None
+
+
+def _has_run_cache(stage: "Stage") -> bool:
+    """Whether DVC looks for earlier runs of this stage (`dvc.stage.cache._can_hash`, which needs the inputs to exist)."""
+    outs = all(out.protocol == "local" and out.is_in_repo and not out.persist for out in stage.outs)
+    deps = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
+    return bool(stage.cmd and stage.deps and stage.outs and outs and deps) and not (stage.always_changed or stage.frozen)
+
+
+def _newest(cache: Any, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """The entry of the latest run with the same command, inputs and names of outputs, which is the one that DVC restores."""
+    from dvc.stage.cache import _get_cache_hash
+
+    key = _get_cache_hash(entry, key=True)
+    runs = [path for path in Path(cache._get_cache_dir(key)).glob("*") if path.is_file()]
+    return cache._load_cache(key, max(runs, key=lambda path: path.stat().st_mtime).name) if runs else None
 
 
 def _params(dep: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from prefect import flow, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -22,6 +22,7 @@ from tasks.io import progress
 
 JOBS = max(1, int(os.environ.get("RATCHET_JOBS", "1")))
 """Stages that run at once. One model's threads are a setting of its stage."""
+PACE_S = 0.5
 _slots = threading.BoundedSemaphore(JOBS)
 
 
@@ -96,9 +97,9 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     for step in steps:
         before = [futures[name] for name in step.upstream]
         futures[step.stage] = run_stage.submit(step, before, parent)
-    for future in futures.values():
-        future.wait()
-    failed = [future.state.message or "" for future in futures.values() if future.state.type.value == "FAILED"]
+    while wait(list(futures.values()), timeout=PACE_S).not_done:
+        pass  # an untimed wait was seen to sleep through Ctrl-C
+    failed = [future.state.message or "" for future in futures.values() if future.state.is_failed()]
     if failed:
         raise RuntimeError("\n".join(failed))
     return [future.result() for future in futures.values()]

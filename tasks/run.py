@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         run_stage(stage, item)
-    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, *_errors_of_writers()) as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
         progress.say(f"{_name(stage, item)} stopped: {_explain(error)}")
@@ -269,9 +269,16 @@ def _commit() -> str:
 
 def _explain(error: Exception) -> str:
     """One message a person can act on."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full ({error.filename or SCRATCH.resolve().parent}). Free some space and run it again; nothing was half written."
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        where = getattr(error, "filename", None) or SCRATCH.resolve().parent
+        return f"the disk is full ({where}). Free some space and run it again; nothing was half written."
     return str(error)
+
+
+def _errors_of_writers() -> tuple[type[Exception], ...]:
+    """What libraries that write files raise instead of OSError, of those that are loaded."""
+    known = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}
+    return tuple(getattr(sys.modules[module], name) for module, name in known.items() if module in sys.modules)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,10 @@ def test_every_stage_of_the_graph_has_settings_and_files():
             r":\d+: methods\.lora\.rnak: there is no such key. Did you mean rank\?",
         ),
         ({"methods": {**GOOD["methods"], "lora": {"rank": 0}}}, r":\d+: methods\.lora\.rank: .*\(found 0\)"),
-        ({"tune": {"adapter": "dora_the_explorer"}}, r"tune\.adapter: adapters has no method 'dora_the_explorer'.*lora, none"),
+        (
+            {"tune": {"adapter": "dora_the_explorer"}},
+            r"tune\.adapter: adapters has no method 'dora_the_explorer'.*lora, none",
+        ),
         ({"methods": {**GOOD["methods"], "all": None}}, r"methods\.all is missing. Write `all: \{\}`"),
         ({"tune": {"adapter": "none"}}, r"methods\.none is missing. Write `none: \{\}`"),
         ({"fetch": {"model": {"from": "config", "hiden": 8}}}, r"fetch\.model\.hiden: there is no such key.*hidden"),

@@ -52,4 +52,5 @@ def _run(stages: list[str]) -> None:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """Let a plain `kill` unwind: what was started is stopped, what was recorded is closed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off the tidying
     raise SystemExit(128 + signal.SIGTERM)

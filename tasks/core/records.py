@@ -25,6 +25,8 @@ class Tests:
     `answer`: no program; `code` names a reasoning-gym data set and `entry` holds its entry as JSON.
     """
 
+    __test__ = False  # a record, whatever pytest makes of its name
+
     kind: Literal["doctest", "script", "answer"]
     code: str
     entry: str

@@ -35,7 +35,7 @@ def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str
         if now - last >= EVERY_S:
             last = now
             left = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
-            say(f"{label}: {done} {unit}s{left}")
+            say(f"{label}: {unit} {done}{left}")
 
 
 def _span(seconds: float) -> str:

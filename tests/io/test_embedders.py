@@ -10,7 +10,7 @@ from tasks.io import embedders
 def folder(tmp_path_factory):
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import BoW, Normalize
+    from sentence_transformers.sentence_transformer.modules import BoW, Normalize
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("embedder")

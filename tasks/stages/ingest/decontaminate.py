@@ -27,7 +27,7 @@ def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contami
             is_short = min(len(training_words[here]), len(evaluation_words[there])) < short
             if is_short == (size == sizes[1]) and share >= params.share:
                 found[here] = max(found.get(here, (0.0, 0)), (share, there))
-    return {here: there for here, (_, there) in found.items()}
+    return {here: found[here][1] for here in sorted(found)}
 
 
 def _shared(

@@ -46,8 +46,8 @@ class Ledger:
 
     def without(self, items: Sequence[Taken[R]], dropped: dict[int, tuple[str, str]]) -> list[Taken[R]]:
         """The items but for those at the positions in `dropped`, which are filed with their reason and detail."""
-        for here, (reason, detail) in dropped.items():
-            self.drop(items[here], reason, detail)
+        for here in sorted(dropped):
+            self.drop(items[here], *dropped[here])
         return [item for here, item in enumerate(items) if here not in dropped]
 
     def cut(self, taken: Taken[Document], num_pieces: int) -> None:

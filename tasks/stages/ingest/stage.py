@@ -73,7 +73,9 @@ def check_sources(params: IngestParams, raw: Path, run: Run) -> None:
         raise FileNotFoundError(f"ingest: there is no {', no '.join(missing)}. Correct the paths in params.yaml.")
     for path in places:
         if not path.resolve().is_relative_to(raw.resolve()):
-            run.say(f"{path} lies outside {raw}: a change in it is seen only when ingest runs anew (`dvc repro -f ingest`).")
+            run.say(
+                f"{path} lies outside {raw}: a change in it is seen only when ingest runs anew (`dvc repro -f ingest`)."
+            )
 
 
 def read_benchmarks(params: IngestParams, ledger: Ledger) -> Iterator[Taken[Example]]:

@@ -35,5 +35,7 @@ def choose(tasks: Sequence[Pair], count: int) -> list[Pair]:
 def outcomes(tasks: Sequence[Pair]) -> Mapping[str, tuple[int, int]]:
     """How the answers of both models ended: outcome → number before and after, `passed` first, then the most frequent."""
     sides = [[pair[side].outcome for pair in tasks] for side in (0, 1)]
-    names = sorted({*sides[0], *sides[1]}, key=lambda name: (name != "passed", -sum(s.count(name) for s in sides), name))
+    names = sorted(
+        {*sides[0], *sides[1]}, key=lambda name: (name != "passed", -sum(s.count(name) for s in sides), name)
+    )
     return {name: (sides[0].count(name), sides[1].count(name)) for name in names}

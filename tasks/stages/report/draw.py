@@ -90,18 +90,15 @@ def curves(courses: Sequence[Course], title: str) -> Markup:
     points = [point for course in courses for point in (*course.train, *course.valid)] or [(0.0, 0.0)]
     ticks_x = _ticks(0, max(x for x, _ in points))
     ticks_y = _ticks(min(y for _, y in points), max(y for _, y in points))
-    scale_x = Scale(ticks_x[0], ticks_x[-1], 64, WIDTH - 16)
-    scale_y = Scale(ticks_y[0], ticks_y[-1], 260, 16)
-    shapes = [_text(64, 300, "trained tokens", "note"), _text(8, 10, "nats per token", "note")]
-    for y in ticks_y:
-        shapes += [
-            _line(64, scale_y(y), WIDTH - 16, scale_y(y), "grid"),
-            _text(56, scale_y(y) + 4, f"{y:g}", "tick end"),
-        ]
+    scale_x = Scale(ticks_x[0], ticks_x[-1], 48, WIDTH - 36)
+    scale_y = Scale(ticks_y[0], ticks_y[-1], 260, 28)
+    shapes = [_text(48, 12, "nats per token", "note"), _text(48, 302, "trained tokens", "note")]
+    for y, label in zip(ticks_y, _labels(ticks_y), strict=True):
+        shapes += [_line(48, scale_y(y), WIDTH - 36, scale_y(y), "grid"), _text(40, scale_y(y) + 4, label, "tick end")]
     shapes += [_text(scale_x(x), 280, f"{x:,.0f}", "tick middle") for x in ticks_x]
     for index, course in enumerate(courses):
         shapes += _curve(course, colour(index + 1), scale_x, scale_y)
-    return _svg(308, title, shapes)
+    return _svg(310, title, shapes)
 
 
 def colour(index: int) -> str:
@@ -141,14 +138,11 @@ def _bar(name: str, estimate: Estimate, index: int, y: float, scale: Scale) -> I
 
 
 def _vertical_axis(scale: Scale, bottom: float, unit: str, *, signed: bool) -> Iterator[Markup]:
-    for tick in _ticks(scale.low, scale.high):
-        if not scale.low <= tick <= scale.high:
-            continue
-        shown = 100 * tick if unit == figures.PER_CENT else tick
+    ticks = [tick for tick in _ticks(scale.low, scale.high) if scale.low <= tick <= scale.high]
+    labels = _labels([100 * tick if unit == figures.PER_CENT else tick for tick in ticks], signed=signed)
+    for tick, label in zip(ticks, labels, strict=True):
         yield _line(scale(tick), 24 if signed else 8, scale(tick), bottom, "grid")
-        yield _text(
-            scale(tick), bottom + 16, f"{shown:+g}".replace("-", "−") if signed and tick else f"{shown:g}", "tick middle"
-        )
+        yield _text(scale(tick), bottom + 16, label, "tick middle")
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:
@@ -165,6 +159,12 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
+
+
+def _labels(ticks: Sequence[float], *, signed: bool = False) -> list[str]:
+    """The ticks as text, all with as many decimals as one of them needs."""
+    decimals = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    return [f"{tick:{'+' if signed and tick else ''}.{decimals}f}".replace("-", "−") for tick in ticks]
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int = 300) -> list[tuple[float, float]]:

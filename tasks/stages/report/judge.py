@@ -19,7 +19,10 @@ WORDS: dict[tuple[Here, Elsewhere], str] = {
     ("worse", "not decided"): "{name} is worse here; whether it is worse elsewhere too is not decided",
     ("not decided", "no worse"): "Whether {name} is better here is not decided; it is no worse elsewhere",
     ("not decided", "worse"): "Whether {name} is better here is not decided; it is worse elsewhere",
-    ("not decided", "not decided"): "Neither is decided: whether {name} is better here, and whether it is worse elsewhere",
+    (
+        "not decided",
+        "not decided",
+    ): "Neither is decided: whether {name} is better here, and whether it is worse elsewhere",
 }
 
 

@@ -46,5 +46,5 @@ class Model(Params):
 class Settings(Params):
     """What stage `report` reads of params.yaml."""
 
-    report: ReportParams = Field(default_factory=ReportParams)
+    report: ReportParams
     models: dict[str, Model]

@@ -60,7 +60,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "curves": draw.curves(_courses(facts.courses), "Training loss over tokens") if facts.courses else None,
         "compositions": {name: course.get("composition", {}) for name, course in facts.courses.items()},
         "base": base_words(facts.base),
-        "license": license_of(facts.base),
+        "license": facts.base.get("source", {}).get("license") or "unknown",
         "ingested": facts.ingested,
         "domains": largest(facts.ingested["domains"]),
         "legend": tabulate.legend(facts.how),
@@ -155,14 +155,16 @@ def base_words(base: Mapping[str, Any]) -> str:
             return "a model of the user's own"
 
 
-def license_of(base: Mapping[str, Any]) -> str:
-    """The base's licence as model hubs write it."""
-    return str(base.get("source", {}).get("license") or "unknown").lower()
+def slug(text: str) -> str:
+    """A licence as the header of a model card writes it: `apache-2.0`."""
+    return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-")
 
 
 def visible(text: str) -> str:
     """Text of a model, cut to a readable length, its control and direction characters spelled out."""
-    shown = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} characters more"
+    shown = (
+        text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} characters more"
+    )
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", shown)
 
 
@@ -200,6 +202,7 @@ def _environment(*, autoescape: bool) -> Environment:
     )
     environment.filters |= {
         "visible": visible,
+        "slug": slug,
         "most": most,
         "cell": _cell,
         "level": figures.level,

@@ -35,7 +35,7 @@ def legend(how: Bootstrap) -> str:
     """How the figures come about, in words."""
     return (
         f"Brackets hold {100 * how.confidence:g} % intervals: of losses and differences by a bootstrap over groups of items "
-        f"({how.resamples:,} resamples; a group is a module or a file), of pass@1 exact. Differences are paired item by item. "
+        f"({how.resamples:,} resamples; a group is a module or a file), of pass@1 exact, for independent tasks. Differences are paired item by item. "
         "Loss: lower is better. pass@1, the share of tasks whose first answer passes its tests: higher is better."
     )
 
@@ -57,14 +57,15 @@ def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> 
     if reason := not_run(comparison, metrics):
         yield from textwrap.wrap(f"not run: {reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
     yield from (_line(_cells(row, row.part)) for row in comparison.rows if row.measure == PASS)
-    sides = [metrics[before], metrics[after]]
-    yield _line(("trainable parameters", "", *(f"{side['trainable']:,}" for side in sides), ""))
-    yield _line(("weights on disk, MiB", "", *(figures.mebibytes(side["bytes"]) for side in sides), ""))
+    first, second = metrics[before], metrics[after]
+    yield _line(("trainable parameters", "", f"{first['trainable']:,}", f"{second['trainable']:,}", ""))
+    sizes = figures.mebibytes(first["bytes"]), figures.mebibytes(second["bytes"])
+    yield _line(("weights on disk, MiB", "", *sizes, ""))
 
 
 def _cells(row: Row, label: str) -> Line:
-    levels = (figures.level(side, row.unit) for side in (row.before, row.after))
-    return (f"  {label}", f"{row.items:,}", *levels, figures.change(row.difference, row.unit))
+    before, after = figures.level(row.before, row.unit), figures.level(row.after, row.unit)
+    return (f"  {label}", f"{row.items:,}", before, after, figures.change(row.difference, row.unit))
 
 
 def _line(cells: Line) -> str:

@@ -18,7 +18,7 @@ Last <b>line</b>.
 >>> 2
 .. image:: x.png
 """
-    assert descriptions._prose(text).split("\n") == ["# Title", "See the guide and the manual.", "Last line."]
+    assert descriptions._prose(text) == "# Title\nSee the guide and the manual.\n\nLast line."
 
 
 def test_named_distributions_come_with_version_and_licence():

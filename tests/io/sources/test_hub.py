@@ -23,7 +23,7 @@ def test_a_saved_data_set_is_rows(saved):
 
 
 def test_a_split_that_is_not_there_is_told_with_those_that_are(saved):
-    with pytest.raises(ValueError, match="no split 'test'. There are: train"):
+    with pytest.raises(ValueError, match=r"no split 'test'\. There are: train"):
         hub.from_disk(saved / "all", "test")
 
 

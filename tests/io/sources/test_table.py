@@ -18,7 +18,12 @@ def test_json_lines_are_told_by_number(tmp_path):
     assert [(type(item), item.where) for item in found] == [
         (Row, "line 1"), (Broken, "line 3"), (Broken, "line 4"), (Broken, "line 5"), (Row, "line 6"), (Broken, "line 7"),
     ]  # fmt: skip
-    assert [item.reason for item in found if isinstance(item, Broken)] == ["not JSON", "not an object", "not UTF-8", "not JSON"]
+    assert [item.reason for item in found if isinstance(item, Broken)] == [
+        "not JSON",
+        "not an object",
+        "not UTF-8",
+        "not JSON",
+    ]
     assert found[0].values == {"a": 1}
 
 

@@ -19,34 +19,33 @@ from tests import tiny
         ("x = 1\n", "x = 1\n"),
         ("", ""),
         ("```python\nx = '```'\n```", "x = '```'"),
-        ("```python\n```", ""),
     ],
 )
 def test_the_program_is_the_first_block_or_the_whole_answer(text, expected):
     assert program(text) == expected
 
 
-def tested(number, kind):
+def with_tests(number, kind):
     return tiny.example(number, tests=records.Tests(kind, "code", str(number)))
 
 
 def test_each_answer_has_the_outcome_of_its_own_run():
-    examples = [tested(0, "doctest"), tested(1, "answer"), tested(2, "script"), tested(3, "answer")]
+    examples = [with_tests(0, "doctest"), with_tests(1, "answer"), with_tests(2, "script"), with_tests(3, "answer")]
     answers = ["```\na\n```", "42", "b", "43"]
     ran = []
 
     def run_cases(cases):
         for case in cases:
             ran.append((case.program, case.tests.entry))
-            yield Verdict(outcome="passed" if case.program == "b" else "failed")
+            yield Verdict("passed" if case.program == "b" else "assertion", 1, "")
 
-    def score(example, text):
-        return 1.0 if (example.id, text) == ("example-0001", "42") else 0.99
+    def score(tests, text):
+        return 1.0 if (tests.entry, text) == ("1", "42") else 0.99
 
-    assert list(judge(examples, answers, run_cases, score)) == ["failed", "passed", "passed", "wrong"]
+    assert list(judge(examples, answers, run_cases, score)) == ["assertion", "passed", "passed", "wrong"]
     assert ran == [("a", "0"), ("b", "2")]
 
 
 def test_answers_and_examples_that_do_not_pair_up_are_an_error():
     with pytest.raises(ValueError, match="zip"):
-        list(judge([tested(0, "answer")], [], iter, lambda *_: 1.0))
+        list(judge([with_tests(0, "answer")], [], iter, lambda *_: 1.0))

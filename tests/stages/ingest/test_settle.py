@@ -118,7 +118,10 @@ def test_limits_of_length_and_number_are_told():
 
 
 def module(name, seed, header="made by one"):
-    functions = [f"def function_{seed}_{part}(value):\n    # step\n    return {passage(100 * seed + part, 40)!r}" for part in range(6)]
+    functions = [
+        f"def function_{seed}_{part}(value):\n    # step\n    return {passage(100 * seed + part, 40)!r}"
+        for part in range(6)
+    ]
     text = f"# {header}\n# notice\n\n" + "\n\n\n".join(functions) + "\n"
     return Document(name, text, "domain", name, "train", f"{name}.py", "MIT")
 

@@ -64,7 +64,7 @@ def turns(*pairs):
         (turns(("user", "a"), ("user", "b"), ("assistant", "c")), "turns out of order", "alternate"),
         (turns(("user", "a"), ("system", "b"), ("assistant", "c")), "turns out of order", "system"),
         ({"prompt": "Why?", "completion": "Be\ud800cause"}, "broken characters", "turn 2"),
-        ({"prompt": "Why?", "completion": "Be\ufffdcause"}, "broken characters", "turn 2"),
+        ({"prompt": "W\ufffdhy?", "completion": "Because."}, "broken characters", "turn 1"),
     ],
 )
 def test_what_is_no_conversation_is_refused_with_its_reason(row, reason, said):

@@ -40,9 +40,21 @@ def examples_of(tmp_path, name="out"):
 @pytest.fixture
 def rows(tmp_path) -> Path:
     """Thirty good rows, an equal one, and one for each thing that can be wrong with a line."""
-    good = [{"prompt": f"{word} {number}?", "completion": f"{many}!"} for number in range(5) for word, many in PLURALS.items()]
+    good = [
+        {"prompt": f"{word} {number}?", "completion": f"{many}!"}
+        for number in range(5)
+        for word, many in PLURALS.items()
+    ]
     lines = [json.dumps(row).encode() for row in good]
-    lines += [lines[0], b'{"prompt": "a', b'["a"]', b'{"text": "a"}', b'{"prompt": "a", "completion": ""}', b"\xff\xfe", b""]
+    lines += [
+        lines[0],
+        b'{"prompt": "a',
+        b'["a"]',
+        b'{"text": "a"}',
+        b'{"prompt": "a", "completion": ""}',
+        b"\xff\xfe",
+        b"",
+    ]
     lines += [b'{"prompt": "a", "completion": "' + b"long " * 2000 + b'"}']
     file = tmp_path / "raw" / "rows.jsonl"
     file.parent.mkdir()
@@ -57,7 +69,14 @@ def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
         "read": 37,
         "kept": 30,
         "merged": 1,
-        "refused": {"empty content": 1, "not JSON": 1, "not UTF-8": 1, "not an object": 1, "too long": 1, "unknown shape": 1},
+        "refused": {
+            "empty content": 1,
+            "not JSON": 1,
+            "not UTF-8": 1,
+            "not an object": 1,
+            "too long": 1,
+            "unknown shape": 1,
+        },
     }
     quarantine = tables.read(tmp_path / "out" / "ingested" / "quarantine.parquet", Refusal)
     assert {refusal.reason: refusal.where.split(": ")[-1] for refusal in quarantine} == {
@@ -84,7 +103,9 @@ def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path, rows)
         ingest(tmp_path, source, name, seed=seed, corpora=corpora)
     files = [path.relative_to(tmp_path / "one") for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
     assert len(files) == 9
-    one, two, three = ({file: (tmp_path / name / file).read_bytes() for file in files} for name in ("one", "two", "three"))
+    one, two, three = (
+        {file: (tmp_path / name / file).read_bytes() for file in files} for name in ("one", "two", "three")
+    )
     assert one == two
     assert one[Path("examples.parquet")] != three[Path("examples.parquet")]
 
@@ -120,7 +141,9 @@ def code(tmp_path) -> Path:
 
 def test_functions_of_a_folder_are_kept_where_their_doctests_hold(tmp_path, code):
     source = {"from": "folder", "path": code, "license": "MIT"}
-    run, report = ingest(tmp_path, [source], near_duplicates={"jaccard": None, "cosine": None}, corpora={"domain": [source]})
+    run, report = ingest(
+        tmp_path, [source], near_duplicates={"jaccard": None, "cosine": None}, corpora={"domain": [source]}
+    )
     line = report["sources"][f"folder {code.name}"]
     assert (line["read"], line["kept"], line["refused"]) == (17, 16, {"fails_alone": 1})
     assert run.notes["sandbox_level"] >= 1
@@ -157,7 +180,9 @@ def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
 
 
 def test_an_installed_package_of_another_version_is_refused_with_what_would_do(tmp_path):
-    with pytest.raises(ValueError, match=r"package toolz: .* asks for version 0\.0\.1, installed is .*pip install toolz==0\.0\.1"):
+    with pytest.raises(
+        ValueError, match=r"package toolz: .* asks for version 0\.0\.1, installed is .*pip install toolz==0\.0\.1"
+    ):
         ingest(tmp_path, [{"from": "package", "name": "toolz", "version": "0.0.1"}])
 
 
@@ -186,7 +211,9 @@ def test_nothing_kept_ends_in_one_message_with_the_first_reason(tmp_path):
 
 def test_too_few_groups_for_a_test_split_end_in_one_message(tmp_path):
     file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}", "thread": "one"}) for n in range(20)))
+    file.write_text(
+        "\n".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}", "thread": "one"}) for n in range(20))
+    )
     with pytest.raises(ValueError, match=r"valid and test would be empty: 20 examples in 1 groups"):
         ingest(tmp_path, [{"from": "file", "path": file, "group": "thread"}])
 

@@ -163,8 +163,10 @@ def test_nothing_to_train_on_is_refused_with_the_setting(tune, inputs):
 
 def test_character_weights_reach_the_loss(tune, inputs):
     plain, _ = tune("plain", max_tokens=1)
-    rows = [small.example(n, prompt=row.prompt[0].content, response=row.response, weights=[2.0] * len(row.response))
-            for n, row in enumerate(examples(20))]
+    rows = [
+        small.example(n, prompt=row.prompt[0].content, response=row.response, weights=[2.0] * len(row.response))
+        for n, row in enumerate(examples(20))
+    ]
     tables.write(inputs["examples"], rows, Example)
     weighed, _ = tune("weighed", max_tokens=1)
 

@@ -1,0 +1,101 @@
+"""Hand-made results small enough to work out by hand, and the stage run on them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.records import Example, Message, Result, Tests
+from tasks.io import tables
+from tasks.stages.report import stage
+from tasks.stages.report.params import Settings
+from tests.support import ScratchRun
+
+GROUPS = 8
+HOSTILE = "<script>alert(1)</script></pre><img src=https://evil.example/x onerror=alert(2)>{{ 7 * 7 }}\x1b[2J\u202e"
+INGESTED: dict[str, Any] = {
+    "sources": {"package toolz": {"read": 5, "kept": 3, "merged": 1, "refused": {"untested": 1}}},
+    "splits": {"test": {"examples": 3, "groups": 2}},
+    "domains": {"toolz": {"examples": 3, "train": 1, "valid": 1, "test": 1}},
+    "licenses": {"BSD-3-Clause": 3},
+    "tiers": {"short": {"examples": 3, "test": 1}},
+    "corpora": {"general test": {"documents": 8, "groups": 8, "chars": 800}},
+    "corpus_licenses": {"MIT": 8},
+    "dropped": {"untested": 1, "duplicate": 1},
+    "pretraining": "Packages may be part of what the base was trained on.",
+}
+COURSE: dict[str, Any] = {
+    "composition": {"adapter": "lora", "selector": "all", "optimizer": "adamw", "objective": "cross_entropy"},
+    "loss": [[step, 100 * step, 2 - step / 10] for step in range(1, 6)],
+    "validation": [[0, 2.0], [500, 1.5]],
+    "tokens": 500,
+    "trainable": 1234,
+}
+
+
+def losses(measure: str, level: float) -> list[Result]:
+    """One item of ten tokens and forty bytes in each group, `level` nats per token on average and never the same."""
+    return [
+        Result(measure, f"{measure} {index}", f"g{index}", None, 10 * level + index % 2 - 0.5, 10, 40, "", "")
+        for index in range(GROUPS)
+    ]
+
+
+def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
+    """An answer to each task, short and long ones in turn."""
+    return [
+        Result(
+            "pass@1", f"t{i}", f"g{i}", ("short", "long")[i % 2], float(p), 1, 1, "passed" if p else "syntax", output
+        )
+        for i, p in enumerate(passed)
+    ]
+
+
+def results(domain: float = 2.0, general: float = 3.0, passed: Sequence[bool] = (), output: str = "") -> list[Result]:
+    """Every measure of one model."""
+    text = losses("domain_text", domain)
+    return [*losses("domain", domain), *text, *losses("general", general), *answers(passed, output)]
+
+
+def example(index: int, response: str = "def f(): ...") -> Example:
+    """The held-out task behind an answer."""
+    turns = [Message("user", f"Write f number {index}. {HOSTILE}"), Message("assistant", response)]
+    tests = Tests("doctest", ">>> f()", "f")
+    return Example(
+        f"t{index}", turns, "function", "toolz", f"g{index}", "test", "toolz 1: t.py:f", "BSD", tests, "short"
+    )
+
+
+def run_stage(
+    folder: Path,
+    models: Mapping[str, list[Result]],
+    *,
+    ingested: Mapping[str, Any] = INGESTED,
+    metrics: Mapping[str, Any] | None = None,
+    **report: Any,
+) -> tuple[Path, ScratchRun]:
+    """Write the inputs of the stage, run it, and give back its folder and what it said. The first model is the base."""
+    groups = {name: "rounds" if index else "reference" for index, name in enumerate(models)}
+    for index, (name, rows) in enumerate(models.items()):
+        tables.write(folder / "results" / groups[name] / f"{name}.parquet", rows, Result)
+        facts = {"model": name, "parameters": 10_000, "trainable": 1234 * index, "bytes": 2**20, **(metrics or {})}
+        _write(folder / "metrics" / groups[name] / f"{name}.json", facts)
+        if index:
+            _write(folder / "tuned" / name / "training.json", COURSE)
+    _write(
+        folder / "ratchet.json", {"source": {"from": "package", "name": "m", "version": "1", "license": "Apache-2.0"}}
+    )
+    _write(folder / "ingested.json", ingested)
+    tables.write(folder / "test.parquet", [example(index) for index in range(40)], Example)
+
+    inputs = {name: folder / name for name in ("metrics", "results", "tuned")}
+    inputs |= {"base": folder / "ratchet.json", "ingested": folder / "ingested.json", "test": folder / "test.parquet"}
+    sections = {"report": report, "models": {n: {"path": f"models/{n}", "group": g} for n, g in groups.items()}}
+    run = ScratchRun(folder)
+    stage.main(inputs, {"report": folder / "report"}, Settings.model_validate(sections), run)
+    return folder / "report", run
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")

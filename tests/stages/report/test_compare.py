@@ -1,0 +1,70 @@
+"""Models are compared on the same items, or not at all."""
+
+import math
+
+import pytest
+
+from tasks.stages.report.compare import Comparison, compare
+from tests.stages.report.material import answers, losses, results
+
+
+def compared(before: list, after: list) -> Comparison:
+    return compare(("base", before), ("r0", after))
+
+
+def test_a_loss_is_nats_over_tokens_and_its_difference_is_after_minus_before():
+    row = compared(results(domain=2.0), results(domain=1.75)).row("domain")
+    assert (row.before.value, row.after.value, row.difference.value) == pytest.approx((2.0, 1.75, -0.25))
+    assert (row.items, row.difference.n) == (8, 8)
+
+
+def test_bits_per_byte_divide_the_same_nats_by_bytes():
+    row = compared(results(domain=2.0), results(domain=2.0)).row("domain", unit="bits/byte")
+    assert row.before.value == pytest.approx(2.0 * 10 / 40 / math.log(2))
+
+
+def test_pass_at_1_is_told_by_tier_and_in_all():
+    before, after = results(passed=[True, False, False, False]), results(passed=[True, True, False, True])
+    found = {row.part: row for row in compared(before, after).rows if row.measure == "pass@1"}
+    assert list(found) == ["short", "long", "all"]
+    assert [row.items for row in found.values()] == [2, 2, 4]
+    assert [row.before.value for row in found.values()] == [0.5, 0, 0.25]
+    assert [row.after.value for row in found.values()] == [0.5, 1, 0.75]
+    assert found["all"].difference.value == 0.5
+    assert found["all"].p == 0.5  # two gained, none lost: 2 / 2^2
+
+
+def test_no_task_leaves_no_row_of_pass_at_1():
+    assert all(row.measure != "pass@1" for row in compared(results(), results()).rows)
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    before, after = results(passed=[True, False]), results(domain=1.5, passed=[False, True])
+    assert compared(before, after) == compared(before[::-1], after[::-1])
+
+
+def test_other_items_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"same items of domain: 1 .*\(domain 7\).*stage evaluate"):
+        compared(results(), [row for row in results() if row.item != "domain 7"])
+
+
+def test_tasks_that_one_model_was_not_given_are_refused():
+    with pytest.raises(ValueError, match="same items of pass@1: 1 "):
+        compared(results(passed=[True]), results())
+
+
+def test_a_measure_without_items_is_refused():
+    without = losses("domain", 2.0) + losses("general", 2.0)
+    with pytest.raises(ValueError, match="no result of domain_text"):
+        compared(without, without)
+
+
+def test_losses_under_different_tokenizers_are_refused():
+    other = [row if row.item != "domain 0" else type(row)(**(vars(row) | {"tokens": 11})) for row in results()]
+    with pytest.raises(ValueError, match="10 tokens in 40 bytes for base, 11 in 40 for r0"):
+        compared(results(), other)
+
+
+def test_answers_keep_what_the_models_wrote():
+    found = compared(results() + answers([True], "a"), results() + answers([False], "b")).tasks
+    assert [(one.output, other.output) for one, other in found] == [("a", "b")]

@@ -1,0 +1,80 @@
+"""Charts are well-formed, to scale, and safe with any name."""
+
+import math
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.core.statistics import Estimate
+from tasks.stages.report import draw
+from tasks.stages.report.draw import Course, Effect
+
+HOSTILE = '"><script>alert(1)</script>'
+
+
+def effect(value: float, low: float, high: float, **extra) -> Effect:
+    return Effect("domain loss", Estimate(value, low, high, 9), "nats/token", "good", **extra)
+
+
+def shapes(svg: str, tag: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(svg).iter(tag))
+
+
+def test_a_forest_plot_puts_points_on_one_scale_with_zero_and_margin():
+    svg = draw.forest([effect(-0.2, -0.3, -0.1), effect(0.02, 0.0, 0.04, margin=0.05)], "title", ("better", "worse"))
+    places = [float(circle.get("cx")) for circle in shapes(svg, "circle")]
+    lines = {line.get("class"): float(line.get("x1")) for line in shapes(svg, "line")}
+    assert places[0] < lines["zero"] < places[1] < lines["margin"]
+    per_unit = (lines["margin"] - lines["zero"]) / 0.05
+    assert places[1] - lines["zero"] == pytest.approx(0.02 * per_unit, abs=0.2)
+
+
+def test_an_interval_without_bounds_spans_the_plot_and_says_so():
+    svg = draw.forest([effect(-0.2, -math.inf, math.inf)], "title", ("better", "worse"))
+    interval = next(line for line in shapes(svg, "line") if "interval" in line.get("class"))
+    assert (float(interval.get("x1")), float(interval.get("x2"))) == (draw.PLOT_START, draw.PLOT_END)
+    assert "no interval" in svg
+
+
+def test_bars_are_as_long_as_their_shares():
+    rows = [("all", {"base": Estimate(0.2, 0.1, 0.3, 20), "r0": Estimate(0.4, 0.3, 0.5, 20)})]
+    short, long = (float(bar.get("width")) for bar in shapes(draw.bars(rows, "title"), "rect"))
+    assert long == pytest.approx(2 * short, abs=0.2)
+
+
+def test_bars_of_nothing_passed_still_have_a_scale():
+    rows = [("all", {"base": Estimate(0, 0, 0.04, 90), "r0": Estimate(0, 0, 0.04, 90)})]
+    assert [bar.get("width") for bar in shapes(draw.bars(rows, "title"), "rect")] == ["0.0", "0.0"]
+
+
+def test_a_long_course_is_thinned_and_a_short_one_is_not():
+    course = Course("r0", [(float(step), 2.0) for step in range(5_000)], [(0, 2.0), (5_000, 1.0)])
+    step, mean, valid = shapes(draw.curves([course], "title"), "polyline")
+    assert len(step.get("points").split()) == len(mean.get("points").split()) <= 300
+    assert len(valid.get("points").split()) == 2
+    few = draw.curves([Course("r0", [(1, 2.0), (2, 1.0)], [])], "title")
+    assert len(shapes(few, "polyline")[0].get("points").split()) == 2
+
+
+def test_a_course_without_points_is_an_empty_chart():
+    assert not shapes(draw.curves([Course("r0", [], [])], "title"), "circle")
+
+
+def test_ticks_are_round_and_enclose_the_data():
+    for low, high in [(0.813, 1.297), (0, 79_872), (-0.24, 0.07), (1.5, 1.5), (0, 0.004)]:
+        ticks = draw._ticks(low, high)
+        assert ticks[0] <= low + 1e-9
+        assert high - 1e-9 <= ticks[-1]
+        assert 2 <= len(ticks) <= 8
+
+
+def test_names_cannot_leave_their_place():
+    hostile = Effect(HOSTILE, Estimate(0, -1, 1, 9), "nats/token", "open")
+    drawn = [
+        draw.forest([hostile], HOSTILE, (HOSTILE, HOSTILE)),
+        draw.bars([(HOSTILE, {HOSTILE: Estimate(0.5, 0.1, 0.9, 9)})], HOSTILE),
+        draw.curves([Course(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
+    ]
+    for svg in drawn:
+        assert "<script" not in svg
+        ElementTree.fromstring(svg)

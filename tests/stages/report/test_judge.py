@@ -1,0 +1,60 @@
+"""The verdict follows from the intervals, and says what they do not decide."""
+
+import math
+
+import pytest
+
+from tasks.core.statistics import Estimate
+from tasks.stages.report.compare import Comparison, Row
+from tasks.stages.report.judge import WORDS, Verdict, elsewhere, here, judge
+
+MARGIN = 0.05
+DOMAIN = {"better": (-0.3, -0.1), "worse": (0.1, 0.3), "not decided": (-0.1, 0.2)}
+GENERAL = {"no worse": (-0.01, 0.04), "worse": (0.06, 0.09), "not decided": (0.01, 0.08)}
+
+
+def verdict(domain: tuple[float, float], general: tuple[float, float]) -> Verdict:
+    rows = [_row("domain", *domain), _row("general", *general)]
+    return judge(Comparison("base", "r0", rows, []), MARGIN)
+
+
+def _row(measure: str, low: float, high: float) -> Row:
+    middle = Estimate((low + high) / 2, low, high, 9)
+    return Row(measure, "", "nats/token", 9, Estimate(2, 1, 3, 9), Estimate(2, 1, 3, 9), middle)
+
+
+@pytest.mark.parametrize("answer", WORDS)
+def test_each_pair_of_answers_has_its_words(answer):
+    found = verdict(DOMAIN[answer[0]], GENERAL[answer[1]])
+    assert (found.here, found.elsewhere) == answer
+    assert found.sentence.startswith(WORDS[answer].format(name="r0"))
+
+
+def test_there_are_words_for_all_nine_pairs_and_none_twice():
+    assert len(WORDS) == len(set(WORDS.values())) == len(DOMAIN) * len(GENERAL) == 9
+
+
+def test_the_sentence_is_one_and_shows_its_evidence():
+    assert verdict((-0.3, -0.1), (-0.01, 0.04)).sentence == (
+        "r0 is better here and no worse elsewhere: domain loss −0.200 [−0.300, −0.100] nats per token, "
+        "general loss +0.015 [−0.010, +0.040] against a margin of +0.050."
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])
+def test_an_interval_that_touches_zero_decides_nothing_here(low, high):
+    assert here(Estimate(0, low, high, 9)) == "not decided"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, MARGIN), (MARGIN, 0.1)])
+def test_an_interval_that_touches_the_margin_decides_nothing_elsewhere(low, high):
+    assert elsewhere(Estimate(MARGIN, low, high, 9), MARGIN) == "not decided"
+
+
+def test_a_general_loss_that_surely_rises_below_the_margin_is_no_worse():
+    assert elsewhere(Estimate(0.02, 0.01, 0.03, 9), MARGIN) == "no worse"
+
+
+def test_a_single_group_decides_nothing_and_says_that_there_is_no_interval():
+    found = verdict((-math.inf, math.inf), (-math.inf, math.inf))
+    assert (found.here, found.elsewhere) == ("not decided", "not decided")

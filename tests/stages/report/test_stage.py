@@ -1,0 +1,249 @@
+"""The stage on hand-made results: what it says, what it writes, and that it repeats."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.stages.report.params import ReportParams
+from tests.stages.report.material import COURSE, HOSTILE, INGESTED, results, run_stage
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+PASSED = [True, False, False, True] * 5
+BETTER = {
+    "base": results(passed=PASSED),
+    "r0": results(domain=1.5, general=3.01, passed=[True, True, False, False] * 5),
+}
+
+
+class Page(HTMLParser):
+    """A page's elements, its links, and the text it shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.text += " "
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value or "" for attribute, value in self.attributes if attribute == name]
+
+
+def page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text(encoding="utf-8"))
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "plots" / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_summary_is_printed_and_ends_in_the_verdict(tmp_path):
+    folder, run = run_stage(tmp_path, BETTER)
+    text = (folder / "summary.txt").read_text(encoding="utf-8")
+    assert run.said == [text.rstrip()]
+    assert "Verdict: r0 is better here and no worse elsewhere: domain loss −0.500" in text
+    assert re.search(r"^  domain +8  2\.000 \[.*\] +1\.500 \[.*\] +−0\.500 \[−0\.500, −0\.500\]$", text, re.MULTILINE)
+    assert re.search(r"^trainable parameters +0 +1,234$", text, re.MULTILINE)
+    assert [re.search(rf"^  {tier} +(\d+) ", text, re.MULTILINE)[1] for tier in ("short", "long", "all")] == [
+        "10",
+        "10",
+        "20",
+    ]
+
+
+@pytest.mark.parametrize("level", [2.0, 12.0])
+@pytest.mark.parametrize("name", ["r0", "a-model-with-quite-a-long-name-indeed"])
+def test_no_line_of_the_summary_is_longer_than_100_columns(tmp_path, level, name):
+    models = {"base": results(level, level, PASSED), name: results(level / 2, level, [True] * 20)}
+    folder, _ = run_stage(tmp_path, models)
+    assert max(map(len, (folder / "summary.txt").read_text(encoding="utf-8").splitlines())) <= 100
+
+
+def test_the_record_says_what_the_summary_says(tmp_path):
+    folder, run = run_stage(tmp_path, BETTER)
+    record = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    found = record["comparisons"]["r0"]
+    assert (record["reference"], found["here"], found["elsewhere"]) == ("base", "better", "no worse")
+    assert found["rows"][0]["difference"] == {"value": -0.5, "low": -0.5, "high": -0.5, "n": 8}
+    assert record["models"]["r0"] == {"parameters": 10_000, "trainable": 1234, "bytes": 2**20}
+    assert run.notes == {"verdict_r0": "better here, no worse elsewhere"}
+    assert run.metrics[0][1]["r0_domain_nats_per_token_difference"] == pytest.approx(-0.5)
+
+
+def test_the_page_is_well_formed_and_its_links_lead_somewhere(tmp_path):
+    shown = page(run_stage(tmp_path, BETTER)[0])
+    assert not shown.open
+    identities = shown.values("id")
+    assert len(identities) == len(set(identities))
+    assert {link.removeprefix("#") for link in shown.values("href")} <= set(identities)
+
+
+def test_the_page_asks_nobody_for_anything(tmp_path):
+    folder, _ = run_stage(tmp_path, BETTER)
+    shown = page(folder)
+    assert not shown.tags & {"script", "link", "img", "iframe", "object", "base"}
+    assert not shown.values("src")
+    assert all(link.startswith("#") for link in shown.values("href"))
+    assert "url(" not in (folder / "index.html").read_text(encoding="utf-8")
+    assert any(value.startswith("default-src 'none'") for value in shown.values("content"))
+
+
+def test_what_a_model_wrote_is_shown_and_does_nothing(tmp_path):
+    models = {name: results(passed=[True], output=HOSTILE) for name in ("base", "r0")}
+    sources = {HOSTILE: INGESTED["sources"]["package toolz"]}
+    ingested = INGESTED | {
+        "licenses": {HOSTILE: 3},
+        "domains": {HOSTILE: INGESTED["domains"]["toolz"]},
+        "sources": sources,
+    }
+    folder, _ = run_stage(tmp_path, models, ingested=ingested)
+    shown = page(folder)
+    assert not shown.open
+    assert not shown.tags & {"script", "img"}
+    assert not [name for name, _ in shown.attributes if name.startswith("on")]
+    assert "<script>alert(1)</script></pre><img src=https://evil.example/x" in shown.text
+    assert "{{ 7 * 7 }}\\u001b[2J\\u202e" in shown.text
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "\\<script\\>" in card
+    assert "<script>" not in card
+
+
+def test_long_answers_are_cut_with_a_word(tmp_path):
+    models = {name: results(passed=[True], output="ab" * 5_000) for name in ("base", "r0")}
+    assert "… 6,000 characters more" in page(run_stage(tmp_path, models)[0]).text
+
+
+def test_as_many_answers_are_shown_as_were_asked_for(tmp_path):
+    for wanted, name in ((10, "ten"), (3, "three"), (0, "none")):
+        folder, _ = run_stage(tmp_path / name, BETTER, answers=wanted)
+        assert (folder / "index.html").read_text(encoding="utf-8").count("<article") == wanted
+
+
+def test_the_page_counts_the_data(tmp_path):
+    text = " ".join(page(run_stage(tmp_path, BETTER)[0]).text.split())
+    assert "package toolz 5 3 1 1" in text
+    assert "toolz 1 1 1 3" in text
+    assert INGESTED["pretraining"] in text
+
+
+def test_many_origins_end_in_one_row_for_the_rest(tmp_path):
+    domains = {f"package{n:02}": {"examples": 100 - n, "train": 1, "valid": 0, "test": 0} for n in range(20)}
+    folder, _ = run_stage(tmp_path, BETTER, ingested=INGESTED | {"domains": domains})
+    text = " ".join(page(folder).text.split())
+    assert "package11" in text
+    assert "package12" not in text
+    assert f"8 others 8 0 0 {sum(100 - n for n in range(12, 20))}" in text
+
+
+def test_the_model_card_names_base_licence_and_figures(tmp_path):
+    card = (run_stage(tmp_path, BETTER)[0] / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert "The base's licence is Apache-2.0." in card
+    assert "the model of the Python package m 1" in card
+    assert "| domain loss | nats/token | 8 | 2.000" in card
+    assert "lora × all × adamw × cross_entropy" in card
+    assert INGESTED["pretraining"] in card
+
+
+def test_the_data_behind_the_charts_is_complete(tmp_path):
+    folder, _ = run_stage(tmp_path, BETTER)
+    assert [(row["model"], int(row["tokens"])) for row in rows(folder, "loss")] == [
+        ("r0", t) for _, t, _ in COURSE["loss"]
+    ]
+    assert [float(row["loss"]) for row in rows(folder, "validation")] == [2.0, 1.5]
+    assert [row["measure"] for row in rows(folder, "differences")].count("domain") == 2
+    assert [(row["model"], row["part"]) for row in rows(folder, "passes")] == [
+        (model, part) for part in ("short", "long", "all") for model in ("base", "r0")
+    ]
+
+
+def test_pass_at_1_that_was_not_run_says_why(tmp_path):
+    models = {"base": results(), "r0": results(domain=1.5)}
+    reason = {"pass@1": {"not_run": "no sandbox on this machine"}}
+    folder, _ = run_stage(tmp_path, models, metrics=reason)
+    assert "  not run: no sandbox on this machine\n" in (folder / "summary.txt").read_text(encoding="utf-8")
+    assert "Not run: no sandbox on this machine." in page(folder).text
+    assert "pass@1 was not run: no sandbox on this machine." in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_several_models_are_each_compared_with_the_reference(tmp_path):
+    models = BETTER | {"r1": results(domain=2.5, passed=PASSED)}
+    folder, _ = run_stage(tmp_path, models)
+    text = " ".join((folder / "summary.txt").read_text(encoding="utf-8").split())
+    assert "r0 is better here and no worse elsewhere" in text
+    assert "r1 is worse here, and no worse elsewhere" in text
+    assert [row["model"] for row in rows(folder, "passes")].count("base") == 3
+    assert not page(folder).open
+
+
+def test_one_group_has_figures_and_no_interval(tmp_path):
+    def in_one(domain: float) -> list:
+        return [type(row)(**(vars(row) | {"group": "g"})) for row in results(domain=domain)]
+
+    folder, _ = run_stage(tmp_path, {"base": in_one(2.0), "r0": in_one(1.5)})
+    assert "−0.500 [no interval]" in (folder / "summary.txt").read_text(encoding="utf-8")
+    row = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["comparisons"]["r0"]["rows"][0]
+    assert row["difference"] == {"value": -0.5, "low": None, "high": None, "n": 1}
+
+
+def test_a_wider_margin_can_turn_the_verdict(tmp_path):
+    models = {"base": results(), "r0": results(domain=1.5, general=3.1)}
+    verdicts = []
+    for margin in (0.05, 0.2):
+        folder, _ = run_stage(tmp_path / str(margin), models, general_margin=margin)
+        verdicts.append(
+            json.loads((folder / "summary.json").read_text(encoding="utf-8"))["comparisons"]["r0"]["elsewhere"]
+        )
+    assert verdicts == ["worse", "no worse"]
+
+
+def test_a_second_run_gives_the_same_bytes_and_knows_no_path(tmp_path):
+    first, second = (run_stage(tmp_path / name, BETTER)[0] for name in ("one", "two"))
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert [str(file) for file in files] == [
+        "README.md",
+        "index.html",
+        *(f"plots/{name}.csv" for name in ("differences", "loss", "passes", "validation")),
+        "summary.json",
+        "summary.txt",
+    ]
+    for file in files:
+        assert (first / file).read_bytes() == (second / file).read_bytes()
+        assert str(tmp_path) not in (first / file).read_text(encoding="utf-8")
+
+
+def test_without_a_model_to_compare_it_says_which_models_there_are(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"one model of group `reference` and at least one of another; it has base \(reference\)"
+    ):
+        run_stage(tmp_path, {"base": results()})
+
+
+@pytest.mark.parametrize("wrong", [{"general_margin": 0}, {"confidence": 1}, {"resamples": 10}, {"margin": 0.1}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        ReportParams.model_validate(wrong)

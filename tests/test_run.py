@@ -1,0 +1,364 @@
+"""The runner: one writer, outputs whole or not at all, a true status, and one message where it stops."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+WAIT_S = 60
+
+# The runner in its own process, with a stage whose work is `body`: quick, and able to hang, fail or fill the disk.
+DRIVER = """
+import errno, os, signal, sys, time
+import tasks.stages.{stage}.stage as stage
+from tasks import run
+from tasks.io import tracking
+{carrier}
+
+def main(inputs, outputs, settings, run):
+    for path in outputs.values():
+        path.mkdir()
+        (path / "half").write_text("half")
+    run.log(1, loss=2.5)
+    run.note(fact=7)
+    run.say("started")
+    {body}
+
+stage.main = main
+sys.exit(run.main({arguments}))
+"""
+
+
+class Workspace:
+    """A folder with params.yaml and an MLflow store, in which stages run as processes of their own."""
+
+    mlflow = False
+    """Whether runs are carried to MLflow, whose import alone takes seconds, or stay in the spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.env.pop("MLFLOW_TRACKING_URI")
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def stage(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of `python -m tasks.run …`."""
+        return self._end(self.start(sys.executable, "-m", "tasks.run", *arguments))
+
+    def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
+        """The path of a script that runs a stage with this body."""
+        path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
+        carrier = "" if self.mlflow else "tracking._upload = lambda path: False"
+        path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
+        return str(path)
+
+    def drive(self, body: str = "", **options: object) -> tuple[int, str, str]:
+        return self._end(self.start(sys.executable, self.driver(body, **options)))
+
+    def hang(self) -> subprocess.Popen[str]:
+        """A stage that has begun to write and does not end by itself."""
+        process = self.start(sys.executable, self.driver("time.sleep(600)"))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        return process
+
+    def _end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=WAIT_S)
+        return process.returncode, out, err
+
+    @property
+    def runs(self) -> list:
+        """The runs in the store, newest first."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return client.search_runs([client.get_experiment_by_name("ratchet").experiment_id])
+
+    @property
+    def spooled(self) -> list[list[dict]]:
+        """The events of each run that waits in the spool."""
+        spools = (self.folder / ".ratchet/spool").glob("*.jsonl")
+        return [list(map(json.loads, spool.read_text().splitlines())) for spool in spools]
+
+    @property
+    def last_words(self) -> list[str]:
+        """The status that each run in the spool ended with."""
+        return [events[-1]["status"] for events in self.spooled]
+
+    def outputs(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "models").glob("*"))
+
+    def digests(self) -> dict[str, str]:
+        files = sorted(path for path in (self.folder / "models").rglob("*") if path.is_file())
+        return {str(f.relative_to(self.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+@pytest.fixture
+def workspace(tmp_path, empty_store):
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    shipped |= {"compute": {"threads": 1}, "fetch": {"model": {"from": "config"}}, "rounds": {"r0": {}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(shipped))
+    return Workspace(tmp_path)
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended within a few seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            if ") Z " in Path(f"/proc/{pid}/stat").read_text():
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_stage_makes_its_outputs_and_its_run(workspace, tiny):
+    code, _, err = workspace.stage("fetch")
+    assert code == 0, err
+    assert workspace.outputs() == ["base", "embedder"]
+    expected = {f"models/base/{f.name}": hashlib.sha256(f.read_bytes()).hexdigest() for f in tiny.iterdir()}
+    found = {name: value for name, value in workspace.digests().items() if name.startswith("models/base/")}
+    assert found == expected, "the runner changes no byte of what the stage wrote"
+
+    (run,) = workspace.runs
+    assert run.info.status == "FINISHED"
+    assert run.data.params["fetch.model.hidden"] == "64"
+    assert run.data.tags["dvc.stage"] == "fetch"
+    assert run.data.tags["git.commit"] == "none"
+    assert len(run.data.tags["ratchet.key"]) == 32
+    assert run.info.run_name == f"fetch · {run.data.tags['ratchet.key'][:8]}"
+    assert run.data.metrics["peak_memory_mb"] > 10
+    facts = [*run.data.tags.values(), *run.data.params.values()]
+    assert not [fact for fact in facts if str(workspace.folder) in fact or str(ROOT) in fact or fact.startswith("/")]
+    assert list((workspace.folder / ".ratchet/spool").glob("*.jsonl")) == []
+
+
+def test_what_a_stage_says_notes_and_logs_is_passed_on(workspace):
+    code, out, err = workspace.drive()
+    assert (code, out) == (0, "started\n"), err
+    (events,) = workspace.spooled
+    assert {"loss": 2.5} in [event["values"] for event in events if event["kind"] == "metrics" and event["step"] == 1]
+    assert {"fact": "7"} in [event["values"] for event in events if event["kind"] == "params"]
+
+
+def test_nothing_is_in_place_before_all_is_written(workspace):
+    code, _, err = workspace.drive('assert not os.path.exists("models/base"); assert os.listdir("models")')
+    assert code == 0, err
+    assert workspace.outputs() == ["base", "embedder"]
+
+
+def test_a_second_run_of_the_same_stage_refuses_and_names_the_first(workspace):
+    first = workspace.hang()
+    try:
+        code, out, _ = workspace.drive()
+        assert code == 1
+        assert f"process {first.pid} is running this very stage" in out
+    finally:
+        first.kill()
+        first.communicate()
+    code, _, err = workspace.drive()
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 128 + signal.SIGINT)]
+)
+def test_a_stage_that_is_told_to_end_ends_as_killed_without_outputs(workspace, number, expected):
+    process = workspace.hang()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == expected
+    assert "Traceback" not in err
+    assert not {"base", "embedder"} & set(workspace.outputs())
+    assert workspace.last_words == ["KILLED"]
+
+
+def test_a_stage_that_was_shot_is_closed_as_killed_by_the_next_which_starts_afresh(workspace):
+    workspace.mlflow = True
+    process = workspace.hang()
+    process.kill()
+    process.communicate()
+    (workspace.folder / "models/base.partial/left").touch()
+    code, _, err = workspace.drive()
+    assert code == 0, err
+    assert sorted(run.info.status for run in workspace.runs) == ["FINISHED", "KILLED"]
+    assert workspace.outputs() == ["base", "embedder"]
+    assert set(workspace.digests()) == {"models/base/half", "models/embedder/half"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread looks once a second")
+def test_a_stage_dies_with_the_process_that_started_it(workspace):
+    script = workspace.driver("print(os.getpid(), flush=True); time.sleep(600)")
+    shell = workspace.start("bash", "-c", f'"{sys.executable}" "{script}"; true')
+    assert shell.stdout.readline() == "started\n"
+    stage = int(shell.stdout.readline())
+    assert stage != shell.pid
+    shell.kill()
+    assert gone(stage)
+    shell.communicate()
+    assert workspace.last_words == ["KILLED"]
+    assert not {"base", "embedder"} & set(workspace.outputs())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('raise ValueError("row 3 holds 7")', "fetch stopped: row 3 holds 7\n"),
+        ('raise FileNotFoundError("a: no such file")', "fetch stopped: a: no such file\n"),
+        ('raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/base")', "the disk is full (models/base)"),
+    ],
+)
+def test_a_stage_that_fails_says_one_thing_and_leaves_what_was_there(workspace, body, message):
+    (workspace.folder / "models/base").mkdir(parents=True)
+    (workspace.folder / "models/base/old").write_text("old")
+    code, out, err = workspace.drive(body)
+    assert code == 1
+    assert message in out
+    assert "Traceback" not in out + err
+    assert (workspace.folder / "models/base/old").read_text() == "old"
+    assert "embedder" not in workspace.outputs()
+    assert workspace.last_words == ["FAILED"]
+
+
+def test_a_stage_whose_weights_do_not_fit_the_disk_says_one_thing(workspace):
+    # A limit on the size of files stops the real writer as a full disk does: in the middle of the weights.
+    body = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+        "import torch; from safetensors.torch import save_file; "
+        'save_file({"w": torch.zeros(1_000_000)}, outputs["base"] / "model.safetensors")'
+    )
+    code, out, err = workspace.drive(body)
+    assert code == 1
+    assert "fetch stopped: " in out
+    assert "File too large" in out
+    assert "Traceback" not in out + err
+    assert not {"base", "embedder"} & set(workspace.outputs())
+
+
+def test_a_failure_shows_where_it_came_from_on_request(workspace):
+    workspace.env["RATCHET_TRACEBACK"] = "1"
+    code, _, err = workspace.drive('raise ValueError("row 3 holds 7")')
+    assert code == 1
+    assert "Traceback" in err
+    assert "row 3 holds 7" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "usage: python -m tasks.run STAGE [ITEM]"),
+        (("a", "b", "c"), 2, "usage: python -m tasks.run STAGE [ITEM]"),
+        (("tunee",), 1, "There is no stage 'tunee'. There are: evaluate, fetch, ingest"),
+        (("tune",), 1, "Stage tune has no item None. params.yaml has rounds: r0."),
+        (("tune", "r9"), 1, "Stage tune has no item 'r9'. params.yaml has rounds: r0."),
+        (("fetch", "r0"), 1, "Stage fetch has no items, but was asked for 'r0'"),
+        (("tune", "r0"), 1, "models/base (base) is missing. `dvc repro tune@r0` makes what comes first."),
+    ],
+)
+def test_what_was_asked_for_wrongly_is_answered_in_one_message(workspace, arguments, code, message):
+    found, out, err = workspace.stage(*arguments)
+    assert found == code
+    assert message in out
+    assert err == ""
+
+
+def test_mistakes_in_params_end_in_one_message(workspace):
+    text = (workspace.folder / "params.yaml").read_text()
+    (workspace.folder / "params.yaml").write_text(text.replace("from: config", "from: config\n    hiden: 8"))
+    code, out, err = workspace.stage("fetch")
+    assert code == 1
+    assert "fetch.model.hiden: there is no such key. Did you mean hidden?" in out
+    assert err == ""
+
+
+def test_a_folder_without_params_ends_in_one_message(workspace):
+    (workspace.folder / "params.yaml").unlink()
+    code, out, err = workspace.stage("fetch")
+    assert (code, err) == (1, "")
+    assert "params.yaml: there is no such file" in out
+
+
+def test_a_store_that_cannot_be_written_ends_in_one_message_before_any_work(workspace):
+    (workspace.folder / "mlflow.db").unlink()
+    (workspace.folder / "mlflow.db").mkdir()
+    code, out, err = workspace.drive()
+    assert code == 1
+    assert "mlflow.db: MLflow cannot record runs here" in out
+    assert "started" not in out
+    assert "Traceback" not in err
+
+
+def test_a_store_that_is_away_stops_no_stage_and_hears_of_it_later(workspace):
+    workspace.mlflow = True
+    workspace.env |= {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+    }
+    code, _, err = workspace.drive()
+    assert code == 0, err
+    assert workspace.outputs() == ["base", "embedder"]
+    assert workspace.runs == []
+    del workspace.env["MLFLOW_TRACKING_URI"]
+    workspace.drive("raise ValueError('the second run')")
+    assert sorted(run.info.status for run in workspace.runs) == ["FAILED", "FINISHED"]
+
+
+def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
+    for path in ("models/base", "data/rounds/r0", "data/ingested"):
+        (workspace.folder / path).mkdir(parents=True)
+    for path in ("models/base/config.json", "data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
+        (workspace.folder / path).write_text("{}")
+    made = [{"path": "models/base", "md5": "a" * 32 + ".dir"}, {"path": "data/ingested/valid.parquet", "md5": "b" * 32}]
+    (workspace.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"fetch": {"outs": made}}}))
+    workspace.env |= {"RATCHET_PARENT": "f" * 32, "RATCHET_FLOW_RUN": "a-flow-run"}
+    code, _, err = workspace.drive(stage="tune", arguments=("tune", "r0"))
+    assert code == 0, err
+    (events,) = workspace.spooled
+    start, settings, inputs = events[:3]
+    assert start["name"] == f"tune@r0 · lora · all · adamw · cross_entropy · {start['tags']['ratchet.key'][:8]}"
+    assert start["parent"] == "f" * 32
+    assert start["tags"]["dvc.stage"] == "tune@r0"
+    assert start["tags"]["prefect.flow_run_id"] == "a-flow-run"
+    assert settings["values"]["methods.lora.rank"] == "16"
+    assert inputs["values"] == {"models/base": "a" * 32 + ".dir", "data/ingested/valid.parquet": "b" * 32}
+
+
+def test_unfinished_work_belongs_to_its_inputs_and_settings(workspace):
+    folders = []
+    for seed in (0, 0, 1):
+        settings = yaml.safe_load((workspace.folder / "params.yaml").read_text())
+        settings["fetch"] = {"model": {"from": "config", "seed": seed}}
+        (workspace.folder / "params.yaml").write_text(yaml.safe_dump(settings))
+        _, out, _ = workspace.drive("run.say(str(run.work))")
+        folders.append(out.splitlines()[1])
+    assert folders[0] == folders[1] != folders[2]
+    assert folders[0].startswith(".ratchet/work/fetch/")
+
+
+def test_the_runner_starts_without_the_heavy_libraries():
+    code = (
+        "import sys, tasks.run\n"
+        "heavy = {'torch', 'transformers', 'mlflow', 'datasets', 'prefect', 'dvc', 'polars'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
