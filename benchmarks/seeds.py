@@ -37,7 +37,9 @@ def train_and_measure(workspace: Path, seed: int) -> Path:
     params = subprocess.run(["sed", "/^tune:/,/^$/" + editor, ROOT / "params.yaml"], capture_output=True, check=True)
     (workspace / "params.yaml").write_bytes(params.stdout)
     for command in (["tune", "r0"], ["evaluate", "r0"]):
-        done = subprocess.run([sys.executable, "-m", "tasks.run", *command], cwd=workspace, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "tasks.run", *command], cwd=workspace, capture_output=True, text=True
+        )
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
     return workspace / "data/results/rounds/r0.parquet"

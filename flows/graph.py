@@ -228,7 +228,9 @@ def _has_run_cache(stage: "Stage") -> bool:
     """Whether DVC looks for earlier runs of this stage (`dvc.stage.cache._can_hash`, which needs the inputs to exist)."""
     outs = all(out.protocol == "local" and out.is_in_repo and not out.persist for out in stage.outs)
     deps = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
-    return bool(stage.cmd and stage.deps and stage.outs and outs and deps) and not (stage.always_changed or stage.frozen)
+    return bool(stage.cmd and stage.deps and stage.outs and outs and deps) and not (
+        stage.always_changed or stage.frozen
+    )
 
 
 def _newest(cache: Any, entry: dict[str, Any]) -> dict[str, Any] | None:
@@ -259,7 +261,7 @@ def _command(stage: "Stage") -> Iterator[str]:
 
 def _outputs(stage: "Stage") -> Iterator[str]:
     words = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
-    for out in stage.outs:
+    for out in (out for out in stage.outs if out.hash_info):
         for path, what in out.status().items():
             if what in words:
                 yield f"{path} {words[what]}"
@@ -315,7 +317,9 @@ def _repo() -> "Iterator[Repo]":
             yield repo
     except CyclicGraphError as error:
         names = str(error).rpartition(": ")[2].rstrip(".")
-        raise ValueError(f"dvc.yaml: these stages wait for each other: {names}. One must read less than it does.") from None
+        raise ValueError(
+            f"dvc.yaml: these stages wait for each other: {names}. One must read less than it does."
+        ) from None
     except DvcException as error:
         raise ValueError(_chain(error)) from None
     finally:

@@ -6,23 +6,23 @@ DVC decides whether a stage runs, Prefect when and in what order, MLflow remembe
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import briefing, graph, ledger, repro, workspace
+from flows import briefing, graph, ledger, repro, supervisor, workspace
 from tasks.io import progress
 
 JOBS = max(1, int(os.environ.get("RATCHET_JOBS", "1")))
 """Stages that run at once. One model's threads are a setting of its stage."""
-PACE_S = 0.5
+PACE_S = 0.1
 _slots = threading.BoundedSemaphore(JOBS)
 
 
@@ -74,6 +74,8 @@ def run_stage(step: graph.Step, upstream: list[Outcome], parent: str) -> Outcome
 )
 def pipeline(stages: list[str] | None = None) -> dict[str, str]:
     """Bring `stages` and what they need (all where none is named) up to date. Returns what became of each."""
+    if runtime.deployment.id:
+        supervisor.follow_parent()
     with workspace.claimed():
         steps = briefing.prepare(stages or [])
         with ledger.parent(str(runtime.flow_run.id)) as run:
@@ -97,12 +99,22 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     for step in steps:
         before = [futures[name] for name in step.upstream]
         futures[step.stage] = run_stage.submit(step, before, parent)
-    while wait(list(futures.values()), timeout=PACE_S).not_done:
-        pass  # an untimed wait was seen to sleep through Ctrl-C
+    _await(futures.values())
+    for future in futures.values():
+        future.wait()
     failed = [future.state.message or "" for future in futures.values() if future.state.is_failed()]
     if failed:
         raise RuntimeError("\n".join(failed))
     return [future.result() for future in futures.values()]
+
+
+def _await(futures: Iterable[PrefectFuture[Any]]) -> None:
+    """Return when all are done. Sleeps rather than waits: Ctrl-C inside a wait on a lock was seen to come late or to break it."""
+    open_ids = {future.task_run_id for future in futures}
+    for future in futures:
+        future.add_done_callback(lambda done: open_ids.discard(done.task_run_id))
+    while open_ids:
+        time.sleep(PACE_S)
 
 
 def _report(outcomes: Sequence[Outcome], steps: Sequence[graph.Step]) -> None:

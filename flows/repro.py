@@ -30,6 +30,7 @@ CHATTER = (
     "Running stage '",
     "Stage '",
     "> ",
+    "WARNING: Process '",  # … had been killed: DVC drops a dead owner's lock
     "ERROR: failed to reproduce",
 )
 KEPT = 5
@@ -52,7 +53,12 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
     workspace.LOGS.mkdir(parents=True, exist_ok=True)
     log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
     process = supervisor.start(
-        command, env=_environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=_environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     answer: State = "unchanged"
     told: deque[str] = deque(maxlen=KEPT)

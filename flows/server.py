@@ -80,3 +80,29 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def listener(port: int) -> str | None:
+    """The process that listens to a port of this machine, or None where it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            return None
+        except PermissionError:
+            return "the system: ports below 1024 are not for users"
+        except OSError:
+            return _name_of_listener(port)
+
+
+def _name_of_listener(port: int) -> str:
+    import psutil
+
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        try:
+            held = {at.laddr.port for at in process.net_connections(kind="inet") if at.status == psutil.CONN_LISTEN}
+        except psutil.Error:
+            continue  # gone by now, or another user's
+        if port in held:
+            return f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})"
+    return "a process of another user"

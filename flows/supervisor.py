@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,6 +42,18 @@ def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
         process.terminate()
     for process in ending:
         process.wait()
+
+
+def follow_parent() -> None:
+    """From now on ask this very process to end when its parent has gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PACE_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()
 
 
 def main(command: list[str]) -> int:

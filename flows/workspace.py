@@ -13,16 +13,16 @@ LOCKS = SCRATCH / "locks"
 
 
 @contextmanager
-def claimed() -> Iterator[None]:
-    """The workspace for one flow alone. Raises RuntimeError that names the flow which has it."""
+def claimed(name: str = "flow", what: str = "another flow") -> Iterator[None]:
+    """The workspace for one flow (or one server) alone. Raises RuntimeError that names the process which has it."""
     LOCKS.mkdir(parents=True, exist_ok=True)
-    with (LOCKS / "flow.lock").open("a+") as lock:
+    with (LOCKS / f"{name}.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it with the process
         except BlockingIOError:
+            pid = owner(lock.name)
             raise RuntimeError(
-                f"another flow (process {owner(lock.name)}) works in this workspace. Wait for it, or end it with "
-                f"`kill {owner(lock.name)}`, which ends its stages too."
+                f"{what} (process {pid}) works in this workspace. Wait for it, or end it and all it started: kill {pid}"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -50,5 +50,7 @@ def held() -> dict[str, str]:
 
 def commit() -> str:
     """The git commit that is checked out, or `none`."""
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip() or "none"

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         run_stage(stage, item)
-    except (ValueError, RuntimeError, OSError, *_errors_of_writers()) as error:
+    except _expected() as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
         progress.say(f"{_name(stage, item)} stopped: {_explain(error)}")
@@ -227,7 +227,7 @@ def _open_run(
     if flow := os.environ.get("RATCHET_FLOW_RUN"):
         tags["prefect.flow_run_id"] = flow
     title = " · ".join([name, *(part for part in parts if part != "none"), key[:8]])
-    recorder = tracking.Recorder(title, parent=os.environ.get("RATCHET_PARENT"), tags=tags)
+    recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
     recorder.params(**dict(_flat(own.model_dump())))
     recorder.datasets(_dvc_hashes(reads))
     return recorder
@@ -263,7 +263,9 @@ def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip() or "none"
 
 
@@ -275,10 +277,11 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _errors_of_writers() -> tuple[type[Exception], ...]:
-    """What libraries that write files raise instead of OSError, of those that are loaded."""
-    known = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}
-    return tuple(getattr(sys.modules[module], name) for module, name in known.items() if module in sys.modules)
+def _expected() -> tuple[type[Exception], ...]:
+    """The errors that a person can mend; others are ours, and show where they come from."""
+    writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
+    loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
+    return (ValueError, RuntimeError, OSError, *loaded)
 
 
 if __name__ == "__main__":

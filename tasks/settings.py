@@ -12,17 +12,10 @@ from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.params import Params
-from tasks.core.stage import Stage
+from tasks.core.stage import Model, Stage
 from tasks.io import params, provenance
 
 PARAMS = Path("params.yaml")
-
-
-class Item(Params):
-    """A model of the `models` map: where it lies, and the group its metrics belong to."""
-
-    path: str
-    group: str
 
 
 class Round(Params):
@@ -33,7 +26,7 @@ class _Graph(Params):
     """The sections that belong to the graph itself."""
 
     rounds: dict[str, Round]
-    models: dict[str, Item]
+    models: dict[str, Model]
 
 
 def stage_names() -> list[str]:

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tasks.core.params import Params
+
 T = TypeVar("T")
+
+
+class Model(Params):
+    """An entry of the `models` map."""
+
+    path: str
+    """Its folder."""
+    group: str
+    """The folder of its metrics; the model of group `reference` is what the others are compared with."""
 
 
 @dataclass(frozen=True)

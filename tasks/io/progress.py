@@ -8,7 +8,7 @@ from typing import TypeVar
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
 
-from tqdm import tqdm  # noqa: E402
+from tqdm import tqdm
 
 T = TypeVar("T")
 EVERY_S = 10.0

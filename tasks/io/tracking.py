@@ -1,8 +1,9 @@
 """MLflow, told the truth and never waited for.
 
 Every run is written to a spool first (`.ratchet/spool/<id>.jsonl`, one event a line) and carried to MLflow by one thread in
-batches. An outage costs nothing but time: what could not be carried waits in the spool for the next process. A spool whose
-owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
+batches: a flow carries the runs of its stages, a stage on its own carries itself. An outage costs nothing but time: what could
+not be carried waits in the spool for the next process. A spool whose owner is gone without a last word belongs to a killed
+process, and its run is closed as KILLED.
 """
 
 import atexit
@@ -23,6 +24,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 SPOOL = Path(".ratchet/spool")
 EXPERIMENT = "ratchet"
+PARENT = "RATCHET_PARENT"
+"""The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
 EVERY_S = 5.0
 """Metrics reach MLflow at most this much later."""
 PATIENCE_S = 30.0
@@ -64,7 +67,9 @@ class Recorder:
         self._file = self._path.open("a", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)  # held while this process lives: others leave the spool alone
         self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
-        _carrier.add(self._path)
+        self._carried_here = parent is None or parent != os.environ.get(PARENT)
+        if self._carried_here:
+            _carrier.add(self._path)
 
     def params(self, **values: Any) -> None:
         """Record settings and facts; MLflow keeps the first value of a name."""
@@ -86,7 +91,7 @@ class Recorder:
         """Close the run. With `wait`, MLflow has heard everything when this returns, or is out of reach."""
         self._write("end", status=status)
         self._file.close()
-        if wait:
+        if wait and self._carried_here:
             _carrier.flush(PATIENCE_S)
 
     def _write(self, kind: str, **event: Any) -> None:
@@ -162,13 +167,14 @@ class _Carrier(threading.Thread):
         self._idle.wait(patience_s)
 
     def run(self) -> None:
-        for path in _orphans():
-            self._carry(path)
+        for path in sorted(SPOOL.glob("*.jsonl")):
+            if _close_if_ownerless(path):
+                self._carry(path)
         while True:
             if asked := self._wake.is_set():
                 self._wake.clear()
             with self._guard:
-                paths = list(self._mine)
+                paths = [*self._mine, *_children(self._mine)]
             done = [path for path in paths if self._carry(path)]
             with self._guard:
                 self._mine = [path for path in self._mine if path not in done]
@@ -196,34 +202,48 @@ def _last_call() -> None:
         _carrier.flush(PATIENCE_S)
 
 
-def _orphans() -> Iterator[Path]:
-    """Spools whose owner is gone, each closed as KILLED where its owner left no last word.
+def _children(parents: list[Path]) -> list[Path]:
+    """Spools of runs whose parent's spool is among `parents`; of a child that was killed, the end is written too."""
+    ids = {path.stem for path in parents}
+    others = [path for path in sorted(SPOOL.glob("*.jsonl")) if path not in parents]
+    found = [path for path in others if next(_events(path, 0), {}).get("parent") in ids]
+    for path in found:
+        _close_if_ownerless(path)
+    return found
 
-    A spool stays locked until the next is asked for, so that two processes never carry the same one.
-    """
-    for path in sorted(SPOOL.glob("*.jsonl")):
-        with path.open("r+", encoding="utf-8") as spool:
-            try:
-                fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            text = spool.read()
-            if not text:
-                continue  # its owner has opened it, and is about to lock it
-            whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
-            spool.seek(len(whole.encode()))
-            spool.truncate()
-            if '"kind": "end"' not in whole:
-                last = json.loads(whole.splitlines()[-1])["time"] if whole else 0
-                spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
-                spool.flush()
-            yield path
+
+def _close_if_ownerless(path: Path) -> bool:
+    """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
+    with path.open("r+", encoding="utf-8") as spool:
+        try:
+            fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        text = spool.read()
+        if not text:
+            return False  # its owner has opened it, and is about to lock it
+        whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
+        spool.seek(len(whole.encode()))
+        spool.truncate()
+        if '"kind": "end"' not in whole:
+            last = json.loads(whole.splitlines()[-1])["time"] if whole else 0
+            spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
+    return True
 
 
 def _upload(path: Path) -> bool:
-    """Send what is new in a spool; True when its run is closed and the spool gone."""
+    """Send what is new in a spool; True when its run is closed and the spool gone. One process at a time sends a spool."""
     if not path.exists():
         return True
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return _send_news(path)
+
+
+def _send_news(path: Path) -> bool:
     progress = path.with_suffix(".sent")
     state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
     events = list(_events(path, state["line"]))
@@ -236,8 +256,8 @@ def _upload(path: Path) -> bool:
     _send(client, state["run"], events)
     state["line"] += len(events)
     if events[-1]["kind"] == "end":
-        path.unlink(missing_ok=True)
-        progress.unlink(missing_ok=True)
+        for file in (path, progress, path.with_suffix(".lock")):
+            file.unlink(missing_ok=True)
         return True
     partial = progress.with_suffix(".partial")
     partial.write_text(json.dumps(state))
@@ -246,6 +266,7 @@ def _upload(path: Path) -> bool:
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
+    """The whole lines of a spool from line `start` on."""
     with path.open(encoding="utf-8") as spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith("\n"):

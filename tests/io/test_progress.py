@@ -31,24 +31,24 @@ def test_without_a_terminal_a_line_comes_now_and_then_with_the_time_that_is_left
     lines = capsys.readouterr().out.splitlines()
     # 6 s a step and a line every 10 s at most: after steps 2, 4, 6, 8 and 10.
     assert lines == [
-        "tune@r0: 2 steps of 10, about 48 s left",
-        "tune@r0: 4 steps of 10, about 36 s left",
-        "tune@r0: 6 steps of 10, about 24 s left",
-        "tune@r0: 8 steps of 10, about 12 s left",
-        "tune@r0: 10 steps of 10, about 0 s left",
+        "tune@r0: step 2 of 10, about 48 s left",
+        "tune@r0: step 4 of 10, about 36 s left",
+        "tune@r0: step 6 of 10, about 24 s left",
+        "tune@r0: step 8 of 10, about 12 s left",
+        "tune@r0: step 10 of 10, about 0 s left",
     ]
 
 
 def test_minutes_are_minutes(clock, capsys):
     for step in progress.track(range(4), label="x"):
         clock[0] += 100 if step else 0
-    assert "x: 2 items of 4, about 1 min 40 s left" in capsys.readouterr().out
+    assert "x: item 2 of 4, about 1 min 40 s left" in capsys.readouterr().out
 
 
 def test_where_the_end_is_unknown_only_the_count_is_said(clock, capsys):
     for _ in progress.track(iter(range(4)), label="x"):
         clock[0] += 6
-    assert capsys.readouterr().out == "x: 2 items\nx: 4 items\n"
+    assert capsys.readouterr().out == "x: item 2\nx: item 4\n"
 
 
 def test_quick_work_says_nothing(capsys):

@@ -9,6 +9,7 @@ from tasks.core.records import Result
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = ("domain", "domain_text", "general")
+"""In the order they are told. A corpus is a choice, so all but the first may be missing."""
 PASS = "pass@1"
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
@@ -47,9 +48,9 @@ class Comparison:
     tasks: list[Pair]
     """The answers of both to each task of pass@1."""
 
-    def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row:
-        """The row of a measure that every comparison has."""
-        return next(row for row in self.rows if (row.measure, row.part, row.unit) == (measure, part, unit))
+    def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row | None:
+        """The row of a measure; none where it was not measured."""
+        return next((row for row in self.rows if (row.measure, row.part, row.unit) == (measure, part, unit)), None)
 
 
 def compare(
@@ -58,11 +59,10 @@ def compare(
     """Every measure of two named models. Raises ValueError where they were not measured on the same items."""
     names = before[0], after[0]
     losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
-    for measure, pairs in losses.items():
-        if not pairs:
-            raise ValueError(f"{names[0]} and {names[1]} have no result of {measure}: run stage evaluate for both.")
+    if not losses["domain"]:
+        raise ValueError(f"{names[0]} and {names[1]} have no result of domain: run stage evaluate for both.")
     tasks = _pair(PASS, names, before[1], after[1])
-    rows = [_loss(measure, unit, pairs, how) for unit in UNITS for measure, pairs in losses.items()]
+    rows = [_loss(measure, unit, pairs, how) for unit in UNITS for measure, pairs in losses.items() if pairs]
     rows += [_passes(part, pairs, how) for part, pairs in _tiers(tasks)]
     return Comparison(*names, rows, tasks)
 

@@ -45,11 +45,13 @@ class Verdict:
 
 def judge(comparison: Comparison, margin: float) -> Verdict:
     """The verdict on a comparison, with `margin` in nats per token."""
-    domain, general = (comparison.row(measure).difference for measure in ("domain", "general"))
-    answer = here(domain), elsewhere(general, margin)
-    evidence = (
-        f"domain loss {figures.change(domain, 'nats/token')} nats per token, "
-        f"general loss {figures.change(general, 'nats/token')} against a margin of {figures.signed(margin)}"
+    domain, general = comparison.row("domain"), comparison.row("general")
+    assert domain is not None, "every comparison has a domain loss"
+    answer = here(domain.difference), elsewhere(general.difference, margin) if general else "not decided"
+    evidence = f"domain loss {figures.change(domain.difference, 'nats/token')} nats per token, general loss " + (
+        f"{figures.change(general.difference, 'nats/token')} against a margin of {figures.signed(margin)}"
+        if general
+        else "not measured, since `ingest.corpora.general` names no text"
     )
     return Verdict(*answer, WORDS[answer].format(name=comparison.after), evidence)
 

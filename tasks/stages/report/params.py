@@ -1,9 +1,9 @@
 """The `report` section: how sure a difference must be, and how much worse elsewhere is still no worse."""
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from tasks.core.params import Params
-from tasks.core.stage import Stage
+from tasks.core.stage import Model, Stage
 
 STAGE = Stage(
     reads={
@@ -31,16 +31,6 @@ class ReportParams(Params):
     """Of the bootstrap."""
     answers: int = Field(10, ge=0, le=100)
     """Tasks whose answers stand side by side on the page."""
-
-
-class Model(Params):
-    """A model of the `models` section."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    path: str
-    group: str
-    """`reference` is what the others are compared with."""
 
 
 class Settings(Params):

@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Example, Result
-from tasks.core.stage import Run
+from tasks.core.stage import Model, Run
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
 from tasks.stages.report import export, render, tabulate
 from tasks.stages.report.compare import compare
 from tasks.stages.report.judge import judge
-from tasks.stages.report.params import Model, Settings
+from tasks.stages.report.params import Settings
 from tasks.stages.report.render import Facts
+
+NOTHING = "Nothing was measured: `models` in params.yaml names no model.\n"
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Compare, judge, and write what came of it."""
+    """Compare, judge, and write what came of it. Without models there is nothing to compare, and the summary says so."""
+    if not settings.models:
+        outputs["report"].mkdir(parents=True)
+        (outputs["report"] / "summary.txt").write_text(NOTHING, encoding="utf-8")
+        run.say(NOTHING.rstrip())
+        return
     facts = _facts(inputs, settings)
     text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how)
 

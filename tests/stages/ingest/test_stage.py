@@ -229,3 +229,12 @@ def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
     (folder / "only.txt").write_text("One text alone.")
     with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for test"):
         ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})
+
+
+def test_a_limit_of_rows_takes_that_many_drawn_by_the_seed(tmp_path, rows):
+    source = {"from": "file", "path": rows, "max_rows": 20}
+    _, report = ingest(tmp_path, [source])
+    assert report["sources"][f"file {rows.name}"]["read"] == 20
+    ingest(tmp_path, [source], "other", seed=1)
+    ids = [{row.id for found in examples_of(tmp_path, name).values() for row in found} for name in ("out", "other")]
+    assert ids[0] != ids[1]

@@ -53,10 +53,14 @@ def test_tasks_that_one_model_was_not_given_are_refused():
         compared(results(passed=[True]), results())
 
 
-def test_a_measure_without_items_is_refused():
-    without = losses("domain", 2.0) + losses("general", 2.0)
-    with pytest.raises(ValueError, match="no result of domain_text"):
-        compared(without, without)
+def test_a_comparison_without_a_domain_loss_is_refused():
+    with pytest.raises(ValueError, match="no result of domain"):
+        compared(losses("general", 2.0), losses("general", 2.0))
+
+
+def test_a_corpus_that_was_not_measured_has_no_row():
+    without = losses("domain", 2.0)
+    assert {row.measure for row in compared(without, without).rows} == {"domain"}
 
 
 def test_losses_under_different_tokenizers_are_refused():

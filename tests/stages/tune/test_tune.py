@@ -115,7 +115,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
             tune("killed")
     assert not (tmp_path / "killed" / "model").exists()
     resumed, run = tune("killed")
-    assert [step for step, _ in run.metrics if step is not None][0] == 5
+    assert next(step for step, _ in run.metrics if step is not None) == 5
     assert digests(resumed) == digests(straight)
 
 

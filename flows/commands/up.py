@@ -1,0 +1,19 @@
+"""`ratchet up`."""
+
+import signal
+from types import FrameType
+
+
+def up() -> None:
+    """Start Prefect's server and deployments, until Ctrl-C.
+
+    Example: ratchet up, then in another terminal: prefect deployment run pipeline/workstation --watch
+    """
+    from flows import serve
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    serve.up()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

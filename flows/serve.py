@@ -1,0 +1,60 @@
+"""What `ratchet up` keeps running: a Prefect server on this machine, and the deployments of this workspace."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import serve
+from prefect.deployments.runner import EntrypointType
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_RUNNER_POLL_FREQUENCY,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+    update_current_profile,
+)
+
+from flows import server, supervisor, workspace
+from flows.pipeline import pipeline
+from tasks.io import progress
+
+DEPLOYMENT = "workstation"
+
+
+def up() -> None:
+    """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
+    port = PREFECT_SERVER_API_PORT.value()
+    with workspace.claimed("up", "another `ratchet up`"):
+        if owner := server.listener(port):
+            raise RuntimeError(
+                f"port {port} is taken by {owner}. End that, or choose another one: PREFECT_SERVER_API_PORT=4300 ratchet up"
+            )
+        process, url = server.start(port, ui=True)
+        os.environ["PREFECT_API_URL"] = url  # for the processes of flow runs
+        try:
+            with _announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
+                progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
+                progress.say(f"A run, from another terminal here: prefect deployment run pipeline/{DEPLOYMENT} --watch")
+                _serve()
+        finally:
+            supervisor.stop([process])
+            progress.say("Prefect has stopped.")
+
+
+def _serve() -> None:
+    workstation = pipeline.to_deployment(
+        DEPLOYMENT,
+        description="The graph of dvc.yaml, in the workspace where `ratchet up` runs.",
+        entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
+    )
+    serve(workstation, limit=1, print_starting_message=False)
+
+
+@contextmanager
+def _announced(url: str) -> Iterator[None]:
+    """The server's address in the workspace's Prefect profile, where plain `prefect` finds it. Taken back at the end."""
+    update_current_profile({PREFECT_API_URL: url})
+    try:
+        yield
+    finally:
+        update_current_profile({PREFECT_API_URL: None})
