@@ -51,6 +51,8 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
     """
     with _repo() as repo:
         graph, order = _ordered(repo, targets)
+        if not order:
+            raise ValueError("dvc.yaml holds no stage.")
         forecast = _Forecast(repo)
         steps = []
         for stage in order:

@@ -80,3 +80,13 @@ def qwen2() -> Any:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)
     return model
+
+
+def gpt2() -> Any:
+    """A GPT-2 of random weights: positions are learnt vectors, so a wrong position shows."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(1)
+    sizes = {"vocab_size": 259, "n_positions": 256, "n_embd": 48, "n_layer": 2, "n_head": 4}
+    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0, initializer_range=0.2))

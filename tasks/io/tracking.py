@@ -214,7 +214,11 @@ def _children(parents: list[Path]) -> list[Path]:
 
 def _close_if_ownerless(path: Path) -> bool:
     """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
-    with path.open("r+", encoding="utf-8") as spool:
+    try:
+        spool = path.open("r+", encoding="utf-8")
+    except FileNotFoundError:
+        return False  # another process has carried it away
+    with spool:
         try:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -266,8 +270,12 @@ def _send_news(path: Path) -> bool:
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
-    """The whole lines of a spool from line `start` on."""
-    with path.open(encoding="utf-8") as spool:
+    """The whole lines of a spool from line `start` on; none where another process has carried it away."""
+    try:
+        spool = path.open(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    with spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith("\n"):
                 yield json.loads(line)

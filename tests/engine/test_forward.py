@@ -20,12 +20,13 @@ def reference(model, sequence):
     return nll[torch.tensor(sequence.weights[1:]) > 0]
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen2"])
+@pytest.fixture(scope="module", params=["llama", "qwen2", "gpt2"])
 def pair(request, tiny):
     """The same model twice: packed, and as transformers has it."""
-    from tests.tiny import load, qwen2
+    from tests.tiny import gpt2, load, qwen2
 
-    packed, plain = (load(tiny), load(tiny)) if request.param == "llama" else (qwen2(), qwen2())
+    make = {"llama": lambda: load(tiny), "qwen2": qwen2, "gpt2": gpt2}[request.param]
+    packed, plain = make(), make()
     use_packed_attention(packed)
     return packed.eval(), plain.eval()
 
@@ -91,4 +92,4 @@ def test_bf16_losses_are_near_the_fp32_ones(pair):
         found = token_losses(packed, collate([Pack(tuple(sequences))]))
     assert found.dtype == torch.float32
     expected = torch.cat([reference(plain, sequence) for sequence in sequences])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)  # bf16 keeps 8 bits

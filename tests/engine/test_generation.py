@@ -89,5 +89,7 @@ def test_scoring_and_generation_can_take_turns(pair):
     rows = small.sequences(5)
     first = list(scoring.losses(model, rows))
     written = generation.greedy(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2)
+    with torch.no_grad():
+        assert written == [alone(pair, prompt, 4) for prompt in PROMPTS]
     assert list(scoring.losses(model, rows)) == first
     assert generation.greedy(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2) == written

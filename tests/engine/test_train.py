@@ -147,7 +147,7 @@ def test_a_torn_checkpoint_is_removed_and_the_last_whole_one_continued(tiny, tmp
     straight, _ = train(tiny, tmp_path / "straight")
     with pytest.raises(Killed):
         train(tiny, tmp_path / "killed", kill_at=5)
-    torn = tmp_path / "killed" / "checkpoint-5"
+    torn = tmp_path / "killed" / "checkpoint-999"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
     resumed, rest = train(tiny, tmp_path / "killed")

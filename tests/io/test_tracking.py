@@ -1,5 +1,6 @@
 """Runs reach MLflow whole, once and with a true status, whatever dies and whatever is away."""
 
+import fcntl
 import json
 import os
 import signal
@@ -265,10 +266,56 @@ def test_a_spool_holds_one_event_a_line(store):
     recorder.end("FINISHED")
 
 
-def test_an_orphan_is_locked_while_it_is_carried(store):
-    subprocess.run([sys.executable, "-c", KILLED], env=os.environ | AWAY | {"PYTHONPATH": str(ROOT)}, check=False)
-    mine = tracking._orphans()
-    assert next(mine) in spools()
-    assert list(tracking._orphans()) == []
-    mine.close()
-    assert list(tracking._orphans()) == spools()
+def python(code, **env):
+    """A process that runs `code` in this folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)} | env, check=False, timeout=60
+    )
+
+
+def test_a_stage_of_a_flow_is_carried_by_the_flows_process(store):
+    flow = tracking.Recorder("flow")
+    stage = (
+        "import os, sys\n"
+        "from tasks.io import tracking\n"
+        "recorder = tracking.Recorder('stage', parent=os.environ[tracking.PARENT])\n"
+        "recorder.metrics({'loss': 1.0}, 1)\n"
+        "recorder.end('FINISHED')\n"
+        "sys.exit('mlflow' in sys.modules)\n"  # its import takes seconds, and that in every stage
+    )
+    assert python(stage, **{tracking.PARENT: flow.id}).returncode == 0
+    tracking._carrier.flush(30)
+    found = runs(store)
+    assert found["stage"].info.status == "FINISHED"
+    assert found["stage"].data.tags["mlflow.parentRunId"] == found["flow"].info.run_id
+    assert history(store, found["stage"], "loss") == [(1, 1.0)]
+    flow.end("FINISHED")
+    assert spools() == []
+
+
+def test_a_stage_of_a_flow_that_was_killed_is_closed_by_the_flows_process(store):
+    flow = tracking.Recorder("flow")
+    killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[tracking.PARENT])")
+    assert python(killed, **{tracking.PARENT: flow.id}).returncode == -signal.SIGKILL
+    tracking._carrier.flush(30)
+    assert {name: run.info.status for name, run in runs(store).items()} == {"killed": "KILLED", "flow": "RUNNING"}
+    flow.end("FINISHED")
+
+
+def test_one_process_at_a_time_carries_a_spool(store):
+    flow = tracking.Recorder("flow")
+    tracking._carrier.flush(30)
+    with flow._path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        flow.metrics({"loss": 1.0})
+        assert not tracking._upload(flow._path)
+        assert "loss" not in runs(store)["flow"].data.metrics
+    flow.end("FINISHED")
+    assert runs(store)["flow"].data.metrics == {"loss": 1.0}
+
+
+def test_a_spool_that_another_process_has_carried_away_stops_nothing(store):
+    gone = tracking.SPOOL / "gone.jsonl"
+    assert not tracking._close_if_ownerless(gone)
+    assert list(tracking._events(gone, 0)) == []
+    assert tracking._upload(gone)

@@ -16,7 +16,8 @@ from tasks.io.sandbox.inside.executor import FORGED, Failed
 from tasks.io.sandbox.inside.program import FILE, Answer
 
 TESTS = "<tests>"
-LENIENT = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+LENIENT = doctest.NORMALIZE_WHITESPACE
+"""Beside what an example asks for itself. With ELLIPSIS, `'a lon...'` would accept a text that was not shortened."""
 
 Execute = Callable[[str, str, str], Answer]
 """Runs (source, mode of compilation, file name) in the program's namespace; Failed if its process does not live to tell."""

@@ -74,12 +74,12 @@ def _candidate(inliner: Inliner, scope: Scope, node: Function, index: int) -> Ca
     if sum(map(len, context.helpers)) > MAX_CONTEXT:
         context = inliner.outline(piece.needs, entry)
     header = _header(piece.text)
-    prompt = _prompt(node.name, f"{header}\n    {quoted(examples.text, '    ')}", context)
+    prompt = request(node.name, f"{header}\n    {quoted(examples.text, '    ')}", context.code)
     if len(piece.text) > MAX_SOLUTION or len(prompt) > MAX_PROMPT:
         raise Unusable("too_long", f"{len(piece.text)} characters of code, {len(prompt)} of prompt")
     example = Example(
         id=content_id("function", prompt, piece.text),
-        messages=[Message("user", prompt), Message("assistant", _block(piece.text))],
+        messages=[Message("user", prompt), Message("assistant", block(piece.text))],
         task="function",
         domain=module.distribution,
         group=module.name,
@@ -110,13 +110,14 @@ def _header(code: str) -> str:
     return "\n".join(lines)
 
 
-def _prompt(name: str, stub: str, context: Closure) -> str:
-    """What a person writes who wants the function and has the rest."""
-    ask = f"Write the Python function `{name}`. It must do what its docstring says.\n\n{_block(stub)}"
-    return f"{ask}\n\nThese names are already defined:\n\n{_block(context.code)}" if context.code else ask
+def request(name: str, stub: str, context: str) -> str:
+    """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
+    ask = f"Write the Python function `{name}`. It must do what its docstring says.\n\n{block(stub)}"
+    return f"{ask}\n\nThese names are already defined:\n\n{block(context)}" if context else ask
 
 
-def _block(code: str) -> str:
+def block(code: str) -> str:
+    """Code as a conversation shows it."""
     return f"```python\n{code}\n```"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.core.compute import Compute
 from tasks.core.params import Params
 from tasks.core.stage import Stage
 
@@ -226,6 +227,7 @@ class IngestParams(Params):
 class Settings(Params):
     """What the stage reads of params.yaml."""
 
+    compute: Compute
     ingest: IngestParams
 
 

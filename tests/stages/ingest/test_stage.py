@@ -27,7 +27,7 @@ def ingest(tmp_path, sources, name="out", **changes):
     (tmp_path / "raw").mkdir(exist_ok=True)
     run = ScratchRun(tmp_path)
     inputs = {"embedder": tmp_path / "embedder", "raw": tmp_path / "raw"}
-    stage.main(inputs, outputs, Settings.model_validate({"ingest": ingest}), run)
+    stage.main(inputs, outputs, Settings.model_validate({"compute": {}, "ingest": ingest}), run)
     return run, json.loads((outputs["ingested"] / "report.json").read_text())
 
 
@@ -238,3 +238,13 @@ def test_a_limit_of_rows_takes_that_many_drawn_by_the_seed(tmp_path, rows):
     ingest(tmp_path, [source], "other", seed=1)
     ids = [{row.id for found in examples_of(tmp_path, name).values() for row in found} for name in ("out", "other")]
     assert ids[0] != ids[1]
+
+
+def test_a_file_can_be_a_benchmark_and_its_rows_are_not_trained_on(tmp_path, rows):
+    file = tmp_path / "raw" / "held_out.jsonl"
+    file.write_text("\n".join(rows.read_text(errors="replace").splitlines()[:4]))
+    _, report = ingest(tmp_path, [{"from": "file", "path": rows}], benchmarks=[{"from": "file", "path": file}])
+    kept = examples_of(tmp_path)
+    assert [example.split for example in kept["benchmark"]] == ["test"] * 4
+    assert report["sources"][f"file {rows.name}"]["refused"]["leak"] == 5
+    assert not {row.id for row in kept["benchmark"]} & {row.id for row in kept["train"]}

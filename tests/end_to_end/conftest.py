@@ -1,0 +1,66 @@
+"""Whole workspaces: a copy of the repository's files under DVC and git, with a profile in use."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Workspace:
+    """A workspace that commands run in as a user's would."""
+
+    def __init__(self, folder: Path, profile: str) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, folder / name)
+        shutil.copyfile(folder / "params" / f"{profile}.yaml", folder / "params.yaml")
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+
+    def run(self, *command: str) -> str:
+        """The output of `python -m command` in the workspace. A failure shows all of it."""
+        done = self.attempt(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """What came of `python -m command`."""
+        # `python` in dvc.yaml is the one that runs the tests; the home, MLflow store and Prefect are the workspace's own.
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
+        environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
+        return subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def set(self, old: str, new: str) -> None:
+        """Edit params.yaml."""
+        params = self.folder / "params.yaml"
+        assert old in params.read_text()
+        params.write_text(params.read_text().replace(old, new))
+
+    @property
+    def lock(self) -> bytes:
+        """The bytes of dvc.lock."""
+        return (self.folder / "dvc.lock").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Callable[[str], Workspace]:
+    """Makes a workspace with a profile in use."""
+    return lambda profile: Workspace(tmp_path_factory.mktemp(profile), profile)

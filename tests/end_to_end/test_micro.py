@@ -1,0 +1,114 @@
+"""One graph, two drivers: `dvc repro` and the Prefect flow leave the same bytes; another seed leaves others."""
+
+import mlflow
+import pytest
+
+
+@pytest.fixture(scope="module")
+def by_dvc(workspace):
+    made = workspace("micro")
+    made.run("dvc", "repro", "--quiet")
+    made.run("flows.commands", "tidy")
+    return made
+
+
+@pytest.fixture(scope="module")
+def by_flow(workspace):
+    made = workspace("micro")
+    made.said = made.run("flows.pipeline")
+    return made
+
+
+def runs(workspace):
+    """The MLflow runs of a workspace, newest first."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace.folder / 'mlflow.db'}")
+    return client.search_runs([found.experiment_id for found in client.search_experiments()])
+
+
+def test_both_drivers_leave_the_same_lock(by_dvc, by_flow):
+    assert by_dvc.lock == by_flow.lock
+
+
+def test_the_flow_leaves_nothing_in_the_home_folder(by_flow):
+    assert sorted(path.name for path in (by_flow.folder / "home").iterdir()) == []
+
+
+def test_a_flow_is_one_run_with_a_child_for_each_stage(by_flow):
+    found = runs(by_flow)
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert {run.data.tags["dvc.stage"] for run in children} == {"fetch", "ingest", "tune@r0", "report"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
+def test_inputs_are_logged_by_dvc_hash(by_flow):
+    tune = next(run for run in runs(by_flow) if run.data.tags.get("dvc.stage") == "tune@r0")
+    digests = {entry.dataset.name: entry.dataset.digest for entry in tune.inputs.dataset_inputs}
+    assert digests["models/base"].endswith(".dir")
+    assert digests["models/base"] in by_flow.lock.decode()
+
+
+def test_metrics_have_their_steps(by_flow):
+    tune = next(run for run in runs(by_flow) if run.data.tags.get("dvc.stage") == "tune@r0")
+    client = mlflow.MlflowClient(f"sqlite:///{by_flow.folder / 'mlflow.db'}")
+    assert [point.step for point in client.get_metric_history(tune.info.run_id, "loss")] == [1, 2, 3]
+
+
+def test_no_tag_or_param_names_a_path_of_the_machine(by_flow):
+    for run in runs(by_flow):
+        for name, value in {**run.data.tags, **run.data.params}.items():
+            assert str(by_flow.folder) not in value, name
+            assert not value.startswith("/"), name
+
+
+def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(by_dvc, workspace):
+    again = workspace("micro")
+    again.set("  save_every: 2\n  seed: 0", "  save_every: 2\n  seed: 1")
+    again.run("dvc", "repro", "--quiet")
+    again.run("flows.commands", "tidy")
+    other = again.lock
+    assert other != by_dvc.lock
+
+    again.set("  save_every: 2\n  seed: 1", "  save_every: 2\n  seed: 0")
+    again.run("flows.pipeline")
+    assert again.lock == by_dvc.lock
+
+
+def test_a_second_run_changes_nothing_and_points_to_the_first(by_flow):
+    before = by_flow.lock
+    assert "Nothing changed" in by_flow.run("flows.pipeline")
+    assert by_flow.lock == before
+
+    cached = [run for run in runs(by_flow) if run.data.tags.get("ratchet.cached") == "true"]
+    assert {run.data.tags["dvc.stage"] for run in cached} == {"fetch", "ingest", "tune@r0", "report"}
+    made = {run.info.run_id: run.data.tags.get("dvc.stage") for run in runs(by_flow)}
+    assert all(made[run.data.tags["ratchet.produced_by"]] == run.data.tags["dvc.stage"] for run in cached)
+
+
+def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
+    """What DVC does around a stage changes nothing in what it makes."""
+    by_dvc.run("tasks.run", "tune", "r0")
+    assert "tune@r0" not in by_dvc.run("dvc", "status", "--quiet") if by_dvc.attempt("dvc", "status", "-q").returncode else True
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  pack_tokens: 512", "  pack_tokenz: 512", "Did you mean pack_tokens"),
+        ("  pack_tokens: 512", "  pack_tokens: 0", "greater than or equal to 16"),
+        ("path: params/micro-data/model", "path: params/micro-data/none", "params/micro-data/none"),
+        ("from: file, path: params", "from: package, name: not-there", "not-there"),
+    ],
+)
+def test_bad_settings_end_in_one_message(workspace, old, new, said):
+    broken = workspace("micro")
+    if "not-there" in new:
+        broken.set("{from: file, path: params/micro-data/questions.jsonl, task: chat, domain: words, license: Apache-2.0}", "{from: package, name: not-there}")
+    else:
+        broken.set(old, new)
+    done = broken.attempt("flows.pipeline")
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(broken.folder.glob("models/tuned/*"))
