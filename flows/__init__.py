@@ -19,7 +19,6 @@ if Path("dvc.yaml").is_file():
 # Prefect reads its settings when it is imported, which is after this package.
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
-if not os.environ.get(
-    "RATCHET_TRACEBACK"
-):  # a failure is told in one message; Prefect's own record keeps the traceback
+if not os.environ.get("RATCHET_TRACEBACK"):
+    # A failure is told in one message; Prefect's own record keeps the traceback.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -45,13 +45,15 @@ def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
 
 
 def follow_parent() -> None:
-    """From now on ask this very process to end when its parent has gone."""
+    """From now on end this very process when its parent has gone: by request, then by force."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(PACE_S)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(2 * PATIENCE_S)  # its own children end within the first half
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
 

@@ -9,7 +9,7 @@ from tasks.core.records import Example, Message, Refusal, Tests, content_id
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.cut import Function, cut, quoted
 from tasks.stages.ingest.doctests import free
-from tasks.stages.ingest.inline import Closure, Inliner
+from tasks.stages.ingest.inline import Inliner
 from tasks.stages.ingest.resolve import Library, Own, Scope, Unusable, parse
 
 MAX_SOLUTION = 2000

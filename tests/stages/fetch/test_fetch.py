@@ -220,4 +220,5 @@ def test_the_default_base_is_dequantised_to_a_model_that_knows_english(fetch):
     assert "Paris" in tokenizer.decode(written[0])
     assert "Apache" in checkpoints.read_card(folder)["source"]["license"]
     assert not any("gguf" in file.name for file in folder.iterdir())
+    assert not [file.name for file in folder.glob("*.json") if "site-packages" in file.read_text()]
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())

@@ -122,6 +122,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
 def test_an_adapter_is_in_pefts_own_format_and_a_whole_model_in_transformers(tune):
     adapter, whole = tune("adapter")[0], tune("whole", adapter="none")[0]
     assert {"adapter_config.json", "adapter_model.safetensors"} < set(digests(adapter))
+    assert "README.md" not in digests(adapter)
     assert {"config.json", "model.safetensors", "tokenizer.json"} < set(digests(whole))
     assert small.load(whole).config.use_cache
 

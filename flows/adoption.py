@@ -1,0 +1,114 @@
+"""A user's own data taken into the workspace: what it is, a copy under data/raw/, and settings that name it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks import settings
+
+RAW = Path("data/raw")
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+TEXTS = (".txt", ".md", ".rst", ".html", ".htm")
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""What marks a folder that `datasets` wrote with `save_to_disk`."""
+IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "node_modules", ".*_cache")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The sources that params.yaml would name, in its own words."""
+
+    examples: tuple[dict[str, Any], ...]
+    corpus: tuple[dict[str, Any], ...]
+
+    def moved(self, old: Path, new: Path) -> "Sources":
+        """The same, with the data at another place."""
+
+        def move(source: dict[str, Any]) -> dict[str, Any]:
+            return source | {"path": (new / Path(source["path"]).relative_to(old)).as_posix()}
+
+        return Sources(tuple(map(move, self.examples)), tuple(map(move, self.corpus)))
+
+
+def detect(path: Path) -> Sources:
+    """What lies at `path`. Raises FileNotFoundError or ValueError where there is nothing to learn from."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder.")
+    if path.is_file():
+        if path.suffix.lower() not in TABLES:
+            raise ValueError(f"{path}: expected a table ({', '.join(TABLES)}) or a folder, found {path.suffix or 'no ending'}.")
+        return Sources((_source("file", path),), ())
+    if any((path / mark).is_file() for mark in SAVED):
+        return Sources((_source("datasets", path),), ())
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    examples = [_source("file", file) for file in files if file.suffix.lower() in TABLES]
+    has_code = any(file.suffix == ".py" for file in files)
+    has_text = any(file.suffix.lower() in TEXTS for file in files)
+    if has_code:
+        examples.append(_source("folder", path))
+    if not examples and not has_text:
+        known = ", ".join((".py", *TEXTS, *TABLES))
+        raise ValueError(f"{path}: none of its {len(files)} files ends in {known}.")
+    return Sources(tuple(examples), (_source("folder", path),) if has_code or has_text else ())
+
+
+def preview(sources: Sources) -> dict[str, Any]:
+    """What `ingest` makes of the sources. It runs as a process of its own: flows import no stage."""
+    if not sources.examples:
+        return {"kept": 0, "refused": {}, "groups": 0, "rows": [], "refusals": []}
+    command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise ValueError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "the preview ended early")
+    return dict(json.loads(answer.stdout))
+
+
+def copy(path: Path) -> Path:
+    """The place under data/raw/ that now holds the data. Data that lie there already stay where they are."""
+    if path.resolve().is_relative_to(RAW.resolve()):
+        return path.resolve().relative_to(Path.cwd())
+    target = RAW / path.resolve().name
+    if target.exists():
+        raise ValueError(f"{target} is there already. Remove it, or point to it: ratchet init {target}")
+    partial = target.with_name(target.name + ".partial")
+    RAW.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(path, partial, ignore=shutil.ignore_patterns(*IGNORED))
+    else:
+        shutil.copyfile(path, partial)
+    partial.rename(target)
+    return target
+
+
+def write(sources: Sources, params: Path) -> list[str]:
+    """Let `params` name these sources, its comments and other settings kept. Returns the keys that changed."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 120
+    tree = yaml.load(params)
+    changed = []
+    if sources.examples:
+        tree["ingest"]["sources"] = list(sources.examples)
+        changed.append("ingest.sources")
+    tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
+    changed.append("ingest.corpora.domain")
+    partial = params.with_name(params.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)
+    try:
+        settings.load(partial)
+    except ValueError:
+        partial.unlink()
+        raise
+    partial.replace(params)
+    return changed
+
+
+def _source(kind: str, path: Path) -> dict[str, Any]:
+    return {"from": kind, "path": path.as_posix()}

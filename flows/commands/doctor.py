@@ -1,0 +1,150 @@
+"""`ratchet doctor`."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+MARKS = {"good": "✓", "limited": "–", "blocked": "✗"}
+ROOM_GB = 5
+"""Free disk below which the default profile may not fit: environment, base model and cache."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. A fix is a command, or what to do."""
+
+    state: Literal["good", "limited", "blocked"]
+    what: str
+    fix: str = ""
+
+
+def doctor() -> None:
+    """Look at what Ratchet needs on this machine and in this workspace; each finding with its fix.
+
+    Example: ratchet doctor
+    """
+    findings = [finding for look in (_machine, _sandbox, _settings, _files, _owners, _services) for finding in look()]
+    for finding in findings:
+        typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
+    if any(finding.state == "blocked" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Finding]:
+    from tasks.io import provenance
+
+    system = platform.system()
+    if system == "Linux":
+        yield Finding("good", "Linux: all promises hold")
+    else:
+        yield Finding(
+            "limited", f"{system}: the pipeline runs; pass@1 reads “not run”", "for all of it, use Linux (or WSL)"
+        )
+    facts = provenance.machine_class()
+    yield Finding("good", f"Python {facts['python']}, {facts['processor']}")
+    missing = [package for package in provenance.PACKAGES if facts[package] == "absent"]
+    versions = ", ".join(f"{package} {facts[package]}" for package in provenance.PACKAGES if package not in missing)
+    yield (
+        Finding("blocked", f"not installed: {', '.join(missing)}", "make install")
+        if missing
+        else Finding("good", versions)
+    )
+    found = shutil.which("python")
+    if (
+        found is None
+        or Path(found).resolve() != Path(sys.executable).resolve()
+        or Path(found).parent != Path(sys.executable).parent
+    ):
+        fix = f"source {Path(os.path.relpath(sys.executable)).parent}/activate (or let `ratchet run` do it)"
+        yield Finding(
+            "limited", f"`python` is {found or 'not there'}: plain `dvc repro` would run stages with that one", fix
+        )
+    free = shutil.disk_usage(".").free / 1e9
+    yield (
+        Finding("good", f"{free:.0f} GB of disk are free")
+        if free > ROOM_GB
+        else Finding(
+            "blocked",
+            f"{free:.1f} GB of disk are free; the default profile wants {ROOM_GB}",
+            "`dvc gc --workspace` drops old outputs",
+        )
+    )
+
+
+def _sandbox() -> Iterator[Finding]:
+    from tasks.io import sandbox
+
+    level = sandbox.probe()
+    what = f"sandbox level {level.number} ({level.name})"
+    if level.number >= 2:
+        yield Finding("good", f"{what}: model-written programs can run")
+    else:
+        yield Finding("limited", f"{what}: pass@1 reads “not run”; missing: {level.missing}", level.remedy)
+
+
+def _settings() -> Iterator[Finding]:
+    from tasks import settings
+
+    try:
+        settings.load()
+    except (ValueError, FileNotFoundError) as error:
+        yield Finding("blocked", str(error), "mend params.yaml; `ratchet use workstation` writes the default one")
+    else:
+        yield Finding("good", "params.yaml is sound")
+    loud = [name for name, quiet in _QUIET.items() if os.environ.get(name, quiet) != quiet]
+    yield (
+        Finding("limited", f"telemetry is on: {', '.join(loud)}", f"unset {' '.join(loud)}")
+        if loud
+        else Finding("good", "telemetry of Prefect, DVC, MLflow and Hugging Face is off")
+    )
+
+
+_QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def _files() -> Iterator[Finding]:
+    from flows import graph
+    from tasks.io import tracking
+
+    torn = [problem for problem in (graph.lock_problem(), graph.rwlock_problem()) if problem]
+    for problem in torn:
+        yield Finding("limited", problem, "`ratchet run` mends it before it starts")
+    if not torn:
+        yield Finding("good", "dvc.lock and DVC's own locks are whole")
+    waiting = len(list(tracking.SPOOL.glob("*.jsonl")))
+    if waiting:
+        yield Finding("limited", f"{waiting} runs wait in {tracking.SPOOL} for MLflow", "the next run carries them")
+
+
+def _owners() -> Iterator[Finding]:
+    from flows import workspace
+
+    for name, pid in workspace.held().items():
+        yield Finding("limited", f"{name} is at work (process {pid})", f"wait for it, or: kill {pid}")
+
+
+def _services() -> Iterator[Finding]:
+    from flows import server
+    from tasks.io import tracking
+
+    try:
+        tracking.check()
+    except ValueError as error:
+        yield Finding("blocked", str(error))
+    else:
+        yield Finding("good", f"MLflow store {tracking.uri()}")
+    url = os.environ.get("PREFECT_API_URL")
+    if url and not server.answers(url):
+        yield Finding("limited", f"no Prefect server answers at PREFECT_API_URL={url}", "`ratchet up`, or unset it")
+    else:
+        yield Finding(
+            "good",
+            f"Prefect server at {url}" if url else "Prefect: runs start a private server; `ratchet up` keeps one",
+        )

@@ -1,0 +1,23 @@
+"""`ratchet ui`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+
+def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, max=65535)] = 5000) -> None:
+    """Show every run in MLflow's browser page, on this machine alone, until Ctrl-C.
+
+    Example: ratchet ui --port 5001
+    """
+    from flows import server
+    from tasks.io import tracking
+
+    tracking.check()
+    if owner := server.listener(port):
+        raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
+    command = ["-m", "mlflow", "ui", "--backend-store-uri", tracking.uri(), "--host", server.HOST, "--port", str(port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *command])  # Ctrl-C and signals reach MLflow itself

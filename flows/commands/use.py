@@ -1,0 +1,49 @@
+"""`ratchet use`."""
+
+import difflib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PROFILES = Path("params")
+PARAMS = Path("params.yaml")
+
+
+def use(
+    profile: Annotated[str, typer.Argument(help="A file of params/, without its ending.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
+) -> None:
+    """Make a profile of params/ the settings of this workspace.
+
+    Example: ratchet use tiny
+    """
+    from tasks import settings
+
+    profiles = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
+    if profile not in profiles:
+        near = difflib.get_close_matches(profile, profiles, n=2)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(profiles)}."
+        raise ValueError(f"{PROFILES} has no profile {profile!r}. {hint}")
+    settings.load(profiles[profile])
+    if not force and PARAMS.exists() and not _replaceable(list(profiles.values())):
+        raise ValueError(
+            f"{PARAMS} holds edits that are in no profile and no commit. Commit it, save it as {PROFILES}/NAME.yaml, "
+            f"or overwrite it: ratchet use {profile} --force"
+        )
+    partial = PARAMS.with_name(f".{PARAMS.name}.partial")
+    shutil.copyfile(profiles[profile], partial)
+    os.replace(partial, PARAMS)
+    typer.echo(f"{PARAMS} is {profiles[profile]} now. `ratchet plan` shows what that changes.")
+
+
+def _replaceable(profiles: list[Path]) -> bool:
+    """Whether nothing would be lost: the file equals a profile, or git holds it as it is."""
+    if any(PARAMS.read_bytes() == profile.read_bytes() for profile in profiles):
+        return True
+    tracked = subprocess.run(["git", "ls-files", "--error-unmatch", str(PARAMS)], capture_output=True, check=False)
+    clean = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)], capture_output=True, check=False)
+    return tracked.returncode == 0 and clean.returncode == 0
