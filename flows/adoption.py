@@ -40,7 +40,9 @@ def detect(path: Path) -> Sources:
         raise FileNotFoundError(f"{path}: there is no such file or folder.")
     if path.is_file():
         if path.suffix.lower() not in TABLES:
-            raise ValueError(f"{path}: expected a table ({', '.join(TABLES)}) or a folder, found {path.suffix or 'no ending'}.")
+            raise ValueError(
+                f"{path}: expected a table ({', '.join(TABLES)}) or a folder, found {path.suffix or 'no ending'}."
+            )
         return Sources((_source("file", path),), ())
     if any((path / mark).is_file() for mark in SAVED):
         return Sources((_source("datasets", path),), ())

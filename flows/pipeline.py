@@ -3,8 +3,6 @@
 DVC decides whether a stage runs, Prefect when and in what order, MLflow remembers.
 """
 
-import os
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,17 +11,16 @@ from typing import Any
 from prefect import flow, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Failed, State
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import briefing, graph, ledger, repro, supervisor, workspace
+from flows import briefing, budget, graph, ledger, repro, supervisor, workspace
 from tasks.io import progress
 
-JOBS = max(1, int(os.environ.get("RATCHET_JOBS", "1")))
-"""Stages that run at once. One model's threads are a setting of its stage."""
 PACE_S = 0.1
-_slots = threading.BoundedSemaphore(JOBS)
+_budget = budget.Budget(budget.jobs())
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,13 @@ def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=[1, 2, 5, 10, 30],
     retry_condition_fn=_is_busy,
 )
-def run_stage(step: graph.Step, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
+def run_stage(step: graph.Step, place: int, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
     """Bring one stage up to date. DVC is asked unless the plan and the stages before say that nothing can have changed."""
     stage = step.stage
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
         return Outcome(stage, "unchanged", 0.0)
     env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
-    with _slots:
+    with _budget.slot(place):
         start = time.monotonic()
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
@@ -68,7 +65,7 @@ def run_stage(step: graph.Step, upstream: list[Outcome], parent: str) -> Outcome
 
 @flow(
     name="pipeline",
-    task_runner=ThreadPoolTaskRunner(max_workers=64),  # type: ignore[arg-type] # waiting costs a thread; work needs a slot
+    task_runner=ThreadPoolTaskRunner[Any](max_workers=64),  # waiting costs a thread; work needs a slot
     persist_result=False,
     validate_parameters=True,
 )
@@ -80,10 +77,8 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
         steps = briefing.prepare(stages or [])
         with ledger.parent(str(runtime.flow_run.id)) as run:
             try:
-                outcomes = _run(steps, run.id)
-            except BaseException:
-                repro.stop()
-                raise
+                with repro.ending_together():
+                    outcomes = _run(steps, run.id)
             finally:
                 graph.tidy()
             graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
@@ -96,9 +91,9 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
 def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     """All steps as tasks, each after those it reads from. Raises RuntimeError that tells what failed."""
     futures: dict[str, PrefectFuture[Any]] = {}
-    for step in steps:
-        before = [futures[name] for name in step.upstream]
-        futures[step.stage] = run_stage.submit(step, before, parent)
+    for place, step in enumerate(steps):
+        before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
+        futures[step.stage] = run_stage.submit(step, place, before, parent)
     _await(futures.values())
     for future in futures.values():
         future.wait()

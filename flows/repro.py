@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +39,8 @@ KEPT = 5
 """Lines of a failed stage that its error quotes."""
 
 _running: set[subprocess.Popen[str]] = set()
+_stopped = threading.Event()
+_guard = threading.Lock()
 
 
 class Busy(RuntimeError):
@@ -52,18 +56,21 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     workspace.LOGS.mkdir(parents=True, exist_ok=True)
     log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
-    process = supervisor.start(
-        command,
-        env=_environment(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with _guard:
+        if _stopped.is_set():
+            raise RuntimeError(f"stage {stage} did not start: the flow is being stopped.")
+        process = supervisor.start(
+            command,
+            env=_environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        _running.add(process)
     answer: State = "unchanged"
     told: deque[str] = deque(maxlen=KEPT)
     busy = False
-    _running.add(process)
     assert process.stdout
     with log.open("w", encoding="utf-8") as file, process.stdout:
         for line in process.stdout:
@@ -82,9 +89,18 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
     raise _failure(stage, process.returncode, list(told), log, busy=busy)
 
 
-def stop() -> None:
-    """End every stage that this process started, and return when all are gone."""
-    supervisor.stop(_running)
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Stages may start within. Where it is left by an exception, those at work end and no other starts."""
+    _stopped.clear()
+    try:
+        yield
+    except BaseException:
+        with _guard:
+            _stopped.set()
+            running = list(_running)
+        supervisor.stop(running)
+        raise
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

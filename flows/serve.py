@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect import serve
-from prefect.deployments.runner import EntrypointType
+from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_RUNNER_POLL_FREQUENCY,
@@ -13,6 +13,7 @@ from prefect.settings import (
     temporary_settings,
     update_current_profile,
 )
+from prefect.types.entrypoint import EntrypointType
 
 from flows import server, supervisor, workspace
 from flows.pipeline import pipeline
@@ -47,6 +48,7 @@ def _serve() -> None:
         description="The graph of dvc.yaml, in the workspace where `ratchet up` runs.",
         entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
     )
+    assert isinstance(workstation, RunnerDeployment)
     serve(workstation, limit=1, print_starting_message=False)
 
 

@@ -7,11 +7,14 @@ import typer
 
 SHOWN = 300
 """Characters of a message that are shown."""
-FEW = 20
+FEW = 10
+"""Groups below which three splits make no sense."""
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="A table (JSONL, JSON, CSV, Parquet), or a folder of code, texts or tables.")],
+    path: Annotated[
+        Path, typer.Argument(help="A table (JSONL, JSON, CSV, Parquet), or a folder of code, texts or tables.")
+    ],
 ) -> None:
     """Take your own data: show five rows, copy it, name it in params.yaml.
 
@@ -24,15 +27,16 @@ def init(
     sources = adoption.detect(path)
     found = adoption.preview(sources)
     _show(found)
-    if sources.examples and not found["kept"]:
-        raise ValueError(f"{path}: no record can be used; nothing was changed.")
+    if sources.examples and found["groups"] < FEW:
+        raise ValueError(
+            f"{path}: {found['kept']} usable records in {found['groups']} groups (files, threads, rows) are too few to train on "
+            f"and to measure by; {FEW} groups would do. Nothing was changed."
+        )
     target = adoption.copy(path)
     changed = adoption.write(sources.moved(path, target), settings.PARAMS)
     typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
-    elif found["groups"] < FEW:
-        typer.echo(f"They are few: {found['groups']} groups must fill three splits. Ingest refuses where one stays empty.")
     typer.echo("Next: ratchet run")
 
 
@@ -42,8 +46,9 @@ def _show(found: dict[str, Any]) -> None:
     for refusal in found["refusals"]:
         typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {refusal['detail']}")
     refused = ", ".join(f"{count} {reason}" for reason, count in found["refused"].items())
-    typer.echo(f"── of {found['kept'] + sum(found['refused'].values())} records read, {found['kept']} can be used"
-               + (f"; refused: {refused}" if refused else ""))  # fmt: skip
+    refused = f"; refused: {refused}" if refused else ""
+    total = found["kept"] + sum(found["refused"].values())
+    typer.echo(f"── of {total} records read, {found['kept']} can be used{refused}")
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,6 @@
 """`ratchet use`."""
 
 import difflib
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,7 +35,7 @@ def use(
         )
     partial = PARAMS.with_name(f".{PARAMS.name}.partial")
     shutil.copyfile(profiles[profile], partial)
-    os.replace(partial, PARAMS)
+    partial.replace(PARAMS)
     typer.echo(f"{PARAMS} is {profiles[profile]} now. `ratchet plan` shows what that changes.")
 
 

@@ -32,19 +32,18 @@ class Encoded:
 def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
     """Each example as one sequence whose response, end of turn included, is trained; None where it is over `max_tokens`.
 
-    A token takes the largest weight of the characters it covers, so that no mark is lost at a token's edge.
+    Prompt and response are tokenised apart, as they are when the model writes: no token lies across their border. A token
+    takes the largest weight of the characters it covers, so that no mark is lost at a token's edge.
     """
     for row in rows:
-        prompt = render_prompt(row.prompt, tokenizer)
-        whole = prompt + row.response + _end_of_turn(tokenizer)
-        batch = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = batch["input_ids"]
+        prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
+        text = row.response + _end_of_turn(tokenizer)
+        answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = prompt + answer["input_ids"]
         if len(ids) > max_tokens:
             yield None
             continue
-        weights = [
-            _weight(start - len(prompt), end - len(prompt), row.weights) for start, end in batch["offset_mapping"]
-        ]
+        weights = [0.0] * len(prompt) + [_weight(start, end, row.weights) for start, end in answer["offset_mapping"]]
         yield Encoded(row.id, ids, weights, size=len(row.response.encode()))
 
 
@@ -71,9 +70,7 @@ def _end_of_turn(tokenizer: Tokenizer) -> str:
 
 
 def _weight(start: int, end: int, weights: Sequence[float] | None) -> float:
-    """The weight of a token over response characters [start, end); 0 in the prompt, 1 where no weights are given."""
-    if start < 0:
-        return 0.0
+    """The weight of a token over response characters [start, end); 1 where no weights are given."""
     if weights is None or start >= len(weights):
         return 1.0
     return max(weights[start : max(end, start + 1)])

@@ -15,15 +15,14 @@ END = TOKENIZER.eos_token_id
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size=40)
 
 
-def pairs_tokenizer():
-    """A byte tokenizer that also knows pairs of letters: some tokens cover two characters."""
+def pairs_tokenizer(*merges):
+    """A byte tokenizer that also knows these pairs: some tokens cover two characters."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("a", "b"), ("c", "d")]
     vocabulary = {token: index for index, token in enumerate([*alphabet, *map("".join, merges)])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True)])
@@ -55,7 +54,7 @@ def test_the_prompt_weighs_nothing_and_the_response_with_its_end_weighs_one(prom
 
 @given(st.text(st.sampled_from("abcdé"), min_size=1, max_size=12), st.data())
 def test_a_token_takes_the_largest_weight_of_its_characters(response, data):
-    tokenizer = pairs_tokenizer()
+    tokenizer = pairs_tokenizer(("a", "b"), ("c", "d"))
     drawn = data.draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=len(response), max_size=len(response)))
     found = encoded(tiny.example(response=response, weights=drawn), tokenizer)
     start = found.ids.index(tokenizer.convert_tokens_to_ids("<|im_end|>"))  # the end of the user's turn
@@ -69,6 +68,14 @@ def test_a_token_takes_the_largest_weight_of_its_characters(response, data):
         expected += [max(drawn[at : at + width])] * tokens
         at += width
     assert found.weights[prompt:] == [*expected, 1.0]
+
+
+def test_no_token_lies_across_the_border_of_prompt_and_response():
+    tokenizer = pairs_tokenizer(("Ċ", "a"))  # Ċ is how a byte tokenizer writes the line break that ends the prompt
+    found = encoded(tiny.example(prompt="x", response="a"), tokenizer)
+    context = tokenizer(encode.render_prompt([Message("user", "x")], tokenizer), add_special_tokens=False)["input_ids"]
+    assert found.ids[: len(context)] == context, "the model will see this prompt when it writes"
+    assert found.weights == [0.0] * len(context) + [1.0, 1.0]
 
 
 def test_an_earlier_answer_of_the_conversation_is_prompt():

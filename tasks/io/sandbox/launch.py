@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from tasks.io.sandbox import seccomp
 from tasks.io.sandbox.layout import (
@@ -21,6 +21,10 @@ from tasks.io.sandbox.layout import (
     layout,
 )
 from tasks.io.sandbox.records import Limits
+
+if TYPE_CHECKING:  # run by path, in processes of their own: named here, so that a stage's code includes them
+    from tasks.io.sandbox import namespaces as _namespaces  # noqa: F401
+    from tasks.io.sandbox.inside import server as _server  # noqa: F401
 
 LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 FILES_A_CASE = 4  # each of the largest size
