@@ -93,10 +93,12 @@ def write(sources: Sources, params: Path) -> list[str]:
 
     yaml = YAML()
     yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
     tree = yaml.load(params)
     changed = []
     if sources.examples:
         tree["ingest"]["sources"] = list(sources.examples)
+        tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here
         changed.append("ingest.sources")
     tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
     changed.append("ingest.corpora.domain")

@@ -65,7 +65,8 @@ def run_stage(step: graph.Step, place: int, upstream: list[Outcome], parent: str
 
 @flow(
     name="pipeline",
-    task_runner=ThreadPoolTaskRunner[Any](max_workers=64),  # waiting costs a thread; work needs a slot
+    # Waiting costs a thread, work a slot of the budget.
+    task_runner=ThreadPoolTaskRunner[Any](max_workers=64),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=True,
 )

@@ -26,11 +26,15 @@ class Finding:
 
 
 def doctor() -> None:
-    """Look at what Ratchet needs on this machine and in this workspace; each finding with its fix.
+    """Look at machine and workspace; every finding with its fix.
 
     Example: ratchet doctor
     """
-    findings = [finding for look in (_machine, _sandbox, _settings, _files, _owners, _services) for finding in look()]
+    findings = [
+        finding
+        for look in (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
+        for finding in look()
+    ]
     for finding in findings:
         typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
     if any(finding.state == "blocked" for finding in findings):
@@ -111,40 +115,84 @@ _QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISAB
 
 def _files() -> Iterator[Finding]:
     from flows import graph
-    from tasks.io import tracking
 
     torn = [problem for problem in (graph.lock_problem(), graph.rwlock_problem()) if problem]
     for problem in torn:
         yield Finding("limited", problem, "`ratchet run` mends it before it starts")
     if not torn:
         yield Finding("good", "dvc.lock and DVC's own locks are whole")
-    waiting = len(list(tracking.SPOOL.glob("*.jsonl")))
-    if waiting:
-        yield Finding("limited", f"{waiting} runs wait in {tracking.SPOOL} for MLflow", "the next run carries them")
 
 
 def _owners() -> Iterator[Finding]:
-    from flows import workspace
+    import psutil
+
+    from flows import graph, workspace
 
     for name, pid in workspace.held().items():
         yield Finding("limited", f"{name} is at work (process {pid})", f"wait for it, or: kill {pid}")
+    for owner, command in graph.owners().items():
+        if psutil.pid_exists(owner):
+            yield Finding(
+                "limited", f"DVC is at work (process {owner}: {command[:60]})", f"wait for it, or: kill {owner}"
+            )
+        else:
+            yield Finding(
+                "limited", f"a dead process ({owner}) owns paths in DVC's table", "the next run drops its claim"
+            )
 
 
-def _services() -> Iterator[Finding]:
-    from flows import server
+def _graph() -> Iterator[Finding]:
+    from flows import graph, workspace
+
+    if workspace.held() or graph.lock_problem():
+        return  # it would wait for DVC's lock, or say once more what is torn
+    try:
+        steps = graph.plan()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        yield Finding("blocked", str(error), "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it")
+    else:
+        yield Finding("good", f"the graph is sound: {len(steps)} stages")
+
+
+def _store() -> Iterator[Finding]:
+    from flows import workspace
     from tasks.io import tracking
 
     try:
         tracking.check()
     except ValueError as error:
         yield Finding("blocked", str(error))
+        return
+    yield Finding("good", f"MLflow store {tracking.uri()}")
+    if waiting := len(list(tracking.SPOOL.glob("*.jsonl"))):
+        yield Finding("limited", f"{waiting} runs wait in {tracking.SPOOL} for MLflow", "the next run carries them")
+    elif not workspace.held() and (dead := _unfinished(tracking.uri())):
+        yield Finding("limited", f"runs that nobody ends any more: {', '.join(dead)}", "`ratchet ui` can delete them")
+
+
+def _unfinished(uri: str) -> list[str]:
+    """The MLflow runs that read RUNNING."""
+    import mlflow
+    from mlflow.entities import ViewType
+
+    client = mlflow.MlflowClient(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, "attributes.status = 'RUNNING'", ViewType.ACTIVE_ONLY, max_results=10)
+    return [f"{run.info.run_name} ({run.info.run_id[:8]})" for run in runs]
+
+
+def _prefect() -> Iterator[Finding]:
+    from importlib import metadata
+
+    from flows import server
+
+    url, ours = server.configured(), metadata.version("prefect")
+    if not url:
+        yield Finding("good", "Prefect: runs start a private server; `ratchet up` keeps one")
+    elif not server.answers(url):
+        yield Finding("limited", f"no Prefect server answers at {url}; runs start a private one", "ratchet up")
+    elif (theirs := server.ask(url, "admin/version")) != ours:
+        fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL"
+        yield Finding("limited", f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix)
     else:
-        yield Finding("good", f"MLflow store {tracking.uri()}")
-    url = os.environ.get("PREFECT_API_URL")
-    if url and not server.answers(url):
-        yield Finding("limited", f"no Prefect server answers at PREFECT_API_URL={url}", "`ratchet up`, or unset it")
-    else:
-        yield Finding(
-            "good",
-            f"Prefect server at {url}" if url else "Prefect: runs start a private server; `ratchet up` keeps one",
-        )
+        yield Finding("good", f"Prefect server {theirs} at {url}")

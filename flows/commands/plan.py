@@ -9,7 +9,9 @@ def plan(
     stages: Annotated[list[str] | None, typer.Argument(help="Only these stages and what they need.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for other programs.")] = False,
 ) -> None:
-    """What a run would do to each stage, and why: run, restored (from DVC's cache), unchanged, may change.
+    """Say what a run would do to each stage, and why.
+
+    run, restored (from DVC's cache), unchanged, or may change (as a stage before it runs).
 
     Example: ratchet plan --json
     """

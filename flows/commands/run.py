@@ -10,7 +10,7 @@ import typer
 def run(
     stages: Annotated[list[str] | None, typer.Argument(help="Only these stages and what they need.")] = None,
 ) -> None:
-    """Bring the graph up to date and show the result; where nothing changed, say so within seconds.
+    """Bring every stage up to date, and show the result.
 
     Example: ratchet run, or ratchet run evaluate@r0
     """

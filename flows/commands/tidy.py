@@ -2,7 +2,9 @@
 
 
 def tidy() -> None:
-    """Put dvc.lock in its canonical form: stages in plan order, stale entries gone. Plain `dvc repro` appends.
+    """Put dvc.lock in its canonical form.
+
+    Stages in plan order, stale entries gone. Plain `dvc repro` appends; `ratchet run` does this by itself.
 
     Example: ratchet tidy
     """

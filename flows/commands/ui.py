@@ -8,7 +8,7 @@ import typer
 
 
 def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, max=65535)] = 5000) -> None:
-    """Show every run in MLflow's browser page, on this machine alone, until Ctrl-C.
+    """Show every run in MLflow's pages, until Ctrl-C.
 
     Example: ratchet ui --port 5001
     """

@@ -5,7 +5,7 @@ from types import FrameType
 
 
 def up() -> None:
-    """Start Prefect's server and deployments, until Ctrl-C.
+    """Keep Prefect's server and deployments running, until Ctrl-C.
 
     Example: ratchet up, then in another terminal: prefect deployment run pipeline/workstation --watch
     """

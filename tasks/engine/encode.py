@@ -30,12 +30,16 @@ class Encoded:
 
 
 def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
-    """Each example as one sequence whose response, end of turn included, is trained; None where it is over `max_tokens`.
+    """Each example as one sequence whose response, end of turn included, is trained.
 
+    None where it is over `max_tokens`, and where it writes a control token of the model: data must not open a turn.
     Prompt and response are tokenised apart, as they are when the model writes: no token lies across their border. A token
     takes the largest weight of the characters it covers, so that no mark is lost at a token's edge.
     """
     for row in rows:
+        if not is_plain(row.messages, tokenizer):
+            yield None
+            continue
         prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
         text = row.response + _end_of_turn(tokenizer)
         answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -50,13 +54,18 @@ def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> 
 def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded]:
     """Each document cut into sequences of at most `max_tokens`, every token trained but the first of a piece."""
     for row in rows:
-        batch = tokenizer(row.text, add_special_tokens=False, return_offsets_mapping=True)
+        batch = tokenizer(row.text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         ids, offsets = batch["input_ids"], batch["offset_mapping"]
         for start in range(0, len(ids), max_tokens):
             piece, places = ids[start : start + max_tokens], offsets[start : start + max_tokens]
             if len(piece) > 1:
                 trained = row.text[places[1][0] : places[-1][1]]
                 yield Encoded(row.id, piece, [0.0] + [1.0] * (len(piece) - 1), size=len(trained.encode()))
+
+
+def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:
+    """Whether no message spells a control token, which the tokenizer would take for a turn's beginning or end."""
+    return not any(token in message.content for message in messages for token in tokenizer.all_special_tokens)
 
 
 def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> str:

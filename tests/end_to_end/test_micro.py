@@ -89,7 +89,11 @@ def test_a_second_run_changes_nothing_and_points_to_the_first(by_flow):
 def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
     """What DVC does around a stage changes nothing in what it makes."""
     by_dvc.run("tasks.run", "tune", "r0")
-    assert "tune@r0" not in by_dvc.run("dvc", "status", "--quiet") if by_dvc.attempt("dvc", "status", "-q").returncode else True
+    assert (
+        "tune@r0" not in by_dvc.run("dvc", "status", "--quiet")
+        if by_dvc.attempt("dvc", "status", "-q").returncode
+        else True
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,10 @@ def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
 def test_bad_settings_end_in_one_message(workspace, old, new, said):
     broken = workspace("micro")
     if "not-there" in new:
-        broken.set("{from: file, path: params/micro-data/questions.jsonl, task: chat, domain: words, license: Apache-2.0}", "{from: package, name: not-there}")
+        broken.set(
+            "{from: file, path: params/micro-data/questions.jsonl, task: chat, domain: words, license: Apache-2.0}",
+            "{from: package, name: not-there}",
+        )
     else:
         broken.set(old, new)
     done = broken.attempt("flows.pipeline")

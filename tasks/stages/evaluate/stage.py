@@ -84,7 +84,8 @@ def _solve(
     test: Sequence[Example], model: Any, tokenizer: Any, params: EvaluateParams, run: Run
 ) -> tuple[list[Result], str | None]:
     """The pass@1 results, or none and the reason why nothing was run."""
-    tasks = choose.sample([example for example in test if example.tests is not None], params.pass_items, params.seed)
+    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
+    tasks = choose.sample(usable, params.pass_items, params.seed)
     if not tasks:
         return [], "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
     if any(example.tests.kind != "answer" for example in tasks if example.tests):

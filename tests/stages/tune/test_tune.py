@@ -153,7 +153,7 @@ def test_an_adapter_does_not_load_onto_another_base(tune, tmp_path):
 def test_examples_that_no_pack_can_hold_are_left_out_and_counted(tune, inputs):
     tables.write(inputs["examples"], [*examples(20), small.example(99, response="x" * 200)], Example)
     _, run = tune()
-    assert "tune r0: 1 of 21 examples are longer than a pack and were left out" in run.said
+    assert "tune r0: 1 of 21 examples are longer than a pack, or hold a control token, and were left out" in run.said
 
 
 def test_nothing_to_train_on_is_refused_with_the_setting(tune, inputs):

@@ -1,0 +1,168 @@
+"""A small workspace: four stages of shell, real settings, DVC and git. Processes in it run as a user's would."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Plan order is one, two, side, last; `side` needs nothing but the input.
+GRAPH = """\
+stages:
+  one:
+    cmd: cp in.txt one.txt
+    deps: [in.txt]
+    params: [compute.threads]
+    outs: [one.txt]
+  two:
+    cmd: mkdir two && sort one.txt > two/sorted.txt && cp code.py two/code.py
+    deps: [one.txt, code.py]
+    outs: [two]
+  last:
+    cmd: cat two/sorted.txt side.txt > last.txt
+    deps: [two/sorted.txt, side.txt]
+    outs: [last.txt]
+  side:
+    cmd: cp in.txt side.txt
+    deps: [in.txt]
+    outs: [side.txt]
+"""
+
+
+class Workspace:
+    """A folder under git and DVC, and what a person does in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder.parent / f"{folder.name}-home"
+        self.home.mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        quiet = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT", "RATCHET"))
+        }
+        return quiet | {"PYTHONPATH": str(ROOT), "HOME": str(self.home), "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
+        """`python -m command`, its output in `out.txt`."""
+        with self.path("out.txt").open("w") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=self.folder, env=self.environment | environment, stdout=out, stderr=out, text=True,
+            )  # fmt: skip
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """What came of `python -m command`."""
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def ratchet(self, *command: str, **environment: str) -> str:
+        """The output of a command that succeeds."""
+        done = self.run("flows.commands", *command, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.path(name).read_text()
+        assert old in text
+        self.path(name).write_text(text.replace(old, new))
+
+    def printed(self) -> str:
+        return self.path("out.txt").read_text()
+
+    @property
+    def lock(self) -> bytes:
+        return self.path("dvc.lock").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory, empty_store) -> Path:
+    """The workspace that others are copies of."""
+    folder = tmp_path_factory.mktemp("template")
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=folder, check=True)
+    shutil.copyfile(ROOT / ".dvc/config", folder / ".dvc/config")
+    shutil.copyfile(ROOT / "params/workstation.yaml", folder / "params.yaml")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    (folder / ".gitignore").write_text("/.ratchet/\n/mlflow.db\n")
+    (folder / "dvc.yaml").write_text(GRAPH)
+    (folder / "in.txt").write_text("b\na\n")
+    (folder / "code.py").write_text("x = 1\n")
+    return folder
+
+
+@pytest.fixture
+def make(template, tmp_path) -> Callable[[str], Workspace]:
+    """Makes a workspace in which nothing has run."""
+
+    def copy(name: str) -> Workspace:
+        shutil.copytree(template, tmp_path / name)
+        return Workspace(tmp_path / name)
+
+    return copy
+
+
+@pytest.fixture
+def workspace(make, monkeypatch) -> Workspace:
+    """A workspace in which nothing has run, and which this process is in."""
+    made = make("workspace")
+    monkeypatch.chdir(made.folder)
+    return made
+
+
+@pytest.fixture(scope="session")
+def finished(template, tmp_path_factory) -> Path:
+    """A workspace that plain `dvc repro` has brought up to date."""
+    folder = tmp_path_factory.mktemp("finished") / "workspace"
+    shutil.copytree(template, folder)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def done(finished, tmp_path, monkeypatch) -> Workspace:
+    """A copy of a workspace that plain `dvc repro` has brought up to date; this process is in it."""
+    shutil.copytree(finished, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def prefect(template, tmp_path_factory) -> Iterator[str]:
+    """One `ratchet up` for all tests; its API address. Its own workspace is `up`, beside what it prints."""
+    folder = tmp_path_factory.mktemp("up") / "workspace"
+    shutil.copytree(template, folder)
+    made = Workspace(folder)
+    port = str(20_000 + os.getpid() % 20_000)
+    process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
+    wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
+    yield f"http://127.0.0.1:{port}/api"
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
+def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 60) -> None:
+    """Return when the condition holds; tell the story where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, story()
+        time.sleep(0.05)
+
+
+def processes(mark: str) -> list[str]:
+    """The command lines on this machine that hold a mark, which no other test uses."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if mark in line and not line.startswith("ps ")]
