@@ -158,7 +158,7 @@ class _Forecast:
     def of(self, stage: "Stage") -> tuple[State, tuple[str, ...]]:
         unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
         causes = [*self._inputs(stage, unknown), *_command(stage)]
-        why = (*causes, *_outputs(stage), *(f"{dep} may change" for dep in unknown))
+        why = tuple(dict.fromkeys([*causes, *_outputs(stage), *(f"{dep} may change" for dep in unknown)]))
         if not why:
             return "unchanged", ()
         if not unknown and (restored := self._in_cache(stage, own=not causes)):
@@ -211,9 +211,10 @@ class _Forecast:
         `own`: the inputs are those of the stage's entry in dvc.lock, so that the entry itself tells the outputs.
         """
         from dvc.stage.serialize import to_single_stage_lockfile
+        from dvc_data.hashfile.meta import Meta
 
         for dep in stage.deps:
-            dep.hash_info = self._hash(dep)
+            dep.hash_info, dep.meta = self._hash(dep), Meta()  # an old meta would bring its old hash along
         if not all(dep.hash_info for dep in stage.deps) or not _has_run_cache(stage):
             return None
         cache = self._repo.stage_cache

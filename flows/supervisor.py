@@ -30,9 +30,8 @@ def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     # A parent that dies before its child has looked would go unnoticed, so the child is told whom to watch.
     env = dict(options.pop("env", os.environ)) | {OWNER: str(os.getpid())}
     # In a session of its own it does not hear the terminal's Ctrl-C: the flow decides in which order things end.
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.supervisor", *command], env=env, start_new_session=True, **options
-    )
+    # By its path, so that it starts from any folder; `-P` keeps this folder off the path of imports.
+    return subprocess.Popen([sys.executable, "-P", __file__, *command], env=env, start_new_session=True, **options)
 
 
 def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:

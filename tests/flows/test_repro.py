@@ -1,0 +1,92 @@
+"""One stage at a time, with what DVC says of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from flows import repro, supervisor, workspace
+from tests.flows.conftest import processes, wait_for
+
+
+def test_a_stage_runs_then_is_unchanged_then_restored(workspace, capfd):
+    assert repro.reproduce("one", {}) == "ran"
+    assert repro.reproduce("one", {}) == "unchanged"
+    workspace.path("one.txt").unlink()
+    assert repro.reproduce("one", {}) == "restored"
+    assert capfd.readouterr().out == ""  # the stage itself printed nothing
+
+
+def test_what_a_stage_prints_is_shown_and_kept(workspace, capfd):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo hello $GREETED && cp in.txt one.txt")
+    repro.reproduce("one", {"GREETED": "world"})
+    assert capfd.readouterr().out == "  one │ hello world\n"
+    assert "hello world" in workspace.path(".ratchet/logs/one.log").read_text()
+
+
+def test_python_of_a_stage_is_the_one_that_runs_the_flow(workspace, capfd, monkeypatch):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: command -v python && cp in.txt one.txt")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    repro.reproduce("one", {})
+    assert capfd.readouterr().out.split()[-1].startswith(os.path.dirname(sys.executable))  # noqa: PTH120
+
+
+def test_a_failure_quotes_the_last_lines_and_names_the_log(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo line 3 of the data is bad && exit 7")
+    with pytest.raises(RuntimeError, match=r"stage one failed(.|\n)*one\.log(.|\n)*line 3 of the data is bad") as failure:
+        repro.reproduce("one", {})
+    assert not isinstance(failure.value, repro.Busy)
+
+
+def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 31.25; cp in.txt one.txt")
+    other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "one"], start_new_session=True)
+    wait_for(lambda: processes("sleep 31.25"))
+    try:
+        with pytest.raises(repro.Busy):
+            repro.reproduce("one", {})
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+
+
+def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 32.25; cp in.txt one.txt")
+    failures = []
+
+    def work(stage: str) -> None:
+        try:
+            repro.reproduce(stage, {})
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    thread = threading.Thread(target=work, args=("one",))
+    with pytest.raises(KeyboardInterrupt), repro.ending_together():
+        thread.start()
+        wait_for(lambda: processes("sleep 32.25"))
+        raise KeyboardInterrupt
+    thread.join(10)
+    work("side")
+    assert processes("sleep 32.25") == []
+    assert "stage one failed" in failures[0]
+    assert "did not start" in failures[1]
+    with repro.ending_together():
+        assert repro.reproduce("side", {}) == "ran"
+
+
+def test_a_second_flow_is_refused_with_the_number_of_the_first(tmp_path):
+    program = "from flows import workspace; import time\nwith workspace.claimed(): print(1, flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as first:
+        assert first.stdout
+        first.stdout.readline()
+        with pytest.raises(RuntimeError, match=f"process {first.pid}"), workspace.claimed():
+            pass
+        assert workspace.held() == {"flow": str(first.pid)}
+        first.kill()
+    with workspace.claimed():
+        pass
+    supervisor.stop([])
