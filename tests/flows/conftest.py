@@ -98,6 +98,8 @@ def template(tmp_path_factory, empty_store) -> Path:
     shutil.copyfile(ROOT / "params/workstation.yaml", folder / "params.yaml")
     shutil.copyfile(empty_store, folder / "mlflow.db")
     (folder / ".gitignore").write_text("/.ratchet/\n/mlflow.db\n")
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    (folder / "pyproject.toml").write_text(pyproject[pyproject.index("[tool.prefect]") :])  # where plain `prefect` looks
     (folder / "dvc.yaml").write_text(GRAPH)
     (folder / "in.txt").write_text("b\na\n")
     (folder / "code.py").write_text("x = 1\n")

@@ -112,7 +112,7 @@ def _header(code: str) -> str:
 
 def request(name: str, stub: str, context: str) -> str:
     """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
-    ask = f"Write the Python function `{name}`. It must do what its docstring says.\n\n{block(stub)}"
+    ask = f"Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{block(stub)}"
     return f"{ask}\n\nThese names are already defined:\n\n{block(context)}" if context else ask
 
 

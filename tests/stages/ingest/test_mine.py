@@ -23,7 +23,7 @@ DOUBLE = '''
 def test_the_docstring_asks_and_the_code_answers(tmp_path):
     example = candidate(tmp_path, part=DOUBLE).example
     stub = 'def double(x):\n    """Twice `x`.\n\n    >>> double(2)\n    4\n    """'
-    ask = "Write the Python function `double`. It must do what its docstring says."
+    ask = "Write the Python function `double`. It must do what its docstring says; leave the docstring out."
     assert [(message.role, message.content) for message in example.messages] == [
         ("user", f"{ask}\n\n```python\n{stub}\n```"),
         ("assistant", "```python\ndef double(x):\n    # plain arithmetic\n    return 2 * x\n```"),

@@ -1,0 +1,161 @@
+"""The flow in whole: the same files as plain DVC, and the truth about what became of every stage."""
+
+import os
+import signal
+import sys
+
+import mlflow
+import pytest
+
+from tests.flows.conftest import processes, wait_for
+
+
+def runs(workspace):
+    """Every MLflow run of a workspace, the oldest first."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace.path('mlflow.db')}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(experiments, order_by=["attributes.start_time"])
+
+
+def parents(workspace):
+    return [run for run in runs(workspace) if "mlflow.parentRunId" not in run.data.tags]
+
+
+def test_importing_the_flow_imports_no_torch_no_stage_and_no_mlflow(workspace):
+    program = "import flows.pipeline, sys; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'mlflow') or '.stages.' in m])"
+    done = workspace.run("timeit", "-n1", "-r1", program)
+    assert done.stdout.splitlines()[0] == "[]", done.stdout + done.stderr
+
+
+def test_the_flow_leaves_the_lock_of_a_plain_repro_and_nothing_at_home(workspace, finished, prefect):
+    said = workspace.ratchet("run", PREFECT_API_URL=prefect, RATCHET_JOBS="2")
+    assert "Done: 4 ran." in said
+    assert workspace.lock == (finished / "dvc.lock").read_bytes()
+    assert list(workspace.home.iterdir()) == []
+    assert not workspace.run("dvc", "status", "--quiet").returncode
+    (parent,) = parents(workspace)
+    assert parent.info.status == "FINISHED"
+    assert "prefect.flow_run_id" in parent.data.tags
+
+
+def test_where_nothing_changed_no_server_starts_and_cached_children_are_recorded(done):
+    done.run("flows.commands", "tidy")
+    before = done.lock
+    said = done.ratchet("run")
+    assert "Nothing changed: all 4 stages are up to date." in said
+    assert done.lock == before
+    assert not done.path(".ratchet/logs/prefect.log").exists()
+    (parent,) = parents(done)
+    children = [run for run in runs(done) if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {run.data.tags["dvc.stage"] for run in children} == {"one", "two", "side", "last"}
+    assert {run.data.tags["ratchet.cached"] for run in children} == {"true"}
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+
+
+def test_only_what_must_is_asked_of_dvc(done, prefect):
+    done.edit("params.yaml", "threads: 2", "threads: 1")
+    done.path("side.txt").unlink()
+    said = done.ratchet("run", PREFECT_API_URL=prefect)
+    assert "one: compute.threads: 2 → 1" in said
+    assert "side: restored" in said
+    assert "Done: 1 ran, 1 restored, 2 unchanged." in said
+    children = [run for run in runs(done) if "mlflow.parentRunId" in run.data.tags]
+    assert {run.data.tags["dvc.stage"] for run in children} == {"two", "side", "last"}  # `one` is no stage of the runner's
+
+
+def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(workspace, prefect):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo row 3 is bad && exit 7")
+    failed = workspace.run("flows.pipeline", PREFECT_API_URL=prefect)
+    assert failed.returncode == 1
+    assert "stage one failed" in failed.stderr
+    assert "row 3 is bad" in failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert b"side:" in workspace.lock
+    assert [run.info.status for run in parents(workspace)] == ["FAILED"]
+
+    workspace.edit("dvc.yaml", "cmd: echo row 3 is bad && exit 7", "cmd: cp in.txt one.txt")
+    assert "Done: 3 ran, 1 unchanged." in workspace.ratchet("run", PREFECT_API_URL=prefect)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_ends_the_stages_and_reads_killed(workspace, prefect, number):
+    mark = f"sleep 33.{os.getpid()}{number}"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    process = workspace.start("flows.commands", "run", PREFECT_API_URL=prefect)
+    wait_for(lambda: processes(mark), workspace.printed)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    assert processes(mark) == []
+    assert processes(str(workspace.folder)) == []
+    assert "Traceback" not in workspace.printed()
+    assert [run.info.status for run in parents(workspace)] == ["KILLED"]
+
+
+def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(workspace, finished):
+    mark = f"sleep 34.{os.getpid()}"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    process = workspace.start("flows.commands", "run")  # with a server of its own
+    wait_for(lambda: processes(mark), workspace.printed)
+    mine = [process.pid, *descendants(process.pid)]
+    assert any("prefect server" in command(pid) for pid in mine)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not [pid for pid in mine if command(pid)], lambda: str([command(pid) for pid in mine]), 15)
+
+    workspace.edit("dvc.yaml", f"cmd: {mark}; cp in.txt one.txt", "cmd: cp in.txt one.txt")
+    workspace.run("dvc", "repro", "--quiet")
+    workspace.ratchet("run")
+    assert workspace.lock == (finished / "dvc.lock").read_bytes()
+    assert [run.info.status for run in parents(workspace)] == ["KILLED", "FINISHED"]
+
+
+def descendants(pid):
+    from flows import supervisor
+
+    return list(supervisor._descendants(pid))
+
+
+def command(pid):
+    """The command line of a living process."""
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123
+            return file.read().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("params.yaml", "threads: 2", "threads: none", "params.yaml:2: compute.threads"),
+        ("params.yaml", "accumulation:", "acumulation:", "Did you mean accumulation?"),
+        ("dvc.yaml", "outs: [one.txt]", "outs: [one.txt", "dvc.yaml"),
+        ("dvc.yaml", "deps: [one.txt, code.py]", "deps: [one.txt, code.py, last.txt]", "wait for each other"),
+    ],
+)
+def test_bad_input_is_one_message_before_anything_starts(workspace, name, old, new, told):
+    workspace.edit(name, old, new)
+    failed = workspace.run("flows.pipeline")
+    assert failed.returncode == 1
+    assert told in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not workspace.path(".ratchet/logs").exists()
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_starts(workspace):
+    workspace.path("mlflow.db").write_text("this is no database, and too long to be an empty one " * 20)
+    failed = workspace.run("flows.pipeline")
+    assert failed.returncode == 1
+    assert "mlflow.db: MLflow cannot record runs here" in failed.stderr
+
+
+def test_an_address_that_does_not_answer_is_told_and_the_run_goes_on(workspace):
+    said = workspace.ratchet("run", "side", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert "No Prefect server answers at PREFECT_API_URL=http://127.0.0.1:9/api" in said
+    assert "Done: 1 ran." in said
+
+
+def test_a_stage_that_dvc_yaml_does_not_have_is_told(done):
+    failed = done.run("flows.pipeline", "sdie")
+    assert "Did you mean side?" in failed.stderr
+    assert sys.executable
