@@ -100,10 +100,10 @@ class _Packs(Dataset[Pack]):
 
 
 class _Watch(TrainerCallback):
-    """Hands every step's loss on, marks complete checkpoints, and runs `validate` where it is due."""
+    """Hands every step's loss on, and marks complete checkpoints."""
 
-    def __init__(self, folder: Path, on_step: Callable[[int, float, float], None], total: int) -> None:
-        self._folder, self._on_step, self._total = folder, on_step, total
+    def __init__(self, folder: Path, on_step: Callable[[int, float, float], None]) -> None:
+        self._folder, self._on_step = folder, on_step
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -156,7 +156,7 @@ def train(
         train_dataset=_Packs(packs),
         data_collator=collate,
         optimizers=(optimizer, scheduler),
-        callbacks=[_Watch(work, lambda step, loss, rate: on_step(step, steps, loss, rate), steps)],
+        callbacks=[_Watch(work, lambda step, loss, rate: on_step(step, steps, loss, rate))],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_newest_complete(work))
