@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test check clean
+.PHONY: install run test check docs clean
 
 install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
 
@@ -26,6 +26,9 @@ check: install ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install ## the reference of settings, from the code
+	$(BIN)/python docs/generate.py
 
 clean: ## forget the environment and all scratch; data, models and the DVC cache stay
 	rm -rf .venv .ratchet

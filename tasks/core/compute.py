@@ -13,6 +13,6 @@ class Compute(Params):
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """The device models run on."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto` is bf16 where the device multiplies it natively (AVX512-BF16, AMX, CUDA), else fp32."""
+    """`auto` is bf16 where the device multiplies it faster (AMX, AVX512-BF16 of AMD, CUDA), else fp32."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of one model. Another number gives other bytes, in the last digits."""

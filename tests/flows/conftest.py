@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flows import server
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Plan order is one, two, side, last; `side` needs nothing but the input.
@@ -43,6 +45,7 @@ class Workspace:
         self.folder = folder
         self.home = folder.parent / f"{folder.name}-home"
         self.home.mkdir()
+        self.api = ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -99,7 +102,9 @@ def template(tmp_path_factory, empty_store) -> Path:
     shutil.copyfile(empty_store, folder / "mlflow.db")
     (folder / ".gitignore").write_text("/.ratchet/\n/mlflow.db\n")
     pyproject = (ROOT / "pyproject.toml").read_text()
-    (folder / "pyproject.toml").write_text(pyproject[pyproject.index("[tool.prefect]") :])  # where plain `prefect` looks
+    (folder / "pyproject.toml").write_text(
+        pyproject[pyproject.index("[tool.prefect]") :]
+    )  # where plain `prefect` looks
     (folder / "dvc.yaml").write_text(GRAPH)
     (folder / "in.txt").write_text("b\na\n")
     (folder / "code.py").write_text("x = 1\n")
@@ -143,17 +148,25 @@ def done(finished, tmp_path, monkeypatch) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def prefect(template, tmp_path_factory) -> Iterator[str]:
-    """One `ratchet up` for all tests; its API address. Its own workspace is `up`, beside what it prints."""
+def up(template, tmp_path_factory) -> Iterator[Workspace]:
+    """A workspace in which `ratchet up` runs, for all tests; its `api` is the address of the server."""
     folder = tmp_path_factory.mktemp("up") / "workspace"
     shutil.copytree(template, folder)
     made = Workspace(folder)
-    port = str(20_000 + os.getpid() % 20_000)
+    port = str(server.free_port())
+    made.api = f"http://127.0.0.1:{port}/api"
     process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
-    yield f"http://127.0.0.1:{port}/api"
+    yield made
     process.send_signal(signal.SIGINT)
-    process.wait(30)
+    assert process.wait(30) == 0
+    assert not server.answers(made.api)
+
+
+@pytest.fixture
+def prefect(up) -> str:
+    """The address of a Prefect server that runs already, which saves a flow the time to start one."""
+    return up.api
 
 
 def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 60) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import mlflow
 import pytest
@@ -60,7 +59,11 @@ def test_only_what_must_is_asked_of_dvc(done, prefect):
     assert "side: restored" in said
     assert "Done: 1 ran, 1 restored, 2 unchanged." in said
     children = [run for run in runs(done) if "mlflow.parentRunId" in run.data.tags]
-    assert {run.data.tags["dvc.stage"] for run in children} == {"two", "side", "last"}  # `one` is no stage of the runner's
+    assert {run.data.tags["dvc.stage"] for run in children} == {
+        "two",
+        "side",
+        "last",
+    }  # `one` is no stage of the runner's
 
 
 def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(workspace, prefect):
@@ -72,9 +75,6 @@ def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(wo
     assert "Traceback" not in failed.stdout + failed.stderr
     assert b"side:" in workspace.lock
     assert [run.info.status for run in parents(workspace)] == ["FAILED"]
-
-    workspace.edit("dvc.yaml", "cmd: echo row 3 is bad && exit 7", "cmd: cp in.txt one.txt")
-    assert "Done: 3 ran, 1 unchanged." in workspace.ratchet("run", PREFECT_API_URL=prefect)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -94,8 +94,9 @@ def test_a_request_to_stop_ends_the_stages_and_reads_killed(workspace, prefect, 
 def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(workspace, finished):
     mark = f"sleep 34.{os.getpid()}"
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
-    process = workspace.start("flows.commands", "run")  # with a server of its own
+    process = workspace.start("flows.pipeline", PREFECT_API_URL="http://127.0.0.1:9/api")  # where nobody answers
     wait_for(lambda: processes(mark), workspace.printed)
+    assert "this run has one of its own" in workspace.printed()
     mine = [process.pid, *descendants(process.pid)]
     assert any("prefect server" in command(pid) for pid in mine)
     process.kill()
@@ -149,13 +150,6 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_starts(workspace
     assert "mlflow.db: MLflow cannot record runs here" in failed.stderr
 
 
-def test_an_address_that_does_not_answer_is_told_and_the_run_goes_on(workspace):
-    said = workspace.ratchet("run", "side", PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert "No Prefect server answers at PREFECT_API_URL=http://127.0.0.1:9/api" in said
-    assert "Done: 1 ran." in said
-
-
 def test_a_stage_that_dvc_yaml_does_not_have_is_told(done):
     failed = done.run("flows.pipeline", "sdie")
     assert "Did you mean side?" in failed.stderr
-    assert sys.executable

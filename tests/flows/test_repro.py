@@ -36,7 +36,9 @@ def test_python_of_a_stage_is_the_one_that_runs_the_flow(workspace, capfd, monke
 
 def test_a_failure_quotes_the_last_lines_and_names_the_log(workspace):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo line 3 of the data is bad && exit 7")
-    with pytest.raises(RuntimeError, match=r"stage one failed(.|\n)*one\.log(.|\n)*line 3 of the data is bad") as failure:
+    with pytest.raises(
+        RuntimeError, match=r"stage one failed(.|\n)*one\.log(.|\n)*line 3 of the data is bad"
+    ) as failure:
         repro.reproduce("one", {})
     assert not isinstance(failure.value, repro.Busy)
 

@@ -1,0 +1,40 @@
+"""Every profile can be planned, those too that this machine cannot run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+PROFILES = sorted(path.stem for path in Path(__file__).resolve().parents[2].glob("params/*.yaml"))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_fresh_workspace_plans_every_stage(workspace, profile):
+    steps = json.loads(workspace(profile).run("flows.commands", "plan", "--json"))
+    stages = {"fetch", "ingest", "tune@r0", "report"}
+    assert {step["stage"] for step in steps} == stages | (
+        {"evaluate@base", "evaluate@r0"} if profile != "micro" else set()
+    )
+    assert steps[0]["state"] == "run"
+
+
+def test_a_profile_is_taken_into_use(workspace):
+    made = workspace("micro")
+    made.run("flows.commands", "use", "reasoning")
+    assert (made.folder / "params.yaml").read_bytes() == (made.folder / "params/reasoning.yaml").read_bytes()
+
+
+def test_own_rows_run_without_an_edit(workspace):
+    made = workspace("micro")
+    rows = [{"question": f"How many legs have {n} cats?", "answer": f"{4 * n} legs in all"} for n in range(60)]
+    lines = [json.dumps(row) for row in rows] + ["no json", json.dumps({"foo": 1})]
+    (made.folder / "mine.jsonl").write_text("\n".join(lines) + "\n")
+
+    said = made.run("flows.commands", "init", "mine.jsonl")
+    assert said.count("→") == 5
+    assert "of 62 records read, 60 can be used" in said
+    made.run("flows.pipeline")
+
+    report = json.loads((made.folder / "data/ingested/report.json").read_text())["sources"]["file data/raw/mine.jsonl"]
+    assert report["read"] == 62 == report["kept"] + report["merged"] + sum(report["refused"].values())
+    assert (made.folder / "models/tuned/r0/model.safetensors").is_file()

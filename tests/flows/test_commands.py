@@ -1,0 +1,143 @@
+"""The command line: what it offers, what it writes, what it refuses."""
+
+import json
+import shutil
+import sys
+import time
+
+import pytest
+import yaml
+
+from flows import commands
+from tests.flows.conftest import ROOT
+
+
+@pytest.fixture
+def project(done):
+    """A finished workspace with the profiles and the folder for own data."""
+    shutil.copytree(ROOT / "params", done.path("params"))
+    done.path("data/raw").mkdir(parents=True)
+    return done
+
+
+@pytest.mark.parametrize("name", commands.names())
+def test_every_command_has_help_with_an_example(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        commands.main([name, "--help"])
+    assert not end.value.code
+    assert "Example: ratchet " in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_is_there_at_once_and_loads_nothing_heavy(workspace):
+    start = time.perf_counter()
+    done = workspace.run("flows.commands", "--help")
+    assert time.perf_counter() - start < 2  # 0.1 s on a free core
+    assert all(name in done.stdout for name in commands.names())
+    program = "import sys, flows.commands as c; c.application(); print([m for m in ('prefect', 'dvc', 'mlflow', 'pydantic', 'yaml') if m in sys.modules])"
+    assert workspace.run("timeit", "-n1", "-r1", program).stdout.splitlines()[0] == "[]"
+
+
+def test_a_traceback_is_there_for_who_asks(workspace):
+    workspace.path("params.yaml").unlink()
+    assert workspace.run("flows.commands", "plan").stderr.startswith("params.yaml: there is no such file")
+    assert "Traceback" in workspace.run("flows.commands", "plan", RATCHET_TRACEBACK="1").stderr
+
+
+def test_the_plan_is_a_table_or_json(done):
+    done.edit("params.yaml", "threads: 2", "threads: 1")
+    assert done.ratchet("plan").splitlines()[0] == "one   run         compute.threads: 2 → 1"
+    steps = json.loads(done.ratchet("plan", "--json"))
+    assert [step["state"] for step in steps] == ["run", "may change", "unchanged", "may change"]
+
+
+def test_a_profile_is_put_in_use(project):
+    project.ratchet("use", "micro")
+    assert project.path("params.yaml").read_bytes() == (ROOT / "params/micro.yaml").read_bytes()
+
+
+def test_edits_are_not_overwritten_unless_asked(project):
+    with project.path("params.yaml").open("a") as file:
+        file.write("# mine\n")
+    refused = project.run("flows.commands", "use", "micro")
+    assert refused.returncode == 1
+    assert "ratchet use micro --force" in refused.stderr
+    assert project.path("params.yaml").read_text().endswith("# mine\n")
+    project.ratchet("use", "micro", "--force")
+
+
+def test_an_unknown_profile_gets_near_matches(project):
+    assert "Did you mean micro?" in project.run("flows.commands", "use", "mikro").stderr
+
+
+def rows(path, count, extra=()):
+    lines = [json.dumps({"prompt": f"what is {number}?", "completion": str(number)}) for number in range(count)]
+    path.write_text("\n".join([*lines, *extra]))
+    return str(path)
+
+
+def test_own_rows_are_shown_copied_and_named(project, tmp_path):
+    said = project.ratchet("init", rows(tmp_path / "own.jsonl", 12, ["no json", '{"a": 1}']))
+    assert said.count("→ ") == 5
+    assert "line 13: not JSON" in said
+    assert "of 14 records read, 12 can be used; refused: 1 not JSON, 1 unknown shape" in said
+    settings = yaml.safe_load(project.path("params.yaml").read_text())
+    assert settings["ingest"]["sources"] == [{"from": "file", "path": "data/raw/own.jsonl"}]
+    assert settings["ingest"]["corpora"]["domain"] == []
+    assert project.path("data/raw/own.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
+    assert "# The default profile" in project.path("params.yaml").read_text()
+
+
+def test_own_code_becomes_examples_and_corpus(project, tmp_path):
+    for number in range(10):
+        module = tmp_path / "own" / f"m{number}.py"
+        module.parent.mkdir(exist_ok=True)
+        module.write_text(
+            f'def add{number}(a):\n    """The sum.\n\n    >>> add{number}(1)\n    {number + 2}\n    """\n    return a + {number + 1}\n'
+        )
+    project.ratchet("init", str(tmp_path / "own"))
+    settings = yaml.safe_load(project.path("params.yaml").read_text())
+    assert settings["ingest"]["sources"] == [{"from": "folder", "path": "data/raw/own"}]
+    assert settings["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/own"}]
+
+
+def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/a.md").write_text("# A\n\nText.\n")
+    before = yaml.safe_load(project.path("params.yaml").read_text())
+    assert "texts alone" in project.ratchet("init", str(tmp_path / "own"))
+    after = yaml.safe_load(project.path("params.yaml").read_text())
+    assert after["ingest"]["sources"] == before["ingest"]["sources"]
+    assert after["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/own"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "told"),
+    [
+        ("none.jsonl", None, "there is no such file"),
+        ("notes.docx", 12, "expected a table"),
+        ("few.jsonl", 3, "too few"),
+        ("broken.parquet", 12, "no Parquet file"),
+    ],
+)
+def test_what_cannot_be_used_is_told_and_nothing_is_changed(project, tmp_path, name, count, told):
+    if count:
+        rows(tmp_path / name, count)
+    before = project.path("params.yaml").read_bytes()
+    refused = project.run("flows.commands", "init", str(tmp_path / name))
+    assert refused.returncode == 1
+    assert told in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert project.path("params.yaml").read_bytes() == before
+    assert list(project.path("data/raw").iterdir()) == []
+
+
+def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
+    done.path(".dvc/tmp/rwlock").write_text('{"write": {')
+    done.edit("params.yaml", "threads: 2", "threads: none")
+    sick = done.run("flows.commands", "doctor", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert sick.returncode == 1
+    assert "✗ params.yaml:2: compute.threads" in sick.stdout
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in sick.stdout
+    assert "`ratchet run` mends it" in sick.stdout
+    assert "✓ the graph is sound: 4 stages" in sick.stdout
+    assert sys.version.split()[0] in sick.stdout
