@@ -214,7 +214,7 @@ def test_a_cycle_is_one_message_that_names_its_stages(workspace):
 
 
 def test_an_unknown_stage_gets_near_matches(done):
-    with pytest.raises(ValueError, match="no stage 'sid'. Did you mean side"):
+    with pytest.raises(ValueError, match=r"no stage 'sid'\. Did you mean side"):
         graph.plan(["sid"])
 
 

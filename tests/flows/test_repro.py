@@ -65,11 +65,15 @@ def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace)
         except RuntimeError as error:
             failures.append(str(error))
 
+    def interrupted() -> None:
+        with repro.ending_together():
+            thread.start()
+            wait_for(lambda: processes("sleep 32.25"))
+            raise KeyboardInterrupt
+
     thread = threading.Thread(target=work, args=("one",))
-    with pytest.raises(KeyboardInterrupt), repro.ending_together():
-        thread.start()
-        wait_for(lambda: processes("sleep 32.25"))
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     thread.join(10)
     work("side")
     assert processes("sleep 32.25") == []
