@@ -28,6 +28,7 @@ LOCK = Path("dvc.lock")
 GOOD = Path(".ratchet/dvc.lock.good")
 """The last canonical lock file, for the day the present one is torn."""
 RWLOCK = Path(".dvc/tmp/rwlock")
+NEVER = "it has not run yet"
 SHOWN = 40
 """Characters of a parameter's value that a reason quotes."""
 
@@ -158,7 +159,8 @@ class _Forecast:
     def of(self, stage: "Stage") -> tuple[State, tuple[str, ...]]:
         unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
         causes = [*self._inputs(stage, unknown), *_command(stage)]
-        why = tuple(dict.fromkeys([*causes, *_outputs(stage), *(f"{dep} may change" for dep in unknown)]))
+        after = [] if NEVER in causes else [f"{dep} may change" for dep in unknown]
+        why = tuple(dict.fromkeys([*causes, *_outputs(stage), *after]))
         if not why:
             return "unchanged", ()
         if not unknown and (restored := self._in_cache(stage, own=not causes)):
@@ -194,7 +196,7 @@ class _Forecast:
         if stage.frozen:
             return
         if not any(dep.hash_info for dep in stage.deps) and not any(out.hash_info for out in stage.outs):
-            yield "it has not run yet"
+            yield NEVER
             return
         if stage.always_changed:
             yield "dvc.yaml says that it always runs"

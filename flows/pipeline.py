@@ -55,7 +55,8 @@ def run_stage(step: graph.Step, place: int, upstream: list[Outcome], parent: str
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
             outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
-        except repro.Busy:
+        except repro.Busy as busy:
+            progress.say(f"{busy} Trying again.")
             raise
         except RuntimeError as error:
             return Failed(message=str(error))
@@ -84,7 +85,7 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
                 graph.tidy()
             graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
             ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])
-            _report(outcomes, steps)
+            _report(outcomes, steps, run.id)
     briefing.show_summary()
     return {outcome.stage: outcome.state for outcome in outcomes}
 
@@ -113,14 +114,15 @@ def _await(futures: Iterable[PrefectFuture[Any]]) -> None:
         time.sleep(PACE_S)
 
 
-def _report(outcomes: Sequence[Outcome], steps: Sequence[graph.Step]) -> None:
+def _report(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run: str) -> None:
     """The flow's table of stages, on the console and as an artifact of the flow run."""
     why = {step.stage: "; ".join(step.why) for step in steps}
     rows = [
         {"stage": o.stage, "state": o.state, "seconds": round(o.seconds, 1), "why": why[o.stage] if o.seconds else ""}
         for o in outcomes
     ]
-    create_table_artifact(rows, key="pipeline-stages", description="What became of each stage")
+    in_mlflow = f"What became of each stage. In MLflow: tags.`ratchet.run` = '{run}'"
+    create_table_artifact(rows, key="pipeline-stages", description=in_mlflow)
     counts = [(state, sum(o.state == state for o in outcomes)) for state in ("ran", "restored", "unchanged")]
     progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
 

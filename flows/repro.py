@@ -34,6 +34,8 @@ CHATTER = (
     "> ",
     "WARNING: Process '",  # … had been killed: DVC drops a dead owner's lock
     "ERROR: failed to reproduce",
+    "  (PID ",
+    "If there are no processes with such PIDs",
 )
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
@@ -119,6 +121,6 @@ def _answer(stage: str, line: str) -> State | None:
 
 def _failure(stage: str, code: int, told: list[str], log: Path, *, busy: bool) -> RuntimeError:
     if busy:
-        return Busy(f"{stage} waits: another DVC process is in the way. {told[-1] if told else ''}")
+        return Busy(f"{stage}: another DVC process is in the way; {log} says which.")
     last = "\n".join(f"    {line}" for line in told)
     return RuntimeError(f"stage {stage} failed (exit code {code}). The last lines of {log}:\n{last}")

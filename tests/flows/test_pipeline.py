@@ -77,6 +77,17 @@ def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(wo
     assert [run.info.status for run in parents(workspace)] == ["FAILED"]
 
 
+def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, prefect):
+    mark = f"sleep 6.{os.getpid()}"
+    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {mark}; cp in.txt side.txt")
+    other = done.start("dvc", "repro", "--quiet", "side")
+    wait_for(lambda: processes(mark))
+    said = done.ratchet("run", "side", PREFECT_API_URL=prefect)
+    assert other.wait(10) == 0
+    assert "side: another DVC process is in the way" in said
+    assert "Done: 1 unchanged." in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_to_stop_ends_the_stages_and_reads_killed(workspace, prefect, number):
     mark = f"sleep 33.{os.getpid()}{number}"
