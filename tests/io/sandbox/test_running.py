@@ -12,7 +12,7 @@ import pytest
 from tasks.io.sandbox import Limits, Verdict, probe, run
 from tasks.io.sandbox.client import AHEAD
 from tasks.io.sandbox.process import Sandbox
-from tests.io.sandbox.support import QUICK, descendants, examples, is_running, script, verdicts
+from tests.io.sandbox.support import QUICK, descendants, is_running, script, verdicts
 
 ROOT = Path(__file__).parents[3]
 SHORT = Limits(wall_s=0.5)
@@ -46,14 +46,15 @@ if os.fork() == 0:
     + [("limits", leftover) for leftover in LEFTOVERS if leftover != "a fork bomb"],
 )
 def test_no_process_is_left_by(leftover, name):
+    others = descendants(os.getpid())  # servers of other tests
     with Sandbox(name, SHORT) as sandbox:
         assert sandbox.judge(script("x = 1", "assert x")) == Verdict("passed", 1, "")
         before = descendants(os.getpid())
         for _ in range(2):
             sandbox.judge(script(LEFTOVERS[leftover], "pass"))
             assert descendants(os.getpid()) == before
-    assert not descendants(os.getpid())
-    assert not any(map(is_running, before))
+    assert set(descendants(os.getpid())) <= set(others)
+    assert not any(map(is_running, set(before) - set(others)))
 
 
 def test_no_process_is_left_when_the_caller_is_killed():
@@ -73,11 +74,12 @@ def test_no_process_is_left_when_the_caller_is_killed():
 
 
 def test_an_unfinished_run_ends_its_sandboxes():
+    others = set(descendants(os.getpid()))
     stream = run([script("x = 1", "assert x")] * 50, limits=QUICK)
     assert next(stream).outcome == "passed"
-    assert descendants(os.getpid())
+    assert set(descendants(os.getpid())) - others
     stream.close()
-    await_that(lambda: not descendants(os.getpid()))
+    await_that(lambda: not set(descendants(os.getpid())) - others)
 
 
 def test_a_sandbox_that_dies_costs_one_case(monkeypatch):
@@ -125,13 +127,6 @@ def test_an_error_among_the_cases_reaches_the_caller():
 
     with pytest.raises(LookupError, match="no more"):
         list(run(cases(), limits=QUICK))
-
-
-def test_sixty_cases_a_second_is_a_low_estimate():
-    cases = [examples(f"def f(x): return x + {n}", f">>> f(1)\n{n + 1}\n") for n in range(200)]
-    start = time.monotonic()
-    assert all(one.outcome == "passed" for one in verdicts(*cases, workers=2))
-    assert len(cases) / (time.monotonic() - start) >= 60
 
 
 def test_fifty_fork_bombs_in_a_row_leave_the_sandbox_as_it_was():
