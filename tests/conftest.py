@@ -18,6 +18,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_TRACKING_URI": f"sqlite:///{HOME / 'mlflow.db'}",
+    "MPLCONFIGDIR": str(HOME / "matplotlib"),
     "OMP_NUM_THREADS": "1",
     "PREFECT_HOME": str(HOME / "prefect"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
