@@ -22,7 +22,7 @@ def parent(flow_run: str | None = None) -> Iterator[tracking.Recorder]:
         status = "FAILED"
         raise
     finally:
-        recorder.end(status)
+        recorder.end(status, wait=True)
 
 
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
@@ -33,7 +33,7 @@ def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
         tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
         if stage in made_by:
             tags["ratchet.produced_by"] = made_by[stage]
-        tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags).end("FINISHED", wait=False)
+        tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags).end("FINISHED")
 
 
 def _keys(stages: list[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The runner: one writer, outputs whole or not at all, a true status, and one message where it stops."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -62,7 +63,7 @@ class Workspace:
     def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
         """The path of a script that runs a stage with this body."""
         path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
-        carrier = "" if self.mlflow else "tracking._upload = lambda path: False"
+        carrier = "" if self.mlflow else "tracking._start_carrier = lambda: None"
         path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
         return str(path)
 
@@ -82,11 +83,23 @@ class Workspace:
 
     @property
     def runs(self) -> list:
-        """The runs in the store, newest first."""
+        """The runs in the store, newest first, when nobody carries any more."""
         from mlflow import MlflowClient
+
+        self.carried()
 
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
         return client.search_runs([client.get_experiment_by_name("ratchet").experiment_id])
+
+    def carried(self) -> None:
+        """Wait for the end of the process that carries runs to the store."""
+        with (self.folder / ".ratchet/spool/carrier.lock").open("w") as lock:
+            for _ in range(10 * WAIT_S):
+                try:
+                    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.1)
+        raise AssertionError("the carrier does not end")
 
     @property
     def spooled(self) -> list[list[dict]]:

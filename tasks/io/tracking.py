@@ -1,19 +1,20 @@
 """MLflow, told the truth and never waited for.
 
-Every run is written to a spool first (`.ratchet/spool/<id>.jsonl`, one event a line) and carried to MLflow by one thread in
-batches: a flow carries the runs of its stages, a stage on its own carries itself. An outage costs nothing but time: what could
-not be carried waits in the spool for the next process. A spool whose owner is gone without a last word belongs to a killed
+Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line). One process of the workspace, the carrier
+(`python -m tasks.io.tracking`), takes spools to MLflow in batches: whoever begins a run starts it where none lives, and it
+ends when nobody records any more. So no stage pays for MLflow's import, and an outage costs nothing but time: what could not
+be carried waits in the spool for the next carrier. A spool whose owner is gone without a last word belongs to a killed
 process, and its run is closed as KILLED.
 """
 
-import atexit
 import contextlib
 import fcntl
 import json
 import logging
 import os
 import sqlite3
-import threading
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,9 @@ PARENT = "RATCHET_PARENT"
 """The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
 EVERY_S = 5.0
 """Metrics reach MLflow at most this much later."""
+LINGER_S = 2.0
+"""How long the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and saves its own."""
+PACE_S = 0.1
 PATIENCE_S = 30.0
 """How long the end of a run waits for its last batch. What is late stays in the spool."""
 
@@ -64,12 +68,14 @@ class Recorder:
         """Our name of the run (tag `ratchet.run`), valid as `parent` of others before MLflow has heard of it."""
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
-        self._file = self._path.open("a", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX)  # held while this process lives: others leave the spool alone
+        unseen = self._path.with_suffix(".new")
+        self._file = unseen.open("w", encoding="utf-8")
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the carrier that the run goes on
         self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
+        unseen.rename(self._path)
+        # A flow's carrier takes the runs of its stages too, and one of their own would end with the stage.
         self._carried_here = parent is None or parent != os.environ.get(PARENT)
-        if self._carried_here:
-            _carrier.add(self._path)
+        self._see_to_a_carrier()
 
     def params(self, **values: Any) -> None:
         """Record settings and facts; MLflow keeps the first value of a name."""
@@ -87,12 +93,19 @@ class Recorder:
         """Record the inputs of the run: path → DVC's hash of it. No data is read."""
         self._write("datasets", values=dict(digests))
 
-    def end(self, status: Status, *, wait: bool = True) -> None:
+    def end(self, status: Status, *, wait: bool = False) -> None:
         """Close the run. With `wait`, MLflow has heard everything when this returns, or is out of reach."""
         self._write("end", status=status)
         self._file.close()
-        if wait and self._carried_here:
-            _carrier.flush(PATIENCE_S)
+        self._see_to_a_carrier()
+        if wait:
+            _await(self._path)
+        if self._carried_here and (reason := _outage()):
+            _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", uri(), SPOOL, reason)
+
+    def _see_to_a_carrier(self) -> None:
+        if self._carried_here and not _carrier_lives():
+            _start_carrier()
 
     def _write(self, kind: str, **event: Any) -> None:
         self._file.write(json.dumps({"kind": kind, "time": int(time.time() * 1000), **event}) + "\n")
@@ -119,6 +132,7 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 _log = logging.getLogger(__name__)
+_started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 
 
 def _outages() -> tuple[type[Exception], ...]:
@@ -144,88 +158,111 @@ def _client() -> tuple[Any, str]:
         return client, known.experiment_id if known else client.create_experiment(EXPERIMENT)
 
 
-class _Carrier(threading.Thread):
-    """Carries the spools of this process, and those that dead processes left, to MLflow."""
+def carry() -> None:
+    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so."""
+    while True:
+        with _carrier_lock() as mine:
+            if not mine:
+                return
+            _outage_note().unlink(missing_ok=True)
+            _carry_while_written()
+        # Whoever began or ended a run just now saw the lock held and started no carrier.
+        if _outage() or not any(SPOOL.glob("*.jsonl")):
+            return
 
-    def __init__(self) -> None:
-        super().__init__(name="mlflow-carrier", daemon=True)
-        self._mine: list[Path] = []
-        self._wake, self._idle, self._guard = threading.Event(), threading.Event(), threading.Lock()
-        self._warned = False
 
-    def add(self, path: Path) -> None:
-        """Carry this spool from now on."""
-        with self._guard:
-            self._mine.append(path)
-            if not self.is_alive():
-                self.start()
+def _carry_while_written() -> None:
+    due, tried, last_news = 0.0, set[Path](), time.monotonic()
+    while SPOOL.is_dir():
+        spools = sorted(SPOOL.glob("*.jsonl"))
+        ended = {path for path in spools if _close_if_ownerless(path)}
+        if time.monotonic() >= due or ended - tried:
+            _deliver()
+            due, tried = time.monotonic() + EVERY_S, ended
+            if ended:
+                last_news = time.monotonic()
+        if ended != set(spools):
+            last_news = time.monotonic()
+        elif time.monotonic() - last_news > LINGER_S:
+            return
+        time.sleep(PACE_S)
 
-    def flush(self, patience_s: float) -> None:
-        """Return when everything written so far has arrived, when the store is out of reach, or after `patience_s`."""
-        self._idle.clear()
-        self._wake.set()
-        self._idle.wait(patience_s)
 
-    def run(self) -> None:
-        for path in sorted(SPOOL.glob("*.jsonl")):
-            if _close_if_ownerless(path):
-                self._carry(path)
-        while True:
-            if asked := self._wake.is_set():
-                self._wake.clear()
-            with self._guard:
-                paths = [*self._mine, *_children(self._mine)]
-            done = [path for path in paths if self._carry(path)]
-            with self._guard:
-                self._mine = [path for path in self._mine if path not in done]
-            if asked:
-                self._idle.set()
-            self._wake.wait(EVERY_S)
-
-    def _carry(self, path: Path) -> bool:
+def _deliver() -> None:
+    """Send what is new in every spool, or note why some of it cannot be sent."""
+    reason = ""
+    for path in sorted(SPOOL.glob("*.jsonl")):
         try:
-            return _upload(path)
+            _send_news(path)
         except _outages() as error:
-            if not self._warned:
-                _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", uri(), SPOOL, error)
-            self._warned = True
-            return False
+            reason = str(error)
+    if reason:
+        _outage_note().write_text(reason)
+    else:
+        _outage_note().unlink(missing_ok=True)
 
 
-_carrier = _Carrier()
+def _start_carrier() -> None:
+    """Start the process that carries; it outlives this one, and a Ctrl-C."""
+    ours = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    _started.append(
+        subprocess.Popen(
+            [sys.executable, "-m", "tasks.io.tracking"],
+            env=environment,
+            stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the carrier's
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )
 
 
-@atexit.register
-def _last_call() -> None:
-    """Let what was written just before the end arrive too."""
-    if _carrier.is_alive():
-        _carrier.flush(PATIENCE_S)
+@contextlib.contextmanager
+def _carrier_lock() -> Iterator[bool]:
+    """The lock that the carrier holds while it lives; whether this process has it now."""
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    with (SPOOL / "carrier.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
-def _children(parents: list[Path]) -> list[Path]:
-    """Spools of runs whose parent's spool is among `parents`; of a child that was killed, the end is written too."""
-    ids = {path.stem for path in parents}
-    others = [path for path in sorted(SPOOL.glob("*.jsonl")) if path not in parents]
-    found = [path for path in others if next(_events(path, 0), {}).get("parent") in ids]
-    for path in found:
-        _close_if_ownerless(path)
-    return found
+def _carrier_lives() -> bool:
+    with _carrier_lock() as free:
+        return not free
+
+
+def _await(path: Path) -> None:
+    """Return when a spool has been carried away, when the store is out of reach, or after `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while path.exists() and not _outage() and time.monotonic() < deadline:
+        time.sleep(PACE_S / 2)
+
+
+def _outage_note() -> Path:
+    return SPOOL / "outage.txt"
+
+
+def _outage() -> str:
+    """Why the store took nothing when the carrier last tried; empty where it did."""
+    try:
+        return _outage_note().read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _close_if_ownerless(path: Path) -> bool:
     """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
-    try:
-        spool = path.open("r+", encoding="utf-8")
-    except FileNotFoundError:
-        return False  # another process has carried it away
-    with spool:
+    with path.open("r+", encoding="utf-8") as spool:
         try:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         text = spool.read()
-        if not text:
-            return False  # its owner has opened it, and is about to lock it
         whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
         spool.seek(len(whole.encode()))
         spool.truncate()
@@ -235,47 +272,32 @@ def _close_if_ownerless(path: Path) -> bool:
     return True
 
 
-def _upload(path: Path) -> bool:
-    """Send what is new in a spool; True when its run is closed and the spool gone. One process at a time sends a spool."""
-    if not path.exists():
-        return True
-    with path.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return _send_news(path)
-
-
-def _send_news(path: Path) -> bool:
+def _send_news(path: Path) -> None:
+    """Send what is new in a spool; the spool of a closed run goes. The carrier's lock keeps others out."""
     progress = path.with_suffix(".sent")
     state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
     events = list(_events(path, state["line"]))
     if not events:
-        return False
+        return
     client, experiment = _client()
     for event in events:
         if event["kind"] == "start":
             state["run"] = _open(client, experiment, event)
-    _send(client, state["run"], events)
+    if state["run"]:
+        _send(client, state["run"], events)
     state["line"] += len(events)
     if events[-1]["kind"] == "end":
-        for file in (path, progress, path.with_suffix(".lock")):
-            file.unlink(missing_ok=True)
-        return True
+        progress.unlink(missing_ok=True)
+        path.unlink()
+        return
     partial = progress.with_suffix(".partial")
     partial.write_text(json.dumps(state))
     partial.replace(progress)
-    return False
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
-    """The whole lines of a spool from line `start` on; none where another process has carried it away."""
-    try:
-        spool = path.open(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    with spool:
+    """The whole lines of a spool from line `start` on."""
+    with path.open(encoding="utf-8") as spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith("\n"):
                 yield json.loads(line)
@@ -343,3 +365,7 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
             return
         for value in values:
             _offer(send, [value])
+
+
+if __name__ == "__main__":
+    carry()

@@ -1,6 +1,5 @@
 """Runs reach MLflow whole, once and with a true status, whatever dies and whatever is away."""
 
-import fcntl
 import json
 import os
 import signal
@@ -22,9 +21,19 @@ AWAY = {
 
 
 @pytest.fixture(autouse=True)
-def _fresh_carrier(monkeypatch):
-    """A carrier of this test: one that has not looked for orphans yet."""
-    monkeypatch.setattr(tracking, "_carrier", tracking._Carrier())
+def _no_carrier(request, monkeypatch):
+    """The tests say when spools are carried, but for those that leave it to the `process`."""
+    if "process" not in request.fixturenames:
+        monkeypatch.setattr(tracking, "_start_carrier", lambda: None)
+        monkeypatch.setattr(tracking, "LINGER_S", 0.0)
+
+
+@pytest.fixture
+def process():
+    """The carrier is a process of its own, as in life; none is left at the end."""
+    yield
+    for started in tracking._started:
+        started.wait(30)
 
 
 @pytest.fixture
@@ -56,6 +65,13 @@ def spools():
     return sorted(tracking.SPOOL.glob("*.jsonl"))
 
 
+def carried(*recorders, status="FINISHED"):
+    """End these runs and carry all there is."""
+    for recorder in recorders:
+        recorder.end(status)
+    tracking.carry()
+
+
 def record(name="run", **options):
     """A run with something of everything."""
     recorder = tracking.Recorder(name, tags={"dvc.stage": "tune@r0"}, **options)
@@ -69,7 +85,7 @@ def record(name="run", **options):
 
 
 def test_everything_that_is_recorded_arrives(store):
-    record().end("FINISHED")
+    carried(record())
     run = runs(store)["run"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"rank": "8", "adapter": "lora"}
@@ -83,7 +99,7 @@ def test_everything_that_is_recorded_arrives(store):
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_the_status_is_the_one_that_was_said(store, status):
-    tracking.Recorder("run").end(status)
+    carried(tracking.Recorder("run"), status=status)
     assert runs(store)["run"].info.status == status
 
 
@@ -92,39 +108,39 @@ def test_the_times_are_those_of_the_events_and_not_of_the_upload(store, away):
     recorder = tracking.Recorder("run")
     recorder.end("FINISHED")
     after = int(time.time() * 1000)
+    tracking.carry()
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    tracking._carrier.flush(30)
+    tracking.carry()
     info = runs(store)["run"].info
     assert before <= info.start_time <= info.end_time <= after
 
 
 def test_a_child_names_its_parent_by_our_own_id(store):
     parent = tracking.Recorder("parent")
-    tracking.Recorder("child", parent=parent.id).end("FINISHED")
-    parent.end("FINISHED")
+    tracking._deliver()
+    carried(tracking.Recorder("child", parent=parent.id), parent)
     found = runs(store)
     assert found["child"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
 
 
-def test_a_parent_that_arrives_last_adopts_its_children(store, monkeypatch):
-    # Nobody carries the parent's spool, as when its process is cut off from the store.
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking._carrier, "add", lambda path: None)
-        parent = tracking.Recorder("parent")
+def test_a_parent_that_arrives_last_adopts_its_children(store):
+    parent = tracking.Recorder("parent")
+    hidden = parent._path.rename("hidden")  # as when its process is cut off from the store
     tracking.Recorder("child", parent=parent.id).end("FINISHED")
+    tracking.carry()
     assert set(runs(store)) == {"child"}
-    tracking._carrier.add(parent._path)
-    parent.end("FINISHED")
+    hidden.rename(parent._path)
+    carried(parent)
     found = runs(store)
     assert found["child"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
 
 
 def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
     record("first").end("FAILED")
-    record("second").end("FINISHED")
+    carried(record("second"))
     assert len(spools()) == 2
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    tracking._carrier.flush(30)
+    tracking.carry()
     found = runs(store)
     assert {name: run.info.status for name, run in found.items()} == {"first": "FAILED", "second": "FINISHED"}
     assert history(store, found["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -133,23 +149,24 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
 
 def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(store, monkeypatch):
     recorder = record()
-    tracking._carrier.flush(30)
+    tracking._deliver()
     with monkeypatch.context() as patch:
         for name, value in AWAY.items():
             patch.setenv(name, value)
         recorder.metrics({"loss": 0.0}, 3)
-        tracking._carrier.flush(30)
-    recorder.end("FINISHED")
+        tracking._deliver()
+        assert tracking._outage()
+    carried(recorder)
     assert list(runs(store)) == ["run"]
     assert history(store, runs(store)["run"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)]
 
 
 def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
     recorder = record()
-    tracking._carrier.flush(30)
+    tracking._deliver()
     (sent,) = tracking.SPOOL.glob("*.sent")
     sent.unlink()  # as if the process had died between MLflow's answer and our note of it
-    recorder.end("FINISHED")
+    carried(recorder)
     assert list(runs(store)) == ["run"]
     run = runs(store)["run"]
     assert history(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -159,9 +176,9 @@ def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
 def test_a_setting_noted_twice_keeps_its_first_value_and_stops_nothing(store):
     recorder = tracking.Recorder("run")
     recorder.params(sandbox="2")
-    tracking._carrier.flush(30)
+    tracking._deliver()
     recorder.params(sandbox="3")
-    recorder.end("FINISHED")
+    carried(recorder)
     run = runs(store)["run"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"sandbox": "2"}
@@ -171,7 +188,7 @@ def test_what_mlflow_refuses_does_not_hold_up_the_rest(store):
     recorder = tracking.Recorder("run", tags={"empty": ""})
     recorder.metrics({"pass@1": 0.5, "loss": float("nan")})
     recorder.params(**{"a,b=c": 1, "long": "x" * 10_000})
-    recorder.end("FINISHED")
+    carried(recorder)
     run = runs(store)["run"]
     assert run.info.status == "FINISHED"
     assert "loss" in run.data.metrics
@@ -195,32 +212,33 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
     )
     assert died.returncode == -signal.SIGKILL
     assert len(spools()) == 1
-    tracking.Recorder("next").end("FINISHED")
+    carried(tracking.Recorder("next"))
     found = runs(store)
     assert {name: run.info.status for name, run in found.items()} == {"killed": "KILLED", "next": "FINISHED"}
     assert history(store, found["killed"], "loss") == [(1, 1.0)]
     assert spools() == []
 
 
-def test_a_run_that_is_still_written_is_nobodys_orphan(store, monkeypatch):
+def test_a_run_that_is_still_written_is_nobodys_orphan(store):
     living = tracking.Recorder("living")
-    monkeypatch.setattr(tracking, "_carrier", tracking._Carrier())  # as another process would have
-    tracking.Recorder("other").end("FINISHED")
+    assert not tracking._close_if_ownerless(living._path)
     assert '"end"' not in living._path.read_text()
-    living.end("FINISHED", wait=False)
+    carried(living)
 
 
-def test_a_spool_that_no_run_was_started_in_stops_nothing(store):
+@pytest.mark.parametrize("text", ["", '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n'])
+def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
     tracking.SPOOL.mkdir(parents=True)
-    (tracking.SPOOL / "empty.jsonl").touch()
-    tracking.Recorder("run").end("FINISHED")
+    (tracking.SPOOL / "damaged.jsonl").write_text(text)
+    carried(tracking.Recorder("run"))
     assert list(runs(store)) == ["run"]
     assert runs(store)["run"].info.status == "FINISHED"
+    assert spools() == []
 
 
 def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
     tracking.Recorder("failed", tags={"ratchet.key": "k1"}).end("FAILED")
-    tracking.Recorder("made", tags={"ratchet.key": "k1"}).end("FINISHED")
+    carried(tracking.Recorder("made", tags={"ratchet.key": "k1"}))
     found = tracking.produced_by({"tune@r0": "k1", "fetch": "k2"})
     assert found == {"tune@r0": runs(store)["made"].info.run_id}
 
@@ -259,11 +277,37 @@ def test_the_store_is_the_workspaces_unless_the_environment_names_another(monkey
     assert tracking.uri() == "sqlite:///mlflow.db"
 
 
-def test_a_spool_holds_one_event_a_line(store):
+def test_a_spool_holds_one_event_a_line():
     recorder = record()
     events = [json.loads(line) for line in recorder._path.read_text().splitlines()]
     assert [event["kind"] for event in events] == ["start", "params", *["metrics"] * 4, "tags", "datasets"]
     recorder.end("FINISHED")
+
+
+def test_one_process_at_a_time_carries(store):
+    with tracking._carrier_lock() as mine:
+        assert mine
+        carried(tracking.Recorder("run"))
+        assert len(spools()) == 1
+    tracking.carry()
+    assert spools() == []
+
+
+def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store, monkeypatch):
+    late, passes = tracking.Recorder("late"), []
+
+    def leave_too_soon():
+        # The run's owner sees the lock held, and starts no carrier.
+        passes.append(tracking._carrier_lives())
+        if len(passes) == 1:
+            late.end("FINISHED")
+        else:
+            tracking._deliver()
+
+    monkeypatch.setattr(tracking, "_carry_while_written", leave_too_soon)
+    tracking.carry()
+    assert passes == [True, True]
+    assert spools() == []
 
 
 def python(code, **env):
@@ -273,49 +317,51 @@ def python(code, **env):
     )
 
 
-def test_a_stage_of_a_flow_is_carried_by_the_flows_process(store):
+STAGE = """
+import os, sys
+from tasks.io import tracking
+recorder = tracking.Recorder("stage", parent=os.environ.get(tracking.PARENT))
+recorder.metrics({"loss": 1.0}, 1)
+recorder.end("FINISHED")
+sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every stage
+"""
+
+
+def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(store, process):
+    for _ in range(2):
+        assert python(STAGE).returncode == 0
+        assert len(spools()) > 0
+    while spools():
+        time.sleep(0.1)
+    assert runs(store)["stage"].data.metrics == {"loss": 1.0}
+
+
+def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
     flow = tracking.Recorder("flow")
-    stage = (
-        "import os, sys\n"
-        "from tasks.io import tracking\n"
-        "recorder = tracking.Recorder('stage', parent=os.environ[tracking.PARENT])\n"
-        "recorder.metrics({'loss': 1.0}, 1)\n"
-        "recorder.end('FINISHED')\n"
-        "sys.exit('mlflow' in sys.modules)\n"  # its import takes seconds, and that in every stage
-    )
-    assert python(stage, **{tracking.PARENT: flow.id}).returncode == 0
-    tracking._carrier.flush(30)
+    assert python(STAGE, **{tracking.PARENT: flow.id}).returncode == 0
+    flow.end("FINISHED", wait=True)
+    assert spools() == []
     found = runs(store)
-    assert found["stage"].info.status == "FINISHED"
     assert found["stage"].data.tags["mlflow.parentRunId"] == found["flow"].info.run_id
     assert history(store, found["stage"], "loss") == [(1, 1.0)]
-    flow.end("FINISHED")
-    assert spools() == []
 
 
-def test_a_stage_of_a_flow_that_was_killed_is_closed_by_the_flows_process(store):
+def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):
     flow = tracking.Recorder("flow")
     killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[tracking.PARENT])")
     assert python(killed, **{tracking.PARENT: flow.id}).returncode == -signal.SIGKILL
-    tracking._carrier.flush(30)
+    for _ in range(300):
+        if spools() == [flow._path]:
+            break
+        time.sleep(0.1)
     assert {name: run.info.status for name, run in runs(store).items()} == {"killed": "KILLED", "flow": "RUNNING"}
-    flow.end("FINISHED")
+    flow.end("FINISHED", wait=True)
 
 
-def test_one_process_at_a_time_carries_a_spool(store):
+def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must(away, process, caplog):
     flow = tracking.Recorder("flow")
-    tracking._carrier.flush(30)
-    with flow._path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        flow.metrics({"loss": 1.0})
-        assert not tracking._upload(flow._path)
-        assert "loss" not in runs(store)["flow"].data.metrics
-    flow.end("FINISHED")
-    assert runs(store)["flow"].data.metrics == {"loss": 1.0}
-
-
-def test_a_spool_that_another_process_has_carried_away_stops_nothing(store):
-    gone = tracking.SPOOL / "gone.jsonl"
-    assert not tracking._close_if_ownerless(gone)
-    assert list(tracking._events(gone, 0)) == []
-    assert tracking._upload(gone)
+    start = time.monotonic()
+    flow.end("FINISHED", wait=True)
+    assert time.monotonic() - start < tracking.PATIENCE_S
+    assert "http://127.0.0.1:9" in caplog.text
+    assert "runs wait in .ratchet/spool" in caplog.text
