@@ -99,7 +99,7 @@ class Recorder:
         self._file.close()
         self._see_to_a_carrier()
         if wait:
-            _await(self._path)
+            _await([self._path, *_children(self.id)])
         if self._carried_here and (reason := _outage()):
             _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", uri(), SPOOL, reason)
 
@@ -236,11 +236,21 @@ def _carrier_lives() -> bool:
         return not free
 
 
-def _await(path: Path) -> None:
-    """Return when a spool has been carried away, when the store is out of reach, or after `PATIENCE_S`."""
+def _await(spools: list[Path]) -> None:
+    """Return when these spools have been carried away, when the store is out of reach, or after `PATIENCE_S`."""
     deadline = time.monotonic() + PATIENCE_S
-    while path.exists() and not _outage() and time.monotonic() < deadline:
+    while any(path.exists() for path in spools) and not _outage() and time.monotonic() < deadline:
         time.sleep(PACE_S / 2)
+
+
+def _children(parent: str) -> list[Path]:
+    """The spools of a run's children."""
+    found = []
+    for path in SPOOL.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # carried away just now
+            if next(_events(path, 0), {}).get("parent") == parent:
+                found.append(path)
+    return found
 
 
 def _outage_note() -> Path:
