@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -43,11 +44,12 @@ def main(arguments: list[str]) -> int:
     _die_with_parent()
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        _share_out(stage, arguments)
         run_stage(stage, item)
-    except _expected() as error:
+    except expected() as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
-        progress.say(f"{_name(stage, item)} stopped: {_explain(error)}")
+        progress.say(f"{_name(stage, item)} stopped: {explain(error)}")
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -58,7 +60,7 @@ def run_stage(stage: str, item: str | None) -> None:
     """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
     if stage not in settings.stage_names():
         raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(settings.stage_names())}.")
-    _quiet()
+    quiet()
     everything = settings.load()
     reads, writes = settings.files(stage, item, everything)
     for name, path in reads.items():
@@ -66,11 +68,13 @@ def run_stage(stage: str, item: str | None) -> None:
             raise FileNotFoundError(
                 f"{path} ({name}) is missing. `dvc repro {_name(stage, item)}` makes what comes first."
             )
-    tracking.check()
     own = settings.for_stage(stage, everything)
+    if compute := getattr(own, "compute", None):
+        os.environ["OMP_NUM_THREADS"] = str(compute.threads)  # read once, by whichever library comes first
+    if _rank() > 0:
+        return _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
+    tracking.check()
     with _lock(_name(stage, item)):
-        if compute := getattr(own, "compute", None):
-            os.environ["OMP_NUM_THREADS"] = str(compute.threads)  # read once, by whichever library comes first
         key = settings.key(stage, item, everything)
         provenance.save_digests()
         recorder = _open_run(stage, item, key, own, reads, list(settings.parts(stage, everything).values()))
@@ -89,10 +93,31 @@ def run_stage(stage: str, item: str | None) -> None:
             recorder.end(status)
 
 
+def _rank() -> int:
+    """The number of this process among those that share a training; 0 does what one process alone would do."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _share_out(stage: str, arguments: list[str]) -> None:
+    """Where several processes are to share a training, become torchrun, which starts this runner in each of them."""
+    if "RANK" in os.environ or stage not in settings.stage_names() or not settings.declaration(stage).trains:
+        return
+    if (processes := settings.load().compute.processes) > 1:
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
+
+
+def _assist(stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], own: Any, key: str) -> None:
+    """Do a further process's share of a training. What is written, said and recorded is the first one's."""
+    module = importlib.import_module(f"tasks.stages.{stage}.stage")
+    with tempfile.TemporaryDirectory() as folder:
+        module.main(reads, {name: Path(folder) / name for name in writes}, own, Assistant(stage, item, key, None))
+
+
 class StageRun:
     """What a stage is handed (`tasks.core.stage.Run`): the console, the MLflow run, and a folder for unfinished work."""
 
-    def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder) -> None:
+    def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder | None) -> None:
         self.item = item
         self._label, self._recorder = _name(stage, item), recorder
         # Another class of machine continues nobody's work: its last digits would differ.
@@ -108,13 +133,25 @@ class StageRun:
         progress.say(text)
 
     def note(self, **params: Any) -> None:
-        self._recorder.params(**params)
+        if self._recorder:
+            self._recorder.params(**params)
 
     def log(self, step: int | None = None, **metrics: float) -> None:
-        self._recorder.metrics(metrics, step)
+        if self._recorder:
+            self._recorder.metrics(metrics, step)
 
     def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
         return progress.track(items, label=self._label, total=total, unit=unit)
+
+
+class Assistant(StageRun):
+    """What a further process of a training is handed: the same work folder, and nobody who listens."""
+
+    def say(self, text: str) -> None:
+        """Nothing: the first process says it."""
+
+    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+        yield from items
 
 
 def _name(stage: str, item: str | None) -> str:
@@ -122,7 +159,7 @@ def _name(stage: str, item: str | None) -> str:
     return stage if item is None else f"{stage}@{item}"
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Switch off telemetry and chatter of the libraries that stages use, unless the user said otherwise."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
@@ -269,7 +306,7 @@ def _commit() -> str:
     return answer.stdout.strip() or "none"
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """One message a person can act on."""
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
         where = getattr(error, "filename", None) or SCRATCH.resolve().parent
@@ -277,7 +314,7 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _expected() -> tuple[type[Exception], ...]:
+def expected() -> tuple[type[Exception], ...]:
     """The errors that a person can mend; others are ours, and show where they come from."""
     writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
     loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]

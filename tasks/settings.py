@@ -132,11 +132,19 @@ def files(stage: str, item: str | None, settings: Any) -> tuple[dict[str, Path],
 
 
 def closure(stage: str) -> list[Path]:
-    """The files of this project that a stage runs whatever its settings, by its imports; its data files too."""
+    """The files of this project that a stage runs whatever its settings, by its imports; its data files too.
+
+    What the methods of the families it composes share is among them, the methods' own files are not.
+    """
     folder = Path("tasks/stages") / stage
     data = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    composed = [
+        f"tasks.methods.{family}.{name}" for family in declaration(stage).parts for name in methods.names(family)
+    ]
+    own = {Path(module.replace(".", "/") + ".py") for module in composed}
     modules = [f"tasks.stages.{stage}.stage", *(f"tasks.methods.{family}" for family in declaration(stage).parts)]
-    return sorted({*data, *(file for module in modules for file in provenance.closure(module))})
+    shared = {file for module in composed for file in provenance.closure(module)} - own
+    return sorted({*data, *shared, *(file for module in modules for file in provenance.closure(module))})
 
 
 def code(stage: str, settings: Any) -> list[Path]:

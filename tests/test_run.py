@@ -281,11 +281,11 @@ def test_a_failure_shows_where_it_came_from_on_request(workspace):
     [
         ((), 2, "usage: python -m tasks.run STAGE [ITEM]"),
         (("a", "b", "c"), 2, "usage: python -m tasks.run STAGE [ITEM]"),
-        (("tunee",), 1, "There is no stage 'tunee'. There are: evaluate, fetch, ingest"),
+        (("tunee",), 1, "There is no stage 'tunee'. There are: compress, evaluate, fetch, ingest"),
         (("tune",), 1, "Stage tune has no item None. params.yaml has rounds: r0."),
         (("tune", "r9"), 1, "Stage tune has no item 'r9'. params.yaml has rounds: r0."),
         (("fetch", "r0"), 1, "Stage fetch has no items, but was asked for 'r0'"),
-        (("tune", "r0"), 1, "models/base (base) is missing. `dvc repro tune@r0` makes what comes first."),
+        (("tune", "r0"), 1, "models/pretrained (base) is missing. `dvc repro tune@r0` makes what comes first."),
     ],
 )
 def test_what_was_asked_for_wrongly_is_answered_in_one_message(workspace, arguments, code, message):
@@ -338,11 +338,14 @@ def test_a_store_that_is_away_stops_no_stage_and_hears_of_it_later(workspace):
 
 
 def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
-    for path in ("models/base", "data/rounds/r0", "data/ingested"):
+    for path in ("models/pretrained", "data/rounds/r0", "data/ingested"):
         (workspace.folder / path).mkdir(parents=True)
-    for path in ("models/base/config.json", "data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
+    for path in ("models/pretrained/config.json", "data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
         (workspace.folder / path).write_text("{}")
-    made = [{"path": "models/base", "md5": "a" * 32 + ".dir"}, {"path": "data/ingested/valid.parquet", "md5": "b" * 32}]
+    made = [
+        {"path": "models/pretrained", "md5": "a" * 32 + ".dir"},
+        {"path": "data/ingested/valid.parquet", "md5": "b" * 32},
+    ]
     (workspace.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"fetch": {"outs": made}}}))
     workspace.env |= {"RATCHET_PARENT": "f" * 32, "RATCHET_FLOW_RUN": "a-flow-run"}
     code, _, err = workspace.drive(stage="tune", arguments=("tune", "r0"))
@@ -354,7 +357,7 @@ def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
     assert start["tags"]["dvc.stage"] == "tune@r0"
     assert start["tags"]["prefect.flow_run_id"] == "a-flow-run"
     assert settings["values"]["methods.lora.rank"] == "16"
-    assert inputs["values"] == {"models/base": "a" * 32 + ".dir", "data/ingested/valid.parquet": "b" * 32}
+    assert inputs["values"] == {"models/pretrained": "a" * 32 + ".dir", "data/ingested/valid.parquet": "b" * 32}
 
 
 def test_unfinished_work_belongs_to_its_inputs_and_settings(workspace):
@@ -377,3 +380,26 @@ def test_the_runner_starts_without_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_share_a_training_and_leave_one_model(workspace):
+    from tasks.core.records import Example
+    from tasks.io import tables
+    from tests.tiny import example
+
+    params = yaml.safe_load((workspace.folder / "params.yaml").read_text())
+    params["compute"] |= {"precision": "fp32", "processes": 2}
+    params["tune"] |= {"pack_tokens": 128, "max_tokens": 1000}
+    (workspace.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    code, _, err = workspace.stage("fetch")
+    assert code == 0, err
+    shutil.copytree(workspace.folder / "models/base", workspace.folder / "models/pretrained")
+    rows = [example(n, prompt=f"Is {n} a number?") for n in range(12)]
+    for path in ("data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
+        (workspace.folder / path).parent.mkdir(parents=True)
+        tables.write(workspace.folder / path, rows, Example)
+    code, out, err = workspace.stage("tune", "r0")
+    assert code == 0, out + err
+    assert out.count("validation loss") == 1
+    assert (workspace.folder / "models/tuned/r0/adapter_model.safetensors").is_file()
+    assert len(workspace.runs) == 2, "one for each stage, none for the second process"

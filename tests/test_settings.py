@@ -16,13 +16,13 @@ GOOD = {
     "fetch": {"model": {"from": "config"}},
     "ingest": {},
     "tune": {"adapter": "lora"},
-    "methods": {"lora": {"rank": 4}, "all": {}, "adamw": {}, "cross_entropy": {}},
+    "methods": {"lora": {"rank": 4}, "none": {}, "all": {}, "adamw": {}, "cross_entropy": {}, "plain": {}},
     "evaluate": {},
     "report": {},
     "rounds": {"r0": {}},
     "models": {
-        "base": {"group": "reference", "path": "models/base"},
-        "r0": {"group": "rounds", "path": "models/tuned/r0"},
+        "base": {"group": "reference", "path": "models/base", "base": "models/base"},
+        "r0": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"},
     },
 }
 
@@ -62,7 +62,7 @@ def test_every_stage_of_the_graph_has_settings_and_files():
     [
         (
             {"methods": {**GOOD["methods"], "lorra": {}}},
-            r":\d+: methods\.lorra: there is no such key. Did you mean lora\?",
+            r":\d+: methods\.lorra: there is no such key. Did you mean lora",
         ),
         (
             {"methods": {**GOOD["methods"], "lora": {"rnak": 4}}},
@@ -71,15 +71,17 @@ def test_every_stage_of_the_graph_has_settings_and_files():
         ({"methods": {**GOOD["methods"], "lora": {"rank": 0}}}, r":\d+: methods\.lora\.rank: .*\(found 0\)"),
         (
             {"tune": {"adapter": "dora_the_explorer"}},
-            r"tune\.adapter: adapters has no method 'dora_the_explorer'.*lora, none",
+            r"tune\.adapter: adapters has no method 'dora_the_explorer'.*lora",
         ),
         ({"methods": {**GOOD["methods"], "all": None}}, r"methods\.all is missing. Write `all: \{\}`"),
-        ({"tune": {"adapter": "none"}}, r"methods\.none is missing. Write `none: \{\}`"),
         ({"fetch": {"model": {"from": "config", "hiden": 8}}}, r"fetch\.model\.hiden: there is no such key.*hidden"),
         ({"fetch": {"model": {"from": "moon"}}}, r"fetch\.model.*'moon'"),
         ({"fetch": {"model": {"from": "hub", "id": "a/b", "revision": "main"}}}, r"fetch\.model\.revision.*'main'"),
         ({"tune": {"max_tokens": 0}}, r"tune\.max_tokens: .*\(found 0\)"),
-        ({"models": {"r0": {"group": "rounds"}}}, r"models\.r0\.path: this key is missing"),
+        (
+            {"models": {"r0": {"group": "rounds", "base": "models/pretrained"}}},
+            r"models\.r0\.path: this key is missing",
+        ),
         ({"rounds": {"r0": {"prev": "r1"}}}, r"rounds\.r0\.prev: there is no such key"),
         ({"tuen": {}}, r"tuen: there is no such key. Did you mean tune\?"),
     ],
@@ -104,13 +106,15 @@ def test_mistakes_of_several_methods_come_at_once(load):
 
 
 def test_a_stage_sees_its_own_sections_and_the_methods_it_composes(load):
-    found = settings.for_stage("tune", load(methods={**GOOD["methods"], "none": {}}))
+    found = settings.for_stage("tune", load())
     assert set(type(found).model_fields) == {"compute", "tune", "methods"}
-    assert set(found.methods) == {"lora", "all", "adamw", "cross_entropy"}
+    assert set(found.methods) == {"lora", "none", "all", "adamw", "cross_entropy"}
 
 
 def test_the_parts_of_a_stage_are_what_the_settings_name(load):
     assert settings.parts("tune", load()) == {
+        "bases": "none",
+        "expanders": "none",
         "adapters": "lora",
         "selectors": "all",
         "optimizers": "adamw",
@@ -150,21 +154,21 @@ def key(load, monkeypatch):
 
 
 def test_the_key_of_a_stage_follows_from_its_inputs_settings_and_item(key, tmp_path):
-    models = {**GOOD["models"], "r1": {"group": "rounds", "path": "models/tuned/r0"}}
+    models = {**GOOD["models"], "r1": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"}}
     first = key("tune", "r0")
     assert key("tune", "r0") == first
     assert key("tune", "r0", tune={"adapter": "lora", "seed": 1}) != first
     assert key("tune", "r0", methods={**GOOD["methods"], "lora": {"rank": 5}}) != first
     assert key("evaluate", "r0", models=models) != key("evaluate", "r1", models=models)
-    (tmp_path / "models/base").mkdir(parents=True)
-    (tmp_path / "models/base/config.json").write_text("{}")
+    (tmp_path / "models/pretrained").mkdir(parents=True)
+    (tmp_path / "models/pretrained/config.json").write_text("{}")
     assert key("tune", "r0") != first
 
 
 def test_the_key_of_a_stage_does_not_follow_from_others_settings(key):
     first = key("tune", "r0")
     assert key("tune", "r0", evaluate={"pass_items": 1}) == first
-    assert key("tune", "r0", methods={**GOOD["methods"], "none": {}}) == first
+    assert key("tune", "r0", methods={**GOOD["methods"], "ia3": {}}) == first
 
 
 def test_the_code_of_a_stage_is_its_imports_and_the_methods_it_composes(load, tmp_path, monkeypatch):
@@ -185,11 +189,20 @@ def test_a_method_that_is_not_there_is_refused_with_near_matches(family):
         methods.load(family, "0123456789")
 
 
-def test_names_of_methods_are_unique_across_families():
-    names = [name for family in methods.families() for name in methods.names(family)]
-    assert len(names) == len(set(names))
-    assert methods.family_of("lora") == "adapters"
-    assert methods.family_of("lorra") is None
+def test_a_method_is_found_by_its_name_alone():
+    assert methods.families_of("lora") == ["adapters"]
+    assert {"adapters", "expanders"} <= set(methods.families_of("none"))
+    with pytest.raises(ValueError, match=r"There is no method 'lorra'\. Did you mean .*lora"):
+        methods.families_of("lorra")
+
+
+def test_a_method_is_described_by_its_own_file():
+    found = methods.describe("adapters", "lora")
+    assert found.title == "LoRA: a frozen weight plus a trained product of two thin matrices"
+    assert found.paper == "https://arxiv.org/abs/2106.09685"
+    assert found.wraps == "peft.LoraConfig"
+    assert found.mergeable
+    assert methods.describe("optimizers", "adamw").mergeable is None
 
 
 def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tmp_path):

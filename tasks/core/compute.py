@@ -16,3 +16,7 @@ class Compute(Params):
     """`auto` is bf16 where the device multiplies it faster (AMX, AVX512-BF16 of AMD, CUDA), else fp32."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of one model. Another number gives other bytes, in the last digits."""
+    processes: int = Field(1, ge=1)
+    """Processes of this machine that share the packs of a training step, one a GPU (data-parallel, by torchrun)."""
+    fsdp: bool = False
+    """Whether they share the weights of the model too, by FSDP of torch; else each holds all of them."""

@@ -15,6 +15,8 @@ class Model(Params):
 
     path: str
     """Its folder."""
+    base: str
+    """The folder of the model that it stands on where it is an adapter; of a whole model, its own."""
     group: str
     """The folder of its metrics; the model of group `reference` is what the others are compared with."""
 
@@ -33,6 +35,11 @@ class Stage:
     """The section of params.yaml whose keys are the items of this stage: `rounds`, `models`, or none."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """The methods it composes: family → the setting that names one (`{"adapters": "tune.adapter"}`)."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether several processes can share its work (`compute.processes`)."""
+        return "optimizers" in self.parts
 
 
 class Run(Protocol):

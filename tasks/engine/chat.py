@@ -1,20 +1,29 @@
-"""Talk to one model, or to two side by side: `python -m tasks.engine.chat MODEL [MODEL]`."""
+"""Talk to one model, to one that two others steer, or to two side by side:
+`python -m tasks.engine.chat MODEL [MODEL] [--steered-by EXPERT ANTIEXPERT [--alpha ALPHA]]`.
+"""
 
+import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Message
 from tasks.engine import generation
 from tasks.io import checkpoints
+from tasks.methods.decoders import proxy_tuning
 
-BASE = Path("models/base")
+BASE = Path("models/pretrained")
 MAX_NEW_TOKENS = 256
 
 
-def main(names: list[str]) -> int:
-    """Read a line, write what each model answers; an empty line or end of input ends it."""
+def main(names: list[str], steered_by: tuple[str, str] | None = None, alpha: float = 1.0) -> int:
+    """Read a line, write what each model answers; an empty line or end of input ends it.
+
+    `steered_by` names an expert and its antiexpert, which steer the model by proxy-tuning.
+    """
     models = {name: checkpoints.load(_find(name), BASE) for name in names}
+    steering = _steer(models[names[0]], steered_by, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     talks: dict[str, list[Message]] = {name: [] for name in names}
     while text := _ask():
@@ -22,15 +31,25 @@ def main(names: list[str]) -> int:
             talks = {name: [] for name in names}
             continue
         for name, (model, tokenizer) in models.items():
-            answer = _reply(model, tokenizer, [*talks[name], Message("user", text)])
+            answer = _reply(model, tokenizer, [*talks[name], Message("user", text)], steering)
             talks[name] += [Message("user", text), Message("assistant", answer)]
             sys.stdout.write(f"\n── {name} ──\n{answer}\n")
         sys.stdout.write("\n")
     return 0
 
 
-def _reply(model: Any, tokenizer: Any, talk: list[Message]) -> str:
-    return generation.greedy(model, [talk], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1)[0]
+def _steer(model: generation.Pair, by: tuple[str, str], alpha: float) -> generation.Steering:
+    """`model` steered by what tuning made of the antiexpert; an expert that is an adapter stands on it."""
+    expert, antiexpert = map(_find, by)
+    helpers = [checkpoints.load(expert, antiexpert), checkpoints.load(antiexpert, BASE)]
+    params = proxy_tuning.ProxyTuningParams(alpha=alpha)
+    return generation.steer(model, helpers, partial(proxy_tuning.combine, params=params))
+
+
+def _reply(model: Any, tokenizer: Any, talk: list[Message], steering: generation.Steering | None) -> str:
+    return generation.greedy(model, [talk], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering)[
+        0
+    ]
 
 
 def _ask() -> str:
@@ -52,8 +71,16 @@ def _find(name: str) -> Path:
     return found
 
 
+def _arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ratchet chat")
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--steered-by", nargs=2)
+    parser.add_argument("--alpha", type=float, default=1.0)
+    return parser.parse_args(words)
+
+
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main(**vars(_arguments(sys.argv[1:]))))
     except ValueError as error:
         sys.exit(str(error))

@@ -19,6 +19,7 @@ class Encoded:
     weights: list[float]
     size: int = 0
     """UTF-8 bytes of the text that is trained."""
+    task: str = ""
 
     @property
     def num_trained(self) -> int:
@@ -48,7 +49,7 @@ def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> 
             yield None
             continue
         weights = [0.0] * len(prompt) + [_weight(start, end, row.weights) for start, end in answer["offset_mapping"]]
-        yield Encoded(row.id, ids, weights, size=len(row.response.encode()))
+        yield Encoded(row.id, ids, weights, size=len(row.response.encode()), task=row.task)
 
 
 def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded]:
@@ -60,7 +61,8 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
             piece, places = ids[start : start + max_tokens], offsets[start : start + max_tokens]
             if len(piece) > 1:
                 trained = row.text[places[1][0] : places[-1][1]]
-                yield Encoded(row.id, piece, [0.0] + [1.0] * (len(piece) - 1), size=len(trained.encode()))
+                weights = [0.0] + [1.0] * (len(piece) - 1)
+                yield Encoded(row.id, piece, weights, size=len(trained.encode()), task=row.domain)
 
 
 def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:

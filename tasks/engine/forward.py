@@ -3,6 +3,7 @@
 Shapes: T = tokens of the row, N = its trained tokens, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
 """
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import MethodType
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.engine.packing import IGNORE
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import Tokens
 
 ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
@@ -60,6 +61,54 @@ AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
+    hidden_NH, labels_N, head = _trained(model, batch)
+    options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
+    return F.linear_cross_entropy(
+        hidden_NH,
+        head.weight.to(hidden_NH.dtype),
+        labels_N,
+        linear_bias=head.bias,
+        reduction="none",
+        options=options,
+    ).float()
+
+
+@torch.no_grad()
+def token_hits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """1.0 for each trained token of a packed row that is the model's first choice, 0.0 for the others, (N,)."""
+    hidden_NH, labels_N, head = _trained(model, batch)
+    weight, bias = head.weight.to(hidden_NH.dtype), head.bias
+    first = [F.linear(rows, weight, bias).argmax(dim=1) for rows in torch.split(hidden_NH, HEAD_ROWS)]
+    return (torch.cat(first) == labels_N).float()
+
+
+@torch.no_grad()
+def combined_losses(
+    models: Sequence[PreTrainedModel],
+    batch: dict[str, Tensor],
+    combine: Callable[[Tensor, Sequence[Tensor]], Tensor],
+    vocabulary: int,
+) -> Tensor:
+    """Negative log-likelihood of each trained token under logits made of several models', in nats, (N,), in order.
+
+    All models read the same row. `combine` is given the first one's logits of some rows over the first `vocabulary` tokens, and
+    a list of the others'.
+    """
+    states = [_trained(model, batch) for model in models]
+    heads = [(head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary]) for *_, head in states]
+    pieces = [torch.split(hidden_NH, HEAD_ROWS) for hidden_NH, *_ in states]
+    losses = []
+    for labels, *hidden in zip(torch.split(states[0][1], HEAD_ROWS), *pieces, strict=True):
+        main, *helpers = (
+            F.linear(rows, weight.to(rows.dtype), bias).float()
+            for rows, (weight, bias) in zip(hidden, heads, strict=True)
+        )
+        losses.append(F.cross_entropy(combine(main, helpers), labels, reduction="none"))
+    return torch.cat(losses)
+
+
+def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, nn.Linear]:
+    """The last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
     hidden_TH = model.get_decoder()(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
@@ -71,15 +120,7 @@ def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     head = model.get_output_embeddings()
     kind = hidden_TH.device.type  # autocast does not know this function: the cast is ours
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
-    options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
-    return F.linear_cross_entropy(
-        hidden_TH[trained_T].to(dtype),
-        head.weight.to(dtype),
-        labels_T[trained_T],
-        linear_bias=head.bias,
-        reduction="none",
-        options=options,
-    ).float()
+    return hidden_TH[trained_T].to(dtype), labels_T[trained_T], head
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
@@ -87,19 +128,30 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     model.set_attn_implementation(ATTENTION)
 
 
-def bind_loss(model: PreTrainedModel, objective: Objective, settings: Any) -> None:
-    """Give `model` a forward that returns the objective's loss of a packed row.
+def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
+    """Give `model` a forward that returns the objective's loss of a packed row, and the adapter's penalty with it.
 
-    It stands inside the model so that every wrapper (peft, DDP, FSDP) sees the head's gradients. Bind it before an adapter
-    wraps the model. The loss is divided by `num_items_in_batch`, Trainer's count of trained tokens over the whole step.
+    Both are parts (`tasks.engine.compose.Part`). The loss stands inside the model so that every wrapper (peft, DDP, FSDP) sees
+    the head's gradients; bind it before an adapter wraps the model. It is divided by `num_items_in_batch`, Trainer's count
+    of trained tokens over the whole step.
     """
 
     def forward(
         self: PreTrainedModel, num_items_in_batch: Tensor | int | None = None, **batch: Any
     ) -> dict[str, Tensor]:
         trained_T = batch["labels"][0] != IGNORE
-        tokens = Tokens(weights=batch["weights"][0][trained_T], segments=batch["segments"][0][trained_T])
-        loss = objective.loss(token_losses(self, batch), tokens, settings)
+        tokens = Tokens(
+            weights=batch["weights"][0][trained_T],
+            segments=batch["segments"][0][trained_T],
+            tasks=batch["tasks"][0][trained_T],
+            task_tokens=batch.get("task_tokens", trained_T.sum()[None]),
+            task_examples=batch.get("task_examples", batch["boundaries"].diff().count_nonzero()[None]),
+            task_weights=batch.get("task_weights"),
+        )
+        values = (token_hits if objective.method.hits else token_losses)(self, batch)
+        loss = objective.method.loss(values, tokens, objective.params)
+        if adapter.method.penalty:
+            loss = loss + trained_T.sum() * adapter.method.penalty(self, adapter.params)
         return {"loss": loss / (trained_T.sum() if num_items_in_batch is None else num_items_in_batch)}
 
     use_packed_attention(model)

@@ -1,16 +1,138 @@
-"""What a model writes: greedy decoding in batches of a fixed size, padded on the left."""
+"""What a model writes, alone or steered by others: greedy decoding in batches of a fixed size, padded on the left.
+
+Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, StoppingCriteria
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from tasks.core.records import Message
 from tasks.engine.encode import Tokenizer, render_prompt
+from tasks.engine.forward import combined_losses, use_packed_attention
 
 FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
+Pair = tuple[PreTrainedModel, Tokenizer]
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Helper models beside a main one, and how the logits of all become one. `steer` makes it."""
+
+    helpers: Sequence[Pair]
+    combine: Callable[[Tensor, Sequence[Tensor]], Tensor]
+    """What a method of family `decoders` makes of the main model's logits and the helpers'."""
+    vocabulary: int
+    """Tokens of lower ids are shared by all models; others are not written."""
+
+    def losses(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+        """For `scoring.losses`: the loss of each trained token of a packed row, which all models read, (N,).
+
+        Raises ValueError for a token that not all of them share.
+        """
+        if (largest := int(batch["input_ids"].max())) >= self.vocabulary:
+            raise ValueError(
+                f"The text holds token {largest}, and the models share only those below {self.vocabulary}."
+            )
+        models = [model, *(helper for helper, _ in self.helpers)]
+        for each in models:
+            use_packed_attention(each)
+        return combined_losses(models, batch, self.combine, self.vocabulary)
+
+    def beside(self, prompts: Sequence[Sequence[Message]]) -> Callable[..., Tensor]:
+        """For `model.generate(custom_generate=…)`: a loop in which the helpers read along, each after its own form of the prompts.
+
+        It decodes greedily or samples. Processors, temperature and top-p work on the combined logits.
+        """
+
+        def write(
+            model: PreTrainedModel,
+            input_ids: Tensor,
+            logits_processor: LogitsProcessorList,
+            stopping_criteria: StoppingCriteriaList,
+            generation_config: GenerationConfig,
+            **model_kwargs: Any,
+        ) -> Tensor:
+            ids_BT, mask_BT = input_ids, model_kwargs.get("attention_mask")
+            if len(ids_BT) != len(prompts):
+                raise ValueError("A steered model writes one answer to a prompt: no beams, no `num_return_sequences`.")
+            readers = [_Reader(model, ids_BT, torch.ones_like(ids_BT) if mask_BT is None else mask_BT)]
+            for helper, tokenizer in self.helpers:
+                helper.set_attn_implementation("sdpa")
+                readers.append(_Reader(helper, *_left_padded(prompts, tokenizer, helper.device)))
+            done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
+            while not done_B.all():
+                own_BV, *others = [reader.logits() for reader in readers]
+                shared_BV = self.combine(
+                    own_BV[:, : self.vocabulary], [other[:, : self.vocabulary] for other in others]
+                )
+                logits_BV = F.pad(shared_BV, (0, own_BV.shape[1] - shared_BV.shape[1]), value=-torch.inf)
+                scores_BV = logits_processor(ids_BT, logits_BV)
+                if generation_config.do_sample:
+                    token_B = torch.multinomial(scores_BV.softmax(dim=1), 1)[:, 0]
+                else:
+                    token_B = scores_BV.argmax(dim=1)
+                token_B = torch.where(done_B, generation_config.pad_token_id, token_B)
+                ids_BT = torch.cat([ids_BT, token_B[:, None]], dim=1)
+                done_B = done_B | stopping_criteria(ids_BT, scores_BV)
+                for reader in readers:
+                    reader.read(token_B)
+            return ids_BT
+
+        return write
+
+
+class _Reader:
+    """One model's view of a batch: its own prompts and cache, and the tokens that all of them are given."""
+
+    def __init__(self, model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
+        self._model, self._new, self._mask = model, ids_BT, mask_BT
+        self._cache: dict[str, Any] = {}
+
+    def logits(self) -> Tensor:
+        """Of the next token, (B, V)."""
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self._new.shape[1] :]
+        output = self._model(
+            input_ids=self._new,
+            attention_mask=self._mask,
+            position_ids=positions,
+            logits_to_keep=1,
+            use_cache=True,
+            **self._cache,
+        )
+        name = "cache" if "cache" in output else "past_key_values"  # as transformers called it before 5.24
+        self._cache = {name: output[name]}
+        return output.logits[:, -1].float()
+
+    def read(self, token_B: Tensor) -> None:
+        """Take the token that was chosen for each row."""
+        self._new = token_B[:, None].to(self._mask.device)
+        self._mask = torch.cat([self._mask, torch.ones_like(self._new)], dim=1)
+
+
+def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Steering:
+    """`main` steered by `helpers`. Raises ValueError where an id stands for different tokens in two of the tokenizers."""
+    vocabularies = [
+        {number: token for token, number in tokenizer.get_vocab().items()} for _, tokenizer in (main, *helpers)
+    ]
+    first, *others = vocabularies
+    for other, (_, tokenizer) in zip(others, helpers, strict=True):
+        odd = [number for number in first.keys() & other.keys() if first[number] != other[number]]
+        if odd:
+            raise ValueError(
+                f"Models of different tokenizers cannot steer each other: token {min(odd)} is {first[min(odd)]!r} in "
+                f"{main[1].name_or_path} and {other[min(odd)]!r} in {tokenizer.name_or_path}."
+            )
+    known = [set(vocabulary) for vocabulary in vocabularies]
+    not_shared = set.union(*known) - set.intersection(*known)
+    widths = [model.get_output_embeddings().weight.shape[0] for model, _ in (main, *helpers)]
+    return Steering(helpers, combine, min([*widths, *not_shared]))
 
 
 @torch.no_grad()
@@ -22,6 +144,7 @@ def greedy(
     max_new_tokens: int,
     batch_size: int,
     track: Track = iter,
+    steering: Steering | None = None,
 ) -> list[str]:
     """The model's response to each prompt, in their order.
 
@@ -30,13 +153,19 @@ def greedy(
     `max_new_tokens` tokens.
     """
     model.set_attn_implementation("sdpa")
-    texts = [render_prompt(prompt, tokenizer) for prompt in prompts]
+    write = _prompt_text if steering else render_prompt
+    texts = [write(prompt, tokenizer) for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     responses = [""] * len(texts)
     tokenizer.padding_side = "left"
     for batch in track(batches):
-        inputs = tokenizer([texts[i] for i in batch], add_special_tokens=False, padding=True, return_tensors="pt")
+        inputs = tokenizer(
+            [texts[i] for i in batch],
+            add_special_tokens=tokenizer.chat_template is None,
+            padding=True,
+            return_tensors="pt",
+        )
         width = inputs["input_ids"].shape[1]
         written = model.generate(
             **inputs.to(model.device),
@@ -44,12 +173,32 @@ def greedy(
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
             stopping_criteria=[_ClosedBlock(tokenizer, width)],
+            custom_generate=steering.beside([prompts[i] for i in batch]) if steering else None,
         )
         for index, text in zip(
             batch, tokenizer.batch_decode(written[:, width:], skip_special_tokens=True), strict=True
         ):
             responses[index] = text
     return responses
+
+
+def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
+    """The prompt in the model's chat template; plain text for an untuned model, which has none."""
+    if tokenizer.chat_template is None:
+        return "\n\n".join(message.content for message in prompt)
+    return render_prompt(prompt, tokenizer)
+
+
+def _left_padded(
+    prompts: Sequence[Sequence[Message]], tokenizer: Tokenizer, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of prompts, (B, T) each. The tokenizer of an untuned model may have no padding token."""
+    special = tokenizer.chat_template is None
+    rows = [tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"] for prompt in prompts]
+    longest = max(map(len, rows))
+    ids = [[0] * (longest - len(row)) + row for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 class _ClosedBlock(StoppingCriteria):

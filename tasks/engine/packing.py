@@ -69,15 +69,17 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
     return packs
 
 
-def collate(packs: Sequence[Pack]) -> dict[str, Tensor]:
+def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tensor]:
     """The tensors of one row of packs.
 
-    `input_ids`, `position_ids`, `labels`, `weights`, `segments`: (1, T); `boundaries`: (S + 1,) offsets into the row.
+    `input_ids`, `position_ids`, `labels`, `weights`, `segments`, `tasks`: (1, T); `boundaries`: (S + 1,) offsets into the row.
+    A token's task is its place in `tasks`, 0 where that names none.
     Labels are shifted already: position t holds the token to predict from t. They stand under `shift_labels` too, the name
     by which Trainer counts trained tokens without shifting once more.
     """
     sequences = [sequence for pack in packs for sequence in pack.sequences]
-    columns: dict[str, list[Any]] = {"input_ids": [], "position_ids": [], "labels": [], "weights": [], "segments": []}
+    names = ("input_ids", "position_ids", "labels", "weights", "segments", "tasks")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     boundaries = [0]
     for number, sequence in enumerate(sequences):
         ids, weights = sequence.ids, sequence.weights
@@ -86,6 +88,7 @@ def collate(packs: Sequence[Pack]) -> dict[str, Tensor]:
         columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
         columns["weights"] += [*weights[1:], 0.0]
         columns["segments"] += [number] * len(ids)
+        columns["tasks"] += [tasks.index(sequence.task) if tasks else 0] * len(ids)
         boundaries.append(boundaries[-1] + len(ids))
     row = {name: torch.tensor([values]) for name, values in columns.items()}
     row["weights"] = row["weights"].float()

@@ -14,6 +14,7 @@ PACK_TOKENS = 2048
 """Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""
 
 Track = Callable[[Iterable[Pack]], Iterable[Pack]]
+TokenLosses = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,12 @@ class Loss:
 
 
 @torch.no_grad()
-def losses(model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = iter) -> Iterator[Loss]:
+def losses(
+    model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = iter, nll: TokenLosses = token_losses
+) -> Iterator[Loss]:
     """The loss of each sequence, in order of length. A sequence's loss does not depend on what shares its row.
 
+    `nll` is the loss of each trained token of a row under the model and whatever stands beside it.
     The model attends within sequences from here on; generation wants its own attention back (`set_attn_implementation`).
     """
     use_packed_attention(model)
@@ -38,7 +42,7 @@ def losses(model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = 
         batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
         trained_T = batch["labels"][0] != IGNORE
         owners_N = batch["segments"][0][trained_T]
-        nll_N = token_losses(model, batch).double()
+        nll_N = nll(model, batch).double()
         sums = torch.zeros(len(pack.sequences), dtype=torch.float64).index_add_(0, owners_N.cpu(), nll_N.cpu())
         counts = torch.bincount(owners_N.cpu(), minlength=len(pack.sequences))
         for sequence, nats, tokens in zip(pack.sequences, sums.tolist(), counts.tolist(), strict=True):

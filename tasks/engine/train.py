@@ -1,20 +1,22 @@
 """The one training engine, on a plain `transformers.Trainer`. `tune` and `pretrain` are thin callers.
 
-What trains is a composition: adapter × selector × optimizer × objective. The engine lays out the packs, binds the objective
-into the model's forward, and leaves stepping, accumulation, precision, resume and distribution to Trainer.
+What trains is a composition of methods (`tasks.engine.compose`). The engine lays out the packs, calls the methods' hooks, and
+leaves stepping, accumulation, precision, resume and distribution to Trainer.
 """
 
+import json
 import math
+import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
@@ -29,81 +31,223 @@ from transformers import (
 )
 
 from tasks.core.compute import Compute
-from tasks.engine import device
+from tasks.core.surgery import plain
+from tasks.core.training import Moment, Probe, Training
+from tasks.engine import compose, device
+from tasks.engine.compose import Attached, Composition
 from tasks.engine.encode import Encoded
-from tasks.engine.forward import bind_loss
-from tasks.engine.packing import Pack, collate, schedule
+from tasks.engine.forward import token_losses
+from tasks.engine.packing import Pack, by_budget, collate, schedule
 
 MARK = "complete"
 """A file whose presence in a checkpoint says that all of it was written."""
+WEIGHTS = "trainable.safetensors"
+NOTES = "notes.json"
 
-
-@dataclass(frozen=True)
-class Part:
-    """A method's module and its settings."""
-
-    module: ModuleType
-    params: Any
-
-
-@dataclass(frozen=True)
-class Composition:
-    """What trains, and how."""
-
-    adapter: Part
-    selector: Part
-    optimizer: Part
-    objective: Part
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and in what portions."""
-
-    pack_tokens: int
-    accumulation: int
-    """Packs of one optimizer step."""
-    max_tokens: int
-    epochs: int
-    warmup: float
-    """Share of the steps in which the learning rate rises."""
-    schedule: str
-    clip: float
-    """Largest norm of the gradient."""
-    save_every: int
-    """Steps between checkpoints."""
-    workers: int
-    seed: int
+OnStep = Callable[[int, int, float, float], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """A trained model and the course of its training."""
 
-    model: nn.Module
+    attached: Attached
     losses: list[tuple[int, int, float]]
     """(step, tokens so far, loss of the step in nats per trained token)."""
     tokens: int
     trainable: int
+    """Parameters that may move at any time."""
     parameters: int
+    measured: dict[str, list[tuple[int, float]]]
+    """What `measure` found at each checkpoint and at the end: name → (tokens so far, value)."""
+
+    @property
+    def model(self) -> nn.Module:
+        return self.attached.model
 
 
-class _Packs(Dataset[Pack]):
-    def __init__(self, packs: list[Pack]) -> None:
-        self._packs = packs
+def train(
+    model: nn.Module,
+    sequences: Sequence[Encoded],
+    parts: Composition,
+    plan: Training,
+    compute: Compute,
+    work: Path,
+    on_step: OnStep,
+    *,
+    probe: Sequence[Encoded] = (),
+    valid: Sequence[Encoded] = (),
+    measure: Callable[[nn.Module], dict[str, float]] = lambda _: {},
+) -> Outcome:
+    """Train `model` on `sequences` and return what came of it.
+
+    Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
+    `on_step(step, steps, loss, learning_rate)` is called after every optimizer step. `probe` and `valid` are what methods may
+    look at; where `probe` is empty it is the first pack that trains. `measure` is asked of the model at each checkpoint.
+    Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
+    """
+    torch.manual_seed(plan.seed)  # an adapter draws its first weights here
+    packs = schedule(sequences, plan.pack_tokens, plan.max_tokens, plan.epochs, plan.seed)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    packs = packs[: max(len(packs) // world, 1) * world]  # every process takes part in every step
+    per_step = plan.accumulation * world
+    steps = math.ceil(len(packs) / per_step)
+    tasks = tuple(sorted({sequence.task for sequence in (*sequences, *probe, *valid)}))
+    probed = _probe(list(by_budget(probe, plan.pack_tokens)) or packs[:1], tasks)
+    validated = _probe(by_budget(valid, plan.pack_tokens), tasks)
+
+    attached = compose.compose(model, parts, probed, plan.seed)
+    optimizer: Optimizer = parts.optimizer.method.make(
+        compose.groups(attached, parts), parts.optimizer.params, plan.seed
+    )
+    warmup = math.ceil(plan.warmup * steps)
+    scheduler: LRScheduler = get_scheduler(plan.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    notes = _Notes(_settings(parts, plan), {kind: {} for kind, _ in compose.hooks(parts)})
+
+    def moment(kind: str, step: int) -> Moment:
+        state = notes.states[kind]
+        return Moment(step, steps, plan.seed, attached.model, optimizer, scheduler, probed, validated, state)
+
+    watch = _Watch(
+        work, notes, lambda step, loss, rate: on_step(step, steps, loss, rate), lambda: measure(attached.model)
+    )
+    trainer = _Trainer(
+        model=attached.model,
+        args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.method.gradient_free),
+        train_dataset=_Rows(packs, tasks, per_step),
+        data_collator=_only,
+        optimizers=(optimizer, scheduler),
+        callbacks=[_Hooks(parts, moment), watch],
+    )
+    trainer.trains = attached.trainable
+    trainer.estimate = optimizer.estimate if parts.optimizer.method.gradient_free else None  # type: ignore[attr-defined]
+    trainer.task_weights = lambda: notes.states.get("objective", {}).get("task_weights")
+    trainer.remove_callback(PrinterCallback)
+    found = _newest_complete(work)
+    if found:
+        notes.restore(found)
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
+    if compute.fsdp:
+        attached = _gathered(attached, trainer)
+    if not plan.save_every:
+        notes.measured.append((steps, measure(attached.model)))
+    history = [(int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row]
+    tokens_of = _tokens_by_step(packs, per_step)
+    return Outcome(
+        attached=attached,
+        losses=[(step, tokens_of[step - 1], loss) for step, loss in history],
+        tokens=sum(map(len, packs)),
+        trainable=sum(p.numel() for p in attached.trainable.values()),
+        parameters=sum(p.numel() for p in attached.model.parameters()),
+        measured=notes.course(tokens_of),
+    )
+
+
+def _gathered(attached: Attached, trainer: Trainer) -> Attached:
+    """The model with whole weights again, where FSDP has left each process a part of them."""
+    whole: dict[nn.Parameter, nn.Parameter] = {}  # tied weights stay tied
+    for module in attached.model.modules():
+        for name, part in list(module.named_parameters(recurse=False)):
+            if part not in whole:
+                tensor = part.full_tensor() if hasattr(part, "full_tensor") else part
+                whole[part] = nn.Parameter(tensor.detach(), requires_grad=part.requires_grad)
+            setattr(module, name, whole[part])
+    found = dict(attached.model.named_parameters())
+    return replace(attached, trainable={name: found[name] for name in attached.trainable})
+
+
+class _Rows(Dataset[dict[str, Tensor]]):
+    """The packs as rows of tensors, each with the number of trained tokens and examples of every task in its step."""
+
+    def __init__(self, packs: Sequence[Pack], tasks: tuple[str, ...], per_step: int) -> None:
+        self._packs, self._tasks, self._per_step = packs, tasks, per_step
 
     def __len__(self) -> int:
         return len(self._packs)
 
-    def __getitem__(self, index: int) -> Pack:
-        return self._packs[index]
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        start = index // self._per_step * self._per_step
+        of_step = [s for pack in self._packs[start : start + self._per_step] for s in pack.sequences]
+        tokens = [sum(s.num_trained for s in of_step if s.task == task) for task in self._tasks]
+        examples = [sum(s.task == task for s in of_step) for task in self._tasks]
+        row = collate([self._packs[index]], self._tasks)
+        return row | {"task_tokens": torch.tensor(tokens), "task_examples": torch.tensor(examples)}
+
+
+def _only(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A row is a batch already."""
+    (row,) = rows
+    return row
+
+
+class _Trainer(Trainer):
+    """Trainer, whose checkpoints hold what trains and no more, and which can do without a gradient."""
+
+    trains: Mapping[str, nn.Parameter]
+    estimate: Callable[[Callable[[], Tensor]], Tensor] | None
+    task_weights: Callable[[], list[float] | None]
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        if self.estimate is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        row = self._prepare_inputs(inputs)
+
+        def loss() -> Tensor:
+            # Autocast keeps cast weights as long as it lasts, and here they change between two calls.
+            with self.compute_loss_context_manager():
+                return self.compute_loss(model, row, num_items_in_batch=num_items_in_batch)
+
+        model.eval()
+        with torch.no_grad():
+            return self.estimate(loss)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        weights = self.task_weights()
+        return super()._prepare_inputs(inputs if weights is None else inputs | {"task_weights": torch.tensor(weights)})
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        whole = self.trains if state_dict is None else state_dict
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: whole[name].detach().contiguous() for name in self.trains}, folder / WEIGHTS)
+
+    @torch.no_grad()
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.is_fsdp_enabled:
+            raise ValueError(
+                f"{resume_from_checkpoint}: with compute.fsdp a training does not go on from a checkpoint. "
+                f"Remove {Path(resume_from_checkpoint).parent} to begin anew, or set compute.fsdp: false."
+            )
+        for name, tensor in load_file(Path(resume_from_checkpoint) / WEIGHTS).items():
+            self.trains[name].copy_(tensor)
+
+
+class _Hooks(TrainerCallback):
+    """Lets the methods act before every optimizer step."""
+
+    def __init__(self, parts: Composition, moment: Callable[[str, int], Moment]) -> None:
+        self._parts, self._moment = parts, moment
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        for kind, part in compose.hooks(self._parts):
+            part.method.on_step(self._moment(kind, state.global_step), part.params)
 
 
 class _Watch(TrainerCallback):
-    """Hands every step's loss on, and marks complete checkpoints."""
+    """Hands every step's loss on, and completes checkpoints: the methods' notes, then the mark."""
 
-    def __init__(self, folder: Path, on_step: Callable[[int, float, float], None]) -> None:
-        self._folder, self._on_step = folder, on_step
+    def __init__(
+        self,
+        folder: Path,
+        notes: "_Notes",
+        on_step: Callable[[int, float, float], None],
+        measure: Callable[[], dict[str, float]],
+    ) -> None:
+        self._folder, self._notes, self._on_step, self._measure = folder, notes, on_step, measure
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -112,73 +256,78 @@ class _Watch(TrainerCallback):
             self._on_step(state.global_step, logs["loss"], logs["learning_rate"])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        (self._folder / f"checkpoint-{state.global_step}" / MARK).touch()
+        folder = self._folder / f"checkpoint-{state.global_step}"
+        self._notes.measured.append((state.global_step, self._measure()))
+        if state.is_world_process_zero:
+            self._notes.save(folder)
+            (folder / MARK).touch()
 
 
-def compose(model: nn.Module, parts: Composition) -> nn.Module:
-    """`model` with the objective bound into its forward, the adapter attached and the selector's choice made.
+class _Notes:
+    """What a checkpoint says beside weights: the settings it was made with, and what the methods keep."""
 
-    Raises ValueError where the composition leaves nothing to train.
-    """
-    bind_loss(model, parts.objective.module.METHOD, parts.objective.params)
-    attached: nn.Module = parts.adapter.module.METHOD.attach(model, parts.adapter.params)
-    parts.selector.module.METHOD.choose(attached, parts.selector.params)
-    if not any(parameter.requires_grad for parameter in attached.parameters()):
-        names = [part.module.__name__.rsplit(".", 1)[-1] for part in (parts.adapter, parts.selector)]
-        raise ValueError(f"Nothing trains: adapter {names[0]!r} with selector {names[1]!r} leaves every weight frozen.")
-    return attached
+    def __init__(self, settings: dict[str, Any], states: dict[str, dict[str, Any]]) -> None:
+        self.settings, self.states = settings, states
+        self.measured: list[tuple[int, dict[str, float]]] = []
 
+    def course(self, tokens_of: Sequence[int]) -> dict[str, list[tuple[int, float]]]:
+        """What was measured, by name, over the tokens seen."""
+        names = self.measured[-1][1] if self.measured else {}
+        return {name: [(tokens_of[step - 1], values[name]) for step, values in self.measured] for name in names}
 
-def train(
-    model: nn.Module,
-    sequences: Sequence[Encoded],
-    parts: Composition,
-    plan: Plan,
-    compute: Compute,
-    work: Path,
-    on_step: Callable[[int, int, float, float], None],
-) -> Outcome:
-    """Train `model` on `sequences` and return what came of it.
+    def save(self, folder: Path) -> None:
+        text = json.dumps({"settings": self.settings, "states": self.states, "measured": self.measured})
+        (folder / NOTES).write_text(text, encoding="utf-8")
 
-    Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
-    `on_step(step, steps, loss, learning_rate)` is called after every optimizer step.
-    """
-    torch.manual_seed(plan.seed)  # an adapter draws its first weights here
-    packs = schedule(sequences, plan.pack_tokens, plan.max_tokens, plan.epochs, plan.seed)
-    steps = math.ceil(len(packs) / plan.accumulation)
-    attached = compose(model, parts)
-    optimizer: Optimizer = parts.optimizer.module.METHOD.make(attached, parts.optimizer.params)
-    warmup = math.ceil(plan.warmup * steps)
-    scheduler: LRScheduler = get_scheduler(plan.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-    trainer = Trainer(
-        model=attached,
-        args=_arguments(plan, compute, steps, work),
-        train_dataset=_Packs(packs),
-        data_collator=collate,
-        optimizers=(optimizer, scheduler),
-        callbacks=[_Watch(work, lambda step, loss, rate: on_step(step, steps, loss, rate))],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_newest_complete(work))
-    history = [(int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row]
-    tokens_of = _tokens_by_step(packs, plan.accumulation)
-    return Outcome(
-        model=attached,
-        losses=[(step, tokens_of[step - 1], loss) for step, loss in history],
-        tokens=sum(map(len, packs)),
-        trainable=sum(p.numel() for p in attached.parameters() if p.requires_grad),
-        parameters=sum(p.numel() for p in attached.parameters()),
-    )
+    def restore(self, folder: Path) -> None:
+        """Take the methods' notes over. Raises ValueError for a checkpoint of other settings."""
+        found = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        changed = [
+            f"{name} is {self.settings.get(name)!r}, and was {found['settings'].get(name)!r}"
+            for name in sorted({*self.settings, *found["settings"]})
+            if self.settings.get(name) != found["settings"].get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{folder} was made with other settings, so its training cannot go on: {'; '.join(changed)}. "
+                f"Set them back, or remove {folder.parent}."
+            )
+        self.measured = [(step, values) for step, values in found["measured"]]
+        for kind, state in self.states.items():
+            state |= found["states"][kind]
 
 
-def _arguments(plan: Plan, compute: Compute, steps: int, work: Path) -> TrainingArguments:
+def _settings(parts: Composition, plan: Training) -> dict[str, Any]:
+    """Everything that decides the course of a training, flat, as JSON knows it."""
+    ours = {
+        name: value for name, value in plan.model_dump(mode="json").items() if name not in ("save_every", "workers")
+    }
+    theirs = {
+        f"{part.name}.{name}": value
+        for part in vars(parts).values()
+        for name, value in part.params.model_dump(mode="json").items()
+    }
+    flat: dict[str, Any] = json.loads(json.dumps(ours | parts.names | theirs))
+    return flat
+
+
+def _probe(packs: Any, tasks: tuple[str, ...]) -> Probe:
+    def losses(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        inner: Any = plain(model)
+        return token_losses(inner, {name: tensor.to(inner.device) for name, tensor in batch.items()})
+
+    return Probe([collate([pack], tasks) for pack in packs], losses, tasks)
+
+
+def _arguments(plan: Training, compute: Compute, steps: int, work: Path, *, clip: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,  # an item is a pack
         gradient_accumulation_steps=plan.accumulation,
         max_steps=steps,
-        max_grad_norm=plan.clip,
+        max_grad_norm=plan.clip if clip else 0.0,
         bf16=device.precision(compute) == "bf16",
+        fsdp=compute.fsdp,
         use_cpu=compute.device == "cpu",
         seed=plan.seed,
         data_seed=plan.seed,
@@ -187,8 +336,8 @@ def _arguments(plan: Plan, compute: Compute, steps: int, work: Path) -> Training
         remove_unused_columns=False,
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
-        save_strategy="steps",
-        save_steps=plan.save_every,
+        save_strategy="steps" if plan.save_every else "no",
+        save_steps=plan.save_every or 1,
         save_total_limit=2,
         ignore_data_skip=False,
         report_to=[],
@@ -196,17 +345,17 @@ def _arguments(plan: Plan, compute: Compute, steps: int, work: Path) -> Training
     )
 
 
-def _tokens_by_step(packs: Sequence[Pack], accumulation: int) -> list[int]:
+def _tokens_by_step(packs: Sequence[Pack], per_step: int) -> list[int]:
     """Tokens seen after each step."""
     seen = list(accumulate(map(len, packs)))
-    return [*seen[accumulation - 1 :: accumulation], *([seen[-1]] if len(packs) % accumulation else [])]
+    return [*seen[per_step - 1 :: per_step], *([seen[-1]] if len(packs) % per_step else [])]
 
 
-def _newest_complete(work: Path) -> str | None:
+def _newest_complete(work: Path) -> Path | None:
     """The newest checkpoint that was written to its end; torn ones are removed, since Trainer would take them."""
     found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     whole = [path for path in found if (path / MARK).exists()]
     for path in found:
         if path not in whole:
             shutil.rmtree(path)
-    return str(whole[-1]) if whole else None
+    return whole[-1] if whole else None

@@ -1,38 +1,64 @@
 """Models on disk: Hugging Face folders with safetensors, and `ratchet.json` beside the weights that says where they came from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.io import provenance
 
 CARD = "ratchet.json"
-ADAPTER = "adapter_config.json"
+PEFT_ADAPTER = "adapter_config.json"
+OWN_ADAPTER = "adapter.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
-def load(path: Path, base: Path | None = None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
+def load(
+    path: Path, base: Path | None = None, *, dtype: str = "float32", device: str = "cpu", quantization: Any = None
+) -> tuple[Any, Any]:
     """The model at `path` and its tokenizer, in evaluation mode.
 
-    An adapter is loaded onto `base`. Raises ValueError where it was trained on other weights than the base's, and where the
-    folder lacks weights as safetensors or a tokenizer.
+    An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact.
+    `quantization` is what a method of family `bases` gives. Raises ValueError where an adapter was trained on other weights
+    than the base's, and where the folder lacks weights as safetensors or a tokenizer.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from tasks.io import compressed
+
+    if compressed.is_compressed(path):
+        return compressed.load(path, base, dtype=dtype, device=device)
     plain = path if not is_adapter(path) else base
     if plain is None:
         raise ValueError(f"{path} is an adapter: name the model it was trained on.")
     check_folder(plain)
-    model = AutoModelForCausalLM.from_pretrained(
-        plain, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
     if is_adapter(path):
-        _check_parent(path, plain)
-        from peft import PeftModel
+        check_parent(path, plain)
+        quantization = _quantization(path)
+    model = AutoModelForCausalLM.from_pretrained(
+        plain,
+        dtype=getattr(torch, dtype),
+        quantization_config=quantization,
+        device_map={"": device} if quantization else None,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    _settle(model)
+    if is_adapter(path):
+        model = _put_on(path, model, merge=quantization is None)
+    return (model if quantization else model.to(device)).eval(), load_tokenizer(plain)
 
-        model = PeftModel.from_pretrained(model, str(path), use_safetensors=True).merge_and_unload()
-    return model.to(device).eval(), load_tokenizer(plain)
+
+def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: Mapping[str, Any]) -> None:
+    """Write an adapter of ours: its tensors, and the method with the settings that `load` attaches it by."""
+    from safetensors.torch import save_file
+
+    save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / "adapter.safetensors")
+    text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
+    (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -44,7 +70,7 @@ def load_tokenizer(path: Path) -> Any:
 
 def is_adapter(path: Path) -> bool:
     """Whether the folder holds an adapter rather than a whole model."""
-    return (path / ADAPTER).is_file()
+    return (path / PEFT_ADAPTER).is_file() or (path / OWN_ADAPTER).is_file()
 
 
 def check_folder(path: Path) -> None:
@@ -76,11 +102,60 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def weights_digest(path: Path) -> str:
-    """One hash of all safetensors in a folder."""
-    return provenance.facts_digest({file.name: provenance.digest(file) for file in sorted(path.glob("*.safetensors"))})
+    """One hash of all weights in a folder."""
+    return provenance.facts_digest({file.name: provenance.digest(file) for file in weights(path)})
 
 
-def _check_parent(path: Path, base: Path) -> None:
+def weights(path: Path) -> list[Path]:
+    """The files of a folder that hold weights."""
+    return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf"))
+
+
+def _settle(model: Any) -> None:
+    """Keep 4-bit weights as they are stored.
+
+    On a CPU with AVX512-BF16 bitsandbytes repacks them at their first use in evaluation mode, into a form that passes no gradient
+    on, computes in bf16 whatever was asked for, and fails where the outputs of a layer are no multiple of 32.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _quantization(path: Path) -> Any:
+    """How the base of the adapter at `path` was stored when it was trained; None for plain weights."""
+    card = read_card(path)
+    name = card.get("method", {}).get("base", "none")
+    method = methods.load("bases", name).METHOD
+    settings = card["settings"]["methods"][name] if name != "none" else {}
+    return method.quantization(method.params.model_validate(settings))
+
+
+def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
+    """`model` with the adapter at `path` in it: merged where that is exact and asked for."""
+    if (path / PEFT_ADAPTER).is_file():
+        from peft import PeftModel
+
+        attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
+        return attached.merge_and_unload() if merge else attached.get_base_model()
+    from safetensors.torch import load_file
+
+    card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
+    method = methods.load("adapters", card["adapter"]).METHOD
+    attached = method.attach(model, method.params.model_validate(card["params"]))
+    places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
+    tensors = load_file(path / "adapter.safetensors")
+    if places.keys() != tensors.keys():
+        odd = sorted(places.keys() ^ tensors.keys())
+        raise ValueError(f"{path} does not fit the model it is put on: {', '.join(odd[:3])} stands on one side only.")
+    for name, tensor in tensors.items():
+        places[name].data.copy_(tensor)
+    attached.requires_grad_(False)
+    return method.merge(attached) if merge and method.merge else attached
+
+
+def check_parent(path: Path, base: Path) -> None:
+    """Raise ValueError where the card at `path` names other weights than those of `base`."""
     expected = read_card(path).get("parent")
     found = read_card(base).get("weights")
     if expected and found and expected != found:

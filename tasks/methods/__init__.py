@@ -2,10 +2,29 @@
 
 import difflib
 import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Description:
+    """A method in a line, as its own file tells it."""
+
+    family: str
+    name: str
+    title: str
+    """The first line of its docstring."""
+    paper: str
+    """The first link there; empty for what no paper stands behind."""
+    wraps: str
+    """The library class that does the work; empty where the file itself is the method."""
+    mergeable: bool | None
+    """For adapters: whether plain weights can compute the same. None for other families."""
 
 
 def families() -> list[str]:
@@ -29,6 +48,43 @@ def load(family: str, name: str) -> ModuleType:
     return importlib.import_module(f"tasks.methods.{family}.{name}")
 
 
-def family_of(name: str) -> str | None:
-    """The family that holds the method `name`; names are unique among those with settings."""
-    return next((family for family in families() if name in names(family)), None)
+def families_of(name: str) -> list[str]:
+    """The families that have a method called so. Only neutral methods without settings share a name.
+
+    Raises ValueError with near matches where none has.
+    """
+    found = [family for family in families() if name in names(family)]
+    if not found:
+        known = sorted({name for family in families() for name in names(family)})
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
+        raise ValueError(f"There is no method {name!r}. {hint}")
+    return found
+
+
+def describe(family: str, name: str) -> Description:
+    """What a method's file says of it, without importing torch."""
+    module = load(family, name)
+    text = module.__doc__ or ""
+    link = re.search(r"https://\S+?(?=[,;:)]?(\s|\.\s|\.?$))", text)
+    method = module.METHOD
+    mergeable = method.merge is not None if hasattr(method, "merge") and family == "adapters" else None
+    title = text.strip().split("\n", 1)[0].rstrip(".")
+    return Description(family, name, title, link[0] if link else "", getattr(method, "wraps", ""), mergeable)
+
+
+def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
+    """Why several processes cannot share the training of a composition, a sentence each; empty where they can.
+
+    `chosen` maps families to names. With `fsdp` they share the weights too.
+    """
+    reasons = [
+        f"{family} {name}: {reason}"
+        for family, name in chosen.items()
+        if (reason := getattr(load(family, name).METHOD, "alone", ""))
+    ]
+    if fsdp and chosen.get("bases", "none") != "none":
+        reasons.append(f"bases {chosen['bases']}: FSDP cannot cut quantised weights")
+    if fsdp and any(getattr(load(family, name).METHOD, "on_step", None) for family, name in chosen.items()):
+        reasons.append("a part acts between steps, on weights that FSDP has cut")
+    return reasons

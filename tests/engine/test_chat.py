@@ -1,4 +1,4 @@
-"""`ratchet chat`: one model or two answer what is typed, each with its own memory of the talk."""
+"""`ratchet chat`: one model or two answer what is typed, each with its own memory of the talk; two small ones may steer one."""
 
 import io
 import os
@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from tasks.core.records import Message
 from tasks.engine import chat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,8 @@ def talks(monkeypatch):
     """What the models are asked: (number of the model in order of its first question, the talk so far)."""
     asked, known = [], {}
 
-    def reply(model, tokenizer, talk):
+    def reply(model, tokenizer, talk, steering):
+        assert steering is None
         number = known.setdefault(id(model), len(known))
         asked.append((number, [message.content for message in talk]))
         return f"answer {len(asked)}"
@@ -61,7 +64,6 @@ def test_a_talk_can_start_afresh(models, talks, monkeypatch):
 
 
 def test_the_answer_is_the_models_own(models, tiny, monkeypatch, capsys):
-    from tasks.core.records import Message
     from tasks.engine import generation
     from tasks.io import checkpoints
 
@@ -88,13 +90,85 @@ def test_a_model_that_is_not_there_is_answered_with_those_that_are(models):
     assert "Traceback" not in done.stderr
 
 
-def test_three_models_are_refused(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.commands", "chat", "a", "b", "c"],
+def ratchet_chat(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "flows.commands", "chat", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.fixture
+def trio(tiny, tmp_path):
+    """A large model, a small one, and an adapter on the small one, all of weights that show in what they write."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for number, name in enumerate(("large", "small")):
+        folder = tmp_path / "models" / name
+        shutil.copytree(tiny, folder)
+        _wide(AutoModelForCausalLM.from_pretrained(tiny), number).save_pretrained(folder)
+    small = AutoModelForCausalLM.from_pretrained(tmp_path / "models/small")
+    tuned = get_peft_model(small, LoraConfig(r=4, target_modules="all-linear"))
+    _wide(tuned, 2, only_trained=True).save_pretrained(tmp_path / "models/tuned/r0")
+    (tmp_path / "models/tuned/r0/ratchet.json").write_text("{}")
+    return tmp_path / "models"
+
+
+def _wide(model, seed, *, only_trained=False):
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and (parameter.requires_grad or not only_trained):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_an_expert_steers_and_one_that_is_an_adapter_stands_on_the_antiexpert(trio, monkeypatch, capsys):
+    from tasks.io import checkpoints
+
+    monkeypatch.setattr(chat, "MAX_NEW_TOKENS", 12)
+
+    def said(name, *steering):
+        type_in(monkeypatch, "Well?\n")
+        chat.main([name], *steering)
+        return capsys.readouterr().out
+
+    expert = checkpoints.load(trio / "tuned/r0", trio / "small")
+    answer = chat._reply(*expert, [Message("user", "Well?")], None)
+    assert len(answer) > 1
+    # The antiexpert, steered by the whole of what the expert learnt, answers as the expert.
+    assert f"── small ──\n{answer}\n" in said("small", ["r0", "small"]) != said("small")
+    assert said("large", ["r0", "small"], 0.0) == said("large") != said("large", ["r0", "small"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"), [([], 1.0), (["--alpha", "0.5"], 0.5)], ids=["by default", "half the way"]
+)
+def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
+    from flows import commands
+
+    started = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
+    with pytest.raises(SystemExit):
+        commands.main(["chat", "large", "--expert", "r0", "--antiexpert", "small", *alpha])
+    ((_, *module, name, steered_by, expert, antiexpert, how_far),) = started
+    assert module == ["-m", "tasks.engine.chat"]
+    found = chat._arguments([name, steered_by, expert, antiexpert, how_far])
+    assert vars(found) == {"names": ["large"], "steered_by": ["r0", "small"], "alpha": expected}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", "b", "c"), "chat takes one model or two, not 3."),
+        (("a", "--expert", "b"), "Steering takes one model, an --expert and the --antiexpert"),
+        (("a", "--alpha", "2"), "Steering takes one model, an --expert and the --antiexpert"),
+        (("a", "b", "--expert", "c", "--antiexpert", "d"), "Steering takes one model"),
+    ],
+)
+def test_what_chat_cannot_do_is_refused(arguments, message):
+    done = ratchet_chat(*arguments)
     assert done.returncode == 1
-    assert "chat takes one model or two, not 3." in done.stderr + done.stdout
+    assert message in done.stderr + done.stdout

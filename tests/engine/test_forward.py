@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tasks.engine.encode import Encoded
-from tasks.engine.forward import bind_loss, token_losses, use_packed_attention
+from tasks.engine.forward import bind_loss, token_hits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
-from tasks.methods.objectives import cross_entropy
 from tests import tiny
+from tests.methods.contract import part
 
 
 def reference(model, sequence):
@@ -75,7 +75,7 @@ def test_the_bound_loss_is_the_weighted_sum_over_the_steps_tokens(tiny):
     from tests.tiny import load, sequences
 
     plain, model = load(tiny).eval(), load(tiny).eval()
-    bind_loss(model, cross_entropy.METHOD, cross_entropy.CrossEntropyParams())
+    bind_loss(model, part("objectives"), part("adapters"))
     weighed = [Encoded(s.id, s.ids, [3.0 * weight for weight in s.weights]) for s in sequences(3)]
     batch = collate([Pack(tuple(weighed))])
     expected = 3 * sum(reference(plain, sequence).sum() for sequence in weighed)
@@ -93,3 +93,15 @@ def test_bf16_losses_are_near_the_fp32_ones(pair):
     assert found.dtype == torch.float32
     expected = torch.cat([reference(plain, sequence) for sequence in sequences])
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)  # bf16 keeps 8 bits
+
+
+@torch.no_grad()
+def test_hits_are_the_tokens_that_come_first(pair):
+    packed, plain = pair
+    sequences = tiny.sequences(9, seed=3)
+    found = token_hits(packed, collate([Pack(tuple(sequences))]))
+    expected = []
+    for sequence in sequences:
+        first = plain(input_ids=torch.tensor([sequence.ids])).logits[0].argmax(dim=1)[:-1].tolist()
+        expected += [float(a == b) for a, b, w in zip(first, sequence.ids[1:], sequence.weights[1:], strict=True) if w]
+    assert found.tolist() == expected

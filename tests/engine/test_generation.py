@@ -1,5 +1,7 @@
 """Batched greedy decoding writes what decoding one by one writes, in the order of the prompts."""
 
+import copy
+
 import pytest
 import torch
 
@@ -93,3 +95,23 @@ def test_scoring_and_generation_can_take_turns(pair):
         assert written == [alone(pair, prompt, 4) for prompt in PROMPTS]
     assert list(scoring.losses(model, rows)) == first
     assert generation.greedy(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2) == written
+
+
+def test_a_steered_model_without_a_chat_template_reads_the_plain_text(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    steering = generation.steer((model, bare), [], lambda own, _: own)
+    found = generation.greedy(model, PROMPTS[:2], bare, max_new_tokens=8, batch_size=2, steering=steering)
+    for prompt, answer in zip(PROMPTS[:2], found, strict=True):
+        ids = tokenizer(prompt[0].content, return_tensors="pt")["input_ids"]
+        written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
+        assert answer == tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_a_model_without_a_chat_template_that_nothing_steers_is_refused(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(ValueError, match="chat_template"):
+        generation.greedy(model, PROMPTS, bare, max_new_tokens=1, batch_size=2)

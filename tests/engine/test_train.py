@@ -3,18 +3,24 @@
 import hashlib
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from tasks import methods
+from tasks.core.training import Training
 from tasks.engine import train as engine
+from tasks.engine.compose import Part
 from tasks.engine.encode import Encoded
 from tasks.engine.packing import schedule
+from tasks.methods.optimizers import Optimizer
+from tasks.methods.selectors import Selector
 from tests import tiny as small
+from tests.methods.contract import composition, part
 
-PLAN = engine.Plan(
+PLAN = Training(
     pack_tokens=48,
     accumulation=2,
     max_tokens=100_000,
@@ -33,22 +39,14 @@ class Killed(Exception):
     """The process went away at this step."""
 
 
-def part(family, name, **settings):
-    module = methods.load(family, name)
-    return engine.Part(module, module.METHOD.params(**settings))
+ADAMW = part("optimizers", "adamw", learning_rate=1e-2, weight_decay=0.1)
+FULL = replace(composition(), optimizer=ADAMW)
+LORA = replace(FULL, adapter=part("adapters", "lora", rank=4, dropout=0.1))
 
 
-def composition(adapter="none", **settings):
-    return engine.Composition(
-        adapter=part("adapters", adapter, **settings),
-        selector=part("selectors", "all"),
-        optimizer=part("optimizers", "adamw", learning_rate=1e-2, weight_decay=0.1),
-        objective=part("objectives", "cross_entropy"),
-    )
-
-
-FULL = composition()
-LORA = composition("lora", rank=4, dropout=0.1)
+def change(plan, **settings):
+    """The same plan but for these settings."""
+    return plan.model_copy(update=settings)
 
 
 def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.FP32, kill_at=None):
@@ -105,7 +103,7 @@ def reference(base, plan, learning_rate=1e-2, weight_decay=0.1):
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])
 def test_the_loss_curve_is_that_of_an_unpacked_loop(tiny, tmp_path, accumulation):
-    plan = replace(PLAN, accumulation=accumulation)
+    plan = change(PLAN, accumulation=accumulation)
     expected, model = reference(tiny, plan)
     outcome, steps = train(tiny, tmp_path, plan=plan)
     assert [loss for _, _, loss, _ in steps] == pytest.approx(expected, abs=1e-3)
@@ -115,7 +113,7 @@ def test_the_loss_curve_is_that_of_an_unpacked_loop(tiny, tmp_path, accumulation
 
 
 def test_the_course_counts_the_tokens_seen(tiny, tmp_path):
-    plan = replace(PLAN, accumulation=3, epochs=1)
+    plan = change(PLAN, accumulation=3, epochs=1)
     outcome, steps = train(tiny, tmp_path, plan=plan)
     packs = schedule(SEQUENCES, plan.pack_tokens, plan.max_tokens, 1, plan.seed)
     assert len(packs) % 3, "the last step should be a short one"
@@ -127,7 +125,7 @@ def test_the_course_counts_the_tokens_seen(tiny, tmp_path):
 
 @pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, parts):
-    plan = replace(PLAN, workers=2)
+    plan = change(PLAN, workers=2)
     straight, steps = train(tiny, tmp_path / "straight", parts, plan)
     with pytest.raises(Killed):
         train(tiny, tmp_path / "killed", parts, plan, kill_at=5)
@@ -139,7 +137,7 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, pa
 
 
 def test_workers_change_no_byte(tiny, tmp_path):
-    none, two = (train(tiny, tmp_path / f"{n}", LORA, replace(PLAN, workers=n, epochs=1))[0] for n in (0, 2))
+    none, two = (train(tiny, tmp_path / f"{n}", LORA, change(PLAN, workers=n, epochs=1))[0] for n in (0, 2))
     assert digest(none, tmp_path / "a") == digest(two, tmp_path / "b")
 
 
@@ -176,8 +174,8 @@ def test_a_finished_run_is_not_trained_again(tiny, tmp_path):
 
 @pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny, tmp_path, parts):
-    plan = replace(PLAN, epochs=1)
-    runs = [train(tiny, tmp_path / f"w{n}", parts, replace(plan, seed=s))[0] for n, s in enumerate((0, 0, 1))]
+    plan = change(PLAN, epochs=1)
+    runs = [train(tiny, tmp_path / f"w{n}", parts, change(plan, seed=s))[0] for n, s in enumerate((0, 0, 1))]
     first, again, other = (digest(run, tmp_path / f"d{n}") for n, run in enumerate(runs))
     assert first == again
     assert first != other
@@ -198,30 +196,32 @@ def test_a_weight_scales_the_gradient_of_its_own_token(tiny, tmp_path):
     for name, weights in {"both": [0.5, 3.0], "first": [1.0, 1e-9], "second": [1e-9, 1.0]}.items():
         model = small.load(tiny)
         before = model.model.norm.weight.detach().clone()
-        parts = replace(FULL, optimizer=engine.Part(_Descent, None))
+        parts = replace(FULL, optimizer=descent())
         row = [Encoded("x", ids, [0.0, 0.0, *weights, 0.0])]
-        plan = replace(PLAN, accumulation=1, epochs=1, warmup=0.0, clip=1e9, schedule="constant_with_warmup")
+        plan = change(PLAN, accumulation=1, epochs=1, warmup=0.0, clip=1e9, schedule="constant_with_warmup")
         trained = engine.train(model.train(), row, parts, plan, small.FP32, tmp_path / name, lambda *_: None).model
         moved[name] = trained.model.norm.weight.detach() - before
     torch.testing.assert_close(moved["both"], 0.5 * moved["first"] + 3.0 * moved["second"], rtol=1e-3, atol=1e-6)
     assert not torch.allclose(moved["first"], moved["second"], rtol=0.1)
 
 
-class _Descent:
-    """A method module of plain gradient descent, which keeps the size of a gradient where Adam forgets it."""
+def descent():
+    """Plain gradient descent, which keeps the size of a gradient where Adam forgets it."""
 
-    class METHOD:
-        @staticmethod
-        def make(model, params):
-            return torch.optim.SGD(model.parameters(), lr=0.1)
+    def make(groups, params, seed):
+        return torch.optim.SGD([p for group in groups for p in group.parameters], lr=0.1)
+
+    return Part(
+        SimpleNamespace(__name__="tasks.methods.optimizers.descent", METHOD=Optimizer(Training, make)), Training()
+    )
 
 
 def test_two_unequal_packs_accumulated_are_one_step_on_both(tiny, tmp_path):
     rows = [small.sequences(1, seed=1, longest=40)[0], *small.sequences(1, seed=2, longest=8)]
     size = max(map(len, rows))
     assert sum(map(len, rows)) > size, "they would share a pack"
-    two = replace(PLAN, accumulation=2, pack_tokens=size, epochs=1, warmup=0.0)
-    one = replace(two, accumulation=1, pack_tokens=64)
+    two = change(PLAN, accumulation=2, pack_tokens=size, epochs=1, warmup=0.0)
+    one = change(two, accumulation=1, pack_tokens=64)
     (apart, apart_steps), (together, steps) = (
         train(tiny, tmp_path / name, plan=plan, sequences=rows) for name, plan in (("two", two), ("one", one))
     )
@@ -244,13 +244,30 @@ def test_bf16_trains_near_fp32_and_keeps_fp32_weights(tiny, tmp_path, parts):
 
 
 def test_a_composition_that_trains_nothing_is_refused_by_name(tiny, tmp_path):
-    class frozen:
-        __name__ = "tasks.methods.selectors.frozen"
+    def choose(model, params, probe, seed):
+        model.requires_grad_(False)
 
-        class METHOD:
-            @staticmethod
-            def choose(model, params):
-                model.requires_grad_(False)
-
+    frozen = SimpleNamespace(__name__="tasks.methods.selectors.frozen", METHOD=Selector(Training, choose))
     with pytest.raises(ValueError, match="adapter 'none' with selector 'frozen' leaves every weight frozen"):
-        train(tiny, tmp_path, replace(FULL, selector=engine.Part(frozen(), None)))
+        train(tiny, tmp_path, replace(FULL, selector=Part(frozen, Training())))
+
+
+def test_a_checkpoint_holds_what_trains_and_no_more(tiny, tmp_path):
+    outcome, _ = train(tiny, tmp_path, LORA)
+    newest = engine._newest_complete(tmp_path)
+    held = load_file(newest / engine.WEIGHTS)
+    assert held.keys() == {name for name, p in outcome.model.named_parameters() if "lora_" in name}
+    assert not list(newest.glob("training_args.bin"))
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_the_settings_that_changed(tiny, tmp_path):
+    with pytest.raises(Killed):
+        train(tiny, tmp_path, kill_at=5)
+    slower = replace(FULL, optimizer=part("optimizers", "adamw", learning_rate=1e-3, weight_decay=0.1))
+    with pytest.raises(
+        ValueError,
+        match=r"adamw\.learning_rate is 0\.001, and was 0\.01\. Set it back|learning_rate is 0.001, and was 0.01",
+    ):
+        train(tiny, tmp_path, slower)
+    _, rest = train(tiny, tmp_path, plan=change(PLAN, save_every=3))
+    assert rest[0][0] == 5, "how often it is saved changes nothing"

@@ -57,7 +57,7 @@ def test_a_folder_that_is_not_there_is_no_model_folder(tmp_path):
 
 
 def test_an_adapter_without_its_base_asks_for_it(tmp_path):
-    (tmp_path / checkpoints.ADAPTER).write_text("{}")
+    (tmp_path / checkpoints.PEFT_ADAPTER).write_text("{}")
     with pytest.raises(ValueError, match="is an adapter: name the model it was trained on"):
         checkpoints.load(tmp_path)
 
@@ -65,7 +65,7 @@ def test_an_adapter_without_its_base_asks_for_it(tmp_path):
 def test_an_adapter_of_other_weights_is_refused(folder, tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / checkpoints.ADAPTER).write_text("{}")
+    (adapter / checkpoints.PEFT_ADAPTER).write_text("{}")
     checkpoints.write_card(adapter, parent="0" * 64)
     with pytest.raises(ValueError, match=f"was trained on weights {'0' * 12}, but .*model holds "):
         checkpoints.load(adapter, folder)

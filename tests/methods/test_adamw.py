@@ -3,7 +3,15 @@
 import torch
 from torch import nn
 
-from tasks.methods.optimizers.adamw import AdamwParams, make
+from tasks.core.training import Group
+from tasks.methods.optimizers import adamw
+from tasks.methods.optimizers.adamw import AdamwParams
+
+
+def make(model, params):
+    """AdamW over a layer's matrix and its bias, as the engine groups them."""
+    groups = [Group("matrices", [model.weight]), Group("vectors", [model.bias], decay=False)]
+    return adamw.make(groups, params, seed=0)
 
 
 def test_only_matrices_decay():
@@ -28,8 +36,8 @@ def test_the_first_step_has_the_size_of_the_learning_rate():
     torch.testing.assert_close(model.weight, before + 0.1)
 
 
-def test_frozen_parameters_are_not_held():
+def test_a_group_learns_at_its_own_rate():
     model = nn.Linear(3, 2)
-    model.weight.requires_grad_(False)
-    (group,) = make(model, AdamwParams()).param_groups
-    assert group["params"] == [model.bias]
+    groups = [Group("fast", [model.weight], rate=3.0), Group("slow", [model.bias])]
+    made = adamw.make(groups, AdamwParams(learning_rate=0.1), seed=0)
+    assert [group["lr"] for group in made.param_groups] == [0.1 * 3.0, 0.1]

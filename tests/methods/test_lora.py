@@ -3,8 +3,16 @@
 import pytest
 import torch
 
+from tasks.core import surgery
 from tasks.methods.adapters.lora import LoraParams, attach
 from tests import tiny as small
+
+SMALL = {"rank": 4}
+
+
+def trainable(model, params):
+    """r (in + out) for every layer."""
+    return sum(params.rank * (m.in_features + m.out_features) for m in surgery.linears(model, params.targets).values())
 
 
 def layer(model, name="q_proj"):
@@ -33,9 +41,23 @@ def test_only_the_named_targets_are_adapted(tiny):
     assert not hasattr(layer(model, "q_proj"), "lora_A")
 
 
-def test_targets_that_match_nothing_are_refused_by_name(tiny):
-    with pytest.raises(ValueError, match="w_proj"):
-        attach(small.load(tiny), LoraParams(targets=("w_proj",)))
+def test_a_target_that_is_missing_is_refused_even_beside_one_that_is_there(tiny):
+    with pytest.raises(ValueError, match="targets w_proj match no linear layer of LlamaForCausalLM"):
+        attach(small.load(tiny), LoraParams(targets=("q_proj", "w_proj")))
+
+
+def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
+    attach(small.load(tiny), LoraParams(rank=32))
+    with pytest.raises(ValueError, match=r"rank 33 is above .*k_proj, whose weight is 32 × 64: take at most 32\."):
+        attach(small.load(tiny), LoraParams(rank=33))
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+def test_gpt2_whose_weights_lie_the_other_way_is_adapted_too():
+    model = attach(small.gpt2(), LoraParams(rank=4, targets=("c_attn",)))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 4 * (48 + 3 * 48)
+    with pytest.raises(ValueError, match=r"rank 49 is above .*c_attn, whose weight is 144 × 48"):
+        attach(small.gpt2(), LoraParams(rank=49, targets=("c_attn",)))
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"rnak": 4}])

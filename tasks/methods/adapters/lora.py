@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from tasks.core.params import Params
-from tasks.methods.adapters import Adapter
+from tasks.core.surgery import check_rank
+from tasks.methods.adapters import Adapter, _peft
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,21 +34,19 @@ class LoraParams(Params):
 
 
 def attach(model: nn.Module, params: LoraParams) -> nn.Module:
-    """Freeze `model` and put A and B beside each target. Raises ValueError where the targets match nothing."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    """Freeze `model` and put A and B beside each target. Raises ValueError where one is missing or smaller than the rank."""
+    from peft import LoraConfig, TaskType
 
-    targets = params.targets if isinstance(params.targets, str) else list(params.targets)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=params.rank,
-            lora_alpha=params.alpha,
-            lora_dropout=params.dropout,
-            target_modules=targets,
-            use_rslora=params.rslora,
-            task_type=TaskType.CAUSAL_LM,
-        ),
+    check_rank(model, params.targets, params.rank)
+    config = LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=_peft.named(params.targets),
+        use_rslora=params.rslora,
+        task_type=TaskType.CAUSAL_LM,
     )
+    return _peft.wrap(model, config)
 
 
-METHOD = Adapter(params=LoraParams, attach=attach, mergeable=True)
+METHOD = Adapter(params=LoraParams, attach=attach, merge=_peft.merge, wraps="peft.LoraConfig")

@@ -20,4 +20,9 @@ def attach(model: nn.Module, params: NoneParams) -> nn.Module:
     return model
 
 
-METHOD = Adapter(params=NoneParams, attach=attach, mergeable=True)
+def merge(model: nn.Module) -> nn.Module:
+    """The model as it is."""
+    return model
+
+
+METHOD = Adapter(params=NoneParams, attach=attach, merge=merge)

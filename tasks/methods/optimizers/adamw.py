@@ -5,15 +5,17 @@ Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, algorithm 2. A wrapp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from tasks.core.params import Params
+from tasks.core.training import Group
 from tasks.methods.optimizers import Optimizer
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import optim
 
 
 class AdamwParams(Params):
@@ -29,17 +31,20 @@ class AdamwParams(Params):
     """Decay of matrices. Vectors (norms, biases) are never decayed."""
 
 
-def make(model: nn.Module, params: AdamwParams) -> optim.Optimizer:
-    """AdamW over every parameter that trains."""
+def make(groups: Sequence[Group], params: AdamwParams, seed: int) -> optim.Optimizer:
+    """AdamW over `groups`."""
     from torch.optim import AdamW
 
-    training = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in training if p.ndim >= 2], "weight_decay": params.weight_decay},
-        {"params": [p for p in training if p.ndim < 2], "weight_decay": 0.0},
+    settings = [
+        {
+            "params": list(group.parameters),
+            "name": group.name,
+            "lr": params.learning_rate * group.rate,
+            "weight_decay": params.weight_decay if group.decay else 0.0,
+        }
+        for group in groups
     ]
-    groups = [group for group in groups if group["params"]]
-    return AdamW(groups, lr=params.learning_rate, betas=params.betas, eps=params.eps)
+    return AdamW(settings, lr=params.learning_rate, betas=params.betas, eps=params.eps)
 
 
-METHOD = Optimizer(params=AdamwParams, make=make)
+METHOD = Optimizer(params=AdamwParams, make=make, wraps="torch.optim.AdamW")

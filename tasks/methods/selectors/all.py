@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.core.params import Params
+from tasks.core.training import Probe
 from tasks.methods.selectors import Selector
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ class AllParams(Params):
     """The `methods.all` section: nothing to set."""
 
 
-def choose(model: nn.Module, params: AllParams) -> None:
+def choose(model: nn.Module, params: AllParams, probe: Probe, seed: int) -> None:
     """Leave every parameter as the adapter set it."""
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.core.records import Example
-from tasks.engine import encode, scoring, train
+from tasks.engine import encode, job, scoring, train
 from tasks.io import checkpoints, tables
 from tasks.stages.tune import stage
 from tasks.stages.tune.params import Settings
@@ -59,11 +59,12 @@ def digests(folder):
 def test_training_lowers_the_validation_loss_and_says_so(tune, adapter):
     output, run = tune(adapter=adapter)
     course = json.loads((output / "training.json").read_text())
-    (start, before), (tokens, after) = course["validation"]
+    (start, before), *_, (tokens, after) = course["measured"]["validation"]
     assert start == 0
     assert tokens == course["tokens"] <= TUNE["max_tokens"]
     assert after < before - 0.5
-    assert run.metrics[-1] == (None, {"valid_loss_before": pytest.approx(before), "valid_loss": pytest.approx(after)})
+    logged = {"validation_loss_before": pytest.approx(before), "validation_loss": pytest.approx(after)}
+    assert run.metrics[-1] == (None, logged)
     assert f"{before:.4f} → {after:.4f}" in run.said[-1]
 
 
@@ -72,7 +73,7 @@ def test_the_model_that_was_measured_is_the_one_that_was_written(tune, inputs, a
     output, _ = tune(adapter=adapter)
     model, tokenizer = checkpoints.load(output, inputs["base"])
     rows = list(encode.examples(tables.read(inputs["valid"], Example), tokenizer, 128))
-    expected = json.loads((output / "training.json").read_text())["validation"][1][1]
+    expected = json.loads((output / "training.json").read_text())["measured"]["validation"][-1][1]
     assert scoring.mean(scoring.losses(model, rows)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -84,6 +85,8 @@ def test_the_course_holds_every_step(tune):
     assert [(step, loss) for step, _, loss in course["loss"]] == [(s, pytest.approx(v, abs=1e-6)) for s, v in steps]
     assert course["loss"][-1][1] == course["tokens"]
     assert course["composition"] == {
+        "base": "none",
+        "expander": "none",
         "adapter": "lora",
         "selector": "all",
         "optimizer": "adamw",
@@ -104,13 +107,13 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
     class Killed(Exception):
         """The process went away."""
 
-    def until_five(self, step, steps, loss, rate, report=stage._Progress.__call__):
+    def until_five(self, step, steps, loss, rate, report=job._Progress.__call__):
         report(self, step, steps, loss, rate)
         if step == 5:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage._Progress, "__call__", until_five)
+        patch.setattr(job._Progress, "__call__", until_five)
         with pytest.raises(Killed):
             tune("killed")
     assert not (tmp_path / "killed" / "model").exists()
@@ -182,14 +185,16 @@ def test_without_validation_the_course_is_still_json(tune):
     output, run = tune(valid_tokens=0)
     course = json.loads((output / "training.json").read_text(), parse_constant=pytest.fail)
     assert course["loss"]
-    assert course["validation"] == []
+    assert course["measured"] == {}
     assert "nothing to validate on" in run.said[-1]
 
 
 def test_bf16_trains(tune):
     output, run = tune(precision="bf16")
     assert run.notes["precision"] == "bf16"
-    assert torch.isfinite(torch.tensor(json.loads((output / "training.json").read_text())["validation"])).all()
+    assert torch.isfinite(
+        torch.tensor(json.loads((output / "training.json").read_text())["measured"]["validation"])
+    ).all()
 
 
 def test_a_device_that_is_not_there_is_refused(inputs, tmp_path, monkeypatch):

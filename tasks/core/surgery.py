@@ -1,0 +1,116 @@
+"""Finding and replacing layers of a transformers model, LLaMA- and Qwen-like, dealt with once for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+M = TypeVar("M")
+
+ALL_LINEAR = "all-linear"
+"""As `targets`: every linear layer of the decoder layers, and so never the head."""
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The transformers model, out of peft's wrapper where it is in one."""
+    wrapped: Any = model
+    return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The model's decoder layers, bottom up; replacing its entries changes the model.
+
+    Raises ValueError for a model that keeps them elsewhere than in `get_decoder().layers`, as GPT-2 does.
+    """
+    from torch import nn
+
+    inner: Any = plain(model)
+    decoder = inner.get_decoder() if hasattr(inner, "get_decoder") else inner
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ValueError(f"{type(inner).__name__} keeps no list `layers` in its decoder, as LLaMA and Qwen models do.")
+    return layers
+
+
+def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Linear]:
+    """The linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
+
+    Raises ValueError where `targets` match nothing, and where a match is not stored as floating-point numbers.
+    """
+    from torch import nn
+
+    inside = {id(module) for layer in decoder_layers(model) for module in layer.modules()}
+    known = {n: m for n, m in plain(model).named_modules() if isinstance(m, nn.Linear) and id(m) in inside}
+    found = _named(model, known, targets)
+    for name, layer in found.items():
+        if not layer.weight.is_floating_point():
+            raise ValueError(
+                f"{name} is stored as {layer.weight.dtype}, and this method needs its numbers. Use `base: none`."
+            )
+    return found
+
+
+def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
+    """(out, in) features of the layers that `targets` name, however they are stored; every one but the head is known.
+
+    Raises ValueError where `targets` match nothing.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose weight lies the other way
+
+    def size(layer: Any) -> tuple[int, int]:
+        return tuple(layer.weight.shape)[::-1] if isinstance(layer, Conv1D) else (layer.out_features, layer.in_features)
+
+    inner: Any = plain(model)
+    head = inner.get_output_embeddings()
+    known = {n: m for n, m in inner.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    return {name: size(layer) for name, layer in _named(model, known, targets).items()}
+
+
+def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> None:
+    """Raise ValueError where a layer that `targets` name is smaller than `rank`."""
+    name, size = min(sizes(model, targets).items(), key=lambda item: min(item[1]))
+    if rank > min(size):
+        raise ValueError(
+            f"rank {rank} is above {name}, whose weight is {size[0]} × {size[1]}: take at most {min(size)}."
+        )
+
+
+def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) -> dict[str, M]:
+    """Those of `known` that `targets` name."""
+    wanted = {targets} if isinstance(targets, str) else set(targets)
+    endings = sorted({name.rpartition(".")[2] for name in known})
+    if missing := sorted(wanted - {ALL_LINEAR} - set(endings)):
+        raise ValueError(
+            f"targets {', '.join(missing)} match no linear layer of {type(plain(model)).__name__}. "
+            f"Its linear layers end in: {', '.join(endings)}."
+        )
+    return known if wanted == {ALL_LINEAR} else {n: m for n, m in known.items() if n.rpartition(".")[2] in wanted}
+
+
+def layer_number(name: str) -> int:
+    """The decoder layer that a module's full name lies in, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
+    segments = name.split(".")
+    return int(segments[segments.index("layers") + 1])
+
+
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where the one of this full name is."""
+    parent, _, last = name.rpartition(".")
+    setattr(plain(model).get_submodule(parent), last, module)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for as long as it lasts; every module has its own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

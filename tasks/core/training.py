@@ -1,0 +1,105 @@
+"""What methods are told of a training: its settings, the groups of an optimizer, a probe, and the moment before a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from tasks.core.params import Params
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "objectives")
+"""The families that a training composes, in the order in which they act on a model. A setting is called like its family, in
+the singular."""
+
+
+class Training(Params):
+    """One composition of methods and the plan of its training; stages that train extend it."""
+
+    base: str = "none"
+    """A file of `tasks/methods/bases`: how frozen weights are stored."""
+    expander: str = "none"
+    """A file of `tasks/methods/expanders`."""
+    adapter: str = "lora"
+    """A file of `tasks/methods/adapters`."""
+    selector: str = "all"
+    """A file of `tasks/methods/selectors`."""
+    optimizer: str = "adamw"
+    """A file of `tasks/methods/optimizers`."""
+    objective: str = "cross_entropy"
+    """A file of `tasks/methods/objectives`."""
+    max_tokens: int = Field(40_000, ge=1)
+    """Training ends after this many tokens, prompts included."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the data, if `max_tokens` allows."""
+    pack_tokens: int = Field(1024, ge=16)
+    """Tokens of a pack. An example that no pack can hold is left out and counted."""
+    accumulation: int = Field(1, ge=1)
+    """Packs of one optimizer step."""
+    warmup: float = Field(0.1, ge=0, le=1)
+    """Share of the steps in which the learning rate rises from 0."""
+    schedule: Literal["constant_with_warmup", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after that."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of a step's gradient."""
+    valid_tokens: int = Field(6_000, ge=0)
+    """Validation loss is measured on about this many tokens."""
+    save_every: int = Field(20, ge=0)
+    """Steps between checkpoints; an interrupted run continues from the last one. With 0 there are none."""
+    workers: int = Field(0, ge=0)
+    """Processes that load data."""
+    seed: int = 0
+
+
+def parts(section: str) -> dict[str, str]:
+    """For a stage's declaration: family → the setting of `section` that names one of its methods."""
+    return {family: f"{section}.{family.removesuffix('s')}" for family in FAMILIES}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that an optimizer treats alike."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    rate: float = 1.0
+    """Times the optimizer's learning rate."""
+    decay: bool = True
+    """Whether weight decay applies."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A few batches that a method may look at. They train nothing."""
+
+    batches: Sequence[Mapping[str, Tensor]]
+    """Packed rows as the engine makes them."""
+    losses: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    """Negative log-likelihood of each trained token of a batch under a model in nats, (N,), with its graph."""
+    tasks: tuple[str, ...] = ()
+    """What the batches' task numbers stand for."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A training as a method finds it just before an optimizer step. What a method does here is a function of it alone."""
+
+    step: int
+    """Steps made so far."""
+    steps: int
+    """Steps of the whole training."""
+    seed: int
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    probe: Probe
+    valid: Probe
+    state: dict[str, Any] = field(default_factory=dict)
+    """The method's own notes: JSON, kept in checkpoints."""

@@ -1,0 +1,167 @@
+"""A composition of methods put together on a model: base × expander × adapter × selector × optimizer × objective."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from tasks import methods
+from tasks.core.training import FAMILIES, Group, Probe, Training
+from tasks.engine.forward import bind_loss
+
+
+@dataclass(frozen=True)
+class Part:
+    """A method's module and its settings."""
+
+    module: ModuleType
+    params: Any
+
+    @property
+    def name(self) -> str:
+        return self.module.__name__.rsplit(".", 1)[-1]
+
+    @property
+    def method(self) -> Any:
+        """The record of its family."""
+        return self.module.METHOD
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What trains, and how."""
+
+    base: Part
+    expander: Part
+    adapter: Part
+    selector: Part
+    optimizer: Part
+    objective: Part
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each part is called: `{"adapter": "lora", …}`."""
+        return {kind: part.name for kind, part in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A model with its parts in place."""
+
+    model: nn.Module
+    trainable: Mapping[str, nn.Parameter]
+    """Everything that may move at any time, by name. A checkpoint holds this and no more."""
+    adapter: frozenset[str]
+    """The names among them that are the adapter's own."""
+    expansion: Mapping[str, Any]
+    """What the expander says of the model's new shape."""
+
+
+def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Composition:
+    """The composition that settings name. `sections` holds the settings of each part by its name."""
+
+    def part(family: str) -> Part:
+        name = getattr(training, family.removesuffix("s"))
+        module = methods.load(family, name)
+        return Part(module, module.METHOD.params.model_validate(sections[name]))
+
+    return Composition(*map(part, FAMILIES))
+
+
+def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int) -> Attached:
+    """`model` with the objective bound into its forward, grown by the expander, the adapter attached and the selector's choice made.
+
+    Raises ValueError where the composition cannot work or leaves nothing to train.
+    """
+    check(parts)
+    bind_loss(model, parts.objective, parts.adapter)
+    expansion = parts.expander.method.expand(model, parts.expander.params, probe, seed)
+    attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.params)
+    own = _training(attached) if parts.adapter.name != "none" else {}
+    parts.selector.method.choose(attached, parts.selector.params, probe, seed)
+    trainable = _training(attached)
+    if not trainable:
+        raise ValueError(
+            f"Nothing trains: adapter {parts.adapter.name!r} with selector {parts.selector.name!r} leaves every weight frozen."
+        )
+    return Attached(attached, trainable, frozenset(own), expansion)
+
+
+def groups(attached: Attached, parts: Composition) -> list[Group]:
+    """What trains, cut into groups of one rate each: matrices that decay, and vectors (norms, biases) that do not."""
+    rates = parts.adapter.method.rates
+    own = rates(attached.model, parts.adapter.params) if rates else {}
+    each = parts.expander.method.group_each
+    cut: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in attached.trainable.items():
+        decay = parameter.ndim >= 2
+        label = name if each else ("matrices" if decay else "vectors")
+        cut.setdefault((label, own.get(name, 1.0), decay), []).append(parameter)
+    return [
+        Group(label if each or rate == 1.0 else f"{label} x{rate:g}", held, rate, decay)
+        for (label, rate, decay), held in cut.items()
+    ]
+
+
+def needs_merging(parts: Composition) -> bool:
+    """Whether a trained model can only be kept whole: it grew, or a selector put deltas on its weights."""
+    return parts.expander.name != "none" or parts.selector.method.merge is not None
+
+
+def merge(model: nn.Module, parts: Composition) -> nn.Module:
+    """The plain model that computes what the trained one does, made in place."""
+    if parts.selector.method.merge:
+        parts.selector.method.merge(model)
+    merged: nn.Module = parts.adapter.method.merge(model)
+    return merged
+
+
+def hooks(parts: Composition) -> list[tuple[str, Part]]:
+    """The parts that act before every step, by kind, in the order in which they do."""
+    return [(kind, part) for kind, part in vars(parts).items() if getattr(part.method, "on_step", None)]
+
+
+def check(parts: Composition, *, whole: bool = False) -> None:
+    """Raise ValueError for parts that contradict each other, by their names. `whole` asks for a model that needs no other."""
+    chosen = {f"{kind}s": part.name for kind, part in vars(parts).items()}
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen)):
+        raise ValueError(
+            f"Several processes cannot share this training. {'; '.join(reasons)}. Set compute.processes: 1."
+        )
+    if parts.objective.method.hits and not parts.optimizer.method.gradient_free:
+        free = [name for name in methods.names("optimizers") if methods.load("optimizers", name).METHOD.gradient_free]
+        raise ValueError(
+            f"objective {parts.objective.name!r} is a score without gradient, and optimizer {parts.optimizer.name!r} needs one. "
+            f"Optimizers that do not: {', '.join(free)}."
+        )
+    if parts.expander.name != "none" and parts.adapter.name != "none":
+        raise ValueError(
+            f"expander {parts.expander.name!r} trains its new layers, and adapter {parts.adapter.name!r} freezes them. "
+            "Use `adapter: none`."
+        )
+    if (whole or needs_merging(parts)) and not parts.adapter.method.merge:
+        cause = "this stage writes" if whole else f"selector {parts.selector.name!r} keeps"
+        can = [name for name in methods.names("adapters") if methods.load("adapters", name).METHOD.merge]
+        raise ValueError(
+            f"{cause} a whole model, and adapter {parts.adapter.name!r} cannot be merged into one. "
+            f"Adapters that can: {', '.join(can)}."
+        )
+    if parts.base.name != "none" and (whole or parts.expander.name != "none"):
+        cause = (
+            "this stage writes a whole model"
+            if whole
+            else f"expander {parts.expander.name!r} trains copies of whole layers"
+        )
+        raise ValueError(f"{cause}, and base {parts.base.name!r} stores weights quantised. Use `base: none`.")
+    if parts.base.name != "none" and parts.adapter.name == "none":
+        raise ValueError(
+            f"base {parts.base.name!r} stores weights quantised, and without an adapter they are what trains. "
+            "Put an adapter beside them, or use `base: none`."
+        )
+
+
+def _training(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

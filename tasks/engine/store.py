@@ -1,0 +1,34 @@
+"""A trained model on disk: an adapter where one was trained, else the whole model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.engine import compose
+from tasks.engine.compose import Attached, Composition
+from tasks.io import checkpoints
+
+
+def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *, whole: bool = False) -> None:
+    """Write what was trained to the new folder `folder`.
+
+    An adapter alone is written in peft's format where peft made it, else as `adapter.safetensors` with `adapter.json`. Where
+    no adapter is, the base grew, a selector put deltas on weights, or a `whole` model is asked for, everything is merged into one.
+    """
+    folder.mkdir(parents=True)
+    model: Any = attached.model
+    if whole or parts.adapter.name == "none" or compose.needs_merging(parts):
+        model = compose.merge(model, parts)
+        model.config.use_cache = True  # training switched it off
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if attached.expansion:
+            (folder / "expansion.json").write_text(json.dumps(attached.expansion, indent=1) + "\n", encoding="utf-8")
+    elif hasattr(model, "peft_config"):
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = "models/pretrained"
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's model card is an empty form
+    else:
+        tensors = {name: tensor for name, tensor in model.named_parameters() if name in attached.adapter}
+        checkpoints.write_adapter(folder, tensors, parts.adapter.name, parts.adapter.params.model_dump(mode="json"))

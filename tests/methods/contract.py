@@ -1,0 +1,99 @@
+"""What the contract tests of all families share.
+
+A method's own test file may say, for them: `SMALL`, settings that differ from the defaults so that a tiny model shows the
+method's effect; `trainable(model, params)`, the card's count of what trains on `model` before anything is attached;
+`TOLERANCE`, how far a fresh model may be from the base where equality to the bit is not promised.
+"""
+
+import importlib
+from pathlib import Path
+
+import torch
+
+from tasks import methods
+from tasks.core.surgery import plain
+from tasks.core.training import FAMILIES, Moment, Probe
+from tasks.engine import compose
+from tasks.engine.compose import Composition, Part
+from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.packing import Pack, collate
+from tests import tiny as small
+
+MODELS = ["llama", "qwen2"]
+DTYPES = [torch.float32, torch.bfloat16]
+NEUTRAL = {
+    "bases": "none",
+    "expanders": "none",
+    "adapters": "none",
+    "selectors": "all",
+    "optimizers": "adamw",
+    "objectives": "cross_entropy",
+}
+
+
+def model(kind, tiny, dtype=torch.float32):
+    """A model of random weights: the tiny LLaMA that is on disk, or a Qwen2 with grouped heads and biases."""
+    return (small.load(tiny) if kind == "llama" else small.qwen2()).to(dtype)
+
+
+def said(name, what, default=None):
+    """What the test file of a method says of it."""
+    if not (Path(__file__).parent / f"test_{name}.py").exists():
+        return default
+    return getattr(importlib.import_module(f"tests.methods.test_{name}"), what, default)
+
+
+def part(family, name=None, **settings):
+    """A method with the settings of its test file, or with these."""
+    module = methods.load(family, name or NEUTRAL[family])
+    return Part(module, module.METHOD.params(**(said(name, "SMALL", {}) if name else {}) | settings))
+
+
+def composition(**names):
+    """Neutral parts but for these: `composition(adapters="lora")`."""
+    return Composition(*(part(family, names.get(family)) for family in FAMILIES))
+
+
+def batch(seed=1):
+    return collate([Pack(tuple(small.sequences(3, seed=seed)))])
+
+
+def probe():
+    return Probe([batch(2)], lambda wrapped, row: token_losses(plain(wrapped), row))
+
+
+def composed(wrapped, parts):
+    """A model with its parts, and an optimizer over what trains."""
+    attached = compose.compose(wrapped, parts, probe(), seed=0)
+    return attached, parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+
+
+@torch.no_grad()
+def losses(wrapped):
+    """The token losses of the plain model inside."""
+    inner = plain(wrapped)
+    use_packed_attention(inner)
+    return token_losses(inner.eval(), batch())
+
+
+def steps(attached, optimizer, parts, count=2):
+    """A few optimizer steps on one row; two at least, since what starts at zero moves one half at a time.
+
+    Returns the names of the parameters that moved.
+    """
+    inner = plain(attached.model).train()
+    before = {name: parameter.detach().clone() for name, parameter in attached.model.named_parameters()}
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    states = {kind: {} for kind, _ in compose.hooks(parts)}
+    for step in range(count):
+        for kind, hooked in compose.hooks(parts):
+            moment = Moment(step, count, 0, attached.model, optimizer, scheduler, probe(), probe(), states[kind])
+            hooked.method.on_step(moment, hooked.params)
+        optimizer.zero_grad()
+        if parts.optimizer.method.gradient_free:
+            with torch.no_grad():
+                optimizer.estimate(lambda: inner(**batch())["loss"])
+        else:
+            inner(**batch())["loss"].backward()
+        optimizer.step()
+    return {name for name, p in attached.model.named_parameters() if not torch.equal(p, before[name])}

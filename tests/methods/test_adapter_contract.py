@@ -1,0 +1,103 @@
+"""What every adapter owes: it is run for each file found in the folder, on a LLaMA and on a Qwen2."""
+
+import pytest
+import torch
+
+from tasks import methods
+from tasks.core.surgery import plain
+from tasks.engine import compose, store
+from tasks.io import checkpoints
+from tests.methods import contract
+
+ADAPTERS = methods.names("adapters")
+OWN = [name for name in ADAPTERS if name != "none"]
+MERGEABLE = [name for name in OWN if methods.load("adapters", name).METHOD.merge]
+
+
+@pytest.fixture(params=contract.MODELS)
+def kind(request):
+    return request.param
+
+
+def trained(name, kind, tiny):
+    """A model after a few steps with this adapter."""
+    parts = contract.composition(adapters=name)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
+    contract.steps(attached, optimizer, parts)
+    return attached, parts
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_a_fresh_adapter_computes_what_the_base_computes(tiny, kind, name, dtype):
+    method = contract.part("adapters", name)
+    expected = contract.losses(contract.model(kind, tiny, dtype))
+    found = contract.losses(method.method.attach(contract.model(kind, tiny, dtype), method.params))
+    if method.method.difference:
+        assert not torch.allclose(found, expected), "it says that it differs"
+    else:
+        tolerance = contract.said(name, "TOLERANCE", 0.0) * (1 if dtype is torch.float32 else 2**13)
+        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_what_trains_moves_and_nothing_else(tiny, kind, name, dtype):
+    parts = contract.composition(adapters=name)
+    attached, optimizer = contract.composed(contract.model(kind, tiny, dtype), parts)
+    for group in optimizer.param_groups:
+        group["lr"] *= 20  # steps that bf16 can tell from none
+    assert contract.steps(attached, optimizer, parts) == set(attached.trainable)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_adapter_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
+    count = contract.said(name, "trainable")
+    assert count, f"tests/methods/test_{name}.py says nothing of what trains"
+    method = contract.part("adapters", name)
+    expected = count(contract.model(kind, tiny), method.params)
+    found = method.method.attach(contract.model(kind, tiny), method.params)
+    assert sum(p.numel() for p in found.parameters() if p.requires_grad) == expected
+    assert 0 < expected < contract.model(kind, tiny).num_parameters()
+
+
+@pytest.mark.parametrize("name", MERGEABLE)
+def test_merged_weights_compute_the_same_function(tiny, kind, name):
+    attached, parts = trained(name, kind, tiny)
+    expected = contract.losses(attached.model)
+    start = contract.losses(contract.model(kind, tiny))
+    assert not torch.allclose(expected, start, rtol=0, atol=1e-4), "nothing was trained"
+    merged = compose.merge(attached.model, parts)
+    assert {n for n, _ in merged.named_parameters()} == {n for n, _ in contract.model(kind, tiny).named_parameters()}
+    torch.testing.assert_close(contract.losses(merged), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_saved_is_loaded_bit_for_bit(tiny, tmp_path, name):
+    attached, parts = trained(name, "llama", tiny)
+    store.save(attached, parts, None, tmp_path / "saved")
+    assert checkpoints.is_adapter(tmp_path / "saved")
+    loaded, _ = checkpoints.load(tmp_path / "saved", tiny)
+    mergeable = parts.adapter.method.merge
+    expected = compose.merge(attached.model, parts) if mergeable else plain(attached.model)
+    for (key, found), wanted in zip(loaded.named_parameters(), expected.parameters(), strict=True):
+        assert torch.equal(found, wanted), key
+    assert torch.equal(contract.losses(loaded), contract.losses(expected))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_adapter_of_other_settings_does_not_load(tiny, tmp_path, name):
+    attached, parts = trained(name, "llama", tiny)
+    store.save(attached, parts, None, tmp_path / "saved")
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, parent="0" * 64)
+    with pytest.raises(ValueError, match="was trained on weights"):
+        checkpoints.load(tmp_path / "saved", tiny)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OWN if "targets" in methods.load("adapters", name).METHOD.params.model_fields]
+)
+def test_targets_that_match_nothing_are_refused_by_name(tiny, name):
+    method = contract.part("adapters", name, targets=("w_proj",))
+    with pytest.raises(ValueError, match="w_proj"):
+        method.method.attach(contract.model("llama", tiny), method.params)

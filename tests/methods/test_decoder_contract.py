@@ -1,0 +1,153 @@
+"""What every decoder owes: it is run for each file found in the folder, on models of different sizes and kinds."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tasks import methods
+from tasks.core.records import Message
+from tasks.engine import generation
+from tasks.engine.forward import combined_losses, token_losses, use_packed_attention
+from tasks.engine.packing import IGNORE
+from tasks.io import checkpoints
+from tests import tiny as small
+from tests.methods import contract
+
+DECODERS = methods.names("decoders")
+PROMPTS = [[Message("user", text)] for text in ("A long question of many words?", "b", "Somewhat shorter")]
+
+
+def wide(model):
+    """Weights so large that what is written depends on what was read."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=contract.MODELS)
+def pairs(request, tiny):
+    """A main model and two helpers, all of other weights, with the tokenizer of each."""
+    kinds = {
+        "llama": (small.load(tiny), small.qwen2(), small.load(tiny)),
+        "qwen2": (small.qwen2(), small.gpt2(), small.load(tiny)),
+    }
+    torch.manual_seed(0)
+    return [(wide(model), checkpoints.load_tokenizer(tiny)) for model in kinds[request.param]]
+
+
+def logits(seed):
+    return torch.randn(5, 11, generator=torch.Generator().manual_seed(seed))
+
+
+def combining(name):
+    part = contract.part("decoders", name)
+    return partial(part.method.combine, params=part.params), len(part.method.helpers)
+
+
+def steering(name, pairs):
+    combine, count = combining(name)
+    return generation.steer(pairs[0], pairs[1 : 1 + count], combine)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_returns_logits_of_the_main_models_shape_and_changes_none(name):
+    combine, count = combining(name)
+    given = [logits(seed) for seed in range(1 + count)]
+    found = combine(given[0], given[1:])
+    assert (found.shape, found.dtype) == (given[0].shape, given[0].dtype)
+    assert all(torch.equal(tensor, logits(seed)) for seed, tensor in enumerate(given))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_constant_added_to_any_models_logits_moves_no_probability(name):
+    combine, count = combining(name)
+    expected = combine(logits(0), [logits(seed) for seed in range(1, 1 + count)]).softmax(dim=1)
+    for shifted in range(1 + count):
+        given = [logits(seed) + (7.0 if seed == shifted else 0.0) for seed in range(1 + count)]
+        torch.testing.assert_close(combine(given[0], given[1:]).softmax(dim=1), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_row_does_not_depend_on_the_others(name):
+    combine, count = combining(name)
+    given = [logits(seed) for seed in range(1 + count)]
+    alone = [combine(given[0][[row]], [tensor[[row]] for tensor in given[1:]]) for row in range(5)]
+    assert torch.equal(combine(given[0], given[1:]), torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_helpers_that_agree_leave_the_main_model_alone(name):
+    combine, count = combining(name)
+    assert torch.equal(combine(logits(0), [logits(1)] * count), logits(0))
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if methods.load("decoders", name).METHOD.helpers])
+def test_a_decoder_with_helpers_has_the_settings_that_evaluate_asks_for(name):
+    method = methods.load("decoders", name).METHOD
+    assert {"steers", "digest"} <= set(method.params.model_fields)
+    assert set(method.helpers) <= {"expert", "antiexpert"}
+    assert not torch.equal(combining(name)[0](logits(0), [logits(1), logits(2)]), logits(0)), "its helpers do nothing"
+
+
+@torch.no_grad()
+def by_hand(name, pairs, prompt, tokens):
+    """The tokens that a plain loop writes: no cache, one prompt, every model over the whole text."""
+    combine, count = combining(name)
+    from tasks.engine.encode import render_prompt
+
+    tokenizer = pairs[0][1]
+    ids = tokenizer(render_prompt(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")["input_ids"]
+    start = ids.shape[1]
+    for _ in range(tokens):
+        main, *helpers = (model(input_ids=ids, use_cache=False).logits[:, -1] for model, _ in pairs[: 1 + count])
+        following = combine(main, helpers).argmax(dim=1)
+        ids = torch.cat([ids, following[None]], dim=1)
+        if following == tokenizer.eos_token_id:
+            break
+    return ids[0, start:].tolist()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_cached_batches_write_what_recomputing_every_row_alone_writes(pairs, name):
+    for model, _ in pairs:
+        model.set_attn_implementation("sdpa")
+    model, tokenizer = pairs[0]
+    expected = [by_hand(name, pairs, prompt, 50) for prompt in PROMPTS]
+    assert len(set(map(tuple, expected))) == len(PROMPTS), "the same answer to everything would hide a mix-up"
+    texts = tokenizer.batch_decode(expected, skip_special_tokens=True)
+    for size in (1, 3):
+        found = generation.greedy(
+            model, PROMPTS, tokenizer, max_new_tokens=50, batch_size=size, steering=steering(name, pairs)
+        )
+        assert found == texts
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@torch.no_grad()
+def test_texts_are_scored_by_the_combined_logits(pairs, name, monkeypatch):
+    monkeypatch.setattr("tasks.engine.forward.HEAD_ROWS", 4)  # several pieces
+    combine, count = combining(name)
+    row = contract.batch()
+    found = steering(name, pairs).losses(pairs[0][0], row)
+    expected = []
+    for model, _ in pairs:
+        model.set_attn_implementation("sdpa")
+    edges = row["boundaries"].tolist()
+    for start, end in pairwise(edges):
+        ids, labels = row["input_ids"][:, start:end], row["labels"][0, start:end]
+        main, *helpers = (model(input_ids=ids).logits[0] for model, _ in pairs[: 1 + count])
+        nll = F.cross_entropy(combine(main, helpers), labels, reduction="none", ignore_index=IGNORE)
+        expected.append(nll[labels != IGNORE])
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_model_alone_is_scored_as_everywhere(pairs):
+    model, _ = pairs[0]
+    use_packed_attention(model)
+    found = combined_losses([model], contract.batch(), lambda main, _: main, 259)
+    torch.testing.assert_close(found, token_losses(model, contract.batch()), rtol=1e-5, atol=1e-5)

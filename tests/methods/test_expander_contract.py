@@ -1,0 +1,67 @@
+"""What every expander owes: it is run for each file found in the folder, on a LLaMA and on a Qwen2."""
+
+import pytest
+import torch
+
+from tasks import methods
+from tasks.core.surgery import decoder_layers
+from tasks.engine import store
+from tasks.io import checkpoints
+from tests.methods import contract
+
+EXPANDERS = methods.names("expanders")
+GROWING = [name for name in EXPANDERS if name != "none"]
+
+
+@pytest.fixture(params=contract.MODELS)
+def kind(request):
+    return request.param
+
+
+@pytest.mark.parametrize("name", EXPANDERS)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_a_grown_model_computes_what_the_base_computes(tiny, kind, name, dtype):
+    base = contract.model(kind, tiny, dtype)
+    expected, depth = contract.losses(base), len(decoder_layers(base))
+    attached, _ = contract.composed(contract.model(kind, tiny, dtype), contract.composition(expanders=name))
+    assert torch.equal(contract.losses(attached.model), expected)
+    grown = len(decoder_layers(attached.model))
+    assert (grown > depth) == (name in GROWING)
+    assert attached.model.config.num_hidden_layers == grown
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_grown_model_writes_what_the_base_writes(tiny, kind, name):
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    base = contract.model(kind, tiny).eval()
+    expected = base.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)
+    grown = contract.model(kind, tiny).eval()
+    part = contract.part("expanders", name)
+    part.method.expand(grown, part.params, contract.probe(), 0)
+    assert torch.equal(grown.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0), expected)
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_only_the_new_layers_train(tiny, kind, name):
+    parts = contract.composition(expanders=name)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
+    copies = attached.expansion["copies"]
+    layers = decoder_layers(attached.model)
+    expected = sum(p.numel() for copy in copies for p in layers[copy].parameters())
+    assert sum(p.numel() for p in attached.trainable.values()) == expected
+    moved = contract.steps(attached, optimizer, parts, count=3)
+    assert moved
+    assert {int(name.split("layers.")[1].split(".")[0]) for name in moved} == set(copies)
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_grown_model_is_an_ordinary_one_on_disk(tiny, tmp_path, name):
+    parts = contract.composition(expanders=name)
+    attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    contract.steps(attached, optimizer, parts)
+    _, tokenizer = checkpoints.load(tiny)
+    expected = contract.losses(attached.model)
+    store.save(attached, parts, tokenizer, tmp_path / "saved")
+    assert (tmp_path / "saved/expansion.json").is_file()
+    loaded, _ = checkpoints.load(tmp_path / "saved")
+    assert torch.equal(contract.losses(loaded), expected)
