@@ -1,0 +1,168 @@
+"""LoLDU: factor a weight once into triangles and a diagonal, and train r numbers of the diagonal.
+
+Shi et al. 2024, https://arxiv.org/abs/2410.13618:  W = P L diag(d) U, with L and U of unit diagonal, and
+
+    h = (W_res + s P L_r diag(z) U_r) x,  W_res = W - s P L_r diag(d_r) U_r,  s = alpha / r
+
+L_r are the first r columns of L, U_r the first r rows of U. Only z is trained; it starts at d_r, so that h = W x.
+Shapes: O = out features, I = in features, R = min(rank, O, I).
+
+What is computed is h = W x + s P L_r ((z - d_r) * U_r x): the same function and the same gradient, but W is left whole, a
+fresh layer is the base to the last bit in any dtype, and no O x I product stands in the forward.
+
+Our design, not the paper's:
+- Only z is saved, so every machine has to find the same pivots. They are sought in float64 and on the processor, where
+  rounding decides no comparison between them. Pivots change with the weights: z belongs to the very numbers it was trained on.
+- Partial pivoting looks at the first R columns only, so only they are factored; U_r follows by substitution.
+- A pivot below 1e-8 of the largest is noise, and U_r would be divided by it: such a layer is refused by name.
+- z is kept in float32, whatever the base's dtype: it is R numbers, and bf16 would swallow a step.
+The first r columns are those that stand first, not those that matter most: a small rank trains an arbitrary part of W. On
+a model of two layers, random directions of the same norms trained as well as these.
+No hyper-parameter of the paper's language models is known to us: rank and targets are our start, alpha the code's.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from tasks.core import surgery
+from tasks.core.params import Params
+from tasks.methods.adapters import Adapter
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SMALLEST_PIVOT = 1e-8
+"""A pivot has to be larger than this share of the largest."""
+
+
+class LolduParams(Params):
+    """The `methods.loldu` section."""
+
+    rank: int = Field(256, ge=1)
+    """Numbers trained in each layer. A layer with fewer rows or columns trains as many as it has."""
+    alpha: float = Field(1.0, gt=0)
+    """The trained part is scaled by alpha / rank, which only changes how far a step of z goes."""
+    targets: tuple[str, ...] | str = ("q_proj", "v_proj")
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    init: Literal["lu", "uniform", "s_uniform", "normal", "s_normal", "constant", "ones", "zeros"] = "lu"
+    """What z starts at. `lu`: d_r, and the model is the base. With all others it is not: uniform in ± half the mean of d_r,
+    uniform in ± 1, normal with the mean and deviation of d_r, standard normal, the mean of d_r, 1, 0."""
+
+
+def factor(weight_OI: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """P L_r (O, R), d_r (R,) and U_r (R, I) of a weight, in float64. U_r is not finite where a pivot is 0."""
+    import torch
+
+    w_OI = weight_OI.detach().to("cpu", torch.float64)
+    packed_OR, swaps_R, _ = torch.linalg.lu_factor_ex(w_OI[:, : min(rank, *w_OI.shape)])
+    rows = list(range(len(w_OI)))  # P as a list: row k of L belongs to row rows[k] of W
+    for k, other in enumerate(swaps_R.tolist()):
+        rows[k], rows[other - 1] = rows[other - 1], rows[k]
+
+    d_R = packed_OR.diagonal().clone()
+    l_OR = packed_OR.tril(-1)
+    l_OR.diagonal().fill_(1.0)
+    top_RI = w_OI[rows[: len(d_R)]]
+    u_RI = torch.linalg.solve_triangular(l_OR[: len(d_R)], top_RI, upper=False, unitriangular=True) / d_R[:, None]
+    pl_OR = torch.empty_like(l_OR)
+    pl_OR[rows] = l_OR
+    return pl_OR, d_R, u_RI
+
+
+def initial(d_R: Tensor, init: str) -> Tensor:
+    """z at the start, (R,)."""
+    import torch
+
+    mean = d_R.mean()
+    starts = {
+        "lu": lambda: d_R.clone(),
+        "uniform": lambda: (torch.rand_like(d_R) - 0.5) * mean,
+        "s_uniform": lambda: torch.rand_like(d_R) * 2 - 1,
+        "normal": lambda: mean + d_R.std(correction=0) * torch.randn_like(d_R),
+        "s_normal": lambda: torch.randn_like(d_R),
+        "constant": lambda: mean.expand_as(d_R).clone(),
+        "ones": lambda: torch.ones_like(d_R),
+        "zeros": lambda: torch.zeros_like(d_R),
+    }
+    return starts[init]()
+
+
+@cache
+def layer_type() -> Any:
+    """The class of an adapted layer, made when torch is there."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class LolduLinear(nn.Module):
+        """A frozen linear layer plus s P L_r diag(z - d_r) U_r."""
+
+        pl_OR: Tensor
+        d_R: Tensor
+        u_RI: Tensor
+
+        def __init__(self, base: nn.Linear, factors: tuple[Tensor, Tensor, Tensor], params: LolduParams) -> None:
+            super().__init__()
+            pl_OR, d_R, u_RI = factors
+            self.base, self.scale = base, params.alpha / params.rank
+            self.register_buffer("pl_OR", pl_OR.to(base.weight), persistent=False)
+            self.register_buffer("u_RI", u_RI.to(base.weight), persistent=False)
+            self.register_buffer("d_R", d_R.to(base.weight.device, torch.float32), persistent=False)
+            self.z_R = nn.Parameter(initial(self.d_R, params.init))
+
+        def change(self) -> Tensor:
+            """s (z - d_r), (R,)."""
+            return self.scale * (self.z_R - self.d_R)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.base(x) + F.linear(F.linear(x, self.u_RI) * self.change().to(x.dtype), self.pl_OR)
+
+        @torch.no_grad()
+        def merge(self) -> nn.Linear:
+            """The plain linear layer that computes the same function."""
+            update_OI = (self.pl_OR.float() * self.change()) @ self.u_RI.float()
+            self.base.weight.copy_(self.base.weight.float() + update_OI)
+            return self.base
+
+    return LolduLinear
+
+
+def attach(model: nn.Module, params: LolduParams) -> nn.Module:
+    """Freeze `model` and let each target train its z.
+
+    Raises ValueError where the targets match nothing, and for a layer in which a column depends on those before it.
+    """
+    linears = surgery.linears(model, params.targets)
+    model.requires_grad_(False)
+    for name, base in linears.items():
+        factors = factor(base.weight, params.rank)
+        check(name, factors[1])
+        surgery.replace(model, name, layer_type()(base, factors, params))
+    return model
+
+
+def check(name: str, d_R: Tensor) -> None:
+    """Raise ValueError where the layer `name` has a pivot that is nothing but noise."""
+    size_R = d_R.abs()
+    noise = (size_R <= SMALLEST_PIVOT * size_R.max()).nonzero().flatten().tolist()
+    if noise:
+        remedy = f"Set rank to {noise[0]} or less, or leave it" if noise[0] else "Leave it"
+        raise ValueError(
+            f"{name} cannot be factored to rank {len(d_R)}: column {noise[0]} of its weight is zero or depends on the columns "
+            f"before it (pivot {d_R[noise[0]]:.1e}). {remedy} out of `targets`."
+        )
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """The plain model with every z written into its weight."""
+    adapted = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, layer_type())]
+    for name, layer in adapted:
+        surgery.replace(model, name, layer.merge())
+    return model
+
+
+METHOD = Adapter(params=LolduParams, attach=attach, merge=merge)

@@ -1,0 +1,9 @@
+"""What the bases over bitsandbytes share."""
+
+from importlib.util import find_spec
+
+
+def check_installed(name: str) -> None:
+    """Raise ValueError where base `name` cannot be had for want of bitsandbytes."""
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(f"base {name!r} needs bitsandbytes, which is not installed: pip install -e '.[quantize]'.")

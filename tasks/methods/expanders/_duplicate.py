@@ -1,0 +1,71 @@
+"""Copies of decoder layers that compute nothing until they are trained."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.core.surgery import decoder_layers, plain
+
+WRITERS = ("self_attn.o_proj", "mlp.down_proj")
+"""The linear layers through which a decoder layer adds to the residual stream. With them at zero it passes its input on."""
+
+
+def depth(model: nn.Module, layers: int) -> int:
+    """The number of the model's decoder layers.
+
+    Raises ValueError where there are fewer than `layers`, and where a layer writes by other ways than `WRITERS`.
+    """
+    found = decoder_layers(model)
+    kind = type(plain(model)).__name__
+    for number, layer in enumerate(found):
+        inside = dict(layer.named_modules())
+        if missing := [name for name in WRITERS if not isinstance(inside.get(name), nn.Linear)]:
+            raise ValueError(
+                f"Layer {number} of {kind} has no linear layer {' and no '.join(missing)}, as LLaMA and Qwen models do, "
+                "so a copy of it cannot be made neutral."
+            )
+    if layers > len(found):
+        raise ValueError(f"layers={layers} are to be copied, and {kind} has {len(found)}. Set at most so many.")
+    return len(found)
+
+
+@torch.no_grad()
+def duplicate(model: nn.Module, chosen: Sequence[int]) -> list[int]:
+    """Put a copy of each of the `chosen` layers directly after it, and return the places of the copies, which alone train.
+
+    `WRITERS` of a copy are zero, weight and bias, and everything else is the layer's: the model's function stays.
+    """
+    layers = decoder_layers(model)
+    origins = sorted([*range(len(layers)), *chosen])
+    copies = [place for place in range(1, len(origins)) if origins[place] == origins[place - 1]]
+    for place in copies:  # bottom up, so that each is put where it will stay
+        layers.insert(place, _neutral_copy(layers[place - 1]))
+    for place, layer in enumerate(layers):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place  # type: ignore[assignment] # its place in a cache of keys and values
+
+    inner: Any = plain(model)
+    config = inner.get_decoder().config
+    for name, value in vars(config).items():
+        if "layer" in name and isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(config, name, [value[origin] for origin in origins])  # `layer_types` and its like
+    config.num_hidden_layers = len(layers)
+
+    model.requires_grad_(False)
+    for place in copies:
+        layers[place].requires_grad_(True)
+    return copies
+
+
+def _neutral_copy(layer: nn.Module) -> nn.Module:
+    # The model's config is shared by its modules, and a copy must hear of what is set there later.
+    shared = {id(module.config): module.config for module in layer.modules() if hasattr(module, "config")}
+    copy = deepcopy(layer, shared)
+    for name in WRITERS:
+        for parameter in copy.get_submodule(name).parameters():
+            parameter.zero_()
+    return copy

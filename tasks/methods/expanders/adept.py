@@ -1,0 +1,153 @@
+"""ADEPT: copy the layers that general ability needs least, and let each tensor of the copies learn the slower the more it matters.
+
+Zhang et al. 2026, https://arxiv.org/abs/2510.10071. On a probe of general text, with L_gen the mean loss of its trained tokens:
+
+    layers   I_l = L_gen(layer l skipped) - L_gen      the k smallest are copied; a copy's output projections are zero, so that
+                                                      the function stays
+    units    I_U = mean_j |theta_j| |g_j|              g = dL_gen/dtheta, |g| averaged over batches; a unit U is a tensor of a copy
+    rates    lr_U = 2 (1 - (I_U - min I) / (max I - min I)) lr_base      anew every T steps
+
+I_U has the absolute values of the authors' code; the paper's mean of theta_j g_j cancels. As their `grad_pro` does, norm vectors
+are measured against all units and the others against each other, since |theta| = 1 of a norm would leave all else at 2 lr_base.
+Where the probe has plain texts and answered prompts, I_U is the mean of the two kinds'.
+
+Our design, not the paper's: norms are known by their module's type (q_norm and k_norm are norms), the copies are remembered
+rather than found by their zeros, and all batches of the probe are used.
+Shapes: T = tokens of a row, N = its trained tokens, S = its sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field
+
+from tasks.core.params import Params
+from tasks.core.surgery import decoder_layers, evaluating
+from tasks.core.training import Moment, Probe
+from tasks.methods.expanders import Expander
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim.lr_scheduler import LambdaLR
+
+
+class AdeptParams(Params):
+    """The `methods.adept` section."""
+
+    layers: int = Field(4, ge=1)
+    """Layers k to copy."""
+    interval: int = Field(500, ge=0)
+    """Steps T between two looks at the units; until the first all learn alike. With 0 they always do."""
+    normalisation: Literal["grad_pro", "plain"] = "grad_pro"
+    """Against what a unit's importance is measured: `plain` is all units, `grad_pro` the units that are no norms but for norms."""
+
+
+def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
+    """By how much the probe's loss rises when each layer is skipped, in nats per token."""
+    import torch
+
+    def skip(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return inputs[0] if isinstance(output, torch.Tensor) else (inputs[0], *output[1:])
+
+    def loss() -> float:
+        return float(torch.cat([probe.losses(model, batch) for batch in probe.batches]).double().mean())
+
+    importance = []
+    with evaluating(model), torch.no_grad():
+        whole = loss()
+        for layer in decoder_layers(model):
+            hook = layer.register_forward_hook(skip)
+            try:
+                importance.append(loss() - whole)
+            finally:
+                hook.remove()
+    return importance
+
+
+def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: Probe) -> dict[str, float]:
+    """I_U of each unit. Leaves no gradient behind, and no mode."""
+    import torch
+
+    sums: dict[str, list[Tensor]] = {}
+    counts: dict[str, int] = {}
+    with evaluating(model), torch.enable_grad():
+        for batch in probe.batches:
+            nll_N = probe.losses(model, batch)
+            for kind, of_kind_N in _kinds(batch):
+                mean = nll_N[of_kind_N.to(nll_N.device)].mean()
+                slopes = torch.autograd.grad(mean, list(units.values()), retain_graph=True, materialize_grads=True)
+                before = sums.get(kind, [torch.zeros_like(slope, dtype=torch.float32) for slope in slopes])
+                sums[kind] = [total + slope.abs() for total, slope in zip(before, slopes, strict=True)]
+                counts[kind] = counts.get(kind, 0) + 1
+    scores = {kind: [total / counts[kind] for total in totals] for kind, totals in sums.items()}
+    return {
+        name: sum(float((unit.detach().abs() * slopes[number]).mean()) for slopes in scores.values()) / len(scores)
+        for number, (name, unit) in enumerate(units.items())
+    }
+
+
+def _kinds(batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Which of a row's trained tokens, (N,), are of plain texts, and which answer a prompt, which trains nothing."""
+    trained_T = batch["labels"][0] >= 0
+    segments_T = batch["segments"][0]
+    lengths_S, answers_S = segments_T.bincount(), segments_T[trained_T].bincount(minlength=len(batch["boundaries"]) - 1)
+    plain_N = (answers_S == lengths_S - 1)[segments_T[trained_T]]  # the first token of a text is predicted from nothing
+    return ((kind, chosen_N) for kind, chosen_N in (("texts", plain_N), ("answers", ~plain_N)) if chosen_N.any())
+
+
+def multipliers(importance: Mapping[str, float], norms: Collection[str] = ()) -> dict[str, float]:
+    """Times the base learning rate, for each unit: 2 for the least important, 0 for the most, 1 where none is more than another.
+
+    Units in `norms` are measured against all, and the others against each other.
+    """
+    others = [value for name, value in importance.items() if name not in norms]
+
+    def rule(value: float, scope: Collection[float]) -> float:
+        low, high = min(scope), max(scope)
+        return 2 * (1 - (value - low) / (high - low)) if high > low else 1.0
+
+    return {name: rule(value, importance.values() if name in norms else others) for name, value in importance.items()}
+
+
+def expand(model: nn.Module, params: AdeptParams, probe: Probe, seed: int) -> dict[str, list[Any]]:
+    """Copy the layers that matter least and let the copies train.
+
+    Returns the places of the `copies` in the grown model, of their `originals` in the base, and each base layer's `importance`.
+    """
+    from tasks.methods.expanders._duplicate import depth, duplicate
+
+    depth(model, params.layers)
+    importance = layer_importance(model, probe)
+    ranked = sorted(range(len(importance)), key=importance.__getitem__)
+    originals = sorted(ranked[: params.layers])
+    return {"copies": duplicate(model, originals), "originals": originals, "importance": importance}
+
+
+def on_step(moment: Moment, params: AdeptParams) -> None:
+    """At steps T, 2T, … give each unit its learning rate anew; the schedule goes on from there.
+
+    At step 0 every importance is 0: the projections are, and no gradient gets past them.
+    """
+    groups = moment.optimizer.param_groups
+    base = moment.state.setdefault("learning_rates", {group["name"]: group["initial_lr"] for group in groups})
+    if not params.interval or not moment.step or moment.step % params.interval:
+        return
+    units = {group["name"]: group["params"][0] for group in groups}  # a group is one tensor
+    norms = [name for name in units if _is_norm(moment.model, name)] if params.normalisation == "grad_pro" else []
+    found = multipliers(unit_importance(moment.model, units, moment.probe), norms)
+    moment.state["multipliers"] = found
+    scheduler = cast("LambdaLR", moment.scheduler)
+    schedule: list[Callable[[int], float]] = scheduler.lr_lambdas
+    for number, group in enumerate(groups):
+        rate = found[group["name"]] * base[group["name"]]
+        group["initial_lr"] = scheduler.base_lrs[number] = rate
+        group["lr"] = rate * schedule[number](scheduler.last_epoch)
+
+
+def _is_norm(model: nn.Module, parameter: str) -> bool:
+    return type(model.get_submodule(parameter.rpartition(".")[0])).__name__.endswith("Norm")
+
+
+METHOD = Expander(params=AdeptParams, expand=expand, on_step=on_step, group_each=True)

@@ -1,0 +1,235 @@
+"""MFTCoder: several tasks at once, none of which wins by its size, its ease or its speed.
+
+Liu et al. 2024, https://arxiv.org/abs/2311.02303; CoBa: Gong et al. 2024, https://arxiv.org/abs/2410.06741.
+e_n loss of a token, n_b trained tokens of example b, tasks k with weights v_k, U the tasks present in the step:
+  case1  sum_n e_n / N                                           mean over tokens
+  case2  mean_b (sum_{n in b} e_n / n_b)                         mean over examples
+  case3  sum_{k in U} v_k mean_{n in k} e_n / sum_{k in U} v_k   mean over tasks of the mean over tokens: data-balanced
+  case4  case3 with the mean over a task's examples, as in case2
+v is 1, a setting, or follows the slopes a_k of the tasks' validation losses (least squares over a window of steps). With
+r(x)_i = (number of x) x_i / sum_j |x_j|:
+  self_paced  v = softmax(50 softmax(r(a))_k (-r(a)_k))
+  coba        v = softmax(K (DF RCS + (1 - DF) ACS)), a of the ratio to the loss before training
+              RCS = softmax_k r(a)                              what falls slower than others needs more
+              ACS = softmax_k (-r(a_k over past updates)[now])  what falls slower than it did needs less
+              DF = min(1, t softmax_s(-tau r(a of the worst ratio))[now]), t updates so far: 1 as long as the worst task falls
+              and where a weight is below 1 / 10K: v <- (1 - 1/10) v + 1 / 10K
+Shapes: N = trained tokens of the pack, K = tasks, W = steps looked at.
+
+Our design, not the paper's: means are over the whole accumulated step, not over each pack; a token's loss carries its weight;
+a task that is not in a validation batch has no point there, and counts with its last ratio where the worst is taken; DF has the
+bound of CoBa's paper, which its code lacks. The focal variants of the paper are left out: neither code nor text confirmed them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import linear_regression
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.core.params import Params
+from tasks.core.training import Moment
+from tasks.methods.objectives import Objective, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARPNESS = 50.0
+"""Of self-paced weights, as in the official code."""
+IGNORE = -100
+"""The label of a position that trains nothing."""
+
+Losses = list[float | None]
+"""Of each task; None for one that was not seen."""
+
+
+class MftcoderParams(Params):
+    """The `methods.mftcoder` section."""
+
+    aggregation: Literal["case1", "case2", "case3", "case4"] = "case3"
+    """Mean over tokens, over examples, or over tasks of either."""
+    task_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Fixed v of tasks, by name; 1 for the others."""
+    balance: Literal["none", "self_paced", "coba"] = "none"
+    """How v follows the validation losses. It costs forward passes on `valid_batches` at every update."""
+    interval: int = Field(1, ge=1)
+    """Steps from one update to the next."""
+    valid_batches: int = Field(1, ge=1)
+    """Validation batches of an update, taken in turn."""
+    window: int = Field(100, ge=2)
+    """self_paced: updates over which a slope is fitted."""
+    warmup: int = Field(100, ge=1)
+    """coba: steps of equal weights at the start; about as many as there are validation batches."""
+    history: int = Field(200, ge=2)
+    """coba: updates over which a slope is fitted and compared; 2 to 5 times the warm-up."""
+    tau: float = Field(5.0, gt=0)
+    """coba: how sharply a worst task that stops falling shifts weight."""
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if self.aggregation in ("case1", "case2") and (self.task_weights or self.balance != "none"):
+            raise ValueError(f"{self.aggregation} has no task weights: take case3 or case4, or leave the weights out")
+        if self.task_weights and self.balance != "none":
+            raise ValueError(f"task_weights are fixed and balance: {self.balance} makes its own: set one of them")
+        return self
+
+
+def loss(nll_N: Tensor, tokens: Tokens, params: MftcoderParams) -> Tensor:
+    """The pack's share of the mean, times the step's trained tokens, by which the engine divides."""
+    return (share(tokens, params) * tokens.weights * nll_N).sum()
+
+
+def share(tokens: Tokens, params: MftcoderParams) -> Tensor:
+    """What each token counts for in the step's mean, times the step's tokens: (N,), 1 for all in case1."""
+    total = tokens.task_tokens.sum()
+    length_N = tokens.segments.bincount()[tokens.segments]
+    if params.aggregation == "case1":
+        return tokens.weights.new_ones(len(length_N))
+    if params.aggregation == "case2":
+        return total / (tokens.task_examples.sum() * length_N)
+
+    present_K = tokens.task_tokens > 0
+    v_K = present_K if tokens.task_weights is None else present_K * tokens.task_weights
+    v_N = (v_K / v_K.sum())[tokens.tasks]
+    if params.aggregation == "case3":
+        return total * v_N / tokens.task_tokens[tokens.tasks]
+    return total * v_N / (tokens.task_examples[tokens.tasks] * length_N)
+
+
+def self_paced(losses_WK: Sequence[Losses]) -> list[float]:
+    """The weights that the last losses give."""
+    relative_K = relative([slope(column) for column in zip(*losses_WK, strict=True)])
+    scores_K = [fast * -r for fast, r in zip(softmax(relative_K), relative_K, strict=True)]
+    return softmax([SHARPNESS * score for score in scores_K])
+
+
+def coba(slopes_WK: Sequence[Sequence[float]], worst: Sequence[float], tau: float) -> list[float]:
+    """The weights that the last slopes give. `worst` holds the slope of the worst ratio at every update so far."""
+    num_tasks = len(slopes_WK[-1])
+    relative_score = softmax(relative(slopes_WK[-1]))
+    absolute_score = softmax([-relative(column)[-1] for column in zip(*slopes_WK, strict=True)])
+    factor = min(1.0, len(worst) * softmax([-tau * r for r in relative(worst)])[-1])
+    weights = softmax(
+        [num_tasks * (factor * r + (1 - factor) * a) for r, a in zip(relative_score, absolute_score, strict=True)]
+    )
+    floor = 1 / (10 * num_tasks)
+    return [0.9 * w + floor for w in weights] if min(weights) < floor else weights
+
+
+def slope(values: Sequence[float | None]) -> float:
+    """Least-squares slope of the values over their places; 0 where fewer than two are known."""
+    points = [(place, value) for place, value in enumerate(values) if value is not None]
+    return linear_regression(*zip(*points, strict=True)).slope if len(points) > 1 else 0.0
+
+
+def relative(values: Sequence[float]) -> list[float]:
+    """The values in units of their mean size; zeros where all are 0."""
+    size = sum(map(abs, values)) / len(values)
+    return [value / size if size else 0.0 for value in values]
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    """Positive shares that add up to 1."""
+    highest = max(values)
+    powers = [math.exp(value - highest) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def on_step(moment: Moment, params: MftcoderParams) -> None:
+    """Leave the weights of the coming step in `moment.state["task_weights"]`."""
+    if params.balance != "none":
+        _follow(moment, params)
+    elif params.task_weights:
+        moment.state["task_weights"] = _by_name(params.task_weights, moment.valid.tasks)
+
+
+def _follow(moment: Moment, params: MftcoderParams) -> None:
+    """Look at the validation losses where it is time to, and take the weights that they give."""
+    state, batches, num_tasks = moment.state, moment.valid.batches, len(moment.valid.tasks)
+    if not state:
+        _check(moment, params)
+        state["task_weights"] = [1 / num_tasks] * num_tasks
+        state["start"] = _losses(moment, batches) if params.balance == "coba" else []
+    if moment.step % params.interval:
+        return
+    first = moment.step // params.interval * params.valid_batches
+    looked_at = [batches[number % len(batches)] for number in range(first, first + params.valid_batches)]
+    losses = _losses(moment, looked_at)
+    if params.balance == "coba":
+        _coba_update(state, losses, params, warm=moment.step >= params.warmup)
+    else:
+        state["losses"] = [*state.get("losses", []), losses][-params.window :]
+        state["task_weights"] = self_paced(state["losses"])
+
+
+def _coba_update(state: dict[str, Any], losses: Losses, params: MftcoderParams, *, warm: bool) -> None:
+    """Note the ratios of these losses to the first ones, and once `warm` the slopes and the weights that they give."""
+
+    def noted(name: str, value: Any) -> list[Any]:
+        state[name] = [*state.get(name, []), value][-params.history :]
+        return state[name]
+
+    ratios = [loss / start if loss and start else None for loss, start in zip(losses, state["start"], strict=True)]
+    before = state.get("latest", [1.0] * len(ratios))
+    state["latest"] = [last if ratio is None else ratio for ratio, last in zip(ratios, before, strict=True)]
+    ratios_WK, worst_W = noted("ratios", ratios), noted("worst", max(state["latest"]))
+    if warm:
+        slopes_WK = noted("slopes", [slope(column) for column in zip(*ratios_WK, strict=True)])
+        state["worst_slopes"] = [*state.get("worst_slopes", []), slope(worst_W)]
+        state["task_weights"] = coba(slopes_WK, state["worst_slopes"], params.tau)
+
+
+def _losses(moment: Moment, batches: Sequence[Mapping[str, Tensor]]) -> Losses:
+    """The mean loss of each task's tokens in these batches, of the model as it is, which keeps no trace of it."""
+    import torch
+
+    num_tasks = len(moment.valid.tasks)
+    sums_K = torch.zeros(num_tasks, dtype=torch.float64)
+    counts_K = torch.zeros(num_tasks, dtype=torch.long)
+    modes = {module: module.training for module in moment.model.modules()}
+    moment.model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            tasks_N = _trained_tasks(batch)
+            sums_K.index_add_(0, tasks_N, moment.valid.losses(moment.model, batch).double().cpu())
+            counts_K += tasks_N.bincount(minlength=num_tasks)
+    for module, mode in modes.items():
+        module.training = mode
+    means = (sums_K / counts_K).tolist()
+    return [mean if math.isfinite(mean) else None for mean in means]
+
+
+def _trained_tasks(batch: Mapping[str, Tensor]) -> Tensor:
+    """The task of each trained token of a batch, (N,)."""
+    return batch["tasks"][0][batch["labels"][0] != IGNORE].cpu()
+
+
+def _by_name(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """The weights in the order of `names`. Raises ValueError for a task that is not there."""
+    if unknown := sorted(weights.keys() - set(names)):
+        raise ValueError(
+            f"mftcoder.task_weights names {', '.join(unknown)}, and no example is of that task. "
+            f"There are: {', '.join(names)}."
+        )
+    return [weights.get(name, 1.0) for name in names]
+
+
+def _check(moment: Moment, params: MftcoderParams) -> None:
+    """Raise ValueError where weights could not follow anything."""
+    seen = {task for batch in moment.valid.batches for task in _trained_tasks(batch).tolist()}
+    if unseen := [name for number, name in enumerate(moment.valid.tasks) if number not in seen]:
+        raise ValueError(
+            f"mftcoder.balance: {params.balance} follows the validation loss of every task, and there is none of "
+            f"{', '.join(unseen)}. Raise valid_tokens, hold some examples out, or set `balance: none`."
+        )
+    if params.balance == "coba" and params.warmup >= moment.steps:
+        raise ValueError(
+            f"mftcoder.warmup is {params.warmup} and the training has {moment.steps} steps, so coba would never begin. "
+            "Lower it, or set `balance: none`."
+        )
+
+
+METHOD = Objective(params=MftcoderParams, loss=loss, on_step=on_step)

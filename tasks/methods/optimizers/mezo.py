@@ -1,0 +1,72 @@
+"""MeZO: fine-tuning with two forward passes a step, in the memory of inference.
+
+Malladi et al. 2023, https://arxiv.org/abs/2305.17333, algorithm 1 and definition 1 (SPSA):
+  g = (L(theta + eps z) - L(theta - eps z)) / (2 eps),  z ~ N(0, I)       the projected gradient, a number
+  theta <- theta - lr (g z + wd theta)
+z is drawn anew from the step's seed whenever it is needed, tensor by tensor, and theta is changed in place: there is no graph,
+no gradient, and a state of numbers. With n directions g z is averaged over them (n-SPSA, definition 2). L need not be
+differentiable: `objective: exact_match` is a score, and `step(closure)` takes any function of the model.
+
+Settings of the paper (tables 15 and 16), all at a constant learning rate and for 20,000 steps and more: all weights eps 1e-3,
+learning rate 1e-6 or 1e-7; LoRA 1e-2, 5e-5 or 1e-4; prefixes 1e-1, 1e-2 or 1e-3. It wants a pretrained model and a prompt.
+
+Our design, not the paper's: z comes from a generator of its own, not from torch's global one, and a step's seed is a function
+of (seed, step); tensors are drawn in the order of the optimizer's groups; the packs of a step share z and their g add up, and
+processes average theirs; a step whose g is not finite is skipped and counted; the loss reported is the mean of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from tasks.core.params import Params
+from tasks.core.training import Group
+from tasks.methods.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from tasks.methods.optimizers._mezo import Mezo, Move
+
+
+class MezoParams(Params):
+    """The `methods.mezo` section."""
+
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak of the schedule."""
+    eps: float = Field(1e-3, gt=0)
+    """How far along z the loss is measured, both ways."""
+    directions: int = Field(1, ge=1)
+    """Directions averaged in a step; each costs two forward passes."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decay of matrices. Vectors (norms, biases) are never decayed."""
+
+
+def make(groups: Sequence[Group], params: MezoParams, seed: int) -> Mezo:
+    """MeZO over `groups`."""
+    from tasks.methods.optimizers._mezo import Mezo
+
+    settings = [
+        {
+            "params": list(group.parameters),
+            "name": group.name,
+            "lr": params.learning_rate * group.rate,
+            "weight_decay": params.weight_decay if group.decay else 0.0,
+        }
+        for group in groups
+    ]
+    return Mezo(settings, params.eps, params.directions, seed)
+
+
+def replay(groups: Sequence[Group], params: MezoParams, log: Iterable[Move]) -> None:
+    """Bring the weights in `groups` from where a training began to where it ended, by its log (`course["log"]`) alone.
+
+    What training leaves besides is the rounding of its perturbations.
+    """
+    mezo = make(groups, params, seed=0)
+    for move in log:
+        mezo.apply(move)
+
+
+METHOD = Optimizer(params=MezoParams, make=make, gradient_free=True)

@@ -1,0 +1,34 @@
+"""Models of several layers that differ, for methods that add some."""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+SIZES = {
+    "vocab_size": 259,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+
+
+def llama(layers=6, **settings):
+    """A LLaMA of random weights; its projections have biases where asked for."""
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers, max_position_embeddings=256, **settings))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+def qwen3(layers=4, window=None):
+    """A Qwen3 of random weights: norms of queries and keys, tied embeddings; the upper half attends to a `window` where given."""
+    torch.manual_seed(1)
+    sliding = {"use_sliding_window": True, "sliding_window": window, "max_window_layers": layers // 2} if window else {}
+    return Qwen3ForCausalLM(
+        Qwen3Config(**SIZES, num_hidden_layers=layers, head_dim=8, tie_word_embeddings=True, **sliding)
+    )

@@ -1,0 +1,406 @@
+"""ADEPT copies the layers that the probe misses least, and each tensor of a copy learns the slower the more it matters."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.core import surgery
+from tasks.core.training import Moment, Probe
+from tasks.engine.encode import Encoded
+from tasks.engine.forward import token_losses
+from tasks.engine.packing import Pack, collate
+from tasks.methods.expanders import adept
+from tasks.methods.expanders._duplicate import duplicate
+from tasks.methods.expanders.adept import AdeptParams, expand, layer_importance, multipliers, on_step, unit_importance
+from tests import tiny as small
+from tests.methods import contract, deep
+
+SMALL = {"layers": 1, "interval": 2}
+IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
+
+
+def layer_size(config, norms=2, biases=0):
+    """d (n_q h + 2 n_kv h) + n_q h d + 3 d d_ff + norms, as the card counts a layer."""
+    d, h = config.hidden_size, getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    queries, keys = config.num_attention_heads * h, config.num_key_value_heads * h
+    return d * (queries + 2 * keys) + queries * d + 3 * d * config.intermediate_size + norms * d + biases
+
+
+def trainable(model, params):
+    """k layers."""
+    config = model.config
+    biases = 2 * config.hidden_size if config.model_type == "qwen2" else 0  # q + k + v of half as many heads
+    return params.layers * layer_size(config, biases=biases)
+
+
+def text(number, length, prompt=1, seed=0):
+    """A sequence of random tokens whose first `prompt` tokens train nothing; a plain text's is one."""
+    draw = random.Random(f"{seed}/{number}")
+    return Encoded(
+        f"{number}", [draw.randrange(259) for _ in range(length)], [0.0] * prompt + [1.0] * (length - prompt)
+    )
+
+
+def probe(*packs):
+    """A probe of these packs, or of two with plain texts of unequal length."""
+    packs = packs or ([text(0, 12), text(1, 5)], [text(2, 9)])
+    return Probe([collate([Pack(tuple(pack))]) for pack in packs], lambda model, row: token_losses(model, row))
+
+
+def units(model):
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def rated(parameters, rate=1e-4, schedule=lambda step: 1.0):
+    """An optimizer with a group for each tensor, as the engine cuts them, and its schedule."""
+    groups = [{"params": [parameter], "name": name, "lr": rate} for name, parameter in parameters.items()]
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.0)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+
+
+def update(model, optimizer):
+    """One step on other tokens than the probe's."""
+    token_losses(model.train(), contract.batch()).mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def trained(model, params=AdeptParams(layers=2, interval=1), steps=2):  # noqa: B008  # a frozen record
+    """`model` grown, and after a few steps at one rate."""
+    expand(model, params, probe(), 0)
+    optimizer, _ = rated(units(model), rate=1e-2)
+    for _ in range(steps):
+        update(model, optimizer)
+    return model
+
+
+def state_of(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def equal(found, expected):
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+# 1. The function stays.
+
+MODELS = {
+    "llama": deep.llama,
+    "llama with biases": lambda: deep.llama(attention_bias=True, mlp_bias=True),
+    "qwen2": small.qwen2,
+    "qwen3": deep.qwen3,
+    "qwen3 with a window": lambda: deep.qwen3(window=4),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_grown_model_computes_what_the_base_computes_with_a_cache_and_without(kind):
+    base, grown = MODELS[kind]().eval(), MODELS[kind]().eval()
+    duplicate(grown, [0, 1])
+    with torch.no_grad():
+        assert torch.equal(grown(IDS).logits, base(IDS).logits)
+    written = [
+        model.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=6, do_sample=False, pad_token_id=0)
+        for model in (grown, base)
+    ]
+    assert written[0].shape[1] == IDS.shape[1] + 6
+    assert torch.equal(*written)
+
+
+def test_a_copy_hears_of_settings_of_the_model():
+    """Attention is switched in the model's config, and a copy that kept its own would look across sequences."""
+    grown = deep.llama()
+    duplicate(grown, [1])
+    layers = surgery.decoder_layers(grown)
+    assert all(layer.self_attn.config is grown.config for layer in layers)
+    for parameter in layers[2].parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    alone = [probe([text(number, 9)]) for number in range(2)]
+    together = probe([text(0, 9), text(1, 9)])
+    contract.use_packed_attention(grown)
+    apart = torch.cat([part.losses(grown, part.batches[0]) for part in alone])
+    torch.testing.assert_close(together.losses(grown, together.batches[0]), apart)
+
+
+def test_gpt2_is_refused():
+    with pytest.raises(ValueError, match="GPT2LMHeadModel keeps no list `layers`"):
+        expand(small.gpt2(), AdeptParams(layers=1), probe(), 0)
+
+
+def test_more_copies_than_layers_are_refused_before_the_probe_is_asked():
+    with pytest.raises(ValueError, match=r"layers=7 are to be copied, and LlamaForCausalLM has 6"):
+        expand(deep.llama(6), AdeptParams(layers=7), Probe([], pytest.fail), 0)
+
+
+# 2. The shape is that of a block expansion.
+
+
+def by_hand(state, chosen, depth):
+    """A state dict grown key by key: layer i goes to i + |{j < i}|, its copy to the place above, with writers at zero."""
+    grown = {name: tensor for name, tensor in state.items() if ".layers." not in name}
+    for layer in range(depth):
+        place = layer + sum(other < layer for other in chosen)
+        prefix = f"model.layers.{layer}."
+        for name, tensor in state.items():
+            if name.startswith(prefix):
+                rest = name.removeprefix(prefix)
+                grown[f"model.layers.{place}.{rest}"] = tensor
+                if layer in chosen:
+                    writes = "o_proj" in rest or "down_proj" in rest
+                    grown[f"model.layers.{place + 1}.{rest}"] = torch.zeros_like(tensor) if writes else tensor
+    return grown
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_a_non_uniform_expansion_is_that_of_the_state_dict_by_hand(biases):
+    model = deep.llama(6, attention_bias=biases, mlp_bias=biases)
+    expected = by_hand(state_of(model), [1, 2, 4], 6)
+    assert duplicate(model, [1, 2, 4]) == [2, 4, 7]
+    assert equal(state_of(model), expected)
+    assert any("o_proj.bias" in name for name in expected) == biases
+
+
+def test_indices_and_lists_by_layer_follow():
+    model = deep.qwen3(window=4)
+    assert model.config.layer_types == ["full_attention"] * 2 + ["sliding_attention"] * 2
+    duplicate(model, [1, 2])
+    assert model.config.layer_types == ["full_attention"] * 3 + ["sliding_attention"] * 3
+    assert model.config.num_hidden_layers == 6
+    assert [layer.self_attn.layer_idx for layer in surgery.decoder_layers(model)] == list(range(6))
+    model.config.validate()
+
+
+# 3. The probe of layers.
+
+
+def test_skipping_a_layer_is_zeroing_all_that_it_has():
+    model = deep.llama(4).eval()
+    before, looked_at = state_of(model), probe()
+
+    def loss():
+        with torch.no_grad():
+            nll = torch.cat([looked_at.losses(model, batch) for batch in looked_at.batches])
+        return nll.double().mean().item()
+
+    whole, zeroed = loss(), []
+    for layer in surgery.decoder_layers(model):
+        kept = state_of(layer)
+        torch.nn.utils.vector_to_parameters(torch.zeros(sum(p.numel() for p in layer.parameters())), layer.parameters())
+        zeroed.append(loss() - whole)
+        layer.load_state_dict(kept)
+    assert equal(state_of(model), before)
+    found = layer_importance(model, looked_at)
+    assert found == pytest.approx(zeroed, abs=1e-6)
+    assert max(found) - min(found) > 0.01, "layers that all matter alike would show nothing"
+
+
+def test_the_probe_of_layers_leaves_no_trace():
+    model = deep.llama(attention_dropout=0.5).train()
+    surgery.decoder_layers(model)[3].eval()
+    before, modes = state_of(model), [module.training for module in model.modules()]
+    torch.manual_seed(5)
+    drawn = torch.get_rng_state()
+    first = layer_importance(model, probe())
+    assert layer_importance(model, probe()) == first
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert equal(state_of(model), before)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(layer._forward_hooks for layer in surgery.decoder_layers(model))
+
+
+def test_the_layers_that_matter_least_are_copied():
+    importance = layer_importance(deep.llama(), probe())
+    least = sorted(range(6), key=lambda layer: importance[layer])[:3]
+    model = deep.llama()
+    facts = expand(model, AdeptParams(layers=3), probe(), 0)
+    assert facts["originals"] == sorted(least) != [0, 1, 2]
+    assert facts["copies"] == [layer + 1 + sum(other < layer for other in least) for layer in sorted(least)]
+    assert facts["importance"] == importance
+    assert json.loads(json.dumps(facts)) == facts
+
+
+# 4. The importance of units.
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_units_matter_not_at_all_at_first_and_all_matter_after_an_update(kind):
+    model = MODELS[kind]()
+    expand(model, AdeptParams(layers=1), probe(), 0)
+    assert set(unit_importance(model, units(model), probe()).values()) == {0.0}
+    before = state_of(model)
+    optimizer, _ = rated(units(model), rate=1e-2)
+    update(model, optimizer)
+    moved = {
+        name.rsplit(".", 2)[1] for name, tensor in state_of(model).items() if not torch.equal(tensor, before[name])
+    }
+    assert moved == {"o_proj", "down_proj"}, "nothing else has a gradient"
+    assert all(value > 0 for value in unit_importance(model, units(model), probe()).values())
+
+
+def test_a_units_importance_is_the_mean_of_size_times_mean_slope():
+    model, looked_at = trained(deep.llama(3)), probe()
+    slopes = {name: torch.zeros_like(unit) for name, unit in units(model).items()}
+    for batch in looked_at.batches:
+        model.zero_grad()
+        looked_at.losses(model, batch).mean().backward()
+        for name, unit in units(model).items():
+            slopes[name] += unit.grad.abs() / 2
+    expected = {name: (unit.abs() * slopes[name]).mean().item() for name, unit in units(model).items()}
+    assert unit_importance(model, units(model), looked_at) == pytest.approx(expected, rel=1e-5)
+
+
+def test_texts_and_answers_count_half_each():
+    model = trained(deep.llama(3))
+    texts, answers = [text(0, 12), text(1, 5)], [text(2, 9, prompt=4), text(3, 20, prompt=18), text(4, 6, prompt=5)]
+    of_texts, of_answers, of_both = (
+        unit_importance(model, units(model), probe(pack)) for pack in (texts, answers, [*answers, *texts])
+    )
+    expected = {name: (of_texts[name] + of_answers[name]) / 2 for name in of_texts}
+    assert of_both == pytest.approx(expected, rel=1e-3)
+    assert of_texts != pytest.approx(of_answers, rel=0.1)
+
+
+# 5. The rule of rates.
+
+RULE = {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def at_step(model, optimizer, scheduler, step, state, looked_at=None):
+    looked_at = looked_at or probe()
+    return Moment(step, 100, 0, model, optimizer, scheduler, looked_at, looked_at, state)
+
+
+def test_the_most_important_unit_rests_and_the_least_learns_at_twice_the_rate():
+    assert multipliers(RULE) == {"a": 2.0, "b": 1.0, "c": 0.0}
+    assert multipliers({"a": 7.0, "b": 7.0}) == {"a": 1.0, "b": 1.0}
+
+
+def test_norms_are_measured_against_all_and_the_others_against_each_other():
+    importance = {"matrix": 1.0, "other": 2.0, "norm": 9.0, "small norm": 5.0}
+    assert multipliers(importance, ["norm", "small norm"]) == {
+        "matrix": 2.0,
+        "other": 0.0,
+        "norm": 0.0,
+        "small norm": 1.0,
+    }
+    assert multipliers(importance)["other"] == 1.75
+
+
+def test_rates_follow_the_schedule_and_never_compound(monkeypatch):
+    monkeypatch.setattr(adept, "unit_importance", lambda model, units, probe: RULE)
+    model = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.ones(2, 2)) for name in RULE})
+    optimizer, scheduler = rated(dict(model.named_parameters()), rate=1e-4, schedule=lambda step: 1 / (1 + step))
+    params, state = AdeptParams(interval=2), {}
+
+    def rates():
+        return [group["lr"] for group in optimizer.param_groups]
+
+    def step(number):
+        on_step(at_step(model, optimizer, scheduler, number, state), params)
+        found = rates()
+        for parameter in model.values():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        scheduler.step()
+        return found
+
+    assert step(0) == pytest.approx([1e-4] * 3), "never before the first step"
+    assert step(1) == pytest.approx([1e-4 / 2] * 3)
+    assert step(2) == pytest.approx([2e-4 / 3, 1e-4 / 3, 0])
+    assert scheduler.base_lrs == pytest.approx([2e-4, 1e-4, 0])
+    assert [group["initial_lr"] for group in optimizer.param_groups] == scheduler.base_lrs
+    assert step(3) == pytest.approx([2e-4 / 4, 1e-4 / 4, 0]), "the schedule goes on"
+    assert step(4) == pytest.approx([2e-4 / 5, 1e-4 / 5, 0]), "from the first rate, not from the last"
+    assert state == {"learning_rates": dict.fromkeys(RULE, 1e-4), "multipliers": {"a": 2.0, "b": 1.0, "c": 0.0}}
+
+
+@pytest.mark.parametrize("normalisation", ["grad_pro", "plain"])
+def test_norms_are_known_by_their_type(normalisation):
+    model = trained(deep.qwen3(3))
+    optimizer, scheduler = rated(units(model))
+    state = {}
+    params = AdeptParams(interval=1, normalisation=normalisation)
+    on_step(at_step(model, optimizer, scheduler, 1, state), params)
+    norms = [name for name in units(model) if "norm" in name]
+    assert {name.rsplit(".", 2)[1] for name in norms} == {
+        "input_layernorm",
+        "post_attention_layernorm",
+        "q_norm",
+        "k_norm",
+    }
+    importance = unit_importance(model, units(model), probe())
+    assert state["multipliers"] == multipliers(importance, norms if normalisation == "grad_pro" else [])
+    assert multipliers(importance, norms) != multipliers(importance, [])
+
+
+def test_with_interval_0_all_units_learn_alike():
+    model = trained(deep.llama(3))
+    optimizer, scheduler = rated(units(model))
+    state = {}
+    on_step(at_step(model, optimizer, scheduler, 500, state, Probe([], pytest.fail)), AdeptParams(interval=0))
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-4}
+    assert "multipliers" not in state
+
+
+# 6. What trains, and that looking at it leaves no trace.
+
+
+@pytest.mark.parametrize(("kind", "tensors", "norms"), [("llama", 9, 2 * 32), ("qwen3", 11, 2 * 32 + 2 * 8)])
+def test_every_tensor_of_a_copy_is_a_group(kind, tensors, norms):
+    parts = replace(contract.composition(), expander=contract.part("expanders", "adept", layers=2))
+    attached, optimizer = contract.composed(MODELS[kind](), parts)
+    names = [group["name"] for group in optimizer.param_groups]
+    assert names == list(attached.trainable)
+    assert len(names) == 2 * tensors
+    assert all(len(group["params"]) == 1 for group in optimizer.param_groups)
+    size = layer_size(attached.model.config, norms=0) + norms
+    assert sum(parameter.numel() for parameter in attached.trainable.values()) == 2 * size
+
+
+def test_frozen_tensors_stay_bit_for_bit():
+    model = deep.llama(4)
+    facts = expand(model, AdeptParams(layers=2), probe(), 0)
+    before = state_of(model)
+    optimizer, scheduler = rated(units(model), rate=1e-2)
+    state = {}
+    for step in range(4):
+        on_step(at_step(model, optimizer, scheduler, step, state), AdeptParams(interval=2))
+        update(model, optimizer)
+    moved = {name for name, tensor in state_of(model).items() if not torch.equal(tensor, before[name])}
+    assert {surgery.layer_number(name) for name in moved} == set(facts["copies"])
+
+
+def test_looking_at_units_changes_nothing_in_what_comes(monkeypatch):
+    """With every multiplier forced to 1 the training is that without the look, dropout and all."""
+    monkeypatch.setattr(adept, "multipliers", lambda importance, norms=(): dict.fromkeys(importance, 1.0))
+
+    def course(interval):
+        model = deep.llama(3, attention_dropout=0.3)
+        expand(model, AdeptParams(layers=2), probe(), 0)
+        optimizer, scheduler = rated(units(model), rate=1e-2)
+        torch.manual_seed(7)
+        seen, state = [], {}
+        for step in range(4):
+            model.train()
+            surgery.decoder_layers(model)[0].eval()
+            if step == 2:  # a gradient that is there already must stay what it is
+                token_losses(model, contract.batch(3)).mean().backward()
+            on_step(at_step(model, optimizer, scheduler, step, state), AdeptParams(interval=interval))
+            assert [layer.training for layer in surgery.decoder_layers(model)] == [False, True, True, True, True]
+            loss = token_losses(model, contract.batch()).mean()
+            loss.backward()
+            seen += [loss.detach(), *(parameter.grad.clone() for parameter in units(model).values())]
+            optimizer.step()
+            optimizer.zero_grad()
+            scheduler.step()
+        seen += [tensor for held in optimizer.state.values() for tensor in held.values()]
+        assert ("multipliers" in state) == bool(interval)
+        return seen
+
+    on, off = course(1), course(0)
+    assert len(on) == len(off)
+    assert all(torch.equal(found, expected) for found, expected in zip(on, off, strict=True))

@@ -1,0 +1,60 @@
+"""(IA)³ rescales keys, values and the inner activations of the MLP, each by a vector that starts at 1."""
+
+import pytest
+import torch
+
+from tasks.core import surgery
+from tasks.methods.adapters.ia3 import Ia3Params, attach
+from tests import tiny as small
+
+SMALL = {}
+
+
+def trainable(model, params):
+    """One number for each output, or for each input of a feedforward layer."""
+    layers = surgery.linears(model, params.targets)
+    inner = [name for name in layers if name.rpartition(".")[2] in params.feedforward]
+    return sum(m.in_features if name in inner else m.out_features for name, m in layers.items())
+
+
+@pytest.fixture
+def model():
+    """A model whose vectors are not 1 any more."""
+    torch.manual_seed(0)
+    found = attach(small.qwen2(), Ia3Params())
+    for parameter in found.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    return found.get_base_model()
+
+
+@pytest.mark.parametrize("name", ["k_proj", "v_proj"])
+def test_keys_and_values_are_rescaled(model, name):
+    layer = getattr(model.model.layers[0].self_attn, name)
+    x = torch.randn(5, layer.in_features)
+    l_O = layer.ia3_l["default"].flatten()
+    torch.testing.assert_close(layer(x), l_O * (x @ layer.base_layer.weight.T + layer.base_layer.bias))
+
+
+def test_the_inner_activations_are_rescaled(model):
+    mlp = model.model.layers[0].mlp
+    x = torch.randn(5, model.config.hidden_size)
+    inner = torch.nn.functional.silu(x @ mlp.gate_proj.weight.T) * (x @ mlp.up_proj.weight.T)
+    l_I = mlp.down_proj.ia3_l["default"].flatten()
+    assert l_I.shape == (model.config.intermediate_size,)
+    torch.testing.assert_close(mlp(x), (l_I * inner) @ mlp.down_proj.base_layer.weight.T)
+
+
+def test_nothing_else_is_touched(model):
+    adapted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "ia3_l")}
+    assert adapted == {"k_proj", "v_proj", "down_proj"}
+
+
+def test_every_vector_starts_at_one():
+    found = attach(small.qwen2(), Ia3Params())
+    assert all(torch.equal(p, torch.ones_like(p)) for p in found.parameters() if p.requires_grad)
+
+
+def test_other_targets_may_leave_the_feedforward_layer_out():
+    found = attach(small.qwen2(), Ia3Params(targets=("v_proj",)))
+    assert sum(p.numel() for p in found.parameters() if p.requires_grad) == 2 * 24

@@ -1,0 +1,497 @@
+"""MeZO walks along random directions that it never stores, in the memory of a forward pass."""
+
+import io
+import math
+import multiprocessing
+import sys
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tasks.core.records import Message
+from tasks.core.training import Group, Training
+from tasks.engine import compose, encode, generation
+from tasks.engine import train as engine
+from tasks.io import checkpoints
+from tasks.methods.optimizers.mezo import MezoParams, make, replay
+from tests import tiny as small
+from tests.methods.contract import composition, model, part
+
+SMALL = {"learning_rate": 1e-3}
+STEPS = 20
+
+
+class Killed(Exception):
+    """The process went away at this step."""
+
+
+def numbers(*shapes, seed=0, dtype=torch.float32):
+    """Parameters of these shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in shapes]
+
+
+def copies(parameters):
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def over(parameters, seed=0, **settings):
+    """MeZO over these parameters: matrices, then vectors, as the engine groups them."""
+    return make(grouped(parameters), MezoParams(**settings), seed)
+
+
+def grouped(parameters):
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim < 2]
+    cut = [Group("matrices", matrices, rate=2.0), Group("vectors", vectors, decay=False)]
+    return [group for group in cut if group.parameters]
+
+
+def bowl(parameters):
+    """A loss with a curved graph of every parameter."""
+    return sum(
+        ((p - 0.5) ** 2 * torch.linspace(0.1, 1, p.numel(), dtype=p.dtype).view(p.shape)).sum() for p in parameters
+    )
+
+
+def directions(mezo, parameters, packs=1):
+    """z as each use of a step shows it: twice in every pack, and once in the update."""
+    start, found = copies(parameters), []
+
+    def loss():
+        found.append(
+            torch.cat([(p.detach() - s).flatten() / mezo._eps for p, s in zip(parameters, start, strict=True)])
+        )
+        return bowl(parameters)
+
+    for _ in range(packs):
+        mezo.estimate(loss)
+    found = [z if number % 2 == 0 else -z for number, z in enumerate(found)]
+    mezo.step()
+    move = mezo.course["log"][-1]
+    moved = [
+        (p.detach() - s).flatten() / (-group["lr"] * move["gradients"][0])
+        for group in mezo.param_groups
+        for p in group["params"]
+        for q, s in zip(parameters, start, strict=True)
+        if p is q
+    ]
+    return [*found, torch.cat(moved)]
+
+
+def test_the_weights_return_when_nothing_is_learnt():
+    parameters = numbers((40, 30), (200,))
+    before = copies(parameters)
+    mezo = over(parameters)
+    for group in mezo.param_groups:
+        group["lr"] = 0.0
+    mezo.step(lambda: bowl(parameters))
+    for found, wanted in zip(parameters, before, strict=True):
+        assert (found - wanted).norm() < 1e-6 * wanted.norm()
+
+
+def test_the_estimate_is_the_gradient_on_average_and_as_long_as_lemma_2_says():
+    # 50 numbers, L = a . theta^2: E[g z] is its gradient, to sqrt((d + 1) / N); E |g z|^2 = (d + 2) |gradient|^2.
+    d, draws = 50, 4000
+    (theta,) = numbers((d,), dtype=torch.float64)
+    start, curve = theta.detach().clone(), torch.linspace(0.5, 2, d, dtype=torch.float64)
+    gradient = 2 * curve * start
+    mezo = make([Group("theta", [theta])], MezoParams(learning_rate=1.0), seed=0)
+    total, squares = torch.zeros(d, dtype=torch.float64), 0.0
+    for _ in range(draws):
+        with torch.no_grad():
+            theta.copy_(start)
+        mezo.step(lambda: theta.detach().square() @ curve)
+        estimate = start - theta.detach()
+        total += estimate
+        squares += estimate.square().sum().item()
+    error = (total / draws - gradient).norm() / gradient.norm()
+    assert error < 1.3 * math.sqrt((d + 1) / draws)
+    assert squares / draws / gradient.square().sum().item() == pytest.approx(d + 2, rel=0.08)
+
+
+def test_all_uses_of_a_step_draw_the_same_direction_and_other_steps_another():
+    parameters = numbers((7, 5), (9,), dtype=torch.float64)
+    mezo = over(parameters)
+    first = directions(mezo, parameters, packs=2)
+    second = directions(mezo, parameters)
+    for z in first[1:]:
+        torch.testing.assert_close(z, first[0], rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(first[0], second[0], atol=0.1)
+    other = directions(over(parameters, seed=1), parameters)
+    assert not torch.allclose(first[0], other[0], atol=0.1)
+
+
+def test_the_global_generator_is_left_alone():
+    parameters = numbers((7, 5))
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    over(parameters).step(lambda: bowl(parameters))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_are_those_of_the_official_trainer():
+    # zo_step and zo_update as published: torch's global generator is reset before each pass over the named parameters.
+    eps, rate, decay = 1e-3, 1e-3, 0.1
+    layer = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 3))
+    x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
+
+    def loss():
+        return nn.functional.cross_entropy(layer(x), y)
+
+    # One group each, so that tensors are drawn in the order of `named_parameters`.
+    groups = [Group(name, [p], decay="bias" not in name) for name, p in layer.named_parameters()]
+    start = copies(layer.parameters())
+    mezo = make(groups, MezoParams(learning_rate=rate, eps=eps, weight_decay=decay), seed=0)
+    for _ in range(5):
+        mezo.step(loss)
+    found = copies(layer.parameters())
+
+    def perturb(seed, factor):
+        torch.manual_seed(seed)
+        for p in layer.parameters():
+            p.data = p.data + factor * torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype) * eps
+
+    with torch.no_grad():
+        for p, value in zip(layer.parameters(), start, strict=True):
+            p.copy_(value)
+        for move in mezo.course["log"]:
+            (seed,) = move["seeds"]
+            perturb(seed, 1)
+            plus = loss()
+            perturb(seed, -2)
+            minus = loss()
+            perturb(seed, 1)
+            g = ((plus - minus) / (2 * eps)).item()
+            torch.manual_seed(seed)
+            for name, p in layer.named_parameters():
+                z = torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype)
+                p.data = p.data - rate * (g * z + (0.0 if "bias" in name else decay) * p.data)
+    for p, wanted, before in zip(found, layer.parameters(), start, strict=True):
+        torch.testing.assert_close(p, wanted.detach(), rtol=0, atol=1e-6)
+        assert not torch.allclose(p, before, rtol=0, atol=1e-4)
+
+
+def test_the_log_alone_leads_from_the_base_to_the_final_weights():
+    settings = MezoParams(learning_rate=1e-2, weight_decay=0.3, directions=2)
+    parameters = numbers((20, 10), (30,), (5, 4))
+    start = copies(parameters)
+    mezo = make(grouped(parameters), settings, seed=0)
+    for step in range(12):
+        parameters[2].requires_grad_(step % 3 == 0)  # as a selector that changes over time
+        mezo.param_groups[0]["lr"] *= 0.9
+        mezo.step(lambda step=step: bowl(parameters) * (math.nan if step == 5 else 1))
+    final = copies(parameters)
+    assert len(mezo.course["log"]) == 11
+    again = [nn.Parameter(value.clone()) for value in start]
+    replay(grouped(again), settings, mezo.course["log"])
+    for found, wanted, before in zip(again, final, start, strict=True):
+        torch.testing.assert_close(found.detach(), wanted, rtol=0, atol=1e-5)
+        assert not torch.allclose(wanted, before, atol=1e-2)
+
+
+def test_frozen_tensors_keep_their_bits_and_are_not_decayed():
+    parameters = numbers((20, 10), (8, 8))
+    before = copies(parameters)
+    mezo = over(parameters, learning_rate=1e-2, weight_decay=0.5)
+    parameters[1].requires_grad_(False)
+    mezo.step(lambda: bowl(parameters))
+    assert torch.equal(parameters[1], before[1])
+    assert not torch.equal(parameters[0], before[0])
+
+
+def test_only_what_decays_decays():
+    parameters = numbers((4, 3), (5,))
+    before = copies(parameters)
+    mezo = over(parameters, learning_rate=0.1, weight_decay=0.5)
+    mezo.step(lambda: 1.0)  # no slope, so decay is all there is
+    torch.testing.assert_close(parameters[0].detach(), before[0] * (1 - 2 * 0.1 * 0.5), rtol=0, atol=1e-6)
+    torch.testing.assert_close(parameters[1].detach(), before[1], rtol=0, atol=1e-6)
+
+
+def test_tied_weights_are_perturbed_once(tiny):
+    parts = replace(composition(), optimizer=part("optimizers", "mezo", eps=1.0))
+    tied = model("llama", tiny)
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    attached = compose.compose(tied, parts, None, seed=0)
+    before = tied.lm_head.weight.detach().clone()
+    lengths = []
+
+    def loss():
+        lengths.append((tied.lm_head.weight.detach() - before).std().item())
+        return torch.tensor(0.0)
+
+    parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0).step(loss)
+    assert lengths == pytest.approx([1.0, 1.0], rel=0.05)  # eps z, and not 2 eps z
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of tensors that operations make, as long as they live."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not any(result is arg for arg in args):
+            size = result.untyped_storage().nbytes()
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(result, self._free, size)
+        return result
+
+    def _free(self, size):
+        self.now -= size
+
+
+def test_a_step_takes_the_memory_of_one_direction_of_the_largest_tensor():
+    parameters = numbers((300, 100), (300, 100), (200, 100), (100,))
+    mezo = over(parameters, weight_decay=0.1, directions=2)
+    with Live() as live:
+        mezo.step(lambda: 1.0)
+    largest = 4 * max(p.numel() for p in parameters)
+    assert largest <= live.peak < 1.05 * largest
+
+
+def test_training_keeps_no_graph_no_gradient_and_no_tensor_of_state(primed, tmp_path):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.append(tensor.shape) or tensor, lambda tensor: tensor
+    ):
+        outcome, mezo = train(primed, tmp_path, parts("none"), plan(epochs=3))
+    assert saved == []
+    assert all(p.grad is None for p in outcome.model.parameters())
+    assert list(mezo.state) == ["course"]
+    assert not any(isinstance(value, torch.Tensor) for move in mezo.course["log"] for value in move.values())
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_packs_of_a_step_add_up(n):
+    whole, apart = numbers((9, 4), dtype=torch.float64), numbers((9, 4), dtype=torch.float64)
+    one, many = over(whole, directions=n), over(apart, directions=n)
+    for _ in range(3):
+        one.step(lambda: bowl(whole))
+        for share in (0.2, 0.5, 0.3):
+            many.estimate(lambda share=share: share * bowl(apart))
+        many.step()
+    torch.testing.assert_close(one.course["log"][-1]["gradients"], many.course["log"][-1]["gradients"])
+    torch.testing.assert_close(whole, apart, rtol=1e-6, atol=1e-6)
+
+
+def test_several_directions_are_averaged():
+    (theta,) = numbers((6,), dtype=torch.float64)
+    start = theta.detach().clone()
+    mezo = over([theta], learning_rate=0.1, directions=3)
+    mezo.step(lambda: bowl([theta]))
+    (move,) = mezo.course["log"]
+    assert len(set(move["seeds"])) == 3
+    zs = [torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in move["seeds"]]
+    expected = sum(g * z for g, z in zip(move["gradients"], zs, strict=True)) / 3
+    torch.testing.assert_close(theta.detach(), start - 0.1 * expected)
+
+
+def test_the_value_returned_is_the_loss_between_the_two():
+    parameters = numbers((9, 4), dtype=torch.float64)
+    expected = bowl(parameters)
+    torch.testing.assert_close(
+        over(parameters, eps=1e-4).estimate(lambda: bowl(parameters)), expected.detach(), rtol=1e-5, atol=0
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad):
+    parameters = numbers((9, 4))
+    before = copies(parameters)
+    mezo = over(parameters, weight_decay=0.5)
+    returned = mezo.step(lambda: bowl(parameters) * bad)
+    assert not math.isfinite(returned)
+    torch.testing.assert_close(copies(parameters), before, rtol=0, atol=1e-6)
+    assert (mezo.course["step"], mezo.course["skipped"], mezo.course["log"]) == (1, 1, [])
+    mezo.step(lambda: bowl(parameters))
+    assert mezo.course["skipped"] == 1
+    assert not torch.allclose(parameters[0], before[0], rtol=0, atol=1e-7)
+
+
+def test_a_step_without_an_estimate_is_refused():
+    with pytest.raises(ValueError, match="call it first"):
+        over(numbers((3, 2))).step()
+
+
+def test_a_saved_optimizer_goes_on_to_the_same_bytes():
+    parameters = numbers((9, 4), (5,))
+    mezo = over(parameters, directions=2)
+    for _ in range(3):
+        mezo.step(lambda: bowl(parameters))
+    file = io.BytesIO()
+    torch.save(mezo.state_dict(), file)
+    resumed = [nn.Parameter(p.detach().clone()) for p in parameters]
+    other = over(resumed, directions=2)
+    other.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    for _ in range(3):
+        mezo.step(lambda: bowl(parameters))
+        other.step(lambda: bowl(resumed))
+    assert other.course == mezo.course
+    assert all(map(torch.equal, resumed, parameters))
+
+
+def one_of_two(rank, folder):
+    """A process that holds three tenths of every step's loss, or the rest."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    (theta,) = numbers((5,), dtype=torch.float64)
+    mezo = over([theta], learning_rate=0.1)
+    for _ in range(3):
+        mezo.step(lambda: 2 * (0.3, 0.7)[rank] * bowl([theta]))  # times the processes, as Trainer does
+    torch.save(theta.detach(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of a fork beside threads")
+def test_two_processes_take_the_step_of_one(tmp_path):
+    fork = multiprocessing.get_context("fork")  # a fresh process takes seconds to import torch
+    started = [fork.Process(target=one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    (theta,) = numbers((5,), dtype=torch.float64)
+    alone = over([theta], learning_rate=0.1)
+    for _ in range(3):
+        alone.step(lambda: bowl([theta]))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, theta.detach())
+
+
+# Through the engine, on a tiny model that has learnt to answer y or n, and does not know which.
+
+QUESTIONS = [f"Is {number} even?" for number in range(8)]
+
+
+def answers(folder, said):
+    """The questions, answered as `said` has it."""
+    rows = [small.example(n, prompt=question, response=said(n)) for n, question in enumerate(QUESTIONS)]
+    return list(encode.examples(rows, checkpoints.load_tokenizer(folder), 256))
+
+
+def plan(**settings):
+    return Training(
+        **{"pack_tokens": 256, "warmup": 0, "schedule": "constant_with_warmup", "save_every": 1000} | settings
+    )
+
+
+def parts(adapter, objective="cross_entropy", **settings):
+    return replace(
+        composition(adapters=adapter, objectives=objective), optimizer=part("optimizers", "mezo", **settings or SMALL)
+    )
+
+
+@pytest.fixture(scope="module")
+def primed(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("primed")
+    adamw = replace(composition(), optimizer=part("optimizers", "adamw", learning_rate=3e-3))
+    rows = answers(tiny, lambda n: "yn"[n % 2])
+    outcome = engine.train(
+        small.load(tiny).train(), rows, adamw, plan(epochs=24), small.FP32, folder / "work", lambda *_: None
+    )
+    outcome.model.save_pretrained(folder)
+    checkpoints.load_tokenizer(tiny).save_pretrained(folder)
+    return folder
+
+
+def written(answering, tokenizer):
+    """What the model answers."""
+    prompts = [[Message("user", question)] for question in QUESTIONS]
+    return generation.greedy(answering, prompts, tokenizer, max_new_tokens=2, batch_size=8)
+
+
+def rarer(primed):
+    """The answer that the model gives less often."""
+    given = written(*checkpoints.load(primed))
+    assert set(given) <= {"y", "n"}
+    return min("yn", key=given.count)
+
+
+def train(base, work, parts, plan, answer="y", kill_at=None):
+    """What training on one answer ends in, and its optimizer."""
+    made = []
+
+    def on_step(step, total, loss, rate):
+        if step == kill_at:
+            raise Killed
+
+    def keeping(*arguments):
+        made.append(make(*arguments))
+        return made[-1]
+
+    module = type(sys)("tasks.methods.optimizers.mezo")
+    module.METHOD = replace(parts.optimizer.method, make=keeping)
+    parts = replace(parts, optimizer=replace(parts.optimizer, module=module))
+    rows = answers(base, lambda _: answer)
+    outcome = engine.train(small.load(base).train(), rows, parts, plan, small.FP32, work, on_step)
+    return outcome, made[0]
+
+
+EASY = {"none": {"learning_rate": 1e-3}, "lora": {"learning_rate": 1e-2, "eps": 1e-2, "directions": 4}}
+
+
+@pytest.mark.parametrize("adapter", EASY)
+def test_the_loss_of_an_easy_task_falls(primed, tmp_path, adapter):
+    outcome, mezo = train(primed, tmp_path, parts(adapter, **EASY[adapter]), plan(epochs=20))
+    losses = [loss for _, _, loss in outcome.losses]
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    assert mezo.course["skipped"] == 0
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(primed, tmp_path, adapter):
+    course = plan(epochs=8, accumulation=2, pack_tokens=64, max_tokens=800, save_every=2, schedule="cosine")
+    straight, mezo = train(primed, tmp_path / "straight", parts(adapter), course)
+    with pytest.raises(Killed):
+        train(primed, tmp_path / "killed", parts(adapter), course, kill_at=4)
+    assert (tmp_path / "killed" / "checkpoint-2" / engine.MARK).exists()
+    resumed, again = train(primed, tmp_path / "killed", parts(adapter), course)
+    assert len(straight.losses) > 5
+    assert resumed.losses == straight.losses
+    assert again.course == mezo.course
+    for found, wanted in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        assert torch.equal(found, wanted)
+
+
+SCORE = {"learning_rate": 3e-4, "eps": 1e-2}
+"""A score moves in jumps, so it is looked at from farther off."""
+
+
+def test_a_score_without_gradient_improves(primed, tmp_path):
+    outcome, _ = train(primed, tmp_path, parts("none", "exact_match", **SCORE), plan(epochs=30), rarer(primed))
+    failed = [loss for _, _, loss in outcome.losses]
+    assert all((16 * share) % 1 == pytest.approx(0) for share in failed)  # means of two scores over eight examples
+    assert failed[0] > 0.4
+    assert sum(failed[-5:]) / 5 < 0.15
+
+
+def test_the_accuracy_of_what_a_model_writes_can_be_trained(primed):
+    wanted = rarer(primed)
+    answering, tokenizer = checkpoints.load(primed)
+
+    def accuracy():
+        return written(answering, tokenizer).count(wanted) / len(QUESTIONS)
+
+    before = accuracy()
+    mezo = make([Group("all", list(answering.parameters()))], MezoParams(**SCORE), seed=0)
+    for _ in range(20):
+        mezo.step(lambda: -accuracy())
+    assert before <= 0.5
+    assert accuracy() > 0.85
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"eps": 0}, {"directions": 0}, {"weight_decay": -1}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        MezoParams(**wrong)
