@@ -5,6 +5,8 @@ import json
 import mlflow
 import pytest
 
+STAGES = {"fetch", "ingest", "pretrain", "tune@r0", "compress", "report"}
+
 
 @pytest.fixture(scope="module")
 def by_dvc(workspace):
@@ -40,15 +42,15 @@ def test_a_flow_is_one_run_with_a_child_for_each_stage(by_flow):
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
-    assert {run.data.tags["dvc.stage"] for run in children} == {"fetch", "ingest", "tune@r0", "report"}
+    assert {run.data.tags["dvc.stage"] for run in children} == STAGES
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
 def test_inputs_are_logged_by_dvc_hash(by_flow):
     tune = next(run for run in runs(by_flow) if run.data.tags.get("dvc.stage") == "tune@r0")
     digests = {entry.dataset.name: entry.dataset.digest for entry in tune.inputs.dataset_inputs}
-    assert digests["models/base"].endswith(".dir")
-    assert digests["models/base"] in by_flow.lock.decode()
+    assert digests["models/pretrained"].endswith(".dir")
+    assert digests["models/pretrained"] in by_flow.lock.decode()
 
 
 def test_metrics_have_their_steps(by_flow):
@@ -85,7 +87,7 @@ def test_a_second_run_changes_nothing_and_points_to_the_first(by_flow):
     assert by_flow.lock == before
 
     cached = [run for run in runs(by_flow) if run.data.tags.get("ratchet.cached") == "true"]
-    assert {run.data.tags["dvc.stage"] for run in cached} == {"fetch", "ingest", "tune@r0", "report"}
+    assert {run.data.tags["dvc.stage"] for run in cached} == STAGES
     made = {run.info.run_id: run.data.tags.get("dvc.stage") for run in runs(by_flow)}
     assert all(made[run.data.tags["ratchet.produced_by"]] == run.data.tags["dvc.stage"] for run in cached)
 

@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROFILES = sorted(path.stem for path in Path(__file__).resolve().parents[2].glob("params/*.yaml"))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_fresh_workspace_plans_every_stage(workspace, profile):
-    steps = json.loads(workspace(profile).run("flows.commands", "plan", "--json"))
-    stages = {"fetch", "ingest", "tune@r0", "report"}
-    assert {step["stage"] for step in steps} == stages | (
-        {"evaluate@base", "evaluate@r0"} if profile != "micro" else set()
-    )
+    made = workspace(profile)
+    steps = json.loads(made.run("flows.commands", "plan", "--json"))
+    settings = yaml.safe_load((made.folder / "params.yaml").read_text())
+    items = {"tune": settings["rounds"], "evaluate": settings["models"]}
+    expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
+    assert {step["stage"] for step in steps} == expected | {"fetch", "ingest", "pretrain", "compress", "report"}
     assert steps[0]["state"] == "run"
 
 

@@ -1,5 +1,7 @@
 """The `evaluate` section: how much is measured, and how it is generated."""
 
+from typing import Any
+
 from pydantic import Field
 
 from tasks.core.compute import Compute
@@ -8,19 +10,23 @@ from tasks.core.stage import Stage
 
 STAGE = Stage(
     reads={
-        "base": "models/base",
+        "base": "{base}",
         "model": "{path}",
         "test": "data/ingested/test.parquet",
         "documents": "data/ingested/test_documents.parquet",
     },
     writes={"metrics": "data/metrics/{group}/{item}.json", "results": "data/results/{group}/{item}.parquet"},
     items="models",
+    parts={"decoders": "evaluate.decoder"},
 )
 
 
 class EvaluateParams(Params):
     """How a model is measured. Batch sizes change last digits, so they are settings."""
 
+    decoder: str = "plain"
+    """A file of `tasks/methods/decoders`. With one that has helpers it is another model that is scored and writes, steered by
+    the measured one: the entry whose `path` is its `base` shows that model alone."""
     domain_tokens: int = Field(30_000, ge=1)
     """Held-out examples are scored up to about this many tokens, prompts included."""
     text_tokens: int = Field(10_000, ge=1)
@@ -44,3 +50,5 @@ class Settings(Params):
 
     compute: Compute
     evaluate: EvaluateParams
+    methods: dict[str, dict[str, Any]]
+    """The section of the decoder."""

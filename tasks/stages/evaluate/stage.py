@@ -1,20 +1,24 @@
 """Stage `evaluate`: measure one model here (domain) and elsewhere (general), by loss and by programs that run.
 
-reads   models/base/, the model, data/ingested/test.parquet, data/ingested/test_documents.parquet
+reads   the model, the one that it stands on, data/ingested/test.parquet, data/ingested/test_documents.parquet; where a decoder
+        steers, the folder that it names
 writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet (every item, for paired comparisons)
 """
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.core.records import Document, Example, Result
 from tasks.core.stage import Run
 from tasks.engine import device, encode, generation, scoring
 from tasks.engine.encode import Encoded
-from tasks.io import checkpoints, sandbox, tables
+from tasks.engine.forward import token_losses
+from tasks.io import checkpoints, provenance, sandbox, tables
 from tasks.io.sources import gym
 from tasks.stages.evaluate import answer, choose
 from tasks.stages.evaluate.params import EvaluateParams, Settings
@@ -25,25 +29,25 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     """Score, generate, judge, and write every item beside the summary."""
     params, compute = settings.evaluate, settings.compute
     device.use(compute)
-    model, tokenizer = checkpoints.load(
-        inputs["model"], inputs["base"], dtype=device.dtype(compute), device=compute.device
-    )
+    model, tokenizer = _load(inputs["model"], inputs["base"], settings)
+    speaker = _speaker(model, tokenizer, inputs, settings)
     test = tables.read(inputs["test"], Example)
     documents = tables.read(inputs["documents"], Document)
 
     results = [
         result
         for measure, sequences, groups in _texts(test, documents, tokenizer, params)
-        for result in _score(measure, sequences, groups, model, run)
+        for result in _score(measure, sequences, groups, speaker, run)
     ]
-    solved, not_run = _solve(test, model, tokenizer, params, run)
+    solved, not_run = _solve(test, speaker, params, run)
     measured = summarise(results + solved, not_run, params)
     metrics = measured | {
         "model": run.item,
         "parameters": model.num_parameters(),
         "trainable": _trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in inputs["model"].glob("*.safetensors")),
-        "settings": params.model_dump(mode="json") | {"padding": "left", "precision": device.precision(compute)},
+        "settings": params.model_dump(mode="json")
+        | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods},
     }
     tables.write(outputs["results"], results + solved, Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -52,6 +56,53 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     if not_run is None:
         run.log(pass_at_1=metrics["pass@1"]["all"]["value"])
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
+
+
+@dataclass(frozen=True)
+class _Speaker:
+    """What is scored and writes: the measured model, or another one that it steers."""
+
+    model: Any
+    tokenizer: Any
+    steering: generation.Steering | None = None
+
+
+def _speaker(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Speaker:
+    """The measured model, or the one that the decoder has it steer. Raises ValueError where that is not the one pinned."""
+    name = settings.evaluate.decoder
+    decoder = methods.load("decoders", name).METHOD
+    values = decoder.params.model_validate(settings.methods[name])
+    if not decoder.helpers:
+        return _Speaker(model, tokenizer)
+    main = _load(_pinned(name, values), None, settings)
+    tuned = inputs["model"] != inputs["base"]  # one that was not is its own antiexpert: it steers nowhere
+    roles = {"expert": (model, tokenizer)}
+    roles["antiexpert"] = _load(inputs["base"], None, settings) if tuned else roles["expert"]
+    combine = partial(decoder.combine, params=values)
+    return _Speaker(*main, generation.steer(main, [roles[role] for role in decoder.helpers], combine))
+
+
+def _pinned(name: str, values: Any) -> Path:
+    """The folder that a decoder steers. Raises ValueError unless it holds what its settings say: DVC does not watch it."""
+    if not values.steers:
+        raise ValueError(f"methods.{name}.steers names no model: write the folder of the one to steer there.")
+    folder = Path(values.steers)
+    checkpoints.check_folder(folder)
+    files = [file for kind in ("*.safetensors", "*.json", "*.jinja") for file in folder.glob(kind)]
+    found = provenance.facts_digest(
+        {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
+    )
+    if found != values.digest:
+        raise ValueError(
+            f"{folder} is not the model that methods.{name}.digest names ({values.digest[:12] or 'nothing'}). "
+            f"If you mean the one that is there now, write `digest: {found}`."
+        )
+    return folder
+
+
+def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
+    compute = settings.compute
+    return checkpoints.load(folder, base, dtype=device.dtype(compute), device=compute.device)
 
 
 def _texts(
@@ -70,21 +121,22 @@ def _texts(
         yield measure, choose.within(first.values(), params.text_tokens, params.seed), groups
 
 
-def _score(measure: str, sequences: list[Encoded], groups: dict[str, str], model: Any, run: Run) -> list[Result]:
+def _score(measure: str, sequences: list[Encoded], groups: dict[str, str], speaker: _Speaker, run: Run) -> list[Result]:
     sizes = {sequence.id: sequence.size for sequence in sequences}
     track = partial(run.track, unit="pack")
+    nll = speaker.steering.losses if speaker.steering else token_losses
     rows = [
         Result(measure, loss.id, groups[loss.id], None, loss.nats, loss.tokens, sizes[loss.id], "", "")
-        for loss in scoring.losses(model, sequences, track)
+        for loss in scoring.losses(speaker.model, sequences, track, nll)
     ]
     return sorted(rows, key=lambda row: row.item)
 
 
 def _solve(
-    test: Sequence[Example], model: Any, tokenizer: Any, params: EvaluateParams, run: Run
+    test: Sequence[Example], speaker: _Speaker, params: EvaluateParams, run: Run
 ) -> tuple[list[Result], str | None]:
     """The pass@1 results, or none and the reason why nothing was run."""
-    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
+    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, speaker.tokenizer)]
     tasks = choose.sample(usable, params.pass_items, params.seed)
     if not tasks:
         return [], "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
@@ -95,12 +147,13 @@ def _solve(
             return [], "no sandbox on this machine (`ratchet doctor` says what would do)"
     track: Callable[[Any], Any] = partial(run.track, unit="batch")
     answers = generation.greedy(
-        model,
+        speaker.model,
         [example.prompt for example in tasks],
-        tokenizer,
+        speaker.tokenizer,
         max_new_tokens=params.max_new_tokens,
         batch_size=params.batch_size,
         track=track,
+        steering=speaker.steering,
     )
     outcomes = answer.judge(tasks, answers, partial(sandbox.run, minimum=2), gym.score)
     return [

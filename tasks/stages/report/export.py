@@ -38,7 +38,7 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
         ],
         "validation": [
             ("model", "tokens", "loss"),
-            *((name, *point) for name, course in courses for point in course.get("validation", [])),
+            *((name, *point) for name, course in courses for point in course.get("measured", {}).get("validation", [])),
         ],
         "differences": [
             ("model", "measure", "part", "unit", "value", "low", "high"),

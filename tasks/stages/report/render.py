@@ -135,7 +135,9 @@ def _courses(courses: Mapping[str, Mapping[str, Any]]) -> list[draw.Course]:
         draw.Course(
             name,
             [(tokens, loss) for _, tokens, loss in course.get("loss", [])],
-            [(tokens, loss) for tokens, loss in course.get("validation", []) if loss == loss],  # no NaN
+            [
+                (tokens, loss) for tokens, loss in course.get("measured", {}).get("validation", []) if loss == loss
+            ],  # no NaN
         )
         for name, course in courses.items()
     ]

@@ -27,7 +27,7 @@ INGESTED: dict[str, Any] = {
 COURSE: dict[str, Any] = {
     "composition": {"adapter": "lora", "selector": "all", "optimizer": "adamw", "objective": "cross_entropy"},
     "loss": [[step, 100 * step, 2 - step / 10] for step in range(1, 6)],
-    "validation": [[0, 2.0], [500, 1.5]],
+    "measured": {"validation": [[0, 2.0], [500, 1.5]]},
     "tokens": 500,
     "trainable": 1234,
 }
@@ -90,7 +90,10 @@ def run_stage(
 
     inputs = {name: folder / name for name in ("metrics", "results", "tuned")}
     inputs |= {"base": folder / "ratchet.json", "ingested": folder / "ingested.json", "test": folder / "test.parquet"}
-    sections = {"report": report, "models": {n: {"path": f"models/{n}", "group": g} for n, g in groups.items()}}
+    sections = {
+        "report": report,
+        "models": {n: {"path": f"models/{n}", "base": "models/base", "group": g} for n, g in groups.items()},
+    }
     run = ScratchRun(folder)
     stage.main(inputs, {"report": folder / "report"}, Settings.model_validate(sections), run)
     return folder / "report", run

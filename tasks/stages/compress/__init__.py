@@ -1,0 +1,1 @@
+"""A tuned model in fewer bytes."""

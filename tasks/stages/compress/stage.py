@@ -1,0 +1,187 @@
+"""Stage `compress`: store a round's model in fewer bytes, and measure what that costs.
+
+reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet
+writes  models/compressed/ (what the method stores, compressed.json, ratchet.json), data/metrics/compression.json
+
+`tasks.io.checkpoints.load` opens the result as it opens any model.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks import methods
+from tasks.core.records import Example
+from tasks.core.stage import Run
+from tasks.io import checkpoints, compressed, tables
+from tasks.methods.compressors import DeltaCompressor, WeightCompressor
+from tasks.stages.compress import count
+from tasks.stages.compress.params import Settings
+
+Measure = Callable[[Path], float]
+
+
+def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+    """Compress, and write bytes and validation loss before and after; or say that nothing is compressed."""
+    compress, output = settings.compress, outputs["model"]
+    tuned = inputs["tuned"] / compress.round
+    if not tuned.is_dir():
+        rounds = sorted(path.name for path in inputs["tuned"].iterdir())
+        raise ValueError(f"compress.round: there is no {tuned}. There are: {', '.join(rounds)}.")
+    method = methods.load("compressors", compress.compressor).METHOD
+    params = method.params.model_validate(settings.methods[compress.compressor])
+    start = time.perf_counter()
+    match method:
+        case DeltaCompressor():
+            facts = _store_delta(method, params, tuned, inputs, output, settings, run)
+        case WeightCompressor():
+            facts = _store_weights(method, params, tuned, inputs, output, settings)
+        case _:
+            output.mkdir()
+            compressed.write_note(output, compress.compressor, {})
+            facts = {}
+    _write_card(tuned, output, settings)
+    metrics = {"round": compress.round, "compressor": compress.compressor} | facts
+    outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if facts:
+        _report(facts, settings, time.perf_counter() - start, run)
+
+
+def _store_delta(
+    method: DeltaCompressor,
+    params: Any,
+    tuned: Path,
+    inputs: dict[str, Path],
+    output: Path,
+    settings: Settings,
+    run: Run,
+) -> dict[str, Any]:
+    """Store the difference under the candidate settings of the lowest validation loss; the first of equals."""
+    measure = _measure(inputs, settings)
+    before = measure(tuned)
+    delta = compressed.read_delta(tuned, inputs["base"])
+    tried: list[dict[str, Any]] = []
+    kept: dict[str, float] = {}
+    for candidate in run.track(method.candidates(params), unit="candidate"):
+        quantised = method.quantise(delta, candidate)
+        folder = run.work / "candidate"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        compressed.copy_facts(tuned, folder)
+        compressed.write_delta(folder, method.encode(quantised))
+        compressed.write_note(folder, settings.compress.compressor, candidate.model_dump(mode="json"))
+        _write_card(tuned, folder, settings)
+        found = {
+            "settings": candidate.model_dump(mode="json"),
+            "loss": round(measure(folder), 6),
+            "bytes": _bytes(folder),
+        }
+        if not tried or found["loss"] < min(other["loss"] for other in tried):
+            shutil.rmtree(output, ignore_errors=True)
+            shutil.move(folder, output)
+            kept = count.kept(quantised)
+        tried.append(found)
+    best = min(tried, key=lambda found: found["loss"])
+    return {
+        "settings": best["settings"],
+        "bytes": {"before": _bytes(tuned), "after": best["bytes"]},
+        "loss": {"before": round(before, 6), "after": best["loss"]},
+        "kept": kept,
+        "tried": tried,
+    }
+
+
+def _store_weights(
+    method: WeightCompressor, params: Any, tuned: Path, inputs: dict[str, Path], output: Path, settings: Settings
+) -> dict[str, Any]:
+    """Store the whole model, an adapter merged into it."""
+    measure = _measure(inputs, settings)
+    before = measure(tuned)
+    model, tokenizer = checkpoints.load(tuned, inputs["base"], device=settings.compute.device)
+    _check_plain(model, tuned)
+    output.mkdir()
+    method.write(model, tokenizer, output, params)
+    del model
+    chosen = params.model_dump(mode="json")
+    compressed.write_note(output, settings.compress.compressor, chosen)
+    whole = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
+    return {
+        "settings": chosen,
+        "bytes": {"before": _bytes(whole), "after": _bytes(output)},
+        "loss": {"before": round(before, 6), "after": round(measure(output), 6)},
+    }
+
+
+def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
+    """A function that gives the validation loss of the model in a folder, in nats per token.
+
+    It raises ValueError for a model whose tokenizer cuts the examples otherwise than the first one's.
+    """
+    from tasks.engine import device, encode, scoring  # torch: not needed where nothing is compressed
+
+    compress, compute = settings.compress, settings.compute
+    device.use(compute)
+    examples = tables.read(inputs["valid"], Example)
+    expected: list[Any] = []
+
+    def loss(path: Path) -> float:
+        model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)
+        rows = (row for row in encode.examples(examples, tokenizer, compress.max_tokens) if row is not None)
+        sequences = count.first(rows, compress.valid_tokens)
+        if expected and sequences != expected:
+            raise ValueError(
+                f"compressor {compress.compressor} changed the tokenizer: it cuts validation examples into other tokens."
+            )
+        expected[:] = sequences
+        return scoring.mean(scoring.losses(model, sequences))
+
+    return loss
+
+
+def _check_plain(model: Any, tuned: Path) -> None:
+    """Raise ValueError for a model with more in it than weights of its own kind."""
+    import torch
+
+    with torch.device("meta"):
+        bare = type(model)(model.config)
+    if odd := sorted({name for name, _ in model.named_parameters()} ^ {name for name, _ in bare.named_parameters()}):
+        raise ValueError(
+            f"{tuned} cannot be merged into plain weights ({odd[0]}), so they cannot be compressed as a whole. "
+            "Compress its difference, or train with `base: none` and an adapter that merges."
+        )
+
+
+def _write_card(tuned: Path, output: Path, settings: Settings) -> None:
+    """Write `ratchet.json`: the tuned model's, which names the parent that it stands on, and what was done to it."""
+    card = checkpoints.read_card(tuned)
+    made = {
+        "method": card.get("method", {}) | {"compressor": settings.compress.compressor},
+        "compressed": card.get("weights"),
+        "compress": settings.model_dump(mode="json"),
+    }
+    checkpoints.write_card(output, **card | made)
+
+
+def _bytes(folder: Path) -> int:
+    """The size of a folder's weights."""
+    return sum(file.stat().st_size for file in checkpoints.weights(folder))
+
+
+def _report(facts: dict[str, Any], settings: Settings, seconds: float, run: Run) -> None:
+    size, loss = facts["bytes"], facts["loss"]
+    run.log(
+        bytes_before=size["before"],
+        bytes_after=size["after"],
+        validation_loss_before=loss["before"],
+        validation_loss=loss["after"],
+        compress_seconds=seconds,
+    )
+    shares = "".join(f", {share:.1%} of {kind} kept" for kind, share in facts.get("kept", {}).items())
+    run.say(
+        f"compress {settings.compress.round}: {settings.compress.compressor}, {size['before']:,} → {size['after']:,} bytes"
+        f" ({size['before'] / size['after']:.1f} times smaller), validation loss {loss['before']:.4f} → "
+        f"{loss['after']:.4f} nats/token{shares}"
+    )

@@ -1,0 +1,305 @@
+"""Stage `compress` stores a round's model in fewer bytes, says what that cost, and `load` opens what it wrote."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import IA3Config, get_peft_model
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from tasks import methods
+from tasks.core.records import Example
+from tasks.engine import encode, scoring
+from tasks.io import checkpoints, compressed, tables
+from tasks.stages.compress import stage
+from tasks.stages.compress.count import first, kept
+from tasks.stages.compress.params import Settings
+from tasks.stages.tune import stage as tune
+from tasks.stages.tune.params import Settings as TuneSettings
+from tests import tiny as small
+from tests.methods import contract
+from tests.support import ScratchRun
+
+ROOT = Path(__file__).resolve().parents[3]
+EVERY = [name for name in methods.names("compressors") if name != "none"]
+PARTS = {"lora": {"rank": 4}, "none": {}, "all": {}, "adamw": {"learning_rate": 0.01}, "cross_entropy": {}}
+GRID = {"densities": [0.5], "alphas": [0.1, 1.0, 2.0, 10.0]}
+
+
+def examples(count, **fields):
+    return [small.example(n, prompt=f"Is {n} a number?", response="yes, indeed", **fields) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny, tmp_path_factory):
+    """A LoRA `r0` and a whole model `r1`, trained on the same few examples, and what they were validated on."""
+    folder = tmp_path_factory.mktemp("tuned")
+    tables.write(folder / "examples.parquet", examples(20), Example)
+    tables.write(folder / "valid.parquet", examples(4, split="valid"), Example)
+    for name, adapter in (("r0", "lora"), ("r1", "none")):
+        settings = TuneSettings.model_validate(
+            {
+                "compute": {"precision": "fp32", "threads": 1},
+                "tune": {"adapter": adapter, "pack_tokens": 128, "max_tokens": 1500, "warmup": 0, "epochs": 3},
+                "methods": PARTS,
+            }
+        )
+        inputs = {"base": tiny, "examples": folder / "examples.parquet", "valid": folder / "valid.parquet"}
+        tune.main(inputs, {"model": folder / "models" / name}, settings, ScratchRun(folder / name, name))
+    return folder
+
+
+@pytest.fixture
+def inputs(tiny, tuned):
+    return {"base": tiny, "tuned": tuned / "models", "valid": tuned / "valid.parquet"}
+
+
+@pytest.fixture
+def compress(inputs, tmp_path):
+    """The folder of the compressed model, the metrics, and what the run heard, under these settings."""
+
+    def of(compressor, name="first", precision="fp32", method=None, **settings):
+        run = ScratchRun(tmp_path / name)
+        (tmp_path / name).mkdir()
+        outputs = {"model": tmp_path / name / "model", "metrics": tmp_path / name / "compression.json"}
+        section = contract.said(compressor, "SMALL", {}) if method is None else method
+        found = Settings.model_validate(
+            {
+                "compute": {"precision": precision, "threads": 1},
+                "compress": {"compressor": compressor, **settings},
+                "methods": {compressor: section},
+            }
+        )
+        stage.main(inputs, outputs, found, run)
+        return outputs["model"], json.loads(outputs["metrics"].read_text()), run
+
+    return of
+
+
+def loss(inputs, path, dtype="float32"):
+    model, tokenizer = checkpoints.load(path, inputs["base"], dtype=dtype)
+    return scoring.mean(
+        scoring.losses(model, list(encode.examples(tables.read(inputs["valid"], Example), tokenizer, 128)))
+    )
+
+
+def digests(folder):
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("round", ["r0", "r1"])
+def test_what_was_measured_is_what_is_opened(compress, inputs, name, round):
+    folder, metrics, run = compress(name, round=round)
+    assert metrics["loss"]["before"] == pytest.approx(loss(inputs, inputs["tuned"] / round), abs=1e-5)
+    assert metrics["loss"]["after"] == pytest.approx(loss(inputs, folder), abs=1e-5)
+    assert metrics["bytes"]["after"] == sum(file.stat().st_size for file in checkpoints.weights(folder))
+    assert metrics["bytes"]["after"] < metrics["bytes"]["before"]
+    assert (metrics["round"], metrics["compressor"]) == (round, name)
+    assert f"{metrics['bytes']['before']:,} → {metrics['bytes']['after']:,} bytes" in run.said[-1]
+    assert run.metrics[-1][1]["validation_loss"] == metrics["loss"]["after"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_twice_the_same_settings_are_the_same_bytes(compress, name):
+    first_folder, first_metrics, _ = compress(name, "first")
+    again_folder, again_metrics, _ = compress(name, "again")
+    assert digests(first_folder) == digests(again_folder)
+    assert first_metrics == again_metrics
+
+
+@pytest.mark.parametrize("name", ["none", *EVERY])
+def test_the_card_names_the_parent_and_no_file_a_path(compress, inputs, tmp_path, name):
+    folder, _, _ = compress(name)
+    card, start = checkpoints.read_card(folder), checkpoints.read_card(inputs["tuned"] / "r0")
+    assert card["parent"] == start["parent"] == checkpoints.weights_digest(inputs["base"])
+    assert card["compressed"] == start["weights"]
+    assert card["method"]["compressor"] == name
+    assert card["weights"] == checkpoints.weights_digest(folder)
+    for file in folder.iterdir():
+        for path in (tmp_path, *inputs.values()):
+            assert str(path).encode() not in file.read_bytes(), file.name
+
+
+def test_none_copies_nothing_and_says_so_where_a_model_is_looked_for(compress, inputs):
+    folder, metrics, run = compress("none", method={})
+    assert {file.name for file in folder.iterdir()} == {"compressed.json", "ratchet.json"}
+    assert metrics == {"round": "r0", "compressor": "none"}
+    assert run.metrics == []
+    with pytest.raises(ValueError, match=r"holds no model: compress\.compressor is none"):
+        checkpoints.load(folder, inputs["base"])
+
+
+def test_none_loads_no_torch():
+    code = (
+        "import sys\n"
+        "import tasks.stages.compress.stage\n"
+        "from tasks import methods\n"
+        "methods.load('compressors', 'none')\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}).returncode == 0
+
+
+def test_the_best_of_the_grid_is_kept_and_beats_scales_that_are_wrong(compress):
+    # The card's sixth check, on a model of 80,000 weights: alpha = 0.1 and 10 stand for uncalibrated scales.
+    _, found, run = compress("compeft", method=GRID)
+    losses = {one["settings"]["alphas"][0]: one["loss"] for one in found["tried"]}
+    assert list(losses) == [0.1, 1.0, 2.0, 10.0]
+    assert found["settings"]["alphas"] == [min(losses, key=losses.get)]
+    assert found["loss"]["after"] == min(losses.values())
+    _, stc, _ = compress("compeft", "stc", method={"densities": [0.5], "rule": "stc"})
+    assert found["loss"]["after"] <= stc["loss"]["after"]
+    assert max(found["loss"]["after"], stc["loss"]["after"]) < min(losses[0.1], losses[10.0])
+    assert f"{found['kept']['lora_B']:.1%} of lora_B kept" in run.said[-1]
+
+
+def test_the_kept_shares_of_a_and_of_b_add_up_to_the_density(compress, inputs):
+    _, found, _ = compress("compeft", method=GRID)
+    tensors = load_file(inputs["tuned"] / "r0" / "adapter_model.safetensors")
+    sizes = {half: sum(t.numel() for name, t in tensors.items() if half in name) for half in found["kept"]}
+    assert set(sizes) == {"lora_A", "lora_B"}
+    n = sum(sizes.values())
+    assert sum(found["kept"][half] * size for half, size in sizes.items()) == pytest.approx(0.5 * n, abs=3)
+
+
+def test_pruning_nothing_gives_the_adapter_back_bit_for_bit(compress, inputs, tmp_path):
+    folder, found, _ = compress("compeft", method={"densities": [1.0], "rule": "prune"})
+    compressed.unpack(folder, tmp_path)
+    expected = load_file(inputs["tuned"] / "r0" / "adapter_model.safetensors")
+    unpacked = load_file(tmp_path / "adapter_model.safetensors")
+    assert unpacked.keys() == expected.keys()
+    assert all(torch.equal(unpacked[name], tensor) for name, tensor in expected.items())
+    assert found["loss"]["after"] == found["loss"]["before"]
+
+
+def test_of_a_whole_model_the_difference_to_its_base_is_compressed_its_tied_head_once(inputs):
+    delta = compressed.read_delta(inputs["tuned"] / "r1", inputs["base"])
+    model, base = small.load(inputs["tuned"] / "r1"), small.load(inputs["base"])
+    assert sum(tensor.numel() for tensor in delta.values()) == model.num_parameters()
+    assert "lm_head.weight" not in delta
+    start = dict(base.named_parameters())
+    for name, tensor in model.named_parameters():
+        torch.testing.assert_close(start[name] + delta[name], tensor)
+
+
+def test_a_whole_model_is_its_base_plus_the_quantised_difference(compress, inputs):
+    folder, found, _ = compress("compeft", round="r1", method=GRID)
+    delta = compressed.read_delta(inputs["tuned"] / "r1", inputs["base"])
+    part = methods.load("compressors", "compeft").METHOD
+    expected = part.quantise(delta, part.params.model_validate(found["settings"]))
+    model, _ = checkpoints.load(folder, inputs["base"])
+    start = dict(small.load(inputs["base"]).named_parameters())
+    for name, tensor in model.named_parameters():
+        assert torch.equal(tensor, start[name] + expected[name]), name
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_an_ia3_is_compared_with_one(inputs, tmp_path):
+    config = IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
+    model = get_peft_model(small.load(inputs["base"]), config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, 1.0, 0.1)
+    model.save_pretrained(tmp_path / "ia3")
+    saved = load_file(tmp_path / "ia3" / "adapter_model.safetensors")
+    delta = compressed.read_delta(tmp_path / "ia3", inputs["base"])
+    assert all(torch.equal(delta[name], tensor - 1) for name, tensor in saved.items())
+
+    part = contract.part("compressors", "compeft", densities=(0.3,), alphas=(1.5,))
+    quantised = part.method.quantise(delta, part.params)
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    compressed.copy_facts(tmp_path / "ia3", folder)
+    compressed.write_delta(folder, part.method.encode(quantised))
+    compressed.write_note(folder, "compeft", part.params.model_dump(mode="json"))
+    checkpoints.write_card(folder)
+    (tmp_path / "unpacked").mkdir()
+    compressed.unpack(folder, tmp_path / "unpacked")
+    # All entries in one vector, as the paper has it: 1 + a, 1 and 1 - a.
+    a = 1.5 * torch.cat([delta[name].flatten() for name in sorted(delta)]).std().item()
+    found = torch.cat(
+        [tensor.flatten() for tensor in load_file(tmp_path / "unpacked" / "adapter_model.safetensors").values()]
+    )
+    assert found.unique().tolist() == [pytest.approx(value, rel=1e-6) for value in (1 - a, 1.0, 1 + a)]
+
+
+def test_a_difference_is_not_added_to_another_base(compress, inputs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(inputs["base"], other)
+    tensors = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, other / "model.safetensors", {"format": "pt"})
+    checkpoints.write_card(other)
+    for round in ("r0", "r1"):
+        folder, _, _ = compress("compeft", round, round=round, method=GRID)
+        with pytest.raises(ValueError, match="was trained on weights"):
+            checkpoints.load(folder, other)
+        with pytest.raises(ValueError, match="is a difference: name the model"):
+            checkpoints.load(folder)
+
+
+def test_a_model_of_another_shape_than_its_base_has_no_difference(inputs, tmp_path):
+    deeper = small.fetch(tmp_path, {"from": "config", "layers": 3})["base"]
+    with pytest.raises(ValueError, match=r"has another shape than .* \(model\.layers\.2"):
+        compressed.read_delta(deeper, inputs["base"])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_is_opened_in_the_precision_asked_for(compress, inputs, name):
+    folder, _, _ = compress(name)
+    model, _ = checkpoints.load(folder, inputs["base"], dtype="bfloat16")
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    assert kinds == {torch.bfloat16}
+    assert loss(inputs, folder, "bfloat16") == pytest.approx(loss(inputs, folder), abs=0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "compeft"])
+def test_a_model_that_does_not_merge_is_not_stored_whole(compress, inputs, monkeypatch, name):
+    def unmerged(path, model, *, merge, put=checkpoints._put_on):
+        return put(path, model, merge=False)
+
+    monkeypatch.setattr(checkpoints, "_put_on", unmerged)
+    with pytest.raises(ValueError, match="cannot be merged into plain weights"):
+        compress(name)
+
+
+def test_a_compressor_that_changed_the_tokenizer_is_caught(compress, monkeypatch):
+    from tasks.methods.compressors import gguf
+
+    def spoilt(writer, tokenizer, size, add=gguf._add_tokenizer):
+        parts = json.loads(tokenizer.backend_tokenizer.to_str())
+        words = parts["model"]["vocab"]
+        words["y"], words["e"] = words["e"], words["y"]
+        other = type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(parts)), eos_token=tokenizer.eos_token)
+        other.chat_template = tokenizer.chat_template
+        add(writer, other, size)
+
+    monkeypatch.setattr(gguf, "_add_tokenizer", spoilt)
+    with pytest.raises(ValueError, match="compressor gguf changed the tokenizer"):
+        compress("gguf")
+
+
+def test_a_round_that_is_not_there_is_named(compress):
+    with pytest.raises(ValueError, match=r"compress\.round: there is no .*r7. There are: r0, r1\."):
+        compress("none", method={}, round="r7")
+
+
+def test_kinds_of_tensors_are_counted_together():
+    tensors = {
+        "a.0.lora_A.weight": torch.tensor([0.0, 1.0]),
+        "a.1.lora_A.default.weight": torch.tensor([2.0, 1.0]),
+        "a.1.lora_B.weight": torch.tensor([0.0]),
+        "weight": torch.tensor([1.0]),
+    }
+    assert kept(tensors) == {"lora_A": 0.75, "lora_B": 0.0, "weight": 1.0}
+
+
+def test_the_first_sequences_are_taken_until_there_are_enough_tokens():
+    assert first(["abc", "de", "f", "g"], 4) == ["abc", "de"]
+    assert first(["abc"], 99) == ["abc"]

@@ -1,0 +1,396 @@
+"""Stage `pretrain` trains on the domain, watches both corpora, and writes a model that needs no other."""
+
+import hashlib
+import json
+import random
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks import methods
+from tasks.core import surgery
+from tasks.core.records import Document
+from tasks.engine import compose, encode, job, scoring, train
+from tasks.io import checkpoints, tables
+from tasks.methods.adapters import Adapter
+from tasks.methods.adapters.none import NoneParams
+from tasks.stages.pretrain import stage
+from tasks.stages.pretrain.params import Settings
+from tests import tiny as small
+from tests.support import ScratchRun
+
+PRETRAIN = {
+    "pack_tokens": 128,
+    "max_tokens": 1500,
+    "epochs": 2,
+    "warmup": 0.1,
+    "save_every": 3,
+    "probe_tokens": 200,
+    "valid_tokens": 300,
+}
+METHODS = {
+    "adept": {"layers": 1, "interval": 2},
+    "llama_pro": {"layers": 1},
+    "lora": {"rank": 4},
+    "none": {},
+    "all": {},
+    "adamw": {"learning_rate": 0.01},
+    "cross_entropy": {},
+}
+BASELINES = {
+    "full": {},
+    "lora": {"adapter": "lora"},
+    "full with replay": {"replay": 0.3},
+    "llama_pro": {"expander": "llama_pro"},
+    "adept": {"expander": "adept"},
+    "adept with replay": {"expander": "adept", "replay": 0.3},
+}
+WORDS = {
+    "domain": ["def", "return", "lambda", "yield", "import", "class"],
+    "general": ["the", "of", "and", "to", "in", "is", "that"],
+}
+
+
+def documents(domain, count, split="train", seed=0):
+    """Texts of a few words that are the corpus's own."""
+    draw = random.Random(f"{domain}/{split}/{seed}")
+    return [
+        Document(
+            id=f"{domain}-{split}-{number}",
+            text=" ".join(draw.choice(WORDS[domain]) for _ in range(draw.randint(8, 30))),
+            domain=domain,
+            group=f"group-{number}",
+            split=split,
+            source="by hand",
+            license="Apache-2.0",
+        )
+        for number in range(count)
+    ]
+
+
+def write(folder):
+    """Documents of both corpora, to train on and to validate on."""
+    for split, count in (("train", 20), ("valid", 5)):
+        rows = [*documents("domain", count, split), *documents("general", count, split)]
+        tables.write(folder / f"{split}.parquet", rows, Document)
+    return {"train": folder / "train.parquet", "valid": folder / "valid.parquet"}
+
+
+def execute(inputs, folder, sections=METHODS, **settings):
+    """The folder of the pretrained model and what the run heard, under these settings."""
+    run = ScratchRun(folder)
+    given = {"compute": {"precision": "fp32", "threads": 1}, "pretrain": PRETRAIN | settings, "methods": sections}
+    stage.main(inputs, {"model": folder / "model"}, Settings.model_validate(given), run)
+    return folder / "model", run
+
+
+@pytest.fixture
+def inputs(tiny, tmp_path):
+    return {"base": tiny} | write(tmp_path)
+
+
+@pytest.fixture
+def pretrain(inputs, tmp_path):
+    return lambda name="first", *sections, **settings: execute(inputs, tmp_path / name, *sections, **settings)
+
+
+@pytest.fixture(scope="module")
+def baseline(tiny, tmp_path_factory):
+    """What each baseline ends in; it is trained once."""
+    folder = tmp_path_factory.mktemp("baselines")
+    inputs = {"base": tiny} | write(folder)
+    return cache(lambda name: execute(inputs, folder / name, **BASELINES[name]))
+
+
+def digests(folder):
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def course(folder):
+    return json.loads((folder / "training.json").read_text())
+
+
+def notes(work):
+    """What the methods kept in the last checkpoint."""
+    newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    return json.loads((newest / train.NOTES).read_text())["states"]
+
+
+class Killed(Exception):
+    """The process went away."""
+
+
+def kill_at(monkeypatch, last):
+    """Let the process go away at this step."""
+
+    def until(self, step, steps, loss, rate, report=job._Progress.__call__):
+        report(self, step, steps, loss, rate)
+        if step == last:
+            raise Killed
+
+    monkeypatch.setattr(job._Progress, "__call__", until)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_loss_on_both_corpora_is_measured_at_every_checkpoint(baseline, name):
+    output, run = baseline(name)
+    found = course(output)
+    steps = {step: tokens for step, tokens, _ in found["loss"]}
+    last = max(steps)
+    assert last > 6
+    expected = [0, *(steps[step] for step in sorted({*range(3, last, 3), last}))]
+    assert found["measured"].keys() == {"domain", "general"}
+    for corpus, points in found["measured"].items():
+        assert [tokens for tokens, _ in points] == expected
+        (_, before), *_, (tokens, after) = points
+        assert f"pretrain: {corpus} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens" in run.said
+    (_, before), *_, (_, after) = found["measured"]["domain"]
+    assert after < before - 0.3
+    assert found["composition"]["expander"] == BASELINES[name].get("expander", "none")
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_model_is_whole_and_the_one_that_was_measured(baseline, inputs, name):
+    output, _ = baseline(name)
+    assert not checkpoints.is_adapter(output)
+    model, tokenizer = checkpoints.load(output)
+    base = small.load(inputs["base"])
+    grown = len(surgery.decoder_layers(model)) - len(surgery.decoder_layers(base))
+    assert grown == (1 if "expander" in BASELINES[name] else 0)
+    assert model.config.use_cache
+    for corpus, points in course(output)["measured"].items():
+        rows = [row for row in tables.read(inputs["valid"], Document) if row.domain == corpus]
+        sequences = job.take(encode.documents(rows, tokenizer, 128), PRETRAIN["valid_tokens"])
+        assert scoring.mean(scoring.losses(model, sequences)) == pytest.approx(points[-1][1], abs=1e-4)
+
+
+def test_a_grown_model_says_what_it_grew(baseline, inputs):
+    output, _ = baseline("adept")
+    facts = json.loads((output / "expansion.json").read_text())
+    (copy,), (original,) = facts["copies"], facts["originals"]
+    assert copy == original + 1
+    assert facts["importance"][original] == min(facts["importance"])
+    assert len(facts["importance"]) == small.load(inputs["base"]).config.num_hidden_layers
+    held, base = load_file(output / "model.safetensors"), load_file(inputs["base"] / "model.safetensors")
+    for name, tensor in base.items():  # frozen layers are the base's, at their new places
+        if ".layers." in name:
+            number = surgery.layer_number(name)
+            name = name.replace(f"layers.{number}.", f"layers.{number + (number > original)}.")
+        assert torch.equal(held[name], tensor), name
+    assert "expansion.json" not in digests(baseline("full")[0])
+
+
+def test_what_is_trained_is_the_card_of_each_baseline(baseline, inputs):
+    model = small.load(inputs["base"])
+    layer = sum(parameter.numel() for parameter in surgery.decoder_layers(model)[0].parameters())
+    found = {name: course(baseline(name)[0]) for name in BASELINES}
+    assert found["full"]["trainable"] == found["full"]["parameters"] == model.num_parameters()
+    assert found["adept"]["trainable"] == found["llama_pro"]["trainable"] == layer
+    assert found["adept"]["parameters"] == model.num_parameters() + layer
+    assert found["lora"]["trainable"] == sum(
+        4 * (linear.in_features + linear.out_features) for linear in surgery.linears(model, "all-linear").values()
+    )
+
+
+def test_the_units_of_a_copy_learn_at_rates_of_their_own(baseline, pretrain, tmp_path):
+    apart, _ = baseline("adept")
+    state = notes(apart.parent / "work")["expander"]
+    assert set(state["learning_rates"].values()) == {0.01}
+    assert min(state["multipliers"].values()) == 0.0
+    assert max(state["multipliers"].values()) == pytest.approx(2.0, abs=0.5)
+    assert len(set(state["multipliers"].values())) > 3
+    alike, _ = pretrain("alike", METHODS | {"adept": {"layers": 1, "interval": 0}}, expander="adept")
+    assert "multipliers" not in notes(tmp_path / "alike" / "work")["expander"]
+    assert checkpoints.weights_digest(alike) != checkpoints.weights_digest(apart)
+
+
+def test_adept_at_one_rate_on_the_same_layers_is_llama_pro(pretrain, inputs):
+    """The one is a control of the other: what is left between them is which layers, and at what rates."""
+    depth = small.load(inputs["base"]).config.num_hidden_layers
+    every = METHODS | {"adept": {"layers": depth, "interval": 0}, "llama_pro": {"layers": depth}}
+    adept, pro = (pretrain(name, every, expander=name)[0] for name in ("adept", "llama_pro"))
+    held, other = (load_file(folder / "model.safetensors") for folder in (adept, pro))
+    assert held.keys() == other.keys()
+    for name, tensor in held.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adept with replay", "lora"])
+def test_an_interrupted_run_ends_in_the_same_bytes(baseline, pretrain, tmp_path, monkeypatch, name):
+    straight, _ = baseline(name)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(Killed):
+            pretrain("killed", **BASELINES[name])
+    assert not (tmp_path / "killed" / "model").exists()
+    before = notes(tmp_path / "killed" / "work")
+    resumed, run = pretrain("killed", **BASELINES[name])
+    assert next(step for step, _ in run.metrics if step is not None) == 4
+    assert digests(resumed) == digests(straight)
+    if "expander" in BASELINES[name]:
+        assert before["expander"]["multipliers"], "it went away after the rates were set"
+        assert notes(tmp_path / "killed" / "work") == notes(straight.parent / "work")
+
+
+def test_a_resume_keeps_what_trains_and_at_what_rates(pretrain, tmp_path, monkeypatch):
+    """After the kill no further look at the units is due, so every rate must come from the checkpoint."""
+    sections = METHODS | {"adept": {"layers": 1, "interval": 3}}
+    seen = []
+
+    def note(self, args, state, control, hooked=train._Hooks.on_step_begin, **rest):
+        hooked(self, args, state, control, **rest)
+        moment = self._moment("expander", state.global_step)
+        rates = {group["name"]: (group["lr"], group["initial_lr"]) for group in moment.optimizer.param_groups}
+        seen.append((state.global_step, rates, list(moment.scheduler.base_lrs)))
+
+    monkeypatch.setattr(train._Hooks, "on_step_begin", note)
+    pretrain("straight", sections, expander="adept", save_every=4)
+    straight = {step: rest for step, *rest in seen}
+    seen.clear()
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(Killed):
+            pretrain("killed", sections, expander="adept", save_every=4)
+    seen.clear()
+    pretrain("killed", sections, expander="adept", save_every=4)
+    resumed = {step: rest for step, *rest in seen}
+    assert min(resumed) == 4, "between the looks at steps 3 and 6"
+    assert resumed == {step: rest for step, rest in straight.items() if step >= 4}
+    assert len(set(resumed[4][1])) > 3
+
+
+def spied(monkeypatch):
+    """What the engine was given to train on and to look at."""
+    given = SimpleNamespace()
+    execute = job.execute
+
+    def spy(model, tokenizer, sequences, *rest, probe, **more):
+        given.sequences, given.probe = sequences, probe
+        return execute(model, tokenizer, sequences, *rest, probe=probe, **more)
+
+    monkeypatch.setattr(job, "execute", spy)
+    return given
+
+
+@pytest.mark.parametrize("replay", [0.0, 0.3])
+def test_the_general_corpus_trains_by_its_share_and_the_probe_not_at_all(pretrain, monkeypatch, replay):
+    given = spied(monkeypatch)
+    pretrain(replay=replay, expander="adept")
+    tokens = {name: sum(len(s) for s in given.sequences if s.task == name) for name in ("domain", "general")}
+    whole = min(PRETRAIN["max_tokens"], tokens["domain"] / (1 - replay))
+    assert abs(tokens["general"] - replay * whole) <= 128
+    assert (tokens["general"] > 0) == (replay > 0)
+    assert {sequence.task for sequence in given.probe} == {"general"}
+    assert 200 <= sum(map(len, given.probe)) < 200 + 128
+    assert not {sequence.id for sequence in given.probe} & {sequence.id for sequence in given.sequences}
+
+
+def test_what_is_looked_at_is_of_no_set_that_is_measured(pretrain, inputs, monkeypatch):
+    given = spied(monkeypatch)
+    pretrain()
+    assert not {s.id for s in given.probe} & {row.id for row in tables.read(inputs["valid"], Document)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"expander": "adept"}])
+def test_without_tokens_the_base_passes_through_bit_for_bit(pretrain, inputs, settings):
+    output, run = pretrain(max_tokens=0, **settings)
+    assert digests(output) == digests(inputs["base"])
+    assert all((output / name).samefile(inputs["base"] / name) for name in digests(output)), "no second copy on disk"
+    assert run.metrics == []
+
+
+def test_where_the_disk_cannot_link_the_base_is_copied(pretrain, inputs, monkeypatch):
+    def refuse(source, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(stage.os, "link", refuse)
+    output, _ = pretrain(max_tokens=0)
+    assert digests(output) == digests(inputs["base"])
+    assert not any((output / name).samefile(inputs["base"] / name) for name in digests(output))
+
+
+def only(inputs, domain):
+    """Leave the texts of one corpus."""
+    for name in ("train", "valid"):
+        rows = [row for row in tables.read(inputs[name], Document) if row.domain == domain]
+        tables.write(inputs[name], rows, Document)
+
+
+def test_missing_texts_are_refused_with_the_setting_that_names_them(pretrain, inputs):
+    with pytest.raises(ValueError, match=r"pretrain\.replay=0\.9 of 1,500 tokens is 1,350 tokens of general text"):
+        pretrain(replay=0.9)
+    only(inputs, "domain")
+    with pytest.raises(
+        ValueError,
+        match=r"no general text.*ingest\.corpora\.general, or set pretrain\.replay and pretrain\.probe_tokens to 0",
+    ):
+        pretrain()
+    with pytest.raises(ValueError, match="no general text"):
+        pretrain(probe_tokens=0, replay=0.1)
+
+
+def test_without_general_text_the_domain_alone_is_measured(pretrain, inputs):
+    only(inputs, "domain")
+    output, run = pretrain(probe_tokens=0)
+    assert course(output)["measured"].keys() == {"domain"}
+    assert "pretrain: trained, and there was no general text to validate on" in run.said
+
+
+def test_missing_domain_text_is_refused(pretrain, inputs):
+    only(inputs, "general")
+    with pytest.raises(ValueError, match=r"holds no domain text. Name its sources in ingest\.corpora\.domain"):
+        pretrain()
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """An adapter that cannot be merged, among the others."""
+    load = methods.load
+    module = SimpleNamespace(
+        __name__="tasks.methods.adapters.stuck", METHOD=Adapter(NoneParams, lambda model, params: model, merge=None)
+    )
+    monkeypatch.setattr(methods, "load", lambda family, name: module if name == "stuck" else load(family, name))
+    return METHODS | {"stuck": {}}
+
+
+def test_an_adapter_that_cannot_be_merged_is_refused_before_anything_is_trained(pretrain, stuck):
+    with pytest.raises(
+        ValueError, match=r"writes a whole model, and adapter 'stuck' cannot be merged.*that can: .*lora"
+    ):
+        pretrain("first", stuck, adapter="stuck")
+
+
+def test_an_adapter_over_new_layers_is_refused(pretrain):
+    with pytest.raises(ValueError, match="expander 'adept' trains its new layers, and adapter 'lora' freezes them"):
+        pretrain(expander="adept", adapter="lora")
+
+
+def test_a_quantised_base_is_refused(monkeypatch):
+    load = methods.load
+    packed = SimpleNamespace(__name__="tasks.methods.bases.packed", METHOD=load("bases", "none").METHOD)
+    monkeypatch.setattr(methods, "load", lambda family, name: packed if name == "packed" else load(family, name))
+    settings = Settings.model_validate(
+        {"compute": {}, "pretrain": {"base": "packed"}, "methods": METHODS | {"packed": {}}}
+    )
+    with pytest.raises(ValueError, match="writes a whole model, and base 'packed' stores weights quantised"):
+        compose.check(compose.read(settings.pretrain, settings.methods), whole=True)
+
+
+def test_the_card_names_the_parent_and_all_settings(baseline, tiny):
+    card = checkpoints.read_card(baseline("adept with replay")[0])
+    assert card["parent"] == checkpoints.weights_digest(tiny)
+    assert card["settings"]["pretrain"]["replay"] == 0.3
+    assert card["settings"]["methods"]["adept"]["layers"] == 1
+    assert card["method"]["expander"] == "adept"
+
+
+def test_twice_the_same_settings_are_the_same_bytes_and_another_seed_is_other_weights(baseline, pretrain):
+    first, again, other = (
+        baseline("adept with replay"),
+        *(pretrain(f"{n}", expander="adept", replay=0.3, seed=n) for n in (0, 1)),
+    )
+    assert digests(first[0]) == digests(again[0])
+    assert checkpoints.weights_digest(first[0]) != checkpoints.weights_digest(other[0])
