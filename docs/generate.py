@@ -1,5 +1,6 @@
-"""Writes what the code knows best: `make docs` makes docs/settings.md and docs/params.schema.json from the typed settings."""
+"""Writes what the code knows best: `make docs` makes the references of settings and methods, and the ledger of claims."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,12 +9,25 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tasks import settings  # noqa: E402  # the path comes first, where this runs as a script
+from flows import claims  # noqa: E402
+from tasks import methods, settings  # noqa: E402  # the path comes first, where this runs as a script
 
 HEAD = """# Settings
 
 Every key of `params.yaml`: its type, its default (— where it must be given), and what it does. Made from the code by `make docs`;
 [params.schema.json](params.schema.json) says the same to editors.
+"""
+
+METHODS = """# Methods
+
+Made from the methods' own files by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
+section under `methods:` sets it ([settings.md](settings.md)).
+"""
+
+CLAIMS = """# Claims of papers, and what was found here
+
+What is measured, against what, and how many seeds were written down before the runs. Verdicts: reproduced, not reproduced, not
+decidable at this size (then with the size of effect that could have been seen), or open. Made from `docs/claims/` by `make docs`.
 """
 
 
@@ -68,11 +82,50 @@ def _line(field: dict[str, Any]) -> str:
     return " ".join(field.get("description", "").split()).replace("|", "\\|")
 
 
+def catalogue() -> str:
+    """Every method of every family, with its paper."""
+    parts = [METHODS]
+    for family in methods.families():
+        about = (importlib.import_module(f"tasks.methods.{family}").__doc__ or "").split("\n", 1)[0]
+        parts.append(
+            f"## {family}\n\n{about}\n\n| name | | paper | merges | wraps | claims |\n| --- | --- | --- | --- | --- | --- |"
+        )
+        for found in (methods.describe(family, name) for name in methods.names(family)):
+            paper = f"[{found.paper.removeprefix('https://')}]({found.paper})" if found.paper else ""
+            merges = {True: "yes", False: "no", None: ""}[found.mergeable]
+            wraps = f"`{found.wraps}`" if found.wraps else ""
+            parts.append(
+                f"| `{found.name}` | {found.title} | {paper} | {merges} | {wraps} | {claims.state(found.name)} |"
+            )
+        parts.append("")
+    return "\n".join(parts)
+
+
+def ledger() -> str:
+    """Every claim of a paper that is tested here, with its verdict."""
+    parts = [CLAIMS]
+    for file in sorted(claims.FOLDER.glob("*.json")):
+        parts.append(f"## {file.stem}\n")
+        for claim in claims.read(file.stem):
+            power = f"\n- power: {claim.power}" if claim.power else ""
+            parts.append(
+                f"**{claim.claim}** — {claim.verdict}\n\n- metric: {claim.metric}\n- control: {claim.control}\n"
+                f"- seeds: {claim.seeds}\n- found: {claim.found or 'not run yet'}{power}\n- command: `{claim.command}`\n"
+            )
+    return "\n".join(parts)
+
+
 def main() -> None:
-    """Write both files."""
-    (ROOT / "docs/settings.md").write_text(reference(), encoding="utf-8")
-    text = json.dumps(schema(), indent=1, ensure_ascii=False)
-    (ROOT / "docs/params.schema.json").write_text(text + "\n", encoding="utf-8")
+    """Write all pages."""
+    schema_text = json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+    pages = {
+        "settings.md": reference(),
+        "params.schema.json": schema_text,
+        "methods.md": catalogue(),
+        "claims.md": ledger(),
+    }
+    for name, text in pages.items():
+        (ROOT / "docs" / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from tasks.io import provenance, tracking
 
 
 @contextmanager
-def parent(flow_run: str | None = None) -> Iterator[tracking.Recorder]:
-    """MLflow's run of a flow. It ends as what became of the flow: FINISHED, FAILED, or KILLED where it was cut off."""
+def parent(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tracking.Recorder]:
+    """MLflow's run of a flow, or of what else starts several runs.
+
+    It ends as what became of it: FINISHED, FAILED, or KILLED where it was cut off.
+    """
     commit = workspace.commit()
     tags = {"git.commit": commit} | ({"prefect.flow_run_id": flow_run} if flow_run else {})
-    recorder = tracking.Recorder(f"pipeline · {commit[:8]}", tags=tags)
+    recorder = tracking.Recorder(f"{title} · {commit[:8]}", tags=tags)
     status: tracking.Status = "KILLED"
     try:
         yield recorder

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import claims
 from tasks import methods, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,8 @@ def generate():
 def test_the_reference_of_settings_is_in_step(generate):
     assert (ROOT / "docs/settings.md").read_text() == generate.reference(), "run: make docs"
     assert json.loads((ROOT / "docs/params.schema.json").read_text()) == generate.schema(), "run: make docs"
+    assert (ROOT / "docs/methods.md").read_text() == generate.catalogue(), "run: make docs"
+    assert (ROOT / "docs/claims.md").read_text() == generate.ledger(), "run: make docs"
 
 
 def test_params_yaml_is_the_default_profile():
@@ -35,6 +38,11 @@ def test_every_profile_is_sound_and_stands_in_the_readme(profile):
 
 
 @pytest.mark.parametrize("family", methods.families())
-def test_the_readme_names_every_method(family):
-    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {family} |"))
-    assert row == f"| {family} | {', '.join(f'`{name}`' for name in methods.names(family))} |"
+def test_the_readme_says_what_a_family_is(family):
+    assert f"| {family} |" in (ROOT / "README.md").read_text()
+
+
+def test_every_claim_is_of_a_method_that_there_is():
+    for file in claims.FOLDER.glob("*.json"):
+        assert methods.families_of(file.stem)
+        assert claims.read(file.stem)

@@ -7,15 +7,23 @@ import typer
 
 def chat(
     models: Annotated[list[str], typer.Argument(help="A folder, `base`, or a round such as `r0`; one or two.")],
+    expert: Annotated[str | None, typer.Option(help="A small tuned model that steers the one you talk to.")] = None,
+    antiexpert: Annotated[str | None, typer.Option(help="The small model that the expert was tuned from.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,
 ) -> None:
-    """Talk to a model, or to two side by side.
+    """Talk to a model, or to two side by side, or to one that two small ones steer (proxy-tuning).
 
-    Example: ratchet chat base r0
+    Example: ratchet chat base r0, or ratchet chat models/large --expert r0 --antiexpert pretrained
     """
     import os
     import sys
 
     if len(models) > 2:
         raise ValueError(f"chat takes one model or two, not {len(models)}.")
+    options = []
+    if expert or antiexpert or alpha is not None:
+        if not (expert and antiexpert and len(models) == 1):
+            raise ValueError("Steering takes one model, an --expert and the --antiexpert that it was tuned from.")
+        options = ["--steered-by", expert, antiexpert, f"--alpha={1.0 if alpha is None else alpha}"]
     # A process of its own: this one knows no torch.
-    os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.chat", *models])
+    os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.chat", *models, *options])

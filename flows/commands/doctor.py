@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,16 +25,17 @@ class Finding:
     fix: str = ""
 
 
-def doctor() -> None:
+def doctor(
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Say instead how this workspace's training would use N GPUs.")
+    ] = None,
+) -> None:
     """Look at machine and workspace; every finding with its fix.
 
-    Example: ratchet doctor
+    Example: ratchet doctor --gpus 4
     """
-    findings = [
-        finding
-        for look in (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
-        for finding in look()
-    ]
+    looks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
+    findings = [finding for look in looks for finding in look()] if gpus is None else list(_gpus(gpus))
     for finding in findings:
         typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
     if any(finding.state == "blocked" for finding in findings):
@@ -80,6 +81,31 @@ def _machine() -> Iterator[Finding]:
             "`dvc gc --workspace` drops old outputs",
         )
     )
+
+
+def _gpus(count: int) -> Iterator[Finding]:
+    from tasks import methods, settings
+
+    everything = settings.load()
+    for stage in settings.stage_names():
+        if not settings.declaration(stage).trains:
+            continue
+        chosen = settings.parts(stage, everything)
+        words = " × ".join(name for name in chosen.values() if name not in ("none", "all"))
+        for kind, fsdp in (("DDP", False), ("FSDP", True)):
+            if reasons := methods.alone(chosen, fsdp=fsdp):
+                yield Finding("limited", f"{stage} ({words}) does not run under {kind}: {'; '.join(reasons)}")
+            else:
+                keys = f"compute: {{device: cuda, processes: {count}{', fsdp: true' if fsdp else ''}}}"
+                yield Finding("good", f"{stage} ({words}) runs under {kind} on {count} GPUs: {keys}")
+    refused = {
+        f"{family}: {name}": getattr(methods.load(family, name).METHOD, "alone", "")
+        for family in methods.families()
+        for name in methods.names(family)
+    }
+    for name, reason in refused.items():
+        if reason:
+            yield Finding("limited", f"{name} trains in one process only: {reason}")
 
 
 def _sandbox() -> Iterator[Finding]:

@@ -1,0 +1,50 @@
+"""`ratchet compare`."""
+
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(help="A file of params/compare, or methods to compare.")],
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each with its best learning rate.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each training.")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Say what it costs and stop.")] = False,
+) -> None:
+    """Compare compositions of methods on this workspace's data, at equal tokens, each with its own best learning rate.
+
+    Says first what it costs. Interrupted, it goes on where it stopped. Each trial is a run in MLflow.
+
+    Example: ratchet compare lora loldu s2ft lisa --seeds 3
+    """
+    from pathlib import Path
+
+    from flows import comparison, ledger
+    from tasks.io import progress
+
+    missing = [path for path in ("models/pretrained", "data/rounds/r0/examples.parquet") if not Path(path).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{', '.join(missing)}: not there yet. `ratchet run tune@r0` makes what a comparison needs."
+        )
+    name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
+    searched = comparison.search(recipe)
+    count = len(searched) + len(recipe.compositions) * recipe.seeds
+    progress.say(
+        f"{name}: {len(recipe.compositions)} compositions, {len(searched)} trainings to choose learning rates, "
+        f"{count - len(searched)} to measure, {count * recipe.tokens:,} tokens in all. "
+        "The bar tells the time that is left once the first is done."
+    )
+    if dry:
+        return
+    with ledger.parent(title=f"compare · {name}") as run:
+        results = comparison.execute(recipe, name, searched, run.id)
+        best = comparison.best_rates(recipe, results)
+        results |= comparison.execute(recipe, name, comparison.finals(recipe, best), run.id)
+    rows = comparison.lines(recipe, best, results)
+    folder = comparison.FOLDER / name
+    folder.mkdir(exist_ok=True)
+    (folder / "table.md").write_text(comparison.table(rows) + "\n", encoding="utf-8")
+    (folder / "pareto.svg").write_text(comparison.plot(rows), encoding="utf-8")
+    typer.echo(comparison.table(rows))
+    typer.echo(f"\nTable and plot: {folder}")

@@ -1,0 +1,350 @@
+"""Comparisons of compositions on one task at equal tokens: what is run, and what came of it.
+
+Every composition has its learning rate chosen on validation, among the same number of values; the best one is trained with
+every seed and measured on the test sets. A finished trial is never run again: its folder is named by everything it follows from.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks import methods, settings
+from tasks.core.params import Params
+from tasks.core.statistics import Bootstrap, Estimate, ratio, ratio_difference
+from tasks.io import params, progress, provenance, tracking
+
+RECIPES = Path("params/compare")
+FOLDER = Path(".ratchet/compare")
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+Rows = dict[str, Any]
+
+
+class Recipe(Params):
+    """A comparison. The data, and all settings that it does not name, are those of params.yaml."""
+
+    compositions: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Name → what differs in the section of the stage (`adapter: lora`), and under `methods` in theirs. The first is the one
+    that the others are compared with."""
+    learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
+    """Values that are tried for each composition on validation: for all, or by name."""
+    seeds: int = Field(3, ge=1)
+    """The best learning rate of each is trained so many times."""
+    tokens: int = Field(40_000, ge=1)
+    """What each trial trains on."""
+    stage: Literal["tune", "pretrain"] = "tune"
+    """Where the compositions train."""
+
+    def rates(self, name: str) -> tuple[float, ...]:
+        """The learning rates to try for a composition."""
+        rates = self.learning_rates[name] if isinstance(self.learning_rates, dict) else self.learning_rates
+        if len(rates) < 4:
+            raise ValueError(f"learning_rates of {name}: a fair choice needs at least 4 values (found {len(rates)}).")
+        return rates
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training."""
+
+    composition: str | None
+    """None for the base, which is only measured."""
+    rate: float
+    seed: int
+    test: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A composition in the table. Figures are means over seeds; intervals come from resampling groups of test items."""
+
+    name: str
+    rate: float
+    losses: list[float]
+    """Domain loss by seed."""
+    domain: Estimate
+    against_first: Estimate | None
+    """Domain loss less that of the recipe's first composition, paired by item."""
+    forgetting: Estimate
+    """General loss less the base's, paired by item; positive is worse."""
+    passed: float | None
+    trainable: int
+    peak_memory_mb: float
+    tokens_per_cpu_s: float
+    bytes: int
+
+
+def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
+    """The name and the recipe that arguments ask for: a file of params/compare, or methods, one composition each."""
+    given = {name: value for name, value in options.items() if value is not None}
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    file = known.get(names[0], Path(names[0]))
+    if len(names) == 1 and file.is_file():
+        recipe: Recipe = params.read(file, Recipe)
+        return file.stem, Recipe.model_validate(recipe.model_dump() | given)
+    try:
+        compositions = {name: _alone(name) for name in names}
+    except ValueError as error:
+        raise ValueError(f"{error} Recipes: {', '.join(known) or 'none'}.") from None
+    return "-".join(names), Recipe(compositions=compositions, **given)
+
+
+def _alone(name: str) -> dict[str, Any]:
+    """The composition whose one part that is not neutral is this method."""
+    parts = {"adapter": "none", "selector": "all"}
+    for family in methods.families_of(name):
+        return parts | {family.removesuffix("s"): name}
+    raise AssertionError
+
+
+def search(recipe: Recipe) -> list[Trial]:
+    """The trials that choose learning rates."""
+    return [Trial(name, rate, 0, False) for name in recipe.compositions for rate in recipe.rates(name)]
+
+
+def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
+    """The trials that are measured on the test sets, and the base."""
+    seeds = itertools.product(recipe.compositions, range(recipe.seeds))
+    return [Trial(None, 0.0, 0, True), *(Trial(name, best[name], seed, True) for name, seed in seeds)]
+
+
+def best_rates(recipe: Recipe, results: Mapping[Trial, Rows]) -> dict[str, float]:
+    """The learning rate of the lowest validation loss, by composition."""
+    return {
+        name: min(
+            (trial for trial in search(recipe) if trial.composition == name),
+            key=lambda trial: results[trial]["validation"],
+        ).rate
+        for name in recipe.compositions
+    }
+
+
+def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Rows]:
+    """Run what has no result yet, one process after the other, and give back all results."""
+    results = {}
+    for trial in progress.track(trials, label=f"compare {name}", total=len(trials), unit="trial"):
+        folder = prepare(recipe, name, trial)
+        if not (folder / "result.json").is_file():
+            env = os.environ | {tracking.PARENT: parent}
+            done = subprocess.run([sys.executable, "-m", "tasks.trial", str(folder)], env=env, check=False)
+            if done.returncode:
+                raise RuntimeError(
+                    f"{title(trial)} failed; the lines above say why. What is finished is kept in {FOLDER}."
+                )
+        results[trial] = json.loads((folder / "result.json").read_text(encoding="utf-8")) | {"folder": str(folder)}
+    return results
+
+
+def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
+    """The folder of a trial with its settings, named by all that its result follows from."""
+    import yaml
+
+    whole = settings_of(recipe, trial)
+    text = yaml.safe_dump(whole, sort_keys=False)
+    partial = FOLDER / "settings.yaml"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    partial.write_text(text, encoding="utf-8")
+    everything = settings.load(partial)
+    key = [
+        settings.key(recipe.stage, "r0" if recipe.stage == "tune" else None, everything) if trial.composition else ""
+    ]
+    if trial.test:
+        read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", "models/base")
+        key += [provenance.digest(Path(path)) for path in read_by_test]
+        key += [settings.for_stage("evaluate", everything).model_dump_json()]
+    folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    whole["models"] = {"trial": _model(recipe, trial, folder)}
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+    asked = {
+        "stage": recipe.stage if trial.composition else None,
+        "test": trial.test,
+        "title": title(trial),
+        "tags": {"ratchet.compare": name},
+        "facts": {"composition": trial.composition or "base", "learning_rate": trial.rate, "seed": trial.seed},
+    }
+    (folder / "trial.json").write_text(json.dumps(asked), encoding="utf-8")
+    return folder
+
+
+def settings_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
+    """The whole settings of a trial: those of params.yaml, and what the recipe changes."""
+    whole: dict[str, Any] = settings.load().model_dump(mode="json", exclude_none=True)
+    if trial.composition is None:
+        return whole
+    changes = dict(recipe.compositions[trial.composition])
+    own_methods: dict[str, Any] = changes.pop("methods", {})
+    section = whole[recipe.stage] | changes | {"max_tokens": recipe.tokens, "seed": trial.seed, "epochs": 1000}
+    whole[recipe.stage] = section
+    for family in settings.declaration(recipe.stage).parts:
+        whole["methods"].setdefault(section[family.removesuffix("s")], {})
+    for name, values in own_methods.items():
+        whole["methods"][name] = whole["methods"].get(name, {}) | values
+    whole["methods"][section["optimizer"]] |= {"learning_rate": trial.rate}
+    return whole
+
+
+def _model(recipe: Recipe, trial: Trial, folder: Path) -> dict[str, str]:
+    """The entry of the `models` map by which `evaluate` finds what a trial trained."""
+    base = "models/pretrained" if recipe.stage == "tune" else "models/base"
+    return {"group": "compare", "path": str(folder / "model") if trial.composition else "models/base", "base": base}
+
+
+def title(trial: Trial) -> str:
+    """A trial's name in MLflow."""
+    if trial.composition is None:
+        return "compare · base"
+    return f"compare · {trial.composition} · rate {trial.rate:g} · seed {trial.seed}"
+
+
+def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Rows]) -> list[Line]:
+    """The table."""
+    base = results[Trial(None, 0.0, 0, True)]
+    runs = {
+        name: [results[Trial(name, best[name], seed, True)] for seed in range(recipe.seeds)]
+        for name in recipe.compositions
+    }
+    first = next(iter(recipe.compositions))
+    items = {name: [_items(row["folder"], "domain") for row in rows] for name, rows in runs.items()}
+    general = _items(base["folder"], "general")
+    made = []
+    for name, rows in runs.items():
+        domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in rows])
+        passes = [row["metrics"]["pass@1"].get("all", {}).get("value") for row in rows]
+        made.append(
+            Line(
+                name=name,
+                rate=best[name],
+                losses=[row["metrics"]["domain"]["loss"] for row in rows],
+                domain=ratio(*_columns(domain)),
+                against_first=None if name == first else _difference(_mean(items[first]), domain),
+                forgetting=_difference(general, kept),
+                passed=None if None in passes else statistics.fmean(passes),
+                trainable=rows[0]["trainable"],
+                peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
+                tokens_per_cpu_s=statistics.median(row["tokens_per_cpu_s"] for row in rows),
+                bytes=rows[0]["bytes"],
+            )
+        )
+    return made
+
+
+Items = dict[str, tuple[float, int, str]]
+"""Test item → (nats, tokens, group)."""
+
+
+def _items(folder: str, measure: str) -> Items:
+    import polars as pl
+
+    frame = pl.read_parquet(Path(folder) / "results.parquet").filter(pl.col("measure") == measure)
+    return {row["item"]: (row["value"], row["tokens"], row["group"]) for row in frame.to_dicts()}
+
+
+def _mean(seeds: Sequence[Items]) -> Items:
+    """The items with the mean of their nats over seeds."""
+    return {
+        item: (statistics.fmean(found[item][0] for found in seeds), tokens, group)
+        for item, (_, tokens, group) in seeds[0].items()
+    }
+
+
+def _columns(items: Items) -> tuple[list[float], list[int], list[str]]:
+    rows = [items[item] for item in sorted(items)]
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def _difference(before: Items, after: Items) -> Estimate:
+    nats, tokens, groups = _columns(before)
+    return ratio_difference(nats, _columns(after)[0], tokens, groups, Bootstrap())
+
+
+def pareto(table: Iterable[Line]) -> set[str]:
+    """The compositions that no other beats in both domain loss and forgetting."""
+    rows = list(table)
+
+    def beaten(line: Line) -> bool:
+        return any(
+            other.domain.value <= line.domain.value
+            and other.forgetting.value <= line.forgetting.value
+            and (other.domain.value, other.forgetting.value) != (line.domain.value, line.forgetting.value)
+            for other in rows
+        )
+
+    return {line.name for line in rows if not beaten(line)}
+
+
+def table(rows: Sequence[Line]) -> str:
+    """The table as Markdown."""
+    best = pareto(rows)
+    head = [
+        "",
+        "rate",
+        "domain loss",
+        "by seed",
+        "against the first",
+        "forgetting",
+        "pass@1",
+        "trains",
+        "peak MB",
+        "tok/CPU s",
+        "MB",
+    ]
+    body = [list(_cells(row, row.name in best)) for row in rows]
+    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
+    notes = (
+        "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
+        "Forgetting: general loss less the base's. * no other is better in both."
+    )
+    return "\n".join([*text, "", notes])
+
+
+def _cells(row: Line, best: bool) -> Iterator[str]:
+    yield f"{row.name}{' *' if best else ''}"
+    yield f"{row.rate:g}"
+    yield _shown(row.domain, "")
+    yield ", ".join(f"{loss:.3f}" for loss in row.losses)
+    yield _shown(row.against_first, "+") if row.against_first else "—"
+    yield _shown(row.forgetting, "+")
+    yield "—" if row.passed is None else f"{100 * row.passed:.1f} %"
+    yield f"{row.trainable:,}"
+    yield f"{row.peak_memory_mb:,.0f}"
+    yield f"{row.tokens_per_cpu_s:.1f}"
+    yield f"{row.bytes / 2**20:.2f}"
+
+
+def _shown(estimate: Estimate, sign: str) -> str:
+    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]".replace("-", "−")
+
+
+def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
+    """Domain loss against forgetting as SVG, a circle a composition, its area by what trains."""
+    xs, ys = [row.forgetting.value for row in rows], [row.domain.value for row in rows]
+
+    def place(value: float, values: Sequence[float], start: float, length: float) -> float:
+        low, high = min(values), max(values)
+        return start + length * ((value - low) / (high - low) if high > low else 0.5)
+
+    best, most = pareto(rows), max(row.trainable for row in rows)
+    shapes = [
+        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
+        f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss, nats per token →</text>',
+    ]
+    for row in rows:
+        x = place(row.forgetting.value, xs, 80, width - 200)
+        y = height - 50 - place(row.domain.value, ys, 0, height - 100)
+        radius = 4 + 12 * (row.trainable / most) ** 0.5
+        fill = "#1f6feb" if row.name in best else "#b8c0cc"
+        shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
+        label = f"{row.name} ({row.domain.value:.3f}, {row.forgetting.value:+.3f})"
+        shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{label}</text>')
+    style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'

@@ -1,0 +1,91 @@
+"""One trial of a comparison, in a process of its own: `python -m tasks.trial FOLDER`.
+
+The folder holds `params.yaml`, the whole settings of the trial, and `trial.json`: which stage trains (none for the base alone),
+and whether the model is measured on the test sets. It gets `result.json`, and the model goes when that is written: a
+comparison of full models would fill a disk.
+"""
+
+import importlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks import settings
+from tasks.io import progress, tracking
+from tasks.run import StageRun, expected, explain, quiet
+
+RESULT = "result.json"
+ITEM = "r0"
+
+
+def main(folder: Path) -> None:
+    """Train and measure as the folder says, and write what came of it."""
+    asked = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    everything = settings.load(folder / "params.yaml")
+    os.environ["OMP_NUM_THREADS"] = str(everything.compute.threads)  # read once, by whichever library comes first
+    recorder = tracking.Recorder(asked["title"], parent=os.environ.get(tracking.PARENT), tags=asked["tags"])
+    recorder.params(**asked["facts"])
+    status: tracking.Status = "FAILED"
+    try:
+        result = _train(asked["stage"], folder, everything, recorder) if asked["stage"] else {}
+        if asked["test"]:
+            result |= _test(folder, everything, recorder)
+        recorder.metrics({name: value for name, value in result.items() if isinstance(value, int | float)})
+        partial = folder / f"{RESULT}.partial"
+        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / RESULT)
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        status = "FINISHED"
+    finally:
+        recorder.end(status)
+
+
+def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+    item = ITEM if settings.declaration(stage).items else None
+    run = StageRun(stage, item, settings.key(stage, item, everything), recorder)
+    reads, _ = settings.files(stage, item, everything)
+    model = folder / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    start = time.process_time()
+    importlib.import_module(f"tasks.stages.{stage}.stage").main(
+        reads, {"model": model}, settings.for_stage(stage, everything), run
+    )
+    seconds = time.process_time() - start
+    course = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    shutil.rmtree(run.work)
+    last = {name: points[-1][1] for name, points in course["measured"].items()}
+    return {
+        "validation": last.get("validation", last.get("domain")),
+        "measured": course["measured"],
+        "trainable": course["trainable"],
+        "tokens": course["tokens"],
+        "tokens_per_cpu_s": course["tokens"] / seconds,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
+    }
+
+
+def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+    from tasks.stages.evaluate import stage
+
+    name = next(iter(everything.models))
+    run = StageRun("evaluate", name, "compare", recorder)
+    reads, _ = settings.files("evaluate", name, everything)
+    writes = {"metrics": folder / "metrics.json", "results": folder / "results.parquet"}
+    stage.main(reads, writes, settings.for_stage("evaluate", everything), run)
+    metrics: dict[str, Any] = json.loads(writes["metrics"].read_text(encoding="utf-8"))
+    return {"metrics": metrics}
+
+
+if __name__ == "__main__":
+    quiet()
+    try:
+        main(Path(sys.argv[1]))
+    except expected() as error:
+        progress.say(explain(error))
+        sys.exit(1)
