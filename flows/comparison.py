@@ -20,12 +20,14 @@ from pydantic import Field
 
 from tasks import methods, settings
 from tasks.core.params import Params
-from tasks.core.statistics import Bootstrap, Estimate, ratio, ratio_difference
+from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_difference
 from tasks.io import params, progress, provenance, tracking
 
 RECIPES = Path("params/compare")
 FOLDER = Path(".ratchet/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+MEASURES = {"tune": "domain", "pretrain": "domain_text"}
+"""What each stage is to make better, as `evaluate` calls it."""
 Rows = dict[str, Any]
 
 
@@ -40,7 +42,9 @@ class Recipe(Params):
     seeds: int = Field(3, ge=1)
     """The best learning rate of each is trained so many times."""
     tokens: int = Field(40_000, ge=1)
-    """What each trial trains on."""
+    """What each training that is measured trains on."""
+    search_tokens: int | None = Field(None, ge=1)
+    """What those train on that choose learning rates; as much as the others where nothing is said."""
     stage: Literal["tune", "pretrain"] = "tune"
     """Where the compositions train."""
 
@@ -76,6 +80,9 @@ class Line:
     """Domain loss less that of the recipe's first composition, paired by item."""
     forgetting: Estimate
     """General loss less the base's, paired by item; positive is worse."""
+    matched: Estimate | None
+    """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
+    where both losses are measured at every checkpoint, as `pretrain` does."""
     passed: float | None
     trainable: int
     peak_memory_mb: float
@@ -183,7 +190,10 @@ def settings_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
         return whole
     changes = dict(recipe.compositions[trial.composition])
     own_methods: dict[str, Any] = changes.pop("methods", {})
-    section = whole[recipe.stage] | changes | {"max_tokens": recipe.tokens, "seed": trial.seed, "epochs": 1000}
+    tokens = recipe.tokens if trial.test else (recipe.search_tokens or recipe.tokens)
+    section = whole[recipe.stage] | changes | {"max_tokens": tokens, "seed": trial.seed, "epochs": 1000}
+    if not trial.test:
+        section["save_every"] = 0  # what is measured on the way chooses nothing
     whole[recipe.stage] = section
     for family in settings.declaration(recipe.stage).parts:
         whole["methods"].setdefault(section[family.removesuffix("s")], {})
@@ -214,7 +224,8 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
         for name in recipe.compositions
     }
     first = next(iter(recipe.compositions))
-    items = {name: [_items(row["folder"], "domain") for row in rows] for name, rows in runs.items()}
+    measure = MEASURES[recipe.stage]
+    items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
     general = _items(base["folder"], "general")
     made = []
     for name, rows in runs.items():
@@ -224,10 +235,11 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
             Line(
                 name=name,
                 rate=best[name],
-                losses=[row["metrics"]["domain"]["loss"] for row in rows],
+                losses=[row["metrics"][measure]["loss"] for row in rows],
                 domain=ratio(*_columns(domain)),
                 against_first=None if name == first else _difference(_mean(items[first]), domain),
                 forgetting=_difference(general, kept),
+                matched=None if name == first else matched(runs[first], rows),
                 passed=None if None in passes else statistics.fmean(passes),
                 trainable=rows[0]["trainable"],
                 peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
@@ -236,6 +248,38 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
             )
         )
     return made
+
+
+def matched(first: Sequence[Rows], other: Sequence[Rows]) -> Estimate | None:
+    """How much more `other` forgets than `first` at equal domain loss, in nats per token: the runs of each seed are held against
+    each other at the lowest validation loss on the domain that both reach."""
+    if not all({"domain", "general"} <= row["measured"].keys() for row in (*first, *other)):
+        return None
+    return over_seeds([_matched(_course(one), _course(two)) for one, two in zip(first, other, strict=True)])
+
+
+Course = list[tuple[float, float]]
+"""Domain and general loss at each checkpoint, from before training on."""
+
+
+def _course(row: Rows) -> Course:
+    domain, general = (row["measured"][name] for name in ("domain", "general"))
+    return [(here, there) for (_, here), (_, there) in zip(domain, general, strict=True)]
+
+
+def _matched(first: Course, other: Course) -> float:
+    level = max(min(domain for domain, _ in course) for course in (first, other))
+    return _general_at(level, other) - _general_at(level, first)
+
+
+def _general_at(level: float, course: Course) -> float:
+    """The general loss where the course first comes down to this domain loss, between two checkpoints on a straight line."""
+    (before, kept), *rest = course
+    for after, general in rest:
+        if before > level >= after:
+            return kept + (general - kept) * (before - level) / (before - after)
+        before, kept = after, general
+    return course[0][1]  # it never came below where it started
 
 
 Items = dict[str, tuple[float, int, str]]
@@ -292,6 +336,7 @@ def table(rows: Sequence[Line]) -> str:
         "by seed",
         "against the first",
         "forgetting",
+        "at equal domain loss",
         "pass@1",
         "trains",
         "peak MB",
@@ -302,7 +347,8 @@ def table(rows: Sequence[Line]) -> str:
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
     notes = (
         "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
-        "Forgetting: general loss less the base's. * no other is better in both."
+        "Forgetting: general loss less the base's; at equal domain loss: less that of the first, over seeds (Student's t). "
+        "* no other is better in both."
     )
     return "\n".join([*text, "", notes])
 
@@ -314,6 +360,7 @@ def _cells(row: Line, best: bool) -> Iterator[str]:
     yield ", ".join(f"{loss:.3f}" for loss in row.losses)
     yield _shown(row.against_first, "+") if row.against_first else "—"
     yield _shown(row.forgetting, "+")
+    yield _shown(row.matched, "+") if row.matched else "—"
     yield "—" if row.passed is None else f"{100 * row.passed:.1f} %"
     yield f"{row.trainable:,}"
     yield f"{row.peak_memory_mb:,.0f}"

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import importlib
+import logging
 import os
 import platform
 import resource
@@ -41,8 +42,7 @@ def main(arguments: list[str]) -> int:
         progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(settings.stage_names())}")
         return 2
     stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
-    _die_with_parent()
-    signal.signal(signal.SIGTERM, _terminate)
+    die_with_parent()
     try:
         _share_out(stage, arguments)
         run_stage(stage, item)
@@ -160,9 +160,11 @@ def _name(stage: str, item: str | None) -> str:
 
 
 def quiet() -> None:
-    """Switch off telemetry and chatter of the libraries that stages use, unless the user said otherwise."""
+    """Switch off telemetry, chatter and code from elsewhere of the libraries that stages use, unless the user said otherwise."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
+    # transformers imports bitsandbytes wherever it is installed, which then misses a kernel that `_settle` would switch off.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     for name, value in {
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -170,6 +172,7 @@ def quiet() -> None:
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
+        "USE_HUB_KERNELS": "NO",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HOME": str((SCRATCH / "huggingface").resolve()),
@@ -204,8 +207,12 @@ class _lock:
         self._file.close()
 
 
-def _die_with_parent() -> None:
-    """Let no stage outlive the process that started it: DVC would start a second writer beside it."""
+def die_with_parent() -> None:
+    """Let no stage outlive the process that started it: DVC would start a second writer beside it.
+
+    It ends as on Ctrl-C, with its run closed and its lock dropped.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     parent = os.getppid()
     if platform.system() == "Linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

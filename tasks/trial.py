@@ -17,7 +17,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.io import progress, tracking
-from tasks.run import StageRun, expected, explain, quiet
+from tasks.run import StageRun, die_with_parent, expected, explain, quiet
 
 RESULT = "result.json"
 ITEM = "r0"
@@ -84,6 +84,7 @@ def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[st
 
 if __name__ == "__main__":
     quiet()
+    die_with_parent()
     try:
         main(Path(sys.argv[1]))
     except expected() as error:

@@ -29,10 +29,11 @@ def compare(
         )
     name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
     searched = comparison.search(recipe)
-    count = len(searched) + len(recipe.compositions) * recipe.seeds
+    finals = len(recipe.compositions) * recipe.seeds
+    cost = len(searched) * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {len(searched)} trainings to choose learning rates, "
-        f"{count - len(searched)} to measure, {count * recipe.tokens:,} tokens in all. "
+        f"{finals} to measure, {cost:,} tokens in all. "
         "The bar tells the time that is left once the first is done."
     )
     if dry:

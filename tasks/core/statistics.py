@@ -91,6 +91,15 @@ def mean(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap 
     return ratio(values_N, np.ones_like(values_N), groups, how)
 
 
+def over_seeds(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """The mean of a figure that was found once with each seed, with Student's interval: what another seed would have given."""
+    values_N = _vector(values)
+    mean, n = float(values_N.mean()), len(values_N)
+    spread = float(values_N.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread if n > 1 else math.inf
+    return Estimate(mean, mean - half, mean + half, n)
+
+
 def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
     """A share of trials with its exact interval (Clopper & Pearson 1934), which holds at least `confidence` always.
 

@@ -194,3 +194,19 @@ def test_mcnemar_counts_only_what_changed():
     assert statistics.mcnemar(after, before) == pytest.approx(14 / 64)
     assert statistics.mcnemar([0, 1], [0, 1]) == 1
     assert statistics.mcnemar([0, 1], [1, 0]) == 1
+
+
+def test_seeds_have_students_interval():
+    found = statistics.over_seeds([1.0, 2.0, 3.0])
+    half = 4.302653 / 3**0.5  # t of two degrees of freedom, and a standard deviation of 1
+    assert (found.value, found.low, found.high, found.n) == (
+        2.0,
+        pytest.approx(2 - half),
+        pytest.approx(2 + half),
+        3,
+    )
+
+
+def test_one_seed_bounds_nothing():
+    found = statistics.over_seeds([1.5])
+    assert (found.value, found.low, found.high) == (1.5, -math.inf, math.inf)

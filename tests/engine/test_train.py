@@ -123,19 +123,6 @@ def test_the_course_counts_the_tokens_seen(tiny, tmp_path):
     assert [(step, total) for step, total, _, _ in steps] == [(step, len(seen)) for step in range(1, len(seen) + 1)]
 
 
-@pytest.mark.parametrize("parts", [FULL, LORA], ids=["full", "lora"])
-def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, parts):
-    plan = change(PLAN, workers=2)
-    straight, steps = train(tiny, tmp_path / "straight", parts, plan)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", parts, plan, kill_at=5)
-    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] != []
-    resumed, rest = train(tiny, tmp_path / "killed", parts, plan)
-    assert [step for step, *_ in rest] == [step for step, *_ in steps[4:]]
-    assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
-    assert resumed.losses == straight.losses
-
-
 def test_workers_change_no_byte(tiny, tmp_path):
     none, two = (train(tiny, tmp_path / f"{n}", LORA, change(PLAN, workers=n, epochs=1))[0] for n in (0, 2))
     assert digest(none, tmp_path / "a") == digest(two, tmp_path / "b")

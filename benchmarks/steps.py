@@ -1,0 +1,140 @@
+"""What a training step costs under each composition of a recipe: `python benchmarks/steps.py params/compare/steps.yaml`.
+
+Needs a workspace whose `fetch` and `ingest` have run. The compositions take turns, each in a process of its own on one thread,
+with the same model, packs and number of steps. Told are CPU time a step in times that of the first composition, paired by
+round, and by how much memory peaks above what the loaded model takes; a row `inference` only reads the packs. Linux, since the
+kernel is asked to forget the peak of loading.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE, EXAMPLES = Path("models/base"), Path("data/rounds/r0/examples.parquet")
+INFERENCE = "inference"
+
+
+def main() -> None:
+    """Run all compositions in turn and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--pack-tokens", type=int, default=512)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if options.only:
+        print(json.dumps(measure(options.only, options)))
+        return
+    from flows import comparison
+
+    _, recipe = comparison.read([str(options.recipe)])
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in (*recipe.compositions, INFERENCE)}
+    for number in range(options.rounds):
+        for name in found if number % 2 == 0 else reversed(found):
+            found[name].append(run(name))
+            print(f"round {number + 1}, {name}: {found[name][-1]}", flush=True)
+    report(found)
+
+
+def run(name: str) -> dict[str, float]:
+    """One composition in a process of its own."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def report(found: dict[str, list[dict[str, float]]]) -> None:
+    """A line for each composition: ratios of time with their range, and memory."""
+    first = next(iter(found.values()))
+    print(f"\n{'':<24} {'time a step':>24} {'peak MB over model':>20} {'trains':>12}")
+    for name, rows in found.items():
+        ratios = sorted(row["cpu_s"] / one["cpu_s"] for row, one in zip(rows, first, strict=True))
+        times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        memory = statistics.median(row["peak_mb"] for row in rows)
+        print(f"{name:<24} {times:>24} {memory:>20,.0f} {int(rows[0]['trainable']):>12,}")
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
+    """CPU seconds a step without the first, which warms up, and the peak of memory above the loaded model."""
+    import torch
+
+    from flows import comparison
+    from flows.comparison import Trial
+    from tasks.core.compute import Compute
+    from tasks.core.records import Example
+    from tasks.engine import compose, encode, job, train
+    from tasks.io import tables
+    from tasks.stages.tune.params import TuneParams
+
+    torch.set_num_threads(1)
+    _, recipe = comparison.read([str(options.recipe)])
+    composition = next(iter(recipe.compositions)) if name == INFERENCE else name
+    whole = comparison.settings_of(recipe, Trial(composition, 1e-6, 0, False))
+    changes = {"pack_tokens": options.pack_tokens, "max_tokens": 10**9, "epochs": 1, "accumulation": 1, "warmup": 0.0}
+    plan = TuneParams.model_validate(whole["tune"]).model_copy(update=changes | {"save_every": 0})
+    compute = Compute.model_validate(whole["compute"] | {"threads": 1})
+    model, tokenizer = job.load(BASE, plan, whole["methods"], compute)
+    rows = tables.read(EXAMPLES, Example)
+    known = [s for s in encode.examples(rows, tokenizer, options.pack_tokens) if s is not None and s.num_trained]
+    sequences = job.take(known, (options.steps + 1) * options.pack_tokens)
+    before = forget_peak()
+    if name == INFERENCE:
+        marks = read_only(model, sequences, compute, options)
+        return {"cpu_s": per_step(marks), "peak_mb": peak() - before, "trainable": 0}
+    marks = [time.process_time()]
+    with tempfile.TemporaryDirectory() as work:
+        parts = compose.read(plan, whole["methods"])
+        outcome = train.train(
+            model.train(), sequences, parts, plan, compute, Path(work), lambda *_: marks.append(time.process_time())
+        )
+    return {"cpu_s": per_step(marks), "peak_mb": peak() - before, "trainable": outcome.trainable}
+
+
+def read_only(model: Any, sequences: list[Any], compute: Any, options: argparse.Namespace) -> list[float]:
+    """The CPU time after each pack, where nothing trains."""
+    import torch
+
+    from tasks.engine import device
+    from tasks.engine.forward import token_losses, use_packed_attention
+    from tasks.engine.packing import collate, fill
+
+    use_packed_attention(model)
+    marks = [time.process_time()]
+    with torch.no_grad(), device.autocast(compute):
+        for pack in fill(sequences, options.pack_tokens):
+            token_losses(model, collate([pack]))
+            marks.append(time.process_time())
+    return marks
+
+
+def per_step(marks: list[float]) -> float:
+    """Seconds a step, the first left out."""
+    return (marks[-1] - marks[1]) / (len(marks) - 2)
+
+
+def forget_peak() -> float:
+    """Let the kernel forget the peak of memory so far; gives back what is taken now, in MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> float:
+    """The largest memory since then, in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

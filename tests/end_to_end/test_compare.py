@@ -1,0 +1,40 @@
+"""`ratchet compare` on a tiny model: every trial is a process of its own and is run once."""
+
+import mlflow
+
+RECIPE = """\
+compositions:
+  full: {adapter: none}
+learning_rates: [1.0e-3, 3.0e-3, 1.0e-2, 3.0e-2]
+seeds: 2
+tokens: 1500
+"""
+
+
+def test_a_comparison_is_measured_once_and_shown_again(workspace):
+    made = workspace("micro")
+    refused = made.attempt("flows.commands", "compare", "lora")
+    assert refused.returncode == 1
+    assert "ratchet run tune@r0" in refused.stderr
+    made.run("dvc", "repro", "--quiet", "pretrain")
+    (made.folder / "recipe.yaml").write_text(RECIPE)
+
+    said = made.run("flows.commands", "compare", "recipe.yaml")
+    assert "4 trainings to choose learning rates, 2 to measure" in said
+    table = made.folder / ".ratchet/compare/recipe/table.md"
+    assert table.read_text() in said
+    assert "| full * |" in table.read_text()
+    assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
+    trials = runs(made)
+    assert len(trials) == 7
+
+    again = made.run("flows.commands", "compare", "recipe.yaml")
+    assert table.read_text() in again
+    assert len(runs(made)) == len(trials)
+
+
+def runs(workspace):
+    """The trials that MLflow knows, whose metrics are there."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace.folder / 'mlflow.db'}")
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    return [run for run in found if "ratchet.compare" in run.data.tags]

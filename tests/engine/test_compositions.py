@@ -1,0 +1,83 @@
+"""Kinds of methods work alone and together: each composition learns, and killed at step 17 of 40 it ends in the same bytes."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import save
+
+from tasks.core.training import Training
+from tasks.engine import train as engine
+from tasks.io import checkpoints
+from tests import tiny as small
+from tests.methods.contract import composition, part
+
+PLAN = Training(
+    pack_tokens=48, accumulation=2, max_tokens=100_000, epochs=8, warmup=0.1, save_every=4, workers=2, valid_tokens=100
+)
+SEQUENCES = [
+    replace(sequence, task=("code", "text")[number % 3 == 0])
+    for number, sequence in enumerate(small.sequences(32, seed=4))
+]
+COMPOSITIONS = {
+    "full": {},
+    "lora": {"adapters": "lora"},
+    "loldu": {"adapters": "loldu"},
+    "mola": {"adapters": "mola"},
+    "dept": {"adapters": "dept"},
+    "s2ft": {"selectors": "s2ft"},
+    "lisa": {"selectors": "lisa"},
+    "adept": {"expanders": "adept"},
+    "mezo": {"optimizers": "mezo"},
+    "mftcoder": {"objectives": "mftcoder"},
+    "lora × mezo": {"adapters": "lora", "optimizers": "mezo"},
+    "lora × lisa": {"adapters": "lora", "selectors": "lisa"},
+    "s2ft × mftcoder": {"selectors": "s2ft", "objectives": "mftcoder"},
+    "nf4 × lora": {"bases": "nf4", "adapters": "lora"},
+}
+RATES = {"mezo": 1e-3, "lora × mezo": 1e-2, "loldu": 3e-2}
+"""Learning rates that show within 40 steps that something was learnt, where 1e-2 does not."""
+
+
+class Killed(Exception):
+    """The process went away at this step."""
+
+
+def parts(name):
+    optimizer = COMPOSITIONS[name].get("optimizers", "adamw")
+    return replace(
+        composition(**COMPOSITIONS[name]),
+        optimizer=part("optimizers", optimizer, learning_rate=RATES.get(name, 1e-2)),
+    )
+
+
+def train(base, work, name, kill_at=None):
+    """What training the model in `base` ends in, or Killed."""
+    chosen = parts(name)
+    model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.params))
+
+    def on_step(step, total, loss, rate):
+        assert total == 40
+        if step == kill_at:
+            raise Killed
+
+    probe, valid = small.sequences(4, seed=5), SEQUENCES[:6]
+    return engine.train(model.train(), SEQUENCES, chosen, PLAN, small.FP32, work, on_step, probe=probe, valid=valid)
+
+
+def digest(outcome):
+    """The SHA-256 of everything that may have moved, as safetensors."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in outcome.attached.trainable.items()}
+    return hashlib.sha256(save(tensors)).hexdigest()
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_killed_at_step_17_it_ends_in_the_bytes_of_40_straight_steps(tiny, tmp_path, name):
+    straight = train(tiny, tmp_path / "straight", name)
+    with pytest.raises(Killed):
+        train(tiny, tmp_path / "killed", name, kill_at=17)
+    resumed = train(tiny, tmp_path / "killed", name)
+    assert digest(resumed) == digest(straight)
+    assert resumed.losses == straight.losses
+    losses = [loss for _, _, loss in straight.losses]
+    assert sum(losses[-8:]) < sum(losses[:8]), "nothing was learnt, so equal bytes would prove little"

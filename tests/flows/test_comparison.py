@@ -1,0 +1,126 @@
+"""Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
+
+import pytest
+
+from flows import comparison
+from flows.comparison import Line, Recipe, Trial
+from tasks.core.statistics import Estimate
+from tests.flows.conftest import ROOT
+
+TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}}}
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    """The repository's settings and recipes; what trials write goes elsewhere."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(comparison, "FOLDER", tmp_path)
+
+
+@pytest.fixture
+def recipe():
+    return Recipe.model_validate(TWO | {"seeds": 2, "tokens": 1000})
+
+
+def course(*points):
+    """A trial's result whose validation losses went through these (domain, general) points."""
+    return {
+        "measured": {
+            "domain": [[10 * step, domain] for step, (domain, _) in enumerate(points)],
+            "general": [[10 * step, general] for step, (_, general) in enumerate(points)],
+        }
+    }
+
+
+def line(name, domain, forgetting):
+    """A row of the table with these figures."""
+    loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
+    return Line(name, 1e-3, [domain], loss, None, kept, None, None, 10, 100.0, 50.0, 2**20)
+
+
+def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
+    searched = comparison.search(recipe)
+    assert {name: sum(t.composition == name for t in searched) for name in TWO["compositions"]} == {
+        "lora": 4,
+        "full": 4,
+    }
+    assert not any(trial.test for trial in searched), "test data choose nothing"
+    finals = comparison.finals(recipe, {"lora": 1e-3, "full": 1e-4})
+    assert [(t.composition, t.rate, t.seed) for t in finals] == [
+        (None, 0.0, 0),
+        ("lora", 1e-3, 0),
+        ("lora", 1e-3, 1),
+        ("full", 1e-4, 0),
+        ("full", 1e-4, 1),
+    ]
+
+
+def test_the_rate_of_the_lowest_validation_loss_is_taken(recipe):
+    results = {trial: {"validation": abs(trial.rate - 3e-4)} for trial in comparison.search(recipe)}
+    assert comparison.best_rates(recipe, results) == {"lora": 3e-4, "full": 3e-4}
+
+
+def test_a_choice_among_few_rates_is_refused():
+    few = Recipe.model_validate(TWO | {"learning_rates": [1e-3, 1e-4]})
+    with pytest.raises(ValueError, match=r"learning_rates of lora: .* at least 4 values \(found 2\)"):
+        comparison.search(few)
+
+
+def test_methods_named_on_the_command_line_are_compositions_of_their_family():
+    name, recipe = comparison.read(["lora", "lisa"], seeds=2, tokens=None)
+    assert name == "lora-lisa"
+    assert recipe.seeds == 2
+    assert recipe.compositions["lora"] == {"adapter": "lora", "selector": "all"}
+    assert recipe.compositions["lisa"] == {"adapter": "none", "selector": "lisa"}
+
+
+def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
+    with pytest.raises(ValueError, match=r"lorra.*lora.*Recipes: .*peft"):
+        comparison.read(["lorra"])
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (ROOT / comparison.RECIPES).glob("*.yaml")))
+def test_every_shipped_recipe_makes_settings_that_are_whole(file):
+    _, recipe = comparison.read([file])
+    for trial in comparison.search(recipe):
+        assert (comparison.prepare(recipe, file, trial) / "params.yaml").is_file()
+
+
+def test_a_trials_folder_follows_from_its_settings_alone(recipe):
+    first = comparison.prepare(recipe, "first", Trial("lora", 1e-3, 0, False))
+    assert comparison.prepare(recipe, "second", Trial("lora", 1e-3, 0, False)) == first
+    others = [Trial("lora", 1e-4, 0, False), Trial("lora", 1e-3, 1, False), Trial("full", 1e-3, 0, False)]
+    assert len({first, *(comparison.prepare(recipe, "first", trial) for trial in others)}) == 4
+
+
+def test_forgetting_is_compared_where_the_domain_loss_is_equal():
+    first = course((3.0, 1.0), (2.0, 1.2), (1.0, 1.6))
+    other = course((3.0, 1.0), (1.5, 1.3))
+    # Both reach 1.5: the first half-way between its last points, at 1.4, the other at 1.3.
+    found = comparison.matched([first, first], [other, other])
+    assert found.value == pytest.approx(-0.1)
+    assert (found.low, found.high) == (pytest.approx(-0.1), pytest.approx(-0.1))
+
+
+def test_a_training_that_never_helped_is_where_it_started():
+    stuck = course((3.0, 1.0), (3.2, 1.5))
+    assert comparison.matched([course((3.0, 1.0), (2.0, 1.2))], [stuck]).value == 0
+
+
+def test_without_both_losses_nothing_is_matched():
+    row = {"measured": {"validation": [[0, 1.0]]}}
+    assert comparison.matched([row], [row]) is None
+
+
+def test_only_what_no_other_beats_in_both_is_on_the_front():
+    rows = [line("a", 1.0, 0.2), line("b", 1.2, 0.1), line("c", 1.1, 0.3)]
+    assert comparison.pareto(rows) == {"a", "b"}
+    text = comparison.table(rows)
+    assert "| a * | 0.001 | 1.000 [0.900, 1.100] |" in text
+    assert "| c | 0.001 |" in text
+
+
+def test_the_plot_shows_every_composition_with_its_figures():
+    svg = comparison.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
+    assert svg.count("<circle") == 2
+    assert "b (1.200, -0.100)" in svg
