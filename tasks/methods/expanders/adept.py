@@ -19,6 +19,7 @@ Shapes: T = tokens of a row, N = its trained tokens, S = its sequences.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
@@ -48,22 +49,45 @@ def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
     """By how much the probe's loss rises when each layer is skipped, in nats per token."""
     import torch
 
-    def skip(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        return inputs[0] if isinstance(output, torch.Tensor) else (inputs[0], *output[1:])
-
-    def loss() -> float:
-        return float(torch.cat([probe.losses(model, batch) for batch in probe.batches]).double().mean())
-
-    importance = []
+    layers = decoder_layers(model)
+    whole: list[Tensor] = []
+    without: list[list[Tensor]] = [[] for _ in layers]
     with evaluating(model), torch.no_grad():
-        whole = loss()
-        for layer in decoder_layers(model):
-            hook = layer.register_forward_hook(skip)
-            try:
-                importance.append(loss() - whole)
-            finally:
-                hook.remove()
-    return importance
+        for batch in probe.batches:
+            with _watched(layers) as inputs:
+                whole.append(probe.losses(model, batch))
+            for number, losses in enumerate(without):
+                with _started_at(layers, number + 1, inputs[number]):
+                    losses.append(probe.losses(model, batch))
+
+    def mean(losses: list[Tensor]) -> float:
+        return float(torch.cat(losses).double().mean())
+
+    return [mean(losses) - mean(whole) for losses in without]
+
+
+@contextmanager
+def _watched(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
+    """What each layer is given, while this lasts."""
+    inputs: list[Tensor] = []
+    hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for layer in layers]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _started_at(layers: nn.ModuleList, start: int, hidden: Tensor) -> Iterator[None]:
+    """While this lasts the layer `start` is given `hidden`; those below it cost nothing."""
+    for layer in layers[:start]:
+        layer.forward = lambda *_, **__: hidden
+    try:
+        yield
+    finally:
+        for layer in layers[:start]:
+            del layer.forward
 
 
 def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: Probe) -> dict[str, float]:
