@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flows import commands
+from tasks import methods
 from tests.flows.conftest import ROOT
 
 
@@ -141,3 +142,35 @@ def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
     assert "`ratchet run` mends it" in sick.stdout
     assert "✓ the graph is sound: 4 stages" in sick.stdout
     assert sys.version.split()[0] in sick.stdout
+
+
+def test_methods_are_listed_by_family_with_paper_and_what_is_known(project):
+    said = project.ratchet("methods", "adapters")
+    assert said.splitlines()[0] == "adapters"
+    assert "https://arxiv.org/abs/2106.09685 · merges · wraps peft.LoraConfig" in said
+    assert "selectors" not in said
+    everything = project.ratchet("methods")
+    assert all(f"\n{family}\n" in f"\n{everything}" for family in methods.families())
+    assert project.ratchet("methods", "lisa").splitlines()[0] == "selectors"
+
+
+def test_an_unknown_method_gets_near_matches(project):
+    done = project.run("flows.commands", "methods", "lorra")
+    assert done.returncode == 1
+    assert "Did you mean lora" in done.stderr
+
+
+def test_the_doctor_says_what_several_gpus_can_share(project):
+    project.ratchet("use", "micro")
+    said = project.ratchet("doctor", "--gpus", "4")
+    assert "tune (adamw × cross_entropy) runs under FSDP on 4 GPUs" in said
+    assert "processes: 4, fsdp: true" in said
+    assert "selectors: lisa trains in one process only: what trains changes from step to step" in said
+    project.edit(
+        "params.yaml",
+        "  selector: all\n  optimizer: adamw\n  objective: cross_entropy\n  max_tokens: 2000",
+        "  selector: lisa\n  optimizer: adamw\n  objective: cross_entropy\n  max_tokens: 2000",
+    )
+    project.edit("params.yaml", "  all: {}", "  all: {}\n  lisa: {}")
+    said = project.ratchet("doctor", "--gpus", "4")
+    assert "tune (lisa × adamw × cross_entropy) does not run under DDP: " in said
