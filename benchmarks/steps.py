@@ -88,7 +88,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     model, tokenizer = job.load(BASE, plan, whole["methods"], compute)
     rows = tables.read(EXAMPLES, Example)
     known = [s for s in encode.examples(rows, tokenizer, options.pack_tokens) if s is not None and s.num_trained]
-    sequences = job.take(known, (options.steps + 1) * options.pack_tokens)
+    sequences = encode.take(known, (options.steps + 1) * options.pack_tokens)
     before = forget_peak()
     if name == INFERENCE:
         marks = read_only(model, sequences, compute, options)

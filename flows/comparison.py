@@ -28,6 +28,8 @@ FOLDER = Path(".ratchet/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 MEASURES = {"tune": "domain", "pretrain": "domain_text"}
 """What each stage is to make better, as `evaluate` calls it."""
+BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
+"""What each stage trains on from."""
 Rows = dict[str, Any]
 
 
@@ -165,7 +167,7 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
         settings.key(recipe.stage, "r0" if recipe.stage == "tune" else None, everything) if trial.composition else ""
     ]
     if trial.test:
-        read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", "models/base")
+        read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", BASES[recipe.stage])
         key += [provenance.digest(Path(path)) for path in read_by_test]
         key += [settings.for_stage("evaluate", everything).model_dump_json()]
     folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
@@ -205,8 +207,8 @@ def settings_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
 
 def _model(recipe: Recipe, trial: Trial, folder: Path) -> dict[str, str]:
     """The entry of the `models` map by which `evaluate` finds what a trial trained."""
-    base = "models/pretrained" if recipe.stage == "tune" else "models/base"
-    return {"group": "compare", "path": str(folder / "model") if trial.composition else "models/base", "base": base}
+    base = BASES[recipe.stage]
+    return {"group": "compare", "path": str(folder / "model") if trial.composition else base, "base": base}
 
 
 def title(trial: Trial) -> str:

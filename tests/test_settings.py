@@ -77,7 +77,7 @@ def test_every_stage_of_the_graph_has_settings_and_files():
         ({"fetch": {"model": {"from": "config", "hiden": 8}}}, r"fetch\.model\.hiden: there is no such key.*hidden"),
         ({"fetch": {"model": {"from": "moon"}}}, r"fetch\.model.*'moon'"),
         ({"fetch": {"model": {"from": "hub", "id": "a/b", "revision": "main"}}}, r"fetch\.model\.revision.*'main'"),
-        ({"tune": {"max_tokens": 0}}, r"tune\.max_tokens: .*\(found 0\)"),
+        ({"tune": {"max_tokens": -1}}, r"tune\.max_tokens: .*\(found -1\)"),
         (
             {"models": {"r0": {"group": "rounds", "base": "models/pretrained"}}},
             r"models\.r0\.path: this key is missing",

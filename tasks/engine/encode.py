@@ -85,3 +85,14 @@ def _weight(start: int, end: int, weights: Sequence[float] | None) -> float:
     if weights is None or start >= len(weights):
         return 1.0
     return max(weights[start : max(end, start + 1)])
+
+
+def take(sequences: Iterable[Encoded], tokens: int) -> list[Encoded]:
+    """The first sequences that together have about `tokens` tokens."""
+    taken: list[Encoded] = []
+    for sequence in sequences:
+        if tokens <= 0:
+            break
+        taken.append(sequence)
+        tokens -= len(sequence)
+    return taken

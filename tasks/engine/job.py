@@ -1,7 +1,7 @@
 """What the stages that train share: load, measure, train, measure again, and write the model with its course."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +91,6 @@ def encode_examples(rows: Sequence[Example], tokenizer: Any, pack_tokens: int, r
             f"{label}: {left_out} of {len(rows)} examples are longer than a pack, or hold a control token, and were left out"
         )
     return [row for row in encoded if row is not None and row.num_trained]
-
-
-def take(sequences: Iterable[Encoded], tokens: int) -> list[Encoded]:
-    """The first sequences that together have about `tokens` tokens."""
-    taken: list[Encoded] = []
-    for sequence in sequences:
-        if tokens <= 0:
-            break
-        taken.append(sequence)
-        tokens -= len(sequence)
-    return taken
 
 
 def _measure(valid: Sets, compute: Compute) -> Callable[[nn.Module], dict[str, float]]:

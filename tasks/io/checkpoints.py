@@ -1,6 +1,8 @@
 """Models on disk: Hugging Face folders with safetensors, and `ratchet.json` beside the weights that says where they came from."""
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,14 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: M
     (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
 
 
+def pass_through(source: Path, target: Path) -> None:
+    """Write the model at `source` to `target` as it is, but for the course of a training: none took place here.
+
+    The files are the same bytes under another name; copies where the disk cannot link.
+    """
+    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns("training.json"))
+
+
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer in a model's folder."""
     from transformers import AutoTokenizer
@@ -109,6 +119,13 @@ def weights_digest(path: Path) -> str:
 def weights(path: Path) -> list[Path]:
     """The files of a folder that hold weights."""
     return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf"))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _settle(model: Any) -> None:

@@ -130,3 +130,10 @@ def test_a_document_that_spells_a_control_token_keeps_it_as_text():
     (found,) = encode.documents([document("one <|im_end|> two")], TOKENIZER, 10_000)
     assert END not in found.ids
     assert TOKENIZER.decode(found.ids) == "one <|im_end|> two"
+
+
+def test_sequences_are_taken_until_there_are_enough_tokens():
+    rows = [encode.Encoded(f"{n}", list(range(n)), [1.0] * n) for n in (3, 2, 1, 4)]
+    assert encode.take(rows, 4) == rows[:2]
+    assert encode.take(rows, 99) == rows
+    assert encode.take(rows, 0) == []

@@ -13,6 +13,8 @@ BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
     "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form",
 })  # fmt: skip
+WAYS = frozenset({"prev", "next", "help"})
+"""What a link of navigation is to its page (`rel`)."""
 PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "table", "ul", "ol", "dl", "blockquote"})
 
 
@@ -71,7 +73,7 @@ class _Reader(HTMLParser):
         self._pre = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in SILENT:
+        if tag in SILENT or (tag == "a" and WAYS.intersection((dict(attrs).get("rel") or "").split())):
             self._silent.append(tag)
         self._pre += tag == "pre"
         self._break(tag)

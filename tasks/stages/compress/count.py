@@ -1,21 +1,8 @@
-"""What is measured, and what is left of a difference."""
+"""What is left of a difference."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
-from typing import Any, TypeVar
-
-S = TypeVar("S", bound=Sized)
-
-
-def first(sequences: Iterable[S], tokens: int) -> list[S]:
-    """The first sequences that together have about `tokens` tokens."""
-    taken: list[S] = []
-    for sequence in sequences:
-        if tokens <= 0:
-            break
-        taken.append(sequence)
-        tokens -= len(sequence)
-    return taken
+from collections.abc import Mapping
+from typing import Any
 
 
 def kept(quantised: Mapping[str, Any]) -> dict[str, float]:

@@ -130,7 +130,7 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
     def loss(path: Path) -> float:
         model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)
         rows = (row for row in encode.examples(examples, tokenizer, compress.max_tokens) if row is not None)
-        sequences = count.first(rows, compress.valid_tokens)
+        sequences = encode.take(rows, compress.valid_tokens)
         if expected and sequences != expected:
             raise ValueError(
                 f"compressor {compress.compressor} changed the tokenizer: it cuts validation examples into other tokens."

@@ -108,10 +108,18 @@ def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any
 def _texts(
     test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, params: EvaluateParams
 ) -> Iterable[tuple[str, list[Encoded], dict[str, str]]]:
-    """Each measure of loss: its name, what is scored, and the group of each item."""
-    fitting = [row for row in encode.examples(test, tokenizer, params.max_tokens) if row is not None]
-    groups = {example.id: example.group for example in test}
-    yield "domain", choose.within(fitting, params.domain_tokens, params.seed), groups
+    """Each measure of loss that there is anything for: its name, what is scored, and the group of each item.
+
+    Raises ValueError where there are examples and none fits.
+    """
+    if test:
+        fitting = [row for row in encode.examples(test, tokenizer, params.max_tokens) if row is not None]
+        if not fitting:
+            raise ValueError(
+                f"evaluate.max_tokens={params.max_tokens}: none of the {len(test)} held-out examples fits."
+            )
+        groups = {example.id: example.group for example in test}
+        yield "domain", choose.within(fitting, params.domain_tokens, params.seed), groups
     for measure, domain in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.domain == domain]
         if not rows:

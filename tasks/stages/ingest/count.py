@@ -6,7 +6,7 @@ import duckdb
 import polars as pl
 
 PRETRAINING = (
-    "Packages that are published on an index may be part of what the base model was trained on, "
+    "Packages and texts that are published may be part of what the base model was trained on, "
     "so its own figures on them may be too good; what counts is the difference between two models on the same items."
 )
 

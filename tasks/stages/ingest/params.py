@@ -211,7 +211,8 @@ class IngestParams(Params):
 
     seed: int = 0
     """Chooses the groups of each split and the rows where a limit applies."""
-    sources: tuple[ExampleSource, ...] = Field(min_length=1)
+    sources: tuple[ExampleSource, ...] = ()
+    """Where examples come from. Without any there is text alone to learn from, in `corpora.domain`."""
     benchmarks: tuple[Benchmark, ...] = ()
     """Evaluation sets from elsewhere: nothing that overlaps them is trained on."""
     corpora: Corpora = Corpora()
@@ -222,6 +223,15 @@ class IngestParams(Params):
     """At most so many examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)
     max_response_chars: int = Field(4_000, ge=1)
+
+    @model_validator(mode="after")
+    def _has_something_to_learn(self) -> "IngestParams":
+        if not self.sources and not self.corpora.domain:
+            raise ValueError(
+                "there is nothing to learn from: name sources of examples in `ingest.sources`, of text in "
+                "`ingest.corpora.domain`, or both"
+            )
+        return self
 
 
 class Settings(Params):

@@ -4,7 +4,7 @@ import heapq
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from tasks.core.records import Document, Example, Message, Refusal, Tests, content_id
@@ -147,15 +147,17 @@ def sample(items: Iterable[T], limit: int | None, seed: int) -> Iterable[T]:
 
 
 def _folder(source: Folder, domain: params.Domain) -> Iterator[Document | Refusal]:
-    """The texts of a folder, without the lines that more than half of its files hold."""
+    """The texts of a folder, each a group of its own, without the lines that many of them share."""
     found = list(text.folder(source.path, source.license))
-    readable = [item for item in found if isinstance(item, Text)]
-    bodies = texts.without_shared_lines([item.text for item in readable], max(2, len(readable) // 2))
+    bodies = texts.without_shared_lines(
+        {PurePosixPath(item.name): item.text for item in found if isinstance(item, Text)}
+    )
     for item in found:
-        if not isinstance(item, Text):
+        if isinstance(item, Text):
+            body = bodies[PurePosixPath(item.name)]
+            yield _document(body, domain, f"{source.path.name}/{item.name}", item.name, item.license)
+        else:
             yield Refusal(label(source), item.name, "not UTF-8", item.detail, "")
-    for item, body in zip(readable, bodies, strict=True):
-        yield _document(body, domain, f"{source.path.name}/{item.name}", item.name, item.license)
 
 
 def _text_rows(source: params.TextFile, domain: params.Domain) -> Iterator[Document | Refusal]:

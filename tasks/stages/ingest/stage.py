@@ -42,7 +42,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     items = [item.record for item in benchmark]
     embed = partial(embedders.embed, inputs["embedder"])
     kept, groups = settle_examples(candidates, items, params, embed, ledger)
-    check_splits(kept, ledger)
+    if params.sources:
+        check_splits(kept, ledger)
     evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [read.module_document(module) for found in modules.values() for module in found]
     documents = settle_documents(texts, mined, groups, evaluation, params, ledger)
@@ -70,7 +71,9 @@ def check_sources(params: IngestParams, raw: Path, run: Run) -> None:
     places = sorted({path for path in map(read.place, sources) if path})
     missing = [path.as_posix() for path in places if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"ingest: there is no {', no '.join(missing)}. Correct the paths in params.yaml.")
+        raise FileNotFoundError(
+            f"ingest: there is no {', no '.join(missing)}. Put it there, or correct the path in params.yaml."
+        )
     for path in places:
         if not path.resolve().is_relative_to(raw.resolve()):
             run.say(
@@ -174,7 +177,8 @@ def write_tables(
 
 def summary(report: Mapping[str, Any]) -> str:
     """What a person wants to know, in a few lines."""
-    splits = ", ".join(f"{report['splits'][split]['examples']} {split}" for split in SPLITS)
+    found = report["splits"]
+    splits = ", ".join(f"{found[split]['examples']} {split}" for split in SPLITS if split in found) or "none"
     reasons = sorted(report["dropped"].items(), key=lambda entry: -entry[1])
     dropped = ", ".join(f"{number} {reason}" for reason, number in reasons[:5]) or "nothing"
     corpora = ", ".join(f"{name} {row['chars']:,}" for name, row in report["corpora"].items()) or "none"

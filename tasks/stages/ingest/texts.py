@@ -3,8 +3,9 @@
 import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 # Scripts without spaces count each character as a word; an underscore parts words.
@@ -32,11 +33,29 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def without_shared_lines(texts: Sequence[str], limit: int) -> list[str]:
-    """The texts without the lines that more than `limit` of them hold: menus, notices, page headers."""
-    counts = Counter(line for text in texts for line in {line.strip() for line in text.splitlines()})
-    shared = {line for line, count in counts.items() if line and count > limit}
-    return ["\n".join(line for line in text.splitlines() if line.strip() not in shared) for text in texts]
+def without_shared_lines(texts: Mapping[PurePosixPath, str]) -> dict[PurePosixPath, str]:
+    """The text of each file without the lines that more than half of the files below some folder above it hold.
+
+    Those are menus, notices, page headers. A manual has its own beside those of the whole collection, so every folder counts;
+    a share of all files that is small enough to find them would take code and headings too. Fewer than three files share nothing.
+    """
+    below: defaultdict[PurePosixPath, list[set[str]]] = defaultdict(list)
+    for name, text in texts.items():
+        lines = {line.strip() for line in text.splitlines()}
+        for place in name.parents:
+            below[place].append(lines)
+    shared = {place: _shared(members) for place, members in below.items()}
+
+    def own(name: PurePosixPath, line: str) -> bool:
+        return not any(line.strip() in shared[place] for place in name.parents)
+
+    return {name: "\n".join(line for line in text.splitlines() if own(name, line)) for name, text in texts.items()}
+
+
+def _shared(texts: Sequence[set[str]]) -> set[str]:
+    """The lines that more than half of the texts hold, and at least three of them."""
+    counts = Counter(line for lines in texts for line in lines if line)
+    return {line for line, count in counts.items() if count > max(2, len(texts) // 2)}
 
 
 def without_comments(text: str) -> str:

@@ -3,13 +3,13 @@
 import random
 from collections.abc import Sequence
 
-from tasks.engine import job
+from tasks.engine import encode
 from tasks.engine.encode import Encoded
 
 
 def set_aside(sequences: Sequence[Encoded], tokens: int) -> tuple[list[Encoded], list[Encoded]]:
     """The first sequences, about `tokens` tokens of them, to look at, and those of the other documents, which may train."""
-    looked_at = job.take(sequences, tokens)
+    looked_at = encode.take(sequences, tokens)
     known = {sequence.id for sequence in looked_at}
     return looked_at, [sequence for sequence in sequences if sequence.id not in known]
 

@@ -1,11 +1,9 @@
 """Stage `pretrain`: continue the base's pretraining on the domain's corpus, and watch what it forgets.
 
 reads   models/base/, data/ingested/{train,valid}_documents.parquet
-writes  models/pretrained/ (a whole model, ratchet.json, training.json, expansion.json where it grew)
+writes  models/pretrained/ (a whole model, ratchet.json, training.json where it trained, expansion.json where it grew)
 """
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     """Train, and write the whole model with the course of its loss on both corpora; or pass the base through."""
     pretrain = settings.pretrain
     if pretrain.max_tokens == 0:
-        shutil.copytree(inputs["base"], outputs["model"], copy_function=_link)
+        checkpoints.pass_through(inputs["base"], outputs["model"])
         return
     model, tokenizer = job.load(inputs["base"], pretrain, settings.methods, settings.compute)
     train, valid = (_encode(inputs[name], tokenizer, pretrain) for name in ("train", "valid"))
@@ -39,7 +37,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         model,
         tokenizer,
         sequences,
-        {name: job.take(rows, pretrain.valid_tokens) for name, rows in valid.items()},
+        {name: encode.take(rows, pretrain.valid_tokens) for name, rows in valid.items()},
         pretrain,
         settings.methods,
         settings.compute,
@@ -64,11 +62,3 @@ def _encode(path: Path, tokenizer: Any, pretrain: PretrainParams) -> dict[str, l
         corpus: list(encode.documents([row for row in rows if row.domain == corpus], tokenizer, pretrain.pack_tokens))
         for corpus in ("domain", "general")
     }
-
-
-def _link(source: str, target: str) -> None:
-    """The same bytes under another name; a copy where the disk cannot link."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

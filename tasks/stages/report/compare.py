@@ -8,8 +8,10 @@ from tasks.core import statistics
 from tasks.core.records import Result
 from tasks.core.statistics import Bootstrap, Estimate
 
-LOSSES = ("domain", "domain_text", "general")
-"""In the order they are told. A corpus is a choice, so all but the first may be missing."""
+LOSSES = {"domain": "domain loss", "domain_text": "domain text loss", "general": "general loss"}
+"""Each measure in words, in the order they are told. Examples and corpora are a choice, so any may be missing."""
+HERE = ("domain", "domain_text")
+"""The first of these that was measured decides what a model is worth here."""
 PASS = "pass@1"
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
@@ -48,6 +50,11 @@ class Comparison:
     tasks: list[Pair]
     """The answers of both to each task of pass@1."""
 
+    @property
+    def here(self) -> Row:
+        """The loss that decides whether the second model is better here: on examples, or on texts where there are none."""
+        return next(row for measure in HERE if (row := self.row(measure)))
+
     def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row | None:
         """The row of a measure; none where it was not measured."""
         return next((row for row in self.rows if (row.measure, row.part, row.unit) == (measure, part, unit)), None)
@@ -59,8 +66,10 @@ def compare(
     """Every measure of two named models. Raises ValueError where they were not measured on the same items."""
     names = before[0], after[0]
     losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
-    if not losses["domain"]:
-        raise ValueError(f"{names[0]} and {names[1]} have no result of domain: run stage evaluate for both.")
+    if not any(losses[measure] for measure in HERE):
+        raise ValueError(
+            f"{names[0]} and {names[1]} have no result of {' or '.join(HERE)}: run stage evaluate for both."
+        )
     tasks = _pair(PASS, names, before[1], after[1])
     rows = [_loss(measure, unit, pairs, how) for unit in UNITS for measure, pairs in losses.items() if pairs]
     rows += [_passes(part, pairs, how) for part, pairs in _tiers(tasks)]

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report import figures
+from tasks.stages.report.trace import Point
 
 WIDTH = 720
 LABEL_END, PLOT_START, PLOT_END = 150, 166, 520
@@ -101,6 +102,35 @@ def curves(courses: Sequence[Course], title: str) -> Markup:
     return _svg(310, title, shapes)
 
 
+def paths(traces: Mapping[str, Sequence[Point]], margin: float, title: str) -> Markup:
+    """Each model's way from the origin, with a point at every checkpoint: downwards it gains, to the right it forgets.
+
+    `margin` is how far the general loss may rise and still count as no worse.
+    """
+    points = [point for trace in traces.values() for point in trace]
+    ticks_x = _ticks(min(0.0, *(point.general for point in points)), max(margin, *(point.general for point in points)))
+    ticks_y = _ticks(min(0.0, *(point.domain for point in points)), max(0.0, *(point.domain for point in points)))
+    left, right, top, bottom = 60, WIDTH - 36, 40, 312
+    scale_x, scale_y = Scale(ticks_x[0], ticks_x[-1], left, right), Scale(ticks_y[0], ticks_y[-1], bottom, top)
+    shapes = [
+        _text(left, 12, "change of the domain loss, nats per token (↓ gains)", "note"),
+        _text(right, 354, "change of the general loss, nats per token (forgets →)", "note end"),
+    ]
+    for x, label in zip(ticks_x, _labels(ticks_x, signed=True), strict=True):
+        shapes += [_line(scale_x(x), top, scale_x(x), bottom, "grid"), _text(scale_x(x), 332, label, "tick middle")]
+    for y, label in zip(ticks_y, _labels(ticks_y, signed=True), strict=True):
+        shapes += [_line(left, scale_y(y), right, scale_y(y), "grid"), _text(52, scale_y(y) + 4, label, "tick end")]
+    shapes += [
+        _line(scale_x(0), top, scale_x(0), bottom, "zero"),
+        _line(left, scale_y(0), right, scale_y(0), "zero"),
+        _line(scale_x(margin), top, scale_x(margin), bottom, "margin"),
+        _text(scale_x(margin), top - 8, "margin", "note middle"),
+    ]
+    for index, (name, trace) in enumerate(traces.items()):
+        shapes += _way(name, trace, colour(index + 1), scale_x, scale_y)
+    return _svg(362, title, shapes)
+
+
 def colour(index: int) -> str:
     """The class of a model's colour: 0 is the reference, five others take turns."""
     return f"model-{(index - 1) % 5 + 1 if index else 0}"
@@ -114,6 +144,14 @@ def _curve(course: Course, kind: str, scale_x: Scale, scale_y: Scale) -> Iterato
     for x, y in course.valid:
         tip = f"{course.name}: validation loss {figures.number(y)} after {x:,.0f} tokens"
         yield _circle(scale_x(x), scale_y(y), kind, tip)
+
+
+def _way(name: str, trace: Sequence[Point], kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
+    yield _path([(point.general, point.domain) for point in trace], scale_x, scale_y, kind)
+    for point in trace:
+        changes = f"domain loss {figures.signed(point.domain)}, general loss {figures.signed(point.general)}"
+        tip = f"{name} after {point.tokens:,} tokens: {changes}"
+        yield _circle(scale_x(point.general), scale_y(point.domain), kind, tip)
 
 
 def _effect(effect: Effect, y: float, scale: Scale) -> Iterator[Markup]:

@@ -7,6 +7,7 @@ from tasks.stages.report import tabulate
 from tasks.stages.report.compare import PASS, Comparison, Row
 from tasks.stages.report.judge import Verdict
 from tasks.stages.report.render import Facts
+from tasks.stages.report.trace import Point, trace
 
 SIZES = ("parameters", "trainable", "bytes")
 
@@ -37,8 +38,17 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
             *((name, *point) for name, course in courses for point in course.get("loss", [])),
         ],
         "validation": [
-            ("model", "tokens", "loss"),
-            *((name, *point) for name, course in courses for point in course.get("measured", {}).get("validation", [])),
+            ("model", "set", "tokens", "loss"),
+            *(
+                (name, measured, *point)
+                for name, course in courses
+                for measured, points in course.get("measured", {}).items()
+                for point in points
+            ),
+        ],
+        "forgetting": [
+            ("model", *Point._fields),
+            *((name, *point) for name, course in courses for point in trace(course)),
         ],
         "differences": [
             ("model", "measure", "part", "unit", "value", "low", "high"),

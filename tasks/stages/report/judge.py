@@ -5,7 +5,7 @@ from typing import Literal
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report import figures
-from tasks.stages.report.compare import Comparison
+from tasks.stages.report.compare import LOSSES, Comparison
 
 Here = Literal["better", "worse", "not decided"]
 Elsewhere = Literal["no worse", "worse", "not decided"]
@@ -31,7 +31,7 @@ class Verdict:
     """What the intervals say about one model against the reference."""
 
     here: Here
-    """Of the domain loss: `better` or `worse` where its difference's interval excludes 0."""
+    """Of the loss that decides here: `better` or `worse` where its difference's interval excludes 0."""
     elsewhere: Elsewhere
     """Of the general loss: `no worse` where its difference's interval stays below the margin, `worse` where it stays above."""
     claim: str
@@ -45,10 +45,10 @@ class Verdict:
 
 def judge(comparison: Comparison, margin: float) -> Verdict:
     """The verdict on a comparison, with `margin` in nats per token."""
-    domain, general = comparison.row("domain"), comparison.row("general")
-    assert domain is not None, "every comparison has a domain loss"
+    domain, general = comparison.here, comparison.row("general")
     answer = here(domain.difference), elsewhere(general.difference, margin) if general else "not decided"
-    evidence = f"domain loss {figures.change(domain.difference, 'nats/token')} nats per token, general loss " + (
+    change = figures.change(domain.difference, "nats/token")
+    evidence = f"{LOSSES[domain.measure]} {change} nats per token, general loss " + (
         f"{figures.change(general.difference, 'nats/token')} against a margin of {figures.signed(margin)}"
         if general
         else "not measured, since `ingest.corpora.general` names no text"
@@ -57,7 +57,7 @@ def judge(comparison: Comparison, margin: float) -> Verdict:
 
 
 def here(difference: Estimate) -> Here:
-    """Whether the domain loss fell (after minus before)."""
+    """Whether the loss here fell (after minus before)."""
     if difference.high < 0:
         return "better"
     return "worse" if difference.low > 0 else "not decided"

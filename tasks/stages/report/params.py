@@ -8,6 +8,7 @@ from tasks.core.stage import Model, Stage
 STAGE = Stage(
     reads={
         "base": "models/base/ratchet.json",
+        "pretrained": "models/pretrained",
         "tuned": "models/tuned",
         "ingested": "data/ingested/report.json",
         "test": "data/ingested/test.parquet",

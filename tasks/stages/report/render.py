@@ -1,7 +1,8 @@
 """The page and the model card: what the templates are given, and the text they become."""
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.core.records import Example
 from tasks.core.statistics import Bootstrap
 from tasks.stages.report import choose, draw, figures, tabulate
-from tasks.stages.report.compare import PASS, Comparison, Row
+from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.judge import Verdict
+from tasks.stages.report.trace import trace
 
 SHOWN_CHARS = 4_000
 """Of an answer; a model may repeat itself for long."""
 SHOWN_ROWS = 12
 """Of a table of counts; the rest becomes one row."""
-LABELS = {"domain": "domain loss", "domain_text": "domain text loss", "general": "general loss"}
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that hide, or change what is shown beside them."""
 
@@ -54,15 +55,27 @@ def card(facts: Facts) -> str:
 
 
 def _view(facts: Facts) -> dict[str, Any]:
+    traces = {name: trace(course) for name, course in facts.courses.items()}
     return {
         "facts": facts,
         "sections": [_section(facts, index) for index in range(len(facts.comparisons))],
         "curves": draw.curves(_courses(facts.courses), "Training loss over tokens") if facts.courses else None,
+        "traces": traces,
+        "paths": draw.paths(traces, facts.margin, "Changes of domain and general loss")
+        if any(traces.values())
+        else None,
         "compositions": {name: course.get("composition", {}) for name, course in facts.courses.items()},
         "base": base_words(facts.base),
         "license": facts.base.get("source", {}).get("license") or "unknown",
         "ingested": facts.ingested,
         "domains": largest(facts.ingested["domains"]),
+        "counts": {
+            "Examples by licence": facts.ingested["licenses"],
+            "Texts by corpus and split": {name: row["documents"] for name, row in facts.ingested["corpora"].items()},
+            "Texts by licence": facts.ingested["corpus_licenses"],
+            "Records refused or merged, by reason": facts.ingested["dropped"],
+        },
+        "here": LOSSES[facts.comparisons[0].here.measure],
         "legend": tabulate.legend(facts.how),
     }
 
@@ -107,7 +120,7 @@ def _losses(comparison: Comparison, verdict: Verdict, margin: float) -> list[dra
             general = row.measure == "general"
             tone = tones[verdict.elsewhere] if general else _tone(row.difference.low, row.difference.high)
             effects.append(
-                draw.Effect(LABELS[row.measure], row.difference, row.unit, tone, margin if general else None)
+                draw.Effect(LOSSES[row.measure], row.difference, row.unit, tone, margin if general else None)
             )
     return effects
 
@@ -132,15 +145,20 @@ def _bars(comparison: Comparison, passes: Sequence[Row]) -> list[tuple[str, dict
 
 def _courses(courses: Mapping[str, Mapping[str, Any]]) -> list[draw.Course]:
     return [
-        draw.Course(
-            name,
-            [(tokens, loss) for _, tokens, loss in course.get("loss", [])],
-            [
-                (tokens, loss) for tokens, loss in course.get("measured", {}).get("validation", []) if loss == loss
-            ],  # no NaN
-        )
+        draw.Course(name, _drawable(point[1:] for point in course.get("loss", [])), _drawable(_validation(course)))
         for name, course in courses.items()
     ]
+
+
+def _validation(course: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
+    """The course of the loss on held-out material of the kind that trained: examples, or the domain's texts."""
+    measured = course.get("measured", {})
+    return next((measured[name] for name in ("validation", "domain") if name in measured), ())
+
+
+def _drawable(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (tokens, loss) whose loss is a number."""
+    return [(tokens, loss) for tokens, loss in points if math.isfinite(loss)]
 
 
 def base_words(base: Mapping[str, Any]) -> str:
@@ -213,5 +231,5 @@ def _environment(*, autoescape: bool) -> Environment:
         "mib": figures.mebibytes,
         "signed": figures.signed,
     }
-    environment.globals |= {"LABELS": LABELS, "colour": draw.colour}
+    environment.globals |= {"LOSSES": LOSSES, "colour": draw.colour}
     return environment

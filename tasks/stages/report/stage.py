@@ -1,8 +1,9 @@
 """Stage `report`: every model against the reference, for people, for programs and for whoever gets the model.
 
-reads   models/base/ratchet.json, models/tuned/<round>/training.json, data/ingested/{report.json,test.parquet},
-        data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
-writes  data/report/{summary.txt,summary.json,index.html,README.md}, data/report/plots/{loss,validation,differences,passes}.csv
+reads   models/base/ratchet.json, training.json of models/pretrained/ and models/tuned/<round>/ where they trained,
+        data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
+writes  data/report/{summary.txt,summary.json,index.html,README.md},
+        data/report/plots/{loss,validation,forgetting,differences,passes}.csv
 """
 
 import csv
@@ -58,12 +59,13 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
     places = {name: Path(settings.models[name].group) / name for name in names}
     results = {name: tables.read(inputs["results"] / f"{place}.parquet", Result) for name, place in places.items()}
     comparisons = [compare((reference, results[reference]), (name, results[name]), how) for name in others]
-    courses = {name: inputs["tuned"] / name / "training.json" for name in others}
+    trained = [("pretrained", inputs["pretrained"]), *((name, inputs["tuned"] / name) for name in others)]
+    courses = [(name, folder / "training.json") for name, folder in trained]
     return Facts(
         comparisons=comparisons,
         verdicts=[judge(comparison, params.general_margin) for comparison in comparisons],
         metrics={name: _read(inputs["metrics"] / f"{place}.json") for name, place in places.items()},
-        courses={name: _read(path) for name, path in courses.items() if path.is_file()},
+        courses={name: _read(path) for name, path in courses if path.is_file()},
         base=_read(inputs["base"]),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},

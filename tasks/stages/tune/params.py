@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from tasks.core.compute import Compute
 from tasks.core.params import Params
 from tasks.core.stage import Stage
@@ -19,10 +21,17 @@ STAGE = Stage(
 )
 
 
+class TuneParams(Training):
+    """Training on the examples of a round."""
+
+    max_tokens: int = Field(40_000, ge=0)
+    """Training ends after this many tokens, prompts included. With 0 the pretrained model passes through as it is."""
+
+
 class Settings(Params):
     """What stage `tune` reads of params.yaml."""
 
     compute: Compute
-    tune: Training
+    tune: TuneParams
     methods: dict[str, dict[str, Any]]
     """The sections of the parts."""

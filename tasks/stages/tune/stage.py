@@ -1,28 +1,32 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
 reads   models/pretrained/, data/rounds/<round>/examples.parquet, data/ingested/valid.parquet
-writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, training.json)
+writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, training.json where it trained)
 """
 
 from pathlib import Path
 
 from tasks.core.records import Example
 from tasks.core.stage import Run
-from tasks.engine import job
+from tasks.engine import encode, job
 from tasks.io import checkpoints, tables
 from tasks.stages.tune.params import Settings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Train, and write the model with its training's course and validation loss on the way."""
+    """Train, and write the model with its training's course and validation loss on the way; or pass the pretrained one through."""
     tune, label = settings.tune, f"tune {run.item}"
+    if tune.max_tokens == 0:
+        checkpoints.pass_through(inputs["base"], outputs["model"])
+        return
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
     sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label)
-    valid = job.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
+    valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:
         raise ValueError(
-            f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens."
+            f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
+            "With tune.max_tokens: 0 the pretrained model would pass through as the round's."
         )
     course = job.execute(
         model,

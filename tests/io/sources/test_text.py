@@ -21,6 +21,17 @@ def test_a_page_that_is_broken_still_reads():
     assert from_html("</p></pre>a < b &lt; c <") == "a < b < c <"
 
 
+def test_a_link_that_only_leads_through_the_pages_is_left_out():
+    assert (
+        from_html('<h1><a rel="help noopener">View Source</a> Timers</h1><p>As <a href="t">T1</a> says')
+        == "Timers\n\nAs T1 says"
+    )
+    assert (
+        from_html('<p>Last<p><a rel=prev><b>Up</b></a> <a rel="next">Down</a><p>See <a rel>this</a>')
+        == "Last\n\nSee this"
+    )
+
+
 def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "page.HTML").write_text("<p>page</p>")

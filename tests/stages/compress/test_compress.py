@@ -18,7 +18,7 @@ from tasks.core.records import Example
 from tasks.engine import encode, scoring
 from tasks.io import checkpoints, compressed, tables
 from tasks.stages.compress import stage
-from tasks.stages.compress.count import first, kept
+from tasks.stages.compress.count import kept
 from tasks.stages.compress.params import Settings
 from tasks.stages.tune import stage as tune
 from tasks.stages.tune.params import Settings as TuneSettings
@@ -298,8 +298,3 @@ def test_kinds_of_tensors_are_counted_together():
         "weight": torch.tensor([1.0]),
     }
     assert kept(tensors) == {"lora_A": 0.75, "lora_B": 0.0, "weight": 1.0}
-
-
-def test_the_first_sequences_are_taken_until_there_are_enough_tokens():
-    assert first(["abc", "de", "f", "g"], 4) == ["abc", "de"]
-    assert first(["abc"], 99) == ["abc"]

@@ -85,6 +85,24 @@ def test_a_model_is_measured_by_its_own_losses_and_answers(evaluate, inputs):
     assert len(answers) == 4
 
 
+def test_without_examples_texts_alone_are_measured(evaluate, inputs, tmp_path):
+    tables.write(inputs["test"], [], Example)
+    metrics, answers = evaluate()
+    alone, tokenizer = checkpoints.load(inputs["model"])
+    rows = list(encode.documents(tables.read(inputs["documents"], Document), tokenizer, 200))
+    assert "domain" not in metrics
+    assert metrics["domain_text"]["loss"] == pytest.approx(scoring.mean(scoring.losses(alone, rows)), abs=1e-5)
+    assert {row.measure for row in tables.read(tmp_path / "results.parquet", Result)} == {"domain_text"}
+    assert metrics["pass@1"] == {"not_run": "no held-out example has tests"}
+    assert answers == {}
+
+
+def test_examples_of_which_none_fits_are_told_with_the_setting(evaluate, inputs):
+    tables.write(inputs["test"], [small.example(response="x" * 300, split="test")], Example)
+    with pytest.raises(ValueError, match=r"evaluate\.max_tokens=200: none of the 1 held-out examples fits"):
+        evaluate()
+
+
 def by_hand(large, alpha, inputs):
     """Nats per token of the held-out answers by the paper's equation, on one sequence after the other."""
     folders = (large["steers"], inputs["model"], inputs["base"])

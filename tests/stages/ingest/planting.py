@@ -1,5 +1,6 @@
-"""Distributions of a few planted modules."""
+"""Distributions of a few planted modules, and manuals of a few planted pages."""
 
+import random
 import textwrap
 from pathlib import Path
 
@@ -42,3 +43,26 @@ def checks(item: Candidate) -> Tests:
     """The tests of a candidate."""
     assert item.example.tests is not None
     return item.example.tests
+
+
+def told(manual: str, number: int) -> str:
+    """What no other page says."""
+    draw = random.Random(f"{manual} {number}")
+    return " ".join("".join(draw.choices("aeinorst", k=5)) for _ in range(30))
+
+
+def page(folder: Path, number: int) -> None:
+    """A page of a manual, with the furniture that pages have: some of every page, some of one manual's, some of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"page{number}.html").write_text(
+        f"""<html><head><title>{folder.name}</title></head><body><nav>Contents</nav>
+        <form><label>Search documentation of {folder.name}</label></form>
+        <h1><a rel="help" href="s">View Source</a> Chapter {number}</h1>
+        <p>{told(folder.name, number)}</p>
+        <pre>ok = start({number}).
+        end.</pre>
+        <a rel="prev" href="p">← Previous Page Chapter {number - 1}</a>
+        <a rel="next" href="n">Next Page → Chapter {number + 1}</a>
+        <footer>Copyright © 1996-2026 Ericsson AB</footer></body></html>""",
+        encoding="utf-8",
+    )

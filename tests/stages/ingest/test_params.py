@@ -31,10 +31,18 @@ def test_every_kind_of_source_parses():
     assert IngestParams.model_validate(params.model_dump()) == params
 
 
+def test_text_of_the_domain_is_enough():
+    assert IngestParams.model_validate({"corpora": {"domain": [{"from": "folder", "path": "texts"}]}}).sources == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sources": []}, "at least 1 item"),
+        (
+            {"sources": []},
+            "nothing to learn from: name sources of examples in `ingest.sources`, of text in `ingest.corpora.domain`",
+        ),
+        ({"sources": [], "corpora": {"general": [{"from": "topics"}]}}, "nothing to learn from"),
         ({"sources": [{"from": "parquet", "path": "x"}]}, "'package', 'folder', 'file', 'datasets', 'reasoning-gym'"),
         ({"sources": [{"from": "file", "path": "rows.xlsx"}]}, ".jsonl, .ndjson, .json, .csv, .parquet"),
         ({"sources": [{"from": "datasets"}]}, "`revision` (the hub) or `path`"),

@@ -7,8 +7,9 @@ import pytest
 
 from tasks.core.records import Document, Example, Refusal
 from tasks.io import tables
-from tasks.stages.ingest import stage
-from tasks.stages.ingest.params import Settings
+from tasks.stages.ingest import read, stage
+from tasks.stages.ingest.params import Folder, Settings
+from tests.stages.ingest.planting import page, told
 from tests.support import ScratchRun
 
 TABLES = ("valid", "test", "benchmark")
@@ -229,6 +230,37 @@ def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
     (folder / "only.txt").write_text("One text alone.")
     with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for test"):
         ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})
+
+
+def test_text_alone_is_split_by_file_and_leaves_empty_tables_of_examples(tmp_path):
+    for manual in ("diameter", "megaco", "snmp"):
+        for number in range(8):
+            page(tmp_path / "raw" / manual, number)
+    corpora = {"domain": [{"from": "folder", "path": tmp_path / "raw"}], "general": [{"from": "topics"}]}
+    run, report = ingest(tmp_path, [], corpora=corpora | {"max_chars": 20_000})
+    assert examples_of(tmp_path) == {"train": [], "valid": [], "test": [], "benchmark": []}
+    assert report["splits"] == report["domains"] == report["licenses"] == {}
+    assert run.said[-1].startswith("examples: none\n")
+
+    ingested = tmp_path / "out" / "ingested"
+    kept = {
+        split: tables.read(ingested / f"{split}_documents.parquet", Document) for split in ("train", "valid", "test")
+    }
+    groups = {split: {row.group for row in rows if row.domain == "domain"} for split, rows in kept.items()}
+    assert all(groups.values())
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 24
+
+
+def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):
+    for manual, size in (("diameter", 3), ("megaco", 4), ("snmp", 9)):  # less than half of the pages, and more
+        for number in range(size):
+            page(tmp_path / "raw" / manual, number)
+    folder = Folder.model_validate({"from": "folder", "path": tmp_path / "raw"})
+    found = {document.source: document.text for document in read.documents(folder, "domain")}
+    assert len(found) == 16
+    for place, text in found.items():
+        manual, number = place.split("/")[0], int(place.removesuffix(".html")[-1])
+        assert text.split("\n") == [f"Chapter {number}", "", told(manual, number), "", f"ok = start({number})."]
 
 
 def test_a_limit_of_rows_takes_that_many_drawn_by_the_seed(tmp_path, rows):

@@ -163,7 +163,7 @@ def test_the_model_is_whole_and_the_one_that_was_measured(baseline, inputs, name
     assert model.config.use_cache
     for corpus, points in course(output)["measured"].items():
         rows = [row for row in tables.read(inputs["valid"], Document) if row.domain == corpus]
-        sequences = job.take(encode.documents(rows, tokenizer, 128), PRETRAIN["valid_tokens"])
+        sequences = encode.take(encode.documents(rows, tokenizer, 128), PRETRAIN["valid_tokens"])
         assert scoring.mean(scoring.losses(model, sequences)) == pytest.approx(points[-1][1], abs=1e-4)
 
 
@@ -306,7 +306,7 @@ def test_where_the_disk_cannot_link_the_base_is_copied(pretrain, inputs, monkeyp
     def refuse(source, target):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(stage.os, "link", refuse)
+    monkeypatch.setattr(checkpoints.os, "link", refuse)
     output, _ = pretrain(max_tokens=0)
     assert digests(output) == digests(inputs["base"])
     assert not any((output / name).samefile(inputs["base"] / name) for name in digests(output))

@@ -31,6 +31,10 @@ COURSE: dict[str, Any] = {
     "tokens": 500,
     "trainable": 1234,
 }
+PRETRAINING: dict[str, Any] = COURSE | {
+    "composition": {"expander": "adept", "optimizer": "adamw"},
+    "measured": {"domain": [[0, 3.0], [200, 2.75], [500, 2.5]], "general": [[0, 4.0], [200, 3.99], [500, 4.125]]},
+}
 
 
 def losses(measure: str, level: float) -> list[Result]:
@@ -72,23 +76,30 @@ def run_stage(
     *,
     ingested: Mapping[str, Any] = INGESTED,
     metrics: Mapping[str, Any] | None = None,
+    pretraining: Mapping[str, Any] | None = None,
+    tasks: int = 40,
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
-    """Write the inputs of the stage, run it, and give back its folder and what it said. The first model is the base."""
+    """Write the inputs of the stage, run it, and give back its folder and what it said. The first model is the base.
+
+    A model of the name `pretrained` was not tuned. `pretraining` is the course of the pretraining, where there was one.
+    """
     groups = {name: "rounds" if index else "reference" for index, name in enumerate(models)}
     for index, (name, rows) in enumerate(models.items()):
         tables.write(folder / "results" / groups[name] / f"{name}.parquet", rows, Result)
         facts = {"model": name, "parameters": 10_000, "trainable": 1234 * index, "bytes": 2**20, **(metrics or {})}
         _write(folder / "metrics" / groups[name] / f"{name}.json", facts)
-        if index:
+        if index and name != "pretrained":
             _write(folder / "tuned" / name / "training.json", COURSE)
     _write(
         folder / "ratchet.json", {"source": {"from": "package", "name": "m", "version": "1", "license": "Apache-2.0"}}
     )
+    if pretraining:
+        _write(folder / "pretrained" / "training.json", pretraining)
     _write(folder / "ingested.json", ingested)
-    tables.write(folder / "test.parquet", [example(index) for index in range(40)], Example)
+    tables.write(folder / "test.parquet", [example(index) for index in range(tasks)], Example)
 
-    inputs = {name: folder / name for name in ("metrics", "results", "tuned")}
+    inputs = {name: folder / name for name in ("metrics", "results", "pretrained", "tuned")}
     inputs |= {"base": folder / "ratchet.json", "ingested": folder / "ingested.json", "test": folder / "test.parquet"}
     sections = {
         "report": report,

@@ -53,8 +53,15 @@ def test_tasks_that_one_model_was_not_given_are_refused():
         compared(results(passed=[True]), results())
 
 
-def test_a_comparison_without_a_domain_loss_is_refused():
-    with pytest.raises(ValueError, match="no result of domain"):
+def test_examples_decide_here_and_texts_where_there_are_none():
+    texts = [*losses("domain_text", 2.0), *losses("general", 3.0)]
+    assert compared(texts, texts).here.measure == "domain_text"
+    assert compared(results(), results()).here.measure == "domain"
+    assert compared(results(), results()).here.unit == "nats/token"
+
+
+def test_a_comparison_without_a_loss_of_the_domain_is_refused():
+    with pytest.raises(ValueError, match="no result of domain or domain_text: run stage evaluate"):
         compared(losses("general", 2.0), losses("general", 2.0))
 
 

@@ -8,6 +8,7 @@ import pytest
 from tasks.core.statistics import Estimate
 from tasks.stages.report import draw
 from tasks.stages.report.draw import Course, Effect
+from tasks.stages.report.trace import Point
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -60,6 +61,33 @@ def test_a_course_without_points_is_an_empty_chart():
     assert not shapes(draw.curves([Course("r0", [], [])], "title"), "circle")
 
 
+def test_paths_start_where_nothing_changed_and_go_down_by_gain_and_right_by_forgetting():
+    traces = {"r0": [], "pretrained": [Point(0, 0.0, 0.0), Point(100, -0.2, -0.01), Point(200, -0.5, 0.04)]}
+    svg = draw.paths(traces, 0.05, "title")
+    zeros = [line for line in shapes(svg, "line") if line.get("class") == "zero"]
+    (upright,) = {float(line.get("x1")) for line in zeros if line.get("x1") == line.get("x2")}
+    (level,) = {float(line.get("y1")) for line in zeros if line.get("y1") == line.get("y2")}
+    start, middle, end = ((float(c.get("cx")), float(c.get("cy"))) for c in shapes(svg, "circle"))
+    assert start == (upright, level)
+    assert middle[0] < upright < end[0]
+    assert level < middle[1] < end[1]
+    assert (end[1] - level) / (middle[1] - level) == pytest.approx(2.5, abs=0.01)
+    assert (end[0] - upright) / (upright - middle[0]) == pytest.approx(4, abs=0.02)
+    (margin,) = (float(line.get("x1")) for line in shapes(svg, "line") if line.get("class") == "margin")
+    assert (margin - upright) / (end[0] - upright) == pytest.approx(1.25, abs=0.01)
+    tips = [circle.find("title").text for circle in shapes(svg, "circle")]
+    assert tips[2] == "pretrained after 200 tokens: domain loss −0.500, general loss +0.040"
+    assert {circle.get("class") for circle in shapes(svg, "circle")} == {draw.colour(2)}, (
+        "the second model's everywhere"
+    )
+    (frame,) = shapes(svg, "svg")
+    assert (frame.get("role"), frame.get("aria-label")) == ("img", "title")
+
+
+def test_a_path_that_has_only_begun_is_a_point():
+    assert len(shapes(draw.paths({"r0": [Point(0, 0.0, 0.0)]}, 0.05, "title"), "circle")) == 1
+
+
 def test_ticks_are_round_and_enclose_the_data():
     for low, high in [(0.813, 1.297), (0, 79_872), (-0.24, 0.07), (1.5, 1.5), (0, 0.004)]:
         ticks = draw._ticks(low, high)
@@ -74,6 +102,7 @@ def test_names_cannot_leave_their_place():
         draw.forest([hostile], HOSTILE, (HOSTILE, HOSTILE)),
         draw.bars([(HOSTILE, {HOSTILE: Estimate(0.5, 0.1, 0.9, 9)})], HOSTILE),
         draw.curves([Course(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
+        draw.paths({HOSTILE: [Point(1, 0.1, 0.1)]}, 0.05, HOSTILE),
     ]
     for svg in drawn:
         assert "<script" not in svg

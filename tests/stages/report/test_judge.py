@@ -13,8 +13,8 @@ DOMAIN = {"better": (-0.3, -0.1), "worse": (0.1, 0.3), "not decided": (-0.1, 0.2
 GENERAL = {"no worse": (-0.01, 0.04), "worse": (0.06, 0.09), "not decided": (0.01, 0.08)}
 
 
-def verdict(domain: tuple[float, float], general: tuple[float, float]) -> Verdict:
-    rows = [_row("domain", *domain), _row("general", *general)]
+def verdict(domain: tuple[float, float], general: tuple[float, float], measure: str = "domain") -> Verdict:
+    rows = [_row(measure, *domain), _row("general", *general)]
     return judge(Comparison("base", "r0", rows, []), MARGIN)
 
 
@@ -39,6 +39,12 @@ def test_the_sentence_is_one_and_shows_its_evidence():
         "r0 is better here and no worse elsewhere: domain loss −0.200 [−0.300, −0.100] nats per token, "
         "general loss +0.015 [−0.010, +0.040] against a margin of +0.050."
     )
+
+
+def test_the_evidence_names_the_loss_that_decided():
+    found = verdict((-0.3, -0.1), (-0.01, 0.04), "domain_text")
+    assert found.here == "better"
+    assert found.evidence.startswith("domain text loss −0.200 [−0.300, −0.100] nats per token, general loss +0.015 ")
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])

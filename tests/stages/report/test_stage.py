@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.stages.report.params import ReportParams
-from tests.stages.report.material import COURSE, HOSTILE, INGESTED, results, run_stage
+from tests.stages.report.material import COURSE, HOSTILE, INGESTED, PRETRAINING, losses, results, run_stage
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 PASSED = [True, False, False, True] * 5
@@ -18,6 +18,11 @@ BETTER = {
     "base": results(passed=PASSED),
     "r0": results(domain=1.5, general=3.01, passed=[True, True, False, False] * 5),
 }
+TEXTS = {
+    "base": [*losses("domain_text", 3.0), *losses("general", 4.0)],
+    "pretrained": [*losses("domain_text", 2.5), *losses("general", 4.01)],
+}
+NO_EXAMPLES = {"domains": {}, "licenses": {}, "splits": {}, "tiers": {}}
 
 
 class Page(HTMLParser):
@@ -181,6 +186,64 @@ def test_the_data_behind_the_charts_is_complete(tmp_path):
     ]
 
 
+def test_text_alone_makes_a_whole_report_that_names_what_decided(tmp_path):
+    folder, run = run_stage(tmp_path, TEXTS, ingested=INGESTED | NO_EXAMPLES, pretraining=PRETRAINING, tasks=0)
+    claim = "pretrained is better here and no worse elsewhere: domain text loss −0.500 [−0.500, −0.500] nats per token"
+    assert f"Verdict: {claim}" in " ".join((folder / "summary.txt").read_text(encoding="utf-8").split())
+    assert run.notes == {"verdict_pretrained": "better here, no worse elsewhere"}
+    assert run.metrics[0][1].keys() >= {"pretrained_domain_text_nats_per_token_difference"}
+
+    shown = page(folder)
+    assert not shown.open
+    text = " ".join(shown.text.split())
+    assert "interval of the change of the domain text loss lies below zero" in text
+    assert "Examples by origin" not in text
+    assert "Texts by corpus and split general test 8" in text
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| domain text loss | nats/token | 8 | 3.000" in card
+    assert "| origin |" not in card
+    assert "| pretrained | the model of the Python package m 1 | adept × adamw | 500 |" in card
+
+
+def test_what_the_pretraining_gained_and_forgot_is_drawn_and_told_by_checkpoint(tmp_path):
+    folder, _ = run_stage(tmp_path, BETTER, pretraining=PRETRAINING)
+    assert rows(folder, "forgetting") == [
+        {"model": "pretrained", "tokens": "0", "domain": "0.0", "general": "0.0"},
+        {"model": "pretrained", "tokens": "200", "domain": "-0.25", "general": "-0.01"},
+        {"model": "pretrained", "tokens": "500", "domain": "-0.5", "general": "0.125"},
+    ]
+    shown = page(folder)
+    assert "Forgetting against domain gain" in shown.text
+    assert "Changes of domain and general loss" in shown.values("aria-label")
+    assert "pretrained after 500 tokens: domain loss −0.500, general loss +0.125" in shown.text
+    assert "pretrained 500 −0.500 +0.125" in " ".join(shown.text.split())
+    sets = [(row["model"], row["set"], row["tokens"]) for row in rows(folder, "validation")]
+    assert sets == [
+        *(("pretrained", name, tokens) for name in ("domain", "general") for tokens in ("0", "200", "500")),
+        *(("r0", "validation", tokens) for tokens in ("0", "500")),
+    ]
+    assert "pretrained: validation loss 2.750 after 200 tokens" in shown.text
+
+
+def test_a_training_that_did_not_measure_both_corpora_forgets_nothing_that_could_be_drawn(tmp_path):
+    for name, pretraining in (("none", None), ("one", PRETRAINING | {"measured": {"domain": [[0, 3.0], [9, 2.0]]}})):
+        folder, _ = run_stage(tmp_path / name, BETTER, pretraining=pretraining)
+        assert (folder / "plots/forgetting.csv").read_text(encoding="utf-8") == "model,tokens,domain,general\n"
+        assert "Forgetting against domain gain" not in page(folder).text
+
+
+def test_a_loss_that_is_no_number_is_left_out_of_the_charts(tmp_path):
+    nan = float("nan")
+    broken = {"domain": [[0, 3.0], [200, nan], [500, 2.5]], "general": [[0, 4.0], [200, 4.0], [500, 4.125]]}
+    course = PRETRAINING | {"measured": broken, "loss": [[1, 100, 2.0], [2, 200, nan], [3, 500, 1.0]]}
+    folder, _ = run_stage(tmp_path, BETTER, pretraining=course)
+    assert [row["tokens"] for row in rows(folder, "forgetting")] == ["0", "500"]
+    shown = page(folder)
+    places = [*shown.values("points"), *shown.values("cx"), *shown.values("cy")]
+    assert places
+    assert not any("nan" in place for place in places)
+
+
 def test_pass_at_1_that_was_not_run_says_why(tmp_path):
     models = {"base": results(), "r0": results(domain=1.5)}
     reason = {"pass@1": {"not_run": "no sandbox on this machine"}}
@@ -227,7 +290,7 @@ def test_a_second_run_gives_the_same_bytes_and_knows_no_path(tmp_path):
     assert [str(file) for file in files] == [
         "README.md",
         "index.html",
-        *(f"plots/{name}.csv" for name in ("differences", "loss", "passes", "validation")),
+        *(f"plots/{name}.csv" for name in ("differences", "forgetting", "loss", "passes", "validation")),
         "summary.json",
         "summary.txt",
     ]

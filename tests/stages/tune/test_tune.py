@@ -159,10 +159,29 @@ def test_examples_that_no_pack_can_hold_are_left_out_and_counted(tune, inputs):
     assert "tune r0: 1 of 21 examples are longer than a pack, or hold a control token, and were left out" in run.said
 
 
-def test_nothing_to_train_on_is_refused_with_the_setting(tune, inputs):
-    tables.write(inputs["examples"], [small.example(response="x" * 200)], Example)
-    with pytest.raises(ValueError, match=r"examples\.parquet holds no example of at most tune\.pack_tokens=128 tokens"):
+@pytest.mark.parametrize("rows", [[], [small.example(response="x" * 200)]])
+def test_nothing_to_train_on_is_refused_with_the_settings_that_would_do(tune, inputs, rows):
+    tables.write(inputs["examples"], rows, Example)
+    with pytest.raises(
+        ValueError, match=r"no example of at most tune\.pack_tokens=128 tokens\. With tune\.max_tokens: 0 "
+    ):
         tune()
+
+
+def test_without_tokens_the_pretrained_model_passes_through_bit_for_bit(tune, inputs, tmp_path):
+    pretrained = shutil.copytree(inputs["base"], tmp_path / "pretrained")
+    for name in ("training.json", "expansion.json"):
+        (pretrained / name).write_text("{}")
+    for name in ("examples", "valid"):
+        tables.write(inputs[name], [], Example)
+    inputs["base"] = pretrained
+    output, run = tune(max_tokens=0)
+    expected = digests(pretrained)
+    del expected["training.json"]  # nothing was trained here
+    assert digests(output) == expected
+    assert all((output / name).samefile(pretrained / name) for name in expected), "no second copy on disk"
+    assert run.metrics == []
+    assert checkpoints.load(output)[0].num_parameters() == checkpoints.load(pretrained)[0].num_parameters()
 
 
 def test_character_weights_reach_the_loss(tune, inputs):
