@@ -28,6 +28,8 @@ FOLDER = Path(".ratchet/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 MEASURES = {"tune": "domain", "pretrain": "domain_text"}
 """What each stage is to make better, as `evaluate` calls it."""
+ITEMS = {"tune": "r0", "pretrain": None}
+"""Whose data each stage trains on."""
 BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
 """What each stage trains on from."""
 Rows = dict[str, Any]
@@ -107,6 +109,17 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
     return "-".join(names), Recipe(compositions=compositions, **given)
 
 
+def check(recipe: Recipe) -> None:
+    """Raise FileNotFoundError where what the trials read is not there yet."""
+    item = ITEMS[recipe.stage]
+    reads, _ = settings.files(recipe.stage, item, settings.load())
+    if missing := [str(path) for path in reads.values() if not path.exists()]:
+        stage = f"{recipe.stage}@{item}" if item else recipe.stage
+        raise FileNotFoundError(
+            f"{', '.join(missing)}: not there yet. `ratchet run {stage}` makes what a comparison needs."
+        )
+
+
 def _alone(name: str) -> dict[str, Any]:
     """The composition whose one part that is not neutral is this method."""
     parts = {"adapter": "none", "selector": "all"}
@@ -163,9 +176,7 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     partial.write_text(text, encoding="utf-8")
     everything = settings.load(partial)
-    key = [
-        settings.key(recipe.stage, "r0" if recipe.stage == "tune" else None, everything) if trial.composition else ""
-    ]
+    key = [settings.key(recipe.stage, ITEMS[recipe.stage], everything) if trial.composition else ""]
     if trial.test:
         read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", BASES[recipe.stage])
         key += [provenance.digest(Path(path)) for path in read_by_test]

@@ -17,17 +17,11 @@ def compare(
 
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
     """
-    from pathlib import Path
-
     from flows import comparison, ledger
     from tasks.io import progress
 
-    missing = [path for path in ("models/pretrained", "data/rounds/r0/examples.parquet") if not Path(path).exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"{', '.join(missing)}: not there yet. `ratchet run tune@r0` makes what a comparison needs."
-        )
     name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
+    comparison.check(recipe)
     searched = comparison.search(recipe)
     finals = len(recipe.compositions) * recipe.seeds
     cost = len(searched) * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
