@@ -45,7 +45,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         "model": run.item,
         "parameters": model.num_parameters(),
         "trainable": _trainable(inputs["model"]),
-        "bytes": sum(file.stat().st_size for file in inputs["model"].glob("*.safetensors")),
+        "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
         "settings": params.model_dump(mode="json")
         | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods},
     }
@@ -88,16 +88,21 @@ def _pinned(name: str, values: Any) -> Path:
         raise ValueError(f"methods.{name}.steers names no model: write the folder of the one to steer there.")
     folder = Path(values.steers)
     checkpoints.check_folder(folder)
-    files = [file for kind in ("*.safetensors", "*.json", "*.jinja") for file in folder.glob(kind)]
-    found = provenance.facts_digest(
-        {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
-    )
+    found = digest(folder)
     if found != values.digest:
         raise ValueError(
             f"{folder} is not the model that methods.{name}.digest names ({values.digest[:12] or 'nothing'}). "
             f"If you mean the one that is there now, write `digest: {found}`."
         )
     return folder
+
+
+def digest(folder: Path) -> str:
+    """What a model's folder holds, as one hash: `digest` of a decoder that steers it."""
+    files = [file for kind in ("*.safetensors", "*.json", "*.jinja") for file in folder.glob(kind)]
+    return provenance.facts_digest(
+        {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
+    )
 
 
 def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:

@@ -1,0 +1,84 @@
+"""How much of what tuning gains a large model gets from a tuned small one: `python benchmarks/proxy.py 0 1 2`.
+
+After `ratchet use lab` and `ratchet run tune@r0`. The large model is the lab's; the small one has half its width and half its
+layers, and is pretrained alike in a scratch workspace. Both are tuned with each seed; proxy-tuning then steers the large untuned
+model by the small pair. Printed are the four losses on the domain's test set and the share of the large model's own gain that
+proxy-tuning gives, with the 95 % interval over source modules.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scratch
+
+SMALL = {"hidden": 64, "layers": 4, "mlp": 172}
+RESAMPLES = 2000
+MODELS = {
+    "base": {"group": "reference", "path": "models/pretrained", "base": "models/pretrained"},
+    "r0": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"},
+}
+
+
+def main(seeds: list[int]) -> None:
+    """Print one line a seed."""
+    print(
+        f"{'seed':>4} {'large':>8} {'tuned':>8} {'small':>8} {'tuned':>8} {'proxy':>8}   share of the gain [95 % interval]"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        large, small = Path(folder) / "large", Path(folder) / "small"
+        params = scratch.settings()
+        params["models"] = MODELS
+        scratch.link(large, "models/base", "models/pretrained")
+        scratch.link(small)
+        half = params | {"fetch": {"model": params["fetch"]["model"] | SMALL, "embedder": None}}
+        scratch.run(small, half, "fetch")
+        scratch.run(small, half, "pretrain")
+        for seed in seeds:
+            for workspace, own in ((large, params), (small, half)):
+                own["tune"]["seed"] = seed
+                scratch.run(workspace, own, "tune", "r0")
+            columns = [measure(where, own, name) for where, own in ((large, params), (small, half)) for name in MODELS]
+            steered = measure(small, steering(half, large / "models/pretrained"), "r0")
+            print(f"{seed:>4} {line([*columns, steered])}", flush=True)
+
+
+def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:
+    """Settings under which evaluation steers the large model."""
+    from tasks.stages.evaluate.stage import digest
+
+    decoder = {"alpha": 1.0, "steers": str(large), "digest": digest(large)}
+    return params | {
+        "evaluate": params["evaluate"] | {"decoder": "proxy_tuning"},
+        "methods": params["methods"] | {"proxy_tuning": decoder},
+    }
+
+
+def measure(workspace: Path, params: dict[str, Any], name: str) -> Any:
+    """The test items of a model."""
+    scratch.run(workspace, params, "evaluate", name)
+    return scratch.items(workspace / f"data/results/{MODELS[name]['group']}/{name}.parquet", "domain")
+
+
+def line(frames: list[Any]) -> str:
+    """The losses, and the share with its interval: groups are resampled, and all models on the same ones."""
+    groups = frames[0]["group"].unique(maintain_order=True).to_list()
+    nats_MG = np.array([[f.filter(f["group"] == group)["value"].sum() for group in groups] for f in frames])
+    tokens_G = np.array([frames[0].filter(frames[0]["group"] == group)["tokens"].sum() for group in groups])
+    losses = nats_MG.sum(axis=1) / tokens_G.sum()
+    drawn_RG = np.random.default_rng(0).integers(len(groups), size=(RESAMPLES, len(groups)))
+    low, high = np.quantile([share(nats_MG[:, drawn].sum(axis=1)) for drawn in drawn_RG], [0.025, 0.975])
+    shown = " ".join(f"{loss:8.4f}" for loss in losses)
+    return f"{shown}   {share(losses):.0%} [{low:.0%}, {high:.0%}]"
+
+
+def share(losses: Any) -> float:
+    """What proxy-tuning gains over the large model, in times what its own tuning gains."""
+    large, tuned, _, _, proxy = losses
+    return float((large - proxy) / (large - tuned))
+
+
+if __name__ == "__main__":
+    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])
