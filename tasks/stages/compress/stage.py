@@ -48,6 +48,11 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if facts:
         _report(facts, settings, time.perf_counter() - start, run)
+    if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
+        run.say(
+            f"compress {compress.round}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
+            "next to nothing. This loss says nothing of weights that never were on one."
+        )
 
 
 def _store_delta(

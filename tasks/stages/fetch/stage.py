@@ -6,6 +6,7 @@ writes  models/base/, models/embedder/
 
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tasks.stages.fetch.params import FromConfig, FromFolder, FromGguf, FromHub,
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """Files of a model folder worth keeping. Pickles and code are not among them."""
+PLAIN = {"F64", "F32", "F16", "BF16"}
+"""What GGUF calls numbers that are stored one by one, on no grid."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
@@ -30,6 +33,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
 def _fetch_model(source: Any, output: Path, run: Run) -> None:
     output.mkdir()
+    grid: str | None = None
     facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
     if isinstance(source, FromPackage):
         version = packages.version(source.name, "fetch.model.name")
@@ -41,17 +45,17 @@ def _fetch_model(source: Any, output: Path, run: Run) -> None:
             _save(model, tokenizer, output)
         case FromGguf(path=path):
             run.say(f"fetch: dequantising {path.name} to safetensors, once")
-            _convert(path, output)
+            grid = _convert(path, output)
         case FromPackage(name=name) if ggufs := [
             f for f in packages.files(name, "fetch.model.name") if f.suffix == ".gguf"
         ]:
             run.say(f"fetch: dequantising {ggufs[0].name} of {name} to safetensors, once")
-            _convert(ggufs[0], output)
+            grid = _convert(ggufs[0], output)
         case _:
             folder = _folder(source)
             checkpoints.check_folder(folder)
             _copy(folder, output)
-    checkpoints.write_card(output, method="fetch", source=facts, parent=None)
+    checkpoints.write_card(output, method="fetch", source=facts, parent=None, grid=grid)
 
 
 def _folder(source: FromPackage | FromHub | FromFolder) -> Path:
@@ -95,8 +99,11 @@ def _copy(folder: Path, output: Path) -> None:
             shutil.copyfile(file, target)
 
 
-def _convert(gguf: Path, output: Path) -> None:
-    """Dequantise a GGUF file to 32-bit safetensors with its tokenizer."""
+def _convert(gguf: Path, output: Path) -> str | None:
+    """Dequantise a GGUF file to 32-bit safetensors with its tokenizer.
+
+    Gives back the grid that most of its weights lie on, such as `Q4_1`; none where they are plain numbers.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -109,6 +116,17 @@ def _convert(gguf: Path, output: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),  # or it loads, and cannot be saved
     )
     _save(model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), output)
+    return _grid(gguf)
+
+
+def _grid(gguf: Path) -> str | None:
+    from gguf import GGUFReader
+
+    sizes: Counter[str] = Counter()
+    for tensor in GGUFReader(gguf).tensors:
+        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    most = sizes.most_common(1)[0][0]
+    return None if most in PLAIN else most
 
 
 def _save(model: Any, tokenizer: Any, output: Path) -> None:

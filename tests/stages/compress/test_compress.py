@@ -285,6 +285,14 @@ def test_a_compressor_that_changed_the_tokenizer_is_caught(compress, monkeypatch
         compress("gguf")
 
 
+@pytest.mark.parametrize("grid", ["Q4_1", None])
+def test_a_base_off_a_coarse_grid_is_told_of(compress, inputs, tmp_path, grid):
+    inputs["base"] = shutil.copytree(inputs["base"], tmp_path / "base")
+    checkpoints.write_card(inputs["base"], **checkpoints.read_card(inputs["base"]) | {"grid": grid})
+    _, _, run = compress("gguf")
+    assert any(f"dequantised from {grid}" in line for line in run.said) == bool(grid)
+
+
 def test_a_round_that_is_not_there_is_named(compress):
     with pytest.raises(ValueError, match=r"compress\.round: there is no .*r7. There are: r0, r1\."):
         compress("none", method={}, round="r7")

@@ -219,6 +219,7 @@ def test_the_default_base_is_dequantised_to_a_model_that_knows_english(fetch):
     written = model.generate(**inputs, max_new_tokens=3, do_sample=False)
     assert "Paris" in tokenizer.decode(written[0])
     assert "Apache" in checkpoints.read_card(folder)["source"]["license"]
+    assert checkpoints.read_card(folder)["grid"] == "Q4_1"
     assert not any("gguf" in file.name for file in folder.iterdir())
     assert not [file.name for file in folder.glob("*.json") if "site-packages" in file.read_text()]
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
