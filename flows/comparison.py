@@ -7,11 +7,12 @@ every seed and measured on the test sets. A finished trial is never run again: i
 import hashlib
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,8 +54,8 @@ class Recipe(Params):
     """Where the compositions train."""
 
     def rates(self, name: str) -> tuple[float, ...]:
-        """The learning rates to try for a composition."""
-        rates = self.learning_rates[name] if isinstance(self.learning_rates, dict) else self.learning_rates
+        """The learning rates to try for a composition. Raises ValueError where they are missing, or too few to choose from."""
+        rates = self.learning_rates if isinstance(self.learning_rates, tuple) else self.learning_rates.get(name, ())
         if len(rates) < 4:
             raise ValueError(f"learning_rates of {name}: a fair choice needs at least 4 values (found {len(rates)}).")
         return rates
@@ -87,10 +88,11 @@ class Line:
     matched: Estimate | None
     """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
     where both losses are measured at every checkpoint, as `pretrain` does."""
-    passed: float | None
+    passed: Estimate | None
     trainable: int
     peak_memory_mb: float
-    tokens_per_cpu_s: float
+    tokens_per_s: list[float]
+    """By seed, of CPU time on a CPU and of the clock elsewhere; without those that were interrupted."""
     bytes: int
 
 
@@ -110,7 +112,9 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise FileNotFoundError where what the trials read is not there yet."""
+    """Raise FileNotFoundError where what the trials read is not there yet, ValueError where settings ask for several processes."""
+    if settings.load().compute.processes > 1:
+        raise ValueError("compute.processes: a comparison trains in one process, so that costs compare. Set it to 1.")
     item = ITEMS[recipe.stage]
     reads, _ = settings.files(recipe.stage, item, settings.load())
     if missing := [str(path) for path in reads.values() if not path.exists()]:
@@ -140,14 +144,18 @@ def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
 
 
 def best_rates(recipe: Recipe, results: Mapping[Trial, Rows]) -> dict[str, float]:
-    """The learning rate of the lowest validation loss, by composition."""
-    return {
-        name: min(
-            (trial for trial in search(recipe) if trial.composition == name),
-            key=lambda trial: results[trial]["validation"],
-        ).rate
-        for name in recipe.compositions
-    }
+    """The learning rate of the lowest validation loss, by composition.
+
+    Raises ValueError for one that diverged at every rate.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for trial in search(recipe):
+        loss = results[trial]["validation"]
+        if trial.composition and math.isfinite(loss):
+            found[trial.composition] = min(found.get(trial.composition, (math.inf, 0.0)), (loss, trial.rate))
+    if diverged := [name for name in recipe.compositions if name not in found]:
+        raise ValueError(f"{', '.join(diverged)}: no learning rate gave a finite validation loss. Try smaller ones.")
+    return {name: found[name][1] for name in recipe.compositions}
 
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Rows]:
@@ -181,6 +189,7 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
         read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", BASES[recipe.stage])
         key += [provenance.digest(Path(path)) for path in read_by_test]
         key += [settings.for_stage("evaluate", everything).model_dump_json()]
+        key += [provenance.code_digest(settings.code("evaluate", everything))]
     folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     whole["models"] = {"trial": _model(recipe, trial, folder)}
     folder.mkdir(exist_ok=True)
@@ -243,7 +252,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
     made = []
     for name, rows in runs.items():
         domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in rows])
-        passes = [row["metrics"]["pass@1"].get("all", {}).get("value") for row in rows]
+        passes = _mean([_items(row["folder"], "pass@1") for row in rows])
         made.append(
             Line(
                 name=name,
@@ -253,10 +262,10 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
                 against_first=None if name == first else _difference(_mean(items[first]), domain),
                 forgetting=_difference(general, kept),
                 matched=None if name == first else matched(runs[first], rows),
-                passed=None if None in passes else statistics.fmean(passes),
+                passed=ratio(*_columns(passes)) if passes else None,
                 trainable=rows[0]["trainable"],
                 peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
-                tokens_per_cpu_s=statistics.median(row["tokens_per_cpu_s"] for row in rows),
+                tokens_per_s=[row["tokens_per_s"] for row in rows if row["tokens_per_s"]],
                 bytes=rows[0]["bytes"],
             )
         )
@@ -353,7 +362,7 @@ def table(rows: Sequence[Line]) -> str:
         "pass@1",
         "trains",
         "peak MB",
-        "tok/CPU s",
+        "tokens/s",
         "MB",
     ]
     body = [list(_cells(row, row.name in best)) for row in rows]
@@ -361,7 +370,7 @@ def table(rows: Sequence[Line]) -> str:
     notes = (
         "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
         "Forgetting: general loss less the base's; at equal domain loss: less that of the first, over seeds (Student's t). "
-        "* no other is better in both."
+        "Tokens/s: of CPU time on a CPU, with the range over seeds. * no other is better in both."
     )
     return "\n".join([*text, "", notes])
 
@@ -374,10 +383,10 @@ def _cells(row: Line, best: bool) -> Iterator[str]:
     yield _shown(row.against_first, "+") if row.against_first else "—"
     yield _shown(row.forgetting, "+")
     yield _shown(row.matched, "+") if row.matched else "—"
-    yield "—" if row.passed is None else f"{100 * row.passed:.1f} %"
+    yield _share(row.passed) if row.passed else "—"
     yield f"{row.trainable:,}"
     yield f"{row.peak_memory_mb:,.0f}"
-    yield f"{row.tokens_per_cpu_s:.1f}"
+    yield _range(row.tokens_per_s) if row.tokens_per_s else "—"
     yield f"{row.bytes / 2**20:.2f}"
 
 
@@ -385,22 +394,36 @@ def _shown(estimate: Estimate, sign: str) -> str:
     return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]".replace("-", "−")
 
 
+def _share(passed: Estimate) -> str:
+    return f"{100 * passed.value:.1f} [{100 * passed.low:.1f}, {100 * passed.high:.1f}] %".replace("-", "−")
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def of_base(results: Mapping[Trial, Rows], stage: str) -> str:
+    """What the table is to be read against: the losses before any training."""
+    folder = results[Trial(None, 0.0, 0, True)]["folder"]
+    measures = {"domain": MEASURES[stage], "general": "general"}
+    losses = {name: ratio(*_columns(_items(folder, measure))) for name, measure in measures.items()}
+    return "Base: " + ", ".join(f"{name} loss {_shown(loss, '')}" for name, loss in losses.items()) + " nats per token."
+
+
 def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
-    """Domain loss against forgetting as SVG, a circle a composition, its area by what trains."""
-    xs, ys = [row.forgetting.value for row in rows], [row.domain.value for row in rows]
-
-    def place(value: float, values: Sequence[float], start: float, length: float) -> float:
-        low, high = min(values), max(values)
-        return start + length * ((value - low) / (high - low) if high > low else 0.5)
-
+    """Domain loss against forgetting as SVG: a circle a composition, its area by what trains, on a cross of its intervals."""
+    place_x = _scale([row.forgetting for row in rows], 80, width - 160)
+    place_y = _scale([row.domain for row in rows], height - 50, 20)
     best, most = pareto(rows), max(row.trainable for row in rows)
     shapes = [
         f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
         f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss, nats per token →</text>',
     ]
     for row in rows:
-        x = place(row.forgetting.value, xs, 80, width - 200)
-        y = height - 50 - place(row.domain.value, ys, 0, height - 100)
+        x, y = place_x(row.forgetting.value), place_y(row.domain.value)
+        across = f"M{place_x(row.forgetting.low):.1f} {y:.1f}H{place_x(row.forgetting.high):.1f}"
+        down = f"M{x:.1f} {place_y(row.domain.low):.1f}V{place_y(row.domain.high):.1f}"
+        shapes.append(f'<path d="{across}{down}" stroke="#b8c0cc"/>')
         radius = 4 + 12 * (row.trainable / most) ** 0.5
         fill = "#1f6feb" if row.name in best else "#b8c0cc"
         shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
@@ -408,3 +431,12 @@ def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
         shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{label}</text>')
     style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
+
+
+def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:
+    """From a figure to its place between `start` and `end`; a bound that does not exist is drawn at the edge."""
+    bounds = [x for e in estimates for x in (e.low, e.value, e.high) if math.isfinite(x)]
+    low, high = min(bounds), max(bounds)
+    return lambda value: (
+        start + (end - start) * ((min(max(value, low), high) - low) / (high - low) if high > low else 0.5)
+    )

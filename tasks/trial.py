@@ -51,11 +51,13 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
     reads, _ = settings.files(stage, item, everything)
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
-    start = time.process_time()
+    resumed = any(run.work.iterdir())
+    clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
+    start = clock()
     importlib.import_module(f"tasks.stages.{stage}.stage").main(
         reads, {"model": model}, settings.for_stage(stage, everything), run
     )
-    seconds = time.process_time() - start
+    seconds = clock() - start
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
     last = {name: points[-1][1] for name, points in course["measured"].items()}
@@ -64,10 +66,19 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
         "measured": course["measured"],
         "trainable": course["trainable"],
         "tokens": course["tokens"],
-        "tokens_per_cpu_s": course["tokens"] / seconds,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tokens_per_s": None if resumed else course["tokens"] / seconds,
+        "peak_memory_mb": _peak_memory(everything.compute.device),
         "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
     }
+
+
+def _peak_memory(device: str) -> float:
+    """The most that was taken, in MB: of the GPU where one computes, of this process elsewhere."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def compare(
     rows = comparison.lines(recipe, best, results)
     folder = comparison.FOLDER / name
     folder.mkdir(exist_ok=True)
-    (folder / "table.md").write_text(comparison.table(rows) + "\n", encoding="utf-8")
+    text = f"{comparison.table(rows)}\n{comparison.of_base(results, recipe.stage)}"
+    (folder / "table.md").write_text(text + "\n", encoding="utf-8")
     (folder / "pareto.svg").write_text(comparison.plot(rows), encoding="utf-8")
-    typer.echo(comparison.table(rows))
+    typer.echo(text)
     typer.echo(f"\nTable and plot: {folder}")

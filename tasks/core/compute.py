@@ -1,8 +1,8 @@
 """The `compute` section: what changes the bytes of every stage that runs a model."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.core.params import Params
 
@@ -20,3 +20,9 @@ class Compute(Params):
     """Processes of this machine that share the packs of a training step, one a GPU (data-parallel, by torchrun)."""
     fsdp: bool = False
     """Whether they share the weights of the model too, by FSDP of torch; else each holds all of them."""
+
+    @model_validator(mode="after")
+    def _fsdp_has_gpus(self) -> Self:
+        if self.fsdp and self.device != "cuda":
+            raise ValueError(f"fsdp: weights are shared between GPUs, and device is {self.device!r}. Set fsdp: false.")
+        return self

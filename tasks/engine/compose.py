@@ -71,12 +71,12 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
     return Composition(*map(part, FAMILIES))
 
 
-def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int) -> Attached:
+def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fsdp: bool = False) -> Attached:
     """`model` with the objective bound into its forward, grown by the expander, the adapter attached and the selector's choice made.
 
     Raises ValueError where the composition cannot work or leaves nothing to train.
     """
-    check(parts)
+    check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
     expansion = parts.expander.method.expand(model, parts.expander.params, probe, seed)
     attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.params)
@@ -124,13 +124,15 @@ def hooks(parts: Composition) -> list[tuple[str, Part]]:
     return [(kind, part) for kind, part in vars(parts).items() if getattr(part.method, "on_step", None)]
 
 
-def check(parts: Composition, *, whole: bool = False) -> None:
-    """Raise ValueError for parts that contradict each other, by their names. `whole` asks for a model that needs no other."""
+def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> None:
+    """Raise ValueError for parts that contradict each other, by their names.
+
+    `whole` asks for a model that needs no other, `fsdp` for a training whose processes share the weights too.
+    """
     chosen = {f"{kind}s": part.name for kind, part in vars(parts).items()}
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen)):
-        raise ValueError(
-            f"Several processes cannot share this training. {'; '.join(reasons)}. Set compute.processes: 1."
-        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
+        fix = "compute.processes: 1" if methods.alone(chosen) else "compute.fsdp: false"
+        raise ValueError(f"Several processes cannot share this training. {'; '.join(reasons)}. Set {fix}.")
     if parts.objective.method.hits and not parts.optimizer.method.gradient_free:
         free = [name for name in methods.names("optimizers") if methods.load("optimizers", name).METHOD.gradient_free]
         raise ValueError(

@@ -155,6 +155,8 @@ def greedy(
     model.set_attn_implementation("sdpa")
     write = _prompt_text if steering else render_prompt
     texts = [write(prompt, tokenizer) for prompt in prompts]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     responses = [""] * len(texts)

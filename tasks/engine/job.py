@@ -47,7 +47,7 @@ def execute(
     and at the end. `whole` asks for a model that needs no other, whatever was trained. `card` is added to `ratchet.json`.
     """
     parts = compose.read(training, sections)
-    compose.check(parts, whole=whole)
+    compose.check(parts, whole=whole, fsdp=compute.fsdp)
     measure = _measure(valid, compute)
     before = measure(model)
     everything = [sequence for rows in valid.values() for sequence in rows]

@@ -8,7 +8,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
@@ -96,29 +98,34 @@ def train(
     probed = _probe(list(by_budget(probe, plan.pack_tokens)) or packs[:1], tasks)
     validated = _probe(by_budget(valid, plan.pack_tokens), tasks)
 
-    attached = compose.compose(model, parts, probed, plan.seed)
+    attached = compose.compose(model, parts, probed, plan.seed, fsdp=compute.fsdp)
     optimizer: Optimizer = parts.optimizer.method.make(
         compose.groups(attached, parts), parts.optimizer.params, plan.seed
     )
     warmup = math.ceil(plan.warmup * steps)
     scheduler: LRScheduler = get_scheduler(plan.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-    notes = _Notes(_settings(parts, plan), {kind: {} for kind, _ in compose.hooks(parts)})
+    notes = _Notes(
+        _settings(parts, plan, compute) | {"processes": world, "packs": len(packs)},
+        {kind: {} for kind, _ in compose.hooks(parts)},
+    )
 
     def moment(kind: str, step: int) -> Moment:
         state = notes.states[kind]
         return Moment(step, steps, plan.seed, attached.model, optimizer, scheduler, probed, validated, state)
 
-    watch = _Watch(
-        work, notes, lambda step, loss, rate: on_step(step, steps, loss, rate), lambda: measure(attached.model)
-    )
+    def measured() -> dict[str, float]:
+        with _whole_root(attached.model):
+            return measure(attached.model)
+
+    watch = _Watch(work, notes, lambda step, loss, rate: on_step(step, steps, loss, rate), measured)
     trainer = _Trainer(
         model=attached.model,
         args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.method.gradient_free),
         train_dataset=_Rows(packs, tasks, per_step),
         data_collator=_only,
-        optimizers=(optimizer, scheduler),
         callbacks=[_Hooks(parts, moment), watch],
     )
+    trainer.optimizer, trainer.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
     trainer.trains = attached.trainable
     trainer.estimate = optimizer.estimate if parts.optimizer.method.gradient_free else None  # type: ignore[attr-defined]
     trainer.task_weights = lambda: notes.states.get("objective", {}).get("task_weights")
@@ -141,6 +148,22 @@ def train(
         parameters=sum(p.numel() for p in attached.model.parameters()),
         measured=notes.course(tokens_of),
     )
+
+
+@contextmanager
+def _whole_root(model: nn.Module) -> Iterator[None]:
+    """While this lasts FSDP's model has whole embeddings, norm and head, which it gathers in its own forward alone.
+
+    Decoder layers gather theirs in their forward, whoever calls it.
+    """
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
 
 
 def _gathered(attached: Attached, trainer: Trainer) -> Attached:
@@ -297,7 +320,7 @@ class _Notes:
             state |= found["states"][kind]
 
 
-def _settings(parts: Composition, plan: Training) -> dict[str, Any]:
+def _settings(parts: Composition, plan: Training, compute: Compute) -> dict[str, Any]:
     """Everything that decides the course of a training, flat, as JSON knows it."""
     ours = {
         name: value for name, value in plan.model_dump(mode="json").items() if name not in ("save_every", "workers")
@@ -307,7 +330,8 @@ def _settings(parts: Composition, plan: Training) -> dict[str, Any]:
         for part in vars(parts).values()
         for name, value in part.params.model_dump(mode="json").items()
     }
-    flat: dict[str, Any] = json.loads(json.dumps(ours | parts.names | theirs))
+    where = {"precision": device.precision(compute)}
+    flat: dict[str, Any] = json.loads(json.dumps(ours | parts.names | theirs | where))
     return flat
 
 
@@ -357,5 +381,5 @@ def _newest_complete(work: Path) -> Path | None:
     whole = [path for path in found if (path / MARK).exists()]
     for path in found:
         if path not in whole:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # every process of a training does this
     return whole[-1] if whole else None

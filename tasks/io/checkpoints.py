@@ -172,10 +172,9 @@ def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
 
 
 def check_parent(path: Path, base: Path) -> None:
-    """Raise ValueError where the card at `path` names other weights than those of `base`."""
+    """Raise ValueError where the card at `path` names other weights than those that `base` holds, by their hash."""
     expected = read_card(path).get("parent")
-    found = read_card(base).get("weights")
-    if expected and found and expected != found:
+    if expected and expected != (found := weights_digest(base)):
         raise ValueError(
             f"{path} was trained on weights {expected[:12]}, but {base} holds {found[:12]}. Name the base it was trained on."
         )

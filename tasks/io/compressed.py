@@ -17,6 +17,8 @@ from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 
 NOTE = "compressed.json"
 DELTA = "delta.safetensors"
+REFERENCES = {"LORA": 0, "IA3": 1}
+"""Where all tensors of an adapter start that changes nothing. LoRA's A starts anywhere; the paper takes it whole."""
 
 
 def is_compressed(path: Path) -> bool:
@@ -111,10 +113,22 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def _reference(path: Path) -> int:
-    """What an adapter's tensors are compared with: (IA)^3 multiplies, and 1 changes nothing; others add."""
+    """What an adapter's tensors are compared with: LoRA adds, from nothing; (IA)^3 multiplies, and 1 changes nothing.
+
+    Raises ValueError for adapters that start elsewhere: their tensors are not what training changed.
+    """
     config = path / checkpoints.PEFT_ADAPTER
-    kind = json.loads(config.read_text(encoding="utf-8"))["peft_type"] if config.is_file() else ""
-    return int(kind == "IA3")
+    if config.is_file():
+        known = json.loads(config.read_text(encoding="utf-8"))
+        kind = "DORA" if known.get("use_dora") else known["peft_type"]
+    else:
+        kind = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"].upper()
+    if kind not in REFERENCES:
+        raise ValueError(
+            f"{path} is an adapter of kind {kind}, whose tensors start from more than one value, so what training changed cannot "
+            f"be told from them. Compress {' or '.join(REFERENCES)}, or store the whole model: compressor gguf or bitsandbytes."
+        )
+    return REFERENCES[kind]
 
 
 def _shape(tensors: Mapping[str, Any], name: str) -> Any:

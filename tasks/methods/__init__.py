@@ -87,4 +87,6 @@ def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
         reasons.append(f"bases {chosen['bases']}: FSDP cannot cut quantised weights")
     if fsdp and any(getattr(load(family, name).METHOD, "on_step", None) for family, name in chosen.items()):
         reasons.append("a part acts between steps, on weights that FSDP has cut")
+    if fsdp and load("optimizers", chosen.get("optimizers", "adamw")).METHOD.gradient_free:
+        reasons.append(f"optimizers {chosen['optimizers']}: it moves whole weights, and FSDP has cut them")
     return reasons

@@ -24,6 +24,7 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     table = made.folder / ".ratchet/compare/recipe/table.md"
     assert table.read_text() in said
     assert "| full * |" in table.read_text()
+    assert "\nBase: domain loss " in table.read_text()
     assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
     trials = runs(made)
     assert len(trials) == 7
@@ -31,6 +32,12 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     again = made.run("flows.commands", "compare", "recipe.yaml")
     assert table.read_text() in again
     assert len(runs(made)) == len(trials)
+
+    gone = next(made.folder.glob(".ratchet/compare/*/result.json"))  # as if it had been killed in the middle
+    gone.unlink()
+    made.run("flows.commands", "compare", "recipe.yaml")
+    assert gone.is_file()
+    assert len(runs(made)) == len(trials) + 1
 
 
 def runs(workspace):

@@ -33,6 +33,7 @@ COMPOSITIONS = {
     "lora × mezo": {"adapters": "lora", "optimizers": "mezo"},
     "lora × lisa": {"adapters": "lora", "selectors": "lisa"},
     "s2ft × mftcoder": {"selectors": "s2ft", "objectives": "mftcoder"},
+    "adept × lisa": {"expanders": "adept", "selectors": "lisa"},
     "nf4 × lora": {"bases": "nf4", "adapters": "lora"},
 }
 RATES = {"mezo": 1e-3, "lora × mezo": 1e-2, "loldu": 3e-2}

@@ -55,6 +55,14 @@ def test_the_answers_are_as_long_as_allowed_and_no_longer(pair):
     )  # a byte that is no text decodes to three
 
 
+def test_a_tokenizer_without_a_padding_token_will_do(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token = None
+    found = generation.greedy(model, PROMPTS, bare, max_new_tokens=4, batch_size=5)
+    assert found == generation.greedy(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=5)
+
+
 def test_no_prompt_no_answer(pair):
     model, tokenizer = pair
     assert generation.greedy(model, [], tokenizer, max_new_tokens=3, batch_size=4) == []

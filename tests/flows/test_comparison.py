@@ -35,7 +35,7 @@ def course(*points):
 def line(name, domain, forgetting):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    return Line(name, 1e-3, [domain], loss, None, kept, None, None, 10, 100.0, 50.0, 2**20)
+    return Line(name, 1e-3, [domain], loss, None, kept, None, None, 10, 100.0, [50.0], 2**20)
 
 
 def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
@@ -64,6 +64,22 @@ def test_a_choice_among_few_rates_is_refused():
     few = Recipe.model_validate(TWO | {"learning_rates": [1e-3, 1e-4]})
     with pytest.raises(ValueError, match=r"learning_rates of lora: .* at least 4 values \(found 2\)"):
         comparison.search(few)
+
+
+def test_a_rate_that_diverged_is_never_the_best(recipe):
+    results = {
+        trial: {"validation": float("nan") if trial.rate == 1e-4 else trial.rate} for trial in comparison.search(recipe)
+    }
+    assert comparison.best_rates(recipe, results) == {"lora": 3e-4, "full": 3e-4}
+    nothing = {trial: {"validation": float("nan")} for trial in comparison.search(recipe)}
+    with pytest.raises(ValueError, match="lora, full: no learning rate gave a finite validation loss"):
+        comparison.best_rates(recipe, nothing)
+
+
+def test_a_composition_without_rates_is_named():
+    some = Recipe.model_validate(TWO | {"learning_rates": {"lora": [1e-4, 3e-4, 1e-3, 3e-3]}})
+    with pytest.raises(ValueError, match=r"learning_rates of full: .* \(found 0\)"):
+        comparison.search(some)
 
 
 def test_methods_named_on_the_command_line_are_compositions_of_their_family():

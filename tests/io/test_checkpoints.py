@@ -71,6 +71,19 @@ def test_an_adapter_of_other_weights_is_refused(folder, tmp_path):
         checkpoints.load(adapter, folder)
 
 
+def test_weights_that_changed_under_their_card_are_other_weights(folder, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / checkpoints.PEFT_ADAPTER).write_text("{}")
+    checkpoints.write_card(folder)
+    checkpoints.write_card(adapter, parent=checkpoints.read_card(folder)["weights"])
+    checkpoints.check_parent(adapter, folder)
+    with (folder / "model.safetensors").open("ab") as weights:
+        weights.write(b"\0")
+    with pytest.raises(ValueError, match="was trained on weights"):
+        checkpoints.check_parent(adapter, folder)
+
+
 def test_the_card_holds_the_facts_and_the_hash_of_the_weights(folder):
     checkpoints.write_card(folder, method="x", parent=None)
     card = checkpoints.read_card(folder)

@@ -58,3 +58,8 @@ def test_every_vector_starts_at_one():
 def test_other_targets_may_leave_the_feedforward_layer_out():
     found = attach(small.qwen2(), Ia3Params(targets=("v_proj",)))
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == 2 * 24
+
+
+def test_a_feedforward_layer_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="donw_proj match no linear layer of Qwen2ForCausalLM"):
+        attach(small.qwen2(), Ia3Params(feedforward=("donw_proj",)))

@@ -152,11 +152,9 @@ def test_a_layer_with_noise_for_a_pivot_is_refused_by_name(tiny, column, remedy)
         attach(model, LolduParams(**SMALL))
 
 
-def test_a_layer_smaller_than_the_rank_trains_as_much_as_it_has(tiny):
-    model = small.load(tiny)
-    v_proj = model.model.layers[0].self_attn.v_proj
-    attach(model, LolduParams(rank=10_000))
-    assert model.model.layers[0].self_attn.v_proj.z_R.numel() == min(v_proj.weight.shape)
+def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
+    with pytest.raises(ValueError, match=r"rank 10000 is above model\.layers\.0\.self_attn\.v_proj.*take at most"):
+        attach(small.load(tiny), LolduParams(rank=10_000))
 
 
 def test_a_saved_adapter_is_z_and_nothing_else(tiny, tmp_path):

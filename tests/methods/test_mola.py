@@ -203,6 +203,9 @@ def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
             super().__init__()
             self.layers = torch.nn.ModuleList([torch.nn.ModuleDict({"q_proj": torch.nn.Linear(3, 3)})])
 
+        def get_output_embeddings(self):
+            return None
+
     params = MolaParams(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
     model = attach(Decoder(), params)
     layer = model.layers[0]["q_proj"]
@@ -370,3 +373,8 @@ def test_experts_fit_clusters_that_one_update_cannot():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MolaParams(**wrong)
+
+
+def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
+    with pytest.raises(ValueError, match=r"rank 4000 is above model\.layers\.0\..*take at most"):
+        attach(small.load(tiny), MolaParams(rank=4000))

@@ -42,8 +42,8 @@ SMALLEST_PIVOT = 1e-8
 class LolduParams(Params):
     """The `methods.loldu` section."""
 
-    rank: int = Field(256, ge=1)
-    """Numbers trained in each layer. A layer with fewer rows or columns trains as many as it has."""
+    rank: int = Field(128, ge=1)
+    """Numbers trained in each layer, at most as many as the smallest of them has rows or columns."""
     alpha: float = Field(1.0, gt=0)
     """The trained part is scaled by alpha / rank, which only changes how far a step of z goes."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
@@ -134,8 +134,10 @@ def layer_type() -> Any:
 def attach(model: nn.Module, params: LolduParams) -> nn.Module:
     """Freeze `model` and let each target train its z.
 
-    Raises ValueError where the targets match nothing, and for a layer in which a column depends on those before it.
+    Raises ValueError where the targets match nothing or are smaller than the rank, and for a layer in which a column depends on
+    those before it.
     """
+    surgery.check_rank(model, params.targets, params.rank)
     linears = surgery.linears(model, params.targets)
     model.requires_grad_(False)
     for name, base in linears.items():

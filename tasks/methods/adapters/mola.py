@@ -111,7 +111,11 @@ def layer_type() -> Any:
 
 
 def attach(model: nn.Module, params: MolaParams) -> nn.Module:
-    """Freeze `model` and put experts and a router beside each target. Raises ValueError where the targets match nothing."""
+    """Freeze `model` and put experts and a router beside each target.
+
+    Raises ValueError where the targets match nothing, or a layer smaller than an expert.
+    """
+    surgery.check_rank(model, params.targets, params.rank)
     linears = surgery.linears(model, params.targets)
     num_layers = len(surgery.decoder_layers(model))
     model.requires_grad_(False)

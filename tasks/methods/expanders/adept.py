@@ -96,7 +96,7 @@ def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: 
 
     sums: dict[str, list[Tensor]] = {}
     counts: dict[str, int] = {}
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad(), _differentiable(units.values()):
         for batch in probe.batches:
             nll_N = probe.losses(model, batch)
             for kind, of_kind_N in _kinds(batch):
@@ -110,6 +110,19 @@ def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: 
         name: sum(float((unit.detach().abs() * slopes[number]).mean()) for slopes in scores.values()) / len(scores)
         for number, (name, unit) in enumerate(units.items())
     }
+
+
+@contextmanager
+def _differentiable(units: Collection[nn.Parameter]) -> Iterator[None]:
+    """While this lasts all units have slopes, those too that a selector has frozen for now."""
+    frozen = [unit for unit in units if not unit.requires_grad]
+    for unit in frozen:
+        unit.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for unit in frozen:
+            unit.requires_grad_(False)
 
 
 def _kinds(batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

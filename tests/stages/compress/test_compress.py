@@ -230,6 +230,18 @@ def test_an_ia3_is_compared_with_one(inputs, tmp_path):
     assert found.unique().tolist() == [pytest.approx(value, rel=1e-6) for value in (1 - a, 1.0, 1 + a)]
 
 
+@pytest.mark.parametrize("kind", ["mola", "VERA"])
+def test_an_adapter_that_starts_elsewhere_is_no_difference(inputs, tmp_path, kind):
+    own = kind.islower()
+    fact = {"adapter": kind, "params": {}} if own else {"peft_type": kind}
+    (tmp_path / (checkpoints.OWN_ADAPTER if own else checkpoints.PEFT_ADAPTER)).write_text(json.dumps(fact))
+    save_file({"d": torch.ones(2)}, tmp_path / "adapter.safetensors")
+    with pytest.raises(
+        ValueError, match=f"is an adapter of kind {kind.upper()}.*Compress LORA or IA3, or store the whole model"
+    ):
+        compressed.read_delta(tmp_path, inputs["base"])
+
+
 def test_a_difference_is_not_added_to_another_base(compress, inputs, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(inputs["base"], other)
