@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from tasks import methods
-from tasks.core.records import Example
-from tasks.engine import encode, scoring
+from tasks.core.records import Example, Message
+from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, compressed, tables
 from tasks.stages.compress import stage
 from tasks.stages.compress.count import kept
@@ -104,6 +104,17 @@ def test_what_was_measured_is_what_is_opened(compress, inputs, name, round):
     assert (metrics["round"], metrics["compressor"]) == (round, name)
     assert f"{metrics['bytes']['before']:,} → {metrics['bytes']['after']:,} bytes" in run.said[-1]
     assert run.metrics[-1][1]["validation_loss"] == metrics["loss"]["after"]
+
+
+def test_a_merged_adapter_in_gguf_writes_the_same_text(compress, inputs):
+    folder, _, _ = compress("gguf", method={"type": "f32"})
+    prompts = [[Message("user", f"Is {n} a number?")] for n in range(4)]
+
+    def texts(path):
+        model, tokenizer = checkpoints.load(path, inputs["base"])
+        return generation.greedy(model, prompts, tokenizer, max_new_tokens=8, batch_size=4)
+
+    assert texts(folder) == texts(inputs["tuned"] / "r0")
 
 
 @pytest.mark.parametrize("name", EVERY)
