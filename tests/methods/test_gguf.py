@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from tasks.io import checkpoints
 from tasks.methods.compressors.gguf import FILE, PRE, GgufParams, read, turn, write
@@ -82,7 +82,19 @@ def wide(model, size):
     return model
 
 
-@pytest.mark.parametrize("make", [llama, lambda: llama(tied=True), small.qwen2], ids=["own head", "tied", "qwen2"])
+def qwen3():
+    """A Qwen3: norms of queries and keys, and heads of 128 whatever the hidden size."""
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return Qwen3ForCausalLM(
+        Qwen3Config(vocab_size=259, num_key_value_heads=2, head_dim=128, tie_word_embeddings=True, **sizes)
+    ).eval()
+
+
+MAKERS = {"own head": llama, "tied": lambda: llama(tied=True), "qwen2": small.qwen2, "qwen3": qwen3}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_every_tensor_comes_back_equal(round_trip, make):
     model = make()
     found, _ = round_trip(model, "f32")
@@ -200,7 +212,7 @@ def test_a_tokenizer_without_a_name_in_the_format_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (small.gpt2, "writes LLaMA and Qwen2 models; this is a gpt2"),
+        (small.gpt2, "writes LLaMA, Qwen2 and Qwen3 models; this is a gpt2"),
         (lambda: llama(attention_bias=True), "a llama with attention_bias set"),
         (
             lambda: llama(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),

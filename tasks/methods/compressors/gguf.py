@@ -1,10 +1,10 @@
 """GGUF: one file with weights, tokenizer and chat template, as llama.cpp, Ollama and LM Studio run it.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its writer, its names of tensors and its number types
-are those of the package `gguf`; what a LLaMA or a Qwen2 of transformers looks like in these words is stated here.
+are those of the package `gguf`; what a LLaMA or a Qwen of transformers looks like in these words is stated here.
 
 - llama.cpp turns neighbouring numbers of a head (0 with 1) where transformers turns halves (0 with D/2), so the rows of LLaMA's
-  q and k are put in that order. Qwen2 has the same turn in both.
+  q and k are put in that order. Qwen2 and Qwen3 have the same turn in both.
 - A tied head is not stored, vectors are stored as float32, and rows that no block divides as float16.
 - Below 8 bits, embedding and head are stored in 8, as llama.cpp too keeps them finer than the rest.
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FILE = "model.gguf"
 NAME = "Ratchet"
+QWEN3_WIDTH = 128
+"""Of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q5_1": 9, "q5_0": 8, "q4_1": 3, "q4_0": 2}
 """How the format numbers what most of a file's tensors are."""
 SPLIT = (
@@ -76,11 +78,12 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
 def _check(model: Any) -> None:
     """Raise ValueError for a model that would come back as another."""
     config = model.config
-    if config.model_type not in ("llama", "qwen2"):
-        raise ValueError(f"compressor gguf writes LLaMA and Qwen2 models; this is a {config.model_type}.")
+    if config.model_type not in ("llama", "qwen2", "qwen3"):
+        raise ValueError(f"compressor gguf writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
     odd = {
         "rope_type": config.rope_parameters.get("rope_type", "default") != "default",
-        "attention_bias": config.model_type == "llama" and config.attention_bias,
+        "attention_bias": config.model_type != "qwen2" and config.attention_bias,
+        f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
         "mlp_bias": config.model_type == "llama" and config.mlp_bias,
         "use_sliding_window": getattr(config, "use_sliding_window", False),
     }
