@@ -81,6 +81,8 @@ class Line:
     losses: list[float]
     """Domain loss by seed."""
     domain: Estimate
+    gain: Estimate
+    """Domain loss less the base's, paired by item; negative is better."""
     against_first: Estimate | None
     """Domain loss less that of the recipe's first composition, paired by item."""
     forgetting: Estimate
@@ -248,7 +250,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
     first = next(iter(recipe.compositions))
     measure = MEASURES[recipe.stage]
     items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
-    general = _items(base["folder"], "general")
+    before, general = (_items(base["folder"], name) for name in (measure, "general"))
     made = []
     for name, rows in runs.items():
         domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in rows])
@@ -259,6 +261,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
                 rate=best[name],
                 losses=[row["metrics"][measure]["loss"] for row in rows],
                 domain=ratio(*_columns(domain)),
+                gain=_difference(before, domain),
                 against_first=None if name == first else _difference(_mean(items[first]), domain),
                 forgetting=_difference(general, kept),
                 matched=None if name == first else matched(runs[first], rows),
@@ -411,23 +414,26 @@ def of_base(results: Mapping[Trial, Rows], stage: str) -> str:
 
 
 def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
-    """Domain loss against forgetting as SVG: a circle a composition, its area by what trains, on a cross of its intervals."""
+    """What each gains against what it forgets, as SVG: a circle a composition, its area by what trains, on a cross of intervals.
+
+    Both are differences to the base, paired by item: how hard the items are is not in their intervals.
+    """
     place_x = _scale([row.forgetting for row in rows], 80, width - 160)
-    place_y = _scale([row.domain for row in rows], height - 50, 20)
+    place_y = _scale([row.gain for row in rows], height - 50, 20)
     best, most = pareto(rows), max(row.trainable for row in rows)
     shapes = [
         f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
-        f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss, nats per token →</text>',
+        f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss less the base\'s, nats per token →</text>',
     ]
     for row in rows:
-        x, y = place_x(row.forgetting.value), place_y(row.domain.value)
+        x, y = place_x(row.forgetting.value), place_y(row.gain.value)
         across = f"M{place_x(row.forgetting.low):.1f} {y:.1f}H{place_x(row.forgetting.high):.1f}"
-        down = f"M{x:.1f} {place_y(row.domain.low):.1f}V{place_y(row.domain.high):.1f}"
+        down = f"M{x:.1f} {place_y(row.gain.low):.1f}V{place_y(row.gain.high):.1f}"
         shapes.append(f'<path d="{across}{down}" stroke="#b8c0cc"/>')
         radius = 4 + 12 * (row.trainable / most) ** 0.5
         fill = "#1f6feb" if row.name in best else "#b8c0cc"
         shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
-        label = f"{row.name} ({row.domain.value:.3f}, {row.forgetting.value:+.3f})"
+        label = f"{row.name} ({row.gain.value:+.3f}, {row.forgetting.value:+.3f})"
         shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{label}</text>')
     style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'

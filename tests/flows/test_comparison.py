@@ -35,7 +35,7 @@ def course(*points):
 def line(name, domain, forgetting):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    return Line(name, 1e-3, [domain], loss, None, kept, None, None, 10, 100.0, [50.0], 2**20)
+    return Line(name, 1e-3, [domain], loss, loss, None, kept, None, None, 10, 100.0, [50.0], 2**20)
 
 
 def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
@@ -139,4 +139,4 @@ def test_only_what_no_other_beats_in_both_is_on_the_front():
 def test_the_plot_shows_every_composition_with_its_figures():
     svg = comparison.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
     assert svg.count("<circle") == 2
-    assert "b (1.200, -0.100)" in svg
+    assert "b (+1.200, -0.100)" in svg
