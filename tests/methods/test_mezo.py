@@ -351,10 +351,9 @@ def one_of_two(rank, folder):
     dist.destroy_process_group()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of a fork beside threads")
 def test_two_processes_take_the_step_of_one(tmp_path):
-    fork = multiprocessing.get_context("fork")  # a fresh process takes seconds to import torch
-    started = [fork.Process(target=one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
+    fresh = multiprocessing.get_context("spawn")  # a fork beside threads can hang
+    started = [fresh.Process(target=one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
     for process in started:
         process.start()
     for process in started:

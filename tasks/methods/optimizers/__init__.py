@@ -30,3 +30,16 @@ class Optimizer:
     """Why several processes cannot share its training, where they cannot."""
     wraps: str = ""
     """The library class that does it."""
+
+
+def param_groups(groups: Sequence[Group], learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """`groups` as torch's optimizers take them: each with its own rate, and decay where it is to decay."""
+    return [
+        {
+            "params": list(group.parameters),
+            "name": group.name,
+            "lr": learning_rate * group.rate,
+            "weight_decay": weight_decay if group.decay else 0.0,
+        }
+        for group in groups
+    ]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tasks.core.params import Params
 from tasks.core.training import Group
-from tasks.methods.optimizers import Optimizer
+from tasks.methods.optimizers import Optimizer, param_groups
 
 if TYPE_CHECKING:
     from torch import optim
@@ -35,15 +35,7 @@ def make(groups: Sequence[Group], params: AdamwParams, seed: int) -> optim.Optim
     """AdamW over `groups`."""
     from torch.optim import AdamW
 
-    settings = [
-        {
-            "params": list(group.parameters),
-            "name": group.name,
-            "lr": params.learning_rate * group.rate,
-            "weight_decay": params.weight_decay if group.decay else 0.0,
-        }
-        for group in groups
-    ]
+    settings = param_groups(groups, params.learning_rate, params.weight_decay)
     return AdamW(settings, lr=params.learning_rate, betas=params.betas, eps=params.eps)
 
 

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from tasks.core.params import Params
 from tasks.core.training import Group
-from tasks.methods.optimizers import Optimizer
+from tasks.methods.optimizers import Optimizer, param_groups
 
 if TYPE_CHECKING:
     from tasks.methods.optimizers._mezo import Mezo, Move
@@ -47,15 +47,7 @@ def make(groups: Sequence[Group], params: MezoParams, seed: int) -> Mezo:
     """MeZO over `groups`."""
     from tasks.methods.optimizers._mezo import Mezo
 
-    settings = [
-        {
-            "params": list(group.parameters),
-            "name": group.name,
-            "lr": params.learning_rate * group.rate,
-            "weight_decay": params.weight_decay if group.decay else 0.0,
-        }
-        for group in groups
-    ]
+    settings = param_groups(groups, params.learning_rate, params.weight_decay)
     return Mezo(settings, params.eps, params.directions, seed)
 
 
