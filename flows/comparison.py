@@ -1,4 +1,4 @@
-"""Comparisons of compositions on one task at equal tokens: what is run, and what came of it.
+"""Comparisons of compositions on one task at equal tokens: what is run. `flows.standings` tells what came of it.
 
 Every composition has its learning rate chosen on validation, among the same number of values; the best one is trained with
 every seed and measured on the test sets. A finished trial is never run again: its folder is named by everything it follows from.
@@ -9,10 +9,9 @@ import itertools
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,6 @@ from pydantic import Field
 
 from tasks import methods, settings
 from tasks.core.params import Params
-from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_difference
 from tasks.io import params, progress, provenance, tracking
 
 RECIPES = Path("params/compare")
@@ -70,32 +68,6 @@ class Trial:
     rate: float
     seed: int
     test: bool
-
-
-@dataclass(frozen=True)
-class Line:
-    """A composition in the table. Figures are means over seeds; intervals come from resampling groups of test items."""
-
-    name: str
-    rate: float
-    losses: list[float]
-    """Domain loss by seed."""
-    domain: Estimate
-    gain: Estimate
-    """Domain loss less the base's, paired by item; negative is better."""
-    against_first: Estimate | None
-    """Domain loss less that of the recipe's first composition, paired by item."""
-    forgetting: Estimate
-    """General loss less the base's, paired by item; positive is worse."""
-    matched: Estimate | None
-    """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
-    where both losses are measured at every checkpoint, as `pretrain` does."""
-    passed: Estimate | None
-    trainable: int
-    peak_memory_mb: float
-    tokens_per_s: list[float]
-    """By seed, of CPU time on a CPU and of the clock elsewhere; without those that were interrupted."""
-    bytes: int
 
 
 def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
@@ -238,211 +210,3 @@ def title(trial: Trial) -> str:
     if trial.composition is None:
         return "compare · base"
     return f"compare · {trial.composition} · rate {trial.rate:g} · seed {trial.seed}"
-
-
-def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Rows]) -> list[Line]:
-    """The table."""
-    base = results[Trial(None, 0.0, 0, True)]
-    runs = {
-        name: [results[Trial(name, best[name], seed, True)] for seed in range(recipe.seeds)]
-        for name in recipe.compositions
-    }
-    first = next(iter(recipe.compositions))
-    measure = MEASURES[recipe.stage]
-    items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
-    before, general = (_items(base["folder"], name) for name in (measure, "general"))
-    made = []
-    for name, rows in runs.items():
-        domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in rows])
-        passes = _mean([_items(row["folder"], "pass@1") for row in rows])
-        made.append(
-            Line(
-                name=name,
-                rate=best[name],
-                losses=[row["metrics"][measure]["loss"] for row in rows],
-                domain=ratio(*_columns(domain)),
-                gain=_difference(before, domain),
-                against_first=None if name == first else _difference(_mean(items[first]), domain),
-                forgetting=_difference(general, kept),
-                matched=None if name == first else matched(runs[first], rows),
-                passed=ratio(*_columns(passes)) if passes else None,
-                trainable=rows[0]["trainable"],
-                peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
-                tokens_per_s=[row["tokens_per_s"] for row in rows if row["tokens_per_s"]],
-                bytes=rows[0]["bytes"],
-            )
-        )
-    return made
-
-
-def matched(first: Sequence[Rows], other: Sequence[Rows]) -> Estimate | None:
-    """How much more `other` forgets than `first` at equal domain loss, in nats per token: the runs of each seed are held against
-    each other at the lowest validation loss on the domain that both reach."""
-    if not all({"domain", "general"} <= row["measured"].keys() for row in (*first, *other)):
-        return None
-    return over_seeds([_matched(_course(one), _course(two)) for one, two in zip(first, other, strict=True)])
-
-
-Course = list[tuple[float, float]]
-"""Domain and general loss at each checkpoint, from before training on."""
-
-
-def _course(row: Rows) -> Course:
-    domain, general = (row["measured"][name] for name in ("domain", "general"))
-    return [(here, there) for (_, here), (_, there) in zip(domain, general, strict=True)]
-
-
-def _matched(first: Course, other: Course) -> float:
-    level = max(min(domain for domain, _ in course) for course in (first, other))
-    return _general_at(level, other) - _general_at(level, first)
-
-
-def _general_at(level: float, course: Course) -> float:
-    """The general loss where the course first comes down to this domain loss, between two checkpoints on a straight line."""
-    (before, kept), *rest = course
-    for after, general in rest:
-        if before > level >= after:
-            return kept + (general - kept) * (before - level) / (before - after)
-        before, kept = after, general
-    return course[0][1]  # it never came below where it started
-
-
-Items = dict[str, tuple[float, int, str]]
-"""Test item → (nats, tokens, group)."""
-
-
-def _items(folder: str, measure: str) -> Items:
-    import polars as pl
-
-    frame = pl.read_parquet(Path(folder) / "results.parquet").filter(pl.col("measure") == measure)
-    return {row["item"]: (row["value"], row["tokens"], row["group"]) for row in frame.to_dicts()}
-
-
-def _mean(seeds: Sequence[Items]) -> Items:
-    """The items with the mean of their nats over seeds."""
-    return {
-        item: (statistics.fmean(found[item][0] for found in seeds), tokens, group)
-        for item, (_, tokens, group) in seeds[0].items()
-    }
-
-
-def _columns(items: Items) -> tuple[list[float], list[int], list[str]]:
-    rows = [items[item] for item in sorted(items)]
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-
-
-def _difference(before: Items, after: Items) -> Estimate:
-    nats, tokens, groups = _columns(before)
-    return ratio_difference(nats, _columns(after)[0], tokens, groups, Bootstrap())
-
-
-def pareto(table: Iterable[Line]) -> set[str]:
-    """The compositions that no other beats in both domain loss and forgetting."""
-    rows = list(table)
-
-    def beaten(line: Line) -> bool:
-        return any(
-            other.domain.value <= line.domain.value
-            and other.forgetting.value <= line.forgetting.value
-            and (other.domain.value, other.forgetting.value) != (line.domain.value, line.forgetting.value)
-            for other in rows
-        )
-
-    return {line.name for line in rows if not beaten(line)}
-
-
-def table(rows: Sequence[Line]) -> str:
-    """The table as Markdown."""
-    best = pareto(rows)
-    head = [
-        "",
-        "rate",
-        "domain loss",
-        "by seed",
-        "against the first",
-        "forgetting",
-        "at equal domain loss",
-        "pass@1",
-        "trains",
-        "peak MB",
-        "tokens/s",
-        "MB",
-    ]
-    body = [list(_cells(row, row.name in best)) for row in rows]
-    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
-    notes = (
-        "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
-        "Forgetting: general loss less the base's; at equal domain loss: less that of the first, over seeds (Student's t). "
-        "Tokens/s: of CPU time on a CPU, with the range over seeds. * no other is better in both."
-    )
-    return "\n".join([*text, "", notes])
-
-
-def _cells(row: Line, best: bool) -> Iterator[str]:
-    yield f"{row.name}{' *' if best else ''}"
-    yield f"{row.rate:g}"
-    yield _shown(row.domain, "")
-    yield ", ".join(f"{loss:.3f}" for loss in row.losses)
-    yield _shown(row.against_first, "+") if row.against_first else "—"
-    yield _shown(row.forgetting, "+")
-    yield _shown(row.matched, "+") if row.matched else "—"
-    yield _share(row.passed) if row.passed else "—"
-    yield f"{row.trainable:,}"
-    yield f"{row.peak_memory_mb:,.0f}"
-    yield _range(row.tokens_per_s) if row.tokens_per_s else "—"
-    yield f"{row.bytes / 2**20:.2f}"
-
-
-def _shown(estimate: Estimate, sign: str) -> str:
-    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]".replace("-", "−")
-
-
-def _share(passed: Estimate) -> str:
-    return f"{100 * passed.value:.1f} [{100 * passed.low:.1f}, {100 * passed.high:.1f}] %".replace("-", "−")
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-
-def of_base(results: Mapping[Trial, Rows], stage: str) -> str:
-    """What the table is to be read against: the losses before any training."""
-    folder = results[Trial(None, 0.0, 0, True)]["folder"]
-    measures = {"domain": MEASURES[stage], "general": "general"}
-    losses = {name: ratio(*_columns(_items(folder, measure))) for name, measure in measures.items()}
-    return "Base: " + ", ".join(f"{name} loss {_shown(loss, '')}" for name, loss in losses.items()) + " nats per token."
-
-
-def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
-    """What each gains against what it forgets, as SVG: a circle a composition, its area by what trains, on a cross of intervals.
-
-    Both are differences to the base, paired by item: how hard the items are is not in their intervals.
-    """
-    place_x = _scale([row.forgetting for row in rows], 80, width - 160)
-    place_y = _scale([row.gain for row in rows], height - 50, 20)
-    best, most = pareto(rows), max(row.trainable for row in rows)
-    shapes = [
-        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
-        f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss less the base\'s, nats per token →</text>',
-    ]
-    for row in rows:
-        x, y = place_x(row.forgetting.value), place_y(row.gain.value)
-        across = f"M{place_x(row.forgetting.low):.1f} {y:.1f}H{place_x(row.forgetting.high):.1f}"
-        down = f"M{x:.1f} {place_y(row.gain.low):.1f}V{place_y(row.gain.high):.1f}"
-        shapes.append(f'<path d="{across}{down}" stroke="#b8c0cc"/>')
-        radius = 4 + 12 * (row.trainable / most) ** 0.5
-        fill = "#1f6feb" if row.name in best else "#b8c0cc"
-        shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
-        label = f"{row.name} ({row.gain.value:+.3f}, {row.forgetting.value:+.3f})"
-        shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{label}</text>')
-    style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
-
-
-def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:
-    """From a figure to its place between `start` and `end`; a bound that does not exist is drawn at the edge."""
-    bounds = [x for e in estimates for x in (e.low, e.value, e.high) if math.isfinite(x)]
-    low, high = min(bounds), max(bounds)
-    return lambda value: (
-        start + (end - start) * ((min(max(value, low), high) - low) / (high - low) if high > low else 0.5)
-    )

@@ -17,7 +17,7 @@ def compare(
 
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
     """
-    from flows import comparison, ledger
+    from flows import comparison, ledger, standings
     from tasks.io import progress
 
     name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
@@ -36,11 +36,11 @@ def compare(
         results = comparison.execute(recipe, name, searched, run.id)
         best = comparison.best_rates(recipe, results)
         results |= comparison.execute(recipe, name, comparison.finals(recipe, best), run.id)
-    rows = comparison.lines(recipe, best, results)
+    rows = standings.lines(recipe, best, results)
     folder = comparison.FOLDER / name
     folder.mkdir(exist_ok=True)
-    text = f"{comparison.table(rows)}\n{comparison.of_base(results, recipe.stage)}"
+    text = f"{standings.table(rows)}\n{standings.of_base(results, recipe.stage)}"
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    (folder / "pareto.svg").write_text(comparison.plot(rows), encoding="utf-8")
+    (folder / "pareto.svg").write_text(standings.plot(rows), encoding="utf-8")
     typer.echo(text)
     typer.echo(f"\nTable and plot: {folder}")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from flows import comparison
-from flows.comparison import Line, Recipe, Trial
+from flows import comparison, standings
+from flows.comparison import Recipe, Trial
+from flows.standings import Line
 from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
 
@@ -113,30 +114,30 @@ def test_forgetting_is_compared_where_the_domain_loss_is_equal():
     first = course((3.0, 1.0), (2.0, 1.2), (1.0, 1.6))
     other = course((3.0, 1.0), (1.5, 1.3))
     # Both reach 1.5: the first half-way between its last points, at 1.4, the other at 1.3.
-    found = comparison.matched([first, first], [other, other])
+    found = standings.matched([first, first], [other, other])
     assert found.value == pytest.approx(-0.1)
     assert (found.low, found.high) == (pytest.approx(-0.1), pytest.approx(-0.1))
 
 
 def test_a_training_that_never_helped_is_where_it_started():
     stuck = course((3.0, 1.0), (3.2, 1.5))
-    assert comparison.matched([course((3.0, 1.0), (2.0, 1.2))], [stuck]).value == 0
+    assert standings.matched([course((3.0, 1.0), (2.0, 1.2))], [stuck]).value == 0
 
 
 def test_without_both_losses_nothing_is_matched():
     row = {"measured": {"validation": [[0, 1.0]]}}
-    assert comparison.matched([row], [row]) is None
+    assert standings.matched([row], [row]) is None
 
 
 def test_only_what_no_other_beats_in_both_is_on_the_front():
     rows = [line("a", 1.0, 0.2), line("b", 1.2, 0.1), line("c", 1.1, 0.3)]
-    assert comparison.pareto(rows) == {"a", "b"}
-    text = comparison.table(rows)
+    assert standings.pareto(rows) == {"a", "b"}
+    text = standings.table(rows)
     assert "| a * | 0.001 | 1.000 [0.900, 1.100] |" in text
     assert "| c | 0.001 |" in text
 
 
 def test_the_plot_shows_every_composition_with_its_figures():
-    svg = comparison.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
+    svg = standings.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
     assert svg.count("<circle") == 2
     assert "b (+1.200, -0.100)" in svg
