@@ -28,6 +28,7 @@ from typing import Any, TextIO, TypeVar
 import yaml
 
 from tasks import settings
+from tasks.core import imports
 from tasks.io import progress, provenance, tracking
 
 T = TypeVar("T")
@@ -81,8 +82,7 @@ def run_stage(stage: str, item: str | None) -> None:
         status: tracking.Status = "FAILED"
         try:
             partial = _partial_paths(writes)
-            module = importlib.import_module(f"tasks.stages.{stage}.stage")
-            module.main(reads, partial, own, StageRun(stage, item, key, recorder))
+            code(stage).main(reads, partial, own, StageRun(stage, item, key, recorder))
             _publish(partial, writes)
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
@@ -91,6 +91,12 @@ def run_stage(stage: str, item: str | None) -> None:
         finally:
             recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
             recorder.end(status)
+
+
+def code(stage: str) -> Any:
+    """The module of a stage."""
+    with imports.lasting():
+        return importlib.import_module(f"tasks.stages.{stage}.stage")
 
 
 def _rank() -> int:
@@ -109,7 +115,7 @@ def _share_out(stage: str, arguments: list[str]) -> None:
 
 def _assist(stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], own: Any, key: str) -> None:
     """Do a further process's share of a training. What is written, said and recorded is the first one's."""
-    module = importlib.import_module(f"tasks.stages.{stage}.stage")
+    module = code(stage)
     with tempfile.TemporaryDirectory() as folder:
         module.main(reads, {name: Path(folder) / name for name in writes}, own, Assistant(stage, item, key, None))
 

@@ -5,7 +5,6 @@ and whether the model is measured on the test sets. It gets `result.json`, and t
 comparison of full models would fill a disk.
 """
 
-import importlib
 import json
 import os
 import resource
@@ -17,7 +16,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.io import progress, tracking
-from tasks.run import StageRun, die_with_parent, expected, explain, quiet
+from tasks.run import StageRun, code, die_with_parent, expected, explain, quiet
 
 RESULT = "result.json"
 ITEM = "r0"
@@ -54,9 +53,7 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
     resumed = any(run.work.iterdir())
     clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
     start = clock()
-    importlib.import_module(f"tasks.stages.{stage}.stage").main(
-        reads, {"model": model}, settings.for_stage(stage, everything), run
-    )
+    code(stage).main(reads, {"model": model}, settings.for_stage(stage, everything), run)
     seconds = clock() - start
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
@@ -82,13 +79,11 @@ def _peak_memory(device: str) -> float:
 
 
 def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
-    from tasks.stages.evaluate import stage
-
     name = next(iter(everything.models))
     run = StageRun("evaluate", name, "compare", recorder)
     reads, _ = settings.files("evaluate", name, everything)
     writes = {"metrics": folder / "metrics.json", "results": folder / "results.parquet"}
-    stage.main(reads, writes, settings.for_stage("evaluate", everything), run)
+    code("evaluate").main(reads, writes, settings.for_stage("evaluate", everything), run)
     metrics: dict[str, Any] = json.loads(writes["metrics"].read_text(encoding="utf-8"))
     return {"metrics": metrics}
 

@@ -5,60 +5,18 @@ writes  models/pretrained/ (a whole model, ratchet.json, training.json where it 
 """
 
 from pathlib import Path
-from typing import Any
 
-from tasks.core.records import Document
+from tasks.core.imports import lasting
 from tasks.core.stage import Run
-from tasks.engine import encode, job
-from tasks.engine.encode import Encoded
-from tasks.io import checkpoints, tables
-from tasks.stages.pretrain.mix import set_aside, with_replay
-from tasks.stages.pretrain.params import PretrainParams, Settings
+from tasks.io import checkpoints
+from tasks.stages.pretrain.params import Settings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
     """Train, and write the whole model with the course of its loss on both corpora; or pass the base through."""
-    pretrain = settings.pretrain
-    if pretrain.max_tokens == 0:
+    if settings.pretrain.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
-    model, tokenizer = job.load(inputs["base"], pretrain, settings.methods, settings.compute)
-    train, valid = (_encode(inputs[name], tokenizer, pretrain) for name in ("train", "valid"))
-    if not train["domain"]:
-        raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
-    if not train["general"] and (pretrain.replay or pretrain.probe_tokens):
-        raise ValueError(
-            f"{inputs['train']} holds no general text, which replay and the probe are drawn from. Name its sources in "
-            "ingest.corpora.general, or set pretrain.replay and pretrain.probe_tokens to 0."
-        )
-    probe, replayed = set_aside(train["general"], pretrain.probe_tokens)
-    sequences = with_replay(train["domain"], replayed, pretrain.replay, pretrain.max_tokens, pretrain.seed)
-    course = job.execute(
-        model,
-        tokenizer,
-        sequences,
-        {name: encode.take(rows, pretrain.valid_tokens) for name, rows in valid.items()},
-        pretrain,
-        settings.methods,
-        settings.compute,
-        run,
-        outputs["model"],
-        probe=probe,
-        whole=True,
-        settings=settings.model_dump(mode="json"),
-        parent=checkpoints.read_card(inputs["base"]).get("weights"),
-    )
-    for name in (name for name in valid if name not in course):
-        run.say(f"pretrain: trained, and there was no {name} text to validate on")
-    for name, points in course.items():
-        (_, before), (tokens, after) = points[0], points[-1]
-        run.say(f"pretrain: {name} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
-
-
-def _encode(path: Path, tokenizer: Any, pretrain: PretrainParams) -> dict[str, list[Encoded]]:
-    """The documents of each corpus in pieces that a pack can hold."""
-    rows = tables.read(path, Document)
-    return {
-        corpus: list(encode.documents([row for row in rows if row.domain == corpus], tokenizer, pretrain.pack_tokens))
-        for corpus in ("domain", "general")
-    }
+    with lasting():  # most graphs pass the base through: spare them torch
+        from tasks.stages.pretrain import adapt
+    adapt.adapt(inputs, outputs["model"], settings, run)
