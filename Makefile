@@ -18,8 +18,8 @@ install: .venv/installed ## the environment in .venv, from ranges in pyproject.t
 run: install ## the main job: from a pretrained model and real data to a tuned model and its report
 	$(BIN)/ratchet run
 
-test: install ## every offline test
-	$(BIN)/python -m pytest
+test: install ## every offline test, a file on each core, the long ones first
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: install ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ def closure(module: str) -> list[Path]:
         for file in _module_files(waiting.pop()):
             if file not in found:
                 found.add(file)
-                waiting += _imports(file)
+                waiting += _imports(file.read_text(encoding="utf-8"))
     return sorted(found)
 
 
@@ -73,9 +73,10 @@ def _module_files(module: str) -> list[Path]:
     return [file for file in (*packages, Path(*parts).with_suffix(".py")) if file.is_file()]
 
 
-def _imports(file: Path) -> list[str]:
+@cache  # by content: a file that was edited meanwhile is another
+def _imports(source: str) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tasks.core.imports import lasting
 from tasks.stages.fetch.params import FromConfig
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -29,8 +30,9 @@ def byte_tokenizer() -> Any:
 
 def random_model(params: FromConfig, vocabulary: int, end: int, pad: int) -> Any:
     """A LLaMA with tied embeddings and random weights. Raises ValueError where the heads do not divide the hidden size."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    with lasting():
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
 
     if params.hidden % params.heads or params.heads % params.kv_heads:
         raise ValueError(

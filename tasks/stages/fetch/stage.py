@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tasks.core.imports import lasting
 from tasks.core.stage import Run
 from tasks.io import checkpoints, packages
 from tasks.stages.fetch import build
@@ -104,8 +105,9 @@ def _convert(gguf: Path, output: Path) -> str | None:
 
     Gives back the grid that most of its weights lie on, such as `Q4_1`; none where they are plain numbers.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    with lasting():
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     if not gguf.is_file():
         raise ValueError(f"fetch.model.path: there is no file {gguf}.")
