@@ -20,7 +20,6 @@ from flows import briefing, budget, graph, ledger, repro, supervisor, workspace
 from tasks.io import progress
 
 PACE_S = 0.1
-_budget = budget.Budget(budget.jobs())
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,19 @@ def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=[1, 2, 5, 10, 30],
     retry_condition_fn=_is_busy,
 )
-def run_stage(step: graph.Step, place: int, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
+def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
     """Bring one stage up to date. DVC is asked unless the plan and the stages before say that nothing can have changed."""
     stage = step.stage
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
+        queue.done(stage)
         return Outcome(stage, "unchanged", 0.0)
     env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
-    with _budget.slot(place):
+    with queue.slot(stage):
         start = time.monotonic()
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
             outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
+            queue.done(stage)
         except repro.Busy as busy:
             progress.say(f"{busy} Trying again.")
             raise
@@ -93,9 +94,10 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
 def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     """All steps as tasks, each after those it reads from. Raises RuntimeError that tells what failed."""
     futures: dict[str, PrefectFuture[Any]] = {}
-    for place, step in enumerate(steps):
+    queue = budget.Budget(budget.jobs(), {step.stage: step.upstream for step in steps})
+    for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
-        futures[step.stage] = run_stage.submit(step, place, before, parent)
+        futures[step.stage] = run_stage.submit(step, queue, before, parent)
     _await(futures.values())
     for future in futures.values():
         future.wait()
