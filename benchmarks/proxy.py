@@ -1,9 +1,10 @@
 """How much of what tuning gains a large model gets from a tuned small one: `python benchmarks/proxy.py 0 1 2`.
 
-After `ratchet use lab` and `ratchet run tune@r0`. The large model is the lab's; the small one has half its width and half its
-layers, and is pretrained alike in a scratch workspace. Both are tuned with each seed; proxy-tuning then steers the large untuned
-model by the small pair. Printed are the four losses on the domain's test set and the share of the large model's own gain that
-proxy-tuning gives, with the 95 % interval over source modules.
+After `ratchet use lab` and `ratchet run ingest`. The large model has the lab's shape, the small one half its width and half its
+layers. Both are pretrained in scratch workspaces, each at the rate of 1e-3 and 3e-3 that gave it the lower validation loss, the
+large one on twice as many tokens: it has to be the better model, or to steer it would be to replace it. Both are tuned with each
+seed; proxy-tuning then steers the large untuned model by the small pair. Printed are the five losses on the domain's test set
+and the share of the large model's own gain that proxy-tuning gives, with the 95 % interval over source modules.
 """
 
 import sys
@@ -29,13 +30,8 @@ def main(seeds: list[int]) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         large, small = Path(folder) / "large", Path(folder) / "small"
-        params = scratch.settings()
-        params["models"] = MODELS
-        scratch.link(large, "models/base", "models/pretrained")
-        scratch.link(small)
-        half = params | {"fetch": {"model": params["fetch"]["model"] | SMALL, "embedder": None}}
-        scratch.run(small, half, "fetch")
-        scratch.run(small, half, "pretrain")
+        params = pretrain(large, {}, 1e-3, tokens=2_400_000)
+        half = pretrain(small, SMALL, 3e-3, tokens=1_200_000)
         for seed in seeds:
             for workspace, own in ((large, params), (small, half)):
                 own["tune"]["seed"] = seed
@@ -43,6 +39,20 @@ def main(seeds: list[int]) -> None:
             columns = [measure(where, own, name) for where, own in ((large, params), (small, half)) for name in MODELS]
             steered = measure(small, steering(half, large / "models/pretrained"), "r0")
             print(f"{seed:>4} {line([*columns, steered])}", flush=True)
+
+
+def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -> dict[str, Any]:
+    """Make a model of the lab's shape, but for `shape`, in a scratch workspace; back come the settings to tune it with."""
+    params = scratch.settings() | {"models": MODELS}
+    model = {"fetch": {"model": params["fetch"]["model"] | shape, "embedder": None}}
+    learning = {
+        "pretrain": params["pretrain"] | {"max_tokens": tokens},
+        "methods": params["methods"] | {"adamw": {"learning_rate": rate}},
+    }
+    scratch.link(workspace)
+    scratch.run(workspace, params | model, "fetch")
+    scratch.run(workspace, params | model | learning, "pretrain")
+    return params | model
 
 
 def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:

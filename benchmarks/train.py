@@ -85,7 +85,9 @@ def measure(train: Callable[..., list[float]], precision: str, count: int) -> di
     from tasks.core.records import Example
     from tasks.engine import encode
     from tasks.io import checkpoints, tables
+    from tasks.run import quiet
 
+    quiet()
     torch.set_num_threads(1)
     gemm_flops = products(torch.float32 if precision == "fp32" else torch.bfloat16)
     model, tokenizer = checkpoints.load(BASE)
