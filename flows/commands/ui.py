@@ -13,11 +13,18 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows import server
-    from tasks.io import tracking
+    from tasks.io import progress, tracking
 
     tracking.check()
     if owner := server.listener(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
     command = ["-m", "mlflow", "ui", "--backend-store-uri", tracking.uri(), "--host", server.HOST, "--port", str(port)]
+    command += [
+        "--workers",
+        "1",
+    ]  # there is one reader, and each of MLflow's four would take seconds and a quarter gigabyte
+    # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.
+    place = f"#/experiments/{tracking.experiment()}/runs?workflowType=machine_learning"
+    progress.say(f"Runs: http://{server.HOST}:{port}/{place}")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # Ctrl-C and signals reach MLflow itself

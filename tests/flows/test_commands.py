@@ -1,14 +1,17 @@
 """The command line: what it offers, what it writes, what it refuses."""
 
+import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
+import urllib.request
 
 import pytest
 import yaml
 
-from flows import commands
+from flows import commands, server
 from tasks import methods
 from tests.flows.conftest import ROOT
 
@@ -174,3 +177,32 @@ def test_the_doctor_says_what_several_gpus_can_share(project):
     project.edit("params.yaml", "  all: {}", "  all: {}\n  lisa: {}")
     said = project.ratchet("doctor", "--gpus", "4")
     assert "tune (lisa × adamw × cross_entropy) does not run under DDP: " in said
+
+
+def test_the_pages_of_mlflow_open_on_our_runs(done):
+    port = server.free_port()
+    process = done.start("flows.commands", "ui", "--port", str(port))
+    try:
+        base = f"http://127.0.0.1:{port}"
+        wait_for(lambda: server.listener(port) is not None)
+        wait_for(lambda: urllib.request.urlopen(base, timeout=5).status == 200)
+        asked = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name=ratchet"
+        experiment = json.load(urllib.request.urlopen(asked, timeout=30))["experiment"]["experiment_id"]
+        assert f"Runs: {base}/#/experiments/{experiment}/runs?workflowType=machine_learning" in done.printed()
+        taken = done.run("flows.commands", "ui", "--port", str(port))
+        assert taken.returncode == 1
+        assert f"ratchet ui --port {port + 1}" in taken.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    wait_for(lambda: server.listener(port) is None)
+
+
+def wait_for(holds):
+    """Return when `holds` does, within a minute."""
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            if holds():
+                return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to hold")
