@@ -29,6 +29,7 @@ import yaml
 
 from tasks import settings
 from tasks.core import imports
+from tasks.core.training import in_words
 from tasks.io import progress, provenance, tracking
 
 T = TypeVar("T")
@@ -276,7 +277,7 @@ def _open_run(
     }
     if flow := os.environ.get("RATCHET_FLOW_RUN"):
         tags["prefect.flow_run_id"] = flow
-    title = " · ".join([name, *(part for part in parts if part != "none"), key[:8]])
+    title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
     recorder.params(**dict(_flat(own.model_dump())))
     recorder.datasets(_dvc_hashes(reads))

@@ -352,7 +352,7 @@ def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
     assert code == 0, err
     (events,) = workspace.spooled
     start, settings, inputs = events[:3]
-    assert start["name"] == f"tune@r0 · lora · all · adamw · cross_entropy · {start['tags']['ratchet.key'][:8]}"
+    assert start["name"] == f"tune@r0 · lora × adamw × cross_entropy · {start['tags']['ratchet.key'][:8]}"
     assert start["parent"] == "f" * 32
     assert start["tags"]["dvc.stage"] == "tune@r0"
     assert start["tags"]["prefect.flow_run_id"] == "a-flow-run"

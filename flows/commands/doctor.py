@@ -85,13 +85,14 @@ def _machine() -> Iterator[Finding]:
 
 def _gpus(count: int) -> Iterator[Finding]:
     from tasks import methods, settings
+    from tasks.core.training import in_words
 
     everything = settings.load()
     for stage in settings.stage_names():
         if not settings.declaration(stage).trains:
             continue
         chosen = settings.parts(stage, everything)
-        words = " × ".join(name for name in chosen.values() if name not in ("none", "all"))
+        words = in_words(chosen.values())
         for kind, fsdp in (("DDP", False), ("FSDP", True)):
             if reasons := methods.alone(chosen, fsdp=fsdp):
                 yield Finding("limited", f"{stage} ({words}) does not run under {kind}: {'; '.join(reasons)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "objectives")
 """The families that a training composes, in the order in which they act on a model. A setting is called like its family, in
 the singular."""
+
+
+def in_words(parts: Iterable[str]) -> str:
+    """The methods of a composition, without those that change nothing."""
+    return " × ".join(name for name in parts if name not in ("none", "all"))
 
 
 class Training(Params):

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.records import Example
 from tasks.core.statistics import Bootstrap
+from tasks.core.training import in_words
 from tasks.stages.report import choose, draw, figures, tabulate
 from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.judge import Verdict
@@ -64,7 +65,9 @@ def _view(facts: Facts) -> dict[str, Any]:
         "paths": draw.paths(traces, facts.margin, "Changes of domain and general loss")
         if any(traces.values())
         else None,
-        "compositions": {name: course.get("composition", {}) for name, course in facts.courses.items()},
+        "compositions": {
+            name: in_words(course.get("composition", {}).values()) for name, course in facts.courses.items()
+        },
         "base": base_words(facts.base),
         "license": facts.base.get("source", {}).get("license") or "unknown",
         "ingested": facts.ingested,

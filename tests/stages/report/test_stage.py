@@ -170,7 +170,7 @@ def test_the_model_card_names_base_licence_and_figures(tmp_path):
     assert "The base's licence is Apache-2.0." in card
     assert "the model of the Python package m 1" in card
     assert "| domain loss | nats/token | 8 | 2.000" in card
-    assert "lora × all × adamw × cross_entropy" in card
+    assert "lora × adamw × cross_entropy" in card
     assert INGESTED["pretraining"] in card
 
 
