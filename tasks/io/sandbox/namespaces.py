@@ -40,6 +40,7 @@ SYS_MOUNT_SETATTR, SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT 
 
 def main(plan: dict[str, Any]) -> int:
     """Run the plan's command in a sandbox and return its exit status."""
+    os.umask(0o022)  # whatever the user's is: nobody has to reach what is built
     null = os.open(os.devnull, os.O_RDWR)  # now: what the child does to the root happens to this process too
     isolate()
     child = os.fork()

@@ -87,11 +87,14 @@ attempts = [
 escaped = 0 in attempts
 """,
     "write the verdict itself": """
-import os, struct
+import os
+def frame(payload):
+    return len(payload).to_bytes(4, "big") + payload
+passed = [b"answer", b"", b"", b"", b""], [b"", b"", b"", b"", b""], [b"0" * 64, b"", b"", b"", b""], [b"clean"]
 for descriptor in range(3, 256):
-    for message in (b'{"outcome": "passed", "executed": 1, "detail": "", "last": false}', bytes(20)):
+    for fields in passed:
         try:
-            os.write(descriptor, struct.pack(">I", len(message)) + message)
+            os.write(descriptor, frame(b"".join(map(frame, fields))))
         except OSError:
             pass
 escaped = True

@@ -10,7 +10,7 @@ import pytest
 from tasks.io.sandbox import Limits, seccomp
 from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS
 from tasks.io.sandbox.process import Sandbox
-from tests.io.sandbox.support import script, verdicts
+from tests.io.sandbox.support import QUICK, script, verdicts
 
 LIBC = "import ctypes, os, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 HOSTILE = ATTEMPTS | {
@@ -165,6 +165,24 @@ def test_the_number_of_files_is_held_too():
     with Sandbox("namespaces", Limits()) as sandbox:
         assert sandbox.judge(script(program)).detail == "OSError: [Errno 28] No space left on device: '4094'"
         assert sandbox.judge(HARMLESS).outcome == "passed"
+
+
+def test_the_folder_is_as_new_for_the_next_case():
+    first = script("import os\nos.chmod('/work', 0o1777)\nos.umask(0)\nopen('left', 'w').close()\nescaped = True")
+    facts = "import os\nfacts = oct(os.stat('/work').st_mode), oct(os.stat('.').st_mode), os.listdir('/work'), os.listdir('.')"
+    with Sandbox("namespaces", QUICK) as sandbox:
+        assert sandbox.judge(first).outcome == "passed"
+        expected = "assert facts == ('0o40700', '0o40755', ['case'], []), facts"
+        assert sandbox.judge(script(facts, expected)).detail == ""
+
+
+def test_the_users_umask_decides_nothing():
+    before = os.umask(0o077)
+    try:
+        facts = "import os\nopen('made', 'w').close()\nfacts = oct(os.stat('made').st_mode), os.getuid()"
+        assert verdicts(script(facts, "assert facts == ('0o100644', 65534), facts"))[0].detail == ""
+    finally:
+        os.umask(before)
 
 
 def test_a_planted_file_of_the_home_folder_is_not_found():

@@ -139,6 +139,21 @@ def test_fifty_fork_bombs_in_a_row_leave_the_sandbox_as_it_was():
         assert descendants(os.getpid()) == before
 
 
+def test_an_answer_of_a_million_empty_fields_holds_nobody_up():
+    flood = "import os\nfor fd in range(3, 64):\n    try: os.write(fd, (1 << 21).to_bytes(4, 'big') + bytes(1 << 21))\n    except OSError: pass\nos._exit(0)"
+    with Sandbox(probe().name, QUICK) as sandbox:
+        start = time.monotonic()
+        verdict = sandbox.judge(script(flood))
+        assert verdict.outcome == "exception"
+        assert time.monotonic() - start < QUICK.wall_s + 1
+        assert sandbox.usable
+
+
+def test_a_long_message_is_cut_and_stays_an_assertion():
+    verdict = verdicts(script("message = 'x' * 3_000_000", "assert False, message"))[0]
+    assert (verdict.outcome, verdict.detail[:20]) == ("assertion", "AssertionError: xxxx")
+
+
 def await_that(condition, patience=10.0):
     deadline = time.monotonic() + patience
     while not condition():

@@ -37,9 +37,9 @@ def pack(*fields: str) -> bytes:
 
 def unpack(payload: bytes) -> list[str]:
     """The fields of a payload; UnicodeDecodeError if they are not text."""
-    fields = []
-    while payload:
-        end = 4 + int.from_bytes(payload[:4], "big")
-        fields.append(payload[4:end].decode("utf-8", "surrogatepass"))
-        payload = payload[end:]
+    fields, start = [], 0
+    while start < len(payload):
+        first = start + 4
+        start = first + int.from_bytes(payload[start:first], "big")
+        fields.append(payload[first:start].decode("utf-8", "surrogatepass"))
     return fields

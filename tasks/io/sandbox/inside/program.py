@@ -22,6 +22,7 @@ from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
 FILE = "solution.py"
 PRINTED_TOO_MUCH = 77  # an exit status
 MOST_DESCRIPTORS = 64
+MOST_TEXT = 10_000  # characters of an exception
 FUTURE: dict[str, Any] = {name: getattr(__future__, name) for name in __future__.all_feature_names}
 
 
@@ -119,7 +120,7 @@ def attempt(source: str, mode: str, name: str, namespace: dict[str, Any], output
         stage = ""
     except BaseException as error:  # SystemExit and KeyboardInterrupt are failures of the program like any other
         outcome = outcome_of(error)
-        text = "".join(traceback.format_exception_only(error))
+        text = "".join(traceback.format_exception_only(error))[:MOST_TEXT]
         if isinstance(error, SyntaxError):
             text = text.splitlines(keepends=True)[-1]  # after the lines that show the place
     return Answer(stage, outcome, text, spool.getvalue())

@@ -61,6 +61,7 @@ def private_pipes() -> tuple[int, int]:
 
 def prepare() -> None:
     """Bring this process to the state that every program starts from."""
+    os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.getpid() != 1:
         adopt_orphans()
@@ -98,6 +99,7 @@ def is_clean(work: Path) -> bool:
 
 def fresh_folder(work: Path) -> Path:
     """The one folder that a case may write to, empty, with nothing beside it."""
+    work.chmod(0o700)
     for entry in list(os.scandir(work)):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
