@@ -39,7 +39,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         for measure, sequences, groups in _texts(test, documents, tokenizer, params)
         for result in _score(measure, sequences, groups, speaker, run)
     ]
-    solved, not_run = _solve(test, speaker, params, run)
+    tasks = _tasks(test, tokenizer, params)
+    level = _sandbox(tasks, run)
+    not_run = _reason(tasks, level, params)
+    solved = [] if not_run else _solve(tasks, speaker, params, run)
     measured = summarise(results + solved, not_run, params)
     metrics = measured | {
         "model": run.item,
@@ -47,7 +50,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         "trainable": _trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
         "settings": params.model_dump(mode="json")
-        | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods},
+        | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods, "sandbox": level},
     }
     tables.write(outputs["results"], results + solved, Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -145,19 +148,32 @@ def _score(measure: str, sequences: list[Encoded], groups: dict[str, str], speak
     return sorted(rows, key=lambda row: row.item)
 
 
-def _solve(
-    test: Sequence[Example], speaker: _Speaker, params: EvaluateParams, run: Run
-) -> tuple[list[Result], str | None]:
-    """The pass@1 results, or none and the reason why nothing was run."""
-    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, speaker.tokenizer)]
-    tasks = choose.sample(usable, params.pass_items, params.seed)
+def _tasks(test: Sequence[Example], tokenizer: Any, params: EvaluateParams) -> list[Example]:
+    """The held-out tasks that an answer is written for."""
+    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
+    return choose.sample(usable, params.pass_items, params.seed)
+
+
+def _sandbox(tasks: Sequence[Example], run: Run) -> int | None:
+    """The level of isolation for answers that are programs; None where none is one."""
+    if all(example.tests.kind == "answer" for example in tasks if example.tests):
+        return None
+    level = sandbox.probe()
+    run.note(sandbox=f"{level.number} ({level.name})")
+    return level.number
+
+
+def _reason(tasks: Sequence[Example], level: int | None, params: EvaluateParams) -> str | None:
+    """Why no answer is written, where none is."""
     if not tasks:
-        return [], "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
-    if any(example.tests.kind != "answer" for example in tasks if example.tests):
-        level = sandbox.probe()
-        run.note(sandbox=f"{level.number} ({level.name})")
-        if level.number < 2:
-            return [], "no sandbox on this machine (`ratchet doctor` says what would do)"
+        return "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
+    if level is not None and level < 2:
+        return "no sandbox on this machine (`ratchet doctor` says what would do)"
+    return None
+
+
+def _solve(tasks: Sequence[Example], speaker: _Speaker, params: EvaluateParams, run: Run) -> list[Result]:
+    """The pass@1 results."""
     track: Callable[[Any], Any] = partial(run.track, unit="batch")
     answers = generation.greedy(
         speaker.model,
@@ -172,7 +188,7 @@ def _solve(
     return [
         Result("pass@1", task.id, task.group, task.tier, float(outcome == "passed"), 1, 1, outcome, text)
         for task, text, outcome in zip(tasks, answers, outcomes, strict=True)
-    ], None
+    ]
 
 
 def _trainable(model: Path) -> int:

@@ -74,6 +74,7 @@ def _comparison(comparison: Comparison, verdict: Verdict, facts: Facts) -> dict[
         "verdict": verdict.sentence,
         "rows": [_row(row) for row in comparison.rows],
         "pass@1 not run": tabulate.not_run(comparison, facts.metrics),
+        "sandbox": tabulate.sandbox(comparison, facts.metrics),
     }
 
 

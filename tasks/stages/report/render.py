@@ -96,6 +96,7 @@ def _section(facts: Facts, index: int) -> dict[str, Any]:
         "gains": draw.forest(_gains(passes), "Differences of pass@1", ("worse", "better")) if passes else None,
         "bars": draw.bars(_bars(comparison, passes), "pass@1 by length of the solution") if passes else None,
         "not_run": tabulate.not_run(comparison, facts.metrics),
+        "sandbox": tabulate.sandbox(comparison, facts.metrics),
         "outcomes": choose.outcomes(comparison.tasks),
         "kinds": choose.counts(comparison.tasks),
         "answers": [

@@ -48,12 +48,21 @@ def not_run(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) ->
     return next((reason for reason in reasons if reason), "no task was given")
 
 
+def sandbox(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """The level of isolation in which programs were run, which belongs beside their score; None where none was."""
+    if not comparison.tasks:
+        return None
+    level: int | None = metrics[comparison.after].get("settings", {}).get("sandbox")
+    return level
+
+
 def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     before, after = comparison.before, comparison.after
     yield _line(("", "items", before, after, f"{_cut(after, 11)} − {_cut(before, 9)}"))
     yield "loss, nats per token"
     yield from (_line(_cells(row, LABELS[row.measure])) for row in comparison.rows if row.unit == "nats/token")
-    yield "pass@1, per cent"
+    level = sandbox(comparison, metrics)
+    yield "pass@1, per cent" + (f" (programs run in a sandbox of level {level})" if level else "")
     if reason := not_run(comparison, metrics):
         yield from textwrap.wrap(f"not run: {reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
     yield from (_line(_cells(row, row.part)) for row in comparison.rows if row.measure == PASS)

@@ -85,6 +85,19 @@ def test_a_model_is_measured_by_its_own_losses_and_answers(evaluate, inputs):
     assert len(answers) == 4
 
 
+def test_programs_are_run_and_the_sandbox_is_named(evaluate, inputs):
+    programs = [
+        small.example(n, prompt=f"Write f number {n}.", tests=Tests("doctest", ">>> f()\n1\n", "f"), split="test")
+        for n in range(2)
+    ]
+    assert evaluate()[0]["settings"]["sandbox"] is None  # answers are compared, not run
+    tables.write(inputs["test"], programs, Example)
+    metrics, answers = evaluate()
+    assert metrics["settings"]["sandbox"] == 2
+    assert metrics["pass@1"]["all"]["value"] == 0
+    assert len(answers) == 2
+
+
 def test_without_examples_texts_alone_are_measured(evaluate, inputs, tmp_path):
     tables.write(inputs["test"], [], Example)
     metrics, answers = evaluate()

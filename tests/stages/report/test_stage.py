@@ -244,6 +244,15 @@ def test_a_loss_that_is_no_number_is_left_out_of_the_charts(tmp_path):
     assert not any("nan" in place for place in places)
 
 
+def test_the_level_of_the_sandbox_stands_beside_the_score(tmp_path):
+    folder, _ = run_stage(tmp_path, BETTER, metrics={"settings": {"sandbox": 2}})
+    level = "sandbox of level 2"
+    assert f"pass@1, per cent (programs run in a {level})" in (folder / "summary.txt").read_text(encoding="utf-8")
+    assert level in page(folder).text
+    assert level in (folder / "README.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["sandbox"] == 2
+
+
 def test_pass_at_1_that_was_not_run_says_why(tmp_path):
     models = {"base": results(), "r0": results(domain=1.5)}
     reason = {"pass@1": {"not_run": "no sandbox on this machine"}}
