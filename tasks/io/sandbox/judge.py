@@ -1,9 +1,10 @@
 """Whether a program passes its tests, judged from outside: it sends sources into the sandbox and weighs what comes back.
 
 What a doctest should print never enters the sandbox, so a program that has taken its own process over still has to produce
-the right output. A script carries its expectations with it; there, a last source that must fail exposes a process that
-merely claims success. (A program written against this very protocol could run that one honestly and lie about the rest:
-it shares an interpreter with its tests, and no harness within one can rule that out.)
+the right output. A script carries its expectations with it, and must end in a failure that only its last line can bring
+about; a last source that must fail exposes a process that merely claims success. (A program can still spoil a script's own
+comparisons, by an object that equals everything, or jump to its last line: it shares an interpreter with its tests, and no
+harness within one can rule that out.)
 """
 
 import ast
@@ -37,10 +38,15 @@ def judge(program: str, tests: Tests, execute: Execute) -> Iterator[None]:
 
 
 def run_script(code: str, execute: Execute) -> Iterator[None]:
-    """Run a script to its end."""
-    if not is_empty(code):
-        expect_success(execute(code, "exec", TESTS))
-        yield
+    """Run a script to its end, where it has to raise what only its last line knows: silence proves nothing."""
+    if is_empty(code):
+        return
+    token = secrets.token_hex()
+    answer = execute(f"{code}\nraise AssertionError({token!r})\n", "exec", TESTS)
+    if token not in answer.error:
+        expect_success(answer)
+        raise Failed(*FORGED)
+    yield
 
 
 def run_examples(code: str, execute: Execute) -> Iterator[None]:
@@ -59,7 +65,7 @@ def run_examples(code: str, execute: Execute) -> Iterator[None]:
 
 
 def flags_of(example: doctest.Example) -> int:
-    """White space and ellipses are forgiven unless the example says otherwise."""
+    """White space is forgiven unless the example says otherwise."""
     switched_on = sum(flag for flag, on in example.options.items() if on)
     switched_off = sum(flag for flag, on in example.options.items() if not on)
     return (LENIENT | switched_on) & ~switched_off

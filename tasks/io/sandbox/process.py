@@ -57,7 +57,7 @@ class Sandbox:
                 assert self.folder
                 command = launch.bare(self.limits, self.folder)
                 environment = launch.bare_environment(self.folder)
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 bufsize=0,
                 stdin=subprocess.PIPE,
@@ -67,6 +67,11 @@ class Sandbox:
                 pass_fds=[rules.fileno()] if name == "bubblewrap" else [],
                 start_new_session=True,  # an interrupt at the keyboard is for us to handle
             )
+        with contextlib.suppress(
+            OSError
+        ):  # where memory runs out, the kernel is to end programs, and not what waits for them
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
+        return process
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on a case."""

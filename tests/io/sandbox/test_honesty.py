@@ -33,6 +33,12 @@ for descriptor in range(64):
     "replaces doctest": WRONG + "import sys, types\nsys.modules['doctest'] = types.ModuleType('doctest')",
     "empties the module table": WRONG + "import sys\nsys.modules.clear()",
     "replaces exec and compile": WRONG + "import builtins\nbuiltins.exec = builtins.compile = lambda *a, **k: None",
+    "compiles nothing but what must fail": WRONG
+    + """
+import builtins
+own = compile
+builtins.compile = lambda source, *rest: own(source if source.startswith(("raise", "import", "def")) else "", *rest)
+""",
     "replaces the exceptions": WRONG
     + "import builtins\nbuiltins.AssertionError = builtins.BaseException = type('E', (Exception,), {})",
     "replaces os.write": WRONG + "import os\nos.write = lambda d, data: len(data)",

@@ -139,6 +139,15 @@ def test_fifty_fork_bombs_in_a_row_leave_the_sandbox_as_it_was():
         assert descendants(os.getpid()) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one choose")
+def test_where_memory_runs_out_programs_are_the_first_to_go():
+    before = descendants(os.getpid())
+    with Sandbox(probe().name, QUICK):
+        own = descendants(os.getpid()) - before
+        assert own
+        assert {Path(f"/proc/{process}/oom_score_adj").read_text().strip() for process in own} == {"1000"}
+
+
 def test_an_answer_of_a_million_empty_fields_holds_nobody_up():
     flood = "import os\nfor fd in range(3, 64):\n    try: os.write(fd, (1 << 21).to_bytes(4, 'big') + bytes(1 << 21))\n    except OSError: pass\nos._exit(0)"
     with Sandbox(probe().name, QUICK) as sandbox:
