@@ -76,8 +76,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     from tasks.core.records import Example
     from tasks.engine import compose, encode, job, train
     from tasks.io import tables
+    from tasks.run import quiet
     from tasks.stages.tune.params import TuneParams
 
+    quiet()
     torch.set_num_threads(1)
     _, recipe = comparison.read([str(options.recipe)])
     composition = next(iter(recipe.compositions)) if name == INFERENCE else name
