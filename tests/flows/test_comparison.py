@@ -92,7 +92,7 @@ def test_methods_named_on_the_command_line_are_compositions_of_their_family():
 
 
 def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
-    with pytest.raises(ValueError, match=r"lorra.*lora.*Recipes: .*peft"):
+    with pytest.raises(ValueError, match=r"lorra.*lora.*Recipes: .*mola"):
         comparison.read(["lorra"])
 
 

@@ -93,7 +93,7 @@ def puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
             tests = Tests("answer", task, puzzle.entry)
             group = f"reasoning-gym: {content_id(task, messages[0].content)}"
             yield Example(
-                examples.identify(messages, tests), messages, "reasoning", task, group, "train",
+                examples.identify(messages, tests), messages, task, "reasoning", group, "train",
                 f"reasoning-gym: {where}, seed {seed}", license, tests,
             )  # fmt: skip
 

@@ -173,7 +173,7 @@ def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
     source = {"from": "reasoning-gym", "size": 20, "tasks": {"chain_sum": {"max_terms": 2}, "spell_backward": {}}}
     ingest(tmp_path, [source])
     kept = [example for found in examples_of(tmp_path).values() for example in found]
-    assert {example.domain for example in kept} == {"chain_sum", "spell_backward"}
+    assert {example.task for example in kept} == {"chain_sum", "spell_backward"}
     for example in kept:
         judge = reasoning_gym.get_score_answer_fn(example.tests.code)
         assert judge(example.response, json.loads(example.tests.entry)) == 1
