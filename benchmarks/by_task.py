@@ -21,12 +21,12 @@ RESAMPLES = 2000
 def main(recipe_name: str) -> None:
     """Print the table."""
     _, recipe = comparison.read([recipe_name])
-    rates = comparison.best_rates(recipe, {trial: result(recipe, trial) for trial in comparison.search(recipe)})
+    rates = comparison.best_rates(recipe, {t: result(recipe, recipe_name, t) for t in comparison.search(recipe)})
     tasks = pl.read_parquet("data/ingested/test.parquet").select(item="id", task="task")
     items: dict[str, list[pl.DataFrame]] = {name: [] for name in recipe.compositions}
     for trial in comparison.finals(recipe, rates):
         if trial.composition:
-            result(recipe, trial)
+            result(recipe, recipe_name, trial)
             found = scratch.items(comparison.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
             items[trial.composition].append(found.join(tasks, on="item", how="left", maintain_order="left"))
     first = next(iter(items.values()))[0]
@@ -59,9 +59,9 @@ def by_task(nats_CN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]
     return np.stack([nats_CN[:, place].sum(axis=1) / tokens_N[place].sum() for place in members], axis=1)
 
 
-def result(recipe: comparison.Recipe, trial: comparison.Trial) -> comparison.Rows:
+def result(recipe: comparison.Recipe, name: str, trial: comparison.Trial) -> comparison.Rows:
     """What came of a trial. Stops with a sentence where it has not run."""
-    path: Path = comparison.prepare(recipe, "by-task", trial) / "result.json"
+    path: Path = comparison.prepare(recipe, name, trial) / "result.json"
     if not path.is_file():
         sys.exit(f"{comparison.title(trial)} has not run: `ratchet compare` first.")
     found: comparison.Rows = json.loads(path.read_text(encoding="utf-8"))

@@ -15,14 +15,14 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     from flows import server
     from tasks.io import progress, tracking
 
+    if tracking.uri().startswith(("http://", "https://")):
+        raise RuntimeError(f"{tracking.uri()} is a server with pages of its own: open it in a browser.")
     tracking.check()
     if owner := server.listener(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
     command = ["-m", "mlflow", "ui", "--backend-store-uri", tracking.uri(), "--host", server.HOST, "--port", str(port)]
-    command += [
-        "--workers",
-        "1",
-    ]  # there is one reader, and each of MLflow's four would take seconds and a quarter gigabyte
+    # There is one reader, and each of the four workers that MLflow takes costs seconds and a quarter gigabyte.
+    command += ["--workers", "1"]
     # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.
     place = f"#/experiments/{tracking.experiment()}/runs?workflowType=machine_learning"
     progress.say(f"Runs: http://{server.HOST}:{port}/{place}")

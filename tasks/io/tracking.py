@@ -161,8 +161,12 @@ def _client() -> tuple[Any, str]:
 
 
 def experiment() -> str:
-    """The id under which the store keeps our runs. Raises what MLflow raises where the store does not answer."""
-    return _client()[1]
+    """The id under which the store keeps our runs. Raises ConnectionError where the store does not answer."""
+    try:
+        return _client()[1]
+    except _outages() as error:
+        reason = str(error).partition("\n")[0]
+        raise ConnectionError(f"MLflow's store does not answer: {reason}") from None
 
 
 def carry() -> None:

@@ -198,6 +198,13 @@ def test_the_pages_of_mlflow_open_on_our_runs(done):
     wait_for(lambda: server.listener(port) is None)
 
 
+def test_a_store_that_is_a_server_has_pages_of_its_own(done):
+    told = done.run("flows.commands", "ui", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert told.returncode == 1
+    assert "http://127.0.0.1:9 is a server with pages of its own" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
 def wait_for(holds):
     """Return when `holds` does, within a minute."""
     for _ in range(600):
