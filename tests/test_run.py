@@ -340,7 +340,12 @@ def test_a_store_that_is_away_stops_no_stage_and_hears_of_it_later(workspace):
 def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
     for path in ("models/pretrained", "data/rounds/r0", "data/ingested"):
         (workspace.folder / path).mkdir(parents=True)
-    for path in ("models/pretrained/config.json", "data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
+    for path in (
+        "models/pretrained/config.json",
+        "data/rounds/r0/examples.parquet",
+        "data/rounds/r0/faults.parquet",
+        "data/ingested/valid.parquet",
+    ):
         (workspace.folder / path).write_text("{}")
     made = [
         {"path": "models/pretrained", "md5": "a" * 32 + ".dir"},
@@ -383,7 +388,7 @@ def test_the_runner_starts_without_the_heavy_libraries():
 
 
 def test_two_processes_share_a_training_and_leave_one_model(workspace):
-    from tasks.core.records import Example
+    from tasks.core.records import Example, FaultPair
     from tasks.io import tables
     from tests.tiny import example
 
@@ -398,6 +403,7 @@ def test_two_processes_share_a_training_and_leave_one_model(workspace):
     for path in ("data/rounds/r0/examples.parquet", "data/ingested/valid.parquet"):
         (workspace.folder / path).parent.mkdir(parents=True)
         tables.write(workspace.folder / path, rows, Example)
+    tables.write(workspace.folder / "data/rounds/r0/faults.parquet", [], FaultPair)
     code, out, err = workspace.stage("tune", "r0")
     assert code == 0, out + err
     assert out.count("validation loss") == 1

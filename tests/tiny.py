@@ -1,10 +1,12 @@
 """Models, sequences and settings small enough for a test of milliseconds."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tasks.core.compute import Compute
+from tasks.core.marks import CHAR, CODE, LINE
 from tasks.core.records import Example, Message
 from tasks.engine.encode import Encoded
 from tests.support import ScratchRun
@@ -49,6 +51,14 @@ def sequences(count: int, *, seed: int = 0, longest: int = 24, vocabulary: int =
         ids = [draw.randrange(vocabulary) for _ in range(length)]
         made.append(Encoded(f"sequence-{number}", ids, [0.0] * prompt + [1.0] * (length - prompt)))
     return made
+
+
+def paired(sequence: Encoded) -> Encoded:
+    """The sequence with a wrong counterpart that ends in another token, which both mark."""
+    marks = [0 if weight == 0 else CODE for weight in sequence.weights]
+    marks[-1] |= LINE | CHAR
+    wrong = replace(sequence, ids=[*sequence.ids[:-1], (sequence.ids[-1] + 1) % 200], marks=marks)
+    return replace(sequence, marks=marks, contrast=wrong)
 
 
 def load(folder: Path) -> Any:

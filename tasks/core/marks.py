@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import LCSseq, Levenshtein
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
+
+LINE, CHAR, CODE = 1, 2, 4
+"""What a token can be to a fault: on a line that differs, itself different (or an anchor), part of the program. Flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,12 @@ def _add(spans: list[Span], span: Span, offset: int) -> None:
         spans[-1] = (spans[-1][0], end)
     else:
         spans.append((start, end))
+
+
+def of_lines(text: str, numbers: Sequence[int]) -> list[Span]:
+    """The characters of some lines of a text, their ends included."""
+    starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
+    return [(starts[number], starts[number + 1]) for number in numbers]
 
 
 def of_tokens(spans: Sequence[Span], offsets: Sequence[Span], start: int, length: int) -> NDArray[np.bool_]:

@@ -71,6 +71,39 @@ class Example:
 
 
 @dataclass(frozen=True)
+class FaultPair:
+    """The program of an example beside a similar one that is wrong, and where the two differ (`tasks.core.marks`).
+
+    Places are characters, or lines, of the programs as they stand here, from 0; a span ends before its second number.
+    """
+
+    id: str
+    example: str
+    """The id of the example whose response holds `correct`."""
+    correct: str
+    incorrect: str
+    source: Literal["mutation", "sampled", "given", "teacher"]
+    operator: str
+    """What a mutation did; empty for other sources."""
+    verified: bool
+    """Whether tests have shown that `correct` is right and `incorrect` wrong."""
+    outcome: str
+    """How `incorrect` failed its tests; empty where there are none."""
+    similarity: float
+    """1 - Levenshtein distance / length of the longer program."""
+    changed_lines: int
+    """Lines of the side that has more of them that the other lacks."""
+    marked: float
+    """The share of the response's tokens that carry a mark."""
+    good_lines: list[int]
+    good_chars: list[list[int]]
+    bad_lines: list[int]
+    bad_chars: list[list[int]]
+    anchors: list[int]
+    """Characters of `correct` before which `incorrect` has more."""
+
+
+@dataclass(frozen=True)
 class Document:
     """One text of a corpus."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -108,3 +108,8 @@ class Moment:
     valid: Probe
     state: dict[str, Any] = field(default_factory=dict)
     """The method's own notes: JSON, kept in checkpoints."""
+    sequences: int = 0
+    """Sequences that train."""
+    pairs: Callable[[], Iterator[tuple[Tensor, Any]]] = lambda: iter(())
+    """What an objective is given, losses and `Tokens`, of all of them that have a contrast, under the model as it is. They
+    leave no graph."""

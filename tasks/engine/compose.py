@@ -139,6 +139,13 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
             f"objective {parts.objective.name!r} is a score without gradient, and optimizer {parts.optimizer.name!r} needs one. "
             f"Optimizers that do not: {', '.join(free)}."
         )
+    looks = parts.objective.method.contrasts
+    if parts.optimizer.method.gradient_free and looks and looks(parts.objective.params):
+        raise ValueError(
+            f"objective {parts.objective.name!r} measures its weights in every forward pass, and optimizer "
+            f"{parts.optimizer.name!r} compares two passes that must weigh alike. "
+            f"Set methods.{parts.objective.name}.refresh_every above 1."
+        )
     if parts.expander.name != "none" and parts.adapter.name != "none":
         raise ValueError(
             f"expander {parts.expander.name!r} trains its new layers, and adapter {parts.adapter.name!r} freezes them. "

@@ -1,10 +1,13 @@
 """Text to tokens: conversations through the chat template, documents as they are, each token with its weight."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Self
 
-from tasks.core.records import Document, Example, Message
+from tasks.core import marks
+from tasks.core.programs import locate
+from tasks.core.records import Document, Example, FaultPair, Message
 
 Tokenizer = Any
 """A fast tokenizer of transformers."""
@@ -20,6 +23,12 @@ class Encoded:
     size: int = 0
     """UTF-8 bytes of the text that is trained."""
     task: str = ""
+    marks: Sequence[int] = ()
+    """What each token is to the fault of its program, flags of `tasks.core.marks`; none means 0 for all."""
+    contrast: "Encoded | None" = None
+    """The same prompt with a wrong program."""
+    number: int = 0
+    """Its place among all that train."""
 
     @property
     def num_trained(self) -> int:
@@ -30,26 +39,79 @@ class Encoded:
         return len(self.ids)
 
 
-def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
-    """Each example as one sequence whose response, end of turn included, is trained.
+def examples(
+    rows: Iterable[Example],
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    faults: Mapping[str, Sequence[FaultPair]] = MappingProxyType({}),
+) -> Iterator[Encoded | None]:
+    """Each example as one sequence whose response, end of turn included, is trained; one for each of its `faults`, by its id.
 
     None where it is over `max_tokens`, and where it writes a control token of the model: data must not open a turn.
     Prompt and response are tokenised apart, as they are when the model writes: no token lies across their border. A token
     takes the largest weight of the characters it covers, so that no mark is lost at a token's edge.
     """
     for row in rows:
-        if not is_plain(row.messages, tokenizer):
-            yield None
-            continue
-        prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
-        text = row.response + _end_of_turn(tokenizer)
-        answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = prompt + answer["input_ids"]
-        if len(ids) > max_tokens:
-            yield None
-            continue
-        weights = [0.0] * len(prompt) + [_weight(start, end, row.weights) for start, end in answer["offset_mapping"]]
-        yield Encoded(row.id, ids, weights, size=len(row.response.encode()), task=row.task)
+        for pair in faults.get(row.id, (None,)):
+            sequence = example(row, tokenizer, pair)
+            longest = 0 if sequence is None else max(len(sequence), len(sequence.contrast or ()))
+            yield sequence if longest <= max_tokens else None
+
+
+def example(row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None) -> Encoded | None:
+    """An example as one sequence; with a pair its tokens are marked and the wrong program is its contrast."""
+    if not is_plain([*row.messages, *([Message("assistant", pair.incorrect)] if pair else [])], tokenizer):
+        return None
+    right = _sequence(row, row.response, tokenizer, row.weights, Marked.good(pair) if pair else None)
+    if pair is None:
+        return right
+    start, end = locate(row.response)
+    wrong = row.response[:start] + pair.incorrect + row.response[end:]
+    return replace(right, contrast=_sequence(row, wrong, tokenizer, None, Marked.bad(pair)))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One side of a pair: its program, and the characters that differ by line and one by one."""
+
+    program: str
+    lines: Sequence[int]
+    chars: Sequence[marks.Span]
+
+    @classmethod
+    def good(cls, pair: FaultPair) -> Self:
+        """The correct side. Where text was only taken away, the character after it stands for it."""
+        chars = [(start, end) for start, end in pair.good_chars] + [(place, place + 1) for place in pair.anchors]
+        return cls(pair.correct, pair.good_lines, chars)
+
+    @classmethod
+    def bad(cls, pair: FaultPair) -> Self:
+        return cls(pair.incorrect, pair.bad_lines, [(start, end) for start, end in pair.bad_chars])
+
+
+def _sequence(
+    row: Example, response: str, tokenizer: Tokenizer, weights: Sequence[float] | None, marked: Marked | None
+) -> Encoded:
+    prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
+    text = response + _end_of_turn(tokenizer)
+    answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets: list[marks.Span] = answer["offset_mapping"]
+    flags = [0] * len(prompt) + _flags(text, offsets, marked) if marked else ()
+    own = [0.0] * len(prompt) + [_weight(start, end, weights) for start, end in offsets]
+    return Encoded(row.id, prompt + answer["input_ids"], own, len(response.encode()), row.task, flags)
+
+
+def _flags(text: str, offsets: Sequence[marks.Span], marked: Marked) -> list[int]:
+    """What each token of a response is to the fault of the program in it."""
+    start, end = locate(text)
+    layers = {
+        marks.LINE: marks.of_lines(marked.program, marked.lines),
+        marks.CHAR: marked.chars,
+        marks.CODE: [(0, end - start)],
+    }
+    shifted = {flag: [(first + start, last + start) for first, last in spans] for flag, spans in layers.items()}
+    found = [flag * marks.of_tokens(spans, offsets, 0, len(text)).astype(int) for flag, spans in shifted.items()]
+    return [sum(flags) for flags in zip(*(layer.tolist() for layer in found), strict=True)]
 
 
 def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded]:

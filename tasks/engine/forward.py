@@ -3,7 +3,7 @@
 Shapes: T = tokens of the row, N = its trained tokens, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MethodType
 from typing import Any
@@ -14,8 +14,8 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from tasks.engine.packing import IGNORE
-from tasks.methods.objectives import Tokens
+from tasks.engine.packing import CONTRAST, IGNORE
+from tasks.methods.objectives import Contrasts, Tokens
 
 ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
@@ -107,6 +107,44 @@ def combined_losses(
     return torch.cat(losses)
 
 
+def observe(
+    model: PreTrainedModel,
+    batch: dict[str, Tensor],
+    *,
+    told: Mapping[str, Tensor] | None = None,
+    hits: bool = False,
+    contrasts: bool = False,
+) -> tuple[Tensor, Tokens]:
+    """What an objective is given of a packed row: the loss of each trained token (or its hit), and what is known of it.
+
+    With `contrasts` the wrong counterparts are looked at first, so that what an adapter notes of its last forward is the row's.
+    """
+    trained_T = batch["labels"][0] != IGNORE
+    tokens = Tokens(
+        weights=batch["weights"][0][trained_T],
+        segments=batch["segments"][0][trained_T],
+        tasks=batch["tasks"][0][trained_T],
+        task_tokens=batch.get("task_tokens", trained_T.sum()[None]),
+        task_examples=batch.get("task_examples", batch["boundaries"].diff().count_nonzero()[None]),
+        marks=batch["marks"][0][trained_T],
+        numbers=batch["numbers"],
+        contrasts=_contrasts(model, batch) if contrasts else None,
+        told=told or {},
+    )
+    return (token_hits if hits else token_losses)(model, batch), tokens
+
+
+@torch.no_grad()
+def _contrasts(model: PreTrainedModel, batch: dict[str, Tensor]) -> Contrasts | None:
+    """What the model makes of the row's contrasts; None where it has none."""
+    row = {name.removeprefix(CONTRAST): tensor for name, tensor in batch.items() if name.startswith(CONTRAST)}
+    if not row:
+        return None
+    trained_T = row["labels"][0] != IGNORE
+    owners_M = row["owners"][row["segments"][0][trained_T]]
+    return Contrasts(token_losses(model, row), row["marks"][0][trained_T], owners_M)
+
+
 def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, nn.Linear]:
     """The last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
     hidden_TH = model.get_decoder()(
@@ -136,23 +174,19 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     of trained tokens over the whole step.
     """
 
+    wanted = bool(objective.method.contrasts and objective.method.contrasts(objective.params))
+
     def forward(
-        self: PreTrainedModel, num_items_in_batch: Tensor | int | None = None, **batch: Any
+        self: PreTrainedModel,
+        num_items_in_batch: Tensor | int | None = None,
+        told: Mapping[str, Tensor] | None = None,
+        **batch: Any,
     ) -> dict[str, Tensor]:
-        trained_T = batch["labels"][0] != IGNORE
-        tokens = Tokens(
-            weights=batch["weights"][0][trained_T],
-            segments=batch["segments"][0][trained_T],
-            tasks=batch["tasks"][0][trained_T],
-            task_tokens=batch.get("task_tokens", trained_T.sum()[None]),
-            task_examples=batch.get("task_examples", batch["boundaries"].diff().count_nonzero()[None]),
-            task_weights=batch.get("task_weights"),
-        )
-        values = (token_hits if objective.method.hits else token_losses)(self, batch)
+        values, tokens = observe(self, batch, told=told, hits=objective.method.hits, contrasts=wanted)
         loss = objective.method.loss(values, tokens, objective.params)
         if adapter.method.penalty:
-            loss = loss + trained_T.sum() * adapter.method.penalty(self, adapter.params)
-        return {"loss": loss / (trained_T.sum() if num_items_in_batch is None else num_items_in_batch)}
+            loss = loss + len(values) * adapter.method.penalty(self, adapter.params)
+        return {"loss": loss / (len(values) if num_items_in_batch is None else num_items_in_batch)}
 
     use_packed_attention(model)
     model.forward = MethodType(forward, model)

@@ -1,6 +1,7 @@
 """What the stages that train share: load, measure, train, measure again, and write the model with its course."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from tasks.core.compute import Compute
-from tasks.core.records import Example
+from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
 from tasks.core.surgery import plain
 from tasks.core.training import Training
@@ -48,6 +49,11 @@ def execute(
     """
     parts = compose.read(training, sections)
     compose.check(parts, whole=whole, fsdp=compute.fsdp)
+    if parts.objective.method.marks and not any(sequence.marks for sequence in sequences):
+        raise ValueError(
+            f"objective {parts.objective.name!r} weighs the marks of faults, and nothing that trains has any. "
+            "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`."
+        )
     measure = _measure(valid, compute)
     before = measure(model)
     everything = [sequence for rows in valid.values() for sequence in rows]
@@ -83,12 +89,22 @@ def execute(
     return course
 
 
-def encode_examples(rows: Sequence[Example], tokenizer: Any, pack_tokens: int, run: Run, label: str) -> list[Encoded]:
-    """The examples that a pack can hold and that train anything; says how many were left out."""
-    encoded = list(encode.examples(rows, tokenizer, pack_tokens))
+def encode_examples(
+    rows: Sequence[Example],
+    tokenizer: Any,
+    pack_tokens: int,
+    run: Run,
+    label: str,
+    faults: Sequence[FaultPair] = (),
+) -> list[Encoded]:
+    """The examples that a pack can hold and that train anything, with their faults; says how many were left out."""
+    pairs: defaultdict[str, list[FaultPair]] = defaultdict(list)
+    for pair in faults:
+        pairs[pair.example].append(pair)
+    encoded = list(encode.examples(rows, tokenizer, pack_tokens, pairs))
     if left_out := sum(row is None for row in encoded):
         run.say(
-            f"{label}: {left_out} of {len(rows)} examples are longer than a pack, or hold a control token, and were left out"
+            f"{label}: {left_out} of {len(encoded)} examples are longer than a pack, or hold a control token, and were left out"
         )
     return [row for row in encoded if row is not None and row.num_trained]
 

@@ -15,6 +15,8 @@ from tasks.engine.encode import Encoded
 
 IGNORE = -100
 """The label of a position that trains nothing, as everywhere in transformers."""
+CONTRAST = "contrast_"
+"""Before the names of tensors that belong to the wrong counterparts of a row's sequences."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,15 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
 def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tensor]:
     """The tensors of one row of packs.
 
-    `input_ids`, `position_ids`, `labels`, `weights`, `segments`, `tasks`: (1, T); `boundaries`: (S + 1,) offsets into the row.
-    A token's task is its place in `tasks`, 0 where that names none.
+    `input_ids`, `position_ids`, `labels`, `weights`, `marks`, `segments`, `tasks`: (1, T); `boundaries`: (S + 1,) offsets into
+    the row; `numbers`: (S,). A token's task is its place in `tasks`, 0 where that names none. Where sequences have contrasts,
+    these make a row of their own under the same names behind `contrast_`, with `contrast_owners`: the number within this row of
+    the sequence that each is set against.
     Labels are shifted already: position t holds the token to predict from t. They stand under `shift_labels` too, the name
     by which Trainer counts trained tokens without shifting once more.
     """
     sequences = [sequence for pack in packs for sequence in pack.sequences]
-    names = ("input_ids", "position_ids", "labels", "weights", "segments", "tasks")
+    names = ("input_ids", "position_ids", "labels", "weights", "marks", "segments", "tasks")
     columns: dict[str, list[Any]] = {name: [] for name in names}
     boundaries = [0]
     for number, sequence in enumerate(sequences):
@@ -87,12 +91,20 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tenso
         columns["position_ids"] += range(len(ids))
         columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
         columns["weights"] += [*weights[1:], 0.0]
+        columns["marks"] += [*sequence.marks[1:], 0] if sequence.marks else [0] * len(ids)
         columns["segments"] += [number] * len(ids)
         columns["tasks"] += [tasks.index(sequence.task) if tasks else 0] * len(ids)
         boundaries.append(boundaries[-1] + len(ids))
     row = {name: torch.tensor([values]) for name, values in columns.items()}
     row["weights"] = row["weights"].float()
-    return row | {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
+    row |= {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
+    row["numbers"] = torch.tensor([sequence.number for sequence in sequences])
+    owners = [number for number, sequence in enumerate(sequences) if sequence.contrast]
+    if owners:
+        theirs = collate([Pack(tuple(sequences[number].contrast for number in owners))])  # type: ignore[misc]
+        row |= {CONTRAST + name: tensor for name, tensor in theirs.items()}
+        row[CONTRAST + "owners"] = torch.tensor(owners)
+    return row
 
 
 def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:

@@ -38,8 +38,9 @@ from tasks.core.training import Moment, Probe, Training
 from tasks.engine import compose, device
 from tasks.engine.compose import Attached, Composition
 from tasks.engine.encode import Encoded
-from tasks.engine.forward import token_losses
+from tasks.engine.forward import observe, token_losses
 from tasks.engine.packing import Pack, by_budget, collate, schedule
+from tasks.methods.objectives import Tokens
 
 MARK = "complete"
 """A file whose presence in a checkpoint says that all of it was written."""
@@ -89,12 +90,14 @@ def train(
     Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
     """
     torch.manual_seed(plan.seed)  # an adapter draws its first weights here
+    sequences = [replace(sequence, number=number) for number, sequence in enumerate(sequences)]
     packs = schedule(sequences, plan.pack_tokens, plan.max_tokens, plan.epochs, plan.seed)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     packs = packs[: max(len(packs) // world, 1) * world]  # every process takes part in every step
     per_step = plan.accumulation * world
     steps = math.ceil(len(packs) / per_step)
     tasks = tuple(sorted({sequence.task for sequence in (*sequences, *probe, *valid)}))
+    paired = list(by_budget([sequence for sequence in sequences if sequence.contrast], plan.pack_tokens))
     probed = _probe(list(by_budget(probe, plan.pack_tokens)) or packs[:1], tasks)
     validated = _probe(by_budget(valid, plan.pack_tokens), tasks)
 
@@ -111,7 +114,19 @@ def train(
 
     def moment(kind: str, step: int) -> Moment:
         state = notes.states[kind]
-        return Moment(step, steps, plan.seed, attached.model, optimizer, scheduler, probed, validated, state)
+        return Moment(
+            step,
+            steps,
+            plan.seed,
+            attached.model,
+            optimizer,
+            scheduler,
+            probed,
+            validated,
+            state,
+            len(sequences),
+            lambda: _observed(attached.model, paired, compute),
+        )
 
     def measured() -> dict[str, float]:
         with _whole_root(attached.model):
@@ -128,7 +143,7 @@ def train(
     trainer.optimizer, trainer.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
     trainer.trains = attached.trainable
     trainer.estimate = optimizer.estimate if parts.optimizer.method.gradient_free else None  # type: ignore[attr-defined]
-    trainer.task_weights = lambda: notes.states.get("objective", {}).get("task_weights")
+    trainer.told = lambda: _told(parts.objective.method.tells, notes.states.get("objective", {}))
     trainer.remove_callback(PrinterCallback)
     found = _newest_complete(work)
     if found:
@@ -208,7 +223,7 @@ class _Trainer(Trainer):
 
     trains: Mapping[str, nn.Parameter]
     estimate: Callable[[Callable[[], Tensor]], Tensor] | None
-    task_weights: Callable[[], list[float] | None]
+    told: Callable[[], dict[str, Tensor]]
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -227,8 +242,7 @@ class _Trainer(Trainer):
             return self.estimate(loss)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        weights = self.task_weights()
-        return super()._prepare_inputs(inputs if weights is None else inputs | {"task_weights": torch.tensor(weights)})
+        return super()._prepare_inputs(inputs | {"told": self.told()})
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
@@ -333,6 +347,25 @@ def _settings(parts: Composition, plan: Training, compute: Compute) -> dict[str,
     where = {"precision": device.precision(compute)}
     flat: dict[str, Any] = json.loads(json.dumps(ours | parts.names | theirs | where))
     return flat
+
+
+@torch.no_grad()
+def _observed(model: nn.Module, packs: Sequence[Pack], compute: Compute) -> Iterator[tuple[Tensor, Tokens]]:
+    """What an objective is given of some packs and their contrasts. The model keeps no trace of it."""
+    inner: Any = plain(model)
+    modes = {module: module.training for module in inner.modules()}
+    inner.eval()
+    with device.autocast(compute):
+        for pack in packs:
+            batch = {name: tensor.to(inner.device) for name, tensor in collate([pack]).items()}
+            yield observe(inner, batch, contrasts=True)
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def _told(names: Sequence[str], state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What an objective's loss is told of its state."""
+    return {name: torch.tensor(state[name]) for name in names if name in state}
 
 
 def _probe(packs: Any, tasks: tuple[str, ...]) -> Probe:

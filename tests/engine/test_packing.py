@@ -1,6 +1,7 @@
 """No token is lost, none is trained twice, none under another's weight."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -136,3 +137,18 @@ def test_scoring_packs_hold_every_sequence_once_and_no_more_than_their_tokens(se
     packs = list(by_budget(sequences, max_tokens))
     assert counted(flat(packs)) == counted(sequences)
     assert all(len(pack.sequences) == 1 or len(pack) <= max_tokens for pack in packs)
+
+
+def test_wrong_counterparts_make_a_row_of_their_own_and_know_whose_they_are():
+    alone, *others = (replace(s, number=7 + n) for n, s in enumerate(tiny.sequences(3, seed=2)))
+    row = collate([Pack((alone, *map(tiny.paired, others)))])
+    assert row["numbers"].tolist() == [7, 8, 9]
+    assert row["contrast_owners"].tolist() == [1, 2]
+    wrong = [sequence.contrast for sequence in map(tiny.paired, others)]
+    assert row["contrast_input_ids"][0].tolist() == [token for sequence in wrong for token in sequence.ids]
+    for number, (sequence, start) in enumerate(
+        zip(map(tiny.paired, others), row["boundaries"].tolist()[1:], strict=False)
+    ):
+        # The mark of a label stands where the label stands: one place before its token.
+        assert row["marks"][0, start : start + len(sequence)].tolist() == [*sequence.marks[1:], 0], number
+    assert not any(name.startswith("contrast_") for name in collate([Pack((alone,))]))

@@ -22,6 +22,8 @@ def test_one_wrong_token_fails_its_example_and_no_other():
         tasks=torch.tensor([0, 0, 1, 1, 0, 0, 0]),
         task_tokens=torch.tensor([9, 3]),
         task_examples=torch.tensor([4, 2]),
+        marks=torch.zeros(7, dtype=torch.long),
+        numbers=torch.arange(4),
     )
     hits = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0])
     assert loss(hits, tokens, ExactMatchParams()).item() == pytest.approx(12 * 2 / 6)

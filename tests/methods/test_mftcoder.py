@@ -36,7 +36,9 @@ def batch(owners, weights=None, num_tasks=3):
         tasks=tasks.repeat_interleave(lengths),
         task_tokens=torch.zeros(num_tasks, dtype=torch.long).index_add_(0, tasks, lengths),
         task_examples=tasks.bincount(minlength=num_tasks),
-        task_weights=None if weights is None else torch.tensor(weights),
+        marks=torch.zeros(int(lengths.sum()), dtype=torch.long),
+        numbers=torch.arange(len(owners)),
+        told={} if weights is None else {"task_weights": torch.tensor(weights)},
     )
     nll = torch.rand(int(lengths.sum()), generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     return nll.requires_grad_(), tokens

@@ -21,6 +21,8 @@ def tokens(at=slice(None)):
         tasks=TASKS[at],
         task_tokens=torch.tensor([4, 2]),
         task_examples=torch.tensor([2, 1]),
+        marks=torch.zeros(6, dtype=torch.long)[at],
+        numbers=torch.arange(3),
     )
 
 
@@ -45,6 +47,8 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
         tasks=torch.zeros(4, dtype=torch.long),
         task_tokens=torch.tensor([4]),
         task_examples=torch.tensor([2]),
+        marks=torch.zeros(4, dtype=torch.long),
+        numbers=torch.arange(2),
     )
     nll = torch.full((4,), 1.5, requires_grad=True)
     loss = part.method.loss(nll, one, part.params)

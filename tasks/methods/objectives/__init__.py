@@ -2,11 +2,11 @@
 
 An objective's file holds `METHOD = Objective(params=…, loss=…)`. `loss(nll, tokens, params)` is this pack's share: the engine
 adds up the packs of a step and divides by the step's trained tokens.
-Shapes: N = trained tokens of the pack, K = tasks.
+Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, M = trained tokens of the pack's contrasts.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.params import Params
@@ -14,6 +14,18 @@ from tasks.core.training import Moment
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """The wrong counterparts of some of the pack's sequences, as the model sees them now. No gradient comes from them."""
+
+    nll: "Tensor"
+    """Negative log-likelihood of each of their tokens in nats, (M,)."""
+    marks: "Tensor"
+    """As `Tokens.marks`, (M,)."""
+    segments: "Tensor"
+    """Number of the sequence within the pack that each token is set against, (M,)."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,13 @@ class Tokens:
     """Trained tokens of each task in the whole step, (K,)."""
     task_examples: "Tensor"
     """Examples of each task in the whole step, (K,)."""
-    task_weights: "Tensor | None" = None
-    """Weight of each task as `on_step` has left it in `Moment.state["task_weights"]`, (K,)."""
+    marks: "Tensor"
+    """What each token is to the fault of its program, flags of `tasks.core.marks`, (N,)."""
+    numbers: "Tensor"
+    """Number of each sequence of the pack among all that train, (S,)."""
+    contrasts: Contrasts | None = None
+    told: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """What `on_step` has left in `Moment.state` under the names of `Objective.tells`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,12 @@ class Objective:
     loss: "Callable[[Tensor, Tokens, Any], Tensor]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step."""
+    tells: tuple[str, ...] = ()
+    """Entries of its state, lists of numbers, that `loss` is told."""
+    contrasts: Callable[[Any], bool] | None = None
+    """Whether, with these settings, `loss` looks at the wrong counterparts of a pack's programs."""
+    marks: bool = False
+    """Whether it is nothing without tokens that are marked."""
     hits: bool = False
     """Whether it is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""

@@ -92,7 +92,7 @@ def share(tokens: Tokens, params: MftcoderParams) -> Tensor:
         return total / (tokens.task_examples.sum() * length_N)
 
     present_K = tokens.task_tokens > 0
-    v_K = present_K if tokens.task_weights is None else present_K * tokens.task_weights
+    v_K = present_K * tokens.told.get("task_weights", tokens.weights.new_ones(()))
     v_N = (v_K / v_K.sum())[tokens.tasks]
     if params.aggregation == "case3":
         return total * v_N / tokens.task_tokens[tokens.tasks]
@@ -232,4 +232,4 @@ def _check(moment: Moment, params: MftcoderParams) -> None:
         )
 
 
-METHOD = Objective(params=MftcoderParams, loss=loss, on_step=on_step)
+METHOD = Objective(params=MftcoderParams, loss=loss, on_step=on_step, tells=("task_weights",))

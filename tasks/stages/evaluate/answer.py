@@ -1,21 +1,13 @@
 """What a model's answer is worth: its program taken out of the text, run with its tests, or scored by its verifier."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from tasks.core.programs import program
 from tasks.core.records import Example, Tests
 from tasks.io.sandbox import Case, Verdict
 
-BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
-
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 Score = Callable[[Tests, str], float]
-
-
-def program(text: str) -> str:
-    """The first code block of an answer, closed or cut off; the whole answer where it has none."""
-    block = BLOCK.search(text)
-    return block.group(1) if block else text
 
 
 def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[str]:

@@ -11,6 +11,7 @@ ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": 
 PAIRS = (
     ("prompt", "completion"),
     ("prompt", "response"),
+    ("prompt", "correct"),
     ("instruction", "output"),
     ("question", "answer"),
     ("question", "response"),

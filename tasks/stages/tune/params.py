@@ -13,6 +13,7 @@ STAGE = Stage(
     reads={
         "base": "models/pretrained",
         "examples": "data/rounds/{item}/examples.parquet",
+        "faults": "data/rounds/{item}/faults.parquet",
         "valid": "data/ingested/valid.parquet",
     },
     writes={"model": "models/tuned/{item}"},

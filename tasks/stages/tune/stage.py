@@ -1,12 +1,12 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
-reads   models/pretrained/, data/rounds/<round>/examples.parquet, data/ingested/valid.parquet
+reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/valid.parquet
 writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, training.json where it trained)
 """
 
 from pathlib import Path
 
-from tasks.core.records import Example
+from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
 from tasks.engine import encode, job
 from tasks.io import checkpoints, tables
@@ -21,7 +21,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         return
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
-    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label)
+    faults = tables.read(inputs["faults"], FaultPair)
+    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, faults)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:
         raise ValueError(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from tasks import methods
-from tasks.core.records import Example, Message
+from tasks.core.records import Example, FaultPair, Message
 from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, compressed, tables
 from tasks.stages.compress import stage
@@ -42,6 +42,7 @@ def tuned(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     tables.write(folder / "examples.parquet", examples(20), Example)
     tables.write(folder / "valid.parquet", examples(4, split="valid"), Example)
+    tables.write(folder / "faults.parquet", [], FaultPair)
     for name, adapter in (("r0", "lora"), ("r1", "none")):
         settings = TuneSettings.model_validate(
             {
@@ -50,7 +51,7 @@ def tuned(tiny, tmp_path_factory):
                 "methods": PARTS,
             }
         )
-        inputs = {"base": tiny, "examples": folder / "examples.parquet", "valid": folder / "valid.parquet"}
+        inputs = {"base": tiny} | {kind: folder / f"{kind}.parquet" for kind in ("examples", "faults", "valid")}
         tune.main(inputs, {"model": folder / "models" / name}, settings, ScratchRun(folder / name, name))
     return folder
 

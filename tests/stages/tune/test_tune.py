@@ -7,7 +7,8 @@ import shutil
 import pytest
 import torch
 
-from tasks.core.records import Example
+from tasks.core import marks
+from tasks.core.records import Example, FaultPair
 from tasks.engine import encode, job, scoring, train
 from tasks.io import checkpoints, tables
 from tasks.stages.tune import stage
@@ -28,7 +29,8 @@ def inputs(tiny, tmp_path):
     """A base, examples to train on and others to validate on."""
     tables.write(tmp_path / "examples.parquet", examples(20), Example)
     tables.write(tmp_path / "valid.parquet", examples(4, split="valid"), Example)
-    return {"base": tiny, "examples": tmp_path / "examples.parquet", "valid": tmp_path / "valid.parquet"}
+    tables.write(tmp_path / "faults.parquet", [], FaultPair)
+    return {"base": tiny} | {kind: tmp_path / f"{kind}.parquet" for kind in ("examples", "faults", "valid")}
 
 
 @pytest.fixture
@@ -230,3 +232,39 @@ def test_finished_work_is_found_by_an_equal_run(tune, tmp_path):
     assert [step for step, _ in run.metrics if step is not None] == []
     assert digests(second) == digests(tmp_path / "kept")
     assert any((tmp_path / "same" / "work").glob(f"*/{train.MARK}"))
+
+
+def fault(example, incorrect):
+    """What stage `faults` writes for a wrong answer to an example."""
+    found = marks.compare(incorrect, example.response)
+    return FaultPair(
+        f"of {example.id}", example.id, example.response, incorrect, "given", "", False, "", 0.9, 1, 0.2,
+        list(found.good_lines), [list(span) for span in found.good_chars],
+        list(found.bad_lines), [list(span) for span in found.bad_chars], list(found.anchors),
+    )  # fmt: skip
+
+
+FAIT = {**METHODS, "fait": {"tokens": 4.0}}
+
+
+def test_faults_weigh_the_tokens_at_which_they_differ(tune, inputs):
+    tables.write(inputs["faults"], [fault(row, "yes, in need") for row in examples(20)], FaultPair)
+    plain, _ = tune("plain", FAIT)
+    weighed, _ = tune("weighed", FAIT, objective="fait")
+    first = [json.loads((folder / "training.json").read_text())["loss"][0][2] for folder in (plain, weighed)]
+    assert first[1] > first[0]  # the same model, the same tokens, and some count more
+
+
+def test_an_objective_of_marks_without_marks_says_what_would_do(tune):
+    with pytest.raises(ValueError, match=r"objective 'fait' weighs the marks of faults.*`faults.sources`"):
+        tune("none", FAIT, objective="fait")
+
+
+def test_an_example_trains_once_with_each_of_its_faults(tune, inputs):
+    rows = examples(20)
+    pairs = [fault(row, wrong) for row in rows for wrong in ("yes, in need", "no, indeed")]
+    once, _ = tune("once", FAIT, epochs=1)
+    tables.write(inputs["faults"], pairs, FaultPair)
+    twice, _ = tune("twice", FAIT, epochs=1)
+    tokens = [json.loads((folder / "training.json").read_text())["tokens"] for folder in (once, twice)]
+    assert tokens[1] == 2 * tokens[0]

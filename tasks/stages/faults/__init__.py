@@ -1,0 +1,1 @@
+"""Which programs are almost right, and where they are wrong (FAIT)."""

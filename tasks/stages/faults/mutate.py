@@ -1,0 +1,180 @@
+"""Small mistakes that people make: one change at a time to a program, all else of its text as it was.
+
+The kinds are those of mutation testing that read like a slip: our choice, for want of the paper's (see `fait.py`).
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise, zip_longest
+
+import libcst as cst
+from libcst.metadata import ExpressionContext, ExpressionContextProvider, MetadataWrapper
+
+Change = tuple[cst.CSTNode, cst.CSTNode]
+"""A part of a program, and what it becomes."""
+Operator = Callable[[cst.CSTNode, frozenset[str]], Iterator[Change]]
+"""The changes to a node itself, or to what it holds, given the names of the program's variables."""
+
+COMPARISONS: Mapping[type, Sequence[type]] = {
+    cst.LessThan: (cst.LessThanEqual, cst.GreaterThan),
+    cst.LessThanEqual: (cst.LessThan, cst.GreaterThanEqual),
+    cst.GreaterThan: (cst.GreaterThanEqual, cst.LessThan),
+    cst.GreaterThanEqual: (cst.GreaterThan, cst.LessThanEqual),
+    cst.Equal: (cst.NotEqual,),
+    cst.NotEqual: (cst.Equal,),
+    cst.In: (cst.NotIn,),
+    cst.NotIn: (cst.In,),
+    cst.Is: (cst.IsNot,),
+    cst.IsNot: (cst.Is,),
+}
+ARITHMETIC: Mapping[type, Sequence[type]] = {
+    cst.Add: (cst.Subtract,),
+    cst.Subtract: (cst.Add,),
+    cst.Multiply: (cst.Add, cst.Divide),
+    cst.Divide: (cst.FloorDivide, cst.Multiply),
+    cst.FloorDivide: (cst.Divide, cst.Modulo),
+    cst.Modulo: (cst.FloorDivide,),
+    cst.Power: (cst.Multiply,),
+    cst.LeftShift: (cst.RightShift,),
+    cst.RightShift: (cst.LeftShift,),
+    cst.BitAnd: (cst.BitOr,),
+    cst.BitOr: (cst.BitAnd,),
+    cst.AddAssign: (cst.SubtractAssign,),
+    cst.SubtractAssign: (cst.AddAssign,),
+    cst.MultiplyAssign: (cst.AddAssign,),
+    cst.DivideAssign: (cst.MultiplyAssign,),
+    cst.FloorDivideAssign: (cst.DivideAssign,),
+}
+BOOLEAN: Mapping[type, Sequence[type]] = {cst.And: (cst.Or,), cst.Or: (cst.And,)}
+LEAVES = (cst.Return, cst.Raise, cst.Continue, cst.Break)
+LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
+"""Expressions that bind less than `not`."""
+
+
+def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(operator, program with one change) without end of variety but in an order drawn from `seed`, kinds in turn.
+
+    Raises SyntaxError where the program cannot be read.
+    """
+    try:
+        module = MetadataWrapper(cst.parse_module(program), unsafe_skip_copy=True)
+        contexts = module.resolve(ExpressionContextProvider)
+    except (cst.ParserSyntaxError, RecursionError) as error:
+        raise SyntaxError(str(error)) from None
+    variables = _variables(module.module, contexts)
+    kinds: defaultdict[str, list[Change]] = defaultdict(list)
+    for node in _nodes(module.module):
+        for name in operators:
+            kinds[name] += OPERATORS[name](node, variables)
+    kinds["variable"] = [(old, new) for old, new in kinds["variable"] if contexts.get(old) is ExpressionContext.LOAD]
+
+    draw = random.Random(seed)
+    queues = [[(name, change) for change in kinds[name]] for name in operators]
+    for queue in queues:
+        draw.shuffle(queue)
+    draw.shuffle(queues)
+    for turn in zip_longest(*queues):
+        for name, (old, new) in filter(None, turn):
+            changed = module.module.deep_replace(old, new)
+            assert isinstance(changed, cst.Module)
+            yield name, changed.code
+
+
+def swap(table: Mapping[type, Sequence[type]]) -> Operator:
+    """An operator sign for another one."""
+
+    def changes(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+        for kind in table.get(type(node), ()):
+            around = {name: getattr(node, name) for name in ("whitespace_before", "whitespace_after")}
+            yield node, kind(**around)
+
+    return changes
+
+
+def boundary(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """A whole number off by one."""
+    if isinstance(node, cst.Integer):
+        value = node.evaluated_value
+        yield from ((node, cst.Integer(str(near))) for near in (value + 1, value - 1) if near >= 0)
+
+
+def guard(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """A missing special case: an `if` that leaves, without `else`, taken away."""
+    if isinstance(node, cst.IndentedBlock) and len(node.body) > 1:
+        for place, statement in enumerate(node.body):
+            if _is_guard(statement):
+                yield node, node.with_changes(body=[*node.body[:place], *node.body[place + 1 :]])
+
+
+def arguments(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """Two neighbouring arguments in each other's place."""
+    if isinstance(node, cst.Call):
+        for place, (left, right) in enumerate(pairwise(node.args)):
+            if not any((left.keyword, right.keyword, left.star, right.star)):
+                first, second = left.with_changes(value=right.value), right.with_changes(value=left.value)
+                yield node, node.with_changes(args=[*node.args[:place], first, second, *node.args[place + 2 :]])
+
+
+def variable(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """Another variable of the program where one is read."""
+    if isinstance(node, cst.Name) and node.value in variables:
+        yield from ((node, node.with_changes(value=other)) for other in sorted(variables - {node.value}))
+
+
+def condition(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """A condition turned round."""
+    if isinstance(node, cst.If | cst.While | cst.IfExp):
+        yield node.test, _negated(node.test)
+
+
+def returned(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
+    """A result that is computed and not returned."""
+    if isinstance(node, cst.Return) and node.value:
+        yield node, cst.Expr(node.value, semicolon=node.semicolon)
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "comparison": swap(COMPARISONS),
+    "arithmetic": swap(ARITHMETIC),
+    "boolean": swap(BOOLEAN),
+    "boundary": boundary,
+    "guard": guard,
+    "arguments": arguments,
+    "variable": variable,
+    "condition": condition,
+    "return": returned,
+}
+
+
+def _nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    yield node
+    for child in node.children:
+        yield from _nodes(child)
+
+
+def _variables(module: cst.Module, contexts: Mapping[cst.CSTNode, ExpressionContext | None]) -> frozenset[str]:
+    """The names of parameters and of what is assigned."""
+    nodes = list(_nodes(module))
+    parameters = {node.name.value for node in nodes if isinstance(node, cst.Param)}
+    functions = {node.name.value for node in nodes if isinstance(node, cst.FunctionDef | cst.ClassDef)}
+    assigned = {
+        node.value for node in nodes if isinstance(node, cst.Name) and contexts.get(node) is ExpressionContext.STORE
+    }
+    return frozenset((parameters | assigned) - functions)
+
+
+def _is_guard(statement: cst.CSTNode) -> bool:
+    if not isinstance(statement, cst.If) or statement.orelse:
+        return False
+    last = statement.body.body[-1]
+    simple = last.body[-1] if isinstance(last, cst.SimpleStatementLine) else last
+    return isinstance(simple, LEAVES)
+
+
+def _negated(test: cst.BaseExpression) -> cst.BaseExpression:
+    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+        return test.expression
+    if isinstance(test, LOOSE) and not test.lpar:
+        test = test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+    return cst.UnaryOperation(cst.Not(), test)

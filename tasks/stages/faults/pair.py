@@ -1,0 +1,82 @@
+"""Whether two programs make a pair to learn from, and the pair with its marks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from rapidfuzz.distance import Levenshtein
+
+from tasks.core import marks
+from tasks.core.programs import essence, program
+from tasks.core.records import Example, FaultPair, content_id
+from tasks.engine.encode import Encoded
+from tasks.stages.faults.params import FaultsParams
+
+Encode = Callable[[Example, FaultPair], Encoded | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A program that may be the wrong counterpart of an example's."""
+
+    example: Example
+    incorrect: str
+    source: str
+    operator: str = ""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why a candidate makes no pair."""
+
+    reason: str
+    detail: str
+
+
+def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPair | Unfit:
+    """The pair of an example's program and a candidate, not yet verified, or why there is none."""
+    correct, incorrect = program(candidate.example.response), candidate.incorrect
+    if (longest := max(len(correct), len(incorrect))) > params.max_chars:
+        return Unfit("too long", f"{longest} characters; faults.max_chars is {params.max_chars}")
+    try:
+        if essence(correct) == essence(incorrect):
+            return Unfit("equal", "nothing but comments, docstrings or layout differs")
+    except SyntaxError as error:
+        return Unfit("no Python", str(error))
+    found = _pair(candidate, correct, incorrect)
+    if found.similarity < params.similarity and found.changed_lines > params.max_lines:
+        return Unfit("unlike", f"similarity {found.similarity:.2f}, {found.changed_lines} lines differ")
+    encoded = encode(candidate.example, found)
+    if encoded is None:
+        return Unfit("control token", "a program spells a token of the model that parts turns")
+    share = marked(encoded)
+    if not 0 < share <= params.max_marked:
+        return Unfit("marks nothing" if share == 0 else "marks too much", f"{share:.0%} of the response's tokens")
+    return replace(found, marked=round(share, 6))
+
+
+def marked(sequence: Encoded) -> float:
+    """The share of a sequence's trained tokens that carry a mark."""
+    trained = [mark for mark, weight in zip(sequence.marks, sequence.weights, strict=True) if weight > 0]
+    return sum(mark & (marks.LINE | marks.CHAR) > 0 for mark in trained) / max(len(trained), 1)
+
+
+def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
+    found = marks.compare(incorrect, correct)
+    return FaultPair(
+        id=content_id(candidate.example.id, incorrect),
+        example=candidate.example.id,
+        correct=correct,
+        incorrect=incorrect,
+        source=candidate.source,  # type: ignore[arg-type]
+        operator=candidate.operator,
+        verified=False,
+        outcome="",
+        similarity=round(Levenshtein.normalized_similarity(incorrect, correct), 6),
+        changed_lines=max(len(found.good_lines), len(found.bad_lines)),
+        marked=0.0,
+        good_lines=list(found.good_lines),
+        good_chars=[list(span) for span in found.good_chars],
+        bad_lines=list(found.bad_lines),
+        bad_chars=[list(span) for span in found.bad_chars],
+        anchors=list(found.anchors),
+    )

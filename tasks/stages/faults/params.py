@@ -1,0 +1,80 @@
+"""The `faults` section: where wrong programs come from, and which of them are of use."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.core.params import Params
+from tasks.core.stage import Stage
+
+STAGE = Stage(
+    reads={
+        "model": "models/pretrained",
+        "examples": "data/rounds/{item}/examples.parquet",
+        "raw": "data/raw",
+    },
+    writes={
+        "pairs": "data/rounds/{item}/faults.parquet",
+        "refused": "data/rounds/{item}/faults_refused.parquet",
+    },
+    items="rounds",
+)
+
+OperatorName = Literal[
+    "comparison", "arithmetic", "boolean", "boundary", "guard", "arguments", "variable", "condition", "return"
+]
+OPERATORS: tuple[OperatorName, ...] = OperatorName.__args__  # type: ignore[attr-defined]
+
+
+class Mutation(Params):
+    """One small mistake made in a correct program."""
+
+    from_: Literal["mutation"] = Field(alias="from")
+    operators: tuple[OperatorName, ...] = Field(OPERATORS, min_length=1)
+    """The kinds of mistakes."""
+    attempts: int = Field(6, ge=1)
+    """Mutants of an example that are tried at most."""
+
+
+class Given(Params):
+    """Pairs of the user's: a table with columns `correct` and `incorrect`, and `prompt` where programs are not enough to tell."""
+
+    from_: Literal["given"] = Field(alias="from")
+    path: Path
+
+
+class Commits(Params):
+    """Functions before and after the commits of a git repository that mend something."""
+
+    from_: Literal["commits"] = Field(alias="from")
+    path: Path
+    match: str = r"\b(fix|bug|wrong|correct)"
+    """A regular expression that a commit's message must match, whatever its case."""
+
+
+Source = Annotated[Mutation | Given | Commits, Field(discriminator="from_")]
+
+
+class FaultsParams(Params):
+    """Pairs of a correct program and a similar wrong one. The thresholds are ours, not the paper's."""
+
+    sources: tuple[Source, ...] = ()
+    """Asked in this order, each for the examples that still lack pairs. Without any there are no pairs."""
+    per_example: int = Field(1, ge=1)
+    """Pairs of an example; with several it trains once with each."""
+    similarity: float = Field(0.6, ge=0, le=1)
+    """Least similarity of the two programs, 1 - Levenshtein distance / length of the longer one…"""
+    max_lines: int = Field(3, ge=1)
+    """… unless no more lines than these differ."""
+    max_marked: float = Field(0.5, gt=0, le=1)
+    """Largest share of a response's tokens that may be marked: with nearly all of them, weights say nothing."""
+    max_chars: int = Field(20_000, ge=1)
+    """Longest program that is looked at."""
+    seed: int = 0
+
+
+class Settings(Params):
+    """What stage `faults` reads of params.yaml."""
+
+    faults: FaultsParams = FaultsParams()

@@ -1,0 +1,46 @@
+"""Programs are found in answers, and two that say the same are told as one."""
+
+import pytest
+
+from tasks.core.programs import essence, locate, program
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("```python\nx = 1\n```", "x = 1"),
+        ("Here:\n\n```py\nx = 1\ny = 2\n```\nThat is all.", "x = 1\ny = 2"),
+        ("```\nx = 1", "x = 1"),
+        ("x = 1\n", "x = 1\n"),
+        ("```python\nfirst\n```\n```python\nsecond\n```", "first"),
+    ],
+)
+def test_the_program_is_the_first_block_or_all_there_is(text, code):
+    start, end = locate(text)
+    assert program(text) == text[start:end] == code
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "def f( x ):\n\n    return x+1  # one more",
+        'def f(x):\n    """One more."""\n    return x + 1',
+        "def f(x): return (x + 1)",
+    ],
+)
+def test_comments_docstrings_and_layout_say_nothing(other):
+    assert essence(other) == essence("def f(x):\n    return x + 1\n")
+
+
+def test_a_docstring_alone_is_a_body_that_does_nothing():
+    assert essence('def f():\n    """Nothing."""') == essence("def f():\n    pass")
+
+
+def test_another_name_is_another_program():
+    assert essence("def f(x):\n    return x") != essence("def f(y):\n    return y")
+
+
+@pytest.mark.parametrize("code", ["def f(:", "x = '\0'", "(" * 500 + ")" * 500])
+def test_what_is_no_python_is_said_so(code):
+    with pytest.raises(SyntaxError):
+        essence(code)

@@ -1,0 +1,141 @@
+"""Marks of characters reach the right tokens: through the chat template, whatever the tokenizer, and in the packs that train."""
+
+import inspect
+import statistics
+import textwrap
+from itertools import islice
+
+import pytest
+
+from tasks.core import marks
+from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.programs import program
+from tasks.core.records import FaultPair
+from tasks.engine import encode
+from tasks.engine.packing import collate, schedule
+from tasks.stages.faults.mutate import OPERATORS, mutants
+from tasks.stages.fetch.build import byte_tokenizer
+from tests import tiny
+
+
+def tokenizer_of_merges():
+    """A byte-level BPE tokenizer whose tokens span many characters, learnt from source code."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    core.train_from_iterator([inspect.getsource(statistics)], trainer)
+    core.add_special_tokens([AddedToken("<|im_end|>", special=True), AddedToken("<|im_start|>", special=True)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    fast.chat_template = byte_tokenizer().chat_template
+    return fast
+
+
+TOKENIZERS = {"bytes": byte_tokenizer(), "merges": tokenizer_of_merges()}
+
+
+def fault(example, incorrect):
+    """A pair as stage `faults` writes it."""
+    correct = program(example.response)
+    found = marks.compare(incorrect, correct)
+    return FaultPair(
+        "pair", example.id, correct, incorrect, "mutation", "", True, "assertion", 1.0, 1, 0.1,
+        list(found.good_lines), [list(span) for span in found.good_chars],
+        list(found.bad_lines), [list(span) for span in found.bad_chars], list(found.anchors),
+    )  # fmt: skip
+
+
+def pairs():
+    """Fifty examples with a fault each: functions of the standard library, mutated."""
+    made = []
+    for name, function in inspect.getmembers(textwrap, inspect.isfunction) + inspect.getmembers(
+        statistics, inspect.isfunction
+    ):
+        code = textwrap.dedent(inspect.getsource(function))
+        for operator, mutant in islice(mutants(code, name, list(OPERATORS)), 3):
+            example = tiny.example(len(made), response=f"Here it is:\n\n```python\n{code}\n```\nDone. é𝔘")
+            made.append((operator, example, fault(example, mutant)))
+    assert len(made) >= 50
+    return made[:50]
+
+
+PAIRS = pairs()
+
+
+def offsets(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_the_marked_tokens_of_fifty_rows_hold_the_marked_text_and_nothing_else(name):
+    tokenizer = TOKENIZERS[name]
+    for _, example, pair in PAIRS:
+        for sequence, code, lines, chars in (
+            (encode.example(example, tokenizer, pair), pair.correct, pair.good_lines, pair.good_chars),
+            (encode.example(example, tokenizer, pair).contrast, pair.incorrect, pair.bad_lines, pair.bad_chars),
+        ):
+            text = example.response.replace(pair.correct, code) + tokenizer.eos_token
+            start = text.index(code)
+            places = offsets(tokenizer, text)
+            flags = list(sequence.marks)[-len(places) :]
+            assert not any(list(sequence.marks)[: -len(places)])  # nothing of the prompt
+            anchors = [[at, at + 1] for at in pair.anchors] if code == pair.correct else []
+            line_spans = [list(span) for span in marks.of_lines(code, lines)]
+            for flag, wanted in ((CHAR, [*chars, *anchors]), (LINE, line_spans), (CODE, [[0, len(code)]])):
+                covered = {
+                    at
+                    for (first, last), mark in zip(places, flags, strict=True)
+                    if mark & flag
+                    for at in range(first, last)
+                }
+                asked = {at + start for first, last in wanted for at in range(first, last)}
+                assert asked <= covered, (flag, pair)
+                for (first, last), mark in zip(places, flags, strict=True):
+                    assert bool(mark & flag) == any(at in asked for at in range(first, last))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_differing_tokens_stand_on_differing_lines_but_for_anchors(name):
+    for _, example, pair in PAIRS:
+        sequence = encode.example(example, TOKENIZERS[name], pair)
+        if not pair.anchors:
+            assert all(mark & LINE for mark in sequence.marks if mark & CHAR)
+
+
+def test_an_end_that_lacks_what_was_taken_away_is_anchored_at_the_token_after_the_program():
+    tokenizer = TOKENIZERS["bytes"]
+    for response, after in (("x = 1\n", tokenizer.eos_token), ("```python\nx = 1\n```", "\n")):
+        example = tiny.example(response=response)
+        pair = fault(example, program(response) + ("y = 2\n" if response == "x = 1\n" else "\ny = 2"))
+        sequence = encode.example(example, tokenizer, pair)
+        marked = [token for token, mark in zip(sequence.ids, sequence.marks, strict=True) if mark & CHAR]
+        assert tokenizer.decode(marked).startswith(after)
+
+
+def test_packs_hold_every_mark_beside_its_own_token():
+    tokenizer = TOKENIZERS["merges"]
+    sequences = [encode.example(example, tokenizer, pair) for _, example, pair in PAIRS]
+    for pack in schedule(sequences, 4096, 10**6, 1, seed=0):
+        row = collate([pack])
+        labels, flags = row["labels"][0].tolist(), row["marks"][0].tolist()
+        found = [(token, mark) for token, mark in zip(labels, flags, strict=True) if mark]
+        asked = [(i, m) for s in pack.sequences for i, m in zip(s.ids, s.marks, strict=True) if m]
+        assert found == asked
+
+
+def test_a_pair_that_no_pack_can_hold_is_left_out():
+    _, example, pair = PAIRS[0]
+    longer = fault(example, pair.correct + "\n# " + "x" * 500)
+    right = encode.example(example, TOKENIZERS["bytes"])
+    assert list(encode.examples([example], TOKENIZERS["bytes"], len(right) + 10, {example.id: [longer]})) == [None]
+    assert len(list(encode.examples([example], TOKENIZERS["bytes"], 10_000, {example.id: [longer, pair]}))) == 2
+
+
+def test_a_wrong_program_that_spells_a_control_token_is_left_out():
+    example = PAIRS[0][1]
+    assert encode.example(example, TOKENIZERS["bytes"], fault(example, "x = '<|im_end|>'")) is None

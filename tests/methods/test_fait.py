@@ -1,0 +1,208 @@
+"""What FAIT's card asks: plain fine-tuning where nothing is marked, its weights where something is, and no gradient from faults."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.training import Moment, Training
+from tasks.engine import compose
+from tasks.engine import train as engine
+from tasks.engine.forward import bind_loss, observe
+from tasks.engine.packing import Pack, collate
+from tasks.methods.objectives import Contrasts, Tokens
+from tasks.methods.objectives.fait import FaitParams, loss, margins, on_step, scattered
+from tests import tiny as small
+from tests.methods.contract import composition, part
+
+MARKS = torch.tensor([CODE, CODE | LINE, CODE | LINE | CHAR, 0, CODE, CODE | LINE | CHAR])
+SEGMENTS = torch.tensor([0, 0, 0, 0, 1, 1])
+NLL = torch.tensor([0.5, 2.0, 1.0, 4.0, 3.0, 1.0])
+
+
+def tokens(**known):
+    """Six tokens of two programs."""
+    basics = {
+        "weights": torch.ones(6),
+        "segments": SEGMENTS,
+        "tasks": torch.zeros(6, dtype=torch.long),
+        "task_tokens": torch.tensor([6]),
+        "task_examples": torch.tensor([2]),
+        "marks": MARKS,
+        "numbers": torch.tensor([3, 1]),
+    }
+    return Tokens(**basics | known)
+
+
+def contrasts(nll, marks, segments):
+    return Contrasts(torch.tensor(nll), torch.tensor(marks), torch.tensor(segments))
+
+
+def bound(base, **settings):
+    """The tiny model whose forward returns FAIT's loss."""
+    model = small.load(base).eval()
+    bind_loss(model, part("objectives", "fait", **settings), part("adapters", "none"))
+    return model
+
+
+def row(pairs=True):
+    sequences = [replace(sequence, number=number) for number, sequence in enumerate(small.sequences(3, seed=1))]
+    return collate([Pack(tuple(map(small.paired, sequences) if pairs else sequences))])
+
+
+@pytest.mark.parametrize("case", [{"weighting": "none"}, {"weighting": "margin"}])
+def test_without_a_share_or_without_marks_it_is_the_mean_cross_entropy_with_its_gradients(tiny, case):
+    theirs, ours = small.load(tiny).eval(), bound(tiny, **case)
+    batch = row(pairs=case["weighting"] == "none")
+    found = ours(**batch)["loss"]
+    sums = []
+    for sequence in small.sequences(3, seed=1):
+        logits = theirs(torch.tensor([sequence.ids])).logits[0, :-1]
+        trained = torch.tensor(sequence.weights[1:]) > 0
+        sums.append(F.cross_entropy(logits, torch.tensor(sequence.ids[1:]), reduction="none")[trained])
+    expected = torch.cat(sums).mean()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    found.backward()
+    expected.backward()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_the_weights_are_one_and_what_lines_and_tokens_gain():
+    found = loss(NLL, tokens(), FaitParams(weighting="constant", lines=0.5, tokens=2.0))
+    weights = torch.tensor([1.0, 1.5, 3.5, 1.0, 1.0, 3.5])
+    torch.testing.assert_close(found, (weights * NLL).sum())
+
+
+def test_a_doubled_weight_adds_its_tokens_loss_over_the_number_of_tokens():
+    marked = torch.tensor([0, 0, CODE | CHAR, 0, 0, 0])
+    params = FaitParams(weighting="constant", lines=0.0, tokens=1.0)
+    plain = loss(NLL, tokens(marks=torch.zeros(6, dtype=torch.long)), params)
+    torch.testing.assert_close((loss(NLL, tokens(marks=marked), params) - plain) / 6, NLL[2] / 6)
+
+
+def test_weights_of_the_data_multiply():
+    own = torch.tensor([1.0, 0.0, 2.0, 1.0, 1.0, 1.0])
+    found = loss(NLL, tokens(weights=own), FaitParams(weighting="constant"))
+    torch.testing.assert_close(found, (own * torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 3.0]) * NLL).sum())
+
+
+def test_the_margin_is_that_of_the_card():
+    # s+ = -1 over its marked token, s- = -3: lambda = 0.119203, and a token of both marks weighs 1.238406.
+    wrong = contrasts([3.0, 9.0], [CODE | LINE | CHAR, CODE], [0, 0])
+    params = FaitParams(weighting="margin")
+    share = margins(NLL, tokens(contrasts=wrong), params.tau)
+    torch.testing.assert_close(share, torch.tensor([0.119203, 0.0]), atol=1e-6, rtol=0)
+    found = loss(NLL, tokens(contrasts=wrong), params)
+    torch.testing.assert_close(found, NLL.sum() + 0.119203 * NLL[1] + 2 * 0.119203 * NLL[2], atol=1e-5, rtol=0)
+
+
+def test_a_side_without_marks_is_judged_by_its_whole_program():
+    # The wrong program of the second sequence lacks what is right, so nothing of it differs: its mean is (2 + 4) / 2.
+    wrong = contrasts([2.0, 4.0, 100.0], [CODE, CODE, 0], [1, 1, 1])
+    share = margins(NLL, tokens(contrasts=wrong), tau=2.0)
+    torch.testing.assert_close(share[1], torch.tensor(-(3.0 - 1.0) / 2).sigmoid())
+
+
+def test_no_gradient_comes_from_the_wrong_programs(tiny):
+    model, seen = bound(tiny), []
+    batch = row()
+    model.get_input_embeddings().register_forward_hook(
+        lambda module, given, result: seen.append((given[0].tolist(), torch.is_grad_enabled()))
+    )
+    model(**batch)["loss"].backward()
+    assert seen == [(batch["contrast_input_ids"].tolist(), False), (batch["input_ids"].tolist(), True)]
+
+
+@pytest.mark.parametrize("settings", [{"weighting": "constant"}, {"refresh_every": 4}, {"weighting": "none"}])
+def test_wrong_programs_are_looked_at_only_where_they_count(tiny, settings):
+    model, calls = bound(tiny, **settings), []
+    model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
+    model(**row(), told={"shares": torch.zeros(3)})
+    assert len(calls) == 1
+
+
+def test_nothing_flows_through_the_weights(tiny):
+    # The gradient is that of the same weights held fixed.
+    model, batch = bound(tiny), row()
+    model(**batch)["loss"].backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    with torch.no_grad():
+        nll, known = observe(model, batch, contrasts=True)
+        share = margins(nll, known, 1.0)
+    model_with = bound(tiny, refresh_every=2)
+    model_with(**batch, told={"shares": share})["loss"].backward()
+    for name, parameter in model_with.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad)
+
+
+def moment(step, pairs=lambda: iter(()), **state):
+    return Moment(step, 10, 0, None, None, None, None, None, state, 4, pairs)
+
+
+def test_a_schedule_falls_from_its_highest_share_to_none():
+    params = FaitParams(weighting="schedule", highest=0.8)
+    now = moment(5)
+    on_step(now, params)
+    assert now.state["share"] == [pytest.approx(0.4)]
+    found = loss(NLL, tokens(told={"share": torch.tensor([0.4])}), params)
+    torch.testing.assert_close(found, (torch.tensor([1, 1.4, 1.8, 1, 1, 1.8]) * NLL).sum())
+
+
+def test_margins_are_kept_between_refreshes():
+    wrong = contrasts([3.0], [CODE | CHAR], [0])
+    params = FaitParams(refresh_every=5)
+    now = moment(5, lambda: iter([(NLL, tokens(contrasts=wrong))]))
+    on_step(now, params)
+    assert now.state["shares"] == [0.0, 0.0, 0.0, pytest.approx(0.119203, abs=1e-6)]
+    later = moment(6, shares=[0.5] * 4)
+    on_step(later, params)
+    assert later.state["shares"] == [0.5] * 4
+    shares = torch.tensor([0.0, 0.25, 0.0, 0.5])  # sequences 3 and 1 are in this pack
+    found = loss(NLL, tokens(told={"shares": shares}), params)
+    torch.testing.assert_close(found, (torch.tensor([1, 1.5, 2, 1, 1, 1.5]) * NLL).sum())
+
+
+def test_scattered_marks_are_as_many_in_the_same_program_and_always_the_same():
+    known = tokens()
+    found = scattered(known)
+    for segment in (0, 1):
+        mine = segment == SEGMENTS
+        assert sorted(found[mine].tolist()) == sorted(MARKS[mine].tolist())
+    assert found[3] == 0  # not of the program
+    assert torch.equal(found, scattered(known))
+    many = tokens(
+        marks=torch.tensor([CODE | CHAR, *[CODE] * 49]),
+        segments=torch.zeros(50, dtype=torch.long),
+        numbers=torch.tensor([7]),
+    )
+    assert scattered(many)[0] == CODE
+
+
+def test_gradient_free_steps_need_margins_that_stand_still():
+    fait, mezo = part("objectives", "fait"), part("optimizers", "mezo")
+    with pytest.raises(ValueError, match=r"methods\.fait\.refresh_every"):
+        compose.check(replace(composition(), objective=fait, optimizer=mezo))
+    compose.check(replace(composition(), objective=part("objectives", "fait", refresh_every=2), optimizer=mezo))
+
+
+def test_training_learns_marked_tokens_faster_than_without_weights(tiny, tmp_path):
+    sequences = [small.paired(sequence) for sequence in small.sequences(16, seed=3)]
+    plan = Training(pack_tokens=64, max_tokens=10_000, epochs=6, warmup=0.0, save_every=0)
+
+    def differing_loss(weighting):
+        chosen = replace(
+            composition(objectives="fait"),
+            objective=part("objectives", "fait", weighting=weighting, lines=0.0, tokens=4.0),
+            optimizer=part("optimizers", "adamw", learning_rate=3e-3),
+        )
+        model = small.load(tiny).train()
+        outcome = engine.train(model, sequences, chosen, plan, small.FP32, tmp_path / weighting, lambda *_: None)
+        with torch.no_grad():
+            nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))]))
+        return nll[(known.marks & CHAR) > 0].mean()
+
+    assert differing_loss("constant") < differing_loss("none") - 0.05

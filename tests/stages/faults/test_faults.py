@@ -1,0 +1,240 @@
+"""Stage `faults`: pairs that tests have verified, in the real sandbox, and every refusal by its name."""
+
+import json
+import subprocess
+from collections import Counter
+
+import pytest
+
+from tasks.core import marks
+from tasks.core.records import Example, FaultPair, Refusal, Tests
+from tasks.io import tables
+from tasks.stages.faults import stage
+from tasks.stages.faults.params import Settings
+from tests import tiny as small
+from tests.support import ScratchRun
+
+LONGER = "    # a program is long enough that a changed line is not half of it\n"
+BINARY = f"""def find(items, wanted):
+{LONGER}{LONGER}    low, high = 0, len(items)
+    while low < high:
+        middle = (low + high) // 2
+        if items[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+"""
+MEAN = f"def mean(xs):\n{LONGER}{LONGER}    return sum(xs) / len(xs)\n"
+FIND = Tests("doctest", ">>> find([1, 3, 5], 3)\n1\n>>> find([1, 3, 5], 4)\n2\n>>> find([], 1)\n0\n", "find")
+MUTATION = {"from": "mutation", "attempts": 20}
+
+
+def example(number, code, tests=None, fenced=True):
+    response = f"```python\n{code}\n```" if fenced else code
+    return small.example(number, prompt=f"Function {number}, please.", response=response, tests=tests, task="function")
+
+
+@pytest.fixture
+def faults(tiny, tmp_path):
+    """The pairs, the refusals and what was said, for these examples under these settings."""
+
+    def of(examples, *sources, name="first", **settings):
+        folder = tmp_path / name
+        folder.mkdir()
+        tables.write(folder / "examples.parquet", examples, Example)
+        run = ScratchRun(folder, "r0")
+        stage.main(
+            {"model": tiny, "examples": folder / "examples.parquet", "raw": folder},
+            {"pairs": folder / "faults.parquet", "refused": folder / "refused.parquet"},
+            Settings.model_validate({"faults": {"sources": list(sources), **settings}}),
+            run,
+        )
+        pairs, refused = (
+            tables.read(folder / f"{n}.parquet", r) for n, r in (("faults", FaultPair), ("refused", Refusal))
+        )
+        return pairs, refused, run
+
+    return of
+
+
+def reasons(refused):
+    return Counter(refusal.reason for refusal in refused)
+
+
+def test_without_sources_there_are_no_pairs_and_no_work(faults):
+    pairs, refused, run = faults([example(0, BINARY, FIND)])
+    assert (pairs, refused, run.said) == ([], [], [])
+
+
+def test_a_mutant_that_fails_its_tests_is_a_pair_with_its_marks(faults):
+    (pair,), _, run = faults([example(0, BINARY, FIND)], MUTATION)
+    assert pair.verified
+    assert pair.outcome in ("assertion", "exception")
+    assert pair.correct == BINARY
+    assert pair.incorrect != BINARY
+    assert (pair.source, pair.example) == ("mutation", "example-0000")
+    assert 0 < pair.marked <= 0.5
+    found = marks.compare(pair.incorrect, pair.correct)
+    assert pair.good_chars == [list(span) for span in found.good_chars]
+    assert pair.anchors == list(found.anchors)
+    assert "1 pairs for 1 of 1 examples, 1 verified" in run.said[0]
+    assert run.notes["fault_pairs_verified"] == 1
+
+
+def test_mutants_that_pass_are_refused_and_the_next_is_tried(faults):
+    weak = Tests("doctest", ">>> find([1], 1) in (0, 1)\nTrue\n", "find")  # most faults go unnoticed
+    pairs, refused, _ = faults([example(0, BINARY, weak)], MUTATION)
+    assert reasons(refused)["passed"] >= 1
+    assert all(pair.verified for pair in pairs)
+
+
+def test_a_fault_that_never_ends_is_no_repeatable_one(faults):
+    # Without its step the loop goes on: that outcome hangs on a clock.
+    endless = "def count(n):\n    total = 0\n    while total < n:\n        total = total + 1\n    return total\n"
+    pairs, refused, _ = faults(
+        [example(0, endless, Tests("doctest", ">>> count(3)\n3\n", "count"))],
+        {"from": "mutation", "operators": ["boundary"], "attempts": 20},
+        per_example=20,
+        max_marked=1.0,
+    )
+    assert reasons(refused)["timeout"] == 1  # total + 0
+    assert {pair.outcome for pair in pairs} == {"assertion"}
+
+
+def test_the_same_seed_finds_the_same_pairs_and_another_others(faults):
+    rows = [example(n, BINARY, FIND) for n in range(3)]
+    first, again, other = (faults(rows, MUTATION, name=f"{n}", seed=seed)[0] for n, seed in enumerate((0, 0, 1)))
+    assert first == again
+    assert first != other
+
+
+def test_several_pairs_of_an_example_differ(faults):
+    pairs, _, _ = faults([example(0, BINARY, FIND)], MUTATION, per_example=3)
+    assert len({pair.incorrect for pair in pairs}) == len(pairs) == 3
+
+
+def test_without_tests_a_pair_is_kept_and_not_called_verified(faults):
+    (pair,), _, _ = faults([example(0, BINARY)], MUTATION)
+    assert not pair.verified
+    assert pair.outcome == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "tests", "reason"),
+    [
+        (BINARY, Tests("doctest", ">>> find([1], 1)\n7\n", "find"), "correct side fails"),
+        (
+            BINARY,
+            Tests("script", "import os\nopen('solution.py', 'w').close()\nos._exit(0)", "find"),
+            "correct side fails",
+        ),
+        ("This is prose, not a program.", None, None),
+    ],
+)
+def test_examples_that_cannot_be_judged_give_no_pair(faults, code, tests, reason):
+    pairs, refused, _ = faults([example(0, code, tests)], MUTATION)
+    assert pairs == []
+    assert list(reasons(refused)) == ([reason] if reason else [])
+
+
+def test_tests_that_do_not_always_say_the_same_are_called_flaky(faults):
+    flaky = Tests("doctest", ">>> import uuid; find([1], 1) if uuid.uuid4().int % 2 else 7\n0\n", "find")
+    rows = [example(n, BINARY, flaky) for n in range(12)]  # each has three runs: 1 in 4 sees no difference
+    _, refused, _ = faults(rows, {"from": "mutation", "attempts": 1})
+    assert reasons(refused)["flaky tests"] >= 3
+
+
+def test_marks_on_more_than_half_of_an_answer_say_nothing(faults):
+    short = "def f(x):\n    return x + 1\n"
+    pairs, refused, _ = faults([example(0, short, fenced=False)], {**MUTATION, "operators": ["arithmetic"]})
+    assert pairs == []
+    assert set(reasons(refused)) == {"marks too much"}
+
+
+def given(tmp_path, *rows):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\n".join(row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows))
+    return {"from": "given", "path": str(path)}
+
+
+def test_pairs_of_the_users_are_matched_by_what_their_program_says(faults, tmp_path):
+    wrong = MEAN.replace("len(xs)", "len(xs) - 1")
+    bare = "def mean(xs):\n    return sum(xs) / len(xs)"  # no comments: the same program
+    source = given(tmp_path, {"correct": bare, "incorrect": wrong})
+    mean = Tests("doctest", ">>> mean([2, 4])\n3.0\n", "mean")
+    (pair,), refused, _ = faults([example(0, BINARY, FIND), example(1, MEAN, mean)], source)
+    assert (pair.example, pair.source, pair.verified) == ("example-0001", "given", True)
+    assert pair.correct == MEAN
+    assert refused == []
+
+
+def test_a_prompt_tells_two_examples_of_one_program_apart(faults, tmp_path):
+    wrong = MEAN.replace("len(xs)", "len(xs) - 1")
+    source = given(tmp_path, {"prompt": "Function 1, please.", "correct": MEAN, "incorrect": wrong})
+    pairs, _, _ = faults([example(0, MEAN), example(1, MEAN)], source)
+    assert [pair.example for pair in pairs] == ["example-0001"]
+
+
+def test_given_pairs_that_are_none_are_refused_by_name(faults, tmp_path):
+    source = given(
+        tmp_path,
+        {"correct": MEAN, "incorrect": MEAN.replace("    # a", "    # another")},
+        {"correct": MEAN, "incorrect": "def mean(xs:"},
+        {"correct": "def mean(xs:", "incorrect": MEAN},
+        {"correct": "def other(): pass", "incorrect": MEAN},
+        {"correct": MEAN},
+        {"correct": MEAN, "incorrect": "\n".join(f"x{n} = {n}" for n in range(100_000))},
+        {
+            "correct": MEAN,
+            "incorrect": "class Something:\n    def else_(self):\n        yield 1\n        yield 2\n        yield 3",
+        },
+        {"correct": MEAN, "incorrect": MEAN.replace("sum", "<|im_end|>sum")},
+        b'{"correct": "\xff", "incorrect": "x"}',
+        b"no json",
+    )
+    pairs, refused, _ = faults([example(0, MEAN)], source)
+    assert pairs == []
+    assert reasons(refused) == {
+        "equal": 1, "no Python": 3, "no example": 1, "no pair": 1, "too long": 1, "unlike": 1, "not UTF-8": 1, "not JSON": 1,
+    }  # fmt: skip
+    where = {refusal.reason: refusal.where for refusal in refused}
+    assert (where["not UTF-8"], where["no example"]) == ("line 9", "line 4")
+
+
+def test_a_given_side_that_passes_is_no_fault(faults, tmp_path):
+    same = BINARY.replace("len(items)", "len(items) + 0")
+    _, refused, _ = faults([example(0, BINARY, FIND)], given(tmp_path, {"correct": BINARY, "incorrect": same}))
+    assert reasons(refused) == {"passed": 1}
+
+
+def test_sources_are_asked_in_their_order(faults, tmp_path):
+    wrong = BINARY.replace("low < high", "low > high")
+    source = given(tmp_path, {"correct": BINARY, "incorrect": wrong})
+    rows = [example(0, BINARY, FIND), example(1, MEAN)]
+    pairs, _, _ = faults(rows, source, MUTATION)
+    assert [pair.source for pair in pairs] == ["given", "mutation"]
+
+
+def test_bug_fixes_of_a_repository_are_pairs(faults, tmp_path):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+
+    def commit(message, code):
+        (repository / "means.py").write_text(code)
+        identity = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+        for command in (["add", "."], [*identity, "commit", "-qm", message]):
+            subprocess.run(["git", "-C", str(repository), *command], check=True)
+
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    commit("Means", MEAN.replace("len(xs)", "(len(xs) - 1)") + "\n\nX = 1\n")
+    commit("Fix the mean of everything", MEAN + "\n\nX = 1\n")
+    commit("Another X", MEAN + "\n\nX = 2\n")
+    (pair,), refused, _ = faults([example(0, MEAN)], {"from": "commits", "path": str(repository)})
+    assert pair.incorrect == MEAN.replace("len(xs)", "(len(xs) - 1)").rstrip()
+    assert refused == []
+
+
+def test_a_folder_that_is_no_repository_is_named(faults, tmp_path):
+    with pytest.raises(ValueError, match=r"git cannot read .*nowhere"):
+        faults([example(0, MEAN)], {"from": "commits", "path": str(tmp_path / "nowhere")})
