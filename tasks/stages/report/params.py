@@ -10,6 +10,7 @@ STAGE = Stage(
         "base": "models/base/ratchet.json",
         "pretrained": "models/pretrained",
         "tuned": "models/tuned",
+        "rounds": "data/rounds",
         "ingested": "data/ingested/report.json",
         "test": "data/ingested/test.parquet",
         "metrics": "data/metrics",

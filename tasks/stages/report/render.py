@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.core.records import Example
 from tasks.core.statistics import Bootstrap
 from tasks.core.training import in_words
-from tasks.stages.report import choose, draw, figures, tabulate
+from tasks.stages.report import choose, draw, faults, figures, tabulate
 from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
+from tasks.stages.report.faults import Faults
 from tasks.stages.report.judge import Verdict
 from tasks.stages.report.trace import trace
 
@@ -34,6 +35,8 @@ class Facts:
     """Per model, what stage evaluate wrote."""
     courses: Mapping[str, Mapping[str, Any]]
     """Per trained model, its `training.json`."""
+    faults: Mapping[str, Faults]
+    """Per round, the pairs of programs whose differences its training may weigh."""
     base: Mapping[str, Any]
     """The base's `ratchet.json`."""
     ingested: Mapping[str, Any]
@@ -68,6 +71,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "compositions": {
             name: in_words(course.get("composition", {}).values()) for name, course in facts.courses.items()
         },
+        "faults": {name: found for name, found in facts.faults.items() if found.pairs or found.refused},
         "base": base_words(facts.base),
         "license": facts.base.get("source", {}).get("license") or "unknown",
         "ingested": facts.ingested,
@@ -235,5 +239,5 @@ def _environment(*, autoescape: bool) -> Environment:
         "mib": figures.mebibytes,
         "signed": figures.signed,
     }
-    environment.globals |= {"LOSSES": LOSSES, "colour": draw.colour}
+    environment.globals |= {"LOSSES": LOSSES, "colour": draw.colour, "faults_of": faults}
     return environment

@@ -1,6 +1,7 @@
 """Stage `report`: every model against the reference, for people, for programs and for whoever gets the model.
 
 reads   models/base/ratchet.json, training.json of models/pretrained/ and models/tuned/<round>/ where they trained,
+        data/rounds/<round>/{faults,faults_refused}.parquet,
         data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,index.html,README.md},
         data/report/plots/{loss,validation,forgetting,differences,passes}.csv
@@ -12,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, Result
+from tasks.core.records import Example, FaultPair, Refusal, Result
 from tasks.core.stage import Model, Run
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
 from tasks.stages.report import export, render, tabulate
 from tasks.stages.report.compare import compare
+from tasks.stages.report.faults import Faults
 from tasks.stages.report.judge import judge
 from tasks.stages.report.params import Settings
 from tasks.stages.report.render import Facts
@@ -66,6 +68,7 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
         verdicts=[judge(comparison, params.general_margin) for comparison in comparisons],
         metrics={name: _read(inputs["metrics"] / f"{place}.json") for name, place in places.items()},
         courses={name: _read(path) for name, path in courses if path.is_file()},
+        faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
         base=_read(inputs["base"]),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
@@ -73,6 +76,11 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
         margin=params.general_margin,
         answers=params.answers,
     )
+
+
+def _faults(folder: Path) -> Faults:
+    pairs = tables.read(folder / "faults.parquet", FaultPair)
+    return Faults(pairs, tables.read(folder / "faults_refused.parquet", Refusal))
 
 
 def roles(models: Mapping[str, Model]) -> tuple[str, list[str]]:

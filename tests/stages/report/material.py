@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, Message, Result, Tests
+from tasks.core.records import Example, FaultPair, Message, Refusal, Result, Tests
 from tasks.io import tables
 from tasks.stages.report import stage
 from tasks.stages.report.params import Settings
@@ -77,6 +77,7 @@ def run_stage(
     ingested: Mapping[str, Any] = INGESTED,
     metrics: Mapping[str, Any] | None = None,
     pretraining: Mapping[str, Any] | None = None,
+    faults: tuple[list[FaultPair], list[Refusal]] | None = None,
     tasks: int = 40,
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
@@ -99,7 +100,12 @@ def run_stage(
     _write(folder / "ingested.json", ingested)
     tables.write(folder / "test.parquet", [example(index) for index in range(tasks)], Example)
 
-    inputs = {name: folder / name for name in ("metrics", "results", "pretrained", "tuned")}
+    for name in models:
+        if faults is not None and groups[name] == "rounds":
+            tables.write(folder / "rounds" / name / "faults.parquet", faults[0], FaultPair)
+            tables.write(folder / "rounds" / name / "faults_refused.parquet", faults[1], Refusal)
+
+    inputs = {name: folder / name for name in ("metrics", "results", "pretrained", "tuned", "rounds")}
     inputs |= {"base": folder / "ratchet.json", "ingested": folder / "ingested.json", "test": folder / "test.parquet"}
     sections = {
         "report": report,

@@ -1,0 +1,90 @@
+"""The pairs of programs behind a round's weights, for people: some of every kind, with what differs in colour, and their book."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from tasks.core import marks
+from tasks.core.records import FaultPair, Refusal
+
+SHOWN = 10
+"""Pairs on the page."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What stage `faults` wrote for a round."""
+
+    pairs: Sequence[FaultPair]
+    refused: Sequence[Refusal]
+
+    @property
+    def verified(self) -> float:
+        """The share of the pairs that tests have shown to be a right and a wrong program."""
+        return sum(pair.verified for pair in self.pairs) / max(len(self.pairs), 1)
+
+    @property
+    def marked(self) -> float:
+        """The share of the responses' tokens that carry a mark, a mean over pairs."""
+        return sum(pair.marked for pair in self.pairs) / max(len(self.pairs), 1)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many pairs there are of each kind."""
+        return dict(Counter(map(kind, self.pairs)).most_common())
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many candidates were refused for each reason."""
+        return dict(Counter(refusal.reason for refusal in self.refused).most_common())
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a program that is marked alike."""
+
+    text: str
+    mark: str
+    """`char` where characters differ, `anchor` where the other side has more, `line` elsewhere on a line that differs, or empty."""
+
+
+def kind(pair: FaultPair) -> str:
+    """How a pair came about: `mutation: comparison`, `given`."""
+    return ": ".join(filter(None, (pair.source, pair.operator)))
+
+
+def choose(pairs: Sequence[FaultPair], count: int = SHOWN) -> list[FaultPair]:
+    """`count` pairs, one of each kind in turn as long as there are any, by their ids (which are hashes)."""
+    by_kind: defaultdict[str, list[FaultPair]] = defaultdict(list)
+    for pair in sorted(pairs, key=lambda pair: pair.id):
+        by_kind[kind(pair)].append(pair)
+    turns = zip_longest(*(by_kind[name] for name in sorted(by_kind)))
+    return [pair for turn in turns for pair in turn if pair is not None][:count]
+
+
+def sides(pair: FaultPair) -> dict[str, list[Piece]]:
+    """Both programs in pieces, by what they are."""
+    return {
+        "wrong": pieces(pair.incorrect, pair.bad_lines, pair.bad_chars, ()),
+        "right": pieces(pair.correct, pair.good_lines, pair.good_chars, pair.anchors),
+    }
+
+
+def pieces(text: str, lines: Sequence[int], chars: Sequence[Sequence[int]], anchors: Sequence[int]) -> list[Piece]:
+    """The text cut where its marks change."""
+    layers = {
+        "line": marks.of_lines(text, lines),
+        "anchor": [(at, at + 1) for at in anchors],
+        "char": [(start, end) for start, end in chars],
+    }
+    kinds = [""] * len(text)
+    for mark, spans in layers.items():  # later ones cover earlier ones
+        for start, end in spans:
+            kinds[start:end] = [mark] * (min(end, len(text)) - start)
+    edges = [at for at in range(1, len(text)) if kinds[at] != kinds[at - 1]]
+    return [
+        Piece(text[start:end], kinds[start])
+        for start, end in zip([0, *edges], [*edges, len(text)], strict=True)
+        if start < end
+    ]

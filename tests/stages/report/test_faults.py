@@ -1,0 +1,76 @@
+"""Pairs of programs on the page: what differs is told apart, some of every kind, and nothing of them runs."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from tasks.core import marks
+from tasks.core.records import FaultPair, Refusal
+from tasks.stages.report.faults import Faults, Piece, choose, kind, pieces, sides
+from tests.stages.report.material import HOSTILE, results, run_stage
+
+
+def pair(number=0, right="x = max(a)\ny = 1\n", wrong="x = min(a)\ny = 1\n", **fields):
+    found = marks.compare(wrong, right)
+    made = FaultPair(
+        f"{number:04d}", f"t{number}", right, wrong, "mutation", "variable", True, "assertion", 0.9, 1, 0.25,
+        list(found.good_lines), [list(span) for span in found.good_chars],
+        list(found.bad_lines), [list(span) for span in found.bad_chars], list(found.anchors),
+    )  # fmt: skip
+    return replace(made, **fields)
+
+
+def test_a_program_is_cut_where_its_marks_change():
+    found = sides(pair())
+    assert found["right"] == [
+        Piece("x = m", "line"), Piece("ax", "char"), Piece("(a)\n", "line"), Piece("y = 1\n", ""),
+    ]  # fmt: skip
+    assert "".join(piece.text for piece in found["wrong"]) == "x = min(a)\ny = 1\n"
+
+
+def test_what_was_taken_away_shows_at_the_place_after_it():
+    found = sides(pair(right="range(len(xs))", wrong="range(len(xs) - 1)"))
+    assert found["right"] == [Piece("range(len(xs)", "line"), Piece(")", "anchor")]
+    assert Piece(" - 1", "char") in found["wrong"]
+
+
+@pytest.mark.parametrize("text", ["", "a"])
+def test_an_anchor_at_the_end_of_a_text_is_no_piece_of_it(text):
+    assert pieces(text, (), (), (len(text),)) == ([Piece("a", "")] if text else [])
+
+
+def test_some_of_every_kind_are_chosen():
+    many = [pair(number) for number in range(20)]
+    few = [pair(30, operator="guard"), pair(40, source="given", operator="", verified=False)]
+    chosen = choose([*many, *few], 5)
+    assert {kind(found) for found in chosen} == {"mutation: variable", "mutation: guard", "given"}
+    assert len(chosen) == 5
+
+
+def test_shares_and_counts():
+    found = Faults([pair(), pair(1, verified=False, marked=0.75)], [Refusal("mutation", "t", "passed", "", "")] * 3)
+    assert (found.verified, found.marked) == (0.5, 0.5)
+    assert found.reasons == {"passed": 3}
+    assert Faults([], []).verified == 0
+
+
+def test_the_page_shows_pairs_and_why_others_are_none(tmp_path):
+    hostile = pair(1, wrong=f"x = 1  # {HOSTILE}\n")
+    refused = [Refusal("mutation guard", "a.py:f", "passed", "", "")]
+    folder, _ = run_stage(tmp_path, {"base": results(), "r0": results(1.9)}, faults=([pair(), hostile], refused))
+    page = (folder / "index.html").read_text()
+    section = page[page.index('id="faults"') : page.index('id="data"')]
+    assert "r0: 2 pairs" in section
+    assert "100 % are verified" in section
+    assert "25.0 % of the tokens" in section
+    assert re.search(r"passed</th><td class=\"n\">1<", section)
+    assert '<span class="piece char">ax</span>' in section
+    assert "<script>" not in page
+    assert "onerror=alert(2)>" not in page
+
+
+@pytest.mark.parametrize("faults", [None, ([], [])])
+def test_without_faults_the_page_says_nothing_of_them(tmp_path, faults):
+    folder, _ = run_stage(tmp_path, {"base": results(), "r0": results(1.9)}, faults=faults)
+    assert "faults" not in (folder / "index.html").read_text()
