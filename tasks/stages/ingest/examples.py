@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
-from tasks.stages.ingest import deduplicate, shapes, texts
+from tasks.stages.ingest import deduplicate, shapes, texts, weigh
 from tasks.stages.ingest.decontaminate import overlaps
 from tasks.stages.ingest.deduplicate import Pair
 from tasks.stages.ingest.params import Contamination, IngestParams, NearDuplicates, Rows
@@ -24,6 +24,9 @@ def from_row(values: dict[str, object], where: str, source: str, about: Rows, do
         if values.get(about.group) is None:
             return Refusal(source, where, "no group", f"the column {about.group!r} is empty", texts.start(values))
         group = texts.start(values[about.group])
+    weights = weigh.weights(values, about.weights) if about.weights else None
+    if isinstance(weights, shapes.Unfit):
+        return Refusal(source, where, weights.reason, weights.detail, texts.start(values))
     return Example(
         id=identify(messages),
         messages=messages,
@@ -33,6 +36,7 @@ def from_row(values: dict[str, object], where: str, source: str, about: Rows, do
         split="train",
         source=f"{source}: {where}",
         license=about.license,
+        weights=weights,
     )
 
 

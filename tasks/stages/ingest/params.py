@@ -61,6 +61,8 @@ class Rows(Source):
     """Their domain; without it the name of the file or data set."""
     group: str | None = None
     """The column whose equal values no split may part. Without it each row is a group of its own."""
+    weights: str | None = None
+    """The column with the loss weight of each character of the last message, a list of numbers; where it is empty they are 1."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
     """At most so many rows are taken, chosen by the seed."""

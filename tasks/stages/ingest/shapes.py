@@ -42,6 +42,13 @@ def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
     return _in_order(messages)
 
 
+def response(row: Mapping[str, Any]) -> str:
+    """The last message of a row that is a conversation, as it stands there."""
+    turns = _turns(row)
+    assert not isinstance(turns, Unfit)
+    return str(turns[-1].get("content", turns[-1].get("value")))
+
+
 def is_text(text: str) -> bool:
     """Whether the text is free of lone surrogates and of the mark that a decoder leaves for bytes it cannot read."""
     return "\ufffd" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
