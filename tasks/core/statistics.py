@@ -5,6 +5,7 @@ and treating them as independent makes an interval too narrow. Two models are co
 groups serves both and what makes an item hard for either cancels (paired bootstrap).
 
 Efron & Tibshirani 1993, An Introduction to the Bootstrap: §8.3 resample independent units, §13.3 percentile interval.
+Chen et al. 2021, https://arxiv.org/abs/2107.03374, eq. 1: pass@k from n samples, without bias.
 Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation: the paired bootstrap for two models.
 Hesterberg 2015, https://arxiv.org/abs/1411.5279: with n units the percentile interval is too narrow by about
 (n - 1) / n and knows no Student's t; reading the quantiles at Φ(-√(n / (n - 1)) t) instead mends both.
@@ -130,6 +131,37 @@ def proportion_difference(
         high = proportion(0, estimate.n, how.confidence).high
         low = -high
     return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """The chance that at least one of `k` answers passes, drawn without replacement from `samples` of which `passed` do.
+
+    Its mean over draws of the samples is the chance for `k` fresh answers (Chen et al., eq. 1); 1 - (1 - passed / samples)^k
+    would be too low. Raises ValueError where there are fewer than `k` samples.
+    """
+    if not 1 <= k <= samples or not 0 <= passed <= samples:
+        raise ValueError(f"pass@{k} cannot be told from {samples} samples of which {passed} passed.")
+    return 1 - math.comb(samples - passed, k) / math.comb(samples, k)
+
+
+def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
+    """The mean of shares, each within 0 to 1, with its interval over `groups`.
+
+    Where all are 0, or all are 1, resampling shows no spread: the bounds are then those of as many trials as there are groups.
+    """
+    values_N = _vector(values)
+    estimate = mean(values_N, groups, how)
+    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)
+    if estimate.value in (0.0, 1.0):
+        exact = proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
+        low, high = exact.low, exact.high
+    return Estimate(estimate.value, low, high, estimate.n)
+
+
+def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> Estimate:
+    """A mean of `n` items whose standard error is known, with Student's interval. An error of 0 shows no spread and bounds nothing."""
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error if n > 1 and error > 0 else math.inf
+    return Estimate(value, value - half, value + half, n)
 
 
 def mcnemar(before: ArrayLike, after: ArrayLike) -> float:

@@ -47,9 +47,7 @@ def _steer(model: generation.Pair, by: tuple[str, str], alpha: float) -> generat
 
 
 def _reply(model: Any, tokenizer: Any, talk: list[Message], steering: generation.Steering | None) -> str:
-    return generation.greedy(model, [talk], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering)[
-        0
-    ]
+    return generation.write(model, [talk], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering)[0]
 
 
 def _ask() -> str:

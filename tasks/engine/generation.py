@@ -1,8 +1,9 @@
-"""What a model writes, alone or steered by others: greedy decoding in batches of a fixed size, padded on the left.
+"""What a model writes, alone or steered by others, greedily or drawn: in batches of a fixed size, padded on the left.
 
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from tasks.core.records import Message
 from tasks.engine.encode import Tokenizer, render_prompt
@@ -18,7 +28,24 @@ from tasks.engine.forward import combined_losses, use_packed_attention
 
 FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
+ENDS = ("end of turn", "first closed code block")
+"""What ends every answer, beside its length and the stop sequences that are given."""
 Pair = tuple[PreTrainedModel, Tokenizer]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: from the likeliest ones that together have probability `top_p`, at a temperature."""
+
+    temperature: float
+    top_p: float
+    keys: Sequence[str]
+    """One a prompt: what its random numbers follow from, whatever shares its batch."""
+
+    def of(self, rows: Sequence[int]) -> LogitsProcessorList:
+        """What draws the tokens of these prompts."""
+        warpers = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)]
+        return LogitsProcessorList([*warpers, _Draw([self.keys[row] for row in rows])])
 
 
 @dataclass(frozen=True)
@@ -136,25 +163,27 @@ def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequen
 
 
 @torch.no_grad()
-def greedy(
+def write(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[Message]],
     tokenizer: Tokenizer,
     *,
     max_new_tokens: int,
     batch_size: int,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
     track: Track = iter,
     steering: Steering | None = None,
 ) -> list[str]:
-    """The model's response to each prompt, in their order.
+    """The model's response to each prompt, in their order: the likeliest token after the other, or drawn by `sampling`.
 
     Batches are filled in order of length and their size is fixed, since a batch's shape moves the last digits of logits
-    and so, now and then, a token. A response ends at the end of turn, at its first closed code block, or after
-    `max_new_tokens` tokens.
+    and so, now and then, a token. A response ends at the end of turn, at its first closed code block, before the first of the
+    texts in `stop`, or after `max_new_tokens` tokens.
     """
     model.set_attn_implementation("sdpa")
-    write = _prompt_text if steering else render_prompt
-    texts = [write(prompt, tokenizer) for prompt in prompts]
+    render = _prompt_text if steering else render_prompt
+    texts = [render(prompt, tokenizer) for prompt in prompts]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
@@ -172,15 +201,16 @@ def greedy(
         written = model.generate(
             **inputs.to(model.device),
             max_new_tokens=max_new_tokens,
-            do_sample=False,
+            do_sample=False,  # a drawn token is the only one that the processor of `sampling` leaves
+            logits_processor=sampling.of(batch) if sampling else None,
             pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=[_ClosedBlock(tokenizer, width)],
+            stopping_criteria=[_Ended(tokenizer, width, stop)],
             custom_generate=steering.beside([prompts[i] for i in batch]) if steering else None,
         )
         for index, text in zip(
             batch, tokenizer.batch_decode(written[:, width:], skip_special_tokens=True), strict=True
         ):
-            responses[index] = text
+            responses[index] = _before(text, stop)
     return responses
 
 
@@ -203,12 +233,34 @@ def _left_padded(
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-class _ClosedBlock(StoppingCriteria):
-    """True for each row whose response has opened a code block and closed it."""
+class _Draw(LogitsProcessor):
+    """Leaves each row one token, drawn by its probability. A row's numbers are its own: they follow from its key alone."""
 
-    def __init__(self, tokenizer: Tokenizer, width: int) -> None:
-        self._tokenizer, self._width = tokenizer, width
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._streams = [random.Random(key) for key in keys]
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        uniform_B1 = torch.tensor([[stream.random()] for stream in self._streams], dtype=torch.float64)
+        sums_BV = (
+            scores.cpu().double().softmax(dim=1).cumsum(dim=1)
+        )  # not every device has doubles, and sums that repeat
+        # Scaled by the last sum, which rounding keeps from being 1; `right` passes over tokens of no probability.
+        token_B1 = torch.searchsorted(sums_BV, uniform_B1 * sums_BV[:, -1:], right=True)
+        return torch.full_like(scores, -torch.inf).scatter_(1, token_B1.to(scores.device), 0.0)
+
+
+class _Ended(StoppingCriteria):
+    """True for each row whose response has opened a code block and closed it, or holds one of the texts in `stop`."""
+
+    def __init__(self, tokenizer: Tokenizer, width: int, stop: Sequence[str] = ()) -> None:
+        self._tokenizer, self._width, self._stop = tokenizer, width, stop
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         texts = self._tokenizer.batch_decode(input_ids[:, self._width :])
-        return torch.tensor([text.count(FENCE) >= 2 for text in texts], device=input_ids.device)
+        ended = [text.count(FENCE) >= 2 or any(end in text for end in self._stop) for text in texts]
+        return torch.tensor(ended, device=input_ids.device)
+
+
+def _before(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first of the stop sequences."""
+    return text[: min((text.find(end) for end in stop if end in text), default=len(text))]

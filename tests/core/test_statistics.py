@@ -1,6 +1,7 @@
 """Intervals hold what they promise, and agree with what can be worked out by hand."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -210,3 +211,60 @@ def test_seeds_have_students_interval():
 def test_one_seed_bounds_nothing():
     found = statistics.over_seeds([1.5])
     assert (found.value, found.low, found.high) == (1.5, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("samples", "passed", "k", "expected"),
+    [(5, 1, 1, 0.2), (5, 2, 2, 0.7), (4, 0, 3, 0.0), (3, 2, 2, 1.0), (10, 3, 10, 1.0), (200, 1, 100, 0.5)],
+)
+def test_pass_at_k_is_what_can_be_worked_out_by_hand(samples, passed, k, expected):
+    assert statistics.pass_at_k(samples, passed, k) == pytest.approx(expected, abs=1e-15)
+
+
+def test_pass_at_k_is_the_share_of_all_choices_of_k_answers_that_hold_one_that_passed():
+    for samples in range(1, 8):
+        for passed in range(samples + 1):
+            answers = [index < passed for index in range(samples)]
+            for k in range(1, samples + 1):
+                choices = [any(chosen) for chosen in combinations(answers, k)]
+                assert statistics.pass_at_k(samples, passed, k) == pytest.approx(sum(choices) / len(choices))
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.4])
+def test_pass_at_k_has_no_bias_where_the_plain_power_has_one(chance):
+    samples, k = 12, 5
+    weights = [math.comb(samples, c) * chance**c * (1 - chance) ** (samples - c) for c in range(samples + 1)]
+    expected = sum(w * statistics.pass_at_k(samples, c, k) for c, w in enumerate(weights))
+    plain = sum(w * (1 - (1 - c / samples) ** k) for c, w in enumerate(weights))
+    assert expected == pytest.approx(1 - (1 - chance) ** k)
+    assert plain < 1 - (1 - chance) ** k - 0.01
+
+
+@pytest.mark.parametrize(("samples", "passed", "k"), [(5, 2, 6), (5, 6, 1), (5, 1, 0), (0, 0, 1)])
+def test_pass_at_k_of_too_few_samples_is_refused(samples, passed, k):
+    with pytest.raises(ValueError, match=f"pass@{k} cannot be told from {samples} samples"):
+        statistics.pass_at_k(samples, passed, k)
+
+
+def test_a_share_has_the_interval_of_a_mean_within_0_to_1():
+    values, groups = [0.0, 1.0, 0.25, 0.5, 1.0, 0.0], list("aabbcd")
+    found, mean = statistics.share(values, groups, QUICK), statistics.mean(values, groups, QUICK)
+    assert (found.value, found.n) == (mean.value, 4)
+    assert (found.low, found.high) == (max(mean.low, 0.0), min(mean.high, 1.0))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_shares_that_are_all_alike_are_as_sure_as_their_groups_are_many(value):
+    found, exact = statistics.share([value] * 6, list("aabbcd")), statistics.proportion(4 * round(value), 4)
+    assert (found.low, found.high, found.n) == (exact.low, exact.high, 4)
+
+
+def test_a_standard_error_becomes_students_interval():
+    found = statistics.from_error(0.5, 0.1, 11)
+    assert (found.low, found.high) == pytest.approx((0.5 - 0.2228139, 0.5 + 0.2228139))  # t of 10 degrees at 97.5 %
+
+
+@pytest.mark.parametrize(("error", "n"), [(0.0, 50), (0.1, 1)])
+def test_no_error_or_one_item_bounds_nothing(error, n):
+    found = statistics.from_error(0.5, error, n)
+    assert (found.low, found.high) == (-math.inf, math.inf)

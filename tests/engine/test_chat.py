@@ -71,7 +71,7 @@ def test_the_answer_is_the_models_own(models, tiny, monkeypatch, capsys):
     type_in(monkeypatch, "Well?\n")
     chat.main(["base"])
     model, tokenizer = checkpoints.load(tiny)
-    (expected,) = generation.greedy(model, [[Message("user", "Well?")]], tokenizer, max_new_tokens=6, batch_size=1)
+    (expected,) = generation.write(model, [[Message("user", "Well?")]], tokenizer, max_new_tokens=6, batch_size=1)
     assert len(expected) > 1
     assert f"── base ──\n{expected}\n" in capsys.readouterr().out
 

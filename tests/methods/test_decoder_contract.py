@@ -120,7 +120,7 @@ def test_cached_batches_write_what_recomputing_every_row_alone_writes(pairs, nam
     assert len(set(map(tuple, expected))) == len(PROMPTS), "the same answer to everything would hide a mix-up"
     texts = tokenizer.batch_decode(expected, skip_special_tokens=True)
     for size in (1, 3):
-        found = generation.greedy(
+        found = generation.write(
             model, PROMPTS, tokenizer, max_new_tokens=50, batch_size=size, steering=steering(name, pairs)
         )
         assert found == texts

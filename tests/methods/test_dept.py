@@ -299,7 +299,7 @@ def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, ba
             expected.append(tokenizer.decode(written[:end], skip_special_tokens=True))
     for _ in range(2):
         assert {loss.id: loss.nats for loss in scoring.losses(model, sequences)} == pytest.approx(sums, abs=1e-3)
-        found = generation.greedy(model, PROMPTS, tokenizer, max_new_tokens=6, batch_size=batch_size)
+        found = generation.write(model, PROMPTS, tokenizer, max_new_tokens=6, batch_size=batch_size)
         assert found == expected
     assert len(set(found)) > 1
 
@@ -343,7 +343,7 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one_and_is_loaded_as_i
     scored = list(scoring.losses(loaded, sequences))
     assert scored == list(scoring.losses(straight.model.eval(), sequences))
     assert scored != list(scoring.losses(small.load(tiny).eval(), sequences))
-    assert len(generation.greedy(loaded, PROMPTS, tokenizer, max_new_tokens=3, batch_size=2)) == 3
+    assert len(generation.write(loaded, PROMPTS, tokenizer, max_new_tokens=3, batch_size=2)) == 3
     assert not any(p.requires_grad for p in loaded.parameters())
 
 

@@ -407,7 +407,7 @@ def primed(tiny, tmp_path_factory):
 def written(answering, tokenizer):
     """What the model answers."""
     prompts = [[Message("user", question)] for question in QUESTIONS]
-    return generation.greedy(answering, prompts, tokenizer, max_new_tokens=2, batch_size=8)
+    return generation.write(answering, prompts, tokenizer, max_new_tokens=2, batch_size=8)
 
 
 def rarer(primed):

@@ -47,7 +47,7 @@ def steered(tokenizer, main, expert, antiexpert, alpha=1.0):
 
 
 def write(model, tokenizer, steering=None, prompts=PROMPTS, tokens=40):
-    return generation.greedy(
+    return generation.write(
         model, prompts, tokenizer, max_new_tokens=tokens, batch_size=len(prompts), steering=steering
     )
 

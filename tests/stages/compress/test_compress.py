@@ -113,7 +113,7 @@ def test_a_merged_adapter_in_gguf_writes_the_same_text(compress, inputs):
 
     def texts(path):
         model, tokenizer = checkpoints.load(path, inputs["base"])
-        return generation.greedy(model, prompts, tokenizer, max_new_tokens=8, batch_size=4)
+        return generation.write(model, prompts, tokenizer, max_new_tokens=8, batch_size=4)
 
     assert texts(folder) == texts(inputs["tuned"] / "r0")
 
