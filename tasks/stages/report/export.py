@@ -1,10 +1,11 @@
 """The comparison for programs: one JSON record, and the tables behind the charts."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tasks.stages.report import tabulate
-from tasks.stages.report.compare import PASS, Comparison, Row
+from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.judge import Verdict
 from tasks.stages.report.render import Facts
 from tasks.stages.report.trace import Point, trace
@@ -63,8 +64,9 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
 
 def name(row: Row) -> str:
     """What a row's difference is called where only letters, digits and underscores may stand."""
-    unit = "" if row.measure == PASS else row.unit.replace("/", "_per_")
-    return "_".join(filter(None, (row.measure.replace("@", "_at_"), row.part, unit, "difference")))
+    unit = row.unit.replace("/", "_per_") if row.measure in LOSSES else ""
+    measure = re.sub(r"\W+", "_", row.measure.replace("@", "_at_")).strip("_")
+    return "_".join(filter(None, (measure, row.part, unit, "difference")))
 
 
 def _comparison(comparison: Comparison, verdict: Verdict, facts: Facts) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _view(facts: Facts) -> dict[str, Any]:
             "Records refused or merged, by reason": facts.ingested["dropped"],
         },
         "here": LOSSES[facts.comparisons[0].here.measure],
-        "legend": tabulate.legend(facts.how),
+        "legend": tabulate.legend(facts.comparisons, facts.how),
     }
 
 
@@ -100,8 +100,9 @@ def _section(facts: Facts, index: int) -> dict[str, Any]:
         "gains": draw.forest(_gains(passes), "Differences of pass@1", ("worse", "better")) if passes else None,
         "bars": draw.bars(_bars(comparison, passes), "pass@1 by length of the solution") if passes else None,
         "not_run": tabulate.not_run(comparison, facts.metrics),
+        "human_eval_not_run": tabulate.human_eval_not_run(comparison, facts.metrics),
         "sandbox": tabulate.sandbox(comparison, facts.metrics),
-        "outcomes": choose.outcomes(comparison.tasks),
+        "outcomes": {kind: choose.outcomes(pairs) for kind, pairs in comparison.answers.items()},
         "kinds": choose.counts(comparison.tasks),
         "answers": [
             {
@@ -239,5 +240,5 @@ def _environment(*, autoescape: bool) -> Environment:
         "mib": figures.mebibytes,
         "signed": figures.signed,
     }
-    environment.globals |= {"LOSSES": LOSSES, "colour": draw.colour, "faults_of": faults}
+    environment.globals |= {"colour": draw.colour, "faults_of": faults}
     return environment

@@ -10,6 +10,7 @@ writes  data/report/{summary.txt,summary.json,index.html,README.md},
 import csv
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tasks.core.records import Example, FaultPair, Refusal, Result
 from tasks.core.stage import Model, Run
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
-from tasks.stages.report import export, render, tabulate
+from tasks.stages.report import export, render, standard, tabulate
 from tasks.stages.report.compare import compare
 from tasks.stages.report.faults import Faults
 from tasks.stages.report.judge import judge
@@ -60,13 +61,15 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
     names = [reference, *others]
     places = {name: Path(settings.models[name].group) / name for name in names}
     results = {name: tables.read(inputs["results"] / f"{place}.parquet", Result) for name, place in places.items()}
+    metrics = {name: _read(inputs["metrics"] / f"{place}.json") for name, place in places.items()}
     comparisons = [compare((reference, results[reference]), (name, results[name]), how) for name in others]
+    comparisons = [replace(found, rows=[*found.rows, *standard.rows(found, metrics, how)]) for found in comparisons]
     trained = [("pretrained", inputs["pretrained"]), *((name, inputs["tuned"] / name) for name in others)]
     courses = [(name, folder / "training.json") for name, folder in trained]
     return Facts(
         comparisons=comparisons,
         verdicts=[judge(comparison, params.general_margin) for comparison in comparisons],
-        metrics={name: _read(inputs["metrics"] / f"{place}.json") for name, place in places.items()},
+        metrics=metrics,
         courses={name: _read(path) for name, path in courses if path.is_file()},
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
         base=_read(inputs["base"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.statistics import Bootstrap
 from tasks.stages.report import figures
-from tasks.stages.report.compare import PASS, Comparison, Row
+from tasks.stages.report.compare import HUMAN_EVAL, PASS, SCORE, Comparison, Row
 from tasks.stages.report.judge import Verdict
 
 WIDTH = 100
@@ -28,16 +28,33 @@ def summary(
         "\n".join([*_table(comparison, metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
         for comparison, verdict in zip(comparisons, verdicts, strict=True)
     ]
-    return "\n\n\n".join([*blocks, _wrap(legend(how))]) + "\n"
+    return "\n\n\n".join([*blocks, _wrap(legend(comparisons, how))]) + "\n"
 
 
-def legend(how: Bootstrap) -> str:
-    """How the figures come about, in words."""
+def legend(comparisons: Sequence[Comparison], how: Bootstrap) -> str:
+    """How the figures come about, in words; of measures that are not always there, where they are."""
+    return " ".join([_always(how), *_sometimes([row for comparison in comparisons for row in comparison.rows])])
+
+
+def _always(how: Bootstrap) -> str:
     return (
         f"Brackets hold {100 * how.confidence:g} % intervals: of losses and differences by a bootstrap over groups of items "
         f"({how.resamples:,} resamples; a group is a module or a file), of pass@1 exact, for independent tasks. Differences are paired item by item. "
         "Loss: lower is better. pass@1, the share of tasks whose first answer passes its tests: higher is better."
     )
+
+
+def _sometimes(rows: Sequence[Row]) -> Iterator[str]:
+    if any("sampled" in row.measure for row in rows):
+        yield (
+            "Sampled pass@k: the chance that one of k drawn answers passes, without bias from all that were drawn; "
+            "its interval is by the bootstrap."
+        )
+    if any(row.unit == SCORE for row in rows):
+        yield (
+            "Standard benchmarks: scores of lm-evaluation-harness as it defines them, with intervals from its standard errors; "
+            "their differences are not paired."
+        )
 
 
 def not_run(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -48,9 +65,15 @@ def not_run(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) ->
     return next((reason for reason in reasons if reason), "no task was given")
 
 
+def human_eval_not_run(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why there is no HumanEval although it was asked for."""
+    asked = [metrics[name].get("human_eval", {}) for name in (comparison.before, comparison.after)]
+    return next((figures[PASS]["not_run"] for figures in asked if "not_run" in figures.get(PASS, {})), None)
+
+
 def sandbox(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> int | None:
     """The level of isolation in which programs were run, which belongs beside their score; None where none was."""
-    if not comparison.tasks:
+    if not comparison.answers:
         return None
     level: int | None = metrics[comparison.after].get("settings", {}).get("sandbox")
     return level
@@ -64,12 +87,28 @@ def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> 
     level = sandbox(comparison, metrics)
     yield "pass@1, per cent" + (f" (programs run in a sandbox of level {level})" if level else "")
     if reason := not_run(comparison, metrics):
-        yield from textwrap.wrap(f"not run: {reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+        yield from _not_run(reason)
     yield from (_line(_cells(row, row.part)) for row in comparison.rows if row.measure == PASS)
+    yield from (_line(_cells(row, row.measure)) for row in comparison.rows if row.measure.startswith("sampled"))
+    if reason := human_eval_not_run(comparison, metrics):
+        yield from ("HumanEval, per cent", *_not_run(reason))
+    yield from _block("HumanEval, per cent", [row for row in comparison.rows if row.measure.startswith(HUMAN_EVAL)])
+    yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
     first, second = metrics[before], metrics[after]
     yield _line(("trainable parameters", "", f"{first['trainable']:,}", f"{second['trainable']:,}", ""))
     sizes = figures.mebibytes(first["bytes"]), figures.mebibytes(second["bytes"])
     yield _line(("weights on disk, MiB", "", *sizes, ""))
+
+
+def _not_run(reason: str) -> list[str]:
+    return textwrap.wrap(f"not run: {reason}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _block(heading: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Rows under their heading; nothing where there are none."""
+    if rows:
+        yield heading
+        yield from (_line(_cells(row, row.measure.removeprefix(HUMAN_EVAL))) for row in rows)
 
 
 def _cells(row: Row, label: str) -> Line:

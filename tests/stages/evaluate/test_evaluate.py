@@ -1,16 +1,21 @@
 """Stage `evaluate` measures a model alone, or another model that it steers, and says which."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
+from tasks.core import statistics
 from tasks.core.records import Document, Example, Result, Tests
 from tasks.engine import encode, scoring
 from tasks.io import checkpoints, tables
+from tasks.io.sandbox import Level
+from tasks.io.sources import benchmarks
 from tasks.stages.evaluate import stage
-from tasks.stages.evaluate.params import Settings
+from tasks.stages.evaluate.params import EvaluateParams, Settings
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -53,11 +58,11 @@ def evaluate(inputs, tmp_path, monkeypatch):
     """What the stage writes under this decoder, of the answers' scores the number of their characters."""
     monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
 
-    def of(decoder="plain", settings=None, **files):
+    def of(decoder="plain", settings=None, more=None, **files):
         outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
-            "evaluate": EVALUATE | {"decoder": decoder},
+            "evaluate": EVALUATE | {"decoder": decoder} | (more or {}),
             "methods": {decoder: settings or {}},
         }
         stage.main(inputs | files, outputs, Settings.model_validate(sections), ScratchRun(tmp_path, "r0"))
@@ -96,6 +101,99 @@ def test_programs_are_run_and_the_sandbox_is_named(evaluate, inputs):
     assert metrics["settings"]["sandbox"] == 2
     assert metrics["pass@1"]["all"]["value"] == 0
     assert len(answers) == 2
+
+
+def test_what_ends_an_answer_is_told_and_can_be_set(evaluate):
+    metrics, answers = evaluate()
+    assert metrics["settings"]["ends_at"] == ["end of turn", "first closed code block"]
+    longest = max(answers.values(), key=len)
+    metrics, shorter = evaluate(more={"stop": [longest[1:3]]})
+    assert metrics["settings"]["ends_at"] == ["end of turn", "first closed code block", longest[1:3]]
+    assert shorter == {item: text.partition(longest[1:3])[0] for item, text in answers.items()} != answers
+
+
+DRAWN = {"samples": 4, "ks": [1, 3], "temperature": 1.5, "top_p": 1.0}
+
+
+def test_pass_at_k_comes_from_all_drawn_answers_and_the_first_is_greedy(evaluate, tmp_path):
+    greedy, expected = evaluate()
+    metrics, answers = evaluate(more=DRAWN)
+    assert answers == expected
+    assert metrics["pass@1"] == greedy["pass@1"]
+    rows = tables.read(tmp_path / "results.parquet", Result)
+    passed = {
+        item: [row.value for row in rows if row.item == item and row.measure.startswith("sample ")] for item in answers
+    }
+    assert {len(values) for values in passed.values()} == {4}
+    for k in (1, 3):
+        chances = {row.item: row.value for row in rows if row.measure == f"sampled pass@{k}"}
+        assert chances == {item: statistics.pass_at_k(4, int(sum(values)), k) for item, values in passed.items()}
+        assert metrics["sampled"][f"pass@{k}"]["value"] == pytest.approx(sum(chances.values()) / 4)
+    assert metrics["sampled"]["outcomes"] == dict(
+        Counter(row.outcome for row in rows if row.measure.startswith("sample "))
+    )
+    assert sum(metrics["sampled"]["outcomes"].values()) == 16
+    assert 0 < metrics["sampled"]["pass@1"]["value"] < 1, "all alike would hide a mix-up"
+
+
+def test_drawn_answers_repeat_and_follow_the_seed_but_not_the_size_of_a_batch(evaluate, tmp_path):
+    def texts(**more):
+        metrics, _ = evaluate(more=DRAWN | more)
+        rows = tables.read(tmp_path / "results.parquet", Result)
+        return {(row.measure, row.item): row.output for row in rows if "sample " in row.measure}, metrics
+
+    (first, metrics), (second, same), (batched, _), (other, _) = texts(), texts(), texts(batch_size=5), texts(seed=1)
+    assert first == second == batched
+    assert metrics == same
+    assert first.keys() == other.keys()
+    assert sum(first[key] != other[key] for key in first) > 10
+
+
+def test_human_eval_is_a_measure_of_its_own_which_its_own_solutions_pass(evaluate, monkeypatch, tmp_path):
+    solutions = {problem.request.content: problem for problem in benchmarks.human_eval("tests")}
+    wrong = []
+
+    def write(model, prompts, *_, **options):
+        """The reference solutions, but for one that does nothing."""
+        problems = [solutions.get(prompt[0].content) for prompt in prompts]
+        wrong.extend(problem.name for problem in problems[:1] if problem)
+        return [
+            "" if p is None else f"```python\n{p.stub}{p.body if i else '    pass'}\n```"
+            for i, p in enumerate(problems)
+        ]
+
+    monkeypatch.setattr(stage.generation, "write", write)
+    without, _ = evaluate()
+    metrics, _ = evaluate(more={"human_eval": 5})
+    assert metrics["human_eval"]["pass@1"]["all"] == statistics.proportion(4, 5).record()
+    assert metrics["human_eval"]["outcomes"]["passed"] == 4
+    assert metrics["settings"]["sandbox"] == 2
+    assert "human_eval" not in without
+    assert metrics["pass@1"] == without["pass@1"]
+    rows = [row for row in tables.read(tmp_path / "results.parquet", Result) if row.measure == "human_eval pass@1"]
+    assert [row.item for row in rows if row.outcome != "passed"] == wrong
+    assert {row.item.partition("/")[0] for row in rows} == {"HumanEval"}
+
+
+def test_human_eval_waits_for_a_sandbox_where_answers_that_are_compared_do_not(evaluate, monkeypatch):
+    monkeypatch.setattr(stage.sandbox, "probe", lambda: Level(1, "limits"))
+    metrics, answers = evaluate(more={"human_eval": 2})
+    assert metrics["human_eval"]["pass@1"]["not_run"].startswith("no sandbox on this machine")
+    assert len(answers) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"samples": 5}, {"samples": 5, "ks": [6]}])
+def test_a_k_above_the_number_of_samples_is_refused_with_what_would_do(wrong):
+    with pytest.raises(
+        ValidationError, match=r"pass@(10|6) cannot be told from 5 samples: raise `samples` or lower `ks`"
+    ):
+        EvaluateParams.model_validate(wrong)
+
+
+def test_settings_that_could_mean_nothing_are_refused():
+    for wrong in ({"stop": [""]}, {"ks": []}, {"ks": [0]}, {"temperature": 0}, {"top_p": 0}, {"human_eval": 165}):
+        with pytest.raises(ValidationError):
+            EvaluateParams.model_validate(wrong)
 
 
 def test_without_examples_texts_alone_are_measured(evaluate, inputs, tmp_path):
@@ -162,3 +260,22 @@ def test_a_large_model_that_is_not_pinned_is_refused_with_what_to_write(evaluate
         evaluate("proxy_tuning", large)
     with pytest.raises(ValueError, match="nowhere is no model folder"):
         evaluate("proxy_tuning", {"steers": "nowhere"})
+
+
+def test_standard_benchmarks_stand_beside_the_rest(evaluate, monkeypatch):
+    monkeypatch.setattr(
+        stage.standard, "measure", lambda model, tokenizer, asked, params: {"scores": list(asked.tasks)}
+    )
+    without, _ = evaluate()
+    metrics, _ = evaluate(more={"harness": {"tasks": ["arc_easy"]}})
+    assert metrics.pop("harness") == {"scores": ["arc_easy"]}
+    assert {k: v for k, v in metrics.items() if k != "settings"} == {
+        k: v for k, v in without.items() if k != "settings"
+    }
+
+
+def test_standard_benchmarks_of_a_steered_model_are_refused(evaluate, large):
+    with pytest.raises(
+        ValueError, match=r"evaluate\.harness measures one model's own logits, and decoder proxy_tuning"
+    ):
+        evaluate("proxy_tuning", large, more={"harness": {"tasks": ["arc_easy"]}})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Example, FaultPair, Message, Refusal, Result, Tests
+from tasks.core.statistics import pass_at_k
 from tasks.io import tables
 from tasks.stages.report import stage
 from tasks.stages.report.params import Settings
@@ -50,6 +51,50 @@ def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
     return [
         Result(
             "pass@1", f"t{i}", f"g{i}", ("short", "long")[i % 2], float(p), 1, 1, "passed" if p else "syntax", output
+        )
+        for i, p in enumerate(passed)
+    ]
+
+
+def drawn(passed: Sequence[int], samples: int = 4, exam: str = "") -> list[Result]:
+    """So many of each task's samples pass; pass@1 and pass@2 by sampling with them."""
+    rows = [
+        Result(
+            f"{exam}sample {n}",
+            f"t{i}",
+            f"g{i}",
+            None,
+            float(n < p),
+            1,
+            1,
+            "passed" if n < p else "timeout",
+            "return 2",
+        )
+        for i, p in enumerate(passed)
+        for n in range(samples)
+    ]
+    return rows + [
+        Result(
+            f"{exam}sampled pass@{k}", f"t{i}", f"g{i}", None, pass_at_k(samples, p, k), 1, 1, f"{p} of {samples}", ""
+        )
+        for k in (1, 2)
+        for i, p in enumerate(passed)
+    ]
+
+
+def human_eval(passed: Sequence[bool]) -> list[Result]:
+    """A first answer to each problem."""
+    return [
+        Result(
+            "human_eval pass@1",
+            f"HumanEval/{i}",
+            f"HumanEval/{i}",
+            None,
+            float(p),
+            1,
+            1,
+            "passed" if p else "import",
+            "",
         )
         for i, p in enumerate(passed)
     ]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tasks.stages.report.compare import Comparison, compare
-from tests.stages.report.material import answers, losses, results
+from tests.stages.report.material import answers, drawn, human_eval, losses, results
 
 
 def compared(before: list, after: list) -> Comparison:
@@ -32,6 +32,36 @@ def test_pass_at_1_is_told_by_tier_and_in_all():
     assert [row.after.value for row in found.values()] == [0.5, 1, 0.75]
     assert found["all"].difference.value == 0.5
     assert found["all"].p == 0.5  # two gained, none lost: 2 / 2^2
+
+
+def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
+    before, after = drawn([0, 1, 2, 4]), drawn([1, 1, 2, 4])
+    one, two = compared(results() + before, results() + after).rows[-2:]
+    assert [row.measure for row in (one, two)] == ["sampled pass@1", "sampled pass@2"]
+    assert (one.before.value, one.after.value) == pytest.approx((7 / 16, 8 / 16))
+    assert two.before.value == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
+    assert one.difference.value == pytest.approx(1 / 16)
+    assert (one.items, one.before.n, one.p) == (4, 4, None)
+
+
+def test_human_eval_has_a_row_of_its_own_with_an_exact_interval_and_comes_last():
+    before = results(passed=[True, False]) + human_eval([False] * 8) + drawn([0, 1])
+    after = results(passed=[True, False]) + human_eval([True] + [False] * 7) + drawn([2, 1])
+    found = [row for row in compared(before, after).rows if row.unit == "share"]
+    assert [row.words for row in found[-3:]] == ["sampled pass@1", "sampled pass@2", "HumanEval pass@1"]
+    assert (found[-1].before.low, found[-1].before.high) == pytest.approx((0, 0.369417), abs=1e-6)  # 1 - 0.025^(1/8)
+    assert found[-1].p == 1.0
+
+
+def test_every_answer_is_of_a_kind():
+    rows = results(passed=[True, False]) + human_eval([True]) + drawn([0, 1]) + drawn([3], exam="human_eval ")
+    found = compared(rows, rows).answers
+    assert {kind: len(pairs) for kind, pairs in found.items()} == {
+        "held-out tasks, first answers": 2,
+        "held-out tasks, drawn answers": 8,
+        "HumanEval, first answers": 1,
+        "HumanEval, drawn answers": 4,
+    }
 
 
 def test_no_task_leaves_no_row_of_pass_at_1():

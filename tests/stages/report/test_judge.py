@@ -15,7 +15,7 @@ GENERAL = {"no worse": (-0.01, 0.04), "worse": (0.06, 0.09), "not decided": (0.0
 
 def verdict(domain: tuple[float, float], general: tuple[float, float], measure: str = "domain") -> Verdict:
     rows = [_row(measure, *domain), _row("general", *general)]
-    return judge(Comparison("base", "r0", rows, []), MARGIN)
+    return judge(Comparison("base", "r0", rows, {}), MARGIN)
 
 
 def _row(measure: str, low: float, high: float) -> Row:

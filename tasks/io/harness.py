@@ -1,0 +1,90 @@
+"""Standard benchmarks, run by EleutherAI's lm-evaluation-harness: tasks of its own, or YAML tasks of the user's over local rows.
+
+The package is an extra (`pip install "ratchet-llm[lm-eval]"`) and is imported where it is used. Its own tasks read data sets from
+the hub; code of a data set or of a model is never run, and tasks that run what a model wrote are refused.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.io import packages
+
+KEY = "evaluate.harness"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure of one benchmark."""
+
+    name: str
+    """Task and metric: `arc_easy acc`."""
+    value: float
+    error: float
+    """Its standard error; 0 where the harness gives none."""
+    items: int
+
+
+def version() -> str:
+    """The harness that is installed. Raises ValueError with the command that installs it."""
+    return packages.version("lm-eval", KEY)
+
+
+def run(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[str],
+    *,
+    include: Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    chat: bool = False,
+    seed: int = 0,
+) -> list[Score]:
+    """Every figure of the tasks, on their first `limit` items; with `chat`, asked in the model's chat template.
+
+    `include` is a folder with YAML tasks. Raises ValueError for a task that does not exist, and for one that runs the model's code.
+    """
+    version()
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(include) if include else None)
+    check_names(tasks, manager.all_tasks)
+    model.set_attn_implementation("sdpa")
+    found = simple_evaluate(
+        HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, trust_remote_code=False),
+        tasks=list(tasks),
+        task_manager=manager,
+        limit=limit,
+        apply_chat_template=chat,
+        log_samples=False,
+        confirm_run_unsafe_code=False,
+        random_seed=seed,
+        numpy_random_seed=seed,
+        torch_random_seed=seed,
+        fewshot_random_seed=seed,
+    )
+    return [score for task in sorted(found["results"]) for score in scores(task, found["results"][task])]
+
+
+def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError for the first of the tasks that is not known, with those that are called alike."""
+    for task in tasks:
+        if task not in known:
+            near = difflib.get_close_matches(task, known, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists them."
+            raise ValueError(f"{KEY}.tasks: there is no task {task!r}. {hint}")
+
+
+def scores(task: str, figures: Mapping[str, Any]) -> Iterator[Score]:
+    """The figures of one task, as the harness writes them: `acc,none`, `acc_stderr,none`, `sample_len`, …"""
+    for key, value in sorted(figures.items()):
+        metric, _, kind = key.partition(",")
+        if kind and not metric.endswith("_stderr"):
+            error = figures.get(f"{metric}_stderr,{kind}")
+            name = f"{task} {metric}" if kind == "none" else f"{task} {metric} ({kind})"
+            yield Score(name, float(value), error if isinstance(error, float) else 0.0, int(figures["sample_len"]))
