@@ -43,9 +43,9 @@ def run(
     chat: bool = False,
     seed: int = 0,
 ) -> list[Score]:
-    """Every figure of the tasks, on their first `limit` items; with `chat`, asked in the model's chat template.
+    """The figures of the tasks, on their first `limit` items; with `chat`, asked in the model's chat template.
 
-    `include` is a folder with YAML tasks. Raises ValueError for a task that does not exist, and for one that runs the model's code.
+    A group that has figures of its own stands for its tasks. `include` is a folder with YAML tasks. Raises ValueError for a task that does not exist, and for one that runs the model's code.
     """
     version()
     from lm_eval import simple_evaluate
@@ -68,7 +68,7 @@ def run(
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    return [score for task in sorted(found["results"]) for score in scores(task, found["results"][task])]
+    return [score for task in heads(found) for score in scores(task, found["results"][task])]
 
 
 def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
@@ -78,6 +78,17 @@ def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
             near = difflib.get_close_matches(task, known, n=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists them."
             raise ValueError(f"{KEY}.tasks: there is no task {task!r}. {hint}")
+
+
+def heads(found: Mapping[str, Any]) -> list[str]:
+    """The tasks and groups of a result that no group with figures of its own stands for."""
+    parts = {
+        part
+        for group, members in found["group_subtasks"].items()
+        if any(scores(group, found["results"].get(group, {})))
+        for part in members
+    }
+    return sorted(found["results"].keys() - parts)
 
 
 def scores(task: str, figures: Mapping[str, Any]) -> Iterator[Score]:

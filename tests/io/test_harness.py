@@ -26,6 +26,13 @@ metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
 metadata: {{version: 1.0}}
 """
 
+GROUP = """
+group: both
+task: [which, again]
+aggregate_metric_list: [{metric: acc, weight_by_size: true}]
+metadata: {version: 1.0}
+"""
+
 
 @pytest.fixture
 def include(tmp_path):
@@ -72,6 +79,30 @@ def test_a_local_task_gives_what_the_model_alone_gives_without_a_network(pair, i
     assert found.error == pytest.approx(statistics.stdev(expected) / math.sqrt(len(ROWS)))
     (first,) = harness.run(*pair, ["which"], include=include, limit=5)
     assert (first.value, first.items) == (pytest.approx(statistics.fmean(expected[:5])), 5)
+
+
+def test_a_group_with_figures_of_its_own_stands_for_its_tasks(pair, include):
+    pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
+    text = (include / "which.yaml").read_text()
+    (include / "again.yaml").write_text(text.replace("task: which", "task: again"))
+    (include / "both.yaml").write_text(GROUP)
+    (found,) = harness.run(*pair, ["both"], include=include)
+    assert (found.name, found.items) == ("both acc", 2 * len(ROWS))
+    assert found.value == pytest.approx(statistics.fmean(right(pair, row) for row in ROWS))
+    assert found.error > 0
+
+
+def test_a_group_without_figures_is_told_by_its_tasks():
+    results = {
+        "some": {"alias": "some"},
+        "one": {"sample_len": 3, "acc,none": 1.0},
+        "two": {"sample_len": 3, "acc,none": 0.0},
+    }
+    found = {"results": results, "group_subtasks": {"some": ["one", "two"]}}
+    assert [score.name for task in harness.heads(found) for score in harness.scores(task, results[task])] == [
+        "one acc",
+        "two acc",
+    ]
 
 
 def test_a_task_that_does_not_exist_is_refused_with_those_called_alike():

@@ -30,8 +30,8 @@ from tasks.stages.evaluate.summarise import Held, shares, summarise
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
     """Score, generate, judge, and write every item beside the summary."""
-    params, compute = settings.evaluate, settings.compute
-    device.use(compute)
+    params = settings.evaluate
+    device.use(settings.compute)
     model, tokenizer = _load(inputs["model"], inputs["base"], settings)
     speaker = _speaker(model, tokenizer, inputs, settings)
     test = tables.read(inputs["test"], Example)
@@ -45,19 +45,15 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     level, held = _held(exams(test, tokenizer, params), run)
     solved = [row for exam, not_run in held if not not_run for row in _solve(exam, speaker, params, run)]
     measured = summarise(results + solved, held, params)
-    metrics = (
-        measured
-        | _standard(speaker, params)
-        | {
-            "model": run.item,
-            "parameters": model.num_parameters(),
-            "trainable": _trainable(inputs["model"]),
-            "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
-            "settings": params.model_dump(mode="json")
-            | {"padding": "left", "precision": device.precision(compute), "methods": settings.methods, "sandbox": level}
-            | {"ends_at": [*generation.ENDS, *params.stop]},
-        }
-    )
+    metrics = {
+        **measured,
+        **_standard(speaker, params),
+        "model": run.item,
+        "parameters": model.num_parameters(),
+        "trainable": _trainable(inputs["model"]),
+        "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
+        "settings": _circumstances(settings, level),
+    }
     tables.write(outputs["results"], results + solved, Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in measured.items() if "loss" in figures}
@@ -192,6 +188,19 @@ def _standard(speaker: _Speaker, params: EvaluateParams) -> dict[str, Any]:
             "Leave one of the two out."
         )
     return {"harness": standard.measure(speaker.model, speaker.tokenizer, params.harness, params)}
+
+
+def _circumstances(settings: Settings, level: int | None) -> dict[str, Any]:
+    """Everything that a figure depends on beside the model and the data."""
+    params = settings.evaluate
+    return {
+        **params.model_dump(mode="json"),
+        "padding": "left",
+        "precision": device.precision(settings.compute),
+        "methods": settings.methods,
+        "sandbox": level,
+        "ends_at": [*generation.ENDS, *params.stop],
+    }
 
 
 def _trainable(model: Path) -> int:
