@@ -76,6 +76,7 @@ def test_the_detail_is_the_last_line_of_what_went_wrong():
 def test_details_repeat():
     cases = [
         script("class A: pass\ndef f(): raise ValueError(A())", "f()"),
+        script("class A: pass\nraise ValueError(id(A()))", "pass"),
         script("open('missing')", "pass"),
         script("import os\nraise ValueError(os.path.abspath('here'))", "pass"),
         script("raise ValueError({'a', 'b', 'c', 'd'}, hash('text'))", "pass"),

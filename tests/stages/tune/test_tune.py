@@ -127,6 +127,8 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
 def test_an_adapter_is_in_pefts_own_format_and_a_whole_model_in_transformers(tune):
     adapter, whole = tune("adapter")[0], tune("whole", adapter="none")[0]
     assert {"adapter_config.json", "adapter_model.safetensors"} < set(digests(adapter))
+    targets = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)  # a set would be written in another order by every process
     assert "README.md" not in digests(adapter)
     assert {"config.json", "model.safetensors", "tokenizer.json"} < set(digests(whole))
     assert small.load(whole).config.use_cache

@@ -1,0 +1,371 @@
+"""What weighing faults is worth: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
+
+Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's
+modes and parts, FAIT's marks dealt at random over the same programs (the control), marks of ten times the weight (`strong`, the
+control that must show something) and DPO on the same pairs (trl). Each has its own learning rate, the one of the lowest loss on
+marked tokens of validation pairs. Metrics were fixed beforehand, on pairs of held-out functions, made as the training's are:
+  marked  loss on the differing tokens of the right program, in nats a token
+  gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
+  pass@1  the share of functions whose greedy answer passes its tests
+Told are differences to `sft`, seeds averaged, with 95 % intervals over functions (groups), and over seeds in brackets of their own.
+`synthetic`: a LLaMA of 0.6M weights reads 4,000 of `functions.py` and then trains on 1,000 others; `workspace`: its own model,
+data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path.cwd()
+KEPT = Path(".ratchet/faults")
+ARMS: dict[str, dict[str, Any] | None] = {
+    "sft": {"weighting": "none"},
+    "constant": {"weighting": "constant"},
+    "margin": {"weighting": "margin"},
+    "random": {"weighting": "constant", "placement": "random"},
+    "lines only": {"weighting": "margin", "tokens": 0.0},
+    "tokens only": {"weighting": "margin", "lines": 0.0},
+    "strong": {"weighting": "constant", "tokens": 10.0},
+    "dpo": None,
+}
+BETA = 0.1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all arms share."""
+
+    load: Callable[[], tuple[Any, Any]]
+    """The model that is to train, and its tokenizer."""
+    train: Sequence[Any]
+    valid: Sequence[Any]
+    test: Sequence[Any]
+    plan: Any
+    sections: dict[str, Any]
+    compute: Any
+    rates: Sequence[float]
+    dpo_rates: Sequence[float]
+    max_new_tokens: int
+    solved: int
+    """Held-out functions that answers are written for."""
+
+
+def main() -> None:
+    """Choose each arm's rate, train it with every seed, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("setup", choices=["synthetic", "workspace"])
+    parser.add_argument("seeds", type=int, nargs="*", default=[0, 1])
+    parser.add_argument("--tokens", type=int, default=10_000, help="trained and prompt tokens of an arm (workspace)")
+    parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    setup = synthetic() if options.setup == "synthetic" else workspace(options.tokens)
+    pairs = {name: list(found(setup, getattr(setup, name))) for name in ("train", "valid", "test")}
+    print({name: len(rows) for name, rows in pairs.items()}, flush=True)
+    trial = partial(kept, setup, pairs, f"{options.setup}-{options.tokens}")
+    results = {"base": [trial("base", 0.0, 0, final=True)]}
+    for arm in options.arms:
+        rates = setup.dpo_rates if arm == "dpo" else setup.rates
+        best = min(rates, key=lambda rate, arm=arm: trial(arm, rate, 0, final=False)["valid_marked"])
+        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
+        results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
+        table(results)
+
+
+def synthetic() -> Setup:
+    """Small enough for many seeds."""
+    import functions
+
+    from tasks.core.compute import Compute
+    from tasks.core.training import Training
+    from tasks.engine import compose, encode, train
+    from tasks.stages.fetch.build import byte_tokenizer, random_model
+    from tasks.stages.fetch.params import FromConfig
+
+    rows = functions.examples(5_400, seed=0)
+    tokenizer, compute = byte_tokenizer(), Compute(precision="fp32", threads=1)
+    shape = {"hidden": 96, "layers": 5, "heads": 4, "kv_heads": 4, "mlp": 256, "context": 512, "seed": 0}
+    plan = Training(
+        adapter="none", max_tokens=10**9, pack_tokens=2048, warmup=0.05, save_every=0, objective="cross_entropy"
+    )
+    sections = {"none": {}, "all": {}, "adamw": {"learning_rate": 2e-3}, "cross_entropy": {}}
+    first = KEPT / "synthetic-base.safetensors"
+
+    def load() -> tuple[Any, Any]:
+        from safetensors.torch import load_file, save_file
+
+        config = FromConfig.model_validate({"from": "config", **shape})
+        model = random_model(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+        if first.is_file():
+            model.load_state_dict(load_file(first), strict=False)
+            model.tie_weights()
+            return model, tokenizer
+        sequences = [s for s in encode.examples(rows[1_400:], tokenizer, plan.pack_tokens) if s]
+        with tempfile.TemporaryDirectory() as work:
+            parts = compose.read(plan, sections)
+            train.train(model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None)
+        first.parent.mkdir(parents=True, exist_ok=True)
+        held = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+        save_file(held, first)
+        return load()
+
+    return Setup(
+        load, rows[:1_000], rows[1_000:1_100], rows[1_100:1_400], plan, sections, compute,
+        (5e-4, 1e-3, 2e-3, 4e-3), (2e-5, 1e-4, 5e-4), 160, 300,
+    )  # fmt: skip
+
+
+def workspace(tokens: int) -> Setup:
+    """The model, the data and the composition of this workspace."""
+    from tasks import settings
+    from tasks.core.records import Example
+    from tasks.engine import job
+    from tasks.io import tables
+
+    everything = settings.load()
+    plan = everything.tune.model_copy(update={"max_tokens": tokens, "epochs": 1, "save_every": 0})
+    sections = settings.for_stage("tune", everything).methods
+    folders = {"train": "rounds/r0/examples", "valid": "ingested/valid", "test": "ingested/test"}
+    rows = {
+        name: [row for row in tables.read(Path(f"data/{place}.parquet"), Example) if row.tests]
+        for name, place in folders.items()
+    }
+    return Setup(
+        lambda: job.load(Path("models/pretrained"), plan, sections, everything.compute),
+        rows["train"], rows["valid"], rows["test"], plan, sections, everything.compute,
+        (2e-4, 5e-4, 1e-3), (1e-5, 5e-5, 2e-4), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
+    )  # fmt: skip
+
+
+def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Each example with a verified mutant of its program, where one was found that a pack can hold."""
+    from tasks.engine import encode
+    from tasks.io import sandbox
+    from tasks.stages.faults.find import Finder
+    from tasks.stages.faults.params import FaultsParams
+
+    class Quiet:
+        def track(self, items: Any, **_: Any) -> Any:
+            return items
+
+    _, tokenizer = setup.load()
+
+    def encoded(example: Any, pair: Any) -> Any:
+        return encode.example(example, tokenizer, pair)
+
+    params = FaultsParams.model_validate({"sources": [{"from": "mutation"}]})
+    run: Any = Quiet()
+    pairs = {pair.example: pair for pair in Finder(params, encoded, sandbox.run, run).find(examples)}
+    for example in examples:
+        if example.id in pairs:
+            sequence = encoded(example, pairs[example.id])
+            if max(len(sequence), len(sequence.contrast)) <= setup.plan.pack_tokens:
+                yield example, pairs[example.id]
+
+
+def kept(
+    setup: Setup, pairs: dict[str, list[Any]], label: str, arm: str, rate: float, seed: int, *, final: bool
+) -> dict[str, Any]:
+    """What came of a trial, from the file that an earlier call left or from running it."""
+    file = KEPT / f"{label}-{arm.replace(' ', '-')}-{rate:g}-{seed}{'-final' if final else ''}.json"
+    if not file.is_file():
+        result = measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result), encoding="utf-8")
+        print(
+            f"  {file.stem}: " + ", ".join(f"{k} {v:.4f}" for k, v in result.items() if isinstance(v, float)),
+            flush=True,
+        )
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) -> Any:
+    """The model that an arm makes, and its tokenizer."""
+    from tasks.engine import compose, encode, train
+
+    model, tokenizer = setup.load()
+    if arm == "base":
+        return model, tokenizer
+    sequences = [encode.example(example, tokenizer, pair) for example, pair in pairs]
+    if arm == "dpo":
+        return with_dpo(setup, model, tokenizer, sequences, rate, seed), tokenizer
+    plan = setup.plan.model_copy(update={"seed": seed, "objective": "fait"})
+    sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm]}
+    parts = compose.read(plan, sections)
+    with tempfile.TemporaryDirectory() as work:
+        outcome = train.train(model.train(), sequences, parts, plan, setup.compute, Path(work), lambda *_: None)
+    return compose.merge(outcome.model, parts), tokenizer
+
+
+def with_dpo(setup: Setup, model: Any, tokenizer: Any, sequences: list[Any], rate: float, seed: int) -> Any:
+    """The model after DPO (trl) on the pairs of the same packs in the same order, as many of them a step."""
+    import copy
+
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    from tasks import methods
+    from tasks.engine import device
+    from tasks.engine.packing import schedule
+
+    plan = setup.plan
+    packs = schedule(sequences, plan.pack_tokens, plan.max_tokens, plan.epochs, seed)
+    rows = [texts_of(sequence, tokenizer) for pack in packs for sequence in pack.sequences]
+    steps = math.ceil(len(packs) / plan.accumulation)
+    reference = None if plan.adapter != "none" else copy.deepcopy(model)
+    if plan.adapter != "none":
+        adapter = methods.load("adapters", plan.adapter).METHOD
+        model = adapter.attach(model, adapter.params.model_validate(setup.sections[plan.adapter]))
+    with tempfile.TemporaryDirectory() as work:
+        settings = DPOConfig(
+            output_dir=work, beta=BETA, learning_rate=rate, lr_scheduler_type=plan.schedule, warmup_steps=math.ceil(plan.warmup * steps),
+            per_device_train_batch_size=1, gradient_accumulation_steps=math.ceil(len(rows) / steps), num_train_epochs=1,
+            max_length=plan.pack_tokens, bf16=device.precision(setup.compute) == "bf16", use_cpu=True, seed=seed,
+            report_to=[], save_strategy="no", disable_tqdm=True, logging_strategy="no", gradient_checkpointing=False,
+        )  # fmt: skip
+        trainer = DPOTrainer(
+            model=model,
+            ref_model=reference,
+            args=settings,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+        trainer.train()
+    return model.merge_and_unload() if plan.adapter != "none" else model
+
+
+def texts_of(sequence: Any, tokenizer: Any) -> dict[str, str]:
+    """A pair as trl's trainer wants it."""
+    start = next(place for place, weight in enumerate(sequence.weights) if weight > 0)
+    return {
+        "prompt": tokenizer.decode(sequence.ids[:start]),
+        "chosen": tokenizer.decode(sequence.ids[start:]),
+        "rejected": tokenizer.decode(sequence.contrast.ids[start:]),
+    }
+
+
+def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], final: bool) -> dict[str, Any]:
+    """The metrics of a model, per function where they are final."""
+    import torch
+
+    from tasks.engine import device
+
+    model, tokenizer = made
+    model.eval()
+    with torch.no_grad(), device.autocast(setup.compute):
+        valid = list(preferences(model, tokenizer, pairs["valid"]))
+        result: dict[str, Any] = {"valid_marked": sum(v["nats"] for v in valid) / sum(v["tokens"] for v in valid)}
+        if final:
+            result["items"] = list(preferences(model, tokenizer, pairs["test"]))
+            result["passed"] = list(passes(setup, model, tokenizer))
+    return result
+
+
+def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[str, Any]]:
+    """For each pair: nats and number of the right program's differing tokens, and p(right) - p(wrong)."""
+    from tasks.core.marks import CHAR
+    from tasks.engine import encode
+    from tasks.engine.forward import observe, use_packed_attention
+    from tasks.engine.packing import by_budget, collate
+    from tasks.methods.objectives.fait import has, marked_mean
+
+    use_packed_attention(model)
+    examples = {example.id: example for example, _ in pairs}
+    sequences = [encode.example(example, tokenizer, pair) for example, pair in pairs]
+    for pack in by_budget(sequences, 2048):
+        nll, known = observe(model, collate([pack]), contrasts=True)
+        count, wrong = len(pack.sequences), known.contrasts
+        right = marked_mean(nll, known.marks, known.segments, count)
+        other = marked_mean(wrong.nll, wrong.marks, wrong.segments, count)
+        marked = has(known.marks, CHAR)
+        for number, sequence in enumerate(pack.sequences):
+            mine = marked & (known.segments == number)
+            yield {
+                "group": examples[sequence.id].group,
+                "nats": float(nll[mine].sum()),
+                "tokens": int(mine.sum()),
+                "gap": math.exp(-float(right[number])) - math.exp(-float(other[number])),
+            }
+
+
+def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Whether the greedy answer to each held-out function passes."""
+    from tasks.core.programs import program
+    from tasks.engine import generation
+    from tasks.io import sandbox
+
+    tasks = setup.test[: setup.solved]
+    answers = generation.greedy(
+        model, [task.prompt for task in tasks], tokenizer, max_new_tokens=setup.max_new_tokens, batch_size=16
+    )
+    cases = (sandbox.Case(program(text), task.tests) for task, text in zip(tasks, answers, strict=True))
+    for task, verdict in zip(tasks, sandbox.run(cases), strict=True):
+        yield {"group": task.group, "passed": float(verdict.outcome == "passed")}
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> None:
+    """A line for each arm: its level, and its difference to plain fine-tuning."""
+    from tasks.core import statistics
+
+    print(f"\n{'':<12} {'marked':>8} {'gap':>8} {'pass@1':>8}   differences to sft: functions [95 %], seeds (95 %)")
+    first = next((rows for name, rows in results.items() if name == "sft"), None)
+    for name, rows in results.items():
+        levels = [sum(map(metric, rows)) / len(rows) for metric in (marked, gap, passed)]
+        line = f"{name:<12} {levels[0]:8.4f} {levels[1]:8.4f} {levels[2]:8.4f}  "
+        if first is not None and name not in ("base", "sft"):
+            tokens = [item["tokens"] for item in rows[0]["items"]]
+            groups = [item["group"] for item in rows[0]["items"]]
+            solved = [item["group"] for item in rows[0]["passed"]]
+            changes = [
+                (
+                    statistics.ratio_difference(
+                        mean(first, "items", "nats"), mean(rows, "items", "nats"), tokens, groups
+                    ),
+                    marked,
+                ),
+                (statistics.mean(minus(rows, first, "items", "gap"), groups), gap),
+                (statistics.mean(minus(rows, first, "passed", "passed"), solved), passed),
+            ]
+            for estimate, metric in changes:
+                seeds = statistics.over_seeds([metric(row) - metric(one) for row, one in zip(rows, first, strict=True)])
+                line += f" {estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}] ({seeds.low:+.4f}, {seeds.high:+.4f})"
+        print(line, flush=True)
+
+
+def mean(rows: list[dict[str, Any]], kind: str, name: str) -> list[float]:
+    """Each item's figure, seeds averaged."""
+    return [
+        sum(values) / len(rows) for values in zip(*([item[name] for item in row[kind]] for row in rows), strict=True)
+    ]
+
+
+def minus(rows: list[dict[str, Any]], first: list[dict[str, Any]], kind: str, name: str) -> list[float]:
+    """Differences of each item's figures."""
+    return [a - b for a, b in zip(mean(rows, kind, name), mean(first, kind, name), strict=True)]
+
+
+def marked(row: dict[str, Any]) -> float:
+    """Nats a differing token."""
+    return sum(item["nats"] for item in row["items"]) / sum(item["tokens"] for item in row["items"])
+
+
+def gap(row: dict[str, Any]) -> float:
+    """The mean of p(right) - p(wrong)."""
+    return sum(item["gap"] for item in row["items"]) / len(row["items"])
+
+
+def passed(row: dict[str, Any]) -> float:
+    """The share of functions whose answer passes."""
+    return sum(item["passed"] for item in row["passed"]) / len(row["passed"])
+
+
+if __name__ == "__main__":
+    main()
