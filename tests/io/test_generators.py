@@ -1,0 +1,115 @@
+"""A server's answers come in order, are asked for again where it is busy, and are asked for once."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tasks.core.records import Message
+from tasks.io.generators import endpoint
+from tasks.io.generators.endpoint import Endpoint
+
+PROMPTS = [[Message("user", f"number {n}")] for n in range(6)]
+HOW = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on 127.0.0.1, what it was asked, and the statuses it gives before it answers."""
+    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: waits.append(seconds))
+    asked, waits, statuses, shapes = [], [], [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append((self.path, self.headers.get("authorization"), request))
+            status = statuses.pop() if statuses else 200
+            text = f"answer to {request['messages'][0]['content']}"
+            body = shapes.pop() if shapes else {"choices": [{"message": {"content": text}}]}
+            self.send_response(status)
+            if status == 429:
+                self.send_header("retry-after", "3")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        http.url, http.asked, http.waits = f"http://127.0.0.1:{http.server_port}/v1", asked, waits
+        http.statuses, http.shapes = statuses, shapes
+        yield http
+        http.shutdown()
+
+
+def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
+    found = list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, **HOW))
+    assert found == [f"answer to number {n}" for n in range(6)]
+    path, _, request = min(server.asked, key=lambda call: call[2]["seed"])
+    assert path == "/v1/chat/completions"
+    assert request == {
+        "model": "m", "messages": [{"role": "user", "content": "number 0"}],
+        "temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7,
+    }  # fmt: skip
+
+
+def test_what_was_answered_is_not_asked_for_again(server, tmp_path):
+    for _ in range(2):
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:4], **HOW))
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, **HOW))
+    assert len(server.asked) == 6
+    list(Endpoint(server.url, "other", tmp_path).write(PROMPTS[:1], **HOW))
+    assert len(server.asked) == 7
+
+
+def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
+    server.statuses[:] = [503, 429]
+    assert list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW)) == ["answer to number 0"]
+    assert server.waits == [3.0, 2.0]
+
+
+def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_path):
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+    server.statuses[:] = [503] * 10
+    with pytest.raises(ValueError, match=r"does not answer: status 503, 4 times"):
+        list(Endpoint(server.url, "m", tmp_path, concurrency=1).write(PROMPTS[:2], **HOW))
+    server.statuses.clear()
+    calls = len(server.asked)
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:2], **HOW))
+    assert len(server.asked) == calls + 1
+
+
+def test_no_server_at_all_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
+    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
+        list(Endpoint("http://127.0.0.1:9/v1", "m", tmp_path).write(PROMPTS[:1], **HOW))
+
+
+def test_a_refusal_is_told_with_its_reason(server, tmp_path):
+    server.statuses[:] = [404]
+    server.shapes[:] = [{"error": "no such model"}]
+    with pytest.raises(ValueError, match=r"refuses: status 404, .*no such model"):
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [{}, {"choices": []}, []])
+def test_another_shape_is_told(server, tmp_path, shape):
+    server.shapes[:] = [shape]
+    with pytest.raises(ValueError, match="answers in another shape"):
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+
+
+def test_the_key_comes_from_the_environment_and_goes_to_the_server_alone(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret")
+    list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], **HOW))
+    assert server.asked[0][1] == "Bearer s3cret"
+    assert "s3cret" not in "".join(file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_key_that_is_not_set_is_named(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("SECRET", raising=False)
+    with pytest.raises(ValueError, match="environment variable SECRET is not set"):
+        list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], **HOW))
