@@ -303,7 +303,7 @@ def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]
     from tasks.io import sandbox
 
     tasks = setup.test[: setup.solved]
-    answers = generation.greedy(
+    answers = generation.write(
         model, [task.prompt for task in tasks], tokenizer, max_new_tokens=setup.max_new_tokens, batch_size=16
     )
     cases = (sandbox.Case(program(text), task.tests) for task, text in zip(tasks, answers, strict=True))

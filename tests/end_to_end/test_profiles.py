@@ -14,7 +14,7 @@ def test_a_fresh_workspace_plans_every_stage(workspace, profile):
     made = workspace(profile)
     steps = json.loads(made.run("flows.commands", "plan", "--json"))
     settings = yaml.safe_load((made.folder / "params.yaml").read_text())
-    items = {"tune": settings["rounds"], "evaluate": settings["models"]}
+    items = {"faults": settings["rounds"], "tune": settings["rounds"], "evaluate": settings["models"]}
     expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
     assert {step["stage"] for step in steps} == expected | {"fetch", "ingest", "pretrain", "compress", "report"}
     assert steps[0]["state"] == "run"

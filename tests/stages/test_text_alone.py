@@ -103,6 +103,7 @@ def finished(tiny, tmp_path):
             "base": tiny / "ratchet.json",
             "pretrained": models / "pretrained",
             "tuned": models / "tuned",
+            "rounds": data / "rounds",
             "ingested": ingested / "report.json",
             "test": ingested / "test.parquet",
             "metrics": data / "metrics",

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class Endpoint:
     """Requests at once."""
 
     def write(
-        self, prompts: Sequence[Sequence[Message]], *, temperature: float, top_p: float, max_tokens: int, seed: int
+        self, prompts: Iterable[Sequence[Message]], *, temperature: float, top_p: float, max_tokens: int, seed: int
     ) -> Iterator[str]:
         """The answer to each prompt, in their order. A seed is sent along with the prompt's number; not every server heeds it.
 

@@ -1,20 +1,25 @@
 """The pairs of all examples: proposed, held against what a fault is, verified by tests."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tasks.core.records import Example, FaultPair, Refusal
 from tasks.core.stage import Run
-from tasks.stages.faults import propose, verify
+from tasks.stages.faults import propose, verify, write
 from tasks.stages.faults.pair import Candidate, Encode, Unfit, pair
-from tasks.stages.faults.params import FaultsParams, Mutation, Source
+from tasks.stages.faults.params import Drawn, FaultsParams, Mutation, Sampled, Source, Teacher
+
+Writer = Callable[[Drawn], write.Write]
+"""Makes what writes, for a source that has a model write."""
 
 
 class Finder:
     """Looks for pairs, source after source, and keeps the book of what was refused."""
 
-    def __init__(self, params: FaultsParams, encoded: Encode, judge: verify.RunCases, run: Run) -> None:
+    def __init__(
+        self, params: FaultsParams, encoded: Encode, judge: verify.RunCases, run: Run, writer: Writer | None = None
+    ) -> None:
         self.params, self.refused = params, list[Refusal]()
-        self._encode, self._judge, self._run = encoded, judge, run
+        self._encode, self._judge, self._run, self._writer = encoded, judge, run, writer
         self._kept: dict[str, dict[str, FaultPair]] = {}
 
     def find(self, examples: Sequence[Example]) -> list[FaultPair]:
@@ -35,9 +40,16 @@ class Finder:
                 self._refuse(Candidate(example, "", "example"), unfit)
 
     def _proposals(self, source: Source, lacking: Sequence[Example]) -> Mapping[str, Iterator[Candidate]]:
+        seed = self.params.seed
         if isinstance(source, Mutation):
-            return propose.mutated(source, lacking, self.params.seed)
-        return {name: iter(found) for name, found in propose.matched(source, lacking, self.refused).items()}
+            return propose.mutated(source, lacking, seed)
+        if isinstance(source, Sampled | Teacher):
+            assert self._writer
+            ask = write.attempts if isinstance(source, Sampled) else write.on_purpose
+            found = ask(source, lacking, seed, self._writer(source))
+        else:
+            found = propose.matched(source, lacking, self.refused)
+        return {name: iter(candidates) for name, candidates in found.items()}
 
     def _settle(self, proposals: Mapping[str, Iterator[Candidate]]) -> None:
         """Try one candidate of each example after the other, all examples at once, until each has its pairs or no more."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tasks.core.compute import Compute
 from tasks.core.params import Params
 from tasks.core.stage import Stage
 
@@ -37,6 +38,46 @@ class Mutation(Params):
     """Mutants of an example that are tried at most."""
 
 
+class Drawn(Params):
+    """How a model writes."""
+
+    samples: int = Field(2, ge=1)
+    """Answers to each example."""
+    max_examples: int = Field(64, ge=1)
+    """Examples that are asked for, chosen by the seed."""
+    temperature: float = Field(0.8, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_new_tokens: int = Field(256, ge=1)
+    batch_size: int = Field(16, ge=1)
+    """Answers that a model of this machine writes together."""
+
+
+class Sampled(Drawn):
+    """What the pretrained model itself answers, where it fails."""
+
+    from_: Literal["sampled"] = Field(alias="from")
+
+
+class Server(Params):
+    """A server that speaks OpenAI's chat completions."""
+
+    url: str
+    """`http://127.0.0.1:8000/v1`"""
+    model: str
+    key: str = ""
+    """The environment variable that holds its key."""
+    concurrency: int = Field(4, ge=1)
+    """Requests at once."""
+
+
+class Teacher(Drawn):
+    """A model that is asked for a variant of a correct program that is close and wrong."""
+
+    from_: Literal["teacher"] = Field(alias="from")
+    server: Server | None = None
+    """Who is asked; without one it is the pretrained model."""
+
+
 class Given(Params):
     """Pairs of the user's: a table with columns `correct` and `incorrect`, and `prompt` where programs are not enough to tell."""
 
@@ -53,7 +94,7 @@ class Commits(Params):
     """A regular expression that a commit's message must match, whatever its case."""
 
 
-Source = Annotated[Mutation | Given | Commits, Field(discriminator="from_")]
+Source = Annotated[Mutation | Sampled | Teacher | Given | Commits, Field(discriminator="from_")]
 
 
 class FaultsParams(Params):
@@ -77,4 +118,5 @@ class FaultsParams(Params):
 class Settings(Params):
     """What stage `faults` reads of params.yaml."""
 
+    compute: Compute
     faults: FaultsParams = FaultsParams()
