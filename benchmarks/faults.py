@@ -118,7 +118,7 @@ def synthetic() -> Setup:
 
     return Setup(
         load, rows[:1_000], rows[1_000:1_100], rows[1_100:1_400], plan, sections, compute,
-        (5e-4, 1e-3, 2e-3, 4e-3), (2e-5, 1e-4, 5e-4), 160, 300,
+        (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3), (5e-6, 2e-5, 1e-4, 5e-4), 160, 300,
     )  # fmt: skip
 
 
