@@ -1,31 +1,36 @@
 """Whether a program passes its tests, judged from outside: it sends sources into the sandbox and weighs what comes back.
 
-What a doctest should print never enters the sandbox, so a program that has taken its own process over still has to produce
-the right output. A script carries its expectations with it, and must end in a failure that only its last line can bring
-about; a last source that must fail exposes a process that merely claims success. (A program can still spoil a script's own
-comparisons, by an object that equals everything, or jump to its last line: it shares an interpreter with its tests, and no
-harness within one can rule that out.)
+What a doctest should print never enters the sandbox, nor does what a script's assertion compares with where the two can be told
+apart (`script.py`): a program that has taken its own process over still has to produce the right values. What else a script
+holds runs beside the program, and must end in a failure that only its last line can bring about; a program can still spoil that,
+by an object that equals everything, or by a jump to the last line: no harness within its interpreter can rule that out, and the
+verdict says `inside`. A last source that must fail exposes a process that merely claims success.
 """
 
-import ast
 import doctest
+import reprlib
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any, Literal, cast
 
 from tasks.core.records import Tests
-from tasks.io.sandbox.inside.executor import FORGED, Failed
+from tasks.io.sandbox import script
+from tasks.io.sandbox.exchange import Failed, forged
 from tasks.io.sandbox.inside.program import FILE, Answer
+from tasks.io.sandbox.inside.values import decode
+from tasks.io.sandbox.records import Outcome
 
 TESTS = "<tests>"
 LENIENT = doctest.NORMALIZE_WHITESPACE
 """Beside what an example asks for itself. With ELLIPSIS, `'a lon...'` would accept a text that was not shortened."""
 
+Where = Literal["inside", "outside"]
 Execute = Callable[[str, str, str], Answer]
 """Runs (source, mode of compilation, file name) in the program's namespace; Failed if its process does not live to tell."""
 
 
-def judge(program: str, tests: Tests, execute: Execute) -> Iterator[None]:
-    """Run the program, then its tests: one item per executed expectation; Failed where something goes wrong."""
+def judge(program: str, tests: Tests, execute: Execute) -> Iterator[Where]:
+    """Run the program, then its tests: for each executed expectation, where it is compared; Failed where something goes wrong."""
     for source in (tests.prelude, program):
         answer = execute(source, "exec", FILE)
         if answer.stage == "compile":
@@ -34,22 +39,58 @@ def judge(program: str, tests: Tests, execute: Execute) -> Iterator[None]:
     yield from (run_examples if tests.kind == "doctest" else run_script)(tests.code, execute)
     token = secrets.token_hex()
     if token not in execute(f"raise AssertionError({token!r})", "exec", TESTS).error:
-        raise Failed(*FORGED)
+        raise forged()
 
 
-def run_script(code: str, execute: Execute) -> Iterator[None]:
-    """Run a script to its end, where it has to raise what only its last line knows: silence proves nothing."""
-    if is_empty(code):
-        return
+def run_script(code: str, execute: Execute) -> Iterator[Where]:
+    """Put a script's questions to the program and run what is between them."""
+    steps = script.steps(code)
+    for step in steps:
+        if isinstance(step, script.Question):
+            put(step, execute)
+        else:
+            run_to_end(step.source, execute)
+    if steps:
+        trusting = any(isinstance(step, script.Statements) and step.tests for step in steps)
+        yield "inside" if trusting else "outside"
+
+
+def put(question: script.Question, execute: Execute) -> None:
+    """Failed unless the value of the question's expression is what was expected."""
+    answer = execute(question.expression, "eval", TESTS)
+    expect_success(answer)
+    try:
+        value = decode(answer.value)
+    except ValueError:
+        raise forged() from None
+    try:
+        holds = question.holds(value)
+    except Exception as error:  # as the comparison would have raised beside the program
+        raise Failed("exception", f"{type(error).__name__}: {error}") from error
+    if not holds:
+        if question.message:
+            expect_success(execute(f"raise AssertionError({question.message})", "exec", TESTS))
+        raise Failed("assertion", f"got {shown(value)} in: {question.assertion}")
+
+
+def shown(value: Any) -> str:
+    """A value in few words."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no number of so many digits
+        return f"<a long {type(value).__name__}>"
+
+
+def run_to_end(source: str, execute: Execute) -> None:
+    """Run a part of a script to its end, where it has to raise what only its last line knows: silence proves nothing."""
     token = secrets.token_hex()
-    answer = execute(f"{code}\nraise AssertionError({token!r})\n", "exec", TESTS)
+    answer = execute(f"{source}\nraise AssertionError({token!r})\n", "exec", TESTS)
     if token not in answer.error:
         expect_success(answer)
-        raise Failed(*FORGED)
-    yield
+        raise forged()
 
 
-def run_examples(code: str, execute: Execute) -> Iterator[None]:
+def run_examples(code: str, execute: Execute) -> Iterator[Where]:
     """Run a docstring's examples in turn and compare what they print with what they should."""
     try:
         examples = doctest.DocTestParser().get_examples(code)
@@ -60,7 +101,7 @@ def run_examples(code: str, execute: Execute) -> Iterator[None]:
         if not flags & doctest.SKIP:
             answer = execute(example.source, "single", TESTS)
             if example.want:
-                yield
+                yield "outside"
             compare(example, answer, flags)
 
 
@@ -88,17 +129,9 @@ def compare(example: doctest.Example, answer: Answer, flags: int) -> None:
 def expect_success(answer: Answer) -> None:
     """Failed if there was an exception."""
     if answer.stage:
-        raise Failed(answer.outcome, answer.error)
+        raise Failed(cast(Outcome, answer.outcome), answer.error)  # `Exchange` lets no other words through
 
 
 def exception_name(text: str) -> str:
     """`Error` of `package.Error: what happened`."""
     return text.strip().partition("\n")[0].partition(":")[0].rpartition(".")[2] + "\n"
-
-
-def is_empty(script: str) -> bool:
-    """Whether there is no statement in it."""
-    try:
-        return not ast.parse(script).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False  # running it will tell

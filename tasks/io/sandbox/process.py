@@ -1,20 +1,20 @@
 """One running sandbox: started, given cases one at a time, ended."""
 
 import contextlib
+import os
 import re
-import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tasks.io.sandbox import launch
-from tasks.io.sandbox.inside.executor import Failed
-from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
-from tasks.io.sandbox.inside.program import Answer
+from tasks.io.sandbox import launch, memory
+from tasks.io.sandbox.exchange import Exchange, Failed
 from tasks.io.sandbox.judge import judge
 from tasks.io.sandbox.layout import ROOT, WORK
 from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
@@ -24,6 +24,7 @@ GRACE_S = 5.0  # past a case's own limit, before the sandbox counts as dead
 DETAIL = 300
 ADDRESS = re.compile(r"\b(?:9[3-5]|139|140|187|281)\d{12}\b")
 """A number that `id` may have given: the ranges in which Linux puts a process on x86-64 and on arm64, to a trillion."""
+MOST_WORD = 64  # bytes
 
 
 class Died(Exception):
@@ -34,11 +35,13 @@ class Sandbox:
     """A fork server behind the isolation called `name`. RuntimeError where it does not start."""
 
     def __init__(self, name: Isolation, limits: Limits) -> None:
-        self.limits = limits
+        self.name, self.limits = name, limits
         self.usable = True  # until it dies or a case leaves something that only a new sandbox is free of
         self.folder = Path(tempfile.mkdtemp(prefix="ratchet-")) if name == "limits" else None
+        self.server, other = socket.socketpair()
         with tempfile.TemporaryFile() as errors:
-            self.process = self.start(name, errors)
+            with other:
+                self.process = self.start(name, other, errors)
             try:
                 self.receive(START_S)
             except Died:
@@ -47,7 +50,7 @@ class Sandbox:
                 lines = errors.read().decode(errors="replace").strip().splitlines()
                 raise RuntimeError(lines[-1] if lines else f"{name} did not start") from None
 
-    def start(self, name: Isolation, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(self, name: Isolation, server: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """The process that everything of this sandbox descends from."""
         environment = None  # that of this process, which both launchers clear
         with launch.filter_file() as rules:
@@ -61,9 +64,8 @@ class Sandbox:
                 environment = launch.bare_environment(self.folder)
             process = subprocess.Popen(
                 command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=server.fileno(),
+                stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=environment,
                 pass_fds=[rules.fileno()] if name == "bubblewrap" else [],
@@ -78,51 +80,69 @@ class Sandbox:
     def judge(self, case: Case) -> Verdict:
         """The verdict on a case."""
         try:
-            self.ask("begin")
-            verdict = self.weigh(case)
-            self.usable = self.ask("end") == ["clean"]
+            with self.program() as program:
+                verdict = self.weigh(case, program)
+            self.usable = self.ask("end") == "clean"
         except Died:
             self.usable = False
             return Verdict("killed", 0, "the sandbox died with it")
         return verdict
 
-    def weigh(self, case: Case) -> Verdict:
+    @contextlib.contextmanager
+    def program(self) -> Iterator[Exchange]:
+        """The line to a new program's process, which shares nothing with this one but two pipes."""
+        theirs_to_read, requests = os.pipe()
+        answers, theirs_to_write = os.pipe()
+        try:
+            try:
+                self.ask("begin", theirs_to_read, theirs_to_write)
+            finally:
+                os.close(theirs_to_read)
+                os.close(theirs_to_write)
+            yield Exchange(self.limits, requests, answers, lambda: self.ask("status"), self.held)
+        finally:
+            os.close(requests)
+            os.close(answers)
+
+    def weigh(self, case: Case, program: Exchange) -> Verdict:
         """The verdict on the case that has begun."""
-        executed = 0
+        executed, inside = 0, False
         try:
-            for _ in judge(case.program, case.tests, self.execute):
+            for where in judge(case.program, case.tests, program.execute):
                 executed += 1
+                inside |= where == "inside"
         except Failed as failure:
-            outcome, detail = failure.args
-            return Verdict(outcome, executed, self.tidy(detail))
-        return Verdict("passed", executed, "") if executed else Verdict("untested", 0, "no expectation was executed")
+            return Verdict(failure.outcome, executed, self.tidy(failure.detail), inside)
+        if executed:
+            return Verdict("passed", executed, "", inside)
+        return Verdict("untested", 0, "no expectation was executed")
 
-    def execute(self, source: str, mode: str, name: str) -> Answer:
-        """What running a source in the program's namespace led to."""
-        kind, *fields = self.ask("run", mode, name, source)
-        if kind == "failed":
-            raise Failed(*fields)
-        return Answer(*fields)
+    def held(self) -> int:
+        """Bytes of memory that a case's processes hold together; 0 for a single one, which the kernel holds to its limit."""
+        server = [self.process.pid] if self.folder else memory.children(self.process.pid)
+        processes = [
+            member for parent in server for leader in memory.children(parent) for member in memory.family(leader)
+        ]
+        return memory.held(processes) if len(processes) > 1 else 0
 
-    def ask(self, *message: str) -> list[str]:
-        """The reply to a message."""
-        assert self.process.stdin
+    def ask(self, word: str, *descriptors: int) -> str:
+        """The server's reply to a word."""
         try:
-            send(self.process.stdin.fileno(), pack(*message))
-        except BrokenPipeError:
+            socket.send_fds(self.server, [word.encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
             raise Died from None
         return self.receive(self.limits.wall_s + GRACE_S)
 
-    def receive(self, patience: float) -> list[str]:
-        """The next message."""
-        assert self.process.stdout
-        descriptor = self.process.stdout.fileno()
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        payload = receive(descriptor) if poller.poll(1000 * patience) else b""
-        if not payload:
+    def receive(self, patience: float) -> str:
+        """The server's next word."""
+        self.server.settimeout(patience)
+        try:
+            word = self.server.recv(MOST_WORD)
+        except (TimeoutError, ConnectionResetError):
+            raise Died from None
+        if not word:
             raise Died
-        return unpack(payload)
+        return word.decode()
 
     def tidy(self, detail: str) -> str:
         """The last line, without what differs from run to run or from machine to machine."""
@@ -136,9 +156,7 @@ class Sandbox:
 
     def close(self) -> None:
         """End every process and remove every file."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe
-            pipe.close()  # the server ends, and what it runs with it
+        self.server.close()  # the server ends, and what it runs with it
         for last_resort in (self.process.terminate, self.process.kill):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_S)

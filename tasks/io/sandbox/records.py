@@ -31,7 +31,7 @@ class Limits:
     cpu_s: float = 4.0
     """Of each of its processes; the kernel counts whole seconds."""
     memory_mb: int = 512
-    """Address space of each of its processes."""
+    """Address space of each of its processes, and what all of them may hold together."""
     processes: int = 8
     """Processes and threads at once, the first included. Level 1 cannot hold this one."""
     output_bytes: int = 256 * 1024
@@ -49,6 +49,8 @@ class Verdict:
     """Expectations that were really tried: doctest examples with a `want`, or 1 for a script that ran to its end."""
     detail: str
     """The last line of what went wrong, at most 300 characters, without addresses and paths. Empty where nothing did."""
+    inside: bool = False
+    """Whether some expectation could only be compared where the program runs, which could have spoilt the comparison."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.io.sandbox.support import examples, script, verdict, verdicts
+from tasks.io.sandbox import probe
+from tasks.io.sandbox.process import Sandbox
+from tests.io.sandbox.support import QUICK, examples, script, verdict, verdicts
 
 WRONG = "def f(x): return 0\n"
 TRICKS = {
@@ -32,7 +34,8 @@ for descriptor in range(64):
     + "import doctest\ndoctest.OutputChecker.check_output = lambda *a: True\ndoctest.DocTestParser.get_examples = lambda *a: []",
     "replaces doctest": WRONG + "import sys, types\nsys.modules['doctest'] = types.ModuleType('doctest')",
     "empties the module table": WRONG + "import sys\nsys.modules.clear()",
-    "replaces exec and compile": WRONG + "import builtins\nbuiltins.exec = builtins.compile = lambda *a, **k: None",
+    "replaces exec, eval and compile": WRONG
+    + "import builtins\nbuiltins.exec = builtins.eval = builtins.compile = lambda *a, **k: None",
     "compiles nothing but what must fail": WRONG
     + """
 import builtins
@@ -57,6 +60,40 @@ def shout():
             try: os.write(descriptor, bytes(24))
             except OSError: pass
 threading.Thread(target=shout, daemon=True).start()
+""",
+    "returns what equals everything": """
+class Equal:
+    __eq__ = __ne__ = __lt__ = __gt__ = __sub__ = __abs__ = lambda *a: True
+    __hash__ = lambda self: 0
+def f(x): return Equal()
+""",
+    "returns a number that equals everything": """
+class Equal(int):
+    __eq__ = __lt__ = lambda *a: True
+    __hash__ = int.__hash__
+def f(x): return Equal(0)
+""",
+    "makes everything equal": WRONG
+    + """
+import builtins, operator
+builtins.abs = lambda x: 0
+builtins.bool = builtins.all = builtins.any = builtins.isinstance = operator.eq = lambda *a: True
+builtins.AssertionError = type("E", (Exception,), {})
+""",
+    "jumps to the last line": WRONG
+    + """
+import sys
+def trace(frame, event, argument):
+    if frame.f_code.co_filename == "<tests>" and event == "line":
+        frame.f_lineno = max(line for _, _, line in frame.f_code.co_lines() if line)
+    return trace
+sys.settrace(trace)
+""",
+    "looks up what its caller expects": """
+import sys
+def f(x):
+    code = sys._getframe(1).f_code
+    return next((c for c in reversed(code.co_consts) if type(c) is int), 0)
 """,
     "claims success in the protocol's own words": WRONG
     + """
@@ -99,6 +136,27 @@ def f(x):
         verdict(examples(program, ">>> f(1)\nFalse\n>>> 1\n1\n>>> print('x') # 1\n861729\n")).detail
         == "print('x') # 1: expected '861729', got 'x'"
     )
+
+
+def test_what_one_case_was_tested_with_is_not_in_the_memory_of_the_next():
+    """The second program reads its heap, freed pieces included, page by page; the system says which there are."""
+    program = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+libc.sbrk.restype = ctypes.c_void_p
+reader, writer = os.pipe()
+def pages(start, step):
+    while libc.write(writer, ctypes.c_void_p(start), 4096) == 4096:
+        yield os.read(reader, 4096)
+        start += step
+heap = b"".join(reversed(list(pages((libc.sbrk(0) or 0) - 4096, -4096))))
+assert len(heap) > 1 << 20
+escaped = b"".join([b"what it ", b"should be"]) in heap
+"""
+    told = script("def f(): return 1", f"for text in [{'what it should be' * 3000!r}]:\n    assert f() == text")
+    with Sandbox(probe().name, QUICK) as sandbox:
+        assert sandbox.judge(told).outcome == "assertion"
+        assert sandbox.judge(script(program)).detail == "got False in: escaped"
 
 
 def test_a_case_cannot_spoil_the_next():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
+from tasks.io.sandbox.inside.values import encode
 
 FILE = "solution.py"
 PRINTED_TOO_MUCH = 77  # an exit status
@@ -37,6 +38,8 @@ class Answer(NamedTuple):
     """The exception as a traceback would end."""
     output: str
     """What was printed."""
+    value: str
+    """What an expression came to, as text."""
 
 
 class Spool(io.StringIO):
@@ -112,18 +115,19 @@ def answer_requests(requests: int, answers: int, output_limit: int) -> None:
 def attempt(source: str, mode: str, name: str, namespace: dict[str, Any], output_limit: int) -> Answer:
     """What compiling and running one source led to."""
     sys.stdout = spool = Spool(output_limit)
-    stage, outcome, text = "compile", "", ""
+    stage, outcome, text, value = "compile", "", "", ""
     try:
         code = compile(source, name, mode, future_flags(namespace), True)
         stage = "run"
-        exec(code, namespace)
+        result = eval(code, namespace)  # statements come to None
+        value = encode(result) if mode == "eval" else ""
         stage = ""
     except BaseException as error:  # SystemExit and KeyboardInterrupt are failures of the program like any other
         outcome = outcome_of(error)
         text = "".join(traceback.format_exception_only(error))[:MOST_TEXT]
         if isinstance(error, SyntaxError):
             text = text.splitlines(keepends=True)[-1]  # after the lines that show the place
-    return Answer(stage, outcome, text, spool.getvalue())
+    return Answer(stage, outcome, text, spool.getvalue(), value)
 
 
 def outcome_of(error: BaseException) -> str:

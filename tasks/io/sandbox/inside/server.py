@@ -1,12 +1,12 @@
 """The fork server of a sandbox: `python -m tasks.io.sandbox.inside.server WORK LIMITS`.
 
-It answers messages on descriptor 0 with messages on descriptor 1, fields packed into frames:
+It answers words on descriptor 0, a socket, with words:
 
-    begin                        forks a process for a program, in an empty folder
-    run, mode, name, source      answer, … (`Answer`)  or  failed, outcome, detail
+    begin, and two descriptors   begun: a process for a program stands in an empty folder; it reads the one and writes the other
+    status                       running, or: its exit code and its seconds of CPU time
     end                          clean, or spent: what the case left cannot be removed, and this server ends
 
-What a test expects is judged on the other side, and is not in this process's memory when it forks.
+No source and no answer passes through this process: what one case was tested with is not in the memory that the next one gets.
 """
 
 import gc
@@ -15,12 +15,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.io.sandbox.inside.executor import Executor, Failed, adopt_orphans
-from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
+from tasks.io.sandbox.inside.executor import Executor, adopt_orphans
 
 COMMON = (  # what programs import is imported once, before the forks
     "abc", "argparse", "array", "asyncio", "base64", "bisect", "calendar", "cmath", "collections.abc", "concurrent.futures",
@@ -29,34 +29,43 @@ COMMON = (  # what programs import is imported once, before the forks
     "pprint", "queue", "re", "statistics", "string", "struct", "tempfile", "textwrap", "threading", "typing", "unicodedata",
     "unittest", "urllib.parse", "uuid", "weakref", "zlib",
 )  # fmt: skip
+MOST_WORD = 64  # bytes
 PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
 
 
 def main(work: Path, limits: dict[str, Any]) -> None:
     """Serve cases until the other side goes."""
-    requests, replies = private_pipes()
+    client = private_socket()
     prepare()
     folder = fresh_folder(work)
-    send(replies, pack("ready"))
+    client.send(b"ready")
     clean = True
-    while clean and receive(requests):
-        executor = Executor(limits, folder, requests)
-        send(replies, pack("begun"))
+    while clean and (descriptors := await_case(client)):
+        executor = Executor(limits, folder, *descriptors)
+        client.send(b"begun")
         try:
-            serve(executor, requests, replies)
+            watch(executor, client)
         finally:
             executor.end()
         clean = is_clean(work)
-        send(replies, pack("clean" if clean else "spent"))
+        client.send(b"clean" if clean else b"spent")
 
 
-def private_pipes() -> tuple[int, int]:
-    """Descriptors 0 and 1 moved away; nothing that a program reads or prints by number gets to them."""
-    requests, replies = os.dup(0), os.dup(1)
+def private_socket() -> socket.socket:
+    """Descriptor 0 moved away: nothing that a program reads or prints by number gets to it."""
+    client = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    return requests, replies
+    return client
+
+
+def await_case(client: socket.socket) -> list[int]:
+    """The descriptors that come with the next case; none when the other side has gone."""
+    descriptors = socket.recv_fds(client, MOST_WORD, 2)[1]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return descriptors
 
 
 def prepare() -> None:
@@ -75,17 +84,10 @@ def prepare() -> None:
     gc.freeze()
 
 
-def serve(executor: Executor, requests: int, replies: int) -> None:
-    """Run one case's sources as they come, until its end."""
-    while message := unpack(receive(requests)):
-        if message[0] == "end":
-            return
-        mode, name, source = message[1:]
-        try:
-            reply = ("answer", *executor.run(source, mode, name))
-        except Failed as failure:
-            reply = ("failed", *failure.args)
-        send(replies, pack(*reply))
+def watch(executor: Executor, client: socket.socket) -> None:
+    """Say how the case's process is, until it is to end or nobody asks any more."""
+    while client.recv(MOST_WORD) == b"status":
+        client.send((executor.status() or "running").encode())
 
 
 def is_clean(work: Path) -> bool:

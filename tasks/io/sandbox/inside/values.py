@@ -1,0 +1,109 @@
+"""Values as text: what an expression came to inside, on its way to where it is compared with what it should be.
+
+A value arrives as plain builtin objects, without any method of the program's. What is no plain value arrives as a `Thing`, which
+equals nothing: an object of the program's own cannot talk its way past a comparison.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, ItemsView, KeysView
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+# What is larger counts as a thing. Whoever builds a set or a dict of hostile numbers pays for each pair of them.
+MOST_TEXT = 1_000_000  # characters
+MOST_ITEMS = 100_000  # of a list or a tuple
+MOST_KEYS = 1_000  # of a set or a dict
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """Something that cannot leave the sandbox. It is true or false, and that is all that is known of it."""
+
+    kind: str
+    truth: bool
+
+    def __bool__(self) -> bool:
+        return self.truth
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+
+def encode(value: object) -> str:
+    """The value as text."""
+    with contextlib.suppress(RecursionError, MemoryError):
+        text = json.dumps(plain(value))
+        if len(text) <= MOST_TEXT:
+            return text
+    return json.dumps(thing(value))
+
+
+def plain(value: object) -> Any:
+    """The value in JSON's own types: itself, or a list of its kind and its parts. Subclasses count as what they derive from."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return ["int", hex(value)]  # no limit on digits
+        case float():
+            return ["float", value.hex()]
+        case complex():
+            return ["complex", value.real.hex(), value.imag.hex()]
+        case bytes() | bytearray():
+            return ["bytes", value.hex()]
+        case list() | tuple() if len(value) <= MOST_ITEMS:
+            return ["list" if isinstance(value, list) else "tuple", *map(plain, value)]
+        case set() | frozenset() | KeysView() | ItemsView() if len(value) <= MOST_KEYS:
+            return ["set", *map(plain, value)]
+        case dict() if len(value) <= MOST_KEYS:
+            return ["dict", *([plain(key), plain(entry)] for key, entry in value.items())]
+        case Fraction() | Decimal():
+            return plain(nearest(value))
+    return thing(value)
+
+
+def nearest(number: Fraction | Decimal) -> int | float:
+    """The whole number that it is, else the nearest float."""
+    with contextlib.suppress(ValueError, OverflowError):  # it is infinite, or none at all
+        if number == int(number):
+            return int(number)
+    return float(number)
+
+
+def thing(value: object) -> list[Any]:
+    """What is told of a value that is not plain."""
+    return ["thing", type(value).__name__[:100], bool(value)]
+
+
+def decode(text: str) -> Any:
+    """The value that `encode` wrote; ValueError if it cannot have written this. Nothing in the text is trusted."""
+    try:
+        return built(json.loads(text[: MOST_TEXT + 1]))
+    except (TypeError, IndexError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"no value: {text[:100]!r}") from error
+
+
+def built(form: Any) -> Any:
+    """The value of what `plain` made of it."""
+    if form is None or isinstance(form, bool | str):
+        return form
+    kind, *parts = form
+    if kind in ("set", "dict") and len(parts) > MOST_KEYS:
+        raise ValueError("more keys than are sent")
+    return BUILD[kind](*parts)
+
+
+BUILD: dict[str, Callable[..., Any]] = {
+    "int": lambda text: int(text, 16),
+    "float": float.fromhex,
+    "complex": lambda real, imaginary: complex(float.fromhex(real), float.fromhex(imaginary)),
+    "bytes": bytes.fromhex,
+    "list": lambda *parts: list(map(built, parts)),
+    "tuple": lambda *parts: tuple(map(built, parts)),
+    "set": lambda *parts: set(map(built, parts)),
+    "dict": lambda *parts: {built(key): built(entry) for key, entry in parts},
+    "thing": lambda kind, truth: Thing(str(kind), truth is True),
+}

