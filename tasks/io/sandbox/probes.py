@@ -8,7 +8,7 @@ from tasks.io.sandbox.layout import ENVIRONMENT, WORK
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Case, Isolation, Limits
 
-LIMITS = Limits(wall_s=2.0, cpu_s=1.0)
+LIMITS = Limits(wall_s=2.0, cpu_s=1.0, memory_mb=256)
 
 # Each says in `escaped` whether it got out. A sandbox may also stop it by an exception or by ending it.
 ATTEMPTS = {
@@ -60,6 +60,15 @@ escaped = True
 """,
     "allocate 10 GB": """
 escaped = bool(bytearray(10 << 30))
+""",
+    "hold more memory in several processes than one may": f"""
+import os, time
+for _ in range({LIMITS.processes // 2}):
+    if os.fork() == 0:
+        held = b"x" * ({LIMITS.memory_mb // 2} << 20)
+        time.sleep(60)
+time.sleep(1)
+escaped = True
 """,
     "start many processes": f"""
 import os, time

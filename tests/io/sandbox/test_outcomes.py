@@ -159,6 +159,35 @@ def test_limits_are_the_callers():
     assert verdict(script("import time\ntime.sleep(1)", "pass"), Limits(wall_s=0.3)).outcome == "timeout"
 
 
+HOG = """
+import mmap, os, time
+def hold(processes, megabytes, kind):
+    for _ in range(processes - 1):
+        if os.fork() == 0:
+            break
+    shared = mmap.mmap(-1, megabytes << 20, kind)
+    for start in range(0, megabytes << 20, 4096):
+        shared[start] = 1
+    time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize("kind", ["mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS", "mmap.MAP_SHARED | mmap.MAP_ANONYMOUS"])
+def test_processes_share_one_limit_on_memory(kind):
+    within, beyond = verdicts(
+        script(HOG, f"hold(4, 20, {kind})\nassert True"),
+        script(HOG, f"hold(4, 80, {kind})\nassert True"),
+        limits=Limits(memory_mb=256),
+    )
+    assert within.outcome == "passed"
+    assert (beyond.outcome, beyond.detail) == ("memory", "its processes held more than 256 MB together")
+
+
+def test_memory_that_processes_share_counts_once():
+    program = "import os, time\nheld = b'x' * (100 << 20)\nfor _ in range(6):\n    if not os.fork(): time.sleep(60)\ntime.sleep(0.5)"
+    assert verdict(script(program, "assert True"), Limits(memory_mb=256)).outcome == "passed"
+
+
 def test_tests_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="of kind answer"):
         Case("x = 1", records.Tests("answer", "gsm", "{}"))
