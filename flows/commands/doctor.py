@@ -113,7 +113,7 @@ def _sandbox() -> Iterator[Finding]:
     from tasks.io import sandbox
 
     level = sandbox.probe()
-    what = f"sandbox level {level.number} ({level.name})"
+    what = f"sandbox level {level}"
     if level.number >= 2:
         yield Finding("good", f"{what}: model-written programs can run")
     else:

@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -30,8 +27,13 @@ LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 FILES_A_CASE = 4  # each of the largest size
 
 
-def bubblewrap(limits: Limits, filter_descriptor: int) -> list[str]:
-    """bwrap, with the layout spelt out. It limits the size of the work folder but not the number of its files; time does."""
+def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
+    """bwrap, with the layout spelt out; it reads the system-call filter from `rules`, which is written here.
+
+    It limits the size of the work folder but not the number of its files; time does.
+    """
+    rules.write(seccomp.program())
+    rules.seek(0)
     parts = layout()
     command = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"]
@@ -44,24 +46,13 @@ def bubblewrap(limits: Limits, filter_descriptor: int) -> list[str]:
     for mask in parts.masks:
         command += ["--tmpfs", str(mask), "--remount-ro", str(mask)]
     command += ["--size", str(FILES_A_CASE * limits.file_bytes), "--tmpfs", str(WORK), "--chdir", str(WORK)]
-    command += ["--remount-ro", "/"]
-    if seccomp.program():
-        command += ["--seccomp", str(filter_descriptor)]
+    command += ["--remount-ro", "/", "--seccomp", str(rules.fileno())]
     return [*command, *parts.command, limits_of(limits)]
 
 
 def limits_of(limits: Limits) -> str:
     """The last argument of the server."""
     return json.dumps(dataclasses.asdict(limits))
-
-
-@contextmanager
-def filter_file() -> Iterator[IO[bytes]]:
-    """The file from which bwrap reads the system-call filter."""
-    with tempfile.TemporaryFile() as file:
-        file.write(seccomp.program())
-        file.seek(0)
-        yield file
 
 
 def namespaces(limits: Limits) -> list[str]:

@@ -94,7 +94,8 @@ def host_interpreter() -> Path:
 
 def shared_libraries(stdlib: Path) -> tuple[list[Bind], Path | None]:
     """The libraries that Python and its extension modules load, under each of their names, and the dynamic loader."""
-    extensions = sysconfig.get_config_var("DESTSHARED") or stdlib / "lib-dynload"
+    beside = stdlib / "lib-dynload"  # an interpreter that was moved names another place
+    extensions = beside if beside.is_dir() else sysconfig.get_config_var("DESTSHARED")
     command = [str(host_interpreter()), "-I", "-S", "-c", LIST_MAPPED, str(extensions)]
     mapped = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     real = {Path(name).resolve() for name in mapped if not Path(name).is_relative_to(stdlib)}

@@ -193,10 +193,16 @@ def drop_privileges() -> None:
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
+def landlock() -> int:
+    """The version of Landlock in this kernel, 0 for none."""
+    version: int = LIBC.syscall(SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
+    return max(version, 0)
+
+
 def restrict_files(work: str) -> None:
     """A second wall by Landlock, where the kernel has it: reading only, but in `work`; no TCP; signals stay inside."""
-    version = LIBC.syscall(SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    if version < 1:
+    version = landlock()
+    if not version:
         return
     read = 1 << 0 | 1 << 2 | 1 << 3  # execute, read files, read folders
     write = 1 << 1
@@ -215,10 +221,9 @@ def restrict_files(work: str) -> None:
 
 def install_filter(instructions: bytes) -> None:
     """Put the system-call filter in force for this process and all that follow; it cannot be taken off."""
-    if instructions:
-        buffer = ctypes.create_string_buffer(instructions, len(instructions))
-        header = struct.pack("HL", len(instructions) // 8, ctypes.addressof(buffer))
-        call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    header = struct.pack("HL", len(instructions) // 8, ctypes.addressof(buffer))
+    call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
 
 
 def call(name: str, *arguments: Any) -> int:

@@ -63,11 +63,15 @@ escaped = bool(bytearray(10 << 30))
 """,
     "hold more memory in several processes than one may": f"""
 import os, time
+reader, writer = os.pipe()
 for _ in range({LIMITS.processes // 2}):
     if os.fork() == 0:
         held = b"x" * ({LIMITS.memory_mb // 2} << 20)
+        os.write(writer, b"!")
         time.sleep(60)
-time.sleep(1)
+for _ in range({LIMITS.processes // 2}):
+    os.read(reader, 1)
+time.sleep(0.2)
 escaped = True
 """,
     "start many processes": f"""

@@ -24,6 +24,7 @@ GRACE_S = 5.0  # past a case's own limit, before the sandbox counts as dead
 DETAIL = 300
 ADDRESS = re.compile(r"\b(?:9[3-5]|139|140|187|281)\d{12}\b")
 """A number that `id` may have given: the ranges in which Linux puts a process on x86-64 and on arm64, to a trillion."""
+NOBODY = 65534
 MOST_WORD = 64  # bytes
 
 
@@ -40,8 +41,12 @@ class Sandbox:
         self.folder = Path(tempfile.mkdtemp(prefix="ratchet-")) if name == "limits" else None
         self.server, other = socket.socketpair()
         with tempfile.TemporaryFile() as errors:
-            with other:
-                self.process = self.start(name, other, errors)
+            try:
+                with other:  # theirs alone, or its end would never be heard of
+                    self.process = self.start(name, other, errors)
+            except (OSError, RuntimeError) as error:
+                self.discard()
+                raise RuntimeError(f"{name} did not start: {error}") from error
             try:
                 self.receive(START_S)
             except Died:
@@ -53,9 +58,12 @@ class Sandbox:
     def start(self, name: Isolation, server: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """The process that everything of this sandbox descends from."""
         environment = None  # that of this process, which both launchers clear
-        with launch.filter_file() as rules:
+        user = None
+        with tempfile.TemporaryFile() as rules:
             if name == "bubblewrap":
-                command = launch.bubblewrap(self.limits, rules.fileno())
+                command = launch.bubblewrap(self.limits, rules)
+                if os.geteuid() == 0:  # which bwrap would stay, and the kernel counts no process of root's
+                    user = NOBODY
             elif name == "namespaces":
                 command = launch.namespaces(self.limits)
             else:
@@ -69,6 +77,9 @@ class Sandbox:
                 stderr=errors,
                 env=environment,
                 pass_fds=[rules.fileno()] if name == "bubblewrap" else [],
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
                 start_new_session=True,  # an interrupt at the keyboard is for us to handle
             )
         with contextlib.suppress(
@@ -163,6 +174,11 @@ class Sandbox:
                 break
             last_resort()
         self.process.wait()
+        self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing of it on this side."""
+        self.server.close()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -64,3 +64,8 @@ class Level:
     """What keeps the machine from level 2."""
     remedy: str = ""
     """The one command that would bring it there."""
+    walls: tuple[str, ...] = ()
+    """What stands between a program and the machine, beside limits."""
+
+    def __str__(self) -> str:
+        return f"{self.number} ({': '.join(filter(None, (self.name, ', '.join(self.walls))))})"

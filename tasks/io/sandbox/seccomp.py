@@ -1,7 +1,12 @@
 """The system-call filter of a sandbox: refuses what no tested program needs and what kernels are attacked through.
 
 A classic BPF program in the form that `prctl(PR_SET_SECCOMP)` and `bwrap --seccomp` take. Numbers are those of the
-kernel's tables for x86-64 and arm64; on another machine there is no filter, and the namespaces stand alone.
+kernel's tables for x86-64 and arm64; on another machine there is no filter, and so no sandbox.
+
+It names what is refused, not what is allowed: what CPython and the C library call changes with their versions (rseq, openat2, statx,
+futex_waitv, map_shadow_stack, …), and each omission would fail correct programs on some machine only. So that the list is complete all
+the same, every call of the tables up to `NEWEST` was weighed, and what kernels have added since does not exist here (ENOSYS, which a
+C library takes for an older kernel).
 """
 
 import errno
@@ -15,16 +20,17 @@ LOAD, JUMP_EQUAL, JUMP_GREATER_OR_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-X32 = 0x40000000  # x86-64 calls by another numbering, which would slip past
 NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag
 # AF_UNIX, AF_INET, AF_INET6, which the network namespace holds. AF_VSOCK reaches the hypervisor past it.
 LOCAL_FAMILIES = (1, 2, 10)
 
+NEWEST = 469  # of Linux 6.18
 # The same number on both: tables are common from 424 on.
 COMMON_REFUSED = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_getfd": 438, "process_madvise": 440,
-    "mount_setattr": 442, "memfd_secret": 447, "process_mrelease": 448, "statmount": 457, "listmount": 458, "setxattrat": 463,
+    "mount_setattr": 442, "quotactl_fd": 443, "memfd_secret": 447, "process_mrelease": 448, "statmount": 457, "listmount": 458, "setxattrat": 463,
+    "open_tree_attr": 467, "file_setattr": 469,
 }  # fmt: skip
 REFUSED = {
     "x86_64": {
@@ -32,14 +38,14 @@ REFUSED = {
         "setpriority": 141, "vhangup": 153, "modify_ldt": 154, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166,
         "swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172, "ioperm": 173, "init_module": 175,
         "delete_module": 176, "quotactl": 179, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "io_setup": 206, "mq_open": 240, "kexec_load": 246, "add_key": 248, "request_key": 249,
-        "keyctl": 250, "ioprio_set": 251, "inotify_init": 253, "migrate_pages": 256, "unshare": 272, "move_pages": 279, "inotify_init1": 294, "perf_event_open": 298, "fanotify_init": 300,
+        "keyctl": 250, "ioprio_set": 251, "inotify_init": 253, "migrate_pages": 256, "unshare": 272, "tee": 276, "vmsplice": 278, "move_pages": 279, "inotify_init1": 294, "perf_event_open": 298, "fanotify_init": 300,
         "name_to_handle_at": 303, "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
         "process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "memfd_create": 319, "kexec_file_load": 320,
         "bpf": 321, "userfaultfd": 323,
     },
     "aarch64": {
         "io_setup": 0, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "inotify_init1": 26, "ioprio_set": 30, "umount2": 39,
-        "mount": 40, "pivot_root": 41, "chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89,
+        "mount": 40, "pivot_root": 41, "chroot": 51, "vhangup": 58, "quotactl": 60, "vmsplice": 75, "tee": 77, "acct": 89,
         "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106, "syslog": 116,
         "ptrace": 117, "setpriority": 140, "reboot": 142, "mq_open": 180, "msgget": 186, "semget": 190, "shmget": 194, "shmat": 196,
         "add_key": 217, "request_key": 218, "keyctl": 219, "swapon": 224, "swapoff": 225, "migrate_pages": 238,
@@ -50,7 +56,7 @@ REFUSED = {
 }  # fmt: skip
 # Calls whose first argument is a process: allowed on oneself (0), so that no program can starve the server.
 SELF_ONLY = {"x86_64": (142, 144, 203, 302, 314), "aarch64": (118, 119, 122, 261, 274)}
-SOCKET = {"x86_64": 41, "aarch64": 198}
+SOCKETS = {"x86_64": (41, 53), "aarch64": (198, 199)}  # socket, socketpair
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435  # its flags lie in memory, which a filter cannot read; without it the C library takes clone
 
@@ -58,10 +64,10 @@ Instruction = tuple[int, int, int, int]
 
 
 def program(machine: str | None = None) -> bytes:
-    """The filter for this kind of machine; empty where there is none."""
+    """The filter for this kind of machine; RuntimeError where there is none."""
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
-        return b""
+        raise RuntimeError(f"there is no system-call filter for {machine}")
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions(machine))
 
 
@@ -71,13 +77,16 @@ def instructions(machine: str) -> Iterator[Instruction]:
     yield JUMP_EQUAL, 1, 0, ARCHITECTURES[machine]
     yield RETURN, 0, 0, KILL_PROCESS
     yield LOAD, 0, 0, NUMBER
-    yield from when((JUMP_GREATER_OR_EQUAL, X32), [refuse(errno.ENOSYS)])
+    yield from when(
+        (JUMP_GREATER_OR_EQUAL, NEWEST + 1), [refuse(errno.ENOSYS)]
+    )  # x86-64 calls by their other numbering too
     for number in sorted((*COMMON_REFUSED.values(), *REFUSED[machine].values())):
         yield from when((JUMP_EQUAL, number), [refuse(errno.EPERM)])
     yield from when((JUMP_EQUAL, CLONE3), [refuse(errno.ENOSYS)])
     for number in SELF_ONLY[machine]:
         yield from when((JUMP_EQUAL, number), only_first_argument((0,), errno.EPERM))
-    yield from when((JUMP_EQUAL, SOCKET[machine]), only_first_argument(LOCAL_FAMILIES, errno.EAFNOSUPPORT))
+    for number in SOCKETS[machine]:
+        yield from when((JUMP_EQUAL, number), only_first_argument(LOCAL_FAMILIES, errno.EAFNOSUPPORT))
     flags = [
         (LOAD, 0, 0, FIRST_ARGUMENT),
         (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES),

@@ -153,7 +153,7 @@ def _held(asked: Sequence[Exam], run: Run) -> tuple[int | None, list[Held]]:
     level = None
     if any(exam.runs_programs for exam in asked):
         found = sandbox.probe()
-        run.note(sandbox=f"{found.number} ({found.name})")
+        run.note(sandbox=str(found))
         level = found.number
     return level, [(exam, exam.not_run(level)) for exam in asked]
 

@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from tasks.core.records import Tests
 from tasks.io.sandbox import Case, Limits, Verdict, run
+from tasks.io.sandbox.process import Sandbox
+from tasks.io.sandbox.records import Isolation
 
 QUICK = Limits(wall_s=2.0, cpu_s=1.0)
 
@@ -23,6 +27,15 @@ def verdicts(*cases: Case, limits: Limits = QUICK, workers: int = 1) -> list[Ver
 
 def verdict(case: Case, limits: Limits = QUICK) -> Verdict:
     return verdicts(case, limits=limits)[0]
+
+
+def require(isolation: Isolation) -> Isolation:
+    """The isolation, or the test is skipped for a reason."""
+    try:
+        Sandbox(isolation, QUICK).close()
+    except RuntimeError as error:
+        pytest.skip(f"{isolation}: {error}")
+    return isolation
 
 
 def descendants(root: int) -> set[int]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io.sandbox import Limits, seccomp
-from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS
+from tasks.io.sandbox import Limits, client, seccomp
+from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS, LIMITS
 from tasks.io.sandbox.process import Sandbox
-from tests.io.sandbox.support import QUICK, script, verdicts
+from tests.io.sandbox.support import QUICK, require, script, verdicts
 
 LIBC = "import ctypes, os, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 HOSTILE = ATTEMPTS | {
@@ -100,11 +100,11 @@ while True:
 }
 
 
-@pytest.fixture(scope="module")
-def outcomes():
+@pytest.fixture(scope="module", params=["namespaces", "bubblewrap"])
+def outcomes(request):
     """Each attempt is followed by a harmless program, in the same sandbox."""
     cases = [case for program in HOSTILE.values() for case in (script(program), HARMLESS)]
-    found = verdicts(*cases)
+    found = list(client.verdicts(cases, require(request.param), LIMITS, workers=1))
     return dict(zip(HOSTILE, zip(found[::2], found[1::2], strict=True), strict=True))
 
 

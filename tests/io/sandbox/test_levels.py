@@ -1,12 +1,13 @@
 """Which isolation there is, what is refused without it, and what the system-call filter lets through."""
 
 import errno
+import platform
 import struct
 import sys
 
 import pytest
 
-from tasks.io.sandbox import Level, levels, probe, probes, process, run, seccomp
+from tasks.io.sandbox import Level, levels, namespaces, probe, probes, process, run, seccomp
 from tests.io.sandbox.support import script, verdicts
 
 WEAK = Level(1, "limits", "namespaces (unshare: Operation not permitted)", "sudo apt-get install -y bubblewrap")
@@ -144,8 +145,9 @@ def test_the_filter_refuses_by_number_and_by_argument(machine):
         assert answer(machine, number) == refused
     for number in seccomp.SELF_ONLY[machine]:
         assert (answer(machine, number, 0), answer(machine, number, 1)) == (ALLOWED, refused)
-    sockets = [answer(machine, seccomp.SOCKET[machine], family) for family in (1, 2, 10, 16, 17, 40)]
-    assert sockets == [ALLOWED] * 3 + [seccomp.ERRNO | errno.EAFNOSUPPORT] * 3
+    for number in seccomp.SOCKETS[machine]:
+        sockets = [answer(machine, number, family) for family in (1, 2, 10, 16, 17, 30, 40)]
+        assert sockets == [ALLOWED] * 3 + [seccomp.ERRNO | errno.EAFNOSUPPORT] * 4
     clone = seccomp.CLONE[machine]
     assert (answer(machine, clone, 17), answer(machine, clone, 0x10000000 | 17)) == (ALLOWED, refused)
     assert answer(machine, 435) == seccomp.ERRNO | errno.ENOSYS
@@ -155,12 +157,48 @@ def test_the_filter_refuses_by_number_and_by_argument(machine):
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_allows_the_rest(machine):
-    special = {*seccomp.REFUSED[machine].values(), *seccomp.COMMON_REFUSED.values(), 435, seccomp.SOCKET[machine]}
-    assert all(answer(machine, number) == ALLOWED for number in range(460) if number not in special)
+    special = {*seccomp.REFUSED[machine].values(), *seccomp.COMMON_REFUSED.values(), 435, *seccomp.SOCKETS[machine]}
+    known = range(seccomp.NEWEST + 1)
+    assert all(answer(machine, number) == ALLOWED for number in known if number not in special)
 
 
-def test_an_unknown_machine_has_no_filter():
-    assert seccomp.program("riscv64") == b""
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_calls_that_the_filter_does_not_know_do_not_exist(machine):
+    for number in (seccomp.NEWEST + 1, 512, 1000, 2**31):
+        assert answer(machine, number) == seccomp.ERRNO | errno.ENOSYS
+
+
+def test_a_machine_without_a_filter_has_no_level_two(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    level = levels.probe.__wrapped__()
+    assert level.number == 1
+    assert "there is no system-call filter for riscv64" in level.missing
+    assert level.remedy == "run Ratchet on x86_64 or aarch64"
+
+
+def test_a_kernel_that_takes_no_filter_has_no_level_two(monkeypatch):
+    monkeypatch.setattr(seccomp, "program", lambda: bytes(8))  # a program that no kernel takes
+    with pytest.raises(RuntimeError, match="prctl: Invalid argument"):
+        process.Sandbox("namespaces", probes.LIMITS)
+
+
+@pytest.mark.parametrize(("version", "last"), [(0, "system-call filter"), (7, "Landlock 7")])
+def test_a_level_says_what_stands(version, last, monkeypatch):
+    monkeypatch.setattr(namespaces, "landlock", lambda: version)
+    monkeypatch.setattr(levels, "candidates", lambda: ("namespaces",))
+    level = levels.probe.__wrapped__()
+    assert level.walls[:3] == ("own namespaces", "own root", "system-call filter")
+    assert level.walls[-1] == last
+    assert str(level) == f"2 (namespaces: {', '.join(level.walls)})"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or namespaces.landlock() < 4, reason="this kernel's Landlock knows no network"
+)
+def test_landlock_stands_where_a_level_says_so():
+    bind = script("import socket\nsocket.socket().bind(('127.0.0.1', 0))", "assert True")
+    with process.Sandbox("namespaces", probes.LIMITS) as sandbox:
+        assert sandbox.judge(bind).detail == "PermissionError: [Errno 13] Permission denied"
 
 
 def test_the_level_is_that_of_the_sandbox_in_use():

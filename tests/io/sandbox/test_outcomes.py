@@ -168,7 +168,12 @@ def hold(processes, megabytes, kind):
     shared = mmap.mmap(-1, megabytes << 20, kind)
     for start in range(0, megabytes << 20, 4096):
         shared[start] = 1
-    time.sleep(0.5)
+    time.sleep(0.3)
+    os.write(writer, b"!")
+    if os.getpid() == first:
+        for _ in range(processes): os.read(reader, 1)
+reader, writer = os.pipe()
+first = os.getpid()
 """
 
 
