@@ -1,5 +1,6 @@
 """Programs in, verdicts out, over a few sandboxes at once."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
 
+PAUSES_S = (0.2, 1.0, 3.0)  # after each vain try to start a sandbox
 AHEAD = 4  # cases that are read ahead of the verdicts, per worker
 
 
@@ -60,6 +62,20 @@ def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: in
                 worker.close()
 
 
+def started(name: Isolation, limits: Limits) -> Sandbox:
+    """A new sandbox. A machine that is short of something for a moment may refuse one; RuntimeError where it goes on refusing."""
+    for pause in PAUSES_S:
+        try:
+            return Sandbox(name, limits)
+        except RuntimeError as error:
+            problem = error
+            time.sleep(pause)
+    raise RuntimeError(
+        f"A sandbox ({name}) does not start any more, in {len(PAUSES_S)} tries: {problem}. Is the machine out of memory "
+        "or processes? Free some and run again."
+    ) from problem
+
+
 class Worker:
     """A place in which one sandbox follows another: one at the first case, a new one after each that did not survive."""
 
@@ -68,7 +84,7 @@ class Worker:
         self.sandbox: Sandbox | None = None
 
     def judge(self, case: Case) -> Verdict:
-        self.sandbox = self.sandbox or Sandbox(self.name, self.limits)
+        self.sandbox = self.sandbox or started(self.name, self.limits)
         verdict = self.sandbox.judge(case)
         if not self.sandbox.usable:
             self.close()

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tasks.io.sandbox import Limits, Verdict, probe, run
+from tasks.io.sandbox import Limits, Verdict, client, probe, run
 from tasks.io.sandbox.client import AHEAD
+from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
-from tests.io.sandbox.support import QUICK, descendants, is_running, script, verdicts
+from tests.io.sandbox.support import QUICK, descendants, is_running, require, script, verdicts
 
 ROOT = Path(__file__).parents[3]
 SHORT = Limits(wall_s=0.5)
@@ -41,13 +43,13 @@ if os.fork() == 0:
 
 @pytest.mark.parametrize(
     ("name", "leftover"),
-    [("namespaces", leftover) for leftover in LEFTOVERS]
+    [(name, leftover) for name in ("namespaces", "bubblewrap") for leftover in LEFTOVERS]
     # level 1 cannot hold a fork bomb; it is for trusted programs
     + [("limits", leftover) for leftover in LEFTOVERS if leftover != "a fork bomb"],
 )
 def test_no_process_is_left_by(leftover, name):
     others = descendants(os.getpid())  # servers of other tests
-    with Sandbox(name, SHORT) as sandbox:
+    with Sandbox(require(name), SHORT) as sandbox:
         assert sandbox.judge(script("x = 1", "assert x")) == Verdict("passed", 1, "")
         before = descendants(os.getpid())
         for _ in range(2):
@@ -82,7 +84,12 @@ def test_an_unfinished_run_ends_its_sandboxes():
     await_that(lambda: not set(descendants(os.getpid())) - others)
 
 
-def test_a_sandbox_that_dies_costs_one_case(monkeypatch):
+GOOD, FATAL = script("x = 1", "assert x"), script("import time\ntime.sleep(60)  # kill me", "pass")
+
+
+@pytest.fixture
+def _fatal(monkeypatch):
+    """Ends the sandbox of a program that asks for it."""
     judge = Sandbox.judge
 
     def judge_and_kill(self, case):
@@ -91,8 +98,44 @@ def test_a_sandbox_that_dies_costs_one_case(monkeypatch):
         return judge(self, case)
 
     monkeypatch.setattr(Sandbox, "judge", judge_and_kill)
-    good, fatal = script("x = 1", "assert x"), script("import time\ntime.sleep(60)  # kill me", "pass")
-    assert [one.outcome for one in verdicts(good, fatal, good)] == ["passed", "killed", "passed"]
+
+
+@pytest.mark.usefixtures("_fatal")
+def test_a_sandbox_that_dies_costs_one_case():
+    assert [one.outcome for one in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Which starts of a sandbox, counted from 1, the machine refuses."""
+    numbers: set[int] = set()
+    starts = count(1)
+    start = Sandbox.start
+
+    def start_or_not(self, *arguments):
+        if next(starts) in numbers:
+            raise BlockingIOError("Resource temporarily unavailable")
+        return start(self, *arguments)
+
+    prove(probe().name)  # which starts sandboxes too
+    monkeypatch.setattr(Sandbox, "start", start_or_not)
+    monkeypatch.setattr(client, "PAUSES_S", (0, 0, 0))
+    return numbers
+
+
+@pytest.mark.usefixtures("_fatal")
+def test_a_sandbox_that_does_not_start_again_at_once_is_tried_again(refused):
+    refused |= {2, 3}
+    assert [one.outcome for one in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
+
+
+@pytest.mark.usefixtures("_fatal")
+def test_a_sandbox_that_never_starts_again_ends_the_run_with_the_reason(refused):
+    refused |= {2, 3, 4}
+    with pytest.raises(
+        RuntimeError, match=r"does not start any more, in 3 tries: .*Resource temporarily unavailable.*Free"
+    ):
+        verdicts(GOOD, FATAL, GOOD)
 
 
 def test_verdicts_come_in_the_order_of_the_cases():
