@@ -1,29 +1,74 @@
-"""How many cases a second the sandbox judges: `python benchmarks/sandbox.py`.
+"""How many cases a second the sandbox judges, and what hostile ones leave: `python benchmarks/sandbox.py`.
 
-Trivial programs, so that what is timed is the sandbox: start, fork, verdict. Prints cases a second for one worker and for two.
+Trivial programs, so that what is timed is the sandbox: start, fork, verdict; for one worker and for two. Then 1,000 infinite loops
+and fork bombs in a row that litter their folder, in one sandbox; processes and files of the host are counted before and after.
 """
 
+import os
+import tempfile
 import time
+from collections import Counter
+from pathlib import Path
 
 from tasks.core.records import Tests
 from tasks.io import sandbox
+from tasks.io.sandbox import memory
+from tasks.io.sandbox.process import Sandbox
 
 CASES = 600
+HOSTILE = 1000
+LITTER = (
+    "import os, tempfile\nfor name in range(100): open(str(name), 'w').close()\nopen('/work/beside', 'w').close()\n"
+)
+BOMBS = (
+    LITTER + "while True: pass",
+    LITTER + "while True:\n    try: os.fork()\n    except OSError: pass",
+)
+SHORT = sandbox.Limits(wall_s=0.1)
+CLEAN = sandbox.Case(
+    "import os", Tests("script", "assert (os.listdir('/work'), os.listdir('.')) == (['case'], [])", "os")
+)
 
 
 def main() -> None:
-    """Print the level and one line for each number of workers."""
-    print(f"level {sandbox.probe().number} ({sandbox.probe().name})")
+    """Print the level, one line for each number of workers, and what was left."""
+    print(f"level {sandbox.probe()}")
+    for workers in (1, 2):
+        print(f"{workers} worker{'s' * (workers > 1)}: {throughput(workers):.0f} cases a second")
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        print(leftovers(Path(folder)))
+
+
+def throughput(workers: int) -> float:
+    """Trivial cases a second."""
     cases = [
         sandbox.Case(f"def f(x):\n    return x + {n}", Tests("doctest", f">>> f(1)\n{n + 1}\n", "f"))
         for n in range(CASES)
     ]
-    for workers in (1, 2):
-        start = time.perf_counter()
-        verdicts = list(sandbox.run(cases, workers=workers))
-        seconds = time.perf_counter() - start
-        assert all(verdict.outcome == "passed" for verdict in verdicts)
-        print(f"{workers} worker{'s' * (workers > 1)}: {CASES / seconds:.0f} cases a second")
+    start = time.perf_counter()
+    verdicts = list(sandbox.run(cases, workers=workers))
+    assert all(verdict.outcome == "passed" for verdict in verdicts)
+    return CASES / (time.perf_counter() - start)
+
+
+def leftovers(folder: Path) -> str:
+    """What hostile cases leave, in a sentence; `folder` is where this process puts its temporary files."""
+    before = set(memory.family(os.getpid()))
+    with Sandbox(sandbox.probe().name, SHORT) as one:
+        own = set(memory.family(os.getpid()))
+        outcomes = Counter(
+            one.judge(sandbox.Case(BOMBS[n % 2], Tests("script", "pass", "f"))).outcome for n in range(HOSTILE)
+        )
+        processes = set(memory.family(os.getpid())) - own
+        clean = one.judge(CLEAN)
+    processes |= set(memory.family(os.getpid())) - before
+    files = [*folder.iterdir()]
+    assert outcomes.keys() <= {"timeout", "killed"}, outcomes
+    inside = "empty" if clean.outcome == "passed" else f"not empty ({clean.detail})"
+    return (
+        f"{HOSTILE} hostile cases left {len(processes)} processes and {len(files)} files; the folder inside is {inside}"
+    )
 
 
 if __name__ == "__main__":

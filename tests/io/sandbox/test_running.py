@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import count
 from pathlib import Path
@@ -172,14 +173,25 @@ def test_an_error_among_the_cases_reaches_the_caller():
         list(run(cases(), limits=QUICK))
 
 
-def test_fifty_fork_bombs_in_a_row_leave_the_sandbox_as_it_was():
-    bomb = script("import os\nwhile True: os.fork()", "pass")
-    with Sandbox(probe().name, QUICK) as sandbox:
+@pytest.mark.parametrize("name", ["namespaces", "bubblewrap"])
+def test_two_hundred_loops_and_fork_bombs_in_a_row_leave_the_sandbox_and_the_machine_as_they_were(
+    name, tmp_path, monkeypatch
+):
+    litter = "import os\nfor n in range(50): open(str(n), 'w').close()\nopen('/work/beside', 'w').close()\n"
+    bombs = [script(litter + end, "pass") for end in ("while True: pass", "while True: os.fork()")]
+    facts = script(
+        "import os", "assert (os.listdir('/work'), os.listdir('.'), os.getpid() > 200) == (['case'], [], True)"
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    others = descendants(os.getpid())
+    with Sandbox(require(name), Limits(wall_s=0.05)) as sandbox:
         before = descendants(os.getpid())
-        for _ in range(50):
-            verdict = sandbox.judge(bomb)
-            assert verdict.outcome != "passed"
+        outcomes = {sandbox.judge(bombs[n % 2]).outcome for n in range(200)}
+        assert outcomes <= {"timeout", "exception"}
         assert descendants(os.getpid()) == before
+        assert sandbox.judge(facts).detail == ""
+    assert descendants(os.getpid()) <= others
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets one choose")
