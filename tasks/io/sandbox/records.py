@@ -5,7 +5,10 @@ from typing import Literal
 
 from tasks.core.records import Tests
 
-Outcome = Literal["passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested"]
+Outcome = Literal[
+    "passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested", "flaky"
+]
+"""`flaky` comes of `steady` alone."""
 Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
 
 

@@ -1,9 +1,11 @@
 """Every way in which a program can do well or badly has its own outcome."""
 
+from functools import partial
+
 import pytest
 
 from tasks.core import records
-from tasks.io.sandbox import Case, Limits
+from tasks.io.sandbox import Case, Limits, run, steady
 from tests.io.sandbox.support import examples, script, verdict, verdicts
 
 DOUBLE = "def f(x):\n    return 2 * x\n"
@@ -22,6 +24,37 @@ CASES = {
     "is no Python": (script("def f(x:", "pass"), "syntax", 0),
     "holds a null byte": (script("x = 1\0", "pass"), "syntax", 0),
     "holds half a character": (script("x = '\ud800'", "pass"), "syntax", 0),
+    "is tested with half a character": (script(DOUBLE, "assert f('\ud800') == 1"), "exception", 0),
+    "is tested with half a character in an example": (examples(DOUBLE, ">>> f('\ud800')\n1\n"), "exception", 1),
+    "should print half a character": (examples(DOUBLE, ">>> f('a')\n'\ud800'\n"), "assertion", 1),
+    "returns half a character": (script("def f(): return chr(0xd800)", "assert f() == '\\ud800'"), "passed", 1),
+    "is tested with a null byte": (script(DOUBLE, "assert f(1) == 2\0"), "exception", 0),
+    "deletes every file": (
+        script("import shutil\nshutil.rmtree('/', ignore_errors=True)\ndef f(x): return x", "assert f(1) == 2"),
+        "assertion",
+        0,
+    ),
+    "deletes its tests by name": (
+        script(
+            "def f(x): return globals().pop('check', x)",
+            "def check():\n    assert f(1) == 1\n    for x in [1]: assert f(x) == 2\ncheck()",
+        ),
+        "assertion",
+        0,
+    ),
+    "forgets everything when called": (
+        script("def f(x): globals().clear()", "assert f(1) == 2\nassert f(2) == 4"),
+        "assertion",
+        0,
+    ),
+    "empties every dictionary when called": (
+        script(
+            "import gc, types\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, dict): o.clear()",
+            "assert f(1) == 2",
+        ),
+        "assertion",
+        0,
+    ),
     "nests too deeply": (script("(" * 5000 + ")" * 5000, "pass"), "syntax", 0),
     "lacks a package": (script("import pydantic", "pass"), "import", 0),
     "lacks this package": (script("import tasks", "pass"), "import", 0),
@@ -191,6 +224,17 @@ def test_processes_share_one_limit_on_memory(kind):
 def test_memory_that_processes_share_counts_once():
     program = "import os, time\nheld = b'x' * (100 << 20)\nfor _ in range(6):\n    if not os.fork(): time.sleep(60)\ntime.sleep(0.5)"
     assert verdict(script(program, "assert True"), Limits(memory_mb=256)).outcome == "passed"
+
+
+FLAKY = "import os\ndef f(): return os.urandom(1)[0] % 2 == 0"
+
+
+def test_three_runs_tell_what_is_flaky():
+    cases = [script(DOUBLE, "assert f(1) == 2"), script(FLAKY, "assert f()"), script(DOUBLE, "assert f(1) == 3")]
+    unlucky = [[one.outcome for one in steady(cases, partial(run, limits=Limits()))] for _ in range(8)]
+    assert {first for first, _, _ in unlucky} == {"passed"}
+    assert "flaky" in {second for _, second, _ in unlucky}
+    assert {third for _, _, third in unlucky} == {"assertion"}
 
 
 def test_tests_of_another_kind_are_refused():
