@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from tasks.io.sandbox import launch, memory
 from tasks.io.sandbox.exchange import Exchange, Failed
@@ -57,36 +57,31 @@ class Sandbox:
 
     def start(self, name: Isolation, server: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """The process that everything of this sandbox descends from."""
-        environment = None  # that of this process, which both launchers clear
-        user = None
         with tempfile.TemporaryFile() as rules:
-            if name == "bubblewrap":
-                command = launch.bubblewrap(self.limits, rules)
-                if os.geteuid() == 0:  # which bwrap would stay, and the kernel counts no process of root's
-                    user = NOBODY
-            elif name == "namespaces":
-                command = launch.namespaces(self.limits)
-            else:
-                assert self.folder
-                command = launch.bare(self.limits, self.folder)
-                environment = launch.bare_environment(self.folder)
+            command, special = self.command(name, rules)
             process = subprocess.Popen(
                 command,
                 stdin=server.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                env=environment,
-                pass_fds=[rules.fileno()] if name == "bubblewrap" else [],
-                user=user,
-                group=user,
-                extra_groups=None if user is None else (),
                 start_new_session=True,  # an interrupt at the keyboard is for us to handle
+                **special,
             )
-        with contextlib.suppress(
-            OSError
-        ):  # where memory runs out, the kernel is to end programs, and not what waits for them
+        with contextlib.suppress(OSError):
+            # Where memory runs out, the kernel is to end programs, and not what waits for them.
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
         return process
+
+    def command(self, name: Isolation, rules: IO[bytes]) -> tuple[list[str], dict[str, Any]]:
+        """The command line, and what is special about its process. Both launchers of level 2 clear the environment."""
+        if name == "namespaces":
+            return launch.namespaces(self.limits), {}
+        if name == "bubblewrap":
+            # bwrap would leave root root, and the kernel counts no process of root's.
+            nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+            return launch.bubblewrap(self.limits, rules), {"pass_fds": [rules.fileno()], **nobody}
+        assert self.folder
+        return launch.bare(self.limits, self.folder), {"env": launch.bare_environment(self.folder)}
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on a case."""
