@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -31,16 +31,6 @@ def run(
     if level.number >= 2:
         prove(level.name)
     return verdicts(cases, level.name, limits or Limits(), workers)
-
-
-def steady(
-    cases: Iterable[Case], run_cases: Callable[[Iterable[Case]], Iterator[Verdict]] = run, times: int = 3
-) -> Iterator[Verdict]:
-    """The verdicts of `run_cases`, each case run several times: `flaky` where the outcomes differ, in the detail."""
-    stream = run_cases(case for case in cases for _ in range(times))
-    for first in stream:
-        outcomes = [first.outcome, *(next(stream).outcome for _ in range(times - 1))]
-        yield first if len(set(outcomes)) == 1 else Verdict("flaky", first.executed, ", ".join(outcomes), first.inside)
 
 
 def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: int) -> Iterator[Verdict]:

@@ -5,10 +5,7 @@ from typing import Literal
 
 from tasks.core.records import Tests
 
-Outcome = Literal[
-    "passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested", "flaky"
-]
-"""`flaky` comes of `steady` alone."""
+Outcome = Literal["passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested"]
 Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
 
 

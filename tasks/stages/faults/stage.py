@@ -31,7 +31,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         examples = tables.read(inputs["examples"], Example)
         tokenizer = checkpoints.load_tokenizer(inputs["model"])
         level = sandbox.probe()
-        run.note(sandbox=f"{level.number} ({level.name})")
+        run.note(sandbox=str(level))
 
         def encoded(example: Example, pair: FaultPair) -> encode.Encoded | None:
             return encode.example(example, tokenizer, pair)

@@ -1,11 +1,9 @@
 """Every way in which a program can do well or badly has its own outcome."""
 
-from functools import partial
-
 import pytest
 
 from tasks.core import records
-from tasks.io.sandbox import Case, Limits, run, steady
+from tasks.io.sandbox import Case, Limits
 from tests.io.sandbox.support import examples, script, verdict, verdicts
 
 DOUBLE = "def f(x):\n    return 2 * x\n"
@@ -224,17 +222,6 @@ def test_processes_share_one_limit_on_memory(kind):
 def test_memory_that_processes_share_counts_once():
     program = "import os, time\nheld = b'x' * (100 << 20)\nfor _ in range(6):\n    if not os.fork(): time.sleep(60)\ntime.sleep(0.5)"
     assert verdict(script(program, "assert True"), Limits(memory_mb=256)).outcome == "passed"
-
-
-FLAKY = "import os\ndef f(): return os.urandom(1)[0] % 2 == 0"
-
-
-def test_three_runs_tell_what_is_flaky():
-    cases = [script(DOUBLE, "assert f(1) == 2"), script(FLAKY, "assert f()"), script(DOUBLE, "assert f(1) == 3")]
-    unlucky = [[one.outcome for one in steady(cases, partial(run, limits=Limits()))] for _ in range(8)]
-    assert {first for first, _, _ in unlucky} == {"passed"}
-    assert "flaky" in {second for _, second, _ in unlucky}
-    assert {third for _, _, third in unlucky} == {"assertion"}
 
 
 def test_tests_of_another_kind_are_refused():
