@@ -11,7 +11,7 @@ from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
 
-PAUSES_S = (0.2, 1.0, 3.0)  # after each vain try to start a sandbox
+PAUSES_S = (0.0, 0.5, 3.0)  # before each try to start a sandbox
 AHEAD = 4  # cases that are read ahead of the verdicts, per worker
 
 
@@ -65,11 +65,11 @@ def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: in
 def started(name: Isolation, limits: Limits) -> Sandbox:
     """A new sandbox. A machine that is short of something for a moment may refuse one; RuntimeError where it goes on refusing."""
     for pause in PAUSES_S:
+        time.sleep(pause)
         try:
             return Sandbox(name, limits)
         except RuntimeError as error:
             problem = error
-            time.sleep(pause)
     raise RuntimeError(
         f"A sandbox ({name}) does not start any more, in {len(PAUSES_S)} tries: {problem}. Is the machine out of memory "
         "or processes? Free some and run again."

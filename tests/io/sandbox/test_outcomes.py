@@ -219,6 +219,12 @@ def test_processes_share_one_limit_on_memory(kind):
     assert (beyond.outcome, beyond.detail) == ("memory", "its processes held more than 256 MB together")
 
 
+def test_processes_cannot_hide_their_memory():
+    hidden = "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # not dumpable\n" + HOG
+    hold = "hold(4, 80, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nassert True"
+    assert verdict(script(hidden, hold), Limits(memory_mb=256)).outcome == "memory"
+
+
 def test_memory_that_processes_share_counts_once():
     program = "import os, time\nheld = b'x' * (100 << 20)\nfor _ in range(6):\n    if not os.fork(): time.sleep(60)\ntime.sleep(0.5)"
     assert verdict(script(program, "assert True"), Limits(memory_mb=256)).outcome == "passed"
