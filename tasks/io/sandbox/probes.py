@@ -8,7 +8,7 @@ from tasks.io.sandbox.layout import ENVIRONMENT, WORK
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Case, Isolation, Limits
 
-LIMITS = Limits(wall_s=2.0, cpu_s=1.0, memory_mb=256)
+LIMITS = Limits(wall_s=2.0, cpu_s=1.0, memory_mb=128)
 
 # Each says in `escaped` whether it got out. A sandbox may also stop it by an exception or by ending it.
 ATTEMPTS = {
@@ -64,12 +64,12 @@ escaped = bool(bytearray(10 << 30))
     "hold more memory in several processes than one may": f"""
 import os, time
 reader, writer = os.pipe()
-for _ in range({LIMITS.processes // 2}):
+for _ in range(3):
     if os.fork() == 0:
-        held = b"x" * ({LIMITS.memory_mb // 2} << 20)
+        held = b"x" * ({LIMITS.memory_mb * 4 // 10} << 20)
         os.write(writer, b"!")
         time.sleep(60)
-for _ in range({LIMITS.processes // 2}):
+for _ in range(3):
     os.read(reader, 1)
 time.sleep(0.2)
 escaped = True
