@@ -136,6 +136,10 @@ class StageRun:
         self._work.mkdir(parents=True, exist_ok=True)
         return self._work
 
+    @property
+    def cache(self) -> Path:
+        return SCRATCH / "cache"
+
     def say(self, text: str) -> None:
         progress.say(text)
 

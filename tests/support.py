@@ -21,6 +21,10 @@ class ScratchRun:
         self._work.mkdir(parents=True, exist_ok=True)
         return self._work
 
+    @property
+    def cache(self) -> Path:
+        return self._work.with_name("cache")
+
     def say(self, text: str) -> None:
         self.said.append(text)
 

@@ -90,18 +90,14 @@ def of_lines(text: str, numbers: Sequence[int]) -> list[Span]:
     return [(starts[number], starts[number + 1]) for number in numbers]
 
 
-def of_tokens(spans: Sequence[Span], offsets: Sequence[Span], start: int, length: int) -> NDArray[np.bool_]:
-    """Which tokens overlap a span, shape (tokens,).
-
-    `offsets` holds the characters of each token in the text that was tokenized, as fast tokenizers tell them; the marked text
-    stands in it from `start` on and has `length` characters.
-    """
+def of_tokens(spans: Sequence[Span], offsets: Sequence[Span], length: int) -> NDArray[np.bool_]:
+    """Which tokens of a text of `length` characters overlap a span, shape (tokens,). `offsets` holds each token's characters."""
     import numpy as np
 
     marked = np.zeros(length + 1, dtype=np.int64)
     for first, end in spans:
         marked[first + 1 : end + 1] = 1
     up_to = marked.cumsum()
-    places = np.clip(np.asarray(offsets, dtype=np.int64).reshape(-1, 2) - start, 0, length)
+    places = np.clip(np.asarray(offsets, dtype=np.int64).reshape(-1, 2), 0, length)
     found: NDArray[np.bool_] = up_to[places[:, 1]] > up_to[places[:, 0]]
     return found

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from tasks.core.marks import Span
@@ -26,11 +27,28 @@ def essence(code: str) -> str:
     """What a program says without its comments, docstrings and layout. Raises SyntaxError where it is no Python."""
     try:
         tree = ast.parse(code)
+        for node in _with_docstrings(tree):
+            node.body = node.body[1:] or [ast.Pass()]
+        return ast.unparse(tree)
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes, nesting without end
         raise SyntaxError(str(error) or type(error).__name__) from None
+
+
+def without_docstrings(code: str) -> str:
+    """The text of a program without the lines of its docstrings, all else as it is. Raises SyntaxError as `essence` does.
+
+    A body that was nothing else keeps its docstring.
+    """
+    try:
+        nodes = [node.body[0] for node in _with_docstrings(ast.parse(code)) if len(node.body) > 1]
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or type(error).__name__) from None
+    gone = {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return "".join(line for number, line in enumerate(code.splitlines(keepends=True), 1) if number not in gone)
+
+
+def _with_docstrings(tree: ast.Module) -> Iterator[ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    kinds = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(
-            node, clean=False
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            yield node

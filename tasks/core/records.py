@@ -83,8 +83,8 @@ class FaultPair:
     correct: str
     incorrect: str
     source: Literal["mutation", "sampled", "given", "teacher"]
-    operator: str
-    """What a mutation did; empty for other sources."""
+    origin: str
+    """What a mutation did (`comparison`), or where a given pair stands (`data/raw/pairs.jsonl: line 3`)."""
     verified: bool
     """Whether tests have shown that `correct` is right and `incorrect` wrong."""
     outcome: str
@@ -147,6 +147,11 @@ class Result:
     """`passed`, or how it failed; empty for a loss."""
     output: str
     """What the model wrote; empty for a loss."""
+
+
+def excerpt(text: str, chars: int = 200) -> str:
+    """The start of a text, so that a person can find it, with nothing in it that no file can hold."""
+    return text[:chars].encode("utf-8", "replace").decode("utf-8")
 
 
 def content_id(*parts: str) -> str:

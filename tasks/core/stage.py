@@ -53,6 +53,10 @@ class Run(Protocol):
     def work(self) -> Path:
         """A scratch folder that belongs to these very inputs: what stands in it survives a crash and serves a resume."""
 
+    @property
+    def cache(self) -> Path:
+        """A scratch folder that outlives changes of settings: what stands in it is named by its own content."""
+
     def say(self, text: str) -> None:
         """Print a line for the person who watches."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -54,20 +55,23 @@ def examples(
     for row in rows:
         for pair in faults.get(row.id, (None,)):
             sequence = example(row, tokenizer, pair)
-            longest = 0 if sequence is None else max(len(sequence), len(sequence.contrast or ()))
-            yield sequence if longest <= max_tokens else None
+            if sequence is not None and sequence.contrast and len(sequence.contrast) > max_tokens:
+                sequence = example(
+                    row, tokenizer
+                )  # a fault that no pack can hold is no reason to leave out what is right
+            yield sequence if sequence is not None and len(sequence) <= max_tokens else None
 
 
 def example(row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None) -> Encoded | None:
     """An example as one sequence; with a pair its tokens are marked and the wrong program is its contrast."""
     if not is_plain([*row.messages, *([Message("assistant", pair.incorrect)] if pair else [])], tokenizer):
         return None
-    right = _sequence(row, row.response, tokenizer, row.weights, Marked.good(pair) if pair else None)
     if pair is None:
-        return right
+        return _sequence(row, row.response, tokenizer, row.weights)
     start, end = locate(row.response)
     wrong = row.response[:start] + pair.incorrect + row.response[end:]
-    return replace(right, contrast=_sequence(row, wrong, tokenizer, None, Marked.bad(pair)))
+    contrast = _sequence(row, wrong, tokenizer, None, Marked.bad(pair), start)
+    return replace(_sequence(row, row.response, tokenizer, row.weights, Marked.good(pair), start), contrast=contrast)
 
 
 @dataclass(frozen=True)
@@ -90,27 +94,44 @@ class Marked:
 
 
 def _sequence(
-    row: Example, response: str, tokenizer: Tokenizer, weights: Sequence[float] | None, marked: Marked | None
+    row: Example,
+    response: str,
+    tokenizer: Tokenizer,
+    weights: Sequence[float] | None,
+    marked: Marked | None = None,
+    start: int = 0,
 ) -> Encoded:
     prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
     text = response + _end_of_turn(tokenizer)
     answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets: list[marks.Span] = answer["offset_mapping"]
-    flags = [0] * len(prompt) + _flags(text, offsets, marked) if marked else ()
+    offsets = _gapless(answer["offset_mapping"])
+    flags = [0] * len(prompt) + _flags(len(text), offsets, marked, start) if marked else ()
     own = [0.0] * len(prompt) + [_weight(start, end, weights) for start, end in offsets]
     return Encoded(row.id, prompt + answer["input_ids"], own, len(response.encode()), row.task, flags)
 
 
-def _flags(text: str, offsets: Sequence[marks.Span], marked: Marked) -> list[int]:
-    """What each token of a response is to the fault of the program in it."""
-    start, end = locate(text)
+def _gapless(offsets: Sequence[marks.Span]) -> list[marks.Span]:
+    """Each token's characters with those around it that no token claims: some tokenizers hide the white space of tokens.
+
+    It is the next token's, and also that of a token that claims nothing, which was white space alone.
+    """
+    ends = accumulate((end for _, end in offsets), max, initial=0)
+    followed = [start for start, _ in offsets[1:]] + [max((end for _, end in offsets), default=0)]
+    return [
+        (min(start, before), max(after if start == end else end, before))
+        for (start, end), before, after in zip(offsets, ends, followed, strict=False)
+    ]
+
+
+def _flags(length: int, offsets: Sequence[marks.Span], marked: Marked, start: int) -> list[int]:
+    """What each token of a response of `length` characters is to the fault of the program that stands in it from `start` on."""
     layers = {
         marks.LINE: marks.of_lines(marked.program, marked.lines),
         marks.CHAR: marked.chars,
-        marks.CODE: [(0, end - start)],
+        marks.CODE: [(0, len(marked.program))],
     }
     shifted = {flag: [(first + start, last + start) for first, last in spans] for flag, spans in layers.items()}
-    found = [flag * marks.of_tokens(spans, offsets, 0, len(text)).astype(int) for flag, spans in shifted.items()]
+    found = [flag * marks.of_tokens(spans, offsets, length).astype(int) for flag, spans in shifted.items()]
     return [sum(flags) for flags in zip(*(layer.tolist() for layer in found), strict=True)]
 
 
@@ -129,7 +150,8 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
 
 def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:
     """Whether no message spells a control token, which the tokenizer would take for a turn's beginning or end."""
-    return not any(token in message.content for message in messages for token in tokenizer.all_special_tokens)
+    controls = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return not any(token in message.content for message in messages for token in controls)
 
 
 def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> str:

@@ -102,11 +102,15 @@ def encode_examples(
     for pair in faults:
         pairs[pair.example].append(pair)
     encoded = list(encode.examples(rows, tokenizer, pack_tokens, pairs))
-    if left_out := sum(row is None for row in encoded):
+    kept = [row for row in encoded if row is not None and row.num_trained]
+    if left_out := len(encoded) - len(kept):
         run.say(
-            f"{label}: {left_out} of {len(encoded)} examples are longer than a pack, or hold a control token, and were left out"
+            f"{label}: {left_out} of {len(encoded)} examples are longer than a pack, hold a control token, or train nothing, "
+            "and were left out"
         )
-    return [row for row in encoded if row is not None and row.num_trained]
+    if alone := sum(row.id in pairs and row.contrast is None for row in kept):
+        run.say(f"{label}: the faults of {alone} examples are longer than a pack, and these train without marks")
+    return kept
 
 
 def _measure(valid: Sets, compute: Compute) -> Callable[[nn.Module], dict[str, float]]:

@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from tasks.core.compute import Compute
-from tasks.core.surgery import plain
+from tasks.core.surgery import evaluating, plain
 from tasks.core.training import Moment, Probe, Training
 from tasks.engine import compose, device
 from tasks.engine.compose import Attached, Composition
@@ -353,14 +353,10 @@ def _settings(parts: Composition, plan: Training, compute: Compute) -> dict[str,
 def _observed(model: nn.Module, packs: Sequence[Pack], compute: Compute) -> Iterator[tuple[Tensor, Tokens]]:
     """What an objective is given of some packs and their contrasts. The model keeps no trace of it."""
     inner: Any = plain(model)
-    modes = {module: module.training for module in inner.modules()}
-    inner.eval()
-    with device.autocast(compute):
+    with evaluating(inner), device.autocast(compute):
         for pack in packs:
             batch = {name: tensor.to(inner.device) for name, tensor in collate([pack]).items()}
             yield observe(inner, batch, contrasts=True)
-    for module, mode in modes.items():
-        module.training = mode
 
 
 def _told(names: Sequence[str], state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from tasks.core.marks import Marks, compare, of_tokens
+from tasks.core.marks import Marks, _edits, compare, of_tokens
 
 GUARD = "    if n == 0:\n        return 1\n"
 BEFORE, AFTER = "def f(n):\n", "    return n * f(n - 1)\n"
@@ -78,6 +78,8 @@ def test_within_a_line_the_script_is_a_shortest_one(bad, good):
     marks = compare(bad, good)
     lost, won = chars(marks.bad_chars), chars(marks.good_chars)
     assert max(len(lost), len(won)) <= Levenshtein.distance(bad, good) <= len(lost) + len(won)
+    stretches = list(_edits(bad, good))  # a stretch takes as many operations as its longer side has characters
+    assert sum(max(b - a, d - c) for (a, b), (c, d) in stretches) == Levenshtein.distance(bad, good)
 
 
 def reference(bad, good):
@@ -121,4 +123,5 @@ def test_a_token_is_marked_where_it_overlaps_a_mark(bad, good, start):
     offsets = [(place, place + 2) for place in range(0, start + len(good) + 3, 2)] + [(0, 0)]
     inside = {place + start for place in chars(marks.good_chars)}
     expected = [bool(inside & set(range(*offset))) for offset in offsets]
-    assert of_tokens(marks.good_chars, offsets, start, len(good)).tolist() == expected
+    shifted = [(first + start, end + start) for first, end in marks.good_chars]
+    assert of_tokens(shifted, offsets, start + len(good)).tolist() == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.core.programs import essence, locate, program
+from tasks.core.programs import essence, locate, program, without_docstrings
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,12 @@ def test_another_name_is_another_program():
     assert essence("def f(x):\n    return x") != essence("def f(y):\n    return y")
 
 
-@pytest.mark.parametrize("code", ["def f(:", "x = '\0'", "(" * 500 + ")" * 500])
+@pytest.mark.parametrize("code", ["def f(:", "x = '\0'", "(" * 500 + ")" * 500, "x" + " + x" * 5000])
 def test_what_is_no_python_is_said_so(code):
     with pytest.raises(SyntaxError):
         essence(code)
+
+
+def test_docstrings_go_and_all_else_stays_as_it_is():
+    code = 'def f(x):\n    """One\n\n    more."""\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'
+    assert without_docstrings(code) == 'def f(x):\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'

@@ -11,7 +11,8 @@ from tasks.io.generators import endpoint
 from tasks.io.generators.endpoint import Endpoint
 
 PROMPTS = [[Message("user", f"number {n}")] for n in range(6)]
-HOW = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
+KEYS = [f"key {n}" for n in range(6)]
+HOW = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20}
 
 
 @pytest.fixture
@@ -45,53 +46,54 @@ def server(monkeypatch):
 
 
 def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
-    found = list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, **HOW))
+    found = list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, KEYS, **HOW))
     assert found == [f"answer to number {n}" for n in range(6)]
-    path, _, request = min(server.asked, key=lambda call: call[2]["seed"])
+    path, _, request = next(call for call in server.asked if call[2]["messages"][0]["content"] == "number 0")
     assert path == "/v1/chat/completions"
     assert request == {
         "model": "m", "messages": [{"role": "user", "content": "number 0"}],
-        "temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7,
+        "temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": request["seed"],
     }  # fmt: skip
+    assert len({call[2]["seed"] for call in server.asked}) == 6
 
 
 def test_what_was_answered_is_not_asked_for_again(server, tmp_path):
     for _ in range(2):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:4], **HOW))
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, **HOW))
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:4], KEYS[:4], **HOW))
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, KEYS, **HOW))
     assert len(server.asked) == 6
-    list(Endpoint(server.url, "other", tmp_path).write(PROMPTS[:1], **HOW))
+    list(Endpoint(server.url, "other", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
     assert len(server.asked) == 7
 
 
 def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
     server.statuses[:] = [503, 429]
-    assert list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW)) == ["answer to number 0"]
+    assert list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW)) == ["answer to number 0"]
     assert server.waits == [3.0, 2.0]
 
 
 def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_path):
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
     server.statuses[:] = [503] * 10
     with pytest.raises(ValueError, match=r"does not answer: status 503, 4 times"):
-        list(Endpoint(server.url, "m", tmp_path, concurrency=1).write(PROMPTS[:2], **HOW))
+        list(Endpoint(server.url, "m", tmp_path, concurrency=1).write(PROMPTS[:2], KEYS[:2], **HOW))
     server.statuses.clear()
     calls = len(server.asked)
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:2], **HOW))
+    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:2], KEYS[:2], **HOW))
     assert len(server.asked) == calls + 1
 
 
 def test_no_server_at_all_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
-        list(Endpoint("http://127.0.0.1:9/v1", "m", tmp_path).write(PROMPTS[:1], **HOW))
+        list(Endpoint("http://127.0.0.1:9/v1", "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
 
 
 def test_a_refusal_is_told_with_its_reason(server, tmp_path):
     server.statuses[:] = [404]
     server.shapes[:] = [{"error": "no such model"}]
     with pytest.raises(ValueError, match=r"refuses: status 404, .*no such model"):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,12 +101,12 @@ def test_a_refusal_is_told_with_its_reason(server, tmp_path):
 def test_another_shape_is_told(server, tmp_path, shape):
     server.shapes[:] = [shape]
     with pytest.raises(ValueError, match="answers in another shape"):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], **HOW))
+        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
 
 
 def test_the_key_comes_from_the_environment_and_goes_to_the_server_alone(server, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret")
-    list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], **HOW))
+    list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], **HOW))
     assert server.asked[0][1] == "Bearer s3cret"
     assert "s3cret" not in "".join(file.read_text() for file in tmp_path.iterdir())
 
@@ -112,4 +114,4 @@ def test_the_key_comes_from_the_environment_and_goes_to_the_server_alone(server,
 def test_a_key_that_is_not_set_is_named(server, tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET", raising=False)
     with pytest.raises(ValueError, match="environment variable SECRET is not set"):
-        list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], **HOW))
+        list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], **HOW))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,15 @@ class Endpoint:
     """Requests at once."""
 
     def write(
-        self, prompts: Iterable[Sequence[Message]], *, temperature: float, top_p: float, max_tokens: int, seed: int
+        self,
+        prompts: Sequence[Sequence[Message]],
+        keys: Sequence[str],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
     ) -> Iterator[str]:
-        """The answer to each prompt, in their order. A seed is sent along with the prompt's number; not every server heeds it.
+        """The answer to each prompt, in their order. A seed made of its key is sent along; not every server heeds it.
 
         Raises ValueError where the server refuses, does not answer after some tries, or answers in another shape.
         """
@@ -47,9 +53,9 @@ class Endpoint:
                 "temperature": temperature,
                 "top_p": top_p,
                 "max_tokens": max_tokens,
-                "seed": seed + number,
+                "seed": int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) // 2,  # within 31 bits
             }
-            for number, prompt in enumerate(prompts)
+            for prompt, key in zip(prompts, keys, strict=True)
         ]
         with httpx.Client(timeout=PATIENCE_S, headers=self._headers()) as client, self._threads() as threads:
             yield from threads.map(lambda request: self._answer(client, request), requests)

@@ -41,11 +41,11 @@ class FaitParams(Params):
     """margin: how many nats make a difference."""
     refresh_every: int = Field(1, ge=1)
     """margin: with 1 it is measured in every step, by a forward pass over the wrong programs; with more, for all pairs at once
-    every so many steps, and kept in between."""
+    every so many steps, and kept in between. In a step it is measured as the step trains, with dropout; at a refresh without."""
     highest: float = Field(1.0, gt=0)
     """schedule: m, lambda of the first step."""
     placement: Literal["faults", "random"] = "faults"
-    """`random` puts each program's marks on as many of its other tokens: the control that shows whether the places matter."""
+    """`random` deals each program's marks anew among its tokens: the control that shows whether the places matter."""
 
 
 def loss(nll_N: Tensor, tokens: Tokens, params: FaitParams) -> Tensor:
@@ -92,13 +92,15 @@ def marked_mean(values_N: Tensor, marks_N: Tensor, segments_N: Tensor, num_seque
 
 
 def scattered(tokens: Tokens) -> Tensor:
-    """The marks of each sequence dealt anew among the tokens of its program, the same way every time, (N,)."""
+    """The marks of each sequence dealt anew among the tokens of its program, the same way throughout a training, (N,)."""
     import torch
 
     marks_N = tokens.marks.clone()
+    (seed,) = tokens.told["seed"].tolist()
     for segment, number in enumerate(tokens.numbers.tolist()):
         places = ((tokens.segments == segment) & has(marks_N, CODE)).nonzero()[:, 0]
-        order = torch.randperm(len(places), generator=torch.Generator().manual_seed(number)).to(places.device)
+        draw = torch.Generator().manual_seed(1_000_003 * seed + number)
+        order = torch.randperm(len(places), generator=draw).to(places.device)
         marks_N[places] = marks_N[places[order]]
     return marks_N
 
@@ -110,6 +112,8 @@ def has(marks_N: Tensor, flag: int) -> Tensor:
 
 def on_step(moment: Moment, params: FaitParams) -> None:
     """Leave what lambda of the coming steps follows from in the method's state."""
+    if params.placement == "random":
+        moment.state["seed"] = [moment.seed]
     if params.weighting == "schedule":
         moment.state["share"] = [params.highest * (1 - moment.step / moment.steps)]
     elif params.weighting == "margin" and params.refresh_every > 1 and moment.step % params.refresh_every == 0:
@@ -134,7 +138,7 @@ METHOD = Objective(
     params=FaitParams,
     loss=loss,
     on_step=on_step,
-    tells=("share", "shares"),
+    tells=("seed", "share", "shares"),
     contrasts=wants_contrasts,
     marks=True,
 )

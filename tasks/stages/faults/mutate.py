@@ -4,7 +4,6 @@ The kinds are those of mutation testing that read like a slip: our choice, for w
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
 
@@ -48,27 +47,21 @@ ARITHMETIC: Mapping[type, Sequence[type]] = {
 }
 BOOLEAN: Mapping[type, Sequence[type]] = {cst.And: (cst.Or,), cst.Or: (cst.And,)}
 LEAVES = (cst.Return, cst.Raise, cst.Continue, cst.Break)
+MOST_OTHERS = 4
 LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
 """Expressions that bind less than `not`."""
 
 
 def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(operator, program with one change) without end of variety but in an order drawn from `seed`, kinds in turn.
+    """(operator, program with one change), in an order drawn from `seed`, kinds in turn.
 
     Raises SyntaxError where the program cannot be read.
     """
     try:
-        module = MetadataWrapper(cst.parse_module(program), unsafe_skip_copy=True)
-        contexts = module.resolve(ExpressionContextProvider)
+        module = cst.parse_module(program)
+        kinds = _changes(module, operators)
     except (cst.ParserSyntaxError, RecursionError) as error:
-        raise SyntaxError(str(error)) from None
-    variables = _variables(module.module, contexts)
-    kinds: defaultdict[str, list[Change]] = defaultdict(list)
-    for node in _nodes(module.module):
-        for name in operators:
-            kinds[name] += OPERATORS[name](node, variables)
-    kinds["variable"] = [(old, new) for old, new in kinds["variable"] if contexts.get(old) is ExpressionContext.LOAD]
-
+        raise SyntaxError(str(error) or type(error).__name__) from None
     draw = random.Random(seed)
     queues = [[(name, change) for change in kinds[name]] for name in operators]
     for queue in queues:
@@ -76,9 +69,23 @@ def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple
     draw.shuffle(queues)
     for turn in zip_longest(*queues):
         for name, (old, new) in filter(None, turn):
-            changed = module.module.deep_replace(old, new)
+            changed = module.deep_replace(old, new)
             assert isinstance(changed, cst.Module)
             yield name, changed.code
+
+
+def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Change]]:
+    """Every change that these operators can make, by operator."""
+    contexts = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ExpressionContextProvider)
+    variables = _variables(module, contexts)
+    kinds = {
+        name: [change for node in _nodes(module) for change in OPERATORS[name](node, variables)] for name in operators
+    }
+    if "variable" in kinds:  # where it is read
+        kinds["variable"] = [
+            change for change in kinds["variable"] if contexts.get(change[0]) is ExpressionContext.LOAD
+        ]
+    return kinds
 
 
 def swap(table: Mapping[type, Sequence[type]]) -> Operator:
@@ -96,7 +103,7 @@ def boundary(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
     """A whole number off by one."""
     if isinstance(node, cst.Integer):
         value = node.evaluated_value
-        yield from ((node, cst.Integer(str(near))) for near in (value + 1, value - 1) if near >= 0)
+        yield from ((node, node.with_changes(value=str(near))) for near in (value + 1, value - 1) if near >= 0)
 
 
 def guard(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
@@ -117,15 +124,20 @@ def arguments(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
 
 
 def variable(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """Another variable of the program where one is read."""
+    """Another variable of the program where one is read: one of the next few by name, or long programs had no end of them."""
     if isinstance(node, cst.Name) and node.value in variables:
-        yield from ((node, node.with_changes(value=other)) for other in sorted(variables - {node.value}))
+        names = sorted(variables)
+        place = names.index(node.value) + 1
+        others = [*names[place:], *names[: place - 1]][:MOST_OTHERS]
+        yield from ((node, node.with_changes(value=other)) for other in others)
 
 
 def condition(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
     """A condition turned round."""
+    space = cst.SimpleWhitespace(" ")  # `if(x):` has none, and `ifnot` is no word
+    before = {cst.If: "whitespace_before_test", cst.While: "whitespace_after_while", cst.IfExp: "whitespace_after_if"}
     if isinstance(node, cst.If | cst.While | cst.IfExp):
-        yield node.test, _negated(node.test)
+        yield node, node.with_changes(test=_negated(node.test), **{before[type(node)]: space})
 
 
 def returned(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:

@@ -11,7 +11,7 @@ from tasks.core.records import Example, FaultPair, content_id
 from tasks.engine.encode import Encoded
 from tasks.stages.faults.params import FaultsParams
 
-Encode = Callable[[Example, FaultPair], Encoded | None]
+Encode = Callable[[Example, FaultPair | None], Encoded | None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Candidate:
     example: Example
     incorrect: str
     source: str
-    operator: str = ""
+    origin: str = ""
+    """What a mutation did, or where a given pair stands."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
         correct=correct,
         incorrect=incorrect,
         source=candidate.source,  # type: ignore[arg-type]
-        operator=candidate.operator,
+        origin=candidate.origin,
         verified=False,
         outcome="",
         similarity=round(Levenshtein.normalized_similarity(incorrect, correct), 6),

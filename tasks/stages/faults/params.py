@@ -90,6 +90,8 @@ class Commits(Params):
 
     from_: Literal["commits"] = Field(alias="from")
     path: Path
+    revision: str = Field(pattern=r"^[0-9a-f]{7,40}$")
+    """The newest commit to look at: a branch moves, and the same params must give the same bytes."""
     match: str = r"\b(fix|bug|wrong|correct)"
     """A regular expression that a commit's message must match, whatever its case."""
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from tasks.core.programs import essence, program
-from tasks.core.records import Example, Refusal
+from tasks.core.programs import essence, program, without_docstrings
+from tasks.core.records import Example, Refusal, excerpt
 from tasks.io.sources import commits, table
 from tasks.stages.faults.mutate import mutants
 from tasks.stages.faults.pair import Candidate, Unfit
@@ -30,33 +30,61 @@ def matched(source: Given | Commits, examples: Sequence[Example], refused: list[
         known[_essence(program(example.response))].append(example)
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for row in _rows(source):
+        place = f"{source.path.as_posix()}: {row.where}"
         fitting = _fitting(row, known)
         if isinstance(fitting, Unfit):
             shown = row.record if isinstance(row, table.Broken) else str(row.values.get("correct", ""))
-            refused.append(Refusal(_place(source), row.where, fitting.reason, fitting.detail, shown[:200]))
+            refused.append(Refusal(source.from_, place, fitting.reason, fitting.detail, excerpt(shown)))
             continue
-        assert isinstance(row, table.Row)
-        for example in fitting:
-            found[example.id].append(Candidate(example, program(row.values["incorrect"]), "given"))
+        for example, incorrect in fitting:
+            found[example.id].append(Candidate(example, incorrect, "given", place))
     return found
 
 
 def _rows(source: Given | Commits) -> Iterator[table.Row | table.Broken]:
-    return table.rows(source.path) if isinstance(source, Given) else commits.functions(source.path, source.match)
+    if isinstance(source, Given):
+        return table.rows(source.path)
+    return commits.functions(source.path, source.revision, source.match)
 
 
-def _fitting(row: table.Row | table.Broken, known: Mapping[str | None, list[Example]]) -> list[Example] | Unfit:
-    """The examples that a given pair is about, or why there is none."""
+def _fitting(
+    row: table.Row | table.Broken, known: Mapping[str | None, list[Example]]
+) -> list[tuple[Example, str]] | Unfit:
+    """The examples that a given pair is about, each with the wrong program in its own layout; or why there is none."""
     if isinstance(row, table.Broken):
         return Unfit(row.reason, row.detail)
-    correct, incorrect = (row.values.get(name) for name in ("correct", "incorrect"))
+    correct, incorrect, asked = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
     if not isinstance(correct, str) or not isinstance(incorrect, str):
         return Unfit("no pair", f"found {', '.join(map(str, row.values)) or 'nothing'}; expected correct and incorrect")
-    meaning, asked = _essence(program(correct)), row.values.get("prompt")
+    meaning = _essence(program(correct))
     if meaning is None:
         return Unfit("no Python", "the correct side does not parse")
-    found = [example for example in known.get(meaning, ()) if asked is None or asked == example.prompt[-1].content]
-    return found or Unfit("no example", "no training example has this program as its answer")
+    examples = [
+        e for e in known.get(meaning, ()) if asked is None or str(asked).strip() == e.prompt[-1].content.strip()
+    ]
+    if not examples:
+        return Unfit("no example", "no training example has this program as its answer")
+    laid_out = [(e, _in_layout_of(program(e.response), program(correct), program(incorrect))) for e in examples]
+    found = [(example, text) for example, text in laid_out if text is not None]
+    return found or Unfit(
+        "other text", "it says what an example's answer says, in another layout: what differs cannot be told"
+    )
+
+
+def _in_layout_of(text: str, correct: str, incorrect: str) -> str | None:
+    """The wrong program as it would stand where `text` stands, given that `correct` does but for docstrings and ends of lines."""
+    for way in (_lines, lambda code: _lines(without_docstrings(code))):
+        try:
+            if way(correct) == _lines(text):
+                ending = text[len(text.rstrip("\n")) :]
+                return "\n".join(way(incorrect)) + ending
+        except SyntaxError:
+            return None
+    return None
+
+
+def _lines(code: str) -> list[str]:
+    return [line.rstrip() for line in code.strip("\n").splitlines()]
 
 
 def _essence(code: str) -> str | None:
@@ -64,7 +92,3 @@ def _essence(code: str) -> str | None:
         return essence(code)
     except SyntaxError:
         return None
-
-
-def _place(source: Given | Commits) -> str:
-    return f"{source.from_} {source.path.as_posix()}"

@@ -33,7 +33,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         level = sandbox.probe()
         run.note(sandbox=str(level))
 
-        def encoded(example: Example, pair: FaultPair) -> encode.Encoded | None:
+        def encoded(example: Example, pair: FaultPair | None) -> encode.Encoded | None:
             return encode.example(example, tokenizer, pair)
 
         def writer(source: Drawn) -> write.Write:
@@ -53,16 +53,13 @@ def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> "write.
         from tasks.io.generators.endpoint import Endpoint
 
         server = source.server
-        endpoint = Endpoint(server.url, server.model, run.work / "answers", server.key, server.concurrency)
+        endpoint = Endpoint(server.url, server.model, run.cache / "answers", server.key, server.concurrency)
 
         def ask(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> Iterator[str]:
-            yield from endpoint.write(
-                run.track(prompts, total=len(prompts), unit="answer"),
-                temperature=source.temperature,
-                top_p=source.top_p,
-                max_tokens=source.max_new_tokens,
-                seed=settings.faults.seed,
+            answers = endpoint.write(
+                prompts, keys, temperature=source.temperature, top_p=source.top_p, max_tokens=source.max_new_tokens
             )
+            yield from run.track(answers, total=len(prompts), unit="answer")
 
         return ask
 

@@ -10,7 +10,7 @@ from tasks.stages.faults.pair import Unfit
 
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 RUNS = 3
-"""So many runs of a correct program decide whether its tests always say the same."""
+"""So many runs of a program decide whether its tests always say the same of it."""
 REPEATABLE = ("assertion", "exception", "import")
 """Failures that a second run shows again. One that runs out of time or memory may pass on another machine."""
 
@@ -22,35 +22,38 @@ def has_tests(example: Example) -> bool:
 
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
     """For each example, in order: None where its own program passes its tests in every run, or has none; or why not."""
-    tested = [example for example in examples if has_tests(example)]
-    verdicts = run(case(example, program(example.response)) for example in tested for _ in range(RUNS))
-    found = {example.id: _unsound([next(verdicts) for _ in range(RUNS)]) for example in tested}
-    return (found.get(example.id) for example in examples)
+    runs = _runs([(example, program(example.response)) for example in examples], run)
+    return (None if verdicts is None else _unsound(verdicts) for verdicts in runs)
 
 
 def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator[FaultPair | Unfit]:
     """Each pair, in order, with what its tests say of the wrong side; or why they do not show that it is wrong."""
-    verdicts = run(case(example, found.incorrect) for example, found in pairs if has_tests(example))
-    for example, found in pairs:
-        yield _judged(found, next(verdicts)) if has_tests(example) else found
+    runs = _runs([(example, found.incorrect) for example, found in pairs], run)
+    for (_, found), verdicts in zip(pairs, runs, strict=True):
+        yield found if verdicts is None else _judged(found, verdicts)
 
 
-def case(example: Example, code: str) -> Case:
-    """A program under an example's tests."""
-    assert example.tests is not None
-    return Case(code, example.tests)
+def _runs(programs: Sequence[tuple[Example, str]], run: RunCases) -> Iterator[list[Verdict] | None]:
+    """The verdicts of a few runs of each program under its example's tests, in order; None where there are none."""
+    tested = ((Case(code, e.tests), RUNS) for e, code in programs if e.tests is not None and has_tests(e))
+    verdicts = run(case for case, times in tested for _ in range(times))
+    return ([next(verdicts) for _ in range(RUNS)] if has_tests(example) else None for example, _ in programs)
 
 
 def _unsound(runs: Sequence[Verdict]) -> Unfit | None:
-    outcomes = {verdict.outcome for verdict in runs}
-    if len(outcomes) > 1:
-        return Unfit("flaky tests", f"{len(runs)} runs of the correct program ended in {', '.join(sorted(outcomes))}")
-    if outcomes != {"passed"}:
-        return Unfit("correct side fails", f"{runs[0].outcome}: {runs[0].detail}")
-    return None
+    return _flaky(runs) or (
+        None if runs[0].outcome == "passed" else Unfit("correct side fails", f"{runs[0].outcome}: {runs[0].detail}")
+    )
 
 
-def _judged(found: FaultPair, verdict: Verdict) -> FaultPair | Unfit:
-    if verdict.outcome in REPEATABLE:
-        return replace(found, verified=True, outcome=verdict.outcome)
-    return Unfit(verdict.outcome, verdict.detail or "the tests do not notice the change")
+def _judged(found: FaultPair, runs: Sequence[Verdict]) -> FaultPair | Unfit:
+    if unfit := _flaky(runs):
+        return unfit
+    if runs[0].outcome in REPEATABLE:
+        return replace(found, verified=True, outcome=runs[0].outcome)
+    return Unfit(runs[0].outcome, runs[0].detail or "the tests do not notice the change")
+
+
+def _flaky(runs: Sequence[Verdict]) -> Unfit | None:
+    outcomes = sorted({verdict.outcome for verdict in runs})
+    return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(outcomes)}") if len(outcomes) > 1 else None

@@ -16,7 +16,8 @@ Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[str]]
 ASK = (
     "Below is a correct Python program. Write it again with one small mistake in it, as a programmer might make it by oversight: "
     "it must still look right, and give wrong results for some inputs. Change as few characters as you can, and neither names nor "
-    "comments nor layout. Answer with the whole program in one code block and nothing else.\n\n<program>\n{code}\n</program>"
+    "comments nor layout. Answer with the whole program in one code block and nothing else.\n\n<task>\n{task}\n</task>\n\n"
+    "<program>\n{code}\n</program>"
 )
 
 
@@ -29,13 +30,14 @@ def attempts(source: Drawn, examples: Sequence[Example], seed: int, write: Write
 def on_purpose(source: Drawn, examples: Sequence[Example], seed: int, write: Write) -> dict[str, list[Candidate]]:
     """Variants of some examples' programs that a teacher was asked to make wrong."""
     asked = _chosen(examples, source.max_examples, seed)
-    prompts = [[Message("user", ask(program(example.response)))] for example in asked]
+    prompts = [[Message("user", ask(example))] for example in asked]
     return _candidates(asked, source.samples, prompts, seed, write, "teacher")
 
 
-def ask(code: str) -> str:
-    """What a teacher is asked."""
-    return ASK.format(code=code.replace("</program>", "< /program>"))
+def ask(example: Example) -> str:
+    """What a teacher is asked of an example."""
+    fields = {"task": example.prompt[-1].content, "code": program(example.response)}
+    return ASK.format(**{name: text.replace("</", "< /") for name, text in fields.items()})
 
 
 def _chosen(examples: Sequence[Example], count: int, seed: int) -> list[Example]:

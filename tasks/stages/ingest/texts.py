@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from tasks.core.records import excerpt
+
 # Scripts without spaces count each character as a word; an underscore parts words.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
-RECORD_CHARS = 200
 
 
 def words(text: str) -> list[str]:
@@ -77,5 +78,4 @@ def pieces(text: str, limit: int) -> Iterator[str]:
 
 def start(record: Any) -> str:
     """The first characters of a record, so that a person can find it."""
-    text = record if isinstance(record, str) else json.dumps(record, ensure_ascii=False, default=str)
-    return text[:RECORD_CHARS].encode("utf-8", "replace").decode("utf-8")
+    return excerpt(record if isinstance(record, str) else json.dumps(record, ensure_ascii=False, default=str))

@@ -37,6 +37,6 @@ def _numbers(value: Any) -> list[float] | None:
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
         numbers = [float(number) for number in parsed]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
     return numbers if all(math.isfinite(number) and number >= 0 for number in numbers) else None

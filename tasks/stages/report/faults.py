@@ -51,7 +51,7 @@ class Piece:
 
 def kind(pair: FaultPair) -> str:
     """How a pair came about: `mutation: comparison`, `given`."""
-    return ": ".join(filter(None, (pair.source, pair.operator)))
+    return f"{pair.source}: {pair.origin}" if pair.source == "mutation" else pair.source
 
 
 def choose(pairs: Sequence[FaultPair], count: int = SHOWN) -> list[FaultPair]:

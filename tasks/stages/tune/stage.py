@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
-from tasks.engine import encode, job
+from tasks.engine import compose, encode, job
 from tasks.io import checkpoints, tables
 from tasks.stages.tune.params import Settings
 
@@ -21,7 +21,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         return
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
-    faults = tables.read(inputs["faults"], FaultPair)
+    weighs_marks = compose.read(tune, settings.methods).objective.method.marks
+    faults = tables.read(inputs["faults"], FaultPair) if weighs_marks else []
     sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, faults)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:

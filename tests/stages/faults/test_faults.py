@@ -131,13 +131,16 @@ def test_without_tests_a_pair_is_kept_and_not_called_verified(faults):
             Tests("script", "import os\nopen('solution.py', 'w').close()\nos._exit(0)", "find"),
             "correct side fails",
         ),
-        ("This is prose, not a program.", None, None),
+        ("This is prose, not a program.", None, "no Python"),
+        ("x = 1" + " + x" * 3000, None, "no Python"),
+        (BINARY + "# <|im_start|>system", None, "control token"),
+        ("x = 1\n" * 5_000, None, "too long"),
     ],
 )
 def test_examples_that_cannot_be_judged_give_no_pair(faults, code, tests, reason):
     pairs, refused, _ = faults([example(0, code, tests)], MUTATION)
     assert pairs == []
-    assert list(reasons(refused)) == ([reason] if reason else [])
+    assert list(reasons(refused)) == [reason]
 
 
 def test_tests_that_do_not_always_say_the_same_are_called_flaky(faults):
@@ -162,13 +165,28 @@ def given(tmp_path, *rows):
 
 def test_pairs_of_the_users_are_matched_by_what_their_program_says(faults, tmp_path):
     wrong = MEAN.replace("len(xs)", "len(xs) - 1")
-    bare = "def mean(xs):\n    return sum(xs) / len(xs)"  # no comments: the same program
-    source = given(tmp_path, {"correct": bare, "incorrect": wrong})
+    documented = MEAN.replace("(xs):\n", '(xs):\n    """The mean."""\n', 1)
+    source = given(
+        tmp_path, {"correct": documented + "\n\n", "incorrect": documented.replace("len(xs)", "len(xs) - 1")}
+    )
     mean = Tests("doctest", ">>> mean([2, 4])\n3.0\n", "mean")
     (pair,), refused, _ = faults([example(0, BINARY, FIND), example(1, MEAN, mean)], source)
     assert (pair.example, pair.source, pair.verified) == ("example-0001", "given", True)
-    assert pair.correct == MEAN
+    assert (pair.correct, pair.incorrect) == (MEAN, wrong)
+    assert pair.origin.endswith("pairs.jsonl: line 1")
     assert refused == []
+
+
+def test_what_is_given_and_not_needed_is_counted(faults, tmp_path):
+    sides = [{"correct": MEAN, "incorrect": MEAN.replace("len(xs)", f"len(xs) - {n}")} for n in (1, 1, 2)]
+    broken = {"correct": BINARY, "incorrect": BINARY.replace("low < high", "low > high")}
+    failing = Tests("doctest", ">>> find([1], 1)\n7\n", "find")
+    rows = [example(0, MEAN), example(1, BINARY, failing)]
+    pairs, refused, _ = faults(rows, given(tmp_path, *sides, broken), per_example=2)
+    assert len(pairs) == 2
+    assert reasons(refused) == {"double": 1, "correct side fails": 1, "unsound example": 1}
+    pairs, refused, _ = faults([example(0, MEAN)], given(tmp_path, *sides), name="once")
+    assert reasons(refused) == {"enough pairs": 2}
 
 
 def test_a_prompt_tells_two_examples_of_one_program_apart(faults, tmp_path):
@@ -192,16 +210,20 @@ def test_given_pairs_that_are_none_are_refused_by_name(faults, tmp_path):
             "incorrect": "class Something:\n    def else_(self):\n        yield 1\n        yield 2\n        yield 3",
         },
         {"correct": MEAN, "incorrect": MEAN.replace("sum", "<|im_end|>sum")},
+        {"correct": MEAN.replace("(xs)", "( xs )"), "incorrect": MEAN},
+        {"correct": "\ud800", "incorrect": MEAN},
         b'{"correct": "\xff", "incorrect": "x"}',
         b"no json",
     )
     pairs, refused, _ = faults([example(0, MEAN)], source)
     assert pairs == []
     assert reasons(refused) == {
-        "equal": 1, "no Python": 3, "no example": 1, "no pair": 1, "too long": 1, "unlike": 1, "not UTF-8": 1, "not JSON": 1,
+        "equal": 1, "no Python": 4, "no example": 1, "no pair": 1, "too long": 1, "unlike": 1, "not UTF-8": 1, "not JSON": 1,
+        "other text": 1,
     }  # fmt: skip
     where = {refusal.reason: refusal.where for refusal in refused}
-    assert (where["not UTF-8"], where["no example"]) == ("line 9", "line 4")
+    name = f"{source['path']}: line "
+    assert (where["not UTF-8"], where["no example"], where["unlike"]) == (f"{name}11", f"{name}4", f"{name}7")
 
 
 def test_a_given_side_that_passes_is_no_fault(faults, tmp_path):
@@ -232,14 +254,28 @@ def test_bug_fixes_of_a_repository_are_pairs(faults, tmp_path):
     commit("Means", MEAN.replace("len(xs)", "(len(xs) - 1)") + "\n\nX = 1\n")
     commit("Fix the mean of everything", MEAN + "\n\nX = 1\n")
     commit("Another X", MEAN + "\n\nX = 2\n")
-    (pair,), refused, _ = faults([example(0, MEAN)], {"from": "commits", "path": str(repository)})
-    assert pair.incorrect == MEAN.replace("len(xs)", "(len(xs) - 1)").rstrip()
-    assert refused == []
+    (repository / "latin.py").write_bytes(b"# \xe9\ndef f(): return 1\n")
+    commit("Add", MEAN + "\n\nX = 2\n# \n")
+    (repository / "latin.py").write_bytes(b"# \xe9\ndef f(): return 2\n")
+    commit("Fix f", MEAN + "\n\nX = 2\n")
+    head = subprocess.run(["git", "-C", str(repository), "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    source = {"from": "commits", "path": str(repository), "revision": head.strip()}
+    (pair,), refused, _ = faults([example(0, MEAN)], source)
+    assert pair.incorrect == MEAN.replace("len(xs)", "(len(xs) - 1)")
+    assert "means.py:mean" in pair.origin
+    assert reasons(refused) == {"not UTF-8": 1}
+
+
+def test_a_folder_within_a_repository_is_none_of_its_own(faults, tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(ValueError, match="git cannot read"):
+        faults([example(0, MEAN)], {"from": "commits", "path": str(tmp_path / "inner"), "revision": "a" * 40})
 
 
 def test_a_folder_that_is_no_repository_is_named(faults, tmp_path):
     with pytest.raises(ValueError, match=r"git cannot read .*nowhere"):
-        faults([example(0, MEAN)], {"from": "commits", "path": str(tmp_path / "nowhere")})
+        faults([example(0, MEAN)], {"from": "commits", "path": str(tmp_path / "nowhere"), "revision": "a" * 40})
 
 
 @pytest.fixture
@@ -278,6 +314,14 @@ def test_a_teacher_is_asked_for_a_close_and_wrong_variant_in_the_users_turn(faul
     ((prompt, _),) = asked
     assert [message.role for message in prompt] == ["user"]
     assert prompt[0].content.count("</program>") == 1
+    assert "<task>\nFunction 0, please.\n</task>" in prompt[0].content
+
+
+def test_without_tests_nothing_would_tell_a_models_faults_from_its_right_answers(faults, speaks):
+    asked = speaks(MEAN.replace("sum(xs) / len(xs)", "0 + sum(xs) / len(xs)"))
+    pairs, refused, _ = faults([example(0, MEAN)], {"from": "sampled"}, {"from": "teacher"})
+    assert (pairs, asked) == ([], [])
+    assert reasons(refused) == {"no tests": 2}
 
 
 def test_no_more_examples_are_asked_for_than_were_wanted(faults, speaks):
@@ -290,8 +334,8 @@ def test_no_more_examples_are_asked_for_than_were_wanted(faults, speaks):
 def test_a_server_can_be_the_teacher(faults, monkeypatch):
     from tasks.io.generators.endpoint import Endpoint
 
-    def write(self, prompts, **how):
-        assert (self.url, self.model, how["seed"]) == ("http://127.0.0.1:1/v1", "m", 0)
+    def write(self, prompts, keys, **how):
+        assert (self.url, self.model, list(keys)) == ("http://127.0.0.1:1/v1", "m", ["0 example-0000 0"])
         yield from (f"```python\n{BINARY.replace('low < high', 'low > high')}\n```" for _ in prompts)
 
     monkeypatch.setattr(Endpoint, "write", write)

@@ -99,3 +99,13 @@ def test_only_the_kinds_that_are_asked_for():
 def test_text_that_is_no_program_says_so():
     with pytest.raises(SyntaxError):
         next(mutants("This is prose.", "0", list(OPERATORS)))
+
+
+def test_a_condition_without_a_space_is_turned_round_too():
+    assert ("condition", "def f(x):\n    if not (x > 1):\n        return 1\n") in list(
+        mutants("def f(x):\n    if(x > 1):\n        return 1\n", "0", ["condition"])
+    )
+
+
+def test_a_number_keeps_its_parentheses():
+    assert ("boundary", "y = (6).bit_length()\n") in list(mutants("y = (5).bit_length()\n", "0", ["boundary"]))

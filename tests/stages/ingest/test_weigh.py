@@ -46,6 +46,8 @@ def test_the_last_message_of_a_conversation_is_meant():
         ("yes", [1, 2, -1], "no list of finite numbers"),
         ("yes", [1, 2, float("nan")], "no list of finite numbers"),
         ("yes", "1, 2, 3", "no list of finite numbers"),
+        ("yes", [10**400, 1, 1], "no list of finite numbers"),
+        ("yes", "[" * 200_000, "no list of finite numbers"),
         ("yes", 3, "no list of finite numbers"),
         ("a\r\nb", [1, 1, 1, 1], "characters would move"),
         ("e\u0301", [1, 1], "characters would move"),

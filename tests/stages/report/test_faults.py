@@ -42,7 +42,7 @@ def test_an_anchor_at_the_end_of_a_text_is_no_piece_of_it(text):
 
 def test_some_of_every_kind_are_chosen():
     many = [pair(number) for number in range(20)]
-    few = [pair(30, operator="guard"), pair(40, source="given", operator="", verified=False)]
+    few = [pair(30, origin="guard"), pair(40, source="given", origin="a.jsonl: line 1", verified=False)]
     chosen = choose([*many, *few], 5)
     assert {kind(found) for found in chosen} == {"mutation: variable", "mutation: guard", "given"}
     assert len(chosen) == 5
