@@ -111,16 +111,11 @@ def _sequence(
 
 
 def _gapless(offsets: Sequence[marks.Span]) -> list[marks.Span]:
-    """Each token's characters with those around it that no token claims: some tokenizers hide the white space of tokens.
-
-    It is the next token's, and also that of a token that claims nothing, which was white space alone.
-    """
-    ends = accumulate((end for _, end in offsets), max, initial=0)
-    followed = [start for start, _ in offsets[1:]] + [max((end for _, end in offsets), default=0)]
-    return [
-        (min(start, before), max(after if start == end else end, before))
-        for (start, end), before, after in zip(offsets, ends, followed, strict=False)
-    ]
+    """Each token's characters with those beside it that no token claims: some tokenizers hide the white space of tokens, and
+    whose it was cannot be told."""
+    before = accumulate((end for _, end in offsets), max, initial=0)
+    after = [*(start for start, _ in offsets[1:]), 0]
+    return [(min(start, b), max(end, a)) for (start, end), b, a in zip(offsets, before, after, strict=False)]
 
 
 def _flags(length: int, offsets: Sequence[marks.Span], marked: Marked, start: int) -> list[int]:
