@@ -1,18 +1,20 @@
 """What weighing faults is worth: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
 
 Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's
-modes and parts, FAIT's marks dealt at random over the same programs (the control), marks of ten times the weight (`strong`, the
-control that must show something) and DPO on the same pairs (trl). Each has its own learning rate, the one of the lowest loss on
-marked tokens of validation pairs. Metrics were fixed beforehand, on pairs of held-out functions, made as the training's are:
+modes and parts (parts of it add less weight in all), its marks dealt at random over the same programs (the control), marks of ten
+times the weight (`strong`, the control that must show something) and DPO on the same pairs (trl). Each has its own learning rate,
+the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that, the one of the largest gap.
+Metrics were fixed beforehand, on pairs of held-out functions, made as the training's are:
   marked  loss on the differing tokens of the right program, in nats a token
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
   pass@1  the share of functions whose greedy answer passes its tests
-Told are differences to `sft`, seeds averaged, with 95 % intervals over functions (groups), and over seeds in brackets of their own.
+Told are differences to `sft` and to `random`, seeds averaged, with 95 % intervals over functions (groups), and over seeds.
 `synthetic`: a LLaMA of 0.6M weights reads 4,000 of `functions.py` and then trains on 1,000 others; `workspace`: its own model,
 data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -73,8 +75,11 @@ def main() -> None:
     results = {"base": [trial("base", 0.0, 0, final=True)]}
     for arm in options.arms:
         rates = setup.dpo_rates if arm == "dpo" else setup.rates
-        best = min(rates, key=lambda rate, arm=arm: trial(arm, rate, 0, final=False)["valid_marked"])
-        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
+        sign, wanted = (-1, "valid_gap") if arm == "dpo" else (1, "valid_marked")
+        found_at = {rate: sign * trial(arm, rate, 0, final=False)[wanted] for rate in rates}
+        best = min(found_at, key=lambda rate: found_at[rate])
+        edge = " (the edge of what was tried)" if best in (rates[0], rates[-1]) else ""
+        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}{edge}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
         table(results)
 
@@ -85,12 +90,13 @@ def synthetic() -> Setup:
 
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, encode, train
+    from tasks.engine import compose, device, encode, train
     from tasks.stages.fetch.build import byte_tokenizer, random_model
     from tasks.stages.fetch.params import FromConfig
 
     rows = functions.examples(5_400, seed=0)
     tokenizer, compute = byte_tokenizer(), Compute(precision="fp32", threads=1)
+    device.use(compute)
     shape = {"hidden": 96, "layers": 5, "heads": 4, "kv_heads": 4, "mlp": 256, "context": 512, "seed": 0}
     plan = Training(
         adapter="none", max_tokens=10**9, pack_tokens=2048, warmup=0.05, save_every=0, objective="cross_entropy"
@@ -128,13 +134,14 @@ def workspace(tokens: int) -> Setup:
     from tasks.core.records import Example
     from tasks.engine import job
     from tasks.io import tables
+    from tasks.stages.faults.verify import has_tests
 
     everything = settings.load()
     plan = everything.tune.model_copy(update={"max_tokens": tokens, "epochs": 1, "save_every": 0})
     sections = settings.for_stage("tune", everything).methods
     folders = {"train": "rounds/r0/examples", "valid": "ingested/valid", "test": "ingested/test"}
     rows = {
-        name: [row for row in tables.read(Path(f"data/{place}.parquet"), Example) if row.tests]
+        name: [row for row in tables.read(Path(f"data/{place}.parquet"), Example) if has_tests(row)]
         for name, place in folders.items()
     }
     return Setup(
@@ -174,6 +181,8 @@ def kept(
     setup: Setup, pairs: dict[str, list[Any]], label: str, arm: str, rate: float, seed: int, *, final: bool
 ) -> dict[str, Any]:
     """What came of a trial, from the file that an earlier call left or from running it."""
+    basis = repr((ARMS.get(arm), setup.plan, setup.sections, [pair.id for _, pair in pairs["train"]]))
+    label = f"{label}-{hashlib.sha256(basis.encode()).hexdigest()[:8]}"
     file = KEPT / f"{label}-{arm.replace(' ', '-')}-{rate:g}-{seed}{'-final' if final else ''}.json"
     if not file.is_file():
         result = measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final)
@@ -206,9 +215,10 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
 
 
 def with_dpo(setup: Setup, model: Any, tokenizer: Any, sequences: list[Any], rate: float, seed: int) -> Any:
-    """The model after DPO (trl) on the pairs of the same packs in the same order, as many of them a step."""
+    """The model after DPO (trl) on the pairs of the same packs in the same order, in as many steps."""
     import copy
 
+    import torch
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -222,12 +232,14 @@ def with_dpo(setup: Setup, model: Any, tokenizer: Any, sequences: list[Any], rat
     steps = math.ceil(len(packs) / plan.accumulation)
     reference = None if plan.adapter != "none" else copy.deepcopy(model)
     if plan.adapter != "none":
+        torch.manual_seed(seed)
         adapter = methods.load("adapters", plan.adapter).METHOD
         model = adapter.attach(model, adapter.params.model_validate(setup.sections[plan.adapter]))
     with tempfile.TemporaryDirectory() as work:
         settings = DPOConfig(
             output_dir=work, beta=BETA, learning_rate=rate, lr_scheduler_type=plan.schedule, warmup_steps=math.ceil(plan.warmup * steps),
-            per_device_train_batch_size=1, gradient_accumulation_steps=math.ceil(len(rows) / steps), num_train_epochs=1,
+            per_device_train_batch_size=1, gradient_accumulation_steps=math.ceil(len(rows) / steps), max_steps=steps,
+            train_sampling_strategy="sequential",
             max_length=plan.pack_tokens, bf16=device.precision(setup.compute) == "bf16", use_cpu=True, seed=seed,
             report_to=[], save_strategy="no", disable_tqdm=True, logging_strategy="no", gradient_checkpointing=False,
         )  # fmt: skip
@@ -262,7 +274,7 @@ def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], f
     model.eval()
     with torch.no_grad(), device.autocast(setup.compute):
         valid = list(preferences(model, tokenizer, pairs["valid"]))
-        result: dict[str, Any] = {"valid_marked": sum(v["nats"] for v in valid) / sum(v["tokens"] for v in valid)}
+        result: dict[str, Any] = {"valid_marked": marked({"items": valid}), "valid_gap": gap({"items": valid})}
         if final:
             result["items"] = list(preferences(model, tokenizer, pairs["test"]))
             result["passed"] = list(passes(setup, model, tokenizer))
@@ -312,32 +324,33 @@ def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> None:
-    """A line for each arm: its level, and its difference to plain fine-tuning."""
-    from tasks.core import statistics
-
-    print(f"\n{'':<12} {'marked':>8} {'gap':>8} {'pass@1':>8}   differences to sft: functions [95 %], seeds (95 %)")
-    first = next((rows for name, rows in results.items() if name == "sft"), None)
+    """A line for each arm: its level, and its differences to plain fine-tuning and to marks at random places."""
+    print(f"\n{'':<12} {'marked':>8} {'gap':>8} {'pass@1':>8}   differences: over functions [95 %], over seeds (95 %)")
     for name, rows in results.items():
         levels = [sum(map(metric, rows)) / len(rows) for metric in (marked, gap, passed)]
-        line = f"{name:<12} {levels[0]:8.4f} {levels[1]:8.4f} {levels[2]:8.4f}  "
-        if first is not None and name not in ("base", "sft"):
-            tokens = [item["tokens"] for item in rows[0]["items"]]
-            groups = [item["group"] for item in rows[0]["items"]]
-            solved = [item["group"] for item in rows[0]["passed"]]
-            changes = [
-                (
-                    statistics.ratio_difference(
-                        mean(first, "items", "nats"), mean(rows, "items", "nats"), tokens, groups
-                    ),
-                    marked,
-                ),
-                (statistics.mean(minus(rows, first, "items", "gap"), groups), gap),
-                (statistics.mean(minus(rows, first, "passed", "passed"), solved), passed),
-            ]
-            for estimate, metric in changes:
-                seeds = statistics.over_seeds([metric(row) - metric(one) for row, one in zip(rows, first, strict=True)])
-                line += f" {estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}] ({seeds.low:+.4f}, {seeds.high:+.4f})"
-        print(line, flush=True)
+        print(f"{name:<12} {levels[0]:8.4f} {levels[1]:8.4f} {levels[2]:8.4f}", flush=True)
+        for other in ("sft", "random"):
+            if other in results and name not in ("base", "sft", other):
+                print(f"  to {other}: {change(rows, results[other])}", flush=True)
+
+
+def change(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
+    """The differences of the three metrics, each with its interval over functions and over seeds."""
+    from tasks.core import statistics
+
+    items, solved = rows[0]["items"], rows[0]["passed"]
+    tokens, groups = [item["tokens"] for item in items], [item["group"] for item in items]
+    estimates = {
+        marked: statistics.ratio_difference(mean(first, "items", "nats"), mean(rows, "items", "nats"), tokens, groups),
+        gap: statistics.mean(minus(rows, first, "items", "gap"), groups),
+        passed: statistics.mean(minus(rows, first, "passed", "passed"), [item["group"] for item in solved]),
+    }
+    told = []
+    for metric, estimate in estimates.items():
+        seeds = statistics.over_seeds([metric(row) - metric(one) for row, one in zip(rows, first, strict=True)])
+        interval = f"[{estimate.low:+.4f}, {estimate.high:+.4f}] ({seeds.low:+.4f}, {seeds.high:+.4f})"
+        told.append(f"{metric.__name__} {estimate.value:+.4f} {interval}")
+    return "  ".join(told)
 
 
 def mean(rows: list[dict[str, Any]], kind: str, name: str) -> list[float]:
