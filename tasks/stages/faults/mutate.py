@@ -77,10 +77,9 @@ def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple
 def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Change]]:
     """Every change that these operators can make, by operator."""
     contexts = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ExpressionContextProvider)
-    variables = _variables(module, contexts)
-    kinds = {
-        name: [change for node in _nodes(module) for change in OPERATORS[name](node, variables)] for name in operators
-    }
+    nodes = _nodes(module)
+    variables = _variables(nodes, contexts)
+    kinds = {name: [change for node in nodes for change in OPERATORS[name](node, variables)] for name in operators}
     if "variable" in kinds:  # where it is read
         kinds["variable"] = [
             change for change in kinds["variable"] if contexts.get(change[0]) is ExpressionContext.LOAD
@@ -159,15 +158,28 @@ OPERATORS: Mapping[str, Operator] = {
 }
 
 
-def _nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    yield node
-    for child in node.children:
-        yield from _nodes(child)
+class _Collector(cst.CSTVisitor):
+    """Every node below the one that is visited, in the order of the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: list[cst.CSTNode] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        self.nodes.append(node)
+        return True
 
 
-def _variables(module: cst.Module, contexts: Mapping[cst.CSTNode, ExpressionContext | None]) -> frozenset[str]:
+def _nodes(module: cst.Module) -> list[cst.CSTNode]:
+    collector = _Collector()
+    module.visit(collector)
+    return collector.nodes
+
+
+def _variables(
+    nodes: Sequence[cst.CSTNode], contexts: Mapping[cst.CSTNode, ExpressionContext | None]
+) -> frozenset[str]:
     """The names of parameters and of what is assigned."""
-    nodes = list(_nodes(module))
     parameters = {node.name.value for node in nodes if isinstance(node, cst.Param)}
     functions = {node.name.value for node in nodes if isinstance(node, cst.FunctionDef | cst.ClassDef)}
     assigned = {
