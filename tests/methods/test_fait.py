@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tasks import methods
 from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.surgery import plain
 from tasks.core.training import Moment, Training
 from tasks.engine import compose
 from tasks.engine import train as engine
@@ -15,6 +17,7 @@ from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Contrasts, Tokens
 from tasks.methods.objectives.fait import FaitParams, loss, margins, on_step, scattered
 from tests import tiny as small
+from tests.methods import contract
 from tests.methods.contract import composition, part
 
 MARKS = torch.tensor([CODE, CODE | LINE, CODE | LINE | CHAR, 0, CODE, CODE | LINE | CHAR])
@@ -143,6 +146,22 @@ def test_nothing_flows_through_the_weights(tiny):
     model_with(**batch, told={"shares": share})["loss"].backward()
     for name, parameter in model_with.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
+
+
+@pytest.mark.parametrize("name", methods.names("adapters"))
+def test_looking_at_wrong_programs_leaves_the_row_as_it_is_whatever_adapts_the_model(tiny, name):
+    batch, losses = row(), []
+    for objective in (part("objectives", "cross_entropy"), part("objectives", "fait", lines=0.0, tokens=0.0)):
+        torch.manual_seed(0)
+        parts = replace(composition(adapters=name), objective=objective)
+        attached, _ = contract.composed(small.load(tiny), parts)
+        with torch.no_grad():
+            for parameter in attached.trainable.values():
+                parameter.add_(0.01)
+        loss = plain(attached.model).eval()(**batch)["loss"]  # dropout would draw other numbers
+        loss.backward()
+        losses.append([loss, *(p.grad for p in attached.trainable.values() if p.grad is not None)])
+    torch.testing.assert_close(losses[0], losses[1])
 
 
 def moment(step, pairs=lambda: iter(()), **state):
