@@ -211,7 +211,9 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
         outcome = train.train(model.train(), sequences, parts, plan, setup.compute, Path(work), lambda *_: None)
-    return compose.merge(outcome.model, parts), tokenizer
+    merged: Any = compose.merge(outcome.model, parts)
+    vars(merged).pop("forward", None)  # the loss's: what follows wants logits
+    return merged, tokenizer
 
 
 def with_dpo(setup: Setup, model: Any, tokenizer: Any, sequences: list[Any], rate: float, seed: int) -> Any:
