@@ -39,7 +39,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Linear]:
     """The linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
-    Raises ValueError where `targets` match nothing, and where a match is not stored as floating-point numbers.
+    Raises ValueError where `targets` name or match nothing, and where a match is not stored as floating-point numbers.
     """
     from torch import nn
 
@@ -57,7 +57,7 @@ def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Line
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
     """(out, in) features of the layers that `targets` name, however they are stored; every one but the head is known.
 
-    Raises ValueError where `targets` match nothing.
+    Raises ValueError where `targets` name or match nothing.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose weight lies the other way
@@ -83,8 +83,14 @@ def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> Non
 def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) -> dict[str, M]:
     """Those of `known` that `targets` name."""
     wanted = {targets} if isinstance(targets, str) else set(targets)
+    if not wanted:
+        raise ValueError(f"targets: names no layer. Name some by how they end, or set `targets: {ALL_LINEAR}`.")
+    if ALL_LINEAR in wanted and (others := sorted(wanted - {ALL_LINEAR})):
+        raise ValueError(
+            f"targets: {ALL_LINEAR} stands beside {', '.join(others)}. Take `targets: {ALL_LINEAR}`, or the names alone."
+        )
     endings = sorted({name.rpartition(".")[2] for name in known})
-    if missing := sorted(wanted - {ALL_LINEAR} - set(endings)):
+    if missing := sorted(wanted - {ALL_LINEAR, *endings}):
         raise ValueError(
             f"targets {', '.join(missing)} match no linear layer of {type(plain(model)).__name__}. "
             f"Its linear layers end in: {', '.join(endings)}."

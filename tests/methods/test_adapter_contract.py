@@ -13,6 +13,7 @@ from tests.methods import contract
 
 ADAPTERS = methods.names("adapters")
 OWN = [name for name in ADAPTERS if name != "none"]
+TARGETING = [name for name in OWN if "targets" in methods.load("adapters", name).METHOD.params.model_fields]
 MERGEABLE = [name for name in OWN if methods.load("adapters", name).METHOD.merge]
 
 
@@ -106,10 +107,26 @@ def test_an_adapter_of_other_settings_does_not_load(tiny, tmp_path, name):
         checkpoints.load(tmp_path / "saved", tiny)
 
 
+@pytest.mark.parametrize("name", TARGETING)
 @pytest.mark.parametrize(
-    "name", [name for name in OWN if "targets" in methods.load("adapters", name).METHOD.params.model_fields]
+    ("targets", "found"),
+    [
+        (("w_proj",), "targets w_proj match no linear layer"),
+        ((), "targets: names no layer.*set `targets: all-linear`"),
+        (("all-linear", "q_proj"), "targets: all-linear stands beside q_proj.*the names alone"),
+    ],
 )
-def test_targets_that_match_nothing_are_refused_by_name(tiny, name):
-    method = contract.part("adapters", name, targets=("w_proj",))
-    with pytest.raises(ValueError, match="w_proj"):
+def test_targets_that_are_missing_unknown_or_contradictory_are_refused(tiny, name, targets, found):
+    method = contract.part("adapters", name, targets=targets)
+    with pytest.raises(ValueError, match=found):
         method.method.attach(contract.model("llama", tiny), method.params)
+
+
+@pytest.mark.parametrize("name", TARGETING)
+def test_all_linear_means_the_same_alone_in_a_list(tiny, name):
+    def trained(targets):
+        method = contract.part("adapters", name, targets=targets)
+        attached = method.method.attach(contract.model("llama", tiny), method.params)
+        return {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
+
+    assert trained(("all-linear",)) == trained("all-linear")

@@ -25,6 +25,6 @@ def merge(model: nn.Module) -> nn.Module:
 
 def named(targets: Sequence[str] | str) -> str | list[str]:
     """`targets` as peft takes them: it would read another string than `all-linear` as a regular expression."""
-    if targets == ALL_LINEAR:
+    if targets in (ALL_LINEAR, (ALL_LINEAR,)):
         return ALL_LINEAR
     return [targets] if isinstance(targets, str) else list(targets)

@@ -32,7 +32,8 @@ def attach(model: nn.Module, params: Ia3Params) -> nn.Module:
     from peft import IA3Config, TaskType
 
     chosen = {name.rpartition(".")[2] for name in sizes(model, params.targets)}
-    sizes(model, params.feedforward)  # a name that no layer has is refused
+    if params.feedforward:
+        sizes(model, params.feedforward)  # a name that no layer has is refused
     config = IA3Config(
         target_modules=_peft.named(params.targets),
         feedforward_modules=[name for name in params.feedforward if name in chosen],
