@@ -393,6 +393,12 @@ def test_a_cache_that_has_no_room_for_the_prompt_is_refused(tiny):
         )
 
 
+@pytest.mark.parametrize(("rank", "tokens", "most"), [(5000, 8192, 64), (33, 32, 32)])
+def test_a_rank_that_the_offsets_cannot_have_is_refused(tiny, rank, tokens, most):
+    with pytest.raises(ValueError, match=rf"rank {rank} is above the offsets.*× 64: take at most {most}\."):
+        attach(small.load(tiny), DeptParams(num_tokens=4, rank=rank, max_tokens=tokens))
+
+
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="num_tokens and rank are both 0"):
         DeptParams(num_tokens=0, rank=0)

@@ -63,11 +63,19 @@ class DeptParams(Params):
 
 
 def start(embedding: nn.Module, params: DeptParams) -> dict[str, Tensor]:
-    """P, A and B before training, in fp32 even under a bf16 model: P takes steps that bf16 would lose."""
+    """P, A and B before training, in fp32 even under a bf16 model: P takes steps that bf16 would lose.
+
+    Raises ValueError for a rank that A B, a product of L × R and R × H, cannot have.
+    """
     import torch
     from torch import nn
 
     table_VH: Tensor = embedding.weight  # type: ignore[assignment]
+    size = (params.max_tokens, table_VH.shape[1])
+    if params.rank > min(size):
+        raise ValueError(
+            f"rank {params.rank} is above the offsets, which are {size[0]} (max_tokens) × {size[1]}: take at most {min(size)}."
+        )
     found: dict[str, Tensor] = {}
     if params.num_tokens:
         drawn_M = torch.randint(table_VH.shape[0], (params.num_tokens,))
@@ -100,7 +108,10 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, params: DeptParams) ->
 
 
 def attach(model: nn.Module, params: DeptParams) -> nn.Module:
-    """Freeze `model` and let its decoder read X. What the decoder gives back is that of the tokens alone."""
+    """Freeze `model` and let its decoder read X. What the decoder gives back is that of the tokens alone.
+
+    Raises ValueError for a rank above the longest sequence or the hidden size.
+    """
     from torch import nn
 
     model.requires_grad_(False)
