@@ -27,7 +27,8 @@ class Finding:
 
 def doctor(
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="Say instead how this workspace's training would use N GPUs.")
+        int | None,
+        typer.Option(min=1, help="Say instead which trainings N GPUs can share: this workspace's, and every method's."),
     ] = None,
 ) -> None:
     """Look at machine and workspace; every finding with its fix.
@@ -38,6 +39,8 @@ def doctor(
     findings = [finding for look in looks for finding in look()] if gpus is None else list(_gpus(gpus))
     for finding in findings:
         typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
+    for row in _table() if gpus else ():
+        typer.echo(row)
     if any(finding.state == "blocked" for finding in findings):
         raise typer.Exit(1)
 
@@ -99,14 +102,20 @@ def _gpus(count: int) -> Iterator[Finding]:
             else:
                 keys = f"compute: {{device: cuda, processes: {count}{', fsdp: true' if fsdp else ''}}}"
                 yield Finding("good", f"{stage} ({words}) runs under {kind} on {count} GPUs: {keys}")
-    refused = {
-        f"{family}: {name}": getattr(methods.load(family, name).METHOD, "alone", "")
-        for family in methods.families()
-        for name in methods.names(family)
-    }
-    for name, reason in refused.items():
-        if reason:
-            yield Finding("limited", f"{name} trains in one process only: {reason}")
+
+
+def _table() -> Iterator[str]:
+    """A row for each method that trains: whether DDP and FSDP can share it, and why not."""
+    from tasks import methods
+    from tasks.core.training import FAMILIES
+
+    yield f"{'family':<12} {'method':<14} DDP FSDP  (a composition runs where each of its parts does)"
+    for family in FAMILIES:
+        for name in methods.names(family):
+            ddp, fsdp = (methods.alone({family: name}, fsdp=cut) for cut in (False, True))
+            marks = [MARKS["blocked" if reasons else "good"] for reasons in (ddp, fsdp)]
+            why = "; ".join(reason.removeprefix(f"{family} {name}: ") for reason in fsdp)
+            yield f"{family:<12} {name:<14}  {marks[0]}    {marks[1]}   {why}".rstrip()
 
 
 def _sandbox() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import yaml
 
 from flows import commands, server
 from tasks import methods
+from tasks.core.training import FAMILIES
 from tests.flows.conftest import ROOT
 
 
@@ -168,7 +169,6 @@ def test_the_doctor_says_what_several_gpus_can_share(project):
     said = project.ratchet("doctor", "--gpus", "4")
     assert "tune (adamw × cross_entropy) runs under FSDP on 4 GPUs" in said
     assert "processes: 4, fsdp: true" in said
-    assert "selectors: lisa trains in one process only: what trains changes from step to step" in said
     project.edit(
         "params.yaml",
         "  selector: all\n  optimizer: adamw\n  objective: cross_entropy\n  max_tokens: 2000",
@@ -177,6 +177,25 @@ def test_the_doctor_says_what_several_gpus_can_share(project):
     project.edit("params.yaml", "  all: {}", "  all: {}\n  lisa: {}")
     said = project.ratchet("doctor", "--gpus", "4")
     assert "tune (lisa × adamw × cross_entropy) does not run under DDP: " in said
+
+
+def test_the_doctor_has_a_row_for_each_method_that_several_gpus_may_have_to_share(workspace):
+    program = (
+        "import sys, flows.commands.doctor as d; print(*d._table(), sep='\\n'); "
+        "print(sorted({'torch', 'transformers', 'peft', 'mlflow'} & set(sys.modules)))"
+    )
+    _, *rows, heavy = workspace.run("timeit", "-n1", "-r1", program).stdout.splitlines()[:-1]
+    assert heavy == "[]"
+    found = {name: " ".join(rest) for _, name, *rest in map(str.split, rows) if name not in ("none", "all")}
+    training = {name for family in FAMILIES for name in methods.names(family)}
+    assert found.keys() == training - {"none", "all"}
+    assert found["lora"] == "✓ ✓"
+    assert found["lisa"].startswith("✗ ✗ what trains changes from step to step")
+    assert found["nf4"] == found["int8"] == "✓ ✗ FSDP cannot cut quantised weights"
+    assert found["mezo"] == "✓ ✗ it moves whole weights, and FSDP has cut them"
+    for row in rows:
+        family, name, ddp, fsdp, *_ = row.split()
+        assert (ddp == "✓", fsdp == "✓") == tuple(not methods.alone({family: name}, fsdp=cut) for cut in (False, True))
 
 
 def test_the_pages_of_mlflow_open_on_our_runs(done):
