@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks import methods
 from tasks.core.records import Example
@@ -21,7 +21,20 @@ from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tasks.stages.compress import count
 from tasks.stages.compress.params import Settings
 
-Measure = Callable[[Path], float]
+Facts = dict[str, Any]
+"""What is written of a compression."""
+
+
+class Scored(NamedTuple):
+    """What a model makes of the validation examples."""
+
+    loss: float
+    """Nats per token."""
+    tokens_per_s: float
+    """Tokens scored in a second, prompts included. It goes to MLflow alone: outputs hold no times."""
+
+
+Measure = Callable[[Path], Scored]
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
@@ -36,18 +49,18 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     start = time.perf_counter()
     match method:
         case DeltaCompressor():
-            facts = _store_delta(method, params, tuned, inputs, output, settings, run)
+            facts, speed = _store_delta(method, params, tuned, inputs, output, settings, run)
         case WeightCompressor():
-            facts = _store_weights(method, params, tuned, inputs, output, settings)
+            facts, speed = _store_weights(method, params, tuned, inputs, output, settings)
         case _:
             output.mkdir()
             compressed.write_note(output, compress.compressor, {})
-            facts = {}
+            facts, speed = {}, {}
     _write_card(tuned, output, settings)
     metrics = {"round": compress.round, "compressor": compress.compressor} | facts
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if facts:
-        _report(facts, settings, time.perf_counter() - start, run)
+        _report(facts, speed, settings, time.perf_counter() - start, run)
     if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
         run.say(
             f"compress {compress.round}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
@@ -63,13 +76,17 @@ def _store_delta(
     output: Path,
     settings: Settings,
     run: Run,
-) -> dict[str, Any]:
-    """Store the difference under the candidate settings of the lowest validation loss; the first of equals."""
+) -> tuple[Facts, dict[str, float]]:
+    """Store the difference under the candidate settings of the lowest validation loss; the first of equals.
+
+    Returns what came of it, and the tokens scored in a second before and after.
+    """
     measure = _measure(inputs, settings)
     before = measure(tuned)
     delta = compressed.read_delta(tuned, inputs["base"])
-    tried: list[dict[str, Any]] = []
+    tried: list[Facts] = []
     kept: dict[str, float] = {}
+    speed = {"before": before.tokens_per_s}
     for candidate in run.track(method.candidates(params), unit="candidate"):
         quantised = method.quantise(delta, candidate)
         folder = run.work / "candidate"
@@ -79,30 +96,33 @@ def _store_delta(
         compressed.write_delta(folder, method.encode(quantised))
         compressed.write_note(folder, settings.compress.compressor, candidate.model_dump(mode="json"))
         _write_card(tuned, folder, settings)
+        scored = measure(folder)
         found = {
             "settings": candidate.model_dump(mode="json"),
-            "loss": round(measure(folder), 6),
+            "loss": round(scored.loss, 6),
             "bytes": _bytes(folder),
         }
         if not tried or found["loss"] < min(other["loss"] for other in tried):
             shutil.rmtree(output, ignore_errors=True)
             shutil.move(folder, output)
             kept = count.kept(quantised)
+            speed["after"] = scored.tokens_per_s
         tried.append(found)
     best = min(tried, key=lambda found: found["loss"])
-    return {
+    facts = {
         "settings": best["settings"],
         "bytes": {"before": _bytes(tuned), "after": best["bytes"]},
-        "loss": {"before": round(before, 6), "after": best["loss"]},
+        "loss": {"before": round(before.loss, 6), "after": best["loss"]},
         "kept": kept,
         "tried": tried,
     }
+    return facts, speed
 
 
 def _store_weights(
     method: WeightCompressor, params: Any, tuned: Path, inputs: dict[str, Path], output: Path, settings: Settings
-) -> dict[str, Any]:
-    """Store the whole model, an adapter merged into it."""
+) -> tuple[Facts, dict[str, float]]:
+    """Store the whole model, an adapter merged into it. Returns what `_store_delta` does."""
     measure = _measure(inputs, settings)
     before = measure(tuned)
     model, tokenizer = checkpoints.load(tuned, inputs["base"], device=settings.compute.device)
@@ -113,15 +133,17 @@ def _store_weights(
     chosen = params.model_dump(mode="json")
     compressed.write_note(output, settings.compress.compressor, chosen)
     whole = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
-    return {
+    after = measure(output)
+    facts = {
         "settings": chosen,
         "bytes": {"before": _bytes(whole), "after": _bytes(output)},
-        "loss": {"before": round(before, 6), "after": round(measure(output), 6)},
+        "loss": {"before": round(before.loss, 6), "after": round(after.loss, 6)},
     }
+    return facts, {"before": before.tokens_per_s, "after": after.tokens_per_s}
 
 
 def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
-    """A function that gives the validation loss of the model in a folder, in nats per token.
+    """A function that gives the validation loss of the model in a folder, and the speed at which it was found.
 
     It raises ValueError for a model whose tokenizer cuts the examples otherwise than the first one's.
     """
@@ -132,7 +154,7 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
     examples = tables.read(inputs["valid"], Example)
     expected: list[Any] = []
 
-    def loss(path: Path) -> float:
+    def score(path: Path) -> Scored:
         model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)
         rows = (row for row in encode.examples(examples, tokenizer, compress.max_tokens) if row is not None)
         sequences = encode.take(rows, compress.valid_tokens)
@@ -141,9 +163,11 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
                 f"compressor {compress.compressor} changed the tokenizer: it cuts validation examples into other tokens."
             )
         expected[:] = sequences
-        return scoring.mean(scoring.losses(model, sequences))
+        start = time.perf_counter()
+        loss = scoring.mean(scoring.losses(model, sequences))
+        return Scored(loss, sum(map(len, sequences)) / (time.perf_counter() - start))
 
-    return loss
+    return score
 
 
 def _check_plain(model: Any, tuned: Path) -> None:
@@ -175,13 +199,15 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in checkpoints.weights(folder))
 
 
-def _report(facts: dict[str, Any], settings: Settings, seconds: float, run: Run) -> None:
+def _report(facts: Facts, speed: dict[str, float], settings: Settings, seconds: float, run: Run) -> None:
     size, loss = facts["bytes"], facts["loss"]
     run.log(
         bytes_before=size["before"],
         bytes_after=size["after"],
         validation_loss_before=loss["before"],
         validation_loss=loss["after"],
+        tokens_per_s_before=speed["before"],
+        tokens_per_s=speed["after"],
         compress_seconds=seconds,
     )
     shares = "".join(f", {share:.1%} of {kind} kept" for kind, share in facts.get("kept", {}).items())

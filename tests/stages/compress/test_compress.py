@@ -119,6 +119,28 @@ def test_a_merged_adapter_in_gguf_writes_the_same_text(compress, inputs):
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_the_speed_of_scoring_before_and_after_is_logged_and_stands_in_no_output(
+    compress, inputs, tiny, monkeypatch, name
+):
+    rows = encode.examples(tables.read(inputs["valid"], Example), checkpoints.load(tiny)[1], 128)
+    tokens, clock, seconds = sum(map(len, rows)), [0.0], iter(range(1, 100))
+    score = scoring.losses
+
+    def timed(*args):
+        yield from score(*args)
+        clock[0] += next(seconds)  # the first model takes a second, the next one two, and so on
+
+    monkeypatch.setattr(scoring, "losses", timed)
+    monkeypatch.setattr(stage.time, "perf_counter", lambda: clock[0])
+    folder, metrics, run = compress(name)
+    logged = run.metrics[-1][1]
+    assert logged["tokens_per_s_before"] == tokens
+    best = min(range(len(tried)), key=lambda n: tried[n]["loss"]) if (tried := metrics.get("tried")) else 0
+    assert logged["tokens_per_s"] == tokens / (2 + best)
+    assert "per_s" not in json.dumps(metrics) + (folder / checkpoints.CARD).read_text()
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_twice_the_same_settings_are_the_same_bytes(compress, name):
     first_folder, first_metrics, _ = compress(name, "first")
     again_folder, again_metrics, _ = compress(name, "again")
