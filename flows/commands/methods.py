@@ -16,8 +16,8 @@ def methods(
     from tasks import methods as registry
 
     wanted = set(names or [])
-    for name in wanted - set(registry.families()):
-        registry.families_of(name)  # refuses an unknown name
+    for name in wanted:
+        registry.check(name)
     for family in registry.families():
         shown = [name for name in registry.names(family) if not wanted or wanted & {family, name}]
         if not shown:

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -40,11 +40,8 @@ def names(family: str) -> list[str]:
 
 def load(family: str, name: str) -> ModuleType:
     """The module of a method; its record is `METHOD`. Raises ValueError with near matches for an unknown name."""
-    known = names(family)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
-        raise ValueError(f"{family} has no method {name!r}. {hint}")
+    if name not in (known := names(family)):
+        raise ValueError(f"{family} has no method {name!r}. {_hint(name, known)}")
     return importlib.import_module(f"tasks.methods.{family}.{name}")
 
 
@@ -55,11 +52,23 @@ def families_of(name: str) -> list[str]:
     """
     found = [family for family in families() if name in names(family)]
     if not found:
-        known = sorted({name for family in families() for name in names(family)})
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
-        raise ValueError(f"There is no method {name!r}. {hint}")
+        raise ValueError(f"There is no method {name!r}. {_hint(name, _every_name())}")
     return found
+
+
+def check(name: str) -> None:
+    """Raise ValueError with near matches where neither a family nor a method is called so."""
+    if name not in (known := {*families(), *_every_name()}):
+        raise ValueError(f"There is no family or method {name!r}. {_hint(name, known)}")
+
+
+def _every_name() -> set[str]:
+    return {name for family in families() for name in names(family)}
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(known))}."
 
 
 def describe(family: str, name: str) -> Description:

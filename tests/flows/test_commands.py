@@ -158,10 +158,11 @@ def test_methods_are_listed_by_family_with_paper_and_what_is_known(project):
     assert project.ratchet("methods", "lisa").splitlines()[0] == "selectors"
 
 
-def test_an_unknown_method_gets_near_matches(project):
-    done = project.run("flows.commands", "methods", "lorra")
+@pytest.mark.parametrize(("wrong", "meant"), [("lorra", "lora"), ("adapter", "adapters")])
+def test_an_unknown_method_or_family_gets_near_matches(project, wrong, meant):
+    done = project.run("flows.commands", "methods", wrong)
     assert done.returncode == 1
-    assert "Did you mean lora" in done.stderr
+    assert f"Did you mean {meant}" in done.stderr
 
 
 def test_the_doctor_says_what_several_gpus_can_share(project):
