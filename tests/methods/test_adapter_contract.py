@@ -99,7 +99,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tiny, kind, tmp_path, name, dtype):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_an_adapter_of_other_settings_does_not_load(tiny, tmp_path, name):
+def test_an_adapter_trained_on_other_weights_does_not_load(tiny, tmp_path, name):
     attached, parts = trained(name, contract.model("llama", tiny))
     store.save(attached, parts, None, tmp_path / "saved")
     checkpoints.write_card(tmp_path / "saved", method=parts.names, parent="0" * 64)
