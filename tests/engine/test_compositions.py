@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import save
 
 from tasks.core.training import Training
@@ -58,7 +59,7 @@ def parts(name):
     )
 
 
-def train(base, work, name, kill_at=None):
+def train(base, work, name, kill_at=None, compute=small.FP32):
     """What training the model in `base` ends in, or Killed."""
     chosen = parts(name)
     model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.params))
@@ -69,13 +70,19 @@ def train(base, work, name, kill_at=None):
             raise Killed
 
     probe, valid = small.sequences(4, seed=5), SEQUENCES[:6]
-    return engine.train(model.train(), SEQUENCES, chosen, PLAN, small.FP32, work, on_step, probe=probe, valid=valid)
+    return engine.train(model.train(), SEQUENCES, chosen, PLAN, compute, work, on_step, probe=probe, valid=valid)
 
 
 def digest(outcome):
     """The SHA-256 of everything that may have moved, as safetensors."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in outcome.attached.trainable.items()}
     return hashlib.sha256(save(tensors)).hexdigest()
+
+
+def learnt(outcome):
+    """Whether the last steps lose less than the first ones."""
+    losses = [loss for _, _, loss in outcome.losses]
+    return sum(losses[-8:]) < sum(losses[:8])
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
@@ -86,5 +93,11 @@ def test_killed_at_step_17_it_ends_in_the_bytes_of_40_straight_steps(tiny, tmp_p
     resumed = train(tiny, tmp_path / "killed", name)
     assert digest(resumed) == digest(straight)
     assert resumed.losses == straight.losses
-    losses = [loss for _, _, loss in straight.losses]
-    assert sum(losses[-8:]) < sum(losses[:8]), "nothing was learnt, so equal bytes would prove little"
+    assert learnt(straight), "equal bytes would prove little"
+
+
+@pytest.mark.parametrize("name", ["lora", "loldu", "mezo", "fait × lora", "s2ft × mftcoder"])
+def test_in_bf16_it_learns_too_and_what_trains_stays_in_fp32(tiny, tmp_path, name):
+    half = train(tiny, tmp_path, name, compute=small.BF16)
+    assert learnt(half)
+    assert {parameter.dtype for parameter in half.attached.trainable.values()} == {torch.float32}

@@ -46,18 +46,25 @@ def test_only_the_new_layers_train(tiny, kind, name):
     parts = contract.composition(expanders=name)
     attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     copies = attached.expansion["copies"]
-    layers = decoder_layers(attached.model)
-    expected = sum(p.numel() for copy in copies for p in layers[copy].parameters())
-    assert sum(p.numel() for p in attached.trainable.values()) == expected
     moved = contract.steps(attached, optimizer, parts, count=3)
     assert moved
     assert {int(name.split("layers.")[1].split(".")[0]) for name in moved} == set(copies)
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_a_grown_model_is_an_ordinary_one_on_disk(tiny, tmp_path, name):
+def test_an_expander_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
+    count = contract.said(name, "trainable")
+    assert count, f"tests/methods/test_{name}.py says nothing of what trains"
     parts = contract.composition(expanders=name)
-    attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    attached, _ = contract.composed(contract.model(kind, tiny), parts)
+    expected = count(contract.model(kind, tiny), parts.expander.params)
+    assert sum(p.numel() for p in attached.trainable.values()) == expected
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_grown_model_is_an_ordinary_one_on_disk(tiny, kind, tmp_path, name):
+    parts = contract.composition(expanders=name)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     contract.steps(attached, optimizer, parts)
     _, tokenizer = checkpoints.load(tiny)
     expected = contract.losses(attached.model)

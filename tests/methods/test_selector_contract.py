@@ -85,9 +85,9 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name):
 
 
 @pytest.mark.parametrize("name", SELECTORS)
-def test_what_is_saved_is_a_plain_model(tiny, tmp_path, name):
+def test_what_is_saved_is_a_plain_model(tiny, kind, tmp_path, name):
     parts = contract.composition(selectors=name)
-    attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     contract.steps(attached, optimizer, parts)
     _, tokenizer = checkpoints.load(tiny)
     store.save(attached, parts, tokenizer, tmp_path / "saved")
