@@ -32,7 +32,7 @@ class Line:
     trainable: int
     peak_memory_mb: float
     tokens_per_s: list[float]
-    """By seed, of CPU time on a CPU and of the clock elsewhere; without those that were interrupted."""
+    """By seed, over the optimizer steps alone: of CPU time on a CPU and of the clock elsewhere."""
     bytes: int
 
 
@@ -169,7 +169,7 @@ def table(rows: Sequence[Line]) -> str:
     notes = (
         "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
         "Forgetting: general loss less the base's; at equal domain loss: less that of the first, over seeds (Student's t). "
-        "Tokens/s: of CPU time on a CPU, with the range over seeds. * no other is better in both."
+        "Tokens/s: over the optimizer steps alone, of CPU time on a CPU, with the range over seeds. * no other is better in both."
     )
     return "\n".join([*text, "", notes])
 

@@ -11,6 +11,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,40 @@ def main(folder: Path) -> None:
         recorder.end(status)
 
 
+class TimedRun(StageRun):
+    """A run that remembers when each optimizer step ended, in seconds of a clock."""
+
+    def __init__(self, *args: Any, clock: Callable[[], float]) -> None:
+        super().__init__(*args)
+        self.ends: dict[int, float] = {}
+        self._clock = clock
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        super().log(step, **metrics)
+        if step is not None:
+            self.ends[step] = self._clock()
+
+
+def speed(ends: Mapping[int, float], losses: Sequence[tuple[int, int, float]], save_every: int) -> float | None:
+    """Tokens trained in a second of steps, each timed from the end of the one before; None where no step can be.
+
+    `losses` are the rows (step, tokens so far, loss) of a training. A step after a checkpoint is left out: it would be charged
+    with writing and measuring that. So are the first one, with all that comes before, and what another process has made.
+    """
+    seen = {step: tokens for step, tokens, _ in losses}
+    before = [step for step in ends if step + 1 in ends and not (save_every and step % save_every == 0)]
+    seconds = sum(ends[step + 1] - ends[step] for step in before)
+    return sum(seen[step + 1] - seen[step] for step in before) / seconds if seconds else None
+
+
 def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
     item = ITEM if settings.declaration(stage).items else None
-    run = StageRun(stage, item, settings.key(stage, item, everything), recorder)
+    clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
+    run = TimedRun(stage, item, settings.key(stage, item, everything), recorder, clock=clock)
     reads, _ = settings.files(stage, item, everything)
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
-    resumed = any(run.work.iterdir())
-    clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
-    start = clock()
     code(stage).main(reads, {"model": model}, settings.for_stage(stage, everything), run)
-    seconds = clock() - start
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
     last = {name: points[-1][1] for name, points in course["measured"].items()}
@@ -63,7 +87,7 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
         "measured": course["measured"],
         "trainable": course["trainable"],
         "tokens": course["tokens"],
-        "tokens_per_s": None if resumed else course["tokens"] / seconds,
+        "tokens_per_s": speed(run.ends, course["loss"], getattr(everything, stage).save_every),
         "peak_memory_mb": _peak_memory(everything.compute.device),
         "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
     }

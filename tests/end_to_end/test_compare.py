@@ -16,7 +16,7 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     refused = made.attempt("flows.commands", "compare", "lora")
     assert refused.returncode == 1
     assert "ratchet run tune@r0" in refused.stderr
-    made.run("dvc", "repro", "--quiet", "pretrain")
+    made.run("dvc", "repro", "--quiet", "pretrain", "faults@r0")
     (made.folder / "recipe.yaml").write_text(RECIPE)
 
     said = made.run("flows.commands", "compare", "recipe.yaml")
@@ -28,6 +28,7 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
     trials = runs(made)
     assert len(trials) == 7
+    assert all(("tokens_per_s" in trial.data.metrics) == (trial.data.params["composition"] != "base") for trial in trials)
 
     again = made.run("flows.commands", "compare", "recipe.yaml")
     assert table.read_text() in again
