@@ -1,7 +1,8 @@
 """Comparisons of compositions on one task at equal tokens: what is run. `flows.standings` tells what came of it.
 
-Every composition has its learning rate chosen on validation, among the same number of values; the best one is trained with
-every seed and measured on the test sets. A finished trial is never run again: its folder is named by everything it follows from.
+Every composition has its learning rate chosen on validation, among the same number of values and beyond them where the first or
+the last is the best; the best one is trained with every seed and measured on the test sets. A finished trial is never run again:
+its folder is named by everything it follows from.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ from tasks.io import params, progress, provenance, tracking
 RECIPES = Path("params/compare")
 FOLDER = Path(".ratchet/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+BEYOND = 3
+"""The factor by which a search goes beyond the rates that were tried, and how often it may."""
 MEASURES = {"tune": "domain", "pretrain": "domain_text"}
 """What each stage is to make better, as `evaluate` calls it."""
 ITEMS = {"tune": "r0", "pretrain": None}
@@ -41,7 +44,8 @@ class Recipe(Params):
     """Name → what differs in the section of the stage (`adapter: lora`), and under `methods` in theirs. The first is the one
     that the others are compared with."""
     learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
-    """Values that are tried for each composition on validation: for all, or by name."""
+    """Values that are tried for each composition on validation: for all, or by name. Where the best is the first or the last of
+    them, the search goes on beyond it."""
     seeds: int = Field(3, ge=1)
     """The best learning rate of each is trained so many times."""
     tokens: int = Field(40_000, ge=1)
@@ -111,6 +115,28 @@ def search(recipe: Recipe) -> list[Trial]:
     return [Trial(name, rate, 0, False) for name in recipe.compositions for rate in recipe.rates(name)]
 
 
+def widened(recipe: Recipe, results: Mapping[Trial, Rows]) -> list[Trial]:
+    """The trials that go on with the searches whose best rate is the smallest or the largest tried, three in each at most."""
+    found = []
+    for name, best in best_rates(recipe, results).items():
+        further = beyond(name, best, results)
+        if further and len(_tried(name, results)) < len(set(recipe.rates(name))) + BEYOND:
+            found.append(Trial(name, further, 0, False))
+    return found
+
+
+def beyond(name: str, best: float, results: Mapping[Trial, Rows]) -> float | None:
+    """The rate to try next where the best is the smallest or the largest tried; None where it lies between two others."""
+    tried = _tried(name, results)
+    if min(tried) < best < max(tried):
+        return None
+    return float(f"{best * BEYOND if best == max(tried) else best / BEYOND:.3g}")
+
+
+def _tried(name: str, results: Mapping[Trial, Rows]) -> set[float]:
+    return {trial.rate for trial in results if trial.composition == name and not trial.test}
+
+
 def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
     """The trials that are measured on the test sets, and the base."""
     seeds = itertools.product(recipe.compositions, range(recipe.seeds))
@@ -123,13 +149,22 @@ def best_rates(recipe: Recipe, results: Mapping[Trial, Rows]) -> dict[str, float
     Raises ValueError for one that diverged at every rate.
     """
     found: dict[str, tuple[float, float]] = {}
-    for trial in search(recipe):
-        loss = results[trial]["validation"]
-        if trial.composition and math.isfinite(loss):
+    for trial, rows in results.items():
+        if trial.composition and not trial.test and math.isfinite(loss := rows["validation"]):
             found[trial.composition] = min(found.get(trial.composition, (math.inf, 0.0)), (loss, trial.rate))
     if diverged := [name for name in recipe.compositions if name not in found]:
         raise ValueError(f"{', '.join(diverged)}: no learning rate gave a finite validation loss. Try smaller ones.")
     return {name: found[name][1] for name in recipe.compositions}
+
+
+def choose(recipe: Recipe, name: str, parent: str) -> dict[Trial, Rows]:
+    """Run the trials that choose learning rates, those beyond the recipe's included, and give back their results."""
+    results: dict[Trial, Rows] = {}
+    trials = search(recipe)
+    while trials:
+        results |= execute(recipe, name, trials, parent)
+        trials = widened(recipe, results)
+    return results
 
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Rows]:

@@ -22,24 +22,29 @@ def compare(
 
     name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
     comparison.check(recipe)
-    searched = comparison.search(recipe)
+    searched = len(comparison.search(recipe))
     finals = len(recipe.compositions) * recipe.seeds
-    cost = len(searched) * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
+    cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     progress.say(
-        f"{name}: {len(recipe.compositions)} compositions, {len(searched)} trainings to choose learning rates, "
-        f"{finals} to measure, {cost:,} tokens in all. "
+        f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
+        f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried. "
         "The bar tells the time that is left once the first is done."
     )
     if dry:
         return
     with ledger.parent(title=f"compare · {name}") as run:
-        results = comparison.execute(recipe, name, searched, run.id)
+        results = comparison.choose(recipe, name, run.id)
         best = comparison.best_rates(recipe, results)
         results |= comparison.execute(recipe, name, comparison.finals(recipe, best), run.id)
     rows = standings.lines(recipe, best, results)
     folder = comparison.FOLDER / name
     folder.mkdir(exist_ok=True)
-    text = f"{standings.table(rows)}\n{standings.of_base(results, recipe.stage)}"
+    open_ends = [
+        f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
+        for composition, rate in best.items()
+        if (further := comparison.beyond(composition, rate, results))
+    ]
+    text = "\n".join([standings.table(rows), standings.of_base(results, recipe.stage), *open_ends])
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
     (folder / "pareto.svg").write_text(standings.plot(rows), encoding="utf-8")
     typer.echo(text)

@@ -5,7 +5,7 @@ import mlflow
 RECIPE = """\
 compositions:
   full: {adapter: none}
-learning_rates: [1.0e-3, 3.0e-3, 1.0e-2, 3.0e-2]
+learning_rates: [3.0e-3, 1.0e-2, 3.0e-2, 1.0e-1]
 seeds: 2
 tokens: 1500
 """
@@ -20,7 +20,7 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     (made.folder / "recipe.yaml").write_text(RECIPE)
 
     said = made.run("flows.commands", "compare", "recipe.yaml")
-    assert "4 trainings to choose learning rates, 2 to measure" in said
+    assert "4 trainings to choose learning rates, 2 to measure, at least 9,000 tokens" in said
     table = made.folder / ".ratchet/compare/recipe/table.md"
     assert table.read_text() in said
     assert "| full * |" in table.read_text()
@@ -28,7 +28,9 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
     trials = runs(made)
     assert len(trials) == 7
-    assert all(("tokens_per_s" in trial.data.metrics) == (trial.data.params["composition"] != "base") for trial in trials)
+    assert all(
+        ("tokens_per_s" in trial.data.metrics) == (trial.data.params["composition"] != "base") for trial in trials
+    )
 
     again = made.run("flows.commands", "compare", "recipe.yaml")
     assert table.read_text() in again

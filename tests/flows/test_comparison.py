@@ -77,6 +77,52 @@ def test_a_rate_that_diverged_is_never_the_best(recipe):
         comparison.best_rates(recipe, nothing)
 
 
+@pytest.fixture
+def losses(monkeypatch):
+    """Trials end at once, in a validation loss that is a function of the rate; what ran, in order."""
+
+    def of(loss):
+        ran = []
+
+        def execute(recipe, name, trials, parent):
+            ran.extend(trials)
+            return {trial: {"validation": loss(trial.rate)} for trial in trials}
+
+        monkeypatch.setattr(comparison, "execute", execute)
+        return ran
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("best", "further", "open_end"),
+    [
+        (3e-4, [], None),
+        (8e-3, [9e-3, 2.7e-2], None),
+        (4e-5, [3.33e-5, 1.11e-5], None),
+        (1.0, [9e-3, 2.7e-2, 8.1e-2], 0.243),
+    ],
+)
+def test_a_search_goes_on_beyond_the_rates_while_the_best_is_the_first_or_the_last_three_times_at_most(
+    losses, best, further, open_end
+):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(lambda rate: abs(rate - best) / min(rate, best))
+    results = comparison.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*comparison.RATES, *further]
+    chosen = comparison.best_rates(recipe, results)["lora"]
+    assert chosen == min((trial.rate for trial in ran), key=lambda rate: abs(rate - best) / min(rate, best))
+    assert comparison.beyond("lora", chosen, results) == open_end
+
+
+def test_a_rate_beyond_that_diverges_ends_the_search(losses):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(lambda rate: 1 / rate if rate < 5e-3 else float("nan"))
+    results = comparison.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*comparison.RATES, 9e-3]
+    assert comparison.best_rates(recipe, results) == {"lora": 3e-3}
+
+
 def test_a_composition_without_rates_is_named():
     some = Recipe.model_validate(TWO | {"learning_rates": {"lora": [1e-4, 3e-4, 1e-3, 3e-3]}})
     with pytest.raises(ValueError, match=r"learning_rates of full: .* \(found 0\)"):
