@@ -53,6 +53,18 @@ def test_four_bits_are_one_of_sixteen_values_of_their_block(round_trip):
     assert (shapes[..., None] - NF4).abs().amin(dim=-1).max() < 0.005  # it works in bfloat16
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("bits", "rounded"), [(8, True), (4, False)])
+def test_with_eight_bits_what_a_layer_is_given_is_rounded_too(round_trip, bits, rounded):
+    layer = round_trip(bits)[1].model.layers[0].mlp.up_proj
+    given = torch.full((1, layer.in_features), 0.4 / 127)  # all but the first are less than half a step of the first
+    given[0, 0] = 1.0
+    weight = plain(layer)  # before its first use, which moves what is stored
+    small_part = given[:, 1:] @ weight[:, 1:].T
+    error = (layer(given) - given @ weight.T).norm() / small_part.norm()
+    assert (error > 0.5) == rounded
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_what_was_stored_is_what_is_opened(round_trip, tmp_path, bits):
     _, found = round_trip(bits)
