@@ -12,7 +12,8 @@ from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_
 
 @dataclass(frozen=True)
 class Line:
-    """A composition in the table. Figures are means over seeds; intervals come from resampling groups of test items."""
+    """A composition in the table. Figures are means over seeds; where nothing else is said, their intervals come from resampling
+    groups of test items, seeds averaged."""
 
     name: str
     rate: float
@@ -22,7 +23,9 @@ class Line:
     gain: Estimate
     """Domain loss less the base's, paired by item; negative is better."""
     against_first: Estimate | None
-    """Domain loss less that of the recipe's first composition, paired by item."""
+    """Domain loss less that of the recipe's first composition, paired by seed: the interval says what another seed would give."""
+    on_items: Estimate | None
+    """The same difference paired by item: the interval says what other test items would give, with these very seeds."""
     forgetting: Estimate
     """General loss less the base's, paired by item; positive is worse."""
     matched: Estimate | None
@@ -47,6 +50,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
     measure = MEASURES[recipe.stage]
     items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
     before, general = (_items(base["folder"], name) for name in (measure, "general"))
+    losses = {name: [row["metrics"][measure]["loss"] for row in rows] for name, rows in runs.items()}
     made = []
     for name, rows in runs.items():
         domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in rows])
@@ -55,10 +59,11 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
             Line(
                 name=name,
                 rate=best[name],
-                losses=[row["metrics"][measure]["loss"] for row in rows],
+                losses=losses[name],
                 domain=ratio(*_columns(domain)),
                 gain=_difference(before, domain),
-                against_first=None if name == first else _difference(_mean(items[first]), domain),
+                against_first=None if name == first else paired(losses[first], losses[name]),
+                on_items=None if name == first else _difference(_mean(items[first]), domain),
                 forgetting=_difference(general, kept),
                 matched=None if name == first else matched(runs[first], rows),
                 passed=ratio(*_columns(passes)) if passes else None,
@@ -69,6 +74,11 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
             )
         )
     return made
+
+
+def paired(first: Sequence[float], other: Sequence[float]) -> Estimate:
+    """How much higher `other` is than `first`, whose figures stand in the order of the same seeds, over seeds."""
+    return over_seeds([after - before for before, after in zip(first, other, strict=True)])
 
 
 def matched(first: Sequence[Rows], other: Sequence[Rows]) -> Estimate | None:
@@ -155,7 +165,8 @@ def table(rows: Sequence[Line]) -> str:
         "rate",
         "domain loss",
         "by seed",
-        "against the first",
+        "against the first, over seeds",
+        "over items",
         "forgetting",
         "at equal domain loss",
         "pass@1",
@@ -167,8 +178,10 @@ def table(rows: Sequence[Line]) -> str:
     body = [list(_cells(row, row.name in best)) for row in rows]
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
     notes = (
-        "Means over seeds; brackets: 95 % intervals by a bootstrap over groups of test items, seeds averaged. "
-        "Forgetting: general loss less the base's; at equal domain loss: less that of the first, over seeds (Student's t). "
+        "Means over seeds. Brackets: 95 % intervals. Against the first and at equal domain loss they are of differences paired by "
+        "seed (Student's t): what another seed would give. Everywhere else they are a bootstrap over groups of test items, seeds "
+        "averaged: what other items would give with these seeds, which alone is no reason to prefer a composition. "
+        "Forgetting: general loss less the base's; at equal domain loss: less that of the first. "
         "Tokens/s: over the optimizer steps alone, of CPU time on a CPU, with the range over seeds. * no other is better in both."
     )
     return "\n".join([*text, "", notes])
@@ -180,6 +193,7 @@ def _cells(row: Line, best: bool) -> Iterator[str]:
     yield _shown(row.domain, "")
     yield ", ".join(f"{loss:.3f}" for loss in row.losses)
     yield _shown(row.against_first, "+") if row.against_first else "—"
+    yield _shown(row.on_items, "+") if row.on_items else "—"
     yield _shown(row.forgetting, "+")
     yield _shown(row.matched, "+") if row.matched else "—"
     yield _share(row.passed) if row.passed else "—"

@@ -1,5 +1,8 @@
 """Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
 from flows import comparison, standings
@@ -33,10 +36,11 @@ def course(*points):
     }
 
 
-def line(name, domain, forgetting):
+def line(name, domain, forgetting, **others):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    return Line(name, 1e-3, [domain], loss, loss, None, kept, None, None, 10, 100.0, [50.0], 2**20)
+    row = Line(name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 100.0, [50.0], 2**20)
+    return replace(row, **others)
 
 
 def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
@@ -154,6 +158,46 @@ def test_a_trials_folder_follows_from_its_settings_alone(recipe):
     assert comparison.prepare(recipe, "second", Trial("lora", 1e-3, 0, False)) == first
     others = [Trial("lora", 1e-4, 0, False), Trial("lora", 1e-3, 1, False), Trial("full", 1e-3, 0, False)]
     assert len({first, *(comparison.prepare(recipe, "first", trial) for trial in others)}) == 4
+
+
+def result(folder, seed, name, loss):
+    """A measured trial whose two test items have this loss, give or take 0.5."""
+    (folder / f"{name}{seed}").mkdir()
+    rows = [
+        {"measure": measure, "item": item, "value": 10 * (loss + off), "tokens": 10, "group": item}
+        for measure in ("domain", "general")
+        for item, off in (("a", -0.5), ("b", 0.5))
+    ]
+    pl.DataFrame(rows).write_parquet(folder / f"{name}{seed}" / "results.parquet")
+    return {
+        "folder": str(folder / f"{name}{seed}"),
+        "metrics": {"domain": {"loss": loss}},
+        "measured": {},
+        "trainable": 10,
+        "peak_memory_mb": 1.0,
+        "tokens_per_s": 1.0,
+        "bytes": 1,
+    }
+
+
+def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_seeds(recipe, tmp_path):
+    results = {Trial(None, 0.0, 0, True): result(tmp_path, 0, "base", 4.0)}
+    for name, losses in {"lora": (2.0, 3.0), "full": (2.1, 3.3)}.items():
+        results |= {Trial(name, 1e-3, s, True): result(tmp_path, s, name, loss) for s, loss in enumerate(losses)}
+    first, other = standings.lines(recipe, {"lora": 1e-3, "full": 1e-3}, results)
+    assert first.against_first is None
+    # Differences 0.1 and 0.3: mean 0.2, standard error 0.1, and Student's t of one degree of freedom is 12.706.
+    assert other.against_first.value == pytest.approx(0.2)
+    assert other.against_first.low == pytest.approx(0.2 - 1.2706, abs=1e-3)
+    # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
+    assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
+
+
+def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():
+    apart = {"against_first": Estimate(0.2, -0.1, 0.5, 2), "on_items": Estimate(0.2, 0.15, 0.25, 8)}
+    text = standings.table([line("a", 1.0, 0.2), line("b", 1.2, 0.1, **apart)])
+    assert "| against the first, over seeds | over items |" in text
+    assert "| +0.200 [−0.100, +0.500] | +0.200 [+0.150, +0.250] |" in text
 
 
 def test_forgetting_is_compared_where_the_domain_loss_is_equal():
