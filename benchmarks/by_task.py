@@ -1,8 +1,9 @@
 """The loss of each task after a comparison: `python benchmarks/by_task.py mftcoder`, when `ratchet compare mftcoder` has run.
 
 Printed are the losses of the domain's test items by task, means over seeds; then, for each composition, the loss of its worst
-task, and that loss less the first composition's with the 95 % interval: items are resampled within each task, and in every
-resample each composition has the worst task of its own.
+task, each training having a worst task of its own, and by how much it differs from the first composition's: with each seed,
+with the 95 % interval over seeds (Student's t), and with the one over items, which are resampled within each task, seeds kept.
+Shapes: C = compositions, S = seeds, N = test items, K = tasks, R = resamples.
 """
 
 import json
@@ -14,6 +15,7 @@ import polars as pl
 import scratch
 
 from flows import comparison
+from tasks.core import statistics
 
 RESAMPLES = 2000
 
@@ -32,31 +34,42 @@ def main(recipe_name: str) -> None:
     first = next(iter(items.values()))[0]
     names = first["task"].unique().sort().to_list()
     tokens_N = first["tokens"].to_numpy()
-    nats_CN = np.array([np.mean([frame["value"].to_numpy() for frame in frames], axis=0) for frames in items.values()])
+    nats_CSN = np.array([[frame["value"].to_numpy() for frame in frames] for frames in items.values()])
     members = [np.flatnonzero((first["task"] == name).to_numpy()) for name in names]
-    print(pl.DataFrame({"task": names} | dict(zip(items, by_task(nats_CN, tokens_N, members), strict=True))))
-    show(list(items), nats_CN, tokens_N, members)
+    losses_CK = by_task(nats_CSN, tokens_N, members).mean(axis=1)
+    print(pl.DataFrame({"task": names} | dict(zip(items, losses_CK, strict=True))))
+    show(list(items), names, nats_CSN, tokens_N, members)
 
 
-def show(compositions: list[str], nats_CN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> None:
+def show(
+    compositions: list[str], tasks: list[str], nats_CSN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]
+) -> None:
     """The worst task's loss of each composition, and its difference from the first's."""
-    generator = np.random.default_rng(0)
-    worst_C = by_task(nats_CN, tokens_N, members).max(axis=1)
-    drawn_RC = np.array(
-        [
-            by_task(nats_CN, tokens_N, [generator.choice(place, len(place)) for place in members]).max(axis=1)
-            for _ in range(RESAMPLES)
-        ]
-    )
+    losses_CSK = by_task(nats_CSN, tokens_N, members)
+    worst_CS = losses_CSK.max(axis=-1)
+    drawn_RC = resampled(nats_CSN, tokens_N, members)
     for place, name in enumerate(compositions):
-        low, high = np.quantile(drawn_RC[:, place] - drawn_RC[:, 0], [0.025, 0.975])
-        difference = f"less {compositions[0]}: {worst_C[place] - worst_C[0]:+.4f} [{low:+.4f}, {high:+.4f}]"
-        print(f"{name}: worst task {worst_C[place]:.4f}" + (f", {difference}" if place else ""))
+        called = ", ".join(sorted({tasks[task] for task in losses_CSK[place].argmax(axis=-1)}))
+        print(f"{name}: worst task {worst_CS[place].mean():.4f} ({called})")
+        if place:
+            difference_S = worst_CS[place] - worst_CS[0]
+            seeds = statistics.over_seeds(difference_S)
+            low, high = np.quantile(drawn_RC[:, place] - drawn_RC[:, 0], [0.025, 0.975])
+            print(f"  less {compositions[0]}, seed by seed: {', '.join(f'{value:+.4f}' for value in difference_S)}")
+            print(f"  over seeds: {seeds.value:+.4f} [{seeds.low:+.4f}, {seeds.high:+.4f}]")
+            print(f"  over items, with these seeds: {seeds.value:+.4f} [{low:+.4f}, {high:+.4f}]")
 
 
-def by_task(nats_CN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """The loss of each composition on each task, in nats per token."""
-    return np.stack([nats_CN[:, place].sum(axis=1) / tokens_N[place].sum() for place in members], axis=1)
+def resampled(nats_CSN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """The worst task's loss, mean over seeds, where each task's items are drawn anew: (R, C)."""
+    generator = np.random.default_rng(0)
+    draws = ([generator.choice(place, len(place)) for place in members] for _ in range(RESAMPLES))
+    return np.array([by_task(nats_CSN, tokens_N, drawn).max(axis=-1).mean(axis=-1) for drawn in draws])
+
+
+def by_task(nats_XN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """The loss on each task in nats per token, whatever axes come before the items': (…, K)."""
+    return np.stack([nats_XN[..., place].sum(axis=-1) / tokens_N[place].sum() for place in members], axis=-1)
 
 
 def result(recipe: comparison.Recipe, name: str, trial: comparison.Trial) -> comparison.Rows:
