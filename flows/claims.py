@@ -1,18 +1,25 @@
 """The ledger of claims: what papers say of their methods, and what was found here. One file a method in `docs/claims/`."""
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tasks.core.statistics import Estimate
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/claims"
 Verdict = Literal["reproduced", "not reproduced", "not decidable at this size", "open"]
+CHANCE = 0.8
+"""The power that `detectable` is told for."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a paper, as it is tested here. What is measured, how, and against what was written down beforehand."""
+    """One claim of a paper, as it is tested here. What was not written down before the runs stands in `changed`."""
 
     claim: str
     """What the paper says, in our words."""
@@ -22,18 +29,57 @@ class Claim:
     """What it is compared with, tuned alike."""
     command: str
     """What anyone runs to see it."""
-    seeds: int
     found: str
-    """The figures, with their intervals; empty while it is open."""
+    """The figures; empty while it is open."""
     verdict: Verdict
+    seeds: int = 0
+    """Trainings of each side; 0 for what no seed changes."""
+    rounds: int = 0
+    """How often time and memory were taken, where that is what is measured."""
+    steps: str = ""
+    """How long the trainings are, in optimizer steps."""
+    per_seed: tuple[float, ...] = ()
+    """The metric with each seed, less the control's where it is a loss. The verdict follows from its interval."""
+    side: Literal["below", "above"] = "below"
+    """Where the claim has the metric: below `bound` or above it."""
+    bound: float = 0.0
     power: str = ""
-    """For what is not decidable here: the size of effect that could have been seen."""
+    """For what is not decidable without figures by seed: why."""
+    changed: tuple[str, ...] = ()
+    """What was settled or altered after the claim had been written down: when, what, why."""
+
+    def over_seeds(self) -> Estimate | None:
+        """The mean of the figures by seed with Student's 95 % interval; None without any."""
+        from tasks.core import statistics  # numpy: not needed to list methods
+
+        return statistics.over_seeds(self.per_seed) if self.per_seed else None
+
+    def implied(self) -> Verdict | None:
+        """The verdict that the interval asks for: all of it where the claim has it, all of it on the other side, or neither."""
+        found = self.over_seeds()
+        if found is None:
+            return None
+        if found.low <= self.bound <= found.high:
+            return "not decidable at this size"
+        return "reproduced" if (found.high < self.bound) == (self.side == "below") else "not reproduced"
+
+    def detectable(self) -> float | None:
+        """The smallest distance from `bound` that a paired t test of so many seeds, as spread as these, shows with 80 % power."""
+        from scipy import special
+
+        found = self.over_seeds()
+        if found is None or found.n < 2:
+            return None
+        t = special.stdtrit(found.n - 1, 0.975)
+        return float(special.nctdtrinc(found.n - 1, 1 - CHANCE, t) * (found.high - found.value) / t)
 
 
 def read(method: str) -> list[Claim]:
     """The claims of a method; none where nothing was written down."""
     file = FOLDER / f"{method}.json"
-    return [Claim(**row) for row in json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else []
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    lists = ("per_seed", "changed")
+    return [Claim(**row | {name: tuple(row[name]) for name in lists if name in row}) for row in rows]
 
 
 def state(method: str) -> str:

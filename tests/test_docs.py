@@ -46,3 +46,22 @@ def test_every_claim_is_of_a_method_that_there_is():
     for file in claims.FOLDER.glob("*.json"):
         assert methods.families_of(file.stem)
         assert claims.read(file.stem)
+
+
+EVERY = [(file.stem, claim) for file in sorted(claims.FOLDER.glob("*.json")) for claim in claims.read(file.stem)]
+
+
+@pytest.mark.parametrize(("method", "claim"), EVERY, ids=lambda value: getattr(value, "claim", value))
+def test_a_claims_verdict_is_what_its_figures_say(method, claim):
+    if claim.per_seed:
+        assert len(claim.per_seed) == claim.seeds
+        assert claim.verdict == claim.implied()
+    if claim.verdict == "not decidable at this size":
+        assert claim.detectable() or claim.power, "how large an effect would have been seen, or why none"
+    assert bool(claim.found) == (claim.verdict != "open")
+
+
+@pytest.mark.parametrize(("method", "claim"), EVERY, ids=lambda value: getattr(value, "claim", value))
+def test_a_claim_decided_on_the_lab_says_how_many_steps_it_trains(method, claim):
+    if claim.found and "ratchet use lab" in claim.command:
+        assert "steps" in claim.steps
