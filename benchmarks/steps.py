@@ -2,7 +2,7 @@
 
 Needs a workspace whose `fetch` and `ingest` have run. The compositions take turns, each in a process of its own on one thread,
 with the same model, packs and number of steps. What a method looks at, as ADEPT does to choose its layers, is general text of
-the workspace, as in stage `pretrain`; the layers that were copied are named. Told are CPU time a step in times that of the first
+the workspace, as in stage `pretrain`, but one pack of it; the layers that were copied are named. Told are CPU time a step in times that of the first
 composition, paired by round, and by how much memory peaks above what the loaded model takes; a row `inference` only reads the
 packs. Linux, since the kernel is asked to forget the peak of loading.
 """
@@ -93,7 +93,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     rows = tables.read(EXAMPLES, Example)
     known = [s for s in encode.examples(rows, tokenizer, options.pack_tokens) if s is not None and s.num_trained]
     sequences = encode.take(known, (options.steps + 1) * options.pack_tokens)
-    probe = general(tokenizer, options.pack_tokens, whole["pretrain"]["probe_tokens"])
+    probe = general(tokenizer, options.pack_tokens)
     before = forget_peak()
     if name == INFERENCE:
         marks = read_only(model, sequences, compute, options)
@@ -116,14 +116,14 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     return {"cpu_s": per_step(marks), "peak_mb": peak() - before, "trainable": outcome.trainable}
 
 
-def general(tokenizer: Any, pack_tokens: int, tokens: int) -> list[Any]:
-    """About so many tokens of the workspace's general text, as sequences that a pack can hold."""
+def general(tokenizer: Any, pack_tokens: int) -> list[Any]:
+    """About a pack of the workspace's general text: ADEPT reads it once for every layer."""
     from tasks.core.records import Document
     from tasks.engine import encode
     from tasks.io import tables
 
     rows = [row for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
-    return encode.take(list(encode.documents(rows, tokenizer, pack_tokens)), tokens)
+    return encode.take(encode.documents(rows, tokenizer, pack_tokens), pack_tokens)
 
 
 def read_only(model: Any, sequences: list[Any], compute: Any, options: argparse.Namespace) -> list[float]:
