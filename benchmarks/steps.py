@@ -2,9 +2,9 @@
 
 Needs a workspace whose `fetch` and `ingest` have run. The compositions take turns, each in a process of its own on one thread,
 with the same model, packs and number of steps. What a method looks at, as ADEPT does to choose its layers, is general text of
-the workspace, as in stage `pretrain`, but one pack of it; the layers that were copied are named. Told are CPU time a step in times that of the first
-composition, paired by round, and by how much memory peaks above what the loaded model takes; a row `inference` only reads the
-packs. Linux, since the kernel is asked to forget the peak of loading.
+the workspace, as in stage `pretrain`, but one pack of it; the layers that were copied are named. Told are CPU time a step in
+times that of the first composition, paired by round, and by how much memory peaks above what the loaded model takes; a row
+`inference` only reads the packs. Linux, since the kernel is asked to forget the peak of loading.
 """
 
 import argparse
