@@ -23,7 +23,12 @@ RESAMPLES = 2000
 def main(recipe_name: str) -> None:
     """Print the table."""
     _, recipe = comparison.read([recipe_name])
-    rates = comparison.best_rates(recipe, {t: result(recipe, recipe_name, t) for t in comparison.search(recipe)})
+    searched: dict[comparison.Trial, comparison.Rows] = {}
+    trials = comparison.search(recipe)
+    while trials:
+        searched |= {trial: result(recipe, recipe_name, trial) for trial in trials}
+        trials = comparison.widened(recipe, searched)
+    rates = comparison.best_rates(recipe, searched)
     tasks = pl.read_parquet("data/ingested/test.parquet").select(item="id", task="task")
     items: dict[str, list[pl.DataFrame]] = {name: [] for name in recipe.compositions}
     for trial in comparison.finals(recipe, rates):
