@@ -1,9 +1,10 @@
-"""Finding and replacing layers of a transformers model, LLaMA- and Qwen-like, dealt with once for all methods."""
+"""Finding and replacing layers of a transformers model, LLaMA-, Qwen- and GPT-2-like, dealt with once for all methods."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ M = TypeVar("M")
 
 ALL_LINEAR = "all-linear"
 """As `targets`: every linear layer of the decoder layers, and so never the head."""
+
+LISTS = ("layers", "h")
+"""What a decoder calls the list of its layers: LLaMA and Qwen the one, GPT-2 the other."""
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -24,27 +28,34 @@ def plain(model: nn.Module) -> nn.Module:
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The model's decoder layers, bottom up; replacing its entries changes the model.
 
-    Raises ValueError for a model that keeps them elsewhere than in `get_decoder().layers`, as GPT-2 does.
+    Raises ValueError for a model whose decoder has them in none of `LISTS`.
     """
     from torch import nn
 
     inner: Any = plain(model)
     decoder = inner.get_decoder() if hasattr(inner, "get_decoder") else inner
-    layers = getattr(decoder, "layers", None)
-    if not isinstance(layers, nn.ModuleList):
-        raise ValueError(f"{type(inner).__name__} keeps no list `layers` in its decoder, as LLaMA and Qwen models do.")
-    return layers
+    for name in LISTS:
+        if isinstance(layers := getattr(decoder, name, None), nn.ModuleList):
+            return layers
+    raise ValueError(
+        f"{type(inner).__name__} keeps no list `layers` in its decoder, as LLaMA and Qwen models do, nor `h`, as GPT-2 does."
+    )
 
 
 def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Linear]:
     """The linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
-    Raises ValueError where `targets` name or match nothing, and where a match is not stored as floating-point numbers.
+    Raises ValueError where `targets` name or match nothing, where a match is not stored as floating-point numbers, and for GPT-2,
+    whose layers are no `nn.Linear`.
     """
     from torch import nn
 
     inside = {id(module) for layer in decoder_layers(model) for module in layer.modules()}
     known = {n: m for n, m in plain(model).named_modules() if isinstance(m, nn.Linear) and id(m) in inside}
+    if not known:
+        raise ValueError(
+            f"{type(plain(model)).__name__} has no nn.Linear in its decoder layers, and this method changes no other layer."
+        )
     found = _named(model, known, targets)
     for name, layer in found.items():
         if not layer.weight.is_floating_point():
@@ -100,8 +111,7 @@ def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) 
 
 def layer_number(name: str) -> int:
     """The decoder layer that a module's full name lies in, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
-    segments = name.split(".")
-    return int(segments[segments.index("layers") + 1])
+    return next(int(number) for holder, number in pairwise(name.split(".")) if holder in LISTS)
 
 
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:

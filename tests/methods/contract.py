@@ -32,8 +32,9 @@ NEUTRAL = {
 
 
 def model(kind, tiny, dtype=torch.float32):
-    """A model of random weights: the tiny LLaMA that is on disk, or a Qwen2 with grouped heads and biases."""
-    return (small.load(tiny) if kind == "llama" else small.qwen2()).to(dtype)
+    """A model of random weights: the tiny LLaMA that is on disk, a Qwen2 with grouped heads and biases, or a GPT-2."""
+    make = {"llama": lambda: small.load(tiny), "qwen2": small.qwen2, "gpt2": small.gpt2}[kind]
+    return make().to(dtype)
 
 
 def said(name, what, default=None):

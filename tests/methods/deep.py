@@ -3,6 +3,8 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from tests import tiny as small
+
 SIZES = {
     "vocab_size": 259,
     "hidden_size": 32,
@@ -19,6 +21,16 @@ def llama(layers=6, **settings):
     """A LLaMA of random weights; its projections have biases where asked for."""
     torch.manual_seed(1)
     model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers, max_position_embeddings=256, **settings))
+    return with_biases(model)
+
+
+def gpt2():
+    """A GPT-2 of random weights and biases."""
+    return with_biases(small.gpt2())
+
+
+def with_biases(model):
+    """The model with biases that are not zero."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)

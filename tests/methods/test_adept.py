@@ -32,6 +32,8 @@ def layer_size(config, norms=2, biases=0):
 def trainable(model, params):
     """k layers."""
     config = model.config
+    if config.model_type == "gpt2":  # qkv, o and an MLP four times as wide, with biases; two norms of two vectors each
+        return params.layers * (12 * config.n_embd**2 + 13 * config.n_embd)
     biases = 2 * config.hidden_size if config.model_type == "qwen2" else 0  # q + k + v of half as many heads
     return params.layers * layer_size(config, biases=biases)
 
@@ -91,6 +93,7 @@ MODELS = {
     "llama": deep.llama,
     "llama with biases": lambda: deep.llama(attention_bias=True, mlp_bias=True),
     "qwen2": small.qwen2,
+    "gpt2": deep.gpt2,
     "qwen3": deep.qwen3,
     "qwen3 with a window": lambda: deep.qwen3(window=4),
 }
@@ -125,9 +128,11 @@ def test_a_copy_hears_of_settings_of_the_model():
     torch.testing.assert_close(together.losses(grown, together.batches[0]), apart)
 
 
-def test_gpt2_is_refused():
-    with pytest.raises(ValueError, match="GPT2LMHeadModel keeps no list `layers`"):
-        expand(small.gpt2(), AdeptParams(layers=1), probe(), 0)
+def test_gpt2_whose_layers_depend_on_their_number_is_refused():
+    model = small.gpt2()
+    model.config.scale_attn_by_inverse_layer_idx = True
+    with pytest.raises(ValueError, match="GPT2LMHeadModel divides the attention of each layer by its number"):
+        expand(model, AdeptParams(layers=1), probe(), 0)
 
 
 def test_more_copies_than_layers_are_refused_before_the_probe_is_asked():
@@ -237,7 +242,7 @@ def test_units_matter_not_at_all_at_first_and_all_matter_after_an_update(kind):
     moved = {
         name.rsplit(".", 2)[1] for name, tensor in state_of(model).items() if not torch.equal(tensor, before[name])
     }
-    assert moved == {"o_proj", "down_proj"}, "nothing else has a gradient"
+    assert moved == ({"c_proj"} if kind == "gpt2" else {"o_proj", "down_proj"}), "nothing else has a gradient"
     assert all(value > 0 for value in unit_importance(model, units(model), probe()).values())
 
 

@@ -1,10 +1,10 @@
-"""What every expander owes: it is run for each file found in the folder, on a LLaMA and on a Qwen2."""
+"""What every expander owes: it is run for each file found in the folder, on a LLaMA, a Qwen2 and a GPT-2."""
 
 import pytest
 import torch
 
 from tasks import methods
-from tasks.core.surgery import decoder_layers
+from tasks.core.surgery import decoder_layers, layer_number
 from tasks.engine import store
 from tasks.io import checkpoints
 from tests.methods import contract
@@ -13,7 +13,7 @@ EXPANDERS = methods.names("expanders")
 GROWING = [name for name in EXPANDERS if name != "none"]
 
 
-@pytest.fixture(params=contract.MODELS)
+@pytest.fixture(params=[*contract.MODELS, "gpt2"])
 def kind(request):
     return request.param
 
@@ -48,7 +48,7 @@ def test_only_the_new_layers_train(tiny, kind, name):
     copies = attached.expansion["copies"]
     moved = contract.steps(attached, optimizer, parts, count=3)
     assert moved
-    assert {int(name.split("layers.")[1].split(".")[0]) for name in moved} == set(copies)
+    assert {layer_number(name) for name in moved} == set(copies)
 
 
 @pytest.mark.parametrize("name", GROWING)

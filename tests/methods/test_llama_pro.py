@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from transformers import MptConfig, MptForCausalLM
 
 from tasks.core import surgery
 from tasks.methods.expanders.llama_pro import LlamaProParams, expand, uniform
-from tests import tiny as small
 from tests.methods import contract, deep
 
 SMALL = {"layers": 1}
@@ -54,6 +54,17 @@ def test_a_copy_stands_directly_above_its_original():
             assert found.data_ptr() != expected.data_ptr()
 
 
+def test_what_a_copy_of_gpt2_adds_is_zero_weights_and_biases():
+    model = deep.gpt2()
+    assert expand(model, LlamaProParams(layers=1), contract.probe(), 0)["copies"] == [2]
+    assert model.config.n_layer == 3
+    assert [layer.attn.layer_idx for layer in model.transformer.h] == [0, 1, 2]
+    original, copy = (dict(model.transformer.h[place].named_parameters()) for place in (1, 2))
+    writes = {f"{part}.c_proj.{what}" for part in ("attn", "mlp") for what in ("weight", "bias")}
+    assert {name for name, found in copy.items() if not found.any()} == writes
+    assert all(torch.equal(copy[name], original[name]) for name in copy.keys() - writes)
+
+
 def test_as_many_numbers_train_as_k_layers_have():
     model, _ = grown(2)
     trains = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -73,8 +84,9 @@ def test_more_copies_than_layers_are_refused_with_both_numbers():
 
 
 def test_a_model_of_other_layers_is_refused():
-    with pytest.raises(ValueError, match="GPT2LMHeadModel keeps no list `layers`"):
-        expand(small.gpt2(), LlamaProParams(layers=1), contract.probe(), 0)
+    blocks = MptForCausalLM(MptConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=259))
+    with pytest.raises(ValueError, match="MptForCausalLM keeps no list `layers`"):
+        expand(blocks, LlamaProParams(layers=1), contract.probe(), 0)
     model = deep.llama(2)
     surgery.decoder_layers(model)[1].mlp.down_proj = torch.nn.Identity()
     with pytest.raises(ValueError, match=r"Layer 1 of LlamaForCausalLM has no linear layer mlp\.down_proj"):

@@ -157,6 +157,11 @@ def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
         attach(small.load(tiny), LolduParams(rank=10_000))
 
 
+def test_gpt2_whose_layers_are_no_linear_layers_is_refused():
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no nn\.Linear in its decoder layers"):
+        attach(small.gpt2(), LolduParams(rank=8, targets=("c_attn",)))
+
+
 def test_a_saved_adapter_is_z_and_nothing_else(tiny, tmp_path):
     from safetensors.torch import load_file
 

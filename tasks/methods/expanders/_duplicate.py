@@ -6,30 +6,43 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
 from tasks.core.surgery import decoder_layers, plain
 
-WRITERS = ("self_attn.o_proj", "mlp.down_proj")
-"""The linear layers through which a decoder layer adds to the residual stream. With them at zero it passes its input on."""
+WRITERS = (("self_attn.o_proj", "attn.c_proj"), ("mlp.down_proj", "mlp.c_proj"))
+"""The two linear layers through which a decoder layer adds to the residual stream, as LLaMA and Qwen and as GPT-2 call them. With
+both at zero it passes its input on."""
 
 
 def depth(model: nn.Module, layers: int) -> int:
     """The number of the model's decoder layers.
 
-    Raises ValueError where there are fewer than `layers`, and where a layer writes by other ways than `WRITERS`.
+    Raises ValueError where there are fewer than `layers`, where a layer writes by other ways than `WRITERS`, and where what it
+    computes depends on its place.
     """
     found = decoder_layers(model)
     kind = type(plain(model)).__name__
     for number, layer in enumerate(found):
-        inside = dict(layer.named_modules())
-        if missing := [name for name in WRITERS if not isinstance(inside.get(name), nn.Linear)]:
+        if len(writers(layer)) < len(WRITERS):
+            missing = [names for names in WRITERS if not any(name in names for name in writers(layer))]
             raise ValueError(
-                f"Layer {number} of {kind} has no linear layer {' and no '.join(missing)}, as LLaMA and Qwen models do, "
-                "so a copy of it cannot be made neutral."
+                f"Layer {number} of {kind} has no linear layer {' and no '.join(' or '.join(names) for names in missing)}, as "
+                "LLaMA, Qwen and GPT-2 models do, so a copy of it cannot be made neutral."
             )
+    if getattr(plain(model).config, "scale_attn_by_inverse_layer_idx", False):
+        raise ValueError(
+            f"{kind} divides the attention of each layer by its number, which copies below it would change."
+        )
     if layers > len(found):
         raise ValueError(f"layers={layers} are to be copied, and {kind} has {len(found)}. Set at most so many.")
     return len(found)
+
+
+def writers(layer: nn.Module) -> dict[str, nn.Module]:
+    """Those of `WRITERS` that a decoder layer has."""
+    known = {name for names in WRITERS for name in names}
+    return {n: m for n, m in layer.named_modules() if n in known and isinstance(m, nn.Linear | Conv1D)}
 
 
 @torch.no_grad()
@@ -65,7 +78,7 @@ def _neutral_copy(layer: nn.Module) -> nn.Module:
     # The model's config is shared by its modules, and a copy must hear of what is set there later.
     shared = {id(module.config): module.config for module in layer.modules() if hasattr(module, "config")}
     copy = deepcopy(layer, shared)
-    for name in WRITERS:
-        for parameter in copy.get_submodule(name).parameters():
+    for writer in writers(copy).values():
+        for parameter in writer.parameters():
             parameter.zero_()
     return copy
