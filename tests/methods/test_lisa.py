@@ -13,7 +13,7 @@ import torch
 from scipy.stats import chi2
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.core.surgery import decoder_layers, plain
+from tasks.core.surgery import decoder_layers, layer_number, plain
 from tasks.core.training import Moment
 from tasks.engine import compose
 from tasks.engine import train as engine
@@ -77,6 +77,11 @@ def course(model, parts, count, seed=0):
         optimizer.zero_grad(set_to_none=False)  # a stale gradient is the method's to remove
         moved = {name for name, p in attached.model.named_parameters() if not torch.equal(p, before[name])}
         yield attached.model, optimizer, graded, moved
+
+
+def bytes_of(optimizer):
+    """Memory of the state that is as large as what it is of; the counts of steps aside."""
+    return sum(t.nbytes for p, held in optimizer.state.items() for t in held.values() if t.shape == p.shape)
 
 
 def layers_of(names):
@@ -173,6 +178,27 @@ def test_kept_state_only_grows():
         sizes, state = [*sizes, len(now)], now
     assert sizes == sorted(sizes)
     assert sizes[-1] == len(list(deep().parameters())) > sizes[0]
+
+
+def test_the_layers_of_gpt2_take_turns_too():
+    for step, (_, _, _, moved) in enumerate(course(small.gpt2(), lisa(layers=1, period=1), 6)):
+        inside = {name for name in moved if ".h." in name}
+        assert {layer_number(name) for name in inside} == set(draw(range(2), 1, 0, step))
+        assert moved - inside == {
+            f"transformer.{name}" for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias")
+        }
+
+
+def test_state_takes_what_trains_twice_over_and_what_left_gives_its_bytes_back():
+    """Two numbers of AdamW for each that trains: with γ of L layers the outside and γ layers' worth, at the end of every period."""
+    params = part("selectors", "lisa", layers=1, period=2).params
+    full, ours = (
+        [bytes_of(optimizer) for _, optimizer, *_ in course(deep(), parts, 6)] for parts in (FULL, lisa(layers=1))
+    )
+    assert full == [2 * 4 * sum(p.numel() for p in deep().parameters())] * 6
+    assert ours == [2 * 4 * trainable(deep(), params)] * 6
+    kept = [bytes_of(optimizer) for _, optimizer, *_ in course(deep(), lisa(layers=1, state="keep"), 6)]
+    assert kept[1] == ours[1] < kept[2] < full[0], "the layer of the first period still has its own"
 
 
 def test_the_packs_of_a_step_see_the_same_layers(saved, tmp_path):
