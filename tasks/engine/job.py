@@ -76,6 +76,7 @@ def execute(
         run.log(None, **losses)
 
     store.save(outcome.attached, parts, tokenizer, output, whole=whole)
+    facts = parts.adapter.method.facts
     text = {
         "composition": parts.names,
         "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in outcome.losses],
@@ -83,6 +84,7 @@ def execute(
         "tokens": outcome.tokens,
         "trainable": outcome.trainable,
         "parameters": outcome.parameters,
+        **({"adapter": facts(outcome.model)} if facts else {}),
     }
     (output / "training.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)

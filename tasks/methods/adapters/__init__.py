@@ -28,6 +28,8 @@ class Adapter:
     """A scalar of the last forward that is added to the loss, in nats per token."""
     rates: "Callable[[nn.Module, Any], Mapping[str, float]] | None" = None
     """Parameters, by name, that learn at so many times the optimizer's learning rate; the others at it."""
+    facts: "Callable[[nn.Module], Mapping[str, Any]] | None" = None
+    """What a trained model shows of the method, as JSON knows it; kept in `training.json` as `adapter`."""
     difference: str = ""
     """In what a freshly attached model differs from the base, where it does."""
     alone: str = ""

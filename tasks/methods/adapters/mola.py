@@ -11,7 +11,8 @@ P_e the mean of p_e, over all tokens and linear layers: 1 when all are used alik
 Shapes: T = tokens, E = experts, K = picks of a token, R = rank, O = out, I = in features.
 
 The first version's title says that higher layers need more experts. The final one finds the middle layers to be those, and no
-shape that wins on every base model: they lie within two points.
+shape that wins on every base model: they lie within two points. How far the experts of each layer are apart after training, by
+which it argues, is written into `training.json`.
 
 Our design, not the paper's:
 - The experts of a layer stand in two matrices, and those not picked are multiplied by 0. With a few dozen rows in all this is
@@ -174,4 +175,9 @@ def by_decoder_layer(model: nn.Module) -> dict[int, dict[str, Any]]:
     return {number: dict(group) for number, group in groupby(adapted, key=lambda pair: surgery.layer_number(pair[0]))}
 
 
-METHOD = Adapter(params=MolaParams, attach=attach, merge=None, penalty=penalty)
+def facts(model: nn.Module) -> dict[str, Any]:
+    """The curve of `redundancy` over the decoder layers, from which the paper's final version concludes."""
+    return {"redundancy": {str(number): round(apart, 6) for number, apart in redundancy(model).items()}}
+
+
+METHOD = Adapter(params=MolaParams, attach=attach, merge=None, penalty=penalty, facts=facts)

@@ -11,6 +11,7 @@ from tasks.core import marks
 from tasks.core.records import Example, FaultPair
 from tasks.engine import encode, job, scoring, train
 from tasks.io import checkpoints, tables
+from tasks.methods.adapters import mola
 from tasks.stages.tune import stage
 from tasks.stages.tune.params import Settings
 from tests import tiny as small
@@ -95,6 +96,15 @@ def test_the_course_holds_every_step(tune):
         "objective": "cross_entropy",
     }
     assert 0 < course["trainable"] < course["parameters"]
+
+
+def test_what_an_adapter_shows_of_itself_is_kept_with_the_course(tune, inputs):
+    output, _ = tune(adapter="mola", methods=METHODS | {"mola": {"rank": 2, "experts": [2, 2, 3, 3]}})
+    found = json.loads((output / "training.json").read_text())["adapter"]["redundancy"]
+    model, _ = checkpoints.load(output, inputs["base"])
+    assert found == pytest.approx({str(number): apart for number, apart in mola.redundancy(model).items()}, abs=1e-6)
+    assert found.keys() == {"0", "1"}
+    assert "adapter" not in json.loads((tune("lora")[0] / "training.json").read_text())
 
 
 def test_twice_the_same_settings_are_the_same_bytes_and_another_seed_is_other_weights(tune):
