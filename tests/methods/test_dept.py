@@ -114,6 +114,32 @@ def test_the_prompt_has_a_learning_rate_of_its_own(tiny):
     assert list(rates(attached.model, parts.adapter.params)) == ["model.dept.prompt"]
 
 
+@pytest.mark.parametrize("make", [small.qwen2, small.gpt2])
+def test_a_prompt_that_learns_as_slowly_as_the_offsets_learns_less(make):
+    """The paper's ablation, on two sequences to be learnt by heart in 40 steps; 60 is the ratio for narrow embeddings."""
+    rows = torch.tensor([[9, 8, 7, 6, 5, 4], [1, 2, 3, 1, 2, 3]])
+
+    def course(rate):
+        parts = replace(composition(), adapter=part("adapters", "dept", prompt_rate=rate))
+        attached = compose.compose(wide(make()), parts, None, 0)
+        optimizer = parts.optimizer.method.make(
+            compose.groups(attached, parts), part("optimizers", "adamw", learning_rate=5e-4).params, 0
+        )
+        losses = []
+        for _ in range(40):
+            logits = attached.model.lm_head(attached.model.get_decoder()(rows).last_hidden_state)[:, :-1]
+            losses.append(F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()))
+            losses[-1].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert losses[-1] < losses[0] - 1, "nothing was learnt"
+        return losses[-1].item(), len(optimizer.param_groups)
+
+    (two, of_two), (equal, of_one) = course(60.0), course(1.0)
+    assert two < equal / 2
+    assert (of_two, of_one) == (2, 1)
+
+
 def test_at_the_start_only_P_and_B_have_a_gradient_that_is_not_zero(base):
     model = attach(copy.deepcopy(base), PARAMS)
     ids = torch.tensor([[3, 1, 4, 1, 5]])
@@ -359,6 +385,24 @@ def test_a_step_costs_less_than_one_of_prompt_tuning_of_the_same_size():
             model.get_decoder()(input_ids=torch.arange(128)[None], use_cache=False).last_hidden_state.sum().backward()
         flops[name] = counter.get_total_flops()
     assert flops["dept"] / flops["plain"] < (128 + 45) / (128 + 100)
+
+
+@pytest.mark.parametrize(
+    ("params", "added"),
+    [(DeptParams(num_tokens=40, rank=16, max_tokens=128), 40), (DeptParams(num_tokens=100, rank=0), 100)],
+)
+def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added):
+    """s + m positions against s + l: what a step's time follows, counted in every layer, for one sequence and for a pack of three."""
+    model, seen = attach(small.qwen2(), params), []
+    for layer in model.model.layers:
+        layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
+    model.get_decoder()(input_ids=torch.arange(128)[None], use_cache=False)
+    assert seen == [128 + added] * 2
+    use_packed_attention(model)
+    seen.clear()
+    pack = Pack(tuple(small.sequences(3)))
+    token_losses(model, collate([pack]))
+    assert seen == [len(pack) + 3 * added] * 2
 
 
 # What is refused
