@@ -70,7 +70,7 @@ def test_it_is_algorithm_1_whatever_the_order_of_names(rule, density):
     expected = reference(vector(delta), density, 2.0, rule)
     for order in (delta, dict(reversed(delta.items()))):
         found = quantise(order, point(density, 2.0, rule=rule))
-        np.testing.assert_allclose(vector(found), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(vector(found), expected, rtol=0, atol=1e-7)
 
 
 def test_stc_takes_the_mean_of_magnitudes_not_of_signed_values():
