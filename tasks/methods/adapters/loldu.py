@@ -16,8 +16,10 @@ Our design, not the paper's:
 - Partial pivoting looks at the first R columns only, so only they are factored; U_r follows by substitution.
 - A pivot below 1e-8 of the largest is noise, and U_r would be divided by it: such a layer is refused by name.
 - z is kept in float32, whatever the base's dtype: it is R numbers, and bf16 would swallow a step.
-The first r columns are those that stand first, not those that matter most: a small rank trains an arbitrary part of W. On
-a model of two layers, random directions of the same norms trained as well as these.
+The first r columns are those that stand first, not those that matter most: a small rank trains an arbitrary part of W.
+`directions: random` is the control of that, and on a LLaMA of two layers it does as well: taught another rule than it was
+pretrained on, 224 numbers brought it from 5.82 nats a token to 2.79, with random triangles to 2.74, and with VeRA of as many
+to 2.43 (means of three seeds, each at the best of four learning rates; one seed of it is a test).
 No hyper-parameter of the paper's language models is known to us: rank and targets are our start, alpha the code's.
 """
 
@@ -33,6 +35,7 @@ from tasks.core.params import Params
 from tasks.methods.adapters import Adapter
 
 if TYPE_CHECKING:
+    from numpy.random import RandomState
     from torch import Tensor, nn
 
 SMALLEST_PIVOT = 1e-8
@@ -48,6 +51,8 @@ class LolduParams(Params):
     """The trained part is scaled by alpha / rank, which only changes how far a step of z goes."""
     targets: tuple[str, ...] | str = ("q_proj", "v_proj")
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+    directions: Literal["lu", "random"] = "lu"
+    """L_r and U_r of the weight, or random triangles whose columns and rows are as long as theirs."""
     init: Literal["lu", "uniform", "s_uniform", "normal", "s_normal", "constant", "ones", "zeros"] = "lu"
     """What z starts at. `lu`: d_r, and the model is the base. With all others it is not: uniform in ± half the mean of d_r,
     uniform in ± 1, normal with the mean and deviation of d_r, standard normal, the mean of d_r, 1, 0."""
@@ -71,6 +76,20 @@ def factor(weight_OI: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     pl_OR = torch.empty_like(l_OR)
     pl_OR[rows] = l_OR
     return pl_OR, d_R, u_RI
+
+
+def random_triangles(pl_OR: Tensor, u_RI: Tensor, draw: RandomState) -> tuple[Tensor, Tensor]:
+    """A lower triangle with columns as long as those of P L_r, and an upper one with rows as long as those of U_r."""
+    import torch
+
+    l_OR, v_RI = (torch.from_numpy(draw.standard_normal(t.shape)) for t in (pl_OR, u_RI))
+    l_OR, v_RI = l_OR.tril(-1), v_RI.triu(1)
+    l_OR.diagonal().fill_(1.0)
+    v_RI.diagonal().fill_(1.0)
+    return (
+        l_OR * (pl_OR.norm(dim=0) / l_OR.norm(dim=0)),
+        v_RI * (u_RI.norm(dim=1) / v_RI.norm(dim=1))[:, None],
+    )
 
 
 def initial(d_R: Tensor, init: str) -> Tensor:
@@ -137,13 +156,18 @@ def attach(model: nn.Module, params: LolduParams) -> nn.Module:
     Raises ValueError where the targets match nothing or are smaller than the rank, and for a layer in which a column depends on
     those before it.
     """
+    from numpy.random import RandomState  # its draws are the same in every version, and only z is saved
+
     surgery.check_rank(model, params.targets, params.rank)
+    draw = RandomState(0)
     linears = surgery.linears(model, params.targets)
     model.requires_grad_(False)
     for name, base in linears.items():
-        factors = factor(base.weight, params.rank)
-        check(name, factors[1])
-        surgery.replace(model, name, layer_type()(base, factors, params))
+        pl_OR, d_R, u_RI = factor(base.weight, params.rank)
+        check(name, d_R)
+        if params.directions == "random":
+            pl_OR, u_RI = random_triangles(pl_OR, u_RI, draw)
+        surgery.replace(model, name, layer_type()(base, (pl_OR, d_R, u_RI), params))
     return model
 
 
