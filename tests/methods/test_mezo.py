@@ -1,4 +1,9 @@
-"""MeZO walks along random directions that it never stores, in the memory of a forward pass."""
+"""MeZO walks along random directions that it never stores, in the memory of a forward pass.
+
+Two things are not held here. The order in which tensors are drawn is one for all devices, but a GPU has other numbers than a CPU
+for the same seed, so steps are equal on devices of one kind only; a CPU alone runs these tests. And the prompted task on a
+pretrained model takes hours: `docs/claims/mezo.json` has it, a tiny model primed with its answers stands for it below.
+"""
 
 import io
 import math
