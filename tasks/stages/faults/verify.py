@@ -22,22 +22,28 @@ def has_tests(example: Example) -> bool:
 
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
     """For each example, in order: None where its own program passes its tests in every run, or has none; or why not."""
-    runs = _runs([(example, program(example.response)) for example in examples], run)
+    runs = _runs([(example, program(example.response)) for example in examples], RUNS, run)
     return (None if verdicts is None else _unsound(verdicts) for verdicts in runs)
 
 
 def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator[FaultPair | Unfit]:
-    """Each pair, in order, with what its tests say of the wrong side; or why they do not show that it is wrong."""
-    runs = _runs([(example, found.incorrect) for example, found in pairs], run)
-    for (_, found), verdicts in zip(pairs, runs, strict=True):
-        yield found if verdicts is None else _judged(found, verdicts)
+    """Each pair, in order, with what its tests say of the wrong side; or why they do not show that it is wrong.
+
+    Only what fails as a fault does is run again: to wait for an endless program once is enough.
+    """
+    wrong = [(example, found.incorrect) for example, found in pairs]
+    first = list(_runs(wrong, 1, run))
+    doubtful = [verdicts is not None and verdicts[0].outcome in REPEATABLE for verdicts in first]
+    more = _runs([each for each, again in zip(wrong, doubtful, strict=True) if again], RUNS - 1, run)
+    for (_, found), verdicts, again in zip(pairs, first, doubtful, strict=True):
+        yield found if verdicts is None else _judged(found, [*verdicts, *((next(more) or ()) if again else ())])
 
 
-def _runs(programs: Sequence[tuple[Example, str]], run: RunCases) -> Iterator[list[Verdict] | None]:
-    """The verdicts of a few runs of each program under its example's tests, in order; None where there are none."""
-    tested = ((Case(code, e.tests), RUNS) for e, code in programs if e.tests is not None and has_tests(e))
-    verdicts = run(case for case, times in tested for _ in range(times))
-    return ([next(verdicts) for _ in range(RUNS)] if has_tests(example) else None for example, _ in programs)
+def _runs(programs: Sequence[tuple[Example, str]], times: int, run: RunCases) -> Iterator[list[Verdict] | None]:
+    """The verdicts of some runs of each program under its example's tests, in order; None where there are none."""
+    cases = [Case(code, e.tests) if e.tests is not None and has_tests(e) else None for e, code in programs]
+    verdicts = run(case for case in cases if case for _ in range(times))
+    return ([next(verdicts) for _ in range(times)] if case else None for case in cases)
 
 
 def _unsound(runs: Sequence[Verdict]) -> Unfit | None:
@@ -56,4 +62,4 @@ def _judged(found: FaultPair, runs: Sequence[Verdict]) -> FaultPair | Unfit:
 
 def _flaky(runs: Sequence[Verdict]) -> Unfit | None:
     outcomes = sorted({verdict.outcome for verdict in runs})
-    return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(outcomes)}") if len(outcomes) > 1 else None
+    return Unfit("flaky tests", f"{len(runs)} runs ended in {' and '.join(outcomes)}") if len(outcomes) > 1 else None
