@@ -17,17 +17,13 @@ from tasks.io.sandbox.process import Sandbox
 
 CASES = 600
 HOSTILE = 1000
-LITTER = (
-    "import os, tempfile\nfor name in range(100): open(str(name), 'w').close()\nopen('/work/beside', 'w').close()\n"
-)
+LITTER = "import os, tempfile\nfor name in range(100): open(str(name), 'w').close()\nopen('../beside', 'w').close()\n"
 BOMBS = (
     LITTER + "while True: pass",
     LITTER + "while True:\n    try: os.fork()\n    except OSError: pass",
 )
 SHORT = sandbox.Limits(wall_s=0.1)
-CLEAN = sandbox.Case(
-    "import os", Tests("script", "assert (os.listdir('/work'), os.listdir('.')) == (['case'], [])", "os")
-)
+CLEAN = sandbox.Case("import os", Tests("script", "assert (os.listdir('..'), os.listdir('.')) == (['case'], [])", "os"))
 
 
 def main() -> None:

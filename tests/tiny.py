@@ -68,6 +68,20 @@ def load(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder)
 
 
+def decided(folder: Path) -> tuple[Any, Any]:
+    """The model in `folder` with weights drawn wide, so that what it says depends on what it is asked; and its tokenizer."""
+    import torch
+
+    from tasks.io import checkpoints
+
+    model, tokenizer = checkpoints.load(folder)
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model, tokenizer
+
+
 def qwen2() -> Any:
     """A Qwen2 of random weights: grouped heads, biases that are not zero, an output head of its own."""
     import torch

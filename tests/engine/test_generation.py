@@ -7,7 +7,6 @@ import torch
 
 from tasks.core.records import Message
 from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints
 from tests import tiny as small
 
 KEYS = [f"0 item-{number} 0" for number in range(5)]
@@ -17,12 +16,7 @@ PROMPTS = [[Message("user", text)] for text in ("A long question of many words?"
 @pytest.fixture(scope="module")
 def pair(tiny):
     """A model whose answers depend on the prompt: random weights, drawn wide."""
-    model, tokenizer = checkpoints.load(tiny)
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model, tokenizer
+    return small.decided(tiny)
 
 
 def alone(pair, prompt, max_new_tokens):

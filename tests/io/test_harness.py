@@ -7,7 +7,8 @@ import statistics
 import pytest
 import torch
 
-from tasks.io import checkpoints, harness
+from tasks.io import harness
+from tests import tiny as small
 
 ROWS = [
     {"question": f"Which of these is number {number}?", "options": ["one", "two two", f"{number}"], "right": number % 3}
@@ -48,12 +49,7 @@ def include(tmp_path):
 @pytest.fixture
 def pair(tiny):
     """A model whose choices depend on the question."""
-    model, tokenizer = checkpoints.load(tiny)
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model, tokenizer
+    return small.decided(tiny)
 
 
 @torch.no_grad()
