@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
@@ -35,7 +33,7 @@ from transformers import (
 from tasks.core.compute import Compute
 from tasks.core.surgery import evaluating, plain
 from tasks.core.training import Moment, Probe, Training
-from tasks.engine import compose, device
+from tasks.engine import compose, device, fsdp
 from tasks.engine.compose import Attached, Composition
 from tasks.engine.encode import Encoded
 from tasks.engine.forward import observe, token_losses
@@ -129,7 +127,7 @@ def train(
         )
 
     def measured() -> dict[str, float]:
-        with _whole_root(attached.model):
+        with fsdp.whole_root(attached.model):
             return measure(attached.model)
 
     watch = _Watch(work, notes, lambda step, loss, rate: on_step(step, steps, loss, rate), measured)
@@ -150,7 +148,7 @@ def train(
         notes.restore(found)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if compute.fsdp:
-        attached = _gathered(attached, trainer)
+        attached = fsdp.gathered(attached)
     if not plan.save_every:
         notes.measured.append((steps, measure(attached.model)))
     history = [(int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row]
@@ -163,35 +161,6 @@ def train(
         parameters=sum(p.numel() for p in attached.model.parameters()),
         measured=notes.course(tokens_of),
     )
-
-
-@contextmanager
-def _whole_root(model: nn.Module) -> Iterator[None]:
-    """While this lasts FSDP's model has whole embeddings, norm and head, which it gathers in its own forward alone.
-
-    Decoder layers gather theirs in their forward, whoever calls it.
-    """
-    if not isinstance(model, FSDPModule):
-        yield
-        return
-    model.unshard()
-    try:
-        yield
-    finally:
-        model.reshard()
-
-
-def _gathered(attached: Attached, trainer: Trainer) -> Attached:
-    """The model with whole weights again, where FSDP has left each process a part of them."""
-    whole: dict[nn.Parameter, nn.Parameter] = {}  # tied weights stay tied
-    for module in attached.model.modules():
-        for name, part in list(module.named_parameters(recurse=False)):
-            if part not in whole:
-                tensor = part.full_tensor() if hasattr(part, "full_tensor") else part
-                whole[part] = nn.Parameter(tensor.detach(), requires_grad=part.requires_grad)
-            setattr(module, name, whole[part])
-    found = dict(attached.model.named_parameters())
-    return replace(attached, trainable={name: found[name] for name in attached.trainable})
 
 
 class _Rows(Dataset[dict[str, Tensor]]):
