@@ -104,6 +104,60 @@ class FaultPair:
 
 
 @dataclass(frozen=True)
+class Signals:
+    """What the model that was trained on an example makes of it, and the sets that this puts it in."""
+
+    example: str
+    loss_before: float | None
+    """Nats a token of the response under the model before the training; None where `excluded` says why."""
+    loss_after: float | None
+    """The same under the model that was trained on it."""
+    tokens: int
+    """Tokens of the response."""
+    neighbour_similarity: float | None
+    """Mean cosine between its prompt and the nearest others."""
+    neighbours: list[str]
+    """The examples with these prompts, the nearest first."""
+    prompt_factuality: float | None
+    """The model's own judgements are 0 to 10; None where it was not asked or its answer could not be read."""
+    prompt_clarity: float | None
+    prompt_completeness: float | None
+    response_factuality: float | None
+    response_clarity: float | None
+    response_completeness: float | None
+    quality: float | None
+    """The mean of the six."""
+    flags: list[str]
+    """The sets it belongs to by the thresholds: `hard`, `low`, `sparse`."""
+    chosen: list[str]
+    """Those of them that it stays in, where a set was cut to its worst."""
+    excluded: str
+    """Why it has no signals, by name (`empty response`, `too long`, `loss is not finite`, `not looked at`); empty where it has."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What was proposed for a round's examples, whether it came to be, and why not."""
+
+    id: str
+    """The new example's, or the one that a refused proposal would have had."""
+    parents: list[str]
+    """The examples it was made from; it stands in for the first one, unless `operator` is `extend`."""
+    operator: Literal["simplify", "improve", "extend", "edit", "reject"]
+    """`edit` and `reject` are a person's decisions."""
+    generator: str
+    """What wrote it: a rule's name, a model's, or the person's."""
+    prompt_hash: str
+    """Of what the generator was asked; empty where nobody was."""
+    accepted: bool
+    reason: str
+    """Why it was refused, by name; a person's own words; or empty."""
+    detail: str
+    proposal: str
+    """The start of its response."""
+
+
+@dataclass(frozen=True)
 class Document:
     """One text of a corpus."""
 
