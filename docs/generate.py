@@ -30,9 +30,9 @@ CLAIMS = """# Claims of papers, and what was found here
 What is measured, against what, and with how many seeds. This was written down before the runs; what was settled or altered later
 stands under *changed*, with the time in UTC, and what was known by then. Verdicts: reproduced, not reproduced, not decidable at this
 size, or open. Where figures by seed are given, the verdict is what their interval says (Student's t, 95 %: what another seed would
-give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side, else not decidable,
-then with the size of effect that so many seeds would have shown. An interval over test items or modules, where one is given, says
-what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
+give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side, else not decidable.
+*Power* is the size of effect that so many seeds, as far apart as these, would have shown. An interval over test items or modules,
+where one is given, says what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights
 for 8 to 205 optimizer steps. Its base was pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its validation loss
@@ -135,13 +135,11 @@ def _row(claim: claims.Claim) -> Iterator[str]:
             f"- by seed: {each}; over seeds {_signed(found.value)} [{_signed(found.low)}, {_signed(found.high)}], "
             f"where the claim has it {claim.side} {claim.bound:g}"
         )
-    if claim.verdict == "not decidable at this size" and (size := claim.detectable()):
+    if size := claim.detectable():
         yield (
-            f"- power: a true difference of {size:.3f} from {claim.bound:g} would have been seen with "
+            f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "
             f"{100 * claims.CHANCE:g} % power (paired t over {claim.seeds} seeds)"
         )
-    if claim.power:
-        yield f"- power: {claim.power}"
     yield from (f"- changed: {change}" for change in claim.changed)
     yield f"- command: `{claim.command}`"
 

@@ -43,8 +43,6 @@ class Claim:
     side: Literal["below", "above"] = "below"
     """Where the claim has the metric: below `bound` or above it."""
     bound: float = 0.0
-    power: str = ""
-    """For what is not decidable without figures by seed: why."""
     changed: tuple[str, ...] = ()
     """What was settled or altered after the claim had been written down: when, what, why."""
 

@@ -54,6 +54,8 @@ class Recipe(Params):
     """What those train on that choose learning rates; as much as the others where nothing is said."""
     stage: Literal["tune", "pretrain"] = "tune"
     """Where the compositions train."""
+    changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What differs from params.yaml for all compositions and for the base, by section: `{tune: {pack_tokens: 256}}`."""
 
     def rates(self, name: str) -> tuple[float, ...]:
         """The learning rates to try for a composition. Raises ValueError where they are missing, or too few to choose from."""
@@ -217,6 +219,8 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
 def settings_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """The whole settings of a trial: those of params.yaml, and what the recipe changes."""
     whole: dict[str, Any] = settings.load().model_dump(mode="json", exclude_none=True)
+    for section, values in recipe.changes.items():
+        whole[section] = whole.get(section, {}) | values
     if trial.composition is None:
         return whole
     changes = dict(recipe.compositions[trial.composition])

@@ -160,6 +160,22 @@ def test_a_trials_folder_follows_from_its_settings_alone(recipe):
     assert len({first, *(comparison.prepare(recipe, "first", trial) for trial in others)}) == 4
 
 
+def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
+    changed = Recipe.model_validate(
+        TWO | {"changes": {"tune": {"pack_tokens": 256}, "evaluate": {"pass_items": 3}}, "tokens": 1000}
+    )
+    for trial in (Trial("lora", 1e-3, 0, True), Trial(None, 0.0, 0, True)):
+        whole = comparison.settings_of(changed, trial)
+        assert (whole["tune"]["pack_tokens"], whole["evaluate"]["pass_items"]) == (256, 3)
+        assert whole["tune"]["objective"] == "cross_entropy", "what is not named stays"
+
+
+def test_a_section_that_a_recipe_changes_and_no_stage_has_is_named():
+    wrong = Recipe.model_validate(TWO | {"changes": {"tuen": {"pack_tokens": 256}}})
+    with pytest.raises(ValueError, match="tuen"):
+        comparison.prepare(wrong, "wrong", Trial("lora", 1e-3, 0, False))
+
+
 def result(folder, seed, name, loss):
     """A measured trial whose two test items have this loss, give or take 0.5."""
     (folder / f"{name}{seed}").mkdir()
