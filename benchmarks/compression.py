@@ -39,9 +39,11 @@ def main(seeds: list[int]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             workspace, params = Path(folder), scratch.settings()
             scratch.link(workspace, "models/base", "models/pretrained")
+            params |= {"rounds": {"r0": {}}, "turns": {}}
             params["tune"]["seed"] = seed
             params["models"] = {name: MODEL | {"path": path} for name, path in PATHS.items()}
             scratch.run(workspace, params, "tune", "r0")
+            scratch.run(workspace, params, "select")
             before = measure(workspace, params, "r0")
             for title, (name, settings) in WAYS.items():
                 ratio, chosen = compress(workspace, params, name, settings)

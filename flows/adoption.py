@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import settings
+from flows import editing
 
 RAW = Path("data/raw")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
@@ -89,28 +89,14 @@ def copy(path: Path) -> Path:
 
 def write(sources: Sources, params: Path) -> list[str]:
     """Let `params` name these sources, its comments and other settings kept. Returns the keys that changed."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.width = 120
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    tree = yaml.load(params)
     changed = []
-    if sources.examples:
-        tree["ingest"]["sources"] = list(sources.examples)
-        tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here
-        changed.append("ingest.sources")
-    tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
-    changed.append("ingest.corpora.domain")
-    partial = params.with_name(params.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
-    try:
-        settings.load(partial)
-    except ValueError:
-        partial.unlink()
-        raise
-    partial.replace(params)
+    with editing.edited(params) as tree:
+        if sources.examples:
+            tree["ingest"]["sources"] = list(sources.examples)
+            tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here
+            changed.append("ingest.sources")
+        tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
+        changed.append("ingest.corpora.domain")
     return changed
 
 

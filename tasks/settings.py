@@ -3,8 +3,9 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,17 @@ from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.params import Params
-from tasks.core.stage import Model, Stage
+from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
 
 PARAMS = Path("params.yaml")
 
 
-class Round(Params):
-    """A round of the `rounds` map."""
-
-
 class _Graph(Params):
-    """The sections that belong to the graph itself."""
+    """The sections that belong to the graph itself. `ratchet rounds` writes them: DVC can compute none of them."""
 
     rounds: dict[str, Round]
+    turns: dict[str, Turn]
     models: dict[str, Model]
 
 
@@ -73,7 +71,7 @@ def _methods_type() -> type[Params]:
 def load(path: Path = PARAMS) -> Any:
     """All settings in `path`. Raises one ValueError with every problem, each with its line."""
     settings = params.read(path, schema())
-    problems = [
+    problems = _unrolled_problems(settings) + [
         problem
         for stage in stage_names()
         for family, name in parts(stage, settings).items()
@@ -82,6 +80,27 @@ def load(path: Path = PARAMS) -> Any:
     if problems:
         raise ValueError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     return settings
+
+
+def names_of_rounds(number: int) -> list[str]:
+    """`r0`, `r1`, …"""
+    return [f"r{n}" for n in range(number)]
+
+
+def turns_between(rounds: Sequence[str]) -> dict[str, Turn]:
+    """The turns that lead from each round to the next, by the round that they make."""
+    return {after: Turn(prev=before) for before, after in pairwise(rounds)}
+
+
+def _unrolled_problems(settings: Any) -> list[str]:
+    expected = names_of_rounds(len(settings.rounds))
+    if expected and list(settings.rounds) == expected and settings.turns == turns_between(expected):
+        return []
+    found = ", ".join(settings.rounds) or "none", ", ".join(settings.turns) or "none"
+    return [
+        f"rounds ({found[0]}) and turns ({found[1]}) are no chain r0, r1, … in which each but the first is made from the one "
+        "before. `ratchet rounds NUMBER` writes both."
+    ]
 
 
 def _part_problems(place: str, family: str, name: str, settings: Any) -> list[str]:

@@ -126,7 +126,7 @@ class Workspace:
 def workspace(tmp_path, empty_store):
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    shipped |= {"compute": {"threads": 1}, "fetch": {"model": {"from": "config"}}, "rounds": {"r0": {}}}
+    shipped |= {"compute": {"threads": 1}, "fetch": {"model": {"from": "config"}}, "rounds": {"r0": {}}, "turns": {}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(shipped))
     return Workspace(tmp_path)
 

@@ -20,6 +20,7 @@ GOOD = {
     "evaluate": {},
     "report": {},
     "rounds": {"r0": {}},
+    "turns": {},
     "models": {
         "base": {"group": "reference", "path": "models/base", "base": "models/base"},
         "r0": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"},
@@ -83,7 +84,7 @@ def test_every_stage_of_the_graph_has_settings_and_files():
             r"models\.r0\.path: this key is missing",
         ),
         ({"rounds": {"r0": {"prev": "r1"}}}, r"rounds\.r0\.prev: there is no such key"),
-        ({"tuen": {}}, r"tuen: there is no such key. Did you mean tune\?"),
+        ({"tuen": {}}, r"tuen: there is no such key. Did you mean tune or turns\?"),
     ],
 )
 def test_a_mistake_is_named_with_what_would_do(load, sections, message):

@@ -10,6 +10,17 @@ from tasks.core.params import Params
 T = TypeVar("T")
 
 
+class Round(Params):
+    """An entry of the `rounds` map: a training on the examples of its name."""
+
+
+class Turn(Params):
+    """An entry of the `turns` map: a round whose examples are made from those of another, by diagnosing and refining."""
+
+    prev: str
+    """The round that it goes on from."""
+
+
 class Model(Params):
     """An entry of the `models` map."""
 
@@ -32,7 +43,7 @@ class Stage:
     reads: Mapping[str, str] = field(default_factory=dict)
     writes: Mapping[str, str] = field(default_factory=dict)
     items: str | None = None
-    """The section of params.yaml whose keys are the items of this stage: `rounds`, `models`, or none."""
+    """The section of params.yaml whose keys are the items of this stage: `rounds`, `turns`, `models`, or none."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """The methods it composes: family → the setting that names one (`{"adapters": "tune.adapter"}`)."""
 

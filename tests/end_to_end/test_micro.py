@@ -5,7 +5,7 @@ import json
 import mlflow
 import pytest
 
-STAGES = {"fetch", "ingest", "pretrain", "faults@r0", "tune@r0", "compress", "report"}
+STAGES = {"fetch", "ingest", "pretrain", "faults@r0", "tune@r0", "select", "compress", "report"}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,14 @@ def test_a_fresh_workspace_plans_every_stage(workspace, profile):
     settings = yaml.safe_load((made.folder / "params.yaml").read_text())
     items = {"faults": settings["rounds"], "tune": settings["rounds"], "evaluate": settings["models"]}
     expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
-    assert {step["stage"] for step in steps} == expected | {"fetch", "ingest", "pretrain", "compress", "report"}
+    assert {step["stage"] for step in steps} == expected | {
+        "fetch",
+        "ingest",
+        "pretrain",
+        "select",
+        "compress",
+        "report",
+    }
     assert steps[0]["state"] == "run"
 
 

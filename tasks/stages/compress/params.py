@@ -9,7 +9,12 @@ from tasks.core.params import Params
 from tasks.core.stage import Stage
 
 STAGE = Stage(
-    reads={"base": "models/pretrained", "tuned": "models/tuned", "valid": "data/ingested/valid.parquet"},
+    reads={
+        "base": "models/pretrained",
+        "tuned": "models/tuned",
+        "selection": "data/selection.json",
+        "valid": "data/ingested/valid.parquet",
+    },
     writes={"model": "models/compressed", "metrics": "data/metrics/compression.json"},
     parts={"compressors": "compress.compressor"},
 )
@@ -20,8 +25,8 @@ class CompressParams(Params):
 
     compressor: str = "none"
     """A file of `tasks/methods/compressors`."""
-    round: str = "r0"
-    """The round whose model is compressed."""
+    round: str = "best"
+    """The round whose model is compressed: a name, or `best` for the one that stage `select` chose."""
     valid_tokens: int = Field(4_000, ge=1)
     """Validation loss, before, after, and of every candidate of a method that has several, is measured on about this many
     tokens."""

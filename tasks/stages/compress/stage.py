@@ -1,6 +1,6 @@
 """Stage `compress`: store a round's model in fewer bytes, and measure what that costs.
 
-reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet
+reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet, data/selection.json
 writes  models/compressed/ (what the method stores, compressed.json, ratchet.json), data/metrics/compression.json
 
 `tasks.io.checkpoints.load` opens the result as it opens any model.
@@ -40,10 +40,7 @@ Measure = Callable[[Path], Scored]
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
     """Compress, and write bytes and validation loss before and after; or say that nothing is compressed."""
     compress, output = settings.compress, outputs["model"]
-    tuned = inputs["tuned"] / compress.round
-    if not tuned.is_dir():
-        rounds = sorted(path.name for path in inputs["tuned"].iterdir())
-        raise ValueError(f"compress.round: there is no {tuned}. There are: {', '.join(rounds)}.")
+    tuned = _tuned(inputs, compress.round)
     method = methods.load("compressors", compress.compressor).METHOD
     params = method.params.model_validate(settings.methods[compress.compressor])
     start = time.perf_counter()
@@ -57,15 +54,26 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
             compressed.write_note(output, compress.compressor, {})
             facts, speed = {}, {}
     _write_card(tuned, output, settings)
-    metrics = {"round": compress.round, "compressor": compress.compressor} | facts
+    metrics = {"round": tuned.name, "compressor": compress.compressor} | facts
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if facts:
-        _report(facts, speed, settings, time.perf_counter() - start, run)
+        _report(tuned.name, facts, speed, settings, time.perf_counter() - start, run)
     if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
         run.say(
-            f"compress {compress.round}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
+            f"compress {tuned.name}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
             "next to nothing. This loss says nothing of weights that never were on one."
         )
+
+
+def _tuned(inputs: dict[str, Path], name: str) -> Path:
+    """The folder of the model that is compressed: the named round's, or the one that stage `select` chose."""
+    if name == "best":
+        name = json.loads(inputs["selection"].read_text(encoding="utf-8"))["round"]
+    tuned = inputs["tuned"] / name
+    if not tuned.is_dir():
+        rounds = sorted(path.name for path in inputs["tuned"].iterdir())
+        raise ValueError(f"compress.round: there is no {tuned}. There are: best, {', '.join(rounds)}.")
+    return tuned
 
 
 def _store_delta(
@@ -199,7 +207,7 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in checkpoints.weights(folder))
 
 
-def _report(facts: Facts, speed: dict[str, float], settings: Settings, seconds: float, run: Run) -> None:
+def _report(name: str, facts: Facts, speed: dict[str, float], settings: Settings, seconds: float, run: Run) -> None:
     size, loss = facts["bytes"], facts["loss"]
     run.log(
         bytes_before=size["before"],
@@ -212,7 +220,7 @@ def _report(facts: Facts, speed: dict[str, float], settings: Settings, seconds: 
     )
     shares = "".join(f", {share:.1%} of {kind} kept" for kind, share in facts.get("kept", {}).items())
     run.say(
-        f"compress {settings.compress.round}: {settings.compress.compressor}, {size['before']:,} → {size['after']:,} bytes"
+        f"compress {name}: {settings.compress.compressor}, {size['before']:,} → {size['after']:,} bytes"
         f" ({size['before'] / size['after']:.1f} times smaller), validation loss {loss['before']:.4f} → "
         f"{loss['after']:.4f} nats/token{shares}"
     )

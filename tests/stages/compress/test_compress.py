@@ -58,7 +58,9 @@ def tuned(tiny, tmp_path_factory):
 
 @pytest.fixture
 def inputs(tiny, tuned):
-    return {"base": tiny, "tuned": tuned / "models", "valid": tuned / "valid.parquet"}
+    selection = tuned / "selection.json"
+    selection.write_text('{"round": "r0"}')
+    return {"base": tiny, "tuned": tuned / "models", "selection": selection, "valid": tuned / "valid.parquet"}
 
 
 @pytest.fixture
@@ -339,8 +341,16 @@ def test_a_base_off_a_coarse_grid_is_told_of(compress, inputs, tmp_path, grid):
     assert any(f"dequantised from {grid}" in line for line in run.said) == bool(grid)
 
 
+@pytest.mark.parametrize("chosen", ["r0", "r1"])
+def test_the_best_round_is_the_one_that_was_selected(compress, inputs, chosen):
+    inputs["selection"].write_text(json.dumps({"round": chosen}))
+    folder, metrics, _ = compress("none", method={})
+    assert metrics["round"] == chosen
+    assert checkpoints.read_card(folder)["compressed"] == checkpoints.read_card(inputs["tuned"] / chosen)["weights"]
+
+
 def test_a_round_that_is_not_there_is_named(compress):
-    with pytest.raises(ValueError, match=r"compress\.round: there is no .*r7. There are: r0, r1\."):
+    with pytest.raises(ValueError, match=r"compress\.round: there is no .*r7. There are: best, r0, r1\."):
         compress("none", method={}, round="r7")
 
 

@@ -1,0 +1,22 @@
+"""`ratchet rounds`."""
+
+from typing import Annotated
+
+import typer
+
+
+def rounds(
+    number: Annotated[
+        int, typer.Argument(min=1, help="1 trains once; each further one diagnoses, refines, trains again.")
+    ],
+) -> None:
+    """Set how often examples are trained on: writes `rounds`, `turns` and `models` of params.yaml.
+
+    Example: ratchet rounds 3
+    """
+    from flows import unrolling
+    from tasks import settings
+
+    unrolling.write(number, settings.PARAMS)
+    names = ", ".join(settings.names_of_rounds(number))
+    typer.echo(f"{settings.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")

@@ -1,0 +1,1 @@
+"""Choosing the round that is kept."""
