@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -211,3 +212,9 @@ def excerpt(text: str, chars: int = 200) -> str:
 def content_id(*parts: str) -> str:
     """The first 16 hex digits of the SHA-256 of `parts`: the same content has the same id everywhere."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def identify(messages: Sequence[Message], tests: Tests | None = None) -> str:
+    """The id of an example: a hash of what is said, and of the checks it goes with."""
+    spoken = [part for message in messages for part in (message.role, message.content)]
+    return content_id(*spoken, *([tests.kind, tests.code, tests.entry] if tests else []))

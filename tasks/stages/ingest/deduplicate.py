@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.stages.ingest import texts
+from tasks.core.ngrams import ngrams, words
 from tasks.stages.ingest.params import NearDuplicates
 
 Pair = tuple[int, int]
@@ -26,7 +26,7 @@ def exact(keys: Iterable[Hashable]) -> dict[int, int]:
 
 def shingles(contents: Sequence[str], params: NearDuplicates) -> dict[int, set[str]]:
     """What is a text's own, by position: its runs of three words but for those of templates. Short texts are left out."""
-    found = [texts.ngrams(texts.words(content), SHINGLE) for content in contents]
+    found = [ngrams(words(content), SHINGLE) for content in contents]
     counts = Counter(run for runs in found for run in runs)
     limit = max(FEW, params.template * len(contents))
     templates = {run for run, count in counts.items() if count > limit}

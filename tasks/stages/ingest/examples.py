@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.records import Example, Message, Refusal, Tests, content_id
+from tasks.core.contamination import comparable, prompt_of
+from tasks.core.records import Example, Refusal, identify
 from tasks.stages.ingest import deduplicate, shapes, texts, weigh
-from tasks.stages.ingest.decontaminate import overlaps
 from tasks.stages.ingest.deduplicate import Pair
-from tasks.stages.ingest.params import Contamination, IngestParams, NearDuplicates, Rows
+from tasks.stages.ingest.params import IngestParams, NearDuplicates, Rows
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -40,17 +40,6 @@ def from_row(values: dict[str, object], where: str, source: str, about: Rows, do
     )
 
 
-def identify(messages: Sequence[Message], tests: Tests | None = None) -> str:
-    """The id of an example: a hash of what is said, and of the checks it goes with."""
-    spoken = [part for message in messages for part in (message.role, message.content)]
-    return content_id(*spoken, *([tests.kind, tests.code, tests.entry] if tests else []))
-
-
-def prompt_of(example: Example) -> str:
-    """All that is said before the response."""
-    return "\n".join(message.content for message in example.prompt)
-
-
 def equal(examples: Sequence[Example]) -> dict[int, int]:
     """Each later example that says the same as an earlier one, white space aside → the earlier one."""
     return deduplicate.exact(
@@ -70,8 +59,8 @@ def too_long(examples: Sequence[Example], params: IngestParams) -> Iterator[tupl
 
 def near_pairs(examples: Sequence[Example], params: NearDuplicates, embed: Embed) -> set[Pair]:
     """The pairs of examples whose prompts or whose responses are near-duplicates."""
-    prompts = deduplicate.shingles([_comparable(example, prompt_of(example)) for example in examples], params)
-    responses = deduplicate.shingles([_comparable(example, example.response) for example in examples], params)
+    prompts = deduplicate.shingles([comparable(example, prompt_of(example)) for example in examples], params)
+    responses = deduplicate.shingles([comparable(example, example.response) for example in examples], params)
     pairs: set[Pair] = set()
     if params.jaccard is not None:
         pairs |= deduplicate.jaccard_pairs(prompts, params.jaccard)
@@ -81,20 +70,3 @@ def near_pairs(examples: Sequence[Example], params: NearDuplicates, embed: Embed
         found = deduplicate.cosine_pairs(embed([examples[here].response for here in places]), params.cosine)
         pairs |= {(places[a], places[b]) for a, b in found}
     return pairs
-
-
-def leaks(training: Sequence[Example], evaluation: Sequence[Example], params: Contamination) -> dict[int, int]:
-    """Each training example whose prompt or response overlaps that of an evaluation example → that example."""
-    found = overlaps(sides(training), sides(evaluation), params)
-    return {here % len(training): there % len(evaluation) for here, there in found.items()}
-
-
-def sides(examples: Sequence[Example]) -> list[str]:
-    """All prompts, then all responses."""
-    prompts = [_comparable(example, prompt_of(example)) for example in examples]
-    return prompts + [_comparable(example, example.response) for example in examples]
-
-
-def _comparable(example: Example, text: str) -> str:
-    """The text that likeness is judged by: none for generated tasks, which share a wording and differ in a number."""
-    return "" if example.tests is not None and example.tests.kind == "answer" else text

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from tasks.core.compute import Compute
+from tasks.core.contamination import Contamination
 from tasks.core.params import Params
 from tasks.core.stage import Stage
 
@@ -180,17 +181,6 @@ class NearDuplicates(Params):
     """Texts with fewer words of their own are compared letter by letter only."""
     template: float = Field(default=0.05, gt=0, le=1)
     """Three words in a row that more than this share of the texts hold (and more than ten texts) are a template's."""
-
-
-class Contamination(Params):
-    """When a training text holds too much of an evaluation text."""
-
-    ngram: int = Field(default=13, ge=4)
-    """Words in a row that must agree; half as many for texts shorter than twice this."""
-    share: float = Field(default=0.5, gt=0, le=1)
-    """The share of the shorter text's n-grams that the other must hold."""
-    common: int = Field(default=10, ge=1)
-    """An n-gram that more than so many training texts hold is a phrase, not a leak."""
 
 
 class Shares(Params):

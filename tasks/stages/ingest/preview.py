@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal
 from tasks.io import sandbox
-from tasks.stages.ingest import examples, mine, read, verify
+from tasks.stages.ingest import mine, read, verify
 from tasks.stages.ingest.params import ExampleSource, Folder, Gym, Package
 
 SHOWN = 5
@@ -43,9 +44,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
         "kept": len(kept),
         "refused": dict(Counter(refusal.reason for refusal in refused).most_common()),
         "groups": len({example.group for example in kept}),
-        "rows": [
-            {"prompt": examples.prompt_of(row), "response": row.response, "source": row.source} for row in kept[:SHOWN]
-        ],
+        "rows": [{"prompt": prompt_of(row), "response": row.response, "source": row.source} for row in kept[:SHOWN]],
         "refusals": [
             {"where": f"{refusal.source}, {refusal.where}", "reason": refusal.reason, "detail": refusal.detail}
             for refusal in refused[:SHOWN]

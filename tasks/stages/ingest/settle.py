@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from tasks.core.contamination import leaks, overlaps, sides
 from tasks.core.records import Document, Example, Split
 from tasks.stages.ingest import corpus, deduplicate, examples, texts
-from tasks.stages.ingest.decontaminate import overlaps
 from tasks.stages.ingest.examples import Embed
 from tasks.stages.ingest.ledger import Ledger, R, Taken
 from tasks.stages.ingest.params import Domain, IngestParams
@@ -56,7 +56,7 @@ def settle_documents(
     taken = ledger.without(taken, _near_texts(_records(taken), hidden, params))
     taken = ledger.without(taken, _beyond_chars(_records(taken), params))
     # Whole texts are held against examples, which a cut could part, and pieces against texts, of which they may hold a part.
-    taken = ledger.without(taken, _overlapping(_records(taken), examples.sides(evaluation), params))
+    taken = ledger.without(taken, _overlapping(_records(taken), sides(evaluation), params))
     taken = list(_cut(taken, params.corpora.piece_chars, ledger))
     contents = [texts.without_comments(document.text) for document in held_out]
     return ledger.without(taken, _overlapping(_records(taken), contents, params))
@@ -105,7 +105,7 @@ def _near(records: Sequence[Example], benchmark: Sequence[Example], params: Inge
 def _leaks(records: Sequence[Example], benchmark: Sequence[Example], params: IngestParams) -> Reasons:
     training = [here for here, record in enumerate(records) if record.split == "train"]
     evaluation = [*benchmark, *(record for record in records if record.split != "train")]
-    found = examples.leaks([records[here] for here in training], evaluation, params.contamination)
+    found = leaks([records[here] for here in training], evaluation, params.contamination)
     return {training[here]: ("leak", f"overlaps {evaluation[there].source}") for here, there in found.items()}
 
 

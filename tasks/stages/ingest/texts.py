@@ -1,7 +1,6 @@
-"""Words, n-grams and pieces of texts."""
+"""Texts made plain, without what they share, and in pieces."""
 
 import json
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,19 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.core.records import excerpt
-
-# Scripts without spaces count each character as a word; an underscore parts words.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, numbers included, punctuation not."""
-    return WORD.findall(text.casefold())
-
-
-def ngrams(parts: Sequence[str], n: int) -> set[str]:
-    """Every run of `n` words."""
-    return {" ".join(parts[start : start + n]) for start in range(len(parts) - n + 1)}
 
 
 def clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Words, pieces and shared lines."""
+"""Pieces and shared lines."""
 
 from pathlib import PurePosixPath
 
@@ -17,14 +17,6 @@ def test_pieces_are_the_text_and_none_is_too_long(text, limit):
 
 def test_pieces_end_at_blank_lines():
     assert list(texts.pieces("one one\n\ntwo two\n\nthree", 18)) == ["one one\n\ntwo two\n\n", "three"]
-
-
-def test_words_ignore_case_punctuation_and_underscores():
-    assert texts.words("Merge_sorted(a, B2) != None") == ["merge", "sorted", "a", "b2", "none"]
-
-
-def test_scripts_without_spaces_give_a_word_for_each_character():
-    assert texts.words("機械学習 rocks") == ["機", "械", "学", "習", "rocks"]
 
 
 def without_shared_lines(**pages: str) -> list[str]:

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tasks.stages.ingest.decontaminate import overlaps
-from tasks.stages.ingest.params import Contamination
+from tasks.core.contamination import Contamination, overlaps
 
 PARAMS = Contamination()
 WORDS = [f"word{number}" for number in range(5000)]

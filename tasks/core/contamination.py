@@ -3,11 +3,47 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from tasks.stages.ingest import texts
-from tasks.stages.ingest.params import Contamination
+from pydantic import Field
+
+from tasks.core.ngrams import ngrams, words
+from tasks.core.params import Params
+from tasks.core.records import Example
 
 FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are."""
+
+
+class Contamination(Params):
+    """When a training text holds too much of an evaluation text."""
+
+    ngram: int = Field(default=13, ge=4)
+    """Words in a row that must agree; half as many for texts shorter than twice this."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """The share of the shorter text's n-grams that the other must hold."""
+    common: int = Field(default=10, ge=1)
+    """An n-gram that more than so many training texts hold is a phrase, not a leak."""
+
+
+def leaks(training: Sequence[Example], evaluation: Sequence[Example], params: Contamination) -> dict[int, int]:
+    """Each training example whose prompt or response overlaps that of an evaluation example → that example."""
+    found = overlaps(sides(training), sides(evaluation), params)
+    return {here % len(training): there % len(evaluation) for here, there in found.items()}
+
+
+def sides(examples: Sequence[Example]) -> list[str]:
+    """All prompts, then all responses."""
+    prompts = [comparable(example, prompt_of(example)) for example in examples]
+    return prompts + [comparable(example, example.response) for example in examples]
+
+
+def comparable(example: Example, text: str) -> str:
+    """The text that likeness is judged by: none for generated tasks, which share a wording and differ in a number."""
+    return "" if example.tests is not None and example.tests.kind == "answer" else text
+
+
+def prompt_of(example: Example) -> str:
+    """All that is said before the response."""
+    return "\n".join(message.content for message in example.prompt)
 
 
 def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contamination) -> dict[int, int]:
@@ -18,8 +54,8 @@ def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contami
     """
     found: dict[int, tuple[float, int]] = {}
     sizes = (params.ngram, params.ngram // 2)
-    training_words = [texts.words(text) for text in training]
-    evaluation_words = [texts.words(text) for text in evaluation]
+    training_words = [words(text) for text in training]
+    evaluation_words = [words(text) for text in evaluation]
     short = 2 * params.ngram
     for size in sizes:
         pairs = _shared(training_words, evaluation_words, size, params)
@@ -36,16 +72,16 @@ def _shared(
     """Each pair that has an n-gram in common → the part of the shorter one's n-grams that are."""
     holders: defaultdict[str, list[int]] = defaultdict(list)
     lengths = []
-    for there, words in enumerate(evaluation):
-        grams = texts.ngrams(words, size)
+    for there, parts in enumerate(evaluation):
+        grams = ngrams(parts, size)
         lengths.append(len(grams))
         for gram in grams:
             holders[gram].append(there)
 
     hits: list[set[str]] = []
     own_lengths = []
-    for words in training:
-        grams = texts.ngrams(words, size)
+    for parts in training:
+        grams = ngrams(parts, size)
         own_lengths.append(len(grams))
         hits.append({gram for gram in grams if gram in holders})
 

@@ -1,0 +1,17 @@
+"""Words of texts, and runs of them."""
+
+import re
+from collections.abc import Sequence
+
+# Scripts without spaces count each character as a word; an underscore parts words.
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, numbers included, punctuation not."""
+    return WORD.findall(text.casefold())
+
+
+def ngrams(parts: Sequence[str], n: int) -> set[str]:
+    """Every run of `n` words."""
+    return {" ".join(parts[start : start + n]) for start in range(len(parts) - n + 1)}
