@@ -7,12 +7,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tasks.core.records import Message
+from tasks.core.writing import Answer, Decoding, Server
 from tasks.io.generators import endpoint
 from tasks.io.generators.endpoint import Endpoint
 
 PROMPTS = [[Message("user", f"number {n}")] for n in range(6)]
 KEYS = [f"key {n}" for n in range(6)]
-HOW = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20}
+HOW = Decoding(temperature=0.5, top_p=0.9, max_new_tokens=20)
+
+
+def at(server, cache, model="m", **settings):
+    return Endpoint(Server(url=server.url, model=model, **settings), cache)
+
+
+def texts(answers):
+    return [answer.text for answer in answers]
 
 
 @pytest.fixture
@@ -46,7 +55,7 @@ def server(monkeypatch):
 
 
 def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
-    found = list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, KEYS, **HOW))
+    found = texts(at(server, tmp_path).write(PROMPTS, KEYS, HOW))
     assert found == [f"answer to number {n}" for n in range(6)]
     path, _, request = next(call for call in server.asked if call[2]["messages"][0]["content"] == "number 0")
     assert path == "/v1/chat/completions"
@@ -59,41 +68,41 @@ def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
 
 def test_what_was_answered_is_not_asked_for_again(server, tmp_path):
     for _ in range(2):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:4], KEYS[:4], **HOW))
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS, KEYS, **HOW))
+        list(at(server, tmp_path).write(PROMPTS[:4], KEYS[:4], HOW))
+    list(at(server, tmp_path).write(PROMPTS, KEYS, HOW))
     assert len(server.asked) == 6
-    list(Endpoint(server.url, "other", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
+    list(at(server, tmp_path, model="other").write(PROMPTS[:1], KEYS[:1], HOW))
     assert len(server.asked) == 7
 
 
 def test_a_busy_server_is_given_the_time_it_asks_for(server, tmp_path):
     server.statuses[:] = [503, 429]
-    assert list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW)) == ["answer to number 0"]
+    assert texts(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == ["answer to number 0"]
     assert server.waits == [3.0, 2.0]
 
 
 def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_path):
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
+    list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
     server.statuses[:] = [503] * 10
     with pytest.raises(ValueError, match=r"does not answer: status 503, 4 times"):
-        list(Endpoint(server.url, "m", tmp_path, concurrency=1).write(PROMPTS[:2], KEYS[:2], **HOW))
+        list(at(server, tmp_path, concurrency=1).write(PROMPTS[:2], KEYS[:2], HOW))
     server.statuses.clear()
     calls = len(server.asked)
-    list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:2], KEYS[:2], **HOW))
+    list(at(server, tmp_path).write(PROMPTS[:2], KEYS[:2], HOW))
     assert len(server.asked) == calls + 1
 
 
 def test_no_server_at_all_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
-        list(Endpoint("http://127.0.0.1:9/v1", "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
+        list(Endpoint(Server(url="http://127.0.0.1:9/v1", model="m"), tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
 
 
 def test_a_refusal_is_told_with_its_reason(server, tmp_path):
     server.statuses[:] = [404]
     server.shapes[:] = [{"error": "no such model"}]
     with pytest.raises(ValueError, match=r"refuses: status 404, .*no such model"):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
+        list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,12 +110,12 @@ def test_a_refusal_is_told_with_its_reason(server, tmp_path):
 def test_another_shape_is_told(server, tmp_path, shape):
     server.shapes[:] = [shape]
     with pytest.raises(ValueError, match="answers in another shape"):
-        list(Endpoint(server.url, "m", tmp_path).write(PROMPTS[:1], KEYS[:1], **HOW))
+        list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
 
 
 def test_the_key_comes_from_the_environment_and_goes_to_the_server_alone(server, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret")
-    list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], **HOW))
+    list(at(server, tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], HOW))
     assert server.asked[0][1] == "Bearer s3cret"
     assert "s3cret" not in "".join(file.read_text() for file in tmp_path.iterdir())
 
@@ -114,4 +123,39 @@ def test_the_key_comes_from_the_environment_and_goes_to_the_server_alone(server,
 def test_a_key_that_is_not_set_is_named(server, tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET", raising=False)
     with pytest.raises(ValueError, match="environment variable SECRET is not set"):
-        list(Endpoint(server.url, "m", tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], **HOW))
+        list(at(server, tmp_path, key="SECRET").write(PROMPTS[:1], KEYS[:1], HOW))
+
+
+def test_equal_questions_are_asked_once(server, tmp_path):
+    found = texts(at(server, tmp_path).write([PROMPTS[0]] * 5, [KEYS[0]] * 5, HOW))
+    assert (found, len(server.asked)) == (["answer to number 0"] * 5, 1)
+
+
+def test_a_prompt_that_the_server_will_not_take_is_told_and_the_others_are_answered(server, tmp_path):
+    server.statuses[:] = [400]
+    answers = list(at(server, tmp_path, concurrency=1).write(PROMPTS[:3], KEYS[:3], HOW))
+    assert texts(answers) == ["", "answer to number 1", "answer to number 2"]
+    assert answers[0].refused.startswith("status 400")
+
+
+def test_a_server_that_takes_no_prompt_at_all_is_an_error(server, tmp_path):
+    server.statuses[:] = [400] * 2
+    with pytest.raises(ValueError, match=r"refuses every request: status 400"):
+        list(at(server, tmp_path).write(PROMPTS[:2], KEYS[:2], HOW))
+
+
+def test_tokens_are_counted_once(server, tmp_path):
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    server.shapes[:] = [{"choices": [{"message": {"content": "yes"}}], "usage": usage}]
+    assert list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [Answer("yes", "", 7, 3)]
+    assert list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [Answer("yes")]
+
+
+def test_requests_keep_the_pace_that_a_server_allows(monkeypatch):
+    waits = []
+    monkeypatch.setattr(endpoint.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(endpoint.time, "sleep", waits.append)
+    pace = endpoint.Pace(30)
+    for _ in range(3):
+        pace.wait()
+    assert waits == [2.0, 4.0]

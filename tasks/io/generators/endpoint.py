@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,99 +14,129 @@ from typing import Any
 import httpx
 
 from tasks.core.records import Message
+from tasks.core.writing import Answer, Decoding, Server
+from tasks.io.generators.answers import Answers
 
 TRIES = 4
-"""Of one request, where the server is busy or does not answer."""
-PATIENCE_S = 300.0
+"""Of one request, where the server is busy, does not answer, or breaks off."""
 BUSY = (408, 409, 429, 500, 502, 503, 504)
+UNFIT = (400, 413, 422)
+"""What a server says of one request that it will not take, whoever asks."""
+
+
+class Broken(Exception):
+    """An answer that did not arrive whole."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A model behind a server. What it answered once is kept in `cache` by content, so that the same request costs nothing."""
 
-    url: str
-    """As clients of OpenAI take it: `http://127.0.0.1:8000/v1`."""
-    model: str
+    server: Server
     cache: Path
-    key: str = ""
-    """The environment variable that holds the server's key; empty where it wants none."""
-    concurrency: int = 4
-    """Requests at once."""
 
-    def write(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        keys: Sequence[str],
-        *,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-    ) -> Iterator[str]:
+    def write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str], decoding: Decoding) -> Iterator[Answer]:
         """The answer to each prompt, in their order. A seed made of its key is sent along; not every server heeds it.
 
-        Raises ValueError where the server refuses, does not answer after some tries, or answers in another shape.
+        Each is kept as it arrives, and those under way are awaited where an error or the caller ends this early: what has been
+        paid for is not lost. Raises ValueError where the server refuses all, does not answer after some tries, or answers in
+        another shape.
         """
-        requests = [
-            {
-                "model": self.model,
-                "messages": [{"role": message.role, "content": message.content} for message in prompt],
-                "temperature": temperature,
-                "top_p": top_p,
-                "max_tokens": max_tokens,
-                "seed": int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) // 2,  # within 31 bits
-            }
-            for prompt, key in zip(prompts, keys, strict=True)
-        ]
-        with httpx.Client(timeout=PATIENCE_S, headers=self._headers()) as client, self._threads() as threads:
-            yield from threads.map(lambda request: self._answer(client, request), requests)
+        requests = [self._request(prompt, key, decoding) for prompt, key in zip(prompts, keys, strict=True)]
+        pace = Pace(self.server.requests_per_minute)
+        with (
+            httpx.Client(timeout=self.server.timeout_s, headers=self._headers()) as client,
+            ThreadPoolExecutor(self.server.concurrency, "generator") as threads,
+        ):
+            asked: dict[str, Future[Answer]] = {}
+            try:
+                for request in requests:  # equal ones once
+                    if (content := json.dumps(request)) not in asked:
+                        asked[content] = threads.submit(self._answer, client, pace, request)
+                yield from (asked[json.dumps(request)].result() for request in requests)
+            finally:
+                threads.shutdown(cancel_futures=True)
+        answers = [future.result() for future in asked.values()]
+        if answers and all(answer.refused for answer in answers):
+            raise ValueError(f"{self.server.url} refuses every request: {answers[0].refused}.")
 
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.concurrency, "generator")
+    def _request(self, prompt: Sequence[Message], key: str, decoding: Decoding) -> dict[str, Any]:
+        return {
+            "model": self.server.model,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt],
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "max_tokens": decoding.max_new_tokens,
+            "seed": int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) // 2,  # within 31 bits
+        }
 
     def _headers(self) -> dict[str, str]:
-        if not self.key:
+        if not (name := self.server.key):
             return {}
-        if not (secret := os.environ.get(self.key)):
-            raise ValueError(f"{self.url} wants a key, and the environment variable {self.key} is not set.")
+        if not (secret := os.environ.get(name)):
+            raise ValueError(f"{self.server.url} wants a key, and the environment variable {name} is not set.")
         return {"Authorization": f"Bearer {secret}"}
 
-    def _answer(self, client: httpx.Client, request: dict[str, Any]) -> str:
+    def _answer(self, client: httpx.Client, pace: "Pace", request: dict[str, Any]) -> Answer:
         """One answer, from the cache or from the server."""
-        content = json.dumps([self.url, request], sort_keys=True, ensure_ascii=False)
-        place = self.cache / f"{hashlib.sha256(content.encode()).hexdigest()}.json"
-        if not place.is_file():
-            answer = self._text(self._ask(client, request))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            partial = place.with_suffix(".partial")
-            partial.write_text(json.dumps({"request": request, "answer": answer}, ensure_ascii=False), encoding="utf-8")
-            partial.replace(place)
-        answer = json.loads(place.read_text(encoding="utf-8"))["answer"]
-        return str(answer)
+        answers, question = Answers(self.cache), [self.server.url, request]
+        if (kept := answers.get(question)) is not None:
+            return Answer(str(kept))
+        answer = self._ask(client, pace, request)
+        if not answer.refused:
+            answers.keep(question, answer.text)
+        return answer
 
-    def _ask(self, client: httpx.Client, request: dict[str, Any]) -> httpx.Response:
-        """The server's response, asked for again where it is busy."""
+    def _ask(self, client: httpx.Client, pace: "Pace", request: dict[str, Any]) -> Answer:
+        """The server's answer, asked for again where it is busy."""
         problem = ""
         for attempt in range(TRIES):
+            wait = 2.0**attempt
+            pace.wait()
             try:
-                response = client.post(f"{self.url.rstrip('/')}/chat/completions", json=request)
-            except httpx.TransportError as error:
-                problem, wait = str(error) or type(error).__name__, 2.0**attempt
-            else:
+                response = client.post(f"{self.server.url.rstrip('/')}/chat/completions", json=request)
                 if response.status_code not in BUSY:
-                    return response
-                problem, wait = f"status {response.status_code}", _asked_to_wait(response, 2.0**attempt)
+                    return self._read(response)
+                problem, wait = f"status {response.status_code}", _asked_to_wait(response, wait)
+            except (httpx.RequestError, Broken) as error:
+                problem = str(error) or type(error).__name__
             if attempt + 1 < TRIES:
                 time.sleep(wait)
-        raise ValueError(f"{self.url} does not answer: {problem}, {TRIES} times. What was answered before is kept.")
+        raise ValueError(
+            f"{self.server.url} does not answer: {problem}, {TRIES} times. What was answered before is kept."
+        )
 
-    def _text(self, response: httpx.Response) -> str:
+    def _read(self, response: httpx.Response) -> Answer:
+        """What a response says. Raises Broken where it is no JSON, and ValueError where nobody will get another one."""
+        shown = repr(response.text[:200].strip())
+        if response.status_code in UNFIT:
+            return Answer("", f"status {response.status_code}, {shown}")
         if response.status_code != 200:
-            raise ValueError(f"{self.url} refuses: status {response.status_code}, {response.text[:200].strip()!r}.")
+            raise ValueError(f"{self.server.url} refuses: status {response.status_code}, {shown}.")
         try:
-            return str(response.json()["choices"][0]["message"]["content"] or "")
-        except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{self.url} answers in another shape: {response.text[:200].strip()!r}.") from None
+            body = response.json()
+        except ValueError:
+            raise Broken(f"an answer that is no JSON, {shown}") from None
+        try:
+            text, usage = str(body["choices"][0]["message"]["content"] or ""), body.get("usage") or {}
+            return Answer(text, "", int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise ValueError(f"{self.server.url} answers in another shape: {shown}.") from None
+
+
+class Pace:
+    """Lets no more than so many pass in a minute, evenly."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._step, self._next, self._lock = 60 / per_minute if per_minute else 0.0, 0.0, threading.Lock()
+
+    def wait(self) -> None:
+        """Return when it is one's turn."""
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._step
+        if (left := turn - time.monotonic()) > 0:
+            time.sleep(left)
 
 
 def _asked_to_wait(response: httpx.Response, otherwise: float) -> float:

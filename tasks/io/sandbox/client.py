@@ -2,16 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import TypeVar
 
 from tasks.io.sandbox.levels import demand
 from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
-from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
+from tasks.io.sandbox.records import Case, Isolation, Limits, Outputs, Verdict
 
 PAUSES_S = (0.0, 0.5, 3.0)  # before each try to start a sandbox
+T = TypeVar("T")
 AHEAD = 4  # cases that are read ahead of the verdicts, per worker
 
 
@@ -27,31 +29,50 @@ def run(
         raise ValueError(
             f"minimum={minimum} is for code of the user's own installed packages: say trusted=True if it is."
         )
-    level = demand(1 if trusted else minimum)
-    if level.number >= 2:
-        prove(level.name)
-    return verdicts(cases, level.name, limits or Limits(), workers)
+    return verdicts(cases, _isolation(1 if trusted else minimum), limits or Limits(), workers)
+
+
+def outputs(cases: Iterable[Case], *, limits: Limits | None = None, workers: int = 2) -> Iterator[Outputs | Verdict]:
+    """What each example of a case's doctest prints, whatever it should print, lazily, in the order of the cases.
+
+    None stands for an example that raises, and a verdict for a program that did not live to run them all. Refuses as `run` does.
+    """
+    return _each(cases, Sandbox.observe, _isolation(2), limits or Limits(), workers)
 
 
 def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: int) -> Iterator[Verdict]:
     """The verdicts from `workers` sandboxes of the isolation called `name`."""
-    pending: deque[Future[Verdict]] = deque()
+    return _each(cases, Sandbox.judge, name, limits, workers)
+
+
+def _isolation(minimum: int) -> Isolation:
+    level = demand(minimum)
+    if level.number >= 2:
+        prove(level.name)
+    return level.name
+
+
+def _each(
+    cases: Iterable[Case], work: Callable[[Sandbox, Case], T], name: Isolation, limits: Limits, workers: int
+) -> Iterator[T]:
+    """What `work` makes of each case, in `workers` sandboxes."""
+    pending: deque[Future[T]] = deque()
     idle: SimpleQueue[Worker] = SimpleQueue()
     crew = [Worker(name, limits) for _ in range(workers)]
     for worker in crew:
         idle.put(worker)
 
-    def judge(case: Case) -> Verdict:
+    def do(case: Case) -> T:
         worker = idle.get()
         try:
-            return worker.judge(case)
+            return worker.do(work, case)
         finally:
             idle.put(worker)
 
     with ThreadPoolExecutor(workers, "sandbox") as threads:
         try:
             for case in cases:
-                pending.append(threads.submit(judge, case))
+                pending.append(threads.submit(do, case))
                 if len(pending) >= AHEAD * workers:
                     yield pending.popleft().result()
             while pending:
@@ -83,12 +104,12 @@ class Worker:
         self.name, self.limits = name, limits
         self.sandbox: Sandbox | None = None
 
-    def judge(self, case: Case) -> Verdict:
+    def do(self, work: Callable[[Sandbox, Case], T], case: Case) -> T:
         self.sandbox = self.sandbox or started(self.name, self.limits)
-        verdict = self.sandbox.judge(case)
+        result = work(self.sandbox, case)
         if not self.sandbox.usable:
             self.close()
-        return verdict
+        return result
 
     def close(self) -> None:
         if self.sandbox:

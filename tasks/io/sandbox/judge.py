@@ -36,15 +36,28 @@ Execute = Callable[[str, str, str], Answer]
 
 def judge(program: str, tests: Tests, execute: Execute) -> Iterator[Where]:
     """Run the program, then its tests: for each executed expectation, where it is compared; Failed where something goes wrong."""
+    load(program, tests, execute)
+    yield from (run_examples if tests.kind == "doctest" else run_script)(tests.code, execute)
+    token = secrets.token_hex()
+    if token not in execute(f"raise AssertionError({token!r})", "exec", TESTS).error:
+        raise forged()
+
+
+def load(program: str, tests: Tests, execute: Execute) -> None:
+    """Run the prelude and the program; Failed where that does not work."""
     for source in (tests.prelude, program):
         answer = execute(source, "exec", FILE)
         if answer.stage == "compile":
             raise Failed("syntax", answer.error)
         expect_success(answer)
-    yield from (run_examples if tests.kind == "doctest" else run_script)(tests.code, execute)
-    token = secrets.token_hex()
-    if token not in execute(f"raise AssertionError({token!r})", "exec", TESTS).error:
-        raise forged()
+
+
+def perform(program: str, tests: Tests, execute: Execute) -> Iterator[str | None]:
+    """Run the program and a docstring's examples: what each prints, None where it raises; Failed where they cannot be run."""
+    load(program, tests, execute)
+    for example in read_examples(tests.code):
+        answer = execute(example.source, "single", TESTS)
+        yield None if answer.stage else answer.output
 
 
 def run_script(code: str, execute: Execute) -> Iterator[Where]:
@@ -97,17 +110,21 @@ def run_to_end(source: str, execute: Execute) -> None:
 
 def run_examples(code: str, execute: Execute) -> Iterator[Where]:
     """Run a docstring's examples in turn and compare what they print with what they should."""
-    try:
-        examples = doctest.DocTestParser().get_examples(code)
-    except ValueError as error:
-        raise Failed("untested", f"the examples cannot be read: {error}") from error
-    for example in examples:
+    for example in read_examples(code):
         flags = flags_of(example)
         if not flags & doctest.SKIP:
             answer = execute(example.source, "single", TESTS)
             if example.want:
                 yield "outside"
             compare(example, answer, flags)
+
+
+def read_examples(code: str) -> list[doctest.Example]:
+    """A docstring's examples; Failed where they cannot be read."""
+    try:
+        return doctest.DocTestParser().get_examples(code)
+    except ValueError as error:
+        raise Failed("untested", f"the examples cannot be read: {error}") from error
 
 
 def flags_of(example: doctest.Example) -> int:

@@ -8,17 +8,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from tasks.io.sandbox import launch, memory
 from tasks.io.sandbox.exchange import Exchange, Failed
-from tasks.io.sandbox.judge import judge
+from tasks.io.sandbox.judge import judge, perform
 from tasks.io.sandbox.layout import ROOT, WORK
-from tasks.io.sandbox.records import Case, Isolation, Limits, Verdict
+from tasks.io.sandbox.records import Case, Isolation, Limits, Outputs, Verdict
 
+T = TypeVar("T")
 START_S = 20.0
 GRACE_S = 5.0  # past a case's own limit, before the sandbox counts as dead
 DETAIL = 300
@@ -85,14 +86,22 @@ class Sandbox:
 
     def judge(self, case: Case) -> Verdict:
         """The verdict on a case."""
+        return self.within(lambda program: self.weigh(case, program))
+
+    def observe(self, case: Case) -> Outputs | Verdict:
+        """What each example of a case prints; a verdict where the program did not live to run them all."""
+        return self.within(lambda program: self.listen(case, program))
+
+    def within(self, work: Callable[[Exchange], T]) -> T | Verdict:
+        """What `work` makes of a new program's process."""
         try:
             with self.program() as program:
-                verdict = self.weigh(case, program)
+                result = work(program)
             self.usable = self.ask("end") == "clean"
         except Died:
             self.usable = False
             return Verdict("killed", 0, "the sandbox died with it")
-        return verdict
+        return result
 
     @contextlib.contextmanager
     def program(self) -> Iterator[Exchange]:
@@ -122,6 +131,13 @@ class Sandbox:
         if executed:
             return Verdict("passed", executed, "", inside)
         return Verdict("untested", 0, "no expectation was executed")
+
+    def listen(self, case: Case, program: Exchange) -> Outputs | Verdict:
+        """What the examples of the case that has begun print."""
+        try:
+            return list(perform(case.program, case.tests, program.execute))
+        except Failed as failure:
+            return Verdict(failure.outcome, 0, self.tidy(failure.detail))
 
     def held(self) -> int:
         """Bytes of memory that a case's processes hold together; 0 for a single one, which the kernel holds to its limit."""

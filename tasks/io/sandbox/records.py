@@ -7,6 +7,8 @@ from tasks.core.records import Tests
 
 Outcome = Literal["passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested"]
 Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
+Outputs = list[str | None]
+"""What examples printed, one after the other; None where one raised."""
 
 
 @dataclass(frozen=True)

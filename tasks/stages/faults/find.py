@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tasks.core.programs import essence, program
 from tasks.core.records import Example, FaultPair, Refusal, excerpt
 from tasks.core.stage import Run
+from tasks.core.writing import Write
 from tasks.stages.faults import propose, verify, write
 from tasks.stages.faults.pair import Candidate, Encode, Unfit, pair
 from tasks.stages.faults.params import Drawn, FaultsParams, Mutation, Sampled, Source, Teacher
 
-Writer = Callable[[Drawn], write.Write]
+Writer = Callable[[Drawn], Write]
 """Makes what writes, for a source that has a model write."""
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from tasks.core.compute import Compute
 from tasks.core.params import Params
 from tasks.core.stage import Stage
+from tasks.core.writing import Decoding, Server
 
 STAGE = Stage(
     reads={
@@ -38,36 +39,19 @@ class Mutation(Params):
     """Mutants of an example that are tried at most."""
 
 
-class Drawn(Params):
-    """How a model writes."""
+class Drawn(Decoding):
+    """What a model is asked for, and how it writes."""
 
     samples: int = Field(2, ge=1)
     """Answers to each example."""
     max_examples: int = Field(64, ge=1)
     """Examples that are asked for, chosen by the seed."""
-    temperature: float = Field(0.8, gt=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_new_tokens: int = Field(256, ge=1)
-    batch_size: int = Field(16, ge=1)
-    """Answers that a model of this machine writes together."""
 
 
 class Sampled(Drawn):
     """What the pretrained model itself answers, where it fails."""
 
     from_: Literal["sampled"] = Field(alias="from")
-
-
-class Server(Params):
-    """A server that speaks OpenAI's chat completions."""
-
-    url: str
-    """`http://127.0.0.1:8000/v1`"""
-    model: str
-    key: str = ""
-    """The environment variable that holds its key."""
-    concurrency: int = Field(4, ge=1)
-    """Requests at once."""
 
 
 class Teacher(Drawn):

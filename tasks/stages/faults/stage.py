@@ -5,19 +5,15 @@ writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.p
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tasks.core.imports import lasting
-from tasks.core.records import Example, FaultPair, Message, Refusal
+from tasks.core.records import Example, FaultPair, Refusal
 from tasks.core.stage import Run
+from tasks.core.writing import Write
 from tasks.io import checkpoints, sandbox, tables
 from tasks.stages.faults.params import Drawn, Settings, Teacher
-
-if TYPE_CHECKING:
-    from tasks.stages.faults import write
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
@@ -26,7 +22,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     refused: list[Refusal] = []
     if settings.faults.sources:
         from tasks.engine import encode
-        from tasks.stages.faults import find, write  # most graphs have no faults: spare them the parser
+        from tasks.stages.faults import find  # most graphs have no faults: spare them the parser
 
         examples = tables.read(inputs["examples"], Example)
         tokenizer = checkpoints.load_tokenizer(inputs["model"])
@@ -36,7 +32,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         def encoded(example: Example, pair: FaultPair | None) -> encode.Encoded | None:
             return encode.example(example, tokenizer, pair)
 
-        def writer(source: Drawn) -> write.Write:
+        def writer(source: Drawn) -> Write:
             return _writer(source, inputs["model"], settings, run)
 
         finder = find.Finder(settings.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
@@ -47,39 +43,13 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     tables.write(outputs["refused"], refused, Refusal)
 
 
-def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> "write.Write":
+def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> Write:
     """What answers prompts for a source: its server, or the model of this machine."""
+    from tasks.engine import writer
+
     if isinstance(source, Teacher) and source.server:
-        from tasks.io.generators.endpoint import Endpoint
-
-        server = source.server
-        endpoint = Endpoint(server.url, server.model, run.cache / "answers", server.key, server.concurrency)
-
-        def ask(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> Iterator[str]:
-            answers = endpoint.write(
-                prompts, keys, temperature=source.temperature, top_p=source.top_p, max_tokens=source.max_new_tokens
-            )
-            yield from run.track(answers, total=len(prompts), unit="answer")
-
-        return ask
-
-    with lasting():
-        from tasks.engine import device, generation
-    device.use(settings.compute)
-    speaker, tokenizer = checkpoints.load(model, dtype=device.dtype(settings.compute), device=settings.compute.device)
-
-    def draw(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:
-        return generation.write(
-            speaker,
-            prompts,
-            tokenizer,
-            max_new_tokens=source.max_new_tokens,
-            batch_size=source.batch_size,
-            sampling=generation.Sampling(source.temperature, source.top_p, keys),
-            track=partial(run.track, unit="batch"),
-        )
-
-    return draw
+        return writer.of_server(source.server, source, run)
+    return writer.of_model(model, source, settings.compute, run)
 
 
 def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: Sequence[Refusal]) -> str:

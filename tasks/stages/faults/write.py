@@ -2,15 +2,13 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from tasks.core.programs import program
 from tasks.core.records import Example, Message
+from tasks.core.writing import Answer, Write
 from tasks.stages.faults.pair import Candidate
 from tasks.stages.faults.params import Drawn
-
-Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[str]]
-"""The answers to prompts, each drawn by its key."""
 
 # Our wording; the paper's was not seen. What the row holds stands in the user's turn alone, between marks that it cannot close.
 ASK = (
@@ -58,6 +56,12 @@ def _candidates(
     rows = [(example, prompt) for example, prompt in zip(examples, prompts, strict=True) for _ in range(samples)]
     keys = [f"{seed} {example.id} {number % samples}" for number, (example, _) in enumerate(rows)]
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
-    for (example, _), text in zip(rows, write([prompt for _, prompt in rows], keys), strict=True):
-        found[example.id].append(Candidate(example, program(text), source))
+    for (example, _), answer in zip(rows, write([prompt for _, prompt in rows], keys), strict=True):
+        found[example.id].append(Candidate(example, program(_text(answer)), source))
     return found
+
+
+def _text(answer: Answer) -> str:
+    if answer.refused:
+        raise ValueError(f"faults: the server would not answer: {answer.refused}.")
+    return answer.text

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core import marks
 from tasks.core.records import Example, FaultPair, Refusal, Tests
+from tasks.core.writing import Answer
 from tasks.io import tables
 from tasks.stages.faults import stage
 from tasks.stages.faults.params import Settings
@@ -334,9 +335,9 @@ def test_no_more_examples_are_asked_for_than_were_wanted(faults, speaks):
 def test_a_server_can_be_the_teacher(faults, monkeypatch):
     from tasks.io.generators.endpoint import Endpoint
 
-    def write(self, prompts, keys, **how):
-        assert (self.url, self.model, list(keys)) == ("http://127.0.0.1:1/v1", "m", ["0 example-0000 0"])
-        yield from (f"```python\n{BINARY.replace('low < high', 'low > high')}\n```" for _ in prompts)
+    def write(self, prompts, keys, decoding):
+        assert (self.server.url, self.server.model, list(keys)) == ("http://127.0.0.1:1/v1", "m", ["0 example-0000 0"])
+        yield from (Answer(f"```python\n{BINARY.replace('low < high', 'low > high')}\n```") for _ in prompts)
 
     monkeypatch.setattr(Endpoint, "write", write)
     server = {"url": "http://127.0.0.1:1/v1", "model": "m"}

@@ -1,0 +1,55 @@
+"""How a model is had write new text: the settings of it, and what comes back."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from tasks.core.params import Params
+from tasks.core.records import Message
+
+
+class Decoding(Params):
+    """How a model writes."""
+
+    temperature: float = Field(0.8, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_new_tokens: int = Field(256, ge=1)
+    batch_size: int = Field(16, ge=1)
+    """Answers that a model of this machine writes together."""
+
+
+class Server(Params):
+    """A server that speaks OpenAI's chat completions."""
+
+    url: str = Field(pattern=r"^https?://")
+    """`http://127.0.0.1:8000/v1`"""
+    model: str
+    key: str = ""
+    """The environment variable that holds its key."""
+    concurrency: int = Field(4, ge=1)
+    """Requests at once."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """At most so many; none sets no limit beside `concurrency`."""
+    timeout_s: float = Field(120.0, gt=0)
+    """A server that is silent for longer is asked again."""
+    prompt_price: float = Field(0.0, ge=0)
+    """Of a million tokens that it reads, in any currency: what a run costs is logged."""
+    answer_price: float = Field(0.0, ge=0)
+    """Of a million tokens that it writes."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one prompt."""
+
+    text: str
+    refused: str = ""
+    """Why the server would not answer this prompt; empty where it did."""
+    tokens_read: int = 0
+    tokens_written: int = 0
+    """As the server counted them; 0 where it does not say, or where the answer was kept from an earlier run."""
+
+
+Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[Answer]]
+"""The answers to prompts, in their order, each drawn by its key."""

@@ -1,0 +1,31 @@
+"""Answers that were given once, kept by the content of what was asked."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A folder with a file for each question. A file is there whole or not at all, whenever the process ends."""
+
+    folder: Path
+
+    def get(self, question: Any) -> Any | None:
+        """What was answered, or None."""
+        place = self._place(question)
+        return json.loads(place.read_text(encoding="utf-8"))["answer"] if place.is_file() else None
+
+    def keep(self, question: Any, answer: Any) -> None:
+        """Keep an answer; both are of what JSON can hold."""
+        place = self._place(question)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(".partial")
+        partial.write_text(json.dumps({"question": question, "answer": answer}, ensure_ascii=False), encoding="utf-8")
+        partial.replace(place)
+
+    def _place(self, question: Any) -> Path:
+        content = json.dumps(question, sort_keys=True, ensure_ascii=False)
+        return self.folder / f"{hashlib.sha256(content.encode()).hexdigest()}.json"
