@@ -144,8 +144,8 @@ class Lineage:
     """The new example's, or the one that a refused proposal would have had."""
     parents: list[str]
     """The examples it was made from; it stands in for the first one, unless `operator` is `extend`."""
-    operator: Literal["simplify", "improve", "extend", "edit", "reject"]
-    """`edit` and `reject` are a person's decisions."""
+    operator: Literal["simplify", "improve", "extend", "edit", "reject", "drop"]
+    """`edit` and `reject` are a person's decisions; `drop` makes room for new examples where their number must not grow."""
     generator: str
     """What wrote it: a rule's name, a model's, or the person's."""
     prompt_hash: str
@@ -156,6 +156,22 @@ class Lineage:
     detail: str
     proposal: str
     """The start of its response."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided of an example or of a proposal. A later one on the same id replaces an earlier one."""
+
+    id: str
+    """An example's, or a proposal's as `Lineage.id` has it."""
+    decision: Literal["accept", "edit", "reject"]
+    """An example: it stays as it is, takes `text` for its response, or goes. A proposal: it is taken whatever its likeness, length or
+    links; it is taken with `text` for its response; it is not taken."""
+    author: str
+    reason: str
+    text: str = ""
+    time: str = ""
+    """For people; nothing follows from it."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""The decisions of people, a line of JSON each: `data/decisions.jsonl`, which git keeps."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.core.records import Decision
+
+SCHEMA = TypeAdapter(Decision)
+
+
+def read(path: Path) -> dict[str, Decision]:
+    """The last decision on each id, without its time. Raises ValueError that names the line where one is none."""
+    found: dict[str, Decision] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            decision = _parsed(line, f"{path}: line {number}")
+            found[decision.id] = decision
+    return found
+
+
+def append(path: Path, decision: Decision) -> None:
+    """Add a decision at the end of the file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
+
+
+def _parsed(line: str, where: str) -> Decision:
+    try:
+        values = json.loads(line)
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        if unknown := values.keys() - Decision.__dataclass_fields__.keys():
+            raise ValueError(f"there is no field {', '.join(sorted(unknown))}")
+        decision = SCHEMA.validate_python(values | {"time": ""})
+    except ValidationError as error:
+        problem = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ValueError(f"{where} is no decision: {problem}.") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is no decision: {error}.") from None
+    if decision.decision == "edit" and not decision.text.strip():
+        raise ValueError(f"{where}: an edit needs `text`.")
+    return decision
