@@ -74,6 +74,7 @@ def load(path: Path = PARAMS) -> Any:
     problems = _unrolled_problems(settings) + [
         problem
         for stage in stage_names()
+        if _is_run(stage, settings)
         for family, name in parts(stage, settings).items()
         for problem in _part_problems(declaration(stage).parts[family], family, name, settings)
     ]
@@ -101,6 +102,12 @@ def _unrolled_problems(settings: Any) -> list[str]:
         f"rounds ({found[0]}) and turns ({found[1]}) are no chain r0, r1, … in which each but the first is made from the one "
         "before. `ratchet rounds NUMBER` writes both."
     ]
+
+
+def _is_run(stage: str, settings: Any) -> bool:
+    """Whether a stage has anything to do: one of items that has none asks for no method."""
+    items = declaration(stage).items
+    return items is None or bool(getattr(settings, items))
 
 
 def _part_problems(place: str, family: str, name: str, settings: Any) -> list[str]:

@@ -1,5 +1,7 @@
 """How a conversation asks for a function and shows code: one wording for what is trained on and what is measured."""
 
+from tasks.core.records import content_id
+
 
 def request(name: str, stub: str, context: str) -> str:
     """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
@@ -10,3 +12,11 @@ def request(name: str, stub: str, context: str) -> str:
 def block(code: str) -> str:
     """Code as a conversation shows it."""
     return f"```python\n{code}\n```"
+
+
+def field(name: str, text: str) -> str:
+    """Data as a prompt shows it: between two marks that it cannot hold, so that nothing in it can end the field."""
+    mark = content_id(text)[:8]
+    while mark in text:
+        mark = content_id(mark)[:8]
+    return f"<{name} {mark}>\n{text}\n</{name} {mark}>"

@@ -34,7 +34,7 @@ def packed_attention(
     boundaries: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each of the row's sequences: one call of torch's kernel for each, no mask.
+    """Attention within each of the row's sequences, causal where the model is: one call of torch's kernel for each, no mask.
 
     Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence.
     """
@@ -47,7 +47,7 @@ def packed_attention(
             value_BATD[:, :, start:end],
             dropout_p=dropout,
             scale=scaling,
-            is_causal=True,
+            is_causal=getattr(module, "is_causal", True),
             enable_gqa=shared_heads,
         )
         for start, end in pairwise(edges)

@@ -4,9 +4,9 @@ Shapes: T = tokens of a pack, S = its sequences.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ IGNORE = -100
 """The label of a position that trains nothing, as everywhere in transformers."""
 CONTRAST = "contrast_"
 """Before the names of tensors that belong to the wrong counterparts of a row's sequences."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,18 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tenso
 
 def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:
     """Packs for scoring: sequences sorted by length, as many as fit `max_tokens`, at least one."""
-    waiting: list[Encoded] = []
+    return (Pack(tuple(group)) for group in groups(sequences, max_tokens, len))
+
+
+def groups(rows: Iterable[T], max_tokens: int, length: Callable[[T], int]) -> Iterator[list[T]]:
+    """The rows in order of length, as many together as fit `max_tokens`, at least one."""
+    waiting: list[T] = []
     size = 0
-    for sequence in sorted(sequences, key=len):
-        if waiting and size + len(sequence) > max_tokens:
-            yield Pack(tuple(waiting))
+    for row in sorted(rows, key=length):
+        if waiting and size + length(row) > max_tokens:
+            yield waiting
             waiting, size = [], 0
-        waiting.append(sequence)
-        size += len(sequence)
+        waiting.append(row)
+        size += length(row)
     if waiting:
-        yield Pack(tuple(waiting))
+        yield waiting

@@ -11,12 +11,12 @@ TOKENS = 128
 """Longer texts are embedded by their beginning, which costs a third less than the model's 256 and tells copies as well."""
 
 
-def check(folder: Path) -> None:
-    """Raise ValueError where the folder holds no model."""
+def check(folder: Path, asking: str = "ingest.near_duplicates.cosine", instead: str = "set cosine to null") -> None:
+    """Raise ValueError where the folder holds no model: which setting asks for one, and what else would do."""
     if not (folder / "modules.json").is_file():
         raise ValueError(
-            f"{folder} holds no sentence-transformers model, and `ingest.near_duplicates.cosine` asks for one. "
-            "Name one in `fetch` in params.yaml, or set cosine to null."
+            f"{folder} holds no sentence-transformers model, and `{asking}` asks for one. "
+            f"Name one in `fetch` in params.yaml, or {instead}."
         )
 
 

@@ -1,0 +1,84 @@
+"""One vector for each text: the mean of a model's last hidden states over its tokens.
+
+Texts share rows without padding, each attending to itself alone, and are pooled in fp32 whatever the model computes in.
+Shapes: T = tokens of a row, N = texts, H = hidden size.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.engine.forward import use_packed_attention
+from tasks.engine.packing import groups
+from tasks.engine.scoring import PACK_TOKENS
+from tasks.io import checkpoints
+
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@torch.no_grad()
+def pooled(
+    model: Any, texts: Sequence[Sequence[int]], track: Track = iter, row_tokens: int = PACK_TOKENS
+) -> NDArray[np.float32]:
+    """The mean last hidden state of each text's tokens in their order, (N, H). Zeros for a text without tokens.
+
+    `model` is a causal language model, whose hidden states are those before its head, or an encoder.
+    """
+    use_packed_attention(model)
+    body = model.get_decoder() if model.get_output_embeddings() is not None else model
+    means_NH = np.zeros((len(texts), body.config.hidden_size), dtype=np.float32)
+    known = [number for number, text in enumerate(texts) if text]
+    for group in track(list(groups(known, row_tokens, lambda number: len(texts[number])))):
+        means_NH[group] = _means(body, [texts[number] for number in group]).cpu().numpy()
+    return means_NH
+
+
+def _means(body: Any, texts: Sequence[Sequence[int]]) -> Tensor:
+    lengths = [len(text) for text in texts]
+    row = {
+        "input_ids": [token for text in texts for token in text],
+        "position_ids": [place for length in lengths for place in range(length)],
+    }
+    inputs = {name: torch.tensor([values], device=body.device) for name, values in row.items()}
+    boundaries = torch.tensor([0, *accumulate(lengths)])
+    cache = {"use_cache": False} if getattr(body.config, "use_cache", False) else {}
+    hidden_TH = body(**inputs, boundaries=boundaries, **cache).last_hidden_state[0].float()
+    return torch.stack([part_TH.mean(dim=0) for part_TH in hidden_TH.split(lengths)])
+
+
+def is_encoder(folder: Path) -> bool:
+    """Whether the sentence-transformers model in `folder` is a transformer, the mean of its tokens, and nothing that learns."""
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        return False
+    pooling = json.loads((folder / modules[1]["path"] / "config.json").read_text(encoding="utf-8"))
+    return [name for name, on in pooling.items() if name.startswith("pooling_mode") and on is True] == [
+        "pooling_mode_mean_tokens"
+    ] or pooling.get("pooling_mode") == "mean"
+
+
+def encode(folder: Path, texts: Sequence[str], *, dtype: str, device: str, track: Track = iter) -> NDArray[np.float32]:
+    """One vector for each text by the encoder in `folder`, (N, H), longer texts by their beginning.
+
+    Raises ValueError where `is_encoder` says no.
+    """
+    if not is_encoder(folder):
+        raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(
+        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+    )
+    tokenizer = checkpoints.load_tokenizer(folder)
+    limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    longest = limits.get("max_seq_length") or model.config.max_position_embeddings
+    ids = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    return pooled(model.to(device).eval(), ids, track)

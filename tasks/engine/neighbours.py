@@ -1,0 +1,58 @@
+"""The nearest rows of every row by cosine, exact up to a size that is a setting, without a matrix of all pairs.
+
+Shapes: N = rows, H = width, K = neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+CELLS = 4
+"""The approximate index has about this many times sqrt(N) cells, and …"""
+PROBES = 16
+"""… this many of them are looked into for each row."""
+
+Floats = NDArray[np.float32]
+
+
+def nearest(rows_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[np.int64]]:
+    """The cosines of each row's K nearest others, the nearest first, and their places: (N, K) both; K is at most N - 1.
+
+    More than `exact_up_to` rows are looked up in an index of cells (faiss `IndexIVFFlat`) that may miss some; a place is -1
+    where it found too few. Raises ValueError for a row that has no direction.
+    """
+    unit_NH = _directions(rows_NH)
+    count = min(k, len(unit_NH) - 1)
+    if count < 1:
+        return np.zeros((len(unit_NH), 0), np.float32), np.zeros((len(unit_NH), 0), np.int64)
+    cosines, places = _search(unit_NH, count + 1, exact_up_to)  # one more: each row finds itself
+    return _without_self(cosines, places)
+
+
+def _directions(rows_NH: Floats) -> Floats:
+    lengths_N = np.linalg.norm(rows_NH, axis=1)
+    if len(wrong := np.flatnonzero(~(np.isfinite(lengths_N) & (lengths_N > 0)))):
+        raise ValueError(f"row {wrong[0]} has no direction: its length is {lengths_N[wrong[0]]}.")
+    return np.ascontiguousarray(rows_NH / lengths_N[:, None], dtype=np.float32)
+
+
+def _search(unit_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[np.int64]]:
+    import faiss
+
+    size, width = unit_NH.shape
+    index: faiss.Index = faiss.IndexFlatIP(width)
+    if size > exact_up_to:
+        cells = int(CELLS * size**0.5)
+        inverted = faiss.IndexIVFFlat(index, width, cells, faiss.METRIC_INNER_PRODUCT)
+        inverted.nprobe = min(PROBES, cells)
+        inverted.train(unit_NH)
+        index = inverted
+    index.add(unit_NH)
+    return index.search(unit_NH, k)
+
+
+def _without_self(cosines: Floats, places: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """Every row without itself; where copies crowded it out, without the last."""
+    own = places == np.arange(len(places))[:, None]
+    own[~own.any(axis=1), -1] = True
+    shape = (len(places), places.shape[1] - 1)
+    return cosines[~own].reshape(shape), places[~own].reshape(shape)
