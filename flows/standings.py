@@ -243,10 +243,14 @@ def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
         radius = 4 + 12 * (row.trainable / most) ** 0.5
         fill = "#1f6feb" if row.name in best else "#b8c0cc"
         shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
-        label = f"{row.name} ({row.gain.value:+.3f}, {row.forgetting.value:+.3f})"
-        shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{label}</text>')
+        shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{_label(row)}</text>')
     style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
+
+
+def _label(row: Line) -> str:
+    passed = f", pass@1 {_share(row.passed)}" if row.passed else ""
+    return f"{row.name} ({row.gain.value:+.3f}, {row.forgetting.value:+.3f}{passed})"
 
 
 def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:

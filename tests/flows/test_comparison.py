@@ -184,6 +184,10 @@ def result(folder, seed, name, loss):
         for measure in ("domain", "general")
         for item, off in (("a", -0.5), ("b", 0.5))
     ]
+    rows += [
+        {"measure": "pass@1", "item": item, "value": float(seed == 0), "tokens": 1, "group": item}
+        for item in ("c", "d")
+    ]
     pl.DataFrame(rows).write_parquet(folder / f"{name}{seed}" / "results.parquet")
     return {
         "folder": str(folder / f"{name}{seed}"),
@@ -207,6 +211,7 @@ def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_
     assert other.against_first.low == pytest.approx(0.2 - 1.2706, abs=1e-3)
     # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
     assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert other.passed.value == 0.5, "the first seed passes everything, the other nothing"
 
 
 def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():
@@ -247,3 +252,11 @@ def test_the_plot_shows_every_composition_with_its_figures():
     svg = standings.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
     assert svg.count("<circle") == 2
     assert "b (+1.200, -0.100)" in svg
+
+
+def test_pass_at_1_stands_in_the_table_and_in_the_plot_where_it_was_measured():
+    rows = [line("a", 1.0, 0.2, passed=Estimate(0.25, 0.1, 0.4, 8)), line("b", 1.2, 0.1)]
+    assert "| 25.0 [10.0, 40.0] % |" in standings.table(rows)
+    svg = standings.plot(rows)
+    assert "a (+1.000, +0.200, pass@1 25.0 [10.0, 40.0] %)" in svg
+    assert "b (+1.200, +0.100)" in svg
