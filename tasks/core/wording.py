@@ -1,17 +1,53 @@
 """How a conversation asks for a function and shows code: one wording for what is trained on and what is measured."""
 
+import re
+from typing import NamedTuple
+
 from tasks.core.records import content_id
+
+ASK = "Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{stub}"
+GIVEN = "\n\nThese names are already defined:\n\n{context}"
+REQUEST = re.compile(
+    r"Write the Python function `(\w+)`\..*?\n\n```python\n(.*?)\n```(?:\n\nThese names .*?\n\n```python\n(.*)\n```)?",
+    re.DOTALL,
+)
+
+
+class Request(NamedTuple):
+    """What `request` was given."""
+
+    name: str
+    stub: str
+    context: str
 
 
 def request(name: str, stub: str, context: str) -> str:
     """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
-    ask = f"Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{block(stub)}"
-    return f"{ask}\n\nThese names are already defined:\n\n{block(context)}" if context else ask
+    ask = ASK.format(name=name, stub=block(stub))
+    return ask + GIVEN.format(context=block(context)) if context else ask
+
+
+def requested(prompt: str) -> Request | None:
+    """What `request` made this prompt of, or None where it made another one."""
+    if not (found := REQUEST.fullmatch(prompt)):
+        return None
+    parts = Request(*(part or "" for part in found.groups()))
+    return parts if request(*parts) == prompt else None
 
 
 def block(code: str) -> str:
     """Code as a conversation shows it."""
     return f"```python\n{code}\n```"
+
+
+def quoted(text: str, indent: str = "") -> str:
+    """A docstring literal that holds `text`."""
+    mark = "r" if "\\" in text else ""
+    if '"""' in text or text.endswith(("\\", '"')):
+        mark, text = "", text.replace("\\", "\\\\").replace('"', '\\"')
+    first, *others = ["", *text.split("\n")] if text.startswith(">>>") else text.split("\n")
+    lines = [first, *(indent + line if line.strip() else "" for line in others)]
+    return f'{mark}"""' + "\n".join([*lines, indent] if others else lines) + '"""'
 
 
 def field(name: str, text: str) -> str:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
+from tasks.core.wording import quoted
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.resolve import Found, Library, Own, Package, Scope, Standard, Unusable, imports, parse
 
@@ -53,16 +54,6 @@ def rename(library: Library, scope: Scope, given: Mapping[str, Found], bound: Se
     renaming = _Cut(library, scope, parse(scope.module.text), given)
     renaming.locals |= bound
     return renaming.rename_all()
-
-
-def quoted(text: str, indent: str = "") -> str:
-    """A docstring literal that holds `text`."""
-    mark = "r" if "\\" in text else ""
-    if '"""' in text or text.endswith(("\\", '"')):
-        mark, text = "", text.replace("\\", "\\\\").replace('"', '\\"')
-    first, *others = ["", *text.split("\n")] if text.startswith(">>>") else text.split("\n")
-    lines = [first, *(indent + line if line.strip() else "" for line in others)]
-    return f'{mark}"""' + "\n".join([*lines, indent] if others else lines) + '"""'
 
 
 def first_sentence(text: str) -> str:

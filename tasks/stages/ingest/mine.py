@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
-from tasks.core.wording import block, request
+from tasks.core.wording import block, quoted, request
 from tasks.io.sources.package import Module
-from tasks.stages.ingest.cut import Function, cut, quoted
+from tasks.stages.ingest.cut import Function, cut
 from tasks.stages.ingest.doctests import free
 from tasks.stages.ingest.inline import Inliner
 from tasks.stages.ingest.resolve import Library, Own, Scope, Unusable, parse

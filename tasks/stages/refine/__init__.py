@@ -1,0 +1,1 @@
+"""What becomes of the examples that a diagnosis chose (Middo): rewritten, added to, or left as they were."""

@@ -1,0 +1,384 @@
+"""Equal ways to say the same: a program with each brought to one of them. All of it is ours; the paper leaves rewriting to a model.
+
+Each rule holds for whatever values a program meets, by the definition of the language; where that needs a condition (nothing else
+reads a variable, no name is bound anew), the condition is looked for and not assumed. What a program does is the same, up to
+what tracebacks show and to operators that are defined to raise StopIteration.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import libcst as cst
+import libcst.matchers as m
+
+from tasks.stages.refine.rules.names import bound, is_opaque, parsed
+
+WIDTH = 88
+"""A rebuilt line is no longer; what would be stays in several."""
+PASSES = 4
+TRUTHS = ("isinstance", "issubclass", "callable", "hasattr", "any", "all", "bool")
+"""Builtins that give True or False."""
+QUIET = frozenset(
+    {*TRUTHS, "len", "abs", "ord", "chr", "str", "int", "float", "repr", "min", "max", "round", "type", "id"}
+)
+LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
+LEAVES = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise() | m.Continue() | m.Break()])
+
+
+def normal(code: str, around: str = "") -> str:
+    """The program in its usual form; unchanged where no rule applies. Raises SyntaxError where it cannot be read.
+
+    `around` is what runs before it: a builtin that is bound there is none.
+    """
+    tree = parsed(code)
+    if is_opaque(tree) or any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)):
+        return code
+    taken = bound(tree) | bound(parsed(around))
+    if "*" in taken:
+        return code
+    for _ in range(PASSES):
+        before = code
+        for rule in RULES:
+            module = cst.parse_module(code)
+            code = module.visit(rule(module, taken)).code
+        if code == before:
+            break
+    return code
+
+
+class _Rule(cst.CSTTransformer):
+    """A rule over one program, with how often it names what, and which builtins it binds itself."""
+
+    def __init__(self, module: cst.Module, taken: set[str]) -> None:
+        super().__init__()
+        self.module, self.taken = module, taken
+        self.mentions = _mentions(module)
+
+    def text(self, node: cst.CSTNode) -> str:
+        return self.module.code_for_node(node)
+
+    def fits(self, node: cst.CSTNode) -> bool:
+        """Whether it stands on one line of decent length."""
+        text = self.text(node).strip()
+        return "\n" not in text and len(text) <= WIDTH
+
+    def is_builtin(self, node: cst.CSTNode, *names: str) -> bool:
+        return isinstance(node, cst.Name) and node.value in names and node.value not in self.taken
+
+
+class Negations(_Rule):
+    """`not a in b` is `a not in b`, `not a is b` is `a is not b`."""
+
+    def leave_UnaryOperation(
+        self, original_node: cst.UnaryOperation, updated_node: cst.UnaryOperation
+    ) -> cst.BaseExpression:
+        inner = updated_node.expression
+        single = isinstance(inner, cst.Comparison) and len(inner.comparisons) == 1
+        if not (isinstance(updated_node.operator, cst.Not) and single and self.fits(updated_node)):
+            return updated_node
+        assert isinstance(inner, cst.Comparison)
+        (target,) = inner.comparisons
+        opposite = {cst.In: cst.NotIn, cst.Is: cst.IsNot}.get(type(target.operator))
+        if opposite is None:
+            return updated_node
+        turned = target.with_changes(operator=opposite())
+        return inner.with_changes(comparisons=[turned], lpar=updated_node.lpar, rpar=updated_node.rpar)
+
+
+class Branches(_Rule):
+    """`if not c: A` with `else: B` is `if c: B` with `else: A`; two ifs, one around the other, are one with `and`."""
+
+    def leave_If(self, original_node: cst.If, updated_node: cst.If) -> cst.If:
+        test, other = updated_node.test, updated_node.orelse
+        match test, other:
+            case cst.UnaryOperation(operator=cst.Not()), cst.Else():
+                assert isinstance(test, cst.UnaryOperation)
+                assert isinstance(other, cst.Else)
+                bodies = {"body": other.body, "orelse": other.with_changes(body=updated_node.body)}
+                return updated_node.with_changes(test=test.expression, **bodies)
+            case _, None:
+                return self._joined(updated_node)
+        return updated_node
+
+    def _joined(self, node: cst.If) -> cst.If:
+        inner = _only(node.body)
+        if not isinstance(inner, cst.If) or inner.orelse or "#" in self.text(node.body).split(":")[0]:
+            return node
+        test = cst.BooleanOperation(_tight(node.test), cst.And(), _tight(inner.test))
+        return node.with_changes(test=test, body=inner.body) if self.fits(test) else node
+
+
+class Blocks(_Rule):
+    """What stands together in a block: see the functions."""
+
+    def leave_IndentedBlock(
+        self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
+    ) -> cst.IndentedBlock:
+        body = list(updated_node.body)
+        for rule in (self._else_after_leaving, self._truth, self._gathered, self._found, self._named_and_returned):
+            body = list(rule(body))
+        return updated_node.with_changes(body=body)
+
+    def _else_after_leaving(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """After `if c: … return`, an `else` adds nothing."""
+        for statement in body:
+            match statement:
+                case cst.If(body=cst.IndentedBlock() as taken, orelse=cst.Else(body=cst.IndentedBlock() as rest)) if (
+                    m.matches(taken.body[-1], LEAVES)
+                ):
+                    assert isinstance(statement.orelse, cst.Else)
+                    yield statement.with_changes(orelse=None)
+                    yield from _after(statement.orelse.leading_lines, rest.body)
+                case _:
+                    yield statement
+
+    def _truth(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """`if c: return True` and `return False` is `return bool(c)`; without `bool` where c is a truth value already."""
+        pairs = _pairs(body)
+        for first, second in pairs:
+            test = _test_of_return(first, "True")
+            if test is not None and _returned(second) == "False" and "bool" not in self.taken and self.fits(test):
+                call = cst.Call(cst.Name("bool"), [cst.Arg(test)])
+                yield _return_instead(first, test if self._is_truth(test) else call)
+                next(pairs)
+            else:
+                yield first
+
+    def _is_truth(self, node: cst.BaseExpression) -> bool:
+        match node:
+            case cst.UnaryOperation(operator=cst.Not()):
+                return True
+            case cst.Comparison(
+                comparisons=[cst.ComparisonTarget(operator=cst.In() | cst.NotIn() | cst.Is() | cst.IsNot())]
+            ):
+                return True
+            case cst.BooleanOperation(left=left, right=right):
+                return self._is_truth(left) and self._is_truth(right)
+            case cst.Call(func=function):
+                return self.is_builtin(function, *TRUTHS)
+        return False
+
+    def _gathered(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """An empty list, or set, and a loop that does nothing but add to it, are a comprehension."""
+        pairs = _pairs(body)
+        for first, second in pairs:
+            built = self._comprehension(first, second) if isinstance(second, cst.For) else None
+            yield built or first
+            if built:
+                next(pairs)
+
+    def _comprehension(self, first: cst.BaseStatement, loop: cst.For) -> cst.BaseStatement | None:
+        name, start = _assigned(first)
+        added, test = _kept_if(loop)
+        method, kind = {"[]": ("append", cst.ListComp), "set()": ("add", cst.SetComp)}.get(start, ("", None))
+        if not name or kind is None or (kind is cst.SetComp and "set" in self.taken):
+            return None
+        match added:
+            case cst.Expr(
+                value=cst.Call(
+                    func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=verb)),
+                    args=[cst.Arg(star="", keyword=None, value=element)],
+                )
+            ) if (owner, verb) == (name, method) and self._is_own(loop) and self.mentions_in(loop)[name] == 1:
+                built = kind(element, self._for_in(loop, test))
+                whole = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
+                return whole.with_changes(leading_lines=_lead(first)) if self.fits(whole) else None
+        return None
+
+    def _found(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """A loop that returns True at the first of a kind, and `return False` after it, are `any`; the other way round `all`."""
+        pairs = _pairs(body)
+        for first, second in pairs:
+            built = self._any_or_all(first, _returned(second)) if isinstance(first, cst.For) and second else None
+            yield built or first
+            if built:
+                next(pairs)
+
+    def _any_or_all(self, loop: cst.For, otherwise: str) -> cst.BaseStatement | None:
+        inner = _only(loop.body)
+        test = _test_of_return(inner, {"False": "True", "True": "False"}.get(otherwise, "?")) if inner else None
+        if test is None or not self._is_own(loop) or not self._is_quiet(test):
+            return None
+        word = "any"
+        if otherwise == "True":
+            match test:
+                case cst.UnaryOperation(operator=cst.Not(), expression=inside):
+                    word, test = "all", inside
+                case _:
+                    return None
+        if word in self.taken:
+            return None
+        every = cst.GeneratorExp(test, self._for_in(loop, None), lpar=[], rpar=[])
+        built = _return_instead(loop, cst.Call(cst.Name(word), [cst.Arg(every)]))
+        return built if self.fits(built) else None
+
+    def _named_and_returned(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """`x = e` and `return x` is `return e`, where nothing else knows x."""
+        pairs = _pairs(body)
+        for first, second in pairs:
+            name, _ = _assigned(first)
+            if name and second and _returned(second) == name and self.mentions[name] == 2:
+                match first:
+                    case cst.SimpleStatementLine(body=[cst.Assign(value=value)]):
+                        yield _return_instead(first, value)
+                        next(pairs)
+                        continue
+            yield first
+
+    def _is_own(self, loop: cst.For) -> bool:
+        """Whether nothing outside the loop knows its variables, and it can stand in a scope of its own, without its comments."""
+        inside = self.mentions_in(loop)
+        targets = _mentions(loop.target)
+        alone = all(inside[name] == self.mentions[name] for name in targets)
+        special = m.findall(loop, m.Await() | m.Yield() | m.NamedExpr() | m.Lambda() | m.Del())
+        simple = m.findall(loop.target, m.Attribute() | m.Subscript())
+        return (
+            alone
+            and not special
+            and not simple
+            and not loop.orelse
+            and not loop.asynchronous
+            and "#" not in self.text(loop)
+        )
+
+    def _is_quiet(self, test: cst.BaseExpression) -> bool:
+        """Whether it calls nothing that could raise StopIteration, which a generator turns into something else."""
+        return all(
+            isinstance(call, cst.Call) and self.is_builtin(call.func, *QUIET) for call in m.findall(test, m.Call())
+        )
+
+    def _for_in(self, loop: cst.For, test: cst.BaseExpression | None) -> cst.CompFor:
+        source = loop.iter
+        if isinstance(source, (*LOOSE, cst.Tuple)) and not source.lpar:
+            source = source.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+        ifs = [cst.CompIf(_tight(test) if isinstance(test, cst.IfExp | cst.Lambda) else test)] if test else []
+        return cst.CompFor(target=loop.target, iter=source, ifs=ifs)
+
+    def mentions_in(self, node: cst.CSTNode) -> Counter[str]:
+        return _mentions(node)
+
+
+class Displays(_Rule):
+    """`list()`, `dict()` and `tuple()` are `[]`, `{}` and `()`; `True if c else False` is `bool(c)`."""
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        if updated_node.args or not self.is_builtin(updated_node.func, "list", "dict", "tuple"):
+            return updated_node
+        assert isinstance(updated_node.func, cst.Name)
+        return cst.parse_expression({"list": "[]", "dict": "{}", "tuple": "()"}[updated_node.func.value])
+
+    def leave_IfExp(self, original_node: cst.IfExp, updated_node: cst.IfExp) -> cst.BaseExpression:
+        truth = self.text(updated_node.body) == "True" and self.text(updated_node.orelse) == "False"
+        if not truth or "bool" in self.taken:
+            return updated_node
+        return cst.Call(cst.Name("bool"), [cst.Arg(updated_node.test)])
+
+
+class Formats(_Rule):
+    """`"{} of {}".format(a, b)`, with names for its arguments, is `f"{a} of {b}"`."""
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        match updated_node:
+            case cst.Call(func=cst.Attribute(value=cst.SimpleString(prefix="") as text, attr=cst.Name(value="format"))):
+                names = [arg.value.value for arg in updated_node.args if isinstance(arg.value, cst.Name)]
+                plain = len(names) == len(updated_node.args) and not any(a.keyword or a.star for a in updated_node.args)
+                pieces = text.value.split("{}")
+                if (
+                    plain
+                    and len(pieces) == len(names) + 1 > 1
+                    and not any(set(piece) & set("{}\\") for piece in pieces)
+                ):
+                    filled = "".join(f"{piece}{{{name}}}" for piece, name in zip(pieces, names, strict=False))
+                    return cst.parse_expression(f"f{filled}{pieces[-1]}")
+        return updated_node
+
+
+RULES: Sequence[Callable[[cst.Module, set[str]], cst.CSTTransformer]] = (
+    Negations, Branches, Blocks, Displays, Formats,
+)  # fmt: skip
+
+
+def _mentions(node: cst.CSTNode) -> Counter[str]:
+    """How often each variable is named in a program's part. Attributes and keywords count, which errs on the safe side."""
+    return Counter(name.value for name in m.findall(node, m.Name()) if isinstance(name, cst.Name))
+
+
+def _pairs(body: Sequence[cst.BaseStatement]) -> Iterator[tuple[cst.BaseStatement, cst.BaseStatement | None]]:
+    """Each statement with the one after it."""
+    return iter([(one, body[place + 1] if place + 1 < len(body) else None) for place, one in enumerate(body)])
+
+
+def _only(body: cst.BaseSuite) -> cst.BaseStatement | None:
+    """The statement of a block that has one."""
+    match body:
+        case cst.IndentedBlock(body=[statement]):
+            return statement if isinstance(statement, cst.BaseStatement) else None
+    return None
+
+
+def _returned(statement: cst.BaseStatement | None) -> str:
+    """The name that a statement returns; empty where it does something else."""
+    match statement:
+        case cst.SimpleStatementLine(body=[cst.Return(value=cst.Name(value=name))]):
+            return str(name)
+    return ""
+
+
+def _test_of_return(statement: cst.BaseStatement, name: str) -> cst.BaseExpression | None:
+    """c of `if c: return NAME`."""
+    match statement:
+        case cst.If(test=test, body=body, orelse=None) if _returned(_only(body)) == name:
+            return test
+    return None
+
+
+def _assigned(statement: cst.BaseStatement) -> tuple[str, str]:
+    """(variable, value as written) of a plain assignment; ("", "") of anything else."""
+    match statement:
+        case cst.SimpleStatementLine(
+            body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
+        ):
+            return name, cst.Module([]).code_for_node(value)
+    return "", ""
+
+
+def _kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpression | None]:
+    """The one thing that a loop does, and the condition of it."""
+    match _only(loop.body):
+        case cst.SimpleStatementLine(body=[statement]):
+            return statement, None
+        case cst.If(test=test, body=body, orelse=None):
+            match _only(body):
+                case cst.SimpleStatementLine(body=[statement]):
+                    return statement, test
+    return None, None
+
+
+def _lead(statement: cst.BaseStatement) -> Sequence[cst.EmptyLine]:
+    lines: Sequence[cst.EmptyLine] = getattr(statement, "leading_lines", ())
+    return lines
+
+
+def _after(lines: Sequence[cst.EmptyLine], body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+    """The statements, the first with some lines before it."""
+    first, *others = body
+    yield first.with_changes(leading_lines=[*lines, *_lead(first)])
+    yield from others
+
+
+def _return_instead(statement: cst.BaseStatement, value: cst.BaseExpression) -> cst.BaseStatement:
+    return cst.SimpleStatementLine([cst.Return(value)], leading_lines=_lead(statement))
+
+
+def _tight(node: cst.BaseExpression) -> cst.BaseExpression:
+    """The expression, in parentheses where `and` would part it."""
+    if (
+        isinstance(node, LOOSE)
+        and not node.lpar
+        and not (isinstance(node, cst.BooleanOperation) and isinstance(node.operator, cst.And))
+    ):
+        return node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+    return node

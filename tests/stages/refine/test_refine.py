@@ -1,0 +1,172 @@
+"""A turn of the loop: what is rewritten and added, what stays byte for byte, and what people decide."""
+
+import random
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+
+from benchmarks import functions
+from tasks.core.programs import program
+from tasks.core.records import Tests
+from tasks.core.wording import request
+from tasks.io.sandbox import Case, run
+from tests import tiny as small
+
+LOOP = "def f(xs):\n    out = []\n    for x in xs:\n        if not x in (1, 2):\n            out.append(x + {})\n    return out"
+
+
+def function(number, code=None, examples=None):
+    """An example in the project's own wording whose program has a more usual form."""
+    code = code or LOOP.format(number)
+    examples = examples or f">>> f([1, 2, 3, 4])\n[{3 + number}, {4 + number}]\n"
+    doc = '    """Add to what is neither.\n\n' + "".join(f"    {line}\n" for line in examples.splitlines()) + '    """'
+    stub = code.splitlines()[0] + "\n" + doc
+    return small.example(
+        number, prompt=request("f", stub, ""), response=f"```python\n{code}\n```", task="function",
+        tests=Tests("doctest", examples, "f"),
+    )  # fmt: skip
+
+
+ROWS = [function(number) for number in range(6)]
+
+
+def test_hard_and_poor_ones_are_replaced_and_lonely_ones_stay_beside_what_is_added(refine):
+    turn = refine(ROWS, {0: ["hard"], 1: ["low"], 2: ["sparse"]}, near={2: [ROWS[3].id]})
+    assert turn.found["accepted"] == {"extend": 1, "improve": 1, "simplify": 1}
+    assert [example for example in turn.examples if example in ROWS] == ROWS[2:]
+    simpler, clearer, new = turn.examples[0], turn.examples[1], turn.examples[-1]
+    assert program(simpler.response) == "def f(xs):\n    return [x + 0 for x in xs if x not in (1, 2)]"
+    assert simpler.prompt == ROWS[0].prompt
+    assert clearer.prompt[-1].content.count(">>>") > ROWS[1].prompt[-1].content.count(">>>")
+    assert new.parents[0] == ROWS[2].id
+    assert {example.round for example in (simpler, clearer, new)} == {1}
+
+
+def test_all_that_is_new_passes_its_tests_and_has_its_lineage(refine):
+    rows = functions.examples(40, 3)
+    near = {place: [rows[place - 1].id, rows[place - 2].id] for place in range(40)}
+    turn = refine(rows, {n: [("hard", "low", "sparse")[n % 3]] for n in range(40)}, near=near)
+    new = [example for example in turn.examples if example not in rows]
+    assert len(new) >= 13
+    assert {verdict.outcome for verdict in run(Case(program(e.response), e.tests) for e in new)} == {"passed"}
+    assert {line.id for line in turn.lineage if line.accepted} == {example.id for example in new}
+    assert all(example.parents and example.id not in {row.id for row in rows} for example in new)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_size_is_what_the_card_says(refine, seed):
+    draw = random.Random(seed)
+    chosen = {n: [name for name in ("hard", "low", "sparse") if draw.random() < 0.4] for n in range(6)}
+    turn = refine(ROWS, chosen, near={n: [ROWS[n - 1].id] for n in range(6)})
+    taken = Counter((line.parents[0], line.operator) for line in turn.lineage if line.accepted)
+    both = sum((row.id, "simplify") in taken and (row.id, "improve") in taken for row in ROWS)
+    assert len(turn.examples) == len(ROWS) + both + turn.found["accepted"].get("extend", 0)
+    touched = {name for name, operator in taken if operator != "extend"}
+    assert [e for e in turn.examples if not e.parents] == [row for row in ROWS if row.id not in touched]
+
+
+def test_exactly_as_many_examples_stay_where_they_are_to(refine):
+    chosen = {0: ["hard", "low"], 1: ["sparse"], 2: ["sparse"]}
+    turn = refine(ROWS, chosen, near={1: [ROWS[3].id], 2: [ROWS[4].id]}, keep_scale="exact")
+    assert len(turn.examples) == len(ROWS)
+    assert [line.operator for line in turn.lineage if line.accepted] == ["improve", "extend", "extend", "drop", "drop"]
+    gone = {line.id for line in turn.lineage if line.operator == "drop"}
+    assert gone == {ROWS[5].id, ROWS[4].id}  # the nearest neighbours of all that was not chosen
+
+
+def test_where_nothing_was_chosen_the_next_round_is_this_one(refine):
+    turn = refine(ROWS, {})
+    assert (turn.folder / "new_examples").read_bytes() == (turn.folder / "examples.parquet").read_bytes()
+    assert (turn.lineage, turn.found["changed"], turn.found["why"]) == ([], False, "nothing chosen")
+
+
+def test_the_same_seed_gives_the_same_bytes(refine):
+    chosen, near = {0: ["hard"], 1: ["sparse"], 3: ["low"]}, {1: [ROWS[2].id]}
+    first, again = (refine(ROWS, chosen, near=near, name=name) for name in ("one", "two"))
+    for name in ("new_examples", "new_lineage", "new_refinement"):
+        assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes()
+
+
+def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
+    usual = function(1, "def f(xs):\n    return xs[::-1]", ">>> f('a')\n'a'\n")
+    text = small.example(2, prompt="Who?", response="Nobody.")
+    turn = refine([usual, text], {0: ["hard"], 1: ["hard"]})
+    assert turn.examples == [usual, text]
+    assert turn.reasons == ["no rule applies"] * 2
+    assert turn.found["why"] == "refused"
+    assert "0 of 2 proposals were taken" in turn.found["few"]
+    assert "no rule applies (2)" in turn.run.said[0]
+
+
+def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
+    free = refine(ROWS[:1], {0: ["sparse"]}, name="free")
+    (new,) = free.examples[1:]
+    turn = refine(ROWS[:1], {0: ["sparse"]}, evaluation=[new], name="held", generator={"from": "rules", "tries": 1})
+    assert turn.examples == ROWS[:1]
+    assert turn.reasons == ["contaminated"]
+
+
+def test_signals_of_another_model_are_not_acted_on(refine, tmp_path, monkeypatch):
+    from tasks.io import diagnosis
+
+    hashes = diagnosis.hashes
+    monkeypatch.setattr(
+        diagnosis, "hashes", lambda inputs: hashes(inputs) | {"tuned": "another"} if len(inputs) < 5 else hashes(inputs)
+    )
+    values = iter(["old", "new"])
+    monkeypatch.setattr(diagnosis, "hashes", lambda inputs: hashes(inputs) | {"tuned": next(values)})
+    with pytest.raises(ValueError, match=r"diagnosis\.json is stale: it was made from other tuned"):
+        refine(ROWS, {})
+
+
+# --- people -------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_example_that_a_person_accepts_stays_whatever_is_proposed(refine):
+    turn = refine(ROWS, {0: ["hard"]}, decided=[{"id": ROWS[0].id, "decision": "accept"}])
+    assert turn.examples == ROWS
+    assert turn.reasons == ["kept by a person"]
+
+
+def test_an_example_that_a_person_rejects_goes_and_one_that_is_edited_changes(refine):
+    better = "```python\ndef f(xs):\n    return [x + 1 for x in xs if x > 2]\n```"
+    wrong = "```python\ndef f(xs):\n    return xs\n```"
+    turn = refine(ROWS, {2: ["hard"]}, decided=[
+        {"id": ROWS[0].id, "decision": "reject"}, {"id": ROWS[1].id, "decision": "edit", "text": better},
+        {"id": ROWS[2].id, "decision": "edit", "text": wrong}, {"id": "of another round", "decision": "reject"},
+    ])  # fmt: skip
+    assert [example.response for example in turn.examples[:2]] == [better, ROWS[2].response]
+    assert turn.examples[1:] == ROWS[2:]
+    assert turn.found["decisions"] == {"edited": 1, "edits refused": 1, "rejected": 1, "about nothing here": 1}
+    assert [(line.operator, line.generator, line.reason) for line in turn.lineage] == [
+        ("reject", "ann", "her word"), ("edit", "ann", "her word"), ("edit", "ann", "fails its tests"),
+    ]  # fmt: skip
+
+
+def test_a_decision_on_a_proposal_is_heeded_on_the_next_run(refine):
+    first = refine(ROWS, {0: ["hard"]}, name="first")
+    (line,) = first.lineage
+    refused = refine(ROWS, {0: ["hard"]}, decided=[{"id": line.id, "decision": "reject"}], name="refused")
+    assert (refused.lineage[0].reason, refused.lineage[0].detail) == ("rejected", "ann: her word")
+    assert refused.examples[0].id != line.id
+    mine = "```python\ndef f(xs):\n    return [x for x in xs if x not in (1, 2)]\n```"
+    decision = {"id": line.id, "decision": "edit", "text": mine}
+    edited = refine(ROWS, {0: ["hard"]}, decided=[decision], name="edited")
+    assert edited.examples[0].response == mine
+    assert edited.lineage[0].generator == "idioms, ann"
+
+
+def test_times_of_decisions_change_nothing(refine):
+    made = [
+        refine(ROWS, {}, decided=[{"id": ROWS[0].id, "decision": "reject", "time": time}], name=time).folder
+        for time in ("then", "now")
+    ]
+    for name in ("new_examples", "new_lineage", "new_refinement"):
+        assert len({(folder / name).read_bytes() for folder in made}) == 1
+
+
+def test_kept_rows_are_equal_in_every_field(refine):
+    rows = [*ROWS[:3], small.example(9, response="yes", weights=[1.0, 0.5, 0.0], license="MIT")]
+    turn = refine(rows, {0: ["hard"]})
+    assert [asdict(example) for example in turn.examples[1:]] == [asdict(row) for row in rows[1:]]
