@@ -4,13 +4,13 @@ Every arm trains the same model on the same examples and pairs for the same numb
 modes and parts (parts of it add less weight in all), its marks dealt at random over the same programs (the control), marks of ten
 times the weight (`strong`, the control that must show something) and DPO on the same pairs (trl). Each has its own learning rate,
 the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that, the one of the largest gap.
-Metrics were fixed beforehand, on pairs of held-out functions, made as the training's are:
+Metrics were fixed beforehand, on pairs of held-out functions, found as the training's are:
   marked  loss on the differing tokens of the right program, in nats a token
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
   pass@1  the share of functions whose greedy answer passes its tests
 Told are differences to `sft` and to `random`, seeds averaged, with 95 % intervals over functions (groups), and over seeds.
-`synthetic`: a LLaMA of 0.6M weights reads 4,000 of `functions.py` and then trains on 1,000 others; `workspace`: its own model,
-data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
+`synthetic`: a LLaMA of 0.6M weights reads 4,400 of `functions.py` with the mistakes that people make, every other time, and then
+trains on 1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,19 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "dpo": None,
 }
 BETA = 0.1
+LONGEST = 400
+"""Tokens of the longest example."""
+PAIRS = {"train": 1_000, "valid": 40, "test": 300}
+"""At most so many of each, the first ones; a rate is chosen by those of `valid`."""
+FIRST_EPOCHS = 16
 
 
 @dataclass(frozen=True)
 class Setup:
     """What all arms share."""
+
+    sources: Sequence[dict[str, Any]]
+    """Where wrong programs come from."""
 
     load: Callable[[], tuple[Any, Any]]
     """The model that is to train, and its tokenizer."""
@@ -69,15 +78,14 @@ def main() -> None:
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     setup = synthetic() if options.setup == "synthetic" else workspace(options.tokens)
-    pairs = {name: list(found(setup, getattr(setup, name))) for name in ("train", "valid", "test")}
+    pairs = {name: list(islice(found(setup, getattr(setup, name)), most)) for name, most in PAIRS.items()}
     print({name: len(rows) for name, rows in pairs.items()}, flush=True)
     trial = partial(kept, setup, pairs, f"{options.setup}-{options.tokens}")
     results = {"base": [trial("base", 0.0, 0, final=True)]}
     for arm in options.arms:
         rates = setup.dpo_rates if arm == "dpo" else setup.rates
-        sign, wanted = (-1, "valid_gap") if arm == "dpo" else (1, "valid_marked")
-        found_at = {rate: sign * trial(arm, rate, 0, final=False)[wanted] for rate in rates}
-        best = min(found_at, key=lambda rate: found_at[rate])
+        tried = {rate: trial(arm, rate, 0, final=False) for rate in rates}
+        best = min(rates, key=lambda rate: -gap(tried[rate]) if arm == "dpo" else marked(tried[rate]))
         edge = " (the edge of what was tried)" if best in (rates[0], rates[-1]) else ""
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}{edge}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
@@ -91,41 +99,52 @@ def synthetic() -> Setup:
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, encode, train
-    from tasks.stages.fetch.build import byte_tokenizer, random_model
+    from tasks.stages.fetch.build import random_model
     from tasks.stages.fetch.params import FromConfig
 
-    rows = functions.examples(5_400, seed=0)
-    tokenizer, compute = byte_tokenizer(), Compute(precision="fp32", threads=1)
+    rows, wrong = functions.examples(5_800, seed=0), functions.mistaken(5_800, seed=0)
+    tokenizer, compute = functions.tokenizer(rows), Compute(precision="fp32", threads=1)
     device.use(compute)
-    shape = {"hidden": 96, "layers": 5, "heads": 4, "kv_heads": 4, "mlp": 256, "context": 512, "seed": 0}
+    shape = {"hidden": 128, "layers": 3, "heads": 4, "kv_heads": 4, "mlp": 341, "context": 512, "seed": 0}
     plan = Training(
         adapter="none", max_tokens=10**9, pack_tokens=2048, warmup=0.05, save_every=0, objective="cross_entropy"
     )
-    sections = {"none": {}, "all": {}, "adamw": {"learning_rate": 2e-3}, "cross_entropy": {}}
+    sections = {"none": {}, "all": {}, "adamw": {"learning_rate": 3e-3}, "cross_entropy": {}}
+    model = partial(random_model, FromConfig.model_validate({"from": "config", **shape}))
     first = KEPT / "synthetic-base.safetensors"
 
     def load() -> tuple[Any, Any]:
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_model, save_model
 
-        config = FromConfig.model_validate({"from": "config", **shape})
-        model = random_model(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
-        if first.is_file():
-            model.load_state_dict(load_file(first), strict=False)
-            model.tie_weights()
-            return model, tokenizer
-        sequences = [s for s in encode.examples(rows[1_400:], tokenizer, plan.pack_tokens) if s]
-        with tempfile.TemporaryDirectory() as work:
-            parts = compose.read(plan, sections)
-            train.train(model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None)
-        first.parent.mkdir(parents=True, exist_ok=True)
-        held = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-        save_file(held, first)
-        return load()
+        made = model(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+        if not first.is_file():
+            sequences = [s for s in encode.examples(wrong[1_400:], tokenizer, plan.pack_tokens) if s]
+            with tempfile.TemporaryDirectory() as work:
+                parts, long = compose.read(plan, sections), plan.model_copy(update={"epochs": FIRST_EPOCHS})
+                train.train(made.train(), sequences, parts, long, compute, Path(work), lambda *_: None)
+            save_model(made, str(first))
+            return load()
+        load_model(made, str(first))
+        return made, tokenizer
 
     return Setup(
-        load, rows[:1_000], rows[1_000:1_100], rows[1_100:1_400], plan, sections, compute,
-        (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3), (5e-6, 2e-5, 1e-4, 5e-4), 160, 300,
+        [{"from": "given", "path": given(rows, wrong)}], load, rows[:1_000], rows[1_000:1_100], rows[1_100:1_400], plan, sections,
+        compute, (1e-4, 3e-4, 1e-3, 3e-3), (5e-6, 5e-5, 5e-4), 120, 300,
     )  # fmt: skip
+
+
+def given(rows: Sequence[Any], wrong: Sequence[Any]) -> Path:
+    """A file of pairs: the program of each example, and of the one at the same place that is wrong."""
+    from tasks.core.programs import program
+
+    pairs = [
+        {"prompt": row.prompt[0].content, "correct": program(row.response), "incorrect": program(other.response)}
+        for row, other in zip(rows, wrong, strict=True)
+    ]
+    file = KEPT / "given.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    return file
 
 
 def workspace(tokens: int) -> Setup:
@@ -145,14 +164,14 @@ def workspace(tokens: int) -> Setup:
         for name, place in folders.items()
     }
     return Setup(
-        lambda: job.load(Path("models/pretrained"), plan, sections, everything.compute),
+        [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), plan, sections, everything.compute),
         rows["train"], rows["valid"], rows["test"], plan, sections, everything.compute,
         (2e-4, 5e-4, 1e-3), (1e-5, 5e-5, 2e-4), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
     )  # fmt: skip
 
 
 def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Each example with a verified mutant of its program, where one was found that a pack can hold."""
+    """Each example of at most `LONGEST` tokens with a verified wrong program, where one was found."""
     from tasks.engine import encode
     from tasks.io import sandbox
     from tasks.stages.faults.find import Finder
@@ -167,14 +186,13 @@ def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     def encoded(example: Any, pair: Any) -> Any:
         return encode.example(example, tokenizer, pair)
 
-    params = FaultsParams.model_validate({"sources": [{"from": "mutation"}]})
+    examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
+    params = FaultsParams.model_validate({"sources": setup.sources})
     run: Any = Quiet()
     pairs = {pair.example: pair for pair in Finder(params, encoded, sandbox.run, run).find(examples)}
     for example in examples:
         if example.id in pairs:
-            sequence = encoded(example, pairs[example.id])
-            if max(len(sequence), len(sequence.contrast)) <= setup.plan.pack_tokens:
-                yield example, pairs[example.id]
+            yield example, pairs[example.id]
 
 
 def kept(
@@ -188,10 +206,7 @@ def kept(
         result = measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(result), encoding="utf-8")
-        print(
-            f"  {file.stem}: " + ", ".join(f"{k} {v:.4f}" for k, v in result.items() if isinstance(v, float)),
-            flush=True,
-        )
+        print(f"  {file.stem}: marked {marked(result):.4f}, gap {gap(result):.4f}", flush=True)
     loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return loaded
 
@@ -267,7 +282,7 @@ def texts_of(sequence: Any, tokenizer: Any) -> dict[str, str]:
 
 
 def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], final: bool) -> dict[str, Any]:
-    """The metrics of a model, per function where they are final."""
+    """What a rate is chosen by; or, in the end, the metrics of every function."""
     import torch
 
     from tasks.engine import device
@@ -275,10 +290,9 @@ def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], f
     model, tokenizer = made
     model.eval()
     with torch.no_grad(), device.autocast(setup.compute):
-        valid = list(preferences(model, tokenizer, pairs["valid"]))
-        result: dict[str, Any] = {"valid_marked": marked({"items": valid}), "valid_gap": gap({"items": valid})}
+        items = list(preferences(model, tokenizer, pairs["test" if final else "valid"]))
+        result: dict[str, Any] = {"items": items}
         if final:
-            result["items"] = list(preferences(model, tokenizer, pairs["test"]))
             result["passed"] = list(passes(setup, model, tokenizer))
     return result
 
