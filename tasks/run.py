@@ -1,7 +1,8 @@
 """The one runner of every stage: `python -m tasks.run STAGE [ITEM]`, which is what dvc.yaml calls.
 
 It does what is the same for all: the stage's lock, death with its parent, typed settings, the MLflow run, and outputs that
-appear by a rename as the last act. Nothing it does may change an output.
+appear by a rename as the last act. Nothing it does may change an output. A stage whose inputs, settings and code equal those of
+another of its items takes over what that one has made: a round that changed nothing costs nothing.
 """
 
 import ctypes
@@ -12,7 +13,6 @@ import logging
 import os
 import platform
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, TypeVar
@@ -30,7 +31,7 @@ import yaml
 from tasks import settings
 from tasks.core import imports
 from tasks.core.training import in_words
-from tasks.io import progress, provenance, tracking
+from tasks.io import outputs, progress, provenance, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -46,7 +47,6 @@ def main(arguments: list[str]) -> int:
     stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
     die_with_parent()
     try:
-        _share_out(stage, arguments)
         run_stage(stage, item)
     except expected() as error:
         if os.environ.get("RATCHET_TRACEBACK"):
@@ -74,24 +74,29 @@ def run_stage(stage: str, item: str | None) -> None:
     if compute := getattr(own, "compute", None):
         os.environ["OMP_NUM_THREADS"] = str(compute.threads)  # read once, by whichever library comes first
     if _rank() > 0:
-        return _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
+        _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
+        return
     tracking.check()
-    with _lock(_name(stage, item)):
-        key = settings.key(stage, item, everything)
-        provenance.save_digests()
-        recorder = _open_run(stage, item, key, own, reads, list(settings.parts(stage, everything).values()))
-        status: tracking.Status = "FAILED"
-        try:
-            partial = _partial_paths(writes)
-            code(stage).main(reads, partial, own, StageRun(stage, item, key, recorder))
-            _publish(partial, writes)
-            status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
-            status = "KILLED"
-            raise
-        finally:
-            recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
-            recorder.end(status)
+    key = settings.key(stage, item, everything)
+    provenance.save_digests()
+    with _lock(_name(stage, item)), _turn(stage, item, key):
+        partial = outputs.prepare(writes)
+        equal = _taken_over(stage, item, key, everything, partial)
+        if not equal:
+            _share_out(stage, item, everything)
+        with _open_run(stage, item, key, own, reads, list(settings.parts(stage, everything).values())) as recorder:
+            run = StageRun(stage, item, key, recorder)
+            if equal:
+                run.note(taken_over_from=equal)
+                run.say(
+                    f"{_name(stage, item)}: its inputs, settings and code are those of {equal}, whose outputs it takes over"
+                )
+            else:
+                code(stage).main(reads, partial, own, run)
+            outputs.publish(partial, writes)
+            if item is not None:
+                outputs.remember(_name(stage, item), key, writes)
+                provenance.save_digests()
 
 
 def code(stage: str) -> Any:
@@ -105,13 +110,34 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def _share_out(stage: str, arguments: list[str]) -> None:
+def _shared() -> bool:
+    """Whether this is one of several processes that share a training."""
+    return "RANK" in os.environ
+
+
+def _share_out(stage: str, item: str | None, everything: Any) -> None:
     """Where several processes are to share a training, become torchrun, which starts this runner in each of them."""
-    if "RANK" in os.environ or stage not in settings.stage_names() or not settings.declaration(stage).trains:
+    if _shared() or not settings.declaration(stage).trains:
         return
-    if (processes := settings.load().compute.processes) > 1:
+    if (processes := everything.compute.processes) > 1:
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        arguments = [stage] if item is None else [stage, item]
         os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
+
+
+def _taken_over(stage: str, item: str | None, key: str, everything: Any, partial: Mapping[str, Path]) -> str | None:
+    """The stage (`tune@r0`) whose outputs stand at `partial` now, since it has the same key; None where there is none.
+
+    Processes that share a training all take part in it: one of them alone cannot leave it out.
+    """
+    if item is None or _shared():
+        return None
+    items = getattr(everything, settings.declaration(stage).items or "")
+    for other in (name for name in items if name != item):
+        _, theirs = settings.files(stage, other, everything)
+        if outputs.take_over(_name(stage, other), key, theirs, partial):
+            return _name(stage, other)
+    return None
 
 
 def _assist(stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], own: Any, key: str) -> None:
@@ -191,6 +217,26 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
+@contextmanager
+def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
+    """One after the other, items with equal keys: the later ones find what the first has made."""
+    if item is None or _shared():
+        yield
+        return
+    path = SCRATCH / "locks" / f"{stage}-{key[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say(f"{_name(stage, item)}: an equal {stage} is at work; waiting for what it makes")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # one that comes now may work beside one that waited: that costs time alone
+
+
 class _lock:
     """An exclusive lock that the kernel drops with the process: one writer per stage and workspace."""
 
@@ -243,35 +289,11 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _partial_paths(writes: Mapping[str, Path]) -> dict[str, Path]:
-    """A sibling to write each output to, free of what an earlier, broken run left."""
-    partial = {name: path.with_name(path.name + ".partial") for name, path in writes.items()}
-    for path in partial.values():
-        _remove(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return partial
-
-
-def _publish(partial: Mapping[str, Path], writes: Mapping[str, Path]) -> None:
-    """Rename every output into place. They are all complete before the first moves."""
-    missing = [str(writes[name]) for name, path in partial.items() if not path.exists()]
-    assert not missing, f"the stage ended without writing {', '.join(missing)}"
-    for name, path in partial.items():
-        _remove(writes[name])
-        path.rename(writes[name])
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
+@contextmanager
 def _open_run(
     stage: str, item: str | None, key: str, own: Any, reads: Mapping[str, Path], parts: list[str]
-) -> tracking.Recorder:
-    """The MLflow run of a stage, a child of its flow's run where a flow started it."""
+) -> Iterator[tracking.Recorder]:
+    """The MLflow run of a stage, a child of its flow's run where a flow started it. It ends as what became of the stage."""
     name = _name(stage, item)
     tags = {
         "dvc.stage": name,
@@ -285,7 +307,16 @@ def _open_run(
     recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
     recorder.params(**dict(_flat(own.model_dump())))
     recorder.datasets(_dvc_hashes(reads))
-    return recorder
+    status: tracking.Status = "FAILED"
+    try:
+        yield recorder
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        recorder.end(status)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

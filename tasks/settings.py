@@ -182,11 +182,13 @@ def code(stage: str, settings: Any) -> list[Path]:
 
 
 def key(stage: str, item: str | None, settings: Any) -> str:
-    """A hash of everything a stage's outputs follow from: inputs by content, settings, code."""
+    """A hash of everything a stage's outputs follow from: inputs by content, settings, code.
+
+    Neither the item's name nor a path is in it, so items that must come out equal have one key.
+    """
     reads, _ = files(stage, item, settings)
     basis = {
         "stage": stage,
-        "item": item,
         "inputs": {name: provenance.digest(path) for name, path in reads.items()},
         "settings": for_stage(stage, settings).model_dump(mode="json"),
         "code": provenance.code_digest(code(stage, settings)),

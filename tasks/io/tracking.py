@@ -120,10 +120,9 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         client, experiment = _client()
-        for stage, key in keys.items():
-            runs = client.search_runs(
-                [experiment], f"tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'", max_results=1
-            )
+        for stage, key in keys.items():  # equal items of a stage have one key
+            made = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
+            runs = client.search_runs([experiment], made, max_results=1)
             if runs:
                 found[stage] = runs[0].info.run_id
     except _outages() as error:

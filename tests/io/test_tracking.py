@@ -237,10 +237,11 @@ def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
 
 
 def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
-    tracking.Recorder("failed", tags={"ratchet.key": "k1"}).end("FAILED")
-    carried(tracking.Recorder("made", tags={"ratchet.key": "k1"}))
-    found = tracking.produced_by({"tune@r0": "k1", "fetch": "k2"})
-    assert found == {"tune@r0": runs(store)["made"].info.run_id}
+    tracking.Recorder("failed", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FAILED")
+    tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FINISHED")
+    carried(tracking.Recorder("its equal", tags={"dvc.stage": "tune@r1", "ratchet.key": "k1"}))
+    found = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
+    assert found == {"tune@r0": runs(store)["made"].info.run_id, "tune@r1": runs(store)["its equal"].info.run_id}
 
 
 def test_nothing_is_found_while_the_store_is_away(away):

@@ -48,7 +48,6 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     metrics = {
         **measured,
         **_standard(speaker, params),
-        "model": run.item,
         "parameters": model.num_parameters(),
         "trainable": _trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),

@@ -58,14 +58,14 @@ def evaluate(inputs, tmp_path, monkeypatch):
     """What the stage writes under this decoder, of the answers' scores the number of their characters."""
     monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
 
-    def of(decoder="plain", settings=None, more=None, **files):
+    def of(decoder="plain", settings=None, more=None, item="r0", **files):
         outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "evaluate": EVALUATE | {"decoder": decoder} | (more or {}),
             "methods": {decoder: settings or {}},
         }
-        stage.main(inputs | files, outputs, Settings.model_validate(sections), ScratchRun(tmp_path, "r0"))
+        stage.main(inputs | files, outputs, Settings.model_validate(sections), ScratchRun(tmp_path, item))
         answers = {row.item: row.output for row in tables.read(outputs["results"], Result) if row.measure == "pass@1"}
         return json.loads(outputs["metrics"].read_text()), answers
 
@@ -88,6 +88,14 @@ def test_a_model_is_measured_by_its_own_losses_and_answers(evaluate, inputs):
     assert metrics["domain"]["loss"] == pytest.approx(scoring.mean(scoring.losses(alone, rows)), abs=1e-5)
     assert metrics["settings"]["decoder"] == "plain"
     assert len(answers) == 4
+
+
+def test_what_is_written_does_not_depend_on_the_models_name(evaluate, tmp_path):
+    written = []
+    for name in ("r0", "r1"):  # where everything else is equal, r1 takes over what r0 made
+        evaluate(item=name)
+        written.append([(tmp_path / file).read_bytes() for file in ("metrics.json", "results.parquet")])
+    assert written[0] == written[1]
 
 
 def test_programs_are_run_and_the_sandbox_is_named(evaluate, inputs):

@@ -39,7 +39,7 @@ def tune(inputs, tmp_path):
     """The folder of the tuned model and what the run heard, under these settings."""
 
     def of(name="first", methods=METHODS, precision="fp32", **settings):
-        run = ScratchRun(tmp_path / name, "r0")
+        run = ScratchRun(tmp_path / name, name)  # what is written does not depend on it
         output = tmp_path / name / "model"
         stage.main(
             inputs,
@@ -171,7 +171,7 @@ def test_examples_that_no_pack_can_hold_are_left_out_and_counted(tune, inputs):
     tables.write(inputs["examples"], [*examples(20), small.example(99, response="x" * 200)], Example)
     _, run = tune()
     assert (
-        "tune r0: 1 of 21 examples are longer than a pack, hold a control token, or train nothing, and were left out"
+        "tune first: 1 of 21 examples are longer than a pack, hold a control token, or train nothing, and were left out"
         in run.said
     )
 
