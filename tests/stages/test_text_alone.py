@@ -40,6 +40,7 @@ SETTINGS = {
     "tune": {"adapter": "none", "max_tokens": 0},
     "evaluate": {"text_tokens": 1_500, "max_tokens": 256, "pass_items": 0},
     "report": {},
+    "turns": {},
     "methods": {
         "adept": {"layers": 2, "interval": 3},
         "all": {},
@@ -104,6 +105,7 @@ def finished(tiny, tmp_path):
             "pretrained": models / "pretrained",
             "tuned": models / "tuned",
             "rounds": data / "rounds",
+            "selection": data / "selection.json",
             "ingested": ingested / "report.json",
             "test": ingested / "test.parquet",
             "metrics": data / "metrics",

@@ -10,26 +10,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tasks.core.statistics import Estimate
-from tasks.stages.report import figures
+from tasks.stages.report import figures, svg
+from tasks.stages.report.svg import WIDTH, Scale
 from tasks.stages.report.trace import Point
 
-WIDTH = 720
 LABEL_END, PLOT_START, PLOT_END = 150, 166, 520
 """Where labels end, and where the plot of horizontal charts begins and ends; figures stand to the right of it."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Data to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
 
 
 @dataclass(frozen=True)
@@ -60,46 +46,49 @@ def forest(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Mark
     scale = Scale(*_around([x for x in bounds if math.isfinite(x)]), PLOT_START, PLOT_END)
     bottom = 34 + 36 * len(effects)
     shapes = [
-        _text(PLOT_START, 14, f"← {ends[0]}", "note"),
-        _text(PLOT_END, 14, f"{ends[1]} →", "note end"),
+        svg.text(PLOT_START, 14, f"← {ends[0]}", "note"),
+        svg.text(PLOT_END, 14, f"{ends[1]} →", "note end"),
         *_vertical_axis(scale, bottom, effects[0].unit, signed=True),
-        _line(scale(0), 24, scale(0), bottom, "zero"),
+        svg.line(scale(0), 24, scale(0), bottom, "zero"),
     ]
     for index, effect in enumerate(effects):
         shapes += _effect(effect, 34 + 18 + 36 * index, scale)
-    return _svg(bottom + 24, title, shapes)
+    return svg.picture(bottom + 24, title, shapes)
 
 
 def bars(rows: Sequence[tuple[str, Mapping[str, Estimate]]], title: str) -> Markup:
     """Shares from 0 to the largest bound: for each label one bar for each model, with its interval and figures."""
     most = max(estimate.high for _, models in rows for estimate in models.values())
-    ticks = _ticks(0, max(most, 0.05))
+    ticks = svg.ticks(0, max(most, 0.05))
     scale = Scale(0, ticks[-1], PLOT_START, PLOT_END)
     heights = [24 * len(models) + 16 for _, models in rows]
     shapes = list(_vertical_axis(scale, 8 + sum(heights), figures.PER_CENT, signed=False))
     top = 8.0
     for (label, models), height in zip(rows, heights, strict=True):
-        shapes.append(_text(LABEL_END, top + height / 2 + 4, label, "label end"))
+        shapes.append(svg.text(LABEL_END, top + height / 2 + 4, label, "label end"))
         for index, (name, estimate) in enumerate(models.items()):
             shapes += _bar(name, estimate, index, top + 8 + 24 * index, scale)
         top += height
-    return _svg(top + 24, title, shapes)
+    return svg.picture(top + 24, title, shapes)
 
 
 def curves(courses: Sequence[Course], title: str) -> Markup:
     """Loss over trained tokens: each step pale, its running mean strong, validation as points."""
     points = [point for course in courses for point in (*course.train, *course.valid)] or [(0.0, 0.0)]
-    ticks_x = _ticks(0, max(x for x, _ in points))
-    ticks_y = _ticks(min(y for _, y in points), max(y for _, y in points))
+    ticks_x = svg.ticks(0, max(x for x, _ in points))
+    ticks_y = svg.ticks(min(y for _, y in points), max(y for _, y in points))
     scale_x = Scale(ticks_x[0], ticks_x[-1], 48, WIDTH - 36)
     scale_y = Scale(ticks_y[0], ticks_y[-1], 260, 28)
-    shapes = [_text(48, 12, "nats per token", "note"), _text(48, 302, "trained tokens", "note")]
-    for y, label in zip(ticks_y, _labels(ticks_y), strict=True):
-        shapes += [_line(48, scale_y(y), WIDTH - 36, scale_y(y), "grid"), _text(40, scale_y(y) + 4, label, "tick end")]
-    shapes += [_text(scale_x(x), 280, f"{x:,.0f}", "tick middle") for x in ticks_x]
+    shapes = [svg.text(48, 12, "nats per token", "note"), svg.text(48, 302, "trained tokens", "note")]
+    for y, label in zip(ticks_y, svg.labels(ticks_y), strict=True):
+        shapes += [
+            svg.line(48, scale_y(y), WIDTH - 36, scale_y(y), "grid"),
+            svg.text(40, scale_y(y) + 4, label, "tick end"),
+        ]
+    shapes += [svg.text(scale_x(x), 280, f"{x:,.0f}", "tick middle") for x in ticks_x]
     for index, course in enumerate(courses):
         shapes += _curve(course, colour(index + 1), scale_x, scale_y)
-    return _svg(310, title, shapes)
+    return svg.picture(310, title, shapes)
 
 
 def paths(traces: Mapping[str, Sequence[Point]], margin: float, title: str) -> Markup:
@@ -108,27 +97,35 @@ def paths(traces: Mapping[str, Sequence[Point]], margin: float, title: str) -> M
     `margin` is how far the general loss may rise and still count as no worse.
     """
     points = [point for trace in traces.values() for point in trace]
-    ticks_x = _ticks(min(0.0, *(point.general for point in points)), max(margin, *(point.general for point in points)))
-    ticks_y = _ticks(min(0.0, *(point.domain for point in points)), max(0.0, *(point.domain for point in points)))
+    ticks_x = svg.ticks(
+        min(0.0, *(point.general for point in points)), max(margin, *(point.general for point in points))
+    )
+    ticks_y = svg.ticks(min(0.0, *(point.domain for point in points)), max(0.0, *(point.domain for point in points)))
     left, right, top, bottom = 60, WIDTH - 36, 40, 312
     scale_x, scale_y = Scale(ticks_x[0], ticks_x[-1], left, right), Scale(ticks_y[0], ticks_y[-1], bottom, top)
     shapes = [
-        _text(left, 12, "change of the domain loss, nats per token (↓ gains)", "note"),
-        _text(right, 354, "change of the general loss, nats per token (forgets →)", "note end"),
+        svg.text(left, 12, "change of the domain loss, nats per token (↓ gains)", "note"),
+        svg.text(right, 354, "change of the general loss, nats per token (forgets →)", "note end"),
     ]
-    for x, label in zip(ticks_x, _labels(ticks_x, signed=True), strict=True):
-        shapes += [_line(scale_x(x), top, scale_x(x), bottom, "grid"), _text(scale_x(x), 332, label, "tick middle")]
-    for y, label in zip(ticks_y, _labels(ticks_y, signed=True), strict=True):
-        shapes += [_line(left, scale_y(y), right, scale_y(y), "grid"), _text(52, scale_y(y) + 4, label, "tick end")]
+    for x, label in zip(ticks_x, svg.labels(ticks_x, signed=True), strict=True):
+        shapes += [
+            svg.line(scale_x(x), top, scale_x(x), bottom, "grid"),
+            svg.text(scale_x(x), 332, label, "tick middle"),
+        ]
+    for y, label in zip(ticks_y, svg.labels(ticks_y, signed=True), strict=True):
+        shapes += [
+            svg.line(left, scale_y(y), right, scale_y(y), "grid"),
+            svg.text(52, scale_y(y) + 4, label, "tick end"),
+        ]
     shapes += [
-        _line(scale_x(0), top, scale_x(0), bottom, "zero"),
-        _line(left, scale_y(0), right, scale_y(0), "zero"),
-        _line(scale_x(margin), top, scale_x(margin), bottom, "margin"),
-        _text(scale_x(margin), top - 8, "margin", "note middle"),
+        svg.line(scale_x(0), top, scale_x(0), bottom, "zero"),
+        svg.line(left, scale_y(0), right, scale_y(0), "zero"),
+        svg.line(scale_x(margin), top, scale_x(margin), bottom, "margin"),
+        svg.text(scale_x(margin), top - 8, "margin", "note middle"),
     ]
     for index, (name, trace) in enumerate(traces.items()):
         shapes += _way(name, trace, colour(index + 1), scale_x, scale_y)
-    return _svg(362, title, shapes)
+    return svg.picture(362, title, shapes)
 
 
 def colour(index: int) -> str:
@@ -138,32 +135,32 @@ def colour(index: int) -> str:
 
 def _curve(course: Course, kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
     thin = _thinned(course.train)
-    yield _path(thin, scale_x, scale_y, f"step {kind}")
-    yield _path(_running_mean(thin), scale_x, scale_y, f"mean {kind}")
-    yield _path(course.valid, scale_x, scale_y, f"valid {kind}")
+    yield svg.path(thin, scale_x, scale_y, f"step {kind}")
+    yield svg.path(_running_mean(thin), scale_x, scale_y, f"mean {kind}")
+    yield svg.path(course.valid, scale_x, scale_y, f"valid {kind}")
     for x, y in course.valid:
         tip = f"{course.name}: validation loss {figures.number(y)} after {x:,.0f} tokens"
-        yield _circle(scale_x(x), scale_y(y), kind, tip)
+        yield svg.circle(scale_x(x), scale_y(y), kind, tip)
 
 
 def _way(name: str, trace: Sequence[Point], kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
-    yield _path([(point.general, point.domain) for point in trace], scale_x, scale_y, kind)
+    yield svg.path([(point.general, point.domain) for point in trace], scale_x, scale_y, kind)
     for point in trace:
         changes = f"domain loss {figures.signed(point.domain)}, general loss {figures.signed(point.general)}"
         tip = f"{name} after {point.tokens:,} tokens: {changes}"
-        yield _circle(scale_x(point.general), scale_y(point.domain), kind, tip)
+        yield svg.circle(scale_x(point.general), scale_y(point.domain), kind, tip)
 
 
 def _effect(effect: Effect, y: float, scale: Scale) -> Iterator[Markup]:
     low, high = (min(max(x, scale.low), scale.high) for x in (effect.difference.low, effect.difference.high))
     tip = f"{effect.label}: {figures.change(effect.difference, effect.unit)}"
-    yield _text(LABEL_END, y + 4, effect.label, "label end")
+    yield svg.text(LABEL_END, y + 4, effect.label, "label end")
     if effect.margin is not None:
-        yield _line(scale(effect.margin), y - 14, scale(effect.margin), y + 14, "margin")
-        yield _text(scale(effect.margin), y - 18, "margin", "note middle")
-    yield _line(scale(low), y, scale(high), y, f"interval {effect.tone}")
-    yield _circle(scale(effect.difference.value), y, effect.tone, tip)
-    yield _text(PLOT_END + 16, y + 4, figures.change(effect.difference, effect.unit), "figure")
+        yield svg.line(scale(effect.margin), y - 14, scale(effect.margin), y + 14, "margin")
+        yield svg.text(scale(effect.margin), y - 18, "margin", "note middle")
+    yield svg.line(scale(low), y, scale(high), y, f"interval {effect.tone}")
+    yield svg.circle(scale(effect.difference.value), y, effect.tone, tip)
+    yield svg.text(PLOT_END + 16, y + 4, figures.change(effect.difference, effect.unit), "figure")
 
 
 def _bar(name: str, estimate: Estimate, index: int, y: float, scale: Scale) -> Iterator[Markup]:
@@ -171,16 +168,16 @@ def _bar(name: str, estimate: Estimate, index: int, y: float, scale: Scale) -> I
     yield Markup('<rect x="{}" y="{}" width="{}" height="16" rx="2" class="{}"><title>{}</title></rect>').format(
         PLOT_START, y, round(scale(estimate.value) - PLOT_START, 1), colour(index), tip
     )
-    yield _line(scale(estimate.low), y + 8, scale(estimate.high), y + 8, "whisker")
-    yield _text(PLOT_END + 16, y + 12, figures.level(estimate, figures.PER_CENT), "figure")
+    yield svg.line(scale(estimate.low), y + 8, scale(estimate.high), y + 8, "whisker")
+    yield svg.text(PLOT_END + 16, y + 12, figures.level(estimate, figures.PER_CENT), "figure")
 
 
 def _vertical_axis(scale: Scale, bottom: float, unit: str, *, signed: bool) -> Iterator[Markup]:
-    ticks = [tick for tick in _ticks(scale.low, scale.high) if scale.low <= tick <= scale.high]
-    labels = _labels([100 * tick if unit == figures.PER_CENT else tick for tick in ticks], signed=signed)
+    ticks = [tick for tick in svg.ticks(scale.low, scale.high) if scale.low <= tick <= scale.high]
+    labels = svg.labels([100 * tick if unit == figures.PER_CENT else tick for tick in ticks], signed=signed)
     for tick, label in zip(ticks, labels, strict=True):
-        yield _line(scale(tick), 24 if signed else 8, scale(tick), bottom, "grid")
-        yield _text(scale(tick), bottom + 16, label, "tick middle")
+        yield svg.line(scale(tick), 24 if signed else 8, scale(tick), bottom, "grid")
+        yield svg.text(scale(tick), bottom + 16, label, "tick middle")
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:
@@ -188,21 +185,6 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(0.0, *values), max(0.0, *values)
     air = 0.08 * (high - low) or 0.01
     return low - air, high + air
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers; the outer ones enclose `low` and `high`."""
-    rough = (high - low or abs(high) or 1.0) / 5
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
-
-
-def _labels(ticks: Sequence[float], *, signed: bool = False) -> list[str]:
-    """The ticks as text, all with as many decimals as one of them needs."""
-    decimals = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
-    return [f"{tick:{'+' if signed and tick else ''}.{decimals}f}".replace("-", "−") for tick in ticks]
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int = 300) -> list[tuple[float, float]]:
@@ -220,25 +202,3 @@ def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, fl
 
 def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
-
-
-def _path(points: Sequence[tuple[float, float]], scale_x: Scale, scale_y: Scale, kind: str) -> Markup:
-    places = " ".join(f"{scale_x(x)},{scale_y(y)}" for x, y in points)
-    return Markup('<polyline points="{}" class="{}"/>').format(places, kind)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(x1, y1, x2, y2, kind)
-
-
-def _circle(x: float, y: float, kind: str, tip: str) -> Markup:
-    return Markup('<circle cx="{}" cy="{}" r="5" class="{}"><title>{}</title></circle>').format(x, y, kind, tip)
-
-
-def _text(x: float, y: float, text: str, kind: str) -> Markup:
-    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(x, y, kind, text)
-
-
-def _svg(height: float, title: str, shapes: Sequence[Markup]) -> Markup:
-    frame = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-    return frame.format(WIDTH, round(height), title, Markup("\n").join(shapes))

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.stages.report import tabulate
+from tasks.stages.report import loop, maps, tabulate
 from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.judge import Verdict
+from tasks.stages.report.loop import Loop
 from tasks.stages.report.render import Facts
 from tasks.stages.report.trace import Point, trace
 
@@ -20,6 +21,7 @@ def summary(facts: Facts) -> dict[str, Any]:
         "reference": facts.comparisons[0].before,
         "models": {name: {key: values[key] for key in SIZES} for name, values in facts.metrics.items()},
         "comparisons": {comparison.after: _comparison(comparison, verdict, facts) for comparison, verdict in pairs},
+        **({"loop": _loop(facts.loop)} if facts.loop else {}),
         "settings": {
             "general_margin": facts.margin,
             "confidence": facts.how.confidence,
@@ -58,6 +60,46 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
         "passes": [
             ("model", "part", "value", "low", "high", "items"),
             *dict.fromkeys(passes),  # the reference stands in every comparison
+        ],
+        **_loop_plots(facts.loop),
+    }
+
+
+def _loop(found: Loop) -> dict[str, Any]:
+    turns = {
+        name: {"prev": turn.prev, "outcome": turn.outcome, "diagnosis": turn.diagnosis, "refinement": turn.refinement}
+        for name, turn in found.turns.items()
+    }
+    return {"selection": found.selection, "mix": loop.mix(found), "turns": turns}
+
+
+def _loop_plots(found: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
+    turns = found.turns.items() if found else ()
+    signals = ("loss_before", "loss_after", "neighbour_similarity", "quality")
+    return {
+        "signals": [
+            ("turn", "example", "set", "chosen", *signals),
+            *(
+                (name, row.example, loop.belongs(row), ", ".join(row.chosen), *(getattr(row, s) for s in signals))
+                for name, turn in turns
+                for row in turn.signals
+            ),
+        ],
+        "quality": [
+            ("turn", "quality", "examples"),
+            *(
+                (name, 10 * at / maps.BINS, count)
+                for name, turn in turns
+                for at, count in enumerate(maps.histogram([q.quality for q in turn.signals if q.quality is not None]))
+            ),
+        ],
+        "mix": [
+            ("round", "origin", "examples"),
+            *(
+                (name, kind, n)
+                for name, parts in (loop.mix(found) if found else {}).items()
+                for kind, n in parts.items()
+            ),
         ],
     }
 

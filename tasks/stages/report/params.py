@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from tasks.core.params import Params
-from tasks.core.stage import Model, Stage
+from tasks.core.stage import Model, Stage, Turn
 
 STAGE = Stage(
     reads={
@@ -11,12 +11,14 @@ STAGE = Stage(
         "pretrained": "models/pretrained",
         "tuned": "models/tuned",
         "rounds": "data/rounds",
+        "selection": "data/selection.json",
         "ingested": "data/ingested/report.json",
         "test": "data/ingested/test.parquet",
         "metrics": "data/metrics",
         "results": "data/results",
     },
     writes={"report": "data/report"},
+    parts={"curators": "diagnose.curator"},
 )
 
 
@@ -39,4 +41,5 @@ class Settings(Params):
     """What stage `report` reads of params.yaml."""
 
     report: ReportParams
+    turns: dict[str, Turn]
     models: dict[str, Model]

@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.core.records import Example
 from tasks.core.statistics import Bootstrap
 from tasks.core.training import in_words
-from tasks.stages.report import choose, draw, faults, figures, tabulate
+from tasks.stages.report import choose, draw, faults, figures, loop, maps, tabulate
 from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.faults import Faults
 from tasks.stages.report.judge import Verdict
+from tasks.stages.report.loop import Loop
 from tasks.stages.report.trace import trace
 
 SHOWN_CHARS = 4_000
@@ -37,6 +38,8 @@ class Facts:
     """Per trained model, its `training.json`."""
     faults: Mapping[str, Faults]
     """Per round, the pairs of programs whose differences its training may weigh."""
+    loop: Loop | None
+    """The turns by which later rounds were made, where there are any."""
     base: Mapping[str, Any]
     """The base's `ratchet.json`."""
     ingested: Mapping[str, Any]
@@ -72,6 +75,7 @@ def _view(facts: Facts) -> dict[str, Any]:
             name: in_words(course.get("composition", {}).values()) for name, course in facts.courses.items()
         },
         "faults": {name: found for name, found in facts.faults.items() if found.pairs or found.refused},
+        "history": _history(facts.loop) if facts.loop else None,
         "base": base_words(facts.base),
         "license": facts.base.get("source", {}).get("license") or "unknown",
         "ingested": facts.ingested,
@@ -84,6 +88,29 @@ def _view(facts: Facts) -> dict[str, Any]:
         },
         "here": LOSSES[facts.comparisons[0].here.measure],
         "legend": tabulate.legend(facts.comparisons, facts.how),
+    }
+
+
+def _history(found: Loop) -> dict[str, Any]:
+    """The turns with their charts."""
+    mix = loop.mix(found)
+    return {
+        "selection": found.selection,
+        "mix": mix,
+        "kinds": [
+            kind for kind in (loop.FIRST, *loop.ORIGINS.values()) if any(kind in parts for parts in mix.values())
+        ],
+        "turns": [
+            {
+                "name": name,
+                "turn": turn,
+                "losses": maps.losses(turn),
+                "neighbours": maps.neighbours(turn),
+                "qualities": maps.qualities(turn),
+                "proposals": loop.choose(turn),
+            }
+            for name, turn in found.turns.items()
+        ],
     }
 
 
@@ -238,7 +265,15 @@ def _environment(*, autoescape: bool) -> Environment:
         "change": figures.change,
         "p": figures.p_value,
         "mib": figures.mebibytes,
+        "number": figures.number,
         "signed": figures.signed,
     }
-    environment.globals |= {"colour": draw.colour, "faults_of": faults}
+    environment.globals |= {
+        "colour": draw.colour,
+        "faults_of": faults,
+        "sets": loop.SETS,
+        "origins": loop.ORIGINS,
+        "mixes": maps.mixes,
+        "outline": maps.outline,
+    }
     return environment

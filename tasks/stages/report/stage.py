@@ -1,27 +1,31 @@
 """Stage `report`: every model against the reference, for people, for programs and for whoever gets the model.
 
 reads   models/base/ratchet.json, training.json of models/pretrained/ and models/tuned/<round>/ where they trained,
-        data/rounds/<round>/{faults,faults_refused}.parquet,
+        data/rounds/<round>/{faults,faults_refused}.parquet, of a turn what stages diagnose and refine wrote beside them,
+        data/selection.json,
         data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,index.html,README.md},
-        data/report/plots/{loss,validation,forgetting,differences,passes}.csv
+        data/report/plots/{loss,validation,forgetting,differences,passes,signals,quality,mix}.csv
 """
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, FaultPair, Refusal, Result
-from tasks.core.stage import Model, Run
+from tasks import methods
+from tasks.core.records import Example, FaultPair, Lineage, Refusal, Result, Signals
+from tasks.core.stage import Model, Run, Turn
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
-from tasks.stages.report import export, render, standard, tabulate
+from tasks.methods import curators
+from tasks.stages.report import export, loop, render, standard, tabulate
 from tasks.stages.report.compare import compare
 from tasks.stages.report.faults import Faults
 from tasks.stages.report.judge import judge
+from tasks.stages.report.loop import Loop
 from tasks.stages.report.params import Settings
 from tasks.stages.report.render import Facts
 
@@ -36,7 +40,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         run.say(NOTHING.rstrip())
         return
     facts = _facts(inputs, settings)
-    text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how)
+    text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how, facts.loop)
 
     folder = outputs["report"]
     (folder / "plots").mkdir(parents=True)
@@ -72,6 +76,7 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
         metrics=metrics,
         courses={name: _read(path) for name, path in courses if path.is_file()},
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
+        loop=_loop(inputs, settings.turns) if settings.turns else None,
         base=_read(inputs["base"]),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
@@ -84,6 +89,30 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
 def _faults(folder: Path) -> Faults:
     pairs = tables.read(folder / "faults.parquet", FaultPair)
     return Faults(pairs, tables.read(folder / "faults_refused.parquet", Refusal))
+
+
+def _loop(inputs: Mapping[str, Path], turns: Mapping[str, Turn]) -> Loop:
+    rounds = inputs["rounds"]
+    first = next(iter(turns.values())).prev
+    examples = {name: tables.read(rounds / name / "examples.parquet", Example) for name in (first, *turns)}
+    found = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
+    return Loop((first, examples[first]), found, _read(inputs["selection"]))
+
+
+def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Example]) -> loop.Turn:
+    diagnosis = _read(folder / "diagnosis.json")
+    limits = curators.limits(diagnosis)
+    explain = methods.load("curators", diagnosis["curator"]).METHOD.explain
+    return loop.Turn(
+        prev=prev,
+        signals=tables.read(folder / "signals.parquet", Signals),
+        diagnosis=diagnosis,
+        refinement=_read(folder / "refinement.json"),
+        lineage=tables.read(folder / "lineage.parquet", Lineage),
+        before={example.id: example for example in before},
+        after={example.id: example for example in after},
+        explain=lambda row: explain(row, limits),
+    )
 
 
 def roles(models: Mapping[str, Model]) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from tasks.core.statistics import Bootstrap
 from tasks.stages.report import figures
 from tasks.stages.report.compare import HUMAN_EVAL, PASS, SCORE, Comparison, Row
 from tasks.stages.report.judge import Verdict
+from tasks.stages.report.loop import Loop
 
 WIDTH = 100
 COLUMNS = (21, 6, 21, 21, 23)
@@ -22,13 +23,21 @@ def summary(
     verdicts: Sequence[Verdict],
     metrics: Mapping[str, Mapping[str, Any]],
     how: Bootstrap,
+    loop: Loop | None = None,
 ) -> str:
-    """Every comparison with its verdict, and how to read the figures."""
+    """Every comparison with its verdict, what became of the turns of the loop, and how to read the figures."""
     blocks = [
         "\n".join([*_table(comparison, metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
         for comparison, verdict in zip(comparisons, verdicts, strict=True)
     ]
-    return "\n\n\n".join([*blocks, _wrap(legend(comparisons, how))]) + "\n"
+    turns = ["\n".join(map(_wrap, _turns(loop)))] if loop else []
+    return "\n\n\n".join([*blocks, *turns, _wrap(legend(comparisons, how))]) + "\n"
+
+
+def _turns(loop: Loop) -> Iterator[str]:
+    for name, turn in loop.turns.items():
+        yield f"Round {name}, from {turn.prev}: {turn.outcome}"
+    yield f"Best round: {loop.selection['round']}, {loop.selection['why']}."
 
 
 def legend(comparisons: Sequence[Comparison], how: Bootstrap) -> str:

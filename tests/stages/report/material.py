@@ -1,11 +1,13 @@
 """Hand-made results small enough to work out by hand, and the stage run on them."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Example, FaultPair, Message, Refusal, Result, Tests
+from tasks.core.records import Example, FaultPair, Lineage, Message, Refusal, Result, Signals, Tests
 from tasks.core.statistics import pass_at_k
 from tasks.io import tables
 from tasks.stages.report import stage
@@ -115,6 +117,89 @@ def example(index: int, response: str = "def f(): ...") -> Example:
     )
 
 
+def trained(name: str, response: str = "return 1", **fields: Any) -> Example:
+    """An example of a round."""
+    messages = [Message("user", f"Write {name}. {HOSTILE}"), Message("assistant", response)]
+    return Example(name, messages, "function", "toolz", name, "train", f"toolz 1: {name}", "BSD", **fields)
+
+
+def signals(example: str, before: float | None, after: float | None, alike: float | None, **fields: Any) -> Signals:
+    """What the model makes of an example: losses, likeness to its neighbours, and further fields by name."""
+    unknown = {
+        field.name: None for field in dataclasses.fields(Signals) if "_" in field.name or field.name == "quality"
+    }
+    values = {"tokens": 10, "neighbours": [], "flags": [], "chosen": [], "excluded": ""} | unknown
+    values |= {"example": example, "loss_before": before, "loss_after": after, "neighbour_similarity": alike}
+    return Signals(**(values | fields))
+
+
+def line(new: str, parent: str, operator: str, refused: str = "") -> Lineage:
+    """A proposal that was taken, or refused for a reason."""
+    return Lineage(new, [parent], operator, "rename", "", not refused, refused, HOSTILE if refused else "", "return 2")
+
+
+@dataclass
+class Round:
+    """What stages diagnose and refine wrote for `r1`: of four examples one was simplified, one is alone and got company."""
+
+    first: list[Example] = field(default_factory=lambda: [trained(name) for name in "abcd"])
+    second: list[Example] = field(
+        default_factory=lambda: [trained("a2", HOSTILE), *(trained(name) for name in "bcd"), trained("e")]
+    )
+    signals: list[Signals] = field(
+        default_factory=lambda: [
+            signals("a", 4.0, 3.0, 0.9, quality=6.0, flags=["hard"], chosen=["hard"]),
+            signals("b", 2.0, 1.0, 0.8, quality=10.0, flags=["low"]),
+            signals("c", 2.0, 1.5, 0.1, quality=0.0, flags=["sparse"], chosen=["sparse"]),
+            signals("d", None, None, None, excluded="not looked at"),
+        ]
+    )
+    lineage: list[Lineage] = field(
+        default_factory=lambda: [
+            line("a2", "a", "simplify"),
+            line("e", "c", "extend"),
+            line("x", "c", "extend", "a copy"),
+        ]
+    )
+    refinement: dict[str, Any] = field(
+        default_factory=lambda: {
+            "changed": True,
+            "why": "",
+            "few": "",
+            "examples": {"before": 4, "after": 5},
+            "proposals": {"made": 3, "accepted": 2},
+            "accepted": {"extend": 1, "simplify": 1},
+            "accepted_by_generator": {"rename": 2},
+            "refused": {"extend": {"a copy": 1}, "improve": {}, "simplify": {}},
+        }
+    )
+    diagnosis: dict[str, Any] = field(
+        default_factory=lambda: {
+            "curator": "middo",
+            "limits": {
+                "loss_before": {"mean": 2.5, "std": 0.5, "threshold": 3.0},
+                "loss_after": {"mean": 2.0, "std": 0.5, "threshold": 2.5},
+                "neighbour_similarity": {"mean": 0.6, "std": 0.3, "threshold": 0.3},
+                "quality": {"mean": 7.0, "std": 1.0, "threshold": None},
+            },
+            "sets": {name: {"found": 1, "chosen": int(name != "low")} for name in ("hard", "low", "sparse")},
+            "examples": 4,
+            "looked_at": 3,
+            "excluded": {"not looked at": 1},
+            "quality": {"mode": "readout", "unreadable": None, "agreement": None},
+        }
+    )
+
+    def write(self, rounds: Path) -> None:
+        """Write it as the stages do."""
+        tables.write(rounds / "r0/examples.parquet", self.first, Example)
+        tables.write(rounds / "r1/examples.parquet", self.second, Example)
+        tables.write(rounds / "r1/signals.parquet", self.signals, Signals)
+        tables.write(rounds / "r1/lineage.parquet", self.lineage, Lineage)
+        _write(rounds / "r1/diagnosis.json", self.diagnosis)
+        _write(rounds / "r1/refinement.json", self.refinement)
+
+
 def run_stage(
     folder: Path,
     models: Mapping[str, list[Result]],
@@ -123,6 +208,7 @@ def run_stage(
     metrics: Mapping[str, Any] | None = None,
     pretraining: Mapping[str, Any] | None = None,
     faults: tuple[list[FaultPair], list[Refusal]] | None = None,
+    turn: Round | None = None,
     tasks: int = 40,
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
@@ -150,10 +236,24 @@ def run_stage(
             tables.write(folder / "rounds" / name / "faults.parquet", faults[0], FaultPair)
             tables.write(folder / "rounds" / name / "faults_refused.parquet", faults[1], Refusal)
 
+    if turn:
+        turn.write(folder / "rounds")
+        for name in ("r0", "r1"):
+            if not (folder / f"rounds/{name}/faults.parquet").is_file():
+                tables.write(folder / f"rounds/{name}/faults.parquet", [], FaultPair)
+                tables.write(folder / f"rounds/{name}/faults_refused.parquet", [], Refusal)
+    _write(folder / "selection.json", {"round": "r0", "why": "the lowest validation loss of 2 rounds: r0 1.0, r1 2.0"})
+
     inputs = {name: folder / name for name in ("metrics", "results", "pretrained", "tuned", "rounds")}
-    inputs |= {"base": folder / "ratchet.json", "ingested": folder / "ingested.json", "test": folder / "test.parquet"}
+    inputs |= {
+        "selection": folder / "selection.json",
+        "base": folder / "ratchet.json",
+        "ingested": folder / "ingested.json",
+        "test": folder / "test.parquet",
+    }
     sections = {
         "report": report,
+        "turns": {"r1": {"prev": "r0"}} if turn else {},
         "models": {n: {"path": f"models/{n}", "base": "models/base", "group": g} for n, g in groups.items()},
     }
     run = ScratchRun(folder)

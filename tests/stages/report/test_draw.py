@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tasks.core.statistics import Estimate
-from tasks.stages.report import draw
+from tasks.stages.report import draw, svg
 from tasks.stages.report.draw import Course, Effect
 from tasks.stages.report.trace import Point
 
@@ -90,7 +90,7 @@ def test_a_path_that_has_only_begun_is_a_point():
 
 def test_ticks_are_round_and_enclose_the_data():
     for low, high in [(0.813, 1.297), (0, 79_872), (-0.24, 0.07), (1.5, 1.5), (0, 0.004)]:
-        ticks = draw._ticks(low, high)
+        ticks = svg.ticks(low, high)
         assert ticks[0] <= low + 1e-9
         assert high - 1e-9 <= ticks[-1]
         assert 2 <= len(ticks) <= 8
@@ -104,6 +104,6 @@ def test_names_cannot_leave_their_place():
         draw.curves([Course(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
         draw.paths({HOSTILE: [Point(1, 0.1, 0.1)]}, 0.05, HOSTILE),
     ]
-    for svg in drawn:
-        assert "<script" not in svg
-        ElementTree.fromstring(svg)
+    for drawing in drawn:
+        assert "<script" not in drawing
+        ElementTree.fromstring(drawing)

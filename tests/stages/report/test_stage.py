@@ -32,6 +32,7 @@ TEXTS = {
     "base": [*losses("domain_text", 3.0), *losses("general", 4.0)],
     "pretrained": [*losses("domain_text", 2.5), *losses("general", 4.01)],
 }
+PLOTS = ("differences", "forgetting", "loss", "mix", "passes", "quality", "signals", "validation")
 NO_EXAMPLES = {"domains": {}, "licenses": {}, "splits": {}, "tiers": {}}
 
 
@@ -361,7 +362,7 @@ def test_a_second_run_gives_the_same_bytes_and_knows_no_path(tmp_path):
     assert [str(file) for file in files] == [
         "README.md",
         "index.html",
-        *(f"plots/{name}.csv" for name in ("differences", "forgetting", "loss", "passes", "validation")),
+        *(f"plots/{name}.csv" for name in PLOTS),
         "summary.json",
         "summary.txt",
     ]

@@ -1,0 +1,207 @@
+"""The turns of the loop on the page: what was found, what was proposed, what became of it, and what the data are made of."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.core.records import Lineage
+from tasks.stages.report import loop, maps
+from tests.stages.report.material import Round, line, results, run_stage, signals, trained
+
+MODELS = {"base": results(), "r0": results(domain=1.5), "r1": results(domain=1.4)}
+
+
+def turn(found, prev="r0", **changes):
+    """The turn as the stage reads it."""
+    values = {
+        "prev": prev,
+        "signals": found.signals,
+        "diagnosis": found.diagnosis,
+        "refinement": found.refinement,
+        "lineage": found.lineage,
+        "before": {example.id: example for example in found.first},
+        "after": {example.id: example for example in found.second},
+        "explain": lambda row: [f"{row.example} is {name}" for name in row.flags],
+    }
+    return loop.Turn(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a report on a loop of two rounds, and what the stage said."""
+    folder, run = run_stage(tmp_path_factory.mktemp("loop"), MODELS, turn=Round())
+    return folder, run
+
+
+def page(folder):
+    return (folder / "index.html").read_text()
+
+
+def rows(folder, name):
+    with (folder / f"plots/{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_summary_tells_what_the_turn_came_to_and_which_round_is_best(written):
+    folder, run = written
+    text = " ".join((folder / "summary.txt").read_text().split())
+    assert "Round r1, from r0: 4 → 5 examples; 2 of 3 proposals were taken (1 added, 1 simplified)." in text
+    assert "Best round: r0, the lowest validation loss of 2 rounds" in text
+    assert "Best round: r0" in run.said[-1]
+
+
+def test_programs_read_the_same(written):
+    found = json.loads((written[0] / "summary.json").read_text())["loop"]
+    assert found["selection"]["round"] == "r0"
+    assert found["mix"] == {"r0": {"as read": 4}, "r1": {"as read": 3, "simplified": 1, "added": 1}}
+    assert found["turns"]["r1"]["refinement"]["refused"]["extend"] == {"a copy": 1}
+
+
+def test_the_page_shows_a_pair_of_each_kind_with_the_reason_for_its_choice(written):
+    text = page(written[0])
+    assert text.count('<article aria-label="simplify') == 1
+    assert text.count('<article aria-label="extend') == 2
+    assert "hard to learn: 4 (over 3; the mean is 2.5) before the training" in text
+    assert "refused: a copy" in text
+    assert "extend: a copy" in text
+
+
+def test_the_page_counts_what_was_found_and_what_was_not_looked_at(written):
+    text = re.sub(r"<[^>]+>", " ", page(written[0]))
+    assert "Signals of 3 of 4 examples" in text
+    assert re.search(r"too hard\s+1\s+1", text)
+    assert re.search(r"of low quality\s+1\s+0", text)
+    assert re.search(r"not looked at\s+1", text)
+    assert re.search(r"quality in its own judgement\s+7.000\s+1.000\s+none", text)
+
+
+def test_nothing_of_an_example_runs_on_the_page(written):
+    text = page(written[0])
+    assert "<script" not in text
+    assert "onerror=alert(2)>" not in text
+
+
+def test_dvc_plots_every_example_with_its_set_and_the_mix_of_each_round(written):
+    found = rows(written[0], "signals")
+    assert [(row["example"], row["set"], row["chosen"], row["loss_after"]) for row in found] == [
+        ("a", "hard", "hard", "3.0"),
+        ("b", "low", "", "1.0"),
+        ("c", "sparse", "sparse", "1.5"),
+        ("d", "none", "", ""),
+    ]
+    assert sum(int(row["examples"]) for row in rows(written[0], "quality")) == 3
+    assert {(row["round"], row["origin"]): row["examples"] for row in rows(written[0], "mix")}[
+        "r1", "simplified"
+    ] == "1"
+
+
+def test_a_loop_of_one_round_has_no_section_and_empty_tables(tmp_path):
+    folder, _ = run_stage(tmp_path, {"base": results(), "r0": results()})
+    assert 'id="loop"' not in page(folder)
+    assert "loop" not in json.loads((folder / "summary.json").read_text())
+    assert [rows(folder, name) for name in ("signals", "quality", "mix")] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("nothing chosen", "no example lies beyond the limits"),
+        ("converged", "nothing could be proposed"),
+        ("refused", "every proposal was refused"),
+    ],
+)
+def test_a_turn_that_changed_nothing_says_why_and_that_it_cost_nothing(tmp_path, why, words):
+    found = Round()
+    found.second, found.lineage = found.first, []
+    found.refinement |= {"changed": False, "why": why}
+    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    text = " ".join((folder / "summary.txt").read_text().split())
+    assert f"Nothing changed: {words}" in text
+    assert "What follows is that of r0, and costs nothing." in text
+    assert words in page(folder)
+
+
+def test_what_nobody_judged_has_no_histogram(tmp_path):
+    found = Round()
+    found.signals = [replace(row, quality=None) for row in found.signals]
+    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    assert "Neighbourhoods" in page(folder)
+    assert ">Quality</h4>" not in page(folder)
+
+
+def test_where_nothing_has_signals_there_are_no_charts(tmp_path):
+    found = Round()
+    found.signals = [signals(name, None, None, None, excluded="too long") for name in "abcd"]
+    found.diagnosis |= {"limits": {}, "looked_at": 0, "excluded": {"too long": 4}}
+    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    assert ">Data map</h4>" not in page(folder)
+    assert "too long" in page(folder)
+
+
+def test_what_an_example_is_called_lasts_over_rounds_and_a_new_rewrite_changes_it():
+    one, two = Round(), Round()
+    two.first = one.second
+    two.second = [trained("a3"), *one.second[1:]]  # what was simplified is improved; what was added stays
+    two.lineage = [Lineage("a3", ["a2"], "improve", "m", "", True, "", "", "")]
+    found = loop.Loop(("r0", one.first), {"r1": turn(one), "r2": turn(two, "r1")}, {})
+    assert loop.mix(found)["r2"] == {"as read": 3, "improved": 1, "added": 1}
+
+
+def test_a_refused_proposal_names_no_example():
+    found = Round()
+    found.second = [*found.first]
+    found.lineage = [line("b", "a", "simplify", refused="a copy")]
+    assert loop.mix(loop.Loop(("r0", found.first), {"r1": turn(found)}, {})) == {
+        "r0": {"as read": 4},
+        "r1": {"as read": 4},
+    }
+
+
+def test_three_taken_proposals_and_a_refused_one_of_each_kind_are_shown():
+    found = Round()
+    found.lineage = [line(f"n{n}", "a", "simplify") for n in range(5)]
+    found.lineage += [line(f"m{n}", "a", "simplify", refused="a copy") for n in range(5)]
+    shown = loop.choose(turn(found))["simplify"]
+    assert [proposal.line.id for proposal in shown] == ["n0", "n1", "n2", "m0"]
+    assert shown[0].why == ["a is hard"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen", "name"),
+    [([], [], "none"), (["hard", "low"], ["low"], "low"), (["hard", "low"], [], "hard"), ([], ["sparse"], "sparse")],
+)
+def test_an_example_has_the_colour_of_the_set_it_was_chosen_for(flags, chosen, name):
+    assert loop.belongs(signals("a", 1.0, 1.0, 1.0, flags=flags, chosen=chosen)) == name
+
+
+def test_every_example_that_has_the_signals_is_a_mark_in_the_charts():
+    found = turn(Round())
+    for chart in (maps.losses(found), maps.neighbours(found)):
+        marks = [mark.get("class") for mark in ElementTree.fromstring(chart).iter("path")]
+        assert sorted(marks) == ["set-hard chosen", "set-low", "set-sparse chosen"]
+
+
+def test_a_loss_that_is_no_number_is_no_mark():
+    found = turn(Round(), signals=[signals("a", float("nan"), 1.0, 0.5), signals("b", 1.0, 1.0, 0.5)])
+    assert maps.losses(found).count("<path") == 1
+
+
+def test_of_many_examples_those_in_sets_are_all_drawn():
+    many = [signals(f"{n:05}", 1.0, 1.0, 0.5) for n in range(maps.MOST + 50)]
+    many += [signals(f"h{n}", 1.0, 1.0, 0.5, flags=["hard"]) for n in range(30)]
+    chart = maps.losses(turn(Round(), signals=many))
+    assert (chart.count('"set-none"'), chart.count('"set-hard"')) == (maps.MOST, 30)
+
+
+def test_the_histogram_counts_every_value_once():
+    assert maps.histogram([0.0, 0.49, 0.5, 9.99, 10.0]) == [2, 1, *[0] * 17, 2]
+
+
+def test_equal_losses_of_all_are_drawn_too():
+    same = [signals(str(n), 1.0, 1.0, 1.0) for n in range(3)]
+    found = turn(Round(), signals=same, diagnosis={"limits": {}})
+    assert maps.losses(found).count("<path") == 3
