@@ -52,4 +52,6 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else text[:SHOWN] + " …"
+    from tasks.core.visible import visible
+
+    return visible(text, SHOWN)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.core.records import Example
 from tasks.core.statistics import Bootstrap
 from tasks.core.training import in_words
+from tasks.core.visible import visible
 from tasks.stages.report import choose, draw, faults, figures, loop, maps, tabulate
 from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
 from tasks.stages.report.faults import Faults
@@ -22,8 +24,6 @@ SHOWN_CHARS = 4_000
 """Of an answer; a model may repeat itself for long."""
 SHOWN_ROWS = 12
 """Of a table of counts; the rest becomes one row."""
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Characters that hide, or change what is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -216,14 +216,6 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-")
 
 
-def visible(text: str) -> str:
-    """Text of a model, cut to a readable length, its control and direction characters spelled out."""
-    shown = (
-        text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} characters more"
-    )
-    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", shown)
-
-
 def most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """The largest counts, and the sum of those that are left."""
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -257,7 +249,7 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "visible": visible,
+        "visible": partial(visible, chars=SHOWN_CHARS),
         "slug": slug,
         "most": most,
         "cell": _cell,

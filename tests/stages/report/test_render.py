@@ -37,7 +37,3 @@ def test_the_largest_counts_come_first_and_the_rest_add_up():
 def test_one_count_too_many_is_shown_rather_than_called_other():
     assert len(render.most({str(n): n for n in range(render.SHOWN_ROWS + 1)})) == render.SHOWN_ROWS + 1
     assert render.most({}) == []
-
-
-def test_controls_are_spelled_out_and_line_ends_are_kept():
-    assert render.visible("a\tb\n\x00\x1b[0m\u202e é 漢") == "a\tb\n\\u0000\\u001b[0m\\u202e é 漢"

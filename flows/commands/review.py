@@ -1,0 +1,106 @@
+"""`ratchet review`."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.reviewing import Row
+    from tasks.core.records import Decision
+
+CHOICES: dict[str, Literal["accept", "edit", "reject"]] = {"a": "accept", "e": "edit", "r": "reject"}
+QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip, [q]uit"
+
+
+def review(
+    turn: Annotated[
+        str | None, typer.Argument(help="The round that a turn made, such as r1; else the last one.")
+    ] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Those that were refused, instead of those taken.")
+    ] = False,
+    start: Annotated[int, typer.Option(min=1, help="Begin at this row of those that nobody has decided.")] = 1,
+    author: Annotated[str | None, typer.Option(help="Who decides; else the name that git knows.")] = None,
+) -> None:
+    """Look through what the loop has rewritten, beside what it was, and decide: accept, edit ($EDITOR) or reject.
+
+    What was decided is kept at once, in data/decisions.jsonl, and not asked again; the next run honours it.
+
+    Example: ratchet review, or ratchet review r1 --refused
+    """
+    from flows import reviewing
+    from tasks import settings
+    from tasks.io import decisions
+
+    everything = settings.load()
+    if not everything.turns:
+        raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
+    name = turn or list(everything.turns)[-1]
+    file = settings.files("refine", name, everything)[0]["decisions"]
+    rows = reviewing.undecided(reviewing.rows(name, everything, refused=refused), file)
+    if not rows:
+        typer.echo(f"{name}: no proposal waits for a decision.")
+        return
+    who, decided = author or _git_name(), 0
+    try:
+        for number, row in enumerate(rows[start - 1 :], start):
+            typer.echo(f"\n━━ {number} of {len(rows)} · {reviewing.shown(row)}\n")
+            decision = _ask(row, who)
+            if decision:
+                decisions.append(file, decision)
+                decided += 1
+    except typer.Abort:
+        typer.echo("\nStopped. `ratchet review` goes on with what is not decided yet.")
+    typer.echo(f"{decided} decided, in {file}. `ratchet run` honours them.")
+
+
+def _ask(row: "Row", author: str) -> "Decision | None":
+    """What a person decides of a row; None where they skip it. Raises typer.Abort where they quit."""
+    from datetime import UTC, datetime
+
+    from tasks.core.records import Decision
+
+    while True:
+        key = typer.prompt(QUESTION).strip().lower()[:1]
+        if key == "q":
+            raise typer.Abort
+        if key == "s":
+            return None
+        text = _edited(row.response) if key == "e" else ""
+        if key in CHOICES and (text or key != "e"):
+            reason = typer.prompt("Reason", default="", show_default=False)
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            return Decision(row.line.id, CHOICES[key], author, reason, text, time)
+
+
+def _edited(text: str) -> str:
+    """What a person made of a text in their editor; nothing where they left it as it was, emptied it, or have no editor."""
+    import os
+    import shlex
+    import shutil
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    if not shutil.which(editor[0]):
+        typer.echo(f"There is no editor {editor[0]!r} here. EDITOR=… ratchet review names another.")
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "response.md"
+        file.write_text(text, encoding="utf-8")
+        subprocess.run([*editor, str(file)], check=False)
+        found = file.read_text(encoding="utf-8")
+    if found == text or not found.strip():
+        typer.echo("Nothing was edited.")
+        return ""
+    return found
+
+
+def _git_name() -> str:
+    """The name that git signs with, or the user's of this machine."""
+    import getpass
+    import subprocess
+
+    told = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False).stdout.strip()
+    return told or getpass.getuser()
