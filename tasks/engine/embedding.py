@@ -65,20 +65,22 @@ def is_encoder(folder: Path) -> bool:
     ] or pooling.get("pooling_mode") == "mean"
 
 
-def encode(folder: Path, texts: Sequence[str], *, dtype: str, device: str, track: Track = iter) -> NDArray[np.float32]:
-    """One vector for each text by the encoder in `folder`, (N, H), longer texts by their beginning.
+class Encoder:
+    """The sentence-transformers model in a folder. Raises ValueError where `is_encoder` says no."""
 
-    Raises ValueError where `is_encoder` says no.
-    """
-    if not is_encoder(folder):
-        raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
-    from transformers import AutoModel
+    def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
+        if not is_encoder(folder):
+            raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
+        from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(
-        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
-    tokenizer = checkpoints.load_tokenizer(folder)
-    limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-    longest = limits.get("max_seq_length") or model.config.max_position_embeddings
-    ids = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
-    return pooled(model.to(device).eval(), ids, track)
+        model = AutoModel.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+        self._model, self._tokenizer = model.to(device).eval(), checkpoints.load_tokenizer(folder)
+        limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+        self._longest = limits.get("max_seq_length") or model.config.max_position_embeddings
+
+    def vectors(self, texts: Sequence[str], track: Track = iter) -> NDArray[np.float32]:
+        """One vector for each text, (N, H), not of unit length; longer texts by their beginning."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
+        return pooled(self._model, ids, track)

@@ -7,6 +7,7 @@ from pydantic import Field
 from tasks.core.compute import Compute
 from tasks.core.params import Params
 from tasks.core.stage import Stage
+from tasks.core.writing import Decoding
 
 STAGE = Stage(
     reads={
@@ -24,15 +25,13 @@ STAGE = Stage(
 )
 
 
-class Judging(Params):
+class Judging(Decoding):
     """How the model answers in words."""
 
     temperature: float = Field(0.1, gt=0)
     top_p: float = Field(0.7, gt=0, le=1)
     max_new_tokens: int = Field(12, ge=1)
     """Longest answer. The score comes first; nobody reads what follows."""
-    batch_size: int = Field(16, ge=1)
-    """Answers that are written together."""
 
 
 class DiagnoseParams(Params):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tasks import methods
 from tasks.core.records import Example, Message, Signals
 from tasks.core.stage import Run
-from tasks.engine import device, embedding, encode, generation, neighbours, readout, scoring
+from tasks.engine import device, embedding, encode, neighbours, readout, scoring, writer
 from tasks.engine.encode import Encoded
 from tasks.io import checkpoints, diagnosis, embedders, tables
 from tasks.methods.curators import Curator
@@ -45,8 +45,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     excluded |= dict.fromkeys(gather.not_finite(before, after), NOT_FINITE)
 
     known = [example for example in examples if example.id not in excluded]
-    subject = _Subject(model, tokenizer, settings, run)
-    near = subject.neighbourhood(known, curator.neighbours(chosen_by), inputs["embedder"])
+    subject = Subject(model, tokenizer, inputs, settings, run)
+    near = subject.neighbourhood(known, curator.neighbours(chosen_by))
     judged = subject.judgements(params.quality, known, curator)
     rows = gather.signals(examples, sequences, excluded, (before, after), near, judged, curator)
     rows, limits = curator.choose(rows, chosen_by)
@@ -78,31 +78,33 @@ def _losses(model: Any, sequences: Sequence[Encoded], run: Run) -> dict[str, flo
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """The model that was trained on the examples, and how it is asked about them."""
 
     model: Any
     tokenizer: Any
+    inputs: Mapping[str, Path]
     settings: Settings
     run: Run
 
-    def neighbourhood(self, examples: Sequence[Example], k: int, embedder: Path) -> gather.Neighbourhood:
+    def neighbourhood(self, examples: Sequence[Example], k: int) -> gather.Neighbourhood:
         """Who is near whom, by their prompts alone and in plain text."""
         texts = {example.id: text for example in examples if (text := transcript(example.prompt)).strip()}
         if not texts:
             return {}
-        vectors = self._vectors(list(texts.values()), embedder)
+        vectors = self._vectors(list(texts.values()))
         found = neighbours.nearest(vectors, k, self.settings.diagnose.exact_up_to)
         return gather.neighbourhood(list(texts), *found)
 
-    def _vectors(self, texts: list[str], embedder: Path) -> NDArray[np.float32]:
-        compute, track = self.settings.compute, self._track("row")
+    def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        track = self._track("row")
         if self.settings.diagnose.encoder == "tuned":
             return embedding.pooled(self.model, self.tokenizer(texts)["input_ids"], track)
+        embedder, compute = self.inputs["embedder"], self.settings.compute
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
         if not embedding.is_encoder(embedder):
             return embedders.embed(embedder, texts)
-        return embedding.encode(embedder, texts, dtype=device.dtype(compute), device=compute.device, track=track)
+        return embedding.Encoder(embedder, dtype=device.dtype(compute), device=compute.device).vectors(texts, track)
 
     def judgements(self, mode: str, examples: Sequence[Example], curator: Curator) -> judge.Judgements:
         """What the model makes of the examples, asked in this mode."""
@@ -122,17 +124,10 @@ class _Subject:
             return None
         return gather.agreement(judged, self.judgements("generate", examples[: params.compare], curator), curator)
 
-    def _write(self, prompts: list[list[Message]], keys: list[str]) -> list[str]:
-        params, seed = self.settings.diagnose.judging, self.settings.diagnose.seed
-        return generation.write(
-            self.model,
-            prompts,
-            self.tokenizer,
-            max_new_tokens=params.max_new_tokens,
-            batch_size=params.batch_size,
-            sampling=generation.Sampling(params.temperature, params.top_p, [f"{seed} {key}" for key in keys]),
-            track=self._track("batch"),
-        )
+    def _write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:
+        params, folders = self.settings.diagnose, self.inputs
+        write = writer.of_model(folders["tuned"], params.judging, self.settings.compute, self.run, folders["base"])
+        return [answer.text for answer in write(prompts, [f"{params.seed} {key}" for key in keys])]
 
     def _track(self, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
         return partial(self.run.track, unit=unit)

@@ -217,7 +217,7 @@ def test_words_are_read_and_what_cannot_be_read_is_counted(diagnose, monkeypatch
     def write(model, prompts, tokenizer, **_):
         return ["Score: 7" if "What is 3 " in prompt[0].content else "I would rather not say." for prompt in prompts]
 
-    monkeypatch.setattr("tasks.stages.diagnose.stage.generation.write", write)
+    monkeypatch.setattr("tasks.engine.generation.write", write)
     found, told, _ = diagnose(plain_rows(), quality="generate")
     assert found["example-0003"].quality == 7
     assert found["example-0004"].quality is None
@@ -229,7 +229,7 @@ def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch)
     def write(model, prompts, tokenizer, **_):
         return [f"Score: {len(prompt[0].content) % 10}" for prompt in prompts]
 
-    monkeypatch.setattr("tasks.stages.diagnose.stage.generation.write", write)
+    monkeypatch.setattr("tasks.engine.generation.write", write)
     _, told, _ = diagnose(plain_rows(), quality="readout", compare=8)
     assert told["quality"]["agreement"]["examples"] == 8
     assert -1 <= told["quality"]["agreement"]["spearman"] <= 1
