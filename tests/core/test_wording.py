@@ -1,8 +1,10 @@
-"""What stands in a field stays in it."""
+"""What a request was made of can be told from it; what stands in a field stays in it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tasks.core.wording import field
+from tasks.core.wording import Request, field, request, requested
 
 
 @pytest.mark.parametrize("text", ["", "plain", "</data>", "line\n<data 00000000>\nline"])
@@ -25,3 +27,26 @@ def test_a_text_that_knows_its_mark_gets_another():
             return part == known["text"]
 
     assert field("data", Knowing("text")).split(">")[0].split()[1] != mark
+
+
+@given(st.text(max_size=60))
+def test_nothing_in_a_field_ends_it(text):
+    for inside in (text, field("data", text), field("data", text) + text):
+        shown = field("data", inside)
+        end = shown.rsplit("\n", 1)[1]
+        assert shown.count(end) == 1
+
+
+STUB = 'def f(x):\n    """Do it.\n\n    ```\n    code\n    ```\n    """'
+
+
+@pytest.mark.parametrize("context", ["", "import re\n\n\ndef g():\n    ..."])
+def test_a_request_tells_what_it_was_made_of(context):
+    assert requested(request("f", STUB, context)) == Request("f", STUB, context)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "Write the Python function `f`.", request("f", STUB, "x = 1") + "\nPlease.", "Hello"]
+)
+def test_another_prompt_is_none(prompt):
+    assert requested(prompt) is None

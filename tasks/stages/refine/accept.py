@@ -123,7 +123,7 @@ class Gate:
         cases = [
             list(_cases(proposal)) if unfit is None else [] for proposal, unfit in zip(proposals, ready, strict=True)
         ]
-        verdicts = self.judge(case for some in cases for case in some)
+        verdicts = self.judge(case for some in cases for case in some) if any(cases) else iter(())
         for proposal, unfit, some in zip(proposals, ready, cases, strict=True):
             runs = [next(verdicts) for _ in some]
             yield unfit or (_told(runs) if runs else self._solved(proposal.example))
@@ -175,7 +175,7 @@ class Gate:
         asked = [self._is_text(proposal) for proposal in proposals]
         chosen = [proposal for proposal, wanted in zip(proposals, asked, strict=True) if wanted]
         prompts = [ask.judging(proposal.example) for proposal in chosen]
-        answers = iter(self.ask_judge(prompts, [proposal.example.id for proposal in chosen]) if chosen else ())
+        answers = iter(list(self.ask_judge(prompts, [proposal.example.id for proposal in chosen])) if chosen else ())
         least = self.params.judge.least
         return iter([_poor(next(answers).text, least) if wanted else None for wanted in asked])
 

@@ -103,7 +103,7 @@ class Writer:
     def _written(self, prompts: Sequence[list[Message] | None], keys: Sequence[str]) -> Iterator[Answer]:
         """The answers to those prompts that are there."""
         left = [(prompt, key) for prompt, key in zip(prompts, keys, strict=True) if prompt]
-        return iter(self.write([prompt for prompt, _ in left], [key for _, key in left]) if left else ())
+        return iter(list(self.write([prompt for prompt, _ in left], [key for _, key in left])) if left else ())
 
     def _failed(self, job: Job, why: Unfit, text: str = "") -> Failed:
         return Failed(job, self.name, why, text, self._hash(job))

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.core.contamination import sides
 from tasks.core.records import Decision, Document, Example, Lineage, Signals
 from tasks.core.stage import Run
@@ -60,7 +63,7 @@ def _refiner(
         _plain(inputs["base"]),
         sandbox.run,
         lambda example: gym.score(example.tests, example.response) if example.tests else 1.0,
-        partial(embedders.embed, inputs["embedder"]) if accept.likeness is not None else None,
+        partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
         _judge(settings, run),
     )
     return Refiner(_generator(inputs, settings, run), gate, decided, 1 + max(example.round for example in examples))
@@ -97,6 +100,11 @@ def _judge(settings: Settings, run: Run) -> Write | None:
     from tasks.engine import writer
 
     return writer.of_server(judge.server, Decoding(temperature=0.1, top_p=1.0, max_new_tokens=16), run)
+
+
+def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    embedders.check(folder, "refine.accept.likeness", "set likeness to null")
+    return embedders.embed(folder, texts)
 
 
 def _evaluation(folder: Path) -> list[str]:

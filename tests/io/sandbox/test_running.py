@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io.sandbox import Limits, Verdict, client, probe, run
+from tasks.core.records import Tests
+from tasks.io.sandbox import Case, Limits, Verdict, client, outputs, probe, run
 from tasks.io.sandbox.client import AHEAD
 from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
@@ -221,3 +222,12 @@ def await_that(condition, patience=10.0):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_examples_print_is_told_whatever_they_should_print():
+    code = ">>> x = f(1)\n>>> x\n'wrong'\n>>> f('')\n>>> print(f(2))\n"
+    tests = Tests("doctest", code, "f", "ONE = 1")
+    endless = Tests("doctest", ">>> f(1)\n", "f")
+    found = list(outputs([Case("def f(n):\n    return n + ONE", tests), Case("def f(n):\n    while n: pass", endless)]))
+    assert found[0] == ["", "2\n", None, "3\n"]
+    assert found[1].outcome == "timeout"

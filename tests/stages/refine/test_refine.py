@@ -8,10 +8,12 @@ import pytest
 
 from benchmarks import functions
 from tasks.core.programs import program
-from tasks.core.records import Tests
+from tasks.core.records import Example, Tests
 from tasks.core.wording import request
+from tasks.io import tables
 from tasks.io.sandbox import Case, run
 from tests import tiny as small
+from tests.stages.refine.turns import prepare, work
 
 LOOP = "def f(xs):\n    out = []\n    for x in xs:\n        if not x in (1, 2):\n            out.append(x + {})\n    return out"
 
@@ -107,17 +109,11 @@ def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
     assert turn.reasons == ["contaminated"]
 
 
-def test_signals_of_another_model_are_not_acted_on(refine, tmp_path, monkeypatch):
-    from tasks.io import diagnosis
-
-    hashes = diagnosis.hashes
-    monkeypatch.setattr(
-        diagnosis, "hashes", lambda inputs: hashes(inputs) | {"tuned": "another"} if len(inputs) < 5 else hashes(inputs)
-    )
-    values = iter(["old", "new"])
-    monkeypatch.setattr(diagnosis, "hashes", lambda inputs: hashes(inputs) | {"tuned": next(values)})
-    with pytest.raises(ValueError, match=r"diagnosis\.json is stale: it was made from other tuned"):
-        refine(ROWS, {})
+def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
+    inputs = prepare(tmp_path / "turn", tiny, ROWS, {})
+    tables.write(inputs["examples"], ROWS[:3], Example)
+    with pytest.raises(ValueError, match=r"diagnosis\.json is stale: it was made from other examples"):
+        work(inputs, tmp_path / "turn", {})
 
 
 # --- people -------------------------------------------------------------------------------------------------------------------

@@ -172,21 +172,16 @@ class Blocks(_Rule):
 
     def _comprehension(self, first: cst.BaseStatement, loop: cst.For) -> cst.BaseStatement | None:
         name, start = _assigned(first)
-        added, test = _kept_if(loop)
-        method, kind = {"[]": ("append", cst.ListComp), "set()": ("add", cst.SetComp)}.get(start, ("", None))
-        if not name or kind is None or (kind is cst.SetComp and "set" in self.taken):
+        statement, test = _kept_if(loop)
+        element = _added_to(name, start, statement)
+        if element is None or not self._is_own(loop) or (start == "set()" and "set" in self.taken):
             return None
-        match added:
-            case cst.Expr(
-                value=cst.Call(
-                    func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=verb)),
-                    args=[cst.Arg(star="", keyword=None, value=element)],
-                )
-            ) if (owner, verb) == (name, method) and self._is_own(loop) and self.mentions_in(loop)[name] == 1:
-                built = kind(element, self._for_in(loop, test))
-                whole = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
-                return whole.with_changes(leading_lines=_lead(first)) if self.fits(whole) else None
-        return None
+        if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
+            return None  # the loop looks at what it has gathered
+        kind = cst.ListComp if start == "[]" else cst.SetComp
+        built = kind(element, self._for_in(loop, test))
+        whole = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
+        return whole.with_changes(leading_lines=_lead(first)) if self.fits(whole) else None
 
     def _found(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
         """A loop that returns True at the first of a kind, and `return False` after it, are `any`; the other way round `all`."""
@@ -257,8 +252,8 @@ class Blocks(_Rule):
         ifs = [cst.CompIf(_tight(test) if isinstance(test, cst.IfExp | cst.Lambda) else test)] if test else []
         return cst.CompFor(target=loop.target, iter=source, ifs=ifs)
 
-    def mentions_in(self, node: cst.CSTNode) -> Counter[str]:
-        return _mentions(node)
+    def mentions_in(self, node: cst.CSTNode | None) -> Counter[str]:
+        return _mentions(node) if node else Counter()
 
 
 class Displays(_Rule):
@@ -343,6 +338,33 @@ def _assigned(statement: cst.BaseStatement) -> tuple[str, str]:
         ):
             return name, cst.Module([]).code_for_node(value)
     return "", ""
+
+
+def _added_to(name: str, start: str, statement: cst.BaseSmallStatement | None) -> cst.BaseExpression | None:
+    """What a statement adds to a list or set called `name`, and nothing else."""
+    method = {"[]": "append", "set()": "add"}.get(start)
+    match statement:
+        case cst.Expr(
+            value=cst.Call(
+                func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=verb)),
+                args=[cst.Arg(star="", keyword=None, value=element)],
+            )
+        ) if name and (owner, verb) == (name, method):
+            return element
+        case cst.Assign(
+            targets=[cst.AssignTarget(target=cst.Name(value=target))],
+            value=cst.BinaryOperation(
+                left=cst.Name(value=before), operator=cst.Add(), right=cst.List(elements=[cst.Element(value=element)])
+            ),
+        ) if name and start == "[]" and target == before == name:
+            return element
+        case cst.AugAssign(
+            target=cst.Name(value=target),
+            operator=cst.AddAssign(),
+            value=cst.List(elements=[cst.Element(value=element)]),
+        ) if name and start == "[]" and target == name:
+            return element
+    return None
 
 
 def _kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpression | None]:

@@ -1,0 +1,85 @@
+"""A real HTTP server on loopback that speaks OpenAI's chat completions, and has its bad days."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+SILENCE_S = 4.0
+FAULTS = ("429", "500", "cut", "malformed", "silent")
+Reply = Callable[[dict[str, Any]], str]
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers by `reply`. `fault` says, of a request and how often it came before, what goes wrong with it, if anything."""
+
+    daemon_threads = True
+
+    def __init__(self, reply: Reply, fault: Callable[[dict[str, Any], int], str]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.reply, self.fault = reply, fault
+        self.asked: list[dict[str, Any]] = []
+        self.paid: Counter[str] = Counter()
+        """Answers that were given whole, by request."""
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: ChatServer
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        content = json.dumps(request, sort_keys=True)
+        with self.server.lock:
+            before = sum(json.dumps(other, sort_keys=True) == content for other in self.server.asked)
+            self.server.asked.append(request)
+            fault = self.server.fault(request, before)
+            text = "" if fault else self.server.reply(request)
+        body = json.dumps(
+            {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+        )
+        if fault in ("429", "500"):
+            return self.send(int(fault), "{}")
+        if fault == "silent":
+            self.server.stopped.wait(SILENCE_S)
+            return None
+        if fault == "malformed":
+            return self.send(200, body[: len(body) // 2])
+        if fault == "cut":
+            return self.send(200, body[: len(body) // 2], length=len(body))
+        self.send(200, body)
+        with self.server.lock:
+            self.server.paid[content] += 1
+        return None
+
+    def send(self, status: int, text: str, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(length or len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(
+    reply: Reply, fault: Callable[[dict[str, Any], int], str] = lambda request, before: ""
+) -> Iterator[ChatServer]:
+    """The server, up until the end of the block."""
+    with ChatServer(reply, fault) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stopped.set()
+            server.shutdown()
+            thread.join()

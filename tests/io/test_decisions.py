@@ -1,0 +1,40 @@
+"""Decisions are read as they were written, the last one on an id counts, and a line that is none is named."""
+
+import json
+
+import pytest
+
+from tasks.core.records import Decision
+from tasks.io import decisions
+
+
+def test_the_last_decision_on_an_id_counts_and_its_time_is_for_people(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    decisions.append(path, Decision("a", "reject", "ann", "wrong", time="2026-01-01"))
+    decisions.append(path, Decision("b", "edit", "bob", "clearer", "Yes – é."))
+    decisions.append(path, Decision("a", "accept", "ann", "right after all", time="2026-01-02"))
+    assert decisions.read(path) == {
+        "a": Decision("a", "accept", "ann", "right after all"), "b": Decision("b", "edit", "bob", "clearer", "Yes – é."),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "it is no object"),
+        (
+            {"id": "a", "decision": "maybe", "author": "ann", "reason": ""},
+            "decision: Input should be 'accept', 'edit' or 'reject'",
+        ),
+        ({"id": "a", "decision": "accept", "reason": ""}, "author: Field required"),
+        ({"id": "a", "decision": "accept", "author": "ann", "reason": "", "extra": 1}, "there is no field extra"),
+        ({"id": "a", "decision": "edit", "author": "ann", "reason": "", "text": " "}, "an edit needs `text`"),
+    ],
+)
+def test_a_line_that_is_no_decision_is_named(tmp_path, line, problem):
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("\n" + (line if isinstance(line, str) else json.dumps(line)) + "\n")
+    with pytest.raises(ValueError, match="line 2") as error:
+        decisions.read(path)
+    assert problem in str(error.value)

@@ -1,0 +1,107 @@
+"""Equal ways to say the same, and the programs in which they would not be equal."""
+
+import random
+
+import pytest
+
+from benchmarks import functions
+from tasks.core.programs import program
+from tasks.stages.refine.rules.idioms import normal
+
+SAME = {
+    "not in": ("    return not x in xs", "    return x not in xs"),
+    "is not": ("    return not x is None", "    return x is not None"),
+    "branches": ("    if not x:\n        y = 1\n    else:\n        y = 2\n    return [y]", "    if x:\n        y = 2\n    else:\n        y = 1\n    return [y]"),
+    "nested": ("    if x:\n        if xs or n:\n            return 1\n    return 2", "    if x and (xs or n):\n        return 1\n    return 2"),
+    "else": ("    if x:\n        return 1\n    else:\n        return 2", "    if x:\n        return 1\n    return 2"),
+    "truth": ("    if x in xs:\n        return True\n    return False", "    return x in xs"),
+    "bool": ("    if x > n:\n        return True\n    return False", "    return bool(x > n)"),
+    "list": (
+        "    out = []\n    for y in xs:\n        if y > n:\n            out.append(y * 2)\n    return out",
+        "    return [y * 2 for y in xs if y > n]",
+    ),
+    "sum of lists": ("    out = []\n    for y in xs:\n        out = out + [y]\n    return out", "    return [y for y in xs]"),
+    "added lists": ("    out = []\n    for y in xs:\n        out += [y]\n    return out", "    return [y for y in xs]"),
+    "set": ("    out = set()\n    for y in xs:\n        out.add(y)\n    n.use(out, out)", "    out = {y for y in xs}\n    n.use(out, out)"),
+    "any": ("    for y in xs:\n        if y == n:\n            return True\n    return False", "    return any(y == n for y in xs)"),
+    "all": ("    for y in xs:\n        if not y:\n            return False\n    return True", "    return all(y for y in xs)"),
+    "display": ("    return [list(), dict(), tuple()]", "    return [[], {}, ()]"),
+    "if expression": ("    return True if x else False", "    return bool(x)"),
+    "format": ("    return '{} of {}'.format(x, n)", "    return f'{x} of {n}'"),
+    "temporary": ("    y = x + n\n    return y", "    return x + n"),
+}  # fmt: skip
+OTHER = {
+    "in twice": "    return not x in xs in n",
+    "an equality that a type may define": "    return not x == n",
+    "the list is read on the way": "    out = []\n    for y in xs:\n        if y not in out:\n            out.append(y)\n    return out",
+    "the list is read where it grows": "    out = []\n    for y in xs:\n        out = out + [len(out)]\n    return out",
+    "the loop's variable is used after it": "    out = []\n    for y in xs:\n        out.append(y)\n    return out, y",
+    "an else of the loop": "    out = []\n    for y in xs:\n        out.append(y)\n    else:\n        n()\n    return out",
+    "functions that remember": "    out = []\n    for y in xs:\n        out.append(lambda: y)\n    return out",
+    "a call that may stop the iteration": "    for y in xs:\n        if next(y):\n            return True\n    return False",
+    "a builtin that is none": "    list = n\n    return list()",
+    "a program that looks at its variables": "    y = x\n    y = locals()\n    return y",
+    "a name that more than the return knows": "    y = x\n    n(lambda: y)\n    y = 1\n    return y",
+    "braces": "    return '{{}} {}'.format(x)",
+    "arguments with effects": "    return '{}'.format(n())",
+    "comments": "    out = []\n    for y in xs:  # why\n        out.append(y)\n    return out",
+    "yields": "    out = []\n    for y in xs:\n        out.append((yield y))\n    return out",
+    "an elif": "    if x:\n        return 1\n    elif n:\n        return 2\n    else:\n        n()\n    return 3",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_program_is_brought_to_its_usual_form(name):
+    before, after = (f"def f(x, xs, n):\n{body}\n" for body in SAME[name])
+    assert normal(before) == after
+    assert normal(after) == after
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_would_not_be_equal_stays(name):
+    code = f"def f(x, xs, n):\n{OTHER[name]}\n"
+    assert normal(code) == code
+
+
+def test_a_builtin_that_what_runs_before_binds_is_none():
+    code = "def f(xs):\n    return list()\n"
+    assert normal(code, "list = tuple") == code
+
+
+def test_what_cannot_be_read_is_told():
+    with pytest.raises(SyntaxError):
+        normal("def f(:")
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_both_forms_give_the_same_for_many_values(name):
+    draw = random.Random(name)
+    before, after = (_compiled(f"def f(x, xs, n):\n{body}\n") for body in SAME[name])
+    for _ in range(200):
+        values = (draw.randint(-2, 3), [draw.randint(-2, 3) for _ in range(draw.randint(0, 4))], draw.randint(-2, 3))
+        assert _result(before, values) == _result(after, values)
+
+
+def test_synthetic_functions_mean_the_same_in_their_usual_form():
+    draw = random.Random(0)
+    changed = 0
+    for example in functions.examples(300, 1):
+        code = program(example.response)
+        new = normal(code)
+        changed += new != code
+        xs = [draw.randint(-9, 9) for _ in range(8)]
+        assert _result(_compiled(code), (xs, 3)) == _result(_compiled(new), (xs, 3))
+    assert changed > 30
+
+
+def _compiled(code):
+    space = {}
+    exec(code, space)  # our own text
+    return space["f"]
+
+
+def _result(function, values):
+    try:
+        return function(*values)
+    except Exception as error:
+        return type(error)

@@ -1,0 +1,122 @@
+"""Refining through a real server over a small model: its bad days lose nothing, and nothing is paid for twice."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tasks.core.records import Example, Lineage, Message
+from tasks.io import checkpoints, tables
+from tasks.io.generators import endpoint
+from tests import tiny as small
+from tests.chat_server import FAULTS, SILENCE_S, serving
+from tests.stages.refine.turns import prepare, work
+
+ROOT = Path(__file__).resolve().parents[3]
+ROWS = [small.example(n, prompt=f"Say something of the number {n}.", response=f"It is {n}.") for n in range(10)]
+CHOSEN = dict.fromkeys(range(10), ("hard",))
+
+
+@pytest.fixture(scope="module")
+def reply(tiny):
+    """What a small random model answers; a new prompt it gives after the mark, as it was told."""
+    from tasks.engine import generation
+    from tasks.stages.refine.ask import MARK
+
+    model, tokenizer = checkpoints.load(tiny)
+
+    @cache
+    def written(content):  # once: a busy machine must not look like a silent server
+        request = json.loads(content)
+        prompt = [Message(one["role"], one["content"]) for one in request["messages"]]
+        sampling = generation.Sampling(request["temperature"], request["top_p"], [str(request["seed"])])
+        (text,) = generation.write(model, [prompt], tokenizer, max_new_tokens=8, batch_size=1, sampling=sampling)
+        text = "".join(c for c in text if c.isalnum()) + request["messages"][-1]["content"][-3:]
+        return f"{MARK}\n{text}" if prompt[0].role == "system" else text
+
+    return lambda request: written(json.dumps(request))
+
+
+def settings(server, **more):
+    about = {"url": server.url, "model": "m", "timeout_s": 60, **more}
+    return {"generator": {"from": "endpoint", "server": about}, "accept": {"likeness": None}}
+
+
+def outputs(folder):
+    """Everything but where a server was found, which is no part of it."""
+    return [(folder / f"new_{name}").read_bytes() for name in ("examples", "lineage", "refinement")]
+
+
+def test_a_server_with_bad_days_gives_the_same_round_and_is_paid_once(tiny, tmp_path, reply, monkeypatch):
+    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: None)
+
+    def fault(request, before):
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
+        return FAULTS[(digest[0] + before) % len(FAULTS)] if before < digest[1] % 3 + 1 else ""
+
+    folders = tmp_path / "calm", tmp_path / "rough"
+    for folder, days, patience in zip(folders, (lambda *_: "", fault), (60, SILENCE_S / 2), strict=True):
+        inputs = prepare(folder, tiny, ROWS, CHOSEN)
+        with serving(reply, days) as server:
+            run = work(inputs, folder, settings(server, prompt_price=2.0, answer_price=5.0, timeout_s=patience))
+            assert len(server.paid) == 20
+            assert set(server.paid.values()) == {1}
+            if days is fault:
+                assert len(server.asked) > 40
+            logged = run.metrics[-1][1]
+            assert logged == {"tokens_read": 100, "tokens_written": 40, "cost": pytest.approx(0.0004)}
+            again = work(inputs, folder, settings(server))
+            assert sum(server.paid.values()) == 20
+            assert again.metrics[-1][1]["cost"] == 0
+    assert outputs(folders[0]) == outputs(folders[1])
+    assert len([line for line in tables.read(folders[0] / "new_lineage", Lineage) if line.accepted]) == 10
+
+
+def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
+    folder, killed = tmp_path / "turn", []
+    inputs = {name: str(path) for name, path in prepare(folder, tiny, ROWS, CHOSEN).items()}
+
+    def deadly(request):
+        if len(server.paid) == 8 and not killed:
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        return reply(request)
+
+    with serving(deadly) as server:
+        how = settings(server, concurrency=1)
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        call = [sys.executable, "-m", "tests.stages.refine.turns", json.dumps([inputs, str(folder), how])]
+        process = subprocess.Popen(call, cwd=ROOT, env=environment)
+        assert process.wait() == -signal.SIGKILL
+        first = {request for request, number in server.paid.items() if number}
+        assert not (folder / "new_examples").exists()
+        asked = len(server.asked)
+        work(inputs, folder, how)
+        later = [json.dumps(request, sort_keys=True) for request in server.asked[asked:]]
+    assert len(first) in (8, 9)  # the ninth may still have been written to a dead process
+    kept = {one for one in first if one not in later}
+    assert len(kept) == 8  # 40 % of its calls, and none was repeated
+    assert len(later) == 12
+    assert len(tables.read(folder / "new_examples", Example)) == 10
+
+
+def test_a_server_that_is_gone_stops_the_stage_and_what_it_gave_stays(tiny, tmp_path, reply, monkeypatch):
+    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: None)
+    folder = tmp_path / "turn"
+    inputs = prepare(folder, tiny, ROWS, CHOSEN)
+    with serving(reply, lambda *_: "500" if len(server.paid) >= 5 else "") as server:
+        with pytest.raises(
+            ValueError, match=r"does not answer: status 500, 4 times\. What was answered before is kept"
+        ):
+            work(inputs, folder, settings(server, concurrency=1))
+        server.fault = lambda *_: ""
+        work(inputs, folder, settings(server))
+        assert set(server.paid.values()) == {1}
+        assert len(server.paid) == 20

@@ -1,0 +1,58 @@
+"""A turn's inputs on disk, and the stage run on them: here, or in a process that is killed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks.core.records import Decision, Document, Example, Signals
+from tasks.io import decisions, diagnosis, tables
+from tasks.stages.refine import stage
+from tasks.stages.refine.params import Settings
+from tests.support import ScratchRun
+
+
+def signals(example, *chosen, similarity=0.5, neighbours=()):
+    """What a diagnosis says of an example."""
+    return Signals(
+        example.id, 1.0, 1.0, 9, similarity, list(neighbours), None, None, None, None, None, None, None,
+        list(chosen), list(chosen), "",
+    )  # fmt: skip
+
+
+def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=None):
+    """Write the inputs of a turn; their places."""
+    folder.mkdir(exist_ok=True)
+    rows = [
+        signals(example, *chosen.get(place, ()), similarity=place / 100, neighbours=(near or {}).get(place, ()))
+        for place, example in enumerate(examples)
+    ]
+    inputs = {
+        "base": model, "tuned": model, "embedder": folder, "ingested": folder, "decisions": folder / "decisions.jsonl",
+        "examples": folder / "examples.parquet", "signals": folder / "signals.parquet", "diagnosis": folder / "diagnosis.json",
+    }  # fmt: skip
+    tables.write(inputs["examples"], examples, Example)
+    tables.write(inputs["signals"], rows, Signals)
+    for split, held in (("valid", ()), ("test", evaluation), ("benchmark", ())):
+        tables.write(folder / f"{split}.parquet", held, Example)
+    for split in ("valid", "test"):
+        tables.write(folder / f"{split}_documents.parquet", [], Document)
+    inputs["decisions"].write_text("")
+    for decision in decided:
+        decisions.append(inputs["decisions"], Decision(**{"author": "ann", "reason": "her word", **decision}))
+    made_from = {key: inputs[key] for key in ("base", "tuned", "examples", "signals")}
+    inputs["diagnosis"].write_text(json.dumps({"hashes": diagnosis.hashes(made_from)}))
+    return inputs
+
+
+def work(inputs: dict[str, Any], folder: str | Path, settings: dict[str, Any]) -> ScratchRun:
+    """Run the stage; it keeps in `folder` what it keeps, and writes there."""
+    run = ScratchRun(Path(folder), "r1")
+    outputs = {key: Path(folder) / f"new_{key}" for key in ("examples", "lineage", "refinement")}
+    whole = {"compute": {"precision": "fp32", "threads": 1}, "refine": settings}
+    stage.main({key: Path(path) for key, path in inputs.items()}, outputs, Settings.model_validate(whole), run)
+    return run
+
+
+if __name__ == "__main__":
+    work(*json.loads(sys.argv[1]))
