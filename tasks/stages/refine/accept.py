@@ -80,19 +80,17 @@ class Gate:
         return None if decision else self._length(proposal) or self._protected(proposal) or self._foreign(proposal)
 
     def _length(self, proposal: Proposal) -> Unfit | None:
-        old, new = proposal.job.example, proposal.example
+        """Whether it explodes or shrinks. What is new beside an example may be shorter."""
+        old, new, most = proposal.job.example, proposal.example, self.params.length
         for what, before, after in (
             ("prompt", len(as_text(old.prompt)), len(as_text(new.prompt))),
             ("response", len(old.response), len(new.response)),
         ):
-            if (
-                max(before, after) > self.params.free
-                and not 1 / self.params.length <= after / max(before, 1) <= self.params.length
-            ):
-                return Unfit(
-                    "too long" if after > before else "too short",
-                    f"the {what} went from {before} to {after} characters",
-                )
+            change = f"the {what} went from {before} to {after} characters"
+            if after > max(self.params.free, most * before):
+                return Unfit("too long", change)
+            if before > max(self.params.free, most * after) and proposal.job.operator != "extend":
+                return Unfit("too short", change)
         return None
 
     def _protected(self, proposal: Proposal) -> Unfit | None:
