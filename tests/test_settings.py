@@ -16,7 +16,7 @@ GOOD = {
     "fetch": {"model": {"from": "config"}},
     "ingest": {},
     "tune": {"adapter": "lora"},
-    "methods": {"lora": {"rank": 4}, "none": {}, "all": {}, "adamw": {}, "cross_entropy": {}, "plain": {}},
+    "methods": {"lora": {"rank": 4}, "none": {}, "all": {}, "adamw": {}, "cross_entropy": {}, "plain": {}, "middo": {}},
     "evaluate": {},
     "report": {},
     "rounds": {"r0": {}},
@@ -154,16 +154,24 @@ def key(load, monkeypatch):
     return of
 
 
-def test_the_key_of_a_stage_follows_from_its_inputs_settings_and_item(key, tmp_path):
-    models = {**GOOD["models"], "r1": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"}}
+def test_the_key_of_a_stage_follows_from_its_inputs_and_settings(key, tmp_path):
     first = key("tune", "r0")
     assert key("tune", "r0") == first
     assert key("tune", "r0", tune={"adapter": "lora", "seed": 1}) != first
     assert key("tune", "r0", methods={**GOOD["methods"], "lora": {"rank": 5}}) != first
-    assert key("evaluate", "r0", models=models) != key("evaluate", "r1", models=models)
     (tmp_path / "models/pretrained").mkdir(parents=True)
     (tmp_path / "models/pretrained/config.json").write_text("{}")
     assert key("tune", "r0") != first
+
+
+def test_items_have_one_key_where_their_inputs_have_one_content(key, tmp_path):
+    models = {name: {"group": "rounds", "path": f"models/tuned/{name}", "base": "models/pretrained"} for name in "ab"}
+    for name in models:
+        (tmp_path / f"models/tuned/{name}").mkdir(parents=True)
+        (tmp_path / f"models/tuned/{name}/weights").write_text("1")
+    assert key("evaluate", "a", models=models) == key("evaluate", "b", models=models)
+    (tmp_path / "models/tuned/b/weights").write_text("22")
+    assert key("evaluate", "a", models=models) != key("evaluate", "b", models=models)
 
 
 def test_the_key_of_a_stage_does_not_follow_from_others_settings(key):

@@ -1,11 +1,14 @@
 """One graph, two drivers: `dvc repro` and the Prefect flow leave the same bytes; another seed leaves others."""
 
 import json
+import shutil
 
 import mlflow
 import pytest
+import yaml
 
-STAGES = {"fetch", "ingest", "pretrain", "faults@r0", "tune@r0", "select", "compress", "report"}
+TRAINED = {f"{stage}@{name}" for stage in ("faults", "tune") for name in ("r0", "r1")}
+STAGES = {"fetch", "ingest", "pretrain", *TRAINED, "diagnose@r1", "refine@r1", "select", "compress", "report"}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,19 @@ def test_a_flow_is_one_run_with_a_child_for_each_stage(by_flow):
     children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert {run.data.tags["dvc.stage"] for run in children} == STAGES
     assert {run.info.status for run in found} == {"FINISHED"}
+
+
+def test_a_round_that_changed_nothing_costs_nothing_and_is_the_same_bytes(by_flow):
+    # The examples are conversations, for which the rules have no rewrite.
+    assert not json.loads((by_flow.folder / "data/rounds/r1/refinement.json").read_text())["changed"]
+    made = {stage: entry["outs"] for stage, entry in yaml.safe_load(by_flow.lock)["stages"].items()}
+    for stage in ("faults", "tune"):
+        first, second = ([out["md5"] for out in made[f"{stage}@{name}"]] for name in ("r0", "r1"))
+        assert first == second
+        run = next(run for run in runs(by_flow) if run.data.tags.get("dvc.stage") == f"{stage}@r1")
+        assert run.data.params["taken_over_from"] == f"{stage}@r0"
+    selection = json.loads((by_flow.folder / "data/selection.json").read_text())
+    assert (selection["round"], len(set(selection["validation"].values()))) == ("r0", 1)
 
 
 def test_inputs_are_logged_by_dvc_hash(by_flow):
@@ -96,6 +112,7 @@ def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
     """What DVC does around a stage changes nothing in what it makes."""
     weights = by_dvc.folder / "models/tuned/r0/model.safetensors"
     before = weights.read_bytes()
+    shutil.rmtree(by_dvc.folder / ".ratchet/made")  # or it would take over what r1 took over from it
     by_dvc.run("tasks.run", "tune", "r0")
     assert weights.read_bytes() == before
 

@@ -14,7 +14,8 @@ def test_a_fresh_workspace_plans_every_stage(workspace, profile):
     made = workspace(profile)
     steps = json.loads(made.run("flows.commands", "plan", "--json"))
     settings = yaml.safe_load((made.folder / "params.yaml").read_text())
-    items = {"faults": settings["rounds"], "tune": settings["rounds"], "evaluate": settings["models"]}
+    rounds, turns, models = (settings[name] for name in ("rounds", "turns", "models"))
+    items = {"faults": rounds, "tune": rounds, "diagnose": turns, "refine": turns, "evaluate": models}
     expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
     assert {step["stage"] for step in steps} == expected | {
         "fetch",
