@@ -3,7 +3,8 @@
 Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's
 modes and parts (parts of it add less weight in all), its marks dealt at random over the same programs (the control), marks of ten
 times the weight (`strong`, the control that must show something) and DPO on the same pairs (trl). Each has its own learning rate,
-the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that, the one of the largest gap.
+the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that, the one of the largest gap. The
+search goes on beyond the first rates where the best is at their edge.
 Metrics were fixed beforehand, on pairs of held-out functions, found as the training's are:
   marked  loss on the differing tokens of the right program, in nats a token
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
@@ -44,6 +45,7 @@ LONGEST = 400
 PAIRS = {"train": 1_000, "valid": 40, "test": 300}
 """At most so many of each, the first ones; a rate is chosen by those of `valid`."""
 FIRST_EPOCHS = 16
+MOST_RATES = 7
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,26 @@ def main() -> None:
     trial = partial(kept, setup, pairs, f"{options.setup}-{options.tokens}")
     results = {"base": [trial("base", 0.0, 0, final=True)]}
     for arm in options.arms:
-        rates = setup.dpo_rates if arm == "dpo" else setup.rates
-        tried = {rate: trial(arm, rate, 0, final=False) for rate in rates}
-        best = min(rates, key=lambda rate: -gap(tried[rate]) if arm == "dpo" else marked(tried[rate]))
-        edge = " (the edge of what was tried)" if best in (rates[0], rates[-1]) else ""
-        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}{edge}", flush=True)
+        rates = list(setup.dpo_rates if arm == "dpo" else setup.rates)
+        best = best_rate(rates, partial(trial, arm, seed=0, final=False), largest_gap=arm == "dpo")
+        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
         table(results)
+
+
+def best_rate(rates: list[float], trial: Callable[[float], dict[str, Any]], *, largest_gap: bool) -> float:
+    """The rate of the lowest marked loss, or of the largest gap. Where it is an edge of `rates`, they go on beyond it."""
+
+    def badness(rate: float) -> float:
+        tried = trial(rate)
+        return -gap(tried) if largest_gap else marked(tried)
+
+    while (best := min(rates, key=badness)) in (rates[0], rates[-1]) and len(rates) < MOST_RATES:
+        if best == rates[0]:
+            rates.insert(0, best**2 / rates[1])
+        else:
+            rates.append(best**2 / rates[-2])
+    return best
 
 
 def synthetic() -> Setup:
