@@ -1,0 +1,95 @@
+"""Synthetic functions with defects of three kinds, each of which is known: what a curator should find, and a refiner that mends it.
+
+A tenth of the examples answer another function's prompt (`wrong`), a tenth ask for three functions at once (`long`), and some
+speak of a topic that nothing else speaks of (`alone`). The others are `functions.py`'s as they are.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import functions
+
+from tasks.core.records import Example, Message, identify
+
+SHARES = {"wrong": 0.1, "long": 0.1, "alone": 0.05}
+SHOULD = {"wrong": ("hard", "low"), "long": ("hard",), "alone": ("sparse",)}
+"""The sets that a planted kind belongs into."""
+AT_ONCE = 3
+BODIES = ("sorted(xs)[:{c}]", "[x * {c} for x in xs]", "max(xs) - {c} * n", "sum(xs) // {c} + n", "xs[::-1][{c}:]")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Examples, and the truth about them."""
+
+    examples: Sequence[Example]
+    kinds: Mapping[str, str]
+    """The planted examples' ids → what is the matter with them."""
+    mended: Mapping[str, Example]
+    """What a refiner that knows the truth puts in the place of an example; itself where nothing is the matter."""
+    further: Mapping[str, Example]
+    """What such a refiner puts beside an example: another one of its topic, or of its kind."""
+    alike: Sequence[Example]
+    """Held-out examples of the topics that one example speaks of."""
+
+
+def plant(clean: Sequence[Example], spare: Sequence[Example], seed: int) -> Planted:
+    """The clean examples with defects; of `spare` there must be as many, which are what is put beside others."""
+    draw = random.Random(seed)
+    places = list(range(len(clean)))
+    draw.shuffle(places)
+    kinds: dict[int, str] = {}
+    for kind, share in SHARES.items():
+        kinds |= dict.fromkeys(places[len(kinds) : len(kinds) + round(share * len(clean))], kind)
+    made = [_made(kinds.get(place), place, clean, seed) for place in range(len(clean))]
+    further = [topic(place, seed, 1) if kinds.get(place) == "alone" else spare[place] for place in range(len(clean))]
+    return Planted(
+        examples=made,
+        kinds={made[place].id: kind for place, kind in kinds.items()},
+        mended={
+            example.id: example if kinds.get(place) in (None, "alone") else clean[place]
+            for place, example in enumerate(made)
+        },
+        further={example.id: other for example, other in zip(made, further, strict=True)},
+        alike=[topic(place, seed, 2) for place, kind in sorted(kinds.items()) if kind == "alone"],
+    )
+
+
+def topic(place: int, seed: int, number: int) -> Example:
+    """One of the examples that speak of a topic by words that stand nowhere else."""
+    draw = random.Random(f"{seed} {place}")
+    words, body = [functions.word(draw) for _ in range(4)], draw.choice(BODIES)
+    constant = 1 + (draw.randrange(9) + 3 * number) % 9
+    prompt = f"f(xs, n): the {words[0]} {words[1]} of {words[2]} by {words[3]} {constant}"
+    return _example(prompt, f"def f(xs, n):\n    # {words[0]} {words[1]}\n    return {body.format(c=constant)}")
+
+
+def _made(kind: str | None, place: int, clean: Sequence[Example], seed: int) -> Example:
+    example, draw = clean[place], random.Random(f"{seed} {place} {kind}")
+    match kind:
+        case "wrong":
+            other = clean[(place + draw.randrange(1, len(clean))) % len(clean)]
+            return _renamed(replace(example, messages=[*example.prompt, other.messages[-1]], tests=None))
+        case "long":
+            parts = [example, *draw.sample(clean, AT_ONCE - 1)]
+            return _example("; then ".join(p.prompt[0].content for p in parts), "\n\n".join(map(_code, parts)))
+        case "alone":
+            return topic(place, seed, 0)
+        case _:
+            return example
+
+
+def _code(example: Example) -> str:
+    return example.response.removeprefix("```python\n").removesuffix("\n```")
+
+
+def _example(prompt: str, code: str) -> Example:
+    messages = [Message("user", prompt), Message("assistant", f"```python\n{code}\n```")]
+    return Example(
+        identify(messages), messages, "function", "synthetic", prompt, "train", "benchmarks/planted.py", "Apache-2.0"
+    )
+
+
+def _renamed(example: Example) -> Example:
+    return replace(example, id=identify(example.messages))
