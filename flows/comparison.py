@@ -218,7 +218,7 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
 
 def settings_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """The whole settings of a trial: those of params.yaml, and what the recipe changes."""
-    whole: dict[str, Any] = settings.load().model_dump(mode="json", exclude_none=True)
+    whole: dict[str, Any] = settings.load().model_dump(mode="json", exclude_none=True, by_alias=True)
     for section, values in recipe.changes.items():
         whole[section] = whole.get(section, {}) | values
     if trial.composition is None:

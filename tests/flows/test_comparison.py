@@ -170,6 +170,14 @@ def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
         assert whole["tune"]["objective"] == "cross_entropy", "what is not named stays"
 
 
+def test_keys_are_written_as_people_write_them(recipe, monkeypatch, tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("faults: {sources: []}", "faults: {sources: [{from: mutation}]}")
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    whole = comparison.settings_of(recipe, Trial("lora", 1e-3, 0, False))
+    assert whole["faults"]["sources"][0]["from"] == "mutation"
+
+
 def test_a_section_that_a_recipe_changes_and_no_stage_has_is_named():
     wrong = Recipe.model_validate(TWO | {"changes": {"tuen": {"pack_tokens": 256}}})
     with pytest.raises(ValueError, match="tuen"):
