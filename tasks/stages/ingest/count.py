@@ -13,7 +13,8 @@ PRETRAINING = (
 QUESTIONS = {
     "splits": 'SELECT split AS name, count(*) AS examples, count(DISTINCT "group") AS groups FROM examples GROUP BY ALL',
     "domains": "SELECT domain AS name, count(*) AS examples, count(*) FILTER (split = 'train') AS train,"
-    " count(*) FILTER (split = 'valid') AS valid, count(*) FILTER (split = 'test') AS test FROM examples GROUP BY ALL",
+    " count(*) FILTER (split = 'valid') AS valid, count(*) FILTER (split = 'test') AS test,"
+    " count(*) FILTER (split = 'gate') AS gate FROM examples GROUP BY ALL",
     "licenses": "SELECT license AS name, count(*) AS examples FROM examples GROUP BY ALL",
     "tiers": "SELECT coalesce(tier, 'none') AS name, count(*) AS examples,"
     " count(*) FILTER (split = 'test') AS test FROM examples GROUP BY ALL",

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.core.compute import Compute
 from tasks.core.contamination import Contamination
 from tasks.core.params import Params
+from tasks.core.records import Split
 from tasks.core.stage import Stage
 
 STAGE = Stage(
@@ -188,13 +189,19 @@ class Shares(Params):
 
     valid: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
+    gate: float = Field(default=0, ge=0, lt=1)
+    """What decides whether a model is promoted. Without a share there is no gate set, and nothing is promoted.
+    Met on average: a group's name alone decides, so that what the gate holds stays there as the data grow."""
+
+    @property
+    def held_out(self) -> dict[Split, float]:
+        """The share of each split that nothing is trained on."""
+        return {"valid": self.valid, "test": self.test, "gate": self.gate}
 
     @model_validator(mode="after")
     def _leave_something(self) -> "Shares":
-        if self.valid + self.test >= 1:
-            raise ValueError(
-                f"valid + test = {self.valid + self.test:g} leaves nothing to train on; they must stay below 1"
-            )
+        if (total := sum(self.held_out.values())) >= 1:
+            raise ValueError(f"valid + test + gate = {total:g} leaves nothing to train on; they must stay below 1")
         return self
 
 

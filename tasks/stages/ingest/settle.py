@@ -12,8 +12,8 @@ from tasks.stages.ingest.ledger import Ledger, R, Taken
 from tasks.stages.ingest.params import Domain, IngestParams
 from tasks.stages.ingest.split import Group, assign, draw
 
-RANKS: Mapping[Split, int] = {"test": 1, "valid": 2, "train": 3}
-"""Which copy stays where two records are alike: the benchmark's (0), then the test's, then the validation's."""
+RANKS: Mapping[Split, int] = {"test": 1, "gate": 2, "valid": 3, "train": 4}
+"""Which copy stays where two records are alike: the benchmark's (0), then the test's, the gate's, the validation's."""
 Reasons = dict[int, tuple[str, str]]
 
 
@@ -88,7 +88,7 @@ def _split(records: Sequence[Example], params: IngestParams) -> dict[str, Split]
     for record in records:
         known = groups.get(record.group, Group(record.group, record.domain, 0))
         groups[record.group] = replace(known, size=known.size + 1)
-    return assign(groups.values(), {"valid": params.splits.valid, "test": params.splits.test}, params.seed)
+    return assign(groups.values(), params.splits.held_out, params.seed)
 
 
 def _near(records: Sequence[Example], benchmark: Sequence[Example], params: IngestParams, embed: Embed) -> Reasons:
@@ -127,8 +127,8 @@ def _near_texts(records: Sequence[Document], hidden: Sequence[Document], params:
 
 def _beyond_chars(records: Sequence[Document], params: IngestParams) -> Reasons:
     """What does not fit into a corpus. Each split has its share of the room, so that a limit does not unbalance them."""
-    limit, held = params.corpora.max_chars, params.splits
-    room = {"train": limit * (1 - held.valid - held.test), "valid": limit * held.valid, "test": limit * held.test}
+    limit, held = params.corpora.max_chars, params.splits.held_out
+    room = {"train": limit * (1 - sum(held.values()))} | {split: limit * share for split, share in held.items()}
     places: defaultdict[tuple[Domain, Split], list[int]] = defaultdict(list)
     for here, record in enumerate(records):
         places[record.domain, record.split].append(here)

@@ -1,4 +1,4 @@
-"""Train, valid and test by group: no group is cut, and each stratum gives its share where its groups allow it."""
+"""Train, valid, test and gate by group: no group is cut, and each stratum gives its share where its groups allow it."""
 
 import hashlib
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tasks.core.records import Split
 
-HELD_OUT: tuple[Split, ...] = ("test", "valid")
+FILLED: tuple[Split, ...] = ("test", "valid")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ def assign(
     """The split of each group, in an order drawn from the seed. Groups in `fixed` keep theirs and count.
 
     Each stratum fills its part of test, then of valid, with the groups that fit; what a stratum could not give (one
-    large module is a package of its own) the others make up for. What is left trains.
+    large module is a package of its own) the others make up for. Of the rest, a group's own name decides whether it is the
+    gate's: however the data grow, nothing that the gate ever held is trained on later, nor the other way round. So its share
+    is met on average only. What is left trains.
     """
     drawn = sorted(groups, key=lambda group: draw(seed, group.name))
     splits: dict[str, Split] = {group.name: fixed[group.name] for group in drawn if fixed and group.name in fixed}
@@ -34,14 +36,25 @@ def assign(
     for group in drawn:
         strata[group.stratum].append(group)
     for members in [*(strata[name] for name in sorted(strata)), drawn]:
-        for split in HELD_OUT:
+        for split in FILLED:
             _fill(splits, members, split, shares[split])
-    return {group.name: splits.get(group.name, "train") for group in drawn}
+    of_rest = shares.get("gate", 0) / (1 - sum(shares[split] for split in FILLED))
+    rest: dict[str, Split] = {
+        group.name: "gate" if _is_gates(group.name, of_rest, seed) else "train"
+        for group in drawn
+        if group.name not in splits
+    }
+    return {group.name: (splits | rest)[group.name] for group in drawn}
 
 
 def draw(seed: int, name: str) -> str:
     """A number for `name` that looks random and is the same everywhere, as hex digits."""
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+
+
+def _is_gates(name: str, share: float, seed: int) -> bool:
+    """Whether a group falls to the gate, by a draw of its own: that of the others has put the lowest into test and valid."""
+    return int(draw(seed, f"gate: {name}")[:13], 16) < share * 16**13
 
 
 def _fill(splits: dict[str, Split], members: list[Group], split: Split, share: float) -> None:

@@ -1,7 +1,7 @@
 """Stage `ingest`: examples and corpora from every source, free of copies, and split so that nothing leaks.
 
 reads   data/raw/, models/embedder/, and the packages, files and folders that params.yaml names
-writes  data/ingested/{valid,test,benchmark}.parquet, data/ingested/{train,valid,test}_documents.parquet,
+writes  data/ingested/{valid,test,gate,benchmark}.parquet, data/ingested/{train,valid,test,gate}_documents.parquet,
         data/ingested/quarantine.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet
 """
 
@@ -43,7 +43,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     embed = partial(embedders.embed, inputs["embedder"])
     kept, groups = settle_examples(candidates, items, params, embed, ledger)
     if params.sources:
-        check_splits(kept, ledger)
+        check_splits(kept, params, ledger)
     evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [read.module_document(module) for found in modules.values() for module in found]
     documents = settle_documents(texts, mined, groups, evaluation, params, ledger)
@@ -119,10 +119,10 @@ def read_documents(params: IngestParams, ledger: Ledger) -> Iterator[Taken[Docum
             yield from ledger.take(f"{domain}: {read.label(source)}", read.documents(source, domain))
 
 
-def check_splits(kept: Sequence[Taken[Example]], ledger: Ledger) -> None:
-    """Raise ValueError where nothing is left, or where a split is empty."""
+def check_splits(kept: Sequence[Taken[Example]], params: IngestParams, ledger: Ledger) -> None:
+    """Raise ValueError where nothing is left, or where a split that has a share is empty."""
     sizes = Counter(item.record.split for item in kept)
-    missing = [split for split in SPLITS if not sizes[split]]
+    missing = [split for split in SPLITS if not sizes[split] and params.splits.held_out.get(split, 1)]
     if not missing:
         return
     reasons = Counter(refusal.reason for refusal in ledger.refusals)
@@ -144,7 +144,8 @@ def check_corpora(documents: Sequence[Taken[Document]], params: IngestParams) ->
     corpora: dict[Domain, Any] = {"domain": params.corpora.domain, "general": params.corpora.general}
     for domain, sources in corpora.items():
         found = {item.record.split for item in documents if item.record.domain == domain}
-        missing = [split for split in ("train", "test") if split not in found]
+        needed = ("train", "test", "gate") if params.splits.gate else ("train", "test")
+        missing = [split for split in needed if split not in found]
         if sources and missing:
             raise ValueError(
                 f"ingest.corpora.{domain}: no text is left for {' and '.join(missing)}. "

@@ -25,8 +25,8 @@ from tasks.stages.refine.params import Endpoint, Local, Rules, Settings
 from tasks.stages.refine.propose import Generator, jobs
 from tasks.stages.refine.refine import Refiner
 
-EVALUATION = ("valid", "test", "benchmark")
-TEXTS = ("valid_documents", "test_documents")
+EVALUATION = ("valid", "test", "gate", "benchmark")
+TEXTS = ("valid_documents", "test_documents", "gate_documents")
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:

@@ -58,8 +58,10 @@ def evaluate(inputs, tmp_path, monkeypatch):
     """What the stage writes under this decoder, of the answers' scores the number of their characters."""
     monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
 
-    def of(decoder="plain", settings=None, more=None, item="r0", **files):
-        outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
+    def of(decoder="plain", settings=None, more=None, item="r0", outputs=(), **files):
+        outputs = {
+            "metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet", **dict(outputs)
+        }  # fmt: skip
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "evaluate": EVALUATE | {"decoder": decoder} | (more or {}),
@@ -96,6 +98,21 @@ def test_what_is_written_does_not_depend_on_the_models_name(evaluate, tmp_path):
         evaluate(item=name)
         written.append([(tmp_path / file).read_bytes() for file in ("metrics.json", "results.parquet")])
     assert written[0] == written[1]
+
+
+def test_the_gate_set_is_measured_whole_into_a_file_of_its_own(evaluate, inputs, tmp_path):
+    rows = [
+        small.example(n, prompt=f"Is {n} odd?", tests=Tests("answer", "{}", "x"), split="gate") for n in range(10, 16)
+    ]
+    tables.write(tmp_path / "gate.parquet", rows, Example)
+    tables.write(tmp_path / "gate_documents.parquet", [], Document)
+    files = {"gate": tmp_path / "gate.parquet", "gate_documents": tmp_path / "gate_documents.parquet"}
+    few = {"domain_tokens": 1, "gate_items": 2}
+    metrics, answers = evaluate(more=few, outputs={"gate": tmp_path / "gate_results.parquet"}, **files)
+    found = tables.read(tmp_path / "gate_results.parquet", Result)
+    assert sorted(row.item for row in found if row.measure == "domain") == sorted(row.id for row in rows)
+    assert len([row for row in found if row.measure == "pass@1"]) == 2
+    assert evaluate(more=few) == (metrics, answers)  # the report's own figures know nothing of it
 
 
 def test_programs_are_run_and_the_sandbox_is_named(evaluate, inputs):

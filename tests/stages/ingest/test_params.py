@@ -51,6 +51,7 @@ def test_text_of_the_domain_is_enough():
         ({"sources": [{"from": "datasets", "path": "saved", "config": "en"}]}, "belong to a data set of the hub"),
         ({"sources": [{"from": "reasoning-gym", "tasks": {}}]}, "at least 1 item"),
         ({"splits": {"valid": 0.5, "test": 0.5}}, "leaves nothing to train on"),
+        ({"splits": {"valid": 0.3, "test": 0.3, "gate": 0.4}}, "leaves nothing to train on"),
         ({"splits": {"test": 0}}, "greater than 0"),
         ({"near_duplicates": {"jaccard": 1.5}}, "less than or equal to 1"),
         ({"contamination": {"ngram": 2}}, "greater than or equal to 4"),

@@ -57,6 +57,22 @@ def test_another_seed_draws_other_groups():
     assert assign(members, SHARES, 0) != assign(members, SHARES, 1)
 
 
+@given(groups, groups, st.integers(0, 5))
+def test_what_the_gate_holds_is_never_trained_on_however_the_data_grow(before, more, seed):
+    shares = SHARES | {"gate": 0.3}
+    names = {group.name for group in before}
+    after = [*before, *(group for group in more if group.name not in names)]
+    first, later = assign(before, shares, seed), assign(after, shares, seed)
+    assert not {(first[name], later[name]) for name in names} & {("gate", "train"), ("train", "gate")}
+
+
+def test_the_gate_takes_its_share_of_what_trains_and_leaves_the_other_splits():
+    members = [Group(str(number), "x", 1) for number in range(1000)]
+    without, splits = assign(members, SHARES, 0), assign(members, SHARES | {"gate": 0.1}, 0)
+    assert [n for n, split in splits.items() if split != without[n]] == [n for n, s in splits.items() if s == "gate"]
+    assert 70 <= sizes(members, splits)["gate"] <= 130  # 100 ± 3 standard deviations
+
+
 def test_fixed_groups_keep_their_split_and_count():
     members = [Group(str(number), "x", 1) for number in range(10)]
     fixed = {"0": "test", "1": "test", "2": "train"}

@@ -103,12 +103,27 @@ def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path, rows)
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         ingest(tmp_path, source, name, seed=seed, corpora=corpora)
     files = [path.relative_to(tmp_path / "one") for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
-    assert len(files) == 9
+    assert len(files) == 11
     one, two, three = (
         {file: (tmp_path / name / file).read_bytes() for file in files} for name in ("one", "two", "three")
     )
     assert one == two
     assert one[Path("examples.parquet")] != three[Path("examples.parquet")]
+
+
+def test_a_gate_set_takes_from_what_trains_and_leaves_the_other_splits(tmp_path, rows):
+    sources = [{"from": "file", "path": rows}]
+    ingest(tmp_path, sources, "without")
+    _, report = ingest(tmp_path, sources, "with", splits={"valid": 0.2, "test": 0.2, "gate": 0.15})
+    without, found = examples_of(tmp_path, "without"), examples_of(tmp_path, "with")
+    gate = tables.read(tmp_path / "with/ingested/gate.parquet", Example)
+    assert tables.read(tmp_path / "without/ingested/gate.parquet", Example) == []
+    assert (found["valid"], found["test"]) == (without["valid"], without["test"])
+    assert {row.group for row in gate} == {row.group for row in without["train"]} - {
+        row.group for row in found["train"]
+    }
+    assert report["splits"]["gate"] == {"examples": len(gate), "groups": len(gate)}
+    assert gate
 
 
 def test_equal_values_of_the_group_column_stay_together(tmp_path):

@@ -19,7 +19,7 @@ HOSTILE = "<script>alert(1)</script></pre><img src=https://evil.example/x onerro
 INGESTED: dict[str, Any] = {
     "sources": {"package toolz": {"read": 5, "kept": 3, "merged": 1, "refused": {"untested": 1}}},
     "splits": {"test": {"examples": 3, "groups": 2}},
-    "domains": {"toolz": {"examples": 3, "train": 1, "valid": 1, "test": 1}},
+    "domains": {"toolz": {"examples": 3, "train": 1, "valid": 1, "test": 1, "gate": 0}},
     "licenses": {"BSD-3-Clause": 3},
     "tiers": {"short": {"examples": 3, "test": 1}},
     "corpora": {"general test": {"documents": 8, "groups": 8, "chars": 800}},

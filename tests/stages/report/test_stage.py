@@ -162,17 +162,17 @@ def test_as_many_answers_are_shown_as_were_asked_for(tmp_path):
 def test_the_page_counts_the_data(tmp_path):
     text = " ".join(page(run_stage(tmp_path, BETTER)[0]).text.split())
     assert "package toolz 5 3 1 1" in text
-    assert "toolz 1 1 1 3" in text
+    assert "toolz 1 1 1 0 3" in text
     assert INGESTED["pretraining"] in text
 
 
 def test_many_origins_end_in_one_row_for_the_rest(tmp_path):
-    domains = {f"package{n:02}": {"examples": 100 - n, "train": 1, "valid": 0, "test": 0} for n in range(20)}
+    domains = {f"package{n:02}": {"examples": 100 - n, "train": 1, "valid": 0, "test": 0, "gate": 0} for n in range(20)}
     folder, _ = run_stage(tmp_path, BETTER, ingested=INGESTED | {"domains": domains})
     text = " ".join(page(folder).text.split())
     assert "package11" in text
     assert "package12" not in text
-    assert f"8 others 8 0 0 {sum(100 - n for n in range(12, 20))}" in text
+    assert f"8 others 8 0 0 0 {sum(100 - n for n in range(12, 20))}" in text
 
 
 def test_the_model_card_names_base_licence_and_figures(tmp_path):

@@ -1,0 +1,188 @@
+"""The gate: whether a candidate may take the champion's place, and how sure that must be.
+
+A candidate is promoted if it is better here than the champion and, on every guarded measure, no worse than *any* model that
+was ever promoted: against the last one alone, a loss that each time rises by less than the margin could rise for ever.
+
+The more often a set is looked at, the sooner something looks better by chance. Look k since the last promotion is judged at
+the level α / (k (k + 1)), and these sum to α: the chance that a champion is ever replaced by a model that is no better, or
+that is worse by a margin anywhere, is at most α, however many nights there are (a union bound, whatever the nights have in
+common). Until then the gate has said nothing but no, so no candidate can have been fitted to it. Every condition must hold,
+so none needs a correction for the others (Berger 1982, intersection-union tests). The composition of these parts is ours.
+Shapes: N = items.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from tasks.core import statistics
+from tasks.core.params import Params
+from tasks.core.records import Result
+from tasks.core.statistics import Estimate
+
+HERE = ("domain", "domain_text")
+"""The first of these that was measured decides whether a model is better here."""
+LOSSES = (*HERE, "general")
+
+Finding = Literal["better", "no worse", "worse", "not decided", "not measured"]
+Verdict = Literal["promoted", "refused", "not decided"]
+
+
+class GateParams(Params):
+    """The `gate` section of params.yaml: what is promoted, and by which rules."""
+
+    candidate: str | None = None
+    """The entry of `models` that is put to the gate. Without one it is the compressed model, or where nothing is compressed
+    the round that `compress` would take."""
+    margins: dict[str, Annotated[float, Field(gt=0)]] = Field({"general": 0.05})
+    """The guarded measures, and how much worse each may be than any model ever promoted and still count as no worse: nats per
+    token of a loss (`general`, `domain_text`), a share of tasks for `pass@1` (which `evaluate.gate_items` measures)."""
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """The chance, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
+
+
+class Bar(NamedTuple):
+    """A model that was promoted, or the one that all began with."""
+
+    name: str
+    results: Sequence[Result]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one measure says of a candidate against one bar."""
+
+    measure: str
+    bar: str
+    items: int
+    worse_by: Estimate | None
+    """How much worse the candidate is, with bounds that are each missed at the level of the look. None: nothing to compare."""
+    margin: float
+    """What it may be worse by; 0 where it must be better."""
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate makes of a candidate."""
+
+    verdict: Verdict
+    look: int
+    """Looks at the gate set since the last promotion, with this one."""
+    level: float
+    checks: list[Check]
+    """First the measure that must be better, then the guarded ones, each against the bar that is hardest to meet."""
+
+    @property
+    def reason(self) -> str:
+        """The verdict's cause in one sentence."""
+        decisive = {"promoted": ("better", "no worse"), "refused": ("worse",)}
+        told = [
+            check
+            for check in self.checks
+            if check.finding in decisive.get(self.verdict, ("not decided", "not measured"))
+        ]
+        return "; ".join(map(in_words, told))
+
+
+def level(look: int, alpha: float) -> float:
+    """What may be spent on this look, the first being 1."""
+    return alpha / (look * (look + 1))
+
+
+def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look: int, rules: GateParams) -> Judgement:
+    """The verdict on a candidate against the champion, and against all that was `ever` promoted.
+
+    Raises ValueError where the candidate was not measured on anything that decides here.
+    """
+    tail = level(look, rules.alpha)
+    measured = {result.measure for result in candidate}
+    here = next((measure for measure in HERE if measure in measured), None)
+    if here is None:
+        raise ValueError(f"The gate set holds no item of {' or '.join(HERE)}, so nothing can be better on it.")
+    checks = [_check(here, candidate, champion, 0.0, tail)]
+    for measure, margin in rules.margins.items():
+        found = [_check(measure, candidate, bar, margin, tail) for bar in ever]
+        checks.append(max(found, key=_hardness))
+    return Judgement(_verdict(checks), look, tail, checks)
+
+
+def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
+    """The share of the candidate's items that the bar has no comparable result of."""
+    known = {(result.measure, result.item): result.tokens for result in bar.results}
+    return float(np.mean([known.get((result.measure, result.item)) != result.tokens for result in candidate]))
+
+
+def in_words(check: Check) -> str:
+    """A check as a person reads it."""
+    found = check.worse_by
+    if found is None:
+        return f"{check.measure}: not measured against {check.bar}"
+    unit = "nats/token" if check.measure in LOSSES else "of the tasks"
+    margin = f", margin {check.margin:+g}" if check.margin else ""
+    word = f" {check.finding} than" if check.finding != "not decided" else ": not decided against"
+    return f"{check.measure}{word} {check.bar}: {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {unit} worse{margin}"
+
+
+def _check(measure: str, candidate: Sequence[Result], bar: Bar, margin: float, tail: float) -> Check:
+    pairs = _pairs(measure, candidate, bar.results)
+    if not pairs:
+        return Check(measure, bar.name, 0, None, margin, "not measured")
+    worse_by = _worse_by(measure, pairs, tail)
+    return Check(measure, bar.name, len(pairs), worse_by, margin, _finding(worse_by, margin))
+
+
+def _finding(worse_by: Estimate, margin: float) -> Finding:
+    if worse_by.high < margin:
+        return "no worse" if margin else "better"
+    return "worse" if worse_by.low > margin else "not decided"
+
+
+def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """The results of both for each item that both were given, under one tokenizer: the bar's first."""
+    known = {result.item: result for result in bar if result.measure == measure}
+    both = [(known[result.item], result) for result in candidate if result.measure == measure and result.item in known]
+    return sorted((pair for pair in both if pair[0].tokens == pair[1].tokens), key=lambda pair: pair[0].item)
+
+
+def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float) -> Estimate:
+    """The rise of a loss, or the fall of a share."""
+    before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
+    groups = [one.group for one, _ in pairs]
+    if measure in LOSSES:
+        return statistics.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
+    return statistics.share_bounds(before_N - after_N, groups, tail)
+
+
+def _hardness(check: Check) -> tuple[bool, bool, float]:
+    """What orders the bars: one that cannot be compared with is the hardest, then one that is surely missed."""
+    return (
+        check.worse_by is None,
+        check.finding == "worse",
+        check.worse_by.high - check.margin if check.worse_by else 0.0,
+    )
+
+
+def _verdict(checks: Sequence[Check]) -> Verdict:
+    findings = {check.finding for check in checks}
+    if "worse" in findings:
+        return "refused"
+    return "promoted" if findings <= {"better", "no worse"} else "not decided"
+
+
+def summary(results: Sequence[Result]) -> Mapping[str, dict[str, float | None]]:
+    """Each measure of one model: nats per token, or a share, with its 95 % interval."""
+    found = {}
+    for measure in dict.fromkeys(result.measure for result in results):
+        rows = [result for result in results if result.measure == measure]
+        values, groups = [row.value for row in rows], [row.group for row in rows]
+        estimate = (
+            statistics.ratio(values, [row.tokens for row in rows], groups)
+            if measure in LOSSES
+            else statistics.share(values, groups)
+        )
+        found[measure] = estimate.record() | {"items": len(rows)}
+    return found

@@ -1,0 +1,46 @@
+"""Stage `register`: what would be promoted, and why. `ratchet promote` decides.
+
+reads   models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet
+writes  models/candidate.json (its files with their hashes, its figures on the gate set; without a candidate, why there is none)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.core import gate
+from tasks.core.records import Result
+from tasks.core.stage import Model, Run
+from tasks.io import checkpoints, compressed, provenance, tables
+from tasks.stages.register.choose import choose, reference
+from tasks.stages.register.params import Settings
+
+
+def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+    """Choose the candidate, and write what it is."""
+    compression = json.loads(inputs["compression"].read_text(encoding="utf-8"))
+    name, why = choose(settings.models, settings.gate.candidate, compression)
+    card = {"candidate": None, "why": why} if name is None else _card(name, why, inputs["gate"], settings)
+    outputs["candidate"].write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    run.say(f"candidate: {name or 'none'} ({why})")
+
+
+def _card(name: str, why: str, folder: Path, settings: Settings) -> dict[str, Any]:
+    files = _files(settings.models[name])
+    hashes = {kind: provenance.digest(Path(path)) for kind, path in files.items()}
+    return {
+        "candidate": name,
+        "why": why,
+        "hash": provenance.facts_digest(hashes),
+        "files": {kind: {"path": path, "hash": hashes[kind]} for kind, path in files.items()},
+        "reference": reference(settings.models),
+        "machine": checkpoints.read_card(Path(files["model"])).get("machine", {}),
+        "gate": dict(gate.summary(tables.read(folder / f"{name}.parquet", Result))),
+    }
+
+
+def _files(model: Model) -> dict[str, str]:
+    """The folders that a model consists of: its own, and where that is a change, the one it changes."""
+    path = Path(model.path)
+    is_change = checkpoints.is_adapter(path) or (path / compressed.DELTA).is_file()
+    return {"model": model.path} | ({"base": model.base} if is_change else {})

@@ -1,0 +1,145 @@
+"""The gate lets through what is better here and no worse elsewhere than anything ever promoted, and is not worn down."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tasks.core import gate, statistics
+from tasks.core.gate import Bar, GateParams
+from tasks.core.records import Result
+
+RULES = GateParams()
+SPREAD = 0.02
+"""Standard deviation of what an item's loss differs by between two models, in nats per token."""
+
+
+def losses(measure, level, rng, count=40):
+    """An item of 100 tokens in each group."""
+    noise = rng.normal(0, SPREAD, count)
+    return [
+        Result(measure, f"{measure} {n}", f"g{n}", None, 100 * (level + noise[n]), 100, 400, "", "")
+        for n in range(count)
+    ]
+
+
+def model(domain, general, seed=0):
+    rng = np.random.default_rng(seed)
+    return losses("domain", domain, rng) + losses("general", general, rng)
+
+
+def answers(passed):
+    return [
+        Result("pass@1", f"t{n}", f"g{n}", None, float(p), 1, 1, "passed" if p else "wrong", "")
+        for n, p in enumerate(passed)
+    ]
+
+
+BASE = Bar("base", model(2.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("domain", "general", "verdict", "reason"),
+    [
+        (1.9, 3.0, "promoted", "domain better than base"),
+        (1.9, 3.2, "refused", "general worse than base"),
+        (2.1, 3.0, "refused", "domain worse than base"),
+        (2.0, 3.0, "not decided", "domain not decided than base"),
+        (1.9, 3.06, "not decided", "general not decided than base"),
+    ],
+)
+def test_better_here_and_no_worse_elsewhere_is_promoted_and_nothing_else(domain, general, verdict, reason):
+    found = gate.judge(model(domain, general, 1), BASE, [BASE], 1, RULES)
+    assert found.verdict == verdict
+    assert found.reason.startswith(reason.replace(" not decided than", ": not decided against"))
+
+
+def test_a_loss_that_creeps_up_by_less_than_the_margin_each_time_is_stopped_by_what_was_promoted_before():
+    ever = [BASE]
+    verdicts = []
+    for night in range(
+        1, 5
+    ):  # each is better here, and worse elsewhere by 0.03 than the one before; the margin is 0.05
+        candidate = model(2.0 - 0.1 * night, 3.0 + 0.03 * night, night)
+        found = gate.judge(candidate, ever[-1], ever, 1, RULES)
+        assert (
+            gate.judge(candidate, ever[-1], ever[-1:], 1, RULES).verdict == "promoted"
+        )  # the last one alone lets it pass
+        verdicts.append(found.verdict)
+        ever.append(Bar(f"version {night}", candidate))
+    assert verdicts[0] == "promoted"
+    assert set(verdicts[2:]) == {"refused"}
+
+
+def test_a_guarded_measure_that_was_not_measured_lets_nothing_pass():
+    candidate = [row for row in model(1.9, 3.0, 1) if row.measure == "domain"]
+    found = gate.judge(candidate, BASE, [BASE], 1, RULES)
+    assert (found.verdict, found.reason) == ("not decided", "general: not measured against base")
+
+
+def test_texts_decide_where_there_are_no_examples_and_nothing_else_does():
+    rng = np.random.default_rng(0)
+    texts = [losses("domain_text", level, rng) + losses("general", 3.0, rng) for level in (2.0, 1.9)]
+    bar = Bar("base", texts[0])
+    assert gate.judge(texts[1], bar, [bar], 1, RULES).verdict == "promoted"
+    with pytest.raises(ValueError, match="no item of domain or domain_text"):
+        gate.judge(losses("general", 3.0, rng), bar, [bar], 1, RULES)
+
+
+def test_only_items_that_both_were_given_under_one_tokenizer_are_compared():
+    others = [row for row in model(1.0, 3.0, 1) if row.item != "domain 7"]
+    others[0] = Result("domain", "domain 0", "g0", None, 1.0, 99, 400, "", "")
+    assert gate.judge(others, BASE, [BASE], 1, RULES).checks[0].items == 38
+    assert gate.uncovered(others, BASE) == pytest.approx(1 / 79)
+
+
+def test_all_looks_together_spend_alpha():
+    assert sum(gate.level(look, 0.05) for look in range(1, 100_000)) == pytest.approx(0.05, rel=1e-4)
+
+
+def test_what_passed_before_can_be_guarded_too():
+    rules = GateParams(margins={"general": 0.05, "pass@1": 0.1})
+    before, after = [True] * 200 + [False] * 200, [True] * 200 + [False] * 200
+    bar = Bar("base", [*BASE.results, *answers(before)])
+    assert gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules).verdict == "promoted"
+    after[:80] = [False] * 80
+    found = gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules)
+    assert (found.verdict, found.checks[-1].worse_by.value) == ("refused", pytest.approx(0.2))
+
+
+def test_bounds_of_a_ratio_are_students_where_all_weigh_the_same():
+    values = np.random.default_rng(0).normal(1, 2, 12)
+    found = statistics.ratio_bounds(values, np.ones(12), [str(n) for n in range(12)], 0.001)
+    expected = stats.t.interval(0.998, 11, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_bounds_of_rare_changes_are_not_too_sure():
+    # Two of a hundred tasks are lost in truth. Where none was seen to be, Student's interval has no width at all.
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(1000):
+        lost = rng.binomial(1, 0.02, 100)
+        missed += statistics.share_bounds(lost, [str(n) for n in range(100)], 0.025).high < 0.02
+    assert missed <= 0.025 * 1000 + 3 * np.sqrt(1000 * 0.025)
+    nothing = statistics.share_bounds(np.zeros(100), [str(n) for n in range(100)], 0.025)
+    assert nothing.high == pytest.approx(1 - 0.0125 ** (1 / 100))
+
+
+def nights(count, seed, worse=(0.0, 0.0)):
+    """Whether any of some nights promotes a candidate that is this much worse than the champion in truth."""
+    rng = np.random.default_rng(seed)
+    champion = losses("domain", 2.0, rng) + losses("general", 3.0, rng)
+    bar = Bar("champion", champion)
+    for look in range(1, count + 1):
+        candidate = losses("domain", 2.0 + worse[0], rng) + losses("general", 3.0 + worse[1], rng)
+        if gate.judge(candidate, bar, [bar], look, RULES).verdict == "promoted":
+            return True
+    return False
+
+
+def test_forty_nights_that_change_nothing_promote_at_most_one_time_in_twenty():
+    promoted = sum(nights(40, seed) for seed in range(100))
+    assert promoted <= 5 + 3 * np.sqrt(5)
+
+
+def test_a_regression_of_twice_the_margin_elsewhere_is_blocked_however_good_it_is_here():
+    assert not any(nights(20, seed, (-0.2, 0.1)) for seed in range(10))

@@ -1,0 +1,86 @@
+"""Stage `register` says what would be promoted, follows what `compress` took, and says why."""
+
+import json
+
+import pytest
+
+from tasks.core.records import Result
+from tasks.core.stage import Model
+from tasks.io import provenance, tables
+from tasks.stages.register import stage
+from tasks.stages.register.choose import choose, reference
+from tasks.stages.register.params import Settings
+from tests.support import ScratchRun
+
+MODELS = {
+    "base": {"group": "reference", "path": "models/base", "base": "models/base"},
+    "r0": {"group": "rounds", "path": "models/tuned/r0", "base": "models/pretrained"},
+    "small": {"group": "compressed", "path": "models/compressed", "base": "models/pretrained"},
+}
+RECORDS = {name: Model.model_validate(model) for name, model in MODELS.items()}
+
+
+@pytest.fixture
+def register(tmp_path):
+    """What the stage writes for these settings, and what it said."""
+    files = {
+        "models/tuned/r0": "adapter.json",
+        "models/pretrained": "config.json",
+        "models/compressed": "delta.safetensors",
+    }
+    for folder, file in files.items():
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / file).write_text(f"the bytes of {folder}")
+    for name in MODELS:
+        rows = [Result("domain", str(n), f"g{n}", None, 2.0 * n, n, 4, "", "") for n in (1, 2, 3)]
+        tables.write(tmp_path / f"data/gate/{name}.parquet", rows, Result)
+
+    def of(compression, models=MODELS, **gate):
+        (tmp_path / "compression.json").write_text(json.dumps(compression))
+        run, output = ScratchRun(tmp_path), tmp_path / "candidate.json"
+        inputs = {"compression": tmp_path / "compression.json", "gate": tmp_path / "data/gate"}
+        stage.main(inputs, {"candidate": output}, Settings.model_validate({"gate": gate, "models": models}), run)
+        return json.loads(output.read_text()), run.said[-1]
+
+    return of
+
+
+def test_the_round_that_compress_took_is_the_candidate_with_all_files_it_needs(register, tmp_path):
+    card, said = register({"round": "r0", "compressor": "none"})
+    assert (card["candidate"], card["reference"]) == ("r0", "base")
+    assert said == "candidate: r0 (`compress` takes round r0, and stores it as it is)"
+    assert {kind: file["path"] for kind, file in card["files"].items()} == {
+        "model": "models/tuned/r0",
+        "base": "models/pretrained",
+    }
+    assert card["files"]["base"]["hash"] == provenance.digest(tmp_path / "models/pretrained")
+    assert card["gate"]["domain"]["value"] == 2.0
+    assert card["gate"]["domain"]["items"] == 3
+
+
+def test_other_bytes_are_another_candidate(register, tmp_path):
+    before, _ = register({"round": "r0", "compressor": "none"})
+    again, _ = register({"round": "r0", "compressor": "none"})
+    (tmp_path / "models/pretrained/config.json").write_text("other")
+    after, _ = register({"round": "r0", "compressor": "none"})
+    assert before == again
+    assert before["hash"] != after["hash"]
+
+
+def test_what_is_compressed_comes_before_what_is_not(register):
+    assert register({"round": "r0", "compressor": "compeft"})[0]["candidate"] == "small"
+    assert register({"round": "r0", "compressor": "compeft"}, candidate="r0")[0]["candidate"] == "r0"
+
+
+def test_without_models_there_is_no_candidate_and_the_file_says_so(register):
+    card, _ = register({"round": "r0", "compressor": "none"}, models={})
+    assert card == {"candidate": None, "why": "`models` in params.yaml names no model"}
+
+
+def test_a_candidate_that_is_not_measured_is_told_with_what_would_do():
+    with pytest.raises(ValueError, match=r"no entry with path models/tuned/r1.*Add one"):
+        choose(RECORDS, None, {"round": "r1", "compressor": "none"})
+    with pytest.raises(ValueError, match=r"gate.candidate: `models` has no 'r9'. There are: base, r0, small"):
+        choose(RECORDS, "r9", {})
+    with pytest.raises(ValueError, match=r"one model of group `reference`; it has none"):
+        reference({"r0": RECORDS["r0"]})
