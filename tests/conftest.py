@@ -61,7 +61,7 @@ def empty_store(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        tracking._client()
+        tracking.connect()
     return folder / "mlflow.db"
 
 

@@ -119,13 +119,13 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     try:
-        client, experiment = _client()
+        client, experiment = connect()
         for stage, key in keys.items():  # equal items of a stage have one key
             made = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
             runs = client.search_runs([experiment], made, max_results=1)
             if runs:
                 found[stage] = runs[0].info.run_id
-    except _outages() as error:
+    except outages() as error:
         _log.warning("MLflow (%s) does not answer: %s", uri(), error)
     return found
 
@@ -134,7 +134,7 @@ _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 
 
-def _outages() -> tuple[type[Exception], ...]:
+def outages() -> tuple[type[Exception], ...]:
     """What a store that is away, full or locked raises."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -142,7 +142,7 @@ def _outages() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, OSError)
 
 
-def _client() -> tuple[Any, str]:
+def connect() -> tuple[Any, str]:
     """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -162,8 +162,8 @@ def _client() -> tuple[Any, str]:
 def experiment() -> str:
     """The id under which the store keeps our runs. Raises ConnectionError where the store does not answer."""
     try:
-        return _client()[1]
-    except _outages() as error:
+        return connect()[1]
+    except outages() as error:
         reason = str(error).partition("\n")[0]
         raise ConnectionError(f"MLflow's store does not answer: {reason}") from None
 
@@ -204,7 +204,7 @@ def _deliver() -> None:
     for path in sorted(SPOOL.glob("*.jsonl")):
         try:
             _send_news(path)
-        except _outages() as error:
+        except outages() as error:
             reason = str(error)
     if reason:
         _outage_note().write_text(reason)
@@ -299,7 +299,7 @@ def _send_news(path: Path) -> None:
     events = list(_events(path, state["line"]))
     if not events:
         return
-    client, experiment = _client()
+    client, experiment = connect()
     for event in events:
         if event["kind"] == "start":
             state["run"] = _open(client, experiment, event)

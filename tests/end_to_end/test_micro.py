@@ -8,7 +8,18 @@ import pytest
 import yaml
 
 TRAINED = {f"{stage}@{name}" for stage in ("faults", "tune") for name in ("r0", "r1")}
-STAGES = {"fetch", "ingest", "pretrain", *TRAINED, "diagnose@r1", "refine@r1", "select", "compress", "report", "register"}
+STAGES = {
+    "fetch",
+    "ingest",
+    "pretrain",
+    *TRAINED,
+    "diagnose@r1",
+    "refine@r1",
+    "select",
+    "compress",
+    "report",
+    "register",
+}
 
 
 @pytest.fixture(scope="module")

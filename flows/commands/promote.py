@@ -1,0 +1,19 @@
+"""`ratchet promote`."""
+
+
+def promote() -> None:
+    """Judge the candidate against the champion and all that was ever promoted, and put it in place if it passes.
+
+    Example: ratchet run, then ratchet promote
+    """
+    from flows import history, promotion
+    from tasks.io import progress
+
+    found = promotion.promote()
+    progress.say(f"version {found.version} ({found.name}): {found.verdict}")
+    for cause in found.reason.split("; "):
+        progress.say(f"  {cause}")
+    progress.say(
+        f"Look {found.look} since the last promotion, judged at a level of {found.level:.2g} of {found.rules.alpha:g}. "
+        f"In place now: {history.read().in_place}. Commit {history.HISTORY} to keep the decision."
+    )

@@ -1,0 +1,143 @@
+"""What differs between two judged models: settings, code, data and machine, stage by stage, and the items lost and won."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows import history, promotion, versions
+from tasks.core.gate import LOSSES
+from tasks.core.records import Example, Result
+from tasks.io import tables
+
+SHOWN = 5
+"""Items of each kind that are named."""
+GATE_SET = Path("data/ingested/gate.parquet")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: what it was made from, and what it is worth."""
+
+    name: str
+    card: dict[str, Any]
+    lock: dict[str, dict[str, Any]]
+    """The stages of its dvc.lock, in plan order."""
+    results: list[Result]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A stage whose own inputs differ, beside what stages before it made."""
+
+    stage: str
+    what: list[str]
+
+
+def side(name: str) -> Side:
+    """The model of that name: a version's number, `champion`, or `candidate`. Raises where there is none."""
+    if name == "candidate":
+        found = promotion.candidate()
+        return _side(name, promotion.CANDIDATE, Path("dvc.lock"), promotion.RESULTS / f"{found.name}.parquet")
+    number = str(history.read().champion) if name == "champion" else name
+    folder = versions.FOLDER / number
+    if not folder.is_dir():
+        known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
+        raise ValueError(f"There is no version {name!r}. There are: {', '.join([*known, 'champion', 'candidate'])}.")
+    return _side(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
+
+
+def _side(name: str, card: Path, lock: Path, results: Path) -> Side:
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
+    return Side(name, json.loads(card.read_text(encoding="utf-8")), stages, tables.read(results, Result))
+
+
+def causes(before: Side, after: Side) -> list[Cause]:
+    """The stages at which the two part, in plan order; what follows from an earlier one is none.
+
+    A stage that made other bytes from equal inputs is a cause too: another machine, or something that does not repeat.
+    """
+    found = []
+    for stage, entry in after.lock.items():
+        earlier = before.lock.get(stage)
+        if earlier is None:
+            found.append(Cause(stage, ["a stage that the other did not have"]))
+        elif what := list(_own_changes(earlier, entry, _made(after) | _made(before))):
+            found.append(Cause(stage, what))
+    gone = [Cause(stage, ["a stage that the first alone had"]) for stage in before.lock if stage not in after.lock]
+    return found + gone
+
+
+def _made(one: Side) -> set[str]:
+    """What stages write: a change in it follows from the stage that did."""
+    return {out["path"] for entry in one.lock.values() for out in entry.get("outs", [])}
+
+
+def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], made: set[str]) -> Iterator[str]:
+    first, later = _hashes(before, "deps"), _hashes(after, "deps")
+    changed = [path for path in sorted(first.keys() | later.keys()) if first.get(path) != later.get(path)]
+    for path in changed:
+        if not any(_overlap(path, out) for out in made):
+            yield f"{'code' if path.endswith('.py') else 'data'} {path}"
+    settings = list(_settings(before.get("params", {}), after.get("params", {})))
+    yield from settings
+    if not changed and not settings and _hashes(before, "outs") != _hashes(after, "outs"):
+        yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
+
+
+def _hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
+    return {item["path"]: item.get("md5", "") for item in entry.get(kind, [])}
+
+
+def _overlap(path: str, out: str) -> bool:
+    """Whether one holds the other: a stage may read a folder in which others write."""
+    one, other = Path(path), Path(out)
+    return one == other or one in other.parents or other in one.parents
+
+
+def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    first, later = (dict(pair for file in side.values() for pair in _flat(file)) for side in (before, after))
+    for name in sorted(first.keys() | later.keys()):
+        if first.get(name) != later.get(name):
+            yield f"{name}: {first.get(name, 'not there')} → {later.get(name, 'not there')}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def machine(before: Side, after: Side) -> list[str]:
+    """What differs between the machines that made the two."""
+    return list(_settings({"": before.card.get("machine", {})}, {"": after.card.get("machine", {})}))
+
+
+def items(before: Side, after: Side) -> Iterator[str]:
+    """Measure by measure, how many items got better and worse, and those that changed most, lost ones first."""
+    known = {(row.measure, row.item): row for row in before.results}
+    pairs = [(known[key], row) for row in after.results if (key := (row.measure, row.item)) in known]
+    sources = {row.id: row.source for row in tables.read(GATE_SET, Example)} if GATE_SET.is_file() else {}
+    for measure in dict.fromkeys(row.measure for _, row in pairs):
+        rises = [(_worse_by(one, other), other.item) for one, other in pairs if other.measure == measure]
+        lost, won = (sorted((r for r in rises if sign * r[0] > 0), key=lambda r: -abs(r[0])) for sign in (1, -1))
+        yield f"{measure}: {len(lost)} of {len(rises)} items lost, {len(won)} won"
+        for word, some in (("lost", lost), ("won", won)):
+            for rise, item in some[:SHOWN]:
+                yield (
+                    f"  {word} {sources.get(item, item)} ({-rise:+.3f})"
+                    if measure not in LOSSES
+                    else f"  {word} {sources.get(item, item)} ({rise:+.3f} nats/token)"
+                )
+
+
+def _worse_by(before: Result, after: Result) -> float:
+    """The rise of a loss in nats per token, or the fall of a share."""
+    if after.measure in LOSSES:
+        return after.value / after.tokens - before.value / before.tokens
+    return before.value - after.value

@@ -1,0 +1,154 @@
+"""The history of promotions: `data/promotions.jsonl`, a line for every decision and every rollback, in git's reach.
+
+It is the truth of what was promoted; the champion's folder and MLflow's registry follow it. Lines are only ever added, and
+each holds the hash of the one before, so that an edit of the past is seen.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tasks.core.gate import GateParams, Verdict
+from tasks.core.params import Params
+
+HISTORY = Path("data/promotions.jsonl")
+REFERENCE = 0
+"""The version that stands for the model all began with, before anything was promoted."""
+
+
+class Decision(Params):
+    """What the gate made of a candidate."""
+
+    kind: Literal["decision"] = "decision"
+    time: str
+    version: int
+    """The candidate's own number; a second decision on it has the same."""
+    verdict: Verdict
+    reason: str
+    candidate: str
+    """The hash of its files."""
+    name: str
+    """What `models` calls it."""
+    files: dict[str, str]
+    """The hash of each of its folders."""
+    champion: int
+    """The version that it had to beat."""
+    look: int
+    level: float
+    gate: str
+    """The hash of what the gate set held."""
+    rules: GateParams
+    checks: list[dict[str, Any]]
+    """The evidence, measure by measure."""
+    commit: str
+    after: str = ""
+
+
+class Rollback(Params):
+    """A person's return to an earlier version."""
+
+    kind: Literal["rollback"] = "rollback"
+    time: str
+    version: int
+    """The champion from here on."""
+    left: int
+    """The champion until then."""
+    reason: str
+    after: str = ""
+
+
+Line = Annotated[Decision | Rollback, Field(discriminator="kind")]
+_LINE: TypeAdapter[Decision | Rollback] = TypeAdapter(Line)
+
+
+class History:
+    """The lines so far, and what follows from them."""
+
+    def __init__(self, lines: Sequence[Decision | Rollback]) -> None:
+        self.lines = list(lines)
+        self.decisions = [line for line in lines if isinstance(line, Decision)]
+        self.promoted = {line.version: line for line in self.decisions if line.verdict == "promoted"}
+
+    @property
+    def champion(self) -> int:
+        """The version in place; `REFERENCE` where none was promoted yet."""
+        moves = (
+            line.version for line in reversed(self.lines) if isinstance(line, Rollback) or line.verdict == "promoted"
+        )
+        return next(moves, REFERENCE)
+
+    @property
+    def in_place(self) -> str:
+        """The champion in words."""
+        return (
+            f"version {self.champion}" if self.champion else "the model that all began with (nothing was promoted yet)"
+        )
+
+    @property
+    def looks(self) -> int:
+        """Decisions since the last promotion. A rollback gives nothing back: the set was looked at."""
+        verdicts = [line.verdict for line in self.decisions]
+        return len(verdicts) - 1 - max((n for n, verdict in enumerate(verdicts) if verdict == "promoted"), default=-1)
+
+    def decided(self, candidate: str, gate: str, rules: GateParams) -> Decision | None:
+        """The decision on this very candidate, by these rules and on this set; or the one that made it the champion."""
+        for line in self.decisions:
+            in_place = line.verdict == "promoted" and line.version == self.champion
+            if line.candidate == candidate and (in_place or (line.gate, line.rules) == (gate, rules)):
+                return line
+        return None
+
+    def version_of(self, candidate: str) -> int:
+        """The number of this candidate: its own, or the next free one."""
+        known = {line.candidate: line.version for line in self.decisions}
+        return known.get(candidate, max(known.values(), default=REFERENCE) + 1)
+
+
+def read() -> History:
+    """The history. Raises ValueError naming the line that is no line of it, or does not follow the one before."""
+    lines, before = [], ""
+    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
+    for number, row in enumerate(text.splitlines(), 1):
+        try:
+            line = _LINE.validate_json(row)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ValueError(
+                f"{HISTORY}:{number}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}. {_RESTORE}"
+            ) from None
+        if line.after != _hash(before):
+            raise ValueError(f"{HISTORY}:{number} does not follow the line before it: the past was edited. {_RESTORE}")
+        lines.append(line)
+        before = row
+    return History(lines)
+
+
+def append(line: Decision | Rollback) -> None:
+    """Add a line: all of it is there or nothing."""
+    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
+    before = text.splitlines()[-1] if text else ""
+    row = line.model_copy(update={"after": _hash(before)}).model_dump_json()
+    HISTORY.parent.mkdir(parents=True, exist_ok=True)
+    partial = HISTORY.with_name(HISTORY.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(f"{text}{row}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(HISTORY)
+
+
+def now() -> str:
+    """The time as lines tell it: UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_RESTORE = f"`git log -p {HISTORY}` has its earlier states."
+
+
+def _hash(row: str) -> str:
+    return hashlib.sha256(row.encode()).hexdigest()[:16] if row else ""

@@ -1,0 +1,16 @@
+"""Promotion as a Prefect flow: the gate decides on the present candidate. `ratchet promote` does the same without Prefect."""
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows import promotion
+
+
+@flow(name="promote", persist_result=False)
+def promote() -> str:
+    """Judge the candidate and act on it. Returns the verdict; asked again about the same candidate, it answers the same."""
+    decision = promotion.promote()
+    create_markdown_artifact(
+        f"Version {decision.version} ({decision.name}): **{decision.verdict}**. {decision.reason}", key="promotion"
+    )
+    return decision.verdict

@@ -1,0 +1,162 @@
+"""Promotion: the candidate before the gate, its place in history, and what follows from a decision."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows import history, versions, workspace
+from flows.history import REFERENCE, Decision, History, Rollback
+from tasks import settings
+from tasks.core import gate
+from tasks.core.gate import Bar, GateParams, Judgement
+from tasks.core.records import Result
+from tasks.io import progress, provenance, registry, tables
+
+CANDIDATE = Path("models/candidate.json")
+RESULTS = Path("data/gate")
+
+
+class Candidate(NamedTuple):
+    """What stage `register` says would be promoted."""
+
+    name: str
+    hash: str
+    paths: dict[str, Path]
+    hashes: dict[str, str]
+    reference: str
+
+
+def promote() -> Decision:
+    """The gate's decision on the present candidate, made now or, for one that was judged before, then.
+
+    Raises ValueError where there is nothing to judge or nothing to judge by: then no look is spent.
+    """
+    with workspace.claimed():
+        rules, found, past = settings.load().gate, candidate(), history.read()
+        results = _results(found.name)
+        held = _set_hash(results)
+        decision = past.decided(found.hash, held, rules)
+        if decision:
+            progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
+        else:
+            decision = _decide(found, results, held, rules, past)
+        settle()
+    return decision
+
+
+def rollback(version: int, reason: str) -> None:
+    """Put an earlier version back in place. Raises ValueError where it was never promoted or its files are not whole."""
+    with workspace.claimed():
+        past = history.read()
+        if version not in past.promoted:
+            known = ", ".join(map(str, past.promoted)) or "none"
+            raise ValueError(f"Version {version} was never promoted. These were: {known}.")
+        versions.check(version, past.promoted[version].files)
+        if past.champion != version:
+            history.append(Rollback(time=history.now(), version=version, left=past.champion, reason=reason))
+        settle()
+
+
+def settle() -> None:
+    """Let the champion's folder and MLflow's registry say what the history says."""
+    past = history.read()
+    versions.point(past.champion)
+    if past.decisions:
+        registry.mirror(_registered(past), _aliases(past))
+
+
+def candidate() -> Candidate:
+    """What would be promoted. Raises ValueError where it is missing, or no longer what was measured."""
+    if not CANDIDATE.is_file():
+        raise FileNotFoundError(f"{CANDIDATE} is missing. `ratchet run register` makes it.")
+    card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
+    if card["candidate"] is None:
+        raise ValueError(f"There is no candidate: {card['why']}.")
+    paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
+    hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
+    for kind, path in paths.items():
+        if not path.is_dir() or provenance.digest(path) != hashes[kind]:
+            raise ValueError(
+                f"{path} is not what {CANDIDATE} was written for. `ratchet run register` brings both up to date."
+            )
+    return Candidate(card["candidate"], card["hash"], paths, hashes, card["reference"])
+
+
+def _decide(found: Candidate, results: Sequence[Result], held: str, rules: GateParams, past: History) -> Decision:
+    bars = {REFERENCE: Bar(found.reference, _results(found.reference))}
+    bars |= {number: Bar(f"version {number}", _results_of(number, past, results)) for number in past.promoted}
+    judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
+    decision = _line(found, judgement, held, rules, past)
+    to_keep = decision.verdict == "promoted" or decision.version in past.promoted
+    versions.keep(decision.version, RESULTS / f"{found.name}.parquet", found.paths if to_keep else {})
+    history.append(decision)  # this is the promotion: what comes before can be done again, what follows is made from it
+    return decision
+
+
+def _line(found: Candidate, judgement: Judgement, held: str, rules: GateParams, past: History) -> Decision:
+    return Decision(
+        time=history.now(),
+        version=past.version_of(found.hash),
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        candidate=found.hash,
+        name=found.name,
+        files=found.hashes,
+        champion=past.champion,
+        look=judgement.look,
+        level=judgement.level,
+        gate=held,
+        rules=rules,
+        checks=[_evidence(check) for check in judgement.checks],
+        commit=workspace.commit(),
+    )
+
+
+def _evidence(check: gate.Check) -> dict[str, Any]:
+    return asdict(check) | {"worse_by": check.worse_by.record() if check.worse_by else None}
+
+
+def _results(name: str) -> list[Result]:
+    """A model's results on the present gate set. Raises ValueError where there is no such set."""
+    found = tables.read(RESULTS / f"{name}.parquet", Result)
+    if not found:
+        raise ValueError(
+            "There is no gate set, so nothing is promoted: give it a share of the data (`gate: 0.1` in `ingest.splits` of "
+            "params.yaml) and run again."
+        )
+    return found
+
+
+def _results_of(version: int, past: History, candidate: Sequence[Result]) -> list[Result]:
+    """The results of a promoted version, as they were kept. Raises where the store has lost them: without them it is no bar."""
+    path = versions.place(version) / versions.RESULTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: what version {version} was worth is not known here, so nothing can be held against it. Copy "
+            "models/versions/ from where it was promoted."
+        )
+    return tables.read(path, Result)
+
+
+def _set_hash(results: Sequence[Result]) -> str:
+    """What the gate set held, by hash: its items, and their sizes under the candidate's tokenizer."""
+    items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in results)
+    return provenance.facts_digest(dict.fromkeys(items, ""))[:16]
+
+
+def _registered(past: History) -> list[registry.Version]:
+    latest = {line.version: line for line in past.decisions}
+    return [
+        registry.Version(
+            number, line.candidate, f"{line.verdict}: {line.reason}", {"verdict": line.verdict, "name": line.name}
+        )
+        for number, line in sorted(latest.items())
+    ]
+
+
+def _aliases(past: History) -> dict[str, int]:
+    champion = {"champion": past.champion} if past.champion != REFERENCE else {}
+    last = past.decisions[-1].version
+    return champion | ({"challenger": last} if last != past.champion else {})
