@@ -1,7 +1,9 @@
 """Promotion: the candidate before the gate, its place in history, and what follows from a decision."""
 
 import json
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,8 @@ from tasks.io import progress, provenance, registry, tables
 
 CANDIDATE = Path("models/candidate.json")
 RESULTS = Path("data/gate")
+UNCOVERED = 0.2
+"""The share of the candidate's items that an earlier model may lack before it is measured anew."""
 
 
 class Candidate(NamedTuple):
@@ -76,8 +80,11 @@ def candidate() -> Candidate:
         raise ValueError(f"There is no candidate: {card['why']}.")
     paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
     hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
-    for kind, path in paths.items():
-        if not path.is_dir() or provenance.digest(path) != hashes[kind]:
+    expected = {paths[kind]: hashes[kind] for kind in paths} | {
+        RESULTS / f"{card['candidate']}.parquet": card["results"]
+    }
+    for path, digest in expected.items():
+        if not path.exists() or provenance.digest(path) != digest:
             raise ValueError(
                 f"{path} is not what {CANDIDATE} was written for. `ratchet run register` brings both up to date."
             )
@@ -86,7 +93,7 @@ def candidate() -> Candidate:
 
 def _decide(found: Candidate, results: Sequence[Result], held: str, rules: GateParams, past: History) -> Decision:
     bars = {REFERENCE: Bar(found.reference, _results(found.reference))}
-    bars |= {number: Bar(f"version {number}", _results_of(number, past, results)) for number in past.promoted}
+    bars |= {number: _bar(number, past, results, held) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
     decision = _line(found, judgement, held, rules, past)
     to_keep = decision.verdict == "promoted" or decision.version in past.promoted
@@ -129,15 +136,46 @@ def _results(name: str) -> list[Result]:
     return found
 
 
-def _results_of(version: int, past: History, candidate: Sequence[Result]) -> list[Result]:
-    """The results of a promoted version, as they were kept. Raises where the store has lost them: without them it is no bar."""
+def _bar(version: int, past: History, results: Sequence[Result], held: str) -> Bar:
+    """A promoted version on the candidate's items: as it was measured then, or anew where the gate set has changed too much.
+
+    Raises where the store has lost its results, or where its tokens are others: then nothing can be held against it.
+    """
+    bar = Bar(f"version {version}", tables.read(_kept(version), Result))
+    if gate.uncovered(results, bar) <= UNCOVERED:
+        return bar
+    files = past.promoted[version].files
+    versions.check(version, files)
+    anew = versions.place(version) / f"results-{held}.parquet"
+    if not anew.is_file():
+        progress.say(f"The gate set is another than version {version} was measured on: measuring it anew.")
+        _measure(version, files, anew)
+    bar = Bar(bar.name, tables.read(anew, Result))
+    if gate.uncovered(results, bar) > UNCOVERED:
+        raise ValueError(
+            f"The candidate and {bar.name} do not have the same tokens, and nats per token compare only under one tokenizer."
+        )
+    return bar
+
+
+def _measure(version: int, files: Mapping[str, str], output: Path) -> None:
+    """Write the results of a version on the present gate set, in a process of its own: this one knows no torch."""
+    model = versions.place(version) / "model"
+    base = model.with_name("base") if "base" in files else model
+    done = subprocess.run([sys.executable, "-m", "tasks.exam", str(model), str(base), str(output)], check=False)
+    if done.returncode:
+        raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
+
+
+def _kept(version: int) -> Path:
+    """The file with the results of a promoted version."""
     path = versions.place(version) / versions.RESULTS
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: what version {version} was worth is not known here, so nothing can be held against it. Copy "
             "models/versions/ from where it was promoted."
         )
-    return tables.read(path, Result)
+    return path
 
 
 def _set_hash(results: Sequence[Result]) -> str:

@@ -6,7 +6,9 @@ import typer
 
 
 def chat(
-    models: Annotated[list[str], typer.Argument(help="A folder, `base`, or a round such as `r0`; one or two.")],
+    models: Annotated[
+        list[str], typer.Argument(help="A folder, `base`, `champion`, or a round such as `r0`; one or two.")
+    ],
     expert: Annotated[str | None, typer.Option(help="A small tuned model that steers the one you talk to.")] = None,
     antiexpert: Annotated[str | None, typer.Option(help="The small model that the expert was tuned from.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,

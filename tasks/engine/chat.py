@@ -22,7 +22,7 @@ def main(names: list[str], steered_by: tuple[str, str] | None = None, alpha: flo
 
     `steered_by` names an expert and its antiexpert, which steer the model by proxy-tuning.
     """
-    models = {name: checkpoints.load(_find(name), BASE) for name in names}
+    models = {name: _load(name) for name in names}
     steering = _steer(models[names[0]], steered_by, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     talks: dict[str, list[Message]] = {name: [] for name in names}
@@ -56,9 +56,16 @@ def _ask() -> str:
     return sys.stdin.readline().strip()
 
 
+def _load(name: str) -> generation.Pair:
+    """A model and its tokenizer; a promoted one brings along the base that it stands on."""
+    folder = _find(name)
+    kept = folder.with_name("base")
+    return checkpoints.load(folder, kept if folder.name == "model" and kept.is_dir() else BASE)
+
+
 def _find(name: str) -> Path:
-    """The folder of a model: a path, `base`, or a round. Raises ValueError naming what there is."""
-    places = [Path(name), Path("models") / name, Path("models/tuned") / name]
+    """The folder of a model: a path, `base`, `champion`, or a round. Raises ValueError naming what there is."""
+    places = [Path(name), Path("models") / name, Path("models/tuned") / name, Path("models") / name / "model"]
     found = next(
         (place for place in places if (place / checkpoints.CARD).is_file() or (place / "config.json").is_file()), None
     )

@@ -76,6 +76,20 @@ def test_the_answer_is_the_models_own(models, tiny, monkeypatch, capsys):
     assert f"── base ──\n{expected}\n" in capsys.readouterr().out
 
 
+def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, monkeypatch):
+    for place in ("model", "base"):
+        shutil.copytree(tiny, models / "versions/3" / place)
+    (models / "champion").symlink_to("versions/3")
+    loaded = []
+    monkeypatch.setattr(chat.checkpoints, "load", lambda *folders: loaded.append(folders))
+    chat._load("champion")
+    chat._load("r0")
+    assert loaded == [
+        (Path("models/champion/model"), Path("models/champion/base")),
+        (Path("models/tuned/r0"), chat.BASE),
+    ]
+
+
 def test_a_model_that_is_not_there_is_answered_with_those_that_are(models):
     (models / "base/ratchet.json").write_text("{}")
     done = subprocess.run(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -51,6 +52,9 @@ class Nights:
         model.mkdir(parents=True)
         (model / "adapter.json").write_text(weights)
         self.measure("r0", domain, general, seed)
+        self.register()
+
+    def register(self):
         (self.folder / "compression.json").write_text('{"round": "r0", "compressor": "none"}')
         inputs = {"compression": self.folder / "compression.json", "gate": self.folder / "data/gate"}
         settings = Settings.model_validate({"gate": {}, "models": MODELS})
@@ -195,6 +199,9 @@ def test_an_outage_of_mlflow_costs_nothing_but_time(nights, store, monkeypatch):
 def test_without_a_gate_set_nothing_is_promoted_and_no_look_is_spent(nights, capsys):
     nights.night("one", 1.9)
     tables.write(nights.folder / "data/gate/r0.parquet", [], Result)
+    with pytest.raises(ValueError, match=r"data/gate/r0.parquet is not what models/candidate.json was written for"):
+        promotion.promote()
+    nights.register()
     said, worked = ratchet(capsys, "promote")
     assert not worked
     assert "There is no gate set, so nothing is promoted" in said
@@ -217,6 +224,40 @@ def test_a_bar_that_was_lost_lets_nothing_pass(nights):
     shutil.rmtree(nights.folder / "models/versions/1")
     nights.night("two", 1.8)
     with pytest.raises(FileNotFoundError, match="what version 1 was worth is not known here"):
+        promotion.promote()
+
+
+def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(nights, monkeypatch):
+    nights.night("one", 1.9)
+    promotion.promote()
+    asked = []
+
+    def measure(version, files, output):  # what `tasks.exam` would find; tests/test_exam.py holds that it does
+        asked.append((version, sorted(files)))
+        shutil.copyfile(nights.folder / "data/gate/base.parquet", output)
+
+    monkeypatch.setattr(promotion, "_measure", measure)
+    rename = {f"domain {n}": f"domain {n + 1000}" for n in range(40)}
+    nights.night("two", 1.8)
+    for name in ("base", "r0"):
+        path = nights.folder / f"data/gate/{name}.parquet"
+        rows = [replace(row, item=rename.get(row.item, row.item)) for row in tables.read(path, Result)]
+        tables.write(path, rows, Result)
+    nights.register()
+    assert promotion.promote().verdict == "promoted"
+    assert asked == [(1, ["base", "model"])]
+
+
+def test_models_under_two_tokenizers_are_not_compared(nights, monkeypatch):
+    nights.night("one", 1.9)
+    promotion.promote()
+    nights.night("two", 1.8)
+    path = nights.folder / "data/gate/r0.parquet"
+    tables.write(path, [replace(row, tokens=99) for row in tables.read(path, Result)], Result)
+    nights.register()
+    kept = nights.folder / "models/versions/1/results.parquet"
+    monkeypatch.setattr(promotion, "_measure", lambda version, files, output: shutil.copyfile(kept, output))
+    with pytest.raises(ValueError, match="only under one tokenizer"):
         promotion.promote()
 
 

@@ -48,13 +48,19 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     }
     tables.write(outputs["results"], found.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
-        paths = inputs["gate"], inputs["gate_documents"]
-        gate = _measure(*paths, speaker, tokenizer, _for_gate(params), run)
-        tables.write(outputs["gate"], gate.results, Result)
+        tables.write(outputs["gate"], _gate_results(inputs, speaker, tokenizer, params, run), Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in measured.items() if "loss" in figures}
     run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **shares(found.answers))
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
+
+
+def examine(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
+    """Measure a model on the gate set alone, as `main` does beside the rest."""
+    device.use(settings.compute)
+    model, tokenizer = _load(inputs["model"], inputs["base"], settings)
+    speaker = _speaker(model, tokenizer, inputs, settings)
+    tables.write(output, _gate_results(inputs, speaker, tokenizer, settings.evaluate, run), Result)
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,13 @@ def _measure(
     return _Measured(losses, answers, held, level)
 
 
-def _for_gate(params: EvaluateParams) -> EvaluateParams:
-    """How the gate set is measured: all of it by loss, so that a set that grows keeps its items, and some tasks by answers."""
+def _gate_results(
+    inputs: dict[str, Path], speaker: _Speaker, tokenizer: Any, params: EvaluateParams, run: Run
+) -> list[Result]:
+    """What came of the gate set: all of it by loss, so that a set that grows keeps its items, and some tasks by answers."""
     whole = {"domain_tokens": sys.maxsize, "text_tokens": sys.maxsize, "pass_items": params.gate_items}
-    return params.model_copy(update=whole | {"human_eval": 0, "samples": 0})
+    params = params.model_copy(update=whole | {"human_eval": 0, "samples": 0})
+    return _measure(inputs["gate"], inputs["gate_documents"], speaker, tokenizer, params, run).results
 
 
 def _speaker(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Speaker:

@@ -34,6 +34,7 @@ def _card(name: str, why: str, folder: Path, settings: Settings) -> dict[str, An
         "hash": provenance.facts_digest(hashes),
         "files": {kind: {"path": path, "hash": hashes[kind]} for kind, path in files.items()},
         "reference": reference(settings.models),
+        "results": provenance.digest(folder / f"{name}.parquet"),
         "machine": checkpoints.read_card(Path(files["model"])).get("machine", {}),
         "gate": dict(gate.summary(tables.read(folder / f"{name}.parquet", Result))),
     }

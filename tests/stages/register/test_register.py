@@ -56,6 +56,7 @@ def test_the_round_that_compress_took_is_the_candidate_with_all_files_it_needs(r
     assert card["files"]["base"]["hash"] == provenance.digest(tmp_path / "models/pretrained")
     assert card["gate"]["domain"]["value"] == 2.0
     assert card["gate"]["domain"]["items"] == 3
+    assert card["results"] == provenance.digest(tmp_path / "data/gate/r0.parquet")
 
 
 def test_other_bytes_are_another_candidate(register, tmp_path):
