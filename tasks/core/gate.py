@@ -117,14 +117,17 @@ def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
 
 
 def in_words(check: Check) -> str:
-    """A check as a person reads it."""
+    """A check as a person reads it: the change of a loss or of a share, with its bounds."""
     found = check.worse_by
     if found is None:
         return f"{check.measure}: not measured against {check.bar}"
-    unit = "nats/token" if check.measure in LOSSES else "of the tasks"
-    margin = f", margin {check.margin:+g}" if check.margin else ""
     word = f" {check.finding} than" if check.finding != "not decided" else ": not decided against"
-    return f"{check.measure}{word} {check.bar}: {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] {unit} worse{margin}"
+    if check.measure in LOSSES:
+        change, limit = f"loss {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats/token", check.margin
+    else:
+        change, limit = f"share {-found.value:+.4f} [{-found.high:+.4f}, {-found.low:+.4f}]", -check.margin
+    margin = f", margin {limit:+g}" if check.margin else ""
+    return f"{check.measure}{word} {check.bar}: {change}{margin}"
 
 
 def _check(measure: str, candidate: Sequence[Result], bar: Bar, margin: float, tail: float) -> Check:

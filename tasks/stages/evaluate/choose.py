@@ -21,6 +21,15 @@ def within(sequences: Iterable[Encoded], max_tokens: int, seed: int) -> list[Enc
     """Sequences in an order drawn from `seed`, as many as have `max_tokens` tokens together; at least one."""
     waiting = list(sequences)
     random.Random(seed).shuffle(waiting)
+    return _first(waiting, max_tokens)
+
+
+def lasting(sequences: Iterable[Encoded], max_tokens: int) -> list[Encoded]:
+    """The same by the sequences' ids, which are hashes: the choice hardly moves where others are added."""
+    return _first(sorted(sequences, key=lambda sequence: sequence.id), max_tokens)
+
+
+def _first(waiting: Sequence[Encoded], max_tokens: int) -> list[Encoded]:
     taken: list[Encoded] = []
     for sequence in waiting:
         if taken and max_tokens < len(sequence):

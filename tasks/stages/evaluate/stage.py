@@ -7,7 +7,6 @@ writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet 
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,9 @@ from tasks.stages.evaluate.params import EvaluateParams, Settings
 from tasks.stages.evaluate.solve import solve
 from tasks.stages.evaluate.summarise import Held, shares, summarise
 
+Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
+"""Which of some sequences are scored, by how many tokens at most."""
+
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
     """Score, generate, judge, and write every item beside the summary."""
@@ -36,7 +38,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     device.use(settings.compute)
     model, tokenizer = _load(inputs["model"], inputs["base"], settings)
     speaker = _speaker(model, tokenizer, inputs, settings)
-    found = _measure(inputs["test"], inputs["documents"], speaker, tokenizer, params, run)
+    pick = partial(choose.within, seed=params.seed)
+    found = _measure(inputs["test"], inputs["documents"], speaker, tokenizer, params, run, pick)
     measured = summarise(found.results, found.held, params)
     metrics = {
         **measured,
@@ -87,13 +90,13 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    test: Path, documents: Path, speaker: _Speaker, tokenizer: Any, params: EvaluateParams, run: Run
+    test: Path, documents: Path, speaker: _Speaker, tokenizer: Any, params: EvaluateParams, run: Run, pick: Pick
 ) -> _Measured:
-    """Score the examples and documents of one set, and have its tasks answered."""
+    """Score the examples and documents of one set, those that `pick` takes, and have its tasks answered."""
     examples = tables.read(test, Example)
     losses = [
         result
-        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, params)
+        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, params, pick)
         for result in _score(measure, sequences, groups, speaker, run)
     ]
     level, held = _held(exams(examples, tokenizer, params), run)
@@ -104,10 +107,10 @@ def _measure(
 def _gate_results(
     inputs: dict[str, Path], speaker: _Speaker, tokenizer: Any, params: EvaluateParams, run: Run
 ) -> list[Result]:
-    """What came of the gate set: all of it by loss, so that a set that grows keeps its items, and some tasks by answers."""
-    whole = {"domain_tokens": sys.maxsize, "text_tokens": sys.maxsize, "pass_items": params.gate_items}
-    params = params.model_copy(update=whole | {"human_eval": 0, "samples": 0})
-    return _measure(inputs["gate"], inputs["gate_documents"], speaker, tokenizer, params, run).results
+    """What came of the gate set, of which as much is measured as of the test set, and the same as it grows."""
+    params = params.model_copy(update={"pass_items": params.gate_items, "human_eval": 0, "samples": 0})
+    sets = inputs["gate"], inputs["gate_documents"]
+    return _measure(*sets, speaker, tokenizer, params, run, choose.lasting).results
 
 
 def _speaker(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Speaker:
@@ -154,7 +157,7 @@ def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any
 
 
 def _texts(
-    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, params: EvaluateParams
+    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, params: EvaluateParams, pick: Pick
 ) -> Iterable[tuple[str, list[Encoded], dict[str, str]]]:
     """Each measure of loss that there is anything for: its name, what is scored, and the group of each item.
 
@@ -167,14 +170,14 @@ def _texts(
                 f"evaluate.max_tokens={params.max_tokens}: none of the {len(test)} held-out examples fits."
             )
         groups = {example.id: example.group for example in test}
-        yield "domain", choose.within(fitting, params.domain_tokens, params.seed), groups
+        yield "domain", pick(fitting, params.domain_tokens), groups
     for measure, domain in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.domain == domain]
         if not rows:
             continue  # a corpus is a choice; the report says what could not be measured
         first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, params.max_tokens)))}
         groups = {document.id: document.group for document in rows}
-        yield measure, choose.within(first.values(), params.text_tokens, params.seed), groups
+        yield measure, pick(first.values(), params.text_tokens), groups
 
 
 def _score(measure: str, sequences: list[Encoded], groups: dict[str, str], speaker: _Speaker, run: Run) -> list[Result]:

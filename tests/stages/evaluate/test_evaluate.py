@@ -100,17 +100,19 @@ def test_what_is_written_does_not_depend_on_the_models_name(evaluate, tmp_path):
     assert written[0] == written[1]
 
 
-def test_the_gate_set_is_measured_whole_into_a_file_of_its_own(evaluate, inputs, tmp_path):
+def test_the_gate_set_is_measured_into_a_file_of_its_own(evaluate, inputs, tmp_path):
     rows = [
         small.example(n, prompt=f"Is {n} odd?", tests=Tests("answer", "{}", "x"), split="gate") for n in range(10, 16)
     ]
     tables.write(tmp_path / "gate.parquet", rows, Example)
     tables.write(tmp_path / "gate_documents.parquet", [], Document)
     files = {"gate": tmp_path / "gate.parquet", "gate_documents": tmp_path / "gate_documents.parquet"}
-    few = {"domain_tokens": 1, "gate_items": 2}
+    few = {"domain_tokens": 90, "gate_items": 2}
     metrics, answers = evaluate(more=few, outputs={"gate": tmp_path / "gate_results.parquet"}, **files)
     found = tables.read(tmp_path / "gate_results.parquet", Result)
-    assert sorted(row.item for row in found if row.measure == "domain") == sorted(row.id for row in rows)
+    scored = [row.item for row in found if row.measure == "domain"]
+    assert scored == [row.id for row in rows][: len(scored)]  # the lowest ids, whatever else there is
+    assert 1 < len(scored) < 6
     assert len([row for row in found if row.measure == "pass@1"]) == 2
     assert evaluate(more=few) == (metrics, answers)  # the report's own figures know nothing of it
 

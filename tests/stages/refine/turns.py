@@ -33,9 +33,9 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
     }  # fmt: skip
     tables.write(inputs["examples"], examples, Example)
     tables.write(inputs["signals"], rows, Signals)
-    for split, held in (("valid", ()), ("test", evaluation), ("benchmark", ())):
+    for split, held in (("valid", ()), ("test", evaluation), ("gate", ()), ("benchmark", ())):
         tables.write(folder / f"{split}.parquet", held, Example)
-    for split in ("valid", "test"):
+    for split in ("valid", "test", "gate"):
         tables.write(folder / f"{split}_documents.parquet", [], Document)
     inputs["decisions"].write_text("")
     for decision in decided:
