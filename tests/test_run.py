@@ -281,7 +281,7 @@ def test_a_failure_shows_where_it_came_from_on_request(workspace):
     [
         ((), 2, "usage: python -m tasks.run STAGE [ITEM]"),
         (("a", "b", "c"), 2, "usage: python -m tasks.run STAGE [ITEM]"),
-        (("tunee",), 1, "There is no stage 'tunee'. There are: compress, evaluate, faults, fetch, ingest"),
+        (("tunee",), 1, "There is no stage 'tunee'. There are: compress, diagnose, evaluate, faults, fetch"),
         (("tune",), 1, "Stage tune has no item None. params.yaml has rounds: r0."),
         (("tune", "r9"), 1, "Stage tune has no item 'r9'. params.yaml has rounds: r0."),
         (("fetch", "r0"), 1, "Stage fetch has no items, but was asked for 'r0'"),
