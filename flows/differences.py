@@ -10,6 +10,7 @@ import yaml
 
 from flows import history, promotion, versions
 from tasks.core.gate import LOSSES
+from tasks.core.nested import flat
 from tasks.core.records import Example, Result
 from tasks.io import tables
 
@@ -99,18 +100,10 @@ def _overlap(path: str, out: str) -> bool:
 
 
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    first, later = (dict(pair for file in side.values() for pair in _flat(file)) for side in (before, after))
+    first, later = (dict(pair for file in side.values() for pair in flat(file)) for side in (before, after))
     for name in sorted(first.keys() | later.keys()):
         if first.get(name) != later.get(name):
             yield f"{name}: {first.get(name, 'not there')} → {later.get(name, 'not there')}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def machine(before: Side, after: Side) -> list[str]:

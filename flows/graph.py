@@ -8,12 +8,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.core.nested import flat
 from tasks.io import progress
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def _newest(cache: Any, entry: dict[str, Any]) -> dict[str, Any] | None:
 
 def _params(dep: Any) -> Iterator[str]:
     """Every setting of a params dependency that differs from the last run, by its full name."""
-    before, now = dict(_flat(dep.hash_info.value or {})), dict(_flat(dep.read_params()))
+    before, now = dict(flat(dep.hash_info.value or {})), dict(flat(dep.read_params()))
     for name in sorted(before.keys() | now.keys()):
         if name not in before:
             yield f"{name} is a new setting ({_short(now[name])})"
@@ -270,14 +271,6 @@ def _outputs(stage: "Stage") -> Iterator[str]:
         for path, what in out.status().items():
             if what in words:
                 yield f"{path} {words[what]}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + str(name), value
 
 
 def _short(value: Any) -> str:

@@ -30,6 +30,7 @@ import yaml
 
 from tasks import settings
 from tasks.core import imports
+from tasks.core.nested import flat
 from tasks.core.training import in_words
 from tasks.io import outputs, progress, provenance, tracking
 
@@ -305,7 +306,7 @@ def _open_run(
         tags["prefect.flow_run_id"] = flow
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
-    recorder.params(**dict(_flat(own.model_dump())))
+    recorder.params(**{name: _portable(value) for name, value in flat(own.model_dump())})
     recorder.datasets(_dvc_hashes(reads))
     status: tracking.Status = "FAILED"
     try:
@@ -317,14 +318,6 @@ def _open_run(
     finally:
         recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
         recorder.end(status)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, _portable(value)
 
 
 def _portable(value: Any) -> Any:

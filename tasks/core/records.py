@@ -201,6 +201,15 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Unfit:
+    """Why something that was read, found or written is not taken."""
+
+    reason: str
+    """Its name, by which it is counted."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """What a model made of one item of one measure. Pairing two models is joining on (measure, item)."""
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tasks.core.programs import essence, program
-from tasks.core.records import Example, FaultPair, Refusal, excerpt
+from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
 from tasks.core.stage import Run
 from tasks.core.writing import Write
 from tasks.stages.faults import propose, verify, write
-from tasks.stages.faults.pair import Candidate, Encode, Unfit, pair
+from tasks.stages.faults.pair import Candidate, Encode, pair
 from tasks.stages.faults.params import Drawn, FaultsParams, Mutation, Sampled, Source, Teacher
 
 Writer = Callable[[Drawn], Write]

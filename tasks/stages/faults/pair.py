@@ -7,7 +7,7 @@ from rapidfuzz.distance import Levenshtein
 
 from tasks.core import marks
 from tasks.core.programs import essence, program
-from tasks.core.records import Example, FaultPair, content_id
+from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.engine.encode import Encoded
 from tasks.stages.faults.params import FaultsParams
 
@@ -23,14 +23,6 @@ class Candidate:
     source: str
     origin: str = ""
     """What a mutation did, or where a given pair stands."""
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why a candidate makes no pair."""
-
-    reason: str
-    detail: str
 
 
 def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPair | Unfit:

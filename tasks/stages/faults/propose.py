@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from tasks.core.programs import essence, program, without_docstrings
-from tasks.core.records import Example, Refusal, excerpt
+from tasks.core.records import Example, Refusal, Unfit, excerpt
 from tasks.io.sources import commits, table
 from tasks.stages.faults.mutate import mutants
-from tasks.stages.faults.pair import Candidate, Unfit
+from tasks.stages.faults.pair import Candidate
 from tasks.stages.faults.params import Commits, Given, Mutation
 
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tasks.core.programs import program
-from tasks.core.records import Example, FaultPair
+from tasks.core.records import Example, FaultPair, Unfit
 from tasks.io.sandbox import Case, Verdict
-from tasks.stages.faults.pair import Unfit
 
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 RUNS = 3

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.contamination import comparable, prompt_of
-from tasks.core.records import Example, Refusal, identify
+from tasks.core.records import Example, Refusal, Unfit, identify
 from tasks.stages.ingest import deduplicate, shapes, texts, weigh
 from tasks.stages.ingest.deduplicate import Pair
 from tasks.stages.ingest.params import IngestParams, NearDuplicates, Rows
@@ -17,7 +17,7 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 def from_row(values: dict[str, object], where: str, source: str, about: Rows, domain: str) -> Example | Refusal:
     """The example in a row of one of the usual shapes, or why it is none."""
     messages = shapes.conversation(values)
-    if isinstance(messages, shapes.Unfit):
+    if isinstance(messages, Unfit):
         return Refusal(source, where, messages.reason, messages.detail, texts.start(values))
     group = where
     if about.group is not None:
@@ -25,7 +25,7 @@ def from_row(values: dict[str, object], where: str, source: str, about: Rows, do
             return Refusal(source, where, "no group", f"the column {about.group!r} is empty", texts.start(values))
         group = texts.start(values[about.group])
     weights = weigh.weights(values, about.weights) if about.weights else None
-    if isinstance(weights, shapes.Unfit):
+    if isinstance(weights, Unfit):
         return Refusal(source, where, weights.reason, weights.detail, texts.start(values))
     return Example(
         id=identify(messages),

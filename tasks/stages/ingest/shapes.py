@@ -1,10 +1,9 @@
 """The usual shapes of a supervised row, each as one conversation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.records import Message
+from tasks.core.records import Message, Unfit
 from tasks.stages.ingest import texts
 
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
@@ -18,14 +17,6 @@ PAIRS = (
 )
 SYSTEM = ("system", "system_prompt")
 EXPECTED = "messages · conversations · " + " · ".join(f"{asked} + {told}" for asked, told in PAIRS)
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why a row is no conversation."""
-
-    reason: str
-    detail: str
 
 
 def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.core.records import Unfit
 from tasks.stages.ingest import shapes, texts
-from tasks.stages.ingest.shapes import Unfit
 
 REASON = "weights do not fit"
 

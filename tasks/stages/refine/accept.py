@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from tasks.core.contamination import overlaps, sides
 from tasks.core.programs import program
-from tasks.core.records import Example, excerpt
+from tasks.core.records import Example, Unfit, excerpt
 from tasks.core.writing import Write
 from tasks.io.sandbox import Case, Verdict
 from tasks.stages.refine import ask
 from tasks.stages.refine.ask import as_text, is_code
 from tasks.stages.refine.params import Acceptance
-from tasks.stages.refine.propose import Proposal, Unfit
+from tasks.stages.refine.propose import Proposal
 
 LINK = re.compile(r"\b(?:https?|ftp|file|data|javascript):\S+|\bwww\.\S+", re.IGNORECASE)
 RUNS = 2

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.core.programs import program
-from tasks.core.records import Example, Message, Tests, content_id, identify
+from tasks.core.records import Example, Message, Tests, Unfit, content_id, identify
 from tasks.core.wording import field, requested
 from tasks.core.writing import Answer, Write
-from tasks.stages.refine.propose import Failed, Job, Operator, Proposal, Unfit
+from tasks.stages.refine.propose import Failed, Job, Operator, Proposal
 
 MARK = "FINAL PROMPT:"
 RULES = (

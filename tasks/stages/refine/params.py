@@ -60,8 +60,7 @@ class Local(Writing):
     tries: int = Field(4, ge=1)
     """Proposals for a chosen example, one after the other, until one is taken."""
     asks: Literal["prompt", "answer"] = "answer"
-    """`prompt`: a new prompt, then an answer to it, as Middo asks. `answer`: another answer to the prompt as it stands, which a
-    small model can give too; ours."""
+    """As of a server's model, which is asked for a prompt by default."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from tasks.core.records import Decision, Example, Signals
+from tasks.core.records import Decision, Example, Signals, Unfit
 
 Operator = Literal["simplify", "improve", "extend", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
@@ -36,14 +36,6 @@ class Proposal:
     """Programs that its tests must not let pass."""
     decision: Decision | None = None
     """What a person said of it."""
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why something is not taken."""
-
-    reason: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)

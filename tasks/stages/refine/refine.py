@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tasks.core.records import Decision, Example, Lineage, Message, Signals, content_id, excerpt, identify
+from tasks.core.records import Decision, Example, Lineage, Message, Signals, Unfit, content_id, excerpt, identify
 from tasks.stages.refine.accept import Gate
-from tasks.stages.refine.propose import SUBSTITUTES, Failed, Generator, Job, Proposal, Unfit
+from tasks.stages.refine.propose import SUBSTITUTES, Failed, Generator, Job, Proposal
 
 
 @dataclass

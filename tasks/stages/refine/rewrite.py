@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from tasks.core.programs import program
-from tasks.core.records import Example, Message, Tests, identify
+from tasks.core.records import Example, Message, Tests, Unfit, identify
 from tasks.io.sandbox import Case, Outputs, Verdict
-from tasks.stages.refine.propose import Failed, Job, Proposal, Unfit
+from tasks.stages.refine.propose import Failed, Job, Proposal
 from tasks.stages.refine.rules import functions, history, idioms, names
 from tasks.stages.refine.rules.functions import Draft, Function
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.core.records import Message
-from tasks.stages.ingest.shapes import Unfit, conversation
+from tasks.core.records import Message, Unfit
+from tasks.stages.ingest.shapes import conversation
 
 ASKED, TOLD = Message("user", "Why?"), Message("assistant", "Because.")
 
