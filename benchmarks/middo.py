@@ -1,104 +1,134 @@
-"""Whether Middo finds what is wrong with data, and what mending it is worth: `python benchmarks/middo.py 0 1 2`.
+"""Whether Middo finds what is wrong with data, and what mending it is worth: `python benchmarks/middo.py`.
 
 Defects are planted in synthetic functions (`planted.py`), and a refiner that knows the truth mends whatever it is handed. A model
-that has read other functions is tuned on the examples (`d0`); stage `diagnose` looks at them; what it chose is mended, and the same
-start is tuned on what came of it. The arms differ in what is handed to the refiner, and in nothing else:
+that has read other functions is tuned on the examples (`d0`); stage `diagnose` looks at them; what the curator chose is mended, and
+the same start is tuned on what came of it. The arms differ in what is handed to the refiner, and in nothing else:
   middo   what the three signals chose
   random  as many examples in as many sets, drawn at random: the control
   loss    as many, those of the highest loss
   truth   every planted defect: the positive control, which must show something
-Metrics were fixed beforehand:
+Metrics were fixed beforehand (docs/claims/middo.json):
   recall  of each planted kind, the share that was chosen for a set where it belongs; in brackets the share of all examples that
           was, which is what chance finds
   loss    on held-out functions, in nats a token, and on held-out examples of the topics that one example speaks of
   pass@1  the share of held-out functions whose greedy answer passes its tests
-Told are differences to `d0` and to `random` with 95 % intervals over seeds. All arms train on equally many tokens. Results are kept
-in .ratchet/middo, and a second call goes on where the first one ended. One core; about eight minutes a seed.
+Told are differences with 95 % intervals over seeds. All arms train on equally many tokens. Settings: params/compare/middo.yaml.
+Results are kept in .ratchet/middo, and a second call goes on where the first one ended.
 """
 
 import argparse
 import hashlib
 import json
+import random
 import shutil
-import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any, TypeVar
 
-ROOT = Path.cwd()
+import functions
+from planted import SHOULD, Planted, plant
+
+from tasks.core import statistics
+from tasks.core.params import Params
+from tasks.core.programs import program
+from tasks.core.records import Example, FaultPair, Signals
+from tasks.engine import encode, generation, scoring
+from tasks.io import checkpoints, params, sandbox, tables
+from tasks.methods.curators.middo import PASSES, MiddoParams, choose
+from tasks.stages.diagnose import params as diagnose
+from tasks.stages.diagnose import stage as diagnose_stage
+from tasks.stages.fetch.build import random_model
+from tasks.stages.fetch.params import FromConfig
+from tasks.stages.tune import params as tune
+from tasks.stages.tune import stage as tune_stage
+
+ROOT = Path(__file__).resolve().parents[1]
 KEPT = Path(".ratchet/middo")
-CONTROLS = {"middo": "none", "random": "random", "loss": "loss"}
-ARMS = ("d0", *CONTROLS, "truth")
-COMPUTE = {"precision": "fp32", "threads": 1}
-METHODS = {"none": {}, "all": {}, "adamw": {"learning_rate": 1e-3}, "cross_entropy": {}}
-SHAPE = {"hidden": 128, "layers": 3, "heads": 4, "kv_heads": 4, "mlp": 341, "context": 1024, "seed": 0}
-FIRST_TOKENS = 1_500_000
-"""What the start has read, of 1,500 functions that appear nowhere else."""
-LONGEST = 96
-"""Tokens of an answer."""
+STARTED, UNSEEN, POOL = slice(300, 1_800), slice(1_800, 1_900), slice(1_900, None)
+"""Of all functions there are the first 300 are held out; then come what the start reads, what trainings validate on, and the rest."""
 
 T = TypeVar("T")
 Rows = dict[str, Any]
 
 
+class Recipe(Params):
+    """What params/compare/middo.yaml says."""
+
+    benchmark: str
+    seeds: int
+    examples: int
+    planted: dict[str, float]
+    arms: dict[str, dict[str, Any]]
+    """Name → what differs in the curator's section."""
+    start: dict[str, Any]
+    start_tokens: int
+    tokens: int
+    solved: int
+    max_new_tokens: int
+    compute: dict[str, Any]
+    tune: dict[str, Any]
+    diagnose: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+
+
+RECIPE = params.read(ROOT / "params/compare/middo.yaml", Recipe)
+FOLDER = KEPT / hashlib.sha256(RECIPE.model_dump_json(exclude={"seeds"}).encode()).hexdigest()[:8]
+"""Where results and models are kept: other settings have another one, seeds aside."""
+
+
 def main() -> None:
     """Run every arm with every seed, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--examples", type=int, default=1_200)
-    parser.add_argument("--tokens", type=int, default=600_000, help="that each arm trains on")
-    parser.add_argument("--solved", type=int, default=100, help="held-out functions that answers are written for")
-    options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
-    found: dict[str, list[Rows]] = {arm: [] for arm in ARMS}
-    for seed in options.seeds:
-        for arm in ARMS:
-            found[arm].append(kept(arm, seed, options.examples, options.tokens, options.solved))
+    parser.add_argument("seeds", type=int, nargs="*", help="instead of the recipe's: 0, 1, …")
+    seeds = parser.parse_args().seeds or list(range(RECIPE.seeds))
+    arms = ("d0", *RECIPE.arms, "truth")
+    found: dict[str, list[Rows]] = {arm: [] for arm in arms}
+    for seed in seeds:
+        for arm in arms:
+            found[arm].append(kept(arm, seed))
     table(found)
 
 
-def kept(arm: str, seed: int, count: int, tokens: int, solved: int) -> Rows:
+def kept(arm: str, seed: int) -> Rows:
     """What came of an arm, from the file that an earlier call left or from running it."""
-    basis = repr((SHAPE, METHODS, FIRST_TOKENS, count, tokens, solved))
-    file = KEPT / f"{hashlib.sha256(basis.encode()).hexdigest()[:8]}-{arm}-{seed}.json"
+    file = FOLDER / f"{arm}-{seed}.json"
     if not file.is_file():
-        result = trial(arm, seed, count, tokens, solved)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        result = trial(arm, seed)
         file.write_text(json.dumps(result), encoding="utf-8")
         print(f"{file.stem}: loss {result['loss']:.4f}, pass@1 {result['pass@1']:.3f}", flush=True)
     loaded: Rows = json.loads(file.read_text(encoding="utf-8"))
     return loaded
 
 
-def trial(arm: str, seed: int, count: int, tokens: int, solved: int) -> Rows:
+def trial(arm: str, seed: int) -> Rows:
     """Choose, mend, tune and measure."""
-    folder, data = KEPT / f"work-{seed}", planted(count, seed)
-    first = tuned(folder / "d0", data.examples, seed, tokens)
+    folder, data = FOLDER / f"work-{seed}", planted(seed)
+    first = tuned(folder / "d0", data.examples, seed)
     chosen: Mapping[str, Sequence[str]] = {}
-    if arm in CONTROLS:
-        chosen = diagnosed(folder, data.examples, first, seed, CONTROLS[arm])
+    if arm in RECIPE.arms:
+        signals = diagnosed(folder, data.examples, first)
+        settings = MiddoParams.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
+        chosen = {row.example: row.chosen for row in choose(signals, settings)[0]}
     elif arm == "truth":
-        chosen = {name: known(kind)[:1] for name, kind in data.kinds.items()}
-    model = tuned(folder / arm, mended(data, chosen), seed, tokens) if chosen else first
+        chosen = {name: SHOULD[kind][:1] for name, kind in data.kinds.items()}
+    model = tuned(folder / arm, mended(data, chosen), seed) if chosen else first
     return {
-        "recall": {kind: recall(data, kind, chosen) for kind in sorted(set(data.kinds.values()))},
+        "sizes": dict(Counter(name for sets in chosen.values() for name in sets)),
+        "recall": {kind: recall(data, kind, chosen, SHOULD[kind]) for kind in sorted(RECIPE.planted)},
+        "sets": {f"{kind} {name}": recall(data, kind, chosen, [name]) for kind, name in product(SHOULD, PASSES)},
         "loss": loss(model, held_out()),
         "loss alike": loss(model, data.alike),
-        "pass@1": passed(model, held_out()[:solved]),
+        "pass@1": passed(model, held_out()[: RECIPE.solved], RECIPE.max_new_tokens),
     }
 
 
-def known(kind: str) -> Sequence[str]:
-    """The sets that a planted kind belongs into."""
-    from planted import SHOULD
-
-    return SHOULD[kind]
-
-
-def recall(data: Any, kind: str, chosen: Mapping[str, Sequence[str]]) -> tuple[float, float]:
-    """The share of a planted kind that was chosen for a set where it belongs; and the share of all examples that was."""
-    caught = {name for name, sets in chosen.items() if set(sets) & set(known(kind))}
+def recall(data: Any, kind: str, chosen: Mapping[str, Sequence[str]], sets: Sequence[str]) -> tuple[float, float]:
+    """The share of a planted kind that was chosen for one of these sets; and the share of all examples that was."""
+    caught = {name for name, found in chosen.items() if set(found) & set(sets)}
     members = {name for name, found in data.kinds.items() if found == kind}
     return len(members & caught) / len(members), len(caught) / len(data.examples)
 
@@ -110,28 +140,22 @@ def mended(data: Any, chosen: Mapping[str, Sequence[str]]) -> list[Any]:
 
 
 @cache
-def rows() -> Sequence[Any]:
+def rows() -> Sequence[Example]:
     """All functions there are for all seeds."""
-    import functions
-
     return functions.examples(5_800, seed=0)
 
 
-def held_out() -> Sequence[Any]:
+def held_out() -> Sequence[Example]:
     """The functions that nothing trains on."""
-    return rows()[:300]
+    return rows()[: STARTED.start]
 
 
 @cache
-def planted(count: int, seed: int) -> Any:
+def planted(seed: int) -> Planted:
     """The examples of a seed with their defects."""
-    import random
-
-    from planted import plant
-
-    pool = list(rows()[1_900:])
+    pool = list(rows()[POOL])
     random.Random(seed).shuffle(pool)
-    return plant(pool[:count], pool[count : 2 * count], seed)
+    return plant(pool[: RECIPE.examples], pool[RECIPE.examples : 2 * RECIPE.examples], RECIPE.planted, seed)
 
 
 class Quiet:
@@ -156,117 +180,95 @@ class Quiet:
 @cache
 def start() -> Path:
     """The folder of the model that every arm starts from: it has read functions, all of them right."""
-    import functions
-
-    from tasks.stages.fetch.build import random_model
-    from tasks.stages.fetch.params import FromConfig
-
-    folder = KEPT / f"start-{hashlib.sha256(repr((SHAPE, FIRST_TOKENS)).encode()).hexdigest()[:8]}"
+    folder = FOLDER / "start"
     if not (folder / "model").is_dir():
         tokenizer = functions.tokenizer(list(rows()))
-        made = random_model(
-            FromConfig.model_validate({"from": "config", **SHAPE}),
-            len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id,
-        )  # fmt: skip
+        shape = FromConfig.model_validate({"from": "config", **RECIPE.start})
+        made = random_model(shape, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
         made.save_pretrained(folder / "raw")
         tokenizer.save_pretrained(folder / "raw")
-        tune(folder / "raw", folder, rows()[300:1_800], 0, FIRST_TOKENS)
+        train(folder / "raw", folder, rows()[STARTED], 0, RECIPE.start_tokens)
     return folder / "model"
 
 
-def tuned(folder: Path, examples: Sequence[Any], seed: int, tokens: int) -> Path:
+def tuned(folder: Path, examples: Sequence[Example], seed: int) -> Path:
     """The folder of the model that examples make of the start."""
     if not (folder / "model").is_dir():
-        tune(start(), folder, examples, seed, tokens)
+        train(start(), folder, examples, seed, RECIPE.tokens)
     return folder / "model"
 
 
-def tune(base: Path, folder: Path, examples: Sequence[Any], seed: int, tokens: int) -> None:
+def train(base: Path, folder: Path, examples: Sequence[Example], seed: int, tokens: int) -> None:
     """Stage `tune` on these examples; its model comes to be as a whole."""
-    from tasks.core.records import Example, FaultPair
-    from tasks.io import tables
-    from tasks.stages.tune import stage
-    from tasks.stages.tune.params import Settings
-
     shutil.rmtree(folder / "half", ignore_errors=True)
     shutil.rmtree(folder / "work", ignore_errors=True)
+    run = Quiet(folder)
     tables.write(folder / "examples.parquet", examples, Example)
-    tables.write(folder / "valid.parquet", rows()[1_800:1_900], Example)
+    tables.write(folder / "valid.parquet", rows()[UNSEEN], Example)
     tables.write(folder / "faults.parquet", [], FaultPair)
-    section = {"adapter": "none", "pack_tokens": 2048, "warmup": 0.05, "save_every": 0, "epochs": 1000}
-    settings = {"compute": COMPUTE, "tune": section | {"max_tokens": tokens, "seed": seed}, "methods": METHODS}
+    section = RECIPE.tune | {"max_tokens": tokens, "seed": seed}
+    settings = tune.Settings.model_validate({"compute": RECIPE.compute, "tune": section, "methods": RECIPE.methods})
     inputs = {name: folder / f"{name}.parquet" for name in ("examples", "valid", "faults")}
-    stage.main(inputs | {"base": base}, {"model": folder / "half"}, Settings.model_validate(settings), Quiet(folder))
+    tune_stage.main(inputs | {"base": base}, {"model": folder / "half"}, settings, run)
     (folder / "half").rename(folder / "model")
 
 
-def diagnosed(folder: Path, examples: Sequence[Any], model: Path, seed: int, control: str) -> dict[str, list[str]]:
-    """Example → the sets that stage `diagnose` chose it for."""
-    from tasks.core.records import Example, Signals
-    from tasks.io import tables
-    from tasks.stages.diagnose import stage
-    from tasks.stages.diagnose.params import Settings
-
-    tables.write(folder / "examples.parquet", examples, Example)
-    inputs = {"base": start(), "tuned": model, "examples": folder / "examples.parquet", "embedder": folder}
-    outputs = {"signals": folder / "signals.parquet", "diagnosis": folder / "diagnosis.json"}
-    settings = {"compute": COMPUTE, "diagnose": {}, "methods": {"middo": {"control": control, "seed": seed}}}
-    stage.main(inputs, outputs, Settings.model_validate(settings), Quiet(folder))
-    return {row.example: row.chosen for row in tables.read(outputs["signals"], Signals)}
+def diagnosed(folder: Path, examples: Sequence[Example], model: Path) -> list[Signals]:
+    """What stage `diagnose` makes of the examples, which is the same for all arms."""
+    if not (folder / "signals.parquet").is_file():
+        tables.write(folder / "examples.parquet", examples, Example)
+        inputs = {"base": start(), "tuned": model, "examples": folder / "examples.parquet", "embedder": folder}
+        outputs = {"signals": folder / "half.parquet", "diagnosis": folder / "diagnosis.json"}
+        whole = {"compute": RECIPE.compute, "diagnose": RECIPE.diagnose, "methods": RECIPE.methods}
+        diagnose_stage.main(inputs, outputs, diagnose.Settings.model_validate(whole), Quiet(folder))
+        outputs["signals"].rename(folder / "signals.parquet")
+    return tables.read(folder / "signals.parquet", Signals)
 
 
-def loss(model: Path, examples: Sequence[Any]) -> float:
+def loss(model: Path, examples: Sequence[Example]) -> float:
     """Nats a token of the responses."""
-    from tasks.engine import encode, scoring
-    from tasks.io import checkpoints
-
     loaded, tokenizer = checkpoints.load(model)
     sequences = [sequence for sequence in encode.examples(examples, tokenizer, 1024) if sequence]
     return scoring.mean(scoring.losses(loaded.eval(), sequences))
 
 
-def passed(model: Path, examples: Sequence[Any]) -> float:
+def passed(model: Path, examples: Sequence[Example], longest: int) -> float:
     """The share of functions whose greedy answer passes."""
-    from tasks.core.programs import program
-    from tasks.engine import generation
-    from tasks.io import checkpoints, sandbox
-
     loaded, tokenizer = checkpoints.load(model)
     prompts = [example.prompt for example in examples]
-    texts = generation.write(loaded.eval(), prompts, tokenizer, max_new_tokens=LONGEST, batch_size=16)
+    texts = generation.write(loaded.eval(), prompts, tokenizer, max_new_tokens=longest, batch_size=16)
     cases = (sandbox.Case(program(text), example.tests) for text, example in zip(texts, examples, strict=True))
     return sum(verdict.outcome == "passed" for verdict in sandbox.run(cases)) / len(examples)
 
 
 def table(found: Mapping[str, Sequence[Rows]]) -> None:
-    """A line for each arm: what it found, its level, and its differences to no mending and to mending at random."""
+    """A line for each arm: its level, what it found, and its differences to the others."""
     metrics = ("loss", "loss alike", "pass@1")
-    print(f"\n{'':<8}" + "".join(f"{metric:>12}" for metric in metrics) + "   recall of each kind (by chance)")
     for arm, results in found.items():
-        recalls = ", ".join(
-            f"{kind} {mean(r['recall'][kind][0] for r in results):.2f} ({mean(r['recall'][kind][1] for r in results):.2f})"
-            for kind in results[0]["recall"]
-        )
-        print(
-            f"{arm:<8}" + "".join(f"{mean(r[m] for r in results):12.4f}" for m in metrics) + f"   {recalls}", flush=True
-        )
-        for other in ("d0", "random"):
-            if arm not in ("d0", other):
-                print(f"  to {other}: " + ", ".join(f"{m} {change(results, found[other], m)}" for m in metrics))
+        print(f"\n{arm}: " + ", ".join(f"{metric} {mean(r[metric] for r in results):.4f}" for metric in metrics))
+        print(f"  sizes {[r['sizes'] for r in results]}")
+        for key in ("recall", "sets"):
+            shares = {name: [mean(r[key][name][i] for r in results) for i in (0, 1)] for name in results[0][key]}
+            print(f"  {key} (by chance): " + ", ".join(f"{n} {a:.2f} ({b:.2f})" for n, (a, b) in shares.items()))
+        print("  recall less twice chance: " + ", ".join(f"{kind} {_by_seed(results, kind)}" for kind in SHOULD))
+        for other in found:
+            if other != arm:
+                told = ", ".join(f"{m} {change([r[m] - o[m] for r, o in _pairs(found, arm, other)])}" for m in metrics)
+                print(f"  to {other}: {told}")
 
 
-def change(results: Sequence[Rows], others: Sequence[Rows], metric: str) -> str:
-    """The difference of two arms, with its interval over seeds."""
-    from tasks.core import statistics
-
-    found = statistics.over_seeds([one[metric] - two[metric] for one, two in zip(results, others, strict=True)])
-    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+def _pairs(found: Mapping[str, Sequence[Rows]], arm: str, other: str) -> Iterator[tuple[Rows, Rows]]:
+    yield from zip(found[arm], found[other], strict=True)
 
 
-def mean(values: Iterable[float]) -> float:
-    """Their mean."""
-    listed = list(values)
-    return sum(listed) / len(listed)
+def _by_seed(results: Sequence[Rows], kind: str) -> str:
+    return change([r["recall"][kind][0] - 2 * r["recall"][kind][1] for r in results])
+
+
+def change(by_seed: Sequence[float]) -> str:
+    """The mean of differences, with its interval over seeds, and each of them."""
+    found = statistics.over_seeds(by_seed)
+    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] ({', '.join(f'{one:+.4f}' for one in by_seed)})"
 
 
 if __name__ == "__main__":

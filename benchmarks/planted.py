@@ -1,7 +1,7 @@
 """Synthetic functions with defects of three kinds, each of which is known: what a curator should find, and a refiner that mends it.
 
-A tenth of the examples answer another function's prompt (`wrong`), a tenth ask for three functions at once (`long`), and some
-speak of a topic that nothing else speaks of (`alone`). The others are `functions.py`'s as they are.
+Some examples answer another function's prompt (`wrong`), some ask for three functions at once (`long`), and some speak of a topic
+that nothing else speaks of (`alone`). The others are `functions.py`'s as they are.
 """
 
 import random
@@ -12,7 +12,6 @@ import functions
 
 from tasks.core.records import Example, Message, identify
 
-SHARES = {"wrong": 0.1, "long": 0.1, "alone": 0.05}
 SHOULD = {"wrong": ("hard", "low"), "long": ("hard",), "alone": ("sparse",)}
 """The sets that a planted kind belongs into."""
 AT_ONCE = 3
@@ -34,13 +33,13 @@ class Planted:
     """Held-out examples of the topics that one example speaks of."""
 
 
-def plant(clean: Sequence[Example], spare: Sequence[Example], seed: int) -> Planted:
-    """The clean examples with defects; of `spare` there must be as many, which are what is put beside others."""
+def plant(clean: Sequence[Example], spare: Sequence[Example], shares: Mapping[str, float], seed: int) -> Planted:
+    """The clean examples with defects: kind → share of them. `spare` are as many others, which are what is put beside these."""
     draw = random.Random(seed)
     places = list(range(len(clean)))
     draw.shuffle(places)
     kinds: dict[int, str] = {}
-    for kind, share in SHARES.items():
+    for kind, share in shares.items():
         kinds |= dict.fromkeys(places[len(kinds) : len(kinds) + round(share * len(clean))], kind)
     made = [_made(kinds.get(place), place, clean, seed) for place in range(len(clean))]
     further = [topic(place, seed, 1) if kinds.get(place) == "alone" else spare[place] for place in range(len(clean))]

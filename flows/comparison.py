@@ -82,6 +82,8 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
     known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
     file = known.get(names[0], Path(names[0]))
     if len(names) == 1 and file.is_file():
+        if script := params.parse(file)[0].get("benchmark"):
+            raise ValueError(f"{file}: its sides differ in more than what trains. `python {script}` runs it.")
         recipe: Recipe = params.read(file, Recipe)
         return file.stem, Recipe.model_validate(recipe.model_dump() | given)
     try:

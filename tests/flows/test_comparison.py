@@ -146,7 +146,17 @@ def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
         comparison.read(["lorra"])
 
 
-@pytest.mark.parametrize("file", sorted(path.stem for path in (ROOT / comparison.RECIPES).glob("*.yaml")))
+SHIPPED = {path.stem: "benchmark:" in path.read_text() for path in sorted((ROOT / comparison.RECIPES).glob("*.yaml"))}
+
+
+@pytest.mark.parametrize("file", [name for name, has_script in SHIPPED.items() if has_script])
+def test_a_recipe_that_a_script_runs_says_so(file):
+    with pytest.raises(ValueError, match=rf"`python benchmarks/{file}.py` runs it"):
+        comparison.read([file])
+    assert (ROOT / f"benchmarks/{file}.py").is_file()
+
+
+@pytest.mark.parametrize("file", [name for name, has_script in SHIPPED.items() if not has_script])
 def test_every_shipped_recipe_makes_settings_that_are_whole(file):
     _, recipe = comparison.read([file])
     for trial in comparison.search(recipe):

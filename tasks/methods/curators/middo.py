@@ -126,7 +126,7 @@ def _elsewhere(
         "loss": lambda row: (-BADNESS["hard"](row), row.example),
     }
     order = sorted((row for row in signals if not row.excluded), key=orders[params.control])
-    handed = [sets for sets in chosen.values() if sets]
+    handed = sorted((sets for sets in chosen.values() if sets), key=lambda sets: list(PASSES).index(sets[0]))
     return {row.example: sets for row, sets in zip(order, handed, strict=False)}
 
 
