@@ -228,15 +228,17 @@ def kept(
 
 def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) -> Any:
     """The model that an arm makes, and its tokenizer."""
+    import dpo
+
     from tasks.engine import compose, encode, train
 
     model, tokenizer = setup.load()
     if arm == "base":
         return model, tokenizer
     sequences = [encode.example(example, tokenizer, pair) for example, pair in pairs]
-    if arm == "dpo":
-        return with_dpo(setup, model, tokenizer, sequences, rate, seed), tokenizer
     plan = setup.plan.model_copy(update={"seed": seed, "objective": "fait"})
+    if arm == "dpo":
+        return dpo.trained(model, tokenizer, sequences, plan, setup.sections, setup.compute, rate), tokenizer
     sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm]}
     parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
@@ -244,56 +246,6 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     merged: Any = compose.merge(outcome.model, parts)
     vars(merged).pop("forward", None)  # the loss's: what follows wants logits
     return merged, tokenizer
-
-
-def with_dpo(setup: Setup, model: Any, tokenizer: Any, sequences: list[Any], rate: float, seed: int) -> Any:
-    """The model after DPO (trl) on the pairs of the same packs in the same order, in as many steps."""
-    import copy
-
-    import torch
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    from tasks import methods
-    from tasks.engine import device
-    from tasks.engine.packing import schedule
-
-    plan = setup.plan
-    packs = schedule(sequences, plan.pack_tokens, plan.max_tokens, plan.epochs, seed)
-    rows = [texts_of(sequence, tokenizer) for pack in packs for sequence in pack.sequences]
-    steps = math.ceil(len(packs) / plan.accumulation)
-    reference = None if plan.adapter != "none" else copy.deepcopy(model)
-    if plan.adapter != "none":
-        torch.manual_seed(seed)
-        adapter = methods.load("adapters", plan.adapter).METHOD
-        model = adapter.attach(model, adapter.params.model_validate(setup.sections[plan.adapter]))
-    with tempfile.TemporaryDirectory() as work:
-        settings = DPOConfig(
-            output_dir=work, beta=BETA, learning_rate=rate, lr_scheduler_type=plan.schedule, warmup_steps=math.ceil(plan.warmup * steps),
-            per_device_train_batch_size=1, gradient_accumulation_steps=math.ceil(len(rows) / steps), max_steps=steps,
-            train_sampling_strategy="sequential",
-            max_length=plan.pack_tokens, bf16=device.precision(setup.compute) == "bf16", use_cpu=True, seed=seed,
-            report_to=[], save_strategy="no", disable_tqdm=True, logging_strategy="no", gradient_checkpointing=False,
-        )  # fmt: skip
-        trainer = DPOTrainer(
-            model=model,
-            ref_model=reference,
-            args=settings,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-        )
-        trainer.train()
-    return model.merge_and_unload() if plan.adapter != "none" else model
-
-
-def texts_of(sequence: Any, tokenizer: Any) -> dict[str, str]:
-    """A pair as trl's trainer wants it."""
-    start = next(place for place, weight in enumerate(sequence.weights) if weight > 0)
-    return {
-        "prompt": tokenizer.decode(sequence.ids[:start]),
-        "chosen": tokenizer.decode(sequence.ids[start:]),
-        "rejected": tokenizer.decode(sequence.contrast.ids[start:]),
-    }
 
 
 def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], final: bool) -> dict[str, Any]:
