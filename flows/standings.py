@@ -33,6 +33,8 @@ class Line:
     where both losses are measured at every checkpoint, as `pretrain` does."""
     passed: Estimate | None
     trainable: int
+    active: int
+    """The most of them that move in one step."""
     peak_memory_mb: float
     tokens_per_s: list[float]
     """By seed, over the optimizer steps alone: of CPU time on a CPU and of the clock elsewhere."""
@@ -68,6 +70,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
                 matched=None if name == first else matched(runs[first], rows),
                 passed=ratio(*_columns(passes)) if passes else None,
                 trainable=rows[0]["trainable"],
+                active=rows[0]["active"],
                 peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
                 tokens_per_s=[row["tokens_per_s"] for row in rows if row["tokens_per_s"]],
                 bytes=rows[0]["bytes"],
@@ -197,7 +200,7 @@ def _cells(row: Line, best: bool) -> Iterator[str]:
     yield _shown(row.forgetting, "+")
     yield _shown(row.matched, "+") if row.matched else "—"
     yield _share(row.passed) if row.passed else "—"
-    yield f"{row.trainable:,}"
+    yield f"{row.trainable:,}" + ("" if row.active == row.trainable else f" ({row.active:,} at once)")
     yield f"{row.peak_memory_mb:,.0f}"
     yield _range(row.tokens_per_s) if row.tokens_per_s else "—"
     yield f"{row.bytes / 2**20:.2f}"

@@ -86,6 +86,7 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
         "validation": last.get("validation", last.get("domain")),
         "measured": course["measured"],
         "trainable": course["trainable"],
+        "active": course["active"],
         "tokens": course["tokens"],
         "tokens_per_s": speed(run.ends, course["loss"], getattr(everything, stage).save_every),
         "peak_memory_mb": _peak_memory(everything.compute.device),

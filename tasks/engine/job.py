@@ -83,6 +83,7 @@ def execute(
         "measured": {name: [[tokens, round(loss, 6)] for tokens, loss in points] for name, points in course.items()},
         "tokens": outcome.tokens,
         "trainable": outcome.trainable,
+        "active": outcome.active,
         "parameters": outcome.parameters,
         **({"adapter": facts(outcome.model)} if facts else {}),
     }

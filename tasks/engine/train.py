@@ -58,6 +58,8 @@ class Outcome:
     tokens: int
     trainable: int
     """Parameters that may move at any time."""
+    active: int
+    """The most of them that moved in one step: fewer where a selector lets them take turns."""
     parameters: int
     measured: dict[str, list[tuple[int, float]]]
     """What `measure` found at each checkpoint and at the end: name → (tokens so far, value)."""
@@ -136,7 +138,7 @@ def train(
         args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.method.gradient_free),
         train_dataset=_Rows(packs, tasks, per_step),
         data_collator=_only,
-        callbacks=[_Hooks(parts, moment), watch],
+        callbacks=[_Hooks(parts, moment, attached, notes), watch],
     )
     trainer.optimizer, trainer.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
     trainer.trains = attached.trainable
@@ -158,6 +160,7 @@ def train(
         losses=[(step, tokens_of[step - 1], loss) for step, loss in history],
         tokens=sum(map(len, packs)),
         trainable=sum(p.numel() for p in attached.trainable.values()),
+        active=notes.active,
         parameters=sum(p.numel() for p in attached.model.parameters()),
         measured=notes.course(tokens_of),
     )
@@ -233,14 +236,18 @@ class _Trainer(Trainer):
 
 
 class _Hooks(TrainerCallback):
-    """Lets the methods act before every optimizer step."""
+    """Lets the methods act before every optimizer step, and notes how much then trains."""
 
-    def __init__(self, parts: Composition, moment: Callable[[str, int], Moment]) -> None:
-        self._parts, self._moment = parts, moment
+    def __init__(
+        self, parts: Composition, moment: Callable[[str, int], Moment], attached: Attached, notes: "_Notes"
+    ) -> None:
+        self._parts, self._moment, self._attached, self._notes = parts, moment, attached, notes
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         for kind, part in compose.hooks(self._parts):
             part.method.on_step(self._moment(kind, state.global_step), part.params)
+        active = sum(p.numel() for p in self._attached.trainable.values() if p.requires_grad)
+        self._notes.active = max(self._notes.active, active)
 
 
 class _Watch(TrainerCallback):
@@ -275,6 +282,8 @@ class _Notes:
     def __init__(self, settings: dict[str, Any], states: dict[str, dict[str, Any]]) -> None:
         self.settings, self.states = settings, states
         self.measured: list[tuple[int, dict[str, float]]] = []
+        self.active = 0
+        """The most parameters that trained in one step so far."""
 
     def course(self, tokens_of: Sequence[int]) -> dict[str, list[tuple[int, float]]]:
         """What was measured, by name, over the tokens seen."""
@@ -282,8 +291,8 @@ class _Notes:
         return {name: [(tokens_of[step - 1], values[name]) for step, values in self.measured] for name in names}
 
     def save(self, folder: Path) -> None:
-        text = json.dumps({"settings": self.settings, "states": self.states, "measured": self.measured})
-        (folder / NOTES).write_text(text, encoding="utf-8")
+        kept = {"settings": self.settings, "states": self.states, "measured": self.measured, "active": self.active}
+        (folder / NOTES).write_text(json.dumps(kept), encoding="utf-8")
 
     def restore(self, folder: Path) -> None:
         """Take the methods' notes over. Raises ValueError for a checkpoint of other settings."""
@@ -299,6 +308,7 @@ class _Notes:
                 f"Set them back, or remove {folder.parent}."
             )
         self.measured = [(step, values) for step, values in found["measured"]]
+        self.active = found["active"]
         for kind, state in self.states.items():
             state |= found["states"][kind]
 

@@ -93,6 +93,7 @@ def test_killed_at_step_17_it_ends_in_the_bytes_of_40_straight_steps(tiny, tmp_p
     resumed = train(tiny, tmp_path / "killed", name)
     assert digest(resumed) == digest(straight)
     assert resumed.losses == straight.losses
+    assert resumed.active == straight.active
     assert learnt(straight), "equal bytes would prove little"
 
 

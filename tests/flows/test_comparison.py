@@ -39,7 +39,7 @@ def course(*points):
 def line(name, domain, forgetting, **others):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    row = Line(name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 100.0, [50.0], 2**20)
+    row = Line(name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 10, 100.0, [50.0], 2**20)
     return replace(row, **others)
 
 
@@ -212,6 +212,7 @@ def result(folder, seed, name, loss):
         "metrics": {"domain": {"loss": loss}},
         "measured": {},
         "trainable": 10,
+        "active": 10,
         "peak_memory_mb": 1.0,
         "tokens_per_s": 1.0,
         "bytes": 1,
@@ -230,6 +231,14 @@ def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_
     # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
     assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
     assert other.passed.value == 0.5, "the first seed passes everything, the other nothing"
+
+
+def test_what_takes_turns_is_told_by_how_much_moves_at_once():
+    text = standings.table(
+        [line("full", 1.0, 0.2, trainable=1000, active=1000), line("lisa", 1.2, 0.1, trainable=1000, active=300)]
+    )
+    assert "| 1,000 |" in text
+    assert "| 1,000 (300 at once) |" in text
 
 
 def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():

@@ -123,6 +123,13 @@ def test_what_trains_is_counted_by_the_formula_at_every_step(tied):
         assert found == trainable(deep(tied), params)
 
 
+def test_the_engine_tells_what_trains_at_once_beside_all_that_may(tmp_path):
+    parts = lisa(layers=1, period=2)
+    outcome = engine.train(deep().train(), FEW, parts, SHORT, small.FP32, tmp_path, lambda *_: None)
+    assert outcome.active == trainable(deep(), parts.selector.params)
+    assert outcome.trainable == sum(p.numel() for p in deep().parameters()) > outcome.active
+
+
 def test_each_layer_is_drawn_as_often_as_the_others():
     """γ / L each, by χ² at 0.1 %; the counts of γ distinct layers vary by n p (1 - p) and sum to nγ."""
     layers, count, draws = 8, 3, 4000
