@@ -1,6 +1,7 @@
 """`ratchet use`."""
 
 import difflib
+import itertools
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ def use(
     profile: Annotated[str, typer.Argument(help="A file of params/, without its ending.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
 ) -> None:
-    """Make a profile of params/ the settings of this workspace.
+    """Make a profile of params/ the settings of this workspace, and show its first lines: what it is, and what it needs first.
 
     Example: ratchet use tiny
     """
@@ -36,6 +37,9 @@ def use(
     partial = PARAMS.with_name(f".{PARAMS.name}.partial")
     shutil.copyfile(profiles[profile], partial)
     partial.replace(PARAMS)
+    about = itertools.takewhile(lambda line: line.startswith("#"), PARAMS.read_text(encoding="utf-8").splitlines())
+    for line in about:
+        typer.echo(line.removeprefix("#").removeprefix(" "))
     typer.echo(f"{PARAMS} is {profiles[profile]} now. `ratchet plan` shows what that changes.")
 
 

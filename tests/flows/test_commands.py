@@ -60,6 +60,10 @@ def test_a_profile_is_put_in_use(project):
     assert project.path("params.yaml").read_bytes() == (ROOT / "params/micro.yaml").read_bytes()
 
 
+def test_a_profile_that_needs_something_first_says_so(project):
+    assert "sudo apt-get install erlang-doc\n" in project.ratchet("use", "telecom")
+
+
 def test_edits_are_not_overwritten_unless_asked(project):
     with project.path("params.yaml").open("a") as file:
         file.write("# mine\n")
