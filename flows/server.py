@@ -17,8 +17,8 @@ from tasks.io import progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
-PATIENCE_S = 90.0
-"""How long a server may take to answer first. It takes 4 s on two free cores."""
+PATIENCE_S = 300.0
+"""How long a server may take to answer first. It takes 4 s on two free cores, and minutes where twenty processes share them."""
 
 
 def answers(url: str) -> bool:
@@ -68,9 +68,14 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     url = f"http://{HOST}:{port}/api"
     deadline = time.monotonic() + PATIENCE_S
     while not answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            supervisor.stop([process])
+        if process.poll() is not None:
             raise RuntimeError(f"the Prefect server did not start. {log} says why.")
+        if time.monotonic() > deadline:
+            supervisor.stop([process])
+            raise RuntimeError(
+                f"the Prefect server did not answer within {PATIENCE_S:.0f} s. Where other work keeps this machine busy, run it "
+                f"again later; `dvc repro` needs no server. What it said stands in {log}."
+            )
         time.sleep(0.1)
     return process, url
 
