@@ -22,15 +22,16 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypeVar
+from typing import Any
 
 import functions
 from planted import SHOULD, Planted, plant
+from quiet import Quiet
 
 from tasks.core import statistics
 from tasks.core.params import Params
@@ -51,7 +52,6 @@ KEPT = Path(".ratchet/middo")
 STARTED, UNSEEN, POOL = slice(300, 1_800), slice(1_800, 1_900), slice(1_900, None)
 """Of all functions there are the first 300 are held out; then come what the start reads, what trainings validate on, and the rest."""
 
-T = TypeVar("T")
 Rows = dict[str, Any]
 
 
@@ -76,8 +76,15 @@ class Recipe(Params):
 
 
 RECIPE = params.read(ROOT / "params/compare/middo.yaml", Recipe)
-FOLDER = KEPT / hashlib.sha256(RECIPE.model_dump_json(exclude={"seeds"}).encode()).hexdigest()[:8]
-"""Where results and models are kept: other settings have another one, seeds aside."""
+
+
+def folder(fields: set[str]) -> Path:
+    """Where what follows from these fields of the recipe is kept."""
+    return KEPT / hashlib.sha256(RECIPE.model_dump_json(include=fields).encode()).hexdigest()[:8]
+
+
+TRAINING = {"compute", "tune", "methods"}
+FOLDER = folder(set(Recipe.model_fields) - {"seeds"})
 
 
 def main() -> None:
@@ -106,16 +113,16 @@ def kept(arm: str, seed: int) -> Rows:
 
 def trial(arm: str, seed: int) -> Rows:
     """Choose, mend, tune and measure."""
-    folder, data = FOLDER / f"work-{seed}", planted(seed)
-    first = tuned(folder / "d0", data.examples, seed)
+    work, data = FOLDER / f"work-{seed}", planted(seed)
+    first = tuned(work / "d0", data.examples, seed)
     chosen: Mapping[str, Sequence[str]] = {}
     if arm in RECIPE.arms:
-        signals = diagnosed(folder, data.examples, first)
+        signals = diagnosed(work, data.examples, first)
         settings = MiddoParams.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
         chosen = {row.example: row.chosen for row in choose(signals, settings)[0]}
     elif arm == "truth":
         chosen = {name: SHOULD[kind][:1] for name, kind in data.kinds.items()}
-    model = tuned(folder / arm, mended(data, chosen), seed) if chosen else first
+    model = tuned(work / arm, mended(data, chosen), seed) if chosen else first
     return {
         "sizes": dict(Counter(name for sets in chosen.values() for name in sets)),
         "recall": {kind: recall(data, kind, chosen, SHOULD[kind]) for kind in sorted(RECIPE.planted)},
@@ -158,37 +165,18 @@ def planted(seed: int) -> Planted:
     return plant(pool[: RECIPE.examples], pool[RECIPE.examples : 2 * RECIPE.examples], RECIPE.planted, seed)
 
 
-class Quiet:
-    """A run of a stage to which nobody listens."""
-
-    item = "r1"
-
-    def __init__(self, folder: Path) -> None:
-        self.work, self.cache = folder / "work", folder / "cache"
-        self.work.mkdir(parents=True, exist_ok=True)
-
-    def say(self, text: str) -> None: ...
-
-    def note(self, **params: Any) -> None: ...
-
-    def log(self, step: int | None = None, **metrics: float) -> None: ...
-
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
-        yield from items
-
-
 @cache
 def start() -> Path:
     """The folder of the model that every arm starts from: it has read functions, all of them right."""
-    folder = FOLDER / "start"
-    if not (folder / "model").is_dir():
+    place = folder(TRAINING | {"start", "start_tokens"})
+    if not (place / "model").is_dir():
         tokenizer = functions.tokenizer(list(rows()))
         shape = FromConfig.model_validate({"from": "config", **RECIPE.start})
         made = random_model(shape, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
-        made.save_pretrained(folder / "raw")
-        tokenizer.save_pretrained(folder / "raw")
-        train(folder / "raw", folder, rows()[STARTED], 0, RECIPE.start_tokens)
-    return folder / "model"
+        made.save_pretrained(place / "raw")
+        tokenizer.save_pretrained(place / "raw")
+        train(place / "raw", place, rows()[STARTED], 0, RECIPE.start_tokens)
+    return place / "model"
 
 
 def tuned(folder: Path, examples: Sequence[Example], seed: int) -> Path:
@@ -237,7 +225,11 @@ def passed(model: Path, examples: Sequence[Example], longest: int) -> float:
     loaded, tokenizer = checkpoints.load(model)
     prompts = [example.prompt for example in examples]
     texts = generation.write(loaded.eval(), prompts, tokenizer, max_new_tokens=longest, batch_size=16)
-    cases = (sandbox.Case(program(text), example.tests) for text, example in zip(texts, examples, strict=True))
+    cases = (
+        sandbox.Case(program(text), example.tests)
+        for text, example in zip(texts, examples, strict=True)
+        if example.tests
+    )
     return sum(verdict.outcome == "passed" for verdict in sandbox.run(cases)) / len(examples)
 
 

@@ -204,19 +204,20 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
     """A side that has the base model judge examples in this way."""
 
     def side(options: argparse.Namespace) -> Result:
+        from quiet import Quiet
+
         from tasks import methods
         from tasks.io import checkpoints
         from tasks.stages.diagnose import gather
         from tasks.stages.diagnose.params import Settings
         from tasks.stages.diagnose.stage import Subject
-        from tests.support import ScratchRun
 
         examples = rows(options)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
         settings = Settings.model_validate({"compute": compute, "methods": {}})
         folders = {"base": BASE, "tuned": BASE}
         work = Path(tempfile.mkdtemp())  # an answer that was kept from an earlier run would cost nothing
-        subject = Subject(*checkpoints.load(BASE, dtype="bfloat16"), folders, settings, ScratchRun(work))
+        subject = Subject(*checkpoints.load(BASE, dtype="bfloat16"), folders, settings, Quiet(work))
         curator = methods.load("curators", "middo").METHOD
         subject.judgements(quality, examples[:1], curator)
         start = time.process_time()

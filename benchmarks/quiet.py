@@ -1,0 +1,26 @@
+"""A run of a stage to which nobody listens."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Quiet:
+    """What a stage is handed for its run: folders, and ears that are shut."""
+
+    item = "r1"
+
+    def __init__(self, folder: Path) -> None:
+        self.work, self.cache = folder / "work", folder / "cache"
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def say(self, text: str) -> None: ...
+
+    def note(self, **params: Any) -> None: ...
+
+    def log(self, step: int | None = None, **metrics: float) -> None: ...
+
+    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+        yield from items
