@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test check docs clean
+.PHONY: install run test check chaos docs clean
 
 install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
 
@@ -26,6 +26,10 @@ check: install ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: install ## kill everything that can be killed, 220 times, and see whether it recovers; goes on where it was broken off
+	$(BIN)/python benchmarks/chaos.py --kills 200
+	$(BIN)/python benchmarks/chaos.py --profile tiny --inside tune@r0 --kills 20
 
 docs: install ## the reference of settings, from the code
 	$(BIN)/python docs/generate.py

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows import graph
+from flows import graph, mending
 from tasks import settings
 from tasks.io import progress, tracking
 
@@ -12,11 +12,16 @@ REPORT = Path("data/report")
 
 def prepare(stages: Sequence[str]) -> list[graph.Step]:
     """The plan for `stages`, once torn files are mended and settings, store and graph are found to be sound."""
-    for line in graph.mend():
-        progress.say(line)
+    mend()
     settings.load()
     tracking.check()
     return graph.plan(stages)
+
+
+def mend() -> None:
+    """Repair what a killed process left broken, and say so."""
+    for line in mending.mend():
+        progress.say(line)
 
 
 def show_summary() -> None:

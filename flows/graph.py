@@ -4,16 +4,15 @@ Everything here runs in this process: a graph of twenty stages is read and compa
 """
 
 import difflib
-import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows.mending import GOOD, LOCK, TEMPORARY
 from tasks.core.nested import flat
 from tasks.io import progress
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
 State = Literal["run", "restored", "unchanged", "may change"]
 
-LOCK = Path("dvc.lock")
-GOOD = Path(".ratchet/dvc.lock.good")
-"""The last canonical lock file, for the day the present one is torn."""
-RWLOCK = Path(".dvc/tmp/rwlock")
 NEVER = "it has not run yet"
 SHOWN = 40
 """Characters of a parameter's value that a reason quotes."""
@@ -80,63 +75,18 @@ def tidy() -> bool:
         text = dumps_yaml(lock | {"stages": {name: known[name] for name in order}})
         changed = text != LOCK.read_text(encoding="utf-8")
         if changed:
-            _replace(LOCK, text)
-        _replace(GOOD, text)
+            _replace(LOCK, text, TEMPORARY)
+        _replace(GOOD, text, GOOD.with_suffix(".partial"))
         return changed
 
 
-def mend() -> list[str]:
-    """Repair what a crash of DVC itself left torn, and say what was done, one line each."""
-    said = []
-    if problem := lock_problem():
-        LOCK.rename(LOCK.with_suffix(".lock.torn"))
-        if GOOD.exists():
-            shutil.copyfile(GOOD, LOCK)
-        source = "the last good copy was put in its place" if GOOD.exists() else "it is made anew from DVC's run cache"
-        said.append(f"{LOCK} was torn ({problem}); {source}. The torn one is {LOCK.with_suffix('.lock.torn')}.")
-    if problem := rwlock_problem():
-        RWLOCK.rename(RWLOCK.with_suffix(".torn"))
-        said.append(f"{RWLOCK} was torn ({problem}) and was moved aside.")
-    return said
-
-
-def lock_problem() -> str | None:
-    """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent."""
-    if not LOCK.exists():
-        return None
-    from dvc.exceptions import DvcException
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+def stale() -> list[str]:
+    """Stages that `dvc.lock` knows and dvc.yaml does not."""
     from dvc.utils.serialize import load_yaml
-    from voluptuous import Invalid
 
-    try:
-        lock = load_yaml(LOCK)
-        if not lock:
-            return "it is empty"
-        COMPILED_LOCKFILE_SCHEMA(lock)
-    except (DvcException, Invalid) as error:
-        return str(error).splitlines()[0]
-    return None
-
-
-def rwlock_problem() -> str | None:
-    """What is wrong with DVC's table of paths in use, where a write was cut off."""
-    if not RWLOCK.exists():
-        return None
-    try:
-        json.loads(RWLOCK.read_text(encoding="utf-8"))
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def owners() -> dict[int, str]:
-    """The processes that DVC believes to be at work in this workspace: pid → command."""
-    if not RWLOCK.exists() or rwlock_problem():
-        return {}
-    table = json.loads(RWLOCK.read_text(encoding="utf-8"))
-    readers = [entry for entries in table.get("read", {}).values() for entry in entries]
-    return {entry["pid"]: entry["cmd"] for entry in [*readers, *table.get("write", {}).values()]}
+    with _repo() as repo:
+        known = {stage.addressing for stage in repo.index.graph}
+        return [name for name in (load_yaml(LOCK) if LOCK.exists() else {}).get("stages", {}) if name not in known]
 
 
 def relink(stages: Sequence[str]) -> None:
@@ -352,8 +302,7 @@ def _chain(error: BaseException) -> str:
     return ": ".join(parts)
 
 
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
+def _replace(path: Path, text: str, partial: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text)

@@ -83,6 +83,7 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
                 with repro.ending_together():
                     outcomes = _run(steps, run.id)
             finally:
+                briefing.mend()
                 graph.tidy()
             graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
             ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from importlib import metadata
 from typing import Any
 
 from flows import supervisor, workspace
@@ -29,10 +30,19 @@ def answers(url: str) -> bool:
 def ask(url: str, path: str) -> Any:
     """What a Prefect API says at `path`, or None where nothing or something else listens."""
     try:
-        with urllib.request.urlopen(f"{url}/{path}", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url}/{path}", timeout=10) as answer:
             return json.load(answer)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return None
+
+
+def stranger(url: str) -> tuple[str, str] | None:
+    """What is wrong with the version of a server, and what would do; None where it fits: Prefect's API changes between versions."""
+    ours, theirs = metadata.version("prefect"), str(ask(url, "admin/version"))
+    if theirs.split(".")[:2] == ours.split(".")[:2]:
+        return None
+    fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
+    return f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix
 
 
 def configured() -> str | None:
@@ -43,9 +53,14 @@ def configured() -> str | None:
 
 
 def available() -> str:
-    """The API address of a server: the configured one while it answers, else a private one that ends with this process."""
+    """The API address of a server: the configured one while it answers, else a private one that ends with this process.
+
+    Raises RuntimeError where the configured one has another version.
+    """
     url = configured()
     if url and answers(url):
+        if problem := stranger(url):
+            raise RuntimeError(f"{problem[0]}. {problem[1]}")
         return url
     if url and os.environ.get("PREFECT_API_URL"):
         progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")

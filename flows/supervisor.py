@@ -7,6 +7,7 @@ that outlives its DVC would write beside the next one. Needs the standard librar
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ OWNER = "RATCHET_OWNER"
 PATIENCE_S = 5.0
 """How long a command may take to end by itself once it was asked to."""
 PACE_S = 0.1
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -67,9 +69,10 @@ def main(command: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, ask)
-    if sys.platform == "linux":  # orphans below become children of this process, so that none is lost from sight
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
-    child = subprocess.Popen(command, start_new_session=True)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans below become children of this process, so that none is lost from sight
+    # Whoever shoots this process must not set the command free. It has no threads, so that the hook is safe.
+    bound = functools.partial(_prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
+    child = subprocess.Popen(command, start_new_session=True, preexec_fn=bound)
     while child.poll() is None and not asked and os.getppid() == parent:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(PACE_S)
@@ -78,6 +81,11 @@ def main(command: list[str]) -> int:
     if code is None:
         return 128 + (asked[0] if asked else signal.SIGTERM)
     return code if code >= 0 else 128 - code
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value)
 
 
 def _end(child: subprocess.Popen[Any]) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -32,7 +32,7 @@ from tasks import settings
 from tasks.core import imports
 from tasks.core.nested import flat
 from tasks.core.training import in_words
-from tasks.io import outputs, progress, provenance, tracking
+from tasks.io import locks, outputs, progress, provenance, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -238,31 +238,16 @@ def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
             path.unlink(missing_ok=True)  # one that comes now may work beside one that waited: that costs time alone
 
 
-class _lock:
-    """An exclusive lock that the kernel drops with the process: one writer per stage and workspace."""
-
-    def __init__(self, name: str) -> None:
-        self._path = SCRATCH / "locks" / f"{name}.lock"
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read().strip() or "unknown"
-            raise RuntimeError(
-                f"process {owner} is running this very stage ({self._path}). Wait for it, or end it."
-            ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        assert self._file is not None
-        self._file.close()
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """One writer per stage and workspace."""
+    try:
+        with locks.exclusive(SCRATCH / "locks" / f"{name}.lock"):
+            yield
+    except locks.Taken as taken:
+        raise RuntimeError(
+            f"{taken.owner} is running this very stage ({taken.path}). Wait for it, or end it."
+        ) from None
 
 
 def die_with_parent() -> None:

@@ -36,5 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
-        typer.echo(str(error), err=True)
+        from tasks.run import explain
+
+        typer.echo(explain(error), err=True)
         sys.exit(1)

@@ -150,37 +150,33 @@ _QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISAB
 
 
 def _files() -> Iterator[Finding]:
-    from flows import graph
+    from flows import mending
 
-    torn = [problem for problem in (graph.lock_problem(), graph.rwlock_problem()) if problem]
-    for problem in torn:
-        yield Finding("limited", problem, "`ratchet run` mends it before it starts")
-    if not torn:
-        yield Finding("good", "dvc.lock and DVC's own locks are whole")
+    broken = mending.damages()
+    for problem in broken:
+        yield Finding("limited", problem, "`ratchet run` (or `ratchet tidy`) mends it before it starts")
+    if not broken:
+        yield Finding("good", "dvc.lock, DVC's own locks and all outputs are whole")
 
 
 def _owners() -> Iterator[Finding]:
-    import psutil
+    from flows import mending, workspace
 
-    from flows import graph, workspace
-
-    for name, pid in workspace.held().items():
-        yield Finding("limited", f"{name} is at work (process {pid})", f"wait for it, or: kill {pid}")
-    for owner, command in graph.owners().items():
-        if psutil.pid_exists(owner):
-            yield Finding(
-                "limited", f"DVC is at work (process {owner}: {command[:60]})", f"wait for it, or: kill {owner}"
-            )
-        else:
-            yield Finding(
-                "limited", f"a dead process ({owner}) owns paths in DVC's table", "the next run drops its claim"
-            )
+    for path, owner in workspace.held().items():
+        yield Finding(
+            "blocked" if owner.elsewhere else "limited",
+            f"{path.stem} {'belongs to' if owner.elsewhere else 'is at work:'} {owner}",
+            workspace.remedy(path, owner),
+        )
+    for pid, command in mending.owners().items():
+        if mending.works(pid, command):
+            yield Finding("limited", f"DVC is at work (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
 
 
 def _graph() -> Iterator[Finding]:
-    from flows import graph, workspace
+    from flows import graph, mending, workspace
 
-    if workspace.held() or graph.lock_problem():
+    if workspace.held() or mending.lock_problem():
         return  # it would wait for DVC's lock, or say once more what is torn
     try:
         steps = graph.plan()
@@ -188,6 +184,8 @@ def _graph() -> Iterator[Finding]:
         yield Finding("blocked", str(error), "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it")
     else:
         yield Finding("good", f"the graph is sound: {len(steps)} stages")
+        if stale := graph.stale():
+            yield Finding("limited", f"dvc.lock has stages that dvc.yaml has not: {', '.join(stale)}", "ratchet tidy")
 
 
 def _store() -> Iterator[Finding]:
@@ -197,7 +195,15 @@ def _store() -> Iterator[Finding]:
     try:
         tracking.check()
     except ValueError as error:
-        yield Finding("blocked", str(error))
+        yield Finding(
+            "blocked", str(error), "unset MLFLOW_TRACKING_URI: runs are then kept in mlflow.db of this workspace"
+        )
+        return
+    try:
+        tracking.experiment()
+    except ConnectionError as error:
+        fix = "start it, or unset MLFLOW_TRACKING_URI; nothing is lost: runs wait in .ratchet/spool until it answers"
+        yield Finding("limited", f"{tracking.uri()}: {error}", fix)
         return
     yield Finding("good", f"MLflow store {tracking.uri()}")
     if waiting := len(list(tracking.SPOOL.glob("*.jsonl"))):
@@ -218,17 +224,14 @@ def _unfinished(uri: str) -> list[str]:
 
 
 def _prefect() -> Iterator[Finding]:
-    from importlib import metadata
-
     from flows import server
 
-    url, ours = server.configured(), metadata.version("prefect")
+    url = server.configured()
     if not url:
         yield Finding("good", "Prefect: runs start a private server; `ratchet up` keeps one")
     elif not server.answers(url):
         yield Finding("limited", f"no Prefect server answers at {url}; runs start a private one", "ratchet up")
-    elif (theirs := server.ask(url, "admin/version")) != ours:
-        fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL"
-        yield Finding("limited", f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix)
+    elif problem := server.stranger(url):
+        yield Finding("blocked", problem[0], problem[1])
     else:
-        yield Finding("good", f"Prefect server {theirs} at {url}")
+        yield Finding("good", f"a Prefect server of our version answers at {url}")

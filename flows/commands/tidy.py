@@ -8,9 +8,8 @@ def tidy() -> None:
 
     Example: ratchet tidy
     """
-    from flows import graph
+    from flows import briefing, graph
     from tasks.io import progress
 
-    for line in graph.mend():
-        progress.say(line)
+    briefing.mend()
     progress.say("dvc.lock is in order now." if graph.tidy() else "dvc.lock was in order already.")

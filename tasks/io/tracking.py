@@ -27,6 +27,8 @@ SPOOL = Path(".ratchet/spool")
 EXPERIMENT = "ratchet"
 PARENT = "RATCHET_PARENT"
 """The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
+STORES = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
+"""What addresses of stores begin with. MLflow keeps no runs in plain folders any more."""
 EVERY_S = 5.0
 """Metrics reach MLflow at most this much later."""
 LINGER_S = 2.0
@@ -42,10 +44,13 @@ def uri() -> str:
 
 
 def check() -> None:
-    """Raise ValueError where the store is a local database that cannot be written.
+    """Raise ValueError where the store is no database or server, or a local database that cannot be written.
 
     A remote store that does not answer is an outage, not a mistake: runs are spooled until it does.
     """
+    if not uri().startswith(STORES):
+        kinds = ", ".join(f"{kind}…" for kind in STORES)
+        raise ValueError(f"MLFLOW_TRACKING_URI={uri()}: expected a database or a server ({kinds}).")
     if not uri().startswith("sqlite:///"):
         return
     path = Path(uri().removeprefix("sqlite:///"))
@@ -74,6 +79,7 @@ class Recorder:
         self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
         unseen.rename(self._path)
         # A flow's carrier takes the runs of its stages too, and one of their own would end with the stage.
+        self._is_first = parent is None  # said once, not by every child
         self._carried_here = parent is None or parent != os.environ.get(PARENT)
         self._see_to_a_carrier()
 
@@ -100,7 +106,7 @@ class Recorder:
         self._see_to_a_carrier()
         if wait:
             _await([self._path, *_children(self.id)])
-        if self._carried_here and (reason := _outage()):
+        if self._is_first and (reason := _outage()):
             _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", uri(), SPOOL, reason)
 
     def _see_to_a_carrier(self) -> None:
@@ -126,7 +132,7 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
             if runs:
                 found[stage] = runs[0].info.run_id
     except outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", uri(), error)
+        _log.info("MLflow (%s) does not answer: %s", uri(), error)  # the end of the run says so
     return found
 
 
@@ -144,7 +150,10 @@ def outages() -> tuple[type[Exception], ...]:
 
 def connect() -> tuple[Any, str]:
     """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
+    defaults = {"DISABLE_TELEMETRY": "true", "HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "20"}
+    for name, value in defaults.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
 

@@ -1,6 +1,5 @@
 """What a run is foretold to do, against what DVC then does; and the lock file's one form."""
 
-import json
 import random
 import subprocess
 import sys
@@ -168,36 +167,11 @@ def test_stale_entries_leave_the_lock(done):
     assert b"side:" not in done.lock
 
 
-@pytest.mark.parametrize("keep", [0, 200, 600])
-def test_a_torn_lock_is_put_back_from_the_last_good_copy(done, keep):
-    graph.tidy()
-    whole = done.lock
-    done.path("dvc.lock").write_bytes(whole[:keep].rstrip() + (b"\n  x: [" if keep else b""))
-    (said,) = graph.mend()
-    assert said.startswith("dvc.lock was torn")
-    assert done.lock == whole
-    assert set(states().values()) == {"unchanged"}
-    assert graph.mend() == []
-
-
-def test_a_torn_lock_without_a_copy_is_made_anew_from_the_run_cache(done):
-    done.path("dvc.lock").write_text("schema: '2.0'\nstages:\n  one: {")
-    (said,) = graph.mend()
-    assert "run cache" in said
-    assert set(states().values()) == {"restored"}
-
-
-def test_dvcs_torn_table_of_paths_in_use_is_moved_aside(done):
-    done.path(".dvc/tmp/rwlock").write_text('{"write": {"/a": {"pi')
-    (said,) = graph.mend()
-    assert "rwlock was torn" in said
-    repro("--quiet")
-
-
-def test_owners_are_read_from_dvcs_table(done):
-    entry = {"pid": 77, "cmd": "dvc repro"}
-    done.path(".dvc/tmp/rwlock").write_text(json.dumps({"write": {"/a": entry}, "read": {"/b": [entry]}}))
-    assert graph.owners() == {77: "dvc repro"}
+def test_stages_that_dvc_yaml_has_no_more_are_told(done):
+    assert graph.stale() == []
+    done.edit("dvc.yaml", "  side:", "  aside:")
+    done.edit("dvc.yaml", "outs: [side.txt]", "outs: [side.txt]")
+    assert graph.stale() == ["side"]
 
 
 def test_outputs_share_their_bytes_with_the_cache_after_relinking(done):

@@ -14,7 +14,9 @@ def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
 def test_a_second_one_is_refused_with_the_number_of_the_first(up):
     refused = up.run("flows.commands", "up")
     assert refused.returncode == 1
-    assert f"another `ratchet up` (process {up.path('.ratchet/locks/up.lock').read_text()})" in refused.stderr
+    assert (
+        f"another `ratchet up` (process {up.path('.ratchet/locks/up.lock').read_text().split()[0]})" in refused.stderr
+    )
 
 
 def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):

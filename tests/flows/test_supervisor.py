@@ -59,6 +59,16 @@ def test_nothing_outlives_a_parent_that_is_killed():
     wait_for(lambda: not processes(mark), lambda: str(processes(mark)), 5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a command that its supervisor was shot")
+def test_a_command_ends_with_a_supervisor_that_is_shot():
+    mark = f"sleep {100_000 + os.getpid() % 50_000}.{time.monotonic_ns() % 1_000_000}"
+    process = supervisor.start(mark.split())
+    wait_for(lambda: [line for line in processes(mark) if line == mark])
+    process.kill()
+    process.wait()
+    wait_for(lambda: not processes(mark), lambda: str(processes(mark)), 5)
+
+
 def test_a_parent_that_died_before_the_first_look_is_noticed(monkeypatch):
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -1,0 +1,110 @@
+"""What is wrong with a workspace after a run, beside one that nobody disturbed."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SCRATCH = {".git", ".ratchet", ".dvc", "home", "__pycache__", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm"}
+"""What holds no artifact, and is looked at by itself."""
+TEMPORARY = ("*.partial", "*.tmp", "*.torn", "*.new", "*.unfinished")
+LEAVES = ("spool/*.jsonl", "spool/*.new", "spool/*.sent", "locks/*-*.lock", "made/*.partial", "*.partial")
+"""Files of `.ratchet` that stand for something unfinished."""
+
+
+def problems(folder: Path, undisturbed: Path, stages: Sequence[str], order: Sequence[str] = ()) -> list[str]:
+    """Everything that differs from the undisturbed workspace, of which `stages` were made; empty where it is the same.
+
+    With `order`, the stages of `dvc.lock` must stand in that order, as a flow leaves them.
+    """
+    looks = (_lock(folder, undisturbed, stages, order), _artifacts(folder, undisturbed, stages), _cache(folder))
+    return [found for look in (*looks, _leftovers(folder), _runs(folder, stages)) for found in look]
+
+
+def entries(folder: Path) -> dict[str, Any]:
+    """The entries of dvc.lock: stage → what it read and wrote."""
+    return dict((yaml.load((folder / "dvc.lock").read_text(), yaml.CSafeLoader) or {}).get("stages", {}))
+
+
+def _lock(folder: Path, undisturbed: Path, stages: Sequence[str], order: Sequence[str]) -> Iterator[str]:
+    found, expected = entries(folder), entries(undisturbed)
+    for stage in stages:
+        if stage not in found:
+            yield f"dvc.lock: no entry of {stage}"
+    for stage, entry in found.items():
+        if entry != expected[stage]:
+            yield f"dvc.lock: {stage} is not that of an undisturbed run"
+    if order and list(found) != [stage for stage in order if stage in found]:
+        yield f"dvc.lock: in the order {', '.join(found)}"
+
+
+def _artifacts(folder: Path, undisturbed: Path, stages: Sequence[str]) -> Iterator[str]:
+    """Outputs whose bytes differ, and files that nobody should have left."""
+    made = [Path(out["path"]) for entry in entries(folder).values() for out in entry.get("outs", [])]
+    lost = [path for path in made if not (folder / path).exists()]
+    yield from (f"{path}: is missing" for path in lost)
+    for path in sorted(set(made) - set(lost)):
+        if _hashes(folder / path) != _hashes(undisturbed / path):
+            yield f"{path}: other bytes than those of an undisturbed run"
+    known = {str(path) for path in made}
+    for path in _files(folder):
+        name = path.relative_to(folder)
+        if known & {str(part) for part in (name, *name.parents)} or (undisturbed / name).exists():
+            continue
+        yield f"{name}: nobody should have left it"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name in SCRATCH or path.suffix == ".pyc":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _cache(folder: Path) -> Iterator[str]:
+    """Objects of DVC's cache whose bytes are not those that their names promise."""
+    cache = folder / ".dvc/cache/files/md5"
+    for path in sorted(cache.rglob("*")):
+        if path.is_file() and path.parent.name + path.name.removesuffix(".dir") != _md5(path):
+            yield f"{path.relative_to(folder)}: does not hold what its name says"
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _leftovers(folder: Path) -> Iterator[str]:
+    for pattern in TEMPORARY:
+        for path in (*folder.glob(pattern), *(folder / "data").rglob(pattern), *(folder / "models").rglob(pattern)):
+            yield f"{path.relative_to(folder)}: left over"
+    for pattern in LEAVES:
+        for path in (folder / ".ratchet").glob(pattern):
+            yield f"{path.relative_to(folder)}: left over"
+    table = folder / ".dvc/tmp/rwlock"
+    if table.exists() and any(json.loads(table.read_text()).values()):
+        yield f"DVC's table of paths in use is not empty: {table.read_text()[:200]}"
+
+
+def _runs(folder: Path, stages: Sequence[str]) -> Iterator[str]:
+    """MLflow runs that read RUNNING, and stages without a run that FINISHED."""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        for name, status in store.execute("select name, status from runs where status = 'RUNNING'"):
+            yield f"MLflow: {name} reads {status}"
+        finished = store.execute(
+            "select tags.value from tags join runs using (run_uuid) where key = 'dvc.stage' and status = 'FINISHED'"
+        )
+        known = {stage for (stage,) in finished}
+    store.close()
+    yield from (f"MLflow: no finished run of {stage}" for stage in stages if stage not in known)

@@ -1,0 +1,162 @@
+"""What killed processes leave behind, found and mended: torn files of DVC, claims of the dead, outputs that were never finished.
+
+Knows where dvc 3.67 keeps its locks, and that it rewrites `dvc.lock` and its table of paths in use in place.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows import workspace
+from tasks.io import outputs
+
+LOCK = Path("dvc.lock")
+GOOD = workspace.SCRATCH / "dvc.lock.good"
+"""The last canonical lock file, for the day the present one is torn."""
+TEMPORARY = Path("dvc.lock.partial")
+DVC = Path(".dvc/tmp")
+RWLOCK = DVC / "rwlock"
+OWN_WORK = {"data/raw", "models/versions", "models/champion"}
+"""Folders that hold no stage's outputs."""
+
+
+def mend() -> list[str]:
+    """Repair what is broken here, and say what was done, one line each. Waits for a DVC at work, whose files look torn for moments."""
+    if not damages() and not TEMPORARY.exists():
+        return []
+    with _dvc_aside():
+        TEMPORARY.unlink(missing_ok=True)
+        return [*_mend_lock(), *_mend_rwlock(), *_clear()]
+
+
+def damages() -> list[str]:
+    """What `mend` would repair, one line each."""
+    torn = [
+        f"{path} is torn: {problem}"
+        for path, problem in ((LOCK, lock_problem()), (RWLOCK, rwlock_problem()))
+        if problem
+    ]
+    dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in _dead()]
+    return [*torn, *dead, *(f"{path} was left unfinished by a stage that was killed" for path in _unfinished())]
+
+
+def _mend_lock() -> Iterator[str]:
+    if problem := lock_problem():
+        torn = workspace.SCRATCH / "dvc.lock.torn"
+        torn.parent.mkdir(exist_ok=True)
+        LOCK.rename(torn)
+        if GOOD.exists():
+            shutil.copyfile(GOOD, TEMPORARY)
+            TEMPORARY.rename(LOCK)
+        source = "the last good copy was put in its place" if LOCK.exists() else "it is made anew from DVC's run cache"
+        yield f"{LOCK} was torn ({problem}); {source}. The torn one is {torn}."
+
+
+def _mend_rwlock() -> Iterator[str]:
+    if problem := rwlock_problem():
+        torn = workspace.SCRATCH / "rwlock.torn"
+        torn.parent.mkdir(exist_ok=True)
+        RWLOCK.rename(torn)
+        yield f"{RWLOCK} was torn ({problem}) and was moved to {torn}."
+    elif dead := _dead():
+        table = _table()
+        for paths in table.values():
+            for path, holders in list(paths.items()):
+                alive = [one for one in _entries(holders) if one["pid"] not in dead]
+                if not alive:
+                    del paths[path]
+                elif isinstance(holders, list):
+                    paths[path] = alive
+        partial = RWLOCK.with_name("rwlock.partial")
+        partial.write_text(json.dumps(table), encoding="utf-8")
+        partial.rename(RWLOCK)
+        yield f"DVC's table of paths in use named a process that is gone ({', '.join(map(str, dead))}); its claims are dropped."
+
+
+def _clear() -> Iterator[str]:
+    for path in _unfinished():
+        outputs.remove(path)
+        yield f"{path}, which a killed stage left unfinished, is removed."
+
+
+def lock_problem() -> str | None:
+    """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent."""
+    if not LOCK.exists():
+        return None
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.serialize import load_yaml
+    from voluptuous import Invalid
+
+    try:
+        lock = load_yaml(LOCK)
+        if not lock:
+            return "it is empty"
+        COMPILED_LOCKFILE_SCHEMA(lock)
+    except (DvcException, Invalid) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def rwlock_problem() -> str | None:
+    """What is wrong with DVC's table of paths in use, where a write was cut off."""
+    try:
+        table = json.loads(RWLOCK.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return str(error)
+    return None if isinstance(table, dict) else "it is no table"
+
+
+def owners() -> dict[int, str]:
+    """The processes that DVC believes to be at work in this workspace: pid → command."""
+    if rwlock_problem():
+        return {}
+    holders = [holder for paths in _table().values() for holder in paths.values()]
+    return {entry["pid"]: entry["cmd"] for holder in holders for entry in _entries(holder)}
+
+
+def works(pid: int, command: str) -> bool:
+    """Whether the owner of paths is still there: a process of that number, and no stranger who was given it since."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).cmdline()[-1:] == command.split()[-1:]
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _dead() -> list[int]:
+    return [pid for pid, command in owners().items() if not works(pid, command)]
+
+
+def _table() -> dict[str, Any]:
+    return dict(json.loads(RWLOCK.read_text(encoding="utf-8"))) if RWLOCK.exists() else {}
+
+
+def _entries(holders: Any) -> list[dict[str, Any]]:
+    """A path has one writer or many readers."""
+    return holders if isinstance(holders, list) else [holders]
+
+
+def _unfinished() -> list[Path]:
+    """Outputs beside their places that nobody finishes any more."""
+    found = [path for folder in (Path("data"), Path("models")) for path in folder.glob("**/*.partial")]
+    left = [path for path in found if not OWN_WORK & {str(part) for part in path.parents}]
+    return [] if left and any(path.stem not in workspace.NO_STAGE for path in workspace.held()) else left
+
+
+@contextmanager
+def _dvc_aside() -> Iterator[None]:
+    """No DVC writes its files within."""
+    from dvc.lock import Lock
+
+    DVC.mkdir(parents=True, exist_ok=True)
+    with Lock(str(DVC / "lock"), wait=True), Lock(str(DVC / "rwlock.lock"), wait=True):
+        yield

@@ -1,0 +1,86 @@
+"""Locks on files: the kernel drops them with the process that holds them, and the file says who that is."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that holds a lock, or that held it when it died."""
+
+    pid: str = "unknown"
+    host: str = ""
+    boot: str = ""
+    """The kernel it ran under, where that has a name: containers of one machine share it."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid}" + (f" of {self.host}" if self.host and self.elsewhere else "")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it ran under another kernel, of which this one cannot tell who is alive."""
+        return bool(self.host) and self.host != socket.gethostname() and self.boot != _boot()
+
+
+class Taken(RuntimeError):
+    """Somebody else holds the lock, or may hold it."""
+
+    def __init__(self, path: Path, owner: Owner) -> None:
+        super().__init__(f"{path} is held by {owner}")
+        self.path, self.owner = path, owner
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """The lock for this process alone. A dead process of this machine loses it, one of another machine does not.
+
+    Raises Taken, which names the owner.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Taken(path, owner(path)) from None
+        if (before := owner(path)).elsewhere:  # a shared folder may not carry locks from machine to machine
+            raise Taken(path, before)
+        _sign(file, f"{os.getpid()} {socket.gethostname()} {_boot()}")
+        try:
+            yield
+        finally:
+            _sign(file, "")
+
+
+def owner(path: Path) -> Owner:
+    """Who signed a lock last, and did not give it back."""
+    words = path.read_text(encoding="utf-8").split()
+    return Owner(*words[:3]) if words else Owner()
+
+
+def held(path: Path) -> Owner | None:
+    """Who has the lock now, or may have it; None where it is free."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return owner(path)
+    found = owner(path)
+    return found if found.elsewhere else None
+
+
+def _sign(file: TextIO, text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
+
+
+def _boot() -> str:
+    return BOOT.read_text().strip() if BOOT.exists() else ""

@@ -1,0 +1,103 @@
+"""A short version of `make chaos`, and that its judge sees what it must not overlook."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "benchmarks"))
+
+import intact  # noqa: E402
+
+
+def test_ten_kills_of_the_first_stages_are_recovered_from(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks/chaos.py"),
+        "--stages",
+        "3",
+        "--kills",
+        "10",
+        "--folder",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
+    assert len([row for row in rows if "gone_s" in row]) == 10
+    assert {row["target"] for row in rows} >= {"stage", "dvc", "supervisor"}
+    assert "| all | 10 | 10 | 0 |" in done.stdout
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two equal workspaces in which stages `one` and `two` are done."""
+    folder = tmp_path / "undisturbed"
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "models/m").mkdir(parents=True)
+    (folder / ".ratchet/spool").mkdir(parents=True)
+    (folder / ".dvc/tmp").mkdir(parents=True)
+    (folder / ".dvc/tmp/rwlock").write_text("{}")
+    (folder / "data/a.json").write_text("{}")
+    (folder / "models/m/weights").write_text("1")
+    stages = {"one": {"outs": [{"path": "data/a.json"}]}, "two": {"outs": [{"path": "models/m"}]}}
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    (folder / ".dvc/cache/files/md5/99").mkdir(parents=True)
+    (folder / ".dvc/cache/files/md5/99/914b932bd37a50b983c5e7c90ae93b").write_text("{}")
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        store.execute("create table runs (run_uuid, name, status)")
+        store.execute("create table tags (run_uuid, key, value)")
+        for number, stage in enumerate(stages):
+            store.execute("insert into runs values (?, ?, 'FINISHED')", (number, stage))
+            store.execute("insert into tags values (?, 'dvc.stage', ?)", (number, stage))
+    store.close()
+    shutil.copytree(folder, tmp_path / "disturbed")
+    return tmp_path / "disturbed", folder
+
+
+def test_a_workspace_as_it_should_be_has_no_problem(twins):
+    assert intact.problems(*twins, ["one", "two"], ["one", "two"]) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda at: (at / "models/m/weights").write_text("2"), "models/m: other bytes"),
+        (lambda at: (at / "models/m/more").write_text("2"), "models/m: other bytes"),
+        (lambda at: (at / "data/a.json").unlink(), "data/a.json: is missing"),
+        (lambda at: (at / "data/a.json.partial").write_text(""), "data/a.json.partial: left over"),
+        (lambda at: (at / "dvc.lock.torn").write_text(""), "dvc.lock.torn: left over"),
+        (lambda at: (at / "core").write_text(""), "core: nobody should have left it"),
+        (lambda at: (at / ".ratchet/spool/x.jsonl").write_text(""), ".ratchet/spool/x.jsonl: left over"),
+        (lambda at: (at / ".dvc/tmp/rwlock").write_text('{"write": {"/a": {}}}'), "table of paths in use is not empty"),
+        (lambda at: next((at / ".dvc/cache/files/md5/99").iterdir()).write_text("x"), "does not hold what its name says"),
+        (lambda at: relock(at, lambda stages: stages.pop("two")), "dvc.lock: no entry of two"),
+        (lambda at: relock(at, lambda stages: stages["one"].update(cmd="x")), "one is not that of an undisturbed run"),
+        (lambda at: relock(at, lambda stages: stages.update(one=stages.pop("one"))), "dvc.lock: in the order two, one"),
+        (lambda at: told(at, "update runs set status = 'RUNNING' where name = 'one'"), "MLflow: one reads RUNNING"),
+        (lambda at: told(at, "update runs set status = 'KILLED' where name = 'two'"), "no finished run of two"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_damage_is_a_problem(twins, damage, told):
+    disturbed, undisturbed = twins
+    damage(disturbed)
+    problems = intact.problems(disturbed, undisturbed, ["one", "two"], ["one", "two"])
+    assert any(told in problem for problem in problems), problems
+
+
+def relock(folder, edit):
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    edit(lock["stages"])
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+
+
+def told(folder, statement):
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        store.execute(statement)
+    store.close()

@@ -1,0 +1,188 @@
+"""A full disk, a folder that cannot be written, servers that go away: one message, nothing half done, and the next run goes on."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from flows import server, supervisor
+from tasks.io import tracking
+from tests.flows.conftest import processes, wait_for
+from tests.flows.test_pipeline import parents
+
+# A mount of its own that ends with the command; no root is needed where the kernel lets users have namespaces.
+SPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+
+
+def namespaces() -> bool:
+    with contextlib.suppress(OSError):
+        return subprocess.run([*SPACE, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+needs_namespaces = pytest.mark.skipif(not namespaces(), reason="users have no mounts of their own here")
+
+
+def within(workspace, script, **environment):
+    """What came of a shell script that may mount what it likes; the workspace is its folder."""
+    return subprocess.run(
+        [*SPACE, script], cwd=workspace.folder, env=workspace.environment | environment, capture_output=True, text=True,
+        check=False, timeout=600,
+    )  # fmt: skip
+
+
+RATCHET = f"{sys.executable} -m flows.commands"
+
+
+@needs_namespaces
+def test_a_full_disk_is_one_message_and_more_room_is_all_that_it_takes(workspace, finished, prefect):
+    fill = "head -c 9000000 /dev/zero > filler; cp in.txt one.txt && rm filler"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {fill}")
+    script = f"""
+        mkdir ../small && mount -t tmpfs -o size=8M none ../small
+        cp -r . ../small && cd ../small
+        {RATCHET} run && exit 9
+        rm filler && mount -o remount,size=40M . && echo ---
+        {RATCHET} run
+        cat last.txt
+    """
+    done = within(workspace, script, PREFECT_API_URL=prefect, RATCHET_JOBS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    mended = done.stdout.split("---")[1]
+    assert "one: ran" in mended
+    assert mended.endswith((finished / "last.txt").read_text())
+
+
+@needs_namespaces
+def test_a_folder_that_cannot_be_written_is_one_message(done, prefect):
+    done.edit("params.yaml", "threads: 2", "threads: 1")
+    script = f"""
+        mount --bind . . && cd "$PWD" && mount -o remount,bind,ro .
+        {RATCHET} run && exit 9
+        echo --- && mount -o remount,bind,rw .
+        {RATCHET} run
+    """
+    said = within(done, script, PREFECT_API_URL=prefect)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "Traceback" not in said.stdout + said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1, said.stderr
+    assert "ead-only" in said.stderr or "cannot record runs here" in said.stderr
+    assert "one: ran" in said.stdout
+
+
+def serve_mlflow(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    command = [
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'mlflow.db'}",
+        "--port",
+        str(port),
+    ]
+    process = supervisor.start(
+        [sys.executable, *command, "--host", "127.0.0.1", "--workers", "1"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: answered(f"http://127.0.0.1:{port}/health"), seconds=600)
+    return process
+
+
+def answered(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.status == 200
+    return False
+
+
+def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tmp_path, monkeypatch):
+    port = server.free_port()
+    first = serve_mlflow(tmp_path, port)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(tracking, "_start_carrier", lambda: None)
+    recorder = tracking.Recorder("run")
+    recorder.metrics({"loss": 3.0}, 1)
+    tracking._deliver()
+    assert tracking._outage() == ""
+    for pid in [*supervisor.descendants(first.pid), first.pid]:
+        os.kill(pid, signal.SIGKILL)
+    first.wait()
+    recorder.metrics({"loss": 2.0}, 2)
+    recorder.params(note="said while nobody listened")
+    start = time.monotonic()
+    tracking._deliver()
+    assert "refused" in tracking._outage()
+    assert time.monotonic() - start < 60  # and not the minutes that MLflow itself would try
+    recorder.end("FINISHED")
+
+    second = serve_mlflow(tmp_path, port)
+    try:
+        tracking.carry()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        (run,) = client.search_runs([tracking.experiment()])
+        assert run.info.status == "FINISHED"
+        assert run.data.params["note"] == "said while nobody listened"
+        assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")] == [
+            (1, 3.0),
+            (2, 2.0),
+        ]
+    finally:
+        supervisor.stop([second])
+    assert not list(tracking.SPOOL.glob("*.jsonl"))
+
+
+def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(workspace.folder.parent / "prefect"))
+    port = server.free_port()
+    first, url = server.start(port, ui=False)
+    workspace.edit(
+        "dvc.yaml", "cmd: cp in.txt one.txt", "cmd: while [ ! -e go ]; do sleep 0.1; done; cp in.txt one.txt"
+    )
+    process = workspace.start("flows.commands", "run", PREFECT_API_URL=url, RATCHET_JOBS="2")
+    wait_for(lambda: workspace.path("side.txt").exists(), workspace.printed, 300)
+    for pid in [*supervisor.descendants(first.pid), first.pid]:
+        os.kill(pid, signal.SIGKILL)
+    first.wait()
+    workspace.path("go").touch()
+    time.sleep(3)  # the stage ends while no server answers
+    second, _ = server.start(port, ui=False)
+    try:
+        assert process.wait(300) == 0, workspace.printed()
+        assert "Done: 4 ran." in workspace.printed()
+        assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
+        assert [run.info.status for run in parents(workspace)] == ["FINISHED"]
+    finally:
+        supervisor.stop([second])
+
+
+def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_run_works(up):
+    mark = f"sleep 36.{os.getpid()}"
+    whole = up.path("dvc.yaml").read_text()
+    up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    try:
+        asked = up.run("prefect", "deployment", "run", "pipeline/workstation")
+        wait_for(lambda: processes(mark), lambda: asked.stdout + asked.stderr, 300)
+        (flow_run,) = re.findall(r"UUID: (\S+)", asked.stdout)
+        start = time.monotonic()
+        cancelled = up.run("prefect", "flow-run", "cancel", flow_run)
+        assert not cancelled.returncode, cancelled.stdout + cancelled.stderr
+        wait_for(lambda: not processes(mark), lambda: str(processes(mark)), 60)
+        took = time.monotonic() - start
+        assert took < 35, f"{took:.0f} s until the stage had gone"
+        wait_for(lambda: [run.info.status for run in parents(up)][-1] == "KILLED", seconds=60)
+    finally:
+        up.path("dvc.yaml").write_text(whole)
+    again = up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch").stdout
+    assert "finished successfully" in again, again

@@ -1,0 +1,123 @@
+"""What killed processes leave behind is mended, and what living ones are at is left alone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from flows import graph, mending
+from tasks.io import locks
+from tests.flows.conftest import processes, wait_for
+from tests.flows.test_graph import repro, states
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
+
+
+@pytest.mark.parametrize("keep", [0, 200, 600])
+def test_a_torn_lock_is_put_back_from_the_last_good_copy(done, keep):
+    graph.tidy()
+    whole = done.lock
+    done.path("dvc.lock").write_bytes(whole[:keep].rstrip() + (b"\n  x: [" if keep else b""))
+    (said,) = mending.mend()
+    assert said.startswith("dvc.lock was torn")
+    assert done.lock == whole
+    assert set(states().values()) == {"unchanged"}
+    assert mending.mend() == []
+
+
+def test_a_torn_lock_without_a_copy_is_made_anew_from_the_run_cache(done):
+    done.path("dvc.lock").write_text("schema: '2.0'\nstages:\n  one: {")
+    (said,) = mending.mend()
+    assert "run cache" in said
+    assert set(states().values()) == {"restored"}
+
+
+def test_dvcs_torn_table_of_paths_in_use_is_moved_aside(done):
+    done.path(".dvc/tmp/rwlock").write_text('{"write": {"/a": {"pi')
+    (said,) = mending.mend()
+    assert "rwlock was torn" in said
+    repro("--quiet")
+
+
+def test_owners_are_read_from_dvcs_table(done):
+    entry = {"pid": 77, "cmd": "dvc repro"}
+    done.path(".dvc/tmp/rwlock").write_text(json.dumps({"write": {"/a": entry}, "read": {"/b": [entry]}}))
+    assert mending.owners() == {77: "dvc repro"}
+
+
+def claim(workspace, pid, command):
+    entry = {"pid": pid, "cmd": command}
+    table = {"write": {"/a": entry}, "read": {"/b": [entry, {"pid": os.getpid(), "cmd": f"x {sys.argv[-1]}"}]}}
+    workspace.path(".dvc/tmp/rwlock").write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_claims_of_the_dead_are_dropped_though_their_number_was_given_to_a_stranger(done, alive):
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        if not alive:
+            stranger.kill()
+            stranger.wait()
+        claim(done, stranger.pid, "/x/dvc/__main__.py repro")
+        command = open("/proc/self/cmdline").read().split("\0")[-2]  # noqa: PTH123, SIM115
+        done.edit(".dvc/tmp/rwlock", f"x {sys.argv[-1]}", f"x {command}")
+        (said,) = mending.mend()
+        stranger.kill()
+    assert f"gone ({stranger.pid})" in said
+    assert json.loads(done.path(".dvc/tmp/rwlock").read_text()) == {
+        "write": {},
+        "read": {"/b": [{"pid": os.getpid(), "cmd": f"x {command}"}]},
+    }
+    assert mending.mend() == []
+
+
+def test_a_living_dvc_keeps_its_claims(done):
+    mark = f"sleep 35.{os.getpid()}"
+    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {mark}; cp in.txt side.txt")
+    process = done.start("dvc", "repro", "side")
+    wait_for(lambda: processes(mark), done.printed)
+    assert list(mending.owners()) == [process.pid]
+    assert mending.damages() == mending.mend() == []
+    process.kill()
+    process.wait()
+    assert "is gone" in mending.mend()[0]
+    for pid in [int(line.split()[0]) for line in listed(mark)]:
+        os.kill(pid, 9)
+
+
+def listed(mark):
+    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if mark in line]
+
+
+def test_a_lock_file_that_a_living_dvc_is_writing_is_no_torn_one(done):
+    from dvc.lock import Lock
+
+    whole = done.lock
+    said = []
+    with Lock(".dvc/tmp/lock"):
+        done.path("dvc.lock").write_bytes(b"")
+        thread = threading.Thread(target=lambda: said.extend(mending.mend()))
+        thread.start()
+        time.sleep(1)
+        done.path("dvc.lock").write_bytes(whole)
+    thread.join(30)
+    assert said == []
+    assert done.lock == whole
+
+
+def test_outputs_that_a_killed_stage_left_beside_their_places_are_removed_once_nobody_writes_them(done):
+    for place in ("models/tuned/r1.partial", "data/rounds", "data/raw"):
+        done.path(place).mkdir(parents=True)
+    for file in ("models/tuned/r1.partial/half", "data/rounds/examples.parquet.partial", "data/raw/mine.partial"):
+        done.path(file).write_text("half")
+    with locks.exclusive(done.path(".ratchet/locks/tune@r1.lock")):
+        assert mending.damages() == mending.mend() == []
+    with locks.exclusive(done.path(".ratchet/locks/flow.lock")):
+        assert len(mending.mend()) == 2
+    assert list(done.path("models/tuned").iterdir()) == list(done.path("data/rounds").iterdir()) == []
+    assert done.path("data/raw/mine.partial").exists()
+    assert set(states().values()) == {"unchanged"}
