@@ -120,20 +120,19 @@ def owners() -> dict[int, str]:
     return {entry["pid"]: entry["cmd"] for holder in holders for entry in _entries(holder)}
 
 
-def works(pid: int, command: str) -> bool:
-    """Whether the owner of paths is still there: a process of that number, and no stranger who was given it since."""
+def works(pid: int) -> bool:
+    """Whether the owner of paths is still there, and its number was not given to a stranger since the table was written."""
     import psutil
 
     try:
-        return psutil.Process(pid).cmdline()[-1:] == command.split()[-1:]
-    except psutil.AccessDenied:
-        return True
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= RWLOCK.stat().st_mtime + 1
     except psutil.NoSuchProcess:
         return False
 
 
 def _dead() -> list[int]:
-    return [pid for pid, command in owners().items() if not works(pid, command)]
+    return [pid for pid in owners() if not works(pid)]
 
 
 def _table() -> dict[str, Any]:

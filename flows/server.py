@@ -38,8 +38,8 @@ def ask(url: str, path: str) -> Any:
 
 def stranger(url: str) -> tuple[str, str] | None:
     """What is wrong with the version of a server, and what would do; None where it fits: Prefect's API changes between versions."""
-    ours, theirs = metadata.version("prefect"), str(ask(url, "admin/version"))
-    if theirs.split(".")[:2] == ours.split(".")[:2]:
+    ours, theirs = metadata.version("prefect"), ask(url, "admin/version")
+    if theirs is None or str(theirs).split(".")[:2] == ours.split(".")[:2]:
         return None
     fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
     return f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix

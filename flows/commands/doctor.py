@@ -169,7 +169,7 @@ def _owners() -> Iterator[Finding]:
             workspace.remedy(path, owner),
         )
     for pid, command in mending.owners().items():
-        if mending.works(pid, command):
+        if mending.works(pid):
             yield Finding("limited", f"DVC is at work (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
 
 

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from flows import graph, mending
@@ -49,28 +49,22 @@ def test_owners_are_read_from_dvcs_table(done):
     assert mending.owners() == {77: "dvc repro"}
 
 
-def claim(workspace, pid, command):
-    entry = {"pid": pid, "cmd": command}
-    table = {"write": {"/a": entry}, "read": {"/b": [entry, {"pid": os.getpid(), "cmd": f"x {sys.argv[-1]}"}]}}
-    workspace.path(".dvc/tmp/rwlock").write_text(json.dumps(table))
-
-
 @pytest.mark.parametrize("alive", [False, True])
 def test_claims_of_the_dead_are_dropped_though_their_number_was_given_to_a_stranger(done, alive):
+    table = done.path(".dvc/tmp/rwlock")
+    mine = {"pid": os.getpid(), "cmd": "dvc repro"}
     with subprocess.Popen(["sleep", "60"]) as stranger:
         if not alive:
             stranger.kill()
             stranger.wait()
-        claim(done, stranger.pid, "/x/dvc/__main__.py repro")
-        command = open("/proc/self/cmdline").read().split("\0")[-2]  # noqa: PTH123, SIM115
-        done.edit(".dvc/tmp/rwlock", f"x {sys.argv[-1]}", f"x {command}")
+        theirs = mine | {"pid": stranger.pid}
+        table.write_text(json.dumps({"write": {"/a": theirs}, "read": {"/b": [theirs, mine]}}))
+        written = psutil.Process().create_time() + 1  # after this process began, and before the stranger did
+        os.utime(table, (written, written))
         (said,) = mending.mend()
         stranger.kill()
     assert f"gone ({stranger.pid})" in said
-    assert json.loads(done.path(".dvc/tmp/rwlock").read_text()) == {
-        "write": {},
-        "read": {"/b": [{"pid": os.getpid(), "cmd": f"x {command}"}]},
-    }
+    assert json.loads(table.read_text()) == {"write": {}, "read": {"/b": [mine]}}
     assert mending.mend() == []
 
 
