@@ -226,40 +226,72 @@ def of_base(results: Mapping[Trial, Rows], stage: str) -> str:
     return "Base: " + ", ".join(f"{name} loss {_shown(loss, '')}" for name, loss in losses.items()) + " nats per token."
 
 
-def plot(rows: Sequence[Line], width: int = 640, height: int = 420) -> str:
+def plot(rows: Sequence[Line], width: int = 900, height: int = 420) -> str:
     """What each gains against what it forgets, as SVG: a circle a composition, its area by what trains, on a cross of intervals.
 
-    Both are differences to the base, paired by item: how hard the items are is not in their intervals.
+    Both are differences to the base, paired by item: how hard the items are is not in their intervals. To the right of the
+    circles there is room for the longest label.
     """
-    place_x = _scale([row.forgetting for row in rows], 80, width - 160)
-    place_y = _scale([row.gain for row in rows], height - 50, 20)
+    left, right, bottom, top = 80, width - 420, height - 60, 20
+    place_x, bounds_x = _scale([row.forgetting for row in rows], left, right)
+    place_y, bounds_y = _scale([row.gain for row in rows], bottom, top)
     best, most = pareto(rows), max(row.trainable for row in rows)
     shapes = [
-        f'<text x="{width / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
+        f'<path d="M{left - 20} {top}V{bottom + 15}H{right + 20}" stroke="#8c959f" fill="none"/>',
+        *(f'<text x="{x:.1f}" y="{bottom + 30}" text-anchor="middle">{_plain(value)}</text>' for x, value in bounds_x),
+        *(f'<text x="{left - 24}" y="{y + 4:.1f}" text-anchor="end">{_plain(value)}</text>' for y, value in bounds_y),
+        f'<text x="{(left + right) / 2}" y="{height - 8}" text-anchor="middle">forgetting: general loss less the base\'s, nats per token →</text>',
         f'<text x="14" y="{height / 2}" text-anchor="middle" transform="rotate(-90 14 {height / 2})">domain loss less the base\'s, nats per token →</text>',
     ]
-    for row in rows:
+    heights = _apart([place_y(row.gain.value) for row in rows], top, bottom)
+    for row, beside in zip(rows, heights, strict=True):
         x, y = place_x(row.forgetting.value), place_y(row.gain.value)
         across = f"M{place_x(row.forgetting.low):.1f} {y:.1f}H{place_x(row.forgetting.high):.1f}"
         down = f"M{x:.1f} {place_y(row.gain.low):.1f}V{place_y(row.gain.high):.1f}"
-        shapes.append(f'<path d="{across}{down}" stroke="#b8c0cc"/>')
         radius = 4 + 12 * (row.trainable / most) ** 0.5
+        label = x + radius + 20
+        shapes.append(f'<path d="{across}{down}" stroke="#b8c0cc"/>')
+        shapes.append(f'<path d="M{x:.1f} {y:.1f}L{label - 3:.1f} {beside:.1f}" stroke="#8c959f" stroke-width="0.5"/>')
         fill = "#1f6feb" if row.name in best else "#b8c0cc"
         shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"/>')
-        shapes.append(f'<text x="{x + radius + 4:.1f}" y="{y + 4:.1f}">{_label(row)}</text>')
-    style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d}</style>"
+        shapes.append(f'<text x="{label:.1f}" y="{beside + 4:.1f}">{_label(row)}</text>')
+    style = "<style>text{font:12px system-ui,sans-serif;fill:#30363d;stroke:#fff;stroke-width:3px;paint-order:stroke}</style>"
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{style}{"".join(shapes)}</svg>\n'
 
 
 def _label(row: Line) -> str:
     passed = f", pass@1 {_share(row.passed)}" if row.passed else ""
-    return f"{row.name} ({row.gain.value:+.3f}, {row.forgetting.value:+.3f}{passed})"
+    return f"{row.name} ({_plain(row.gain.value)}, {_plain(row.forgetting.value)}{passed})"
 
 
-def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:
-    """From a figure to its place between `start` and `end`; a bound that does not exist is drawn at the edge."""
+def _plain(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _apart(heights: Sequence[float], top: float, bottom: float, gap: float = 15) -> list[float]:
+    """These heights, moved as far as lines of text need so that no two overlap, in the same order downwards."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed: dict[int, float] = {}
+    above = top - gap
+    for number in order:
+        above = placed[number] = max(heights[number], above + gap)
+    below = bottom + gap
+    for number in reversed(order):
+        below = placed[number] = min(placed[number], below - gap)
+    return [placed[number] for number in range(len(heights))]
+
+
+def _scale(
+    estimates: Sequence[Estimate], start: float, end: float
+) -> tuple[Callable[[float], float], list[tuple[float, float]]]:
+    """From a figure to its place between `start` and `end`, and the places of the least and the largest figure drawn.
+
+    A bound that does not exist is drawn at the edge.
+    """
     bounds = [x for e in estimates for x in (e.low, e.value, e.high) if math.isfinite(x)]
     low, high = min(bounds), max(bounds)
-    return lambda value: (
-        start + (end - start) * ((min(max(value, low), high) - low) / (high - low) if high > low else 0.5)
-    )
+
+    def place(value: float) -> float:
+        return start + (end - start) * ((min(max(value, low), high) - low) / (high - low) if high > low else 0.5)
+
+    return place, [(place(value), value) for value in sorted({low, high})]

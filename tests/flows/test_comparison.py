@@ -1,5 +1,7 @@
 """Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
 
+import itertools
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -278,7 +280,14 @@ def test_only_what_no_other_beats_in_both_is_on_the_front():
 def test_the_plot_shows_every_composition_with_its_figures():
     svg = standings.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
     assert svg.count("<circle") == 2
-    assert "b (+1.200, -0.100)" in svg
+    assert "b (+1.200, −0.100)" in svg
+
+
+def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
+    svg = standings.plot([line(name, 1.0 + 0.001 * number, 0.2) for number, name in enumerate("abcdef")])
+    heights = sorted(float(y) for y in re.findall(r'y="([0-9.]+)">[a-f] \(', svg))
+    assert len(heights) == 6
+    assert min(below - above for above, below in itertools.pairwise(heights)) >= 14
 
 
 def test_pass_at_1_stands_in_the_table_and_in_the_plot_where_it_was_measured():
