@@ -7,7 +7,7 @@ are shares of the CPU time that an undisturbed run takes, so that they mean the 
 is left, the same is run again. A kill is recovered from where this leaves the entries in `dvc.lock` and the bytes of an undisturbed run, no
 process, no temporary or torn file, a cache whose objects are what their names say, and no MLflow run that reads RUNNING.
 
-`--inside tune@r0` kills that stage's processes while it trains, and nothing else. What a kill came to is a line of
+`--inside tune@r0` kills that stage's processes while it trains, and nothing else. `--driver dvc` leaves Prefect out. What a kill came to is a line of
 `<folder>/kills.jsonl`; a benchmark that was broken off goes on where it was. What was lost is kept in `<folder>/lost-<number>`.
 """
 
@@ -71,13 +71,13 @@ class Kill:
 def drawn(number: int, attempt: int, options: argparse.Namespace, order: list[str]) -> tuple[Kill, random.Random]:
     """Kill `number` of this seed, and the source of what else is random in it."""
     seed = f"{options.seed} {options.profile} {options.inside}"
-    turns = [
-        t for t, share in SHARES.items() for _ in range(share) if not options.inside or t not in ("worker", "server")
-    ]
+    able = {t: DRIVERS.get(t, ("flow",)) for t in SHARES if not options.inside or t not in ("worker", "server")}
+    able = {t: [one for one in ways if options.driver in (None, one)] for t, ways in able.items()}
+    turns = [t for t, share in SHARES.items() for _ in range(share) if able.get(t)]
     random.Random(f"{seed} {number // len(turns)}").shuffle(turns)
     draw = random.Random(f"{seed} {number} {attempt}")
     target: Target = options.only or turns[number % len(turns)]
-    driver = draw.choice(DRIVERS.get(target, ("flow",)))
+    driver = draw.choice(able[target])
     first = order.index(options.inside) if options.inside else draw.randrange(len(order))
     stages = tuple(order[first : first + (1 if options.inside else draw.choice((1, 1, 2, 3)))])
     return Kill(number, target, driver, first, stages, draw.choice(stages), draw.random()), draw
@@ -103,6 +103,7 @@ class Bench:
         if self._server is None or self._server.poll() is not None or not server.answers(self._url):
             self.close()
             os.environ["PREFECT_HOME"] = str(self.folder / "prefect")
+            server.PATIENCE_S = 3600.0  # however busy the machine is
             self._server, self._url = server.start(server.free_port(), ui=False)
         return self._url
 
@@ -111,9 +112,10 @@ class Bench:
         if self._server is not None:
             supervisor.stop([self._server])
 
-    def environment(self, folder: Path, mark: str) -> dict[str, str]:
+    def environment(self, folder: Path, mark: str, *, prefect: bool) -> dict[str, str]:
         """That of a user in this workspace, with our mark."""
-        return workspaces.environment(folder) | {victims.MARK: mark, "PREFECT_API_URL": self.url()}
+        shared = {"PREFECT_API_URL": self.url()} if prefect else {}
+        return workspaces.environment(folder) | shared | {victims.MARK: mark}
 
     def kill(self, number: int) -> dict[str, Any]:
         """What became of kill `number`."""
@@ -143,7 +145,7 @@ class Bench:
             if pid is None:
                 return None
             start = time.monotonic()
-            left = victims.gone(mark, workspaces.PATIENCE_S)
+            left = victims.gone(mark, workspaces.PATIENCE_S, carrier=False)
             said = (space.parent / f"{space.name}.log").read_text(errors="replace").splitlines()
             return {
                 "code": process.poll(),
@@ -155,10 +157,9 @@ class Bench:
 
     @contextmanager
     def _started(self, kill: Kill, space: Path, mark: str) -> "Iterator[subprocess.Popen[bytes]]":
-        environment = self.environment(space, mark)
+        environment = self.environment(space, mark, prefect=kill.driver == "flow")
         if kill.driver == "deployment":
             environment["PREFECT_SERVER_API_PORT"] = str(server.free_port())
-            del environment["PREFECT_API_URL"]
         log = space.parent / f"{space.name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -178,7 +179,7 @@ class Bench:
         root = process.pid
         whole = sum(costs[stage].dvc for stage in kill.stages)
         if kill.driver != "dvc":
-            whole += costs["flow"].dvc
+            whole += self.states.flow().dvc
         found: dict[str, Callable[[], int | None]] = {
             "stage": lambda: victims.find(root, lambda words: victims.is_stage(words, kill.victim)),
             "dvc": lambda: (
@@ -214,22 +215,30 @@ class Bench:
     def _again(self, kill: Kill, space: Path, mark: str) -> dict[str, Any]:
         """Run the same once more, undisturbed, and look at what is there."""
         start = time.monotonic()
-        command = kill.command if kill.driver == "dvc" and kill.number % 2 else ["flows.commands", "run", *kill.stages]
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=space,
-            env=self.environment(space, mark),
-            capture_output=True,
-            text=True,
-        )
-        seconds = round(time.monotonic() - start, 1)
+        repro, tidy = ["dvc", "repro", *kill.stages], ["flows.commands", "tidy"]
+        by_dvc = kill.driver == "dvc" and (self.options.driver == "dvc" or kill.number % 2)
+        # Plain DVC mends nothing: where it refuses, a person tidies first; in order of the plan the lock is after tidying.
+        ways = [[repro, tidy], [tidy, repro, tidy]] if by_dvc else [[["flows.commands", "run", *kill.stages]]]
+        failed = ""
+        for commands in ways:
+            failed = "".join(self._failure(command, space, mark) for command in commands)
+            if not failed:
+                break
         problems = [f"never ended: {line}" for line in victims.gone(mark, workspaces.PATIENCE_S).values()]
-        if done.returncode:
-            problems.append(f"{' '.join(command)} failed: {(done.stdout + done.stderr)[-2000:]}")
+        if failed:
+            problems.append(failed)
         else:
-            order = self.states.order if command[0] != "dvc" else []
-            problems += intact.problems(space, self.states.last, kill.stages, order)
-        return {"again": command[0], "again_s": seconds, "problems": problems}
+            problems += intact.problems(space, self.states.last, kill.stages, self.states.order)
+        seconds = round(time.monotonic() - start, 1)
+        return {"again": commands[0][0], "refused": commands is not ways[0], "again_s": seconds, "problems": problems}
+
+    def _failure(self, command: list[str], space: Path, mark: str) -> str:
+        """What a command said where it failed; empty where it did not."""
+        environment = self.environment(space, mark, prefect=command[1] == "run")
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=space, env=environment, capture_output=True, text=True
+        )
+        return f"{' '.join(command)} failed: {(done.stdout + done.stderr)[-2000:]}" if done.returncode else ""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -256,6 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stages", type=int, help="only so many of the first stages of the plan")
     parser.add_argument("--inside", metavar="STAGE", help="kill while this stage trains")
+    parser.add_argument("--driver", choices=["dvc", "flow", "deployment"], help="no other runs")
     parser.add_argument("--only", choices=list(SHARES), help="kill nothing else")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args(arguments)

@@ -13,7 +13,8 @@ MARK = "RATCHET_CHAOS"
 """An environment variable that every process of a run inherits, whoever its parent is by now."""
 PACE_S = 0.1
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-ASIDE = ("tasks.io.tracking", "server")
+CARRIER = "tasks.io.tracking"
+ASIDE = (CARRIER, "server")
 """Processes whose work tells nothing of how far a run has come."""
 
 
@@ -102,10 +103,16 @@ def strike(
     return None
 
 
-def gone(mark: str, patience_s: float) -> dict[int, str]:
-    """Wait until no process of a run is left; those that are there when patience ends."""
+def gone(mark: str, patience_s: float, *, carrier: bool = True) -> dict[int, str]:
+    """Wait until no process of a run is left; those that are there when patience ends.
+
+    Without `carrier`, the one that takes runs to MLflow may stay: it outlives stages and flows on purpose, and serves the next.
+    """
     deadline = time.monotonic() + patience_s
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        left = {pid: words for pid, words in marked(mark).items() if carrier or not words.endswith(CARRIER)}
+        if not left:
+            return {}
         time.sleep(0.5)
     return left
 

@@ -58,8 +58,7 @@ class States:
         self.costs: dict[str, Cost] = {}
         for number, stage in enumerate(progress.track(self.order, label="undisturbed", unit="stage")):
             self.costs[stage] = self._advance(number, stage)
-        if not inside:
-            self.costs["flow"] = self._flow(url)
+        self._url = url
 
     @property
     def last(self) -> Path:
@@ -86,13 +85,13 @@ class States:
             note.write_text(json.dumps(asdict(cost)))
         return Cost(**json.loads(note.read_text()))
 
-    def _flow(self, url: Callable[[], str]) -> Cost:
+    def flow(self) -> Cost:
         """What a flow costs beyond the DVC of its stages."""
         note, stage = self._folder / "flow.json", self.order[0]
         if not note.exists():
             partial = self._folder / "partial"
             self.copy(0, partial)
-            whole = _measured(partial, stage, ["flows.commands", "run", stage], PREFECT_API_URL=url())
+            whole = _measured(partial, stage, ["flows.commands", "run", stage], PREFECT_API_URL=self._url())
             note.write_text(json.dumps(asdict(Cost(max(1.0, whole.dvc - self.costs[stage].dvc)))))
         return Cost(**json.loads(note.read_text()))
 
