@@ -1,5 +1,6 @@
 """Flows run the graph of dvc.yaml. Importing this package keeps the tools below quiet and inside the workspace."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,7 +16,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 if Path("dvc.yaml").is_file():
-    Path(".ratchet").mkdir(exist_ok=True)  # Prefect makes its folder, but none above it
+    with contextlib.suppress(OSError):  # a folder that cannot be written is told by whoever writes first
+        Path(".ratchet").mkdir(exist_ok=True)  # Prefect makes its folder, but none above it
 # Prefect reads its settings when it is imported, which is after this package.
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)

@@ -95,7 +95,7 @@ def _end(child: subprocess.Popen[Any]) -> None:
         _signal(child, number)
         while time.monotonic() < deadline:
             _reap(child)
-            if not _group_lives(child) and not any(True for _ in _descendants(os.getpid())):
+            if not _group_lives(child) and not any(True for _ in descendants(os.getpid())):
                 return
             time.sleep(PACE_S / 2)
 
@@ -103,7 +103,7 @@ def _end(child: subprocess.Popen[Any]) -> None:
 def _signal(child: subprocess.Popen[Any], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
-    for pid in _descendants(os.getpid()):
+    for pid in descendants(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
@@ -124,7 +124,7 @@ def _reap(child: subprocess.Popen[Any]) -> None:
             pass
 
 
-def _descendants(root: int) -> Iterator[int]:
+def descendants(root: int) -> Iterator[int]:
     """All processes below `root`, those in sessions of their own included. Sees nothing where there is no /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):

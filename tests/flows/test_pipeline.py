@@ -6,6 +6,7 @@ import signal
 import mlflow
 import pytest
 
+from flows import supervisor
 from tests.flows.conftest import processes, wait_for
 
 
@@ -108,7 +109,7 @@ def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(wor
     process = workspace.start("flows.pipeline", PREFECT_API_URL="http://127.0.0.1:9/api")  # where nobody answers
     wait_for(lambda: processes(mark), workspace.printed)
     assert "this run has one of its own" in workspace.printed()
-    mine = [process.pid, *descendants(process.pid)]
+    mine = [process.pid, *supervisor.descendants(process.pid)]
     assert any("prefect server" in command(pid) for pid in mine)
     process.kill()
     process.wait()
@@ -119,12 +120,6 @@ def test_nothing_outlives_a_flow_that_is_killed_and_the_next_run_tells_of_it(wor
     workspace.ratchet("run")
     assert workspace.lock == (finished / "dvc.lock").read_bytes()
     assert [run.info.status for run in parents(workspace)] == ["KILLED", "FINISHED"]
-
-
-def descendants(pid):
-    from flows import supervisor
-
-    return list(supervisor._descendants(pid))
 
 
 def command(pid):
