@@ -47,7 +47,8 @@ def detect(path: Path) -> Sources:
     if any((path / mark).is_file() for mark in SAVED):
         return Sources((_source("datasets", path),), ())
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    examples = [_source("file", file) for file in files if file.suffix.lower() in TABLES]
+    endings = dict.fromkeys(file.suffix for file in files if file.suffix.lower() in TABLES)
+    examples = [_source("file", path / f"**/*{ending}") for ending in endings]  # what comes later is taken too
     has_code = any(file.suffix == ".py" for file in files)
     has_text = any(file.suffix.lower() in TEXTS for file in files)
     if has_code:

@@ -4,31 +4,21 @@ DVC decides whether a stage runs, Prefect when and in what order, MLflow remembe
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from prefect import flow, runtime, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import briefing, budget, graph, ledger, repro, supervisor, workspace
+from flows import briefing, budget, graph, ledger, reporting, repro, turn
+from flows.reporting import Outcome
 from tasks.io import progress
 
 PACE_S = 0.1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one stage."""
-
-    stage: str
-    state: repro.State
-    seconds: float
 
 
 def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -74,10 +64,9 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
 )
 def pipeline(stages: list[str] | None = None) -> dict[str, str]:
     """Bring `stages` and what they need (all where none is named) up to date. Returns what became of each."""
-    if runtime.deployment.id:
-        supervisor.follow_parent()
-    with workspace.claimed():
+    with turn.taken():
         steps = briefing.prepare(stages or [])
+        reporting.show_plan(steps)
         with ledger.parent(str(runtime.flow_run.id)) as run:
             try:
                 with repro.ending_together():
@@ -87,8 +76,8 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
                 graph.tidy()
             graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
             ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])
-            _report(outcomes, steps, run.id)
-    briefing.show_summary()
+        reporting.show_outcomes(outcomes, steps, run.id)
+        briefing.show_summary()
     return {outcome.stage: outcome.state for outcome in outcomes}
 
 
@@ -99,7 +88,7 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
         futures[step.stage] = run_stage.submit(step, queue, before, parent)
-    _await(futures.values())
+    _await(futures.values(), reporting.Progress(steps).step)
     for future in futures.values():
         future.wait()
     failed = [future.state.message or "" for future in futures.values() if future.state.is_failed()]
@@ -108,26 +97,18 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     return [future.result() for future in futures.values()]
 
 
-def _await(futures: Iterable[PrefectFuture[Any]]) -> None:
-    """Return when all are done. Sleeps rather than waits: Ctrl-C inside a wait on a lock was seen to come late or to break it."""
+def _await(futures: Iterable[PrefectFuture[Any]], step: Callable[[], None]) -> None:
+    """Return when all are done; `step` is called for each. Sleeps rather than waits: Ctrl-C inside a wait on a lock was seen to
+    come late or to break it."""
     open_ids = {future.task_run_id for future in futures}
+    left = len(open_ids)
     for future in futures:
         future.add_done_callback(lambda done: open_ids.discard(done.task_run_id))
-    while open_ids:
+    while left:
+        for _ in range(left - len(open_ids)):
+            step()
+            left -= 1
         time.sleep(PACE_S)
-
-
-def _report(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run: str) -> None:
-    """The flow's table of stages, on the console and as an artifact of the flow run."""
-    why = {step.stage: "; ".join(step.why) for step in steps}
-    rows = [
-        {"stage": o.stage, "state": o.state, "seconds": round(o.seconds, 1), "why": why[o.stage] if o.seconds else ""}
-        for o in outcomes
-    ]
-    in_mlflow = f"What became of each stage. In MLflow: tags.`ratchet.run` = '{run}'"
-    create_table_artifact(rows, key="pipeline-stages", description=in_mlflow)
-    counts = [(state, sum(o.state == state for o in outcomes)) for state in ("ran", "restored", "unchanged")]
-    progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
 
 
 if __name__ == "__main__":

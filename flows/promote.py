@@ -3,13 +3,14 @@
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows import promotion
+from flows import promotion, turn
 
 
 @flow(name="promote", persist_result=False)
 def promote() -> str:
     """Judge the candidate and act on it. Returns the verdict; asked again about the same candidate, it answers the same."""
-    decision = promotion.promote()
+    with turn.taken():
+        decision = promotion.promote()
     create_markdown_artifact(
         f"Version {decision.version} ({decision.name}): **{decision.verdict}**. {decision.reason}", key="promotion"
     )

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect import serve
-from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_RUNNER_POLL_FREQUENCY,
@@ -13,18 +12,15 @@ from prefect.settings import (
     temporary_settings,
     update_current_profile,
 )
-from prefect.types.entrypoint import EntrypointType
 
-from flows import server, supervisor, workspace
-from flows.pipeline import pipeline
+from flows import deployments, server, supervisor, workspace
 from tasks.io import progress
-
-DEPLOYMENT = "workstation"
 
 
 def up() -> None:
     """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
     port = PREFECT_SERVER_API_PORT.value()
+    offered = deployments.all_of_them()
     with workspace.claimed("up", "another `ratchet up`"):
         if owner := server.listener(port):
             raise RuntimeError(
@@ -34,22 +30,17 @@ def up() -> None:
         os.environ["PREFECT_API_URL"] = url  # for the processes of flow runs
         try:
             with _announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
+                deployments.watch_heartbeats()
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
-                progress.say(f"A run, from another terminal here: prefect deployment run pipeline/{DEPLOYMENT} --watch")
-                _serve()
+                for line in deployments.described(offered):
+                    progress.say(line)
+                progress.say(
+                    f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
+                )
+                serve(*offered, limit=1, print_starting_message=False)  # one workspace, one flow: the others wait
         finally:
             supervisor.stop([process])
             progress.say("Prefect has stopped.")
-
-
-def _serve() -> None:
-    workstation = pipeline.to_deployment(
-        DEPLOYMENT,
-        description="The graph of dvc.yaml, in the workspace where `ratchet up` runs.",
-        entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
-    )
-    assert isinstance(workstation, RunnerDeployment)
-    serve(workstation, limit=1, print_starting_message=False)
 
 
 @contextmanager

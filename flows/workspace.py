@@ -1,29 +1,51 @@
 """The folder that a flow works in: its scratch, its lock, its git commit."""
 
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tasks.io import locks
+from tasks.io import locks, progress
 
 SCRATCH = Path(".ratchet")
 LOGS = SCRATCH / "logs"
 LOCKS = SCRATCH / "locks"
 NO_STAGE = ("flow", "up")
 """Locks of what starts stages."""
+PACE_S = 0.5
+
+_ours: set[str] = set()
+"""The locks that this process holds: what a flow calls may claim again what the flow has."""
 
 
 @contextmanager
-def claimed(name: str = "flow", what: str = "another flow") -> Iterator[None]:
-    """The workspace for one flow (or one server) alone. Raises RuntimeError that names the process which has it."""
+def claimed(name: str = "flow", what: str = "another flow", *, wait: bool = False) -> Iterator[None]:
+    """The workspace for one flow (or one server) alone. What another process has is waited for, or RuntimeError names it."""
+    if name in _ours:
+        yield
+        return
+    with ExitStack() as stack:
+        told = None
+        while owner := _taken_by(name, stack):
+            if not wait or owner.elsewhere:
+                raise RuntimeError(f"{what} ({owner}) works in this workspace. {remedy(LOCKS / f'{name}.lock', owner)}")
+            if owner != told:
+                progress.say(f"{what} ({owner}) works in this workspace. This one begins when it has ended.")
+                told = owner
+            time.sleep(PACE_S)
+        _ours.add(name)
+        stack.callback(_ours.discard, name)
+        yield
+
+
+def _taken_by(name: str, stack: ExitStack) -> locks.Owner | None:
+    """Who has the lock; None where it is ours now, until the stack is left."""
     try:
-        with locks.exclusive(LOCKS / f"{name}.lock"):
-            yield
+        stack.enter_context(locks.exclusive(LOCKS / f"{name}.lock"))
     except locks.Taken as taken:
-        raise RuntimeError(
-            f"{what} ({taken.owner}) works in this workspace. {remedy(taken.path, taken.owner)}"
-        ) from None
+        return taken.owner
+    return None
 
 
 def remedy(lock: Path, owner: locks.Owner) -> str:

@@ -15,16 +15,19 @@ from tasks import methods, stages
 from tasks.core.params import Params
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
+from tasks.methods.monitors import MonitorParams
 
 PARAMS = Path("params.yaml")
 
 
 class _Graph(Params):
-    """The sections that belong to the graph itself. `ratchet rounds` writes them: DVC can compute none of them."""
+    """The sections of no stage. `ratchet rounds` writes those of the graph: DVC can compute none of them."""
 
     rounds: dict[str, Round]
     turns: dict[str, Turn]
     models: dict[str, Model]
+    monitor: MonitorParams = MonitorParams()
+    """Of no stage: `ratchet monitor` reads it."""
 
 
 def stage_names() -> list[str]:
@@ -71,13 +74,17 @@ def _methods_type() -> type[Params]:
 def load(path: Path = PARAMS) -> Any:
     """All settings in `path`. Raises one ValueError with every problem, each with its line."""
     settings = params.read(path, schema())
-    problems = _unrolled_problems(settings) + [
-        problem
-        for stage in stage_names()
-        if _is_run(stage, settings)
-        for family, name in parts(stage, settings).items()
-        for problem in _part_problems(declaration(stage).parts[family], family, name, settings)
-    ]
+    problems = (
+        _unrolled_problems(settings)
+        + _monitor_problems(settings)
+        + [
+            problem
+            for stage in stage_names()
+            if _is_run(stage, settings)
+            for family, name in parts(stage, settings).items()
+            for problem in _part_problems(declaration(stage).parts[family], family, name, settings)
+        ]
+    )
     if problems:
         raise ValueError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
     return settings
@@ -102,6 +109,12 @@ def _unrolled_problems(settings: Any) -> list[str]:
         f"rounds ({found[0]}) and turns ({found[1]}) are no chain r0, r1, … in which each but the first is made from the one "
         "before. `ratchet rounds NUMBER` writes both."
     ]
+
+
+def _monitor_problems(settings: Any) -> list[str]:
+    unknown = [name for name in settings.monitor.methods if name not in methods.names("monitors")]
+    there = ", ".join(methods.names("monitors"))
+    return [f"monitor.methods: there is no monitor {name!r}. There are: {there}." for name in unknown]
 
 
 def _is_run(stage: str, settings: Any) -> bool:

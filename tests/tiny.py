@@ -26,6 +26,17 @@ def fetch(folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None =
     return outputs
 
 
+def embedder(folder: Path, words: list[str]) -> Path:
+    """A sentence-transformers model that counts these words."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import BoW, Normalize
+
+    torch.manual_seed(0)
+    SentenceTransformer(modules=[BoW(vocab=words), Normalize()], device="cpu").save(str(folder))
+    return folder
+
+
 def example(number: int = 0, *, response: str = "yes", prompt: str = "Well?", **fields: Any) -> Example:
     """An example with everything a table asks for."""
     basics: dict[str, Any] = {

@@ -1,7 +1,5 @@
 """`ratchet run`."""
 
-import signal
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,11 +12,10 @@ def run(
 
     Example: ratchet run, or ratchet run evaluate@r0
     """
-    from flows import briefing
+    from flows import briefing, stopping
     from tasks.io import progress
 
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with stopping.told():
         steps = briefing.prepare(stages or [])
         if all(step.state == "unchanged" for step in steps):
             _record(stages or [])
@@ -26,9 +23,6 @@ def run(
             briefing.show_summary()
         else:
             _run(stages or [])
-    except KeyboardInterrupt:
-        progress.say("Stopped. What is finished is kept; `ratchet run` goes on from here.")
-        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _record(stages: list[str]) -> None:
@@ -48,9 +42,3 @@ def _run(stages: list[str]) -> None:
 
     with temporary_settings({PREFECT_API_URL: server.available()}):
         pipeline(stages)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """Let a plain `kill` unwind: what was started is stopped, what was recorded is closed."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off the tidying
-    raise SystemExit(128 + signal.SIGTERM)

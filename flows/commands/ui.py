@@ -13,9 +13,9 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows import server
-    from tasks.io import progress, tracking
+    from tasks.io import pages, progress, tracking
 
-    if tracking.uri().startswith(("http://", "https://")):
+    if pages.is_server():
         raise RuntimeError(f"{tracking.uri()} is a server with pages of its own: open it in a browser.")
     tracking.check()
     if owner := server.listener(port):

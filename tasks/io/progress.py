@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
@@ -14,11 +15,25 @@ T = TypeVar("T")
 EVERY_S = 10.0
 """The pace of lines where there is no terminal."""
 
+_listeners: list[Callable[[str], object]] = []
+
 
 def say(text: str) -> None:
     """Print a line now, above a bar where one stands."""
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
+    for listener in _listeners:
+        listener(text)
+
+
+@contextmanager
+def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
+    """Every line that is said meanwhile goes to `listener` too."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str = "item") -> Iterator[T]:

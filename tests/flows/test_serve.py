@@ -1,6 +1,15 @@
 """`ratchet up`, and a deployment run, which leaves what any other driver leaves."""
 
+import json
+import os
+import signal
+import urllib.request
+
 from flows import server
+from flows.deployments import BEATS
+from tests.flows.conftest import processes, wait_for
+from tests.flows.test_promotion import Nights
+from tests.test_monitor import THEIRS, prompts, send, training_data
 
 
 def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
@@ -9,6 +18,8 @@ def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
     assert "prefect.artifact.created" in said
     assert up.lock == (finished / "dvc.lock").read_bytes()
     assert list(up.home.iterdir()) == []
+    assert "one: it has not run yet" in said, "the log of the flow holds what is said"
+    assert "pipeline-stages" in said
 
 
 def test_a_second_one_is_refused_with_the_number_of_the_first(up):
@@ -29,3 +40,100 @@ def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
 
 def test_a_free_port_has_no_listener():
     assert server.listener(server.free_port()) is None
+
+
+def test_drift_starts_a_retraining_and_a_night_without_news_is_short(up):
+    Nights(up.folder).night("better", 1.9)
+    training_data(up.folder)
+    with up.path("params.yaml").open("a") as settings:
+        settings.write("monitor: {methods: [mmd]}\n")
+    send(up.folder, prompts(40, THEIRS, 2))
+    said = up.run("prefect", "deployment", "run", "monitor/incoming", "-p", 'files=["in.jsonl"]', "--watch").stdout
+    assert "finished successfully in 'Drift'" in said, said
+    wait_for(lambda: runs_of(up, "retrain"), lambda: said, 180)
+    wait_for(
+        lambda: runs_of(up, "retrain")[0]["state"]["type"] == "COMPLETED", lambda: str(runs_of(up, "retrain")), 180
+    )
+    (night,) = runs_of(up, "retrain")
+    assert night["state"]["name"] == "Promoted"
+    assert "mmd of in.jsonl differ from what was trained on" in night["parameters"]["drift"]
+    assert len(up.path("data/promotions.jsonl").read_text().splitlines()) == 1
+
+    again = up.run("prefect", "deployment", "run", "monitor/incoming", "-p", 'files=["in.jsonl"]', "--watch").stdout
+    assert "finished successfully in 'Nothing new'" in again, again
+    short = up.run("prefect", "deployment", "run", "retrain/nightly", "--watch").stdout
+    assert "finished successfully in 'Nothing new'" in short, short
+    assert "no data, settings or code changed" in short
+    nights = [line.split("  ")[1:3] for line in up.ratchet("status").splitlines() if line.startswith("night")]
+    assert nights == [["on-drift", "promoted"], ["nightly", "nothing new"]]
+
+
+def test_the_pages_have_the_plan_the_progress_and_what_became_of_each_stage(up):
+    up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch")
+    latest = {row["key"]: row for row in asked(up, "artifacts/latest/filter", {})}
+    assert {"pipeline-plan", "pipeline-progress", "pipeline-stages"} <= latest.keys()
+    assert latest["pipeline-progress"]["data"] == 100
+    (one, *others) = json.loads(latest["pipeline-stages"]["data"])
+    assert [row["stage"] for row in (one, *others)] == ["one", "two", "side", "last"]
+    assert one["became"] in ("ran", "restored", "unchanged")
+    assert one.keys() == {"stage", "planned", "became", "seconds", "why", "MLflow"}
+
+
+def test_a_dead_run_is_told_and_a_second_start_makes_nothing_twice(workspace):
+    mark = f"sleep 900.{os.getpid()}"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    first = served(workspace)
+    workspace.start("prefect", "deployment", "run", "pipeline/workstation")
+    wait_for(lambda: processes(mark), workspace.printed)
+    wait_for(lambda: heartbeats(workspace), workspace.printed)
+    offered = counted(workspace)
+    first.kill()
+    first.wait()
+    wait_for(lambda: not processes(mark) and not server.answers(workspace.api), workspace.printed)
+
+    second = served(workspace)
+    assert counted(workspace) == offered == {"deployments": 5, "automations": 2}
+    wait_for(
+        lambda: runs_of(workspace, "pipeline")[0]["state"]["type"] == "CRASHED", workspace.printed, 60 + 30 * BEATS
+    )
+    assert "no heartbeat" in runs_of(workspace, "pipeline")[0]["state"]["message"]
+    second.send_signal(signal.SIGINT)
+    assert second.wait(30) == 0
+
+
+def test_a_line_that_is_no_schedule_is_refused_before_anything_starts(workspace):
+    refused = workspace.run("flows.commands", "up", RATCHET_NIGHTLY="every night")
+    assert refused.returncode == 1
+    assert "RATCHET_NIGHTLY='every night' in RATCHET_TIMEZONE='UTC' is no schedule" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def served(workspace):
+    """`ratchet up`, once it serves."""
+    port = str(server.free_port())
+    workspace.api = f"http://127.0.0.1:{port}/api"
+    process = workspace.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
+    wait_for(lambda: "prefect deployment run" in workspace.printed(), workspace.printed)
+    return process
+
+
+def asked(workspace, path, question):
+    """What Prefect's API answers to a question."""
+    request = urllib.request.Request(
+        f"{workspace.api}/{path}", json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def runs_of(workspace, flow):
+    return asked(workspace, "flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
+
+
+def counted(workspace):
+    return {name: asked(workspace, f"{name}/count", {}) for name in ("deployments", "automations")}
+
+
+def heartbeats(workspace):
+    named = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+    return asked(workspace, "events/filter", named)["total"]

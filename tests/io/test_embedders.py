@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 
 from tasks.io import embedders
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import BoW, Normalize
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("embedder")
-    SentenceTransformer(modules=[BoW(vocab=["one", "two", "three", "four"]), Normalize()], device="cpu").save(str(path))
-    return path
+    return tiny.embedder(tmp_path_factory.mktemp("embedder"), ["one", "two", "three", "four"])
 
 
 def test_equal_texts_have_equal_unit_vectors_in_the_order_of_the_texts(folder):

@@ -75,6 +75,7 @@ class File(Rows):
 
     from_: Literal["file"] = Field(alias="from")
     path: Path
+    """Or a pattern: `data/raw/chats/*.jsonl` takes every such file, those too that come later."""
 
     @model_validator(mode="after")
     def _is_a_table(self) -> "File":

@@ -29,13 +29,14 @@ def label(source: params.Source) -> str:
         return f"{source.from_} {source.name}"
     if isinstance(source, Datasets) and source.id:
         return f"{source.from_} {source.id}"
-    path = place(source)
+    path = _path(source)
     return source.from_ if path is None else f"{source.from_} {_shown(path)}"
 
 
 def place(source: params.Source) -> Path | None:
-    """Where on this machine a source lies, if it is a file or folder of the user's."""
-    return source.path if isinstance(source, Folder | File | Datasets | params.TextFile) else None
+    """Where on this machine a source lies, if it is a file or folder of the user's; of a pattern, the folder that holds all."""
+    path = _path(source)
+    return path and _root(path)
 
 
 def check_version(source: params.Source) -> None:
@@ -64,8 +65,8 @@ def rows(source: File | Datasets, seed: int) -> Iterator[Example | Refusal]:
     """The examples in a table or data set."""
     name = label(source)
     if isinstance(source, File):
-        records: Iterable[table.Row | table.Broken] = table.rows(source.path)
-        domain = source.domain or source.path.stem
+        records: Iterable[table.Row | table.Broken] = _records(source.path)
+        domain = source.domain or (_root(source.path).name if _is_pattern(source.path) else source.path.stem)
     elif source.id is not None:
         assert source.revision is not None
         records = hub.from_hub(source.id, source.revision, source.config, source.split)
@@ -159,7 +160,7 @@ def _folder(source: Folder, domain: params.Domain) -> Iterator[Document | Refusa
 
 def _text_rows(source: params.TextFile, domain: params.Domain) -> Iterator[Document | Refusal]:
     name = label(source)
-    for record in table.rows(source.path):
+    for record in _records(source.path):
         if isinstance(record, table.Broken):
             yield Refusal(name, record.where, record.reason, record.detail, record.record)
             continue
@@ -183,6 +184,35 @@ def _document(body: str, domain: params.Domain, group: str, where: str, license:
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")
     return Document(content_id(domain, group, body), body, domain, group, "train", where, license)
+
+
+def _records(path: Path) -> Iterator[table.Row | table.Broken]:
+    """The rows of a table, or of all that a pattern matches, in the order of their names."""
+    if not _is_pattern(path):
+        yield from table.rows(path)
+        return
+    root = _root(path)
+    found = sorted(file for file in root.glob(path.relative_to(root).as_posix()) if file.is_file())
+    if not found:
+        raise FileNotFoundError(
+            f"{path}: no file matches. Put one there, or correct the path in `ingest` in params.yaml."
+        )
+    for file in found:
+        for record in table.rows(file):
+            yield replace(record, where=f"{file.relative_to(root).as_posix()} {record.where}")
+
+
+def _path(source: params.Source) -> Path | None:
+    return source.path if isinstance(source, Folder | File | Datasets | params.TextFile) else None
+
+
+def _is_pattern(path: Path) -> bool:
+    return "*" in path.as_posix()
+
+
+def _root(path: Path) -> Path:
+    """The path itself; of a pattern, the folder above its first wildcard."""
+    return _root(path.parent) if _is_pattern(path) else path
 
 
 def _shown(path: Path) -> str:

@@ -295,3 +295,27 @@ def test_a_file_can_be_a_benchmark_and_its_rows_are_not_trained_on(tmp_path, row
     assert [example.split for example in kept["benchmark"]] == ["test"] * 4
     assert report["sources"][f"file {rows.name}"]["refused"]["leak"] == 5
     assert not {row.id for row in kept["benchmark"]} & {row.id for row in kept["train"]}
+
+
+def test_a_pattern_takes_files_that_come_later_and_moves_nothing_that_was_there(tmp_path):
+    source = {"from": "file", "path": str(tmp_path / "raw/chats/*.jsonl")}
+    (tmp_path / "raw/chats").mkdir(parents=True)
+
+    def send(name, words):
+        rows = [{"prompt": f"What is {word}?", "completion": f"{word} is {plural}."} for word, plural in words]
+        (tmp_path / "raw/chats" / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        ingest(tmp_path, [source])
+    send("b.jsonl", PLURALS.items())
+    ingest(tmp_path, [source], "first")
+    send("a.jsonl", [(f"{word}s", f"{word}ses") for word in PLURALS])
+    ingest(tmp_path, [source], "second")
+    first, second = (
+        {row.id: row for rows in examples_of(tmp_path, name).values() for row in rows} for name in ("first", "second")
+    )
+    assert len(first) == 6
+    assert len(second) == 12
+    assert {row.domain for row in second.values()} == {"chats"}
+    assert all(second[name].group == row.group for name, row in first.items())
+    assert {row.source.split(": ")[1].split()[0] for row in second.values()} == {"a.jsonl", "b.jsonl"}

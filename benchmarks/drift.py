@@ -1,0 +1,191 @@
+"""How well drift is told: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000]`, where the default profile was ingested.
+
+Prompts of the default profile (mined functions) and what else might come in are embedded once, by the profile's own embedder. Every
+trial draws a reference and, apart from it, what comes in, and asks monitor `mmd` with its default settings, as `ratchet monitor`
+does; drift is said at the level that it has there (`monitor.alpha`, shared by the monitors). What comes in is
+
+  alike     prompts drawn as the reference was: whatever is said is a false alarm
+  modules   as many, but all of modules that the reference has nothing of: alike to a person, not to a test of single items
+  prose     in part texts of another kind (documentation)
+  reworded  in part the same requests in other words
+  package   in part functions of a package (pydash) that the reference has none of
+  long      in part from the longest quarter of the prompts
+
+Monitor `loss_gap` is asked about losses of responses that have the spread of real ones: `--losses` names a table of signals, as stage
+`diagnose` writes it; a shift makes every loss of what comes in so much higher. Shares stand with exact 95 % intervals.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.contamination import prompt_of
+from tasks.core.records import Document, Example, Signals
+from tasks.core.statistics import proportion
+from tasks.io import embedders, tables
+from tasks.methods.monitors import Monitor, MonitorParams
+from tasks.methods.monitors.loss_gap import METHOD as LOSS_GAP
+from tasks.methods.monitors.mmd import METHOD as MMD
+
+EXAMPLES, DOCUMENTS = Path("data/rounds/r0/examples.parquet"), Path("data/ingested/train_documents.parquet")
+EMBEDDER, CACHE = Path("models/embedder"), Path(".ratchet/cache/benchmark-drift.npz")
+PACKAGE = "pydash"
+REFERENCE = 500
+DEFAULTS = MonitorParams()
+LEVEL = DEFAULTS.alpha / len(DEFAULTS.methods)
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Figures to draw from, and the group of each item."""
+
+    vectors: Vectors
+    groups: Sequence[str]
+
+
+def main() -> None:
+    """Print one line for each kind and size of shift."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--quiet-trials", type=int, default=1000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--losses", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    pools = embedded()
+    print(f"mmd, level {LEVEL:g}, {REFERENCE} prompts of reference; drift said in")
+    for size in chosen.sizes:
+        for kind in ("alike", "modules"):
+            report(f"{kind}, {size}", MMD, alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
+    for kind, shares in {
+        "prose": (0.1, 0.25, 0.5),
+        "reworded": (0.25, 0.5),
+        "package": (0.25, 0.5, 1.0),
+        "long": (0.5, 1.0),
+    }.items():
+        for share in shares:
+            for size in chosen.sizes:
+                pairs = shifted(pools, kind, share, size, chosen.trials, chosen.seed)
+                report(f"{kind} {share:.0%}, {size}", MMD, pairs)
+    if chosen.losses:
+        losses = responses(chosen.losses)
+        print(f"loss_gap, level {LEVEL:g}, {len(losses)} real losses; drift said in")
+        for higher, trials in {
+            0.0: chosen.quiet_trials,
+            0.1: chosen.trials,
+            0.25: chosen.trials,
+            0.5: chosen.trials,
+        }.items():
+            for size in chosen.sizes:
+                report(f"{higher:+.0%}, {size}", LOSS_GAP, gaps(losses, higher, size, trials, chosen.seed))
+
+
+def report(name: str, monitor: Monitor, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
+    """One line: in how many trials drift was said."""
+    params = monitor.params()
+    said = [
+        monitor.score(monitor.fit(reference, params), came, seed).chance <= LEVEL
+        for seed, (reference, came) in enumerate(pairs)
+    ]
+    found = proportion(sum(said), len(said))
+    print(
+        f"  {name:<22} {sum(said):>5} of {len(said)}: {found.value:7.1%} [{found.low:.1%}, {found.high:.1%}]",
+        flush=True,
+    )
+
+
+def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+    """Reference and as many others of the same pool; for `modules` of groups that the reference has nothing of."""
+    random = np.random.default_rng([seed, size, len(kind)])
+    names = np.array(pool.groups)
+    for _ in range(trials):
+        if kind == "alike":
+            drawn = random.permutation(len(names))
+            yield pool.vectors[drawn[:REFERENCE]], pool.vectors[drawn[REFERENCE:][:size]]
+            continue
+        order = random.permutation(np.unique(names))
+        sizes = np.cumsum([(names == name).sum() for name in order])
+        theirs = np.isin(names, order[: int(np.searchsorted(sizes, size)) + 1])
+        came, rest = random.permutation(np.flatnonzero(theirs)), random.permutation(np.flatnonzero(~theirs))
+        yield pool.vectors[rest[:REFERENCE]], pool.vectors[came[:size]]
+
+
+def shifted(
+    pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int
+) -> Iterator[tuple[Vectors, Vectors]]:
+    """Reference, and others of which a share is of another kind."""
+    random = np.random.default_rng([seed, size, round(100 * share), len(kind)])
+    own, others = pools["prompts"].vectors, pools[kind].vectors
+    if kind == "package":
+        own = own[np.array([not group.startswith(PACKAGE) for group in pools["prompts"].groups])]
+    for _ in range(trials):
+        drawn, strange = random.permutation(len(own)), random.permutation(len(others))
+        num_strange = round(share * size)
+        came = np.concatenate([others[strange[:num_strange]], own[drawn[: size - num_strange]]])
+        yield own[drawn[size:][:REFERENCE]], came
+
+
+def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+    """Losses drawn with replacement for both sides; on what comes in they are higher by a factor."""
+    random = np.random.default_rng([seed, size, round(100 * higher)])
+    for _ in range(trials):
+        reference, came = (losses[random.integers(len(losses), size=count)] for count in (REFERENCE, size))
+        yield reference, came * np.array([1 + higher, 1], dtype=np.float32)
+
+
+def responses(path: Path) -> Vectors:
+    """Nats and tokens of the responses in a table of signals."""
+    rows = [
+        (row.loss_after * row.tokens, row.tokens) for row in tables.read(path, Signals) if row.loss_after is not None
+    ]
+    return np.array(rows, dtype=np.float32)
+
+
+def embedded() -> dict[str, Pool]:
+    """All pools, embedded once."""
+    examples = list(tables.read(EXAMPLES, Example))
+    prompts = [prompt_of(example) for example in examples]
+    documents = [row.text[:600] for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
+    again = [reworded(prompt) for prompt in prompts[::2]]
+    vectors = _vectors([*prompts, *documents, *again])
+    own, prose, other = np.split(vectors, [len(prompts), len(prompts) + len(documents)])
+    groups = [example.domain + " " + example.group for example in examples]
+    longest = np.argsort([len(prompt) for prompt in prompts])[-len(prompts) // 4 :]
+    package = np.array([group.startswith(PACKAGE) for group in groups])
+    return {
+        "prompts": Pool(own, groups),
+        "prose": Pool(prose, []),
+        "reworded": Pool(other, []),
+        "package": Pool(own[package], []),
+        "long": Pool(own[longest], []),
+    }
+
+
+def reworded(prompt: str) -> str:
+    """A request in other words: what the profile's template says, as a colleague would."""
+    first, _, rest = prompt.partition("\n")
+    name = first.split("`")[1]
+    return f"hey, could you please code up {name} for me? no docstring needed, thanks!\n{rest}"
+
+
+def _vectors(texts: Sequence[str]) -> Vectors:
+    key = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    if CACHE.is_file():
+        known = np.load(CACHE)
+        if str(known["key"]) == key:
+            return np.asarray(known["vectors"])
+    vectors = embedders.embed(EMBEDDER, texts)
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(CACHE, key=key, vectors=vectors)
+    return vectors
+
+
+if __name__ == "__main__":
+    main()

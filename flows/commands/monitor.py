@@ -1,0 +1,31 @@
+"""`ratchet monitor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def monitor(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Tables of prompts or examples, or folders of them; without any, `monitor.incoming`."),
+    ] = None,
+) -> None:
+    """Say whether what comes in is still what was trained on; where it is not, `ratchet up` retrains.
+
+    Example: ratchet monitor data/incoming/monday.jsonl
+    """
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import server, stopping, watching
+    from flows.monitor import monitor as flow
+    from tasks.io import progress
+
+    given = [str(path) for path in files or []]
+    watching.places(given)
+    with stopping.told(), temporary_settings({PREFECT_API_URL: (url := server.available())}):
+        ended = flow(given, return_state=True)
+        ended.result()
+    if ended.name == "Drift" and url != server.configured():
+        progress.say("`ratchet up` does not run here, so nothing was started. `ratchet retrain` does it by hand.")

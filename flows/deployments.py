@@ -1,0 +1,154 @@
+"""What a workspace offers to Prefect: its deployments, when they run, and the automation that tells dead runs.
+
+What is set here is of the machine and changes no byte of a result, so it stands in the environment:
+RATCHET_NIGHTLY and RATCHET_MONITOR are the cron lines of `retrain/nightly` and `monitor/incoming`, RATCHET_TIMEZONE is the zone that
+they are read in. An empty line is no schedule.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from prefect import Flow
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.settings import get_current_settings
+from prefect.types.entrypoint import EntrypointType
+from pydantic import ValidationError
+
+from flows.monitor import DRIFT, monitor
+from flows.monitor import NAMES as ENDS_OF_MONITOR
+from flows.pipeline import pipeline
+from flows.promote import promote
+from flows.retrain import NAMES as ENDS_OF_RETRAIN
+from flows.retrain import retrain
+from tasks import settings
+
+WORKSTATION = "workstation"
+ZOMBIES = "Flow runs without a heartbeat have crashed"
+BEATS = 4
+"""So many heartbeats may be missed."""
+
+
+def all_of_them() -> list[RunnerDeployment]:
+    """The deployments. Raises ValueError where the environment names no schedule that could be."""
+    return [
+        _deployment(pipeline, WORKSTATION, "The graph of dvc.yaml."),
+        _deployment(
+            retrain,
+            "nightly",
+            "New data, pipeline, gate, promotion.",
+            schedule=schedule("RATCHET_NIGHTLY", "0 3 * * *"),
+        ),
+        _deployment(
+            retrain,
+            "on-drift",
+            "The same, when `monitor` finds that incoming data are other than what was trained on.",
+            triggers=[_on_drift()],
+        ),
+        _deployment(
+            monitor,
+            "incoming",
+            "Whether what came in since (`monitor.incoming` of params.yaml) is still what was trained on.",
+            schedule=schedule("RATCHET_MONITOR", "0 * * * *") if settings.load().monitor.incoming else None,
+        ),
+        _deployment(promote, "manual", "The gate on the present candidate."),
+    ]
+
+
+def schedule(variable: str, default: str) -> CronSchedule | None:
+    """The schedule that an environment variable gives as a cron line; None where it is empty."""
+    line, zone = os.environ.get(variable, default).strip(), os.environ.get("RATCHET_TIMEZONE", "UTC")
+    if not line:
+        return None
+    try:
+        return CronSchedule(cron=line, timezone=zone)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(
+            f"{variable}={line!r} in RATCHET_TIMEZONE={zone!r} is no schedule: {problem}. Write minute, hour, day, month and weekday, "
+            "such as '0 3 * * *', and a zone such as Europe/Berlin."
+        ) from None
+
+
+def described(deployments: list[RunnerDeployment]) -> Iterator[str]:
+    """A line for each deployment: its name and what starts it."""
+    names = {f"{one.flow_name}/{one.name}": one for one in deployments}
+    width = max(map(len, names))
+    for name, one in names.items():
+        times = [at.schedule for at in one.schedules or ()]
+        crons = [f"{at.cron} ({at.timezone})" for at in times if isinstance(at, CronSchedule)]
+        events = [f"event {DRIFT}"] if one.triggers else []
+        yield f"  {name:<{width}}  {', '.join(crons + events) or 'when asked for'}"
+
+
+def watch_heartbeats() -> None:
+    """Have runs marked Crashed whose heartbeats stop, by one automation however often this is called.
+
+    It is changed rather than made anew: an automation forgets whom it waits for when it goes.
+    """
+    wanted = _zombies()
+    known = _read(wanted.name)
+    if known is None:
+        Automation(**wanted.model_dump()).create()
+    elif known.model_dump(include=set(AutomationCore.model_fields)) != wanted.model_dump():
+        Automation(id=known.id, **wanted.model_dump()).update()
+
+
+def _deployment(flow: Flow[Any, Any], name: str, description: str, **when: Any) -> RunnerDeployment:
+    made = flow.to_deployment(
+        name,
+        description=description,
+        entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
+        paused=False,  # the one before was paused when its server ended
+        **when,
+    )
+    assert isinstance(made, RunnerDeployment)
+    return made
+
+
+def _on_drift() -> DeploymentEventTrigger:
+    return DeploymentEventTrigger(
+        name="Retrain on drift",
+        expect={DRIFT},
+        parameters={"drift": {"__prefect_kind": "jinja", "template": "{{ event.payload.finding }}"}},
+    )
+
+
+def _zombies() -> AutomationCore:
+    beat = get_current_settings().flows.heartbeat_frequency
+    assert beat, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY is set in flows/__init__.py"
+    heartbeat = "prefect.flow-run.heartbeat"
+    names = (*ENDS_OF_MONITOR, *ENDS_OF_RETRAIN)
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", *names)}
+    return AutomationCore(
+        name=ZOMBIES,
+        description=f"A run's process says every {beat} s that it lives; {BEATS} times without a word, and it is gone.",
+        trigger=EventTrigger(
+            after={heartbeat},
+            expect={heartbeat, *ends},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=BEATS * beat),
+        ),
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, message="Its process is gone: no heartbeat came any more.")
+        ],
+    )
+
+
+def _read(name: str) -> Automation | None:
+    try:
+        found = Automation.read(name=name)
+    except ValueError:  # what Prefect raises where there is none
+        return None
+    assert isinstance(found, Automation)
+    return found

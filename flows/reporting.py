@@ -1,0 +1,64 @@
+"""What Prefect's pages show of a pipeline: the plan, how far it is, and what became of every stage, with links to MLflow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from flows import graph, repro
+from tasks.io import pages, progress
+
+PLAN, STAGES, PROGRESS = "pipeline-plan", "pipeline-stages", "pipeline-progress"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage."""
+
+    stage: str
+    state: repro.State
+    seconds: float
+
+
+class Progress:
+    """The share of the stages that are done, as a bar of the flow run."""
+
+    def __init__(self, steps: Sequence[graph.Step]) -> None:
+        self._number, self._done = len(steps), 0
+        said = create_progress_artifact(0.0, key=PROGRESS, description=f"{self._number} stages")
+        assert isinstance(said, UUID)
+        self._id = said
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        update_progress_artifact(self._id, 100 * self._done / self._number)
+
+
+def show_plan(steps: Sequence[graph.Step]) -> None:
+    """The table of what is going to happen."""
+    rows = [{"stage": step.stage, "planned": step.state, "why": "; ".join(step.why)} for step in steps]
+    create_table_artifact(rows, key=PLAN, description="What this run makes of each stage, foretold.")
+
+
+def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run: str) -> None:
+    """The table of what happened, each stage with its MLflow run; `run` is our id of the flow's own."""
+    plan = {step.stage: step for step in steps}
+    links = {stage: f"[open]({address})" for stage, address in pages.of_stages(run).items()}
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": outcome.stage,
+            "planned": plan[outcome.stage].state,
+            "became": outcome.state,
+            "seconds": round(outcome.seconds, 1),
+            "why": "; ".join(plan[outcome.stage].why) if outcome.seconds else "",
+            "MLflow": links.get(outcome.stage, ""),
+        }
+        for outcome in outcomes
+    ]
+    shown = f"What became of each stage. {pages.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
+    create_table_artifact(rows, key=STAGES, description=shown)
+    counts = [(state, sum(o.state == state for o in outcomes)) for state in ("ran", "restored", "unchanged")]
+    progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")

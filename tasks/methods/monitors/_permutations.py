@@ -1,0 +1,29 @@
+"""Random relabellings: which of the pooled items might have been those that came in (Fisher 1935; Phipson & Smyth 2010)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.methods.monitors import FEW
+
+
+def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[np.float32]:
+    """Ones at `incoming` places of each row, (1 + count, reference + incoming); the first row is how it was.
+
+    Raises ValueError where there are too few items of either kind.
+    """
+    if min(reference, incoming) < FEW:
+        raise ValueError(f"{incoming} items against {reference} say nothing; {FEW} of each are needed.")
+    rows = np.zeros((1 + count, reference + incoming), dtype=np.float32)
+    rows[0, reference:] = 1
+    random = np.random.default_rng(seed)
+    for row in rows[1:]:
+        row[random.permutation(reference + incoming)[:incoming]] = 1
+    return rows
+
+
+def chance(statistics: NDArray[np.float64]) -> float:
+    """The share of relabellings that are as far out as the first, which is how it was; that one counts too, so it is never 0."""
+    tolerance = 1e-9 * max(1e-12, float(abs(statistics).max()))  # equal sums in another order
+    return float((statistics >= statistics[0] - tolerance).mean())

@@ -1,0 +1,163 @@
+"""What came in held against what was trained on, in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
+
+It reads the training examples (`data/rounds/r0/`), the validation set (`data/ingested/`), the embedder, and the model in place: the
+champion, or without one the candidate. OUTPUT gets what was found, as JSON; MLflow gets the figures.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import methods, settings
+from tasks.core.contamination import prompt_of
+from tasks.core.records import Example, Refusal, content_id
+from tasks.io import embedders, progress, provenance, tables, tracking
+from tasks.methods.monitors import FEW, Finding, Monitor
+from tasks.run import die_with_parent, expected, explain, quiet
+from tasks.stages.ingest import incoming
+
+TRAINED = Path("data/rounds/r0/examples.parquet")
+HELD_OUT = Path("data/ingested/valid.parquet")
+EMBEDDER = Path("models/embedder")
+CHAMPION = Path("models/champion")
+CANDIDATE = Path("models/candidate.json")
+
+Figures = NDArray[np.float32]
+
+
+def main(output: Path, paths: Sequence[Path]) -> None:
+    """Read what came in, ask every monitor, and write what they found."""
+    everything = settings.load()
+    params = everything.monitor
+    os.environ["OMP_NUM_THREADS"] = str(everything.compute.threads)  # read once, by whichever library comes first
+    rows = list(incoming.read(incoming.files(paths)))
+    refused = Counter(row.reason for row in rows if isinstance(row, Refusal))
+    found = list({row.id: row for row in rows if isinstance(row, Example)}.values())
+    if len(found) < FEW:
+        raise ValueError(
+            f"{len(found)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
+            f"below {FEW} nothing can be said."
+        )
+    items = drawn(found, params.max_items, params.seed)
+    names = {name: methods.load("monitors", name).METHOD for name in params.methods}
+    findings = {name: _ask(name, monitor, items, everything) for name, monitor in names.items()}
+    level = params.alpha / len(names)
+    verdict = {
+        "drifted": [name for name, finding in findings.items() if finding.chance <= level],
+        "level": level,
+        "items": len(items),
+        "read": len(found),
+        "refused": dict(refused),
+        "findings": {name: asdict(finding) | {"unit": names[name].unit} for name, finding in findings.items()},
+    }
+    _record(verdict, paths)
+    unseen = output.with_name(output.name + ".partial")
+    unseen.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+    unseen.replace(output)
+
+
+def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
+    """At most `limit` of the examples: by the seed and their content, not by where they stand."""
+    return sorted(examples, key=lambda example: content_id(str(seed), example.id))[:limit]
+
+
+def _ask(name: str, monitor: Monitor, items: Sequence[Example], everything: Any) -> Finding:
+    params = getattr(everything.methods, name) or monitor.params()
+    figures = {"embeddings": _embeddings, "losses": _losses}[monitor.sees]
+    reference, came = figures(items, everything)
+    return monitor.score(monitor.fit(reference, params), came, everything.monitor.seed)
+
+
+def _embeddings(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:
+    """The prompts trained on, and those that came in."""
+    embedders.check(EMBEDDER, "monitor.methods", "leave out what looks at embeddings")
+    trained = drawn(_table(TRAINED), everything.monitor.reference_items, everything.monitor.seed)
+    texts = [prompt_of(example) for example in (*trained, *items)]
+    vectors = embedders.embed(EMBEDDER, texts)
+    return vectors[: len(trained)], vectors[len(trained) :]
+
+
+def _losses(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:
+    """Nats and tokens of held-out texts, and of those that came in: of responses where every item has one, else of prompts."""
+    from tasks.engine import asked, device, encode, scoring
+    from tasks.io import checkpoints
+
+    device.use(everything.compute)
+    folder, base = model()
+    compute = everything.compute
+    network, tokenizer = checkpoints.load(folder, base, dtype=device.dtype(compute), device=compute.device)
+    held_out = drawn(_table(HELD_OUT), everything.monitor.reference_items, everything.monitor.seed)
+    answered = all(item.response != incoming.NONE for item in items)
+    of = partial(encode.example if answered else asked.question, tokenizer=tokenizer)
+    longest = network.config.max_position_embeddings
+    track = partial(progress.track, label="monitor", unit="pack")
+
+    def figures(examples: Sequence[Example]) -> Figures:
+        encoded = [sequence for example in examples if (sequence := of(example)) and len(sequence) <= longest]
+        rows = [(loss.nats, loss.tokens) for loss in scoring.losses(network, encoded, track) if np.isfinite(loss.nats)]
+        return np.array(rows, dtype=np.float32).reshape(-1, 2)
+
+    return figures(held_out), figures(items)
+
+
+def model() -> tuple[Path, Path | None]:
+    """The folder of the model in place and that of its base, if it is an adapter. Without a champion it is the candidate."""
+    if CHAMPION.exists():
+        base = CHAMPION / "base"
+        return CHAMPION / "model", base if base.is_dir() else None
+    files = json.loads(CANDIDATE.read_text(encoding="utf-8")).get("files") if CANDIDATE.is_file() else None
+    if not files:
+        raise FileNotFoundError("There is no champion and no candidate to take losses of. `ratchet run` makes one.")
+    return Path(files["model"]["path"]), Path(files["base"]["path"]) if "base" in files else None
+
+
+def _table(path: Path) -> list[Example]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: there is nothing to compare with. `ratchet run ingest` makes it.")
+    found = list(tables.read(path, Example))
+    if len(found) < FEW:
+        raise ValueError(f"{path} holds {len(found)} examples; below {FEW} nothing can be said.")
+    return found
+
+
+def _record(verdict: dict[str, Any], paths: Sequence[Path]) -> None:
+    """The figures as an MLflow run of their own."""
+    recorder = tracking.Recorder(
+        f"monitor · {'drift' if verdict['drifted'] else 'no drift'}",
+        parent=os.environ.get(tracking.PARENT),
+        tags={"ratchet.kind": "monitor", "ratchet.drift": str(bool(verdict["drifted"])).lower()},
+    )
+    recorder.params(items=verdict["items"], read=verdict["read"], refused=verdict["refused"], level=verdict["level"])
+    recorder.metrics(
+        {
+            f"{name}.{key}": value
+            for name, finding in verdict["findings"].items()
+            for key, value in finding.items()
+            if isinstance(value, float)
+        }
+    )
+    recorder.datasets({path.as_posix(): provenance.digest(path) for path in paths})
+    recorder.end("FINISHED")
+
+
+def _counted(refused: Counter[str]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in refused.most_common())
+
+
+if __name__ == "__main__":
+    quiet()
+    die_with_parent()
+    try:
+        main(Path(sys.argv[1]), [Path(path) for path in sys.argv[2:]])
+    except expected() as error:
+        progress.say(explain(error))
+        sys.exit(1)

@@ -1,0 +1,111 @@
+"""A night: judged once, refused without a crash, and short where nothing is new."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from flows import nights, retrain
+from flows import workspace as workspace_lock
+from tests.flows.conftest import wait_for
+from tests.flows.test_promotion import Nights
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
+
+
+@pytest.fixture
+def models(done, store):
+    """The models of a workspace whose small graph is up to date but for the settings of this profile."""
+    return Nights(done.folder)
+
+
+def pipeline():
+    """The graph brought up to date by plain DVC."""
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
+    return {"one": "ran"}
+
+
+def never():
+    raise AssertionError("nothing had changed")
+
+
+def night(run=pipeline, drift=""):
+    return retrain.night("nightly", drift, run)
+
+
+def test_new_data_are_judged_and_a_night_without_news_says_so_in_one_line(models, done):
+    models.night("better", 1.9)
+    assert night().outcome == "promoted"
+    assert models.champion == "better"
+    again = night(never)
+    assert again.outcome == "nothing new"
+    assert again.reason.startswith("no data, settings or code changed; version 1 was judged on ")
+    assert len(models.lines()) == 1
+    told = done.ratchet("status").splitlines()
+    assert [line.split("  ")[1:3] for line in told if line.startswith("night")] == [
+        ["nightly", "promoted"],
+        ["nightly", "nothing new"],
+    ]
+    assert all("\n" not in line.reason for line in nights.last(14))
+
+
+def test_drift_without_new_data_asks_for_some(models):
+    models.night("better", 1.9)
+    night()
+    assert night(never, "prompts differ").reason.endswith(". New data are wanted: prompts differ")
+
+
+def test_stages_that_come_to_the_same_model_are_no_news(models, done):
+    models.night("better", 1.9)
+    night()
+    done.path("in.txt").write_text("c\n")
+    assert night().reason.startswith("1 stages ran and came to the same model; version 1")
+
+
+def test_a_refused_candidate_is_an_outcome_with_its_reason(models):
+    models.night("worse elsewhere", 1.9, general=3.5)
+    ended = night()
+    assert ended.outcome == "refused"
+    assert "general" in ended.reason
+    assert nights.last(1)[0].outcome == "refused"
+
+
+def test_a_night_that_fails_is_told_and_can_be_repeated(models):
+    models.night("better", 1.9)
+
+    def broken():
+        raise RuntimeError("stage tune@r0 failed (exit code 1).\nMore lines")
+
+    with pytest.raises(RuntimeError, match="tune@r0"):
+        night(broken)
+    (failed,) = nights.last(14)
+    assert (failed.outcome, failed.reason) == ("failed", "stage tune@r0 failed (exit code 1).")
+    assert night().outcome == "promoted"
+
+
+def test_a_night_that_was_killed_reads_cut_off_and_a_torn_line_swallows_none(workspace):
+    nights.JOURNAL.parent.mkdir(exist_ok=True)
+    program = (
+        "import os\nfrom flows import nights, workspace\n"
+        "with workspace.claimed(), nights.recorded('nightly'): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program], env=workspace.environment, check=False)
+    assert [night.outcome for night in nights.last(14)] == ["cut off"]
+    with nights.JOURNAL.open("a") as file:
+        file.write('{"id": "half')
+    with workspace_lock.claimed(), nights.recorded("nightly") as ended:
+        assert [night.outcome for night in nights.last(14)] == ["cut off", "at work"]
+        ended.outcome = "refused"
+    assert [night.outcome for night in nights.last(14)] == ["cut off", "refused"]
+
+
+def test_a_flow_may_claim_again_what_it_has_and_others_wait_for_it(workspace):
+    program = "from flows import workspace\nwith workspace.claimed(wait=True): print('mine')"
+    with workspace_lock.claimed(), workspace_lock.claimed():
+        other = workspace.start("timeit", "-n1", "-r1", program)
+        wait_for(lambda: "This one begins when it has ended." in workspace.printed(), workspace.printed)
+        assert f"process {os.getpid()}" in workspace.printed()
+        assert "mine" not in workspace.printed()
+    assert other.wait(60) == 0
+    assert "mine" in workspace.printed()

@@ -1,0 +1,99 @@
+"""What every monitor owes: it is run for each file found in the folder."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks import methods
+from tasks.core.statistics import proportion
+from tasks.methods.monitors import FEW
+from tests.methods import contract
+
+MONITORS = methods.names("monitors")
+SEEN = {
+    # An item's embedding, in eight directions of which a few matter; and the nats and tokens of a text, with heavy tails.
+    "embeddings": lambda random, count: random.normal(size=(count, 8)) * np.arange(8, 0, -1),
+    "losses": lambda random, count: np.stack(
+        [random.lognormal(0, 0.7, count) * (tokens := random.integers(20, 200, count)), tokens], axis=1
+    ),
+}
+FAR = {"embeddings": lambda items: items + 12.0, "losses": lambda items: items * [2.0, 1.0]}
+
+
+def monitor(name):
+    part = contract.part("monitors", name)
+    return part.method, part.params
+
+
+def drawn(method, count, seed, shift=lambda items: items):
+    return shift(SEEN[method.sees](np.random.default_rng(seed), count)).astype(np.float32)
+
+
+def ask(method, params, reference, came, seed=0):
+    return method.score(method.fit(reference, params), came, seed)
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_what_is_alike_is_called_strange_as_rarely_as_the_level_says(name):
+    method, params = monitor(name)
+    trials, level = 200, 0.1
+    said = sum(
+        ask(method, params, drawn(method, 40, 2 * n), drawn(method, 20, 2 * n + 1), n).chance <= level
+        for n in range(trials)
+    )
+    assert proportion(said, trials, 0.999).low <= level, f"{said} false alarms of {trials} at level {level}"
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_what_is_far_off_is_told_at_the_smallest_chance_there_is(name):
+    method, params = monitor(name)
+    found = ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1, FAR[method.sees]))
+    assert found.chance == pytest.approx(1 / (params.permutations + 1))
+    assert found.value > ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1)).value
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_a_finding_repeats_and_nothing_given_is_changed(name):
+    method, params = monitor(name)
+    reference, came = drawn(method, 30, 0), drawn(method, 20, 1)
+    before = reference.copy(), came.copy()
+    first = ask(method, params, reference, came, 7)
+    assert first == ask(method, params, reference, came, 7)
+    assert np.array_equal(before[0], reference)
+    assert np.array_equal(before[1], came)
+    assert 0 < first.chance <= 1
+    assert math.isfinite(first.value)
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_the_order_of_items_moves_no_value(name):
+    method, params = monitor(name)
+    reference, came = drawn(method, 30, 0), drawn(method, 20, 1)
+    turned = ask(method, params, reference[::-1], came[::-1])
+    assert turned.value == pytest.approx(ask(method, params, reference, came).value, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_an_interval_holds_the_value_and_stands_whole_or_not_at_all(name):
+    method, params = monitor(name)
+    found = ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1))
+    assert (found.low is None) == (found.high is None)
+    if found.low is not None:
+        assert found.low <= found.value <= found.high
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_too_few_items_are_refused_with_their_number(name):
+    method, params = monitor(name)
+    with pytest.raises(ValueError, match=f"{FEW - 1} items against 30 say nothing"):
+        ask(method, params, drawn(method, 30, 0), drawn(method, FEW - 1, 1))
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_items_that_are_all_equal_are_no_drift(name):
+    method, params = monitor(name)
+    same = np.ones((20, drawn(method, 1, 0).shape[1]), dtype=np.float32)
+    found = ask(method, params, same, same[:10])
+    assert found.value == pytest.approx(0, abs=1e-6)
+    assert found.chance == 1
