@@ -65,3 +65,4 @@ class MonitorParams(Params):
     reference_items: int = Field(1000, ge=FEW)
     """… and so many of those that they are held against."""
     seed: int = 0
+    """Chooses items where there are more, and relabels them."""
