@@ -219,18 +219,19 @@ class Bench:
         by_dvc = kill.driver == "dvc" and (self.options.driver == "dvc" or kill.number % 2)
         # Plain DVC mends nothing: where it refuses, a person tidies first; in order of the plan the lock is after tidying.
         ways = [[repro, tidy], [tidy, repro, tidy]] if by_dvc else [[["flows.commands", "run", *kill.stages]]]
-        failed = ""
+        refusals: list[str] = []
         for commands in ways:
-            failed = "".join(self._failure(command, space, mark) for command in commands)
+            failed = next(filter(None, (self._failure(command, space, mark) for command in commands)), "")
             if not failed:
                 break
+            refusals.append(failed)
         problems = [f"never ended: {line}" for line in victims.gone(mark, workspaces.PATIENCE_S).values()]
         if failed:
             problems.append(failed)
         else:
             problems += intact.problems(space, self.states.last, kill.stages, self.states.order)
         seconds = round(time.monotonic() - start, 1)
-        return {"again": commands[0][0], "refused": commands is not ways[0], "again_s": seconds, "problems": problems}
+        return {"again": commands[-1][0], "refusals": refusals, "again_s": seconds, "problems": problems}
 
     def _failure(self, command: list[str], space: Path, mark: str) -> str:
         """What a command said where it failed; empty where it did not."""
