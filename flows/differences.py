@@ -1,4 +1,4 @@
-"""What differs between two judged models: settings, code, data and machine, stage by stage, and the items lost and won."""
+"""What differs between two judged models: the stage at which their making parts, what follows from it, and the items lost and won."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -36,6 +36,8 @@ class Cause:
 
     stage: str
     what: list[str]
+    effect: list[str]
+    """The stages that made other bytes for it, itself the first, each reading from one before. None: nothing came of it."""
 
 
 def side(name: str) -> Side:
@@ -57,19 +59,52 @@ def _side(name: str, card: Path, lock: Path, results: Path) -> Side:
 
 
 def causes(before: Side, after: Side) -> list[Cause]:
-    """The stages at which the two part, in plan order; what follows from an earlier one is none.
+    """The stages of the two models' making at which they part, in plan order; what follows from an earlier one is none.
 
-    A stage that made other bytes from equal inputs is a cause too: another machine, or something that does not repeat.
+    A stage that made other bytes from equal inputs is a cause too: another machine, or something that does not repeat. Nothing
+    runs: all of it stands in the lock files that were kept.
     """
-    found = []
+    found, lineage = [], _lineage(before) | _lineage(after)
     for stage, entry in after.lock.items():
+        if stage not in lineage:
+            continue
         earlier = before.lock.get(stage)
         if earlier is None:
-            found.append(Cause(stage, ["a stage that the other did not have"]))
-        elif what := list(_own_changes(earlier, entry, _made(after) | _made(before))):
-            found.append(Cause(stage, what))
-    gone = [Cause(stage, ["a stage that the first alone had"]) for stage in before.lock if stage not in after.lock]
-    return found + gone
+            what = ["a stage that the other did not have"]
+        else:
+            what = list(_own_changes(earlier, entry, _made(after) | _made(before)))
+        if what:
+            found.append(Cause(stage, what, _effect(stage, before, after, lineage)))
+    gone = [stage for stage in before.lock if stage in lineage and stage not in after.lock]
+    return found + [Cause(stage, ["a stage that the first alone had"], [stage]) for stage in gone]
+
+
+def _lineage(one: Side) -> set[str]:
+    """The stages that a model and its results follow from; all of them where its card names no files."""
+    files = [file["path"] for file in one.card.get("files", {}).values()]
+    if not files:
+        return set(one.lock)
+    wanted = [*files, f"{promotion.RESULTS}/{one.card['candidate']}.parquet"]
+    found: set[str] = set()
+    for stage, entry in reversed(one.lock.items()):  # plan order: what a stage reads is made before it
+        if any(_overlap(path, out) for out in _hashes(entry, "outs") for path in wanted):
+            found.add(stage)
+            wanted += _hashes(entry, "deps")
+    return found
+
+
+def _effect(stage: str, before: Side, after: Side, lineage: set[str]) -> list[str]:
+    """The chain of other bytes that begins with a stage, as long as each reads what one before made otherwise."""
+    chain: list[str] = []
+    changed: list[str] = []
+    for name, entry in ((name, entry) for name, entry in after.lock.items() if name in lineage):
+        earlier, outs = _hashes(before.lock.get(name, {}), "outs"), _hashes(entry, "outs")
+        other = [path for path, digest in outs.items() if earlier.get(path) != digest]
+        reads = any(_overlap(path, out) for path in _hashes(entry, "deps") for out in changed)
+        if other and (name == stage or reads):
+            chain.append(name)
+            changed += other
+    return chain
 
 
 def _made(one: Side) -> set[str]:

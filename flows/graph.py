@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 State = Literal["run", "restored", "unchanged", "may change"]
 
 NEVER = "it has not run yet"
+_WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
+"""What DVC says of an output → the same to a person."""
 SHOWN = 40
 """Characters of a parameter's value that a reason quotes."""
 
@@ -97,6 +99,22 @@ def relink(stages: Sequence[str]) -> None:
     if stages:
         with _repo() as repo:
             repo.checkout(targets=list(stages), relink=True)
+
+
+def outputs() -> tuple[int, dict[str, str]]:
+    """How many outputs dvc.lock names, and which of them are not what it says: path → what is wrong."""
+    with _repo() as repo:
+        outs = [out for stage in _ordered(repo)[1] for out in stage.outs]
+        wrong = {str(out): "has no hash in dvc.lock" for out in outs if not out.hash_info}
+        for out in outs:
+            wrong |= {path: _WRONG[what] for path, what in out.status().items() if out.hash_info and what in _WRONG}
+        return len(outs), wrong
+
+
+def has_remote() -> bool:
+    """Whether DVC knows where to push to."""
+    with _repo() as repo:
+        return bool(repo.config["core"].get("remote"))
 
 
 class _Forecast:
@@ -216,11 +234,10 @@ def _command(stage: "Stage") -> Iterator[str]:
 
 
 def _outputs(stage: "Stage") -> Iterator[str]:
-    words = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
     for out in (out for out in stage.outs if out.hash_info):
         for path, what in out.status().items():
-            if what in words:
-                yield f"{path} {words[what]}"
+            if what in _WRONG:
+                yield f"{path} {_WRONG[what]}"
 
 
 def _short(value: Any) -> str:

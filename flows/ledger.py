@@ -31,7 +31,7 @@ def parent(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tra
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
     """A child of zero length for each stage that DVC skipped or restored, pointing to the run that made its outputs."""
     stages = list(stages)
-    made_by, commit = tracking.produced_by(_keys(stages)), workspace.commit()
+    made_by, commit = tracking.produced_by(keys(stages)), workspace.commit()
     for stage in stages:
         tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
         if stage in made_by:
@@ -39,7 +39,7 @@ def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
         tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags).end("FINISHED")
 
 
-def _keys(stages: list[str]) -> dict[str, str]:
+def keys(stages: list[str]) -> dict[str, str]:
     """The runner's key of each stage that it knows; dvc.yaml may hold others."""
     known = set(settings.stage_names())
     parts = {stage: stage.partition("@") for stage in stages}
@@ -47,6 +47,6 @@ def _keys(stages: list[str]) -> dict[str, str]:
     if not ours:
         return {}
     everything = settings.load()
-    keys = {stage: settings.key(name, item, everything) for stage, (name, item) in ours.items()}
+    found = {stage: settings.key(name, item, everything) for stage, (name, item) in ours.items()}
     provenance.save_digests()
-    return keys
+    return found

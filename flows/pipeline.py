@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import briefing, budget, graph, ledger, reporting, repro, turn
 from flows.reporting import Outcome
+from tasks import settings
 from tasks.io import progress
 
 PACE_S = 0.1
@@ -40,7 +41,8 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
         queue.done(stage)
         return Outcome(stage, "unchanged", 0.0)
     env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
-    with queue.slot(stage):
+    with queue.share(stage) as gpus:
+        env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         start = time.monotonic()
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
@@ -57,7 +59,7 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
 
 @flow(
     name="pipeline",
-    # Waiting costs a thread, work a slot of the budget.
+    # Waiting costs a thread, work a share of the machine.
     task_runner=ThreadPoolTaskRunner[Any](max_workers=64),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=True,
@@ -84,7 +86,9 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
 def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     """All steps as tasks, each after those it reads from. Raises RuntimeError that tells what failed."""
     futures: dict[str, PrefectFuture[Any]] = {}
-    queue = budget.Budget(budget.jobs(), {step.stage: step.upstream for step in steps})
+    there = budget.machine()
+    needs = budget.needs([step.stage for step in steps], settings.load(), there)
+    queue = budget.Budget(there, {step.stage: step.upstream for step in steps}, needs)
     for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
         futures[step.stage] = run_stage.submit(step, queue, before, parent)

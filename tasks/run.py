@@ -94,6 +94,7 @@ def run_stage(stage: str, item: str | None) -> None:
                 )
             else:
                 code(stage).main(reads, partial, own, run)
+            run.log(None, output_mb=sum(map(outputs.size, partial.values())) / 2**20)
             outputs.publish(partial, writes)
             if item is not None:
                 outputs.remember(_name(stage, item), key, writes)
@@ -291,7 +292,7 @@ def _open_run(
         tags["prefect.flow_run_id"] = flow
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
-    recorder.params(**{name: _portable(value) for name, value in flat(own.model_dump())})
+    recorder.params(**as_recorded(own))
     recorder.datasets(_dvc_hashes(reads))
     status: tracking.Status = "FAILED"
     try:
@@ -303,6 +304,11 @@ def _open_run(
     finally:
         recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
         recorder.end(status)
+
+
+def as_recorded(own: Any) -> dict[str, Any]:
+    """The settings of a stage as its MLflow run has them: name in full → value."""
+    return {name: _portable(value) for name, value in flat(own.model_dump())}
 
 
 def _portable(value: Any) -> Any:

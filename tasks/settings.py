@@ -13,6 +13,7 @@ from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.params import Params
+from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
 from tasks.methods.monitors import MonitorParams
@@ -28,6 +29,8 @@ class _Graph(Params):
     models: dict[str, Model]
     monitor: MonitorParams = MonitorParams()
     """Of no stage: `ratchet monitor` reads it."""
+    resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
+    """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
 
 
 def stage_names() -> list[str]:
@@ -77,6 +80,7 @@ def load(path: Path = PARAMS) -> Any:
     problems = (
         _unrolled_problems(settings)
         + _monitor_problems(settings)
+        + _resources_problems(settings)
         + [
             problem
             for stage in stage_names()
@@ -115,6 +119,11 @@ def _monitor_problems(settings: Any) -> list[str]:
     unknown = [name for name in settings.monitor.methods if name not in methods.names("monitors")]
     there = ", ".join(methods.names("monitors"))
     return [f"monitor.methods: there is no monitor {name!r}. There are: {there}." for name in unknown]
+
+
+def _resources_problems(settings: Any) -> list[str]:
+    odd = [name for name in settings.resources if name not in stage_names()]
+    return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
 
 
 def _is_run(stage: str, settings: Any) -> bool:

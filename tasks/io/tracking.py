@@ -17,13 +17,15 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 SPOOL = Path(".ratchet/spool")
+KINDS = ("start", "params", "tags", "metrics", "datasets", "end")
+"""The events of a run."""
 EXPERIMENT = "ratchet"
 PARENT = "RATCHET_PARENT"
 """The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
@@ -41,6 +43,11 @@ PATIENCE_S = 30.0
 def uri() -> str:
     """Where runs are recorded: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def is_new() -> bool:
+    """Whether the store is a local database that nobody has made yet."""
+    return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
 
 
 def check() -> None:
@@ -134,6 +141,27 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
     except outages() as error:
         _log.info("MLflow (%s) does not answer: %s", uri(), error)  # the end of the run says so
     return found
+
+
+def known(runs: Iterable[str]) -> set[str]:
+    """Which of these runs, by our names of them, MLflow has or will get from the spool. Raises ConnectionError where it is away."""
+    names = list(runs)
+    try:
+        client, experiment = connect()
+        return {name for name in names if (SPOOL / f"{name}.jsonl").exists() or _find(client, experiment, name)}
+    except outages() as error:
+        raise ConnectionError(f"MLflow ({uri()}) does not answer: {str(error).partition(chr(10))[0]}") from None
+
+
+def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Record runs that took place elsewhere, by our names of them, each with all its events. MLflow has them when this returns."""
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    for name, events in runs.items():
+        unseen = SPOOL / f"{name}.new"
+        unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+        unseen.rename(unseen.with_suffix(".jsonl"))
+    carry()
+    _await([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries
 
 
 _log = logging.getLogger(__name__)

@@ -31,6 +31,13 @@ class Workspace:
         shutil.copyfile(folder / "params" / f"{profile}.yaml", folder / "params.yaml")
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
+    @classmethod
+    def at(cls, folder: Path) -> "Workspace":
+        """One that is there already."""
+        made = cls.__new__(cls)
+        made.folder = folder
+        return made
+
     def run(self, *command: str) -> str:
         """The output of `python -m command` in the workspace. A failure shows all of it."""
         done = self.attempt(*command)

@@ -1,7 +1,10 @@
 """The whole graph on a random model: every stage, every mechanism."""
 
 import json
+import shutil
+import subprocess
 
+import mlflow
 import polars as pl
 import pytest
 
@@ -44,3 +47,59 @@ def test_models_are_linked_to_the_cache_and_not_copied(tiny_run):
 
 def test_dvc_agrees_that_all_is_up_to_date(tiny_run):
     assert "up to date" in tiny_run.run("dvc", "status")
+
+
+@pytest.fixture(scope="module")
+def handed_over(tiny_run, tmp_path_factory):
+    """What another person has after `git clone` and `dvc pull`, with a remote in a folder."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    said = tiny_run.run("flows.commands", "share", "--to", str(folder / "store"))
+    assert "data/runs.jsonl: 17 MLflow runs, which made the outputs of 16 stages" in said
+    names = ["commit", "--quiet", "-m", "all of it"]
+    for command in (["add", "--all", "--", ".", ":!home"], ["-c", "user.name=t", "-c", "user.email=t@t", *names]):
+        subprocess.run(["git", *command], cwd=tiny_run.folder, check=True)
+    subprocess.run(["git", "clone", "--quiet", str(tiny_run.folder), str(folder / "clone")], check=True)
+    clone = tiny_run.at(folder / "clone")
+    clone.run("dvc", "pull", "--quiet")
+    return clone
+
+
+def test_a_clone_that_pulled_holds_what_the_record_says_without_training(tiny_run, handed_over):
+    said = handed_over.run("flows.commands", "verify")
+    assert "✗" not in said
+    assert "outputs have the hashes of dvc.lock" in said
+    assert "models/tuned/r1: weights" in said
+    for name in ("base", "r0", "r1"):
+        for measure in ("domain", "domain_text", "general"):
+            assert f"✓ {name}: {measure} loss" in said
+    assert said.count("equal to the record to the bit") == 9
+    assert handed_over.lock == tiny_run.lock
+    assert not (handed_over.folder / ".ratchet/work").exists()  # nothing trained
+
+
+def test_its_runs_came_along_and_twice_is_once(handed_over):
+    client = mlflow.MlflowClient(f"sqlite:///{handed_over.folder / 'mlflow.db'}")
+
+    def runs():
+        return client.search_runs([found.experiment_id for found in client.search_experiments()])
+
+    assert {run.data.tags.get("dvc.stage") for run in runs()} >= {"tune@r0", "evaluate@base", None}
+    before = len(runs())
+    assert f"0 MLflow runs taken over, {before} known already" in handed_over.run(
+        "flows.commands", "verify", "--no-measure"
+    )
+    assert len(runs()) == before
+
+
+def test_what_is_not_as_recorded_is_named(handed_over, tmp_path_factory):
+    other = handed_over.at(tmp_path_factory.mktemp("other") / "clone")
+    shutil.copytree(handed_over.folder, other.folder, symlinks=True)
+    weights = other.folder / "models/tuned/r0/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.unlink()
+    weights.write_bytes(content)
+    done = other.attempt("flows.commands", "verify", "r0")
+    assert done.returncode == 1
+    assert "✗ models/tuned/r0 was changed by hand" in done.stdout
+    assert "✗ models/tuned/r0: its weights are" in done.stdout

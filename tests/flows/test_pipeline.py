@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import accumulate
 
 import mlflow
 import pytest
@@ -28,7 +29,7 @@ def test_importing_the_flow_imports_no_torch_no_stage_and_no_mlflow(workspace):
 
 
 def test_the_flow_leaves_the_lock_of_a_plain_repro_and_nothing_at_home(workspace, finished, prefect):
-    said = workspace.ratchet("run", PREFECT_API_URL=prefect, RATCHET_JOBS="2")
+    said = workspace.ratchet("run", PREFECT_API_URL=prefect, RATCHET_CORES="2")
     assert "Done: 4 ran." in said
     assert workspace.lock == (finished / "dvc.lock").read_bytes()
     assert list(workspace.home.iterdir()) == []
@@ -36,6 +37,16 @@ def test_the_flow_leaves_the_lock_of_a_plain_repro_and_nothing_at_home(workspace
     (parent,) = parents(workspace)
     assert parent.info.status == "FINISHED"
     assert "prefect.flow_run_id" in parent.data.tags
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_independent_stages_work_side_by_side_as_far_as_there_are_cores(workspace, prefect, cores):
+    for stage in ("one", "side"):
+        told = f"echo + >> told.txt; sleep 2; cp in.txt {stage}.txt; echo - >> told.txt"
+        workspace.edit("dvc.yaml", f"cmd: cp in.txt {stage}.txt", f"cmd: {told}")
+    workspace.ratchet("run", "one", "side", PREFECT_API_URL=prefect, RATCHET_CORES=str(cores))
+    at_work = list(accumulate({"+": 1, "-": -1}[line] for line in workspace.path("told.txt").read_text().split()))
+    assert (max(at_work), len(at_work)) == (cores, 4)
 
 
 def test_where_nothing_changed_no_server_starts_and_cached_children_are_recorded(done):

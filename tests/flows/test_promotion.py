@@ -314,10 +314,55 @@ def test_why_two_models_differ_is_told_by_the_stage_where_they_part(nights, caps
         "From version 1 to candidate.",
         "first:",
         "  code tasks/first.py",
+        "  followed by second",
         "second:",
-        "  tune.seed: 0 → 1",
     ]
+    assert lines[5] == "  tune.seed: 0 → 1"
+    assert "2 stages part on their own" in said
     assert "domain: 40 of 40 items lost, 0 won" in said
+
+
+def side(stages, name="r0"):
+    """A model whose lock has these stages: name → what it reads and makes, hash by path, and its settings."""
+    entries = {
+        stage: {
+            "deps": [{"path": path, "md5": digest} for path, digest in reads.items()],
+            "params": {"params.yaml": {stage: settings}},
+            "outs": [{"path": path, "md5": digest} for path, digest in makes.items()],
+        }
+        for stage, (reads, settings, makes) in stages.items()
+    }
+    files = {"model": {"path": f"models/tuned/{name}", "hash": ""}}
+    return differences.Side(name, {"candidate": name, "files": files}, entries, [])
+
+
+def making(ingest=0, data="d", tune=0, model="m", report=0):
+    return side(
+        {
+            "ingest": ({"data/raw": "x"}, ingest, {"data/train": data, "data/other": "o"}),
+            "side": ({"data/other": "o"}, 0, {"data/side": "s"}),
+            "tune": ({"data/train": data}, tune, {"models/tuned/r0": model}),
+            "evaluate": ({"models/tuned": model}, 0, {"data/gate/r0.parquet": f"g{model}"}),
+            "report": ({"data/gate": f"g{model}"}, report, {"data/report": f"r{model}{report}"}),
+        }
+    )
+
+
+def causes(before, after):
+    return [(cause.stage, cause.effect) for cause in differences.causes(before, after)]
+
+
+def test_the_first_stage_to_part_is_named_with_all_that_follows_from_it():
+    assert causes(making(), making(ingest=1, data="e", model="n")) == [("ingest", ["ingest", "tune", "evaluate"])]
+
+
+def test_a_change_that_made_the_same_is_no_cause_of_what_came_later():
+    assert causes(making(), making(ingest=1, tune=1, model="n")) == [("ingest", []), ("tune", ["tune", "evaluate"])]
+
+
+def test_what_the_model_does_not_follow_from_is_left_out():
+    assert causes(making(), making(report=1)) == []
+    assert differences._lineage(making()) == {"ingest", "tune", "evaluate"}
 
 
 def test_other_bytes_from_equal_inputs_are_the_machines(nights):

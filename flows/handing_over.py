@@ -1,0 +1,50 @@
+"""A workspace for another machine: git carries settings, code and hashes, DVC's remote the files, one file of lines the MLflow runs.
+
+The remote stands in `.dvc/config`, which git keeps and plain `dvc pull` reads, and not in params.yaml: no byte follows from it.
+What differs from machine to machine (keys, another address of the same store) belongs in `.dvc/config.local` or the environment.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from flows import graph, ledger
+from tasks.io import progress, recorded, tracking
+
+RUNS = Path("data/runs.jsonl")
+"""The MLflow runs that made the present outputs, in git's reach."""
+REMOTE = "store"
+
+
+def share(address: str | None) -> None:
+    """Write the runs, and push all outputs to DVC's remote; `address`, where one is given, becomes the remote.
+
+    Raises ValueError where the workspace is not up to date or has no remote, RuntimeError where DVC fails.
+    """
+    waiting = [step.stage for step in graph.plan() if step.state != "unchanged"]
+    if waiting:
+        raise ValueError(f"These stages are not up to date: {', '.join(waiting)}. `ratchet run` first.")
+    if address:
+        _dvc("remote", "add", "--quiet", "--default", "--force", REMOTE, address)
+    elif not graph.has_remote():
+        raise ValueError(
+            "DVC has no remote yet. Name a folder or an address: ratchet share --to ../store (or s3://bucket/path, with the extra s3)."
+        )
+    progress.say(_export())
+    _dvc("push", "--run-cache")
+    progress.say(
+        f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml {RUNS} && git commit && git push\n"
+        "On the other machine:  git clone … && dvc pull && ratchet verify"
+    )
+
+
+def _export() -> str:
+    made = tracking.produced_by(ledger.keys([step.stage for step in graph.plan()]))
+    number = recorded.export(made.values(), RUNS) if made else 0
+    return f"{RUNS}: {number} MLflow runs, which made the outputs of {len(made)} stages."
+
+
+def _dvc(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False)
+    if done.returncode:
+        raise RuntimeError(f"`dvc {' '.join(arguments)}` failed; the lines above say why.")

@@ -1,0 +1,154 @@
+"""Whether a workspace holds what its record says: files by hash, models by their cards, and losses measured anew."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import graph, promotion
+from flows.handing_over import RUNS
+from tasks import settings
+from tasks.core.gate import LOSSES
+from tasks.core.records import Result
+from tasks.io import checkpoints, provenance, recorded, tables
+
+MODELS = Path("models")
+TOLERANCE = {"fp32": 0.001, "bf16": 0.02}
+"""How far a measure's loss may be from its record on another class of machine, in nats per token, by the precision it was
+measured in. On the same class it has to be equal to the bit, item by item."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    holds: bool
+    what: str
+
+
+def files() -> Iterator[Check]:
+    """Outputs against dvc.lock, inputs against what they were when it was written, models against their cards."""
+    count, wrong = graph.outputs()
+    told = {f"{path} {what}" for path, what in wrong.items()}
+    yield from (Check(False, line) for line in sorted(told))
+    if not wrong:
+        yield Check(True, f"all {count} outputs have the hashes of dvc.lock")
+    moved = {
+        step.stage: [why for why in step.why if why not in told and not why.endswith("may change")]
+        for step in graph.plan()
+    }
+    for stage, why in moved.items():
+        if why:
+            yield Check(False, f"{stage} is not what dvc.lock was written for: {'; '.join(why)}")
+    if not any(moved.values()):
+        yield Check(True, f"settings, code and data of all {len(moved)} stages are those that dvc.lock was written for")
+    yield from _cards()
+    yield from _candidate()
+
+
+def _cards() -> Iterator[Check]:
+    """Every model of Ratchet's own: its weights against its card, and its card's parent against the model it stands on."""
+    own = sorted(path.parent for path in MODELS.glob("**/" + checkpoints.CARD) if not _is_kept(path))
+    digests = {folder: checkpoints.weights_digest(folder) for folder in own}
+    by_digest = {digest: folder for folder, digest in digests.items()}
+    for folder, digest in digests.items():
+        card = checkpoints.read_card(folder)
+        if card["weights"] != digest:
+            yield Check(
+                False, f"{folder}: its weights are {digest[:12]}, its {checkpoints.CARD} says {card['weights'][:12]}"
+            )
+            continue
+        parent = card.get("parent")
+        stands_on = f", made from {by_digest[parent]}" if parent in by_digest else ""
+        yield Check(True, f"{folder}: weights {digest[:12]} as in {checkpoints.CARD}{stands_on}")
+        if parent and not stands_on:
+            yield Check(False, f"{folder} was made from weights {parent[:12]}, and no model here holds them")
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether it belongs to the store of promoted versions, which has hashes of its own (`ratchet rollback` checks them)."""
+    return path.is_relative_to(MODELS / "versions") or path.is_relative_to(MODELS / "champion")
+
+
+def _candidate() -> Iterator[Check]:
+    if not promotion.CANDIDATE.is_file():
+        return
+    card = json.loads(promotion.CANDIDATE.read_text(encoding="utf-8"))
+    if card["candidate"] is None:
+        yield Check(True, f"{promotion.CANDIDATE}: none, as {card['why']}")
+        return
+    try:
+        promotion.candidate()
+    except ValueError as error:
+        yield Check(False, str(error))
+    else:
+        yield Check(
+            True, f"{promotion.CANDIDATE}: {card['candidate']}, its files and its results on the gate set by hash"
+        )
+
+
+def runs() -> Iterator[Check]:
+    """The MLflow runs that came along, taken over; those that are known stay as they are."""
+    if RUNS.is_file():
+        new, known = recorded.take_in(RUNS)
+        yield Check(True, f"{RUNS}: {new} MLflow runs taken over, {known} known already")
+
+
+def losses(names: Sequence[str]) -> Iterator[Check]:
+    """The losses of these models (all where none is named), measured anew and held against their record."""
+    everything = settings.load()
+    if odd := [name for name in names if name not in everything.models]:
+        raise ValueError(f"params.yaml has no model {odd[0]!r}. There are: {', '.join(everything.models)}.")
+    for name in names or everything.models:
+        reads, writes = settings.files("evaluate", name, everything)
+        with tempfile.TemporaryDirectory() as folder:
+            results = Path(folder) / "results.parquet"
+            command = [sys.executable, "-m", "tasks.recheck", name, str(results)]
+            if subprocess.run(command, check=False).returncode:
+                yield Check(False, f"{name} could not be measured; the lines above say why")
+                continue
+            now = tables.read(results, Result)
+        precision = json.loads(writes["metrics"].read_text(encoding="utf-8"))["settings"]["precision"]
+        made_on = checkpoints.read_card(reads["model"]).get("machine")
+        then = tables.read(writes["results"], Result)
+        yield from compare(name, then, now, precision, same_class=made_on == provenance.machine_class())
+
+
+def compare(
+    name: str, then: Sequence[Result], now: Sequence[Result], precision: str, *, same_class: bool
+) -> Iterator[Check]:
+    """Measure by measure, what a model's items are worth now against what they were."""
+    for measure in LOSSES:
+        before, after = ({row.item: row for row in rows if row.measure == measure} for rows in (then, now))
+        if not before and not after:
+            continue
+        label = f"{name}: {measure} loss"
+        if {item: row.tokens for item, row in before.items()} != {item: row.tokens for item, row in after.items()}:
+            yield Check(False, f"{label} is of other items or tokens than its record")
+            continue
+        first, later = _loss(before.values()), _loss(after.values())
+        unequal = sum(before[item].value != after[item].value for item in before)
+        told = f"{later:.4f} nats/token on {len(before)} items"
+        if not unequal:
+            yield Check(True, f"{label} {told}, equal to the record to the bit")
+        elif same_class:
+            yield Check(
+                False,
+                f"{label} {told}; {unequal} items differ from the record ({first:.4f}) on the same class of machine",
+            )
+        else:
+            within = abs(later - first) <= TOLERANCE[precision]
+            yield Check(
+                within,
+                f"{label} {told}, recorded {first:.4f}: another class of machine may differ by {TOLERANCE[precision]:g} ({precision})",
+            )
+
+
+def _loss(rows: Any) -> float:
+    """Nats per token."""
+    rows = list(rows)
+    return sum(row.value for row in rows) / sum(row.tokens for row in rows)

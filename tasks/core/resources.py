@@ -1,0 +1,16 @@
+"""The `resources` section: what of the machine a stage takes while it works. It changes when stages begin, and no byte."""
+
+from pydantic import Field
+
+from tasks.core.params import Params
+
+
+class Resources(Params):
+    """What one stage takes. How much there is stands in the environment, since another machine has more or less."""
+
+    cores: int | None = Field(None, ge=1)
+    """Processor cores. Without a number: `compute.threads` of a stage that runs a model, times `compute.processes`; 1 of others."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Working memory in GB. Without a number: as large a share of the machine's as that of the cores."""
+    gpus: int | None = Field(None, ge=0)
+    """GPUs. Without a number: `compute.processes` of a stage that runs a model on `cuda`, none of others."""

@@ -1,0 +1,131 @@
+"""What MLflow remembers: what earlier runs of a stage took, and whole runs as lines of a file that goes to another machine."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.io import tracking
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one finished run of a stage took."""
+
+    settings: dict[str, str]
+    """All that it recorded of itself, its settings among it: name in full → value."""
+    machine: str
+    """The class of the machine, in words."""
+    seconds: float
+    memory_mb: float | None
+    output_mb: float | None
+
+
+def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
+    """The latest runs of each stage, whichever its item, that really made their outputs. None while the store is out of reach."""
+    if tracking.is_new():
+        return {}  # its schema takes seconds to make, and holds nothing
+    try:
+        client, experiment = tracking.connect()
+        return {stage: _past(client, experiment, stage, most) for stage in stages}
+    except tracking.outages() as error:
+        _log.warning("MLflow (%s) does not answer: %s", tracking.uri(), error)
+        return {}
+
+
+def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
+    finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%'"
+    found = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
+    return [_of(run) for run in found if _made_anew(run, stage)][:most]
+
+
+def _made_anew(run: Any, stage: str) -> bool:
+    idle = "ratchet.cached" in run.data.tags or "taken_over_from" in run.data.params
+    return run.data.tags["dvc.stage"].partition("@")[0] == stage and not idle
+
+
+def _of(run: Any) -> Past:
+    metrics = run.data.metrics
+    return Past(
+        settings=run.data.params,
+        machine=run.data.tags.get("machine", ""),
+        seconds=(run.info.end_time - run.info.start_time) / 1000,
+        memory_mb=metrics.get("peak_memory_mb"),
+        output_mb=metrics.get("output_mb"),
+    )
+
+
+def export(runs: Iterable[str], path: Path) -> int:
+    """Write these MLflow runs, and those that they are children of, one event a line. Returns how many there are.
+
+    The events are those of a spool (`tasks.io.tracking`), each with our name of its run. Raises ConnectionError while the store
+    is out of reach.
+    """
+    try:
+        client, _ = tracking.connect()
+        found = {run: client.get_run(run) for run in dict.fromkeys(runs)}
+        parents = dict.fromkeys(run.data.tags.get("mlflow.parentRunId") for run in found.values())
+        found = {name: client.get_run(name) for name in parents if name} | found  # a parent comes before its children
+        lines = [
+            json.dumps({"run": run.data.tags["ratchet.run"]} | event, ensure_ascii=False)
+            for run in found.values()
+            for event in _events(client, run, found)
+        ]
+    except tracking.outages() as error:
+        raise ConnectionError(
+            f"MLflow ({tracking.uri()}) does not answer: {str(error).partition(chr(10))[0]}"
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial.replace(path)
+    return len(found)
+
+
+def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a run's spool would hold, in one event of each kind and moment."""
+    info, data = run.info, run.data
+    parent = others.get(data.tags.get("mlflow.parentRunId", ""))
+    tags = {name: value for name, value in sorted(data.tags.items()) if not name.startswith("mlflow.")}
+    yield {
+        "kind": "start",
+        "time": info.start_time,
+        "name": info.run_name,
+        "parent": parent.data.tags["ratchet.run"] if parent else None,
+        "tags": tags,
+    }
+    yield {"kind": "params", "time": info.start_time, "values": dict(sorted(data.params.items()))}
+    for name in sorted(data.metrics):
+        for point in client.get_metric_history(info.run_id, name):
+            yield {"kind": "metrics", "time": point.timestamp, "step": point.step, "values": {name: point.value}}
+    datasets = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    if datasets:
+        yield {"kind": "datasets", "time": info.start_time, "values": dict(sorted(datasets.items()))}
+    yield {"kind": "end", "time": info.end_time, "status": info.status}
+
+
+def take_in(path: Path) -> tuple[int, int]:
+    """Give the runs of such a file to the carrier of this workspace, those that MLflow does not know yet. Returns new, known.
+
+    Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
+    """
+    events: dict[str, list[dict[str, Any]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            event = json.loads(line)
+            name, kind = event.pop("run"), event["kind"]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(
+                f"{path}:{number} is no event of a run. `git log -p {path}` has its earlier states."
+            ) from None
+        if not name.isalnum() or kind not in tracking.KINDS:
+            raise ValueError(f"{path}:{number}: no run is called {name!r}, or no event {kind!r}.")
+        events.setdefault(name, []).append(event)
+    known = tracking.known(events)
+    if new := {name: lines for name, lines in events.items() if name not in known}:
+        tracking.hand_in(new)
+    return len(new), len(known)
