@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -64,19 +63,31 @@ def run(side: str) -> Result:
 
 
 def report(found: dict[str, list[Result]]) -> None:
-    """How many times the CPU time of the first side each other one takes, and how far their values are apart."""
+    """How many times the CPU time of the first side each other one takes, with an interval over rounds, and how far they are apart."""
+    from tasks.core import statistics
+
     first, *others = found
     for other in others:
-        ratios = sorted(b["cpu_s"] / a["cpu_s"] for a, b in zip(found[first], found[other], strict=True))
-        print(
-            f"\n{other} takes {statistics.median(ratios):.2f} × ({ratios[0]:.2f} to {ratios[-1]:.2f}) of {first}'s CPU time"
-        )
-        ours, theirs = found[first][0].get("values"), found[other][0].get("values")
-        if ours and isinstance(ours[0], float):
-            gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-            print(f"apart by at most {max(gaps):.4f}, {statistics.mean(gaps):.4f} on average")
-        elif ours:
-            print(f"least cosine: {min(cosine(a, b) for a, b in zip(ours, theirs, strict=True)):.5f}")
+        ratios = [b["cpu_s"] / a["cpu_s"] for a, b in zip(found[first], found[other], strict=True)]
+        ratio = statistics.over_seeds(ratios)
+        print(f"\n{other} takes {ratio.value:.2f} × [{ratio.low:.2f}, {ratio.high:.2f}] of {first}'s CPU time")
+        print(apart(found[first][0], found[other][0]))
+
+
+def apart(one: Result, other: Result) -> str:
+    """How far what two sides found is apart."""
+    from scipy.stats import spearmanr
+
+    pairs = list(zip(one["values"], other["values"], strict=True))
+    if isinstance(one["values"][0], list):
+        return f"least cosine: {min(cosine(a, b) for a, b in pairs):.5f}"
+    known = [(a, b) for a, b in pairs if None not in (a, b)]
+    gaps = [abs(a - b) for a, b in known]
+    order = spearmanr(known).statistic
+    return (
+        f"apart by at most {max(gaps):.4f}, {sum(gaps) / len(gaps):.4f} on average; "
+        f"Spearman's correlation {order:.3f} over {len(known)} of {len(pairs)}"
+    )
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -228,7 +239,7 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
             "cpu_s": seconds,
             "cpu_s_per_example": round(seconds / len(examples), 3),
             "unreadable": gather.unreadable(judged),
-            "scores": scores,
+            "values": scores,
         }
 
     return side
