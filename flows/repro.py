@@ -33,7 +33,6 @@ CHATTER = (
     "Stage '",
     "> ",
     "WARNING: Process '",  # … had been killed: DVC drops a dead owner's lock
-    "WARNING: 'data/decisions.jsonl' is empty",  # nobody has decided anything yet
     "ERROR: failed to reproduce",
     "  (PID ",
     "If there are no processes with such PIDs",

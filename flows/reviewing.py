@@ -22,7 +22,7 @@ class Row:
     line: Lineage
     before: Example
     after: Example | None
-    """What was taken; None where it was refused, and only its start is kept."""
+    """What was taken; None where it was refused."""
     signals: Signals | None
     why: Sequence[str]
 
@@ -73,7 +73,7 @@ def shown(row: Row) -> str:
         "── before",
         _conversation(row.before.messages),
         "",
-        "── after" if after else "── proposed (its start)",
+        "── after" if after else "── proposed",
         _conversation(after) if after else row.line.proposal,
     ]
     return "\n".join(visible(block, SHOWN) for block in blocks)

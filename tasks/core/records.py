@@ -137,6 +137,10 @@ class Signals:
     """Why it has no signals, by name (`empty response`, `too long`, `loss is not finite`, `not looked at`); empty where it has."""
 
 
+WRITTEN = 100_000
+"""Characters of a proposal that lineage keeps."""
+
+
 @dataclass(frozen=True)
 class Lineage:
     """What was proposed for a round's examples, whether it came to be, and why not."""
@@ -156,7 +160,7 @@ class Lineage:
     """Why it was refused, by name; a person's own words; or empty."""
     detail: str
     proposal: str
-    """The start of its response."""
+    """Its response, whole unless it is longer than `WRITTEN` characters."""
 
 
 @dataclass(frozen=True)

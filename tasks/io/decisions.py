@@ -1,4 +1,4 @@
-"""The decisions of people, a line of JSON each: `data/decisions.jsonl`, which git keeps."""
+"""The decisions of people, a line of JSON each: `data/decisions.jsonl`, which git keeps. Lines that begin with `#` are remarks."""
 
 import json
 from dataclasses import asdict
@@ -15,7 +15,7 @@ def read(path: Path) -> dict[str, Decision]:
     """The last decision on each id, without its time. Raises ValueError that names the line where one is none."""
     found: dict[str, Decision] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
+        if line.strip() and not line.startswith("#"):
             decision = _parsed(line, f"{path}: line {number}")
             found[decision.id] = decision
     return found

@@ -124,7 +124,7 @@ def test_refused_proposals_are_shown_on_request_with_their_reason(review):
     said = review("q", arguments=["r1", "--refused"])
     assert "1 of 1 · extend by rename" in said
     assert "refused: a copy" in said
-    assert "── proposed (its start)\nreturn 2" in said
+    assert "── proposed\nreturn 2" in said
 
 
 def test_nothing_of_a_row_reaches_the_terminal_as_a_command(review):

@@ -18,6 +18,14 @@ def test_the_last_decision_on_an_id_counts_and_its_time_is_for_people(tmp_path):
     }  # fmt: skip
 
 
+def test_remarks_and_empty_lines_decide_nothing(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("# what people decided\n\n")
+    assert decisions.read(path) == {}
+    decisions.append(path, Decision("a", "reject", "ann", "# wrong"))
+    assert decisions.read(path)["a"].reason == "# wrong"
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tasks.core.records import Decision, Example, Lineage, Message, Signals, Unfit, content_id, excerpt, identify
+from tasks.core.records import (
+    WRITTEN,
+    Decision,
+    Example,
+    Lineage,
+    Message,
+    Signals,
+    Unfit,
+    content_id,
+    excerpt,
+    identify,
+)
 from tasks.stages.refine.accept import Gate
 from tasks.stages.refine.propose import SUBSTITUTES, Failed, Generator, Job, Proposal
 
@@ -69,7 +80,7 @@ class Refiner:
         self.lineage.append(
             Lineage(
                 example.id, example.parents, operator, proposal.generator, proposal.prompt_hash, why is None, reason,
-                excerpt(detail), excerpt(example.response),
+                excerpt(detail), excerpt(example.response, WRITTEN),
             )
         )  # fmt: skip
         return why is None
@@ -79,7 +90,8 @@ class Refiner:
         self.lineage.append(
             Lineage(
                 content_id(job.example.id, job.operator, failed.generator, failed.text), [job.example.id], job.operator,
-                failed.generator, failed.prompt_hash, False, failed.why.reason, excerpt(failed.why.detail), excerpt(failed.text),
+                failed.generator, failed.prompt_hash, False, failed.why.reason, excerpt(failed.why.detail),
+                excerpt(failed.text, WRITTEN),
             )
         )  # fmt: skip
 
@@ -151,12 +163,20 @@ def answered(example: Example, response: str) -> Example:
 
 def _rejected(example: Example, decision: Decision) -> Lineage:
     return Lineage(
-        example.id, [example.id], "reject", decision.author, "", True, decision.reason, "", excerpt(example.response)
+        example.id,
+        [example.id],
+        "reject",
+        decision.author,
+        "",
+        True,
+        decision.reason,
+        "",
+        excerpt(example.response, WRITTEN),
     )
 
 
 def _dropped(example: Example) -> Lineage:
     return Lineage(
         example.id, [example.id], "drop", "keep_scale", "", True, "", "room for a new example; it has the nearest neighbours",
-        excerpt(example.response),
+        excerpt(example.response, WRITTEN),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from tasks.stages.report.draw import colour
 from tasks.stages.report.loop import Turn, belongs
 from tasks.stages.report.svg import WIDTH, Scale
 
-LEFT, RIGHT, TOP, BOTTOM = 60, WIDTH - 36, 28, 300
+LEFT, RIGHT, TOP, BOTTOM = 60, WIDTH - 36, 44, 300
 MOST = 1_500
 """Examples of no set that are drawn; the others would hide them."""
 BINS = 20

@@ -133,6 +133,14 @@ def test_an_answer_that_is_of_no_use_is_refused_by_name_and_the_row_stays(refine
     assert turn.reasons == [reason]
 
 
+def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
+    long = "See https://x.example. " + " ".join(f"word{n}" for n in range(100))
+    with serving(lambda request: f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else long) as server:
+        turn = refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server), accept={"likeness": None, "length": 1000})
+    assert turn.reasons == ["brings a link"]
+    assert turn.lineage[0].proposal == long
+
+
 def test_a_rewrite_that_a_test_set_holds_is_refused(refine):
     held = small.example(
         9, prompt="Which city rules the country with number 0, and since when is that so?", response="None of them all."

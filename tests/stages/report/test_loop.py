@@ -185,6 +185,17 @@ def test_every_example_that_has_the_signals_is_a_mark_in_the_charts():
         assert sorted(marks) == ["set-hard chosen", "set-low", "set-sparse chosen"]
 
 
+def test_the_limit_is_not_written_over_what_the_axis_shows():
+    limits = {
+        name: {"mean": 0.5, "std": 0.1, "threshold": 0.5} for name in ("loss_before", "neighbour_similarity", "quality")
+    }
+    found = turn(Round(), diagnosis={"limits": limits})
+    for chart in (maps.losses(found), maps.neighbours(found), maps.qualities(found)):
+        words = [(text.text, float(text.get("y"))) for text in ElementTree.fromstring(chart).iter("text")]
+        (limit,) = (y for word, y in words if word == "limit")
+        assert min(abs(y - limit) for word, y in words if word != "limit") >= 8, "a line of text is as high"
+
+
 def test_a_loss_that_is_no_number_is_no_mark():
     found = turn(Round(), signals=[signals("a", float("nan"), 1.0, 0.5), signals("b", 1.0, 1.0, 0.5)])
     assert maps.losses(found).count("<path") == 1

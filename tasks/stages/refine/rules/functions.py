@@ -19,7 +19,17 @@ from typing import Any
 from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, identify
 from tasks.core.wording import Request, block, quoted, request, requested
-from tasks.stages.refine.rules.names import bound, parsed
+from tasks.stages.refine.rules.names import parsed
+from tasks.stages.refine.rules.pieces import (
+    docstring,
+    expression,
+    header,
+    is_call,
+    joined,
+    renamed,
+    united,
+    with_docstring,
+)
 
 Outputs = Sequence[str | None]
 MAX_CONTEXT = 1500
@@ -117,7 +127,7 @@ def with_more_examples(function: Function, draw: random.Random) -> Iterator[Draf
 
 def _changed_call(source: str, name: str, draw: random.Random) -> str | None:
     """A call of the function with one of its literal arguments changed."""
-    match _expression(source):
+    match expression(source):
         case ast.Call(ast.Name(called), arguments, keywords) as call if called == name:
             try:
                 values = [ast.literal_eval(argument) for argument in arguments]
@@ -179,14 +189,14 @@ def variants(function: Function, draw: random.Random) -> Iterator[Draft]:
         yield Draft(
             "variant",
             (function.example,),
-            _renamed(changed, function.name, name),
+            renamed(changed, function.name, name),
             name,
-            tuple(_renamed(call.source, function.name, name) for call in function.calls),
-            _joined(function.prelude, function.code),
-            _renamed(header(function.code, function.node), function.name, name),
+            tuple(renamed(call.source, function.name, name) for call in function.calls),
+            joined(function.prelude, function.code),
+            renamed(header(function.code, function.node), function.name, name),
             f"Do what `{function.name}` does, with `{new}` in place of `{token.string}`.",
-            _joined(function.request.context if function.request else "", function.code),
-            (_renamed(function.code, function.name, name),),
+            joined(function.request.context if function.request else "", function.code),
+            (renamed(function.code, function.name, name),),
         )
 
 
@@ -215,20 +225,20 @@ def _put(code: str, token: tokenize.TokenInfo, new: str) -> str:
 def composed(outer: Function, inner: Function) -> Iterator[Draft]:
     """What one function makes of another's result, where the one can be called with a single argument."""
     name = f"{outer.name}_of_{inner.name}"
-    prelude = _united([inner.prelude, inner.code, outer.prelude, outer.code])
-    context = _united([part for f in (inner, outer) for part in (f.request.context if f.request else "", f.code)])
+    prelude = united([inner.prelude, inner.code, outer.prelude, outer.code])
+    context = united([part for f in (inner, outer) for part in (f.request.context if f.request else "", f.code)])
     passed = _passed_on(inner.node.args)
-    calls = [_renamed(call.source, inner.name, name) for call in inner.calls if _is_call(call.source, inner.name)]
+    calls = [renamed(call.source, inner.name, name) for call in inner.calls if is_call(call.source, inner.name)]
     if not _takes_one(outer.node.args) or passed is None or not calls or prelude is None or context is None:
         return
     if len(context) > MAX_CONTEXT or outer.name == inner.name or outer.example.license != inner.example.license:
         return
     arguments = _bare(inner.node.args)
     stub = f"def {name}({ast.unparse(arguments)}):"
-    expression = f"{outer.name}({inner.name}({passed}))"
+    call = f"{outer.name}({inner.name}({passed}))"
     yield Draft(
-        "composition", (inner.example, outer.example), f"{stub}\n    return {expression}", name, tuple(calls), prelude,
-        stub, f"Return `{expression}`.", context, (f"{stub}\n    return {inner.name}({passed})",),
+        "composition", (inner.example, outer.example), f"{stub}\n    return {call}", name, tuple(calls), prelude,
+        stub, f"Return `{call}`.", context, (f"{stub}\n    return {inner.name}({passed})",),
     )  # fmt: skip
 
 
@@ -282,9 +292,9 @@ def finished(draft: Draft, outputs: Outputs) -> Example | None:
 def _shown(draft: Draft, outputs: Outputs) -> list[tuple[str, str]]:
     """The calls that a docstring can show, with what they print: up to the first that cannot where one builds on another."""
     found: list[tuple[str, str]] = []
-    builds = any(_expression(source) is None for source in draft.calls)
+    builds = any(expression(source) is None for source in draft.calls)
     for source, output in zip(draft.calls, outputs, strict=True):
-        if output is not None and (_expression(source) is None or _is_telling(output)):
+        if output is not None and (expression(source) is None or _is_telling(output)):
             found.append((source, output))
         elif builds:
             break
@@ -310,129 +320,7 @@ def _new_prompt(draft: Draft, added: str) -> str:
     return with_docstring(asked, f"{(docstring(asked.stub) or '').rstrip()}\n\n{added.rstrip()}")
 
 
-def with_docstring(asked: Request, text: str) -> str:
-    """The prompt with another docstring."""
-    top = header(asked.stub, only_function(asked.stub))
-    return request(asked.name, f"{top}\n    {quoted(text, '    ')}", asked.context)
-
-
 def _as_doctest(source: str, output: str) -> str:
     first, *others = source.rstrip("\n").split("\n")
     lines = [f">>> {first}", *(f"... {line}".rstrip() for line in others)]
     return "\n".join([*lines, *output.rstrip("\n").split("\n")] if output else lines) + "\n"
-
-
-# --- pieces of code ----------------------------------------------------------------------------------------------------------
-
-
-def only_function(stub: str) -> ast.FunctionDef:
-    """The function that a stub is."""
-    (node,) = parsed(stub).body
-    assert isinstance(node, ast.FunctionDef)
-    return node
-
-
-def docstring(stub: str) -> str | None:
-    """The docstring of a stub that this module could write the same way."""
-    try:
-        match parsed(stub).body:
-            case [ast.FunctionDef() as node] if text := ast.get_docstring(node):
-                same = stub == f"{header(stub, node)}\n    {quoted(text, '    ')}"
-                return text if same else None
-    except SyntaxError:
-        pass
-    return None
-
-
-def header(code: str, node: ast.FunctionDef) -> str:
-    """The lines of a function up to its body."""
-    lines = code.splitlines()[: node.body[0].lineno - 1]
-    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
-        lines.pop()
-    return "\n".join(lines) if lines else code.split(":")[0] + ":"
-
-
-def _expression(source: str) -> ast.expr | None:
-    try:
-        match parsed(source).body:
-            case [ast.Expr(value)]:
-                return value
-    except SyntaxError:
-        pass
-    return None
-
-
-def _is_call(source: str, name: str) -> bool:
-    match _expression(source):
-        case ast.Call(ast.Name(called)):
-            return called == name
-    return False
-
-
-def _renamed(code: str, old: str, new: str) -> str:
-    """Code with another name for a function, wherever it is used as a name."""
-    pieces, end = list[str](), (1, 0)
-    lines = code.splitlines(keepends=True)
-    before = ""
-    try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
-    except (tokenize.TokenError, SyntaxError, IndentationError):
-        return code
-    for token in tokens:
-        pieces.append(_between(lines, end, token.start))
-        is_name = token.type == tokenize.NAME and token.string == old and before != "."
-        pieces.append(new if is_name else token.string)
-        end, before = token.end, token.string
-    return "".join(pieces).rstrip("\n") + ("\n" if code.endswith("\n") else "")
-
-
-def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int]) -> str:
-    """The characters between two places of a text, lines counted from 1."""
-    if start[0] == end[0]:
-        return lines[start[0] - 1][start[1] : end[1]] if start[0] <= len(lines) else ""
-    rest = [lines[start[0] - 1][start[1] :]] if start[0] <= len(lines) else []
-    last = [lines[end[0] - 1][: end[1]]] if end[0] <= len(lines) else []
-    return "".join([*rest, *lines[start[0] : end[0] - 1], *last])
-
-
-def _joined(*parts: str) -> str:
-    return "\n\n\n".join(part.strip("\n") for part in parts if part.strip())
-
-
-def _united(parts: Sequence[str]) -> str | None:
-    """Pieces of code as one, what several define once; None where they give one name two meanings."""
-    meanings: dict[str, str] = {}
-    imports, kept = list[str](), list[str]()
-    for part in parts:
-        try:
-            tree = parsed(part)
-        except SyntaxError:
-            return None
-        for statement in tree.body:
-            text = ast.get_source_segment(part, statement) or ""
-            names = sorted(bound_by(statement))
-            meaning = ast.unparse(statement)
-            if names and all(meanings.get(name) == meaning for name in names):
-                continue
-            if any(name in meanings for name in names):
-                return None
-            meanings |= dict.fromkeys(names, meaning)
-            is_import = isinstance(statement, ast.Import | ast.ImportFrom)
-            (imports if is_import else kept).append(_decorated(part, statement, text))
-    return _joined("\n".join(imports), *kept)
-
-
-def _decorated(part: str, statement: ast.stmt, text: str) -> str:
-    """The text of a statement with its decorators."""
-    decorators = getattr(statement, "decorator_list", [])
-    if not decorators:
-        return text
-    lines = part.splitlines()
-    return "\n".join(lines[decorators[0].lineno - 1 : statement.end_lineno])
-
-
-def bound_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module binds in it."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    return bound(statement)

@@ -1,0 +1,131 @@
+"""Pieces of code as text: signatures and docstrings taken off, names changed, several pieces put together."""
+
+import ast
+import io
+import tokenize
+from collections.abc import Sequence
+
+from tasks.core.wording import Request, quoted, request
+from tasks.stages.refine.rules.names import bound, parsed
+
+
+def only_function(stub: str) -> ast.FunctionDef:
+    """The function that a stub is."""
+    (node,) = parsed(stub).body
+    assert isinstance(node, ast.FunctionDef)
+    return node
+
+
+def docstring(stub: str) -> str | None:
+    """The docstring of a stub that this module could write the same way."""
+    try:
+        match parsed(stub).body:
+            case [ast.FunctionDef() as node] if text := ast.get_docstring(node):
+                same = stub == f"{header(stub, node)}\n    {quoted(text, '    ')}"
+                return text if same else None
+    except SyntaxError:
+        pass
+    return None
+
+
+def with_docstring(asked: Request, text: str) -> str:
+    """The prompt with another docstring."""
+    top = header(asked.stub, only_function(asked.stub))
+    return request(asked.name, f"{top}\n    {quoted(text, '    ')}", asked.context)
+
+
+def header(code: str, node: ast.FunctionDef) -> str:
+    """The lines of a function up to its body."""
+    lines = code.splitlines()[: node.body[0].lineno - 1]
+    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
+        lines.pop()
+    return "\n".join(lines) if lines else code.split(":")[0] + ":"
+
+
+def expression(source: str) -> ast.expr | None:
+    """The expression that a source is, or None where it is none."""
+    try:
+        match parsed(source).body:
+            case [ast.Expr(value)]:
+                return value
+    except SyntaxError:
+        pass
+    return None
+
+
+def is_call(source: str, name: str) -> bool:
+    """Whether a source is a call of a function of this name."""
+    match expression(source):
+        case ast.Call(ast.Name(called)):
+            return called == name
+    return False
+
+
+def renamed(code: str, old: str, new: str) -> str:
+    """Code with another name for a function, wherever it is used as a name."""
+    pieces, end = list[str](), (1, 0)
+    lines = code.splitlines(keepends=True)
+    before = ""
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
+    except (tokenize.TokenError, SyntaxError, IndentationError):
+        return code
+    for token in tokens:
+        pieces.append(_between(lines, end, token.start))
+        is_name = token.type == tokenize.NAME and token.string == old and before != "."
+        pieces.append(new if is_name else token.string)
+        end, before = token.end, token.string
+    return "".join(pieces).rstrip("\n") + ("\n" if code.endswith("\n") else "")
+
+
+def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The characters between two places of a text, lines counted from 1."""
+    if start[0] == end[0]:
+        return lines[start[0] - 1][start[1] : end[1]] if start[0] <= len(lines) else ""
+    rest = [lines[start[0] - 1][start[1] :]] if start[0] <= len(lines) else []
+    last = [lines[end[0] - 1][: end[1]]] if end[0] <= len(lines) else []
+    return "".join([*rest, *lines[start[0] : end[0] - 1], *last])
+
+
+def joined(*parts: str) -> str:
+    """Pieces of code as one, without those that are empty."""
+    return "\n\n\n".join(part.strip("\n") for part in parts if part.strip())
+
+
+def united(parts: Sequence[str]) -> str | None:
+    """Pieces of code as one, what several define once; None where they give one name two meanings."""
+    meanings: dict[str, str] = {}
+    imports, kept = list[str](), list[str]()
+    for part in parts:
+        try:
+            tree = parsed(part)
+        except SyntaxError:
+            return None
+        for statement in tree.body:
+            text = ast.get_source_segment(part, statement) or ""
+            names = sorted(bound_by(statement))
+            meaning = ast.unparse(statement)
+            if names and all(meanings.get(name) == meaning for name in names):
+                continue
+            if any(name in meanings for name in names):
+                return None
+            meanings |= dict.fromkeys(names, meaning)
+            is_import = isinstance(statement, ast.Import | ast.ImportFrom)
+            (imports if is_import else kept).append(_decorated(part, statement, text))
+    return joined("\n".join(imports), *kept)
+
+
+def _decorated(part: str, statement: ast.stmt, text: str) -> str:
+    """The text of a statement with its decorators."""
+    decorators = getattr(statement, "decorator_list", [])
+    if not decorators:
+        return text
+    lines = part.splitlines()
+    return "\n".join(lines[decorators[0].lineno - 1 : statement.end_lineno])
+
+
+def bound_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module binds in it."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    return bound(statement)
