@@ -255,6 +255,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             gone = sorted(row["gone_s"] for row in some)
             spread = f"{gone[len(gone) // 2]:.1f}, {gone[-1]:.1f}"
             lines.append(f"| {target} | {len(some)} | {len(some) - lost} | {lost} | {spread} |")
+    if untried := [row for row in rows if "gone_s" not in row]:
+        lines += ["", f"{len(untried)} kills could not be tried; {untried[0]['number']}: {untried[0]['problems'][0]}"]
     return "\n".join(lines)
 
 
@@ -281,7 +283,10 @@ def main(arguments: list[str] | None = None) -> int:
         bench.prepare()
         todo = [number for number in range(options.kills) if number not in known]
         for number in progress.track(todo, label="chaos", unit="kill"):
-            row = bench.kill(number)
+            try:
+                row = bench.kill(number)
+            except RuntimeError as error:  # a server that did not start, say: the next kill may fare better
+                row = {"number": number, "target": "none", "problems": [str(error)]}
             rows.append(row)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
