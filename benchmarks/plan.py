@@ -114,12 +114,12 @@ def _make(workspace: Path) -> None:
             (workspace / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, workspace / name)
     shutil.copyfile(workspace / "params/micro.yaml", workspace / "params.yaml")
+    shutil.copyfile(ROOT / "benchmarks/stand_in.py", workspace / "tasks/run.py")
     for command in (["git", "init", "--quiet"], ["git", "add", "."]):
         subprocess.run(command, cwd=workspace, check=True)
     commit = ["git", "-c", "user.name=plan", "-c", "user.email=plan@localhost", "commit", "--quiet", "-m", "start"]
     subprocess.run(commit, cwd=workspace, check=True)
     os.chdir(workspace)
-    shutil.copyfile(ROOT / "benchmarks/stand_in.py", "tasks/run.py")
     Path("stand_in.json").write_text(json.dumps(_entries()))
     _repro()
     Path("ready").touch()
