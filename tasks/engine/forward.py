@@ -32,31 +32,24 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     boundaries: Tensor | None = None,
-    trunk: int = 0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention within each of the row's sequences, causal where the model is: one call of torch's kernel for each, no mask.
 
-    Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence. The first `trunk`
-    tokens of the first sequence come before those of each other one too; asking for them once more is cheaper than a mask.
+    Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence.
     """
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
     shared_heads = query_BATD.shape[1] != key_BATD.shape[1]
-
-    def whole(states_BATD: Tensor, start: int, end: int) -> Tensor:
-        own = states_BATD[:, :, start:end]
-        return torch.cat([states_BATD[:, :, :trunk], own], dim=2) if trunk and start else own
-
     pieces = [
         F.scaled_dot_product_attention(
-            whole(query_BATD, start, end),
-            whole(key_BATD, start, end),
-            whole(value_BATD, start, end),
+            query_BATD[:, :, start:end],
+            key_BATD[:, :, start:end],
+            value_BATD[:, :, start:end],
             dropout_p=dropout,
             scale=scaling,
             is_causal=getattr(module, "is_causal", True),
             enable_gqa=shared_heads,
-        )[:, :, start - end :]
+        )
         for start, end in pairwise(edges)
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
@@ -158,7 +151,6 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, 
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
         boundaries=batch["boundaries"],
-        **({"trunk": int(batch["trunk"])} if "trunk" in batch else {}),
         use_cache=False,  # with a cache, transformers takes the row for one sequence
     ).last_hidden_state[0]
     labels_T = batch["labels"][0]

@@ -6,7 +6,6 @@ Shapes: T = tokens of a pack, S = its sequences.
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, TypeVar
 
 import torch
@@ -73,14 +72,13 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
     return packs
 
 
-def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), trunk: int = 0) -> dict[str, Tensor]:
+def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tensor]:
     """The tensors of one row of packs.
 
     `input_ids`, `position_ids`, `labels`, `weights`, `marks`, `segments`, `tasks`: (1, T); `boundaries`: (S + 1,) offsets into
     the row; `numbers`: (S,). A token's task is its place in `tasks`, 0 where that names none. Where sequences have contrasts,
     these make a row of their own under the same names behind `contrast_`, with `contrast_owners`: the number within this row of
     the sequence that each is set against.
-    The first `trunk` tokens, which all sequences begin with, are in the first one alone, and `trunk`, (), says how many they are.
     Labels are shifted already: position t holds the token to predict from t. They stand under `shift_labels` too, the name
     by which Trainer counts trained tokens without shifting once more.
     """
@@ -89,21 +87,18 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), trunk: int = 0) ->
     columns: dict[str, list[Any]] = {name: [] for name in names}
     boundaries = [0]
     for number, sequence in enumerate(sequences):
-        ids, weights, first = sequence.ids, sequence.weights, trunk if number else 0
-        own = len(ids) - first
-        columns["input_ids"] += ids[first:]
-        columns["position_ids"] += range(first, len(ids))
-        columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(first + 1, len(ids))] + [IGNORE]
-        columns["weights"] += [*weights[first + 1 :], 0.0]
-        columns["marks"] += [*sequence.marks[first + 1 :], 0] if sequence.marks else [0] * own
-        columns["segments"] += [number] * own
-        columns["tasks"] += [tasks.index(sequence.task) if tasks else 0] * own
-        boundaries.append(boundaries[-1] + own)
+        ids, weights = sequence.ids, sequence.weights
+        columns["input_ids"] += ids
+        columns["position_ids"] += range(len(ids))
+        columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
+        columns["weights"] += [*weights[1:], 0.0]
+        columns["marks"] += [*sequence.marks[1:], 0] if sequence.marks else [0] * len(ids)
+        columns["segments"] += [number] * len(ids)
+        columns["tasks"] += [tasks.index(sequence.task) if tasks else 0] * len(ids)
+        boundaries.append(boundaries[-1] + len(ids))
     row = {name: torch.tensor([values]) for name, values in columns.items()}
     row["weights"] = row["weights"].float()
     row |= {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
-    if trunk:
-        row["trunk"] = torch.tensor(trunk)
     row["numbers"] = torch.tensor([sequence.number for sequence in sequences])
     owners = [number for number, sequence in enumerate(sequences) if sequence.contrast]
     if owners:
@@ -111,15 +106,6 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), trunk: int = 0) ->
         row |= {CONTRAST + name: tensor for name, tensor in theirs.items()}
         row[CONTRAST + "owners"] = torch.tensor(owners)
     return row
-
-
-def shared(sequences: Sequence[Encoded]) -> int:
-    """How many tokens all sequences begin with alike, and train nothing on: neither on them nor on what comes next."""
-    alike = takewhile(
-        lambda tokens: len(set(tokens)) == 1, zip(*(sequence.ids for sequence in sequences), strict=False)
-    )
-    prompts = (next((t for t, w in enumerate(sequence.weights) if w > 0), len(sequence)) for sequence in sequences)
-    return max(0, min(sum(1 for _ in alike), *(length - 1 for length in prompts)))
 
 
 def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.engine.packing import IGNORE, Pack, by_budget, collate, shared
+from tasks.engine.packing import IGNORE, Pack, by_budget, collate
 
 PACK_TOKENS = 2048
 """Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""
@@ -34,17 +34,12 @@ def losses(
 ) -> Iterator[Loss]:
     """The loss of each sequence, in order of length. A sequence's loss does not depend on what shares its row.
 
-    What all sequences of a row begin with, as the system's turn of a chat template, is read once.
-
     `nll` is the loss of each trained token of a row under the model and whatever stands beside it.
     The model attends within sequences from here on; generation wants its own attention back (`set_attn_implementation`).
     """
     use_packed_attention(model)
-    # what stands before a decoder, or beside the model, may look at whole sequences
-    reads_in_order = nll is token_losses and not model.get_decoder()._forward_pre_hooks
     for pack in track(list(by_budget(sequences, PACK_TOKENS))):
-        row = collate([pack], trunk=shared(pack.sequences) if reads_in_order else 0)
-        batch = {name: tensor.to(model.device) for name, tensor in row.items()}
+        batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
         trained_T = batch["labels"][0] != IGNORE
         owners_N = batch["segments"][0][trained_T]
         nll_N = nll(model, batch).double()

@@ -1,7 +1,5 @@
 """Packed token losses are the unpacked ones: a plain forward of transformers, one sequence at a time."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from torch.nn import functional as F
 
 from tasks.engine.encode import Encoded
 from tasks.engine.forward import bind_loss, token_hits, token_losses, use_packed_attention
-from tasks.engine.packing import Pack, collate, shared
+from tasks.engine.packing import Pack, collate
 from tests import tiny
 from tests.methods.contract import part
 
@@ -40,18 +38,6 @@ def test_packed_losses_are_the_unpacked_ones(pair):
     found = token_losses(packed, collate([Pack(tuple(sequences))]))
     expected = torch.cat([reference(plain, sequence) for sequence in sequences])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-
-
-@torch.no_grad()
-def test_a_beginning_that_all_share_is_read_once_and_losses_stay_the_same(pair):
-    packed, plain = pair
-    beginning = [3, 1, 4, 1, 5]
-    sequences = [replace(s, ids=[*beginning, *s.ids], weights=[0.0] * 5 + s.weights) for s in tiny.sequences(6, seed=4)]
-    assert shared(sequences) == 5
-    row = collate([Pack(tuple(sequences))], trunk=5)
-    assert row["input_ids"].shape[1] == sum(map(len, sequences)) - 5 * 5
-    expected = torch.cat([reference(plain, sequence) for sequence in sequences])
-    torch.testing.assert_close(token_losses(packed, row), expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.encode import Encoded
-from tasks.engine.packing import IGNORE, Pack, by_budget, collate, fill, schedule, shared
+from tasks.engine.packing import IGNORE, Pack, by_budget, collate, fill, schedule
 from tests import tiny
 
 SIZE = 20
@@ -123,33 +123,6 @@ def test_no_sequence_predicts_the_next_ones_first_token(sequences):
     last = [edge - 1 for edge in row["boundaries"].tolist()[1:]]
     assert row["labels"][0, last].tolist() == [IGNORE] * len(sequences)
     assert row["weights"][0, last].tolist() == [0.0] * len(sequences)
-
-
-@pytest.mark.parametrize(
-    ("sequences", "count"),
-    [
-        ([([1, 2, 3, 4], 3), ([1, 2, 3, 5], 3)], 2),  # what predicts the first trained token is a sequence's own
-        ([([1, 2, 3, 4, 5], 4), ([1, 2, 7, 8, 9], 4)], 2),
-        ([([1, 2, 3], 1), ([1, 2, 3], 1)], 0),  # a document trains from its second token on
-        ([([1, 2, 3], 0), ([1, 2, 3], 0)], 0),
-        ([([1, 2], 2), ([1, 2], 2)], 1),  # nothing is trained; every sequence keeps a token
-    ],
-)
-def test_what_is_shared_trains_nothing(sequences, count):
-    assert (
-        shared([Encoded("s", ids, [float(t >= first) for t in range(len(ids))]) for ids, first in sequences]) == count
-    )
-
-
-@given(st.lists(encoded(), min_size=1, max_size=6), st.lists(st.integers(0, 999), min_size=1, max_size=5))
-def test_a_row_with_a_trunk_trains_what_one_without_it_trains(sequences, beginning):
-    longer = [
-        replace(s, ids=[*beginning, *s.ids], weights=[0.0] * len(beginning) + [0.0, *s.weights[1:]]) for s in sequences
-    ]
-    plain, row = (collate([Pack(tuple(longer))], trunk=trunk) for trunk in (0, shared(longer)))
-    for name in ("labels", "weights", "segments", "position_ids"):
-        one, other = (found[name][found["labels"] != IGNORE].tolist() for found in (plain, row))
-        assert one == other
 
 
 def test_trainer_counts_the_labels_that_are_trained():

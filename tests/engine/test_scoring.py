@@ -22,20 +22,6 @@ def test_a_sequences_nats_are_those_of_a_plain_forward(tiny, monkeypatch):
         assert found[sequence.id].nats == pytest.approx(mean.item() * sequence.num_trained, rel=1e-4)
 
 
-def test_a_beginning_is_read_once_unless_something_stands_before_the_decoder(tiny):
-    sequences = [Encoded(name, [1, 2, 3, 4, token], [0, 0, 0, 0, 1.0]) for name, token in (("a", 5), ("b", 6))]
-    read, nats = [], []
-    for stands_before in (False, True):
-        model = small.load(tiny).eval()
-        decoder = model.get_decoder()
-        decoder.embed_tokens.register_forward_hook(lambda _, args, output: read.append(args[0].shape[1]))
-        if stands_before:
-            decoder.register_forward_pre_hook(lambda module, args: None)
-        nats.append({loss.id: loss.nats for loss in scoring.losses(model, sequences)})
-    assert read == [7, 10]
-    assert nats[0] == pytest.approx(nats[1], rel=1e-5)
-
-
 def test_a_sequence_that_is_all_prompt_has_no_loss_and_no_token(tiny):
     rows = [Encoded("prompt", [1, 2, 3], [0.0, 0.0, 0.0]), Encoded("whole", [1, 2], [0.0, 1.0])]
     prompt, whole = sorted(scoring.losses(small.load(tiny), rows), key=lambda loss: loss.id)
