@@ -362,7 +362,7 @@ def test_two_processes_take_the_step_of_one(tmp_path):
     for process in started:
         process.start()
     for process in started:
-        process.join(60)
+        process.join(300)  # seconds on free cores, minutes on a busy machine
     assert [process.exitcode for process in started] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     (theta,) = numbers((5,), dtype=torch.float64)
