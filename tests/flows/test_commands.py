@@ -147,7 +147,7 @@ def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
     assert sick.returncode == 1
     assert "✗ params.yaml:2: compute.threads" in sick.stdout
     assert "no Prefect server answers at http://127.0.0.1:9/api" in sick.stdout
-    assert "`ratchet run` mends it" in sick.stdout
+    assert "`ratchet run` (or `ratchet tidy`) mends it" in sick.stdout
     assert "✓ the graph is sound: 4 stages" in sick.stdout
     assert sys.version.split()[0] in sick.stdout
 
