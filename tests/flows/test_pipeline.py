@@ -90,12 +90,12 @@ def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(wo
 
 
 def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, prefect):
-    mark = f"sleep 6.{os.getpid()}"
+    mark = f"sleep 15.{os.getpid()}"  # longer than a flow takes to begin on a busy machine
     done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {mark}; cp in.txt side.txt")
     other = done.start("dvc", "repro", "--quiet", "side")
     wait_for(lambda: processes(mark))
     said = done.ratchet("run", "side", PREFECT_API_URL=prefect)
-    assert other.wait(10) == 0
+    assert other.wait(30) == 0
     assert "side: another DVC process is in the way" in said
     assert "Done: 1 unchanged." in said
 
