@@ -34,6 +34,7 @@ import workspaces  # noqa: E402
 
 from flows import server, supervisor  # noqa: E402
 from tasks.io import progress  # noqa: E402
+from tasks.run import WORK  # noqa: E402
 
 Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]
 SHARES: dict[Target, int] = {"stage": 7, "dvc": 6, "supervisor": 3, "flow": 2, "worker": 1, "server": 1}
@@ -152,7 +153,7 @@ class Bench:
                 "gone_s": round(time.monotonic() - start, 1),
                 "left": sorted(left.values()),
                 "said": said[-3:],
-                "checkpoint": any(space.glob(".ratchet/work/*/*/checkpoint-*")),
+                "checkpoint": any((space / WORK).glob("*/*/checkpoint-*")),
             }
 
     @contextmanager
@@ -205,7 +206,7 @@ class Bench:
 
         def far_enough(_pid: int) -> bool:
             stage = victims.find(root, lambda words: victims.is_stage(words, kill.victim))
-            if stage is None or not any(space.glob(f".ratchet/work/{kill.victim}/*")):
+            if stage is None or not any((space / WORK / kill.victim).glob("*")):
                 return False
             begun[0] = begun[0] or victims.work_s(stage)
             return victims.work_s(stage) - begun[0] >= moment

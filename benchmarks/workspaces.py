@@ -15,6 +15,7 @@ import intact
 import victims
 
 from tasks.io import progress
+from tasks.run import WORK
 
 PATIENCE_S = 600.0
 """How long a run may take until nothing of it is left, before it counts as never ending. A busy machine is slow."""
@@ -160,7 +161,7 @@ def _measured(folder: Path, stage: str, command: Sequence[str] = (), **more: str
             pid = victims.find(process.pid, lambda words: victims.is_stage(words, stage))
             if pid is not None:
                 own = max(own, victims.work_s(pid))
-                if not training and any(folder.glob(f".ratchet/work/{stage}/*")):
+                if not training and any((folder / WORK / stage).glob("*")):
                     training = own
             time.sleep(victims.PACE_S)
         log.seek(0)

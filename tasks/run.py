@@ -36,6 +36,8 @@ from tasks.io import locks, outputs, progress, provenance, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
+WORK = SCRATCH / "work"
+"""Where stages keep what they need to go on after a kill."""
 PR_SET_PDEATHSIG = 1
 TERMINATED = 128 + signal.SIGTERM
 
@@ -157,7 +159,7 @@ class StageRun:
         self._label, self._recorder = _name(stage, item), recorder
         # Another class of machine continues nobody's work: its last digits would differ.
         machine = provenance.facts_digest(provenance.machine_class())
-        self._work = SCRATCH / "work" / self._label / f"{key[:16]}-{machine[:8]}"
+        self._work = WORK / self._label / f"{key[:16]}-{machine[:8]}"
 
     @property
     def work(self) -> Path:
