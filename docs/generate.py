@@ -29,10 +29,10 @@ CLAIMS = """# Claims of papers, and what was found here
 
 What is measured, against what, and with how many seeds. This was written down before the runs; what was settled or altered later
 stands under *changed*, with the time in UTC, and what was known by then. Verdicts: reproduced, not reproduced, not decidable at this
-size, or open. Where figures by seed are given, the verdict is what their interval says (Student's t, 95 %: what another seed would
-give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side, else not decidable.
-*Power* is the size of effect that so many seeds, as far apart as these, would have shown. An interval over test items or modules,
-where one is given, says what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
+size, or open. Where figures by seed or by round are given, the verdict is what their interval says (Student's t, 95 %: what another
+seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
+else not decidable. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
+items or modules, where one is given, says what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
 most of them for 8 to 205 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
@@ -130,16 +130,16 @@ def _row(claim: claims.Claim) -> Iterator[str]:
         if value:
             yield f"- {name}: {value}"
     yield f"- found: {claim.found or 'not run yet'}"
-    if found := claim.over_seeds():
-        each = ", ".join(map(_signed, claim.per_seed))
+    unit, shown = ("seed", _signed) if claim.per_seed else ("round", _times)
+    if found := claim.interval():
         yield (
-            f"- by seed: {each}; over seeds {_signed(found.value)} [{_signed(found.low)}, {_signed(found.high)}], "
-            f"where the claim has it {claim.side} {claim.bound:g}"
+            f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; over {unit}s {shown(found.value)} "
+            f"[{shown(found.low)}, {shown(found.high)}], where the claim has it {claim.side} {claim.bound:g}"
         )
     if size := claim.detectable():
         yield (
             f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "
-            f"{100 * claims.CHANCE:g} % power (paired t over {claim.seeds} seeds)"
+            f"{100 * claims.CHANCE:g} % power (paired t over {len(claim.per_seed or claim.per_round)} {unit}s)"
         )
     yield from (f"- changed: {change}" for change in claim.changed)
     yield f"- command: `{claim.command}`"
@@ -147,6 +147,10 @@ def _row(claim: claims.Claim) -> Iterator[str]:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
+
+
+def _times(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def main() -> None:

@@ -40,21 +40,28 @@ class Claim:
     """How long the trainings are, in optimizer steps."""
     per_seed: tuple[float, ...] = ()
     """The metric with each seed, less the control's where it is a loss. The verdict follows from its interval."""
+    per_round: tuple[float, ...] = ()
+    """The metric in each round that is known by itself, in times the control's. The verdict follows from its interval."""
     side: Literal["below", "above"] = "below"
     """Where the claim has the metric: below `bound` or above it."""
     bound: float = 0.0
     changed: tuple[str, ...] = ()
     """What was settled or altered after the claim had been written down: when, what, why."""
 
-    def over_seeds(self) -> Estimate | None:
-        """The mean of the figures by seed with Student's 95 % interval; None without any."""
+    def interval(self) -> Estimate | None:
+        """The mean of the figures by seed or by round with Student's 95 % interval; None without any.
+
+        Rounds have the interval that seeds have, not the range from the least to the most: that of four rounds holds the
+        middle of all that could be taken with 7 chances in 8 only.
+        """
         from tasks.core import statistics  # numpy: not needed to list methods
 
-        return statistics.over_seeds(self.per_seed) if self.per_seed else None
+        figures = self.per_seed or self.per_round
+        return statistics.over_seeds(figures) if figures else None
 
     def implied(self) -> Verdict | None:
         """The verdict that the interval asks for: all of it where the claim has it, all of it on the other side, or neither."""
-        found = self.over_seeds()
+        found = self.interval()
         if found is None:
             return None
         if found.low <= self.bound <= found.high:
@@ -62,10 +69,10 @@ class Claim:
         return "reproduced" if (found.high < self.bound) == (self.side == "below") else "not reproduced"
 
     def detectable(self) -> float | None:
-        """The smallest distance from `bound` that a paired t test of so many seeds, as spread as these, shows with 80 % power."""
+        """The smallest distance from `bound` that a t test of so many seeds or rounds, as spread as these, shows with 80 % power."""
         from scipy import special
 
-        found = self.over_seeds()
+        found = self.interval()
         if found is None or found.n < 2:
             return None
         t = special.stdtrit(found.n - 1, 0.975)
@@ -76,7 +83,7 @@ def read(method: str) -> list[Claim]:
     """The claims of a method; none where nothing was written down."""
     file = FOLDER / f"{method}.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    lists = ("per_seed", "changed")
+    lists = ("per_seed", "per_round", "changed")
     return [Claim(**row | {name: tuple(row[name]) for name in lists if name in row}) for row in rows]
 
 

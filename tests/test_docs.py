@@ -53,8 +53,12 @@ EVERY = [(file.stem, claim) for file in sorted(claims.FOLDER.glob("*.json")) for
 
 @pytest.mark.parametrize(("method", "claim"), EVERY, ids=lambda value: getattr(value, "claim", value))
 def test_a_claims_verdict_is_what_its_figures_say(method, claim):
-    if claim.per_seed:
-        assert len(claim.per_seed) == claim.seeds
+    assert len(claim.per_seed) in (0, claim.seeds)
+    assert len(claim.per_round) <= claim.rounds, "of some rounds no figure by itself is kept"
+    assert not (claim.per_seed and claim.per_round), "one interval, one verdict"
+    if claim.rounds and claim.found:
+        assert claim.per_round
+    if claim.per_seed or claim.per_round:
         assert claim.verdict == claim.implied()
     if claim.verdict == "not decidable at this size":
         assert claim.detectable(), "how large an effect would have been seen"

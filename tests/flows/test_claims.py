@@ -28,7 +28,21 @@ def test_a_verdict_asks_that_the_whole_interval_lie_on_one_side(per_seed, others
     assert claim(*per_seed, **others).implied() == verdict
 
 
-def test_without_figures_by_seed_nothing_is_implied():
+@pytest.mark.parametrize(
+    ("per_round", "verdict"),
+    [
+        ((0.60, 0.62, 0.54, 0.57), "not reproduced"),
+        ((0.40, 0.42, 0.44), "reproduced"),
+        ((0.51, 0.52, 0.62), "not decidable at this size"),  # all above, and yet the next round may not be
+    ],
+)
+def test_rounds_decide_as_seeds_do(per_round, verdict):
+    found = Claim("c", "m", "k", "run", "found", "open", rounds=len(per_round), per_round=per_round, bound=0.5)
+    assert found.implied() == verdict
+    assert found.detectable() > 0
+
+
+def test_without_figures_nothing_is_implied():
     assert claim().implied() is None
     assert claim().detectable() is None
 
