@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import scratch
 
-from flows import comparison
+from flows import comparison, standings
 from tasks.core import statistics
 
 RESAMPLES = 2000
@@ -43,15 +43,27 @@ def main(recipe_name: str) -> None:
     members = [np.flatnonzero((first["task"] == name).to_numpy()) for name in names]
     losses_CK = by_task(nats_CSN, tokens_N, members).mean(axis=1)
     print(pl.DataFrame({"task": names} | dict(zip(items, losses_CK, strict=True))))
-    show(list(items), names, nats_CSN, tokens_N, members)
+    show(recipe_name, list(items), names, nats_CSN, tokens_N, members)
 
 
 def show(
-    compositions: list[str], tasks: list[str], nats_CSN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]
+    recipe_name: str,
+    compositions: list[str],
+    tasks: list[str],
+    nats_CSN: np.ndarray,
+    tokens_N: np.ndarray,
+    members: list[np.ndarray],
 ) -> None:
-    """The worst task's loss of each composition, and its difference from the first's."""
+    """The worst task's loss of each composition, and its difference from the first's. `docs/ledger.py` finds the first as `worst`
+    of comparison `<recipe>-by-task`."""
     losses_CSK = by_task(nats_CSN, tokens_N, members)
     worst_CS = losses_CSK.max(axis=-1)
+    rows = [
+        {"composition": name, "seed": seed, "worst": float(worst)}
+        for name, by_seed in zip(compositions, worst_CS, strict=True)
+        for seed, worst in enumerate(by_seed)
+    ]
+    standings.keep(f"{recipe_name}-by-task", rows)
     drawn_RC = resampled(nats_CSN, tokens_N, members)
     for place, name in enumerate(compositions):
         called = ", ".join(sorted({tasks[task] for task in losses_CSK[place].argmax(axis=-1)}))

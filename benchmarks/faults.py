@@ -10,6 +10,7 @@ Metrics were fixed beforehand, on pairs of held-out functions, found as the trai
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
   pass@1  the share of functions whose greedy answer passes its tests
 Told are differences to `sft` and to `random`, seeds averaged, with 95 % intervals over functions (groups), and over seeds.
+`docs/ledger.py` finds all three in comparison faults-SETUP, with the arms after it where they were named: faults-synthetic-margin-dpo.
 `synthetic`: a LLaMA of 0.6M weights reads 4,400 of `functions.py` with the mistakes that people make, every other time, and then
 trains on 1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
 """
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
+    from flows import standings
+
     setup = synthetic() if options.setup == "synthetic" else workspace(options.tokens)
     pairs = {name: list(islice(found(setup, getattr(setup, name)), most)) for name, most in PAIRS.items()}
     print({name: len(rows) for name, rows in pairs.items()}, flush=True)
@@ -90,6 +93,17 @@ def main() -> None:
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
         table(results)
+    named = options.arms if options.arms != list(ARMS) else []
+    standings.keep("-".join(["faults", options.setup, *named]).replace(" ", "-"), figures(results, options.seeds))
+
+
+def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[dict[str, Any]]:
+    """A row for each training."""
+    return [
+        {"composition": arm, "seed": seed, "marked": marked(row), "gap": gap(row), "pass@1": passed(row)}
+        for arm, rows in results.items()
+        for seed, row in zip(seeds if arm != "base" else [0], rows, strict=True)
+    ]
 
 
 def best_rate(rates: list[float], trial: Callable[[float], dict[str, Any]], *, largest_gap: bool) -> float:

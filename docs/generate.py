@@ -136,6 +136,10 @@ def _row(claim: claims.Claim) -> Iterator[str]:
             f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; over {unit}s {shown(found.value)} "
             f"[{shown(found.low)}, {shown(found.high)}], where the claim has it {claim.side} {claim.bound:g}"
         )
+    if claim.source and claim.per_seed:
+        data = claim.source
+        file = f"{data.comparison}.json"
+        yield f"- data: [{file}](claims/data/{file}), {data.metric} of {data.of} less that of {data.less}"
     if size := claim.detectable():
         yield (
             f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "

@@ -6,15 +6,30 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tasks.core.statistics import Estimate
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/claims"
+DATA = FOLDER / "data"
+"""A row for each training of comparisons that claims rest on."""
 Verdict = Literal["reproduced", "not reproduced", "not decidable at this size", "open"]
 CHANCE = 0.8
 """The power that `detectable` is told for."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where figures by seed are taken from, as `docs/ledger.py` does."""
+
+    comparison: str
+    """The name of a file in `docs/claims/data/`."""
+    of: str
+    """A composition there, and in `less` the one it is compared with."""
+    less: str
+    metric: str
+    """As `flows.standings.by_seed` has it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class Claim:
     """The metric with each seed, less the control's where it is a loss. The verdict follows from its interval."""
     per_round: tuple[float, ...] = ()
     """The metric in each round that is known by itself, in times the control's. The verdict follows from its interval."""
+    source: Source | None = None
+    """Where `per_seed` comes from; None for what people have written down."""
     side: Literal["below", "above"] = "below"
     """Where the claim has the metric: below `bound` or above it."""
     bound: float = 0.0
@@ -83,8 +100,23 @@ def read(method: str) -> list[Claim]:
     """The claims of a method; none where nothing was written down."""
     file = FOLDER / f"{method}.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    lists = ("per_seed", "per_round", "changed")
-    return [Claim(**row | {name: tuple(row[name]) for name in lists if name in row}) for row in rows]
+    return [_claim(row) for row in rows]
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    lists = {name: tuple(row[name]) for name in ("per_seed", "per_round", "changed") if name in row}
+    source = {"source": Source(**row["source"])} if "source" in row else {}
+    whole: dict[str, Any] = row | lists | source
+    return Claim(**whole)
+
+
+def taken(claim: Claim) -> tuple[float, ...]:
+    """The figures by seed that a claim's source holds. Raises ValueError where it does not hold them."""
+    from flows import standings
+
+    assert claim.source
+    text = (DATA / f"{claim.source.comparison}.json").read_text(encoding="utf-8")
+    return tuple(standings.by_seed(json.loads(text), claim.source.of, claim.source.less, claim.source.metric))
 
 
 def state(method: str) -> str:

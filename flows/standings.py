@@ -1,11 +1,13 @@
 """What came of a comparison: a line for each composition, as a table and as a plot of gain against forgetting."""
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import comparison
 from flows.comparison import MEASURES, Recipe, Rows, Trial
 from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_difference
 
@@ -79,6 +81,51 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
     return made
 
 
+FIGURES = "figures.json"
+"""The file beside a comparison's table that holds what the table is made of, training by training."""
+
+
+def figures(recipe: Recipe, results: Mapping[Trial, Rows]) -> list[Rows]:
+    """What was measured of the base and of each training on the test sets, and both losses at every checkpoint where they are known."""
+    measures = {"loss": MEASURES[recipe.stage], "general": "general", "pass@1": "pass@1"}
+    kept = []
+    for trial, row in results.items():
+        if trial.test:
+            items = {name: _items(row["folder"], measure) for name, measure in measures.items()}
+            figure: Rows = {"composition": trial.composition, "seed": trial.seed, "rate": trial.rate}
+            figure |= {name: round(_level(found), 6) for name, found in items.items() if found}
+            if row.get("validation") is not None:
+                figure["validation"] = row["validation"]
+            if {"domain", "general"} <= row.get("measured", {}).keys():
+                figure["course"] = _course(row)
+            kept.append(figure)
+    return kept
+
+
+def keep(name: str, rows: Sequence[Rows]) -> Path:
+    """Write figures of a comparison, a line for each training, and give back the folder."""
+    folder = comparison.FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    body = ",\n".join(json.dumps(row) for row in rows)
+    (folder / FIGURES).write_text(f"[\n{body}\n]\n", encoding="utf-8")
+    return folder
+
+
+def by_seed(rows: Sequence[Rows], of: str, less: str, metric: str) -> list[float]:
+    """The metric of composition `of` less that of `less`, with each seed that both were trained with; `matched` is the general
+    loss where both first come down to the same domain loss. Raises ValueError naming what there is."""
+    sides = [{row["seed"]: row for row in rows if row["composition"] == name} for name in (of, less)]
+    pairs = [(sides[0][seed], sides[1][seed]) for seed in sorted(sides[0].keys() & sides[1].keys())]
+    name = "course" if metric == "matched" else metric
+    if not pairs or any(name not in row for pair in pairs for row in pair):
+        known = {str(row["composition"]): [key for key in row if key not in ("composition", "seed")] for row in rows}
+        there = "; ".join(f"{composition}: {', '.join(names)}" for composition, names in known.items())
+        raise ValueError(f"No seed has {name} of both {of} and {less}. There are {there}.")
+    if metric == "matched":
+        return [round(_matched(two[name], one[name]), 4) for one, two in pairs]
+    return [round(one[name] - two[name], 4) for one, two in pairs]
+
+
 def paired(first: Sequence[float], other: Sequence[float]) -> Estimate:
     """How much higher `other` is than `first`, whose figures stand in the order of the same seeds, over seeds."""
     return over_seeds([after - before for before, after in zip(first, other, strict=True)])
@@ -138,6 +185,10 @@ def _mean(seeds: Sequence[Items]) -> Items:
 def _columns(items: Items) -> tuple[list[float], list[int], list[str]]:
     rows = [items[item] for item in sorted(items)]
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def _level(items: Items) -> float:
+    return sum(nats for nats, _, _ in items.values()) / sum(tokens for _, tokens, _ in items.values())
 
 
 def _difference(before: Items, after: Items) -> Estimate:

@@ -60,6 +60,8 @@ def test_a_claims_verdict_is_what_its_figures_say(method, claim):
         assert claim.per_round
     if claim.per_seed or claim.per_round:
         assert claim.verdict == claim.implied()
+    if claim.source and claim.per_seed:
+        assert claim.per_seed == claims.taken(claim), "run: python docs/ledger.py " + claim.source.comparison
     if claim.verdict == "not decidable at this size":
         assert claim.detectable(), "how large an effect would have been seen"
     assert bool(claim.found) == (claim.verdict != "open")

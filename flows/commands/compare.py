@@ -37,8 +37,7 @@ def compare(
         best = comparison.best_rates(recipe, results)
         results |= comparison.execute(recipe, name, comparison.finals(recipe, best), run.id)
     rows = standings.lines(recipe, best, results)
-    folder = comparison.FOLDER / name
-    folder.mkdir(exist_ok=True)
+    folder = standings.keep(name, standings.figures(recipe, results))
     open_ends = [
         f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
         for composition, rate in best.items()
@@ -48,4 +47,4 @@ def compare(
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
     (folder / "pareto.svg").write_text(standings.plot(rows), encoding="utf-8")
     typer.echo(text)
-    typer.echo(f"\nTable and plot: {folder}")
+    typer.echo(f"\nTable, plot and the figures of each training: {folder}")

@@ -1,6 +1,7 @@
 """Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
 
 import itertools
+import json
 import re
 from dataclasses import replace
 
@@ -233,6 +234,22 @@ def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_
     # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
     assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
     assert other.passed.value == 0.5, "the first seed passes everything, the other nothing"
+
+
+def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):
+    results = {
+        Trial("lora", 1e-3, 0, False): {"validation": 1.0},
+        Trial(None, 0.0, 0, True): result(tmp_path, 0, "base", 4.0),
+    }
+    for seed, loss in enumerate((2.0, 3.0)):
+        results[Trial("lora", 1e-3, seed, True)] = result(tmp_path, seed, "lora", loss) | {"validation": loss + 0.5}
+    file = standings.keep("one", standings.figures(recipe, results)) / standings.FIGURES
+    assert json.loads(file.read_text()) == [
+        {"composition": None, "seed": 0, "rate": 0.0, "loss": 4.0, "general": 4.0, "pass@1": 1.0},
+        {"composition": "lora", "seed": 0, "rate": 1e-3, "loss": 2.0, "general": 2.0, "pass@1": 1.0, "validation": 2.5},
+        {"composition": "lora", "seed": 1, "rate": 1e-3, "loss": 3.0, "general": 3.0, "pass@1": 0.0, "validation": 3.5},
+    ]
+    assert len(file.read_text().splitlines()) == 2 + 3
 
 
 def test_what_takes_turns_is_told_by_how_much_moves_at_once():

@@ -1,0 +1,85 @@
+"""Takes figures by seed of the ledger of claims from data: `python docs/ledger.py COMPARISON [OF LESS METRIC]`.
+
+`ratchet compare`, benchmarks/faults.py and benchmarks/by_task.py leave a row for each training in
+.ratchet/compare/COMPARISON/figures.json. Those rows are copied to docs/claims/data/, to be committed, and every claim that has
+
+    "source": {"comparison": "prompts", "of": "dept", "less": "prompt", "metric": "loss"}
+
+with this comparison's name is given its `seeds`, its `per_seed` and the verdict that follows; `found` is for people to write. With two
+compositions and a metric (`loss`, `general`, `validation`, `pass@1`, or `matched`: general loss where both have the same domain
+loss) the figures are only printed.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from flows import claims, comparison, standings  # noqa: E402  # the path comes first, where this runs as a script
+
+
+def main(name: str, sides: list[str]) -> None:
+    """Print the difference that `sides` name, or give all claims of a comparison their figures."""
+    kept = comparison.FOLDER / name / standings.FIGURES
+    if not kept.is_file():
+        raise ValueError(f"{kept} is not there: `ratchet compare {name}` writes it when it has ended.")
+    if sides:
+        of, less, metric = sides
+        print(*standings.by_seed(json.loads(kept.read_text(encoding="utf-8")), of, less, metric), sep=", ")
+        return
+    files = [file for file in sorted(claims.FOLDER.glob("*.json")) if name in _comparisons(file)]
+    if not files:
+        raise ValueError(
+            f"No claim has a `source` of comparison {name!r}: `python docs/ledger.py -h` shows how to write one."
+        )
+    claims.DATA.mkdir(exist_ok=True)
+    shutil.copyfile(kept, claims.DATA / f"{name}.json")
+    for file in files:
+        fill(file, name)
+    print("Write `found` where it no longer fits, then `make docs`.")
+
+
+def _comparisons(file: Path) -> set[str]:
+    return {claim.source.comparison for claim in claims.read(file.stem) if claim.source}
+
+
+def fill(file: Path, name: str) -> None:
+    """Give the claims of a file that rest on a comparison their figures."""
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    for row, claim in zip(rows, claims.read(file.stem), strict=True):
+        if claim.source is None or claim.source.comparison != name:
+            continue
+        figures = claims.taken(claim)
+        filled = dataclasses.replace(claim, per_seed=figures)
+        row |= {"seeds": len(figures), "per_seed": figures, "verdict": filled.implied()}
+        found = filled.interval()
+        assert found
+        interval = f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        print(f"{file.stem}: {claim.claim}\n  {figures}: {interval}, {row['verdict']}")
+    file.write_text(as_text(rows), encoding="utf-8")
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """Claims as their files have them: lists of numbers on one line."""
+    text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return re.sub(r"\[\s+([-\d.e,\s]+?)\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparison")
+    parser.add_argument("sides", nargs="*", metavar="OF LESS METRIC")
+    options = parser.parse_args()
+    if len(options.sides) not in (0, 3):
+        parser.error("OF, LESS and METRIC go together")
+    try:
+        main(options.comparison, options.sides)
+    except ValueError as error:
+        sys.exit(str(error))
