@@ -11,9 +11,12 @@ def chat(
     ],
     expert: Annotated[str | None, typer.Option(help="A small tuned model that steers the one you talk to.")] = None,
     antiexpert: Annotated[str | None, typer.Option(help="The small model that the expert was tuned from.")] = None,
+    decoder: Annotated[
+        str, typer.Option(help="How they steer, as `ratchet methods decoders` lists it.")
+    ] = "proxy_tuning",
     alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,
 ) -> None:
-    """Talk to a model, or to two side by side, or to one that two small ones steer (proxy-tuning).
+    """Talk to a model, or to two side by side, or to one that two small ones steer (by proxy-tuning, if nothing else is said).
 
     Example: ratchet chat base r0, or ratchet chat models/large --expert r0 --antiexpert pretrained
     """
@@ -26,6 +29,7 @@ def chat(
     if expert or antiexpert or alpha is not None:
         if not (expert and antiexpert and len(models) == 1):
             raise ValueError("Steering takes one model, an --expert and the --antiexpert that it was tuned from.")
-        options = ["--steered-by", expert, antiexpert, f"--alpha={1.0 if alpha is None else alpha}"]
+        options = ["--steered-by", expert, antiexpert, f"--decoder={decoder}"]
+        options += [] if alpha is None else [f"--alpha={alpha}"]
     # A process of its own: this one knows no torch.
     os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.chat", *models, *options])

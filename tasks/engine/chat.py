@@ -1,5 +1,5 @@
 """Talk to one model, to one that two others steer, or to two side by side:
-`python -m tasks.engine.chat MODEL [MODEL] [--steered-by EXPERT ANTIEXPERT [--alpha ALPHA]]`.
+`python -m tasks.engine.chat MODEL [MODEL] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
 """
 
 import argparse
@@ -8,22 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.core.records import Message
 from tasks.engine import generation
 from tasks.io import checkpoints
-from tasks.methods.decoders import proxy_tuning
 
 BASE = Path("models/pretrained")
 MAX_NEW_TOKENS = 256
 
 
-def main(names: list[str], steered_by: tuple[str, str] | None = None, alpha: float = 1.0) -> int:
+def main(
+    names: list[str], steered_by: tuple[str, str] | None = None, decoder: str = "", alpha: float | None = None
+) -> int:
     """Read a line, write what each model answers; an empty line or end of input ends it.
 
-    `steered_by` names an expert and its antiexpert, which steer the model by proxy-tuning.
+    `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model.
     """
     models = {name: _load(name) for name in names}
-    steering = _steer(models[names[0]], steered_by, alpha) if steered_by else None
+    steering = _steer(models[names[0]], steered_by, decoder, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     talks: dict[str, list[Message]] = {name: [] for name in names}
     while text := _ask():
@@ -38,12 +40,14 @@ def main(names: list[str], steered_by: tuple[str, str] | None = None, alpha: flo
     return 0
 
 
-def _steer(model: generation.Pair, by: tuple[str, str], alpha: float) -> generation.Steering:
+def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float | None) -> generation.Steering:
     """`model` steered by what tuning made of the antiexpert; an expert that is an adapter stands on it."""
+    decoder = methods.load("decoders", name).METHOD
     expert, antiexpert = map(_find, by)
-    helpers = [checkpoints.load(expert, antiexpert), checkpoints.load(antiexpert, BASE)]
-    params = proxy_tuning.ProxyTuningParams(alpha=alpha)
-    return generation.steer(model, helpers, partial(proxy_tuning.combine, params=params))
+    roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, BASE)}
+    helpers = [checkpoints.load(*roles[role]) for role in decoder.helpers]
+    params = decoder.params.model_validate({} if alpha is None else {"alpha": alpha})
+    return generation.steer(model, helpers, partial(decoder.combine, params=params))
 
 
 def _reply(model: Any, tokenizer: Any, talk: list[Message], steering: generation.Steering | None) -> str:
@@ -80,7 +84,8 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ratchet chat")
     parser.add_argument("names", nargs="+")
     parser.add_argument("--steered-by", nargs=2)
-    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--decoder", default="")
+    parser.add_argument("--alpha", type=float)
     return parser.parse_args(words)
 
 

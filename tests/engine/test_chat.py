@@ -153,12 +153,18 @@ def test_an_expert_steers_and_one_that_is_an_adapter_stands_on_the_antiexpert(tr
     answer = chat._reply(*expert, [Message("user", "Well?")], None)
     assert len(answer) > 1
     # The antiexpert, steered by the whole of what the expert learnt, answers as the expert.
-    assert f"── small ──\n{answer}\n" in said("small", ["r0", "small"]) != said("small")
-    assert said("large", ["r0", "small"], 0.0) == said("large") != said("large", ["r0", "small"], 1.0)
+    steering = ["r0", "small"], "proxy_tuning"
+    assert f"── small ──\n{answer}\n" in said("small", *steering) != said("small")
+    assert said("large", *steering, 0.0) == said("large") != said("large", *steering, 1.0)
+
+
+def test_a_decoder_that_there_is_not_is_answered_with_near_ones(trio):
+    with pytest.raises(ValueError, match=r"no method 'proxy-tuning'. Did you mean proxy_tuning"):
+        chat.main(["large"], ["r0", "small"], "proxy-tuning")
 
 
 @pytest.mark.parametrize(
-    ("alpha", "expected"), [([], 1.0), (["--alpha", "0.5"], 0.5)], ids=["by default", "half the way"]
+    ("alpha", "expected"), [([], None), (["--alpha", "0.5"], 0.5)], ids=["by default", "half the way"]
 )
 def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
     from flows import commands
@@ -167,10 +173,15 @@ def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
     monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
     with pytest.raises(SystemExit):
         commands.main(["chat", "large", "--expert", "r0", "--antiexpert", "small", *alpha])
-    ((_, *module, name, steered_by, expert, antiexpert, how_far),) = started
-    assert module == ["-m", "tasks.engine.chat"]
-    found = chat._arguments([name, steered_by, expert, antiexpert, how_far])
-    assert vars(found) == {"names": ["large"], "steered_by": ["r0", "small"], "alpha": expected}
+    ((_, dash, module, *rest),) = started
+    assert (dash, module) == ("-m", "tasks.engine.chat")
+    found = chat._arguments(rest)
+    assert vars(found) == {
+        "names": ["large"],
+        "steered_by": ["r0", "small"],
+        "decoder": "proxy_tuning",
+        "alpha": expected,
+    }
 
 
 @pytest.mark.parametrize(
