@@ -213,6 +213,10 @@ class Unfit:
     detail: str = ""
 
 
+LOSSES = ("domain", "domain_text", "general")
+"""The measures that are losses; every other says what passes."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a model made of one item of one measure. Pairing two models is joining on (measure, item)."""
@@ -232,6 +236,11 @@ class Result:
     """`passed`, or how it failed; empty for a loss."""
     output: str
     """What the model wrote; empty for a loss."""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the value is a loss: its measure says so, and not what a program made of its tests."""
+        return self.measure in LOSSES
 
 
 def excerpt(text: str, chars: int = 200) -> str:

@@ -16,6 +16,7 @@ from tasks.io.sandbox.records import Limits, Outcome
 
 LOOK_S = 0.05  # between two looks at a process that is silent, or that never is
 GRACE_S = 1.0
+STAGES = ("", "compile", "run")
 OUTCOMES = ("", "assertion", "import", "memory", "exception")
 OVERHEAD = 2 << 20  # bytes of an answer beside what was printed
 
@@ -50,9 +51,12 @@ class Exchange:
             fields = unpack(self.ask(frame(pack(token, mode, name, source))))
         except UnicodeDecodeError:
             raise forged() from None
-        if len(fields) != 1 + len(Answer._fields) or fields[0] != token or fields[2] not in OUTCOMES:
+        if len(fields) != 1 + len(Answer._fields) or fields[0] != token:
             raise forged()
-        return Answer(*fields[1:])
+        answer = Answer(*fields[1:])
+        if not is_possible(answer):
+            raise forged()
+        return answer
 
     def ask(self, request: bytes) -> bytes:
         """Send a request and await the payload of its answer. A process that neither reads nor writes cannot hold us up."""
@@ -121,6 +125,11 @@ class Exchange:
         if -code == signal.SIGXCPU or (-code == signal.SIGKILL and out_of_time):
             return late(self.limits)
         return Failed("killed", f"ended by {signal.Signals(-code).name}")
+
+
+def is_possible(answer: Answer) -> bool:
+    """Whether it is one that running a source can lead to: a failure has a stage and an outcome, what worked has neither."""
+    return answer.stage in STAGES and answer.outcome in OUTCOMES and bool(answer.stage) == bool(answer.outcome)
 
 
 def late(limits: Limits) -> Failed:

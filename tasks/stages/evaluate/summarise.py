@@ -25,7 +25,7 @@ def summarise(results: Sequence[Result], exams: Sequence[Held], params: Evaluate
     groups; those of the greedy pass@1 are exact.
     """
     how = statistics.Bootstrap(seed=params.seed, confidence=params.confidence)
-    measures = dict.fromkeys(row.measure for row in results if not row.outcome)
+    measures = dict.fromkeys(row.measure for row in results if row.is_loss)
     found = {measure: _loss([row for row in results if row.measure == measure], how) for measure in measures}
     for exam, not_run in exams:
         figures = _exam(exam, results, not_run, params, how)

@@ -86,7 +86,7 @@ def compare(
         raise ValueError(
             f"{names[0]} and {names[1]} have no result of {' or '.join(HERE)}: run stage evaluate for both."
         )
-    solved = {row.measure for row in (*before[1], *after[1]) if row.outcome}
+    solved = {row.measure for row in (*before[1], *after[1]) if not row.is_loss}
     exams = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(solved, key=_order)}
     rows = [_loss(measure, unit, pairs, how) for unit in UNITS for measure, pairs in losses.items() if pairs]
     rows += [_passes(PASS, part, pairs, how) for part, pairs in _tiers(exams.get(PASS, []))]

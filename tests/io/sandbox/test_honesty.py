@@ -109,6 +109,19 @@ while True:  # success, whatever is asked
 }
 
 
+@pytest.mark.parametrize(
+    ("stage", "outcome"), [("run", ""), ("compile", ""), ("", "exception"), ("later", "exception"), ("run", "passed")]
+)
+def test_an_answer_that_no_source_leads_to_is_forged(stage, outcome):
+    program = TRICKS["claims success in the protocol's own words"].replace(
+        '"", "", "", "", ""', f'{stage!r}, {outcome!r}, "", "", ""'
+    )
+    found = verdicts(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2"))
+    assert [(one.outcome, one.detail) for one in found] == [
+        ("exception", "the program answers in place of its tests")
+    ] * 2
+
+
 @pytest.fixture(scope="module")
 def outcomes():
     tests = [(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2")) for program in TRICKS.values()]
