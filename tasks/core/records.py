@@ -236,6 +236,8 @@ class Result:
     """`passed`, or how it failed; empty for a loss."""
     output: str
     """What the model wrote; empty for a loss."""
+    inside: bool = False
+    """Whether the program could have spoilt some of its tests, which were compared where it runs. False in tables of before."""
 
     @property
     def is_loss(self) -> bool:

@@ -24,11 +24,16 @@ def read(path: Path, record: type[R]) -> list[R]:
 
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
-    """The table at `path` as a polars frame, checked against `record`."""
+    """The table at `path` as a polars frame, checked against `record`. Where a column is newer than the table, its default stands."""
     try:
         table = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} is no Parquet file: {error}. `dvc repro` makes it again.") from None
+    table = table.with_columns(
+        pl.lit(field.default, schema(record)[field.name]).alias(field.name)
+        for field in dataclasses.fields(record)
+        if field.name not in table.columns and field.default is not dataclasses.MISSING
+    )
     _check(path, table, record)
     return table
 

@@ -26,7 +26,7 @@ ROWS = {
     Refusal: [Refusal("s", "line 3", "no JSON", "found x", "x")],
     Result: [
         Result("domain", "d", "g", None, 1.25, 3, 9, "", ""),
-        Result("pass@1", "e", "g", "long", 0.0, 1, 1, "timed out", "```\n"),
+        Result("pass@1", "e", "g", "long", 0.0, 1, 1, "timed out", "```\n", inside=True),
     ],
 }
 
@@ -82,6 +82,14 @@ def test_every_misfit_of_a_table_is_named_at_once(tmp_path):
     assert "column 'license' is missing" in message
     assert "column 'extra' is unknown" in message
     assert "column 'text' holds Int32, not String" in message
+
+
+def test_a_table_that_is_older_than_a_column_reads_as_that_columns_default(tmp_path):
+    tables.write(tmp_path / "t.parquet", ROWS[Result], Result)
+    pl.read_parquet(tmp_path / "t.parquet").drop("inside").write_parquet(tmp_path / "t.parquet")
+    assert tables.read(tmp_path / "t.parquet", Result) == [
+        dataclasses.replace(row, inside=False) for row in ROWS[Result]
+    ]
 
 
 def test_an_empty_required_value_names_its_column_and_row(tmp_path):

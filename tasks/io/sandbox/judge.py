@@ -4,9 +4,11 @@ What a doctest should print never enters the sandbox, nor does what a script's a
 apart (`script.py`): a program that has taken its own process over still has to produce the right values. What else a script
 holds runs beside the program, and must end in a failure that only its last line can bring about; a program can still spoil that,
 by an object that equals everything, or by a jump to the last line: no harness within its interpreter can rule that out, and the
-verdict says `inside`. A last source that must fail exposes a process that merely claims success.
+verdict says `inside`. So it does where the value that comes out is itself what a comparison came to (`trust.py`), in a script or a
+doctest. A last source that must fail exposes a process that merely claims success.
 """
 
+import ast
 import doctest
 import reprlib
 import secrets
@@ -19,6 +21,7 @@ from tasks.io.sandbox.exchange import Failed, forged
 from tasks.io.sandbox.inside.program import FILE, Answer
 from tasks.io.sandbox.inside.values import decode
 from tasks.io.sandbox.records import Outcome
+from tasks.io.sandbox.trust import Scope
 
 TESTS = "<tests>"
 LENIENT = doctest.NORMALIZE_WHITESPACE
@@ -37,7 +40,7 @@ Execute = Callable[[str, str, str], Answer]
 def judge(program: str, tests: Tests, execute: Execute) -> Iterator[Where]:
     """Run the program, then its tests: for each executed expectation, where it is compared; Failed where something goes wrong."""
     load(program, tests, execute)
-    yield from (run_examples if tests.kind == "doctest" else run_script)(tests.code, execute)
+    yield from (run_examples if tests.kind == "doctest" else run_script)(tests, execute)
     token = secrets.token_hex()
     if token not in execute(f"raise AssertionError({token!r})", "exec", TESTS).error:
         raise forged()
@@ -60,17 +63,16 @@ def perform(program: str, tests: Tests, execute: Execute) -> Iterator[str | None
         yield None if answer.stage else answer.output
 
 
-def run_script(code: str, execute: Execute) -> Iterator[Where]:
+def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
     """Put a script's questions to the program and run what is between them."""
-    steps = script.steps(code)
+    steps = script.steps(tests.code, tests.entry)
     for step in steps:
         if isinstance(step, script.Question):
             put(step, execute)
         else:
             run_to_end(step.source, execute)
     if steps:
-        trusting = any(isinstance(step, script.Statements) and step.tests for step in steps)
-        yield "inside" if trusting else "outside"
+        yield "inside" if any(step.inside for step in steps) else "outside"
 
 
 def put(question: script.Question, execute: Execute) -> None:
@@ -108,15 +110,30 @@ def run_to_end(source: str, execute: Execute) -> None:
         raise forged()
 
 
-def run_examples(code: str, execute: Execute) -> Iterator[Where]:
+def run_examples(tests: Tests, execute: Execute) -> Iterator[Where]:
     """Run a docstring's examples in turn and compare what they print with what they should."""
-    for example in read_examples(code):
+    scope = Scope(tests.entry)
+    for example in read_examples(tests.code):
         flags = flags_of(example)
         if not flags & doctest.SKIP:
             answer = execute(example.source, "single", TESTS)
+            told = prints_values(example.source, scope)
             if example.want:
-                yield "outside"
+                yield "outside" if told else "inside"
             compare(example, answer, flags)
+
+
+def prints_values(source: str, scope: Scope) -> bool:
+    """Whether what an example prints are values of the program's, and not the outcome of a comparison."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True  # nothing can have been compared
+    told = True
+    for statement in body:
+        told &= scope.told(statement.value) if isinstance(statement, ast.Expr) else scope.quiet(statement)
+        scope.enter(statement)
+    return told
 
 
 def read_examples(code: str) -> list[doctest.Example]:

@@ -6,7 +6,8 @@ object that equals everything, nor a patched builtin, nor a jump over the assert
 Told apart are assertions of one expression, or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also behind `not`, in
 `abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, as
 HumanEval's `check(f)`, counts as its leading assertions and the rest. That rest, and whatever else there is, runs inside.
-An object of the program's own class equals no literal here, whatever its class says.
+An object of the program's own class equals no literal here, whatever its class says. A step says whether something is compared in it
+where the program runs (`trust.py`).
 """
 
 import ast
@@ -20,6 +21,8 @@ from functools import partial
 from itertools import groupby, takewhile
 from typing import Any
 
+from tasks.io.sandbox.trust import Scope
+
 Weigh = Callable[[Any], Any]
 
 
@@ -28,8 +31,8 @@ class Statements:
     """Source that runs inside, to its end."""
 
     source: str
-    tests: bool = True
-    """Whether there may be expectations in it."""
+    inside: bool = True
+    """Whether something may be compared in it."""
 
 
 @dataclass(frozen=True)
@@ -41,39 +44,42 @@ class Question:
     assertion: str
     message: str = ""
     """The expression behind the assertion's comma."""
+    inside: bool = False
+    """Whether the value is the outcome of a comparison that was made before it came out."""
 
 
-def steps(script: str) -> list[Statements | Question]:
-    """The script in order; nothing for an empty one. What cannot be read is one step: running it will tell why."""
+def steps(script: str, entry: str = "") -> list[Statements | Question]:
+    """The script in order; nothing for an empty one. What cannot be read is one step: running it will tell why.
+
+    `entry` is the name of what is tested.
+    """
     try:
-        body = ast.parse(script).body
-        parts = [question(part) or part for statement in unfolded(body) for part in conjuncts(statement)]
-        return list(joined(parts))
+        return list(joined(list(parts(ast.parse(script).body, Scope(entry)))))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return [Statements(script)]
 
 
-def joined(parts: Sequence[ast.stmt | Question]) -> Iterator[Statements | Question]:
+def parts(body: Sequence[ast.stmt], scope: Scope) -> Iterator[Statements | Question]:
+    """Each statement as a step of its own."""
+    for statement in unfolded(body):
+        for part in conjuncts(statement):
+            yield question(part, scope) or Statements(ast.unparse(part), not scope.quiet(part))
+        scope.enter(statement)
+
+
+def joined(parts: Sequence[Statements | Question]) -> Iterator[Statements | Question]:
     """The questions, and the statements between two of them as one step."""
     for asks, group in groupby(parts, lambda part: isinstance(part, Question)):
         if asks:
-            yield from group  # type: ignore[misc]
+            yield from group
         else:
-            body: list[ast.stmt] = list(group)  # type: ignore[arg-type]
-            yield Statements(ast.unparse(ast.Module(body, [])), tests=not all(map(expects_nothing, body)))
-
-
-def expects_nothing(statement: ast.stmt) -> bool:
-    """Whether nothing is found wrong by running it."""
-    return is_idle(statement) or isinstance(statement, PREPARATIONS)
+            run = [step for step in group if isinstance(step, Statements)]
+            yield Statements("\n".join(step.source for step in run), any(step.inside for step in run))
 
 
 def is_idle(statement: ast.stmt) -> bool:
     """Whether it is a docstring, or a name that is looked up for nothing."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.Name)
-
-
-PREPARATIONS = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef, ast.Pass)
 
 
 # --- assertions ---------------------------------------------------------------------------------------------------
@@ -98,13 +104,15 @@ def conjuncts(statement: ast.stmt) -> list[ast.stmt]:
     return [statement]
 
 
-def question(statement: ast.stmt) -> Question | None:
+def question(statement: ast.stmt, scope: Scope) -> Question | None:
     """The statement as a question; None if it is none."""
     if not isinstance(statement, ast.Assert):
         return None
     part, weigh = asked(statement.test)
+    if compares(part):
+        return None
     message = ast.unparse(statement.msg) if statement.msg else ""
-    return None if compares(part) else Question(ast.unparse(part), weigh, ast.unparse(statement.test), message)
+    return Question(ast.unparse(part), weigh, ast.unparse(statement.test), message, inside=not scope.told(part))
 
 
 def asked(test: ast.expr) -> tuple[ast.expr, Weigh]:

@@ -1,6 +1,7 @@
 """What a model's answer is worth: its program taken out of the text, run with its tests, or scored by its verifier."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from tasks.core.programs import program
 from tasks.core.records import Example, Tests
@@ -10,8 +11,17 @@ RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 Score = Callable[[Tests, str], float]
 
 
-def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[str]:
-    """The outcome of each answer, in order: `passed`, or how it failed.
+class Mark(NamedTuple):
+    """What an answer is worth."""
+
+    outcome: str
+    """`passed`, or how it failed."""
+    inside: bool = False
+    """Whether some of its tests were compared where its program runs."""
+
+
+def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[Mark]:
+    """The mark of each answer, in order.
 
     Programs pass by their tests in the sandbox (`run_cases`); answers of reasoning tasks pass with the full score.
     """
@@ -24,6 +34,7 @@ def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCas
     for example, answer in pairs:
         assert example.tests is not None, "only examples with tests are solved"
         if example.tests.kind == "answer":
-            yield "passed" if score(example.tests, answer) >= 1 else "wrong"
+            yield Mark("passed" if score(example.tests, answer) >= 1 else "wrong")
         else:
-            yield next(verdicts).outcome
+            verdict = next(verdicts)
+            yield Mark(verdict.outcome, verdict.inside)

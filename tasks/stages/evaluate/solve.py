@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from tasks.core import statistics
 from tasks.core.records import Example, Result
 from tasks.engine.generation import Sampling
+from tasks.stages.evaluate.answer import Mark
 from tasks.stages.evaluate.exams import Exam
 from tasks.stages.evaluate.params import EvaluateParams
 
 Write = Callable[[Sequence[Example], Sampling | None], Sequence[str]]
 """Answers to tasks, greedy without a sampling."""
-Judge = Callable[[Sequence[Example], Sequence[str]], Iterable[str]]
-"""How each answer ends."""
+Judge = Callable[[Sequence[Example], Sequence[str]], Iterable[Mark]]
+"""What each answer is worth."""
 
 
 def solve(exam: Exam, params: EvaluateParams, write: Write, judge: Judge) -> list[Result]:
     """The first answer to every task; then, where samples are drawn, every one of them and each task's pass@k."""
     answers = write(exam.tasks, None)
-    outcomes = judge(exam.tasks, answers)
+    marks = judge(exam.tasks, answers)
     first = [
-        _result(exam.measure("pass@1"), task, float(outcome == "passed"), outcome, text)
-        for task, text, outcome in zip(exam.tasks, answers, outcomes, strict=True)
+        _answer(exam.measure("pass@1"), task, mark, text)
+        for task, text, mark in zip(exam.tasks, answers, marks, strict=True)
     ]
     return first + (_draw(exam, params, write, judge) if params.samples else [])
 
@@ -32,8 +33,8 @@ def _draw(exam: Exam, params: EvaluateParams, write: Write, judge: Judge) -> lis
     keys = [f"{params.seed} {task.id} {number}" for task, number in zip(tasks, numbers, strict=True)]
     answers = write(tasks, Sampling(params.temperature, params.top_p, keys))
     drawn = [
-        _result(exam.measure(f"sample {number}"), task, float(outcome == "passed"), outcome, text)
-        for task, number, text, outcome in zip(tasks, numbers, answers, judge(tasks, answers), strict=True)
+        _answer(exam.measure(f"sample {number}"), task, mark, text)
+        for task, number, text, mark in zip(tasks, numbers, answers, judge(tasks, answers), strict=True)
     ]
     passed = Counter(row.item for row in drawn if row.value)
     return drawn + [_chance(exam, task, passed[task.id], k, params) for k in params.ks for task in exam.tasks]
@@ -41,8 +42,10 @@ def _draw(exam: Exam, params: EvaluateParams, write: Write, judge: Judge) -> lis
 
 def _chance(exam: Exam, task: Example, passed: int, k: int, params: EvaluateParams) -> Result:
     value = statistics.pass_at_k(params.samples, passed, k)
-    return _result(exam.measure(f"sampled pass@{k}"), task, value, f"{passed} of {params.samples} passed", "")
+    measure, outcome = exam.measure(f"sampled pass@{k}"), f"{passed} of {params.samples} passed"
+    return Result(measure, task.id, task.group, task.tier, value, 1, 1, outcome, "")
 
 
-def _result(measure: str, task: Example, value: float, outcome: str, text: str) -> Result:
-    return Result(measure, task.id, task.group, task.tier, value, 1, 1, outcome, text)
+def _answer(measure: str, task: Example, mark: Mark, text: str) -> Result:
+    value = float(mark.outcome == "passed")
+    return Result(measure, task.id, task.group, task.tier, value, 1, 1, mark.outcome, text, mark.inside)

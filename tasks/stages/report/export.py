@@ -119,6 +119,7 @@ def _comparison(comparison: Comparison, verdict: Verdict, facts: Facts) -> dict[
         "rows": [_row(row) for row in comparison.rows],
         "pass@1 not run": tabulate.not_run(comparison, facts.metrics),
         "sandbox": tabulate.sandbox(comparison, facts.metrics),
+        "inside": tabulate.inside(comparison),
     }
 
 

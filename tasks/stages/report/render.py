@@ -129,6 +129,7 @@ def _section(facts: Facts, index: int) -> dict[str, Any]:
         "not_run": tabulate.not_run(comparison, facts.metrics),
         "human_eval_not_run": tabulate.human_eval_not_run(comparison, facts.metrics),
         "sandbox": tabulate.sandbox(comparison, facts.metrics),
+        "inside": tabulate.inside(comparison),
         "outcomes": {kind: choose.outcomes(pairs) for kind, pairs in comparison.answers.items()},
         "kinds": choose.counts(comparison.tasks),
         "answers": [

@@ -88,6 +88,19 @@ def sandbox(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) ->
     return level
 
 
+def inside(comparison: Comparison) -> str | None:
+    """How many passes of each model its programs could have spoilt; None where there is none."""
+    found = [
+        sum(pair[side].inside and pair[side].value == 1 for pairs in comparison.answers.values() for pair in pairs)
+        for side in (0, 1)
+    ]
+    if not any(found):
+        return None
+    names = comparison.before, comparison.after
+    counts = " and ".join(f"{count:,} of {name}" for name, count in zip(names, found, strict=True))
+    return f"Passes by tests that were compared beside the program, which could have spoilt them: {counts}."
+
+
 def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     before, after = comparison.before, comparison.after
     yield _line(("", "items", before, after, f"{_cut(after, 11)} − {_cut(before, 9)}"))
@@ -102,6 +115,8 @@ def _table(comparison: Comparison, metrics: Mapping[str, Mapping[str, Any]]) -> 
     if reason := human_eval_not_run(comparison, metrics):
         yield from ("HumanEval, per cent", *_not_run(reason))
     yield from _block("HumanEval, per cent", [row for row in comparison.rows if row.measure.startswith(HUMAN_EVAL)])
+    if passes := inside(comparison):
+        yield from textwrap.wrap(passes, WIDTH)
     yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
     first, second = metrics[before], metrics[after]
     yield _line(("trainable parameters", "", f"{first['trainable']:,}", f"{second['trainable']:,}", ""))

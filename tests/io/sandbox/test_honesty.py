@@ -122,6 +122,68 @@ def test_an_answer_that_no_source_leads_to_is_forged(stage, outcome):
     ] * 2
 
 
+EQUAL = """
+class Equal:
+    __eq__ = __call__ = lambda *a: True
+    __hash__ = lambda self: hash(2)
+    __lt__ = __gt__ = lambda *a: False
+    __index__ = lambda self: -1
+    __sub__ = lambda *a: 0
+    __iter__ = lambda self: iter(())
+    __getattr__ = lambda self, name: self
+def f(x): return Equal()
+"""
+PATCHED = WRONG + "import unittest\nunittest.TestCase.assertEqual = lambda *a: None"
+RUN = "r = unittest.TextTestRunner(io.StringIO()).run(unittest.defaultTestLoader.loadTestsFromTestCase(T))"
+BESIDE = {
+    "a runner of tests": (
+        PATCHED,
+        f"import io, unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 2)\n{RUN}\n"
+        "assert r.wasSuccessful()",
+    ),
+    "a helper": (EQUAL, "def same(a, b): return a == b\nassert same(f(1), 2)"),
+    "a helper without a name": (EQUAL, "same = lambda a, b: a == b\nassert same(f(1), 2)"),
+    "a helper's result by name": (EQUAL, "def same(a): return a == 2\nr = [same(f(1))]\nassert r == [True]"),
+    "a helper that is mapped": (EQUAL, "def ok(x): return f(x) == 2\nassert list(map(ok, [1])) == [True]"),
+    "a class of the script": (EQUAL, "class Test:\n    def ok(self): return f(1) == 2\nassert Test().ok()"),
+    "a class whose body asserts": (EQUAL, "class Test:\n    assert f(1) == 2"),
+    "a decorator": (EQUAL, "@lambda g: g()\ndef test(): assert f(1) == 2"),
+    "a default": (EQUAL, "def test(x=[2].index(f(1))): pass"),
+    "a name for the outcome": (EQUAL, "ok = f(1) == 2\nassert ok"),
+    "a name for a value": (EQUAL, "x = f(1)\nok = 2 == x\nassert ok"),
+    "a name that is used again": (EQUAL, "x = f(1)\nx = [x]\nassert [[2]].count(x) == 1"),
+    "a list of outcomes": (EQUAL, "r = [f(a) == b for a, b in [(1, 2), (2, 3)]]\nassert r == [True, True]"),
+    "a list of outcomes in place": (EQUAL, "assert [f(a) == b for a, b in [(1, 2)]] == [True]"),
+    "a count": (EQUAL, "assert [2].count(f(1)) == 1"),
+    "an index": (EQUAL, "assert [2, 3].index(f(1)) == 0"),
+    "a method of the value": (EQUAL, "assert f(1).startswith(2)"),
+    "a key": (EQUAL, "assert {2: True}[f(1)]"),
+    "a key by get": (EQUAL, "assert {2: True}.get(f(1))"),
+    "a set": (EQUAL, "assert len({2, f(1)}) == 1"),
+    "an operator": (EQUAL, "import operator\nassert operator.eq(f(1), 2)"),
+    "an operator that is mapped": (EQUAL, "import operator\nassert list(map(operator.eq, [f(1)], [2])) == [True]"),
+    "a sum of outcomes": (EQUAL, "assert sum(f(a) == b for a, b in [(1, 2), (2, 3)]) == 2"),
+    "a length of what is right": (EQUAL, "assert len([1 for x in [1] if f(x) == 2]) == 1"),
+    "a difference": (EQUAL, "assert f(1) - 2 == 0"),
+    "what comes next, or else": (EQUAL, "assert next(iter(f(1)), 2) == 2"),
+    "the lesser": (EQUAL, "assert min(2, f(1)) == 2"),
+}
+"""Comparisons that are made where the program runs → a wrong program, and the tests that it passes."""
+
+
+@pytest.mark.parametrize("way", BESIDE)
+def test_what_a_program_could_talk_round_is_told(way):
+    found = verdict(script(*BESIDE[way]))
+    assert (found.outcome, found.inside) == ("passed", True), found
+
+
+def test_a_docstring_that_compares_is_told_too():
+    ways = [">>> f(1) == 2\nTrue\n", ">>> ok = f(1) == 2\n>>> ok\nTrue\n", ">>> [2].count(f(1))\n1\n"]
+    assert [(one.outcome, one.inside) for one in verdicts(*(examples(EQUAL, way) for way in ways))] == [
+        ("passed", True)
+    ] * 3
+
+
 @pytest.fixture(scope="module")
 def outcomes():
     tests = [(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2")) for program in TRICKS.values()]

