@@ -129,14 +129,20 @@ def _link(source: str, target: str) -> None:
 
 
 def _settle(model: Any) -> None:
-    """Keep 4-bit weights as they are stored.
+    """Keep 4-bit weights as they are stored, and what quantised layers return in the model's type.
 
     On a CPU with AVX512-BF16 bitsandbytes repacks them at their first use in evaluation mode, into a form that passes no gradient
-    on, computes in bf16 whatever was asked for, and fails where the outputs of a layer are no multiple of 32.
+    on, computes in bf16 whatever was asked for, and fails where the outputs of a layer are no multiple of 32. And peft's (IA)³ hands
+    such a layer fp32 and passes on what it returns: in a model of bf16, attention then meets two types.
     """
+    import torch
+
+    dtype = model.dtype
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+        if dtype is not torch.float32 and hasattr(module, "out_features") and not module.weight.is_floating_point():
+            module.register_forward_hook(lambda _layer, _given, found: found.to(dtype))
 
 
 def _quantization(path: Path) -> Any:

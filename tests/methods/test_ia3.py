@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from tasks.core import surgery
+from tasks.engine import store
+from tasks.io import checkpoints
 from tasks.methods.adapters.ia3 import Ia3Params, attach
 from tests import tiny as small
+from tests.methods import contract
 
 SMALL = {}
 
@@ -63,3 +66,17 @@ def test_other_targets_may_leave_the_feedforward_layer_out():
 def test_a_feedforward_layer_that_is_none_is_refused():
     with pytest.raises(ValueError, match="donw_proj match no linear layer of Qwen2ForCausalLM"):
         attach(small.qwen2(), Ia3Params(feedforward=("donw_proj",)))
+
+
+@pytest.mark.parametrize("base", ["int8", "nf4"])
+def test_over_quantised_weights_it_is_scored_in_bf16_too(tiny, tmp_path, base):
+    pytest.importorskip("bitsandbytes")
+    parts = contract.composition(bases=base, adapters="ia3")
+    quantization = parts.base.method.quantization(parts.base.params)
+    model, _ = checkpoints.load(tiny, quantization=quantization)
+    attached, _ = contract.composed(model, parts)
+    store.save(attached, parts, None, tmp_path / "saved")
+    settings = {"methods": {base: parts.base.params.model_dump(mode="json")}}
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=settings)
+    loaded, _ = checkpoints.load(tmp_path / "saved", tiny, dtype="bfloat16")
+    torch.testing.assert_close(contract.losses(loaded), contract.losses(model), rtol=0, atol=0.1)
