@@ -19,7 +19,7 @@ Our design, not the paper's:
 The first r columns are those that stand first, not those that matter most: a small rank trains an arbitrary part of W.
 `directions: random` is the control of that, and on a LLaMA of two layers it does as well: taught another rule than it was
 pretrained on, 224 numbers brought it from 5.82 nats a token to 2.79, with random triangles to 2.74, and with VeRA of as many
-to 2.43 (means of three seeds, each at the best of four learning rates; one seed of it is a test).
+to 2.43 (means of three seeds, each at the best of four learning rates).
 No hyper-parameter of the paper's language models is known to us: rank and targets are our start, alpha the code's.
 """
 
