@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tasks.core import surgery
 from tasks.engine import compose, store
 from tasks.io import checkpoints
-from tasks.methods.adapters import mola
+from tasks.methods.adapters import lora, mola
 from tasks.methods.adapters.mola import MolaParams, allotted, attach, penalty, redundancy
 from tests import tiny as small
 from tests.methods import contract
@@ -107,6 +107,13 @@ def test_a_fresh_model_is_the_base_when_it_trains_and_when_it_does_not(tiny, mod
     assert torch.equal(attach(small.load(tiny), MolaParams(**SMALL)).train(mode)(x).logits, expected)
 
 
+def llama_2_7b(attach, params):
+    """The numbers that train in an adapted LLaMA 2 7B, which takes no memory."""
+    with torch.device("meta"):
+        model = attach(LlamaForCausalLM(LlamaConfig()), params)  # transformers' defaults are those of LLaMA 7B
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize(
     ("experts", "expected"),
     [
@@ -117,10 +124,11 @@ def test_a_fresh_model_is_the_base_when_it_trains_and_when_it_does_not(tiny, mod
     ],
 )
 def test_llama_2_7b_trains_what_table_1_says(experts, expected):
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig())  # transformers' defaults are those of LLaMA 7B
-        attach(model, MolaParams(experts=experts))
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
+    assert llama_2_7b(attach, MolaParams(experts=experts)) == expected
+
+
+def test_lora_of_rank_64_trains_the_159_9_million_that_table_1_sets_beside_them():
+    assert llama_2_7b(lora.attach, lora.LoraParams(rank=64, targets="all-linear")) == 159_907_840
 
 
 def test_a_quarter_of_the_layers_has_each_number_of_experts():
