@@ -34,7 +34,17 @@ NEUTRAL = {
 def model(kind, tiny, dtype=torch.float32):
     """A model of random weights: the tiny LLaMA that is on disk, a Qwen2 with grouped heads and biases, or a GPT-2."""
     make = {"llama": lambda: small.load(tiny), "qwen2": small.qwen2, "gpt2": small.gpt2}[kind]
-    return make().to(dtype)
+    made = make()
+    for parameter in made.parameters():
+        parameter.data = parameter.data.to(
+            dtype
+        )  # not `made.to`: the angles of positions stay in fp32, as in a loaded model
+    return made
+
+
+def named(dtype):
+    """What settings call a dtype."""
+    return str(dtype).removeprefix("torch.")
 
 
 def said(name, what, default=None):
@@ -63,10 +73,13 @@ def probe():
     return Probe([batch(2)], lambda wrapped, row: token_losses(plain(wrapped), row))
 
 
-def composed(wrapped, parts):
-    """A model with its parts, and an optimizer over what trains."""
+def composed(wrapped, parts, *, hasty=False):
+    """A model with its parts, and an optimizer over what trains; a hasty one takes steps that bf16 can tell from none."""
     attached = compose.compose(wrapped, parts, probe(), seed=0)
-    return attached, parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    for group in optimizer.param_groups:
+        group["lr"] *= 20 if hasty else 1
+    return attached, optimizer
 
 
 @torch.no_grad()

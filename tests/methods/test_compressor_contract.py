@@ -19,10 +19,15 @@ def of_kind(kind):
 DELTA, WEIGHT = of_kind(DeltaCompressor), of_kind(WeightCompressor)
 
 
-def delta(tiny, dtype):
+@pytest.fixture(params=contract.MODELS)
+def kind(request):
+    return request.param
+
+
+def delta(kind, tiny, dtype):
     """The tensors of a LoRA after a few steps."""
     parts = contract.composition(adapters="lora")
-    attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     contract.steps(attached, optimizer, parts)
     return {name: tensor.detach().to(dtype) for name, tensor in attached.trainable.items()}
 
@@ -33,8 +38,8 @@ def digests(folder):
 
 @pytest.mark.parametrize("name", DELTA)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
-def test_a_difference_keeps_its_names_shapes_and_types(tiny, name, dtype):
-    part, tensors = contract.part("compressors", name), delta(tiny, dtype)
+def test_a_difference_keeps_its_names_shapes_and_types(tiny, kind, name, dtype):
+    part, tensors = contract.part("compressors", name), delta(kind, tiny, dtype)
     before = {key: tensor.clone() for key, tensor in tensors.items()}
     found = part.method.quantise(tensors, part.method.candidates(part.params)[0])
     assert {n: (t.shape, t.dtype) for n, t in found.items()} == {n: (t.shape, t.dtype) for n, t in tensors.items()}
@@ -43,8 +48,8 @@ def test_a_difference_keeps_its_names_shapes_and_types(tiny, name, dtype):
 
 @pytest.mark.parametrize("name", DELTA)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
-def test_what_is_encoded_is_decoded_bit_for_bit_and_is_smaller(tiny, tmp_path, name, dtype):
-    part, tensors = contract.part("compressors", name), delta(tiny, dtype)
+def test_what_is_encoded_is_decoded_bit_for_bit_and_is_smaller(tiny, kind, tmp_path, name, dtype):
+    part, tensors = contract.part("compressors", name), delta(kind, tiny, dtype)
     for candidate in part.method.candidates(part.params):
         quantised = part.method.quantise(tensors, candidate)
         save_file(part.method.encode(quantised), tmp_path / "delta.safetensors")
@@ -62,11 +67,6 @@ def test_every_candidate_is_one_of_its_own_candidates(name):
     for candidate in found:
         assert type(candidate) is part.method.params
         assert part.method.candidates(candidate) == [candidate]
-
-
-@pytest.fixture(params=contract.MODELS)
-def kind(request):
-    return request.param
 
 
 @pytest.fixture

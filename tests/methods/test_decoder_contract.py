@@ -1,5 +1,6 @@
 """What every decoder owes: it is run for each file found in the folder, on models of different sizes and kinds."""
 
+import copy
 from functools import partial
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from tasks import methods
 from tasks.core.records import Message
 from tasks.engine import generation
+from tasks.engine.encode import render_prompt
 from tasks.engine.forward import combined_losses, token_losses, use_packed_attention
 from tasks.engine.packing import IGNORE
 from tasks.io import checkpoints
@@ -39,6 +41,11 @@ def pairs(request, tiny):
     return [(wide(model), checkpoints.load_tokenizer(tiny)) for model in kinds[request.param]]
 
 
+def halved(pairs):
+    """The same models in bf16."""
+    return [(copy.deepcopy(model).bfloat16(), tokenizer) for model, tokenizer in pairs]
+
+
 def logits(seed):
     return torch.randn(5, 11, generator=torch.Generator().manual_seed(seed))
 
@@ -48,9 +55,10 @@ def combining(name):
     return partial(part.method.combine, params=part.params), len(part.method.helpers)
 
 
-def steering(name, pairs):
+def steering(name, pairs, note=lambda logits: logits):
+    """What steers the first of `pairs`; `note` is shown the logits of every step."""
     combine, count = combining(name)
-    return generation.steer(pairs[0], pairs[1 : 1 + count], combine)
+    return generation.steer(pairs[0], pairs[1 : 1 + count], lambda main, helpers: note(combine(main, helpers)))
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -93,18 +101,25 @@ def test_a_decoder_with_helpers_has_the_settings_that_evaluate_asks_for(name):
     assert not torch.equal(combining(name)[0](logits(0), [logits(1), logits(2)]), logits(0)), "its helpers do nothing"
 
 
-@torch.no_grad()
-def by_hand(name, pairs, prompt, tokens):
-    """The tokens that a plain loop writes: no cache, one prompt, every model over the whole text."""
-    combine, count = combining(name)
-    from tasks.engine.encode import render_prompt
+def encoded(prompt, tokenizer):
+    return tokenizer(render_prompt(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")["input_ids"]
 
+
+@torch.no_grad()
+def recomputed(name, pairs, ids):
+    """The logits of the next token, (1, V): no cache, one prompt, every model over the whole text."""
+    combine, count = combining(name)
+    main, *helpers = (model(input_ids=ids, use_cache=False).logits[:, -1].float() for model, _ in pairs[: 1 + count])
+    return combine(main, helpers)
+
+
+def by_hand(name, pairs, prompt, tokens):
+    """The tokens that a plain loop writes."""
     tokenizer = pairs[0][1]
-    ids = tokenizer(render_prompt(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")["input_ids"]
+    ids = encoded(prompt, tokenizer)
     start = ids.shape[1]
     for _ in range(tokens):
-        main, *helpers = (model(input_ids=ids, use_cache=False).logits[:, -1] for model, _ in pairs[: 1 + count])
-        following = combine(main, helpers).argmax(dim=1)
+        following = recomputed(name, pairs, ids).argmax(dim=1)
         ids = torch.cat([ids, following[None]], dim=1)
         if following == tokenizer.eos_token_id:
             break
@@ -127,8 +142,32 @@ def test_cached_batches_write_what_recomputing_every_row_alone_writes(pairs, nam
 
 
 @pytest.mark.parametrize("name", DECODERS)
+def test_in_bf16_cached_batches_see_the_logits_of_recomputing_every_row_alone(pairs, name):
+    pairs, seen = halved(pairs), []
+    model, tokenizer = pairs[0]
+    generation.write(
+        model,
+        PROMPTS,
+        tokenizer,
+        max_new_tokens=6,
+        batch_size=3,
+        steering=steering(name, pairs, lambda logits: seen.append(logits) or logits),
+    )
+    for row, prompt in enumerate(sorted(PROMPTS, key=lambda prompt: len(prompt[0].content))):
+        ids = encoded(prompt, tokenizer)
+        for found in seen:
+            expected = recomputed(name, pairs, ids)[0]
+            assert (found[row] - expected).norm() < 0.1 * expected.norm()
+            ids = torch.cat([ids, found[row].argmax()[None, None]], dim=1)
+            if ids[0, -1] == tokenizer.eos_token_id:
+                break
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
 @torch.no_grad()
-def test_texts_are_scored_by_the_combined_logits(pairs, name, monkeypatch):
+def test_texts_are_scored_by_the_combined_logits(pairs, name, monkeypatch, dtype):
+    pairs = pairs if dtype is torch.float32 else halved(pairs)
     monkeypatch.setattr("tasks.engine.forward.HEAD_ROWS", 4)  # several pieces
     combine, count = combining(name)
     row = contract.batch()
@@ -140,9 +179,12 @@ def test_texts_are_scored_by_the_combined_logits(pairs, name, monkeypatch):
     for start, end in pairwise(edges):
         ids, labels = row["input_ids"][:, start:end], row["labels"][0, start:end]
         main, *helpers = (model(input_ids=ids).logits[0] for model, _ in pairs[: 1 + count])
-        nll = F.cross_entropy(combine(main, helpers), labels, reduction="none", ignore_index=IGNORE)
+        nll = F.cross_entropy(
+            combine(main.float(), [helper.float() for helper in helpers]), labels, reduction="none", ignore_index=IGNORE
+        )
         expected.append(nll[labels != IGNORE])
-    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-4)
+    tolerance = 1e-4 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(found, torch.cat(expected), rtol=tolerance, atol=tolerance)
 
 
 @torch.no_grad()

@@ -42,9 +42,10 @@ def test_a_grown_model_writes_what_the_base_writes(tiny, kind, name):
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_only_the_new_layers_train(tiny, kind, name):
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_only_the_new_layers_train(tiny, kind, name, dtype):
     parts = contract.composition(expanders=name)
-    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
+    attached, optimizer = contract.composed(contract.model(kind, tiny, dtype), parts, hasty=True)
     copies = attached.expansion["copies"]
     moved = contract.steps(attached, optimizer, parts, count=3)
     assert moved
@@ -62,13 +63,16 @@ def test_an_expander_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_a_grown_model_is_an_ordinary_one_on_disk(tiny, kind, tmp_path, name):
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_a_grown_model_is_an_ordinary_one_on_disk(tiny, kind, tmp_path, name, dtype):
     parts = contract.composition(expanders=name)
-    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
+    attached, optimizer = contract.composed(contract.model(kind, tiny, dtype), parts, hasty=True)
     contract.steps(attached, optimizer, parts)
     _, tokenizer = checkpoints.load(tiny)
     expected = contract.losses(attached.model)
     store.save(attached, parts, tokenizer, tmp_path / "saved")
     assert (tmp_path / "saved/expansion.json").is_file()
-    loaded, _ = checkpoints.load(tmp_path / "saved")
+    loaded, _ = checkpoints.load(tmp_path / "saved", dtype=contract.named(dtype))
+    for (key, found), wanted in zip(loaded.named_parameters(), attached.model.parameters(), strict=True):
+        assert torch.equal(found, wanted), key
     assert torch.equal(contract.losses(loaded), expected)

@@ -12,7 +12,6 @@ from tests import tiny as small
 pytest.importorskip("bitsandbytes")
 from bitsandbytes import functional as bnb
 
-SMALL = {"compute_dtype": "float32"}
 BITS = 4
 TOLERANCE = 0.2
 SHAPE = (256, 256)

@@ -1,10 +1,16 @@
-"""What every objective owes: it is run for each file found in the folder."""
+"""What every objective owes: it is run for each file found in the folder, through a LLaMA and a Qwen2."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tasks import methods
+from tasks.engine.forward import observe, use_packed_attention
+from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
+from tests import tiny as small
 from tests.methods import contract
 
 OBJECTIVES = methods.names("objectives")
@@ -54,3 +60,45 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
     loss = part.method.loss(nll, one, part.params)
     assert loss.requires_grad
     torch.testing.assert_close(loss / 4, torch.tensor(1.5))
+
+
+SEQUENCES = [small.paired(replace(s, task="ab"[n % 2])) for n, s in enumerate(small.sequences(3, seed=1))]
+TRAINED = {task: [s.num_trained for s in SEQUENCES if s.task == task] for task in "ab"}
+ROW = collate([Pack(tuple(SEQUENCES))], tuple(TRAINED)) | {
+    "task_tokens": torch.tensor([*map(sum, TRAINED.values())]),
+    "task_examples": torch.tensor([*map(len, TRAINED.values())]),
+}
+
+
+def textbook(model, sequence, *, hits):
+    """The losses of a sequence's trained tokens under a plain forward of transformers, or its hits."""
+    logits = model(input_ids=torch.tensor([sequence.ids])).logits[0, :-1].float()
+    ids, trained = torch.tensor(sequence.ids[1:]), torch.tensor(sequence.weights[1:]) > 0
+    return ((logits.argmax(dim=1) == ids).float() if hits else F.cross_entropy(logits, ids, reduction="none"))[trained]
+
+
+@pytest.mark.parametrize("kind", contract.MODELS)
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_time(tiny, kind, name, dtype):
+    part = contract.part("objectives", name)
+    method, tolerance = part.method, 1e-4 if dtype is torch.float32 else 0.05
+    optimizer = "mezo" if method.hits else "adamw"
+    bound, packed, plain = (contract.model(kind, tiny, dtype) for _ in range(3))
+    attached, _ = contract.composed(bound, contract.composition(objectives=name, optimizers=optimizer))
+    found = attached.model(**ROW)["loss"]
+
+    use_packed_attention(packed)
+    looks = bool(method.contrasts and method.contrasts(part.params))
+    _, tokens = observe(packed, ROW, hits=method.hits, contrasts=looks)
+    values = torch.cat([textbook(plain, sequence, hits=method.hits) for sequence in SEQUENCES])
+    expected = method.loss(values, tokens, part.params) / len(values)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
+    if method.hits:
+        assert not found.requires_grad
+        return
+    ours, theirs = (
+        torch.cat([gradient.float().flatten() for gradient in torch.autograd.grad(loss, list(model.parameters()))])
+        for loss, model in ((found, bound), (expected, plain))
+    )
+    assert (ours - theirs).norm() < tolerance * theirs.norm()
