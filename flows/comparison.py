@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from flows import estimates
+from flows.estimates import Range, Source
 from tasks import methods, settings
 from tasks.core.params import Params
 from tasks.io import params, progress, provenance, tracking
@@ -145,6 +147,23 @@ def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:
     """The trials that are measured on the test sets, and the base."""
     seeds = itertools.product(recipe.compositions, range(recipe.seeds))
     return [Trial(None, 0.0, 0, True), *(Trial(name, best[name], seed, True) for name, seed in seeds)]
+
+
+def duration(recipe: Recipe) -> tuple[Range, Source] | None:
+    """The seconds of all trials, one after the other, and what their trainings' rest on; None where nothing is known.
+
+    What a composition's methods cost is not in it, nor how far a search goes on.
+    """
+    measured = len(recipe.compositions) * recipe.seeds
+    of_search, of_final = (
+        estimates.of_training(recipe.stage, tokens) for tokens in (recipe.search_tokens or recipe.tokens, recipe.tokens)
+    )
+    of_test = estimates.of(["evaluate"]).get("evaluate")
+    if not (of_search and of_final and of_test):
+        return None
+    parts = [(len(search(recipe)), of_search.seconds), (measured, of_final.seconds), (measured + 1, of_test.seconds)]
+    low, high = (sum(count * getattr(seconds, end) for count, seconds in parts) for end in ("low", "high"))
+    return Range(low, high), of_final.source
 
 
 def best_rates(recipe: Recipe, results: Mapping[Trial, Rows]) -> dict[str, float]:

@@ -31,6 +31,11 @@ SPREAD = 3.0
 READ, TRAIN, WRITE = 2.0, 6.0, 20.0
 """Operations for each parameter and token that is read, trained on, or written; written tokens wait for memory."""
 Source = Literal["equal settings", "other settings", "tokens × parameters"]
+WORDS: dict[Source, str] = {
+    "equal settings": "earlier runs with these settings",
+    "other settings": "earlier runs with other settings, in proportion to the tokens",
+    "tokens × parameters": "tokens × parameters, for want of runs",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,16 @@ def of(stages: Sequence[str]) -> dict[str, Estimate]:
     return {stage: estimate for stage in stages if (estimate := found.get(stage.partition("@")[0]))}
 
 
-def _of(stage: str, everything: Any, runs: Sequence[Past]) -> Estimate | None:
+def of_training(stage: str, tokens: int) -> Estimate | None:
+    """What a stage will take where it trains on so many tokens, all else as params.yaml has it; None where nothing is known."""
+    past = recorded.past([stage]).get(stage, [])
+    runs = [one for one in past if _work(stage, one.settings).trained]  # where a model passed through, nothing trained
+    return _of(stage, settings.load(), runs, {f"{stage}.max_tokens": str(tokens)})
+
+
+def _of(stage: str, everything: Any, runs: Sequence[Past], changes: dict[str, str] | None = None) -> Estimate | None:
     now = {name: str(value) for name, value in run.as_recorded(settings.for_stage(stage, everything)).items()}
+    now |= changes or {}
     here = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     ours = [one for one in runs if one.machine == here]  # another machine's times say little
     return from_runs(stage, now, ours) if ours else from_model(stage, now, everything)
@@ -188,3 +201,23 @@ def _speed(threads: int) -> float:
     a @ a
     whole = 2 * len(a) ** 3 / (time.perf_counter() - start)
     return whole * min(1.0, threads / (os.cpu_count() or 1))
+
+
+def as_time(found: Range) -> str:
+    """`40–70 s`, `3–5 min`, `1.2–2.0 h`."""
+    unit, seconds = next((u, s) for u, s, most in _UNITS if found.high < most)
+    return _between(found.low / seconds, found.high / seconds, unit)
+
+
+def as_size(found: Range) -> str:
+    """`300–800 MB`, `1.2–3.0 GB`."""
+    unit, mb = ("MB", 1) if found.high < 1000 else ("GB", 1024)
+    return _between(found.low / mb, found.high / mb, unit)
+
+
+def _between(low: float, high: float, unit: str) -> str:
+    first, last = (f"{value:.0f}" if value >= 10 or unit in ("s", "MB") else f"{value:.1f}" for value in (low, high))
+    return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
+
+
+_UNITS = (("s", 1, 100), ("min", 60, 6000), ("h", 3600, float("inf")))

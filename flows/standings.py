@@ -37,7 +37,8 @@ class Line:
     trainable: int
     active: int
     """The most of them that move in one step."""
-    peak_memory_mb: float
+    peak_memory_mb: list[float]
+    """By seed."""
     tokens_per_s: list[float]
     """By seed, over the optimizer steps alone: of CPU time on a CPU and of the clock elsewhere."""
     bytes: int
@@ -73,7 +74,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
                 passed=ratio(*_columns(passes)) if passes else None,
                 trainable=rows[0]["trainable"],
                 active=rows[0]["active"],
-                peak_memory_mb=max(row["peak_memory_mb"] for row in rows),
+                peak_memory_mb=[row["peak_memory_mb"] for row in rows],
                 tokens_per_s=[row["tokens_per_s"] for row in rows if row["tokens_per_s"]],
                 bytes=rows[0]["bytes"],
             )
@@ -236,7 +237,8 @@ def table(rows: Sequence[Line]) -> str:
         "seed (Student's t): what another seed would give. Everywhere else they are a bootstrap over groups of test items, seeds "
         "averaged: what other items would give with these seeds, which alone is no reason to prefer a composition. "
         "Forgetting: general loss less the base's; at equal domain loss: less that of the first. "
-        "Tokens/s: over the optimizer steps alone, of CPU time on a CPU, with the range over seeds. * no other is better in both."
+        "Peak MB and tokens/s: the middle of the seeds, and from the least to the most of them; tokens/s are over the optimizer steps "
+        "alone, of CPU time on a CPU. * no other is better in both."
     )
     return "\n".join([*text, "", notes])
 
@@ -252,7 +254,7 @@ def _cells(row: Line, best: bool) -> Iterator[str]:
     yield _shown(row.matched, "+") if row.matched else "—"
     yield _share(row.passed) if row.passed else "—"
     yield f"{row.trainable:,}" + ("" if row.active == row.trainable else f" ({row.active:,} at once)")
-    yield f"{row.peak_memory_mb:,.0f}"
+    yield _range(row.peak_memory_mb, digits=0)
     yield _range(row.tokens_per_s) if row.tokens_per_s else "—"
     yield f"{row.bytes / 2**20:.2f}"
 
@@ -265,8 +267,9 @@ def _share(passed: Estimate) -> str:
     return f"{100 * passed.value:.1f} [{100 * passed.low:.1f}, {100 * passed.high:.1f}] %".replace("-", "−")
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+def _range(values: Sequence[float], digits: int = 1) -> str:
+    middle, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({low} to {high})"
 
 
 def of_base(results: Mapping[Trial, Rows], stage: str) -> str:

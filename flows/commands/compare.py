@@ -1,8 +1,11 @@
 """`ratchet compare`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flows.estimates import Range, Source
 
 
 def compare(
@@ -28,7 +31,7 @@ def compare(
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried. "
-        "The bar tells the time that is left once the first is done."
+        f"{_time(comparison.duration(recipe))}The bar tells the time that is left once the first is done."
     )
     if dry:
         return
@@ -48,3 +51,12 @@ def compare(
     (folder / "pareto.svg").write_text(standings.plot(rows), encoding="utf-8")
     typer.echo(text)
     typer.echo(f"\nTable, plot and the figures of each training: {folder}")
+
+
+def _time(found: "tuple[Range, Source] | None") -> str:
+    from flows import estimates
+
+    if found is None:
+        return ""
+    seconds, source = found
+    return f"Time: {estimates.as_time(seconds)}, by {estimates.WORDS[source]}. "

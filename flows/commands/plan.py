@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.estimates import Estimate, Range
+    from flows.estimates import Estimate
     from flows.graph import Step
 
 
@@ -48,7 +48,7 @@ def plan(
 
 def _summary(steps: "Sequence[Step]", taken: "Mapping[str, Estimate]") -> list[str]:
     """What all of it takes, one stage after the other, and what the figures rest on."""
-    from flows.estimates import Range
+    from flows.estimates import WORDS, Range, as_size, as_time
 
     waiting = [step for step in steps if step.state in ("run", "may change")]
     if not waiting:
@@ -61,50 +61,27 @@ def _summary(steps: "Sequence[Step]", taken: "Mapping[str, Estimate]") -> list[s
         total = Range(sum(one.seconds.low for one in sure), sum(one.seconds.high for one in every))
         memory = [one.memory_mb for one in every if one.memory_mb]
         disk = [one.disk_mb for one in every if one.disk_mb]
-        parts = [f"one after the other {_time(total)}"]
+        parts = [f"one after the other {as_time(total)}"]
         if memory:
-            parts.append(f"at most {_size(Range(*[max(one.high for one in memory)] * 2))} of memory at a time")
+            parts.append(f"at most {as_size(Range(*[max(one.high for one in memory)] * 2))} of memory at a time")
         if disk:
-            parts.append(f"up to {_size(Range(*[sum(one.high for one in disk)] * 2))} of new files")
+            parts.append(f"up to {as_size(Range(*[sum(one.high for one in disk)] * 2))} of new files")
         lines.append(f"Together: {', '.join(parts)}.")
         rests_on = dict.fromkeys(one.source for one in every)
-        lines.append("Figures rest on " + ", ".join(f"{_MARKS[name]} {_WORDS[name]}" for name in rests_on) + ".")
+        lines.append("Figures rest on " + ", ".join(f"{_MARKS[name]} {WORDS[name]}" for name in rests_on) + ".")
     if lacking := [step.stage for step in waiting if step.stage not in taken]:
         lines.append(f"Nothing is known yet of what these take: {', '.join(lacking)}.")
     return lines
 
 
 _MARKS = {"equal settings": "=", "other settings": "~", "tokens × parameters": "?"}
-_WORDS = {
-    "equal settings": "earlier runs with these settings",
-    "other settings": "earlier runs with other settings, in proportion to the tokens",
-    "tokens × parameters": "tokens × parameters, for want of runs",
-}
 
 
 def _figures(one: "Estimate | None") -> str:
+    from flows.estimates import as_size, as_time
+
     if one is None:
         return "–"
-    parts = [f"{_MARKS[one.source]} {_time(one.seconds)}"]
-    parts += [_size(found) for found in (one.memory_mb, one.disk_mb) if found]
+    parts = [f"{_MARKS[one.source]} {as_time(one.seconds)}"]
+    parts += [as_size(found) for found in (one.memory_mb, one.disk_mb) if found]
     return "  ".join(parts) + "  "
-
-
-def _time(found: "Range") -> str:
-    """`40–70 s`, `3–5 min`, `1.2–2.0 h`."""
-    unit, seconds = next((u, s) for u, s, most in _UNITS if found.high < most)
-    return _between(found.low / seconds, found.high / seconds, unit)
-
-
-def _size(found: "Range") -> str:
-    """`300–800 MB`, `1.2–3.0 GB`."""
-    unit, mb = ("MB", 1) if found.high < 1000 else ("GB", 1024)
-    return _between(found.low / mb, found.high / mb, unit)
-
-
-def _between(low: float, high: float, unit: str) -> str:
-    first, last = (f"{value:.0f}" if value >= 10 or unit in ("s", "MB") else f"{value:.1f}" for value in (low, high))
-    return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
-
-
-_UNITS = (("s", 1, 100), ("min", 60, 6000), ("h", 3600, float("inf")))

@@ -1,5 +1,8 @@
 """`ratchet compare` on a tiny model: every trial is a process of its own and is run once."""
 
+import json
+import re
+
 import mlflow
 
 RECIPE = """\
@@ -21,11 +24,14 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
 
     said = made.run("flows.commands", "compare", "recipe.yaml")
     assert "4 trainings to choose learning rates, 2 to measure, at least 9,000 tokens" in said
+    assert re.search(r"Time: \S+ (s|min|h), by tokens × parameters", said)
     table = made.folder / ".ratchet/compare/recipe/table.md"
     assert table.read_text() in said
     assert "| full * |" in table.read_text()
     assert "\nBase: domain loss " in table.read_text()
     assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
+    kept = json.loads((made.folder / ".ratchet/compare/recipe/figures.json").read_text())
+    assert [(row["composition"], row["seed"]) for row in kept] == [(None, 0), ("full", 0), ("full", 1)]
     trials = runs(made)
     assert len(trials) == 7
     assert all(

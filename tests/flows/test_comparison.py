@@ -8,8 +8,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from flows import comparison, standings
+from flows import comparison, estimates, standings
 from flows.comparison import Recipe, Trial
+from flows.estimates import Range
 from flows.standings import Line
 from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
@@ -42,7 +43,9 @@ def course(*points):
 def line(name, domain, forgetting, **others):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
-    row = Line(name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 10, 100.0, [50.0], 2**20)
+    row = Line(
+        name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 10, [100.0, 140.0, 90.0], [50.0], 2**20
+    )
     return replace(row, **others)
 
 
@@ -258,6 +261,31 @@ def test_what_takes_turns_is_told_by_how_much_moves_at_once():
     )
     assert "| 1,000 |" in text
     assert "| 1,000 (300 at once) |" in text
+
+
+def test_memory_and_speed_are_told_with_their_range_over_seeds():
+    assert "| 100 (90 to 140) | 50.0 (50.0 to 50.0) |" in standings.table([line("a", 1.0, 0.2)])
+
+
+def test_the_time_of_a_comparison_is_that_of_its_trainings_and_tests(recipe, monkeypatch):
+    def estimate(low, high):
+        return estimates.Estimate(Range(low, high), None, None, "other settings", 1)
+
+    asked = []
+    monkeypatch.setattr(
+        estimates, "of_training", lambda stage, tokens: asked.append(tokens) or estimate(tokens, 2 * tokens)
+    )
+    monkeypatch.setattr(estimates, "of", lambda stages: {"evaluate": estimate(10, 20)})
+    found = comparison.duration(recipe.model_copy(update={"search_tokens": 100}))
+    # 8 trainings of 100 tokens choose the rates, 4 of 1,000 are measured, and so is the base.
+    assert found == (Range(8 * 100 + 4 * 1000 + 5 * 10, 8 * 200 + 4 * 2000 + 5 * 20), "other settings")
+    assert asked == [100, 1000]
+
+
+def test_of_what_is_not_known_no_time_is_told(recipe, monkeypatch):
+    monkeypatch.setattr(estimates, "of_training", lambda stage, tokens: None)
+    monkeypatch.setattr(estimates, "of", lambda stages: {})
+    assert comparison.duration(recipe) is None
 
 
 def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():

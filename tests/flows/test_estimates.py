@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from flows import estimates
-from flows.commands.plan import _size, _time
-from flows.estimates import Range
+from flows.estimates import Range, as_size, as_time
 from tasks import run, settings
 from tasks.io import provenance, recorded, tracking
 from tasks.io.recorded import Past
@@ -115,6 +114,16 @@ def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile
     assert len(recorded.past(["tune"])["tune"]) == 2
 
 
+def test_a_training_of_so_many_tokens_is_told_by_trainings_alone(profile, store):
+    own = run.as_recorded(settings.for_stage("tune", profile("tiny")))
+    record("tune@r0", own | {"tune.max_tokens": 0})  # passed through, in no time
+    assert estimates.of_training("tune", 10**6).source == "tokens × parameters"
+    record("tune@r0", own)
+    longer, same = (estimates.of_training("tune", times * int(own["tune.max_tokens"])) for times in (10, 1))
+    assert (longer.source, same.source) == ("other settings", "equal settings")
+    assert longer.seconds.high == pytest.approx(10 * same.seconds.high)
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///not-made-yet.db", "nonsense://store"])
 def test_without_a_store_that_answers_the_model_steps_in(profile, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -128,8 +137,8 @@ def test_without_a_store_that_answers_the_model_steps_in(profile, monkeypatch, u
     [(40.2, 69.8, "40–70 s"), (3, 3.2, "3 s"), (90, 250, "1.5–4.2 min"), (600, 1800, "10–30 min"), (3600, 7200, "1.0–2.0 h")],
 )  # fmt: skip
 def test_a_range_of_seconds_is_told_in_one_unit(low, high, said):
-    assert _time(Range(low, high)) == said
+    assert as_time(Range(low, high)) == said
 
 
 def test_a_range_of_megabytes_is_told_in_one_unit():
-    assert [_size(Range(*pair)) for pair in ((3, 3), (300, 800), (900, 3072))] == ["3 MB", "300–800 MB", "0.9–3.0 GB"]
+    assert [as_size(Range(*pair)) for pair in ((3, 3), (300, 800), (900, 3072))] == ["3 MB", "300–800 MB", "0.9–3.0 GB"]
