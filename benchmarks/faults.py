@@ -1,18 +1,20 @@
 """What weighing faults is worth: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
 
 Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's
-modes and parts (parts of it add less weight in all), its marks dealt at random over the same programs (the control), marks of ten
-times the weight (`strong`, the control that must show something) and DPO on the same pairs (trl). Each has its own learning rate,
-the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that, the one of the largest gap. The
-search goes on beyond the first rates where the best is at their edge.
+modes and parts (parts of it add less weight in all), marks of ten times the weight (`strong`, the control that must show something),
+the marks of all three weights dealt at random over the same programs (`random` has the constant one), and DPO on the same pairs
+(trl). Each has its own learning rate, the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower
+that, the one of the largest gap. The search goes on beyond the first rates where the best is at their edge.
 Metrics were fixed beforehand, on pairs of held-out functions, found as the training's are:
   marked  loss on the differing tokens of the right program, in nats a token
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
   pass@1  the share of functions whose greedy answer passes its tests
-Told are differences to `sft` and to `random`, seeds averaged, with 95 % intervals over functions (groups), and over seeds.
-`docs/ledger.py` finds all three in comparison faults-SETUP, with the arms after it where they were named: faults-synthetic-margin-dpo.
+Told are differences to `sft`, to `random` and to an arm's own marks at random, seeds averaged, with 95 % intervals over functions
+(groups), and over seeds. `docs/ledger.py` finds all three in comparison faults-SETUP, with the arms after it where they were named:
+faults-synthetic-margin-dpo.
 `synthetic`: a LLaMA of 0.6M weights reads 4,400 of `functions.py` with the mistakes that people make, every other time, and then
-trains on 1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second call goes on where the first one ended.
+trains on 1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second
+call goes on where the first one ended.
 """
 
 import argparse
@@ -38,6 +40,8 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "lines only": {"weighting": "margin", "tokens": 0.0},
     "tokens only": {"weighting": "margin", "lines": 0.0},
     "strong": {"weighting": "constant", "tokens": 10.0},
+    "margin at random": {"weighting": "margin", "placement": "random"},
+    "strong at random": {"weighting": "constant", "tokens": 10.0, "placement": "random"},
     "dpo": None,
 }
 BETA = 0.1
@@ -326,7 +330,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> None:
     for name, rows in results.items():
         levels = [sum(map(metric, rows)) / len(rows) for metric in (marked, gap, passed)]
         print(f"{name:<12} {levels[0]:8.4f} {levels[1]:8.4f} {levels[2]:8.4f}", flush=True)
-        for other in ("sft", "random"):
+        for other in ("sft", "random", f"{name} at random"):
             if other in results and name not in ("base", "sft", other):
                 print(f"  to {other}: {change(rows, results[other])}", flush=True)
 

@@ -25,7 +25,7 @@ class Workspace:
             check=True,
         )
         for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
+            if name != "dvc.lock" and (ROOT / name).is_file():  # what has run here has not run there
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
         shutil.copyfile(folder / "params" / f"{profile}.yaml", folder / "params.yaml")

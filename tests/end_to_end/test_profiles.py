@@ -44,7 +44,7 @@ def test_own_rows_run_without_an_edit(workspace):
     said = made.run("flows.commands", "init", "mine.jsonl")
     assert said.count("→") == 5
     assert "of 62 records read, 60 can be used" in said
-    made.run("flows.pipeline")
+    made.run("flows.commands", "run", "tune@r0")
 
     report = json.loads((made.folder / "data/ingested/report.json").read_text())["sources"]["file data/raw/mine.jsonl"]
     assert report["read"] == 62 == report["kept"] + report["merged"] + sum(report["refused"].values())

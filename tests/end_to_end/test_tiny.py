@@ -1,4 +1,4 @@
-"""The whole graph on a random model: every stage, every mechanism."""
+"""The whole graph on a random model, composed as profile `full` is: every stage does its work."""
 
 import json
 import shutil
@@ -7,14 +7,53 @@ import subprocess
 import mlflow
 import polars as pl
 import pytest
+import yaml
+
+MODELS = ["base", "pretrained", "r0", "r1", "compressed"]
 
 
 @pytest.fixture(scope="module")
-def tiny_run(workspace):
-    made = workspace("tiny")
-    made.set("threads: 2", "threads: 1")  # two would wait for each other where other tests run beside this one
+def fresh(workspace):
+    """Makes a workspace in which nothing has run."""
+
+    def make():
+        made = workspace("tiny")
+        made.set("threads: 2", "threads: 1")  # two would wait for each other where other tests run beside this one
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def tiny_run(fresh):
+    made = fresh()
     made.said = made.run("flows.pipeline")
     return made
+
+
+def read(workspace, name):
+    return json.loads((workspace.folder / name).read_text())
+
+
+def test_no_stage_passes_anything_through(tiny_run):
+    grown, base = (read(tiny_run, f"models/{name}/config.json")["num_hidden_layers"] for name in ("pretrained", "base"))
+    assert grown == base + 1
+    for name in ("r0", "r1"):
+        assert len(pl.read_parquet(tiny_run.folder / f"data/rounds/{name}/faults.parquet"))
+        assert read(tiny_run, f"models/tuned/{name}/ratchet.json")["method"]["objective"] == "fait"
+        assert read(tiny_run, f"models/tuned/{name}/training.json")["tokens"] > 0
+    assert len(pl.read_parquet(tiny_run.folder / "data/rounds/r1/signals.parquet"))
+    assert read(tiny_run, "data/rounds/r1/refinement.json")["changed"]
+    assert (tiny_run.folder / "models/compressed/model.gguf").is_file()
+    assert read(tiny_run, "models/candidate.json")["candidate"] == "compressed"
+
+
+def test_plain_dvc_trains_the_same_bytes(tiny_run, fresh):
+    other = fresh()
+    other.run("dvc", "repro", "--quiet", "tune@r1")
+    trained, whole = (yaml.safe_load(made.lock)["stages"] for made in (other, tiny_run))
+    assert trained.keys() >= {"pretrain", "faults@r0", "tune@r0", "diagnose@r1", "refine@r1", "faults@r1", "tune@r1"}
+    assert trained == {stage: whole[stage] for stage in trained}
 
 
 def test_every_stage_ran_and_a_verdict_was_given(tiny_run):
@@ -25,7 +64,9 @@ def test_every_stage_ran_and_a_verdict_was_given(tiny_run):
 
 
 def test_training_lowered_the_domain_loss(tiny_run):
-    comparison = json.loads((tiny_run.folder / "data/report/summary.json").read_text())["comparisons"]["r0"]
+    compared = read(tiny_run, "data/report/summary.json")["comparisons"]
+    assert list(compared) == MODELS[1:]
+    comparison = compared["r0"]
     domain = next(row for row in comparison["rows"] if (row["measure"], row["unit"]) == ("domain", "nats/token"))
     assert domain["difference"]["high"] < 0
 
@@ -54,7 +95,7 @@ def handed_over(tiny_run, tmp_path_factory):
     """What another person has after `git clone` and `dvc pull`, with a remote in a folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
     said = tiny_run.run("flows.commands", "share", "--to", str(folder / "store"))
-    assert "data/runs.jsonl: 17 MLflow runs, which made the outputs of 16 stages" in said
+    assert "data/runs.jsonl: 19 MLflow runs, which made the outputs of 18 stages" in said
     names = ["commit", "--quiet", "-m", "all of it"]
     for command in (["add", "--all", "--", ".", ":!home"], ["-c", "user.name=t", "-c", "user.email=t@t", *names]):
         subprocess.run(["git", *command], cwd=tiny_run.folder, check=True)
@@ -69,10 +110,10 @@ def test_a_clone_that_pulled_holds_what_the_record_says_without_training(tiny_ru
     assert "✗" not in said
     assert "outputs have the hashes of dvc.lock" in said
     assert "models/tuned/r1: weights" in said
-    for name in ("base", "r0", "r1"):
+    for name in MODELS:
         for measure in ("domain", "domain_text", "general"):
             assert f"✓ {name}: {measure} loss" in said
-    assert said.count("equal to the record to the bit") == 9
+    assert said.count("equal to the record to the bit") == 3 * len(MODELS)
     assert handed_over.lock == tiny_run.lock
     assert not (handed_over.folder / ".ratchet/work").exists()  # nothing trained
 
@@ -94,7 +135,7 @@ def test_its_runs_came_along_and_twice_is_once(handed_over):
 def test_what_is_not_as_recorded_is_named(handed_over, tmp_path_factory):
     other = handed_over.at(tmp_path_factory.mktemp("other") / "clone")
     shutil.copytree(handed_over.folder, other.folder, symlinks=True)
-    weights = other.folder / "models/tuned/r0/model.safetensors"
+    weights = other.folder / "models/tuned/r0/adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.unlink()

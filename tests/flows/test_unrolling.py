@@ -23,7 +23,7 @@ def maps(path):
 def params(tmp_path):
     """Settings of one round, measured beside a model that is no round."""
     path = tmp_path / "params.yaml"
-    text = (ROOT / "params/tiny.yaml").read_text()
+    text = (ROOT / "params/reasoning.yaml").read_text()
     own = "  small: {group: rounds, path: models/compressed, base: models/pretrained} # the small one\n"
     path.write_text(text + own)
     unrolling.write(1, path)
@@ -58,7 +58,7 @@ def test_there_and_back_again_is_the_same_file(params):
 def test_comments_stay(params):
     unrolling.write(2, params)
     assert "# the small one" in params.read_text()
-    first = (ROOT / "params/tiny.yaml").read_text().splitlines()[0]
+    first = (ROOT / "params/reasoning.yaml").read_text().splitlines()[0]
     assert first.startswith("#")
     assert params.read_text().startswith(first)
 
