@@ -144,6 +144,7 @@ def build_root(plan: dict[str, Any]) -> None:
         set_attributes(target, ATTR_READ_ONLY | ATTR_NOSUID)
     for device in plan["devices"]:
         bind(device, device)
+        set_attributes(device, ATTR_READ_ONLY | ATTR_NOSUID)  # it can be written to, but not be given another time
     for target in plan["masks"]:
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=555,size=4k")
     Path(plan["work"]).mkdir()

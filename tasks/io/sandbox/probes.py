@@ -46,6 +46,33 @@ import os
 os.chmod(os.__file__, 0o777)
 escaped = bool(open(os.__file__, "a"))
 """,
+    "give a device of the host another time": """
+import os
+os.utime("/dev/null")
+escaped = True
+""",
+    "hear of what others do with a folder of the host": """
+import fcntl, os
+escaped = fcntl.fcntl(os.open("/python", os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_ACCESS | fcntl.DN_MULTISHOT) == 0
+""",
+    "lock a file of the host": """
+import fcntl, os
+fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+escaped = True
+""",
+    "lock a device of the host": """
+import fcntl, os
+null = os.open("/dev/null", os.O_RDWR)
+fcntl.lockf(null, fcntl.LOCK_EX | fcntl.LOCK_NB)
+child = os.fork()
+if child == 0:
+    try:
+        fcntl.lockf(null, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os._exit(1)
+    os._exit(0)
+escaped = os.waitpid(child, 0)[1] != 0
+""",
     "write a file of 10 GB": """
 with open("big", "wb") as file:
     file.seek(10 << 30)

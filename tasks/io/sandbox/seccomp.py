@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 
 # struct seccomp_data: number at 0, architecture at 4, six arguments of 8 bytes from 16 (low half first).
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
 LOAD, JUMP_EQUAL, JUMP_GREATER_OR_EQUAL, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 
@@ -34,7 +34,7 @@ COMMON_REFUSED = {
 }  # fmt: skip
 REFUSED = {
     "x86_64": {
-        "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "ptrace": 101, "syslog": 103, "personality": 135,
+        "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "flock": 73, "ptrace": 101, "syslog": 103, "personality": 135,
         "setpriority": 141, "vhangup": 153, "modify_ldt": 154, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166,
         "swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172, "ioperm": 173, "init_module": 175,
         "delete_module": 176, "quotactl": 179, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "io_setup": 206, "mq_open": 240, "kexec_load": 246, "add_key": 248, "request_key": 249,
@@ -44,7 +44,7 @@ REFUSED = {
         "bpf": 321, "userfaultfd": 323,
     },
     "aarch64": {
-        "io_setup": 0, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "inotify_init1": 26, "ioprio_set": 30, "umount2": 39,
+        "io_setup": 0, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "inotify_init1": 26, "ioprio_set": 30, "flock": 32, "umount2": 39,
         "mount": 40, "pivot_root": 41, "chroot": 51, "vhangup": 58, "quotactl": 60, "vmsplice": 75, "tee": 77, "acct": 89,
         "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106, "syslog": 116,
         "ptrace": 117, "setpriority": 140, "reboot": 142, "mq_open": 180, "msgget": 186, "semget": 190, "shmget": 194, "shmat": 196,
@@ -56,6 +56,13 @@ REFUSED = {
 }  # fmt: skip
 # Calls whose first argument is a process: allowed on oneself (0), so that no program can starve the server.
 SELF_ONLY = {"x86_64": (142, 144, 203, 302, 314), "aarch64": (118, 119, 122, 261, 274)}
+# Commands of fcntl, on files that other sandboxes see too: they tell what others do (F_NOTIFY, F_GETLK, F_OFD_GETLK), keep others off
+# (F_SETLEASE, F_OFD_SETLK, F_OFD_SETLKW), or leave a mark (F_SET_RW_HINT, F_SET_FILE_RW_HINT).
+FCNTL = {"x86_64": 72, "aarch64": 25}
+FCNTL_REFUSED = (5, 36, 37, 38, 1024, 1026, 1036, 1038)
+FCNTL_GRANTED = (6, 7)
+"""F_SETLK, F_SETLKW: seem to succeed, and lock nothing. SQLite asks for them with any file, and nobody else can change a case's files."""
+TIMES = {"x86_64": (132, 235, 261, 280), "aarch64": (88,)}  # utime, utimes, futimesat, utimensat
 SOCKETS = {"x86_64": (41, 53), "aarch64": (198, 199)}  # socket, socketpair
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435  # its flags lie in memory, which a filter cannot read; without it the C library takes clone
@@ -63,15 +70,15 @@ CLONE3 = 435  # its flags lie in memory, which a filter cannot read; without it 
 Instruction = tuple[int, int, int, int]
 
 
-def program(machine: str | None = None) -> bytes:
-    """The filter for this kind of machine; RuntimeError where there is none."""
+def program(machine: str | None = None, *, times: bool = True) -> bytes:
+    """The filter for this kind of machine; RuntimeError where there is none. Without `times`, no file can be given another time."""
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
         raise RuntimeError(f"there is no system-call filter for {machine}")
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions(machine))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions(machine, times))
 
 
-def instructions(machine: str) -> Iterator[Instruction]:
+def instructions(machine: str, times: bool) -> Iterator[Instruction]:
     """The filter, instruction by instruction: (code, jump if true, jump if false, operand)."""
     yield LOAD, 0, 0, ARCHITECTURE
     yield JUMP_EQUAL, 1, 0, ARCHITECTURES[machine]
@@ -80,13 +87,17 @@ def instructions(machine: str) -> Iterator[Instruction]:
     yield from when(
         (JUMP_GREATER_OR_EQUAL, NEWEST + 1), [refuse(errno.ENOSYS)]
     )  # x86-64 calls by their other numbering too
-    for number in sorted((*COMMON_REFUSED.values(), *REFUSED[machine].values())):
+    for number in sorted((*COMMON_REFUSED.values(), *REFUSED[machine].values(), *(() if times else TIMES[machine]))):
         yield from when((JUMP_EQUAL, number), [refuse(errno.EPERM)])
     yield from when((JUMP_EQUAL, CLONE3), [refuse(errno.ENOSYS)])
     for number in SELF_ONLY[machine]:
         yield from when((JUMP_EQUAL, number), only_first_argument((0,), errno.EPERM))
     for number in SOCKETS[machine]:
         yield from when((JUMP_EQUAL, number), only_first_argument(LOCAL_FAMILIES, errno.EAFNOSUPPORT))
+    commands = [(LOAD, 0, 0, SECOND_ARGUMENT)]
+    for values, answer in ((FCNTL_REFUSED, refuse(errno.EPERM)), (FCNTL_GRANTED, refuse(0))):
+        commands += [part for value in values for part in when((JUMP_EQUAL, value), [answer])]
+    yield from when((JUMP_EQUAL, FCNTL[machine]), [*commands, (RETURN, 0, 0, ALLOW)])
     flags = [
         (LOAD, 0, 0, FIRST_ARGUMENT),
         (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES),
@@ -110,5 +121,5 @@ def only_first_argument(values: tuple[int, ...], error: int) -> list[Instruction
 
 
 def refuse(error: int) -> Instruction:
-    """Fails the call with `error`."""
+    """Fails the call with `error`; with 0 it seems to succeed. It is not made."""
     return RETURN, 0, 0, ERRNO | error

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.io.sandbox import Limits, client, seccomp
+from tasks.io.sandbox.layout import INTERPRETER
 from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS, LIMITS
 from tasks.io.sandbox.process import Sandbox
 from tests.io.sandbox.support import QUICK, require, script, verdicts
@@ -95,6 +96,24 @@ while True:
     "set the clock": "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nescaped = True",
     "rename the host": "import socket\nsocket.sethostname('x')\nescaped = True",
     "raise its priority": "import os\nos.nice(-5)\nescaped = True",
+    "give a device of the host another time by its descriptor": "import os\nos.utime(os.open('/dev/zero', os.O_RDWR))\nescaped = True",
+    "lease a file": """
+import fcntl, os
+escaped = fcntl.fcntl(os.open("own", os.O_RDONLY | os.O_CREAT), fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0
+""",
+    "ask who locks a file of the host": """
+import fcntl, os, struct
+escaped = bool(fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)))
+""",
+    "lock a file of the host by its description": """
+import fcntl, os, struct
+lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0)
+escaped = bool(fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 37, lock))
+""",
+    "leave a mark on a file of the host": """
+import fcntl, os
+escaped = bool(fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 1036, bytes(8)))
+""",
     "use a terminal": "import os\nescaped = bool(os.open('/dev/tty', os.O_RDWR))",
     "read the disk": "escaped = any(open(p, 'rb') for p in ('/dev/sda', '/dev/vda', '/dev/mem', '/dev/kmsg'))",
 }
@@ -165,6 +184,38 @@ def test_the_number_of_files_is_held_too():
     with Sandbox("namespaces", Limits()) as sandbox:
         assert sandbox.judge(script(program)).detail == "OSError: [Errno 28] No space left on device: '4094'"
         assert sandbox.judge(HARMLESS).outcome == "passed"
+
+
+def test_nothing_that_a_program_writes_can_be_mapped_to_run():
+    """A loader maps a program and runs it, and needs no right to execute the file."""
+    copy = """
+import os, pathlib, shutil, subprocess, sys
+loader = next(str(path) for path in pathlib.Path("/python/libraries").glob("ld-*"))
+shutil.copy(sys.executable, "copy")
+ran = subprocess.run([loader, "--library-path", "/python/libraries", "./copy", "-S", "-c", "pass"], capture_output=True)
+escaped, told = ran.returncode == 0, ran.stderr.decode()
+"""
+    with Sandbox("namespaces", QUICK) as sandbox:
+        assert "failed to map segment" in sandbox.judge(script(copy, "assert escaped, told")).detail
+        assert sandbox.judge(script(copy.replace("./copy", str(INTERPRETER)), "assert escaped, told")).detail == ""
+
+
+def test_the_times_of_the_hosts_devices_stay():
+    before = Path("/dev/null").stat().st_mtime_ns
+    verdicts(script("import os\nos.utime('/dev/null', (1, 1))"), script("import os\nos.utime('/dev/null')"))
+    assert Path("/dev/null").stat().st_mtime_ns == before
+
+
+def test_a_database_in_a_file_works_although_nothing_is_locked():
+    pytest.importorskip("sqlite3")
+    program = """
+import sqlite3
+with sqlite3.connect("rows.db") as base:
+    base.execute("create table t (n int)")
+    base.executemany("insert into t values (?)", [(1,), (2,)])
+"""
+    ask = "assert sqlite3.connect('rows.db').execute('select sum(n) from t').fetchone() == (3,)"
+    assert verdicts(script(program, ask))[0].detail == ""
 
 
 def test_the_folder_is_as_new_for_the_next_case():

@@ -117,10 +117,12 @@ def benchmark_clock():
 ALLOWED = seccomp.ALLOW
 
 
-def answer(machine: str, number: int, first: int = 0, architecture: int | None = None) -> int:
+def answer(
+    machine: str, number: int, first: int = 0, second: int = 0, *, architecture: int | None = None, times: bool = True
+) -> int:
     """What the filter says to a system call."""
-    data = struct.pack("=IIQ6Q", number, architecture or seccomp.ARCHITECTURES[machine], 0, first, 0, 0, 0, 0, 0)
-    instructions = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
+    data = struct.pack("=IIQ6Q", number, architecture or seccomp.ARCHITECTURES[machine], 0, first, second, 0, 0, 0, 0)
+    instructions = list(struct.iter_unpack("=HBBI", seccomp.program(machine, times=times)))
     at, loaded = 0, 0
     while True:
         code, yes, no, operand = instructions[at]
@@ -148,6 +150,12 @@ def test_the_filter_refuses_by_number_and_by_argument(machine):
     for number in seccomp.SOCKETS[machine]:
         sockets = [answer(machine, number, family) for family in (1, 2, 10, 16, 17, 30, 40)]
         assert sockets == [ALLOWED] * 3 + [seccomp.ERRNO | errno.EAFNOSUPPORT] * 4
+    fcntl = seccomp.FCNTL[machine]
+    assert {answer(machine, fcntl, 3, command) for command in seccomp.FCNTL_REFUSED} == {refused}
+    assert {answer(machine, fcntl, 3, command) for command in seccomp.FCNTL_GRANTED} == {seccomp.ERRNO}
+    assert {answer(machine, fcntl, 3, command) for command in (0, 1, 2, 3, 4, 1030, 1031, 1032)} == {ALLOWED}
+    for number in seccomp.TIMES[machine]:
+        assert (answer(machine, number), answer(machine, number, times=False)) == (ALLOWED, refused)
     clone = seccomp.CLONE[machine]
     assert (answer(machine, clone, 17), answer(machine, clone, 0x10000000 | 17)) == (ALLOWED, refused)
     assert answer(machine, 435) == seccomp.ERRNO | errno.ENOSYS
