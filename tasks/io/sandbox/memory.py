@@ -1,13 +1,20 @@
 """The memory that processes hold together, seen from the host: inside a sandbox there is no /proc to ask.
 
 The kernel limits the address space of each process, but of several at once only where control groups may be made. So they are
-looked at again and again, and ended when they hold too much; between two looks they can add what the machine lets them touch
-in that time, a few hundred MB.
+looked at every 50 ms, and ended when they hold too much. Between two looks they can add what the machine lets them touch in that time,
+a few hundred MB; in no case can they hold more than `processes` times `memory_mb`, which is 4 GB with the default limits.
 """
 
+import os
 from pathlib import Path
 
 PROC = Path("/proc")
+
+
+def can_be_watched() -> bool:
+    """Whether the kernel says whose child a process is and what it holds. Without either, several would seem to hold nothing."""
+    own = PROC / "self"
+    return (own / "task" / str(os.getpid()) / "children").exists() and (own / "smaps_rollup").exists()
 
 
 def children(process: int) -> list[int]:

@@ -75,6 +75,10 @@ class Sandbox:
 
     def command(self, name: Isolation, rules: IO[bytes]) -> tuple[list[str], dict[str, Any]]:
         """The command line, and what is special about its process. Both launchers of level 2 clear the environment."""
+        if name != "limits" and not memory.can_be_watched():
+            raise RuntimeError(
+                "this kernel does not tell what the children of a process hold, so nothing could limit it"
+            )
         if name == "namespaces":
             return launch.namespaces(self.limits), {}
         if name == "bubblewrap":
