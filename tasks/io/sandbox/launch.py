@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tasks.io.sandbox import seccomp
+from tasks.io.sandbox.inside import landlock
 from tasks.io.sandbox.layout import (
     DEVICES,
     ENVIRONMENT,
@@ -58,7 +59,9 @@ def limits_of(limits: Limits) -> str:
 
 
 def namespaces(limits: Limits) -> list[str]:
-    """The launcher of `namespaces.py` and its plan."""
+    """The launcher of `namespaces.py` and its plan. RuntimeError without Landlock, the second wall around what is ours alone."""
+    if not landlock.version():
+        raise RuntimeError("this kernel has no Landlock")
     parts = layout()
     plan = {
         "binds": [(str(bind.source), str(bind.target)) for bind in parts.binds],

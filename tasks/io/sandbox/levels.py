@@ -2,8 +2,8 @@
 
 - 4, a machine of its own (gVisor, a micro-VM): not built.
 - 3, level 2 and a control group: not built.
-- 2, bubblewrap or the same walls made directly: namespaces, a root that holds Python and nothing else, a system-call filter; Landlock
-  is one more wall where the kernel has it. Without any of the first three it does not start. For programs that a model wrote.
+- 2, namespaces, a root that holds Python and nothing else, a system-call filter, and Landlock. Where they cannot be made directly,
+  bubblewrap makes the first two, and then Landlock is one more wall where the kernel has it. For programs that a model wrote.
 - 1, a subprocess with limits: for code that the user has installed anyway.
 """
 
@@ -14,7 +14,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tasks.io.sandbox import namespaces, seccomp
+from tasks.io.sandbox import memory, seccomp
+from tasks.io.sandbox.inside import landlock
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Isolation, Level, Limits
 
@@ -43,28 +44,27 @@ def probe() -> Level:
         except RuntimeError as error:
             missing.append(f"{name} ({error})")
         else:
-            return Level(2, name, walls=walls(name))
+            return Level(2, name, walls=walls())
     return Level(1, "limits", " and ".join(missing), remedy())
 
 
 def candidates() -> tuple[Isolation, ...]:
-    """The ways to level 2, the preferred one first."""
-    if not shutil.which("bwrap"):
-        return ("namespaces",)
-    # bwrap is started as nobody where the user is root, and nobody may not reach root's Python.
-    return ("namespaces", "bubblewrap") if os.geteuid() == 0 else ("bubblewrap", "namespaces")
+    """The ways to level 2, the stronger one first."""
+    return ("namespaces", "bubblewrap") if shutil.which("bwrap") else ("namespaces",)
 
 
-def walls(name: Isolation) -> tuple[str, ...]:
-    """What an isolation of level 2 consists of on this machine."""
-    landlock = namespaces.landlock() if name == "namespaces" else 0
-    return ("own namespaces", "own root", "system-call filter", *([f"Landlock {landlock}"] if landlock else []))
+def walls() -> tuple[str, ...]:
+    """What level 2 consists of on this machine."""
+    known = landlock.version()
+    return ("own namespaces", "own root", "system-call filter", *([f"Landlock {known}"] if known else []))
 
 
 def remedy() -> str:
     """The one command that is most likely to help."""
     if platform.machine() not in seccomp.ARCHITECTURES:
         return f"run Ratchet on {' or '.join(seccomp.ARCHITECTURES)}"
+    if not memory.can_be_watched():
+        return "run Ratchet on a kernel that has CONFIG_PROC_CHILDREN and CONFIG_PROC_PAGE_MONITOR"
     if any(mark.exists() for mark in CONTAINER_MARKS):
         return "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined … (this is a container)"
     for switch, (off, on) in SWITCHES.items():

@@ -4,8 +4,8 @@ It stands alone (standard library only, no import of this package) because it ru
 `binds` (host path, path inside), `devices`, `masks`, `work`, `bytes`, `filter` (hex), `command`, `environment`.
 
 The steps: user, mount, process, network, IPC, host-name and cgroup namespaces; a new root in memory that holds the binds
-and nothing else; no capability, no new privilege; Landlock where the kernel has it; the system-call filter; the program,
-as process 1. When that process ends, the kernel ends all others.
+and nothing else; no capability, no new privilege; the system-call filter; the program, as process 1, which puts itself under
+Landlock. When that process ends, the kernel ends all others.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
 CAPABILITY_VERSION_3 = 0x20080522
 
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-SYS_MOUNT_SETATTR, SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT = 442, 444, 445, 446
+SYS_MOUNT_SETATTR = 442
 
 
 def main(plan: dict[str, Any]) -> int:
@@ -120,7 +120,6 @@ def become(plan: dict[str, Any]) -> NoReturn:
         call("sethostname", b"sandbox", 7)
         build_root(plan)
         drop_privileges()
-        restrict_files(plan["work"])
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user forgets it
         os.chdir(plan["work"])
         install_filter(bytes.fromhex(plan["filter"]))
@@ -192,32 +191,6 @@ def drop_privileges() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     call("capset", struct.pack("=Ii", CAPABILITY_VERSION_3, 0), bytes(24))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def landlock() -> int:
-    """The version of Landlock in this kernel, 0 for none."""
-    version: int = LIBC.syscall(SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
-    return max(version, 0)
-
-
-def restrict_files(work: str) -> None:
-    """A second wall by Landlock, where the kernel has it: reading only, but in `work`; no TCP; signals stay inside."""
-    version = landlock()
-    if not version:
-        return
-    read = 1 << 0 | 1 << 2 | 1 << 3  # execute, read files, read folders
-    write = 1 << 1
-    every = (1 << (13 + (version >= 2) + (version >= 3))) - 1
-    never = 1 << 0 | 1 << 6 | 1 << 11  # in `work`: neither programs nor devices
-    rights = [every, 3 if version >= 4 else 0, 3 if version >= 6 else 0]
-    attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (version >= 4) + (version >= 6))]
-    rules = call("syscall", SYS_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
-    for folder, allowed in (("/", read), ("/dev", read | write), (work, every & ~never)):
-        descriptor = os.open(folder, os.O_PATH)
-        call("syscall", SYS_LANDLOCK_ADD, rules, 1, struct.pack("=Qi", allowed, descriptor), 0)
-        os.close(descriptor)
-    call("syscall", SYS_LANDLOCK_RESTRICT, rules, 0)
-    os.close(rules)
 
 
 def install_filter(instructions: bytes) -> None:

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.io.sandbox.inside import landlock
 from tasks.io.sandbox.inside.executor import Executor, adopt_orphans
 
 COMMON = (  # what programs import is imported once, before the forks
@@ -36,7 +37,7 @@ PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
 def main(work: Path, limits: dict[str, Any]) -> None:
     """Serve cases until the other side goes."""
     client = private_socket()
-    prepare()
+    prepare(work)
     folder = fresh_folder(work)
     client.send(b"ready")
     clean = True
@@ -68,11 +69,13 @@ def await_case(client: socket.socket) -> list[int]:
     return descriptors
 
 
-def prepare() -> None:
+def prepare(work: Path) -> None:
     """Bring this process to the state that every program starts from."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.getpid() != 1:
+    if os.getpid() == 1:  # in a namespace of its own
+        landlock.restrict(work)
+    else:
         adopt_orphans()
     for name in COMMON:
         importlib.import_module(name)
