@@ -28,7 +28,8 @@ section under `methods:` sets it ([settings.md](settings.md)).
 CLAIMS = """# Claims of papers, and what was found here
 
 What is measured, against what, and with how many seeds. This was written down before the runs; what was settled or altered later
-stands under *changed*, with the time in UTC, and what was known by then. Verdicts: reproduced, not reproduced, not decidable at this
+stands under *changed*, with the time in UTC, and what was known by then. What is marked *ours* no paper says: we expect it of what
+is our design, or it is a control. Verdicts: reproduced, not reproduced, not decidable at this
 size, or open. Where figures by seed or by round are given, the verdict is what their interval says (Student's t, 95 %: what another
 seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
 else not decidable. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
@@ -118,7 +119,8 @@ def ledger() -> str:
     for file in sorted(claims.FOLDER.glob("*.json")):
         parts.append(f"## {file.stem}\n")
         for claim in claims.read(file.stem):
-            parts.append(f"**{claim.claim}** — {claim.verdict}\n\n" + "\n".join(_row(claim)) + "\n")
+            ours = " (ours)" if claim.origin == "ours" else ""
+            parts.append(f"**{claim.claim}**{ours} — {claim.verdict}\n\n" + "\n".join(_row(claim)) + "\n")
     return "\n".join(parts)
 
 

@@ -37,7 +37,7 @@ class Claim:
     """One claim of a paper, as it is tested here. What was not written down before the runs stands in `changed`."""
 
     claim: str
-    """What the paper says, in our words."""
+    """What the paper says, in our words, or what we expect."""
     metric: str
     """What is measured."""
     control: str
@@ -59,6 +59,8 @@ class Claim:
     """The metric in each round that is known by itself, in times the control's. The verdict follows from its interval."""
     source: Source | None = None
     """Where `per_seed` comes from; None for what people have written down."""
+    origin: Literal["paper", "ours"] = "paper"
+    """Whose claim it is: what we expect of what is our design and not the paper's is marked so."""
     side: Literal["below", "above"] = "below"
     """Where the claim has the metric: below `bound` or above it."""
     bound: float = 0.0

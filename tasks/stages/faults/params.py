@@ -49,7 +49,7 @@ class Drawn(Decoding):
 
 
 class Sampled(Drawn):
-    """What the pretrained model itself answers, where it fails."""
+    """What the model itself answers, where it fails: the pretrained one, from which every round's tuning starts anew."""
 
     from_: Literal["sampled"] = Field(alias="from")
 
