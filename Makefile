@@ -19,7 +19,7 @@ run: install ## the main job: from a pretrained model and real data to a tuned m
 	$(BIN)/ratchet run
 
 test: install ## every offline test, a file on each core, the long ones first
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 25
 
 check: install ## lint, format, types, layers
 	$(BIN)/ruff check .
