@@ -217,7 +217,7 @@ def test_a_long_message_is_cut_and_stays_an_assertion():
     assert (verdict.outcome, verdict.detail[:20]) == ("assertion", "AssertionError: xxxx")
 
 
-def await_that(condition, patience=10.0):
+def await_that(condition, patience=30.0):  # a busy machine takes its time to start a sandbox
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline
