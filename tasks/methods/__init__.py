@@ -98,4 +98,8 @@ def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
         reasons.append("a part acts between steps, on weights that FSDP has cut")
     if fsdp and load("optimizers", chosen.get("optimizers", "adamw")).METHOD.gradient_free:
         reasons.append(f"optimizers {chosen['optimizers']}: it moves whole weights, and FSDP has cut them")
+    elif fsdp and load("objectives", chosen.get("objectives", "cross_entropy")).METHOD.hits:
+        reasons.append(
+            f"objectives {chosen['objectives']}: optimizers without gradient move whole weights, and FSDP has cut them"
+        )
     return reasons

@@ -198,6 +198,7 @@ def test_the_doctor_has_a_row_for_each_method_that_several_gpus_may_have_to_shar
     assert found["lisa"].startswith("✗ ✗ what trains changes from step to step")
     assert found["nf4"] == found["int8"] == "✓ ✗ FSDP cannot cut quantised weights"
     assert found["mezo"] == "✓ ✗ it moves whole weights, and FSDP has cut them"
+    assert found["exact_match"] == "✓ ✗ optimizers without gradient move whole weights, and FSDP has cut them"
     for row in rows:
         family, name, ddp, fsdp, *_ = row.split()
         assert (ddp == "✓", fsdp == "✓") == tuple(not methods.alone({family: name}, fsdp=cut) for cut in (False, True))
