@@ -151,7 +151,7 @@ def launch(folder, base, processes, chosen, kill_at=0, fsdp=False):
     command = [sys.executable, *(together if processes > 1 else []), *map(str, script)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
     run = functools.partial(
-        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=480, check=False
+        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     done = run()
     if fsdp and "(SIGSEGV)" in done.stderr:
