@@ -13,7 +13,7 @@ MARK = "RATCHET_CHAOS"
 """An environment variable that every process of a run inherits, whoever its parent is by now."""
 PACE_S = 0.1
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-CARRIER = "tasks.io.tracking"
+CARRIER = "tasks.io.carrier"
 ASIDE = (CARRIER, "server")
 """Processes whose work tells nothing of how far a run has come."""
 

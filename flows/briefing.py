@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows import graph, mending
 from tasks import settings
-from tasks.io import progress, tracking
+from tasks.io import progress, run_store
 
 REPORT = Path("data/report")
 
@@ -14,7 +14,7 @@ def prepare(stages: Sequence[str]) -> list[graph.Step]:
     """The plan for `stages`, once torn files are mended and settings, store and graph are found to be sound."""
     mend()
     settings.load()
-    tracking.check()
+    run_store.check()
     return graph.plan(stages)
 
 

@@ -32,7 +32,7 @@ from tasks import settings
 from tasks.core import imports
 from tasks.core.nested import flat
 from tasks.core.training import in_words
-from tasks.io import locks, outputs, progress, provenance, tracking
+from tasks.io import locks, outputs, progress, provenance, run_store, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -79,7 +79,7 @@ def run_stage(stage: str, item: str | None) -> None:
     if _rank() > 0:
         _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
         return
-    tracking.check()
+    run_store.check()
     key = settings.key(stage, item, everything)
     provenance.save_digests()
     with _lock(_name(stage, item)), _turn(stage, item, key):

@@ -55,13 +55,13 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
     """An MLflow database with our experiment and no run. Its schema takes seconds to make: copy it."""
-    from tasks.io import tracking
+    from tasks.io import run_store
 
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        tracking.connect()
+        run_store.connect()
     return folder / "mlflow.db"
 
 

@@ -98,9 +98,9 @@ def test_where_rows_stand_and_how_often_changes_nothing(workspace, store):
 def test_the_figures_are_in_mlflow(workspace, store):
     path = send(workspace, prompts(40, THEIRS, 2))
     found = look(workspace, path)
-    from tasks.io import tracking
+    from tasks.io import carrier
 
-    tracking.carry()
+    carrier.carry()
     client = mlflow.MlflowClient(f"sqlite:///{store}")
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FINISHED"

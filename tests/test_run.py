@@ -23,7 +23,7 @@ DRIVER = """
 import errno, os, signal, sys, time
 import tasks.stages.{stage}.stage as stage
 from tasks import run
-from tasks.io import tracking
+from tasks.io import carrier
 {carrier}
 
 def main(inputs, outputs, settings, run):
@@ -63,7 +63,7 @@ class Workspace:
     def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
         """The path of a script that runs a stage with this body."""
         path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
-        carrier = "" if self.mlflow else "tracking._start_carrier = lambda: None"
+        carrier = "" if self.mlflow else "carrier.start = lambda: None"
         path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
         return str(path)
 
@@ -95,7 +95,7 @@ class Workspace:
         """Carry what waits for the store, or wait for the process that is at it."""
         spool = self.folder / ".ratchet/spool"
         for _ in range(10 * WAIT_S):
-            self._end(self.start(sys.executable, "-m", "tasks.io.tracking"))  # ends at once where another carries
+            self._end(self.start(sys.executable, "-m", "tasks.io.carrier"))  # ends at once where another carries
             with (spool / "carrier.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):

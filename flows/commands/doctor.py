@@ -190,25 +190,25 @@ def _graph() -> Iterator[Finding]:
 
 def _store() -> Iterator[Finding]:
     from flows import workspace
-    from tasks.io import tracking
+    from tasks.io import run_store
 
     try:
-        tracking.check()
+        run_store.check()
     except ValueError as error:
         yield Finding(
             "blocked", str(error), "unset MLFLOW_TRACKING_URI: runs are then kept in mlflow.db of this workspace"
         )
         return
     try:
-        tracking.experiment()
+        run_store.experiment()
     except ConnectionError as error:
         fix = "start it, or unset MLFLOW_TRACKING_URI; nothing is lost: runs wait in .ratchet/spool until it answers"
-        yield Finding("limited", f"{tracking.uri()}: {error}", fix)
+        yield Finding("limited", f"{run_store.uri()}: {error}", fix)
         return
-    yield Finding("good", f"MLflow store {tracking.uri()}")
-    if waiting := len(list(tracking.SPOOL.glob("*.jsonl"))):
-        yield Finding("limited", f"{waiting} runs wait in {tracking.SPOOL} for MLflow", "the next run carries them")
-    elif not workspace.held() and (dead := _unfinished(tracking.uri())):
+    yield Finding("good", f"MLflow store {run_store.uri()}")
+    if waiting := len(list(run_store.SPOOL.glob("*.jsonl"))):
+        yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run carries them")
+    elif not workspace.held() and (dead := _unfinished(run_store.uri())):
         yield Finding("limited", f"runs that nobody ends any more: {', '.join(dead)}", "`ratchet ui` can delete them")
 
 

@@ -13,18 +13,18 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows import server
-    from tasks.io import pages, progress, tracking
+    from tasks.io import pages, progress, run_store
 
     if pages.is_server():
-        raise RuntimeError(f"{tracking.uri()} is a server with pages of its own: open it in a browser.")
-    tracking.check()
+        raise RuntimeError(f"{run_store.uri()} is a server with pages of its own: open it in a browser.")
+    run_store.check()
     if owner := server.listener(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
-    command = ["-m", "mlflow", "ui", "--backend-store-uri", tracking.uri(), "--host", server.HOST, "--port", str(port)]
+    command = ["-m", "mlflow", "ui", "--backend-store-uri", run_store.uri(), "--host", server.HOST, "--port", str(port)]
     # There is one reader, and each of the four workers that MLflow takes costs seconds and a quarter gigabyte.
     command += ["--workers", "1"]
     # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.
-    place = f"#/experiments/{tracking.experiment()}/runs?workflowType=machine_learning"
+    place = f"#/experiments/{run_store.experiment()}/runs?workflowType=machine_learning"
     progress.say(f"Runs: http://{server.HOST}:{port}/{place}")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # Ctrl-C and signals reach MLflow itself

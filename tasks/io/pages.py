@@ -2,7 +2,7 @@
 
 import logging
 
-from tasks.io import tracking
+from tasks.io import run_store
 
 PORT = 5000
 """Where `ratchet ui` shows a store of this machine, unless it is told otherwise."""
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 def is_server() -> bool:
     """Whether the store is a server with pages of its own."""
-    return tracking.uri().startswith(("http://", "https://"))
+    return run_store.uri().startswith(("http://", "https://"))
 
 
 def hint() -> str:
@@ -27,11 +27,11 @@ def of_stages(flow: str) -> dict[str, str]:
     reach.
     """
     try:
-        client, experiment = tracking.connect()
+        client, experiment = run_store.connect()
         runs = client.search_runs([experiment], f"tags.`ratchet.parent` = '{flow}'")
-    except tracking.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", tracking.uri(), error)
+    except run_store.outages() as error:
+        _log.warning("MLflow (%s) does not answer: %s", run_store.uri(), error)
         return {}
-    place = tracking.uri().rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
+    place = run_store.uri().rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
     made = {run.data.tags.get("dvc.stage"): run.data.tags.get("ratchet.produced_by", run.info.run_id) for run in runs}
     return {stage: f"{place}/#/experiments/{experiment}/runs/{run}" for stage, run in made.items() if stage}

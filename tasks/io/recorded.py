@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.io import tracking
+from tasks.io import run_store, tracking
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ class Past:
 
 def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
     """The latest runs of each stage, whichever its item, that really made their outputs. None while the store is out of reach."""
-    if tracking.is_new():
+    if run_store.is_new():
         return {}  # its schema takes seconds to make, and holds nothing
     try:
-        client, experiment = tracking.connect()
+        client, experiment = run_store.connect()
         return {stage: _past(client, experiment, stage, most) for stage in stages}
-    except tracking.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", tracking.uri(), error)
+    except run_store.outages() as error:
+        _log.warning("MLflow (%s) does not answer: %s", run_store.uri(), error)
         return {}
 
 
@@ -66,7 +66,7 @@ def export(runs: Iterable[str], path: Path) -> int:
     is out of reach.
     """
     try:
-        client, _ = tracking.connect()
+        client, _ = run_store.connect()
         found = {run: client.get_run(run) for run in dict.fromkeys(runs)}
         parents = dict.fromkeys(run.data.tags.get("mlflow.parentRunId") for run in found.values())
         found = {name: client.get_run(name) for name in parents if name} | found  # a parent comes before its children
@@ -75,9 +75,9 @@ def export(runs: Iterable[str], path: Path) -> int:
             for run in found.values()
             for event in _events(client, run, found)
         ]
-    except tracking.outages() as error:
+    except run_store.outages() as error:
         raise ConnectionError(
-            f"MLflow ({tracking.uri()}) does not answer: {str(error).partition(chr(10))[0]}"
+            f"MLflow ({run_store.uri()}) does not answer: {str(error).partition(chr(10))[0]}"
         ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.io import tracking
+from tasks.io import run_store
 
 NAME = "ratchet"
 NUMBER = "ratchet.version"
@@ -27,14 +27,14 @@ class Version:
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
     """Register what is missing, each version once, and set the aliases. False, with a warning, where MLflow does not answer."""
     try:
-        client, _ = tracking.connect()
+        client, _ = run_store.connect()
         known = _known(client)
         for version in versions:
             if version.number not in known:
                 known[version.number] = _register(client, version)
         _set_aliases(client, {alias: known[number] for alias, number in aliases.items()})
-    except tracking.outages() as error:
-        _log.warning("MLflow (%s) does not answer; its registry is set right next time. %s", tracking.uri(), error)
+    except run_store.outages() as error:
+        _log.warning("MLflow (%s) does not answer; its registry is set right next time. %s", run_store.uri(), error)
         return False
     return True
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows import server, supervisor
-from tasks.io import tracking
+from tasks.io import carrier, run_store, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
 
@@ -109,29 +109,29 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
     port = server.free_port()
     first = serve_mlflow(tmp_path, port)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(tracking, "_start_carrier", lambda: None)
+    monkeypatch.setattr(carrier, "start", lambda: None)
     recorder = tracking.Recorder("run")
     recorder.metrics({"loss": 3.0}, 1)
-    tracking._deliver()
-    assert tracking._outage() == ""
+    carrier.deliver()
+    assert carrier.outage() == ""
     for pid in [*supervisor.descendants(first.pid), first.pid]:
         os.kill(pid, signal.SIGKILL)
     first.wait()
     recorder.metrics({"loss": 2.0}, 2)
     recorder.params(note="said while nobody listened")
     start = time.monotonic()
-    tracking._deliver()
-    assert str(port) in tracking._outage()
+    carrier.deliver()
+    assert str(port) in carrier.outage()
     assert time.monotonic() - start < 60  # and not the minutes that MLflow itself would try
     recorder.end("FINISHED")
 
     second = serve_mlflow(tmp_path, port)
     try:
-        tracking.carry()
+        carrier.carry()
         from mlflow import MlflowClient
 
         client = MlflowClient(f"http://127.0.0.1:{port}")
-        (run,) = client.search_runs([tracking.experiment()])
+        (run,) = client.search_runs([run_store.experiment()])
         assert run.info.status == "FINISHED"
         assert run.data.params["note"] == "said while nobody listened"
         assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")] == [
@@ -140,7 +140,7 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
         ]
     finally:
         supervisor.stop([second])
-    assert not list(tracking.SPOOL.glob("*.jsonl"))
+    assert not list(run_store.SPOOL.glob("*.jsonl"))
 
 
 def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished, monkeypatch):

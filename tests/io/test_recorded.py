@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tasks.io import recorded, tracking
+from tasks.io import recorded, run_store, tracking
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def flow():
 
 def picture(name):
     """All that MLflow has of a run, but for its own names of runs."""
-    client, experiment = tracking.connect()
+    client, experiment = run_store.connect()
     (run,) = client.search_runs([experiment], f"tags.`ratchet.run` = '{name}'")
     points = {
         metric: [(p.step, p.value, p.timestamp) for p in client.get_metric_history(run.info.run_id, metric)]
@@ -51,7 +51,7 @@ def picture(name):
 
 
 def run_id(name):
-    client, experiment = tracking.connect()
+    client, experiment = run_store.connect()
     (run,) = client.search_runs([experiment], f"tags.`ratchet.run` = '{name}'")
     return run.info.run_id
 
@@ -66,7 +66,7 @@ def test_runs_arrive_as_they_were_with_their_parent_and_only_once(store, tmp_pat
     assert recorded.take_in(file) == (2, 0)
     assert recorded.take_in(file) == (0, 2)
     assert [picture(parent), picture(stage)] == there
-    client, experiment = tracking.connect()
+    client, experiment = run_store.connect()
     assert len(client.search_runs([experiment])) == 2
     child = client.get_run(run_id(stage))
     assert child.data.tags["mlflow.parentRunId"] == run_id(parent)
@@ -89,7 +89,7 @@ def test_a_line_that_is_no_event_is_named(store, tmp_path, line):
     file.write_text(json.dumps({"run": "a1", "kind": "end", "time": 0, "status": "FINISHED"}) + f"\n{line}\n")
     with pytest.raises(ValueError, match=r"runs\.jsonl:2"):
         recorded.take_in(file)
-    assert not list(tracking.SPOOL.glob("*.jsonl"))
+    assert not list(run_store.SPOOL.glob("*.jsonl"))
 
 
 def test_a_store_that_is_away_is_told(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io import tracking
+from tasks.io import carrier, run_store, tracking
 
 ROOT = Path(__file__).resolve().parents[2]
 AWAY = {
@@ -24,15 +24,15 @@ AWAY = {
 def _no_carrier(request, monkeypatch):
     """The tests say when spools are carried, but for those that leave it to the `process`."""
     if "process" not in request.fixturenames:
-        monkeypatch.setattr(tracking, "_start_carrier", lambda: None)
-        monkeypatch.setattr(tracking, "LINGER_S", 0.0)
+        monkeypatch.setattr(carrier, "start", lambda: None)
+        monkeypatch.setattr(carrier, "LINGER_S", 0.0)
 
 
 @pytest.fixture
 def process():
     """The carrier is a process of its own, as in life; none is left at the end."""
     yield
-    for started in tracking._started:
+    for started in carrier._started:
         started.wait(30)
 
 
@@ -50,7 +50,7 @@ def runs(store):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}")
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = client.get_experiment_by_name(run_store.EXPERIMENT)
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
@@ -62,14 +62,14 @@ def history(store, run, key):
 
 
 def spools():
-    return sorted(tracking.SPOOL.glob("*.jsonl"))
+    return sorted(run_store.SPOOL.glob("*.jsonl"))
 
 
 def carried(*recorders, status="FINISHED"):
     """End these runs and carry all there is."""
     for recorder in recorders:
         recorder.end(status)
-    tracking.carry()
+    carrier.carry()
 
 
 def record(name="run", **options):
@@ -108,16 +108,16 @@ def test_the_times_are_those_of_the_events_and_not_of_the_upload(store, away):
     recorder = tracking.Recorder("run")
     recorder.end("FINISHED")
     after = int(time.time() * 1000)
-    tracking.carry()
+    carrier.carry()
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    tracking.carry()
+    carrier.carry()
     info = runs(store)["run"].info
     assert before <= info.start_time <= info.end_time <= after
 
 
 def test_a_child_names_its_parent_by_our_own_id(store):
     parent = tracking.Recorder("parent")
-    tracking._deliver()
+    carrier.deliver()
     carried(tracking.Recorder("child", parent=parent.id), parent)
     found = runs(store)
     assert found["child"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
@@ -127,7 +127,7 @@ def test_a_parent_that_arrives_last_adopts_its_children(store):
     parent = tracking.Recorder("parent")
     hidden = parent._path.rename("hidden")  # as when its process is cut off from the store
     tracking.Recorder("child", parent=parent.id).end("FINISHED")
-    tracking.carry()
+    carrier.carry()
     assert set(runs(store)) == {"child"}
     hidden.rename(parent._path)
     carried(parent)
@@ -140,7 +140,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
     carried(record("second"))
     assert len(spools()) == 2
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    tracking.carry()
+    carrier.carry()
     found = runs(store)
     assert {name: run.info.status for name, run in found.items()} == {"first": "FAILED", "second": "FINISHED"}
     assert history(store, found["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -149,13 +149,13 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
 
 def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(store, monkeypatch):
     recorder = record()
-    tracking._deliver()
+    carrier.deliver()
     with monkeypatch.context() as patch:
         for name, value in AWAY.items():
             patch.setenv(name, value)
         recorder.metrics({"loss": 0.0}, 3)
-        tracking._deliver()
-        assert tracking._outage()
+        carrier.deliver()
+        assert carrier.outage()
     carried(recorder)
     assert list(runs(store)) == ["run"]
     assert history(store, runs(store)["run"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)]
@@ -163,8 +163,8 @@ def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(stor
 
 def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
     recorder = record()
-    tracking._deliver()
-    (sent,) = tracking.SPOOL.glob("*.sent")
+    carrier.deliver()
+    (sent,) = run_store.SPOOL.glob("*.sent")
     sent.unlink()  # as if the process had died between MLflow's answer and our note of it
     carried(recorder)
     assert list(runs(store)) == ["run"]
@@ -176,7 +176,7 @@ def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
 def test_a_setting_noted_twice_keeps_its_first_value_and_stops_nothing(store):
     recorder = tracking.Recorder("run")
     recorder.params(sandbox="2")
-    tracking._deliver()
+    carrier.deliver()
     recorder.params(sandbox="3")
     carried(recorder)
     run = runs(store)["run"]
@@ -221,15 +221,15 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
 
 def test_a_run_that_is_still_written_is_nobodys_orphan(store):
     living = tracking.Recorder("living")
-    assert not tracking._close_if_ownerless(living._path)
+    assert not carrier._close_if_ownerless(living._path)
     assert '"end"' not in living._path.read_text()
     carried(living)
 
 
 @pytest.mark.parametrize("text", ["", '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n'])
 def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
-    tracking.SPOOL.mkdir(parents=True)
-    (tracking.SPOOL / "damaged.jsonl").write_text(text)
+    run_store.SPOOL.mkdir(parents=True)
+    (run_store.SPOOL / "damaged.jsonl").write_text(text)
     carried(tracking.Recorder("run"))
     assert list(runs(store)) == ["run"]
     assert runs(store)["run"].info.status == "FINISHED"
@@ -249,9 +249,9 @@ def test_nothing_is_found_while_the_store_is_away(away):
 
 
 def test_a_store_that_can_be_written_passes(store):
-    tracking.check()
+    run_store.check()
     store.unlink()
-    tracking.check()
+    run_store.check()
 
 
 @pytest.mark.parametrize("damage", ["folder", "no-parent", "no-database"])
@@ -264,18 +264,18 @@ def test_an_unwritable_store_is_named_with_what_would_do(tmp_path, monkeypatch, 
         path.write_text("this is a text, and long enough to be taken for a database header" * 20)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
     with pytest.raises(ValueError, match="MLflow cannot record runs here") as caught:
-        tracking.check()
+        run_store.check()
     assert str(path) in str(caught.value)
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
 
 
 def test_a_store_that_does_not_answer_is_no_mistake(away):
-    tracking.check()
+    run_store.check()
 
 
 def test_the_store_is_the_workspaces_unless_the_environment_names_another(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert tracking.uri() == "sqlite:///mlflow.db"
+    assert run_store.uri() == "sqlite:///mlflow.db"
 
 
 def test_a_spool_holds_one_event_a_line():
@@ -286,11 +286,11 @@ def test_a_spool_holds_one_event_a_line():
 
 
 def test_one_process_at_a_time_carries(store):
-    with tracking._carrier_lock() as mine:
+    with carrier._lock() as mine:
         assert mine
         carried(tracking.Recorder("run"))
         assert len(spools()) == 1
-    tracking.carry()
+    carrier.carry()
     assert spools() == []
 
 
@@ -299,14 +299,14 @@ def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store,
 
     def leave_too_soon():
         # The run's owner sees the lock held, and starts no carrier.
-        passes.append(tracking._carrier_lives())
+        passes.append(carrier.lives())
         if len(passes) == 1:
             late.end("FINISHED")
         else:
-            tracking._deliver()
+            carrier.deliver()
 
-    monkeypatch.setattr(tracking, "_carry_while_written", leave_too_soon)
-    tracking.carry()
+    monkeypatch.setattr(carrier, "_carry_while_written", leave_too_soon)
+    carrier.carry()
     assert passes == [True, True]
     assert spools() == []
 
@@ -363,6 +363,6 @@ def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must
     flow = tracking.Recorder("flow")
     start = time.monotonic()
     flow.end("FINISHED", wait=True)
-    assert time.monotonic() - start < tracking.PATIENCE_S
+    assert time.monotonic() - start < run_store.PATIENCE_S
     assert "http://127.0.0.1:9" in caplog.text
     assert "runs wait in .ratchet/spool" in caplog.text

@@ -1,0 +1,248 @@
+"""The carrier: the one process of a workspace that takes spooled runs to MLflow, in batches (`python -m tasks.io.carrier`).
+
+Whoever begins a run (`tasks.io.tracking`) starts it where none lives, and it ends when nobody records any more. A spool whose
+owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.io import run_store
+from tasks.io.run_store import SPOOL
+
+EVERY_S = 5.0
+"""Metrics reach MLflow at most this much later."""
+LINGER_S = 2.0
+"""How long the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and saves its own."""
+PACE_S = 0.1
+
+_log = logging.getLogger(__name__)
+_started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
+
+
+def carry() -> None:
+    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so."""
+    while True:
+        with _lock() as mine:
+            if not mine:
+                return
+            _outage_note().unlink(missing_ok=True)
+            _carry_while_written()
+        # Whoever began or ended a run just now saw the lock held and started no carrier.
+        if outage() or not any(SPOOL.glob("*.jsonl")):
+            return
+
+
+def _carry_while_written() -> None:
+    due, tried, last_news = 0.0, set[Path](), time.monotonic()
+    while SPOOL.is_dir():
+        spools = sorted(SPOOL.glob("*.jsonl"))
+        ended = {path for path in spools if _close_if_ownerless(path)}
+        if time.monotonic() >= due or ended - tried:
+            deliver()
+            due, tried = time.monotonic() + EVERY_S, ended
+            if ended:
+                last_news = time.monotonic()
+        if ended != set(spools):
+            last_news = time.monotonic()
+        elif time.monotonic() - last_news > LINGER_S:
+            return
+        time.sleep(PACE_S)
+
+
+def deliver() -> None:
+    """Send what is new in every spool, or note why some of it cannot be sent."""
+    reason = ""
+    for path in sorted(SPOOL.glob("*.jsonl")):
+        try:
+            _send_news(path)
+        except run_store.outages() as error:
+            reason = str(error)
+    if reason:
+        _outage_note().write_text(reason)
+    else:
+        _outage_note().unlink(missing_ok=True)
+
+
+def start() -> None:
+    """Start the process that carries; it outlives this one, and a Ctrl-C."""
+    ours = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    _started.append(
+        subprocess.Popen(
+            [sys.executable, "-m", "tasks.io.carrier"],
+            env=environment,
+            stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the carrier's
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[bool]:
+    """The lock that the carrier holds while it lives; whether this process has it now."""
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    with (SPOOL / "carrier.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def lives() -> bool:
+    """Whether one is at work in this workspace."""
+    with _lock() as free:
+        return not free
+
+
+def wait_for(spools: list[Path]) -> None:
+    """Return when these spools have been carried away, when the store is out of reach, or after `run_store.PATIENCE_S`."""
+    deadline = time.monotonic() + run_store.PATIENCE_S
+    while any(path.exists() for path in spools) and not outage() and time.monotonic() < deadline:
+        time.sleep(PACE_S / 2)
+
+
+def children(parent: str) -> list[Path]:
+    """The spools of a run's children."""
+    found = []
+    for path in SPOOL.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # carried away just now
+            if next(_events(path, 0), {}).get("parent") == parent:
+                found.append(path)
+    return found
+
+
+def _outage_note() -> Path:
+    return SPOOL / "outage.txt"
+
+
+def outage() -> str:
+    """Why the store took nothing when the carrier last tried; empty where it did."""
+    try:
+        return _outage_note().read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _close_if_ownerless(path: Path) -> bool:
+    """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
+    with path.open("r+", encoding="utf-8") as spool:
+        try:
+            fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        text = spool.read()
+        whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
+        spool.seek(len(whole.encode()))
+        spool.truncate()
+        if '"kind": "end"' not in whole:
+            last = json.loads(whole.splitlines()[-1])["time"] if whole else 0
+            spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
+    return True
+
+
+def _send_news(path: Path) -> None:
+    """Send what is new in a spool; the spool of a closed run goes. The carrier's lock keeps others out."""
+    progress = path.with_suffix(".sent")
+    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
+    events = list(_events(path, state["line"]))
+    if not events:
+        return
+    client, experiment = run_store.connect()
+    for event in events:
+        if event["kind"] == "start":
+            state["run"] = _open(client, experiment, event)
+    if state["run"]:
+        _send(client, state["run"], events)
+    state["line"] += len(events)
+    if events[-1]["kind"] == "end":
+        progress.unlink(missing_ok=True)
+        path.unlink()
+        return
+    partial = progress.with_suffix(".partial")
+    partial.write_text(json.dumps(state))
+    partial.replace(progress)
+
+
+def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
+    """The whole lines of a spool from line `start` on."""
+    with path.open(encoding="utf-8") as spool:
+        for number, line in enumerate(spool):
+            if number >= start and line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
+    """The MLflow run of a `start` event, made unless an earlier, interrupted attempt made it."""
+    tags = dict(event["tags"])
+    if made := run_store.find(client, experiment, tags["ratchet.run"]):
+        return made
+    if event["parent"]:
+        tags["ratchet.parent"] = event["parent"]
+        if parent := run_store.find(client, experiment, event["parent"]):
+            tags["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment, start_time=event["time"], tags=tags, run_name=event["name"])
+    # Children that came first, while their parent waited in a spool of its own, are adopted now.
+    for child in client.search_runs([experiment], f"tags.`ratchet.parent` = '{tags['ratchet.run']}'"):
+        client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
+    return run.info.run_id
+
+
+def _send(client: Any, run: str, events: list[dict[str, Any]]) -> None:
+    """Batches of what happened to a run, then its end."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [event for event in events if event["kind"] == kind]
+
+    metrics = [Metric(n, v, e["time"], e["step"]) for e in of("metrics") for n, v in e["values"].items()]
+    params = [Param(n, v) for e in of("params") for n, v in e["values"].items()]
+    tags = [RunTag(n, v) for e in of("tags") for n, v in e["values"].items()]
+    for start in range(0, len(metrics), 1000):
+        _offer(lambda some: client.log_batch(run, metrics=some), metrics[start : start + 1000])
+    for start in range(0, len(params), 100):
+        _offer(lambda some: client.log_batch(run, params=some), params[start : start + 100])
+    if tags:
+        _offer(lambda some: client.log_batch(run, tags=some), tags)
+    inputs = [
+        DatasetInput(Dataset(name=name, digest=digest[:36], source_type="dvc", source=json.dumps({"path": name})), [])
+        for event in of("datasets")
+        for name, digest in event["values"].items()
+    ]
+    if inputs:
+        _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
+    for event in of("end"):
+        client.set_terminated(run, event["status"], end_time=event["time"])
+
+
+def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
+    """Send values together; one by one where MLflow refuses some, so that only those are lost, and said to be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        send(values)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise  # an outage: all of it goes again later
+        if len(values) == 1:
+            _log.warning("MLflow refuses %s", error)
+            return
+        for value in values:
+            _offer(send, [value])
+
+
+if __name__ == "__main__":
+    carry()

@@ -1,0 +1,92 @@
+"""The store that MLflow keeps runs in: where it is, whether it can be used, and a client of it."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+SPOOL = Path(".ratchet/spool")
+"""What waits to be taken there (`tasks.io.tracking`)."""
+EXPERIMENT = "ratchet"
+KINDS = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
+"""What addresses of stores begin with. MLflow keeps no runs in plain folders any more."""
+PATIENCE_S = 30.0
+"""How long a local database may be busy, and the end of a run wait for its last batch. What is late stays in the spool."""
+
+
+def uri() -> str:
+    """Where runs are recorded: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def is_new() -> bool:
+    """Whether the store is a local database that nobody has made yet."""
+    return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
+
+
+def check() -> None:
+    """Raise ValueError where the store is no database or server, or a local database that cannot be written.
+
+    A remote store that does not answer is an outage, not a mistake: runs are spooled until it does.
+    """
+    if not uri().startswith(KINDS):
+        kinds = ", ".join(f"{kind}…" for kind in KINDS)
+        raise ValueError(f"MLFLOW_TRACKING_URI={uri()}: expected a database or a server ({kinds}).")
+    if not uri().startswith("sqlite:///"):
+        return
+    path = Path(uri().removeprefix("sqlite:///"))
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.rollback()
+    except sqlite3.Error as error:
+        raise ValueError(
+            f"{path}: MLflow cannot record runs here ({error}). Make the file writable, move it aside, "
+            "or name another store in MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def outages() -> tuple[type[Exception], ...]:
+    """What a store that is away, full or locked raises."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, OSError)
+
+
+def connect() -> tuple[Any, str]:
+    """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
+    # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
+    defaults = {"DISABLE_TELEMETRY": "true", "HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "20"}
+    for name, value in defaults.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = mlflow.MlflowClient(uri())
+        known = client.get_experiment_by_name(EXPERIMENT)
+        # The kind decides which columns and charts MLflow's pages begin with.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return client, known.experiment_id if known else client.create_experiment(EXPERIMENT, tags=kind)
+
+
+def experiment() -> str:
+    """The id under which the store keeps our runs. Raises ConnectionError where the store does not answer."""
+    try:
+        return connect()[1]
+    except outages() as error:
+        reason = str(error).partition("\n")[0]
+        raise ConnectionError(f"MLflow's store does not answer: {reason}") from None
+
+
+def find(client: Any, experiment: str, own_id: str) -> str | None:
+    """The MLflow run that has this id among ours (tag `ratchet.run`)."""
+    runs = client.search_runs([experiment], f"tags.`ratchet.run` = '{own_id}'", max_results=1)
+    return runs[0].info.run_id if runs else None
