@@ -169,7 +169,7 @@ def prefect(up) -> str:
     return up.api
 
 
-def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, seconds: float = 120) -> None:
     """Return when the condition holds; tell the story where it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -3,14 +3,44 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import urllib.request
 
+import pytest
+
 from flows import server
 from flows.deployments import BEATS
-from tests.flows.conftest import processes, wait_for
+from tests.flows.conftest import Workspace, processes, wait_for
 from tests.flows.test_promotion import Nights
 from tests.test_monitor import THEIRS, prompts, send, training_data
+
+
+@pytest.fixture(scope="module")
+def orphaned(template, tmp_path_factory):
+    """A workspace in which a run was at work when `ratchet up` was killed, and in which it serves again."""
+    folder = tmp_path_factory.mktemp("orphaned") / "workspace"
+    shutil.copytree(template, folder)
+    workspace = Workspace(folder)
+    mark = f"sleep 900.{os.getpid()}"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    first = served(workspace)
+    workspace.run("prefect", "deployment", "run", "pipeline/workstation")
+    wait_for(lambda: processes(mark), workspace.printed)
+    wait_for(lambda: heartbeats(workspace), workspace.printed)
+    workspace.offered = counted(workspace)
+    first.kill()
+    first.wait()
+    wait_for(lambda: not processes(mark) and not server.answers(workspace.api), workspace.printed)
+
+    second = served(workspace)
+    yield workspace
+    second.send_signal(signal.SIGINT)
+    assert second.wait(30) == 0
+
+
+def test_a_second_start_makes_nothing_twice(orphaned):
+    assert counted(orphaned) == orphaned.offered == {"deployments": 5, "automations": 2}
 
 
 def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
@@ -71,33 +101,19 @@ def test_the_pages_have_the_plan_the_progress_and_what_became_of_each_stage(up):
     assert one.keys() == {"stage", "planned", "became", "seconds", "why", "MLflow"}
 
 
-def test_a_dead_run_is_told_and_a_second_start_makes_nothing_twice(workspace):
-    mark = f"sleep 900.{os.getpid()}"
-    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
-    first = served(workspace)
-    workspace.run("prefect", "deployment", "run", "pipeline/workstation")
-    wait_for(lambda: processes(mark), workspace.printed)
-    wait_for(lambda: heartbeats(workspace), workspace.printed)
-    offered = counted(workspace)
-    first.kill()
-    first.wait()
-    wait_for(lambda: not processes(mark) and not server.answers(workspace.api), workspace.printed)
-
-    second = served(workspace)
-    wait_for(
-        lambda: runs_of(workspace, "pipeline")[0]["state"]["type"] == "CRASHED", workspace.printed, 60 + 30 * BEATS
-    )
-    assert "no heartbeat" in runs_of(workspace, "pipeline")[0]["state"]["message"]
-    assert counted(workspace) == offered == {"deployments": 5, "automations": 2}
-    second.send_signal(signal.SIGINT)
-    assert second.wait(30) == 0
-
-
 def test_a_line_that_is_no_schedule_is_refused_before_anything_starts(workspace):
     refused = workspace.run("flows.commands", "up", RATCHET_NIGHTLY="every night")
     assert refused.returncode == 1
     assert "RATCHET_NIGHTLY='every night' in RATCHET_TIMEZONE='UTC' is no schedule" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_dead_run_is_told(orphaned):  # the last one: what takes its time is to hear nothing of it
+    def state():
+        return runs_of(orphaned, "pipeline")[0]["state"]
+
+    wait_for(lambda: state()["type"] == "CRASHED", orphaned.printed, 60 + 30 * BEATS)
+    assert "no heartbeat" in state()["message"]
 
 
 def begun(workspace, flow):
