@@ -31,6 +31,7 @@ COMPOSITIONS = {
     "adept": {"expanders": "adept"},
     "mezo": {"optimizers": "mezo"},
     "mftcoder": {"objectives": "mftcoder"},
+    "fait × full": {"objectives": "fait"},
     "fait × lora": {"adapters": "lora", "objectives": "fait"},
     "fait × s2ft": {"selectors": "s2ft", "objectives": "fait"},
     "fait × mezo": {"optimizers": "mezo", "objectives": "fait"},
@@ -42,6 +43,11 @@ COMPOSITIONS = {
 }
 HALF = ["lora", "loldu", "mola", "dept", "lisa", "adept", "mezo", "fait × lora", "s2ft × mftcoder", "nf4 × lora"]
 """Those tried in bf16 too: each kind of method once."""
+WEIGHING = {
+    "fait × full": {"weighting": "schedule", "placement": "random"},
+    "fait × mezo": {"refresh_every": 5},  # two passes of a step must weigh alike
+}
+"""Settings of FAIT, where its defaults, margins in every step, are not what is tried."""
 RATES = {"mezo": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "loldu": 3e-2}
 """Learning rates that show within 40 steps that something was learnt, where 1e-2 does not."""
 
@@ -53,8 +59,8 @@ class Killed(Exception):
 def parts(name):
     optimizer = COMPOSITIONS[name].get("optimizers", "adamw")
     chosen = composition(**COMPOSITIONS[name])
-    if name == "fait × mezo":  # two passes of a step must weigh alike
-        chosen = replace(chosen, objective=part("objectives", "fait", refresh_every=5))
+    if name in WEIGHING:
+        chosen = replace(chosen, objective=part("objectives", "fait", **WEIGHING[name]))
     return replace(
         chosen,
         optimizer=part("optimizers", optimizer, learning_rate=RATES.get(name, 1e-2)),
