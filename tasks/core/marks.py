@@ -2,7 +2,8 @@
 
 Fan et al. 2025, https://arxiv.org/abs/2503.16913 (FAIT), marks the lines of correct and incorrect code by difflib and their
 characters by Levenshtein's distance. Both scripts come from rapidfuzz here, the lines by their longest common subsequence
-(Hunt & McIlroy 1976): equal to difflib's wherever only one script is shortest, and linear for lines that both share.
+(Hunt & McIlroy 1976): equal to difflib's wherever only one script is shortest and difflib finds it, and linear for lines that both
+share.
 
 Our design, not the paper's: where text is only taken away, the good side has nothing to mark; it is anchored at the character
 that follows, which is where a model has to decide not to write the rest.

@@ -82,6 +82,13 @@ def test_within_a_line_the_script_is_a_shortest_one(bad, good):
     assert sum(max(b - a, d - c) for (a, b), (c, d) in stretches) == Levenshtein.distance(bad, good)
 
 
+@given(st.text("ab c", max_size=20), st.text("ab c", max_size=20))
+def test_within_a_line_the_characters_are_those_of_the_edit_operations(bad, good):
+    marks, operations = compare(bad, good), Levenshtein.editops(bad, good)
+    assert chars(marks.good_chars) == {op.dest_pos for op in operations if op.tag in ("replace", "insert")}
+    assert chars(marks.bad_chars) == {op.src_pos for op in operations if op.tag in ("replace", "delete")}
+
+
 def reference(bad, good):
     """The lines that difflib marks, as the card asks."""
     theirs, ours = bad.splitlines(keepends=True), good.splitlines(keepends=True)

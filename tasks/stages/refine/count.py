@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.core.records import Decision, Example, Lineage
+from tasks.core.records import Example, Lineage
 from tasks.stages.refine.propose import OPERATORS, Job
 
 FEW = 0.1
@@ -16,13 +16,12 @@ def summary(
     after: Sequence[Example],
     jobs: Sequence[Job],
     lineage: Sequence[Lineage],
-    decisions: Mapping[str, Decision],
+    unheeded: int,
 ) -> dict[str, Any]:
-    """What refinement.json holds."""
+    """What refinement.json holds. `unheeded` is how many decisions are about nothing that turned up."""
     proposed = [line for line in lineage if line.operator in OPERATORS.values()]
     accepted = [line for line in proposed if line.accepted]
     changed = [example.id for example in after] != [example.id for example in before]
-    known = {example.id for example in before} | {line.id for line in lineage}
     return {
         "changed": changed,
         "why": "" if changed else _why_nothing(jobs, proposed),
@@ -39,7 +38,7 @@ def summary(
             "edited": sum(line.operator == "edit" and line.accepted for line in lineage),
             "edits refused": sum(line.operator == "edit" and not line.accepted for line in lineage),
             "rejected": sum(line.operator == "reject" for line in lineage),
-            "about nothing here": sum(name not in known for name in decisions),
+            "about nothing here": unheeded,
         },
         "dropped": sum(line.operator == "drop" for line in lineage),
         "few": _why_few(proposed),

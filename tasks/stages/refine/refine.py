@@ -32,12 +32,14 @@ class Refiner:
     lineage: list[Lineage] = field(default_factory=list)
     taken: dict[tuple[str, str], Example] = field(default_factory=dict)
     """By the id of the example and the operator."""
+    heeded: set[str] = field(default_factory=set)
+    """The ids, among those of the decisions, that turned up."""
 
     def work(self, jobs: Sequence[Job]) -> None:
         """Ask for one proposal of each job after the other, all jobs at once, until each has one or no more."""
         waiting, attempt = [job for job in jobs if self._is_open(job)], 0
         while waiting:
-            found = list(self.generator.propose(waiting, attempt))
+            found = [self._readable(one) for one in self.generator.propose(waiting, attempt)]
             proposals = [self._decided(one) for one in found if isinstance(one, Proposal)]
             verdicts = iter(zip(proposals, self.gate.weigh(proposals), strict=True))
             still_open = []
@@ -52,7 +54,7 @@ class Refiner:
 
     def _is_open(self, job: Job) -> bool:
         """Whether a person left the example to the machine: what was accepted stays, what was edited or rejected is settled."""
-        decision = self.decisions.get(job.example.id)
+        decision = self._said_of(job.example.id)
         if decision is None:
             return True
         if decision.decision == "accept" and job.operator in SUBSTITUTES:
@@ -60,9 +62,26 @@ class Refiner:
             self._enter_failure(Failed(job, decision.author, why))
         return decision.decision == "accept" and job.operator not in SUBSTITUTES
 
+    def _said_of(self, name: str) -> Decision | None:
+        """What a person decided of an example, a proposal, or an answer that makes none."""
+        if name in self.decisions:
+            self.heeded.add(name)
+        return self.decisions.get(name)
+
+    def _readable(self, one: Proposal | Failed | None) -> Proposal | Failed | None:
+        """What a person wrote in place of an answer that makes no proposal; anything else as it is."""
+        if not isinstance(one, Failed):
+            return one
+        decision = self._said_of(_id_of(one))
+        if decision is None or decision.decision != "edit":
+            return one
+        job, author = one.job, f"{one.generator}, {decision.author}"
+        new = answered(job.example, decision.text)
+        return Proposal(new, job, author, (job.example.id,), one.prompt_hash, decision=decision)
+
     def _decided(self, proposal: Proposal) -> Proposal:
         """The proposal with what a person said of it, and as the person would have it."""
-        decision = self.decisions.get(proposal.example.id)
+        decision = self._said_of(proposal.example.id)
         if decision is None:
             return proposal
         example = answered(proposal.example, decision.text) if decision.decision == "edit" else proposal.example
@@ -89,9 +108,8 @@ class Refiner:
         job = failed.job
         self.lineage.append(
             Lineage(
-                content_id(job.example.id, job.operator, failed.generator, failed.text), [job.example.id], job.operator,
-                failed.generator, failed.prompt_hash, False, failed.why.reason, excerpt(failed.why.detail),
-                excerpt(failed.text, WRITTEN),
+                _id_of(failed), [job.example.id], job.operator, failed.generator, failed.prompt_hash, False, failed.why.reason,
+                excerpt(failed.why.detail), excerpt(failed.text, WRITTEN),
             )
         )  # fmt: skip
 
@@ -101,7 +119,7 @@ class Refiner:
         """Edit and reject the examples that people said so of. An edit of a program must pass its tests, as any proposal."""
         edits = []
         for example in examples:
-            decision = self.decisions.get(example.id)
+            decision = self._said_of(example.id)
             if decision and decision.decision == "reject":
                 self.taken[example.id, "reject"] = example
                 self.lineage.append(_rejected(example, decision))
@@ -153,6 +171,10 @@ class Refiner:
         }
         why = {"accepted": False, "reason": "no room", "detail": "too few examples may be dropped for it"}
         self.lineage = [replace(line, **why) if line.id in out and line.accepted else line for line in self.lineage]  # type: ignore[arg-type]
+
+
+def _id_of(failed: Failed) -> str:
+    return content_id(failed.job.example.id, failed.job.operator, failed.generator, failed.text)
 
 
 def answered(example: Example, response: str) -> Example:

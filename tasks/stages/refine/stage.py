@@ -36,14 +36,14 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     examples, signals = tables.read(inputs["examples"], Example), tables.read(inputs["signals"], Signals)
     decided = decisions.read(inputs["decisions"])
     asked = jobs(examples, signals, one_each=params.keep_scale == "exact")
-    kept, lineage = examples, list[Lineage]()
+    kept, lineage, heeded = examples, list[Lineage](), set[str]()
     if asked or any(example.id in decided for example in examples):
         refiner = _refiner(inputs, examples, decided, settings, run)
         refiner.decide(examples)
         refiner.work(asked)
         kept = refiner.merged(examples, signals, params.keep_scale)
-        lineage = refiner.lineage
-    found = count.summary(examples, kept, asked, lineage, decided)
+        lineage, heeded = refiner.lineage, refiner.heeded
+    found = count.summary(examples, kept, asked, lineage, len(decided.keys() - heeded))
     tables.write(outputs["examples"], kept, Example)
     tables.write(outputs["lineage"], lineage, Lineage)
     outputs["refinement"].write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

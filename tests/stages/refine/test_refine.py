@@ -151,6 +151,17 @@ def test_a_decision_on_a_proposal_is_heeded_on_the_next_run(refine):
     edited = refine(ROWS, {0: ["hard"]}, decided=[decision], name="edited")
     assert edited.examples[0].response == mine
     assert edited.lineage[0].generator == "idioms, ann"
+    assert edited.found["decisions"]["about nothing here"] == 0
+
+
+def test_what_a_person_writes_in_place_of_an_answer_that_makes_no_proposal_is_heeded(refine):
+    row = small.example(2, prompt="Who?", response="Nobody.")
+    (line,) = refine([row], {0: ["hard"]}, name="first").lineage
+    assert line.reason == "no rule applies"
+    decision = {"id": line.id, "decision": "edit", "text": "Say it shorter."}
+    edited = refine([row], {0: ["hard"]}, decided=[decision], name="edited")
+    assert edited.examples[0].response == "Say it shorter."
+    assert edited.found["decisions"]["about nothing here"] == 0
 
 
 def test_times_of_decisions_change_nothing(refine):
