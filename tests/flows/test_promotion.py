@@ -30,7 +30,8 @@ class Nights:
 
     def __init__(self, folder):
         self.folder = folder
-        settings = yaml.safe_load((ROOT / "params/micro.yaml").read_text()) | {"models": MODELS}
+        one_round = {"rounds": {"r0": {}}, "turns": {}, "models": MODELS}
+        settings = yaml.safe_load((ROOT / "params/micro.yaml").read_text()) | one_round
         (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         self.measure("base", 2.0, 3.0)
         (folder / "models/pretrained").mkdir(parents=True)
