@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flows import graph, mending
 from tasks import settings
 from tasks.io import progress, run_store
+from tasks.stages.register.choose import choose
 
 REPORT = Path("data/report")
 
@@ -13,9 +15,19 @@ REPORT = Path("data/report")
 def prepare(stages: Sequence[str]) -> list[graph.Step]:
     """The plan for `stages`, once torn files are mended and settings, store and graph are found to be sound."""
     mend()
-    settings.load()
+    everything = settings.load()
     run_store.check()
-    return graph.plan(stages)
+    steps = graph.plan(stages)
+    if any(step.stage == "register" for step in steps):
+        _check_candidate(everything)
+    return steps
+
+
+def _check_candidate(everything: Any) -> None:
+    """Raise ValueError where no entry of `models` measures the candidate: stage `register` would, when all else has run."""
+    compress = everything.compress
+    for name in everything.rounds if compress.round == "best" else [compress.round]:
+        choose(everything.models, everything.gate.candidate, {"round": name, "compressor": compress.compressor})
 
 
 def mend() -> None:

@@ -17,7 +17,6 @@ from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
 from tasks.methods.monitors import MonitorParams
-from tasks.stages.register.choose import choose
 
 PARAMS = Path("params.yaml")
 
@@ -82,7 +81,6 @@ def load(path: Path = PARAMS) -> Any:
         _unrolled_problems(settings)
         + _monitor_problems(settings)
         + _resources_problems(settings)
-        + _candidate_problems(settings)
         + [
             problem
             for stage in stage_names()
@@ -126,19 +124,6 @@ def _monitor_problems(settings: Any) -> list[str]:
 def _resources_problems(settings: Any) -> list[str]:
     odd = [name for name in settings.resources if name not in stage_names()]
     return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
-
-
-def _candidate_problems(settings: Any) -> list[str]:
-    """A candidate that no entry of `models` measures: stage `register` would say so when all else has run."""
-    rounds = settings.rounds if settings.compress.round == "best" else [settings.compress.round]
-    try:
-        for name in rounds if settings.models else ():
-            choose(
-                settings.models, settings.gate.candidate, {"round": name, "compressor": settings.compress.compressor}
-            )
-    except ValueError as error:
-        return [str(error).removeprefix("params.yaml: ")]
-    return []
 
 
 def _is_run(stage: str, settings: Any) -> bool:

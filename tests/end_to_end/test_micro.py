@@ -137,6 +137,11 @@ def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
         ("  pack_tokens: 512", "  pack_tokens: 0", "greater than or equal to 16"),
         ("path: params/micro-data/model", "path: params/micro-data/none", "params/micro-data/none"),
         ("from: file, path: params", "from: package, name: not-there", "not-there"),
+        (
+            "models: {}",
+            "models: {b: {group: reference, path: models/base, base: models/base}}",
+            "no entry with path models/tuned/r0",
+        ),
     ],
 )
 def test_bad_settings_end_in_one_message(workspace, old, new, said):

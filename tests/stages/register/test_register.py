@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tasks import settings
 from tasks.core.records import Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
@@ -11,6 +12,7 @@ from tasks.stages.register import stage
 from tasks.stages.register.choose import choose, reference
 from tasks.stages.register.params import Settings
 from tests.support import ScratchRun
+from tests.test_settings import ROOT
 
 MODELS = {
     "base": {"group": "reference", "path": "models/base", "base": "models/base"},
@@ -85,3 +87,12 @@ def test_a_candidate_that_is_not_measured_is_told_with_what_would_do():
         choose(RECORDS, "r9", {})
     with pytest.raises(ValueError, match=r"one model of group `reference`; it has none"):
         reference({"r0": RECORDS["r0"]})
+
+
+@pytest.mark.parametrize("profile", sorted(ROOT.glob("params/*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_measures_its_candidate(profile):
+    everything = settings.load(profile)
+    for name in everything.rounds:
+        choose(
+            everything.models, everything.gate.candidate, {"round": name, "compressor": everything.compress.compressor}
+        )
