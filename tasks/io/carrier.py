@@ -42,6 +42,22 @@ def carry() -> None:
             return
 
 
+@contextlib.contextmanager
+def birth() -> Iterator[None]:
+    """While a spool is begun under another name (`.new`): nobody takes it for what a killed process left."""
+    with (SPOOL / "birth.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _sweep() -> None:
+    """Remove spools whose owner was killed before they had their name."""
+    with (SPOOL / "birth.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in SPOOL.glob("*.new"):
+            path.unlink()
+
+
 def _carry_while_written() -> None:
     due, tried, last_news = 0.0, set[Path](), time.monotonic()
     while SPOOL.is_dir():
@@ -61,6 +77,7 @@ def _carry_while_written() -> None:
 
 def deliver() -> None:
     """Send what is new in every spool, or note why some of it cannot be sent."""
+    _sweep()
     reason = ""
     for path in sorted(SPOOL.glob("*.jsonl")):
         try:

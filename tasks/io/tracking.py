@@ -36,10 +36,11 @@ class Recorder:
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
         unseen = self._path.with_suffix(".new")
-        self._file = unseen.open("w", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the carrier that the run goes on
-        self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
-        unseen.rename(self._path)
+        with carrier.birth():
+            self._file = unseen.open("w", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the carrier that the run goes on
+            self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
+            unseen.rename(self._path)
         # A flow's carrier takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
         self._carried_here = parent is None or parent != os.environ.get(PARENT)
@@ -117,7 +118,8 @@ def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
     SPOOL.mkdir(parents=True, exist_ok=True)
     for name, events in runs.items():
         unseen = SPOOL / f"{name}.new"
-        unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
-        unseen.rename(unseen.with_suffix(".jsonl"))
+        with carrier.birth():
+            unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+            unseen.rename(unseen.with_suffix(".jsonl"))
     carrier.carry()
     carrier.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries

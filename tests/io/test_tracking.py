@@ -219,6 +219,17 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
     assert spools() == []
 
 
+def test_a_run_that_was_killed_before_its_spool_had_a_name_leaves_nothing(store):
+    run_store.SPOOL.mkdir(parents=True)
+    left = run_store.SPOOL / "left.new"
+    left.write_text('{"kind": "sta')
+    with carrier.birth():  # another run is being born: it might be its
+        carrier.deliver()
+        assert left.exists()
+    carrier.deliver()
+    assert not left.exists()
+
+
 def test_a_run_that_is_still_written_is_nobodys_orphan(store):
     living = tracking.Recorder("living")
     assert not carrier._close_if_ownerless(living._path)
