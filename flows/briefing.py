@@ -6,8 +6,8 @@ from typing import Any
 
 from flows import graph, mending
 from tasks import settings
+from tasks.core.candidate import choose
 from tasks.io import progress, run_store
-from tasks.stages.register.choose import choose
 
 REPORT = Path("data/report")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import gate
+from tasks.core.candidate import choose, reference
 from tasks.core.records import Result
 from tasks.core.stage import Model, Run
 from tasks.io import checkpoints, compressed, provenance, tables
-from tasks.stages.register.choose import choose, reference
 from tasks.stages.register.params import Settings
 
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from tasks import settings
+from tasks.core.candidate import choose, reference
 from tasks.core.records import Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
 from tasks.stages.register import stage
-from tasks.stages.register.choose import choose, reference
 from tasks.stages.register.params import Settings
 from tests.support import ScratchRun
 from tests.test_settings import ROOT
