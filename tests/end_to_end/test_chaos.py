@@ -17,21 +17,14 @@ import intact  # noqa: E402
 
 
 def test_ten_kills_of_the_first_stages_are_recovered_from(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks/chaos.py"),
-        "--stages",
-        "3",
-        "--kills",
-        "10",
-        "--folder",
-        str(tmp_path),
-    ]
+    # Driven by DVC, which is quick to start; that a flow, its supervisor or its server dies is tested in tests/flows.
+    chosen = ["--stages", "3", "--kills", "10", "--driver", "dvc", "--folder", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "benchmarks/chaos.py"), *chosen]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
     assert len([row for row in rows if "gone_s" in row]) == 10
-    assert {row["target"] for row in rows} >= {"stage", "dvc", "supervisor"}
+    assert {row["target"] for row in rows} == {"stage", "dvc"}
     assert "| all | 10 | 10 | 0 |" in done.stdout
 
 
