@@ -36,7 +36,7 @@ else not decidable. *Power* is the size of effect that so many of them, as far a
 items or modules, where one is given, says what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
-most of them for 8 to 205 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
+most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
 validation loss on the domain is 2.74 nats per token. At 1e-3, as profile `lab` has it since 2026-11-25 20:44, it is 2.42. Rows that
 were measured on this base say so under *training*; the others are claims of a small model that was poorly trained, and their commands
 start from the better one now. Proxy-tuning has bases of its own. How a method fares on a good or a large model none of them says.
