@@ -3,10 +3,13 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tasks.core import imports
 
 HOME = Path(tempfile.mkdtemp(prefix="ratchet-tests-"))
 
@@ -32,6 +35,13 @@ os.environ.pop("RATCHET_FLOW_RUN", None)
 # No example database in the repository, and the same examples every time.
 hypothesis.settings.register_profile("offline", database=None, derandomize=True, deadline=None, max_examples=60)
 hypothesis.settings.load_profile("offline")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Test modules bring torch and its kin, and every training collects garbage when it ends: not among those."""
+    with imports.lasting():
+        return (yield)
 
 
 def pytest_unconfigure() -> None:

@@ -35,10 +35,13 @@ def _record(stages: list[str]) -> None:
 
 
 def _run(stages: list[str]) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows import server
-    from flows.pipeline import pipeline
+    from tasks.core.imports import lasting
+
+    with lasting():
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from flows.pipeline import pipeline
 
     with temporary_settings({PREFECT_API_URL: server.available()}):
         pipeline(stages)

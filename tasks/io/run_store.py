@@ -8,6 +8,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from tasks.core.imports import lasting
+
 SPOOL = Path(".ratchet/spool")
 """What waits to be taken there (`tasks.io.tracking`)."""
 EXPERIMENT = "ratchet"
@@ -64,7 +66,8 @@ def connect() -> tuple[Any, str]:
     for name, value in defaults.items():
         os.environ.setdefault(f"MLFLOW_{name}", value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    import mlflow
+    with lasting():
+        import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     SPOOL.mkdir(parents=True, exist_ok=True)

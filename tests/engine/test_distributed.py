@@ -68,15 +68,18 @@ TRAIN = """
 import json, os, sys
 from dataclasses import replace
 from pathlib import Path
-from safetensors.torch import save_file
-from torch.distributed.fsdp import FSDPModule
-from tasks.core.training import Training
-from tasks.core.surgery import plain
-from tasks.engine import scoring, train
-from tasks.io import checkpoints
-from tests import tiny
-from tests.engine.test_distributed import OPTIMIZER, answered
-from tests.methods.contract import composition, part
+from tasks.core import imports
+
+with imports.lasting():
+    from safetensors.torch import save_file
+    from torch.distributed.fsdp import FSDPModule
+    from tasks.core.training import Training
+    from tasks.core.surgery import plain
+    from tasks.engine import scoring, train
+    from tasks.io import checkpoints
+    from tests import tiny
+    from tests.engine.test_distributed import OPTIMIZER, answered
+    from tests.methods.contract import composition, part
 
 base, folder, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
 compute = tiny.FP32.model_copy(update={"fsdp": bool(fsdp)})
