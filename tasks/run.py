@@ -212,6 +212,7 @@ def quiet() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or compute as this machine's does
         "TRANSFORMERS_VERBOSITY": "error",
         "USE_HUB_KERNELS": "NO",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

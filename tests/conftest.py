@@ -28,6 +28,7 @@ os.environ |= {
     "RAY_TMPDIR": str(HOME / "ray"),
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
+    "TORCHDYNAMO_DISABLE": "1",
 }
 os.environ.pop("RATCHET_PARENT", None)
 os.environ.pop("RATCHET_FLOW_RUN", None)

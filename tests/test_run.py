@@ -1,9 +1,7 @@
 """The runner: one writer, outputs whole or not at all, a true status, and one message where it stops."""
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -15,120 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-WAIT_S = 60
-
-# The runner in its own process, with a stage whose work is `body`: quick, and able to hang, fail or fill the disk.
-DRIVER = """
-import errno, os, signal, sys, time
-import tasks.stages.{stage}.stage as stage
-from tasks import run
-from tasks.io import carrier
-{carrier}
-
-def main(inputs, outputs, settings, run):
-    for path in outputs.values():
-        path.mkdir()
-        (path / "half").write_text("half")
-    run.log(1, loss=2.5)
-    run.note(fact=7)
-    run.say("started")
-    {body}
-
-stage.main = main
-sys.exit(run.main({arguments}))
-"""
-
-
-class Workspace:
-    """A folder with params.yaml and an MLflow store, in which stages run as processes of their own."""
-
-    mlflow = False
-    """Whether runs are carried to MLflow, whose import alone takes seconds, or stay in the spool."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.env = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.env.pop("MLFLOW_TRACKING_URI")
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def stage(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, output and errors of `python -m tasks.run …`."""
-        return self._end(self.start(sys.executable, "-m", "tasks.run", *arguments))
-
-    def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
-        """The path of a script that runs a stage with this body."""
-        path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
-        carrier = "" if self.mlflow else "carrier.start = lambda: None"
-        path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
-        return str(path)
-
-    def drive(self, body: str = "", **options: object) -> tuple[int, str, str]:
-        return self._end(self.start(sys.executable, self.driver(body, **options)))
-
-    def hang(self) -> subprocess.Popen[str]:
-        """A stage that has begun to write and does not end by itself."""
-        process = self.start(sys.executable, self.driver("time.sleep(600)"))
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        return process
-
-    def _end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
-        out, err = process.communicate(timeout=WAIT_S)
-        return process.returncode, out, err
-
-    @property
-    def runs(self) -> list:
-        """The runs in the store, newest first, when nobody carries any more."""
-        from mlflow import MlflowClient
-
-        self.carried()
-
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        return client.search_runs([client.get_experiment_by_name("ratchet").experiment_id])
-
-    def carried(self) -> None:
-        """Carry what waits for the store, or wait for the process that is at it."""
-        spool = self.folder / ".ratchet/spool"
-        for _ in range(10 * WAIT_S):
-            self._end(self.start(sys.executable, "-m", "tasks.io.carrier"))  # ends at once where another carries
-            with (spool / "carrier.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):
-                    return
-            time.sleep(0.1)
-        raise AssertionError("the runs are not carried")
-
-    @property
-    def spooled(self) -> list[list[dict]]:
-        """The events of each run that waits in the spool."""
-        spools = (self.folder / ".ratchet/spool").glob("*.jsonl")
-        return [list(map(json.loads, spool.read_text().splitlines())) for spool in spools]
-
-    @property
-    def last_words(self) -> list[str]:
-        """The status that each run in the spool ended with."""
-        return [events[-1]["status"] for events in self.spooled]
-
-    def outputs(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "models").glob("*"))
-
-    def digests(self) -> dict[str, str]:
-        files = sorted(path for path in (self.folder / "models").rglob("*") if path.is_file())
-        return {str(f.relative_to(self.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+from tests.runner import ROOT, WAIT_S, Workspace
 
 
 @pytest.fixture
 def workspace(tmp_path, empty_store):
-    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
-    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    shipped |= {"compute": {"threads": 1}, "fetch": {"model": {"from": "config"}}, "rounds": {"r0": {}}, "turns": {}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(shipped))
-    return Workspace(tmp_path)
+    return Workspace(tmp_path, empty_store)
 
 
 def gone(pid: int) -> bool:
@@ -363,129 +253,6 @@ def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
     assert start["tags"]["prefect.flow_run_id"] == "a-flow-run"
     assert settings["values"]["methods.lora.rank"] == "16"
     assert inputs["values"] == {"models/pretrained": "a" * 32 + ".dir", "data/ingested/valid.parquet": "b" * 32}
-
-
-WRITES = "(outputs['pairs'] / 'rows').write_text('1234')"
-
-
-@pytest.fixture
-def rounds(workspace):
-    """A workspace of three rounds, of which the first two have equal examples; `faults`, which imports little, runs in it."""
-    params = yaml.safe_load((workspace.folder / "params.yaml").read_text())
-    params["rounds"] = {name: {} for name in ("r0", "r1", "r2")}
-    params["turns"] = {"r1": {"prev": "r0"}, "r2": {"prev": "r1"}}
-    (workspace.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for path in ("models/pretrained/config.json", "data/raw/README.md"):
-        (workspace.folder / path).parent.mkdir(parents=True)
-        (workspace.folder / path).write_text("{}")
-    for name in params["rounds"]:
-        (workspace.folder / f"data/rounds/{name}").mkdir(parents=True)
-        examples = workspace.folder / f"data/rounds/{name}/examples.parquet"
-        examples.write_text("others" if name == "r2" else "equal")
-    return workspace
-
-
-def faults(rounds, name, body=WRITES):
-    """What stage `faults` prints for this round. Its outputs are folders here, which says more."""
-    code, out, err = rounds.drive(body, stage="faults", arguments=("faults", name))
-    assert code == 0, err
-    return out
-
-
-def test_a_round_that_changed_nothing_takes_over_what_the_other_made(rounds):
-    faults(rounds, "r0")
-    said = faults(rounds, "r1", "raise AssertionError('this costs something')")
-    assert said == "faults@r1: its inputs, settings and code are those of faults@r0, whose outputs it takes over\n"
-    assert (rounds.folder / "data/rounds/r1/faults.parquet/rows").read_text() == "1234"
-    taken = next(events for events in rounds.spooled if events[0]["tags"]["dvc.stage"] == "faults@r1")
-    assert {"taken_over_from": "faults@r0"} in [event["values"] for event in taken if event["kind"] == "params"]
-    assert taken[-1]["status"] == "FINISHED"
-
-
-def test_what_was_taken_over_is_taken_over_in_turn(rounds):
-    faults(rounds, "r0")
-    faults(rounds, "r1")
-    shutil.rmtree(rounds.folder / "data/rounds/r0/faults.parquet")
-    assert "those of faults@r1" in faults(rounds, "r0")
-
-
-def test_a_copy_stands_alone_and_can_be_written(rounds):
-    faults(rounds, "r0")
-    theirs = rounds.folder / "data/rounds/r0/faults.parquet/rows"
-    theirs.chmod(0o444)  # as DVC leaves what it links to its cache
-    faults(rounds, "r1")
-    own = rounds.folder / "data/rounds/r1/faults.parquet/rows"
-    assert own.stat().st_ino != theirs.stat().st_ino
-    assert own.stat().st_mode & 0o200
-
-
-def test_a_round_of_other_examples_is_looked_at(rounds):
-    faults(rounds, "r0")
-    assert faults(rounds, "r2") == "started\n"
-
-
-def test_other_settings_are_other_work(rounds):
-    faults(rounds, "r0")
-    params = yaml.safe_load((rounds.folder / "params.yaml").read_text())
-    params["faults"]["seed"] = 1
-    (rounds.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    assert faults(rounds, "r1") == "started\n"
-
-
-@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "more", "no record", "torn record"])
-def test_outputs_that_are_not_whole_are_not_taken_over(rounds, damage):
-    faults(rounds, "r0")
-    rows, record = rounds.folder / "data/rounds/r0/faults.parquet/rows", rounds.folder / ".ratchet/made/faults@r0.json"
-    times = rows.stat()
-    match damage:
-        case "changed":
-            rows.write_text("1235")
-            os.utime(rows, ns=(times.st_atime_ns, times.st_mtime_ns))  # a digest by size and time would not see it
-        case "cut":
-            rows.write_text("123")
-        case "gone":
-            shutil.rmtree(rows.parent)
-        case "more":
-            rows.with_name("more").touch()
-        case "no record":
-            record.unlink()
-        case "torn record":
-            record.write_text(record.read_text()[:20])
-    assert faults(rounds, "r1") == "started\n"
-    assert (rounds.folder / "data/rounds/r1/faults.parquet/rows").read_text() == "1234"
-
-
-@pytest.fixture
-def at_once(rounds):
-    """Starts `faults` for the first two rounds, which are equal, so that the second finds the first at work.
-
-    Gives back what the second prints once the first, which waits for it, goes on with `then`.
-    """
-
-    def start(then):
-        def begin(name, body):
-            return rounds.start(sys.executable, rounds.driver(body, stage="faults", arguments=("faults", name)))
-
-        first = begin("r0", f"while not os.path.exists('go'): time.sleep(0.05)\n    {then}")
-        assert first.stdout.readline() == "started\n"
-        second = begin("r1", WRITES)
-        assert second.stdout.readline() == "faults@r1: an equal faults is at work; waiting for what it makes\n"
-        (rounds.folder / "go").touch()
-        out, err = second.communicate(timeout=WAIT_S)
-        first.communicate(timeout=WAIT_S)
-        assert second.returncode == 0, err
-        assert not list((rounds.folder / ".ratchet/locks").glob("faults-*"))
-        return out
-
-    return start
-
-
-def test_of_equal_rounds_at_once_one_waits_for_the_other(at_once):
-    assert at_once(WRITES).endswith("whose outputs it takes over\n")
-
-
-def test_a_round_does_not_wait_in_vain_for_an_equal_one_that_fails(at_once):
-    assert at_once("raise ValueError('no')") == "started\n"
 
 
 def test_unfinished_work_belongs_to_its_inputs_and_settings(workspace):

@@ -1,0 +1,130 @@
+"""A workspace in which stages run as processes of their own, whose work is whatever a test says."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+WAIT_S = 60
+
+# The runner in its own process, with a stage whose work is `body`: quick, and able to hang, fail or fill the disk.
+DRIVER = """
+import errno, os, signal, sys, time
+import tasks.stages.{stage}.stage as stage
+from tasks import run
+from tasks.io import carrier
+{carrier}
+
+def main(inputs, outputs, settings, run):
+    for path in outputs.values():
+        path.mkdir()
+        (path / "half").write_text("half")
+    run.log(1, loss=2.5)
+    run.note(fact=7)
+    run.say("started")
+    {body}
+
+stage.main = main
+sys.exit(run.main({arguments}))
+"""
+
+
+class Workspace:
+    """A folder with params.yaml and an MLflow store, in which stages run as processes of their own."""
+
+    mlflow = False
+    """Whether runs are carried to MLflow, whose import alone takes seconds, or stay in the spool."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        """Make it in an empty folder, with a copy of a store that is empty too."""
+        self.folder = folder
+        shutil.copyfile(store, folder / "mlflow.db")
+        shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+        shipped |= {
+            "compute": {"threads": 1},
+            "fetch": {"model": {"from": "config"}},
+            "rounds": {"r0": {}},
+            "turns": {},
+        }
+        (folder / "params.yaml").write_text(yaml.safe_dump(shipped))
+        self.env = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.env.pop("MLFLOW_TRACKING_URI")
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def stage(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of `python -m tasks.run …`."""
+        return self._end(self.start(sys.executable, "-m", "tasks.run", *arguments))
+
+    def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
+        """The path of a script that runs a stage with this body."""
+        path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
+        carrier = "" if self.mlflow else "carrier.start = lambda: None"
+        path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
+        return str(path)
+
+    def drive(self, body: str = "", **options: object) -> tuple[int, str, str]:
+        return self._end(self.start(sys.executable, self.driver(body, **options)))
+
+    def hang(self) -> subprocess.Popen[str]:
+        """A stage that has begun to write and does not end by itself."""
+        process = self.start(sys.executable, self.driver("time.sleep(600)"))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        return process
+
+    def _end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=WAIT_S)
+        return process.returncode, out, err
+
+    @property
+    def runs(self) -> list:
+        """The runs in the store, newest first, when nobody carries any more."""
+        from mlflow import MlflowClient
+
+        self.carried()
+
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return client.search_runs([client.get_experiment_by_name("ratchet").experiment_id])
+
+    def carried(self) -> None:
+        """Carry what waits for the store, or wait for the process that is at it."""
+        spool = self.folder / ".ratchet/spool"
+        for _ in range(10 * WAIT_S):
+            self._end(self.start(sys.executable, "-m", "tasks.io.carrier"))  # ends at once where another carries
+            with (spool / "carrier.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the runs are not carried")
+
+    @property
+    def spooled(self) -> list[list[dict]]:
+        """The events of each run that waits in the spool."""
+        spools = (self.folder / ".ratchet/spool").glob("*.jsonl")
+        return [list(map(json.loads, spool.read_text().splitlines())) for spool in spools]
+
+    @property
+    def last_words(self) -> list[str]:
+        """The status that each run in the spool ended with."""
+        return [events[-1]["status"] for events in self.spooled]
+
+    def outputs(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "models").glob("*"))
+
+    def digests(self) -> dict[str, str]:
+        files = sorted(path for path in (self.folder / "models").rglob("*") if path.is_file())
+        return {str(f.relative_to(self.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
