@@ -253,12 +253,12 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     model, tokenizer = setup.load()
     if arm == "base":
         return model, tokenizer
-    sequences = [encode.example(example, tokenizer, pair) for example, pair in pairs]
     plan = setup.plan.model_copy(update={"seed": seed, "objective": "fait"})
+    sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm] or {}}
+    parts = compose.read(plan, sections)
+    sequences = [encode.example(example, tokenizer, pair, parts.marking) for example, pair in pairs]
     if arm == "dpo":
         return dpo.trained(model, tokenizer, sequences, plan, setup.sections, setup.compute, rate), tokenizer
-    sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm]}
-    parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
         outcome = train.train(model.train(), sequences, parts, plan, setup.compute, Path(work), lambda *_: None)
     merged: Any = compose.merge(outcome.model, parts)

@@ -30,6 +30,17 @@ LINE, CHAR, CODE = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
+class Marking:
+    """How the tokens of a pair of programs are marked."""
+
+    anchors: bool = True
+    """Whether the place where text is only taken away is marked as if its characters differed."""
+
+
+DEFAULT = Marking()
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """What tells a good text from a bad one. Places are those of the whole texts, in order, and spans never touch."""
 

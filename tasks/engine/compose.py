@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from tasks import methods
+from tasks.core.marks import Marking
 from tasks.core.training import FAMILIES, Group, Probe, Training
 from tasks.engine.forward import bind_loss
 
@@ -45,6 +46,12 @@ class Composition:
     def names(self) -> dict[str, str]:
         """What each part is called: `{"adapter": "lora", …}`."""
         return {kind: part.name for kind, part in vars(self).items()}
+
+    @property
+    def marking(self) -> Marking | None:
+        """How the objective wants the tokens of programs marked; None where it weighs no marks."""
+        marks = self.objective.method.marks
+        return marks(self.objective.params) if marks else None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from tasks.core import marks
+from tasks.core.marks import DEFAULT, Marking
 from tasks.core.programs import locate
 from tasks.core.records import Document, Example, FaultPair, Message
 
@@ -45,6 +46,7 @@ def examples(
     tokenizer: Tokenizer,
     max_tokens: int,
     faults: Mapping[str, Sequence[FaultPair]] = MappingProxyType({}),
+    marking: Marking = DEFAULT,
 ) -> Iterator[Encoded | None]:
     """Each example as one sequence whose response, end of turn included, is trained; one for each of its `faults`, by its id.
 
@@ -54,7 +56,7 @@ def examples(
     """
     for row in rows:
         for pair in faults.get(row.id, (None,)):
-            sequence = example(row, tokenizer, pair)
+            sequence = example(row, tokenizer, pair, marking)
             if sequence is not None and sequence.contrast and len(sequence.contrast) > max_tokens:
                 sequence = example(
                     row, tokenizer
@@ -62,7 +64,9 @@ def examples(
             yield sequence if sequence is not None and len(sequence) <= max_tokens else None
 
 
-def example(row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None) -> Encoded | None:
+def example(
+    row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None, marking: Marking = DEFAULT
+) -> Encoded | None:
     """An example as one sequence; with a pair its tokens are marked and the wrong program is its contrast."""
     if not is_plain([*row.messages, *([Message("assistant", pair.incorrect)] if pair else [])], tokenizer):
         return None
@@ -71,7 +75,9 @@ def example(row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None) -
     start, end = locate(row.response)
     wrong = row.response[:start] + pair.incorrect + row.response[end:]
     contrast = _sequence(row, wrong, tokenizer, None, Marked.bad(pair), start)
-    return replace(_sequence(row, row.response, tokenizer, row.weights, Marked.good(pair), start), contrast=contrast)
+    return replace(
+        _sequence(row, row.response, tokenizer, row.weights, Marked.good(pair, marking), start), contrast=contrast
+    )
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,10 @@ class Marked:
     chars: Sequence[marks.Span]
 
     @classmethod
-    def good(cls, pair: FaultPair) -> Self:
+    def good(cls, pair: FaultPair, marking: Marking) -> Self:
         """The correct side. Where text was only taken away, the character after it stands for it."""
-        chars = [(start, end) for start, end in pair.good_chars] + [(place, place + 1) for place in pair.anchors]
-        return cls(pair.correct, pair.good_lines, chars)
+        anchors = [(place, place + 1) for place in pair.anchors] if marking.anchors else []
+        return cls(pair.correct, pair.good_lines, [(start, end) for start, end in pair.good_chars] + anchors)
 
     @classmethod
     def bad(cls, pair: FaultPair) -> Self:

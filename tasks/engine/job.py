@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from tasks.core.compute import Compute
+from tasks.core.marks import DEFAULT, Marking
 from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
 from tasks.core.surgery import plain
@@ -49,7 +50,7 @@ def execute(
     """
     parts = compose.read(training, sections)
     compose.check(parts, whole=whole, fsdp=compute.fsdp)
-    if parts.objective.method.marks and not any(sequence.marks for sequence in sequences):
+    if parts.marking and not any(sequence.marks for sequence in sequences):
         raise ValueError(
             f"objective {parts.objective.name!r} weighs the marks of faults, and nothing that trains has any. "
             "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`."
@@ -99,12 +100,13 @@ def encode_examples(
     run: Run,
     label: str,
     faults: Sequence[FaultPair] = (),
+    marking: Marking = DEFAULT,
 ) -> list[Encoded]:
     """The examples that a pack can hold and that train anything, with their faults; says how many were left out."""
     pairs: defaultdict[str, list[FaultPair]] = defaultdict(list)
     for pair in faults:
         pairs[pair.example].append(pair)
-    encoded = list(encode.examples(rows, tokenizer, pack_tokens, pairs))
+    encoded = list(encode.examples(rows, tokenizer, pack_tokens, pairs, marking))
     kept = [row for row in encoded if row is not None and row.num_trained]
     if left_out := len(encoded) - len(kept):
         run.say(

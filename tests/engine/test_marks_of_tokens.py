@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from tasks.core import marks
-from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.marks import CHAR, CODE, LINE, Marking
 from tasks.core.programs import program
 from tasks.core.records import FaultPair
 from tasks.engine import encode
@@ -129,6 +129,19 @@ def test_an_end_that_lacks_what_was_taken_away_is_anchored_at_the_token_after_th
         sequence = encode.example(example, tokenizer, pair)
         marked = [token for token, mark in zip(sequence.ids, sequence.marks, strict=True) if mark & CHAR]
         assert tokenizer.decode(marked).startswith(after)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_without_anchors_text_that_was_taken_away_marks_its_line_alone(name):
+    tokenizer, code = TOKENIZERS[name], "values = range(len(xs))\nprint(values)\n"
+    example = tiny.example(response=f"```python\n{code}```")
+    pair = fault(example, program(example.response).replace("(xs))", "(xs) - 1)"))
+    usual, without = (encode.example(example, tokenizer, pair, Marking(anchors=anchors)) for anchors in (True, False))
+    marked = [token for token, mark in zip(usual.ids, usual.marks, strict=True) if mark & CHAR]
+    assert tokenizer.decode(marked).endswith(")")
+    assert list(without.marks) == [mark & ~CHAR for mark in usual.marks]
+    assert any(mark & LINE for mark in without.marks)
+    assert without.contrast == usual.contrast
 
 
 def test_packs_hold_every_mark_beside_its_own_token():

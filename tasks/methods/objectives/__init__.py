@@ -15,6 +15,8 @@ from tasks.core.training import Moment
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tasks.core.marks import Marking
+
 
 @dataclass(frozen=True)
 class Contrasts:
@@ -63,8 +65,8 @@ class Objective:
     """Entries of its state, lists of numbers, that `loss` is told."""
     contrasts: Callable[[Any], bool] | None = None
     """Whether, with these settings, `loss` looks at the wrong counterparts of a pack's programs."""
-    marks: bool = False
-    """Whether it is nothing without tokens that are marked."""
+    marks: "Callable[[Any], Marking] | None" = None
+    """How, with these settings, the tokens are marked that it is nothing without."""
     hits: bool = False
     """Whether it is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""

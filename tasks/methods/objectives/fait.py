@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.marks import CHAR, CODE, LINE, Marking
 from tasks.core.params import Params
 from tasks.core.training import Moment
 from tasks.methods.objectives import Objective, Tokens
@@ -37,6 +37,9 @@ class FaitParams(Params):
     """b_L, what a token on a differing line gains."""
     tokens: float = Field(1.0, ge=0)
     """b_T, what a differing token gains."""
+    anchor_deletions: bool = True
+    """Whether the token at or after a place where the wrong program has more text is a differing one. Without, such a fault marks
+    the right program's line at most."""
     tau: float = Field(1.0, gt=0)
     """margin: how many nats make a difference."""
     refresh_every: int = Field(1, ge=1)
@@ -129,6 +132,11 @@ def measured(moment: Moment, tau: float) -> list[float]:
     return shares_E
 
 
+def marking(params: FaitParams) -> Marking:
+    """How programs are to be marked."""
+    return Marking(anchors=params.anchor_deletions)
+
+
 def wants_contrasts(params: FaitParams) -> bool:
     """Whether every step looks at the wrong programs."""
     return params.weighting == "margin" and params.refresh_every == 1
@@ -140,5 +148,5 @@ METHOD = Objective(
     on_step=on_step,
     tells=("seed", "share", "shares"),
     contrasts=wants_contrasts,
-    marks=True,
+    marks=marking,
 )

@@ -6,6 +6,7 @@ writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, tra
 
 from pathlib import Path
 
+from tasks.core.marks import DEFAULT
 from tasks.core.records import Example, FaultPair
 from tasks.core.stage import Run
 from tasks.engine import compose, encode, job
@@ -21,9 +22,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         return
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
-    weighs_marks = compose.read(tune, settings.methods).objective.method.marks
-    faults = tables.read(inputs["faults"], FaultPair) if weighs_marks else []
-    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, faults)
+    marking = compose.read(tune, settings.methods).marking
+    faults = tables.read(inputs["faults"], FaultPair) if marking else []
+    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, faults, marking or DEFAULT)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:
         raise ValueError(

@@ -266,8 +266,20 @@ def test_faults_weigh_the_tokens_at_which_they_differ(tune, inputs):
     tables.write(inputs["faults"], [fault(row, "yes, in need") for row in examples(20)], FaultPair)
     plain, _ = tune("plain", FAIT)
     weighed, _ = tune("weighed", FAIT, objective="fait")
-    first = [json.loads((folder / "training.json").read_text())["loss"][0][2] for folder in (plain, weighed)]
-    assert first[1] > first[0]  # the same model, the same tokens, and some count more
+    assert first_loss(weighed) > first_loss(plain)  # the same model, the same tokens, and some count more
+
+
+def first_loss(folder):
+    return json.loads((folder / "training.json").read_text())["loss"][0][2]
+
+
+@pytest.mark.parametrize(("anchors", "more"), [(True, True), (False, False)])
+def test_what_was_taken_away_weighs_by_its_anchor_alone(tune, inputs, anchors, more):
+    tables.write(inputs["faults"], [fault(row, "yes, indeed not") for row in examples(20)], FaultPair)
+    fait = {"tokens": 4.0, "lines": 0.0, "anchor_deletions": anchors}
+    plain, weighed = (tune(o, {**METHODS, "fait": fait}, objective=o)[0] for o in ("cross_entropy", "fait"))
+    assert (first_loss(weighed) > first_loss(plain)) == more
+    assert more or first_loss(weighed) == first_loss(plain)
 
 
 def test_an_objective_of_marks_without_marks_says_what_would_do(tune):
