@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from tasks.core import marks
 from tasks.core.marks import DEFAULT, Marking
@@ -70,50 +70,58 @@ def example(
     """An example as one sequence; with a pair its tokens are marked and the wrong program is its contrast."""
     if not is_plain([*row.messages, *([Message("assistant", pair.incorrect)] if pair else [])], tokenizer):
         return None
+    prompt = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
+    right = _answer(row.response, tokenizer)
+    sequence = _sequence(row, row.response, prompt, right, row.weights)
     if pair is None:
-        return _sequence(row, row.response, tokenizer, row.weights)
+        return sequence
     start, end = locate(row.response)
-    wrong = row.response[:start] + pair.incorrect + row.response[end:]
-    contrast = _sequence(row, wrong, tokenizer, None, Marked.bad(pair), start)
-    return replace(
-        _sequence(row, row.response, tokenizer, row.weights, Marked.good(pair, marking), start), contrast=contrast
-    )
+    response = row.response[:start] + pair.incorrect + row.response[end:]
+    wrong = _answer(response, tokenizer)
+    good, bad = _sides(pair, right, wrong, start, marking)
+    contrast = _sequence(row, response, prompt, wrong, None)
+    contrast = replace(contrast, marks=[0] * len(prompt) + _flags(wrong, bad, start))
+    return replace(sequence, marks=[0] * len(prompt) + _flags(right, good, start), contrast=contrast)
 
 
 @dataclass(frozen=True)
-class Marked:
-    """One side of a pair: its program, and the characters that differ by line and one by one."""
+class _Side:
+    """One side of a pair: its program, and what of it differs by line, by character, and by token of the answer it stands in."""
 
     program: str
     lines: Sequence[int]
-    chars: Sequence[marks.Span]
+    chars: Sequence[marks.Span] = ()
+    tokens: Sequence[int] = ()
 
-    @classmethod
-    def good(cls, pair: FaultPair, marking: Marking) -> Self:
-        """The correct side. Where text was only taken away, the character after it stands for it."""
-        anchors = [(place, place + 1) for place in pair.anchors] if marking.anchors else []
-        return cls(pair.correct, pair.good_lines, [(start, end) for start, end in pair.good_chars] + anchors)
 
-    @classmethod
-    def bad(cls, pair: FaultPair) -> Self:
-        return cls(pair.incorrect, pair.bad_lines, [(start, end) for start, end in pair.bad_chars])
+def _sides(
+    pair: FaultPair, right: marks.Tokens, wrong: marks.Tokens, start: int, marking: Marking
+) -> tuple[_Side, _Side]:
+    """The correct side and the other. Where text was only taken away, what comes after it stands for it."""
+    if marking.granularity == "token_id":
+        blocks = marks.blocks(pair.incorrect, pair.correct)
+        bad, good, anchors = marks.of_ids(wrong, right, blocks, start)
+        tokens = [*good, *anchors] if marking.anchors else good
+        return _Side(pair.correct, pair.good_lines, tokens=tokens), _Side(pair.incorrect, pair.bad_lines, tokens=bad)
+    chars = [(first, last) for first, last in pair.good_chars]
+    if marking.anchors:
+        chars += [(place, place + 1) for place in pair.anchors]
+    theirs = [(first, last) for first, last in pair.bad_chars]
+    return _Side(pair.correct, pair.good_lines, chars), _Side(pair.incorrect, pair.bad_lines, theirs)
+
+
+def _answer(response: str, tokenizer: Tokenizer) -> marks.Tokens:
+    """A response and its end of turn in tokens."""
+    text = response + _end_of_turn(tokenizer)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return marks.Tokens(found["input_ids"], _gapless(found["offset_mapping"]))
 
 
 def _sequence(
-    row: Example,
-    response: str,
-    tokenizer: Tokenizer,
-    weights: Sequence[float] | None,
-    marked: Marked | None = None,
-    start: int = 0,
+    row: Example, response: str, prompt: list[int], answer: marks.Tokens, weights: Sequence[float] | None
 ) -> Encoded:
-    prompt: list[int] = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
-    text = response + _end_of_turn(tokenizer)
-    answer = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = _gapless(answer["offset_mapping"])
-    flags = [0] * len(prompt) + _flags(len(text), offsets, marked, start) if marked else ()
-    own = [0.0] * len(prompt) + [_weight(start, end, weights) for start, end in offsets]
-    return Encoded(row.id, prompt + answer["input_ids"], own, len(response.encode()), row.task, flags)
+    own = [0.0] * len(prompt) + [_weight(start, end, weights) for start, end in answer.offsets]
+    return Encoded(row.id, [*prompt, *answer.ids], own, len(response.encode()), row.task)
 
 
 def _gapless(offsets: Sequence[marks.Span]) -> list[marks.Span]:
@@ -124,16 +132,20 @@ def _gapless(offsets: Sequence[marks.Span]) -> list[marks.Span]:
     return [(min(start, b), max(end, a)) for (start, end), b, a in zip(offsets, before, after, strict=False)]
 
 
-def _flags(length: int, offsets: Sequence[marks.Span], marked: Marked, start: int) -> list[int]:
-    """What each token of a response of `length` characters is to the fault of the program that stands in it from `start` on."""
+def _flags(answer: marks.Tokens, side: _Side, start: int) -> list[int]:
+    """What each token of an answer is to the fault of the program that stands in it from `start` on."""
     layers = {
-        marks.LINE: marks.of_lines(marked.program, marked.lines),
-        marks.CHAR: marked.chars,
-        marks.CODE: [(0, len(marked.program))],
+        marks.LINE: marks.of_lines(side.program, side.lines),
+        marks.CHAR: side.chars,
+        marks.CODE: [(0, len(side.program))],
     }
+    length = max(end for _, end in answer.offsets)
     shifted = {flag: [(first + start, last + start) for first, last in spans] for flag, spans in layers.items()}
-    found = [flag * marks.of_tokens(spans, offsets, length).astype(int) for flag, spans in shifted.items()]
-    return [sum(flags) for flags in zip(*(layer.tolist() for layer in found), strict=True)]
+    found = [flag * marks.of_tokens(spans, answer.offsets, length).astype(int) for flag, spans in shifted.items()]
+    flags = [sum(flags) for flags in zip(*(layer.tolist() for layer in found), strict=True)]
+    for place in side.tokens:
+        flags[place] |= marks.CHAR
+    return flags
 
 
 def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded]:

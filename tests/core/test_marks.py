@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from tasks.core.marks import Marks, _edits, compare, of_tokens
+from tasks.core.marks import Marks, Tokens, _edits, blocks, compare, of_ids, of_tokens
 
 GUARD = "    if n == 0:\n        return 1\n"
 BEFORE, AFTER = "def f(n):\n", "    return n * f(n - 1)\n"
@@ -132,3 +133,50 @@ def test_a_token_is_marked_where_it_overlaps_a_mark(bad, good, start):
     expected = [bool(inside & set(range(*offset))) for offset in offsets]
     shifted = [(first + start, end + start) for first, end in marks.good_chars]
     assert of_tokens(shifted, offsets, start + len(good)).tolist() == expected
+
+
+def words(text, start=0):
+    """A text in tokens, a word with the space before it each; lines end by tokens of their own."""
+    found = [found for found in re.finditer(r" *[^\s]+|\s", "." * start + text, re.ASCII) if found.end() > start]
+    names = [found[0].lstrip(".") for found in found]
+    return Tokens([hash(name) for name in names], [(max(f.start(), start), f.end()) for f in found])
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "expected"),
+    [
+        (
+            "while lo <= hi :",
+            "while lo < hi :",
+            ([2], [2], []),
+        ),  # of the characters one is taken away, and none differs
+        ("f ( xs , 1 )", "f ( xs )", ([3, 4], [], [3])),
+        ("a = b\nc = d\n", "a = b\nif a :\nc = d\n", ([], [4, 5, 6, 7], [])),
+        ("a = b\nif a :\nc = d\n", "a = b\nc = d\n", ([4, 5, 6, 7], [], [4])),
+        ("a = b\nc = d", "a = b\n", ([4, 5, 6], [], [4])),  # the token after the text
+        ("a = b\n", "a = b\n", ([], [], [])),
+    ],
+)
+@pytest.mark.parametrize("start", [0, 7])
+def test_which_tokens_differ_by_their_ids(bad, good, expected, start):
+    assert of_ids(words(bad, start), words(good, start), blocks(bad, good), start) == expected
+
+
+@given(CODE, CODE)
+def test_tokens_that_differ_stand_on_lines_that_do_and_the_others_are_the_same_on_both_sides(bad, good):
+    theirs, ours, marks = words(bad), words(good), compare(bad, good)
+    lost, won, _ = of_ids(theirs, ours, blocks(bad, good))
+    assert [id for place, id in enumerate(theirs.ids) if place not in lost] == [
+        id for place, id in enumerate(ours.ids) if place not in won
+    ]
+    for tokens, places, text, lines in ((theirs, lost, bad, marks.bad_lines), (ours, won, good, marks.good_lines)):
+        assert {at for place in places for at in range(*tokens.offsets[place])} <= line_chars(text, lines)
+
+
+def test_a_token_across_the_edge_of_a_line_that_does_not_differ_is_left_alone():
+    # The line of b is taken away within the token that ends one line and begins the next, here of another id than there.
+    bad, good = "a\n  b\n\n  c\n", "a\n\n  c\n"
+    theirs = Tokens([1, 2, 3, 4], [(0, 1), (1, 5), (5, 10), (10, 11)])
+    ours = Tokens([1, 5, 4], [(0, 1), (1, 6), (6, 7)])
+    assert compare(bad, good).good_lines == ()
+    assert of_ids(theirs, ours, blocks(bad, good)) == ([1, 2], [], [1])

@@ -144,6 +144,39 @@ def test_without_anchors_text_that_was_taken_away_marks_its_line_alone(name):
     assert without.contrast == usual.contrast
 
 
+@pytest.mark.parametrize("anchors", [True, False])
+def test_of_tokens_of_one_character_their_ids_say_what_characters_do(anchors):
+    for _, example, pair in PAIRS:
+        by_chars, by_ids = (
+            encode.example(example, TOKENIZERS["bytes"], pair, Marking(granularity, anchors))
+            for granularity in ("char", "token_id")
+        )
+        assert by_ids == by_chars
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_tokens_that_differ_by_their_ids_stand_on_lines_that_do(name):
+    for _, example, pair in PAIRS:
+        sequence = encode.example(example, TOKENIZERS[name], pair, Marking("token_id", anchors=False))
+        for side in (sequence, sequence.contrast):
+            assert all(mark & LINE for mark in side.marks if mark & CHAR)
+        assert any(mark & CHAR for mark in (*sequence.marks, *sequence.contrast.marks))
+
+
+def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
+    tokenizer = TOKENIZERS["merges"]
+    example = tiny.example(response="def f(value):\n    return value\n")
+    pair = fault(example, example.response.replace("return value", "return values"))
+
+    def marked(granularity):
+        sequence = encode.example(example, tokenizer, pair, Marking(granularity))
+        places = [place for place, mark in enumerate(sequence.marks) if mark & CHAR]
+        return [tokenizer.decode([sequence.ids[place]]) for place in places]
+
+    assert marked("char") == ["\n"]
+    assert marked("token_id") == [" value"]
+
+
 def test_packs_hold_every_mark_beside_its_own_token():
     tokenizer = TOKENIZERS["merges"]
     sequences = [encode.example(example, tokenizer, pair) for _, example, pair in PAIRS]

@@ -5,7 +5,7 @@ the correct program alone, w_n the larger the more a token has to do with the fa
   L = sum_n w_n (-log p(y+_n | x, y+_<n)) / N
 The paper's w, which changes during training, could not be read beyond that. Ours:
   w_n = 1 + lambda_s (b_L L_n + b_T T_n)
-with L_n = 1 on lines and T_n = 1 on characters that differ (`tasks.core.marks`), and lambda_s of each program, as a mode says:
+with L_n = 1 on lines and T_n = 1 on characters (or tokens) that differ (`tasks.core.marks`), and lambda_s of each program, as a mode says:
   none      0, which is plain fine-tuning        constant  1
   margin    sigmoid((s- - s+) / tau), s the mean log-probability of a side's differing tokens (of all of its program's where
             none differs), without gradient: near 1 while the model prefers the fault, towards 0 once it does not
@@ -37,6 +37,9 @@ class FaitParams(Params):
     """b_L, what a token on a differing line gains."""
     tokens: float = Field(1.0, ge=0)
     """b_T, what a differing token gains."""
+    granularity: Literal["char", "token_id"] = "char"
+    """What tells which tokens differ, within lines that do: a character of theirs, or their ids, as in FIGA
+    (https://arxiv.org/abs/2311.04072). Its mark on the end of turn, which is no fault, is left out."""
     anchor_deletions: bool = True
     """Whether the token at or after a place where the wrong program has more text is a differing one. Without, such a fault marks
     the right program's line at most."""
@@ -134,7 +137,7 @@ def measured(moment: Moment, tau: float) -> list[float]:
 
 def marking(params: FaitParams) -> Marking:
     """How programs are to be marked."""
-    return Marking(anchors=params.anchor_deletions)
+    return Marking(params.granularity, params.anchor_deletions)
 
 
 def wants_contrasts(params: FaitParams) -> bool:

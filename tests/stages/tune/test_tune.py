@@ -282,6 +282,18 @@ def test_what_was_taken_away_weighs_by_its_anchor_alone(tune, inputs, anchors, m
     assert more or first_loss(weighed) == first_loss(plain)
 
 
+def test_ids_of_tokens_mark_fewer_bytes_than_a_character_has(tune, inputs):
+    rows = examples(20, response="naïf")
+    tables.write(inputs["examples"], rows, Example)
+    tables.write(inputs["faults"], [fault(row, "naîf") for row in rows], FaultPair)  # the second byte of ï is another
+    fait = {"weighting": "constant", "tokens": 4.0, "lines": 0.0}
+    plain, ids, chars = (
+        first_loss(tune(f"{n}", {**METHODS, "fait": {**fait, **changes}}, objective="fait")[0])
+        for n, changes in enumerate([{"weighting": "none"}, {"granularity": "token_id"}, {"granularity": "char"}])
+    )
+    assert plain < ids < chars
+
+
 def test_an_objective_of_marks_without_marks_says_what_would_do(tune):
     with pytest.raises(ValueError, match=r"objective 'fait' weighs the marks of faults.*`faults.sources`"):
         tune("none", FAIT, objective="fait")
