@@ -217,7 +217,7 @@ def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     _, tokenizer = setup.load()
 
     def encoded(example: Any, pair: Any) -> Any:
-        return encode.example(example, tokenizer, pair)
+        return encode.example(example, tokenizer, [pair] if pair else [])
 
     examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
     params = FaultsParams.model_validate({"sources": setup.sources})
@@ -256,7 +256,7 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     plan = setup.plan.model_copy(update={"seed": seed, "objective": "fait"})
     sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm] or {}}
     parts = compose.read(plan, sections)
-    sequences = [encode.example(example, tokenizer, pair, parts.marking) for example, pair in pairs]
+    sequences = [encode.example(example, tokenizer, [pair], parts.marking) for example, pair in pairs]
     if arm == "dpo":
         return dpo.trained(model, tokenizer, sequences, plan, setup.sections, setup.compute, rate), tokenizer
     with tempfile.TemporaryDirectory() as work:
@@ -292,7 +292,7 @@ def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[s
 
     use_packed_attention(model)
     examples = {example.id: example for example, _ in pairs}
-    sequences = [encode.example(example, tokenizer, pair) for example, pair in pairs]
+    sequences = [encode.example(example, tokenizer, [pair]) for example, pair in pairs]
     for pack in by_budget(sequences, 2048):
         nll, known = observe(model, collate([pack]), contrasts=True)
         count, wrong = len(pack.sequences), known.contrasts

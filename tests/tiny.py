@@ -69,7 +69,7 @@ def paired(sequence: Encoded) -> Encoded:
     marks = [0 if weight == 0 else CODE for weight in sequence.weights]
     marks[-1] |= LINE | CHAR
     wrong = replace(sequence, ids=[*sequence.ids[:-1], (sequence.ids[-1] + 1) % 200], marks=marks)
-    return replace(sequence, marks=marks, contrast=wrong)
+    return replace(sequence, marks=marks, contrasts=(wrong,))
 
 
 def load(folder: Path) -> Any:

@@ -38,6 +38,8 @@ class Marking:
     """What is held against each other within lines that differ: characters, or the ids of tokens."""
     anchors: bool = True
     """Whether the place where text is only taken away is marked as if its characters differed."""
+    union: bool = False
+    """Whether the marks of several pairs of one program are put together, or each pair stands for itself."""
 
 
 DEFAULT = Marking()

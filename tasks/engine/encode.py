@@ -27,8 +27,8 @@ class Encoded:
     task: str = ""
     marks: Sequence[int] = ()
     """What each token is to the fault of its program, flags of `tasks.core.marks`; none means 0 for all."""
-    contrast: "Encoded | None" = None
-    """The same prompt with a wrong program."""
+    contrasts: tuple["Encoded", ...] = ()
+    """The same prompt with wrong programs."""
     number: int = 0
     """Its place among all that train."""
 
@@ -48,40 +48,44 @@ def examples(
     faults: Mapping[str, Sequence[FaultPair]] = MappingProxyType({}),
     marking: Marking = DEFAULT,
 ) -> Iterator[Encoded | None]:
-    """Each example as one sequence whose response, end of turn included, is trained; one for each of its `faults`, by its id.
+    """Each example as one sequence whose response, end of turn included, is trained. Where it has `faults`, by its id, it is one
+    for each of them, or one for all, as `marking` says.
 
     None where it is over `max_tokens`, and where it writes a control token of the model: data must not open a turn.
     Prompt and response are tokenised apart, as they are when the model writes: no token lies across their border. A token
     takes the largest weight of the characters it covers, so that no mark is lost at a token's edge.
     """
     for row in rows:
-        for pair in faults.get(row.id, (None,)):
-            sequence = example(row, tokenizer, pair, marking)
-            if sequence is not None and sequence.contrast and len(sequence.contrast) > max_tokens:
-                sequence = example(
-                    row, tokenizer
-                )  # a fault that no pack can hold is no reason to leave out what is right
+        own = faults.get(row.id, ())
+        for pairs in [own] if marking.union or not own else [[pair] for pair in own]:
+            sequence = example(row, tokenizer, pairs, marking)
+            if sequence is not None and any(len(contrast) > max_tokens for contrast in sequence.contrasts):
+                # A fault that no pack can hold is no reason to leave out what is right.
+                fitting = [p for p, c in zip(pairs, sequence.contrasts, strict=True) if len(c) <= max_tokens]
+                sequence = example(row, tokenizer, fitting, marking)
             yield sequence if sequence is not None and len(sequence) <= max_tokens else None
 
 
 def example(
-    row: Example, tokenizer: Tokenizer, pair: FaultPair | None = None, marking: Marking = DEFAULT
+    row: Example, tokenizer: Tokenizer, pairs: Sequence[FaultPair] = (), marking: Marking = DEFAULT
 ) -> Encoded | None:
-    """An example as one sequence; with a pair its tokens are marked and the wrong program is its contrast."""
-    if not is_plain([*row.messages, *([Message("assistant", pair.incorrect)] if pair else [])], tokenizer):
+    """An example as one sequence; with pairs its tokens have the marks of all, and the wrong programs are its contrasts."""
+    if not is_plain([*row.messages, *(Message("assistant", pair.incorrect) for pair in pairs)], tokenizer):
         return None
     prompt = tokenizer(render_prompt(row.prompt, tokenizer), add_special_tokens=False)["input_ids"]
     right = _answer(row.response, tokenizer)
     sequence = _sequence(row, row.response, prompt, right, row.weights)
-    if pair is None:
-        return sequence
     start, end = locate(row.response)
-    response = row.response[:start] + pair.incorrect + row.response[end:]
-    wrong = _answer(response, tokenizer)
-    good, bad = _sides(pair, right, wrong, start, marking)
-    contrast = _sequence(row, response, prompt, wrong, None)
-    contrast = replace(contrast, marks=[0] * len(prompt) + _flags(wrong, bad, start))
-    return replace(sequence, marks=[0] * len(prompt) + _flags(right, good, start), contrast=contrast)
+    for pair in pairs:
+        response = row.response[:start] + pair.incorrect + row.response[end:]
+        wrong = _answer(response, tokenizer)
+        good, bad = _sides(pair, right, wrong, start, marking)
+        contrast = _sequence(row, response, prompt, wrong, None)
+        contrast = replace(contrast, marks=[0] * len(prompt) + _flags(wrong, bad, start))
+        flags = [0] * len(prompt) + _flags(right, good, start)
+        together = [mark | flag for mark, flag in zip(sequence.marks or [0] * len(flags), flags, strict=True)]
+        sequence = replace(sequence, marks=together, contrasts=(*sequence.contrasts, contrast))
+    return sequence
 
 
 @dataclass(frozen=True)

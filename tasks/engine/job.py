@@ -113,8 +113,9 @@ def encode_examples(
             f"{label}: {left_out} of {len(encoded)} examples are longer than a pack, hold a control token, or train nothing, "
             "and were left out"
         )
-    if alone := sum(row.id in pairs and row.contrast is None for row in kept):
-        run.say(f"{label}: the faults of {alone} examples are longer than a pack, and these train without marks")
+    wanted = (len(pairs[row.id]) if marking.union else min(len(pairs[row.id]), 1) for row in kept)
+    if lost := sum(wanted) - sum(len(row.contrasts) for row in kept):
+        run.say(f"{label}: {lost} faults are longer than a pack, and their examples train without these marks")
     return kept
 
 

@@ -100,9 +100,9 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tenso
     row["weights"] = row["weights"].float()
     row |= {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
     row["numbers"] = torch.tensor([sequence.number for sequence in sequences])
-    owners = [number for number, sequence in enumerate(sequences) if sequence.contrast]
+    owners = [number for number, sequence in enumerate(sequences) for _ in sequence.contrasts]
     if owners:
-        theirs = collate([Pack(tuple(sequences[number].contrast for number in owners))])  # type: ignore[misc]
+        theirs = collate([Pack(tuple(contrast for sequence in sequences for contrast in sequence.contrasts))])
         row |= {CONTRAST + name: tensor for name, tensor in theirs.items()}
         row[CONTRAST + "owners"] = torch.tensor(owners)
     return row

@@ -88,8 +88,8 @@ def test_the_marked_tokens_of_fifty_rows_hold_the_marked_text_and_nothing_else(n
     tokenizer = TOKENIZERS[name]
     for _, example, pair in PAIRS:
         for sequence, code, lines, chars in (
-            (encode.example(example, tokenizer, pair), pair.correct, pair.good_lines, pair.good_chars),
-            (encode.example(example, tokenizer, pair).contrast, pair.incorrect, pair.bad_lines, pair.bad_chars),
+            (encode.example(example, tokenizer, [pair]), pair.correct, pair.good_lines, pair.good_chars),
+            (encode.example(example, tokenizer, [pair]).contrasts[0], pair.incorrect, pair.bad_lines, pair.bad_chars),
         ):
             text = example.response.replace(pair.correct, code) + tokenizer.eos_token
             start = text.index(code)
@@ -116,7 +116,7 @@ def test_the_marked_tokens_of_fifty_rows_hold_the_marked_text_and_nothing_else(n
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_differing_tokens_stand_on_differing_lines_but_for_anchors(name):
     for _, example, pair in PAIRS:
-        sequence = encode.example(example, TOKENIZERS[name], pair)
+        sequence = encode.example(example, TOKENIZERS[name], [pair])
         if not pair.anchors:
             assert all(mark & LINE for mark in sequence.marks if mark & CHAR)
 
@@ -126,7 +126,7 @@ def test_an_end_that_lacks_what_was_taken_away_is_anchored_at_the_token_after_th
     for response, after in (("x = 1\n", tokenizer.eos_token), ("```python\nx = 1\n```", "\n")):
         example = tiny.example(response=response)
         pair = fault(example, program(response) + ("y = 2\n" if response == "x = 1\n" else "\ny = 2"))
-        sequence = encode.example(example, tokenizer, pair)
+        sequence = encode.example(example, tokenizer, [pair])
         marked = [token for token, mark in zip(sequence.ids, sequence.marks, strict=True) if mark & CHAR]
         assert tokenizer.decode(marked).startswith(after)
 
@@ -136,19 +136,19 @@ def test_without_anchors_text_that_was_taken_away_marks_its_line_alone(name):
     tokenizer, code = TOKENIZERS[name], "values = range(len(xs))\nprint(values)\n"
     example = tiny.example(response=f"```python\n{code}```")
     pair = fault(example, program(example.response).replace("(xs))", "(xs) - 1)"))
-    usual, without = (encode.example(example, tokenizer, pair, Marking(anchors=anchors)) for anchors in (True, False))
+    usual, without = (encode.example(example, tokenizer, [pair], Marking(anchors=anchors)) for anchors in (True, False))
     marked = [token for token, mark in zip(usual.ids, usual.marks, strict=True) if mark & CHAR]
     assert tokenizer.decode(marked).endswith(")")
     assert list(without.marks) == [mark & ~CHAR for mark in usual.marks]
     assert any(mark & LINE for mark in without.marks)
-    assert without.contrast == usual.contrast
+    assert without.contrasts == usual.contrasts
 
 
 @pytest.mark.parametrize("anchors", [True, False])
 def test_of_tokens_of_one_character_their_ids_say_what_characters_do(anchors):
     for _, example, pair in PAIRS:
         by_chars, by_ids = (
-            encode.example(example, TOKENIZERS["bytes"], pair, Marking(granularity, anchors))
+            encode.example(example, TOKENIZERS["bytes"], [pair], Marking(granularity, anchors))
             for granularity in ("char", "token_id")
         )
         assert by_ids == by_chars
@@ -157,10 +157,10 @@ def test_of_tokens_of_one_character_their_ids_say_what_characters_do(anchors):
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_tokens_that_differ_by_their_ids_stand_on_lines_that_do(name):
     for _, example, pair in PAIRS:
-        sequence = encode.example(example, TOKENIZERS[name], pair, Marking("token_id", anchors=False))
-        for side in (sequence, sequence.contrast):
+        sequence = encode.example(example, TOKENIZERS[name], [pair], Marking("token_id", anchors=False))
+        for side in (sequence, sequence.contrasts[0]):
             assert all(mark & LINE for mark in side.marks if mark & CHAR)
-        assert any(mark & CHAR for mark in (*sequence.marks, *sequence.contrast.marks))
+        assert any(mark & CHAR for mark in (*sequence.marks, *sequence.contrasts[0].marks))
 
 
 def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
@@ -169,7 +169,7 @@ def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
     pair = fault(example, example.response.replace("return value", "return values"))
 
     def marked(granularity):
-        sequence = encode.example(example, tokenizer, pair, Marking(granularity))
+        sequence = encode.example(example, tokenizer, [pair], Marking(granularity))
         places = [place for place, mark in enumerate(sequence.marks) if mark & CHAR]
         return [tokenizer.decode([sequence.ids[place]]) for place in places]
 
@@ -179,7 +179,7 @@ def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
 
 def test_packs_hold_every_mark_beside_its_own_token():
     tokenizer = TOKENIZERS["merges"]
-    sequences = [encode.example(example, tokenizer, pair) for _, example, pair in PAIRS]
+    sequences = [encode.example(example, tokenizer, [pair]) for _, example, pair in PAIRS]
     for pack in schedule(sequences, 4096, 10**6, 1, seed=0):
         row = collate([pack])
         labels, flags = row["labels"][0].tolist(), row["marks"][0].tolist()
@@ -196,6 +196,26 @@ def test_a_fault_that_no_pack_can_hold_leaves_its_example_without_marks():
     assert len(list(encode.examples([example], TOKENIZERS["bytes"], 10_000, {example.id: [longer, pair]}))) == 2
 
 
+@pytest.mark.parametrize("granularity", ["char", "token_id"])
+def test_several_faults_of_a_program_are_a_sequence_each_or_one_with_the_marks_of_all(granularity):
+    tokenizer, code = TOKENIZERS["merges"], "def f(xs):\n    total = sum(xs)\n    return total / len(xs)\n"
+    example = tiny.example(response=f"```python\n{code}```")
+    pairs = [fault(example, program(example.response).replace(*change)) for change in (("sum", "min"), ("/", "*"))]
+
+    def encoded(union, max_tokens=10_000, extra=()):
+        found = {example.id: [*pairs, *extra]}
+        return list(encode.examples([example], tokenizer, max_tokens, found, Marking(granularity, union=union)))
+
+    apart, (together,) = encoded(union=False), encoded(union=True)
+    assert [sequence.contrasts for sequence in apart] == [(contrast,) for contrast in together.contrasts]
+    assert list(together.marks) == [a | b for a, b in zip(*(sequence.marks for sequence in apart), strict=True)]
+    assert sum(mark & CHAR > 0 for mark in together.marks) > max(
+        sum(mark & CHAR > 0 for mark in sequence.marks) for sequence in apart
+    )
+    longer = fault(example, pairs[0].correct + "# " + "x" * 500)
+    assert encoded(union=True, max_tokens=len(together) + 10, extra=[longer]) == [together]
+
+
 def test_a_wrong_program_that_spells_a_control_token_is_left_out():
     example = PAIRS[0][1]
-    assert encode.example(example, TOKENIZERS["bytes"], fault(example, "x = '<|im_end|>'")) is None
+    assert encode.example(example, TOKENIZERS["bytes"], [fault(example, "x = '<|im_end|>'")]) is None

@@ -144,7 +144,7 @@ def test_wrong_counterparts_make_a_row_of_their_own_and_know_whose_they_are():
     row = collate([Pack((alone, *map(tiny.paired, others)))])
     assert row["numbers"].tolist() == [7, 8, 9]
     assert row["contrast_owners"].tolist() == [1, 2]
-    wrong = [sequence.contrast for sequence in map(tiny.paired, others)]
+    wrong = [sequence.contrasts[0] for sequence in map(tiny.paired, others)]
     assert row["contrast_input_ids"][0].tolist() == [token for sequence in wrong for token in sequence.ids]
     for number, (sequence, start) in enumerate(
         zip(map(tiny.paired, others), row["boundaries"].tolist()[1:], strict=False)
@@ -152,3 +152,12 @@ def test_wrong_counterparts_make_a_row_of_their_own_and_know_whose_they_are():
         # The mark of a label stands where the label stands: one place before its token.
         assert row["marks"][0, start : start + len(sequence)].tolist() == [*sequence.marks[1:], 0], number
     assert not any(name.startswith("contrast_") for name in collate([Pack((alone,))]))
+
+
+def test_a_sequence_can_have_several_wrong_counterparts():
+    first, second = map(tiny.paired, tiny.sequences(2, seed=3))
+    both = replace(first, contrasts=(*first.contrasts, *second.contrasts))
+    row = collate([Pack((second, both))])
+    assert row["contrast_owners"].tolist() == [0, 1, 1]
+    lengths = [len(sequence) for sequence in (second, first, second)]
+    assert row["contrast_boundaries"].diff().tolist() == lengths

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tasks import methods
-from tasks.core.marks import CHAR, CODE, LINE
+from tasks.core.marks import CHAR, CODE, LINE, Marking
 from tasks.core.surgery import plain
 from tasks.core.training import Moment, Training
 from tasks.engine import compose
@@ -113,6 +113,21 @@ def test_a_side_without_marks_is_judged_by_its_whole_program():
     wrong = contrasts([2.0, 4.0, 100.0], [CODE, CODE, 0], [1, 1, 1])
     share = margins(NLL, tokens(contrasts=wrong), tau=2.0)
     torch.testing.assert_close(share[1], torch.tensor(-(3.0 - 1.0) / 2).sigmoid())
+
+
+def test_several_wrong_programs_of_one_are_judged_by_all_their_differing_tokens():
+    # s- of the first sequence is -(3 + 5 + 1) / 3, over both of its wrong programs; s+ = -1.
+    marked = CODE | LINE | CHAR
+    wrong = contrasts([3.0, 9.0, 5.0, 1.0], [marked, CODE, marked, marked], [0, 0, 0, 0])
+    share = margins(NLL, tokens(contrasts=wrong), tau=1.0)
+    torch.testing.assert_close(share[0], torch.tensor(-3.0 + 1.0).sigmoid())
+
+
+def test_how_programs_are_marked_is_a_setting():
+    assert replace(composition(), objective=part("objectives", "fait")).marking == Marking()
+    chosen = part("objectives", "fait", granularity="token_id", anchor_deletions=False, union=True)
+    assert replace(composition(), objective=chosen).marking == Marking("token_id", anchors=False, union=True)
+    assert composition().marking is None
 
 
 def test_no_gradient_comes_from_the_wrong_programs(tiny):

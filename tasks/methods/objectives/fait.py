@@ -43,6 +43,9 @@ class FaitParams(Params):
     anchor_deletions: bool = True
     """Whether the token at or after a place where the wrong program has more text is a differing one. Without, such a fault marks
     the right program's line at most."""
+    union: bool = False
+    """Whether an example with several wrong programs trains once, with the marks of all (and s- over all of them), or once with
+    each."""
     tau: float = Field(1.0, gt=0)
     """margin: how many nats make a difference."""
     refresh_every: int = Field(1, ge=1)
@@ -137,7 +140,7 @@ def measured(moment: Moment, tau: float) -> list[float]:
 
 def marking(params: FaitParams) -> Marking:
     """How programs are to be marked."""
-    return Marking(params.granularity, params.anchor_deletions)
+    return Marking(params.granularity, params.anchor_deletions, params.union)
 
 
 def wants_contrasts(params: FaitParams) -> bool:

@@ -89,7 +89,7 @@ class FaultsParams(Params):
     sources: tuple[Source, ...] = ()
     """Asked in this order, each for the examples that still lack pairs. Without any there are no pairs."""
     per_example: int = Field(1, ge=1)
-    """Pairs of an example; with several it trains once with each."""
+    """Pairs of an example; with several it trains once with each, unless `fait` is to put their marks together."""
     similarity: float = Field(0.6, ge=0, le=1)
     """Least similarity of the two programs, 1 - Levenshtein distance / length of the longer one…"""
     max_lines: int = Field(3, ge=1)

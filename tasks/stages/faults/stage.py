@@ -30,7 +30,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         run.note(sandbox=str(level))
 
         def encoded(example: Example, pair: FaultPair | None) -> encode.Encoded | None:
-            return encode.example(example, tokenizer, pair)
+            return encode.example(example, tokenizer, [pair] if pair else [])
 
         def writer(source: Drawn) -> Write:
             return _writer(source, inputs["model"], settings, run)

@@ -299,11 +299,23 @@ def test_an_objective_of_marks_without_marks_says_what_would_do(tune):
         tune("none", FAIT, objective="fait")
 
 
-def test_an_example_trains_once_with_each_of_its_faults(tune, inputs):
+def test_an_example_trains_once_with_each_of_its_faults_or_once_with_all(tune, inputs):
     rows = examples(20)
     pairs = [fault(row, wrong) for row in rows for wrong in ("yes, in need", "no, indeed")]
     tables.write(inputs["faults"], pairs, FaultPair)
     plain, _ = tune("plain", FAIT, epochs=1)  # an objective that does not look at marks
     twice, _ = tune("twice", FAIT, epochs=1, objective="fait")
-    tokens = [json.loads((folder / "training.json").read_text())["tokens"] for folder in (plain, twice)]
+    union = {**METHODS, "fait": {"tokens": 4.0, "union": True}}
+    once, _ = tune("once", union, epochs=1, objective="fait")
+    tokens = [json.loads((folder / "training.json").read_text())["tokens"] for folder in (plain, twice, once)]
     assert tokens[1] == 2 * tokens[0]
+    assert tokens[2] == tokens[0]
+    assert first_loss(once) > first_loss(plain)
+
+
+@pytest.mark.parametrize("union", [False, True])
+def test_faults_that_no_pack_can_hold_are_counted(tune, inputs, union):
+    pairs = [fault(row, wrong) for row in examples(20) for wrong in ("yes, in need", "no" * 100)]
+    tables.write(inputs["faults"], pairs, FaultPair)
+    _, run = tune(methods={**METHODS, "fait": {"union": union}}, objective="fait", max_tokens=300)
+    assert run.said[0] == "tune first: 20 faults are longer than a pack, and their examples train without these marks"
