@@ -1,9 +1,12 @@
 """Programs as they stand in answers."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 
 from tasks.core.marks import Span
 
@@ -45,6 +48,29 @@ def without_docstrings(code: str) -> str:
         raise SyntaxError(str(error) or type(error).__name__) from None
     gone = {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
     return "".join(line for number, line in enumerate(code.splitlines(keepends=True), 1) if number not in gone)
+
+
+def remarks(code: str) -> list[Span]:
+    """Where a program's comments and docstrings stand. Raises SyntaxError as `essence` does."""
+    lines = list(
+        io.StringIO(code, newline="")
+    )  # the lines of Python: fewer characters end one than of `str.splitlines`
+    starts = [0, *accumulate(map(len, lines))]
+
+    def place(line: int, byte: int) -> int:
+        return starts[line - 1] + len(lines[line - 1].encode()[:byte].decode())
+
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(code, newline="").readline))
+        docstrings = [node.body[0] for node in _with_docstrings(ast.parse(code))]
+    except (ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        raise SyntaxError(str(error) or type(error).__name__) from None
+    found = [(place(s.lineno, s.col_offset), place(s.end_lineno or 0, s.end_col_offset or 0)) for s in docstrings]
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            start = starts[token.start[0] - 1] + token.start[1]
+            found.append((start, start + len(token.string)))
+    return sorted(found)
 
 
 def _with_docstrings(tree: ast.Module) -> Iterator[ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

@@ -103,6 +103,8 @@ class FaultPair:
     bad_chars: list[list[int]]
     anchors: list[int]
     """Characters of `correct` before which `incorrect` has more."""
+    commented: float = 0.0
+    """The share of the marked tokens that lie in a comment or docstring, where a difference is no fault."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.core.programs import essence, locate, program, without_docstrings
+from tasks.core.programs import essence, locate, program, remarks, without_docstrings
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,25 @@ def test_the_program_is_the_first_block_or_all_there_is(text, code):
 )
 def test_comments_docstrings_and_layout_say_nothing(other):
     assert essence(other) == essence("def f(x):\n    return x + 1\n")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_comments_and_docstrings_are_found_where_they_stand(end):
+    code = end.join(
+        [
+            "# é𝔘 at the top",
+            "def f(x='# no comment'):",
+            "    '''é: of",
+            "    two lines.'''",
+            "    y = 'no docstring'  # \x0c\u2028 beside",
+            "    return y",
+            "class C: 'é'; x = 'x'  # last",
+        ]
+    )
+    found = [code[start:stop] for start, stop in remarks(code)]
+    assert found == [
+        "# é𝔘 at the top", f"\'\'\'é: of{end}    two lines.\'\'\'", "# \x0c\u2028 beside", "'é'", "# last",
+    ]  # fmt: skip
 
 
 def test_a_docstring_alone_is_a_body_that_does_nothing():

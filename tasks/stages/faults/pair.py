@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import and_
 
 from rapidfuzz.distance import Levenshtein
 
 from tasks.core import marks
-from tasks.core.programs import essence, program
+from tasks.core.programs import essence, program, remarks
 from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.engine.encode import Encoded
 from tasks.stages.faults.params import FaultsParams
@@ -33,6 +34,7 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
     try:
         if essence(correct) == essence(incorrect):
             return Unfit("equal", "nothing but comments, docstrings or layout differs")
+        spans = [list(span) for span in remarks(correct)]
     except SyntaxError as error:
         return Unfit("no Python", str(error))
     found = _pair(candidate, correct, incorrect)
@@ -41,16 +43,20 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
     encoded = encode(candidate.example, found)
     if encoded is None:
         return Unfit("control token", "a program spells a token of the model that parts turns")
-    share = marked(encoded)
+    carried = _carried(encoded)
+    share = sum(carried) / max(len(carried), 1)
     if not 0 < share <= params.max_marked:
         return Unfit("marks nothing" if share == 0 else "marks too much", f"{share:.0%} of the response's tokens")
-    return replace(found, marked=round(share, 6))
+    in_remarks = encode(candidate.example, replace(found, good_lines=[], good_chars=spans, anchors=[]))
+    assert in_remarks
+    commented = sum(map(and_, carried, _carried(in_remarks))) / sum(carried)
+    return replace(found, marked=round(share, 6), commented=round(commented, 6))
 
 
-def marked(sequence: Encoded) -> float:
-    """The share of a sequence's trained tokens that carry a mark."""
+def _carried(sequence: Encoded) -> list[bool]:
+    """Whether each trained token of a sequence carries a mark."""
     trained = [mark for mark, weight in zip(sequence.marks, sequence.weights, strict=True) if weight > 0]
-    return sum(mark & (marks.LINE | marks.CHAR) > 0 for mark in trained) / max(len(trained), 1)
+    return [mark & (marks.LINE | marks.CHAR) > 0 for mark in trained]
 
 
 def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:

@@ -37,7 +37,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
         finder = find.Finder(settings.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
         kept, refused = finder.find(examples), finder.refused
-        run.note(fault_pairs=len(kept), fault_pairs_verified=sum(pair.verified for pair in kept))
+        verified, commented = sum(pair.verified for pair in kept), round(_mean(kept, "commented"), 6)
+        run.note(fault_pairs=len(kept), fault_pairs_verified=verified, fault_marks_commented=commented)
         run.say(summary(f"faults {run.item}", len(examples), kept, refused))
     tables.write(outputs["pairs"], kept, FaultPair)
     tables.write(outputs["refused"], refused, Refusal)
@@ -56,9 +57,13 @@ def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: S
     """What a person wants to know, in two lines."""
     verified = sum(found.verified for found in kept)
     have = len({found.example for found in kept})
-    marked = sum(found.marked for found in kept) / max(len(kept), 1)
     reasons = ", ".join(f"{number} {reason}" for reason, number in Counter(r.reason for r in refused).most_common(5))
     return (
         f"{label}: {len(kept)} pairs for {have} of {num_examples} examples, {verified} verified by tests, "
-        f"{marked:.0%} of their tokens marked\nrefused: {reasons or 'nothing'}"
+        f"{_mean(kept, 'marked'):.0%} of their tokens marked, {_mean(kept, 'commented'):.0%} of these in comments or docstrings\n"
+        f"refused: {reasons or 'nothing'}"
     )
+
+
+def _mean(kept: Sequence[FaultPair], share: str) -> float:
+    return sum(getattr(found, share) for found in kept) / max(len(kept), 1)

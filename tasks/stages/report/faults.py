@@ -30,6 +30,11 @@ class Faults:
         return sum(pair.marked for pair in self.pairs) / max(len(self.pairs), 1)
 
     @property
+    def commented(self) -> float:
+        """The share of these that lie in comments or docstrings, a mean over pairs."""
+        return sum(pair.commented for pair in self.pairs) / max(len(self.pairs), 1)
+
+    @property
     def kinds(self) -> dict[str, int]:
         """How many pairs there are of each kind."""
         return dict(Counter(map(kind, self.pairs)).most_common())

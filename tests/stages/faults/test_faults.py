@@ -85,6 +85,24 @@ def test_a_mutant_that_fails_its_tests_is_a_pair_with_its_marks(faults):
     assert run.notes["fault_pairs_verified"] == 1
 
 
+def test_the_share_of_marks_in_comments_and_docstrings_is_told(faults, tmp_path):
+    # Of the marked tokens (bytes here) on the two lines, those of the docstring and of the comment.
+    documented = MEAN.replace("(xs):\n", '(xs):\n    """The mean."""\n', 1).replace("len(xs)", "len(xs)  # all")
+    wrong = documented.replace("mean.", "means.").replace("len(xs)", "len(xs) - 1")
+    (pair,), _, run = faults([example(0, documented)], given(tmp_path, {"correct": documented, "incorrect": wrong}))
+    lines = ['    """The mean."""\n', "    return sum(xs) / len(xs)  # all\n"]
+    expected = len('"""The mean."""' + "# all") / sum(map(len, lines))
+    assert pair.commented == pytest.approx(expected, abs=1e-6)
+    assert run.notes["fault_marks_commented"] == pair.commented
+    assert f"{expected:.0%} of these in comments or docstrings" in run.said[0]
+
+
+def test_without_comments_no_mark_lies_in_one(faults):
+    (pair,), _, _ = faults([example(0, BINARY, FIND)], MUTATION)
+    assert "#" in BINARY  # on lines that do not differ
+    assert pair.commented == 0
+
+
 def test_mutants_that_pass_are_refused_and_the_next_is_tried(faults):
     weak = Tests("doctest", ">>> find([1], 1) in (0, 1)\nTrue\n", "find")  # most faults go unnoticed
     pairs, refused, _ = faults([example(0, BINARY, weak)], MUTATION)

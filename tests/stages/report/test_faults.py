@@ -49,8 +49,10 @@ def test_some_of_every_kind_are_chosen():
 
 
 def test_shares_and_counts():
-    found = Faults([pair(), pair(1, verified=False, marked=0.75)], [Refusal("mutation", "t", "passed", "", "")] * 3)
-    assert (found.verified, found.marked) == (0.5, 0.5)
+    found = Faults(
+        [pair(), pair(1, verified=False, marked=0.75, commented=0.5)], [Refusal("mutation", "t", "passed", "", "")] * 3
+    )
+    assert (found.verified, found.marked, found.commented) == (0.5, 0.5, 0.25)
     assert found.reasons == {"passed": 3}
     assert Faults([], []).verified == 0
 
@@ -58,12 +60,15 @@ def test_shares_and_counts():
 def test_the_page_shows_pairs_and_why_others_are_none(tmp_path):
     hostile = pair(1, wrong=f"x = 1  # {HOSTILE}\n")
     refused = [Refusal("mutation guard", "a.py:f", "passed", "", "")]
-    folder, _ = run_stage(tmp_path, {"base": results(), "r0": results(1.9)}, faults=([pair(), hostile], refused))
+    folder, _ = run_stage(
+        tmp_path, {"base": results(), "r0": results(1.9)}, faults=([pair(commented=0.2), hostile], refused)
+    )
     page = (folder / "index.html").read_text()
     section = page[page.index('id="faults"') : page.index('id="data"')]
     assert "r0: 2 pairs" in section
     assert "100 % are verified" in section
     assert "25.0 % of the tokens" in section
+    assert "10.0 % of these in comments or docstrings" in section
     assert re.search(r"passed</th><td class=\"n\">1<", section)
     assert '<span class="piece char">ax</span>' in section
     assert "<script>" not in page
