@@ -62,7 +62,7 @@ class Wording:
         return ids[0], [word for (word,) in ids[1:]]
 
 
-PROMPTED, BARE = Wording(" It was", (" terrible", " great")), Wording("", (" 0", " 1"))
+PROMPTED, BARE = Wording(" It was", (" terrible", " great")), Wording("", ("0", "1"))
 Review = tuple[str, bool]
 
 

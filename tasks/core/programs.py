@@ -52,9 +52,7 @@ def without_docstrings(code: str) -> str:
 
 def remarks(code: str) -> list[Span]:
     """Where a program's comments and docstrings stand. Raises SyntaxError as `essence` does."""
-    lines = list(
-        io.StringIO(code, newline="")
-    )  # the lines of Python: fewer characters end one than of `str.splitlines`
+    lines = list(io.StringIO(code, newline=""))  # as Python ends them: `str.splitlines` knows more ends
     starts = [0, *accumulate(map(len, lines))]
 
     def place(line: int, byte: int) -> int:
