@@ -1,7 +1,7 @@
 """S²FT moves whole heads and whole channels as full fine-tuning would, and nothing else.
 
-Its layer is held against the paper's equations; the authors' `s2.py`, which has them too, is not copied here. Whether it forgets
-less than LoRA takes trainings of minutes: `docs/claims/s2ft.json`.
+Its layer is held against the paper's equations, and against numbers that the authors' `s2ft/s2.py` gave
+(`data/s2ft.json`). Whether it forgets less than LoRA takes trainings of minutes: `docs/claims/s2ft.json`.
 """
 
 import json
@@ -23,6 +23,7 @@ from tests.core.test_deltas import kept
 from tests.engine.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
 from tests.methods.contract import part
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"v": 0.5, "o": 0.25, "u": 0.1, "d": 0.1}
 REFUSES = ("lora",)
@@ -275,6 +276,20 @@ def test_a_layer_and_its_gradients_are_the_papers(form):
     torch.testing.assert_close(y, torch.einsum("bti,oi->bto", x, whole) + base.bias)
     torch.testing.assert_close(layer.delta.grad, torch.einsum("bto,bti->oi", written, read))
     torch.testing.assert_close(x.grad, torch.einsum("bto,oi->bti", g, whole))
+
+
+@pytest.mark.parametrize("form", ["columns", "rows"])
+def test_a_layer_its_gradients_and_its_merged_weight_are_those_of_the_official_code(form):
+    """Columns are what S2RowLinear trains and rows what S2ColumnLinear does, each from 1 to 3."""
+    base = nn.Linear(5, 4).double()
+    base.weight.data, base.bias.data = wave(4, 5), wave(4, phase=1.0)
+    layer = deltas.DeltaLinear(base, form, torch.arange(1, 3))
+    layer.delta.data = wave(*layer.delta.shape, phase=2.0)
+    x = wave(2, 3, 5, phase=3.0).requires_grad_()
+    y = layer(x)
+    y.backward(wave(2, 3, 4, phase=4.0))
+    found = {"y": y, "s2_grad": layer.delta.grad, "x_grad": x.grad, "fused": layer.merged().weight}
+    same(found, frozen("s2ft")[form], rtol=0, atol=1e-8)
 
 
 def test_down_proj_keeps_its_share_of_the_activations(tiny):
