@@ -1,6 +1,7 @@
 """LoLDU trains r numbers of the diagonal of W = P L diag(d) U.
 
-What it computes is held against the paper's equations on torch's own factors; the authors' module is not copied here.
+What it computes is held against the paper's equations on torch's own factors, and against numbers that the authors'
+`minloldu/loldu.py` gave (`data/loldu.json`).
 """
 
 import copy
@@ -21,6 +22,7 @@ from tasks.methods.adapters import loldu, vera
 from tasks.methods.adapters.loldu import LolduParams, attach, factor, initial, merge
 from tests import tiny as small
 from tests.methods import contract, deep
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"rank": 8, "alpha": 256.0}
 INITS = ["uniform", "s_uniform", "normal", "s_normal", "constant", "ones", "zeros"]
@@ -101,6 +103,49 @@ def test_the_gradient_of_z_is_the_papers():
     left, right = (p @ lower)[:, :5], (upper / upper.diagonal()[:, None])[:5]
     expected = torch.stack([3 / 5 * sum((g[t] @ left[:, i]) * (right[i] @ x[t]) for t in range(7)) for i in range(5)])
     torch.testing.assert_close(layer.z_R.grad, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_the_factors_are_those_of_the_official_decomposition(shape):
+    expected = frozen("loldu")["factors"]["x".join(map(str, shape))]
+    pl, d, u = factor(wave(*shape, phase=0.3), rank=99)
+    same({"PL": pl, "D": d, "U": u}, expected, rtol=0, atol=1e-7)
+
+
+def official_layer():
+    """The linear layer that the official module was put on, in ours: rank 3, alpha 2."""
+    base = torch.nn.Linear(6, 4)
+    base.weight.data = wave(4, 6, phase=0.3, dtype=torch.float32)
+    base.bias.data = wave(4, phase=1.0, dtype=torch.float32)
+    params = LolduParams(rank=3, alpha=2.0)
+    return loldu.layer_type()(base, factor(base.weight, 3), params)
+
+
+def test_a_layer_its_gradient_and_its_merged_weight_are_those_of_the_official_module():
+    layer, x = official_layer(), wave(2, 6, phase=2.0, dtype=torch.float32)
+    start, z = layer(x), layer.z_R.detach().clone()
+    layer.z_R.data += wave(3, phase=3.0, dtype=torch.float32)
+    y = layer(x)
+    y.backward(wave(2, 4, phase=4.0, dtype=torch.float32))
+    found = {"start": start, "z": z, "y": y, "z_grad": layer.z_R.grad, "merged": layer.merge().weight}
+    same(found, frozen("loldu")["layer"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_starts_are_as_wide_as_the_official_ones():
+    """What is drawn depends on torch; the bounds and the deviation that it is drawn with were noted."""
+    expected, found = frozen("loldu")["starts"], {}
+    d = official_layer().d_R
+    for init in expected:
+        torch.manual_seed(0)
+        found[init] = initial(d, init)
+    for init in ("constant", "ones", "zeros"):
+        same(found[init], expected[init])
+    torch.manual_seed(0)
+    low, high = expected["uniform"]["a"], expected["uniform"]["b"]
+    torch.testing.assert_close(found["uniform"], low + (high - low) * torch.rand(3))
+    torch.manual_seed(0)
+    mean, deviation = expected["normal"]["mean"], expected["normal"]["std"]
+    torch.testing.assert_close(found["normal"], mean + deviation * torch.randn(3))
 
 
 def test_only_z_takes_a_gradient(tiny):

@@ -97,11 +97,12 @@ def initial(d_R: Tensor, init: str) -> Tensor:
     import torch
 
     mean = d_R.mean()
+    deviation = d_R.std(correction=min(1, len(d_R) - 1))  # of one number there is none
     starts = {
         "lu": lambda: d_R.clone(),
         "uniform": lambda: (torch.rand_like(d_R) - 0.5) * mean,
         "s_uniform": lambda: torch.rand_like(d_R) * 2 - 1,
-        "normal": lambda: mean + d_R.std(correction=0) * torch.randn_like(d_R),
+        "normal": lambda: mean + deviation * torch.randn_like(d_R),
         "s_normal": lambda: torch.randn_like(d_R),
         "constant": lambda: mean.expand_as(d_R).clone(),
         "ones": lambda: torch.ones_like(d_R),
