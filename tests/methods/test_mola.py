@@ -1,4 +1,8 @@
-"""MoLA: a router of its own for every linear layer, and as many LoRA experts as the layer's depth is allotted."""
+"""MoLA: a router of its own for every linear layer, and as many LoRA experts as the layer's depth is allotted.
+
+The layer and the load balance are held against the equations, and against numbers that the authors' code gave
+(`data/mola.json`).
+"""
 
 import gc
 import weakref
@@ -16,6 +20,7 @@ from tasks.methods.adapters import lora, mola
 from tasks.methods.adapters.mola import MolaParams, allotted, attach, penalty, redundancy
 from tests import tiny as small
 from tests.methods import contract
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"rank": 4, "experts": (3, 2, 4, 2)}
 
@@ -77,6 +82,31 @@ def test_a_token_sees_its_experts_and_no_other(top_k):
     torch.testing.assert_close(layer(x.view(5, 6, 12)), expected.view(5, 6, 20), rtol=1e-5, atol=1e-5)
     found = torch.autograd.grad(layer(x), list(layer.parameters())[:3], g)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def official(layer, phase):
+    """`layer` with the numbers that the official one was given."""
+    num_experts, rank, width = layer.A_ERI.shape
+    layer.double()
+    layer.base.weight.data = wave(*layer.base.weight.shape, phase=phase)
+    layer.base.bias.data = wave(*layer.base.bias.shape, phase=phase + 1)
+    layer.router_EI.data = wave(num_experts, width, phase=phase + 2)
+    layer.A_ERI.data = wave(num_experts, rank, width, phase=phase + 3)
+    layer.B_OER.data = wave(*layer.B_OER.shape, phase=phase + 4)
+    return layer
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_a_layer_and_its_gradients_are_those_of_the_official_code(top_k):
+    """Linear_MoE with three experts; it routes in float32 whatever its input, and so do we."""
+    settings = {"rank": 2, "alpha": 3.0, "top_k": top_k, "experts": (3,) * 4}
+    layer = official(make_layer(3, (5, 4), **settings), 0.5)
+    x = wave(2, 4, 5, phase=6.0).requires_grad_()
+    y = layer(x)
+    y.backward(wave(2, 4, 4, phase=7.0))
+    found = {"y": y, "x_grad": x.grad, "router_grad": layer.router_EI.grad}
+    found |= {"A_grad": layer.A_ERI.grad, "B_grad": layer.B_OER.grad}
+    same(found, frozen("mola")["layer"][str(top_k)])
 
 
 def test_with_all_experts_picked_it_is_their_softmax_mixture():
@@ -203,19 +233,22 @@ def test_equal_logits_have_a_load_balance_of_one_in_every_layer(tiny):
     assert balance(model).item() == pytest.approx(depth)
 
 
+class Decoder(torch.nn.Module):
+    """What the helpers know as a decoder: layers of linear layers."""
+
+    def __init__(self, depth, width, out, names):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.ModuleDict({name: torch.nn.Linear(width, out) for name in names}) for _ in range(depth)
+        )
+
+    def get_output_embeddings(self):
+        return None
+
+
 def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
-    class Decoder(torch.nn.Module):
-        """What the helpers know as a decoder: one layer with one linear layer."""
-
-        def __init__(self):
-            super().__init__()
-            self.layers = torch.nn.ModuleList([torch.nn.ModuleDict({"q_proj": torch.nn.Linear(3, 3)})])
-
-        def get_output_embeddings(self):
-            return None
-
     params = MolaParams(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
-    model = attach(Decoder(), params)
+    model = attach(Decoder(1, 3, 3, ["q_proj"]), params)
     layer = model.layers[0]["q_proj"]
     layer.router_EI.data = torch.tensor([[50.0] * 3, *[[0.0] * 3] * 4])
     layer(torch.rand(7, 3) + 1)
@@ -254,6 +287,22 @@ def test_the_load_balance_is_taken_over_all_linear_layers_of_a_decoder_layer(tin
     torch.testing.assert_close(found, expected)
     # The authors' counts carry no gradient; ours is theirs if none goes through f here either.
     torch.testing.assert_close(torch.autograd.grad(found, routers), wanted)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_the_load_balance_and_its_gradient_are_those_of_the_official_code(top_k):
+    """load_balancing_loss_func on two decoder layers, of two and of three experts, with two linear layers each."""
+    params = MolaParams(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
+    model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), params)
+    layers = mola.by_decoder_layer(model)
+    for number, of_layer in layers.items():
+        for place, layer in enumerate(of_layer.values()):
+            official(layer, 0.5 + number + 2 * place)(wave(2, 4, 5, phase=6.0))
+    found, expected = penalty(model, params), frozen("mola")[f"balance_{top_k}"]
+    routers = [layer.router_EI for of_layer in layers.values() for layer in of_layer.values()]
+    same(found, expected["loss"])
+    for grad, wanted in zip(torch.autograd.grad(found, routers), expected["router_grads"], strict=True):
+        same(grad, wanted)
 
 
 def test_the_penalty_of_a_step_is_the_packs_mean_by_trained_tokens(tiny):
