@@ -1,6 +1,7 @@
 """What the ComPEFT paper promises, on vectors small enough to check by hand; its card's checks 1 to 5.
 
-What the grid reaches on a trained model, its check 6, takes trainings: `docs/claims/compeft.json`.
+What the authors' code gave for the same tensors is in `data/compeft.json`. What the grid reaches on a trained model,
+its check 6, takes trainings: `docs/claims/compeft.json`.
 """
 
 import math
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tasks.methods.compressors import _rice
 from tasks.methods.compressors.compeft import CompeftParams, candidates, decode, encode, quantise
+from tests.methods.official import frozen, wave
 
 SMALL = {"densities": (0.2, 0.5), "alphas": (1.0, 2.0)}
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -79,6 +81,58 @@ def test_it_is_algorithm_1_whatever_the_order_of_names(rule, density):
 def test_stc_takes_the_mean_of_magnitudes_not_of_signed_values():
     found = quantise({"w": torch.tensor([4.0, -2.0, 0.1, 0.1])}, point(0.25, rule="stc"))["w"]
     assert found.tolist() == [3.0, -3.0, 0.0, 0.0]
+
+
+def waves(shapes, phase, *, at=0.0, scale=1.0):
+    """The tensors that the official code was given: a phase for each name, in their order."""
+    return {
+        name: at + scale * wave(*shape, phase=phase + number, dtype=torch.float32)
+        for number, (name, shape) in enumerate(sorted(shapes.items()))
+    }
+
+
+def at_official(k, factor):
+    """Settings for the official k, in percent, and `replace_factor`: -1 prunes only, -2 is STC."""
+    return point(k / 100, **{-1: {"rule": "prune"}, -2: {"rule": "stc"}}.get(factor, {"alpha": factor}))
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_lora_comes_out_as_from_the_official_code(number):
+    """Three functions gave the same: get_compressed_lora_weights, compress_and_update_llama_adaptors and ..._t5_parms.
+
+    The scalar of their STC is the mean of signed values, STC's is that of magnitudes: all else is compared.
+    """
+    expected = frozen("compeft")["lora"]
+    k, factor, signs, noted = expected["points"][number]
+    delta = waves(expected["shapes"], 0.2)
+    tau, kept = vector(delta), np.array([sign != "0" for sign in signs])
+    for order in (delta, dict(reversed(delta.items()))):
+        found = vector(quantise(order, at_official(k, factor)))
+        assert "".join("+" if x > 0 else "-" if x < 0 else "0" for x in found) == signs
+        if factor == -1:
+            assert found.sum() == pytest.approx(noted, abs=1e-6)
+            assert np.array_equal(found, tau * kept)
+        elif factor == -2:
+            assert tau[kept].mean() == pytest.approx(noted, abs=1e-6)
+            assert np.abs(found[kept]) == pytest.approx(np.abs(tau[kept]).mean(), abs=1e-6)
+        else:
+            assert np.abs(found[kept]) == pytest.approx(noted, abs=1e-7 * factor)
+
+
+@pytest.mark.parametrize("kind", ["ia3", "full"])
+@pytest.mark.parametrize("number", range(4))
+def test_ia3_and_full_fine_tuning_come_out_as_from_the_official_code(kind, number):
+    """compress_and_update_t5_parms: the difference is to 1, or to a base whose tied table counts once."""
+    expected = frozen("compeft")[kind]
+    k, factor, noted = expected["points"][number]
+    if kind == "ia3":
+        tuned, reference = waves(expected["shapes"], 0.4, at=1.0, scale=0.3), dict.fromkeys(expected["shapes"], 1)
+    else:
+        reference, moved = waves(expected["shapes"], 0.1), waves(expected["shapes"], 0.7, scale=0.05)
+        tuned = {name: tensor + moved[name] for name, tensor in reference.items()}
+    found = quantise({name: tensor - reference[name] for name, tensor in tuned.items()}, at_official(k, factor))
+    back = vector({name: tensor + reference[name] for name, tensor in found.items()})
+    np.testing.assert_allclose(back, noted, rtol=0, atol=5e-7)
 
 
 def test_each_tensor_can_have_a_threshold_and_a_sigma_of_its_own():
