@@ -1,4 +1,8 @@
-"""MFTCoder's means give every task its share, and its weights follow the slopes of validation losses."""
+"""MFTCoder's means give every task its share, and its weights follow the slopes of validation losses.
+
+`data/mftcoder.json` has what the authors' `loss_utils.py` gave: release 0.5 the losses and CoBa's weights, and 0.4.2,
+the last that had them, self-paced weights.
+"""
 
 import json
 import random
@@ -18,6 +22,7 @@ from tasks.methods.objectives import Tokens
 from tasks.methods.objectives.mftcoder import MftcoderParams, coba, loss, on_step, self_paced, share, slope
 from tests import tiny as small
 from tests.methods.contract import composition, part
+from tests.methods.official import frozen, same, wave
 
 CASES = ["case1", "case2", "case3", "case4"]
 
@@ -50,7 +55,7 @@ def mean(nll, tokens, case):
 
 
 def reference(logits, labels, mask, task_id, case, weights):
-    """The loss of the official code, on padded rows: every example a row, every task a set of rows."""
+    """The loss as the card has it, on padded rows: every example a row, every task a set of rows."""
     losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * mask
     per_row = losses.sum(1) / mask.sum(1)
     if case == "case1":
@@ -66,7 +71,7 @@ def reference(logits, labels, mask, task_id, case, weights):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_hand_made_batch_gives_the_loss_of_the_official_code(case):
+def test_a_hand_made_batch_gives_the_loss_of_padded_rows(case):
     # Four rows of three tasks, of which task 1 is absent.
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(4, 7, 11, generator=generator, dtype=torch.float64)
@@ -77,6 +82,21 @@ def test_a_hand_made_batch_gives_the_loss_of_the_official_code(case):
     nll = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")[mask.bool()]
     tokens = batch(list(zip(task_id.tolist(), mask.sum(1).tolist(), strict=True)), v.tolist())[1]
     torch.testing.assert_close(mean(nll, tokens, case), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_loss_and_its_gradient_are_those_of_the_official_code(case):
+    """loss_func_mft with four rows of three tasks, of which task 1 is absent."""
+    logits, expected = (2 * wave(4, 5, 4, phase=0.3)).requires_grad_(), frozen("mftcoder")
+    labels = (torch.arange(20) * 7 % 4).view(4, 5)
+    mask = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 0, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 1, 1]]).bool()
+    nll = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")[mask]
+    owners = list(zip([2, 0, 0, 2], mask.sum(1).tolist(), strict=True))
+    found = mean(nll, batch(owners, [0.5, 7.0, 2.0])[1], case)
+    found.backward()
+    same(found, expected["loss"][case])
+    same(logits.grad[mask], expected["gradient"][case])
+    assert torch.count_nonzero(logits.grad[~mask]) == 0
 
 
 def test_with_one_task_balancing_tasks_changes_nothing():
@@ -256,6 +276,40 @@ def test_coba_follows_the_ratios_to_the_losses_before_training():
         expected = coba_reference(slopes[-5:], worst, 5.0)[-1]
         assert seen[step] == pytest.approx(expected.tolist(), rel=1e-6)
     assert seen[-1] != seen[4]
+
+
+def test_coba_weights_are_those_of_the_official_code():
+    """CoBaStatus on the same ratios, up to the history's length, beyond which its window is shorter than asked."""
+    seen, _ = follow(CURVES, MftcoderParams(balance="coba", warmup=4, history=20))
+    for found, (factor, *expected) in zip(seen[4:], frozen("mftcoder")["coba"], strict=True):
+        assert factor < 1 + 1e-9
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+FASTER = {
+    "code": lambda s: 3.0 - 0.020 * s**2,
+    "maths": lambda s: 5.0 - 0.022 * s**2,
+    "text": lambda s: 2.0 - 0.015 * s**2,
+}
+
+
+def test_where_the_worst_task_falls_ever_faster_the_official_code_leaves_the_papers_bound_and_we_do_not():
+    """Its DF grows to 4, and 1 - DF below 0. By the paper DF is at most 1, and then only the relative scores count."""
+    seen, _ = follow(FASTER, MftcoderParams(balance="coba", warmup=4, history=20))
+    ratios = [[curve(s) / curve(0) for curve in FASTER.values()] for s in range(12)]
+    for step, (factor, *official) in enumerate(frozen("mftcoder")["coba_faster_and_faster"], start=4):
+        slopes = torch.tensor([slope(column) for column in zip(*ratios[: step + 1], strict=True)])
+        bounded = (3 * (3 * slopes / slopes.abs().sum()).softmax(0)).softmax(0)
+        assert seen[step] == pytest.approx(bounded.tolist(), abs=1e-5)
+        assert (factor > 1.5) == (step > 4)
+        assert (seen[step] == pytest.approx(official, abs=1e-5)) == (step == 4)
+
+
+def test_self_paced_weights_are_those_of_the_official_code():
+    """SelfpacedStatus, in float32."""
+    seen, _ = follow(CURVES, MftcoderParams(balance="self_paced", window=4))
+    for found, expected in zip(seen, frozen("mftcoder")["self_paced"], strict=True):
+        assert found == pytest.approx(expected, abs=5e-5)
 
 
 def test_self_paced_weights_follow_the_last_window_of_losses():
