@@ -24,9 +24,11 @@ from tasks.core.training import Group, Training
 from tasks.engine import compose, encode, generation
 from tasks.engine import train as engine
 from tasks.io import checkpoints
+from tasks.methods.optimizers._mezo import step_seed
 from tasks.methods.optimizers.mezo import MezoParams, make, replay
 from tests import tiny as small
 from tests.methods.contract import composition, model, part
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"learning_rate": 1e-3}
 STEPS = 20
@@ -102,23 +104,32 @@ def test_the_weights_return_when_nothing_is_learnt():
 
 
 def test_the_estimate_is_the_gradient_on_average_and_as_long_as_lemma_2_says():
-    # 50 numbers, L = a . theta^2: E[g z] is its gradient, to sqrt((d + 1) / N); E |g z|^2 = (d + 2) |gradient|^2.
-    d, draws = 50, 4000
+    """50 numbers, L = a . theta^2: E[g z] is the gradient, to sqrt((d + 1) / N); E |g z|^2 = (d + 2) |gradient|^2.
+
+    The N = 100,000 estimates are made all at once, from the seeds of the optimizer's steps. The first thousand are held
+    to be what its steps really do.
+    """
+    d, draws, eps = 50, 100_000, 1e-3
     (theta,) = numbers((d,), dtype=torch.float64)
     start, curve = theta.detach().clone(), torch.linspace(0.5, 2, d, dtype=torch.float64)
     gradient = 2 * curve * start
-    mezo = make([Group("theta", [theta])], MezoParams(learning_rate=1.0), seed=0)
-    total, squares = torch.zeros(d, dtype=torch.float64), 0.0
-    for _ in range(draws):
+    generator, z_ND = torch.Generator(), torch.empty(draws, d, dtype=torch.float64)
+    for step, z_D in enumerate(z_ND):
+        torch.randn(d, generator=generator.manual_seed(step_seed(0, step, 0)), dtype=torch.float64, out=z_D)
+    plus_N, minus_N = ((start + sign * eps * z_ND).square() @ curve for sign in (1, -1))
+    estimates_ND = ((plus_N - minus_N) / (2 * eps))[:, None] * z_ND
+
+    mezo = make([Group("theta", [theta])], MezoParams(learning_rate=1.0, eps=eps), seed=0)
+    for estimate_D in estimates_ND[:1000]:
         with torch.no_grad():
             theta.copy_(start)
         mezo.step(lambda: theta.detach().square() @ curve)
-        estimate = start - theta.detach()
-        total += estimate
-        squares += estimate.square().sum().item()
-    error = (total / draws - gradient).norm() / gradient.norm()
-    assert error < 1.3 * math.sqrt((d + 1) / draws)
-    assert squares / draws / gradient.square().sum().item() == pytest.approx(d + 2, rel=0.08)
+        torch.testing.assert_close(start - theta.detach(), estimate_D, rtol=0, atol=1e-8)
+
+    error = (estimates_ND.mean(dim=0) - gradient).norm() / gradient.norm()
+    assert error < 1.3 * math.sqrt((d + 1) / draws) < 0.04
+    length = estimates_ND.square().sum(dim=1).mean() / gradient.square().sum()
+    assert length.item() == pytest.approx(d + 2, rel=0.02)
 
 
 def test_all_uses_of_a_step_draw_the_same_direction_and_other_steps_another():
@@ -141,8 +152,41 @@ def test_the_global_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_steps_are_those_of_the_official_trainer():
-    # zo_step and zo_update as published: torch's global generator is reset before each pass over the named parameters.
+def test_four_steps_are_those_that_the_official_trainer_made(monkeypatch):
+    """zo_step and zo_update in float64, under our steps' seeds. What torch drew then was noted and is given again."""
+    steps = frozen("mezo")["steps"].values()
+    layer = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    for number, parameter in enumerate(layer.parameters()):
+        parameter.data = wave(*parameter.shape, phase=number)
+    x, y = wave(6, 3, phase=9.0), torch.arange(6) % 2
+    groups = [Group(name, [p], decay="bias" not in name) for name, p in layer.named_parameters()]
+    mezo = make(groups, MezoParams(learning_rate=0.05, eps=1e-2, weight_decay=0.3), seed=0)
+    shapes = [p.shape for p in layer.parameters()]
+    drawn = {
+        (step["seed"], shape): torch.tensor(z, dtype=torch.float64)
+        for step in steps
+        for shape, z in zip(shapes, step["z"], strict=True)
+    }
+    monkeypatch.setattr(torch, "randn", lambda shape, generator, **_: drawn[generator.initial_seed(), shape])
+    for step in steps:
+        seen = []
+
+        def loss(seen=seen):
+            seen.append(nn.functional.cross_entropy(layer(x), y))
+            return seen[-1]
+
+        mezo.step(loss)
+        (move,) = mezo.course["log"][-1:]
+        same(seen[0], step["loss_plus"], rtol=0, atol=1e-9)
+        assert move["gradients"] == pytest.approx([step["g"]], abs=1e-8)
+        for parameter, expected in zip(layer.parameters(), step["weights"], strict=True):
+            same(parameter, expected, rtol=0, atol=1e-8)
+        for group in mezo.param_groups:
+            group["lr"] *= 0.8
+
+
+def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
+    # As the published steps do before each pass over the named parameters, here with float32.
     eps, rate, decay = 1e-3, 1e-3, 0.1
     layer = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 3))
     x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
