@@ -1,4 +1,7 @@
-"""ADEPT copies the layers that the probe misses least, and each tensor of a copy learns the slower the more it matters."""
+"""ADEPT copies the layers that the probe misses least, and each tensor of a copy learns the slower the more it matters.
+
+`data/adept.json` has what the authors' `expand.py` and `callback_deepspeed.py` gave.
+"""
 
 import json
 import random
@@ -17,6 +20,7 @@ from tasks.methods.expanders._duplicate import duplicate
 from tasks.methods.expanders.adept import AdeptParams, expand, layer_importance, multipliers, on_step, unit_importance
 from tests import tiny as small
 from tests.methods import contract, deep
+from tests.methods.official import frozen, wave
 
 SMALL = {"layers": 1, "interval": 2}
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
@@ -168,6 +172,20 @@ def test_a_non_uniform_expansion_is_that_of_the_state_dict_by_hand(biases):
     assert any("o_proj.bias" in name for name in expected) == biases
 
 
+def test_a_non_uniform_expansion_is_that_of_the_official_code_key_by_key():
+    """block_expansion of layers 1, 2 and 4 of six: keys, and the base's key that each equals; none for zeros."""
+    origins = frozen("adept")["origins"]
+    model = deep.llama(6, attention_bias=True, mlp_bias=True)
+    before = state_of(model)
+    duplicate(model, [1, 2, 4])
+    expected = {
+        name: torch.zeros_like(found) if origins[name] is None else before[origins[name]]
+        for name, found in state_of(model).items()
+    }
+    assert expected.keys() == origins.keys()
+    assert equal(state_of(model), expected)
+
+
 def test_indices_and_lists_by_layer_follow():
     model = deep.qwen3(window=4)
     assert model.config.layer_types == ["full_attention"] * 2 + ["sliding_attention"] * 2
@@ -258,6 +276,36 @@ def test_a_units_importance_is_the_mean_of_size_times_mean_slope():
     assert unit_importance(model, units(model), looked_at) == pytest.approx(expected, rel=1e-5)
 
 
+def waves():
+    """The model that the official code was given, of which only layer 1 trains."""
+    model = deep.llama(3)
+    for number, p in enumerate(model.parameters()):
+        p.data = wave(*p.shape, phase=number, dtype=torch.float32)
+        p.data = 0.3 * p.data if p.ndim == 2 else 1 + 0.1 * p.data
+    model.requires_grad_(False)
+    model.model.layers[1].requires_grad_(True)
+    return model
+
+
+def numbered(number, length, prompt=1):
+    """A text whose tokens are known."""
+    ids = [(37 * n**2 + 11 * number) % 256 for n in range(1, length + 1)]
+    return [Encoded(f"{number}", ids, [0.0] * prompt + [1.0] * (length - prompt))]
+
+
+OFFICIAL = {"pt": [numbered(0, 12), numbered(1, 5)], "sft": [numbered(2, 9, 4), numbered(3, 14, 6)]}
+
+
+@pytest.mark.parametrize("kinds", ["pt", "sft", "pt+sft"])
+def test_a_units_importance_is_that_of_the_official_code(kinds):
+    """calculate_importance with a batch for each text; where both kinds are there, each counts half."""
+    model = waves()
+    looked_at = probe(*(pack for kind in kinds.split("+") for pack in OFFICIAL[kind]))
+    found = unit_importance(model, units(model), looked_at)
+    expected = {f"model.layers.1.{name}": value for name, value in frozen("adept")["importance"][kinds].items()}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 def test_texts_and_answers_count_half_each():
     model = trained(deep.llama(3))
     texts, answers = [text(0, 12), text(1, 5)], [text(2, 9, prompt=4), text(3, 20, prompt=18), text(4, 6, prompt=5)]
@@ -293,6 +341,15 @@ def test_norms_are_measured_against_all_and_the_others_against_each_other():
         "small norm": 1.0,
     }
     assert multipliers(importance)["other"] == 1.75
+
+
+@pytest.mark.parametrize("normalisation", ["grad_pro", "plain"])
+def test_multipliers_are_those_of_the_official_code(normalisation):
+    """adjust_learning_rates on an optimizer with a group for each tensor, which its own trainer does not make."""
+    numbers = frozen("adept")
+    importance = numbers["importance"]["pt+sft"]
+    norms = [name for name in importance if "layernorm" in name] if normalisation == "grad_pro" else []
+    assert multipliers(importance, norms) == pytest.approx(numbers["multipliers"][normalisation], abs=1e-6)
 
 
 def test_rates_follow_the_schedule_and_never_compound(monkeypatch):
