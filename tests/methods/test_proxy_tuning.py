@@ -1,5 +1,6 @@
 """What the proxy-tuning paper promises, on a LLaMA steered by two small ones.
 
+`data/proxy_tuning.json` has what the authors' DExpertsLlama wrote with three models of the same numbers.
 Not here: the paper's tables, and the share of the gap that a proxy closes on public models (hours and downloads).
 """
 
@@ -16,6 +17,7 @@ from tasks.engine.forward import token_losses
 from tasks.io import checkpoints
 from tasks.methods.decoders.proxy_tuning import ProxyTuningParams, combine
 from tests import tiny as small
+from tests.methods.official import frozen, same, wave
 
 SMALL = {"alpha": 0.7}
 PROMPTS = [[Message("user", text)] for text in ("A long question of many words?", "b", "Somewhat shorter")]
@@ -97,6 +99,47 @@ def raw(steering, text):
     for _, tokenizer in bare:
         tokenizer.chat_template = None
     return generation.Steering(bare, steering.combine, steering.vocabulary).beside([[Message("user", text)]])
+
+
+def by_formula(phase):
+    """The small LLaMA that the official code was given."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    ends = {"eos_token_id": 258, "bos_token_id": 258, "pad_token_id": 256}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=259, num_hidden_layers=2, **sizes, **ends))
+    for number, parameter in enumerate(model.parameters()):
+        if parameter.ndim == 2:
+            parameter.data = 0.5 * wave(*parameter.shape, phase=phase + number, dtype=torch.float32)
+    return model.eval()
+
+
+@pytest.mark.parametrize("alpha", [0.7, 2.0])
+def test_what_is_written_and_its_logits_are_those_of_the_official_code(tokenizer, alpha):
+    """It ran in float64 and without a cache: under transformers 5 its way of keeping one no longer works."""
+    expected, seen = frozen("proxy_tuning")["alpha"][str(alpha)], []
+    ids = torch.tensor([[5, 17, 40, 3, 77]])
+    main, *helpers = (by_formula(phase) for phase in (0.0, 100.0, 200.0))
+    steering = steered(tokenizer, main, *helpers, alpha=alpha)
+
+    def keep(_, scores):
+        seen.append(scores[0].clone())
+        return scores
+
+    text = tokenizer.decode(ids[0])
+    assert tokenizer(text)["input_ids"] == ids[0].tolist()
+    found = main.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=12,
+        logits_processor=[keep],
+        custom_generate=raw(steering, text),
+    )
+    assert found[0, 5:].tolist() == expected["tokens"]
+    chosen = torch.stack([scores[token] for scores, token in zip(seen, expected["tokens"], strict=True)])
+    same(chosen, expected["logit_of_the_token"], atol=1e-4)
+    same(seen[0][:20], expected["first_logits"], atol=1e-4)
+    same(seen[1][:20], expected["second_logits"], atol=1e-4)
 
 
 def test_alpha_0_is_the_main_model_exactly(tokenizer):
