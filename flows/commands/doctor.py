@@ -203,9 +203,9 @@ def _store() -> Iterator[Finding]:
         run_store.experiment()
     except ConnectionError as error:
         fix = "start it, or unset MLFLOW_TRACKING_URI; nothing is lost: runs wait in .ratchet/spool until it answers"
-        yield Finding("limited", f"{run_store.uri()}: {error}", fix)
+        yield Finding("limited", f"{run_store.shown()}: {error}", fix)
         return
-    yield Finding("good", f"MLflow store {run_store.uri()}")
+    yield Finding("good", f"MLflow store {run_store.shown()}")
     if waiting := len(list(run_store.SPOOL.glob("*.jsonl"))):
         yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run carries them")
     elif not workspace.held() and (dead := _unfinished(run_store.uri())):

@@ -16,11 +16,12 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     from tasks.io import pages, progress, run_store
 
     if pages.is_server():
-        raise RuntimeError(f"{run_store.uri()} is a server with pages of its own: open it in a browser.")
+        raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")
     run_store.check()
     if owner := server.listener(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
-    command = ["-m", "mlflow", "ui", "--backend-store-uri", run_store.uri(), "--host", server.HOST, "--port", str(port)]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = run_store.uri()  # its password is nothing for a list of processes
+    command = ["-m", "mlflow", "ui", "--host", server.HOST, "--port", str(port)]
     # There is one reader, and each of the four workers that MLflow takes costs seconds and a quarter gigabyte.
     command += ["--workers", "1"]
     # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.

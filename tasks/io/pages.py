@@ -30,7 +30,7 @@ def of_stages(flow: str) -> dict[str, str]:
         client, experiment = run_store.connect()
         runs = client.search_runs([experiment], f"tags.`ratchet.parent` = '{flow}'")
     except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", run_store.uri(), error)
+        _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
         return {}
     place = run_store.uri().rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
     made = {run.data.tags.get("dvc.stage"): run.data.tags.get("ratchet.produced_by", run.info.run_id) for run in runs}

@@ -33,7 +33,7 @@ def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
         client, experiment = run_store.connect()
         return {stage: _past(client, experiment, stage, most) for stage in stages}
     except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", run_store.uri(), error)
+        _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
         return {}
 
 
@@ -77,7 +77,7 @@ def export(runs: Iterable[str], path: Path) -> int:
         ]
     except run_store.outages() as error:
         raise ConnectionError(
-            f"MLflow ({run_store.uri()}) does not answer: {str(error).partition(chr(10))[0]}"
+            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
         ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

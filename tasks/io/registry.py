@@ -34,7 +34,7 @@ def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
                 known[version.number] = _register(client, version)
         _set_aliases(client, {alias: known[number] for alias, number in aliases.items()})
     except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer; its registry is set right next time. %s", run_store.uri(), error)
+        _log.warning("MLflow (%s) does not answer; its registry is set right next time. %s", run_store.shown(), error)
         return False
     return True
 

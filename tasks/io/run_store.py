@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,27 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
+def shown() -> str:
+    """The same as it may be shown: without a password."""
+    return re.sub(r"(://[^/@]*?):[^/]*@", r"\1:***@", uri())
+
+
 def is_new() -> bool:
     """Whether the store is a local database that nobody has made yet."""
     return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
 
 
 def check() -> None:
-    """Raise ValueError where the store is no database or server, or a local database that cannot be written.
+    """Raise ValueError where the store is no database or server, a database whose driver is not installed, or a local one that
+    cannot be written.
 
     A remote store that does not answer is an outage, not a mistake: runs are spooled until it does.
     """
     if not uri().startswith(KINDS):
         kinds = ", ".join(f"{kind}…" for kind in KINDS)
-        raise ValueError(f"MLFLOW_TRACKING_URI={uri()}: expected a database or a server ({kinds}).")
+        raise ValueError(f"MLFLOW_TRACKING_URI={shown()}: expected a database or a server ({kinds}).")
+    if uri().startswith(("postgresql", "mysql", "mssql")):
+        _check_driver()
     if not uri().startswith("sqlite:///"):
         return
     path = Path(uri().removeprefix("sqlite:///"))
@@ -48,6 +57,19 @@ def check() -> None:
         raise ValueError(
             f"{path}: MLflow cannot record runs here ({error}). Make the file writable, move it aside, "
             "or name another store in MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _check_driver() -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        make_url(uri()).get_dialect().import_dbapi()
+    except (ImportError, NoSuchModuleError) as error:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI={shown()}: its driver is not installed ({error}). "
+            '`pip install "ratchet-llm[postgres]"` brings that of PostgreSQL; postgresql+NAME:// names another one.'
         ) from None
 
 

@@ -70,7 +70,7 @@ class Recorder:
         if wait:
             carrier.wait_for([self._path, *carrier.children(self.id)])
         if self._is_first and (reason := carrier.outage()):
-            _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", run_store.uri(), SPOOL, reason)
+            _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", run_store.shown(), SPOOL, reason)
 
     def _see_to_a_carrier(self) -> None:
         if self._carried_here and not carrier.lives():
@@ -95,7 +95,7 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
             if runs:
                 found[stage] = runs[0].info.run_id
     except run_store.outages() as error:
-        _log.info("MLflow (%s) does not answer: %s", run_store.uri(), error)  # the end of the run says so
+        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
     return found
 
 
@@ -109,7 +109,7 @@ def known(runs: Iterable[str]) -> set[str]:
         }
     except run_store.outages() as error:
         raise ConnectionError(
-            f"MLflow ({run_store.uri()}) does not answer: {str(error).partition(chr(10))[0]}"
+            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
         ) from None
 
 

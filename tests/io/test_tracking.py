@@ -280,6 +280,16 @@ def test_an_unwritable_store_is_named_with_what_would_do(tmp_path, monkeypatch, 
     assert "MLFLOW_TRACKING_URI" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["mysql+pymysql", "postgresql+never"])
+def test_a_database_without_its_driver_is_named_without_its_password(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "pymysql", None)  # as if it were not installed
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{kind}://somebody:secret@host/runs")
+    with pytest.raises(ValueError, match="its driver is not installed") as caught:
+        run_store.check()
+    assert f"{kind}://somebody:***@host/runs" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_store_that_does_not_answer_is_no_mistake(away):
     run_store.check()
 
