@@ -32,8 +32,9 @@ def share(address: str | None) -> None:
         )
     progress.say(_export())
     _dvc("push", "--run-cache")
+    runs = f" {RUNS}" if RUNS.is_file() else ""
     progress.say(
-        f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml {RUNS} && git commit && git push\n"
+        f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml{runs} && git commit && git push\n"
         "On the other machine:  git clone … && dvc pull && ratchet verify"
     )
 
