@@ -1,9 +1,9 @@
 """MeZO walks along random directions that it never stores, in the memory of a forward pass.
 
-Two things are not held here. The order in which tensors are drawn is one for all devices, but a GPU has other numbers than a CPU
-for the same seed, so steps are equal on devices of one kind only; a CPU alone runs these tests. And the prompted task on a
-pretrained model takes hours, and nobody has run it here: a tiny model primed with its answers stands for it below, and
-`docs/claims/mezo.json` has language modelling on a small model, which says nothing of prompts.
+One thing is not held here: the order in which tensors are drawn is one for all devices, but a GPU has other numbers than a CPU
+for the same seed, so steps are equal on devices of one kind only; a CPU alone runs these tests. A prompted task on a pretrained
+model takes an hour: a tiny model primed with its answers stands for it below, and `benchmarks/prompted.py` for the task itself,
+whose figures are in `docs/claims/mezo.json`.
 """
 
 import io
