@@ -232,16 +232,16 @@ def kept(
     setup: Setup, pairs: dict[str, list[Any]], label: str, arm: str, rate: float, seed: int, *, final: bool
 ) -> dict[str, Any]:
     """What came of a trial, from the file that an earlier call left or from running it."""
+    import kept as files
+
     basis = repr((ARMS.get(arm), setup.plan, setup.sections, [pair.id for _, pair in pairs["train"]]))
     label = f"{label}-{hashlib.sha256(basis.encode()).hexdigest()[:8]}"
     file = KEPT / f"{label}-{arm.replace(' ', '-')}-{rate:g}-{seed}{'-final' if final else ''}.json"
-    if not file.is_file():
-        result = measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result), encoding="utf-8")
-        print(f"  {file.stem}: marked {marked(result):.4f}, gap {gap(result):.4f}", flush=True)
-    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return loaded
+    return files.result(
+        file,
+        lambda: measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final),
+        lambda made: f"marked {marked(made):.4f}, gap {gap(made):.4f}",
+    )
 
 
 def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) -> Any:

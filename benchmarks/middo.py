@@ -18,7 +18,6 @@ Results are kept in .ratchet/middo, and a second call goes on where the first on
 
 import argparse
 import hashlib
-import json
 import random
 import shutil
 from collections import Counter
@@ -30,6 +29,7 @@ from statistics import mean
 from typing import Any
 
 import functions
+import kept as files
 from planted import SHOULD, Planted, plant
 from quiet import Quiet
 
@@ -102,13 +102,11 @@ def main() -> None:
 
 def kept(arm: str, seed: int) -> Rows:
     """What came of an arm, from the file that an earlier call left or from running it."""
-    file = FOLDER / f"{arm}-{seed}.json"
-    if not file.is_file():
-        result = trial(arm, seed)
-        file.write_text(json.dumps(result), encoding="utf-8")
-        print(f"{file.stem}: loss {result['loss']:.4f}, pass@1 {result['pass@1']:.3f}", flush=True)
-    loaded: Rows = json.loads(file.read_text(encoding="utf-8"))
-    return loaded
+    return files.result(
+        FOLDER / f"{arm}-{seed}.json",
+        lambda: trial(arm, seed),
+        lambda made: f"loss {made['loss']:.4f}, pass@1 {made['pass@1']:.3f}",
+    )
 
 
 def trial(arm: str, seed: int) -> Rows:

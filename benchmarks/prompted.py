@@ -2,19 +2,20 @@
 
 Needs a workspace whose `fetch` has run, and a source distribution that has film reviews with the mean verdict of twenty readers
 (Hutto & Gilbert 2014, MIT licence): `pip download --no-deps --no-binary :all: vaderSentiment==3.3.2`. What is asked is the paper's:
-a review, then "It was", then "great" or "terrible" (Malladi et al. 2023, https://arxiv.org/abs/2305.17333, table 14); 1,000 short reviews
-train, 300 validate and 1,000 test, half of each class. Every arm reads them in the same order for the same number of steps:
+a review, then "It was", then "great" or "terrible" (Malladi et al. 2023, https://arxiv.org/abs/2305.17333, table 14). Our choice, not
+the paper's: 1,000 short reviews train, 300 validate and 1,000 test, half of each class; the loss is over the whole vocabulary, as the
+engine has it, where the paper's is over the two words; ten reviews a step. Every arm makes the same number of steps:
   zero-shot  the model as it is
   mezo       LoRA, moved by MeZO
   bare       the same without the prompt: a review, then "1" or "0", which say nothing of films
   adamw      LoRA by backpropagation: MeZO is expected to lose to it at equal steps
-Fixed beforehand: the metric is accuracy on the test reviews, the likelier of the two words; each arm has its own learning rate of four, the one of the
-lowest validation loss after 150 steps; MeZO has to gain ten points on zero-shot and on `bare`, and its validation loss to fall in
-each window of 500 steps. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
+The metric is accuracy on the test reviews, the likelier of the two words. Each arm has its own learning rate of four, the one of the
+lowest validation loss after 150 steps; a rate at an edge is told. What was expected, and what was settled when, stands in
+docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
 """
 
 import argparse
-import json
+import hashlib
 import random
 import sys
 import tarfile
@@ -37,15 +38,14 @@ SHORT = 90
 """Characters of the longest review that is asked about: this is a benchmark for a CPU."""
 PACK_TOKENS = 192
 """Tokens of a step, some ten reviews."""
-WINDOW, SEARCH = 500, 150
-"""Steps after which validation is measured, and steps of the trainings that a rate is chosen by."""
-
+LORA: dict[str, Any] = {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]}
+EPS = 1e-2
+"""The paper's for LoRA (table 15)."""
+STEPS, SEARCH = 500, 150
+"""Of a training, and of those that a rate is chosen by."""
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
-ARMS: dict[str, tuple[str, Sequence[float]]] = {
-    "mezo": ("mezo", RATES),
-    "bare": ("mezo", RATES),
-    "adamw": ("adamw", (3e-5, 1e-4, 3e-4, 1e-3)),
-}
+ARMS = {"mezo": "mezo", "bare": "mezo", "adamw": "adamw"}
+"""The optimizer of each."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Wording:
 
 PROMPTED, BARE = Wording(" It was", (" terrible", " great")), Wording("", ("0", "1"))
 Review = tuple[str, bool]
+Data = dict[str, list[Review]]
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("archive", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=WINDOW)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -80,13 +81,13 @@ def main() -> None:
     data = split(list(reviews(options.archive)))
     results = {"zero-shot": [trial(data, "zero-shot", 0.0, 0, 0)] * len(options.seeds)}
     for arm in options.arms:
-        rates = ARMS[arm][1]
-        best = min(rates, key=lambda rate: trial(data, arm, rate, 0, SEARCH)["course"][-1][1])
-        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
+        best = min(RATES, key=lambda rate: trial(data, arm, rate, 0, SEARCH, final=False)["valid"])
+        edge = ", an edge" if best in (RATES[0], RATES[-1]) else ""
+        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in RATES)}{edge}", flush=True)
         results[arm] = [trial(data, arm, best, seed, options.steps) for seed in options.seeds]
-        told(arm, results[arm], results)
+        tell(arm, results[arm], results)
     rows = [
-        {"composition": arm, "seed": seed, "accuracy": mean(row["hits"]), "course": row["course"]}
+        {"composition": arm, "seed": seed, "accuracy": mean(row["hits"]), "valid": row["valid"]}
         for arm, found in results.items()
         for seed, row in zip(options.seeds, found, strict=True)
     ]
@@ -111,75 +112,73 @@ def reviews(archive: Path) -> Iterator[Review]:
             yield text.strip(), float(verdict) > 0
 
 
-def split(found: Sequence[Review]) -> dict[str, list[Review]]:
+def split(found: Sequence[Review]) -> Data:
     """Apart by text, half of each class, the same on every machine."""
     order = random.Random(0)
-    sides = [sorted({text for text, good in found if good is side}) for side in (False, True)]
-    for side in sides:
+    sides = {good: sorted({text for text, side in found if side is good}) for good in (False, True)}
+    for side in sides.values():
         order.shuffle(side)
     made, start = {}, 0
     for name, size in SIZES.items():
-        rows = [(text, good) for good, side in enumerate(sides) for text in side[start : start + size // 2]]
-        made[name] = [(text, bool(good)) for text, good in rows]
-        start += size // 2
+        end = start + size // 2
+        made[name] = [(text, good) for good, side in sides.items() for text in side[start:end]]
+        start = end
     return made
 
 
-def trial(data: dict[str, list[Review]], arm: str, rate: float, seed: int, steps: int) -> dict[str, Any]:
-    """What came of a training, from the file that an earlier call left or from running it."""
-    file = KEPT / f"{arm}-{rate:g}-{seed}-{steps}.json"
-    if not file.is_file():
-        result = run(data, arm, rate, seed, steps)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result), encoding="utf-8")
-        accuracy = f"accuracy {mean(result['hits']):.3f}, " if "hits" in result else ""
-        print(f"  {file.stem}: {accuracy}validation", *(f"{loss:.4f}" for _, loss in result["course"]), flush=True)
-    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return loaded
+def trial(data: Data, arm: str, rate: float, seed: int, steps: int, *, final: bool = True) -> dict[str, Any]:
+    """What came of a training, from the file that an earlier call left or from running it.
+
+    `valid`: validation loss in the end; in a final one also `hits`, 0 or 1 for each test review.
+    """
+    import kept
+
+    wording = BARE if arm == "bare" else PROMPTED
+    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS)).encode()).hexdigest()[:8]
+    return kept.result(
+        KEPT / f"{basis}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
+        lambda: measured(*trained(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps), data, wording, final),
+        lambda made: f"validation {made['valid']:.4f}" + (f", accuracy {mean(made['hits']):.3f}" if final else ""),
+    )
 
 
-def run(data: dict[str, list[Review]], arm: str, rate: float, seed: int, steps: int) -> dict[str, Any]:
-    """Train an arm and put the test to it. Gives `course`, [step, validation loss], and in the end `hits`, 0 or 1
-    for each test review."""
+def trained(data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int) -> tuple[Any, Any]:
+    """The model after so many steps, and its tokenizer."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, job, packing, train
+    from tasks.engine import compose, device, packing, train
+    from tasks.io import checkpoints
 
-    compute, wording = Compute(precision="fp32", threads=1), BARE if arm == "bare" else PROMPTED
-    optimizer, _ = ARMS.get(arm, ("adamw", ()))
+    compute = Compute(precision="fp32", threads=1)
+    device.use(compute)
+    model, tokenizer = checkpoints.load(Path("models/base"))
+    if not steps:
+        return model, tokenizer
     plan = Training(
         optimizer=optimizer, epochs=1_000, pack_tokens=PACK_TOKENS, warmup=0.0, schedule="constant_with_warmup",
-        save_every=WINDOW, seed=seed,
+        save_every=0, seed=seed,
     )  # fmt: skip
-    sections = {
-        "none": {}, "all": {}, "cross_entropy": {}, "lora": {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]},
-        "adamw": {"learning_rate": rate or 1e-4}, "mezo": {"learning_rate": rate or 1e-4, "eps": 1e-2},
-    }  # fmt: skip
-    model, tokenizer = job.load(Path("models/base"), plan, sections, compute)
+    own = {"learning_rate": rate} | ({"eps": EPS} if optimizer == "mezo" else {})
+    sections = {"none": {}, "all": {}, "cross_entropy": {}, "lora": LORA, optimizer: own}
+    sequences = [sequence(review, wording, tokenizer) for review in data["train"]]
+    packs = packing.schedule(sequences, PACK_TOKENS, steps * PACK_TOKENS, plan.epochs, seed)[:steps]
+    plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
+    with tempfile.TemporaryDirectory() as work:
+        made = train.train(
+            model.train(), sequences, compose.read(plan, sections), plan, compute, Path(work), lambda *_: None
+        )
+    assert len(made.losses) == steps, (len(made.losses), steps)
+    return made.model, tokenizer
 
-    def judge(made: Any, name: str) -> Any:
-        return judged(made.eval(), tokenizer, data[name], wording)
 
-    def measure(made: Any) -> dict[str, float]:
-        return {"valid": loss(judge(made, "valid"), data["valid"])}
-
-    course = [] if steps else [(0, measure(model)["valid"])]
-    if steps:
-        sequences = [sequence(review, wording, tokenizer) for review in data["train"]]
-        packs = packing.schedule(sequences, PACK_TOKENS, 10**9, -(-steps * PACK_TOKENS // 10_000), seed)[:steps]
-        plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
-        parts = compose.read(plan, sections)
-        with tempfile.TemporaryDirectory() as work:
-            made = train.train(
-                model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None, measure=measure
-            )
-        assert len(made.losses) == steps, (len(made.losses), steps)
-        course += [(min(WINDOW * n, steps), value) for n, (_, value) in enumerate(made.measured["valid"], 1)]
-        model = made.model
-    if steps == SEARCH:
-        return {"course": course}
-    right = judge(model, "test").argmax(axis=1) == [good for _, good in data["test"]]
-    return {"course": course, "hits": right.astype(float).tolist()}
+def measured(model: Any, tokenizer: Any, data: Data, wording: Wording, final: bool) -> dict[str, Any]:
+    """What a rate is chosen by, and in the end whether each test review got its own word."""
+    model.eval()
+    result: dict[str, Any] = {"valid": loss(judged(model, tokenizer, data["valid"], wording), data["valid"])}
+    if final:
+        right = judged(model, tokenizer, data["test"], wording).argmax(axis=1) == [good for _, good in data["test"]]
+        result["hits"] = right.astype(float).tolist()
+    return result
 
 
 def sequence(review: Review, wording: Wording, tokenizer: Any) -> Any:
@@ -195,12 +194,10 @@ def judged(model: Any, tokenizer: Any, rows: Sequence[Review], wording: Wording)
     from scipy.special import log_softmax
 
     from tasks.engine import readout
-    from tasks.engine.forward import use_packed_attention
 
     asked = [wording.tokens(text, tokenizer) for text, _ in rows]
     trees = [readout.Tree(ids[:-1], [readout.Branch(len(ids) - 1, ids[-1:])]) for ids, _ in asked]
     logits = [row[0] for row in readout.log_odds(model, trees, asked[0][1])]
-    use_packed_attention(model)  # as training wants it
     return log_softmax(logits, axis=1)
 
 
@@ -209,7 +206,7 @@ def loss(judgements: Any, rows: Sequence[Review]) -> float:
     return -mean([judgement[good] for judgement, (_, good) in zip(judgements.tolist(), rows, strict=True)])
 
 
-def told(arm: str, rows: list[dict[str, Any]], results: dict[str, list[dict[str, Any]]]) -> None:
+def tell(arm: str, rows: list[dict[str, Any]], results: dict[str, list[dict[str, Any]]]) -> None:
     """An arm's accuracy and its differences to the others so far, over seeds."""
     from tasks.core import statistics
 

@@ -1,6 +1,7 @@
 """Where MLflow's pages are, and the page of each stage of a flow."""
 
 import logging
+import re
 
 from tasks.io import run_store
 
@@ -32,6 +33,7 @@ def of_stages(flow: str) -> dict[str, str]:
     except run_store.outages() as error:
         _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
         return {}
-    place = run_store.uri().rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
+    # A person who follows the link is asked for the name and password that an address may hold.
+    place = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
     made = {run.data.tags.get("dvc.stage"): run.data.tags.get("ratchet.produced_by", run.info.run_id) for run in runs}
     return {stage: f"{place}/#/experiments/{experiment}/runs/{run}" for stage, run in made.items() if stage}

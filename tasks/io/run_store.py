@@ -14,7 +14,9 @@ from tasks.core.imports import lasting
 SPOOL = Path(".ratchet/spool")
 """What waits to be taken there (`tasks.io.tracking`)."""
 EXPERIMENT = "ratchet"
-KINDS = ("sqlite:///", "postgresql", "mysql", "mssql", "http://", "https://", "databricks")
+DATABASES = ("postgresql", "mysql", "mssql")
+"""What addresses of databases elsewhere begin with: each has a driver that has to be installed."""
+KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 """What addresses of stores begin with. MLflow keeps no runs in plain folders any more."""
 PATIENCE_S = 30.0
 """How long a local database may be busy, and the end of a run wait for its last batch. What is late stays in the spool."""
@@ -44,7 +46,7 @@ def check() -> None:
     if not uri().startswith(KINDS):
         kinds = ", ".join(f"{kind}…" for kind in KINDS)
         raise ValueError(f"MLFLOW_TRACKING_URI={shown()}: expected a database or a server ({kinds}).")
-    if uri().startswith(("postgresql", "mysql", "mssql")):
+    if uri().startswith(DATABASES):
         _check_driver()
     if not uri().startswith("sqlite:///"):
         return

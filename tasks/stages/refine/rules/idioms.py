@@ -15,6 +15,21 @@ import libcst as cst
 import libcst.matchers as m
 
 from tasks.stages.refine.rules.names import bound, is_opaque, parsed
+from tasks.stages.refine.rules.statements import (
+    LOOSE,
+    added_to,
+    after,
+    assigned,
+    condition_of_return,
+    in_pairs,
+    kept_if,
+    lead,
+    mentions,
+    only,
+    return_instead,
+    returned,
+    tight,
+)
 
 WIDTH = 88
 """A rebuilt line is no longer; what would be stays in several."""
@@ -24,7 +39,6 @@ TRUTHS = ("isinstance", "issubclass", "callable", "hasattr", "any", "all", "bool
 QUIET = frozenset(
     {*TRUTHS, "len", "abs", "ord", "chr", "str", "int", "float", "repr", "min", "max", "round", "type", "id"}
 )
-LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
 LEAVES = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise() | m.Continue() | m.Break()])
 
 
@@ -55,7 +69,7 @@ class _Rule(cst.CSTTransformer):
     def __init__(self, module: cst.Module, taken: set[str]) -> None:
         super().__init__()
         self.module, self.taken = module, taken
-        self.mentions = _mentions(module)
+        self.mentions = mentions(module)
 
     def text(self, node: cst.CSTNode) -> str:
         return self.module.code_for_node(node)
@@ -104,10 +118,10 @@ class Branches(_Rule):
         return updated_node
 
     def _joined(self, node: cst.If) -> cst.If:
-        inner = _only(node.body)
+        inner = only(node.body)
         if not isinstance(inner, cst.If) or inner.orelse or "#" in self.text(node.body).split(":")[0]:
             return node
-        test = cst.BooleanOperation(_tight(node.test), cst.And(), _tight(inner.test))
+        test = cst.BooleanOperation(tight(node.test), cst.And(), tight(inner.test))
         return node.with_changes(test=test, body=inner.body) if self.fits(test) else node
 
 
@@ -131,18 +145,18 @@ class Blocks(_Rule):
                 ):
                     assert isinstance(statement.orelse, cst.Else)
                     yield statement.with_changes(orelse=None)
-                    yield from _after(statement.orelse.leading_lines, rest.body)
+                    yield from after(statement.orelse.leading_lines, rest.body)
                 case _:
                     yield statement
 
     def _truth(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
         """`if c: return True` and `return False` is `return bool(c)`; without `bool` where c is a truth value already."""
-        pairs = _pairs(body)
+        pairs = in_pairs(body)
         for first, second in pairs:
-            test = _test_of_return(first, "True")
-            if test is not None and _returned(second) == "False" and "bool" not in self.taken and self.fits(test):
+            test = condition_of_return(first, "True")
+            if test is not None and returned(second) == "False" and "bool" not in self.taken and self.fits(test):
                 call = cst.Call(cst.Name("bool"), [cst.Arg(test)])
-                yield _return_instead(first, test if self._is_truth(test) else call)
+                yield return_instead(first, test if self._is_truth(test) else call)
                 next(pairs)
             else:
                 yield first
@@ -163,7 +177,7 @@ class Blocks(_Rule):
 
     def _gathered(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
         """An empty list, or set, and a loop that does nothing but add to it, are a comprehension."""
-        pairs = _pairs(body)
+        pairs = in_pairs(body)
         for first, second in pairs:
             built = self._comprehension(first, second) if isinstance(second, cst.For) else None
             yield built or first
@@ -171,9 +185,9 @@ class Blocks(_Rule):
                 next(pairs)
 
     def _comprehension(self, first: cst.BaseStatement, loop: cst.For) -> cst.BaseStatement | None:
-        name, start = _assigned(first)
-        statement, test = _kept_if(loop)
-        element = _added_to(name, start, statement)
+        name, start = assigned(first)
+        statement, test = kept_if(loop)
+        element = added_to(name, start, statement)
         if element is None or not self._is_own(loop) or (start == "set()" and "set" in self.taken):
             return None
         if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
@@ -181,20 +195,20 @@ class Blocks(_Rule):
         kind = cst.ListComp if start == "[]" else cst.SetComp
         built = kind(element, self._for_in(loop, test))
         whole = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
-        return whole.with_changes(leading_lines=_lead(first)) if self.fits(whole) else None
+        return whole.with_changes(leading_lines=lead(first)) if self.fits(whole) else None
 
     def _found(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
         """A loop that returns True at the first of a kind, and `return False` after it, are `any`; the other way round `all`."""
-        pairs = _pairs(body)
+        pairs = in_pairs(body)
         for first, second in pairs:
-            built = self._any_or_all(first, _returned(second)) if isinstance(first, cst.For) and second else None
+            built = self._any_or_all(first, returned(second)) if isinstance(first, cst.For) and second else None
             yield built or first
             if built:
                 next(pairs)
 
     def _any_or_all(self, loop: cst.For, otherwise: str) -> cst.BaseStatement | None:
-        inner = _only(loop.body)
-        test = _test_of_return(inner, {"False": "True", "True": "False"}.get(otherwise, "?")) if inner else None
+        inner = only(loop.body)
+        test = condition_of_return(inner, {"False": "True", "True": "False"}.get(otherwise, "?")) if inner else None
         if test is None or not self._is_own(loop) or not self._is_quiet(test):
             return None
         word = "any"
@@ -207,18 +221,18 @@ class Blocks(_Rule):
         if word in self.taken:
             return None
         every = cst.GeneratorExp(test, self._for_in(loop, None), lpar=[], rpar=[])
-        built = _return_instead(loop, cst.Call(cst.Name(word), [cst.Arg(every)]))
+        built = return_instead(loop, cst.Call(cst.Name(word), [cst.Arg(every)]))
         return built if self.fits(built) else None
 
     def _named_and_returned(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
         """`x = e` and `return x` is `return e`, where nothing else knows x."""
-        pairs = _pairs(body)
+        pairs = in_pairs(body)
         for first, second in pairs:
-            name, _ = _assigned(first)
-            if name and second and _returned(second) == name and self.mentions[name] == 2:
+            name, _ = assigned(first)
+            if name and second and returned(second) == name and self.mentions[name] == 2:
                 match first:
                     case cst.SimpleStatementLine(body=[cst.Assign(value=value)]):
-                        yield _return_instead(first, value)
+                        yield return_instead(first, value)
                         next(pairs)
                         continue
             yield first
@@ -226,7 +240,7 @@ class Blocks(_Rule):
     def _is_own(self, loop: cst.For) -> bool:
         """Whether nothing outside the loop knows its variables, and it can stand in a scope of its own, without its comments."""
         inside = self.mentions_in(loop)
-        targets = _mentions(loop.target)
+        targets = mentions(loop.target)
         alone = all(inside[name] == self.mentions[name] for name in targets)
         special = m.findall(loop, m.Await() | m.Yield() | m.NamedExpr() | m.Lambda() | m.Del())
         simple = m.findall(loop.target, m.Attribute() | m.Subscript())
@@ -249,11 +263,11 @@ class Blocks(_Rule):
         source = loop.iter
         if isinstance(source, (*LOOSE, cst.Tuple)) and not source.lpar:
             source = source.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-        ifs = [cst.CompIf(_tight(test) if isinstance(test, cst.IfExp | cst.Lambda) else test)] if test else []
+        ifs = [cst.CompIf(tight(test) if isinstance(test, cst.IfExp | cst.Lambda) else test)] if test else []
         return cst.CompFor(target=loop.target, iter=source, ifs=ifs)
 
     def mentions_in(self, node: cst.CSTNode | None) -> Counter[str]:
-        return _mentions(node) if node else Counter()
+        return mentions(node) if node else Counter()
 
 
 class Displays(_Rule):
@@ -294,113 +308,3 @@ class Formats(_Rule):
 RULES: Sequence[Callable[[cst.Module, set[str]], cst.CSTTransformer]] = (
     Negations, Branches, Blocks, Displays, Formats,
 )  # fmt: skip
-
-
-def _mentions(node: cst.CSTNode) -> Counter[str]:
-    """How often each variable is named in a program's part. Attributes and keywords count, which errs on the safe side."""
-    return Counter(name.value for name in m.findall(node, m.Name()) if isinstance(name, cst.Name))
-
-
-def _pairs(body: Sequence[cst.BaseStatement]) -> Iterator[tuple[cst.BaseStatement, cst.BaseStatement | None]]:
-    """Each statement with the one after it."""
-    return iter([(one, body[place + 1] if place + 1 < len(body) else None) for place, one in enumerate(body)])
-
-
-def _only(body: cst.BaseSuite) -> cst.BaseStatement | None:
-    """The statement of a block that has one."""
-    match body:
-        case cst.IndentedBlock(body=[statement]):
-            return statement if isinstance(statement, cst.BaseStatement) else None
-    return None
-
-
-def _returned(statement: cst.BaseStatement | None) -> str:
-    """The name that a statement returns; empty where it does something else."""
-    match statement:
-        case cst.SimpleStatementLine(body=[cst.Return(value=cst.Name(value=name))]):
-            return str(name)
-    return ""
-
-
-def _test_of_return(statement: cst.BaseStatement, name: str) -> cst.BaseExpression | None:
-    """c of `if c: return NAME`."""
-    match statement:
-        case cst.If(test=test, body=body, orelse=None) if _returned(_only(body)) == name:
-            return test
-    return None
-
-
-def _assigned(statement: cst.BaseStatement) -> tuple[str, str]:
-    """(variable, value as written) of a plain assignment; ("", "") of anything else."""
-    match statement:
-        case cst.SimpleStatementLine(
-            body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
-        ):
-            return name, cst.Module([]).code_for_node(value)
-    return "", ""
-
-
-def _added_to(name: str, start: str, statement: cst.BaseSmallStatement | None) -> cst.BaseExpression | None:
-    """What a statement adds to a list or set called `name`, and nothing else."""
-    method = {"[]": "append", "set()": "add"}.get(start)
-    match statement:
-        case cst.Expr(
-            value=cst.Call(
-                func=cst.Attribute(value=cst.Name(value=owner), attr=cst.Name(value=verb)),
-                args=[cst.Arg(star="", keyword=None, value=element)],
-            )
-        ) if name and (owner, verb) == (name, method):
-            return element
-        case cst.Assign(
-            targets=[cst.AssignTarget(target=cst.Name(value=target))],
-            value=cst.BinaryOperation(
-                left=cst.Name(value=before), operator=cst.Add(), right=cst.List(elements=[cst.Element(value=element)])
-            ),
-        ) if name and start == "[]" and target == before == name:
-            return element
-        case cst.AugAssign(
-            target=cst.Name(value=target),
-            operator=cst.AddAssign(),
-            value=cst.List(elements=[cst.Element(value=element)]),
-        ) if name and start == "[]" and target == name:
-            return element
-    return None
-
-
-def _kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpression | None]:
-    """The one thing that a loop does, and the condition of it."""
-    match _only(loop.body):
-        case cst.SimpleStatementLine(body=[statement]):
-            return statement, None
-        case cst.If(test=test, body=body, orelse=None):
-            match _only(body):
-                case cst.SimpleStatementLine(body=[statement]):
-                    return statement, test
-    return None, None
-
-
-def _lead(statement: cst.BaseStatement) -> Sequence[cst.EmptyLine]:
-    lines: Sequence[cst.EmptyLine] = getattr(statement, "leading_lines", ())
-    return lines
-
-
-def _after(lines: Sequence[cst.EmptyLine], body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-    """The statements, the first with some lines before it."""
-    first, *others = body
-    yield first.with_changes(leading_lines=[*lines, *_lead(first)])
-    yield from others
-
-
-def _return_instead(statement: cst.BaseStatement, value: cst.BaseExpression) -> cst.BaseStatement:
-    return cst.SimpleStatementLine([cst.Return(value)], leading_lines=_lead(statement))
-
-
-def _tight(node: cst.BaseExpression) -> cst.BaseExpression:
-    """The expression, in parentheses where `and` would part it."""
-    if (
-        isinstance(node, LOOSE)
-        and not node.lpar
-        and not (isinstance(node, cst.BooleanOperation) and isinstance(node.operator, cst.And))
-    ):
-        return node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-    return node
