@@ -91,7 +91,7 @@ def main() -> None:
         for arm, found in results.items()
         for seed, row in zip(options.seeds, found, strict=True)
     ]
-    standings.keep("prompted", rows)
+    standings.keep("prompted" if options.steps == STEPS else f"prompted-{options.steps}", rows)
 
 
 def reviews(archive: Path) -> Iterator[Review]:
