@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -68,6 +70,16 @@ def available() -> str:
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
     atexit.register(supervisor.stop, [process])
     return url
+
+
+@contextmanager
+def used() -> Iterator[str]:
+    """Flows inside run on the server that is `available`: its API address."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = available()
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
 
 
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:

@@ -16,15 +16,16 @@ def monitor(
 
     Example: ratchet monitor data/incoming/monday.jsonl
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows import server, stopping, watching
-    from flows.monitor import monitor as flow
+    from tasks.core.imports import lasting
     from tasks.io import progress
+
+    with lasting():
+        from flows.monitor import monitor as flow
 
     given = [str(path) for path in files or []]
     watching.places(given)
-    with stopping.told(), temporary_settings({PREFECT_API_URL: (url := server.available())}):
+    with stopping.told(), server.used() as url:
         ended = flow(given, return_state=True)
         ended.result()
     if ended.name == "Drift" and url != server.configured():

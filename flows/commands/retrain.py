@@ -6,10 +6,11 @@ def retrain() -> None:
 
     Example: ratchet retrain (each night of itself: ratchet up)
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows import server, stopping
-    from flows.retrain import retrain as flow
+    from tasks.core.imports import lasting
 
-    with stopping.told(), temporary_settings({PREFECT_API_URL: server.available()}):
+    with lasting():
+        from flows.retrain import retrain as flow
+
+    with stopping.told(), server.used():
         flow()

@@ -39,9 +39,7 @@ def _run(stages: list[str]) -> None:
     from tasks.core.imports import lasting
 
     with lasting():
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
         from flows.pipeline import pipeline
 
-    with temporary_settings({PREFECT_API_URL: server.available()}):
+    with server.used():
         pipeline(stages)
