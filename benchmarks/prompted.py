@@ -15,6 +15,7 @@ docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call 
 """
 
 import argparse
+import functools
 import hashlib
 import random
 import sys
@@ -74,17 +75,21 @@ def main() -> None:
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16"], default="fp32", help="what trainings compute in; judged in fp32"
+    )
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     from flows import standings
 
     data = split(list(reviews(options.archive)))
-    results = {"zero-shot": [trial(data, "zero-shot", 0.0, 0, 0)] * len(options.seeds)}
+    given = functools.partial(trial, data, precision=options.precision)
+    results = {"zero-shot": [given("zero-shot", 0.0, 0, 0)] * len(options.seeds)}
     for arm in options.arms:
-        best = min(RATES, key=lambda rate: trial(data, arm, rate, 0, SEARCH, final=False)["valid"])
+        best = min(RATES, key=lambda rate: given(arm, rate, 0, SEARCH, final=False)["valid"])
         edge = ", an edge" if best in (RATES[0], RATES[-1]) else ""
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in RATES)}{edge}", flush=True)
-        results[arm] = [trial(data, arm, best, seed, options.steps) for seed in options.seeds]
+        results[arm] = [given(arm, best, seed, options.steps) for seed in options.seeds]
         tell(arm, results[arm], results)
     rows = [
         {"composition": arm, "seed": seed, "accuracy": mean(row["hits"]), "valid": row["valid"]}
@@ -126,7 +131,9 @@ def split(found: Sequence[Review]) -> Data:
     return made
 
 
-def trial(data: Data, arm: str, rate: float, seed: int, steps: int, *, final: bool = True) -> dict[str, Any]:
+def trial(
+    data: Data, arm: str, rate: float, seed: int, steps: int, *, precision: str, final: bool = True
+) -> dict[str, Any]:
     """What came of a training, from the file that an earlier call left or from running it.
 
     `valid`: validation loss in the end; in a final one also `hits`, 0 or 1 for each test review.
@@ -134,22 +141,26 @@ def trial(data: Data, arm: str, rate: float, seed: int, steps: int, *, final: bo
     import kept
 
     wording = BARE if arm == "bare" else PROMPTED
-    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS)).encode()).hexdigest()[:8]
+    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS, precision)).encode()).hexdigest()[:8]
     return kept.result(
         KEPT / f"{basis}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
-        lambda: measured(*trained(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps), data, wording, final),
+        lambda: measured(
+            *trained(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision), data, wording, final
+        ),
         lambda made: f"validation {made['valid']:.4f}" + (f", accuracy {mean(made['hits']):.3f}" if final else ""),
     )
 
 
-def trained(data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int) -> tuple[Any, Any]:
+def trained(
+    data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int, precision: str
+) -> tuple[Any, Any]:
     """The model after so many steps, and its tokenizer."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, packing, train
     from tasks.io import checkpoints
 
-    compute = Compute(precision="fp32", threads=1)
+    compute = Compute(precision=precision, threads=1)
     device.use(compute)
     model, tokenizer = checkpoints.load(Path("models/base"))
     if not steps:
