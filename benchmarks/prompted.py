@@ -10,7 +10,7 @@ engine has it, where the paper's is over the two words; ten reviews a step. Ever
   bare       the same without the prompt: a review, then "1" or "0", which say nothing of films
   adamw      LoRA by backpropagation: MeZO is expected to lose to it at equal steps
 The metric is accuracy on the test reviews, the likelier of the two words. Each arm has its own learning rate of four, the one of the
-lowest validation loss after 150 steps; a rate at an edge is told. What was expected, and what was settled when, stands in
+lowest validation loss after `--search` steps; a rate at an edge is told. What was expected, and what was settled when, stands in
 docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
 """
 
@@ -44,6 +44,8 @@ EPS = 1e-2
 """The paper's for LoRA (table 15)."""
 STEPS, SEARCH = 500, 150
 """Of a training, and of those that a rate is chosen by."""
+CHECKPOINTS = 5
+"""Of a training, evenly spaced; the one of the lowest validation loss is what came of it, as in the paper."""
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 ARMS = {"mezo": "mezo", "bare": "mezo", "adamw": "adamw"}
 """The optimizer of each."""
@@ -74,10 +76,9 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--search", type=int, default=SEARCH, help="steps of a training that a rate is chosen by")
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument(
-        "--precision", choices=["fp32", "bf16"], default="fp32", help="what trainings compute in; judged in fp32"
-    )
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the model; adapters are fp32")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     from flows import standings
@@ -86,7 +87,7 @@ def main() -> None:
     given = functools.partial(trial, data, precision=options.precision)
     results = {"zero-shot": [given("zero-shot", 0.0, 0, 0)] * len(options.seeds)}
     for arm in options.arms:
-        best = min(RATES, key=lambda rate: given(arm, rate, 0, SEARCH, final=False)["valid"])
+        best = min(RATES, key=lambda rate: given(arm, rate, 0, options.search, final=False)["valid"])
         edge = ", an edge" if best in (RATES[0], RATES[-1]) else ""
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in RATES)}{edge}", flush=True)
         results[arm] = [given(arm, best, seed, options.steps) for seed in options.seeds]
@@ -136,7 +137,8 @@ def trial(
 ) -> dict[str, Any]:
     """What came of a training, from the file that an earlier call left or from running it.
 
-    `valid`: validation loss in the end; in a final one also `hits`, 0 or 1 for each test review.
+    `course`: validation loss at each checkpoint, by step; `valid`: the lowest of them. In a final one also `hits` at that
+    checkpoint, 0 or 1 for each test review.
     """
     import kept
 
@@ -144,30 +146,47 @@ def trial(
     basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS, precision)).encode()).hexdigest()[:8]
     return kept.result(
         KEPT / f"{basis}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
-        lambda: measured(
-            *trained(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision), data, wording, final
-        ),
+        lambda: measured(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision, final),
         lambda made: f"validation {made['valid']:.4f}" + (f", accuracy {mean(made['hits']):.3f}" if final else ""),
     )
 
 
-def trained(
-    data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int, precision: str
-) -> tuple[Any, Any]:
-    """The model after so many steps, and its tokenizer."""
+def measured(
+    data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int, precision: str, final: bool
+) -> dict[str, Any]:
+    """Train, and judge the best checkpoint."""
     from tasks.core.compute import Compute
+    from tasks.core.surgery import plain
     from tasks.core.training import Training
-    from tasks.engine import compose, device, packing, train
+    from tasks.engine import compose, device, forward, packing, train
     from tasks.io import checkpoints
 
     compute = Compute(precision=precision, threads=1)
     device.use(compute)
-    model, tokenizer = checkpoints.load(Path("models/base"))
+    model, tokenizer = checkpoints.load(Path("models/base"), dtype=device.dtype(compute))
+    best: dict[str, Any] = {"valid": float("inf")}
+
+    def judge(attached: Any) -> dict[str, float]:
+        """Validation loss, and what is found at the best so far."""
+        inner: Any = plain(attached)
+        training = inner.training
+        inner.eval()
+        valid = loss(judged(inner, tokenizer, data["valid"], wording), data["valid"])
+        if valid < best["valid"]:
+            best["valid"] = valid
+            if final:
+                right = judged(inner, tokenizer, data["test"], wording).argmax(axis=1)
+                best["hits"] = (right == [good for _, good in data["test"]]).astype(float).tolist()
+        inner.train(training)
+        forward.use_packed_attention(inner)  # the judge reads trees
+        return {"valid": valid}
+
     if not steps:
-        return model, tokenizer
+        judge(model)
+        return best
     plan = Training(
         optimizer=optimizer, epochs=1_000, pack_tokens=PACK_TOKENS, warmup=0.0, schedule="constant_with_warmup",
-        save_every=0, seed=seed,
+        save_every=steps // CHECKPOINTS, seed=seed,
     )  # fmt: skip
     own = {"learning_rate": rate} | ({"eps": EPS} if optimizer == "mezo" else {})
     sections = {"none": {}, "all": {}, "cross_entropy": {}, "lora": LORA, optimizer: own}
@@ -176,20 +195,11 @@ def trained(
     plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
     with tempfile.TemporaryDirectory() as work:
         made = train.train(
-            model.train(), sequences, compose.read(plan, sections), plan, compute, Path(work), lambda *_: None
-        )
+            model.train(), sequences, compose.read(plan, sections), plan, compute, Path(work), lambda *_: None,
+            measure=judge,
+        )  # fmt: skip
     assert len(made.losses) == steps, (len(made.losses), steps)
-    return made.model, tokenizer
-
-
-def measured(model: Any, tokenizer: Any, data: Data, wording: Wording, final: bool) -> dict[str, Any]:
-    """What a rate is chosen by, and in the end whether each test review got its own word."""
-    model.eval()
-    result: dict[str, Any] = {"valid": loss(judged(model, tokenizer, data["valid"], wording), data["valid"])}
-    if final:
-        right = judged(model, tokenizer, data["test"], wording).argmax(axis=1) == [good for _, good in data["test"]]
-        result["hits"] = right.astype(float).tolist()
-    return result
+    return best | {"course": [value for _, value in made.measured["valid"]]}
 
 
 def sequence(review: Review, wording: Wording, tokenizer: Any) -> Any:
