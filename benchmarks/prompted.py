@@ -17,6 +17,7 @@ docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call 
 import argparse
 import functools
 import hashlib
+import math
 import random
 import sys
 import tarfile
@@ -137,8 +138,8 @@ def trial(
 ) -> dict[str, Any]:
     """What came of a training, from the file that an earlier call left or from running it.
 
-    `course`: validation loss at each checkpoint, by step; `valid`: the lowest of them. In a final one also `hits` at that
-    checkpoint, 0 or 1 for each test review.
+    `course`: validation loss at each checkpoint; `valid`: the lowest of them. In a final one also `hits` at that checkpoint, 0
+    or 1 for each test review.
     """
     import kept
 
@@ -154,36 +155,19 @@ def trial(
 def measured(
     data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int, precision: str, final: bool
 ) -> dict[str, Any]:
-    """Train, and judge the best checkpoint."""
+    """Train, and tell of the best checkpoint; without steps, of the model as it is."""
     from tasks.core.compute import Compute
-    from tasks.core.surgery import plain
     from tasks.core.training import Training
-    from tasks.engine import compose, device, forward, packing, train
+    from tasks.engine import compose, device, packing, train
     from tasks.io import checkpoints
 
     compute = Compute(precision=precision, threads=1)
     device.use(compute)
     model, tokenizer = checkpoints.load(Path("models/base"), dtype=device.dtype(compute))
-    best: dict[str, Any] = {"valid": float("inf")}
-
-    def judge(attached: Any) -> dict[str, float]:
-        """Validation loss, and what is found at the best so far."""
-        inner: Any = plain(attached)
-        training = inner.training
-        inner.eval()
-        valid = loss(judged(inner, tokenizer, data["valid"], wording), data["valid"])
-        if valid < best["valid"]:
-            best["valid"] = valid
-            if final:
-                right = judged(inner, tokenizer, data["test"], wording).argmax(axis=1)
-                best["hits"] = (right == [good for _, good in data["test"]]).astype(float).tolist()
-        inner.train(training)
-        forward.use_packed_attention(inner)  # the judge reads trees
-        return {"valid": valid}
-
+    judge = Judge(data, wording, tokenizer, final)
     if not steps:
         judge(model)
-        return best
+        return judge.result()
     plan = Training(
         optimizer=optimizer, epochs=1_000, pack_tokens=PACK_TOKENS, warmup=0.0, schedule="constant_with_warmup",
         save_every=steps // CHECKPOINTS, seed=seed,
@@ -193,13 +177,44 @@ def measured(
     sequences = [sequence(review, wording, tokenizer) for review in data["train"]]
     packs = packing.schedule(sequences, PACK_TOKENS, steps * PACK_TOKENS, plan.epochs, seed)[:steps]
     plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
+    parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
         made = train.train(
-            model.train(), sequences, compose.read(plan, sections), plan, compute, Path(work), lambda *_: None,
-            measure=judge,
+            model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None, measure=judge
         )  # fmt: skip
     assert len(made.losses) == steps, (len(made.losses), steps)
-    return best | {"course": [value for _, value in made.measured["valid"]]}
+    return judge.result()
+
+
+class Judge:
+    """Asked at each checkpoint: its validation loss, and where that is the lowest so far what the test reviews get."""
+
+    def __init__(self, data: Data, wording: Wording, tokenizer: Any, final: bool) -> None:
+        self._data, self._wording, self._tokenizer, self._final = data, wording, tokenizer, final
+        self._course: list[float] = []
+        self._hits: list[float] = []
+
+    def __call__(self, attached: Any) -> dict[str, float]:
+        from tasks.core.surgery import evaluating, plain
+        from tasks.engine.forward import use_packed_attention
+
+        model: Any = plain(attached)
+        with evaluating(model):
+            valid = loss(self._judged(model, "valid"), self._data["valid"])
+            if self._final and valid < min(self._course, default=math.inf):
+                right = self._judged(model, "test").argmax(axis=1) == [good for _, good in self._data["test"]]
+                self._hits = right.astype(float).tolist()
+        use_packed_attention(model)  # reading trees has set another
+        self._course.append(valid)
+        return {"valid": valid}
+
+    def _judged(self, model: Any, part: str) -> Any:
+        return judged(model, self._tokenizer, self._data[part], self._wording)
+
+    def result(self) -> dict[str, Any]:
+        """The lowest validation loss, those of all checkpoints in turn, and in a final one 0 or 1 for each test review."""
+        found = {"valid": min(self._course), "course": self._course}
+        return found | ({"hits": self._hits} if self._final else {})
 
 
 def sequence(review: Review, wording: Wording, tokenizer: Any) -> Any:
