@@ -144,7 +144,9 @@ def trial(
     import kept
 
     wording = BARE if arm == "bare" else PROMPTED
-    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS, precision)).encode()).hexdigest()[:8]
+    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS, CHECKPOINTS, precision)).encode()).hexdigest()[
+        :8
+    ]
     return kept.result(
         KEPT / f"{basis}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
         lambda: measured(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision, final),
