@@ -9,9 +9,9 @@ engine has it, where the paper's is over the two words; ten reviews a step. Ever
   mezo       LoRA, moved by MeZO
   bare       the same without the prompt: a review, then "1" or "0", which say nothing of films
   adamw      LoRA by backpropagation: MeZO is expected to lose to it at equal steps
-The metric is accuracy on the test reviews, the likelier of the two words. Each arm has its own learning rate of four, the one of the
-lowest validation loss after `--search` steps; a rate at an edge is told. What was expected, and what was settled when, stands in
-docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
+The metric is accuracy on the test reviews, the likelier of the two words. Each arm has its own learning rate of `--rates`, the
+one of the lowest validation loss within `--search` steps; a rate at an edge is told. What was expected, and what was settled when,
+stands in docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import random
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="learning rates to choose from")
     parser.add_argument("--search", type=int, default=SEARCH, help="steps of a training that a rate is chosen by")
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the model; adapters are fp32")
@@ -88,9 +89,8 @@ def main() -> None:
     given = functools.partial(trial, data, precision=options.precision)
     results = {"zero-shot": [given("zero-shot", 0.0, 0, 0)] * len(options.seeds)}
     for arm in options.arms:
-        best = min(RATES, key=lambda rate: given(arm, rate, 0, options.search, final=False)["valid"])
-        edge = ", an edge" if best in (RATES[0], RATES[-1]) else ""
-        print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in RATES)}{edge}", flush=True)
+        tried = functools.partial(given, arm, seed=0, steps=options.search, final=False)
+        best = best_rate(arm, options.rates, tried)
         results[arm] = [given(arm, best, seed, options.steps) for seed in options.seeds]
         tell(arm, results[arm], results)
     rows = [
@@ -99,6 +99,16 @@ def main() -> None:
         for seed, row in zip(options.seeds, found, strict=True)
     ]
     standings.keep("prompted" if options.steps == STEPS else f"prompted-{options.steps}", rows)
+
+
+def best_rate(arm: str, rates: Sequence[float], tried: Callable[[float], dict[str, Any]]) -> float:
+    """The rate of the lowest validation loss; a single one is taken as it is."""
+    if len(rates) == 1:
+        return rates[0]
+    best = min(rates, key=lambda rate: tried(rate)["valid"])
+    edge = ", an edge" if best in (min(rates), max(rates)) else ""
+    print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}{edge}", flush=True)
+    return best
 
 
 def reviews(archive: Path) -> Iterator[Review]:
