@@ -82,6 +82,8 @@ def apart(one: Result, other: Result) -> str:
     if isinstance(one["values"][0], list):
         return f"least cosine: {min(cosine(a, b) for a, b in pairs):.5f}"
     known = [(a, b) for a, b in pairs if None not in (a, b)]
+    if len(known) < 3:
+        return f"no correlation: {len(known)} of {len(pairs)} have a value on both sides"
     gaps = [abs(a - b) for a, b in known]
     order = spearmanr(known).statistic
     return (
