@@ -154,11 +154,10 @@ def trial(
     import kept
 
     wording = BARE if arm == "bare" else PROMPTED
-    basis = hashlib.sha256(repr((data, wording, PACK_TOKENS, LORA, EPS, CHECKPOINTS, precision)).encode()).hexdigest()[
-        :8
-    ]
+    basis = repr((data, wording, PACK_TOKENS, LORA, EPS, CHECKPOINTS, precision))
+    digest = hashlib.sha256(basis.encode()).hexdigest()[:8]
     return kept.result(
-        KEPT / f"{basis}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
+        KEPT / f"{digest}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
         lambda: measured(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision, final),
         lambda made: f"validation {made['valid']:.4f}" + (f", accuracy {mean(made['hits']):.3f}" if final else ""),
     )
@@ -191,9 +190,7 @@ def measured(
     plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
     parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
-        made = train.train(
-            model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None, measure=judge
-        )  # fmt: skip
+        made = train.train(model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None, measure=judge)
     assert len(made.losses) == steps, (len(made.losses), steps)
     return judge.result()
 
@@ -213,7 +210,9 @@ class Judge:
         model: Any = plain(attached)
         with evaluating(model):
             valid = loss(self._judged(model, "valid"), self._data["valid"])
-            if self._final and valid < min(self._course, default=math.inf):
+            if math.isnan(valid):
+                valid = math.inf  # it has left the way, and is no rate or checkpoint to choose
+            if self._final and (not self._course or valid < min(self._course)):
                 right = self._judged(model, "test").argmax(axis=1) == [good for _, good in self._data["test"]]
                 self._hits = right.astype(float).tolist()
         use_packed_attention(model)  # reading trees has set another
