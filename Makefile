@@ -28,8 +28,10 @@ check: install ## lint, format, types, layers
 	$(BIN)/lint-imports
 
 chaos: install ## kill everything that can be killed, 220 times, and see whether it recovers; goes on where it was broken off
-	$(BIN)/python benchmarks/chaos.py --kills 200
-	$(BIN)/python benchmarks/chaos.py --profile tiny --inside tune@r0 --kills 20
+	failed=0; \
+	$(BIN)/python benchmarks/chaos.py --kills 200 || failed=1; \
+	$(BIN)/python benchmarks/chaos.py --profile tiny --inside tune@r0 --kills 20 || failed=1; \
+	exit $$failed
 
 docs: install ## the reference of settings, from the code
 	$(BIN)/python docs/generate.py

@@ -8,7 +8,8 @@ is left, the same is run again. A kill is recovered from where this leaves the e
 process, no temporary or torn file, a cache whose objects are what their names say, and no MLflow run that reads RUNNING.
 
 `--inside tune@r0` kills that stage's processes while it trains, and nothing else. `--driver dvc` leaves Prefect out. What a kill came to is a line of
-`<folder>/kills.jsonl`; a benchmark that was broken off goes on where it was. What was lost is kept in `<folder>/lost-<number>`.
+`<folder>/kills.jsonl`; a benchmark that was broken off goes on where it was, as long as code and options are the same. What was
+lost is kept in `<folder>/lost-<number>`.
 """
 
 import argparse
@@ -88,6 +89,8 @@ class Bench:
     """The workspaces of this benchmark, and the Prefect server that their flows share."""
 
     states: workspaces.States
+    basis: str
+    """What kills must have in common to stand in one table: the code, and how they are drawn."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
@@ -98,6 +101,8 @@ class Bench:
         """Make what is not there yet."""
         options, folder = self.options, self.folder
         self.states = workspaces.States(folder, ROOT, options.profile, options.stages, options.inside, self.url)
+        chosen = {name: getattr(options, name) for name in ("profile", "seed", "stages", "inside", "driver", "only")}
+        self.basis = f"{self.states.code} {json.dumps(chosen)}"
 
     def url(self) -> str:
         """The address of the shared server, which is started where it is gone."""
@@ -129,7 +134,9 @@ class Bench:
                 struck = self._strike(kill, space, mark, draw)
                 if struck is None:
                     continue
-                row = vars(kill) | struck | self._again(kill, space, mark)
+                again = self._again(kill, space, mark)
+                stayed = [f"outlived it by {workspaces.PATIENCE_S:.0f} s: {line}" for line in struck["left"]]
+                row = vars(kill) | struck | again | {"problems": stayed + again["problems"]}
             if row["problems"]:
                 shutil.rmtree(self.folder / f"lost-{number}", ignore_errors=True)
                 space.rename(self.folder / f"lost-{number}")
@@ -256,6 +263,12 @@ def table(rows: list[dict[str, Any]]) -> str:
             gone = sorted(row["gone_s"] for row in some)
             spread = f"{gone[len(gone) // 2]:.1f}, {gone[-1]:.1f}"
             lines.append(f"| {target} | {len(some)} | {len(some) - lost} | {lost} | {spread} |")
+    resumed = sum(row.get("checkpoint", False) for row in rows)
+    refused = sum(bool(row.get("refusals")) for row in rows)
+    lines += [
+        "",
+        f"{resumed} left a checkpoint of a training behind; {refused} made plain DVC refuse to start until `ratchet tidy`.",
+    ]
     if untried := [row for row in rows if "gone_s" not in row]:
         lines += ["", f"{len(untried)} kills could not be tried; {untried[0]['number']}: {untried[0]['problems'][0]}"]
     return "\n".join(lines)
@@ -278,16 +291,20 @@ def main(arguments: list[str] | None = None) -> int:
     folder = folder.resolve()
     kept = folder / "kills.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    known = {row["number"] for row in rows}
     bench = Bench(folder, options)
     try:
         bench.prepare()
+        rows = [
+            row for row in rows if row.get("basis") == bench.basis and "gone_s" in row
+        ]  # what could not be tried is tried again
+        known = {row["number"] for row in rows}
         todo = [number for number in range(options.kills) if number not in known]
         for number in progress.track(todo, label="chaos", unit="kill"):
             try:
                 row = bench.kill(number)
             except RuntimeError as error:  # a server that did not start, say: the next kill may fare better
                 row = {"number": number, "target": "none", "problems": [str(error)]}
+            row |= {"basis": bench.basis}
             rows.append(row)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")

@@ -1,15 +1,15 @@
 """How well drift is told: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000]`, where the default profile was ingested.
 
 Prompts of the default profile (mined functions) and what else might come in are embedded once, by the profile's own embedder. Every
-trial draws a reference and, apart from it, what comes in, and asks monitor `mmd` with its default settings, as `ratchet monitor`
+trial draws a reference and what comes in, and asks monitor `mmd` with its default settings, as `ratchet monitor`
 does; drift is said at the level that it has there (`monitor.alpha`, shared by the monitors). What comes in is
 
-  alike     prompts drawn as the reference was: whatever is said is a false alarm
+  alike     other prompts drawn as the reference was: whatever is said is a false alarm
   modules   as many, but all of modules that the reference has nothing of: alike to a person, not to a test of single items
   prose     in part texts of another kind (documentation)
-  reworded  in part the same requests in other words
+  reworded  in part the same requests in other words; the reference may hold their originals
   package   in part functions of a package (pydash) that the reference has none of
-  long      in part from the longest quarter of the prompts
+  long      in part from the longest quarter of the prompts; the reference may hold the same ones
 
 Monitor `loss_gap` is asked about losses of responses that have the spread of real ones: `--losses` names a table of signals, as stage
 `diagnose` writes it; a shift makes every loss of what comes in so much higher. Shares stand with exact 95 % intervals.

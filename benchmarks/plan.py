@@ -3,7 +3,7 @@
 Makes a workspace with the graph, the code and the settings of profile `micro` in FOLDER, where every stage writes a digest of what it
 reads instead of working (`stand_in.py`), and brings it up to date. Then, in every trial, it edits at random one to three of: a
 setting, a file of data/raw, a declared file of code, an output; or takes the edits back. What the plan says of each stage is
-compared with what `dvc repro` then does. Trials stand in FOLDER/trials.jsonl, so that an interrupted benchmark goes on. Where the
+compared with what `dvc repro` then does. Trials stand in FOLDER/trials.jsonl, so that an interrupted benchmark goes on while the code is the same. Where the
 plan says `may change`, all is possible, so the share of definite answers stands beside that of right ones.
 """
 
@@ -20,7 +20,9 @@ import yaml
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import workspaces  # noqa: E402
 
 from flows import graph  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import statistics  # noqa: E402
@@ -50,16 +52,18 @@ def main(folder: Path, trials: int, seed: int) -> None:
     """Make what is missing of the trials, and print how often the plan was right."""
     folder.mkdir(parents=True, exist_ok=True)
     workspace = folder / "workspace"
-    if not (workspace / "ready").is_file():
+    code, ready = workspaces.code_of(ROOT), workspace / "ready"
+    if not ready.is_file() or ready.read_text() != code:
         _make(workspace)
+        ready.write_text(code)
     os.chdir(workspace)
     log = folder / "trials.jsonl"
     known = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    known = [trial for trial in known if trial["seed"] == seed]
+    known = [trial for trial in known if (trial["seed"], trial.get("code")) == (seed, code)]
     if len(known) < trials:
         _repro()  # an interrupted trial ends here, uncounted
     for number in tqdm(range(len(known), trials), desc="edits", initial=len(known), total=trials):
-        known.append(_trial(workspace, seed, number))
+        known.append(_trial(workspace, seed, number) | {"code": code})
         with log.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(known[-1]) + "\n")
     print(verdict(known[:trials]))
@@ -122,7 +126,6 @@ def _make(workspace: Path) -> None:
     os.chdir(workspace)
     Path("stand_in.json").write_text(json.dumps(_entries()))
     _repro()
-    Path("ready").touch()
 
 
 def _entries() -> dict[str, dict[str, list[str]]]:

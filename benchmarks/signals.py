@@ -7,7 +7,8 @@ losses      responses of examples under the base model in bf16, beside lm-evalua
             CPU), which is given the very same tokens: `pip install "ratchet-llm[lm-eval]"`; and how far samples are apart
 embeddings  prompts by the embedder in bf16 and fp32, beside sentence-transformers' default; and the least cosine
 neighbours  the exact nearest of `--rows` random vectors of width 384, and by how much memory peaks
-judging     six judgements an example, read from one forward pass and from the model's words
+judging     six judgements an example, read from one forward pass and from the model's words. SmolLM2-135M's cannot be read:
+            `--taught` teaches it to answer first (judges.py), and gives every second example another's response
 """
 
 import argparse
@@ -24,6 +25,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE, EMBEDDER, EXAMPLES = Path("models/base"), Path("models/embedder"), Path("data/rounds/r0/examples.parquet")
+JUDGE = Path(".ratchet/signals/judge")
+LESSONS = 100
+"""Examples that a judge is taught on, after those that are judged."""
 Result = dict[str, Any]
 
 
@@ -34,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=24)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--taught", action="store_true", help="let a model judge that was taught to answer")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -225,13 +230,13 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         from tasks.stages.diagnose.params import Settings
         from tasks.stages.diagnose.stage import Subject
 
-        examples = rows(options)
+        curator = methods.load("curators", "middo").METHOD
+        examples, model = to_judge(options, curator) if options.taught else (rows(options), BASE)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
         settings = Settings.model_validate({"compute": compute, "methods": {}})
-        folders = {"base": BASE, "tuned": BASE}
+        folders = {"base": model, "tuned": model}
         work = Path(tempfile.mkdtemp())  # an answer that was kept from an earlier run would cost nothing
-        subject = Subject(*checkpoints.load(BASE, dtype="bfloat16"), folders, settings, Quiet(work))
-        curator = methods.load("curators", "middo").METHOD
+        subject = Subject(*checkpoints.load(model, dtype="bfloat16"), folders, settings, Quiet(work))
         subject.judgements(quality, examples[:1], curator)
         start = time.process_time()
         judged = subject.judgements(quality, examples, curator)
@@ -245,6 +250,17 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         }
 
     return side
+
+
+def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path]:
+    """Examples of which every second has another's response, and a model that was taught to judge such on others."""
+    import judges
+
+    taught_on = options.examples + LESSONS
+    known = rows(argparse.Namespace(examples=taught_on))
+    assert len(known) == taught_on, f"{EXAMPLES} has {len(known)} examples, and {taught_on} are asked for"
+    model = judges.taught(BASE, known[options.examples :], curator, JUDGE)
+    return judges.mixed(known[: options.examples]), model
 
 
 SIDES: dict[str, dict[str, Callable[[argparse.Namespace], Result]]] = {

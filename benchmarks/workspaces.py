@@ -1,5 +1,6 @@
 """Workspaces of a profile in every state of its graph: nothing done, the first stage done, the first two …"""
 
+import hashlib
 import json
 import os
 import shutil
@@ -44,13 +45,23 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 class States:
-    """Copies of the repository's files under DVC, with a profile in use, after 0, 1, 2 … stages of its plan. Made once."""
+    """Copies of the repository's files under DVC, with a profile in use, after 0, 1, 2 … stages of its plan. Made once for all
+    that has the same code."""
+
+    code: str
+    """A hash of the repository's files."""
 
     def __init__(
         self, folder: Path, root: Path, profile: str, stages: int | None, inside: str | None, url: Callable[[], str]
     ) -> None:
         """`url` tells the address of a Prefect server that runs."""
         self._folder = folder / "states"
+        self.code = code_of(root)
+        note = self._folder / "code"
+        if not note.exists() or note.read_text() != self.code:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
+            note.write_text(self.code)
         if not self._state(0).exists():
             _fresh(root, profile, self._state(0))
         plan = _run(self._state(0), "flows.commands", "plan", "--json")
@@ -119,16 +130,29 @@ def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str, stages: S
     urllib.request.urlopen(asked, timeout=60).close()
 
 
-def _fresh(root: Path, profile: str, folder: Path) -> None:
+def _files(root: Path) -> list[str]:
+    """The names of the repository's files."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
+    return sorted(name for name in listed.split("\0") if name and (root / name).is_file())
+
+
+def code_of(root: Path) -> str:
+    """What makes a workspace what it is: all but the documents."""
+    found = hashlib.sha256()
+    for name in _files(root):
+        if not name.endswith(".md") and not name.startswith(("docs/", "tests/")):
+            found.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
+def _fresh(root: Path, profile: str, folder: Path) -> None:
     partial = folder.with_name("partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file():
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, partial / name)
+    for name in _files(root):
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, partial / name)
     shutil.copyfile(partial / f"params/{profile}.yaml", partial / "params.yaml")
     params = partial / "params.yaml"
     params.write_text(params.read_text().replace("threads: 2", "threads: 1"))

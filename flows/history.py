@@ -1,7 +1,7 @@
 """The history of promotions: `data/promotions.jsonl`, a line for every decision and every rollback, in git's reach.
 
 It is the truth of what was promoted; the champion's folder and MLflow's registry follow it. Lines are only ever added, and
-each holds the hash of the one before, so that an edit of the past is seen.
+each holds the hash of the one before, so that an edit of any but the last is seen; that of the last one, or its loss, git shows.
 """
 
 import hashlib
@@ -102,6 +102,11 @@ class History:
             if line.candidate == candidate and (in_place or (line.gate, line.rules) == (gate, rules)):
                 return line
         return None
+
+    def outcome(self, decision: Decision) -> str:
+        """What a decision came to: its verdict, and whether a person took a promotion back since."""
+        back = decision.verdict == "promoted" and decision.version != self.champion
+        return f"{decision.verdict}, but {self.in_place} was put in its place since" if back else decision.verdict
 
     def version_of(self, candidate: str) -> int:
         """The number of this candidate: its own, or the next free one."""

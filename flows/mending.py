@@ -24,7 +24,10 @@ OWN_WORK = {"data/raw", "models/versions", "models/champion"}
 
 
 def mend() -> list[str]:
-    """Repair what is broken here, and say what was done, one line each. Waits for a DVC at work, whose files look torn for moments."""
+    """Repair what is broken here, and say what was done, one line each. Waits for a DVC at work, whose files look torn for moments.
+
+    The workspace must be claimed: what another flow or another machine has at work is no damage.
+    """
     if not damages() and not TEMPORARY.exists():
         return []
     with _dvc_aside():
@@ -132,6 +135,8 @@ def works(pid: int) -> bool:
 
 
 def _dead() -> list[int]:
+    if any(owner.elsewhere for owner in workspace.held().values()):
+        return []  # DVC's table names no machine: these may be processes of that one
     return [pid for pid in owners() if not works(pid)]
 
 
@@ -148,7 +153,7 @@ def _unfinished() -> list[Path]:
     """Outputs beside their places that nobody finishes any more."""
     found = [path for folder in (Path("data"), Path("models")) for path in folder.glob("**/*.partial")]
     left = [path for path in found if not OWN_WORK & {str(part) for part in path.parents}]
-    return [] if left and any(path.stem not in workspace.NO_STAGE for path in workspace.held()) else left
+    return [] if left and workspace.stages_at_work() else left
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def last(count: int) -> list[Night]:
                 ended[values["id"]] = Ended.model_validate(values)
         except (ValueError, KeyError):
             continue
-    lasting = any(path.stem == "flow" for path in workspace.held())
+    lasting = any(path.stem == workspace.FLOW for path in workspace.held())
     return [
         _night(line, ended.get(line.id), lasting=lasting and number == len(begun))
         for number, line in list(enumerate(begun.values(), 1))[-count:]

@@ -59,8 +59,9 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
 
 @flow(
     name="pipeline",
-    # Waiting costs a thread, work a share of the machine.
-    task_runner=ThreadPoolTaskRunner[Any](max_workers=64),  # type: ignore[arg-type]
+    # Waiting costs a thread, work a share of the machine. Every stage has one, however many there are: without it, the stage whose
+    # turn it is could not take its share. Threads are made when there are tasks for them.
+    task_runner=ThreadPoolTaskRunner[Any](max_workers=10_000),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=True,
 )

@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows import promotion, turn
+from flows import history, promotion, turn
 
 
 @flow(name="promote", persist_result=False)
@@ -11,7 +11,8 @@ def promote() -> str:
     """Judge the candidate and act on it. Returns the verdict; asked again about the same candidate, it answers the same."""
     with turn.taken():
         decision = promotion.promote()
+    outcome = history.read().outcome(decision)
     create_markdown_artifact(
-        f"Version {decision.version} ({decision.name}): **{decision.verdict}**. {decision.reason}", key="promotion"
+        f"Version {decision.version} ({decision.name}): **{outcome}**. {decision.reason}", key="promotion"
     )
     return decision.verdict

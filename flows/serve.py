@@ -21,7 +21,7 @@ def up() -> None:
     """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
     port = PREFECT_SERVER_API_PORT.value()
     offered = deployments.all_of_them()
-    with workspace.claimed("up", "another `ratchet up`"):
+    with workspace.claimed(workspace.SERVER, "another `ratchet up`"):
         if owner := server.listener(port):
             raise RuntimeError(
                 f"port {port} is taken by {owner}. End that, or choose another one: PREFECT_SERVER_API_PORT=4300 ratchet up"

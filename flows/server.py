@@ -67,9 +67,19 @@ def available() -> str:
     if url and os.environ.get("PREFECT_API_URL"):
         progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
     process, url = start(free_port(), ui=False)
+    _own.add(url)
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
     atexit.register(supervisor.stop, [process])
     return url
+
+
+_own: set[str] = set()
+"""The addresses of servers that end with this process."""
+
+
+def is_private() -> bool:
+    """Whether the server in use ends with this process: nobody else hears what is told to it."""
+    return configured() in _own
 
 
 @contextmanager

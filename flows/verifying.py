@@ -104,7 +104,7 @@ def losses(names: Sequence[str]) -> Iterator[Check]:
     if odd := [name for name in names if name not in everything.models]:
         raise ValueError(f"params.yaml has no model {odd[0]!r}. There are: {', '.join(everything.models)}.")
     for name in names or everything.models:
-        reads, writes = settings.files("evaluate", name, everything)
+        _, writes = settings.files("evaluate", name, everything)
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder) / "results.parquet"
             command = [sys.executable, "-m", "tasks.recheck", name, str(results)]
@@ -112,10 +112,10 @@ def losses(names: Sequence[str]) -> Iterator[Check]:
                 yield Check(False, f"{name} could not be measured; the lines above say why")
                 continue
             now = tables.read(results, Result)
-        precision = json.loads(writes["metrics"].read_text(encoding="utf-8"))["settings"]["precision"]
-        made_on = checkpoints.read_card(reads["model"]).get("machine")
+        measured = json.loads(writes["metrics"].read_text(encoding="utf-8"))["settings"]
         then = tables.read(writes["results"], Result)
-        yield from compare(name, then, now, precision, same_class=made_on == provenance.machine_class())
+        same_class = measured["machine"] == provenance.machine_class()
+        yield from compare(name, then, now, measured["precision"], same_class=same_class)
 
 
 def compare(

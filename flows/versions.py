@@ -24,7 +24,10 @@ def place(version: int) -> Path:
 
 
 def keep(version: int, results: Path, files: Mapping[str, Path]) -> None:
-    """Store what a decision was made on, and the model's own `files` by kind. It is there whole or not at all."""
+    """Store what a decision was made on, and the model's own `files` by kind.
+
+    A version is there whole or not at all; where it was judged before, what it holds stays until what replaces it is whole.
+    """
     partial = FOLDER / f"{version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -34,9 +37,17 @@ def keep(version: int, results: Path, files: Mapping[str, Path]) -> None:
             shutil.copyfile(path, partial / path.name)
     for kind, folder in files.items():
         shutil.copytree(folder, partial / kind, copy_function=_link)
-    if place(version).exists():  # an earlier decision on the same candidate, or a broken-off attempt
-        shutil.rmtree(place(version))
-    partial.rename(place(version))
+    if not place(version).exists():
+        partial.rename(place(version))
+        return
+    for path in partial.iterdir():  # an earlier decision was on the same candidate, so that its files are the same
+        known = place(version) / path.name
+        if path.is_file():
+            path.replace(known)
+        elif not known.exists() or provenance.digest(known) != provenance.digest(path):
+            shutil.rmtree(known, ignore_errors=True)
+            path.rename(known)
+    shutil.rmtree(partial)
 
 
 def check(version: int, files: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from tasks import settings
 from tasks.io import provenance
 
 FOLDER = workspace.SCRATCH / "monitor"
-LAST = FOLDER / "last.json"
+"""What was found, a file for each look: `<basis>.json`, and `<basis>.told` once it was told to who acts on it."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,13 @@ class Look:
     line: str
     """All of it in one line."""
     findings: Mapping[str, Any]
-    known: bool
-    """Whether the same data were looked at before, against the same."""
+    basis: str
+    """A hash of the data and of what they were held against."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the same was looked at and told before."""
+        return _told_of(self.basis).exists()
 
 
 def places(given: Sequence[str]) -> list[Path]:
@@ -46,27 +51,31 @@ def is_empty(paths: Sequence[Path]) -> bool:
 
 
 def look(paths: Sequence[Path]) -> Look:
-    """Ask the monitors, in a process of its own: this one knows no torch. What was looked at before is told again."""
+    """Ask the monitors, in a process of its own: this one knows no torch. What was looked at before is found in its file."""
     basis = _basis(paths)
-    if LAST.is_file() and (last := json.loads(LAST.read_text(encoding="utf-8")))["basis"] == basis:
-        return _look(last["found"], known=True)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    output = FOLDER / "found.json"
-    command = [sys.executable, "-m", "tasks.monitor", str(output), *map(str, paths)]
-    if subprocess.run(command, check=False).returncode:
-        raise RuntimeError("What came in could not be looked at; the lines above say why.")
-    found = json.loads(output.read_text(encoding="utf-8"))
-    unseen = LAST.with_suffix(".partial")
-    unseen.write_text(json.dumps({"basis": basis, "found": found}, indent=1) + "\n", encoding="utf-8")
-    unseen.replace(LAST)
-    return _look(found, known=False)
+    kept = FOLDER / f"{basis}.json"
+    if not kept.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tasks.monitor", str(kept), *map(str, paths)]
+        if subprocess.run(command, check=False).returncode:
+            raise RuntimeError("What came in could not be looked at; the lines above say why.")
+    return _look(json.loads(kept.read_text(encoding="utf-8")), basis)
 
 
-def _look(found: Mapping[str, Any], *, known: bool) -> Look:
+def remember(found: Look) -> None:
+    """From now on this look is known: whoever acts on it has been told."""
+    _told_of(found.basis).touch()
+
+
+def _told_of(basis: str) -> Path:
+    return FOLDER / f"{basis}.told"
+
+
+def _look(found: Mapping[str, Any], basis: str) -> Look:
     told = ", ".join(_told(name, finding) for name, finding in found["findings"].items())
     refused = f", {sum(found['refused'].values())} rows refused" if found["refused"] else ""
     line = f"{told}; level {found['level']:.2g}, {found['items']} of {found['read']} items{refused}"
-    return Look(list(found["drifted"]), line, found["findings"], known)
+    return Look(list(found["drifted"]), line, found["findings"], basis)
 
 
 def _told(name: str, finding: Mapping[str, Any]) -> str:

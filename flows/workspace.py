@@ -11,8 +11,8 @@ from tasks.io import locks, progress
 SCRATCH = Path(".ratchet")
 LOGS = SCRATCH / "logs"
 LOCKS = SCRATCH / "locks"
-NO_STAGE = ("flow", "up")
-"""Locks of what starts stages."""
+FLOW, SERVER = "flow", "up"
+"""Locks of what starts stages: a flow, and the server that waits for flows to start."""
 PACE_S = 0.5
 
 _ours: set[str] = set()
@@ -20,7 +20,7 @@ _ours: set[str] = set()
 
 
 @contextmanager
-def claimed(name: str = "flow", what: str = "another flow", *, wait: bool = False) -> Iterator[None]:
+def claimed(name: str = FLOW, what: str = "another flow", *, wait: bool = False) -> Iterator[None]:
     """The workspace for one flow (or one server) alone. What another process has is waited for, or RuntimeError names it."""
     if name in _ours:
         yield
@@ -62,6 +62,16 @@ def held() -> dict[Path, locks.Owner]:
     """The locks that a living process holds now, or one of another machine may hold."""
     found = {path: locks.held(path) for path in sorted(LOCKS.glob("*.lock"))}
     return {path: owner for path, owner in found.items() if owner}
+
+
+def at_work() -> bool:
+    """Whether a flow or a stage works here now, or may on another machine."""
+    return any(path.stem != SERVER for path in held())
+
+
+def stages_at_work() -> bool:
+    """Whether a stage does."""
+    return any(path.stem not in (FLOW, SERVER) for path in held())
 
 
 def commit() -> str:

@@ -146,7 +146,13 @@ def _settings() -> Iterator[Finding]:
     )
 
 
-_QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
 
 
 def _files() -> Iterator[Finding]:
@@ -176,7 +182,7 @@ def _owners() -> Iterator[Finding]:
 def _graph() -> Iterator[Finding]:
     from flows import graph, mending, workspace
 
-    if workspace.held() or mending.lock_problem():
+    if workspace.at_work() or mending.lock_problem():
         return  # it would wait for DVC's lock, or say once more what is torn
     try:
         steps = graph.plan()
@@ -208,7 +214,7 @@ def _store() -> Iterator[Finding]:
     yield Finding("good", f"MLflow store {run_store.shown()}")
     if waiting := len(list(run_store.SPOOL.glob("*.jsonl"))):
         yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run carries them")
-    elif not workspace.held() and (dead := _unfinished(run_store.uri())):
+    elif not workspace.at_work() and (dead := _unfinished(run_store.uri())):
         yield Finding("limited", f"runs that nobody ends any more: {', '.join(dead)}", "`ratchet ui` can delete them")
 
 

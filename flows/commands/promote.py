@@ -10,10 +10,11 @@ def promote() -> None:
     from tasks.io import progress
 
     found = promotion.promote()
-    progress.say(f"version {found.version} ({found.name}): {found.verdict}")
+    past = history.read()
+    progress.say(f"version {found.version} ({found.name}): {past.outcome(found)}")
     for cause in found.reason.split("; "):
         progress.say(f"  {cause}")
     progress.say(
         f"Look {found.look} since the last promotion, judged at a level of {found.level:.2g} of {found.rules.alpha:g}. "
-        f"In place now: {history.read().in_place}. Commit {history.HISTORY} to keep the decision."
+        f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )

@@ -12,10 +12,10 @@ def run(
 
     Example: ratchet run, or ratchet run evaluate@r0
     """
-    from flows import briefing, stopping
+    from flows import briefing, stopping, workspace
     from tasks.io import progress
 
-    with stopping.told():
+    with stopping.told(), workspace.claimed():  # what is mended must be nobody's at work
         steps = briefing.prepare(stages or [])
         if all(step.state == "unchanged" for step in steps):
             _record(stages or [])
@@ -27,9 +27,9 @@ def run(
 
 def _record(stages: list[str]) -> None:
     """A flow without Prefect: nothing runs, but MLflow hears of it."""
-    from flows import graph, ledger, workspace
+    from flows import graph, ledger
 
-    with workspace.claimed(), ledger.parent() as run:
+    with ledger.parent() as run:
         graph.tidy()
         ledger.record_cached(run, [step.stage for step in graph.plan(stages)])
 

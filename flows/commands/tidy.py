@@ -8,8 +8,9 @@ def tidy() -> None:
 
     Example: ratchet tidy
     """
-    from flows import briefing, graph
+    from flows import briefing, graph, workspace
     from tasks.io import progress
 
-    briefing.mend()
-    progress.say("dvc.lock is in order now." if graph.tidy() else "dvc.lock was in order already.")
+    with workspace.claimed():
+        briefing.mend()
+        progress.say("dvc.lock is in order now." if graph.tidy() else "dvc.lock was in order already.")

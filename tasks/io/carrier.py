@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.io import run_store
+from tasks.io import locks, run_store
 from tasks.io.run_store import SPOOL
 
 EVERY_S = 5.0
@@ -24,6 +24,7 @@ EVERY_S = 5.0
 LINGER_S = 2.0
 """How long the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and saves its own."""
 PACE_S = 0.1
+LOCK = "carrier.lock"
 
 _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
@@ -110,19 +111,17 @@ def start() -> None:
 def _lock() -> Iterator[bool]:
     """The lock that the carrier holds while it lives; whether this process has it now."""
     SPOOL.mkdir(parents=True, exist_ok=True)
-    with (SPOOL / "carrier.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    with (SPOOL / LOCK).open("w") as lock:
+        yield locks.seized(lock)
 
 
 def lives() -> bool:
     """Whether one is at work in this workspace."""
-    with _lock() as free:
-        return not free
+    try:
+        with (SPOOL / LOCK).open() as lock:
+            return locks.in_use(lock)
+    except FileNotFoundError:
+        return False
 
 
 def wait_for(spools: list[Path]) -> None:

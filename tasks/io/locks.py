@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+GLANCES, PACE_S = 20, 0.01
+"""So often is a lock asked for, and so far apart, before it counts as taken: whoever looks whether it is held has it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,8 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Taken(path, owner(path)) from None
+        if not seized(file):
+            raise Taken(path, owner(path))
         if (before := owner(path)).elsewhere:  # a shared folder may not carry locks from machine to machine
             raise Taken(path, before)
         _sign(file, f"{os.getpid()} {socket.gethostname()} {_boot()}")
@@ -67,13 +68,35 @@ def owner(path: Path) -> Owner:
 
 def held(path: Path) -> Owner | None:
     """Who has the lock now, or may have it; None where it is free."""
-    with path.open("a+") as file:
+    try:
+        with path.open() as file:
+            if in_use(file):
+                return owner(path)
+        found = owner(path)
+    except FileNotFoundError:
+        return None
+    return found if found.elsewhere else None
+
+
+def seized(file: TextIO) -> bool:
+    """Whether this open file has its lock now, for itself alone, until it is closed."""
+    for _ in range(GLANCES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return owner(path)
-    found = owner(path)
-    return found if found.elsewhere else None
+            time.sleep(PACE_S)
+        else:
+            return True
+    return False
+
+
+def in_use(file: TextIO) -> bool:
+    """Whether another open file has the lock. Until this one is closed, nobody else gets it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _sign(file: TextIO, text: str) -> None:

@@ -50,6 +50,7 @@ def test_a_workspace_that_a_dead_machine_claimed(done):
     lock.unlink()
     with workspace.claimed():
         assert findings(doctor._owners)[0][1].startswith("flow is at work: process ")
+        assert findings(doctor._graph) == []
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_message_and_more_room_is_all_that_it_takes(workspace
         {RATCHET} run
         cat last.txt
     """
-    done = within(workspace, script, PREFECT_API_URL=prefect, RATCHET_JOBS="1")
+    done = within(workspace, script, PREFECT_API_URL=prefect)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No space left on device" in done.stderr or "the disk is full" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -148,10 +148,12 @@ def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished
     port = server.free_port()
     first, url = server.start(port, ui=False)
     workspace.edit(
-        "dvc.yaml", "cmd: cp in.txt one.txt", "cmd: while [ ! -e go ]; do sleep 0.1; done; cp in.txt one.txt"
+        "dvc.yaml",
+        "cmd: cp in.txt one.txt",
+        "cmd: touch begun; while [ ! -e go ]; do sleep 0.1; done; cp in.txt one.txt",
     )
-    process = workspace.start("flows.commands", "run", PREFECT_API_URL=url, RATCHET_JOBS="2")
-    wait_for(lambda: workspace.path("side.txt").exists(), workspace.printed, 300)
+    process = workspace.start("flows.commands", "run", PREFECT_API_URL=url)
+    wait_for(lambda: workspace.path("begun").exists(), workspace.printed, 300)
     for pid in [*supervisor.descendants(first.pid), first.pid]:
         os.kill(pid, signal.SIGKILL)
     first.wait()

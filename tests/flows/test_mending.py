@@ -68,6 +68,24 @@ def test_claims_of_the_dead_are_dropped_though_their_number_was_given_to_a_stran
     assert mending.mend() == []
 
 
+def test_processes_of_another_machine_are_not_taken_for_dead_ones(done):
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    table = done.path(".dvc/tmp/rwlock")
+    table.write_text(json.dumps({"write": {"/a": {"pid": gone.pid, "cmd": "dvc repro"}}}))
+    claim = done.path(".ratchet/locks/flow.lock")
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    claim.write_text("77 elsewhere some-other-kernel")
+    assert mending.damages() == mending.mend() == []
+    for command in ("run", "tidy"):
+        refused = done.run("flows.commands", command)
+        assert refused.returncode
+        assert "process 77 of elsewhere" in refused.stdout + refused.stderr
+    assert str(gone.pid) in table.read_text()
+    claim.write_text("")
+    assert "is gone" in mending.mend()[0]
+
+
 def test_a_living_dvc_keeps_its_claims(done):
     mark = f"sleep 35.{os.getpid()}"
     done.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {mark}; cp in.txt side.txt")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -164,7 +165,8 @@ def test_a_champion_out_of_reach_of_dvc_comes_back_by_its_hash(nights, store, ca
     assert nights.champion == "model 0"
     assert registered(store)[1] == {"champion": "1", "challenger": "2"}
     # The candidate of that night is still there: asked again, the history's word stands and nothing moves.
-    assert promotion.promote().version == 2
+    said, _ = ratchet(capsys, "promote")
+    assert "version 2 (r0): promoted, but version 1 was put in its place since" in said
     assert nights.champion == "model 0"
     said, _ = ratchet(capsys, "status")
     assert "In place: version 1." in said
@@ -260,6 +262,23 @@ def test_models_under_two_tokenizers_are_not_compared(nights, monkeypatch):
     monkeypatch.setattr(promotion, "_measure", lambda version, files, output: shutil.copyfile(kept, output))
     with pytest.raises(ValueError, match="only under one tokenizer"):
         promotion.promote()
+
+
+def test_a_promoted_version_that_is_judged_again_is_whole_at_every_moment(nights, monkeypatch):
+    nights.night("one", 1.9)
+    promotion.promote()
+    files = history.read().promoted[1].files
+    for owner, name in ((Path, "replace"), (Path, "rename"), (shutil, "rmtree")):
+        whole = getattr(owner, name)
+
+        def watched(*arguments, whole=whole, **options):
+            whole(*arguments, **options)
+            versions.check(1, files)
+
+        monkeypatch.setattr(owner, name, watched)
+    versions.keep(1, nights.folder / "data/gate/r0.parquet", {"model": nights.folder / "models/versions/1/model"})
+    versions.check(1, files)
+    assert not list((nights.folder / "models/versions").glob("*.partial"))
 
 
 def test_an_edit_of_the_past_is_seen(nights):

@@ -50,6 +50,25 @@ def test_a_dead_process_of_this_machine_loses_its_lock(other):
         pass
 
 
+def test_who_only_looks_is_in_nobodys_way(tmp_path):
+    looking = "from tasks.io import locks; import pathlib\nprint(1, flush=True)\nwhile True: locks.held(pathlib.Path('locks/stage.lock'))"
+    with locks.exclusive(LOCK):
+        pass
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", looking], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout
+        process.stdout.readline()
+        for _ in range(300):
+            with locks.exclusive(LOCK):
+                pass
+        process.kill()
+
+
+def test_a_lock_that_nobody_made_is_held_by_nobody(tmp_path):
+    assert locks.held(tmp_path / "none.lock") is None
+    assert not (tmp_path / "none.lock").exists()
+
+
 def test_a_claim_of_another_machine_stands_until_it_is_taken_away():
     LOCK.parent.mkdir()
     LOCK.write_text("77 elsewhere some-other-kernel")

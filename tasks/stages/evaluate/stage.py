@@ -240,6 +240,7 @@ def _circumstances(settings: Settings, level: int | None) -> dict[str, Any]:
         **params.model_dump(mode="json"),
         "padding": "left",
         "precision": device.precision(settings.compute),
+        "machine": provenance.machine_class(),
         "methods": settings.methods,
         "sandbox": level,
         "ends_at": [*generation.ENDS, *params.stop],

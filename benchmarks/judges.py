@@ -1,0 +1,75 @@
+"""A judge whose answers can be read: SmolLM2-135M learns to say, in the form it is asked in, whether a response belongs to its prompt.
+
+As it comes, this model answers no question of stage `diagnose` with a number, so judging in words and by odds cannot be compared on
+it. Here it is taught by LoRA on other examples than are judged: what answers its own prompt gets 7 to 9 for its response, what
+answers another's gets 0 to 2, and every prompt gets 6 to 9. Within these bounds scores are drawn: nothing is to be learnt there.
+"""
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tasks.core.records import Example, Message
+from tasks.methods.curators import Curator
+
+OWN, ANOTHERS, PROMPT = (7, 9), (0, 2), (6, 9)
+"""Least and largest score of a response to its prompt, of one to another, and of a prompt."""
+RATE, EPOCHS, PACK_TOKENS = 5e-4, 3, 1024
+
+
+def mixed(examples: Sequence[Example]) -> list[Example]:
+    """The examples, every second one with the response of the one before it."""
+    others = [examples[-1], *examples]
+    return [
+        example if place % 2 == 0 else replace(example, messages=[*example.prompt, other.messages[-1]], tests=None)
+        for place, (example, other) in enumerate(zip(examples, others, strict=False))
+    ]
+
+
+def lessons(examples: Sequence[Example], curator: Curator, seed: int) -> Iterator[Example]:
+    """Every question about each of `mixed(examples)`, with the answer that is to be learnt."""
+    from tasks.stages.diagnose import judge
+
+    for place, example in enumerate(mixed(examples)):
+        for name, question in curator.questions.items():
+            least, most = (OWN if place % 2 == 0 else ANOTHERS) if question.response else PROMPT
+            score = random.Random(f"{seed} {example.id} {name}").randint(least, most)
+            asked = judge.ask(example, question, curator.answer)
+            answer = Message("assistant", f"{curator.lead}{score}")
+            yield replace(example, id=f"{example.id} {name}", messages=[asked, answer], tests=None, weights=None)
+
+
+def taught(base: Path, examples: Sequence[Example], curator: Curator, folder: Path, seed: int = 0) -> Path:
+    """The folder of a judge that was taught on these examples; made where it is not there yet."""
+    from tasks.core.compute import Compute
+    from tasks.core.training import Training
+    from tasks.engine import compose, device, encode, store, train
+    from tasks.io import checkpoints
+
+    if folder.is_dir():
+        return folder
+    compute = Compute(precision="bf16", threads=1)
+    device.use(compute)
+    model, tokenizer = checkpoints.load(base)
+    plan = Training(max_tokens=10**9, epochs=EPOCHS, pack_tokens=PACK_TOKENS, save_every=0, seed=seed)
+    sections: dict[str, Any] = {
+        "none": {}, "all": {}, "cross_entropy": {}, "adamw": {"learning_rate": RATE},
+        "lora": {"rank": 16, "alpha": 32, "targets": "all-linear"},
+    }  # fmt: skip
+    parts = compose.read(plan, sections)
+    rows = [row for row in encode.examples(lessons(examples, curator, seed), tokenizer, PACK_TOKENS) if row]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        outcome = train.train(model.train(), rows, parts, plan, compute, Path(work), _told)
+        made = Path(work) / "judge"
+        store.save(outcome.attached, parts, tokenizer, made, whole=True)
+        made.rename(folder)
+    return folder
+
+
+def _told(step: int, steps: int, loss: float, _rate: float) -> None:
+    if step % 20 == 0 or step == steps:
+        print(f"judge: step {step} of {steps}, loss {loss:.3f}", flush=True)
