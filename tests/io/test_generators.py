@@ -139,9 +139,22 @@ def test_a_prompt_that_the_server_will_not_take_is_told_and_the_others_are_answe
 
 
 def test_a_server_that_takes_no_prompt_at_all_is_an_error(server, tmp_path):
-    server.statuses[:] = [400] * 2
+    server.statuses[:] = [400] * 3
     with pytest.raises(ValueError, match=r"refuses every request: status 400"):
-        list(at(server, tmp_path).write(PROMPTS[:2], KEYS[:2], HOW))
+        list(at(server, tmp_path).write(PROMPTS[:3], KEYS[:3], HOW))
+
+
+def test_a_server_that_answered_before_refuses_these_prompts_alone(server, tmp_path):
+    list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
+    server.statuses[:] = [400] * 3
+    answers = list(at(server, tmp_path).write(PROMPTS[1:4], KEYS[1:4], HOW))
+    assert all(answer.refused.startswith("status 400") for answer in answers)
+
+
+def test_one_prompt_alone_that_a_server_refuses_is_no_error(server, tmp_path):
+    server.statuses[:] = [413]
+    (answer,) = at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)
+    assert answer.refused.startswith("status 413")
 
 
 def test_tokens_are_counted_once(server, tmp_path):
@@ -149,6 +162,8 @@ def test_tokens_are_counted_once(server, tmp_path):
     server.shapes[:] = [{"choices": [{"message": {"content": "yes"}}], "usage": usage}]
     assert list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [Answer("yes", "", 7, 3)]
     assert list(at(server, tmp_path).write(PROMPTS[:1], KEYS[:1], HOW)) == [Answer("yes")]
+    server.shapes[:] = [{"choices": [{"message": {"content": "no"}}], "usage": {"prompt_tokens": None}}]
+    assert list(at(server, tmp_path).write(PROMPTS[1:2], KEYS[1:2], HOW)) == [Answer("no")]
 
 
 def test_requests_keep_the_pace_that_a_server_allows(monkeypatch):

@@ -81,6 +81,14 @@ def test_what_lies_on_the_threshold_is_in_no_set():
         ("Score: -3", None),
         ("On a scale of 0 to 10, 7", None),
         ("There are 2 mistakes.", None),
+        ("2 mistakes.", None),
+        ("1. Yes, the facts are right.", None),
+        ("0 to 10: 7", None),
+        ("I cannot give a score 0 to 10.", None),
+        ("A score of 0-10? Score: 7", 7),
+        ("10 out of 10", 10),
+        ("**8** - it is clear", 8),
+        ("Score: 10 to be fair", 10),
     ],
 )
 def test_a_score_counts_where_one_was_asked_for(text, expected):
@@ -90,6 +98,7 @@ def test_a_score_counts_where_one_was_asked_for(text, expected):
 def test_quality_is_the_mean_of_six_and_none_where_one_is_missing():
     assert quality([9, 3, 6, 6, 6, 6]) == 6
     assert quality([9, 3, 6, 6, 6, None]) is None
+    assert quality([9, 3, 6, 6, 6, math.nan]) is None
     assert quality([]) is None
 
 

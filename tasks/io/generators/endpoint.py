@@ -20,6 +20,8 @@ from tasks.io.generators.answers import Answers
 TRIES = 4
 """Of one request, where the server is busy, does not answer, or breaks off."""
 BUSY = (408, 409, 429, 500, 502, 503, 504)
+ENOUGH = 3
+"""So many refusals, and never an answer, say that the server refuses all; fewer are of these requests."""
 UNFIT = (400, 413, 422)
 """What a server says of one request that it will not take, whoever asks."""
 
@@ -57,7 +59,7 @@ class Endpoint:
             finally:
                 threads.shutdown(cancel_futures=True)
         answers = [future.result() for future in asked.values()]
-        if answers and all(answer.refused for answer in answers):
+        if len(answers) >= ENOUGH and all(answer.refused for answer in answers) and not any(self.cache.glob("*.json")):
             raise ValueError(f"{self.server.url} refuses every request: {answers[0].refused}.")
 
     def _request(self, prompt: Sequence[Message], key: str, decoding: Decoding) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Endpoint:
             raise Broken(f"an answer that is no JSON, {shown}") from None
         try:
             text, usage = str(body["choices"][0]["message"]["content"] or ""), body.get("usage") or {}
-            return Answer(text, "", int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+            return Answer(text, "", *(int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise ValueError(f"{self.server.url} answers in another shape: {shown}.") from None
 

@@ -164,7 +164,12 @@ ANSWER = (
     "Begin your answer with `Score: ` and a number from 0 (not at all) to 10 (perfectly), then explain it. "
     "Give 10 only where nothing could be better."
 )
-SCORE = re.compile(r"(?:\A|\bscore\b(?: is| of)?)[\s:=*_`'\"]*(\d+(?:\.\d+)?)", re.IGNORECASE)
+_NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"]*"
+SCORE = re.compile(
+    rf"\bscore\b(?: is| of)?{_MARKS}{_NUMBER}(?!\s*(?:to|-|–)\s*\d)"  # not "a score of 0 to 10"
+    rf"|\A{_MARKS}{_NUMBER}(?=[*_`'\"]*\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b))",  # not "1. Yes", nor "2 mistakes"
+    re.IGNORECASE,
+)
 DIGIT = "Answer with `Score: ` and one digit from 0 (not at all) to 9 (perfectly)."
 LEAD = "Score: "
 
@@ -172,7 +177,7 @@ LEAD = "Score: "
 def score(text: str) -> float | None:
     """The score at the start of an answer, or after the word; at most 10. Other numbers, and what is below 0, are none."""
     found = SCORE.search(text)
-    return min(float(found[1]), 10.0) if found else None
+    return min(float(found[1] or found[2]), 10.0) if found else None
 
 
 def expect(odds: Sequence[float]) -> float:
@@ -183,7 +188,7 @@ def expect(odds: Sequence[float]) -> float:
 
 def quality(scores: Sequence[float | None]) -> float | None:
     """The mean of an example's judgements, (1/3) sum over dimensions of (prompt + response) / 2; None unless all are known."""
-    known = [value for value in scores if value is not None]
+    known = [value for value in scores if value is not None and math.isfinite(value)]
     return float(np.mean(known)) if known and len(known) == len(scores) else None
 
 

@@ -154,15 +154,14 @@ class Gate:
     # --- by models -----------------------------------------------------------------------------------------------------------
 
     def alike(self, proposals: Sequence[Proposal]) -> Iterator[Unfit | None]:
-        """How near a text is to the one it was made from, where no tests judge it."""
+        """How near a text is to the one it was made from, where no tests judge it: its prompt, or its response to the same one."""
         least, embed = self.params.likeness, self.embed
         asked = [self._is_text(proposal) for proposal in proposals]
         if least is None or embed is None or not any(asked):
             return iter([None] * len(proposals))
         chosen = [proposal for proposal, wanted in zip(proposals, asked, strict=True) if wanted]
-        vectors = embed(
-            [*(as_text(p.example.prompt) for p in chosen), *(as_text(p.job.example.prompt) for p in chosen)]
-        )
+        pairs = [_compared(proposal) for proposal in chosen]
+        vectors = embed([*(new for new, _ in pairs), *(old for _, old in pairs)])
         cosines = iter((vectors[: len(chosen)] * vectors[len(chosen) :]).sum(axis=1).tolist())
         return iter([_too_far(next(cosines), least) if wanted else None for wanted in asked])
 

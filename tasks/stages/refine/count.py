@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Example, Lineage
-from tasks.stages.refine.propose import OPERATORS, Job
+from tasks.stages.refine.propose import NOTHING, OPERATORS, Job
 
 FEW = 0.1
 """A share of accepted proposals below which a person is told why."""
@@ -19,7 +19,8 @@ def summary(
     unheeded: int,
 ) -> dict[str, Any]:
     """What refinement.json holds. `unheeded` is how many decisions are about nothing that turned up."""
-    proposed = [line for line in lineage if line.operator in OPERATORS.values()]
+    asked = [line for line in lineage if line.operator in OPERATORS.values()]
+    proposed = [line for line in asked if line.reason not in NOTHING]
     accepted = [line for line in proposed if line.accepted]
     changed = [example.id for example in after] != [example.id for example in before]
     return {
@@ -31,7 +32,7 @@ def summary(
         "accepted": _counts(line.operator for line in accepted),
         "accepted_by_generator": _counts(line.generator for line in accepted),
         "refused": {
-            operator: _counts(line.reason for line in proposed if line.operator == operator and not line.accepted)
+            operator: _counts(line.reason for line in asked if line.operator == operator and not line.accepted)
             for operator in OPERATORS.values()
         },
         "decisions": {
@@ -75,7 +76,7 @@ def in_words(label: str, found: Mapping[str, Any]) -> str:
     refused = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common(5)) or "none"
     lines = [
         f"{label}: {size['before']} → {size['after']} examples; {made['accepted']} of {made['made']} proposals taken ({by})",
-        f"refused: {refused} (all in lineage.parquet)",
+        f"not taken: {refused} (all in lineage.parquet)",
     ]
     lines += [f"nothing changed: {found['why']}"] if not found["changed"] else []
     lines += [f"few: {found['few']}"] if found["few"] else []

@@ -72,8 +72,11 @@ class Refiner:
         """What a person wrote in place of an answer that makes no proposal; anything else as it is."""
         if not isinstance(one, Failed):
             return one
-        decision = self._said_of(_id_of(one))
-        if decision is None or decision.decision != "edit":
+        decision = self.decisions.get(_id_of(one))
+        if decision is None or decision.decision == "accept":
+            return one  # there is nothing to accept
+        self.heeded.add(_id_of(one))
+        if decision.decision == "reject":
             return one
         job, author = one.job, f"{one.generator}, {decision.author}"
         new = answered(job.example, decision.text)

@@ -162,6 +162,21 @@ def test_what_is_far_from_its_parent_is_refused(refine, monkeypatch):
     assert (turn.reasons, turn.lineage[0].detail) == (["unlike"], "cosine 0.30 to what it was made from")
 
 
+def test_another_answer_to_the_same_prompt_is_held_against_the_answer(refine, monkeypatch):
+    from tasks.stages.refine import stage
+
+    def embed(folder, texts):
+        return np.array(
+            [[0.3, 0.954] if text.startswith("Bananas") else [1.0, 0.0] for text in texts], dtype=np.float32
+        )
+
+    monkeypatch.setattr(stage, "_embed", embed)
+    with serving(lambda request: "Bananas are yellow, and that is all I know.") as server:
+        generator = endpoint(server) | {"asks": "answer"}
+        turn = refine(ROWS[:1], {0: ["hard"]}, generator=generator, accept={"likeness": 0.4})
+    assert (turn.reasons, turn.lineage[0].detail) == (["unlike"], "cosine 0.30 to what it was made from")
+
+
 def test_a_missing_embedder_is_named_with_the_setting_that_asks_for_it(refine):
     with (
         serving(gullible) as server,

@@ -96,9 +96,9 @@ def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
     turn = refine([usual, text], {0: ["hard"], 1: ["hard"]})
     assert turn.examples == [usual, text]
     assert turn.reasons == ["no rule applies"] * 2
-    assert turn.found["why"] == "refused"
-    assert "0 of 2 proposals were taken" in turn.found["few"]
-    assert "no rule applies (2)" in turn.run.said[0]
+    assert (turn.found["why"], turn.found["few"]) == ("converged", "")
+    assert turn.found["proposals"] == {"made": 0, "accepted": 0}
+    assert "not taken: 2 no rule applies" in turn.run.said[0]
 
 
 def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):

@@ -4,14 +4,17 @@ import csv
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from tasks.core.records import Lineage
 from tasks.stages.report import loop, maps
 from tests.stages.report.material import Round, line, results, run_stage, signals, trained
 
+ROOT = Path(__file__).resolve().parents[3]
 MODELS = {"base": results(), "r0": results(domain=1.5), "r1": results(domain=1.4)}
 
 
@@ -97,6 +100,21 @@ def test_dvc_plots_every_example_with_its_set_and_the_mix_of_each_round(written)
     assert {(row["round"], row["origin"]): row["examples"] for row in rows(written[0], "mix")}[
         "r1", "simplified"
     ] == "1"
+
+
+@pytest.mark.parametrize(
+    "plot", yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"], ids=lambda plot: next(iter(plot))
+)
+def test_what_dvc_draws_is_there(written, plot):
+    ((name, drawn),) = plot.items()
+    path, y = next(iter(drawn["y"].items())) if isinstance(drawn["y"], dict) else (name, drawn["y"])
+    with (written[0] / path.removeprefix("data/report/")).open(newline="") as file:
+        columns = next(csv.reader(file))
+    template = (ROOT / f".dvc/plots/{drawn['template']}.json").read_text()
+    fields = {*re.findall(r'"field": "(\w+)"', template), drawn["x"], y} - {"rev"}
+    assert fields <= set(columns)
+    # Given to DVC are a title and words for both axes, or what it makes of the columns' names.
+    assert set(re.findall(r"<DVC_METRIC_(\w+)>", template)) == {"DATA", "TITLE", "X", "X_LABEL", "Y", "Y_LABEL"}
 
 
 def test_a_loop_of_one_round_has_no_section_and_empty_tables(tmp_path):

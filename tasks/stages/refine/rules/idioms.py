@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import libcst as cst
 import libcst.matchers as m
@@ -125,8 +127,40 @@ class Branches(_Rule):
         return node.with_changes(test=test, body=inner.body) if self.fits(test) else node
 
 
+@dataclass
+class _Scope:
+    """A function that a rule is in."""
+
+    function: cst.FunctionDef
+    guards: int = 0
+    """The `try` and `with` around the place, which go on after what is in them broke off."""
+
+
 class Blocks(_Rule):
     """What stands together in a block: see the functions."""
+
+    def __init__(self, module: cst.Module, taken: set[str]) -> None:
+        super().__init__(module, taken)
+        self.scopes: list[_Scope] = []
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        self.scopes.append(_Scope(node))
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        self.scopes.pop()
+        return updated_node
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        self._guard(node, 1)
+        return super().on_visit(node)
+
+    def on_leave(self, original_node: Any, updated_node: Any) -> Any:
+        self._guard(original_node, -1)
+        return super().on_leave(original_node, updated_node)
+
+    def _guard(self, node: cst.CSTNode, change: int) -> None:
+        if self.scopes and isinstance(node, cst.Try | cst.TryStar | cst.With):
+            self.scopes[-1].guards += change
 
     def leave_IndentedBlock(
         self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
@@ -190,6 +224,8 @@ class Blocks(_Rule):
         element = added_to(name, start, statement)
         if element is None or not self._is_own(loop) or (start == "set()" and "set" in self.taken):
             return None
+        if not self._is_unseen(name):
+            return None  # half of what is gathered could be looked at
         if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
             return None  # the loop looks at what it has gathered
         kind = cst.ListComp if start == "[]" else cst.SetComp
@@ -252,6 +288,18 @@ class Blocks(_Rule):
             and not loop.asynchronous
             and "#" not in self.text(loop)
         )
+
+    def _is_unseen(self, name: str) -> bool:
+        """Whether a variable is one of the function that the rule is in, and nothing looks at it while a statement there runs.
+
+        A function within that knows it could, and so could what follows where the statement breaks off.
+        """
+        if not self.scopes or self.scopes[-1].guards:
+            return False
+        body = self.scopes[-1].function.body
+        inner = m.findall(body, m.FunctionDef() | m.Lambda() | m.GeneratorExp())
+        shared = m.findall(body, m.NameItem(name=m.Name(name)))  # global, or nonlocal
+        return not shared and not any(self.mentions_in(node)[name] for node in inner)
 
     def _is_quiet(self, test: cst.BaseExpression) -> bool:
         """Whether it calls nothing that could raise StopIteration, which a generator turns into something else."""

@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import libcst as cst
+import libcst.matchers as m
 
 OPAQUE = frozenset({"locals", "vars", "dir", "eval", "exec", "globals", "compile", "__import__", "breakpoint"})
 """A program that calls one of these may see what its variables are called."""
+PRINTS_ITS_NAME = m.FormattedStringExpression(equal=m.AssignEqual())
+"""`f"{x=}"`"""
 SHORT = 3
 """A name of so many letters says less than the role that its variable has; longer ones stay."""
 EMPTY = ("[]", "{}", "()", "''", "0", "0.0", "list()", "dict()", "set()", "tuple()")
@@ -56,7 +59,7 @@ def conventional(code: str, around: str) -> str:
     `around` is what runs beside it: prelude and tests. Raises SyntaxError where the program cannot be read.
     """
     tree = parsed(code)
-    if is_opaque(tree) or "=}" in code.replace(" ", ""):  # f"{x=}" prints a variable's name
+    if is_opaque(tree) or m.findall(cst.parse_module(code), PRINTS_ITS_NAME):
         return code
     fixed = _fixed(tree)
     taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | bound(tree) | _words(around) | fixed

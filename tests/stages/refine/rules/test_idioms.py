@@ -22,6 +22,10 @@ SAME = {
     ),
     "sum of lists": ("    out = []\n    for y in xs:\n        out = out + [y]\n    return out", "    return [y for y in xs]"),
     "added lists": ("    out = []\n    for y in xs:\n        out += [y]\n    return out", "    return [y for y in xs]"),
+    "list in a loop": (
+        "    for y in xs:\n        out = []\n        for z in y:\n            out.append(z)\n        n.use(out, out)",
+        "    for y in xs:\n        out = [z for z in y]\n        n.use(out, out)",
+    ),
     "set": ("    out = set()\n    for y in xs:\n        out.add(y)\n    n.use(out, out)", "    out = {y for y in xs}\n    n.use(out, out)"),
     "any": ("    for y in xs:\n        if y == n:\n            return True\n    return False", "    return any(y == n for y in xs)"),
     "all": ("    for y in xs:\n        if not y:\n            return False\n    return True", "    return all(y for y in xs)"),
@@ -46,6 +50,9 @@ OTHER = {
     "arguments with effects": "    return '{}'.format(n())",
     "comments": "    out = []\n    for y in xs:  # why\n        out.append(y)\n    return out",
     "yields": "    out = []\n    for y in xs:\n        out.append((yield y))\n    return out",
+    "what is gathered is looked at where the loop breaks off": "    try:\n        out = []\n        for y in xs:\n            out.append(n / y)\n    except ZeroDivisionError:\n        pass\n    return out",
+    "a function within looks at what is gathered": "    def seen():\n        return len(out)\n\n    out = []\n    for y in xs:\n        out.append(seen())\n    return out",
+    "everyone looks at what is gathered": "    global out\n    out = []\n    for y in xs:\n        out.append(n())",
     "an elif": "    if x:\n        return 1\n    elif n:\n        return 2\n    else:\n        n()\n    return 3",
 }
 
@@ -60,6 +67,11 @@ def test_a_program_is_brought_to_its_usual_form(name):
 @pytest.mark.parametrize("name", OTHER)
 def test_what_would_not_be_equal_stays(name):
     code = f"def f(x, xs, n):\n{OTHER[name]}\n"
+    assert normal(code) == code
+
+
+def test_at_the_top_of_a_module_everyone_looks():
+    code = "out = []\nfor y in range(3):\n    out.append(y)\n"
     assert normal(code) == code
 
 

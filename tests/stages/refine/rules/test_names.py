@@ -33,6 +33,7 @@ def test_pairs_of_a_mapping_and_errors_and_files_have_their_names():
         ("def f(xs):\n    global res\n    res = []\n    return res\n", ""),
         ("def f(xs):\n    res = []\n    g(res=res)\n    return res\n", "def g(res): pass"),
         ("def f(xs):\n    res = []\n    print(f'{res=}')\n    return res\n", ""),
+        ("def f(xs):\n    res = []\n    print(f'{res = !r:>9}')\n    return res\n", ""),
         ("res = 1\ndef f(xs):\n    res = []\n    return res\n", ""),
     ],
 )
