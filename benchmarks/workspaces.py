@@ -114,20 +114,26 @@ def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str, stages: S
         if process.poll() is not None:
             raise RuntimeError(f"`ratchet up` ended: {log.read_text(errors='replace')}")
         time.sleep(0.2)
-    api = f"http://127.0.0.1:{port}/api"
+    api = f"http://127.0.0.1:{port}/api/deployments"
+    # The deployment is made a moment after the words, and a server that others keep busy says so (503).
+    deployment = json.loads(_answered(f"{api}/name/pipeline/workstation"))["id"]
+    asked = json.dumps({"parameters": {"stages": list(stages)}, "state": {"type": "SCHEDULED"}}).encode()
+    _answered(
+        urllib.request.Request(f"{api}/{deployment}/create_flow_run", asked, {"Content-Type": "application/json"})
+    )
+
+
+def _answered(request: "str | urllib.request.Request") -> bytes:
+    """What a server says, once it does. Raises RuntimeError where it does not for `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            with urllib.request.urlopen(f"{api}/deployments/name/pipeline/workstation", timeout=30) as answer:
-                deployment = json.load(answer)["id"]
-            break
-        except OSError:
-            time.sleep(0.5)  # the deployment is made a moment after the words
-    asked = urllib.request.Request(
-        f"{api}/deployments/{deployment}/create_flow_run",
-        json.dumps({"parameters": {"stages": list(stages)}, "state": {"type": "SCHEDULED"}}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(asked, timeout=60).close()
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.read()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the server of `ratchet up` does not answer: {error}") from error
+            time.sleep(0.5)
 
 
 def _files(root: Path) -> list[str]:

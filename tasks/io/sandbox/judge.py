@@ -71,8 +71,11 @@ def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
             put(step, execute)
         else:
             run_to_end(step.source, execute)
+    asks = any(
+        isinstance(step, script.Question) for step in steps
+    )  # else that it ran is all there is, in the program's own word
     if steps:
-        yield "inside" if any(step.inside for step in steps) else "outside"
+        yield "outside" if asks and not any(step.inside for step in steps) else "inside"
 
 
 def put(question: script.Question, execute: Execute) -> None:

@@ -3,7 +3,8 @@
 A value that is compared out here has to be right, whatever the program did to its process. A comparison that is made where the
 program runs can be talked round, by an object that equals everything or by a patched `count`, and its outcome is always the same
 `True`. So the rule names what may stand between the program and its value, and all else counts as comparing: of `sorted(f(1))`
-the value is told, of `[2].count(f(1))`, `operator.eq(f(1), 2)`, `same(f(1), 2)` or `sum(f(x) == 2 for x in y)` it is not.
+the value is told, of `[2].count(f(1))`, `operator.eq(f(1), 2)`, `same(f(1), 2)`, `f(1).equals(2)` or `sum(f(x) == 2 for x in y)` it
+is not.
 """
 
 import ast
@@ -17,11 +18,11 @@ CARRIERS = (
     "repr", "print", "bytes", "int", "float", "complex", "abs", "round", "ord", "chr", "type",
 )  # fmt: skip
 """Carry what their first argument holds."""
-COMPARING = (
-    "count", "index", "rindex", "find", "rfind", "startswith", "endswith", "issubset", "issuperset", "isdisjoint", "get", "match",
-    "fullmatch", "search", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__",
+SHAPING = (
+    "pop", "split", "rsplit", "splitlines", "partition", "rpartition", "strip", "lstrip", "rstrip", "encode", "decode", "ljust", "rjust",
+    "center", "zfill", "expandtabs", "to_bytes", "hex", "astype", "reshape", "tolist",
 )  # fmt: skip
-"""Methods of a value that compare it, or its parts, with what they are given."""
+"""Methods of a value that are given how to carry what it holds. Others may compare it with what they are given."""
 
 
 class Scope:
@@ -92,9 +93,10 @@ class Scope:
                 return self.told(first) and not self.any_live(options)
             case [first, *rest] if name in CARRIERS:
                 return self.told(first) and not self.any_live([*rest, *options])
-        if isinstance(function, ast.Attribute) and function.attr in COMPARING:
+        given = [*arguments, *options]
+        if isinstance(function, ast.Attribute) and given and function.attr not in SHAPING and self.live(function.value):
             return False
-        return self.told(function) and not self.any_live([*arguments, *options])
+        return self.told(function) and not self.any_live(given)
 
     def each_told(self, part: ast.expr, loops: list[ast.comprehension]) -> bool:
         """Whether the parts that a comprehension collects are ones that the program has made."""

@@ -24,10 +24,14 @@ class Candidate:
     source: str
     origin: str = ""
     """What a mutation did, or where a given pair stands."""
+    refused: str = ""
+    """What a server said that would write none."""
 
 
 def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPair | Unfit:
     """The pair of an example's program and a candidate, not yet verified, or why there is none."""
+    if candidate.refused:
+        return Unfit("the server refuses", candidate.refused)
     correct, incorrect = program(candidate.example.response), candidate.incorrect
     if (longest := max(len(correct), len(incorrect))) > params.max_chars:
         return Unfit("too long", f"{longest} characters; faults.max_chars is {params.max_chars}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.core.programs import program
 from tasks.core.records import Example, Message
-from tasks.core.writing import Answer, Write
+from tasks.core.writing import Write
 from tasks.stages.faults.pair import Candidate
 from tasks.stages.faults.params import Drawn
 
@@ -57,11 +57,5 @@ def _candidates(
     keys = [f"{seed} {example.id} {number % samples}" for number, (example, _) in enumerate(rows)]
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for (example, _), answer in zip(rows, write([prompt for _, prompt in rows], keys), strict=True):
-        found[example.id].append(Candidate(example, program(_text(answer)), source))
+        found[example.id].append(Candidate(example, program(answer.text), source, refused=answer.refused))
     return found
-
-
-def _text(answer: Answer) -> str:
-    if answer.refused:
-        raise ValueError(f"faults: the server would not answer: {answer.refused}.")
-    return answer.text

@@ -18,6 +18,7 @@ from tasks.stages.refine.params import Acceptance
 from tasks.stages.refine.propose import Proposal
 
 LINK = re.compile(r"\b(?:https?|ftp|file|data|javascript):\S+|\bwww\.\S+", re.IGNORECASE)
+NO_SANDBOX = Unfit("no sandbox", "programs are not run on this machine; `ratchet doctor` says what would do")
 RUNS = 2
 """So many runs of a program decide whether its tests always say the same of it."""
 
@@ -33,8 +34,8 @@ class Gate:
     """Every text that models are evaluated by."""
     is_plain: Callable[[Example], bool]
     """Whether it spells no control token of the model."""
-    judge: Callable[[Iterable[Case]], Iterator[Verdict]]
-    """The sandbox."""
+    judge: Callable[[Iterable[Case]], Iterator[Verdict]] | None
+    """The sandbox, where this machine has one."""
     score: Callable[[Example], float]
     """What a puzzle's verifier says of its response."""
     embed: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
@@ -121,7 +122,7 @@ class Gate:
         cases = [
             list(_cases(proposal)) if unfit is None else [] for proposal, unfit in zip(proposals, ready, strict=True)
         ]
-        verdicts = self.judge(case for some in cases for case in some) if any(cases) else iter(())
+        verdicts = self.judge(case for some in cases for case in some) if self.judge and any(cases) else iter(())
         for proposal, unfit, some in zip(proposals, ready, cases, strict=True):
             runs = [next(verdicts) for _ in some]
             yield unfit or (_told(runs) if runs else self._solved(proposal.example))
@@ -132,7 +133,7 @@ class Gate:
             return None
         if new.tests is None:
             return Unfit("no tests", "nothing would tell a right program from a wrong one")
-        return None
+        return None if self.judge else NO_SANDBOX
 
     def _solved(self, example: Example) -> Unfit | None:
         if example.tests is None or self.score(example) >= 1:

@@ -16,7 +16,8 @@ from tasks.core.records import (
     excerpt,
     identify,
 )
-from tasks.stages.refine.accept import Gate
+from tasks.stages.refine.accept import NO_SANDBOX, Gate
+from tasks.stages.refine.ask import is_code
 from tasks.stages.refine.propose import SUBSTITUTES, Failed, Generator, Job, Proposal
 
 
@@ -53,14 +54,18 @@ class Refiner:
             waiting, attempt = still_open, attempt + 1
 
     def _is_open(self, job: Job) -> bool:
-        """Whether a person left the example to the machine: what was accepted stays, what was edited or rejected is settled."""
-        decision = self._said_of(job.example.id)
-        if decision is None:
-            return True
-        if decision.decision == "accept" and job.operator in SUBSTITUTES:
+        """Whether anything is to be proposed: what a person accepted stays, what was edited or rejected is settled, and a program
+        that cannot be run is left as it is."""
+        decision, stays = self._said_of(job.example.id), job.operator in SUBSTITUTES
+        if decision and decision.decision == "accept" and stays:
             why = Unfit("kept by a person", f"{decision.author}: {decision.reason}")
             self._enter_failure(Failed(job, decision.author, why))
-        return decision.decision == "accept" and job.operator not in SUBSTITUTES
+        if decision and (decision.decision != "accept" or stays):
+            return False
+        if self.gate.judge is None and is_code(job.example):
+            self._enter_failure(Failed(job, "nobody", NO_SANDBOX))
+            return False
+        return True
 
     def _said_of(self, name: str) -> Decision | None:
         """What a person decided of an example, a proposal, or an answer that makes none."""

@@ -31,7 +31,7 @@ class Rewriter:
         """The proposal of this attempt for each job, in order; None where there is no rule left."""
         found = [self._attempt(job, attempt) for job in jobs]
         drafts = [draft for draft in found if isinstance(draft, Draft)]
-        observed = self.observe(Case(draft.solution, _asking(draft)) for draft in drafts)
+        observed = self.observe(Case(draft.solution, _asking(draft)) for draft in drafts) if drafts else iter(())
         for job, draft in zip(jobs, found, strict=True):
             yield self._made(job, draft, next(observed)) if isinstance(draft, Draft) else draft
 

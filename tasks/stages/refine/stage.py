@@ -55,13 +55,14 @@ def _refiner(
     inputs: dict[str, Path], examples: Sequence[Example], decided: dict[str, Decision], settings: Settings, run: Run
 ) -> Refiner:
     accept = settings.refine.accept
-    run.note(sandbox=str(sandbox.probe()))
+    level = sandbox.probe()
+    run.note(sandbox=str(level))
     gate = Gate(
         accept,
         examples,
         _evaluation(inputs["ingested"]),
         _plain(inputs["base"]),
-        sandbox.run,
+        sandbox.run if level.number >= 2 else None,
         lambda example: gym.score(example.tests, example.response) if example.tests else 1.0,
         partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
         _judge(settings, run),

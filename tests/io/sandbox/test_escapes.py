@@ -2,17 +2,22 @@
 
 import os
 import platform
+import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tasks.io.sandbox import Limits, client, seccomp
+from tasks.io.sandbox.inside import landlock
 from tasks.io.sandbox.layout import INTERPRETER
 from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS, LIMITS
 from tasks.io.sandbox.process import Sandbox
-from tests.io.sandbox.support import QUICK, require, script, verdicts
+from tests.io.sandbox.support import QUICK, require, script, verdict, verdicts
 
+ROOT = Path(__file__).resolve().parents[3]
 LIBC = "import ctypes, os, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 HOSTILE = ATTEMPTS | {
     "connect over TCP": "import socket\nescaped = bool(socket.create_connection(('192.0.2.1', 80), 1))",
@@ -40,6 +45,12 @@ import os, shutil, subprocess, sys
 shutil.copy(sys.executable, "copy")
 os.chmod("copy", 0o755)
 escaped = subprocess.run(["./copy", "-c", ""]).returncode == 0
+""",
+    "run a script that it wrote": """
+import os, pathlib, subprocess, sys
+pathlib.Path("own").write_text(f"#!{sys.executable}\\n")
+os.chmod("own", 0o755)
+escaped = subprocess.run(["./own"]).returncode == 0
 """,
     "see packages from a new interpreter": """
 import subprocess, sys
@@ -137,6 +148,30 @@ def test_no_program_can(attempt, outcomes):
 
 def test_there_are_enough_of_them():
     assert len(HOSTILE) >= 40
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+def test_landlock_alone_lets_nothing_run_in_the_work_folder(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "own").write_text("#!/bin/sh\n")
+    (work / "own").chmod(0o755)
+    run = "import subprocess, sys\nprint(subprocess.run(sys.argv[1:]).returncode)"
+    restricted = f"from tasks.io.sandbox.inside import landlock\nimport pathlib\nlandlock.restrict(pathlib.Path({str(work)!r}))\n{run}"
+
+    def said(*words):
+        done = subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True, cwd=ROOT)
+        return done.stdout.strip() or done.stderr.splitlines()[-1].partition(":")[0]
+
+    assert said(run, str(work / "own")) == said(restricted, "/bin/true") == "0"
+    assert said(restricted, str(work / "own")) == "PermissionError"
+
+
+def test_a_crash_starts_no_handler_of_the_host():
+    # The kernel starts a handler that core_pattern names whatever the limit is, but for a limit of one byte.
+    limit = min(1, resource.getrlimit(resource.RLIMIT_CORE)[1] % 2**64)
+    found = verdict(script("import resource", f"assert resource.getrlimit(resource.RLIMIT_CORE) == ({limit}, {limit})"))
+    assert found.outcome == "passed", found
 
 
 def test_files_and_sockets_of_the_host_are_out_of_reach(tmp_path):

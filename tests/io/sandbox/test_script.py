@@ -106,9 +106,11 @@ def test_the_verdict_says_what_was_compared_beside_the_program():
         script(double, "import math\nx = 3\nassert f(x) == 6"),
         script(double, "for x in range(3): assert f(x) == x + x"),
         script(double, "def test():\n    assert f(1) == 2\ntest()"),
+        script(double, "x = f(1)\ny = f(x)"),
+        script(double, "import os"),
     )
     assert [(one.outcome, one.inside) for one in found] == (
-        [("passed", False), ("passed", False), ("passed", True), ("passed", False)]
+        [("passed", False), ("passed", False), ("passed", True), ("passed", False), ("passed", True), ("passed", True)]
     )
 
 
@@ -162,7 +164,7 @@ Pair = namedtuple("Pair", "a b")
 Colour = IntEnum("Colour", "RED GREEN")
 word = type("Word", (str,), {})("a")
 values = [Counter("aab"), OrderedDict(b=1, a=2), defaultdict(list, {1: [2]}), Pair(1, 2), Colour.GREEN, word, bytearray(b"a"),
-          frozenset({1}), {1: 2}.keys(), {1: 2}.items(), Fraction(4, 2), Decimal("0.5")]
+          frozenset({1}), {1: 2}.keys(), {1: 2}.items(), Fraction(4, 2), Decimal("0.5"), Decimal("1e9999")]
 """
     wants = [
         "{'a': 2, 'b': 1}",
@@ -177,9 +179,15 @@ values = [Counter("aab"), OrderedDict(b=1, a=2), defaultdict(list, {1: [2]}), Pa
         "{(1, 2)}",
         "2",
         "0.5",
+        "1e999",
     ]
     tests = "\n".join(f"assert values[{n}] == {want}" for n, want in enumerate(wants))
     assert verdict(script(program, tests)).detail == ""
+
+
+@pytest.mark.parametrize("tenth", ["__import__('decimal').Decimal('0.1')", "__import__('fractions').Fraction(1, 10)"])
+def test_a_tenth_is_not_the_float_that_is_nearest_to_it(tenth):
+    assert verdict(script(f"x = {tenth}", "assert x != 0.1 and x < 0.11 and x > 0.09 and x * 10 == 1")).detail == ""
 
 
 def test_things_that_cannot_travel_are_true_or_false_and_equal_to_nothing():

@@ -363,6 +363,18 @@ def test_a_server_can_be_the_teacher(faults, monkeypatch):
     assert [pair.source for pair in pairs] == ["teacher"]
 
 
+def test_what_a_server_would_not_write_is_refused_by_name(faults, monkeypatch):
+    from tasks.io.generators.endpoint import Endpoint
+
+    monkeypatch.setattr(Endpoint, "write", lambda self, prompts, keys, how: (Answer("", "status 413") for _ in prompts))
+    server = {"url": "http://127.0.0.1:1/v1", "model": "m"}
+    pairs, refused, _ = faults([example(0, BINARY, FIND)], {"from": "teacher", "samples": 1, "server": server})
+    assert pairs == []
+    assert [(row.source, row.reason, row.detail) for row in refused] == [
+        ("teacher", "the server refuses", "status 413")
+    ]
+
+
 def test_the_tiny_model_really_writes(faults):
     pairs, refused, _ = faults(
         [example(0, BINARY, FIND)], {"from": "sampled", "samples": 1, "max_new_tokens": 8, "batch_size": 1}

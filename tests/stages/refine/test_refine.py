@@ -101,6 +101,23 @@ def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
     assert "not taken: 2 no rule applies" in turn.run.said[0]
 
 
+def test_where_no_program_can_be_run_all_stay_and_a_text_is_still_asked_for(refine, monkeypatch):
+    from tasks.stages.refine import stage
+
+    def run(*_, **__):
+        raise RuntimeError("this machine gives level 1")
+
+    monkeypatch.setattr(stage.sandbox, "probe", lambda: stage.sandbox.Level(1, "subprocess"))
+    monkeypatch.setattr(stage.sandbox, "run", run)
+    monkeypatch.setattr(stage.sandbox, "outputs", run)
+    edit = {"id": ROWS[2].id, "decision": "edit", "text": "```python\ndef f(xs):\n    return xs\n```"}
+    text = small.example(99, prompt="Who?", response="Nobody.")
+    turn = refine([*ROWS, text], {0: ["hard"], 1: ["sparse"], len(ROWS): ["hard"]}, decided=[edit])
+    assert turn.examples == [*ROWS, text]
+    assert sorted(turn.reasons) == ["no rule applies", *["no sandbox"] * 3]
+    assert "`ratchet doctor` says what would do" in turn.lineage[0].detail
+
+
 def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
     free = refine(ROWS[:1], {0: ["sparse"]}, name="free")
     (new,) = free.examples[1:]

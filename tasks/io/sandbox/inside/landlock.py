@@ -25,14 +25,21 @@ def restrict(work: Path) -> None:
     """Put this process under the rules for good, where the kernel has them. OSError where it has and does not."""
     if not (known := version()):
         return
-    read = EXECUTE | READ_FILE | READ_FOLDER
+    read = READ_FILE | READ_FOLDER
     every = (1 << (13 + (known >= 2) + (known >= 3))) - 1
     never = EXECUTE | MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE  # in `work`: neither programs nor devices
     rights = [every, 3 if known >= 4 else 0, 3 if known >= 6 else 0]
     attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (known >= 4) + (known >= 6))]
     rules = call(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
-    for folder, allowed in ((Path("/"), read), (Path("/dev"), read | WRITE_FILE), (work, every & ~never)):
-        descriptor = os.open(folder, os.O_PATH)
+    # What a folder allows, all in it does. So programs are allowed beside the way to `work`, and nowhere on it.
+    way = {work, *work.parents}
+    programs = [
+        path for folder in work.parents for path in folder.iterdir() if path not in way and not path.is_symlink()
+    ]
+    for path, allowed in (
+        (Path("/"), read), (Path("/dev"), read | WRITE_FILE), (work, every & ~never), *((path, EXECUTE) for path in programs)
+    ):  # fmt: skip
+        descriptor = os.open(path, os.O_PATH)
         call(ADD, rules, 1, struct.pack("=Qi", allowed, descriptor), 0)
         os.close(descriptor)
     call(RESTRICT, rules, 0)

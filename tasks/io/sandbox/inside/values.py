@@ -16,6 +16,7 @@ from typing import Any
 MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
+MOST_DIGITS = 1_000  # of a decimal number
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +62,16 @@ def plain(value: object) -> Any:
         case dict() if len(value) <= MOST_KEYS:
             return ["dict", *([plain(key), plain(entry)] for key, entry in value.items())]
         case Fraction() | Decimal():
-            return plain(nearest(value))
+            return ratio(value)
     return thing(value)
 
 
-def nearest(number: Fraction | Decimal) -> int | float:
-    """The whole number that it is, else the nearest float."""
-    with contextlib.suppress(ValueError, OverflowError):  # it is infinite, or none at all
-        if number == int(number):
-            return int(number)
-    return float(number)
+def ratio(number: Fraction | Decimal) -> Any:
+    """What it is exactly, so that a tenth is not the float 0.1; the nearest float where it is no number or one of many digits."""
+    small = isinstance(number, Fraction) or (number.is_finite() and abs(number.adjusted()) <= MOST_DIGITS)
+    if not small:
+        return plain(float(number))
+    return ["ratio", *map(hex, number.as_integer_ratio())]
 
 
 def thing(value: object) -> list[Any]:
@@ -82,7 +83,7 @@ def decode(text: str) -> Any:
     """The value that `encode` wrote; ValueError if it cannot have written this. Nothing in the text is trusted."""
     try:
         return built(json.loads(text[: MOST_TEXT + 1]))
-    except (TypeError, IndexError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (TypeError, IndexError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
         raise ValueError(f"no value: {text[:100]!r}") from error
 
 
@@ -99,6 +100,7 @@ def built(form: Any) -> Any:
 BUILD: dict[str, Callable[..., Any]] = {
     "int": lambda text: int(text, 16),
     "float": float.fromhex,
+    "ratio": lambda above, below: Fraction(int(above, 16), int(below, 16)),
     "complex": lambda real, imaginary: complex(float.fromhex(real), float.fromhex(imaginary)),
     "bytes": bytes.fromhex,
     "list": lambda *parts: list(map(built, parts)),
