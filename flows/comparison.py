@@ -23,6 +23,7 @@ from flows import estimates
 from flows.estimates import Range, Source
 from tasks import methods, settings
 from tasks.core.params import Params
+from tasks.core.training import FAMILIES
 from tasks.io import params, progress, provenance, tracking
 
 RECIPES = Path("params/compare")
@@ -111,9 +112,11 @@ def check(recipe: Recipe) -> None:
 def _alone(name: str) -> dict[str, Any]:
     """The composition whose one part that is not neutral is this method."""
     parts = {"adapter": "none", "selector": "all"}
-    for family in methods.families_of(name):
-        return parts | {family.removesuffix("s"): name}
-    raise AssertionError
+    families = methods.families_of(name)
+    for family in FAMILIES:
+        if family in families:
+            return parts | {family.removesuffix("s"): name}
+    raise ValueError(f"{name} is one of the {families[0]}, which do not train: a comparison is of trainings.")
 
 
 def search(recipe: Recipe) -> list[Trial]:

@@ -211,7 +211,11 @@ def test_a_method_is_described_by_its_own_file():
     assert found.paper == "https://arxiv.org/abs/2106.09685"
     assert found.wraps == "peft.LoraConfig"
     assert found.mergeable
-    assert methods.describe("optimizers", "adamw").mergeable is None
+    assert methods.describe("selectors", "s2ft").mergeable
+    assert methods.describe("expanders", "adept").mergeable is False
+    assert {methods.describe(*method).mergeable for method in (("selectors", "lisa"), ("optimizers", "adamw"))} == {
+        None
+    }
 
 
 def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tmp_path):

@@ -42,11 +42,11 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     )
 
 
-def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Linear]:
+def linears(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
     """The linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
-    Raises ValueError where `targets` name or match nothing, where a match is not stored as floating-point numbers, and for GPT-2,
-    whose layers are no `nn.Linear`.
+    Raises ValueError where `targets` name or match nothing, where the method needs a layer's `numbers` and they are not stored as
+    floating-point ones, and for GPT-2, whose layers are no `nn.Linear`.
     """
     from torch import nn
 
@@ -58,7 +58,7 @@ def linears(model: nn.Module, targets: Sequence[str] | str) -> dict[str, nn.Line
         )
     found = _named(model, known, targets)
     for name, layer in found.items():
-        if not layer.weight.is_floating_point():
+        if numbers and not layer.weight.is_floating_point():
             raise ValueError(
                 f"{name} is stored as {layer.weight.dtype}, and this method needs its numbers. Use `base: none`."
             )

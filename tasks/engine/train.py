@@ -231,7 +231,13 @@ class _Trainer(Trainer):
                 f"{resume_from_checkpoint}: with compute.fsdp a training does not go on from a checkpoint. "
                 f"Remove {Path(resume_from_checkpoint).parent} to begin anew, or set compute.fsdp: false."
             )
-        for name, tensor in load_file(Path(resume_from_checkpoint) / WEIGHTS).items():
+        found = load_file(Path(resume_from_checkpoint) / WEIGHTS)
+        if other := sorted(found.keys() ^ self.trains.keys()):
+            raise ValueError(
+                f"{resume_from_checkpoint} holds other weights than train now ({other[0]} is on one side alone): another choice of "
+                f"layers was made. Remove {Path(resume_from_checkpoint).parent} to begin anew."
+            )
+        for name, tensor in found.items():
             self.trains[name].copy_(tensor)
 
 

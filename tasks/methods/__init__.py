@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parent
 
@@ -77,9 +78,22 @@ def describe(family: str, name: str) -> Description:
     text = module.__doc__ or ""
     link = re.search(r"https://\S+?(?=[,;:)]?(\s|\.\s|\.?$))", text)
     method = module.METHOD
-    mergeable = method.merge is not None if hasattr(method, "merge") and family == "adapters" else None
     title = text.strip().split("\n", 1)[0].rstrip(".")
-    return Description(family, name, title, link[0] if link else "", getattr(method, "wraps", ""), mergeable)
+    return Description(
+        family, name, title, link[0] if link else "", getattr(method, "wraps", ""), _mergeable(family, name, method)
+    )
+
+
+def _mergeable(family: str, name: str, method: Any) -> bool | None:
+    """Whether what a method puts beside weights can be written into them; None where it puts nothing there."""
+    match family:
+        case "adapters":
+            return method.merge is not None
+        case "selectors":
+            return True if method.merge else None
+        case "expanders":
+            return None if name == "none" else False  # a grown model stays as large as it grew
+    return None
 
 
 def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:

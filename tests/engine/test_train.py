@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from tasks.core.training import Training
@@ -245,6 +245,17 @@ def test_a_checkpoint_holds_what_trains_and_no_more(tiny, tmp_path):
     held = load_file(newest / engine.WEIGHTS)
     assert held.keys() == {name for name, p in outcome.model.named_parameters() if "lora_" in name}
     assert not list(newest.glob("training_args.bin"))
+
+
+def test_a_checkpoint_of_other_layers_is_refused_by_the_first_of_them(tiny, tmp_path):
+    with pytest.raises(Killed):
+        train(tiny, tmp_path, LORA, kill_at=5)
+    weights = engine._newest_complete(tmp_path) / engine.WEIGHTS
+    held = load_file(weights)
+    name = min(held)
+    save_file({f"other.{name}": held.pop(name), **held}, weights)
+    with pytest.raises(ValueError, match=r"holds other weights than train now \(.*Remove .* to begin anew"):
+        train(tiny, tmp_path, LORA)
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_the_settings_that_changed(tiny, tmp_path):

@@ -152,6 +152,11 @@ def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
         comparison.read(["lorra"])
 
 
+def test_what_does_not_train_is_not_compared():
+    with pytest.raises(ValueError, match=r"proxy_tuning is one of the decoders, which do not train.*Recipes: "):
+        comparison.read(["lora", "proxy_tuning"])
+
+
 SHIPPED = {path.stem: "benchmark:" in path.read_text() for path in sorted((ROOT / comparison.RECIPES).glob("*.yaml"))}
 
 

@@ -84,9 +84,10 @@ def layer_type() -> Any:
             self.base, self.top_k, self.scale = base, params.top_k, params.alpha / params.rank
             self.dropout = nn.Dropout(params.dropout)
             weight = base.weight
-            self.A_ERI = nn.Parameter(weight.new_empty(num_experts, params.rank, base.in_features))
-            self.B_OER = nn.Parameter(weight.new_zeros(base.out_features, num_experts, params.rank))
-            self.router_EI = nn.Parameter(weight.new_empty(num_experts, base.in_features))
+            like = weight.new_empty(0, dtype=weight.dtype if weight.is_floating_point() else torch.float32)
+            self.A_ERI = nn.Parameter(like.new_empty(num_experts, params.rank, base.in_features))
+            self.B_OER = nn.Parameter(like.new_zeros(base.out_features, num_experts, params.rank))
+            self.router_EI = nn.Parameter(like.new_empty(num_experts, base.in_features))
             for matrix in (*self.A_ERI, self.router_EI):
                 nn.init.kaiming_uniform_(matrix, a=5**0.5)  # as the authors' code does; the text says Gaussian
             self.load: tuple[Tensor, Tensor] | None = None
@@ -102,11 +103,12 @@ def layer_type() -> Any:
             return kept_TE / kept_TE.sum(dim=-1, keepdim=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            x_TI = x.flatten(0, -2)
+            x_TI = x.flatten(0, -2).to(self.A_ERI.dtype)  # over a quantised layer x may have fewer bits
             weights_TE1 = self.scale * self.route(x_TI)[..., None].to(x.dtype)
             inner_TER = F.linear(self.dropout(x_TI), self.A_ERI.flatten(0, 1)).view(-1, *self.A_ERI.shape[:2])
             update_TO = F.linear((inner_TER * weights_TE1).flatten(1), self.B_OER.flatten(1))
-            return self.base(x) + update_TO.view(*x.shape[:-1], -1)
+            out = self.base(x)
+            return out + update_TO.view_as(out).to(out.dtype)
 
     return MolaLinear
 
@@ -117,7 +119,7 @@ def attach(model: nn.Module, params: MolaParams) -> nn.Module:
     Raises ValueError where the targets match nothing, or a layer smaller than an expert.
     """
     surgery.check_rank(model, params.targets, params.rank)
-    linears = surgery.linears(model, params.targets)
+    linears = surgery.linears(model, params.targets, numbers=False)
     num_layers = len(surgery.decoder_layers(model))
     model.requires_grad_(False)
     for name, base in linears.items():

@@ -42,6 +42,8 @@ class Facts:
     """The turns by which later rounds were made, where there are any."""
     base: Mapping[str, Any]
     """The base's `ratchet.json`."""
+    caveat: str
+    """What the figures do not say; empty where nothing is to be said."""
     ingested: Mapping[str, Any]
     """What stage ingest counted."""
     examples: Mapping[str, Example]

@@ -40,7 +40,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         run.say(NOTHING.rstrip())
         return
     facts = _facts(inputs, settings)
-    text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how, facts.loop)
+    text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how, facts.loop, facts.caveat)
 
     folder = outputs["report"]
     (folder / "plots").mkdir(parents=True)
@@ -78,6 +78,7 @@ def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
         loop=_loop(inputs, settings.turns) if settings.turns else None,
         base=_read(inputs["base"]),
+        caveat=_caveat(settings.models, _read(inputs["base"]).get("grid")),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
         how=how,
@@ -112,6 +113,17 @@ def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Ex
         before={example.id: example for example in before},
         after={example.id: example for example in after},
         explain=lambda row: explain(row, limits),
+    )
+
+
+def _caveat(models: Mapping[str, Model], grid: str | None) -> str:
+    """What the figures of compressed models do not say, where the base's weights lie on a coarse grid already."""
+    compressed = [name for name, model in models.items() if model.group == "compressed"]
+    if not grid or not compressed:
+        return ""
+    return (
+        f"The base was dequantised from {grid}: what compression costs here ({', '.join(compressed)}) says nothing of weights that "
+        "never lay on so coarse a grid."
     )
 
 

@@ -24,6 +24,7 @@ def summary(
     metrics: Mapping[str, Mapping[str, Any]],
     how: Bootstrap,
     loop: Loop | None = None,
+    caveat: str = "",
 ) -> str:
     """Every comparison with its verdict, what became of the turns of the loop, and how to read the figures."""
     blocks = [
@@ -31,7 +32,8 @@ def summary(
         for comparison, verdict in zip(comparisons, verdicts, strict=True)
     ]
     turns = ["\n".join(map(_wrap, _turns(loop)))] if loop else []
-    return "\n\n\n".join([*blocks, *turns, _wrap(legend(comparisons, how))]) + "\n"
+    last = _wrap(" ".join(filter(None, [caveat, legend(comparisons, how)])))
+    return "\n\n\n".join([*blocks, *turns, last]) + "\n"
 
 
 def _turns(loop: Loop) -> Iterator[str]:

@@ -210,22 +210,24 @@ def run_stage(
     faults: tuple[list[FaultPair], list[Refusal]] | None = None,
     turn: Round | None = None,
     tasks: int = 40,
+    grid: str | None = None,
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
     """Write the inputs of the stage, run it, and give back its folder and what it said. The first model is the base.
 
-    A model of the name `pretrained` was not tuned. `pretraining` is the course of the pretraining, where there was one.
+    A model of the name `pretrained` was not tuned, one of the name `compressed` was compressed. `pretraining` is the course of the
+    pretraining, where there was one, and `grid` the one that the base was dequantised from.
     """
     groups = {name: "rounds" if index else "reference" for index, name in enumerate(models)}
+    groups |= {"compressed": "compressed"} if "compressed" in models else {}
     for index, (name, rows) in enumerate(models.items()):
         tables.write(folder / "results" / groups[name] / f"{name}.parquet", rows, Result)
         facts = {"model": name, "parameters": 10_000, "trainable": 1234 * index, "bytes": 2**20, **(metrics or {})}
         _write(folder / "metrics" / groups[name] / f"{name}.json", facts)
         if index and name != "pretrained":
             _write(folder / "tuned" / name / "training.json", COURSE)
-    _write(
-        folder / "ratchet.json", {"source": {"from": "package", "name": "m", "version": "1", "license": "Apache-2.0"}}
-    )
+    source = {"from": "package", "name": "m", "version": "1", "license": "Apache-2.0"}
+    _write(folder / "ratchet.json", {"source": source, "grid": grid})
     if pretraining:
         _write(folder / "pretrained" / "training.json", pretraining)
     _write(folder / "ingested.json", ingested)

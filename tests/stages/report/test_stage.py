@@ -217,6 +217,16 @@ def test_text_alone_makes_a_whole_report_that_names_what_decided(tmp_path):
     assert "| pretrained | the model of the Python package m 1 | adept × adamw | 500 |" in card
 
 
+@pytest.mark.parametrize(
+    ("name", "grid", "told"), [("compressed", "Q4_1", True), ("compressed", None, False), ("r0", "Q4_1", False)]
+)
+def test_a_compressed_model_whose_base_lay_on_a_coarse_grid_says_so(tmp_path, name, grid, told):
+    folder, _ = run_stage(tmp_path, {"base": results(), name: results(domain=1.5)}, grid=grid)
+    for file in ("summary.txt", "index.html", "README.md"):
+        text = " ".join((folder / file).read_text(encoding="utf-8").split())
+        assert ("dequantised from Q4_1: what compression costs here" in text) == told
+
+
 def test_what_the_pretraining_gained_and_forgot_is_drawn_and_told_by_checkpoint(tmp_path):
     folder, _ = run_stage(tmp_path, BETTER, pretraining=PRETRAINING)
     assert rows(folder, "forgetting") == [
