@@ -5,6 +5,7 @@ After `ratchet use lab` and `ratchet run compress`: the lab's model learnt from 
 r0 is tuned anew in a scratch workspace and compressed every way; printed are how much smaller it is than in 16 bits, the paired
 difference of its loss on the test set to the uncompressed model's, with the 95 % interval over source modules, and what was
 chosen on validation data where there was a choice: ComPEFT's k and alpha.
+The rows stay in .ratchet/compare/compression for docs/ledger.py.
 """
 
 import copy
@@ -33,7 +34,11 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def main(seeds: list[int]) -> None:
-    """Print one line a seed and way."""
+    """Print one line a seed and way, and keep them for docs/ledger.py."""
+    sys.path.insert(0, str(scratch.ROOT))
+    from flows import standings
+
+    rows: list[dict[str, Any]] = []
     print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -45,10 +50,14 @@ def main(seeds: list[int]) -> None:
             scratch.run(workspace, params, "tune", "r0")
             scratch.run(workspace, params, "select")
             before = measure(workspace, params, "r0")
+            rows.append({"composition": "uncompressed", "seed": seed, "loss": loss(before)})
             for title, (name, settings) in WAYS.items():
                 ratio, chosen = compress(workspace, params, name, settings)
-                gap = difference(before, measure(workspace, params, "small"))
+                after = measure(workspace, params, "small")
+                gap = difference(before, after)
+                rows.append({"composition": title, "seed": seed, "loss": loss(after), "smaller": round(ratio, 2)})
                 print(f"{seed:>4}  {title:<24} {ratio:>7.1f}×   {gap}   {chosen}", flush=True)
+    standings.keep("compression", rows)
 
 
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
@@ -75,6 +84,11 @@ def measure(workspace: Path, params: dict[str, Any], name: str) -> pl.DataFrame:
     """The test items of a model."""
     scratch.run(workspace, params, "evaluate", name)
     return scratch.items(workspace / f"data/results/rounds/{name}.parquet", "domain")
+
+
+def loss(items: pl.DataFrame) -> float:
+    """Nats per token."""
+    return round(float(items["value"].sum() / items["tokens"].sum()), 6)
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> str:
