@@ -157,6 +157,7 @@ def up(template, tmp_path_factory) -> Iterator[Workspace]:
     made.api = f"http://127.0.0.1:{port}/api"
     process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
+    made.pid = process.pid
     yield made
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

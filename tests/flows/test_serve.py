@@ -7,9 +7,10 @@ import shutil
 import signal
 import urllib.request
 
+import psutil
 import pytest
 
-from flows import server
+from flows import deployments, server, supervisor
 from flows.deployments import BEATS
 from tests.flows.conftest import Workspace, processes, wait_for
 from tests.flows.test_promotion import Nights
@@ -51,6 +52,24 @@ def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
     assert list(up.home.iterdir()) == []
     # Not in what `--watch` prints: it shows what is said once it listens.
     wait_for(lambda: "one: it has not run yet" in logged(up), lambda: logged(up))
+
+
+def test_it_listens_to_this_machine_alone(up):
+    whole = [psutil.Process(pid) for pid in (up.pid, *supervisor.descendants(up.pid))]
+    listening = {at.laddr.ip for process in whole for at in process.net_connections("inet") if at.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+
+
+def test_nights_begin_at_their_time_and_by_drift_and_runs_of_the_workspace_one_after_the_other(done, monkeypatch):
+    monkeypatch.setenv("RATCHET_NIGHTLY", "30 2 * * 1")
+    monkeypatch.setenv("RATCHET_TIMEZONE", "Europe/Berlin")
+    found = {f"{one.flow_name}/{one.name}": one for one in deployments.all_of_them()}
+    (at,) = found["retrain/nightly"].schedules
+    assert (at.schedule.cron, at.schedule.timezone) == ("30 2 * * 1", "Europe/Berlin")
+    (trigger,) = found["retrain/on-drift"].triggers
+    assert trigger.expect == {"ratchet.drift"}
+    assert not found["pipeline/workstation"].schedules
+    assert not found["promote/manual"].schedules
 
 
 def test_a_second_one_is_refused_with_the_number_of_the_first(up):

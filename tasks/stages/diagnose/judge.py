@@ -27,15 +27,29 @@ def ask(example: Example, question: Question, form: str) -> Message:
 
 
 def in_words(
-    examples: Sequence[Example], curator: Curator, write: Callable[[list[list[Message]], list[str]], Sequence[str]]
+    examples: Sequence[Example],
+    curator: Curator,
+    fits: Callable[[list[Message]], bool],
+    write: Callable[[list[list[Message]], list[str]], Sequence[str]],
 ) -> Judgements:
-    """What the model's answers say. `write` answers prompts, each with a key that its random numbers follow from."""
-    asked = [(example, name) for example in examples for name in curator.questions]
-    prompts = [[ask(example, curator.questions[name], curator.answer)] for example, name in asked]
-    answers = write(prompts, [f"{example.id} {name}" for example, name in asked])
+    """What the model's answers say. Examples of which a question does not fit into the model have no scores.
+
+    `write` answers prompts, each with a key that its random numbers follow from.
+    """
+    prompts = {
+        example.id: {name: [ask(example, question, curator.answer)] for name, question in curator.questions.items()}
+        for example in examples
+    }
+    asked = [
+        (one, name, prompt)
+        for one, each in prompts.items()
+        if all(map(fits, each.values()))
+        for name, prompt in each.items()
+    ]
+    answers = write([prompt for _, _, prompt in asked], [f"{one} {name}" for one, name, _ in asked])
     found: dict[str, dict[str, float | None]] = {example.id: {} for example in examples}
-    for (example, name), answer in zip(asked, answers, strict=True):
-        found[example.id][name] = curator.score(answer)
+    for (one, name, _), answer in zip(asked, answers, strict=True):
+        found[one][name] = curator.score(answer)
     return found
 
 

@@ -111,9 +111,9 @@ class Subject:
         if mode == "none" or not examples:
             return {}
         if mode == "generate":
-            return judge.in_words(examples, curator, self._write)
+            return judge.in_words(examples, curator, self._fits, self._write)
         odds = partial(readout.log_odds, self.model, track=self._track("row"))
-        return judge.by_odds(examples, curator, self.tokenizer, self.model.config.max_position_embeddings, odds)
+        return judge.by_odds(examples, curator, self.tokenizer, self._longest, odds)
 
     def agreement(
         self, judged: judge.Judgements, examples: Sequence[Example], curator: Curator
@@ -123,6 +123,15 @@ class Subject:
         if params.quality != "readout" or not params.compare:
             return None
         return gather.agreement(judged, self.judgements("generate", examples[: params.compare], curator), curator)
+
+    @property
+    def _longest(self) -> int:
+        return int(self.model.config.max_position_embeddings)
+
+    def _fits(self, prompt: Sequence[Message]) -> bool:
+        """Whether the model can read a prompt to its end and still answer."""
+        ids = self.tokenizer(encode.render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
+        return len(ids) + self.settings.diagnose.judging.max_new_tokens <= self._longest
 
     def _write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:
         params, folders = self.settings.diagnose, self.inputs

@@ -225,6 +225,25 @@ def test_words_are_read_and_what_cannot_be_read_is_counted(diagnose, monkeypatch
     assert "quality" not in told["limits"], "one value has no deviation"
 
 
+def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, monkeypatch):
+    from tasks.stages.diagnose.stage import Subject
+
+    asked = []
+
+    def write(model, prompts, tokenizer, **_):
+        asked.extend(prompt[0].content for prompt in prompts)
+        return ["Score: 7"] * len(prompts)
+
+    monkeypatch.setattr("tasks.engine.generation.write", write)
+    diagnose(plain_rows(2), name="all", quality="generate")
+    room = [len(content) for content in asked]
+    monkeypatch.setattr(Subject, "_fits", lambda self, prompt: len(prompt[0].content) < max(room))
+    asked.clear()
+    found, _, _ = diagnose(plain_rows(2), quality="generate")
+    assert sorted(signals.quality is None for signals in found.values()) != [False, False]
+    assert len(asked) < len(room)
+
+
 def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch):
     def write(model, prompts, tokenizer, **_):
         return [f"Score: {len(prompt[0].content) % 10}" for prompt in prompts]
