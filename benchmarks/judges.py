@@ -17,7 +17,7 @@ from tasks.methods.curators import Curator
 
 OWN, ANOTHERS, PROMPT = (7, 9), (0, 2), (6, 9)
 """Least and largest score of a response to its prompt, of one to another, and of a prompt."""
-RATE, EPOCHS, PACK_TOKENS = 5e-4, 3, 1024
+RATE, EPOCHS, PACK_TOKENS = 5e-4, 1, 1024
 
 
 def mixed(examples: Sequence[Example]) -> list[Example]:
