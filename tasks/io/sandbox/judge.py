@@ -71,9 +71,8 @@ def run_script(tests: Tests, execute: Execute) -> Iterator[Where]:
             put(step, execute)
         else:
             run_to_end(step.source, execute)
-    asks = any(
-        isinstance(step, script.Question) for step in steps
-    )  # else that it ran is all there is, in the program's own word
+    asks = any(isinstance(step, script.Question) for step in steps)
+    # Without a question, that it ran is all there is, in the program's own word.
     if steps:
         yield "outside" if asks and not any(step.inside for step in steps) else "inside"
 

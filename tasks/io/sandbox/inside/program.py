@@ -84,9 +84,8 @@ def restrict(limits: dict[str, Any], alone: bool) -> None:
     cap(resource.RLIMIT_CPU, math.ceil(limits["cpu_s"]), spare=1)
     cap(resource.RLIMIT_FSIZE, limits["file_bytes"])
     cap(resource.RLIMIT_NOFILE, MOST_DESCRIPTORS)
-    cap(
-        resource.RLIMIT_CORE, 1
-    )  # 0 keeps no host from starting its handler of crashes, which is outside the sandbox; 1 does
+    # None at all keeps no host from starting its own handler of crashes, outside the sandbox; a limit of one byte does.
+    cap(resource.RLIMIT_CORE, 1)
     if sys.platform == "linux":
         cap(resource.RLIMIT_AS, limits["memory_mb"] << 20)
         cap(resource.RLIMIT_MEMLOCK, 0)
