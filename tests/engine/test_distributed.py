@@ -34,6 +34,7 @@ def with_what_it_needs(family, name):
 COMPOSITIONS = {
     "full": {},
     "s2ft × mftcoder": {"selectors": "s2ft", "objectives": "mftcoder"},
+    "balanced as it learns": {"objectives": "mftcoder"},
     **{
         name: with_what_it_needs(family, name)
         for family in FAMILIES
@@ -41,6 +42,8 @@ COMPOSITIONS = {
         if name != NEUTRAL[family]
     },
 }
+OBJECTIVE = {"balanced as it learns": {"balance": "coba", "warmup": 2, "history": 4}}
+"""Settings by which weights follow losses that every process measures for itself."""
 SHARED = [name for name, names in COMPOSITIONS.items() if not methods.alone(names)]
 CUT = [name for name in SHARED if not methods.alone(COMPOSITIONS[name], fsdp=True)]
 OPTIMIZER = {
@@ -78,7 +81,7 @@ with imports.lasting():
     from tasks.engine import scoring, train
     from tasks.io import checkpoints
     from tests import tiny
-    from tests.engine.test_distributed import OPTIMIZER, answered
+    from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, answered
     from tests.methods.contract import composition, part
 
 base, folder, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
@@ -103,6 +106,8 @@ def job(names, work):
     settings = OPTIMIZER.get(work.name, {"learning_rate": 1e-2})
     optimizer = part("optimizers", names.get("optimizers", "adamw"), **settings)
     parts = replace(composition(**names), optimizer=optimizer)
+    if work.name in OBJECTIVE:
+        parts = replace(parts, objective=part("objectives", parts.objective.name, **OBJECTIVE[work.name]))
     if hasattr(parts.adapter.params, "dropout"):  # what is dropped depends on how many draw
         parts = replace(parts, adapter=part("adapters", parts.adapter.name, dropout=0.0))
     model, _ = checkpoints.load(Path(base), quantization=parts.base.method.quantization(parts.base.params))
@@ -119,7 +124,7 @@ def job(names, work):
         return {"first": scoring.mean(scoring.losses(plain(model), rows[:6]))}
 
     work.mkdir(exist_ok=True)
-    outcome = train.train(model.train(), rows, parts, plan, compute, work, on_step, measure=measure)
+    outcome = train.train(model.train(), rows, parts, plan, compute, work, on_step, valid=rows[:6], measure=measure)
     if os.environ.get("RANK", "0") == "0":
         weights = {n: p.detach().contiguous() for n, p in outcome.attached.trainable.items()}
         save_file(weights, work / "end.safetensors")
