@@ -86,13 +86,15 @@ def describe(family: str, name: str) -> Description:
 
 def _mergeable(family: str, name: str, method: Any) -> bool | None:
     """Whether what a method puts beside weights can be written into them; None where it puts nothing there."""
+    if name == "none":
+        return None
     match family:
         case "adapters":
             return method.merge is not None
         case "selectors":
             return True if method.merge else None
         case "expanders":
-            return None if name == "none" else False  # a grown model stays as large as it grew
+            return False  # a grown model stays as large as it grew
     return None
 
 
