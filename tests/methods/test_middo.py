@@ -82,6 +82,8 @@ def test_what_lies_on_the_threshold_is_in_no_set():
         ("On a scale of 0 to 10, 7", None),
         ("There are 2 mistakes.", None),
         ("2 mistakes.", None),
+        (METHOD.answer, None),  # a judge that repeats what it was told
+        (METHOD.digit, None),
         ("1. Yes, the facts are right.", None),
         ("0 to 10: 7", None),
         ("I cannot give a score 0 to 10.", None),
