@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BASE, EMBEDDER, EXAMPLES = Path("models/base"), Path("models/embedder"), Path("data/rounds/r0/examples.parquet")
 JUDGE = Path(".ratchet/signals/judge")
-LESSONS = 80
+LESSONS = 30
 """Examples that a judge is taught on, after those that are judged."""
 Result = dict[str, Any]
 
