@@ -137,11 +137,11 @@ def _answered(request: "str | urllib.request.Request") -> bytes:
 
 
 def _files(root: Path) -> list[str]:
-    """The names of the repository's files."""
+    """The names of the repository's files. What has run here has not run there, so `dvc.lock` is none of them."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
-    return sorted(name for name in listed.split("\0") if name and (root / name).is_file())
+    return sorted(name for name in listed.split("\0") if name not in ("", "dvc.lock") and (root / name).is_file())
 
 
 def code_of(root: Path) -> str:
