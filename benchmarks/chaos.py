@@ -294,9 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
     bench = Bench(folder, options)
     try:
         bench.prepare()
-        rows = [
-            row for row in rows if row.get("basis") == bench.basis and "gone_s" in row
-        ]  # what could not be tried is tried again
+        # What could not be tried is tried again.
+        rows = [row for row in rows if row.get("basis") == bench.basis and "gone_s" in row]
         known = {row["number"] for row in rows}
         todo = [number for number in range(options.kills) if number not in known]
         for number in progress.track(todo, label="chaos", unit="kill"):

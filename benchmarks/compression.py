@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import scratch
 
+from flows import standings
 from tasks.core import statistics
 
 MODEL = {"group": "rounds", "base": "models/pretrained"}
@@ -35,9 +36,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main(seeds: list[int]) -> None:
     """Print one line a seed and way, and keep them for docs/ledger.py."""
-    sys.path.insert(0, str(scratch.ROOT))
-    from flows import standings
-
     rows: list[dict[str, Any]] = []
     print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:

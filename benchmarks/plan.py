@@ -3,7 +3,8 @@
 Makes a workspace with the graph, the code and the settings of profile `micro` in FOLDER, where every stage writes a digest of what it
 reads instead of working (`stand_in.py`), and brings it up to date. Then, in every trial, it edits at random one to three of: a
 setting, a file of data/raw, a declared file of code, an output; or takes the edits back. What the plan says of each stage is
-compared with what `dvc repro` then does. Trials stand in FOLDER/trials.jsonl, so that an interrupted benchmark goes on while the code is the same. Where the
+compared with what `dvc repro` then does. Trials stand in FOLDER/trials.jsonl, so that an interrupted benchmark goes on while the code is the same.
+Where the
 plan says `may change`, all is possible, so the share of definite answers stands beside that of right ones.
 """
 
@@ -111,13 +112,7 @@ def _trial(workspace: Path, seed: int, number: int) -> dict:
 
 def _make(workspace: Path) -> None:
     """The repository's files under a git and DVC of their own, profile `micro` in use and up to date."""
-    shutil.rmtree(workspace, ignore_errors=True)
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in set(listed.split("\0")) - {"", "dvc.lock"}:  # what has run here has not run there
-        if (ROOT / name).is_file():
-            (workspace / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, workspace / name)
-    shutil.copyfile(workspace / "params/micro.yaml", workspace / "params.yaml")
+    workspaces.copied(ROOT, "micro", workspace)
     shutil.copyfile(ROOT / "benchmarks/stand_in.py", workspace / "tasks/run.py")
     for command in (["git", "init", "--quiet"], ["git", "add", "."]):
         subprocess.run(command, cwd=workspace, check=True)

@@ -104,8 +104,8 @@ def cosine(one: list[float], other: list[float]) -> float:
     return float(np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other))
 
 
-def rows(options: argparse.Namespace) -> list[Any]:
-    """The examples that are measured on."""
+def rows(count: int) -> list[Any]:
+    """The first examples."""
     import torch
 
     from tasks.core.records import Example
@@ -114,7 +114,7 @@ def rows(options: argparse.Namespace) -> list[Any]:
 
     quiet()
     torch.set_num_threads(1)
-    return tables.read(EXAMPLES, Example)[: options.examples]
+    return tables.read(EXAMPLES, Example)[:count]
 
 
 def sequences(options: argparse.Namespace) -> list[Any]:
@@ -122,7 +122,7 @@ def sequences(options: argparse.Namespace) -> list[Any]:
     from tasks.engine import encode
     from tasks.io import checkpoints
 
-    found = encode.examples(rows(options), checkpoints.load_tokenizer(BASE), 1024)
+    found = encode.examples(rows(options.examples), checkpoints.load_tokenizer(BASE), 1024)
     return [sequence for sequence in found if sequence is not None]
 
 
@@ -165,7 +165,7 @@ def timed(start: float, tokens: int) -> Result:
 
 def prompts(options: argparse.Namespace) -> list[str]:
     """The prompts of the examples."""
-    return ["\n\n".join(message.content for message in row.prompt) for row in rows(options)]
+    return ["\n\n".join(message.content for message in row.prompt) for row in rows(options.examples)]
 
 
 def packed_vectors(dtype: str) -> Callable[[argparse.Namespace], Result]:
@@ -231,7 +231,7 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         from tasks.stages.diagnose.stage import Subject
 
         curator = methods.load("curators", "middo").METHOD
-        examples, model = to_judge(options, curator) if options.taught else (rows(options), BASE)
+        examples, model = to_judge(options, curator) if options.taught else (rows(options.examples), BASE)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
         settings = Settings.model_validate({"compute": compute, "methods": {}})
         folders = {"base": model, "tuned": model}
@@ -257,7 +257,7 @@ def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path
     import judges
 
     taught_on = options.examples + LESSONS
-    known = rows(argparse.Namespace(examples=taught_on))
+    known = rows(taught_on)
     assert len(known) == taught_on, f"{EXAMPLES} has {len(known)} examples, and {taught_on} are asked for"
     model = judges.taught(BASE, known[options.examples :], curator, JUDGE)
     return judges.mixed(known[: options.examples]), model

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -131,12 +132,19 @@ def _answered(request: "str | urllib.request.Request") -> bytes:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.read()
         except OSError as error:
-            if time.monotonic() > deadline:
+            # Where it may have heard us, asking again could start a second run.
+            waits = error.code in (404, 503) if isinstance(error, urllib.error.HTTPError) else _refused(error)
+            if not waits or time.monotonic() > deadline:
                 raise RuntimeError(f"the server of `ratchet up` does not answer: {error}") from error
             time.sleep(0.5)
 
 
-def _files(root: Path) -> list[str]:
+def _refused(error: OSError) -> bool:
+    """Whether nobody listens yet."""
+    return isinstance(getattr(error, "reason", error), ConnectionRefusedError)
+
+
+def files(root: Path) -> list[str]:
     """The names of the repository's files. What has run here has not run there, so `dvc.lock` is none of them."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
@@ -147,19 +155,24 @@ def _files(root: Path) -> list[str]:
 def code_of(root: Path) -> str:
     """What makes a workspace what it is: all but the documents."""
     found = hashlib.sha256()
-    for name in _files(root):
+    for name in files(root):
         if not name.endswith(".md") and not name.startswith(("docs/", "tests/")):
             found.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
     return found.hexdigest()[:16]
 
 
+def copied(root: Path, profile: str, folder: Path) -> None:
+    """The repository's files in a new folder, with a profile in use."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in files(root):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, folder / name)
+    shutil.copyfile(folder / f"params/{profile}.yaml", folder / "params.yaml")
+
+
 def _fresh(root: Path, profile: str, folder: Path) -> None:
     partial = folder.with_name("partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name in _files(root):
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, partial / name)
-    shutil.copyfile(partial / f"params/{profile}.yaml", partial / "params.yaml")
+    copied(root, profile, partial)
     params = partial / "params.yaml"
     params.write_text(params.read_text().replace("threads: 2", "threads: 1"))
     subprocess.run(["git", "init", "--quiet"], cwd=partial, check=True)

@@ -20,6 +20,8 @@ from tasks.io import progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
+_own: set[str] = set()
+"""The addresses of servers that end with this process."""
 PATIENCE_S = 300.0
 """How long a server may take to answer first. It takes 4 s on two free cores, and minutes where twenty processes share them."""
 
@@ -71,10 +73,6 @@ def available() -> str:
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
     atexit.register(supervisor.stop, [process])
     return url
-
-
-_own: set[str] = set()
-"""The addresses of servers that end with this process."""
 
 
 def is_private() -> bool:

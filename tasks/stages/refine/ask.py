@@ -14,7 +14,7 @@ from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, Unfit, content_id, identify
 from tasks.core.wording import field, requested
 from tasks.core.writing import Answer, Write
-from tasks.stages.refine.propose import Failed, Job, Operator, Proposal
+from tasks.stages.refine.propose import PUZZLE, Failed, Job, Operator, Proposal
 
 MARK = "FINAL PROMPT:"
 RULES = (
@@ -84,7 +84,7 @@ class Writer:
         puzzles = [bool(job.example.tests and job.example.tests.kind == "answer") for job in jobs]
         asked = [None if puzzle else rewriting(job) for job, puzzle in zip(jobs, puzzles, strict=True)]
         answers = self._written(asked, keys)
-        why = Unfit("puzzle", "its verifier knows only the question as it stands")
+        why = Unfit(PUZZLE, "its verifier knows only the question as it stands")
         return [
             self._failed(job, why) if puzzle else self._new_prompt(job, next(answers))
             for job, puzzle in zip(jobs, puzzles, strict=True)

@@ -9,7 +9,8 @@ from tasks.core.records import Decision, Example, Signals, Unfit
 Operator = Literal["simplify", "improve", "extend", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
 """By the set that an example was chosen for."""
-NOTHING = frozenset({"no Python", "no rule applies", "puzzle", "kept by a person"})
+NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
+NOTHING = frozenset({NO_PYTHON, NO_RULE, PUZZLE, KEPT})
 """Reasons for which nothing is proposed at all."""
 SUBSTITUTES = ("simplify", "improve")
 """Operators whose results stand in for the example."""

@@ -18,7 +18,7 @@ from tasks.core.records import (
 )
 from tasks.stages.refine.accept import NO_SANDBOX, Gate
 from tasks.stages.refine.ask import is_code
-from tasks.stages.refine.propose import SUBSTITUTES, Failed, Generator, Job, Proposal
+from tasks.stages.refine.propose import KEPT, SUBSTITUTES, Failed, Generator, Job, Proposal
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Refiner:
         that cannot be run is left as it is."""
         decision, stays = self._said_of(job.example.id), job.operator in SUBSTITUTES
         if decision and decision.decision == "accept" and stays:
-            why = Unfit("kept by a person", f"{decision.author}: {decision.reason}")
+            why = Unfit(KEPT, f"{decision.author}: {decision.reason}")
             self._enter_failure(Failed(job, decision.author, why))
         if decision and (decision.decision != "accept" or stays):
             return False

@@ -9,7 +9,7 @@ from itertools import islice
 from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, Unfit, identify
 from tasks.io.sandbox import Case, Outputs, Verdict
-from tasks.stages.refine.propose import Failed, Job, Proposal
+from tasks.stages.refine.propose import NO_PYTHON, NO_RULE, Failed, Job, Proposal
 from tasks.stages.refine.rules import functions, history, idioms, names
 from tasks.stages.refine.rules.functions import Draft, Function
 
@@ -39,9 +39,9 @@ class Rewriter:
         try:
             found = next(islice(self._candidates(job), attempt, None), None) if attempt < self.tries else None
         except SyntaxError as error:
-            return _nothing(job, "no Python", str(error)) if attempt == 0 else None
+            return _nothing(job, NO_PYTHON, str(error)) if attempt == 0 else None
         if found is None and attempt == 0:
-            return _nothing(job, "no rule applies", f"there is none to {job.operator} this one")
+            return _nothing(job, NO_RULE, f"there is none to {job.operator} this one")
         return found
 
     def _candidates(self, job: Job) -> Iterator[Draft | Proposal]:

@@ -225,7 +225,7 @@ def test_words_are_read_and_what_cannot_be_read_is_counted(diagnose, monkeypatch
     assert "quality" not in told["limits"], "one value has no deviation"
 
 
-def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, monkeypatch):
+def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, inputs, monkeypatch):
     from tasks.stages.diagnose.stage import Subject
 
     asked = []
@@ -235,13 +235,16 @@ def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, mon
         return ["Score: 7"] * len(prompts)
 
     monkeypatch.setattr("tasks.engine.generation.write", write)
-    diagnose(plain_rows(2), name="all", quality="generate")
-    room = [len(content) for content in asked]
-    monkeypatch.setattr(Subject, "_fits", lambda self, prompt: len(prompt[0].content) < max(room))
+    (short,) = plain_rows(1)
+    long = small.example(1, prompt="What is it? " * 40, response="It.")
+    diagnose([short], name="alone", quality="generate")
+    tokenizer = checkpoints.load_tokenizer(inputs["tuned"])
+    room = max(len(tokenizer(text)["input_ids"]) for text in asked) + 100  # for the answer and the marks of turns
+    monkeypatch.setattr(Subject, "_longest", property(lambda self: room))
     asked.clear()
-    found, _, _ = diagnose(plain_rows(2), quality="generate")
-    assert sorted(signals.quality is None for signals in found.values()) != [False, False]
-    assert len(asked) < len(room)
+    found, _, _ = diagnose([short, long], quality="generate")
+    assert [signals.quality for signals in found.values()] == [7, None]
+    assert len(asked) == len(QUESTIONS)
 
 
 def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch):
