@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from flows import graph, ledger
+from flows.adoption import RAW
 from tasks.io import progress, recorded, tracking
 
 RUNS = Path("data/runs.jsonl")
@@ -35,7 +36,22 @@ def share(address: str | None) -> None:
     runs = f" {RUNS}" if RUNS.is_file() else ""
     progress.say(
         f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml{runs} && git commit && git push\n"
+        f"{_own_files()}"
         "On the other machine:  git clone … && dvc pull && ratchet verify"
+    )
+
+
+def _own_files() -> str:
+    """What to do about the files in data/raw that git does not know, a line; empty where there are none."""
+    command = ["git", "ls-files", "--others", "-z", "--", str(RAW)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\0")
+    files = [Path(name) for name in found if name]
+    if not files:
+        return ""
+    size = sum(file.stat().st_size for file in files) / 1e6
+    return (
+        f"{RAW} holds files that neither DVC nor git carries ({len(files)}, {size:.1f} MB): git add --force {RAW}, "
+        "or bring them there yourself; without them `ratchet verify` says that it changed.\n"
     )
 
 

@@ -38,6 +38,14 @@ class Workspace:
         made.folder = folder
         return made
 
+    def cloned(self, folder: Path) -> "Workspace":
+        """What `git clone` makes of it, after all of it was committed."""
+        signed = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        for command in (["add", "--all", "--", ".", ":!home"], [*signed, "commit", "--quiet", "-m", "all of it"]):
+            subprocess.run(["git", *command], cwd=self.folder, check=True)
+        subprocess.run(["git", "clone", "--quiet", str(self.folder), str(folder)], check=True)
+        return self.at(folder)
+
     def run(self, *command: str) -> str:
         """The output of `python -m command` in the workspace. A failure shows all of it."""
         done = self.attempt(*command)

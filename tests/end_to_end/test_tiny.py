@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import mlflow
 import polars as pl
@@ -96,11 +95,7 @@ def handed_over(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     said = tiny_run.run("flows.commands", "share", "--to", str(folder / "store"))
     assert "data/runs.jsonl: 19 MLflow runs, which made the outputs of 18 stages" in said
-    names = ["commit", "--quiet", "-m", "all of it"]
-    for command in (["add", "--all", "--", ".", ":!home"], ["-c", "user.name=t", "-c", "user.email=t@t", *names]):
-        subprocess.run(["git", *command], cwd=tiny_run.folder, check=True)
-    subprocess.run(["git", "clone", "--quiet", str(tiny_run.folder), str(folder / "clone")], check=True)
-    clone = tiny_run.at(folder / "clone")
+    clone = tiny_run.cloned(folder / "clone")
     clone.run("dvc", "pull", "--quiet")
     return clone
 

@@ -1,0 +1,103 @@
+"""Nights on the real graph: new files in data/raw are trained on and judged, a night without news is short; and what came of them
+is handed over through S3, as `moto` speaks it on this machine."""
+
+import json
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tasks.core.records import Example
+from tasks.io import tables
+
+QUESTIONS = Path("params/micro-data/questions.jsonl")
+MODELS = """models:
+  base: {group: reference, path: models/base, base: models/base}
+  r0: {group: rounds, path: models/tuned/r0, base: models/pretrained}
+"""
+
+
+@pytest.fixture(scope="module")
+def nightly(workspace):
+    """A workspace whose examples are what has come into a folder, and a model of it is measured."""
+    made = workspace("micro")
+    made.set(f"path: {QUESTIONS}", "path: data/raw/day-*.jsonl")
+    made.set("text_tokens: 500", "text_tokens: 8000")  # enough to tell that nothing is worse
+    made.set("test: 0.25", "test: 0.25, gate: 0.25")
+    made.set("models: {}\n", MODELS)
+    made.run("flows.commands", "rounds", "1")
+    return made
+
+
+def arrive(workspace, day, part):
+    """Some of the questions come as a file of that day."""
+    rows = (workspace.folder / QUESTIONS).read_text().splitlines()[part]
+    (workspace.folder / f"data/raw/{day}.jsonl").write_text("\n".join(rows) + "\n")
+
+
+def examples(workspace):
+    return {row.id for row in tables.read(workspace.folder / "data/rounds/r0/examples.parquet", Example)}
+
+
+def night(workspace):
+    """What a night said, and how it ended."""
+    said = workspace.run("flows.commands", "retrain")
+    return said, json.loads((workspace.folder / ".ratchet/nights.jsonl").read_text().splitlines()[-1])
+
+
+def decisions(workspace):
+    return (workspace.folder / "data/promotions.jsonl").read_text().splitlines()
+
+
+def test_what_came_in_by_day_is_trained_on_and_judged_by_night(nightly):
+    arrive(nightly, "day-1", slice(None, None, 2))
+    said, first = night(nightly)
+    known = examples(nightly)
+    assert first["outcome"] == "promoted", said
+    assert known
+
+    said, second = night(nightly)
+    assert second["outcome"] == "nothing new", said
+    assert "no data, settings or code changed" in second["reason"]
+    assert len(decisions(nightly)) == 1
+
+    arrive(nightly, "day-2", slice(1, None, 2))
+    said, third = night(nightly)
+    assert third["outcome"] in ("promoted", "refused", "not decided"), said
+    assert "fetch: ran" not in said
+    assert "ingest: data/raw changed" in said
+    assert len(decisions(nightly)) == 2
+    assert known < examples(nightly)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The address of a bucket, on a server of its own."""
+    import boto3
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="ratchet")
+    yield "s3://ratchet/store"
+    server.stop()
+
+
+def test_it_is_handed_over_through_s3(nightly, bucket, tmp_path):
+    said = nightly.run("flows.commands", "share", "--to", bucket)
+    # All that was never committed, the README too.
+    assert "data/raw holds files that neither DVC nor git carries (3, 0.0 MB): git add --force data/raw" in said
+    subprocess.run(["git", "add", "--force", "data/raw"], cwd=nightly.folder, check=True)
+    clone = nightly.cloned(tmp_path / "clone")
+    clone.run("dvc", "pull", "--quiet")
+    said = clone.run("flows.commands", "verify")
+    assert "✗" not in said
+    assert "outputs have the hashes of dvc.lock" in said
+    assert clone.lock == nightly.lock
