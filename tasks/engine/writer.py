@@ -46,7 +46,7 @@ def of_model(folder: Path, decoding: Decoding, compute: Compute, run: Run, paren
 
     def batch(prompts: list[Sequence[Message]], keys: list[str]) -> list[str]:
         asked = [[asdict(message) for message in prompt] for prompt in prompts]
-        question = [who, decoding.model_dump(), asked, keys]
+        question = [who, decoding.model_dump(mode="json"), asked, keys]
         if (kept := answers.get(question)) is None:
             kept = generation.write(
                 model,

@@ -1,6 +1,8 @@
 """Models that write: what they are asked, what a row can make of that, and what is taken of their answers."""
 
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -255,6 +257,40 @@ def test_a_model_of_this_machine_writes_too(refine, monkeypatch):
         turn = refine([CODE], {0: ["hard"]}, generator={"from": "local"})
         assert (turn.examples[0].response, turn.lineage[0].generator) == (right, "tuned")
     assert keys == [f"0 {CODE.id} simplify 0 answer"]
+
+
+def test_what_a_model_here_has_learned_is_taken_and_all_else_it_writes_is_refused(refine, tiny, tmp_path):
+    right = "```python\ndef half(n):\n    return n // 2\n```"
+    model = memorized(tiny, small.example(7, prompt=CODE.prompt[0].content, response=right), tmp_path / "model")
+    third = replace(
+        CODE, id="third", messages=[Message("user", request("third", STUB, "")), *CODE.messages[1:]],
+        tests=Tests("doctest", ">>> third(7)\n2\n", "third"),
+    )  # fmt: skip
+    local = {"from": "local", "model": str(model), "tries": 2}
+    turn = refine([CODE, third], {0: ["hard"], 1: ["hard"]}, generator=local)
+    assert [example.response for example in turn.examples] == [right, third.response]
+    assert [line.parents for line in turn.lineage if line.accepted] == [[CODE.id]]
+    assert turn.reasons == 2 * ["fails its tests"]  # both tries
+
+
+def memorized(folder, example, target):
+    """The model of `folder`, in `target`, once it knows the example by heart."""
+    import torch
+
+    from tasks.engine import encode
+    from tasks.io import checkpoints
+
+    model, sequence = small.load(folder).train(), encode.example(example, checkpoints.load_tokenizer(folder))
+    ids = torch.tensor([sequence.ids])
+    labels = ids.where(torch.tensor([sequence.weights]) > 0, -100)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(120):
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    shutil.copytree(folder, target)
+    model.save_pretrained(target)
+    return target
 
 
 def test_thresholds_have_sane_bounds():
