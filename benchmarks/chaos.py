@@ -175,7 +175,7 @@ class Bench:
                 cwd=space, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         if kill.driver == "deployment":
-            workspaces.deployed(log, process, environment["PREFECT_SERVER_API_PORT"], kill.stages)
+            workspaces.asked(workspaces.deployed(log, process, environment["PREFECT_SERVER_API_PORT"]), kill.stages)
         yield process
         process.poll()
 

@@ -109,19 +109,23 @@ class States:
         return Cost(**json.loads(note.read_text()))
 
 
-def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str, stages: Sequence[str]) -> None:
-    """Ask the server of `ratchet up`, once it says that it is ready, for a run of these stages."""
+def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str) -> str:
+    """The address of the deployment that `ratchet up` serves, once it says that it is ready."""
     while "prefect deployment run" not in log.read_text(errors="replace"):
         if process.poll() is not None:
             raise RuntimeError(f"`ratchet up` ended: {log.read_text(errors='replace')}")
         time.sleep(0.2)
     api = f"http://127.0.0.1:{port}/api/deployments"
     # The deployment is made a moment after the words, and a server that others keep busy says so (503).
-    deployment = json.loads(_answered(f"{api}/name/pipeline/workstation"))["id"]
-    asked = json.dumps({"parameters": {"stages": list(stages)}, "state": {"type": "SCHEDULED"}}).encode()
-    _answered(
-        urllib.request.Request(f"{api}/{deployment}/create_flow_run", asked, {"Content-Type": "application/json"})
-    )
+    return f"{api}/{json.loads(_answered(f'{api}/name/pipeline/workstation'))['id']}"
+
+
+def asked(deployment: str, stages: Sequence[str]) -> str:
+    """Ask a deployment for a run of these stages; its id."""
+    wanted = json.dumps({"parameters": {"stages": list(stages)}, "state": {"type": "SCHEDULED"}}).encode()
+    headers = {"Content-Type": "application/json"}
+    run = _answered(urllib.request.Request(f"{deployment}/create_flow_run", wanted, headers))
+    return str(json.loads(run)["id"])
 
 
 def _answered(request: "str | urllib.request.Request") -> bytes:
