@@ -1,8 +1,8 @@
 """Comparisons of compositions on one task at equal tokens: what is run. `flows.standings` tells what came of it.
 
 Every composition has its learning rate chosen on validation, among the same number of values and beyond them where the first or
-the last is the best; the best one is trained with every seed and measured on the test sets. A finished trial is never run again:
-its folder is named by everything it follows from.
+the last is the best, or none is better than no training; the best one is trained with every seed and measured on the test sets.
+A finished trial is never run again: its folder is named by everything it follows from.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Recipe(Params):
     that the others are compared with."""
     learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
     """Values that are tried for each composition on validation: for all, or by name. Where the best is the first or the last of
-    them, the search goes on beyond it."""
+    them, the search goes on beyond it; where none is better than no training, beyond the largest."""
     seeds: int = Field(3, ge=1)
     """The best learning rate of each is trained so many times."""
     tokens: int = Field(40_000, ge=1)
@@ -125,7 +125,7 @@ def search(recipe: Recipe) -> list[Trial]:
 
 
 def widened(recipe: Recipe, results: Mapping[Trial, Rows]) -> list[Trial]:
-    """The trials that go on with the searches whose best rate is the smallest or the largest tried, three in each at most."""
+    """The trials that go on with the searches that found no best rate between two others, three in each at most."""
     found = []
     for name, best in best_rates(recipe, results).items():
         further = beyond(name, best, results)
@@ -135,15 +135,33 @@ def widened(recipe: Recipe, results: Mapping[Trial, Rows]) -> list[Trial]:
 
 
 def beyond(name: str, best: float, results: Mapping[Trial, Rows]) -> float | None:
-    """The rate to try next where the best is the smallest or the largest tried; None where it lies between two others."""
+    """The rate to try next where the best is the smallest or the largest tried; None where it lies between two others.
+
+    A best one that is no better than no training lies on level ground, and asks for larger rates too: adapters of few numbers want
+    rates a hundred times those of others.
+    """
     tried = _tried(name, results)
-    if min(tried) < best < max(tried):
-        return None
-    return float(f"{best * BEYOND if best == max(tried) else best / BEYOND:.3g}")
+    if best == min(tried):
+        return float(f"{best / BEYOND:.3g}")
+    largest = max(tried)
+    level = not learned(name, results) and math.isfinite(tried[largest]["validation"])
+    return float(f"{largest * BEYOND:.3g}") if best == largest or level else None
 
 
-def _tried(name: str, results: Mapping[Trial, Rows]) -> set[float]:
-    return {trial.rate for trial in results if trial.composition == name and not trial.test}
+def learned(name: str, results: Mapping[Trial, Rows]) -> bool:
+    """Whether a rate that was tried is better than no training, on validation."""
+    return any(row["validation"] < _before(row) for row in _tried(name, results).values())
+
+
+def _before(row: Rows) -> float:
+    """The validation loss before the first step."""
+    measured: dict[str, list[tuple[int, float]]] = row["measured"]
+    return measured.get("validation", measured.get("domain", [(0, math.inf)]))[0][1]
+
+
+def _tried(name: str, results: Mapping[Trial, Rows]) -> dict[float, Rows]:
+    """The results of a composition's search, by rate."""
+    return {trial.rate: row for trial, row in results.items() if trial.composition == name and not trial.test}
 
 
 def finals(recipe: Recipe, best: Mapping[str, float]) -> list[Trial]:

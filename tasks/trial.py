@@ -81,9 +81,11 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
     code(stage).main(reads, {"model": model}, settings.for_stage(stage, everything), run)
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
-    last = {name: points[-1][1] for name, points in course["measured"].items()}
+    validation = course["measured"].get("validation", course["measured"].get("domain"))
+    if not validation:
+        raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
     return {
-        "validation": last.get("validation", last.get("domain")),
+        "validation": validation[-1][1],
         "measured": course["measured"],
         "trainable": course["trainable"],
         "active": course["active"],

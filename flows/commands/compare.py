@@ -43,6 +43,8 @@ def compare(
     folder = standings.keep(name, standings.figures(recipe, results))
     open_ends = [
         f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
+        if comparison.learned(composition, results)
+        else f"{composition}: no learning rate tried does better than no training; {further:g} may."
         for composition, rate in best.items()
         if (further := comparison.beyond(composition, rate, results))
     ]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -91,12 +92,13 @@ def test_a_rate_that_diverged_is_never_the_best(recipe):
 def losses(monkeypatch):
     """Trials end at once, in a validation loss that is a function of the rate; what ran, in order."""
 
-    def of(loss):
+    def of(loss, before=math.inf):
         ran = []
 
         def execute(recipe, name, trials, parent):
             ran.extend(trials)
-            return {trial: {"validation": loss(trial.rate)} for trial in trials}
+            course = [(0, before), (1000, before)]
+            return {trial: {"validation": loss(trial.rate), "measured": {"validation": course}} for trial in trials}
 
         monkeypatch.setattr(comparison, "execute", execute)
         return ran
@@ -123,6 +125,24 @@ def test_a_search_goes_on_beyond_the_rates_while_the_best_is_the_first_or_the_la
     chosen = comparison.best_rates(recipe, results)["lora"]
     assert chosen == min((trial.rate for trial in ran), key=lambda rate: abs(rate - best) / min(rate, best))
     assert comparison.beyond("lora", chosen, results) == open_end
+
+
+@pytest.mark.parametrize(
+    ("loss", "further"),
+    [
+        (lambda rate: 2.0 + abs(rate - 3e-4), [9e-3, 2.7e-2, 8.1e-2]),  # level everywhere
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 1e-2 else 1.0, [9e-3, 2.7e-2, 8.1e-2]),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-2 else 1.0 + rate, [9e-3, 2.7e-2, 8.1e-2]),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-3 else float("nan"), []),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 5e-3 else float("nan"), [9e-3]),
+        (lambda rate: 1.0 + abs(rate - 3e-4), []),
+    ],
+)
+def test_a_search_that_finds_nothing_better_than_no_training_goes_on_with_larger_rates(losses, loss, further):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(loss, before=1.5)
+    comparison.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*comparison.RATES, *further]
 
 
 def test_a_rate_beyond_that_diverges_ends_the_search(losses):
