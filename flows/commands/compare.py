@@ -30,7 +30,8 @@ def compare(
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
-        f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried. "
+        f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried, "
+        "or none beats no training. "
         f"{_time(comparison.duration(recipe))}The bar tells the time that is left once the first is done."
     )
     if dry:
