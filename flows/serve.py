@@ -13,7 +13,7 @@ from prefect.settings import (
     update_current_profile,
 )
 
-from flows import deployments, server, supervisor, workspace
+from flows import deployments, server, workspace
 from tasks.io import progress
 
 
@@ -26,7 +26,7 @@ def up() -> None:
             raise RuntimeError(
                 f"port {port} is taken by {owner}. End that, or choose another one: PREFECT_SERVER_API_PORT=4300 ratchet up"
             )
-        process, url = server.start(port, ui=True)
+        url, end = server.keep(port, ui=True)
         os.environ["PREFECT_API_URL"] = url  # for the processes of flow runs
         try:
             with _announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
@@ -39,7 +39,7 @@ def up() -> None:
                 )
                 serve(*offered, limit=1, print_starting_message=False)  # one workspace, one flow: the others wait
         finally:
-            supervisor.stop([process])
+            end()
             progress.say("Prefect has stopped.")
 
 

@@ -7,10 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
@@ -68,10 +69,10 @@ def available() -> str:
         return url
     if url and os.environ.get("PREFECT_API_URL"):
         progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
-    process, url = start(free_port(), ui=False)
+    url, end = keep(free_port(), ui=False)
     _own.add(url)
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
-    atexit.register(supervisor.stop, [process])
+    atexit.register(end)
     return url
 
 
@@ -88,6 +89,38 @@ def used() -> Iterator[str]:
     url = available()
     with temporary_settings({PREFECT_API_URL: url}):
         yield url
+
+
+def keep(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
+    """A Prefect server that is started again where it ends before its time (killed for memory, say); its API address and what
+    ends it. Flows that ask it wait for it, and what it knew stands in its database."""
+    process, url = start(port, ui=ui)
+    current, over = [process], threading.Event()
+
+    def watch() -> None:
+        while True:
+            code = current[0].wait()
+            if over.is_set():
+                return
+            progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
+            while not _is_free(port) and not over.is_set():  # the old one may be about to end
+                time.sleep(supervisor.PACE_S)
+            try:
+                current[0], _ = start(port, ui=ui)
+            except RuntimeError as error:
+                progress.say(str(error))
+                return
+
+    watcher = threading.Thread(target=watch, name="keep-server", daemon=True)
+    watcher.start()
+
+    def end() -> None:
+        over.set()
+        supervisor.stop(current)
+        watcher.join()
+        supervisor.stop(current)  # one that was just being started
+
+    return url, end
 
 
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
@@ -124,15 +157,23 @@ def free_port() -> int:
 
 def listener(port: int) -> str | None:
     """The process that listens to a port of this machine, or None where it is free."""
+    try:
+        return None if _is_free(port) else _name_of_listener(port)
+    except PermissionError:
+        return "the system: ports below 1024 are not for users"
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens to a port of this machine. Raises PermissionError where this user may not."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-            return None
         except PermissionError:
-            return "the system: ports below 1024 are not for users"
+            raise
         except OSError:
-            return _name_of_listener(port)
+            return False
+    return True
 
 
 def _name_of_listener(port: int) -> str:

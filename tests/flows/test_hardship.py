@@ -170,6 +170,48 @@ def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished
         supervisor.stop([second])
 
 
+def killed(pid, place=1):
+    """Kill the Prefect server below a process, as the kernel does for memory; or its supervisor, whose words it is among."""
+    server_of = ["-m", "prefect", "server"]
+    for one in supervisor.descendants(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(one).cmdline()[place : place + 3] == server_of:
+                os.kill(one, signal.SIGKILL)
+                return
+    raise AssertionError("no server runs")
+
+
+SUPERVISOR = 4
+"""`python -P supervisor.py python -m prefect server …`"""
+
+
+def test_a_server_of_ratchet_up_that_is_killed_is_started_again_and_serves(up, finished):
+    for times, place in enumerate((SUPERVISOR, 1), 1):
+        killed(up.pid, place)
+        wait_for(lambda n=times: up.printed().count("it is started again") == n, up.printed)
+        wait_for(lambda: server.answers(up.api), up.printed)
+    asked = up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch")
+    assert "finished successfully" in asked.stdout, asked.stdout + asked.stderr + up.printed()
+    assert up.lock == (finished / "dvc.lock").read_bytes()
+
+
+def test_a_flows_own_server_that_is_killed_is_started_again_and_the_flow_goes_on(workspace, finished):
+    workspace.edit(
+        "dvc.yaml",
+        "cmd: cp in.txt one.txt",
+        "cmd: touch begun; while [ ! -e go ]; do sleep 0.1; done; cp in.txt one.txt",
+    )
+    process = workspace.start("flows.commands", "run")
+    wait_for(lambda: workspace.path("begun").exists(), workspace.printed, 300)
+    killed(process.pid)
+    wait_for(lambda: "it is started again" in workspace.printed(), workspace.printed)
+    workspace.path("go").touch()
+    assert process.wait(300) == 0, workspace.printed()
+    assert "Done: 4 ran." in workspace.printed()
+    assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
+    assert [run.info.status for run in parents(workspace)] == ["FINISHED"]
+
+
 def started(pid, before):
     """The descendants of a process that were not there before, but for the carrier, which ends when nobody records."""
     found = []
