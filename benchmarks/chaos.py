@@ -2,8 +2,8 @@
 
 Each kill has a workspace of its own, in which the stages before are done as `dvc repro` leaves them. A run of the next one to three
 stages is started, by `dvc repro`, by `ratchet run`, or as a run of the deployment; one of its processes gets SIGKILL at a random
-moment: the stage, its DVC, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server. Moments
-are shares of the CPU time that an undisturbed run takes, so that they mean the same on a busy machine. When nothing of that run
+moment: the stage, its DVC, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which
+`ratchet up` starts again. Moments are shares of the CPU time that an undisturbed run takes, so that they mean the same on a busy machine. When nothing of that run
 is left, the same is run again. A kill is recovered from where this leaves the entries in `dvc.lock` and the bytes of an undisturbed run, no
 process, no temporary or torn file, a cache whose objects are what their names say, and no MLflow run that reads RUNNING.
 
@@ -40,7 +40,13 @@ from tasks.run import WORK  # noqa: E402
 Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]
 SHARES: dict[Target, int] = {"stage": 7, "dvc": 6, "supervisor": 3, "flow": 2, "worker": 1, "server": 1}
 """Of twenty kills in a row, whose they are."""
-DRIVERS = {"stage": ("dvc", "dvc", "flow"), "dvc": ("dvc", "dvc", "flow"), "worker": ("deployment",)}
+DRIVERS = {
+    "stage": ("dvc", "dvc", "flow"),
+    "dvc": ("dvc", "dvc", "flow"),
+    "flow": ("flow", "deployment"),
+    "worker": ("deployment",),
+    "server": ("flow", "deployment"),
+}
 ATTEMPTS = 5
 """How often a kill is tried again where the run was over before its moment came."""
 
@@ -153,6 +159,8 @@ class Bench:
             if pid is None:
                 return None
             start = time.monotonic()
+            if kill.driver == "deployment" and kill.target != "worker":
+                self._close_when_idle(process)
             left = victims.gone(mark, workspaces.PATIENCE_S, carrier=False)
             said = (space.parent / f"{space.name}.log").read_text(errors="replace").splitlines()
             return {
@@ -162,6 +170,13 @@ class Bench:
                 "said": said[-3:],
                 "checkpoint": any((space / WORK).glob("*/*/checkpoint-*")),
             }
+
+    def _close_when_idle(self, process: "subprocess.Popen[bytes]") -> None:
+        """A worker outlives what was killed: it is told to end once the run is over."""
+        deadline = time.monotonic() + workspaces.PATIENCE_S
+        while victims.find(process.pid, victims.is_flow) is not None and time.monotonic() < deadline:
+            time.sleep(victims.PACE_S)
+        process.terminate()
 
     @contextmanager
     def _started(self, kill: Kill, space: Path, mark: str) -> "Iterator[subprocess.Popen[bytes]]":
@@ -194,9 +209,9 @@ class Bench:
                 root if kill.driver == "dvc" else victims.find(root, lambda w: victims.is_dvc(w, kill.victim))
             ),
             "supervisor": lambda: victims.find(root, lambda words: victims.is_supervisor(words, kill.victim)),
-            "flow": lambda: root,
+            "flow": lambda: root if kill.driver == "flow" else victims.find(root, victims.is_flow),
             "worker": lambda: root,
-            "server": lambda: victims.find(self._server.pid, victims.is_server) if self._server else None,
+            "server": lambda: victims.find(self._serving(kill, root), victims.is_server),
         }
         if self.options.inside:
             return found[kill.target], self._while_training(kill, space, root)
@@ -207,6 +222,10 @@ class Bench:
         if kill.target in own:
             return found[kill.target], lambda pid: victims.work_s(pid) >= moment
         return found[kill.target], lambda _pid: victims.work_s(root) - zero >= moment
+
+    def _serving(self, kill: Kill, root: int) -> int:
+        """A process above the Prefect server that a run has to do with."""
+        return self._server.pid if self._server and kill.driver == "flow" else root
 
     def _while_training(self, kill: Kill, space: Path, root: int) -> Callable[[int], bool]:
         moment, begun = kill.share * self.states.costs[kill.victim].training, [0.0]

@@ -12,6 +12,8 @@ from pathlib import Path
 MARK = "RATCHET_CHAOS"
 """An environment variable that every process of a run inherits, whoever its parent is by now."""
 PACE_S = 0.1
+MISSES = 3
+"""So often in a row a victim is not found before it counts as gone: the kernel's list of children has gaps while some end."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 CARRIER = "tasks.io.carrier"
 ASIDE = (CARRIER, "server")
@@ -39,6 +41,11 @@ def is_dvc(words: list[str], stage: str) -> bool:
 def is_supervisor(words: list[str], stage: str) -> bool:
     """Whether this stands between a flow and the DVC of a stage."""
     return [Path(word).name for word in words[2:3]] == ["supervisor.py"] and words[-1:] == [stage]
+
+
+def is_flow(words: list[str]) -> bool:
+    """Whether this is a flow that a deployment runs."""
+    return words[1:3] == ["-m", "prefect.engine"]
 
 
 def is_server(words: list[str]) -> bool:
@@ -91,9 +98,11 @@ def strike(
     far_enough: Callable[[int], bool],
     draw: random.Random,
 ) -> int | None:
-    """Kill the victim once the run has come far enough; its pid, or None where the run was over before."""
-    while process.poll() is None:
+    """Kill the victim once the run has come far enough; its pid, or None where the run or the victim was over before."""
+    seen, missed = False, 0
+    while process.poll() is None and not (seen and missed > MISSES):
         pid = victim()
+        seen, missed = seen or pid is not None, 0 if pid is not None else missed + 1
         if pid is not None and far_enough(pid):
             time.sleep(draw.uniform(0, PACE_S))  # no moment between two looks is spared
             with contextlib.suppress(ProcessLookupError):
