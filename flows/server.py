@@ -100,11 +100,12 @@ def keep(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
     def watch() -> None:
         while True:
             code = current[0].wait()
+            if not over.is_set():
+                progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
+            while not (_is_free(port) or over.is_set()):  # the old one may be about to end
+                time.sleep(supervisor.PACE_S)
             if over.is_set():
                 return
-            progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
-            while not _is_free(port) and not over.is_set():  # the old one may be about to end
-                time.sleep(supervisor.PACE_S)
             try:
                 current[0], _ = start(port, ui=ui)
             except RuntimeError as error:
