@@ -23,6 +23,8 @@ HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
 _own: set[str] = set()
 """The addresses of servers that end with this process."""
+RESTARTS = 5
+"""How often a server that has ended is tried to be started again."""
 PATIENCE_S = 300.0
 """How long a server may take to answer first. It takes 4 s on two free cores, and minutes where twenty processes share them."""
 
@@ -106,11 +108,15 @@ def keep(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
                 time.sleep(supervisor.PACE_S)
             if over.is_set():
                 return
-            try:
-                current[0], _ = start(port, ui=ui)
-            except RuntimeError as error:
-                progress.say(str(error))
-                return
+            for left in reversed(range(RESTARTS)):  # a port that was just given up may be refused for a moment
+                try:
+                    current[0], _ = start(port, ui=ui)
+                    break
+                except RuntimeError as error:
+                    if not left:
+                        progress.say(str(error))
+                        return
+                    time.sleep(1)
 
     watcher = threading.Thread(target=watch, name="keep-server", daemon=True)
     watcher.start()
