@@ -3,9 +3,10 @@
 Each kill has a workspace of its own, in which the stages before are done as `dvc repro` leaves them. A run of the next one to three
 stages is started, by `dvc repro`, by `ratchet run`, or as a run of the deployment; one of its processes gets SIGKILL at a random
 moment: the stage, its DVC, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which
-`ratchet up` starts again. Moments are shares of the CPU time that an undisturbed run takes, so that they mean the same on a busy machine. When nothing of that run
-is left, the same is run again. A kill is recovered from where this leaves the entries in `dvc.lock` and the bytes of an undisturbed run, no
-process, no temporary or torn file, a cache whose objects are what their names say, and no MLflow run that reads RUNNING.
+`ratchet up` starts again. Moments are shares of the CPU time that an undisturbed run takes, so that they mean the same on a busy
+machine. When nothing of that run is left, the same is run again. A kill is recovered from where this leaves the entries in `dvc.lock`
+and the bytes of an undisturbed run, no process, no temporary or torn file, a cache whose objects are what their names say, and no
+MLflow run that reads RUNNING.
 
 `--inside tune@r0` kills that stage's processes while it trains, and nothing else. `--driver dvc` leaves Prefect out. What a kill came to is a line of
 `<folder>/kills.jsonl`; a benchmark that was broken off goes on where it was, as long as code and options are the same. What was

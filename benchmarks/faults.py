@@ -93,7 +93,8 @@ def main() -> None:
     results = {"base": [trial("base", 0.0, 0, final=True)]}
     for arm in options.arms:
         rates = list(setup.dpo_rates if arm == "dpo" else setup.rates)
-        best = best_rate(rates, partial(trial, arm, seed=0, final=False), largest_gap=arm == "dpo")
+        untrained = trial("base", 0.0, 0, final=False)
+        best = best_rate(rates, partial(trial, arm, seed=0, final=False), untrained, largest_gap=arm == "dpo")
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
         table(results)
@@ -110,19 +111,25 @@ def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[
     ]
 
 
-def best_rate(rates: list[float], trial: Callable[[float], dict[str, Any]], *, largest_gap: bool) -> float:
-    """The rate of the lowest marked loss, or of the largest gap. Where it is an edge of `rates`, they go on beyond it."""
+def best_rate(
+    rates: list[float], trial: Callable[[float], dict[str, Any]], untrained: dict[str, Any], *, largest_gap: bool
+) -> float:
+    """The rate of the lowest marked loss, or of the largest gap. Where it is an edge of `rates`, they go on beyond it, and upwards
+    where none is better than no training: that is level ground, on which noise would choose."""
 
-    def badness(rate: float) -> float:
-        tried = trial(rate)
+    def badness(tried: dict[str, Any]) -> float:
         return -gap(tried) if largest_gap else marked(tried)
 
-    while (best := min(rates, key=badness)) in (rates[0], rates[-1]) and len(rates) < MOST_RATES:
-        if best == rates[0]:
+    while len(rates) < MOST_RATES:
+        best = min(rates, key=lambda rate: badness(trial(rate)))
+        level = badness(trial(best)) >= badness(untrained)
+        if level or best == rates[-1]:
+            rates.append(rates[-1] ** 2 / rates[-2])
+        elif best == rates[0]:
             rates.insert(0, best**2 / rates[1])
         else:
-            rates.append(best**2 / rates[-2])
-    return best
+            break
+    return min(rates, key=lambda rate: badness(trial(rate)))
 
 
 def synthetic() -> Setup:
@@ -199,7 +206,7 @@ def workspace(tokens: int) -> Setup:
     return Setup(
         [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), plan, sections, everything.compute),
         rows["train"], rows["valid"], rows["test"], plan, sections, everything.compute,
-        (2e-4, 5e-4, 1e-3), (1e-5, 5e-5, 2e-4), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
+        (2e-4, 5e-4, 1e-3), (2e-4, 5e-4, 1e-3), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
     )  # fmt: skip
 
 

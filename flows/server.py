@@ -4,6 +4,7 @@ import atexit
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -95,39 +96,47 @@ def used() -> Iterator[str]:
 
 def keep(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
     """A Prefect server that is started again where it ends before its time (killed for memory, say); its API address and what
-    ends it. Flows that ask it wait for it, and what it knew stands in its database."""
+    ends it. Flows that ask it wait for it, and what it knew stands in its database. Where it cannot be started again, this process
+    is told to end: `ratchet up` would live on without a server, and no night would begin."""
     process, url = start(port, ui=ui)
     current, over = [process], threading.Event()
 
     def watch() -> None:
-        while True:
+        while not over.is_set():
             code = current[0].wait()
-            if not over.is_set():
-                progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
-            while not (_is_free(port) or over.is_set()):  # the old one may be about to end
-                time.sleep(supervisor.PACE_S)
             if over.is_set():
                 return
-            for left in reversed(range(RESTARTS)):  # a port that was just given up may be refused for a moment
-                try:
-                    current[0], _ = start(port, ui=ui)
-                    break
-                except RuntimeError as error:
-                    if not left:
-                        progress.say(str(error))
-                        return
-                    time.sleep(1)
+            progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
+            try:
+                current[0] = _again(port, ui, over)
+            except RuntimeError as error:
+                progress.say(f"{error} Without a server nothing goes on here.")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     watcher = threading.Thread(target=watch, name="keep-server", daemon=True)
     watcher.start()
 
     def end() -> None:
         over.set()
+        while watcher.is_alive():
+            supervisor.stop(current)  # in the next round the one that was just being started
+            watcher.join(supervisor.PACE_S)
         supervisor.stop(current)
-        watcher.join()
-        supervisor.stop(current)  # one that was just being started
 
     return url, end
+
+
+def _again(port: int, ui: bool, over: threading.Event) -> "subprocess.Popen[bytes]":
+    """A server on a port that another has just left. Raises RuntimeError where it does not start."""
+    while not _is_free(port) and not over.is_set():  # the old one may be about to end
+        time.sleep(supervisor.PACE_S)
+    for _ in range(RESTARTS - 1):
+        try:
+            return start(port, ui=ui)[0]
+        except RuntimeError:  # a port that was just given up may be refused for a moment
+            time.sleep(1)
+    return start(port, ui=ui)[0]
 
 
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:

@@ -72,6 +72,8 @@ def speed(ends: Mapping[int, float], losses: Sequence[tuple[int, int, float]], s
 
 
 def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+    if not getattr(everything, stage).valid_tokens:
+        raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
     item = ITEM if settings.declaration(stage).items else None
     clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
     run = TimedRun(stage, item, settings.key(stage, item, everything), recorder, clock=clock)
@@ -81,11 +83,9 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
     code(stage).main(reads, {"model": model}, settings.for_stage(stage, everything), run)
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
-    validation = course["measured"].get("validation", course["measured"].get("domain"))
-    if not validation:
-        raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
+    last = {name: points[-1][1] for name, points in course["measured"].items()}
     return {
-        "validation": validation[-1][1],
+        "validation": last.get("validation", last.get("domain")),
         "measured": course["measured"],
         "trainable": course["trainable"],
         "active": course["active"],

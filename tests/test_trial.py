@@ -1,5 +1,7 @@
 """What a trial of a comparison measures of its training."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tasks import trial
@@ -31,3 +33,12 @@ def test_a_step_ends_when_it_is_logged(monkeypatch, tmp_path):
     run.log(None, validation=1.0)
     run.log(2, loss=1.0)
     assert run.ends == {1: 3.0, 2: 5.0}
+
+
+def test_without_validation_tokens_no_rate_can_be_chosen_and_nothing_trains(tmp_path):
+    section = SimpleNamespace(valid_tokens=0)
+    with pytest.raises(
+        ValueError, match=r"tune\.valid_tokens is 0, and learning rates are chosen by the validation loss"
+    ):
+        trial._train("tune", tmp_path, SimpleNamespace(tune=section), None)
+    assert not any(tmp_path.iterdir())

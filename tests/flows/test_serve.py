@@ -5,7 +5,10 @@ import json
 import os
 import shutil
 import signal
+import sys
+import threading
 import urllib.request
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -174,3 +177,46 @@ def counted(workspace):
 def heartbeats(workspace):
     named = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
     return asked(workspace, "events/filter", named)["total"]
+
+
+def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, monkeypatch, capsys):
+    ended, first = threading.Event(), SimpleNamespace(wait=lambda: -9, terminate=lambda: None)
+    starts = []
+
+    def start(port, *, ui):
+        starts.append(port)
+        if len(starts) > 1:
+            raise RuntimeError("the Prefect server did not start.")
+        return first, "http://127.0.0.1:1/api"
+
+    monkeypatch.setattr(server, "start", start)
+    monkeypatch.setattr(server.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(server.os, "kill", lambda pid, number: ended.set() if number == signal.SIGTERM else None)
+    server.keep(server.free_port(), ui=False)
+    assert ended.wait(30)
+    assert len(starts) == 1 + server.RESTARTS
+    assert "did not start. Without a server nothing goes on here." in capsys.readouterr().out
+
+
+def test_ending_a_server_that_is_just_being_started_again_ends_the_new_one(tmp_path, monkeypatch):
+    """Nobody is left waiting for it either."""
+    asleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    made, begun, go = [], threading.Event(), threading.Event()
+
+    def start(port, *, ui):
+        if made:
+            begun.set()
+            assert go.wait(30)
+        made.append(supervisor.start(asleep))
+        return made[-1], "http://127.0.0.1:1/api"
+
+    monkeypatch.setattr(server, "start", start)
+    _, end = server.keep(server.free_port(), ui=False)
+    supervisor.stop(made)
+    assert begun.wait(30)
+    ending = threading.Thread(target=end)
+    ending.start()
+    go.set()
+    ending.join(30)
+    assert not ending.is_alive()
+    assert [process.returncode is not None for process in made] == [True, True]
