@@ -4,11 +4,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-SILENCE_S = 4.0
+SILENCE_S = 30.0
+"""A server that says nothing says it so long, or until its client has gone."""
 FAULTS = ("429", "500", "cut", "malformed", "silent")
 Reply = Callable[[dict[str, Any]], str]
 
@@ -24,7 +25,11 @@ class ChatServer(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.paid: Counter[str] = Counter()
         """Answers that were given whole, by request."""
-        self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.failed: Counter[str] = Counter()
+        """Faults that were given, by their names."""
+        self.waited_out = 0
+        """Silences that a client heard to their end."""
+        self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -42,14 +47,15 @@ class Handler(BaseHTTPRequestHandler):
             self.server.asked.append(request)
             fault = self.server.fault(request, before)
             text = "" if fault else self.server.reply(request)
+            if fault:
+                self.server.failed[fault] += 1
         body = json.dumps(
             {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
         )
         if fault in ("429", "500"):
             return self.send(int(fault), "{}")
         if fault == "silent":
-            self.server.stopped.wait(SILENCE_S)
-            return None
+            return self.silence()
         if fault == "malformed":
             return self.send(200, body[: len(body) // 2])
         if fault == "cut":
@@ -58,6 +64,14 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.paid[content] += 1
         return None
+
+    def silence(self) -> None:
+        self.connection.settimeout(SILENCE_S)
+        try:
+            with suppress(ConnectionResetError):
+                self.connection.recv(1)  # nothing comes: this returns once the client has closed
+        except TimeoutError:
+            self.server.waited_out += 1
 
     def send(self, status: int, text: str, length: int | None = None) -> None:
         self.send_response(status)
@@ -80,6 +94,5 @@ def serving(
         try:
             yield server
         finally:
-            server.stopped.set()
             server.shutdown()
             thread.join()

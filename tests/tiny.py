@@ -37,6 +37,24 @@ def embedder(folder: Path, words: list[str]) -> Path:
     return folder
 
 
+def encoder(folder: Path, tokenizer: Path) -> Path:
+    """A sentence-transformers model of random weights, the mean of a BERT's tokens, with the tokenizer in a folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 259, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    body = folder / "body"
+    BertModel(BertConfig(**sizes, intermediate_size=64, initializer_range=0.2)).save_pretrained(body)
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    words.chat_template = None  # with one, sentence-transformers embeds texts as turns of a chat
+    words.save_pretrained(body)
+    SentenceTransformer(modules=[Transformer(str(body)), Pooling(32)], device="cpu").save(str(folder))
+    return folder
+
+
 def example(number: int = 0, *, response: str = "yes", prompt: str = "Well?", **fields: Any) -> Example:
     """An example with everything a table asks for."""
     basics: dict[str, Any] = {

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.engine import scoring
 from tasks.engine.encode import Encoded
+from tasks.engine.forward import HEAD_ROWS
 from tests import tiny as small
 
 
@@ -20,6 +22,26 @@ def test_a_sequences_nats_are_those_of_a_plain_forward(tiny, monkeypatch):
             mean = plain(input_ids=torch.tensor([sequence.ids]), labels=labels).loss
         assert found[sequence.id].tokens == sequence.num_trained
         assert found[sequence.id].nats == pytest.approx(mean.item() * sequence.num_trained, rel=1e-4)
+
+
+def largest(work):
+    """Bytes of the largest piece of memory that `work` asks for."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        work()
+    return max(event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+
+
+def test_logits_never_stand_in_memory_whole():
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=20_000, num_hidden_layers=1, **shape)).eval()
+    sequences = small.sequences(60, seed=1, longest=48)
+    trained = sum(sequence.num_trained for sequence in sequences)
+    assert trained > 2 * HEAD_ROWS
+    logits = 4 * model.config.vocab_size  # bytes a token
+    assert largest(lambda: list(scoring.losses(model, sequences))) <= HEAD_ROWS * logits
+    model.set_attn_implementation("eager")
+    ids = torch.ones(1, trained, dtype=torch.long)
+    assert largest(lambda: model(input_ids=ids)) >= trained * logits
 
 
 def test_a_sequence_that_is_all_prompt_has_no_loss_and_no_token(tiny):

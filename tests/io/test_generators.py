@@ -28,12 +28,17 @@ def texts(answers):
 def server(monkeypatch):
     """A server on 127.0.0.1, what it was asked, and the statuses it gives before it answers."""
     monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: waits.append(seconds))
-    asked, waits, statuses, shapes = [], [], [], []
+    asked, waits, statuses, shapes, lock = [], [], [], [], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
             asked.append((self.path, self.headers.get("authorization"), request))
+            with lock:
+                http.now += 1
+                http.most = max(http.most, http.now)
+            if http.gate:
+                http.gate.wait(30)
             status = statuses.pop() if statuses else 200
             text = f"answer to {request['messages'][0]['content']}"
             body = shapes.pop() if shapes else {"choices": [{"message": {"content": text}}]}
@@ -41,6 +46,8 @@ def server(monkeypatch):
             if status == 429:
                 self.send_header("retry-after", "3")
             self.end_headers()
+            with lock:
+                http.now -= 1
             self.wfile.write(json.dumps(body).encode())
 
         def log_message(self, *_):
@@ -50,6 +57,7 @@ def server(monkeypatch):
         threading.Thread(target=http.serve_forever, daemon=True).start()
         http.url, http.asked, http.waits = f"http://127.0.0.1:{http.server_port}/v1", asked, waits
         http.statuses, http.shapes = statuses, shapes
+        http.gate, http.now, http.most = None, 0, 0
         yield http
         http.shutdown()
 
@@ -64,6 +72,13 @@ def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": request["seed"],
     }  # fmt: skip
     assert len({call[2]["seed"] for call in server.asked}) == 6
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_so_many_are_asked_at_once_and_no_more(server, tmp_path, concurrency):
+    server.gate = threading.Barrier(concurrency)
+    list(at(server, tmp_path, concurrency=concurrency).write(PROMPTS, KEYS, HOW))
+    assert server.most == concurrency
 
 
 def test_what_was_answered_is_not_asked_for_again(server, tmp_path):

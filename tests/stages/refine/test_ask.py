@@ -143,6 +143,22 @@ def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
     assert turn.lineage[0].proposal == long
 
 
+def test_a_refused_proposal_that_a_person_accepts_is_taken_on_the_next_run(refine):
+    def reply(request):
+        return f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else "See https://x.example."
+
+    def turn(name, decided=()):
+        return refine(ROWS[:1], {0: ["hard"]}, name=name, decided=decided, generator=endpoint(server), **OPEN)
+
+    with serving(reply) as server:
+        (line,) = turn("first").lineage
+        assert line.reason == "brings a link"
+        taken = turn("taken", [{"id": line.id, "decision": "accept"}])
+    assert taken.examples[0].response == "See https://x.example."
+    assert taken.reasons == []
+    assert taken.found["decisions"]["about nothing here"] == 0
+
+
 def test_a_rewrite_that_a_test_set_holds_is_refused(refine):
     held = small.example(
         9, prompt="Which city rules the country with number 0, and since when is that so?", response="None of them all."
@@ -222,6 +238,17 @@ def test_another_answer_is_taken_if_it_passes_the_tests(refine):
     assert [(e.response, e.prompt) for e in turn.examples] == [(right, CODE.prompt)]
     assert turn.reasons == ["fails its tests"] * 2
     assert [asked["messages"][-1]["content"] for asked in server.asked] == [CODE.prompt[-1].content] * 3
+
+
+def test_a_program_that_fails_its_tests_is_not_taken_whoever_accepts_it(refine):
+    wrong = "```python\ndef half(n):\n    return n / 2\n```"
+    with serving(lambda _: wrong) as server:
+        generator = endpoint(server, asks="answer", tries=1)
+        (line,) = refine([CODE], {0: ["hard"]}, name="first", generator=generator).lineage
+        accepted = [{"id": line.id, "decision": "accept"}]
+        turn = refine([CODE], {0: ["hard"]}, name="accepted", decided=accepted, generator=generator)
+    assert turn.examples == [CODE]
+    assert turn.reasons == ["fails its tests"]
 
 
 def test_a_new_function_brings_its_own_tests_and_must_pass_them(refine):

@@ -8,10 +8,11 @@ import pytest
 
 from benchmarks import functions
 from tasks.core.programs import program
-from tasks.core.records import Example, Tests
+from tasks.core.records import Example, Lineage, Tests
 from tasks.core.wording import request
 from tasks.io import tables
 from tasks.io.sandbox import Case, run
+from tasks.stages.refine import count
 from tests import tiny as small
 from tests.stages.refine.turns import prepare, work
 
@@ -124,6 +125,8 @@ def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
     turn = refine(ROWS[:1], {0: ["sparse"]}, evaluation=[new], name="held", generator={"from": "rules", "tries": 1})
     assert turn.examples == ROWS[:1]
     assert turn.reasons == ["contaminated"]
+    assert (turn.found["changed"], turn.found["why"]) == (False, "refused")
+    assert (turn.folder / "new_examples").read_bytes() == (turn.folder / "examples.parquet").read_bytes()
 
 
 def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
@@ -131,6 +134,21 @@ def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
     tables.write(inputs["examples"], ROWS[:3], Example)
     with pytest.raises(ValueError, match=r"diagnosis\.json is stale: it was made from other examples"):
         work(inputs, tmp_path / "turn", {})
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [(1, ""), (0, "0 of 10 proposals were taken; most failed by: fails its tests (6), unchanged (4).")],
+)
+def test_where_less_than_a_tenth_is_taken_it_is_said_why(taken, told):
+    reasons = ["fails its tests"] * 6 + ["unchanged"] * 4
+    lines = [
+        Lineage(f"p{n}", ["e"], "simplify", "tuned", "", n < taken, "" if n < taken else reason, "", "")
+        for n, reason in enumerate(reasons)
+    ]
+    found = count.summary(ROWS, ROWS, [], lines, 0)
+    assert found["few"] == told
+    assert (f"few: {told}" in count.in_words("r1", found)) == bool(told)
 
 
 # --- people -------------------------------------------------------------------------------------------------------------------

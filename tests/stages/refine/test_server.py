@@ -15,7 +15,7 @@ from tasks.core.records import Example, Lineage, Message
 from tasks.io import checkpoints, tables
 from tasks.io.generators import endpoint
 from tests import tiny as small
-from tests.chat_server import FAULTS, SILENCE_S, serving
+from tests.chat_server import FAULTS, serving
 from tests.stages.refine.turns import prepare, work
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,7 +61,7 @@ def test_a_server_with_bad_days_gives_the_same_round_and_is_paid_once(tiny, tmp_
         return FAULTS[(digest[0] + before) % len(FAULTS)] if before < digest[1] % 3 + 1 else ""
 
     folders = tmp_path / "calm", tmp_path / "rough"
-    for folder, days, patience in zip(folders, (lambda *_: "", fault), (60, SILENCE_S / 2), strict=True):
+    for folder, days, patience in zip(folders, (lambda *_: "", fault), (60, 2), strict=True):
         inputs = prepare(folder, tiny, ROWS, CHOSEN)
         with serving(reply, days) as server:
             run = work(inputs, folder, settings(server, prompt_price=2.0, answer_price=5.0, timeout_s=patience))
@@ -69,6 +69,8 @@ def test_a_server_with_bad_days_gives_the_same_round_and_is_paid_once(tiny, tmp_
             assert set(server.paid.values()) == {1}
             if days is fault:
                 assert len(server.asked) > 40
+                assert set(server.failed) == set(FAULTS)
+                assert not server.waited_out
             logged = run.metrics[-1][1]
             assert logged == {"tokens_read": 100, "tokens_written": 40, "cost": pytest.approx(0.0004)}
             again = work(inputs, folder, settings(server))

@@ -143,6 +143,13 @@ def test_a_turn_that_changed_nothing_says_why_and_that_it_cost_nothing(tmp_path,
     assert words in page(folder)
 
 
+def test_where_few_proposals_were_taken_the_page_says_why(tmp_path):
+    found = Round()
+    found.refinement |= {"few": "1 of 30 proposals were taken; most failed by: fails its tests (29)."}
+    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    assert "1 of 30 proposals were taken; most failed by: fails its tests (29)." in page(folder)
+
+
 def test_what_nobody_judged_has_no_histogram(tmp_path):
     found = Round()
     found.signals = [replace(row, quality=None) for row in found.signals]
