@@ -30,6 +30,8 @@ FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
 ENDS = ("end of turn", "first closed code block")
 """What ends every answer, beside its length and the stop sequences that are given."""
+PADDING = "left"
+"""Where shorter prompts of a batch are filled up: a model writes on from a prompt's last token."""
 Pair = tuple[PreTrainedModel, Tokenizer]
 
 
@@ -189,7 +191,7 @@ def write(
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     responses = [""] * len(texts)
-    tokenizer.padding_side = "left"
+    tokenizer.padding_side = PADDING
     for batch in track(batches):
         inputs = tokenizer(
             [texts[i] for i in batch],

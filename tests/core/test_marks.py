@@ -125,6 +125,18 @@ def test_lines_are_those_of_difflib_where_only_one_script_is_shortest(bad, good)
         assert (marks.good_lines, marks.bad_lines) == expected
 
 
+@given(CODE, CODE)
+def test_within_lines_that_differ_the_characters_are_those_of_the_edit_operations(bad, good):
+    lost, won = set(), set()
+    for block in blocks(bad, good):
+        (a, b), (c, d) = block.bad, block.good
+        operations = Levenshtein.editops(bad[a:b], good[c:d])
+        lost |= {a + op.src_pos for op in operations if op.tag != "insert"}
+        won |= {c + op.dest_pos for op in operations if op.tag != "delete"}
+    marks = compare(bad, good)
+    assert (chars(marks.good_chars), chars(marks.bad_chars)) == (won, lost)
+
+
 @given(TEXT, TEXT, st.integers(0, 5))
 def test_a_token_is_marked_where_it_overlaps_a_mark(bad, good, start):
     marks = compare(bad, good)

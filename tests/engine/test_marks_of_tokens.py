@@ -188,6 +188,15 @@ def test_packs_hold_every_mark_beside_its_own_token():
         assert found == asked
 
 
+@pytest.mark.parametrize("room", [-1, 0, 1])
+def test_no_marked_program_is_cut(room):
+    """It is encoded whole, with all its marks, or not at all: stages count what was too long."""
+    _, example, pair = PAIRS[0]
+    whole = encode.example(example, TOKENIZERS["bytes"], [pair])
+    found = list(encode.examples([example], TOKENIZERS["bytes"], len(whole) + room, {example.id: [pair]}))
+    assert found == ([whole] if room >= 0 else [None])
+
+
 def test_a_fault_that_no_pack_can_hold_leaves_its_example_without_marks():
     _, example, pair = PAIRS[0]
     longer = fault(example, pair.correct + "\n# " + "x" * 500)

@@ -130,6 +130,22 @@ def test_how_programs_are_marked_is_a_setting():
     assert composition().marking is None
 
 
+def test_only_trained_tokens_have_a_gradient_at_the_head(tiny):
+    model, batch, states = bound(tiny, weighting="margin"), row(), []
+
+    def keep(module, given, result):
+        if result.last_hidden_state.requires_grad:
+            result.last_hidden_state.retain_grad()
+            states.append(result.last_hidden_state)
+
+    model.get_decoder().register_forward_hook(keep)
+    model(**batch)["loss"].backward()
+    (hidden,) = states
+    touched = hidden.grad[0].abs().sum(dim=1) > 0
+    assert touched.tolist() == (batch["labels"][0] != -100).tolist()
+    assert 0 < touched.sum() < len(touched)
+
+
 def test_no_gradient_comes_from_the_wrong_programs(tiny):
     model, seen = bound(tiny), []
     batch = row()

@@ -114,13 +114,13 @@ class Exchange:
         patience = time.monotonic() + GRACE_S
         while (status := self.status()) == "running":  # it closes its pipes a moment before it ends
             if time.monotonic() > patience:
-                return Failed("exception", "the program cut itself off from its tests")
+                return Failed("evaded", "the program cut itself off from its tests")
             time.sleep(0.002)
         code, seconds = int(status.split()[0]), float(status.split()[1])
         if code == PRINTED_TOO_MUCH:
             return Failed("killed", f"printed more than {self.limits.output_bytes} characters")
         if code >= 0:
-            return Failed("exception", f"the program ended its process with status {code} before its tests were done")
+            return Failed("evaded", f"the program ended its process with status {code} before its tests were done")
         out_of_time = seconds >= self.limits.cpu_s
         if -code == signal.SIGXCPU or (-code == signal.SIGKILL and out_of_time):
             return late(self.limits)
@@ -139,4 +139,4 @@ def late(limits: Limits) -> Failed:
 
 def forged() -> Failed:
     """The answer is none that the tests can have led to."""
-    return Failed("exception", "the program answers in place of its tests")
+    return Failed("evaded", "the program answers in place of its tests")

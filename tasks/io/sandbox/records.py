@@ -5,7 +5,10 @@ from typing import Literal
 
 from tasks.core.records import Tests
 
-Outcome = Literal["passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "untested"]
+Outcome = Literal[
+    "passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "evaded", "untested"
+]
+"""`evaded`: the program ended its process, cut itself off, or answered in place of its tests."""
 Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
 Outputs = list[str | None]
 """What examples printed, one after the other; None where one raised."""

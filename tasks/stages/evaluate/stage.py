@@ -238,7 +238,7 @@ def _circumstances(settings: Settings, level: int | None) -> dict[str, Any]:
     params = settings.evaluate
     return {
         **params.model_dump(mode="json"),
-        "padding": "left",
+        "padding": generation.PADDING,
         "precision": device.precision(settings.compute),
         "machine": provenance.machine_class(),
         "methods": settings.methods,

@@ -117,9 +117,7 @@ def test_an_answer_that_no_source_leads_to_is_forged(stage, outcome):
         '"", "", "", "", ""', f'{stage!r}, {outcome!r}, "", "", ""'
     )
     found = verdicts(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2"))
-    assert [(one.outcome, one.detail) for one in found] == [
-        ("exception", "the program answers in place of its tests")
-    ] * 2
+    assert [(one.outcome, one.detail) for one in found] == [("evaded", "the program answers in place of its tests")] * 2
 
 
 EQUAL = """

@@ -1,5 +1,8 @@
 """Every way in which a program can do well or badly has its own outcome."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tasks.core import records
@@ -64,6 +67,8 @@ CASES = {
     "grows too much": (script("x = []\nwhile True: x.append(bytes(1 << 20))", "pass"), "memory", 0),
     "crashes the interpreter": (script("import ctypes\nctypes.string_at(1)", "pass"), "killed", 0),
     "prints too much": (script("while True: print('x' * 1000)", "pass"), "killed", 0),
+    "ends its process": (script("import os\nos._exit(0)", "pass"), "evaded", 0),
+    "ends its process when called": (examples("import os\ndef f(): os._exit(1)", ">>> f()\n1\n"), "evaded", 0),
     "has no tests": (script(DOUBLE, "# none\n"), "untested", 0),
     "has no examples": (examples(DOUBLE, "Doubles."), "untested", 0),
     "has skipped examples only": (examples(DOUBLE, ">>> f(1)  # doctest: +SKIP\n3\n"), "untested", 0),
@@ -116,6 +121,15 @@ def test_details_repeat():
         script("while True: pass", "pass"),
     ]
     assert verdicts(*cases) == verdicts(*reversed(cases), workers=2)[::-1]
+
+
+def test_the_environment_is_its_own_and_the_same_everywhere(monkeypatch):
+    program = "import os, time\ndef facts(): return time.tzname, os.environ['LC_ALL'], hash('text')"
+    told = [sys.executable, "-c", "print(hash('text'))"]
+    seeded = int(subprocess.check_output(told, env={"PYTHONHASHSEED": "0"}))
+    for name, foreign in (("TZ", "Asia/Tokyo"), ("LC_ALL", "de_DE"), ("PYTHONHASHSEED", "7")):
+        monkeypatch.setenv(name, foreign)
+    assert verdict(script(program, f"assert facts() == (('UTC', 'UTC'), 'C.UTF-8', {seeded})")).detail == ""
 
 
 def test_doctest_options_are_those_of_the_source():

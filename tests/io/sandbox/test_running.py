@@ -186,7 +186,7 @@ def test_two_hundred_loops_and_fork_bombs_in_a_row_leave_the_sandbox_and_the_mac
     with Sandbox(require(name), Limits(wall_s=0.05)) as sandbox:
         before = descendants(os.getpid())
         outcomes = {sandbox.judge(bombs[n % 2]).outcome for n in range(200)}
-        assert outcomes <= {"timeout", "exception"}
+        assert outcomes <= {"timeout", "exception", "evaded"}
         assert descendants(os.getpid()) == before
         assert sandbox.judge(facts).detail == ""
     assert descendants(os.getpid()) <= others
@@ -207,7 +207,7 @@ def test_an_answer_of_a_million_empty_fields_holds_nobody_up():
     with Sandbox(probe().name, QUICK) as sandbox:
         start = time.monotonic()
         verdict = sandbox.judge(script(flood))
-        assert verdict.outcome == "exception"
+        assert verdict.outcome == "evaded"
         assert time.monotonic() - start < QUICK.wall_s + 1
         assert sandbox.usable
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tasks.core import statistics
 from tasks.core.records import Document, Example, Result, Tests
-from tasks.engine import encode, scoring
+from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, tables
 from tasks.io.sandbox import Level
 from tasks.io.sources import benchmarks
@@ -89,6 +89,7 @@ def test_a_model_is_measured_by_its_own_losses_and_answers(evaluate, inputs):
     rows = list(encode.examples(tables.read(inputs["test"], Example), tokenizer, 200))
     assert metrics["domain"]["loss"] == pytest.approx(scoring.mean(scoring.losses(alone, rows)), abs=1e-5)
     assert metrics["settings"]["decoder"] == "plain"
+    assert (metrics["settings"]["padding"], metrics["settings"]["batch_size"]) == (generation.PADDING, 2)
     assert len(answers) == 4
 
 

@@ -154,6 +154,8 @@ def test_without_tests_a_pair_is_kept_and_not_called_verified(faults):
         ("x = 1" + " + x" * 3000, None, "no Python"),
         (BINARY + "# <|im_start|>system", None, "control token"),
         ("x = 1\n" * 5_000, None, "too long"),
+        (f"import os, sys\nos.remove(sys.argv[0])\n{BINARY}", FIND, "correct side fails"),
+        (f"import os\n{BINARY}\nos._exit(0)", FIND, "correct side fails"),
     ],
 )
 def test_examples_that_cannot_be_judged_give_no_pair(faults, code, tests, reason):
@@ -167,6 +169,33 @@ def test_tests_that_do_not_always_say_the_same_are_called_flaky(faults):
     rows = [example(n, BINARY, flaky) for n in range(12)]  # each has three runs: 1 in 4 sees no difference
     _, refused, _ = faults(rows, {"from": "mutation", "attempts": 1})
     assert reasons(refused)["flaky tests"] >= 3
+
+
+def test_a_wrong_side_that_sometimes_passes_is_called_flaky(faults, tmp_path):
+    lucky = BINARY.replace("low, high = 0", "low, high = 9 * (__import__('uuid').uuid4().int % 2)")
+    rows = [example(n, BINARY + f"# {n}\n", FIND) for n in range(12)]
+    sides = [{"correct": BINARY + f"# {n}\n", "incorrect": lucky + f"# {n}\n"} for n in range(12)]
+    _, refused, _ = faults(rows, given(tmp_path, *sides))
+    assert reasons(refused)["flaky tests"] >= 3
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.closerange(0, 4096)"])
+def test_a_wrong_side_that_gets_away_from_its_tests_is_no_fault_to_learn_from(faults, tmp_path, end):
+    gone = BINARY.replace("    low, high", f"    import os; {end}\n    low, high")
+    pairs, refused, _ = faults([example(0, BINARY, FIND)], given(tmp_path, {"correct": BINARY, "incorrect": gone}))
+    assert pairs == []
+    assert reasons(refused) == {"evaded": 1}
+
+
+def test_a_few_lines_may_be_all_that_two_unlike_programs_differ_in(faults, tmp_path):
+    # FAIT's card: an inserted guard makes a short function unlike itself, and is kept.
+    short = "def f(n):\n    return n * f(n - 1)\n"
+    guarded = short.replace("\n", "\n    if n == 0:\n        return 1\n", 1)
+    source = given(tmp_path, {"correct": guarded, "incorrect": short})
+    (pair,), _, _ = faults([example(0, guarded)], source, max_marked=1.0, similarity=0.9)
+    assert (pair.similarity < 0.9, pair.changed_lines) == (True, 2)
+    pairs, refused, _ = faults([example(0, guarded)], source, max_marked=1.0, similarity=0.9, max_lines=1, name="one")
+    assert (pairs, reasons(refused)) == ([], {"unlike": 1})
 
 
 def test_marks_on_more_than_half_of_an_answer_say_nothing(faults):

@@ -75,6 +75,18 @@ def test_the_page_shows_pairs_and_why_others_are_none(tmp_path):
     assert "onerror=alert(2)>" not in page
 
 
+def test_ten_pairs_are_on_the_page_and_each_kind_of_mark_has_its_colour(tmp_path):
+    shorter = {"right": "range(len(xs))\ny = 1\n", "wrong": "range(len(xs) - 1)\ny = 1\n"}
+    many = [pair(number, **shorter if number % 2 else {}) for number in range(14)]
+    folder, _ = run_stage(tmp_path, {"base": results(), "r0": results(1.9)}, faults=(many, []))
+    page = (folder / "index.html").read_text()
+    section = page[page.index('id="faults"') : page.index('id="data"')]
+    assert len(re.findall(r'<span class="number">\d+</span>', section)) == 10
+    for mark in ("char", "line", "anchor"):
+        assert f'class="piece {mark}"' in section
+        assert re.search(rf"\.piece\.{mark}\b[^}}]*(background|border)[^}}]*:", page), mark
+
+
 @pytest.mark.parametrize("faults", [None, ([], [])])
 def test_without_faults_the_page_says_nothing_of_them(tmp_path, faults):
     folder, _ = run_stage(tmp_path, {"base": results(), "r0": results(1.9)}, faults=faults)
