@@ -333,7 +333,10 @@ def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]
 
 def table(results: dict[str, list[dict[str, Any]]]) -> None:
     """A line for each arm: its level, and its differences to plain fine-tuning and to marks at random places."""
-    print(f"\n{'':<12} {'marked':>8} {'gap':>8} {'pass@1':>8}   differences: over functions [95 %], over seeds (95 %)")
+    from tasks.io import sandbox
+
+    print(f"\npass@1: sandbox level {sandbox.probe().number}")
+    print(f"{'':<12} {'marked':>8} {'gap':>8} {'pass@1':>8}   differences: over functions [95 %], over seeds (95 %)")
     for name, rows in results.items():
         levels = [sum(map(metric, rows)) / len(rows) for metric in (marked, gap, passed)]
         print(f"{name:<12} {levels[0]:8.4f} {levels[1]:8.4f} {levels[2]:8.4f}", flush=True)

@@ -1,8 +1,9 @@
 """How fast differences are marked, beside difflib: `python benchmarks/marks.py`, after `ratchet run ingest`.
 
-Each solution of the training examples is held against itself with one operator changed: alone (short), and forty solutions joined
-(long). They take turns; told are ratios of CPU time to difflib, once over all characters, and once doing what is done here: lines
-first, then the characters of what changed. Also told is the time of marking in times that of tokenizing the same texts.
+Each program of the training examples is held against itself with one operator changed: alone (short), and forty joined (long).
+Sides take turns; told are ratios of CPU time to difflib: over all characters, over lists of token ids, and doing what is done here,
+lines first, then the characters of what changed. Also told is marking's share of what stage `faults` does to make a pair of two
+programs, before it runs any: parsing, marking, encoding both sides; and how much faster the same texts are tokenized in one batch.
 """
 
 import difflib
@@ -15,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.marks import compare
-from tasks.core.records import Example
+from tasks.core.programs import program
+from tasks.core.records import Example, Message
+from tasks.engine import encode
 from tasks.io import checkpoints, tables
+from tasks.stages.faults.pair import Candidate, pair
+from tasks.stages.faults.params import FaultsParams
 
 EXAMPLES, BASE = Path("data/rounds/r0/examples.parquet"), Path("models/base")
 JOINED, PAIRS, LONG_PAIRS, ROUNDS = 40, 200, 3, 3
@@ -27,7 +32,7 @@ Pair = tuple[str, str]
 
 def main() -> None:
     """Print a line for short and for long texts."""
-    solutions = [row.messages[-1].content for row in tables.read(EXAMPLES, Example)]
+    solutions = [program(row.response) for row in tables.read(EXAMPLES, Example)]
     joined = ["\n".join(solutions[start : start + JOINED]) for start in range(0, len(solutions), JOINED)]
     tokenizer = checkpoints.load_tokenizer(BASE)
     report("short", [(broken(text), text) for text in solutions[:PAIRS]], tokenizer)
@@ -37,11 +42,21 @@ def main() -> None:
 def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
     """One line: medians over rounds."""
     texts = [good for _, good in pairs]
+    ids = [[tokenizer(text)["input_ids"] for text in each] for each in pairs]
+    candidates = [Candidate(answered(good), bad, "mutation") for bad, good in pairs]
+    params = FaultsParams(max_chars=max(map(len, texts)) + 1)
+
+    def encoded(example: Example, found: Any) -> Any:
+        return encode.example(example, tokenizer, [found] if found else [])
+
     sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: [compare(*pair) for pair in pairs],
-        "characters": lambda: [difflib.SequenceMatcher(None, *pair, autojunk=False).get_opcodes() for pair in pairs],
-        "lines first": lambda: [lines_first(*pair) for pair in pairs],
-        "tokenizing": lambda: tokenizer(texts, return_offsets_mapping=True),
+        "ours": lambda: [compare(*each) for each in pairs],
+        "characters": lambda: [difflib.SequenceMatcher(None, *each, autojunk=False).get_opcodes() for each in pairs],
+        "token ids": lambda: [difflib.SequenceMatcher(None, *each, autojunk=False).get_opcodes() for each in ids],
+        "lines first": lambda: [lines_first(*each) for each in pairs],
+        "pairs": lambda: [pair(candidate, params, encoded) for candidate in candidates],
+        "batch": lambda: tokenizer(texts, return_offsets_mapping=True),
+        "singly": lambda: [tokenizer(text, return_offsets_mapping=True) for text in texts],
     }
     found: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(ROUNDS):
@@ -50,9 +65,15 @@ def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
     ratio = {side: statistics.median(map(operator.truediv, found[side], found["ours"])) for side in sides}
     print(
         f"{name}: {len(pairs)} pairs of {statistics.fmean(map(len, texts)):,.0f} characters on average: {ratio['characters']:.0f} × "
-        f"difflib over characters, {ratio['lines first']:.0f} × difflib over lines first; "
-        f"{1 / ratio['tokenizing']:.3f} of tokenizing"
+        f"difflib over characters, {ratio['token ids']:.0f} × over token ids, {ratio['lines first']:.0f} × over lines first; "
+        f"{1 / ratio['pairs']:.3f} of making pairs; a batch is tokenized {ratio['singly'] / ratio['batch']:.2f} × as fast as its texts singly"
     )
+
+
+def answered(code: str) -> Example:
+    """An example whose answer is a program."""
+    messages = [Message("user", "Write it."), Message("assistant", f"```python\n{code}\n```")]
+    return Example("e", messages, "function", "code", "g", "train", "s", "MIT")
 
 
 def broken(text: str, start: int = 0) -> str:

@@ -33,7 +33,8 @@ is our design, or it is a control. Verdicts: reproduced, not reproduced, not dec
 size, or open. Where figures by seed or by round are given, the verdict is what their interval says (Student's t, 95 %: what another
 seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
 else not decidable. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
-items or modules, where one is given, says what other items would give with these very seeds. Made from `docs/claims/` by `make docs`.
+items or modules, where one is given, says what other items would give with these very seeds. Programs were judged in a sandbox of
+level 2 wherever pass@1 is told. Made from `docs/claims/` by `make docs`.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
 most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its

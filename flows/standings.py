@@ -34,6 +34,8 @@ class Line:
     """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
     where both losses are measured at every checkpoint, as `pretrain` does."""
     passed: Estimate | None
+    sandbox: int | None
+    """The level of the sandbox in which answers were judged."""
     trainable: int
     active: int
     """The most of them that move in one step."""
@@ -72,6 +74,7 @@ def lines(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Row
                 forgetting=_difference(general, kept),
                 matched=None if name == first else matched(runs[first], rows),
                 passed=ratio(*_columns(passes)) if passes else None,
+                sandbox=rows[0]["metrics"]["settings"]["sandbox"],
                 trainable=rows[0]["trainable"],
                 active=rows[0]["active"],
                 peak_memory_mb=[row["peak_memory_mb"] for row in rows],
@@ -215,6 +218,7 @@ def pareto(table: Iterable[Line]) -> set[str]:
 def table(rows: Sequence[Line]) -> str:
     """The table as Markdown."""
     best = pareto(rows)
+    levels = sorted({str(row.sandbox) for row in rows if row.passed})
     head = [
         "",
         "rate",
@@ -224,7 +228,7 @@ def table(rows: Sequence[Line]) -> str:
         "over items",
         "forgetting",
         "at equal domain loss",
-        "pass@1",
+        f"pass@1 (sandbox level {', '.join(levels)})" if levels else "pass@1",
         "trains",
         "peak MB",
         "tokens/s",

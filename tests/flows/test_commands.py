@@ -152,6 +152,17 @@ def test_the_doctor_finds_what_is_wrong_and_says_the_fix(done):
     assert sys.version.split()[0] in sick.stdout
 
 
+def test_the_doctor_says_the_one_command_that_a_machine_without_a_sandbox_lacks(monkeypatch):
+    from flows.commands import doctor
+    from tasks.io import sandbox
+
+    weak = sandbox.Level(1, "limits", "unshare: Operation not permitted", "sudo apt-get install -y bubblewrap")
+    monkeypatch.setattr(sandbox, "probe", lambda: weak)
+    (finding,) = doctor._sandbox()
+    assert (finding.state, finding.fix) == ("limited", "sudo apt-get install -y bubblewrap")
+    assert "pass@1 reads “not run”; missing: unshare: Operation not permitted" in finding.what
+
+
 def test_methods_are_listed_by_family_with_paper_and_what_is_known(project):
     said = project.ratchet("methods", "adapters")
     assert said.splitlines()[0] == "adapters"

@@ -45,7 +45,22 @@ def line(name, domain, forgetting, **others):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
     row = Line(
-        name, 1e-3, [domain], loss, loss, None, None, kept, None, None, 10, 10, [100.0, 140.0, 90.0], [50.0], 2**20
+        name,
+        1e-3,
+        [domain],
+        loss,
+        loss,
+        None,
+        None,
+        kept,
+        None,
+        None,
+        None,
+        10,
+        10,
+        [100.0, 140.0, 90.0],
+        [50.0],
+        2**20,
     )
     return replace(row, **others)
 
@@ -240,7 +255,7 @@ def result(folder, seed, name, loss):
     pl.DataFrame(rows).write_parquet(folder / f"{name}{seed}" / "results.parquet")
     return {
         "folder": str(folder / f"{name}{seed}"),
-        "metrics": {"domain": {"loss": loss}},
+        "metrics": {"domain": {"loss": loss}, "settings": {"sandbox": 2}},
         "measured": {},
         "trainable": 10,
         "active": 10,
@@ -361,8 +376,10 @@ def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
 
 
 def test_pass_at_1_stands_in_the_table_and_in_the_plot_where_it_was_measured():
-    rows = [line("a", 1.0, 0.2, passed=Estimate(0.25, 0.1, 0.4, 8)), line("b", 1.2, 0.1)]
+    rows = [line("a", 1.0, 0.2, passed=Estimate(0.25, 0.1, 0.4, 8), sandbox=2), line("b", 1.2, 0.1)]
     assert "| 25.0 [10.0, 40.0] % |" in standings.table(rows)
+    assert "| pass@1 (sandbox level 2) |" in standings.table(rows)
+    assert "| pass@1 |" in standings.table(rows[1:])
     svg = standings.plot(rows)
     assert "a (+1.000, +0.200, pass@1 25.0 [10.0, 40.0] %)" in svg
     assert "b (+1.200, +0.100)" in svg
