@@ -141,9 +141,12 @@ def _row(claim: claims.Claim) -> Iterator[str]:
     yield f"- found: {claim.found or 'not run yet'}"
     unit, shown = ("seed", _signed) if claim.per_seed else ("round", _times)
     if found := claim.interval():
+        over = f"over {unit}s {shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
+        if found.low == found.high:
+            over = "without any spread to judge by"
         yield (
-            f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; over {unit}s {shown(found.value)} "
-            f"[{shown(found.low)}, {shown(found.high)}], where the claim has it {claim.side} {claim.bound:g}"
+            f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; {over}, "
+            f"where the claim has it {claim.side} {claim.bound:g}"
         )
     if claim.source and claim.per_seed:
         data = claim.source

@@ -79,11 +79,14 @@ class Claim:
         return statistics.over_seeds(figures) if figures else None
 
     def implied(self) -> Verdict | None:
-        """The verdict that the interval asks for: all of it where the claim has it, all of it on the other side, or neither."""
+        """The verdict that the interval asks for: all of it where the claim has it, all of it on the other side, or neither.
+
+        Figures that are all equal (few answers that pass, say) have no spread to judge by.
+        """
         found = self.interval()
         if found is None:
             return None
-        if found.low <= self.bound <= found.high:
+        if found.low <= self.bound <= found.high or found.low == found.high:
             return "not decidable at this size"
         return "reproduced" if (found.high < self.bound) == (self.side == "below") else "not reproduced"
 
@@ -92,7 +95,7 @@ class Claim:
         from scipy import special
 
         found = self.interval()
-        if found is None or found.n < 2:
+        if found is None or found.n < 2 or found.low == found.high:
             return None
         t = special.stdtrit(found.n - 1, 0.975)
         return float(special.nctdtrinc(found.n - 1, 1 - CHANCE, t) * (found.high - found.value) / t)

@@ -56,6 +56,11 @@ def test_one_seed_decides_nothing_and_bounds_no_effect():
     assert claim(-5.0).detectable() is None
 
 
+def test_equal_figures_have_no_spread_to_judge_by():
+    assert claim(-5.0, -5.0, -5.0).implied() == "not decidable at this size"
+    assert claim(-5.0, -5.0, -5.0).detectable() is None
+
+
 def test_an_effect_of_the_detectable_size_is_seen_four_times_in_five():
     seeds = (0.1, -0.2, 0.4, 0.0, 0.3)
     error = statistics.stdev(seeds) / math.sqrt(5)
