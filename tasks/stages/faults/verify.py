@@ -1,17 +1,21 @@
 """What tests say of the two sides of a pair."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Unfit
-from tasks.io.sandbox import Case, Verdict
+from tasks.io.sandbox import Case, Limits, Verdict
 
-RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
+RunCases = Callable[..., Iterator[Verdict]]
+"""`sandbox.run`: takes cases, and limits by name."""
 RUNS = 3
 """So many runs of a program decide whether its tests always say the same of it."""
 REPEATABLE = ("assertion", "exception", "import")
 """Failures that a second run shows again. One that runs out of time or memory may pass on another machine."""
+WRONG = Limits(cpu_s=2.0)
+"""Of wrong programs. They fail in milliseconds or not at all, and endless ones are half of what it takes to judge mutants."""
 
 
 def has_tests(example: Example) -> bool:
@@ -30,6 +34,7 @@ def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator
 
     Only what fails as a fault does is run again: to wait for an endless program once is enough.
     """
+    run = partial(run, limits=WRONG)
     wrong = [(example, found.incorrect) for example, found in pairs]
     first = list(_runs(wrong, 1, run))
     doubtful = [verdicts is not None and verdicts[0].outcome in REPEATABLE for verdicts in first]
