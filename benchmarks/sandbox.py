@@ -1,4 +1,4 @@
-"""How many cases a second the sandbox judges, and what hostile ones leave: `python benchmarks/sandbox.py`.
+"""How many cases a second the sandbox judges, and what hostile ones leave: `python benchmarks/sandbox.py`; fails where that is anything.
 
 Trivial programs, so that what is timed is the sandbox: start, fork, verdict; for one worker and for two. Then 1,000 infinite loops
 and fork bombs in a row that litter their folder, in one sandbox; processes and files of the host are counted before and after.
@@ -49,7 +49,7 @@ def throughput(workers: int) -> float:
 
 
 def leftovers(folder: Path) -> str:
-    """What hostile cases leave, in a sentence; `folder` is where this process puts its temporary files."""
+    """What hostile cases leave, in a sentence, if it is nothing; `folder` is where this process puts its temporary files."""
     before = set(memory.family(os.getpid()))
     with Sandbox(sandbox.probe().name, SHORT) as one:
         own = set(memory.family(os.getpid()))
@@ -61,10 +61,10 @@ def leftovers(folder: Path) -> str:
     processes |= set(memory.family(os.getpid())) - before
     files = [*folder.iterdir()]
     assert outcomes.keys() <= {"timeout", "killed"}, outcomes
-    inside = "empty" if clean.outcome == "passed" else f"not empty ({clean.detail})"
-    return (
-        f"{HOSTILE} hostile cases left {len(processes)} processes and {len(files)} files; the folder inside is {inside}"
-    )
+    left = [*sorted(processes), *files]
+    assert not left, f"left are processes or files: {left}"
+    assert clean.outcome == "passed", clean.detail
+    return f"{HOSTILE} hostile cases left no process, no file, and their own folder empty"
 
 
 if __name__ == "__main__":
