@@ -58,9 +58,9 @@ def below(root: int) -> Iterator[int]:
     waiting = [root]
     for pid in waiting:
         yield pid
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                waiting += map(int, children.read_text().split())
+        with contextlib.suppress(OSError):  # a process may end at any of these moments
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (thread / "children").read_text().split())
 
 
 def find(root: int, wanted: Callable[[list[str]], bool]) -> int | None:
