@@ -91,9 +91,9 @@ def main() -> None:
     print({name: len(rows) for name, rows in pairs.items()}, flush=True)
     trial = partial(kept, setup, pairs, f"{options.setup}-{options.tokens}")
     results = {"base": [trial("base", 0.0, 0, final=True)]}
+    untrained = trial("base", 0.0, 0, final=False)
     for arm in options.arms:
         rates = list(setup.dpo_rates if arm == "dpo" else setup.rates)
-        untrained = trial("base", 0.0, 0, final=False)
         best = best_rate(rates, partial(trial, arm, seed=0, final=False), untrained, largest_gap=arm == "dpo")
         print(f"{arm}: {best:g} of {', '.join(f'{rate:g}' for rate in rates)}", flush=True)
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
@@ -120,16 +120,19 @@ def best_rate(
     def badness(tried: dict[str, Any]) -> float:
         return -gap(tried) if largest_gap else marked(tried)
 
+    def best() -> float:
+        return min(rates, key=lambda rate: badness(trial(rate)))
+
     while len(rates) < MOST_RATES:
-        best = min(rates, key=lambda rate: badness(trial(rate)))
-        level = badness(trial(best)) >= badness(untrained)
-        if level or best == rates[-1]:
+        found = best()
+        level = badness(trial(found)) >= badness(untrained)
+        if level or found == rates[-1]:
             rates.append(rates[-1] ** 2 / rates[-2])
-        elif best == rates[0]:
-            rates.insert(0, best**2 / rates[1])
+        elif found == rates[0]:
+            rates.insert(0, found**2 / rates[1])
         else:
             break
-    return min(rates, key=lambda rate: badness(trial(rate)))
+    return best()
 
 
 def synthetic() -> Setup:

@@ -45,23 +45,8 @@ def line(name, domain, forgetting, **others):
     """A row of the table with these figures."""
     loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
     row = Line(
-        name,
-        1e-3,
-        [domain],
-        loss,
-        loss,
-        None,
-        None,
-        kept,
-        None,
-        None,
-        None,
-        10,
-        10,
-        [100.0, 140.0, 90.0],
-        [50.0],
-        2**20,
-    )
+        name, 1e-3, [domain], loss, loss, None, None, kept, None, None, None, 10, 10, [100.0, 140.0, 90.0], [50.0], 2**20
+    )  # fmt: skip
     return replace(row, **others)
 
 

@@ -15,7 +15,7 @@ RUNS = 3
 REPEATABLE = ("assertion", "exception", "import")
 """Failures that a second run shows again. One that runs out of time or memory may pass on another machine."""
 WRONG = Limits(cpu_s=2.0)
-"""Of wrong programs. They fail in milliseconds or not at all, and endless ones are half of what it takes to judge mutants."""
+"""Of wrong programs. They fail in milliseconds or not at all, and it is endless ones that judging mutants waits for."""
 
 
 def has_tests(example: Example) -> bool:

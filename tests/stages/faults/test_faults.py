@@ -28,6 +28,7 @@ BINARY = f"""def find(items, wanted):
 """
 MEAN = f"def mean(xs):\n{LONGER}{LONGER}    return sum(xs) / len(xs)\n"
 FIND = Tests("doctest", ">>> find([1, 3, 5], 3)\n1\n>>> find([1, 3, 5], 4)\n2\n>>> find([], 1)\n0\n", "find")
+DELETES = "import shutil\nshutil.rmtree('/', ignore_errors=True)\n"
 MUTATION = {"from": "mutation", "attempts": 20}
 
 
@@ -154,7 +155,7 @@ def test_without_tests_a_pair_is_kept_and_not_called_verified(faults):
         ("x = 1" + " + x" * 3000, None, "no Python"),
         (BINARY + "# <|im_start|>system", None, "control token"),
         ("x = 1\n" * 5_000, None, "too long"),
-        (f"import os, sys\nos.remove(sys.argv[0])\n{BINARY}", FIND, "correct side fails"),
+        (f"{DELETES}{BINARY.replace('low < high', 'low > high')}", FIND, "correct side fails"),
         (f"import os\n{BINARY}\nos._exit(0)", FIND, "correct side fails"),
     ],
 )
@@ -173,9 +174,7 @@ def test_tests_that_do_not_always_say_the_same_are_called_flaky(faults):
 
 def test_a_wrong_side_that_sometimes_passes_is_called_flaky(faults, tmp_path):
     lucky = "import uuid\nLUCK = uuid.uuid4().int % 2\n" + BINARY.replace("low, high = 0", "low, high = 9 * LUCK")
-    rights = [
-        BINARY + f"# {n}\n" for n in range(30)
-    ]  # of each three runs, the first one fails and another passes: 3 in 8
+    rights = [BINARY + f"# {n}\n" for n in range(30)]  # the first run fails and a later one passes: 3 in 8
     sides = [{"correct": right, "incorrect": lucky + f"# {n}\n"} for n, right in enumerate(rights)]
     _, refused, _ = faults([example(n, right, FIND) for n, right in enumerate(rights)], given(tmp_path, *sides))
     assert reasons(refused)["flaky tests"] >= 1
