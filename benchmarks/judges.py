@@ -1,8 +1,9 @@
-"""A judge whose answers can be read: SmolLM2-135M learns to say, in the form it is asked in, whether a response belongs to its prompt.
+"""A judge whose answers can be read: SmolLM2-135M learns to say, in the form it is asked in, whether a response makes sense.
 
 As it comes, this model answers no question of stage `diagnose` with a number, so judging in words and by odds cannot be compared on
-it. Here it is taught by LoRA on other examples than are judged: what answers its own prompt gets 7 to 9 for its response, what
-answers another's gets 0 to 2, and every prompt gets 6 to 9. Within these bounds scores are drawn: nothing is to be learnt there.
+it. Here it is taught by LoRA on other examples than are judged: a response as it stands gets 7 to 9, one whose words were dealt
+anew gets 0 to 2, and every prompt gets 6 to 9. Within these bounds scores are drawn: nothing is to be learnt there. (Whether a
+response is that of its own prompt was tried first. From as many lessons the model learnt nothing of it: 0.37 of the pairs in order.)
 """
 
 import random
@@ -15,18 +16,20 @@ from typing import Any
 from tasks.core.records import Example, Message
 from tasks.methods.curators import Curator
 
-OWN, ANOTHERS, PROMPT = (7, 9), (0, 2), (6, 9)
-"""Least and largest score of a response to its prompt, of one to another, and of a prompt."""
+WHOLE, DEALT, PROMPT = (7, 9), (0, 2), (6, 9)
+"""Least and largest score of a response as it stands, of one whose words were dealt anew, and of a prompt."""
 RATE, EPOCHS, PACK_TOKENS = 5e-4, 1, 1024
 
 
 def mixed(examples: Sequence[Example]) -> list[Example]:
-    """The examples, every second one with the response of the one before it."""
-    others = [examples[-1], *examples]
-    return [
-        example if place % 2 == 0 else replace(example, messages=[*example.prompt, other.messages[-1]], tests=None)
-        for place, (example, other) in enumerate(zip(examples, others, strict=False))
-    ]
+    """The examples, every second one with the words of its response dealt anew."""
+    return [example if place % 2 == 0 else _dealt(example) for place, example in enumerate(examples)]
+
+
+def _dealt(example: Example) -> Example:
+    words = example.response.split()
+    random.Random(example.id).shuffle(words)
+    return replace(example, messages=[*example.prompt, Message("assistant", " ".join(words))], tests=None)
 
 
 def lessons(examples: Sequence[Example], curator: Curator, seed: int) -> Iterator[Example]:
@@ -35,7 +38,7 @@ def lessons(examples: Sequence[Example], curator: Curator, seed: int) -> Iterato
 
     for place, example in enumerate(mixed(examples)):
         for name, question in curator.questions.items():
-            least, most = (OWN if place % 2 == 0 else ANOTHERS) if question.response else PROMPT
+            least, most = (WHOLE if place % 2 == 0 else DEALT) if question.response else PROMPT
             score = random.Random(f"{seed} {example.id} {name}").randint(least, most)
             asked = judge.ask(example, question, curator.answer)
             answer = Message("assistant", f"{curator.lead}{score}")

@@ -8,7 +8,7 @@ losses      responses of examples under the base model in bf16, beside lm-evalua
 embeddings  prompts by the embedder in bf16 and fp32, beside sentence-transformers' default; and the least cosine
 neighbours  the exact nearest of `--rows` random vectors of width 384, and by how much memory peaks
 judging     six judgements an example, read from one forward pass and from the model's words. SmolLM2-135M's cannot be read:
-            `--taught` teaches it to answer first (judges.py), and gives every second example another's response
+            `--taught` teaches it to answer first (judges.py), and deals the words of every second response anew
 """
 
 import argparse
@@ -253,7 +253,7 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
 
 
 def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path]:
-    """Examples of which every second has another's response, and a model that was taught to judge such on others."""
+    """Examples of which every second has a response of dealt words, and a model that was taught to judge such on others."""
     import judges
 
     taught_on = options.examples + LESSONS

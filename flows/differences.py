@@ -28,6 +28,8 @@ class Side:
     lock: dict[str, dict[str, Any]]
     """The stages of its dvc.lock, in plan order."""
     results: list[Result]
+    judged: bool = True
+    """Whether the gate has decided on it: before that, its items are nobody's business."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Cause:
 
 def side(name: str) -> Side:
     """The model of that name: a version's number, `champion`, or `candidate`. Raises where there is none."""
+    past = history.read()
     if name == "candidate":
         found = promotion.candidate()
-        return _side(name, promotion.CANDIDATE, Path("dvc.lock"), promotion.RESULTS / f"{found.name}.parquet")
-    number = str(history.read().champion) if name == "champion" else name
+        judged = any(line.candidate == found.hash for line in past.decisions)
+        return _side(name, promotion.CANDIDATE, Path("dvc.lock"), found.results, judged=judged)
+    if name == "champion" and past.champion == history.REFERENCE:
+        raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")
+    number = str(past.champion) if name == "champion" else name
     folder = versions.FOLDER / number
     if not folder.is_dir():
         known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
@@ -53,9 +59,9 @@ def side(name: str) -> Side:
     return _side(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
 
 
-def _side(name: str, card: Path, lock: Path, results: Path) -> Side:
+def _side(name: str, card: Path, lock: Path, results: Path, *, judged: bool = True) -> Side:
     stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
-    return Side(name, json.loads(card.read_text(encoding="utf-8")), stages, tables.read(results, Result))
+    return Side(name, json.loads(card.read_text(encoding="utf-8")), stages, tables.read(results, Result), judged)
 
 
 def causes(before: Side, after: Side) -> list[Cause]:
@@ -147,7 +153,13 @@ def machine(before: Side, after: Side) -> list[str]:
 
 
 def items(before: Side, after: Side) -> Iterator[str]:
-    """Measure by measure, how many items got better and worse, and those that changed most, lost ones first."""
+    """Measure by measure, how many items got better and worse, and those that changed most, lost ones first.
+
+    Of a candidate that was not judged nothing is told: who chose by it would look at the gate set more often than is counted.
+    """
+    if not (before.judged and after.judged):
+        yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
+        return
     known = {(row.measure, row.item): row for row in before.results}
     pairs = [(known[key], row) for row in after.results if (key := (row.measure, row.item)) in known]
     sources = {row.id: row.source for row in tables.read(GATE_SET, Example)} if GATE_SET.is_file() else {}

@@ -5,13 +5,13 @@ Everything here runs in this process: a graph of twenty stages is read and compa
 
 import difflib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows import workspace
 from flows.mending import GOOD, LOCK, TEMPORARY
 from tasks.core.nested import flat
 from tasks.io import progress
@@ -77,8 +77,8 @@ def tidy() -> bool:
         text = dumps_yaml(lock | {"stages": {name: known[name] for name in order}})
         changed = text != LOCK.read_text(encoding="utf-8")
         if changed:
-            _replace(LOCK, text, TEMPORARY)
-        _replace(GOOD, text, GOOD.with_suffix(".partial"))
+            workspace.replace(LOCK, text, TEMPORARY)
+        workspace.replace(GOOD, text)
         return changed
 
 
@@ -317,12 +317,3 @@ def _chain(error: BaseException) -> str:
         parts += [text] if text and text not in parts else []
         cause = cause.__cause__
     return ": ".join(parts)
-
-
-def _replace(path: Path, text: str, partial: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

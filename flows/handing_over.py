@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows import graph, ledger
+from flows import graph, history, ledger, versions
 from flows.adoption import RAW
 from tasks.io import progress, recorded, tracking
 
@@ -33,10 +33,10 @@ def share(address: str | None) -> None:
         )
     progress.say(_export())
     _dvc("push", "--run-cache")
-    runs = f" {RUNS}" if RUNS.is_file() else ""
+    carried = " ".join(str(path) for path in (RUNS, history.HISTORY) if path.is_file())
     progress.say(
-        f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml{runs} && git commit && git push\n"
-        f"{_own_files()}"
+        f"Pushed. What git carries: git add .dvc/config dvc.lock params.yaml {carried} && git commit && git push\n"
+        f"{_own_files()}{_versions()}"
         "On the other machine:  git clone … && dvc pull && ratchet verify"
     )
 
@@ -52,6 +52,17 @@ def _own_files() -> str:
     return (
         f"{RAW} holds files that neither DVC nor git carries ({len(files)}, {size:.1f} MB): git add --force {RAW}, "
         "or bring them there yourself; without them `ratchet verify` says that it changed.\n"
+    )
+
+
+def _versions() -> str:
+    """What to do about promoted models, a line; empty where there are none."""
+    if not history.read().promoted:
+        return ""
+    size = sum(file.stat().st_size for file in versions.FOLDER.rglob("*") if file.is_file()) / 1e6
+    return (
+        f"{versions.FOLDER} holds what was promoted ({size:.1f} MB), and neither DVC nor git carries it. Where more is to be "
+        f"promoted, copy it: rsync -a {versions.FOLDER} ….\n"
     )
 
 

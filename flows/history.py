@@ -1,11 +1,11 @@
 """The history of promotions: `data/promotions.jsonl`, a line for every decision and every rollback, in git's reach.
 
 It is the truth of what was promoted; the champion's folder and MLflow's registry follow it. Lines are only ever added, and
-each holds the hash of the one before, so that an edit of any but the last is seen; that of the last one, or its loss, git shows.
+each holds the hash of the one before, so that an edit of any but the last is seen. Every decision also lies with its version in
+`models/versions`, so that lines which git took away (a stash, another branch) are missed and put back (`flows.promotion`).
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from flows import workspace
 from tasks.core.gate import GateParams, Verdict
 from tasks.core.params import Params
 
@@ -36,6 +37,8 @@ class Decision(Params):
     """What `models` calls it."""
     files: dict[str, str]
     """The hash of each of its folders."""
+    results: str
+    """The hash of its results on the gate set, as the store of versions has them."""
     champion: int
     """The version that it had to beat."""
     look: int
@@ -69,8 +72,10 @@ _LINE: TypeAdapter[Decision | Rollback] = TypeAdapter(Line)
 class History:
     """The lines so far, and what follows from them."""
 
-    def __init__(self, lines: Sequence[Decision | Rollback]) -> None:
+    def __init__(self, lines: Sequence[Decision | Rollback], tail: str = "") -> None:
         self.lines = list(lines)
+        self.tail = tail
+        """What the next line has as `after`."""
         self.decisions = [line for line in lines if isinstance(line, Decision)]
         self.promoted = {line.version: line for line in self.decisions if line.verdict == "promoted"}
 
@@ -91,22 +96,29 @@ class History:
 
     @property
     def looks(self) -> int:
-        """Decisions since the last promotion. A rollback gives nothing back: the set was looked at."""
-        verdicts = [line.verdict for line in self.decisions]
-        return len(verdicts) - 1 - max((n for n, verdict in enumerate(verdicts) if verdict == "promoted"), default=-1)
+        """Decisions against the present champion, all of them. One that is put back in place begins where it was: the set was
+        looked at, whatever came of it."""
+        return sum(line.champion == self.champion for line in self.decisions)
 
     def decided(self, candidate: str, gate: str, rules: GateParams) -> Decision | None:
-        """The decision on this very candidate, by these rules and on this set; or the one that made it the champion."""
+        """The decision on this very candidate, against the present champion, by these rules and on this set; or the one that
+        promoted it, where it is in place or a person took it back: only a person puts it there again (`ratchet rollback`)."""
+        settled = {self.champion, *(line.left for line in self.lines if isinstance(line, Rollback))}
         for line in self.decisions:
-            in_place = line.verdict == "promoted" and line.version == self.champion
-            if line.candidate == candidate and (in_place or (line.gate, line.rules) == (gate, rules)):
+            stands = line.verdict == "promoted" and line.version in settled
+            same = (line.champion, line.gate, line.rules) == (self.champion, gate, rules)
+            if line.candidate == candidate and (stands or same):
                 return line
         return None
 
     def outcome(self, decision: Decision) -> str:
-        """What a decision came to: its verdict, and whether a person took a promotion back since."""
+        """What a decision came to: its verdict, and whether another version has the place of one that was promoted."""
         back = decision.verdict == "promoted" and decision.version != self.champion
-        return f"{decision.verdict}, but {self.in_place} was put in its place since" if back else decision.verdict
+        return (
+            f"{decision.verdict}, but {self.in_place} is in its place now; `ratchet rollback --to {decision.version}` changes that"
+            if back
+            else decision.verdict
+        )
 
     def version_of(self, candidate: str) -> int:
         """The number of this candidate: its own, or the next free one."""
@@ -130,21 +142,14 @@ def read() -> History:
             raise ValueError(f"{HISTORY}:{number} does not follow the line before it: the past was edited. {_RESTORE}")
         lines.append(line)
         before = row
-    return History(lines)
+    return History(lines, _hash(before))
 
 
 def append(line: Decision | Rollback) -> None:
-    """Add a line: all of it is there or nothing."""
+    """Add a line that follows the last one (`History.tail`): all of it is there or nothing."""
     text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
-    before = text.splitlines()[-1] if text else ""
-    row = line.model_copy(update={"after": _hash(before)}).model_dump_json()
-    HISTORY.parent.mkdir(parents=True, exist_ok=True)
-    partial = HISTORY.with_name(HISTORY.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(f"{text}{row}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(HISTORY)
+    assert line.after == _hash(text.splitlines()[-1] if text else "")
+    workspace.replace(HISTORY, f"{text}{line.model_dump_json()}\n")
 
 
 def now() -> str:

@@ -31,12 +31,13 @@ def parent(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tra
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
     """A child of zero length for each stage that DVC skipped or restored, pointing to the run that made its outputs."""
     stages = list(stages)
-    made_by, commit = tracking.produced_by(keys(stages)), workspace.commit()
+    known, commit = keys(stages), workspace.commit()
     for stage in stages:
         tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
-        if stage in made_by:
-            tags["ratchet.produced_by"] = made_by[stage]
-        tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags).end("FINISHED")
+        run = tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags)
+        if stage in known:
+            run.made_by(stage, known[stage])
+        run.end("FINISHED")
 
 
 def keys(stages: list[str]) -> dict[str, str]:

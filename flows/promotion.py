@@ -31,6 +31,11 @@ class Candidate(NamedTuple):
     hashes: dict[str, str]
     reference: str
 
+    @property
+    def results(self) -> Path:
+        """What it is worth on the gate set."""
+        return RESULTS / f"{self.name}.parquet"
+
 
 def promote() -> Decision:
     """The gate's decision on the present candidate, made now or, for one that was judged before, then.
@@ -38,7 +43,7 @@ def promote() -> Decision:
     Raises ValueError where there is nothing to judge or nothing to judge by: then no look is spent.
     """
     with workspace.claimed():
-        rules, found, past = settings.load().gate, candidate(), history.read()
+        rules, found, past = settings.load().gate, candidate(), history_in_full()
         results = _results(found.name)
         held = _set_hash(results)
         decision = past.decided(found.hash, held, rules)
@@ -51,16 +56,42 @@ def promote() -> Decision:
 
 
 def rollback(version: int, reason: str) -> None:
-    """Put an earlier version back in place. Raises ValueError where it was never promoted or its files are not whole."""
+    """Put an earlier version back in place, or with `REFERENCE` none at all. Raises ValueError where it was never promoted or
+    its files are not whole."""
     with workspace.claimed():
-        past = history.read()
-        if version not in past.promoted:
+        past = history_in_full()
+        if version not in (REFERENCE, *past.promoted):
             known = ", ".join(map(str, past.promoted)) or "none"
             raise ValueError(f"Version {version} was never promoted. These were: {known}.")
-        versions.check(version, past.promoted[version].files)
+        if version != REFERENCE:
+            versions.check(version, past.promoted[version].files)
         if past.champion != version:
-            history.append(Rollback(time=history.now(), version=version, left=past.champion, reason=reason))
+            moved = Rollback(time=history.now(), version=version, left=past.champion, reason=reason, after=past.tail)
+            history.append(moved)
         settle()
+
+
+def history_in_full() -> History:
+    """The history, with the decisions that the store of versions holds and it does not: of a process that was killed between the
+    two, or lines that git took away. Raises ValueError where they do not follow its last line.
+
+    Without this the next candidate would get the number of one that was promoted, and meet fewer bars than there were.
+    """
+    past = history.read()
+    while lost := [decision for decision in versions.decisions() if decision not in past.lines]:
+        following = next((decision for decision in lost if decision.after == past.tail), None)
+        if following is None:
+            raise ValueError(
+                f"{history.HISTORY} lacks the decision on version {lost[0].version} ({lost[0].time}, {lost[0].verdict}), which "
+                f"{versions.place(lost[0].version)} holds: lines of it were lost. `git stash list`, `git reflog` and "
+                f"`git log --all -- {history.HISTORY}` show where they went; put the file back."
+            )
+        history.append(following)
+        progress.say(
+            f"{history.HISTORY} lacked the decision on version {following.version}; it is put back as it was made."
+        )
+        past = history.read()
+    return past
 
 
 def settle() -> None:
@@ -81,7 +112,7 @@ def candidate() -> Candidate:
     paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
     hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
     expected = {paths[kind]: hashes[kind] for kind in paths} | {
-        RESULTS / f"{card['candidate']}.parquet": card["results"]
+        RESULTS / f"{name}.parquet": digest for name, digest in card["results"].items()
     }
     for path, digest in expected.items():
         if not path.exists() or provenance.digest(path) != digest:
@@ -96,21 +127,26 @@ def _decide(found: Candidate, results: Sequence[Result], held: str, rules: GateP
     bars |= {number: _bar(number, past, results, held) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
     decision = _line(found, judgement, held, rules, past)
-    to_keep = decision.verdict == "promoted" or decision.version in past.promoted
-    versions.keep(decision.version, RESULTS / f"{found.name}.parquet", found.paths if to_keep else {})
-    history.append(decision)  # this is the promotion: what comes before can be done again, what follows is made from it
+    if decision.version in past.promoted:
+        versions.note(decision)
+    else:
+        versions.keep(decision, found.results, found.paths if decision.verdict == "promoted" else {})
+    # This is the promotion: from here on it is made up for where it is cut off (`history_in_full`), and the rest follows from it.
+    history.append(decision)
     return decision
 
 
 def _line(found: Candidate, judgement: Judgement, held: str, rules: GateParams, past: History) -> Decision:
+    version = past.version_of(found.hash)
     return Decision(
         time=history.now(),
-        version=past.version_of(found.hash),
+        version=version,
         verdict=judgement.verdict,
         reason=judgement.reason,
         candidate=found.hash,
         name=found.name,
         files=found.hashes,
+        results=past.promoted[version].results if version in past.promoted else provenance.digest(found.results),
         champion=past.champion,
         look=judgement.look,
         level=judgement.level,
@@ -118,6 +154,7 @@ def _line(found: Candidate, judgement: Judgement, held: str, rules: GateParams, 
         rules=rules,
         checks=[_evidence(check) for check in judgement.checks],
         commit=workspace.commit(),
+        after=past.tail,
     )
 
 
@@ -141,7 +178,7 @@ def _bar(version: int, past: History, results: Sequence[Result], held: str) -> B
 
     Raises where the store has lost its results, or where its tokens are others: then nothing can be held against it.
     """
-    bar = Bar(f"version {version}", tables.read(_kept(version), Result))
+    bar = Bar(f"version {version}", tables.read(_kept(version, past.promoted[version].results), Result))
     if gate.uncovered(results, bar) <= UNCOVERED:
         return bar
     files = past.promoted[version].files
@@ -153,7 +190,8 @@ def _bar(version: int, past: History, results: Sequence[Result], held: str) -> B
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
         raise ValueError(
-            f"The candidate and {bar.name} do not have the same tokens, and nats per token compare only under one tokenizer."
+            f"The candidate and {bar.name} do not have the same tokens, and nats per token compare only under one tokenizer. Give "
+            "the candidate the tokenizer of what was promoted; for another one, begin a workspace of its own."
         )
     return bar
 
@@ -167,13 +205,18 @@ def _measure(version: int, files: Mapping[str, str], output: Path) -> None:
         raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
 
 
-def _kept(version: int) -> Path:
-    """The file with the results of a promoted version."""
+def _kept(version: int, digest: str) -> Path:
+    """The file with the results of a promoted version. Raises where the store lost it or it is not what was judged."""
     path = versions.place(version) / versions.RESULTS
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: what version {version} was worth is not known here, so nothing can be held against it. Copy "
             "models/versions/ from where it was promoted."
+        )
+    if provenance.digest(path) != digest:
+        raise ValueError(
+            f"{path} is not what version {version} was judged by, so nothing can be held against it. Copy the file from where it "
+            "was promoted, or from the copy of models/versions/ that you keep."
         )
     return path
 

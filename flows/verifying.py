@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows import graph, promotion
+from flows import graph, history, promotion, versions
 from flows.handing_over import RUNS
 from tasks import settings
 from tasks.core.gate import LOSSES
@@ -48,6 +48,7 @@ def files() -> Iterator[Check]:
         yield Check(True, f"settings, code and data of all {len(moved)} stages are those that dvc.lock was written for")
     yield from _cards()
     yield from _candidate()
+    yield from _champion()
 
 
 def _cards() -> Iterator[Check]:
@@ -89,6 +90,28 @@ def _candidate() -> Iterator[Check]:
         yield Check(
             True, f"{promotion.CANDIDATE}: {card['candidate']}, its files and its results on the gate set by hash"
         )
+
+
+def _champion() -> Iterator[Check]:
+    """The history of promotions against the store of versions, where this is the workspace that has it."""
+    past = history.read()
+    if not past.lines:
+        return
+    yield Check(True, f"{history.HISTORY}: {len(past.lines)} lines, each following the one before")
+    if past.champion == history.REFERENCE:
+        return
+    if not versions.FOLDER.is_dir():
+        yield Check(
+            True,
+            f"{past.in_place} is in place elsewhere: {versions.FOLDER} is not here, and nothing can be promoted without",
+        )
+        return
+    try:
+        versions.check(past.champion, past.promoted[past.champion].files)
+    except (ValueError, FileNotFoundError) as error:
+        yield Check(False, str(error))
+    else:
+        yield Check(True, f"{versions.CHAMPION}: {past.in_place}, its files by hash")
 
 
 def runs() -> Iterator[Check]:

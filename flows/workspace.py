@@ -1,5 +1,6 @@
 """The folder that a flow works in: its scratch, its lock, its git commit."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -72,6 +73,23 @@ def at_work() -> bool:
 def stages_at_work() -> bool:
     """Whether a stage does."""
     return any(path.stem not in (FLOW, SERVER) for path in held())
+
+
+def replace(path: Path, text: str, partial: Path | None = None) -> None:
+    """Put this text in the place of a file, whole or not at all; until then it stands in `partial`, beside the file."""
+    partial = partial or path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def is_uncommitted(path: Path) -> bool:
+    """Whether git has this file otherwise, or not at all. False where there is no git."""
+    command = ["git", "status", "--porcelain", "--", str(path)]
+    return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
 
 
 def commit() -> str:

@@ -15,6 +15,7 @@ def promote() -> None:
     for cause in found.reason.split("; "):
         progress.say(f"  {cause}")
     progress.say(
-        f"Look {found.look} since the last promotion, judged at a level of {found.level:.2g} of {found.rules.alpha:g}. "
+        f"Look {found.look} against {'version ' + str(found.champion) if found.champion else 'the model that all began with'}, "
+        f"judged at a level of {found.level:.2g} of {found.rules.alpha:g}. "
         f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )

@@ -6,7 +6,7 @@ import typer
 
 
 def rollback(
-    to: Annotated[int, typer.Option(min=1, help="The version, as `ratchet status` numbers it.")],
+    to: Annotated[int, typer.Option(min=0, help="The version, as `ratchet status` numbers it; 0 for none of them.")],
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
 ) -> None:
     """Put an earlier version back in place: the alias, and models/champion, its files checked by their hashes.
@@ -17,4 +17,5 @@ def rollback(
     from tasks.io import progress
 
     promotion.rollback(to, reason)
-    progress.say(f"Version {to} is in place: models/champion. What was promoted stays the bar for what comes.")
+    placed = f"Version {to} is in place: models/champion." if to else "No version is in place: models/champion is gone."
+    progress.say(f"{placed} What was promoted stays the bar for what comes.")

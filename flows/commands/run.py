@@ -1,8 +1,12 @@
 """`ratchet run`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flows import graph
 
 
 def run(
@@ -18,20 +22,20 @@ def run(
     with stopping.told(), workspace.claimed():  # what is mended must be nobody's at work
         steps = briefing.prepare(stages or [])
         if all(step.state == "unchanged" for step in steps):
-            _record(stages or [])
+            _record(steps)
             progress.say(f"Nothing changed: all {len(steps)} stages are up to date.")
             briefing.show_summary()
         else:
             _run(stages or [])
 
 
-def _record(stages: list[str]) -> None:
+def _record(steps: "Sequence[graph.Step]") -> None:
     """A flow without Prefect: nothing runs, but MLflow hears of it."""
     from flows import graph, ledger
 
     with ledger.parent() as run:
         graph.tidy()
-        ledger.record_cached(run, [step.stage for step in graph.plan(stages)])
+        ledger.record_cached(run, [step.stage for step in steps])
 
 
 def _run(stages: list[str]) -> None:

@@ -12,10 +12,12 @@ def status(
 
     Example: ratchet status, or ratchet status --last 50
     """
-    from flows import history, nights
+    from flows import history, nights, workspace
 
     past = history.read()
-    typer.echo(f"In place: {past.in_place}. Looks at the gate set since the last promotion: {past.looks}.")
+    typer.echo(f"In place: {past.in_place}. Looks at the gate set against it: {past.looks}.")
+    if workspace.is_uncommitted(history.HISTORY):
+        typer.echo(f"{history.HISTORY} has lines that git does not hold yet: git commit {history.HISTORY}")
     for line in past.lines[-count:]:
         what = f"back from {line.left}" if isinstance(line, history.Rollback) else f"{line.verdict} ({line.name})"
         typer.echo(f"{line.time}  {line.version:>4}  {what}  {line.reason}".rstrip())

@@ -3,15 +3,15 @@
 A candidate is promoted if it is better here than the champion and, on every guarded measure, no worse than *any* model that
 was ever promoted: against the last one alone, a loss that each time rises by less than the margin could rise for ever.
 
-The more often a set is looked at, the sooner something looks better by chance. Look k since the last promotion is judged at
-the level α / (k (k + 1)), and these sum to α: the chance that a champion is ever replaced by a model that is no better, or
-that is worse by a margin anywhere, is at most α, however many nights there are (a union bound, whatever the nights have in
-common). Until then the gate has said nothing but no, so no candidate can have been fitted to it. Every condition must hold,
-so none needs a correction for the others (Berger 1982, intersection-union tests). The composition of these parts is ours.
-Shapes: N = items.
+The more often a set is looked at, the sooner something looks better by chance. Look k against one champion is judged at the level
+α / (k (k + 1)), and these sum to α: the chance that a champion is ever replaced by a model that is no better, or that is worse by
+a margin anywhere, is at most α, however many nights there are (a union bound, whatever the nights have in common), as far as the
+bounds of one look hold (`statistics.ratio_bounds` says where they do not) and candidates are not made by its figures: the record
+of a decision has them for people, and nothing in the pipeline reads them. Every condition must hold, so none needs a correction
+for the others (Berger 1982, intersection-union tests). The composition of these parts is ours. Shapes: N = items.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -71,7 +71,7 @@ class Judgement:
 
     verdict: Verdict
     look: int
-    """Looks at the gate set since the last promotion, with this one."""
+    """Looks at the gate set against this champion, with this one."""
     level: float
     checks: list[Check]
     """First the measure that must be better, then the guarded ones, each against the bar that is hardest to meet."""
@@ -102,7 +102,10 @@ def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look:
     measured = {result.measure for result in candidate}
     here = next((measure for measure in HERE if measure in measured), None)
     if here is None:
-        raise ValueError(f"The gate set holds no item of {' or '.join(HERE)}, so nothing can be better on it.")
+        raise ValueError(
+            f"The gate set holds no item of {' or '.join(HERE)}, so nothing can be better on it. `gate` in `ingest.splits` of "
+            "params.yaml says how much of the data is held back for it."
+        )
     checks = [_check(here, candidate, champion, 0.0, tail)]
     for measure, margin in rules.margins.items():
         found = [_check(measure, candidate, bar, margin, tail) for bar in ever]
@@ -111,9 +114,12 @@ def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look:
 
 
 def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
-    """The share of the candidate's items that the bar has no comparable result of."""
+    """The share of the candidate's items that the bar has no comparable result of, on the measure where it is largest."""
     known = {(result.measure, result.item): result.tokens for result in bar.results}
-    return float(np.mean([known.get((result.measure, result.item)) != result.tokens for result in candidate]))
+    missed: dict[str, list[bool]] = {}
+    for result in candidate:
+        missed.setdefault(result.measure, []).append(known.get((result.measure, result.item)) != result.tokens)
+    return float(max(np.mean(items) for items in missed.values()))
 
 
 def in_words(check: Check) -> str:
@@ -161,10 +167,10 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
 
 
 def _hardness(check: Check) -> tuple[bool, bool, float]:
-    """What orders the bars: one that cannot be compared with is the hardest, then one that is surely missed."""
+    """What orders the bars: one that is surely missed is the hardest, then one that cannot be compared with."""
     return (
-        check.worse_by is None,
         check.finding == "worse",
+        check.worse_by is None,
         check.worse_by.high - check.margin if check.worse_by else 0.0,
     )
 
@@ -174,18 +180,3 @@ def _verdict(checks: Sequence[Check]) -> Verdict:
     if "worse" in findings:
         return "refused"
     return "promoted" if findings <= {"better", "no worse"} else "not decided"
-
-
-def summary(results: Sequence[Result]) -> Mapping[str, dict[str, float | None]]:
-    """Each measure of one model: nats per token, or a share, with its 95 % interval."""
-    found = {}
-    for measure in dict.fromkeys(result.measure for result in results):
-        rows = [result for result in results if result.measure == measure]
-        values, groups = [row.value for row in rows], [row.group for row in rows]
-        estimate = (
-            statistics.ratio(values, [row.tokens for row in rows], groups)
-            if measure in LOSSES
-            else statistics.share(values, groups)
-        )
-        found[measure] = estimate.record() | {"items": len(rows)}
-    return found

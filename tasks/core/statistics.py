@@ -165,7 +165,9 @@ def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> 
 
 
 def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small that is.
+    """Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small that is, where groups
+    scatter symmetrically. Where a few lose much and most gain a little, they are missed more often, the smaller the tail
+    (`benchmarks/gate.py` tells how often).
 
     Student's t with the jackknife's error (Efron & Stein 1981: too large on average, never too small), and as many units as
     groups of one size would have to be to weigh as these do (Kish 1965, 1 / Σ w²): with eight uneven groups the plain

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tasks.io import locks, run_store
 from tasks.io.run_store import SPOOL
@@ -25,19 +25,24 @@ LINGER_S = 2.0
 """How long the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and saves its own."""
 PACE_S = 0.1
 LOCK = "carrier.lock"
+LOG = SPOOL.parent / "logs" / "carrier.log"
+"""What the carrier has to say: nobody reads its console."""
 
 _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 
 
-def carry() -> None:
-    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so."""
-    while True:
-        with _lock() as mine:
-            if not mine:
-                return
+def carry(handed_over: TextIO | None = None) -> None:
+    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so.
+
+    Whoever starts a carrier hands the lock over, open and held.
+    """
+    lock = handed_over
+    while lock := lock or _locked():
+        with lock:
             _outage_note().unlink(missing_ok=True)
             _carry_while_written()
+        lock = None
         # Whoever began or ended a run just now saw the lock held and started no carrier.
         if outage() or not any(SPOOL.glob("*.jsonl")):
             return
@@ -77,42 +82,59 @@ def _carry_while_written() -> None:
 
 
 def deliver() -> None:
-    """Send what is new in every spool, or note why some of it cannot be sent."""
+    """Send what is new in every spool, or note why it cannot be sent. A store that is away is asked once, not for every spool."""
     _sweep()
-    reason = ""
-    for path in sorted(SPOOL.glob("*.jsonl")):
+    for path in sorted(SPOOL.glob("*.jsonl"), key=_begun):  # a run that made something before the one that points to it
         try:
             _send_news(path)
         except run_store.outages() as error:
-            reason = str(error)
-    if reason:
-        _outage_note().write_text(reason)
-    else:
-        _outage_note().unlink(missing_ok=True)
+            if run_store.is_refusal(error):
+                _set_aside(path, error)
+                continue
+            _outage_note().write_text(str(error))
+            return
+    _outage_note().unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    """Keep what MLflow will never take, such as the rest of a run that was deleted there, out of the way of what follows."""
+    _log.warning("MLflow refuses the rest of %s, which is kept as .refused: %s", path.name, error)
+    path.with_suffix(".sent").unlink(missing_ok=True)
+    path.rename(path.with_suffix(".refused"))
 
 
 def start() -> None:
-    """Start the process that carries; it outlives this one, and a Ctrl-C."""
+    """Start the process that carries, unless one does; it outlives this one, and a Ctrl-C. It has the lock from its first moment,
+    so that a flow which begins twenty runs in a second starts one process and not twenty."""
+    lock = _locked()
+    if lock is None:
+        return
     ours = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    _started.append(
-        subprocess.Popen(
-            [sys.executable, "-m", "tasks.io.carrier"],
-            env=environment,
-            stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the carrier's
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    with lock, LOG.open("a") as log:
+        _started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tasks.io.carrier", str(lock.fileno())],
+                pass_fds=[lock.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the carrier's
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         )
-    )
 
 
-@contextlib.contextmanager
-def _lock() -> Iterator[bool]:
-    """The lock that the carrier holds while it lives; whether this process has it now."""
+def _locked() -> TextIO | None:
+    """The lock that the carrier holds while it lives, held until it is closed here and wherever it was handed to; None where
+    another has it."""
     SPOOL.mkdir(parents=True, exist_ok=True)
-    with (SPOOL / LOCK).open("w") as lock:
-        yield locks.seized(lock)
+    lock = (SPOOL / LOCK).open("w")
+    if locks.seized(lock):
+        return lock
+    lock.close()
+    return None
 
 
 def lives() -> bool:
@@ -141,6 +163,11 @@ def children(parent: str) -> list[Path]:
     return found
 
 
+def _begun(spool: Path) -> int:
+    """When the run of a spool began, in ms."""
+    return int(next(_events(spool, 0), {"time": 0})["time"])
+
+
 def _outage_note() -> Path:
     return SPOOL / "outage.txt"
 
@@ -165,7 +192,7 @@ def _close_if_ownerless(path: Path) -> bool:
         spool.seek(len(whole.encode()))
         spool.truncate()
         if '"kind": "end"' not in whole:
-            last = json.loads(whole.splitlines()[-1])["time"] if whole else 0
+            last = _event(whole.splitlines()[-1])["time"] if whole else 0
             spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
     return True
 
@@ -182,7 +209,7 @@ def _send_news(path: Path) -> None:
         if event["kind"] == "start":
             state["run"] = _open(client, experiment, event)
     if state["run"]:
-        _send(client, state["run"], events)
+        _send(client, experiment, state["run"], events)
     state["line"] += len(events)
     if events[-1]["kind"] == "end":
         progress.unlink(missing_ok=True)
@@ -198,7 +225,15 @@ def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith("\n"):
-                yield json.loads(line)
+                yield _event(line)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """One line of a spool. A line that a disk has damaged says nothing, and holds up nothing."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {"kind": "damaged", "time": 0}
 
 
 def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
@@ -217,7 +252,7 @@ def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
     return run.info.run_id
 
 
-def _send(client: Any, run: str, events: list[dict[str, Any]]) -> None:
+def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) -> None:
     """Batches of what happened to a run, then its end."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
@@ -240,6 +275,9 @@ def _send(client: Any, run: str, events: list[dict[str, Any]]) -> None:
     ]
     if inputs:
         _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
+    for event in of("maker"):
+        if made := run_store.maker(client, experiment, event["stage"], event["key"]):
+            client.set_tag(run, "ratchet.produced_by", made)
     for event in of("end"):
         client.set_terminated(run, event["status"], end_time=event["time"])
 
@@ -251,7 +289,7 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
     try:
         send(values)
     except MlflowException as error:
-        if error.error_code != "INVALID_PARAMETER_VALUE":
+        if not run_store.is_refusal(error):
             raise  # an outage: all of it goes again later
         if len(values) == 1:
             _log.warning("MLflow refuses %s", error)
@@ -261,4 +299,4 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    carry()
+    carry(os.fdopen(int(sys.argv[1]), "w") if sys.argv[1:] else None)

@@ -31,7 +31,7 @@ def of_stages(flow: str) -> dict[str, str]:
         client, experiment = run_store.connect()
         runs = client.search_runs([experiment], f"tags.`ratchet.parent` = '{flow}'")
     except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
+        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
         return {}
     # A person who follows the link is asked for the name and password that an address may hold.
     place = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import platform
 from functools import cache
 from importlib import metadata
@@ -31,9 +32,9 @@ def digest(path: Path) -> str:
 
 
 def save_digests() -> None:
-    """Keep the digests of this process for the next one."""
+    """Keep the digests of this process for the next one. Stages that work side by side each keep theirs; the last one stays."""
     DIGESTS.parent.mkdir(parents=True, exist_ok=True)
-    partial = DIGESTS.with_suffix(".partial")
+    partial = DIGESTS.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(_known()))
     partial.replace(DIGESTS)
 

@@ -38,14 +38,14 @@ def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
 
 
 def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
-    finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%'"
+    # Only a stage that ran has a key: every run that found nothing to do left a cached child, and there may be hundreds of those.
+    finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%' and tags.`ratchet.key` LIKE '%'"
     found = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
     return [_of(run) for run in found if _made_anew(run, stage)][:most]
 
 
 def _made_anew(run: Any, stage: str) -> bool:
-    idle = "ratchet.cached" in run.data.tags or "taken_over_from" in run.data.params
-    return run.data.tags["dvc.stage"].partition("@")[0] == stage and not idle
+    return run.data.tags["dvc.stage"].partition("@")[0] == stage and "taken_over_from" not in run.data.params
 
 
 def _of(run: Any) -> Past:

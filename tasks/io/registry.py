@@ -1,17 +1,16 @@
 """MLflow's registry: a mirror of the history of promotions, made anew from it whenever MLflow has missed something."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.io import run_store
+from tasks.io import progress, run_store
 
 NAME = "ratchet"
 NUMBER = "ratchet.version"
 """The tag that holds our number of a version. MLflow's own is the same, unless versions were deleted there."""
-
-_log = logging.getLogger(__name__)
+CANDIDATE = "ratchet.candidate"
+"""The tag that holds the hash of its files."""
 
 
 @dataclass(frozen=True)
@@ -29,28 +28,39 @@ def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
     try:
         client, _ = run_store.connect()
         known = _known(client)
-        for version in versions:
-            if version.number not in known:
-                known[version.number] = _register(client, version)
-        _set_aliases(client, {alias: known[number] for alias, number in aliases.items()})
+        own = {version.number: _registered(client, version, known) for version in versions}
+        _set_aliases(client, {alias: own[number] for alias, number in aliases.items()})
     except run_store.outages() as error:
-        _log.warning("MLflow (%s) does not answer; its registry is set right next time. %s", run_store.shown(), error)
+        progress.say(f"MLflow ({run_store.shown()}) does not answer; its registry is set right next time. {error}")
         return False
     return True
 
 
-def _known(client: Any) -> dict[int, str]:
-    """The versions that MLflow has: our number → its own."""
+def _known(client: Any) -> dict[tuple[str, str], Any]:
+    """The versions that MLflow has, by our number and the candidate: two workspaces may share a registry."""
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(
             NAME, description="Every model that the gate has judged; `champion` is in place."
         )
     found = client.search_model_versions(f"name = '{NAME}'")
-    return {int(version.tags[NUMBER]): str(version.version) for version in found if NUMBER in version.tags}
+    return {(version.tags.get(NUMBER, ""), version.tags.get(CANDIDATE, "")): version for version in found}
+
+
+def _registered(client: Any, version: Version, known: dict[tuple[str, str], Any]) -> str:
+    """MLflow's number of a version, which says of it what the last decision was."""
+    there = known.get((str(version.number), version.candidate))
+    if there is None:
+        return _register(client, version)
+    if there.description != version.description:
+        client.update_model_version(NAME, there.version, version.description)
+    for name, value in version.tags.items():
+        if there.tags.get(name) != value:
+            client.set_model_version_tag(NAME, there.version, name, value)
+    return str(there.version)
 
 
 def _register(client: Any, version: Version) -> str:
-    tags = version.tags | {NUMBER: str(version.number), "ratchet.candidate": version.candidate}
+    tags = version.tags | {NUMBER: str(version.number), CANDIDATE: version.candidate}
     source = f"ratchet:{version.candidate}"  # files stay in the store of versions, which the hash names
     return str(client.create_model_version(NAME, source, tags=tags, description=version.description).version)
 

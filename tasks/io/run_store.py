@@ -83,6 +83,11 @@ def outages() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, OSError)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the store is there and will never take this: asking again is in vain."""
+    return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+
+
 def connect() -> tuple[Any, str]:
     """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
     # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
@@ -94,6 +99,10 @@ def connect() -> tuple[Any, str]:
         import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if uri().startswith(DATABASES):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1  # one that is away: ten attempts take 100 s, and whoever comes next waits for them
     SPOOL.mkdir(parents=True, exist_ok=True)
     with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -116,4 +125,11 @@ def experiment() -> str:
 def find(client: Any, experiment: str, own_id: str) -> str | None:
     """The MLflow run that has this id among ours (tag `ratchet.run`)."""
     runs = client.search_runs([experiment], f"tags.`ratchet.run` = '{own_id}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def maker(client: Any, experiment: str, stage: str, key: str) -> str | None:
+    """The MLflow run that made a stage's outputs from the inputs that this key stands for. Equal items of a stage share a key."""
+    made = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], made, max_results=1)
     return runs[0].info.run_id if runs else None

@@ -5,6 +5,7 @@ MLflow. So no stage pays for MLflow's import, and an outage costs nothing but ti
 for the next carrier.
 """
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -14,12 +15,12 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from tasks.io import carrier, run_store
+from tasks.io import carrier, progress, run_store
 from tasks.io.run_store import SPOOL
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-KINDS = ("start", "params", "tags", "metrics", "datasets", "end")
+KINDS = ("start", "params", "tags", "metrics", "datasets", "maker", "end")
 """The events of a run."""
 PARENT = "RATCHET_PARENT"
 """The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """One MLflow run. Recording never raises; what MLflow does not take now it gets later."""
+    """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now it gets later."""
 
     def __init__(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         self.id = uuid.uuid4().hex
@@ -62,23 +63,34 @@ class Recorder:
         """Record the inputs of the run: path → DVC's hash of it. No data is read."""
         self._write("datasets", values=dict(digests))
 
+    def made_by(self, stage: str, key: str) -> None:
+        """Tag the run with the one that made this stage's outputs from these inputs (`ratchet.produced_by`), where MLflow has it.
+
+        `key` is that of the stage (`tasks.settings.key`). The carrier looks, so that this process needs no MLflow.
+        """
+        self._write("maker", stage=stage, key=key)
+
     def end(self, status: Status, *, wait: bool = False) -> None:
         """Close the run. With `wait`, MLflow has heard everything when this returns, or is out of reach."""
         self._write("end", status=status)
-        self._file.close()
+        with contextlib.suppress(OSError):  # the disk is full: `_write` has said so
+            self._file.close()
         self._see_to_a_carrier()
         if wait:
             carrier.wait_for([self._path, *carrier.children(self.id)])
         if self._is_first and (reason := carrier.outage()):
-            _log.warning("MLflow (%s) does not answer; runs wait in %s. %s", run_store.shown(), SPOOL, reason)
+            progress.say(f"MLflow ({run_store.shown()}) does not answer; runs wait in {SPOOL}. {reason}")
 
     def _see_to_a_carrier(self) -> None:
         if self._carried_here and not carrier.lives():
             carrier.start()
 
     def _write(self, kind: str, **event: Any) -> None:
-        self._file.write(json.dumps({"kind": kind, "time": int(time.time() * 1000), **event}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"kind": kind, "time": int(time.time() * 1000), **event}) + "\n")
+            self._file.flush()
+        except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
+            _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
 
 
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
@@ -89,11 +101,9 @@ def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         client, experiment = run_store.connect()
-        for stage, key in keys.items():  # equal items of a stage have one key
-            made = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
-            runs = client.search_runs([experiment], made, max_results=1)
-            if runs:
-                found[stage] = runs[0].info.run_id
+        for stage, key in keys.items():
+            if run := run_store.maker(client, experiment, stage, key):
+                found[stage] = run
     except run_store.outages() as error:
         _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
     return found

@@ -1,5 +1,7 @@
 """The gate lets through what is better here and no worse elsewhere than anything ever promoted, and is not worn down."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -89,7 +91,9 @@ def test_only_items_that_both_were_given_under_one_tokenizer_are_compared():
     others = [row for row in model(1.0, 3.0, 1) if row.item != "domain 7"]
     others[0] = Result("domain", "domain 0", "g0", None, 1.0, 99, 400, "", "")
     assert gate.judge(others, BASE, [BASE], 1, RULES).checks[0].items == 38
-    assert gate.uncovered(others, BASE) == pytest.approx(1 / 79)
+    assert gate.uncovered(others, BASE) == pytest.approx(1 / 39)
+    moved = [row if row.measure == "domain" else replace(row, item=f"new {row.item}") for row in model(1.9, 3.0)]
+    assert gate.uncovered(moved, BASE) == 1.0  # however small the measure is beside the others
 
 
 def test_all_looks_together_spend_alpha():

@@ -166,7 +166,7 @@ def test_a_champion_out_of_reach_of_dvc_comes_back_by_its_hash(nights, store, ca
     assert registered(store)[1] == {"champion": "1", "challenger": "2"}
     # The candidate of that night is still there: asked again, the history's word stands and nothing moves.
     said, _ = ratchet(capsys, "promote")
-    assert "version 2 (r0): promoted, but version 1 was put in its place since" in said
+    assert "version 2 (r0): promoted, but version 1 is in its place now; `ratchet rollback --to 2` changes that" in said
     assert nights.champion == "model 0"
     said, _ = ratchet(capsys, "status")
     assert "In place: version 1." in said
@@ -276,8 +276,15 @@ def test_a_promoted_version_that_is_judged_again_is_whole_at_every_moment(nights
             versions.check(1, files)
 
         monkeypatch.setattr(owner, name, watched)
-    versions.keep(1, nights.folder / "data/gate/r0.parquet", {"model": nights.folder / "models/versions/1/model"})
+    (nights.folder / "params.yaml").write_text(
+        (nights.folder / "params.yaml").read_text().replace("general: 0.05", "general: 0.5")
+    )
+    nights.night("two", 1.8)
+    promotion.promote()
+    nights.night("one", 1.9)
+    assert promotion.promote().version == 1
     versions.check(1, files)
+    assert history.read().decisions[-1] in versions.decisions()
     assert not list((nights.folder / "models/versions").glob("*.partial"))
 
 
@@ -302,12 +309,134 @@ def test_other_rules_are_another_decision_on_the_same_version(nights, store):
     (nights.folder / "params.yaml").write_text(text.replace("general: 0.05", "general: 0.5"))
     found = promotion.promote()
     assert (found.verdict, found.version, found.look) == ("promoted", 1, 2)
-    assert len(registered(store)[0]) == 1
+    (known,) = registered(store)[0].values()
+    assert known.tags["verdict"] == "promoted"
+    assert known.description.startswith("promoted: domain better")
 
 
-def test_promoted_files_share_their_bytes_with_the_workspace(nights):
+@pytest.mark.parametrize("writable", [False, True])
+def test_promoted_files_share_their_bytes_with_what_dvc_protects_and_with_nothing_that_can_be_edited(nights, writable):
+    nights.night("one", 1.9)
+    kept, made = (nights.folder / place / "adapter.json" for place in ("models/champion/model", "models/tuned/r0"))
+    made.chmod(0o644 if writable else 0o444)
+    promotion.promote()
+    assert kept.samefile(made) != writable
+    assert provenance.digest(kept.parent) == nights.lines()[0]["files"]["model"]
+
+
+def lose(folder, count):
+    """Take the last lines of the history away, as `git stash` would."""
+    path = folder / "data/promotions.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-count]))
+
+
+def test_decisions_that_git_took_away_are_put_back_before_anything_is_judged(nights, capsys):
+    for number, domain in enumerate((1.9, 1.8, 1.8)):
+        nights.night(str(number), domain, seed=number + 1)
+        promotion.promote()
+    before = nights.lines()
+    lose(nights.folder, 3)
+    nights.night("next", 1.7)
+    found = promotion.promote()
+    assert nights.lines()[:3] == before
+    assert (found.version, found.champion, found.look) == (4, 2, 2)
+    assert "lacked the decision on version 3; it is put back as it was made" in capsys.readouterr().out
+
+
+def test_lines_that_cannot_be_put_back_are_missed_by_name_and_nothing_is_judged(nights):
+    for number, domain in enumerate((1.9, 1.8)):
+        nights.night(str(number), domain)
+        promotion.promote()
+    promotion.rollback(1, "")
+    nights.night("three", 1.7)
+    promotion.promote()
+    lose(nights.folder, 2)  # the rollback with it, which no version holds
+    lines = nights.lines()
+    nights.night("four", 1.6)
+    with pytest.raises(ValueError, match=r"lacks the decision on version 3 .* lines of it were lost. `git stash list`"):
+        promotion.promote()
+    with pytest.raises(ValueError, match="lacks the decision on version 3"):
+        promotion.rollback(1, "")
+    assert nights.lines() == lines
+    assert nights.champion == "three"
+
+
+def test_a_rollback_gives_no_look_back_and_the_machine_does_not_undo_it(nights):
     nights.night("one", 1.9)
     promotion.promote()
-    kept, made = (nights.folder / place / "adapter.json" for place in ("models/champion/model", "models/tuned/r0"))
-    assert kept.samefile(made)
-    assert provenance.digest(kept.parent) == nights.lines()[0]["files"]["model"]
+    for seed in (2, 3):
+        nights.night(f"no better {seed}", 1.9, seed=seed)
+        promotion.promote()
+    nights.night("two", 1.8)
+    assert promotion.promote().look == 3
+    promotion.rollback(1, "answers in French")
+    # The same bytes on another gate set: a person took it back, and only a person puts it there again.
+    nights.measure("r0", 1.8, 3.0, seed=5)
+    nights.register()
+    again = promotion.promote()
+    assert (again.version, again.look, history.read().champion) == (4, 3, 1)
+    nights.night("three", 1.7)
+    found = promotion.promote()
+    assert (found.verdict, found.champion, found.look) == ("promoted", 1, 4)
+
+
+def test_a_candidate_that_lost_to_one_champion_is_judged_against_the_one_that_is_put_back(nights):
+    for number, domain in enumerate((1.9, 1.7)):
+        nights.night(str(number), domain)
+        promotion.promote()
+    nights.night("between", 1.8)
+    assert promotion.promote().verdict == "refused"
+    promotion.rollback(1, "")
+    found = promotion.promote()
+    assert (found.verdict, found.champion, found.version) == ("promoted", 1, 3)
+
+
+def test_the_first_promotion_can_be_taken_back_too(nights, store, capsys):
+    nights.night("one", 1.9)
+    promotion.promote()
+    said, worked = ratchet(capsys, "rollback", "--to", "0")
+    assert worked
+    assert "No version is in place" in said
+    assert not (nights.folder / "models/champion").is_symlink()
+    assert "champion" not in registered(store)[1]
+    assert history.read().looks == 1
+
+
+def test_a_champion_whose_files_are_not_here_is_not_pointed_to(nights):
+    nights.night("one", 1.9)
+    promotion.promote()
+    shutil.rmtree(nights.folder / "models/versions")
+    (nights.folder / "models/champion").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"the files of version 1 are not in this workspace. Copy models/versions/"
+    ):
+        promotion.promote()
+    assert not (nights.folder / "models/champion").is_symlink()
+
+
+def test_a_bar_that_was_changed_lets_nothing_pass(nights):
+    nights.night("one", 1.9)
+    promotion.promote()
+    kept = nights.folder / "models/versions/1/results.parquet"
+    tables.write(kept, [replace(row, value=2 * row.value) for row in tables.read(kept, Result)], Result)
+    nights.night("two", 1.8)
+    with pytest.raises(ValueError, match=r"results.parquet is not what version 1 was judged by"):
+        promotion.promote()
+
+
+def test_a_base_that_was_measured_otherwise_lets_nothing_pass(nights):
+    nights.night("one", 1.9)
+    nights.measure("base", 9.0, 9.0)
+    with pytest.raises(ValueError, match=r"data/gate/base.parquet is not what models/candidate.json was written for"):
+        promotion.promote()
+
+
+def test_lines_that_git_does_not_hold_are_named(nights, capsys):
+    subprocess.run(["git", "init", "--quiet"], cwd=nights.folder, check=True)
+    nights.night("one", 1.9)
+    promotion.promote()
+    assert "data/promotions.jsonl has lines that git does not hold yet" in ratchet(capsys, "status")[0]
+    subprocess.run(["git", "add", "data/promotions.jsonl"], cwd=nights.folder, check=True)
+    who = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+    subprocess.run(["git", *who, "commit", "--quiet", "-m", "m"], cwd=nights.folder, check=True)
+    assert "git does not hold" not in ratchet(capsys, "status")[0]

@@ -35,6 +35,10 @@ def test_why_two_models_differ_is_told_by_the_stage_where_they_part(nights, caps
     (nights.folder / "dvc.lock").write_text(lock({"seed": 1}, "d"))
     nights.night("two", 2.0)
     said, worked = ratchet(capsys, "why", "champion", "candidate")
+    assert "Items of the gate set: `ratchet promote` first, which counts the look at them." in said
+    assert "items lost" not in said
+    promotion.promote()
+    said, worked = ratchet(capsys, "why", "champion", "candidate")
     assert worked, said
     lines = said.splitlines()
     assert lines[:5] == [

@@ -211,6 +211,8 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
         [sys.executable, "-c", KILLED], env=os.environ | AWAY | {"PYTHONPATH": str(ROOT)}, check=False
     )
     assert died.returncode == -signal.SIGKILL
+    while carrier.lives():  # its own, which has found the store away
+        time.sleep(0.1)
     assert len(spools()) == 1
     carried(tracking.Recorder("next"))
     found = runs(store)
@@ -237,7 +239,9 @@ def test_a_run_that_is_still_written_is_nobodys_orphan(store):
     carried(living)
 
 
-@pytest.mark.parametrize("text", ["", '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n'])
+@pytest.mark.parametrize(
+    "text", ["", '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n', '{"kind": "sta\x00\n', "\n"]
+)
 def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
     run_store.SPOOL.mkdir(parents=True)
     (run_store.SPOOL / "damaged.jsonl").write_text(text)
@@ -253,6 +257,70 @@ def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
     carried(tracking.Recorder("its equal", tags={"dvc.stage": "tune@r1", "ratchet.key": "k1"}))
     found = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
     assert found == {"tune@r0": runs(store)["made"].info.run_id, "tune@r1": runs(store)["its equal"].info.run_id}
+
+
+def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_of_both_later(store, away):
+    made = tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"})
+    made.end("FINISHED")
+    time.sleep(0.01)  # runs are carried in the order of their beginnings, whatever their names
+    for name, key in (("cached", "k1"), ("of other inputs", "k2")):
+        later = tracking.Recorder(name)
+        later.made_by("tune@r0", key)
+        later.end("FINISHED")
+    carrier.carry()
+    assert carrier.outage()
+    away.undo()
+    carrier.carry()
+    found = runs(store)
+    assert found["cached"].data.tags["ratchet.produced_by"] == found["made"].info.run_id
+    assert "ratchet.produced_by" not in found["of other inputs"].data.tags
+
+
+def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
+    from mlflow import MlflowClient
+
+    gone = tracking.Recorder("gone")
+    carrier.deliver()
+    MlflowClient(f"sqlite:///{store}").delete_run(runs(store)["gone"].info.run_id)
+    carried(gone, tracking.Recorder("after"))
+    assert runs(store)["after"].info.status == "FINISHED"
+    assert spools() == []
+    assert not carrier.outage()
+    assert len(list(run_store.SPOOL.glob("*.refused"))) == 1
+
+
+def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run_store, "connect", lambda: asked.append(1) or (_ for _ in ()).throw(ConnectionError("away")))
+    for _ in range(3):
+        tracking.Recorder("run").end("FINISHED")
+    carrier.deliver()
+    assert len(asked) == 1
+    assert carrier.outage() == "away"
+    assert len(spools()) == 3
+
+
+def test_a_database_that_is_away_is_given_up_within_seconds(monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg://nobody:secret@127.0.0.1:9/none")
+    start = time.monotonic()
+    with pytest.raises(run_store.outages()):
+        run_store.connect()
+    assert time.monotonic() - start < 20
+
+
+def test_a_full_disk_breaks_no_run_off(store, monkeypatch, caplog):
+    recorder = tracking.Recorder("run")
+
+    def full(_text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        recorder, "_file", type("Full", (), {"write": staticmethod(full), "close": recorder._file.close})()
+    )
+    recorder.metrics({"loss": 1.0})
+    recorder.end("FINISHED")
+    assert "No space left on device" in caplog.text
 
 
 def test_nothing_is_found_while_the_store_is_away(away):
@@ -307,8 +375,7 @@ def test_a_spool_holds_one_event_a_line():
 
 
 def test_one_process_at_a_time_carries(store):
-    with carrier._lock() as mine:
-        assert mine
+    with carrier._locked():
         carried(tracking.Recorder("run"))
         assert len(spools()) == 1
     carrier.carry()
@@ -358,6 +425,17 @@ def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(sto
     assert runs(store)["stage"].data.metrics == {"loss": 1.0}
 
 
+def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
+    before = len(carrier._started)
+    flow = tracking.Recorder("flow")
+    for number in range(20):
+        tracking.Recorder(f"child {number}", parent=flow.id).end("FINISHED")
+    flow.end("FINISHED", wait=True)
+    assert len(carrier._started) - before == 1
+    assert spools() == []
+    assert len(runs(store)) == 21
+
+
 def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
     flow = tracking.Recorder("flow")
     assert python(STAGE, **{tracking.PARENT: flow.id}).returncode == 0
@@ -380,10 +458,11 @@ def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(stor
     flow.end("FINISHED", wait=True)
 
 
-def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must(away, process, caplog):
+def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must(away, process, capsys):
     flow = tracking.Recorder("flow")
     start = time.monotonic()
     flow.end("FINISHED", wait=True)
     assert time.monotonic() - start < run_store.PATIENCE_S
-    assert "http://127.0.0.1:9" in caplog.text
-    assert "runs wait in .ratchet/spool" in caplog.text
+    said = capsys.readouterr().out
+    assert "http://127.0.0.1:9" in said
+    assert "runs wait in .ratchet/spool" in said

@@ -1,18 +1,17 @@
 """Stage `register`: what would be promoted, and why. `ratchet promote` decides.
 
 reads   models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet
-writes  models/candidate.json (its files with their hashes, its figures on the gate set; without a candidate, why there is none)
+writes  models/candidate.json (its files and results with their hashes; without a candidate, why there is none). What it is worth on
+        the gate set is not told: whoever chose among candidates by that would look at the set more often than the gate counts.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from tasks.core import gate
 from tasks.core.candidate import choose, reference
-from tasks.core.records import Result
 from tasks.core.stage import Model, Run
-from tasks.io import checkpoints, compressed, provenance, tables
+from tasks.io import checkpoints, compressed, provenance
 from tasks.stages.register.params import Settings
 
 
@@ -28,15 +27,15 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 def _card(name: str, why: str, folder: Path, settings: Settings) -> dict[str, Any]:
     files = _files(settings.models[name])
     hashes = {kind: provenance.digest(Path(path)) for kind, path in files.items()}
+    start = reference(settings.models)
     return {
         "candidate": name,
         "why": why,
         "hash": provenance.facts_digest(hashes),
         "files": {kind: {"path": path, "hash": hashes[kind]} for kind, path in files.items()},
-        "reference": reference(settings.models),
-        "results": provenance.digest(folder / f"{name}.parquet"),
+        "reference": start,
+        "results": {known: provenance.digest(folder / f"{known}.parquet") for known in (name, start)},
         "machine": checkpoints.read_card(Path(files["model"])).get("machine", {}),
-        "gate": dict(gate.summary(tables.read(folder / f"{name}.parquet", Result))),
     }
 
 
