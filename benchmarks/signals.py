@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BASE, EMBEDDER, EXAMPLES = Path("models/base"), Path("models/embedder"), Path("data/rounds/r0/examples.parquet")
 JUDGE = Path(".ratchet/signals/judge")
-LESSONS = 30
+LESSONS = 60
 """Examples that a judge is taught on, after those that are judged."""
 Result = dict[str, Any]
 
@@ -247,9 +247,15 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
             "cpu_s_per_example": round(seconds / len(examples), 3),
             "unreadable": gather.unreadable(judged),
             "values": scores,
-        }
+        } | ({"in_order": in_order(scores)} if options.taught else {})
 
     return side
+
+
+def in_order(scores: list[float]) -> float:
+    """Of all pairs of a whole response and one of dealt words, the share in which the whole one has more; half of the equal ones."""
+    whole, dealt = scores[::2], scores[1::2]
+    return round(sum((a > b) + (a == b) / 2 for a in whole for b in dealt) / len(whole) / len(dealt), 3)
 
 
 def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path]:

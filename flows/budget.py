@@ -1,5 +1,6 @@
 """What of the machine each stage takes, which one begins next, and that together they never take more than there is."""
 
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from tasks.core.resources import Resources
 
 GB = 1e9
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
+CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,9 @@ class Need:
 
 def machine() -> Machine:
     """What this machine has, or less where RATCHET_CORES, RATCHET_MEMORY_GB or RATCHET_GPUS say so. Raises ValueError for no number."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus()
     return Machine(
-        cores=int(_given("RATCHET_CORES", cores, least=1)),
+        cores=int(_given("RATCHET_CORES", _cores(), least=1)),
         memory_gb=_given("RATCHET_MEMORY_GB", _memory() / GB, least=0.1),
         gpus=gpus[: int(_given("RATCHET_GPUS", len(gpus), least=0))],
     )
@@ -160,6 +161,13 @@ def _given(name: str, there: float, *, least: float) -> float:
     return min(value, there)
 
 
+def _cores() -> int:
+    """The cores that this process may use, or as many as the container has the time of."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = (CGROUP_CPU.read_text().strip() if CGROUP_CPU.is_file() else "max").partition(" ")
+    return min(cores, math.ceil(int(quota) / int(period))) if quota.isdecimal() else cores
+
+
 def _memory() -> float:
     """The machine's memory in bytes, or what the container may use of it."""
     limit = CGROUP_MEMORY.read_text().strip() if CGROUP_MEMORY.is_file() else "max"
@@ -170,5 +178,6 @@ def _memory() -> float:
 def _gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip())
+        names = (name.strip() for name in visible.split(","))
+        return tuple(name for name in names if name and not name.startswith("-"))  # -1 is how people say: none
     return tuple(str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))

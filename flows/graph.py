@@ -64,7 +64,8 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
 def tidy() -> bool:
     """Put `dvc.lock` in its canonical form: stages in plan order, stale ones gone. True where its bytes changed.
 
-    Two drivers finish stages in different orders; in this form their lock files agree to the byte.
+    Two drivers finish stages in different orders; in this form their lock files agree to the byte. What a write that was cut off
+    between two stages has lost is put back from the last good copy: an entry that is out of date makes its stage run, no more.
     """
     from dvc.utils.serialize import dumps_yaml, load_yaml
 
@@ -72,8 +73,11 @@ def tidy() -> bool:
         if not LOCK.exists():
             return False
         lock = load_yaml(LOCK)
-        known = lock.get("stages", {})
+        before = load_yaml(GOOD).get("stages", {}) if GOOD.exists() else {}
+        known = before | lock.get("stages", {})
         order = [stage.name for stage in _ordered(repo)[1] if getattr(stage, "name", None) in known]
+        if lost := [name for name in order if name not in lock.get("stages", {})]:
+            progress.say(f"{LOCK} had lost {', '.join(lost)}; put back from the last good copy.")
         text = dumps_yaml(lock | {"stages": {name: known[name] for name in order}})
         changed = text != LOCK.read_text(encoding="utf-8")
         if changed:

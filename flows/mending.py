@@ -4,6 +4,7 @@ Knows where dvc 3.67 keeps its locks, and that it rewrites `dvc.lock` and its ta
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import workspace
+from tasks import settings
 from tasks.io import outputs
 
 LOCK = Path("dvc.lock")
@@ -19,8 +21,6 @@ GOOD = workspace.SCRATCH / "dvc.lock.good"
 TEMPORARY = Path("dvc.lock.partial")
 DVC = Path(".dvc/tmp")
 RWLOCK = DVC / "rwlock"
-OWN_WORK = {"data/raw", "models/versions", "models/champion"}
-"""Folders that hold no stage's outputs."""
 
 
 def mend() -> list[str]:
@@ -50,10 +50,12 @@ def _mend_lock() -> Iterator[str]:
     if problem := lock_problem():
         torn = workspace.SCRATCH / "dvc.lock.torn"
         torn.parent.mkdir(exist_ok=True)
-        LOCK.rename(torn)
+        shutil.copyfile(LOCK, torn)
         if GOOD.exists():
             shutil.copyfile(GOOD, TEMPORARY)
-            TEMPORARY.rename(LOCK)
+            TEMPORARY.replace(LOCK)
+        else:
+            LOCK.unlink()
         source = "the last good copy was put in its place" if LOCK.exists() else "it is made anew from DVC's run cache"
         yield f"{LOCK} was torn ({problem}); {source}. The torn one is {torn}."
 
@@ -86,9 +88,15 @@ def _clear() -> Iterator[str]:
 
 
 def lock_problem() -> str | None:
-    """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent."""
+    """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent.
+
+    What is left of a YAML file is YAML more often than not. A cut between two stages leaves nothing to see: `graph.tidy` finds the
+    rest missing.
+    """
     if not LOCK.exists():
         return None
+    if not LOCK.read_bytes().endswith(b"\n"):
+        return "its last line has no end"
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import load_yaml
@@ -101,7 +109,16 @@ def lock_problem() -> str | None:
         COMPILED_LOCKFILE_SCHEMA(lock)
     except (DvcException, Invalid) as error:
         return str(error).splitlines()[0]
-    return None
+    bare = [name for name, entry in lock.get("stages", {}).items() if not _is_whole(entry)]
+    return f"stage {bare[0]} has an entry without a hash" if bare else None
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    """Whether every file of a stage's entry has its hash; what DVC writes last of an entry are its outputs."""
+    files = [*entry.get("deps", []), *entry.get("outs", [])]
+    return "outs" in entry and all(
+        any(isinstance(value, str) and name != "path" for name, value in file.items()) for file in files
+    )
 
 
 def rwlock_problem() -> str | None:
@@ -150,9 +167,10 @@ def _entries(holders: Any) -> list[dict[str, Any]]:
 
 
 def _unfinished() -> list[Path]:
-    """Outputs beside their places that nobody finishes any more."""
-    found = [path for folder in (Path("data"), Path("models")) for path in folder.glob("**/*.partial")]
-    left = [path for path in found if not OWN_WORK & {str(part) for part in path.parents}]
+    """Outputs of our stages beside their places that nobody finishes any more. What else is called so is somebody's upload."""
+    places = [place for stage in settings.stage_names() for place in settings.declaration(stage).writes.values()]
+    patterns = [re.sub(r"\{\w+\}", "*", place) for place in places]
+    left = sorted({path for pattern in patterns for path in Path().glob(f"{pattern}.partial")})
     return [] if left and workspace.stages_at_work() else left
 
 

@@ -18,6 +18,7 @@ from flows import briefing, budget, graph, ledger, reporting, repro, turn
 from flows.reporting import Outcome
 from tasks import settings
 from tasks.io import progress
+from tasks.run import explain
 
 PACE_S = 0.1
 
@@ -47,13 +48,13 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
             outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
-            queue.done(stage)
         except repro.Busy as busy:
             progress.say(f"{busy} Trying again.")
             raise
-        except RuntimeError as error:
-            return Failed(message=str(error))
-    progress.say(f"{stage}: {outcome.state} in {outcome.seconds:.1f} s")
+        except (RuntimeError, OSError) as error:
+            return Failed(message=explain(error))
+        progress.say(f"{stage}: {outcome.state} in {outcome.seconds:.1f} s")
+        queue.done(stage)  # the last act: what reads from a stage that fails after it would be waited for
     return outcome
 
 
@@ -67,25 +68,31 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
 )
 def pipeline(stages: list[str] | None = None) -> dict[str, str]:
     """Bring `stages` and what they need (all where none is named) up to date. Returns what became of each."""
+    outcomes: list[Outcome] = []
     with turn.taken():
         steps = briefing.prepare(stages or [])
         reporting.show_plan(steps)
-        with ledger.parent(str(runtime.flow_run.id)) as run:
-            try:
-                with repro.ending_together():
-                    outcomes = _run(steps, run.id)
-            finally:
-                briefing.mend()
-                graph.tidy()
-            graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
-            ledger.record_cached(run, [outcome.stage for outcome in outcomes if outcome.state != "ran"])
-        reporting.show_outcomes(outcomes, steps, run.id)
+        try:
+            with ledger.parent(str(runtime.flow_run.id)) as run:
+                try:
+                    with repro.ending_together():
+                        outcomes, problems = _run(steps, run.id)
+                finally:
+                    briefing.mend()
+                    graph.tidy()
+                graph.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
+                ledger.record_cached(run, [one.stage for one in outcomes if one.state in ("restored", "unchanged")])
+                if problems:
+                    raise RuntimeError("\n".join(problems))
+        finally:
+            if outcomes:
+                reporting.show_outcomes(outcomes, steps, run.id)
         briefing.show_summary()
     return {outcome.stage: outcome.state for outcome in outcomes}
 
 
-def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
-    """All steps as tasks, each after those it reads from. Raises RuntimeError that tells what failed."""
+def _run(steps: Sequence[graph.Step], parent: str) -> tuple[list[Outcome], list[str]]:
+    """All steps as tasks, each after those it reads from: what became of them, and what the failed ones say."""
     futures: dict[str, PrefectFuture[Any]] = {}
     there = budget.machine()
     needs = budget.needs([step.stage for step in steps], settings.load(), there)
@@ -96,10 +103,16 @@ def _run(steps: Sequence[graph.Step], parent: str) -> list[Outcome]:
     _await(futures.values(), reporting.Progress(steps).step)
     for future in futures.values():
         future.wait()
-    failed = [future.state.message or "" for future in futures.values() if future.state.is_failed()]
-    if failed:
-        raise RuntimeError("\n".join(failed))
-    return [future.result() for future in futures.values()]
+    outcomes = [_outcome(stage, future) for stage, future in futures.items()]
+    return outcomes, [futures[one.stage].state.message or "" for one in outcomes if one.state == "failed"]
+
+
+def _outcome(stage: str, future: PrefectFuture[Any]) -> Outcome:
+    """What became of a stage. One that reads from a failed one does not begin: Prefect calls it not ready."""
+    if future.state.is_completed():
+        outcome: Outcome = future.result()
+        return outcome
+    return Outcome(stage, "not begun" if future.state.is_pending() else "failed", 0.0)
 
 
 def _await(futures: Iterable[PrefectFuture[Any]], step: Callable[[], None]) -> None:

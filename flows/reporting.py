@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
@@ -18,7 +18,7 @@ class Outcome:
     """What became of one stage."""
 
     stage: str
-    state: repro.State
+    state: repro.State | Literal["failed", "not begun"]
     seconds: float
 
 
@@ -60,5 +60,6 @@ def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run:
     ]
     shown = f"What became of each stage. {pages.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
     create_table_artifact(rows, key=STAGES, description=shown)
-    counts = [(state, sum(o.state == state for o in outcomes)) for state in ("ran", "restored", "unchanged")]
+    states = ("ran", "restored", "unchanged", "failed", "not begun")
+    counts = [(state, sum(o.state == state for o in outcomes)) for state in states]
     progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")

@@ -68,24 +68,32 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # a program may print any bytes
         )
         _running.add(process)
     answer: State = "unchanged"
     told: deque[str] = deque(maxlen=KEPT)
     busy = False
     assert process.stdout
-    with log.open("w", encoding="utf-8") as file, process.stdout:
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            text = line.rstrip()
-            answer = _answer(stage, text) or answer
-            busy = busy or any(words in text for words in BUSY)
-            if text and not text.startswith(CHATTER):
-                told.append(text)
-                progress.say(f"  {stage} │ {text}")
-    process.wait()
-    _running.discard(process)
+    try:
+        with log.open("w", encoding="utf-8") as file, process.stdout:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                text = line.rstrip()
+                answer = _answer(stage, text) or answer
+                busy = busy or any(words in text for words in BUSY)
+                if text and not text.startswith(CHATTER):
+                    told.append(text)
+                    progress.say(f"  {stage} │ {text}")
+        process.wait()
+    except (
+        BaseException
+    ):  # a full disk under the log, say: a stage that nobody hears must not work on, nor beside the next
+        supervisor.stop([process])
+        raise
+    finally:
+        _running.discard(process)
     if process.returncode == 0:
         return answer
     raise _failure(stage, process.returncode, list(told), log, busy=busy)

@@ -1,8 +1,6 @@
 """What `ratchet up` keeps running: a Prefect server on this machine, and the deployments of this workspace."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prefect import serve
 from prefect.settings import (
@@ -10,7 +8,6 @@ from prefect.settings import (
     PREFECT_RUNNER_POLL_FREQUENCY,
     PREFECT_SERVER_API_PORT,
     temporary_settings,
-    update_current_profile,
 )
 
 from flows import deployments, server, workspace
@@ -29,7 +26,7 @@ def up() -> None:
         url, end = server.keep(port, ui=True)
         os.environ["PREFECT_API_URL"] = url  # for the processes of flow runs
         try:
-            with _announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
+            with server.announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
                 deployments.watch_heartbeats()
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
                 for line in deployments.described(offered):
@@ -41,13 +38,3 @@ def up() -> None:
         finally:
             end()
             progress.say("Prefect has stopped.")
-
-
-@contextmanager
-def _announced(url: str) -> Iterator[None]:
-    """The server's address in the workspace's Prefect profile, where plain `prefect` finds it. Taken back at the end."""
-    update_current_profile({PREFECT_API_URL: url})
-    try:
-        yield
-    finally:
-        update_current_profile({PREFECT_API_URL: None})

@@ -18,10 +18,12 @@ from importlib import metadata
 from typing import Any
 
 from flows import supervisor, workspace
-from tasks.io import progress
+from tasks.io import locks, progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
+ANNOUNCED = workspace.SCRATCH / "announced"
+"""Holds the address while it stands in the profile, and after that where the server was killed."""
 _own: set[str] = set()
 """The addresses of servers that end with this process."""
 RESTARTS = 5
@@ -49,15 +51,39 @@ def stranger(url: str) -> tuple[str, str] | None:
     ours, theirs = metadata.version("prefect"), ask(url, "admin/version")
     if theirs is None or str(theirs).split(".")[:2] == ours.split(".")[:2]:
         return None
-    fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
+    if os.environ.get("PREFECT_API_URL"):
+        fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
+    else:
+        fix = "Prefect was changed while `ratchet up` runs: end that, and start it again"
     return f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix
 
 
 def configured() -> str | None:
-    """The API address that Prefect's settings name: the environment, or the profile that `ratchet up` writes."""
-    from prefect.settings import PREFECT_API_URL
+    """The API address that Prefect's settings name: the environment, or the profile that `ratchet up` writes. One that a killed
+    `ratchet up` left there is taken away: the server that answers there now may be another workspace's."""
+    from prefect.settings import PREFECT_API_URL, update_current_profile
 
-    return PREFECT_API_URL.value()
+    url = PREFECT_API_URL.value()
+    if not ANNOUNCED.is_file() or locks.held(workspace.LOCKS / f"{workspace.SERVER}.lock"):
+        return url
+    left = ANNOUNCED.read_text(encoding="utf-8")
+    update_current_profile({PREFECT_API_URL: None})
+    ANNOUNCED.unlink(missing_ok=True)
+    return url if url != left or os.environ.get("PREFECT_API_URL") else None
+
+
+@contextmanager
+def announced(url: str) -> Iterator[None]:
+    """A server's address in the workspace's Prefect profile, where plain `prefect` finds it. Taken back at the end."""
+    from prefect.settings import PREFECT_API_URL, update_current_profile
+
+    workspace.replace(ANNOUNCED, url)
+    update_current_profile({PREFECT_API_URL: url})
+    try:
+        yield
+    finally:
+        update_current_profile({PREFECT_API_URL: None})
+        ANNOUNCED.unlink(missing_ok=True)
 
 
 def available() -> str:
@@ -145,7 +171,7 @@ def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     log = workspace.LOGS / "prefect.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    with log.open("w") as file:
+    with log.open("a") as file:  # why the one before has ended stands there
         process = supervisor.start(
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )

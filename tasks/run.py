@@ -276,6 +276,7 @@ def die_with_parent() -> None:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off what closes the run
     raise SystemExit(TERMINATED)
 
 
@@ -331,8 +332,10 @@ def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
         lock = yaml.safe_load(Path("dvc.lock").read_text()) or {}
     except (FileNotFoundError, yaml.YAMLError):
         return {}
-    made = {out["path"]: out["md5"] for entry in lock.get("stages", {}).values() for out in entry.get("outs", [])}
-    return {str(path): made[str(path)] for path in reads.values() if str(path) in made}
+    # Another DVC may be writing it: what is not there yet is no fault of this stage.
+    entries = [entry for entry in (lock.get("stages") or {}).values() if entry]
+    made = {out["path"]: out.get("md5") for entry in entries for out in entry.get("outs") or []}
+    return {str(path): digest for path in reads.values() if (digest := made.get(str(path)))}
 
 
 def _commit() -> str:

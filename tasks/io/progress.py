@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
@@ -19,9 +19,10 @@ _listeners: list[Callable[[str], object]] = []
 
 
 def say(text: str) -> None:
-    """Print a line now, above a bar where one stands."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """Print a line now, above a bar where one stands. Whoever read along may leave (`… | head`): the work goes on."""
+    with suppress(BrokenPipeError):
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
     for listener in _listeners:
         listener(text)
 

@@ -211,6 +211,19 @@ def test_the_environment_may_say_less_than_there_is_and_not_more(monkeypatch):
     assert budget.machine().cores == whole.cores
 
 
+def test_a_container_has_the_cores_that_it_has_the_time_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(budget, "CGROUP_CPU", tmp_path / "cpu.max")
+    for text, cores in (("max 100000", 8), ("150000 100000", 2), ("1600000 100000", 8)):
+        (tmp_path / "cpu.max").write_text(text)
+        monkeypatch.setattr(budget.os, "sched_getaffinity", lambda _pid: set(range(8)))
+        assert budget.machine().cores == cores
+
+
+def test_minus_one_is_no_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert budget.machine().gpus == ()
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "two", ""])
 def test_a_number_of_cores_that_is_none_is_told(monkeypatch, given):
     monkeypatch.setenv("RATCHET_CORES", given)

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+import yaml
 
 from flows import graph, mending
 from tasks.io import locks
@@ -17,16 +18,38 @@ from tests.flows.test_graph import repro, states
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
 
 
-@pytest.mark.parametrize("keep", [0, 200, 600])
-def test_a_torn_lock_is_put_back_from_the_last_good_copy(done, keep):
+def test_a_lock_that_is_cut_anywhere_is_put_back_from_the_last_good_copy_and_that_is_said(done, capsys):
     graph.tidy()
     whole = done.lock
-    done.path("dvc.lock").write_bytes(whole[:keep].rstrip() + (b"\n  x: [" if keep else b""))
-    (said,) = mending.mend()
-    assert said.startswith("dvc.lock was torn")
-    assert done.lock == whole
+    for keep in range(0, len(whole) - 1, 7):  # most of what is left is YAML, and much of it a lock file
+        done.path("dvc.lock").write_bytes(whole[:keep])
+        told = mending.mend()
+        graph.tidy()
+        said = capsys.readouterr().out
+        assert done.lock == whole, keep
+        assert len(told) + said.count("dvc.lock had lost") == 1, keep
     assert set(states().values()) == {"unchanged"}
     assert mending.mend() == []
+
+
+def test_a_stage_that_was_lost_and_changed_since_runs_though_its_old_entry_is_put_back(done):
+    graph.tidy()
+    lock = yaml.safe_load(done.lock)
+    del lock["stages"]["side"]
+    done.path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    done.edit("dvc.yaml", "cmd: cp in.txt side.txt", "cmd: cat in.txt > side.txt")
+    assert graph.tidy()
+    assert states()["side"] == "run"
+
+
+def test_a_stage_that_dvc_yaml_has_no_more_is_not_put_back(done):
+    graph.tidy()
+    known = yaml.safe_load(done.path("dvc.yaml").read_text())
+    del known["stages"]["side"]
+    known["stages"]["last"]["deps"] = [dep for dep in known["stages"]["last"]["deps"] if dep != "side.txt"]
+    done.path("dvc.yaml").write_text(yaml.safe_dump(known, sort_keys=False))
+    graph.tidy()
+    assert "side" not in yaml.safe_load(done.lock)["stages"]
 
 
 def test_a_torn_lock_without_a_copy_is_made_anew_from_the_run_cache(done):
@@ -122,14 +145,15 @@ def test_a_lock_file_that_a_living_dvc_is_writing_is_no_torn_one(done):
 
 
 def test_outputs_that_a_killed_stage_left_beside_their_places_are_removed_once_nobody_writes_them(done):
-    for place in ("models/tuned/r1.partial", "data/rounds", "data/raw"):
+    for place in ("models/tuned/r1.partial", "data/rounds/r0", "data/raw", "data/incoming"):
         done.path(place).mkdir(parents=True)
-    for file in ("models/tuned/r1.partial/half", "data/rounds/examples.parquet.partial", "data/raw/mine.partial"):
+    theirs = ("data/raw/mine.partial", "data/incoming/tue.jsonl.partial", "data/rounds/mine.csv.partial")
+    for file in ("models/tuned/r1.partial/half", "data/rounds/r0/examples.parquet.partial", *theirs):
         done.path(file).write_text("half")
     with locks.exclusive(done.path(".ratchet/locks/tune@r1.lock")):
         assert mending.damages() == mending.mend() == []
     with locks.exclusive(done.path(".ratchet/locks/flow.lock")):
         assert len(mending.mend()) == 2
-    assert list(done.path("models/tuned").iterdir()) == list(done.path("data/rounds").iterdir()) == []
-    assert done.path("data/raw/mine.partial").exists()
+    assert list(done.path("models/tuned").iterdir()) == list(done.path("data/rounds/r0").iterdir()) == []
+    assert all(done.path(file).exists() for file in theirs)
     assert set(states().values()) == {"unchanged"}

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import accumulate
 
 import mlflow
@@ -86,7 +88,26 @@ def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(wo
     assert "row 3 is bad" in failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
     assert b"side:" in workspace.lock
+    assert "Done: 1 ran, 1 failed, 2 not begun." in failed.stdout
     assert [run.info.status for run in parents(workspace)] == ["FAILED"]
+
+
+def test_an_outage_of_mlflow_is_said_once_by_a_flow_that_runs_something(done, prefect):
+    done.edit("params.yaml", "threads: 2", "threads: 1")
+    said = done.ratchet("run", PREFECT_API_URL=prefect, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "Done: 1 ran, 3 unchanged." in said
+    assert said.count("does not answer") == 1
+    assert "runs wait in .ratchet/spool" in said
+
+
+def test_whatever_a_stage_prints_and_whoever_stops_reading_the_run_goes_on(workspace, prefect):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", r"cmd: printf '\\377\\n' && cp in.txt one.txt")
+    command = [sys.executable, "-m", "flows.commands", "run"]
+    environment = workspace.environment | {"PREFECT_API_URL": prefect}
+    with subprocess.Popen(command, cwd=workspace.folder, env=environment, stdout=subprocess.PIPE) as process:
+        process.stdout.close()  # `ratchet run | head -0`
+        process.wait(120)
+    assert "Nothing changed: all 4 stages are up to date." in workspace.ratchet("run")
 
 
 def test_a_stage_that_another_dvc_holds_is_tried_again_until_it_is_free(done, prefect):

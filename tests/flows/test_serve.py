@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import deployments, server, supervisor
 from flows.deployments import BEATS
+from tasks.io import locks
 from tests.flows.conftest import Workspace, processes, wait_for
 from tests.flows.test_promotion import Nights
 from tests.test_monitor import THEIRS, prompts, send, training_data
@@ -177,6 +179,21 @@ def counted(workspace):
 def heartbeats(workspace):
     named = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
     return asked(workspace, "events/filter", named)["total"]
+
+
+def test_the_address_that_a_killed_server_left_behind_is_nobodys(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    url = "http://127.0.0.1:4200/api"  # where another workspace's server may answer by now
+    with temporary_settings({PREFECT_API_URL: url}):
+        with server.announced(url), locks.exclusive(tmp_path / ".ratchet/locks/up.lock"):
+            assert server.configured() == url
+        assert server.configured() == url  # a person's own profile
+        server.ANNOUNCED.write_text(url)
+        assert server.configured() is None
+        assert not server.ANNOUNCED.exists()
+        server.ANNOUNCED.write_text(url)
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        assert server.configured() == url
 
 
 def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, monkeypatch, capsys):
