@@ -69,7 +69,7 @@ def _has_arrived(event: UUID) -> bool:
     wanted, deadline = EventFilter(id=EventIDFilter(id=[event])), time.monotonic() + PATIENCE_S
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
-            if client.read_events(wanted).events:
+            if client.read_events(wanted, limit=1).events:
                 return True
             time.sleep(PACE_S)
     return False
