@@ -87,7 +87,7 @@ def _until_gone(
     while True:
         process.poll()  # what has ended is no zombie
         left = victims.marked(mark)
-        if all(pid in idle or words.endswith(victims.CARRIER) for pid, words in left.items()):
+        if all(pid in idle or victims.CARRIER in words.split() for pid, words in left.items()):
             return time.monotonic() - start
         time.sleep(victims.PACE_S)
 

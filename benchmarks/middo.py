@@ -98,6 +98,8 @@ def main() -> None:
         for arm in arms:
             found[arm].append(kept(arm, seed))
     table(found)
+    for seed in seeds:
+        print(f"\nlosses of seed {seed}, before and after the training, by what is the matter: {losses_by_kind(seed)}")
 
 
 def kept(arm: str, seed: int) -> Rows:
@@ -209,6 +211,17 @@ def diagnosed(folder: Path, examples: Sequence[Example], model: Path) -> list[Si
         diagnose_stage.main(inputs, outputs, diagnose.Settings.model_validate(whole), Quiet(folder))
         outputs["signals"].rename(folder / "signals.parquet")
     return tables.read(folder / "signals.parquet", Signals)
+
+
+def losses_by_kind(seed: int) -> str:
+    """The mean of what `diagnose` found for each planted kind, and for examples with which nothing is the matter."""
+    signals, kinds = tables.read(FOLDER / f"work-{seed}" / "signals.parquet", Signals), planted(seed).kinds
+    told = []
+    for kind in (*SHOULD, None):
+        rows = [row for row in signals if kinds.get(row.example) == kind]
+        before, after = (mean(getattr(row, name) or 0.0 for row in rows) for name in ("loss_before", "loss_after"))
+        told.append(f"{kind or 'nothing'} {before:.2f} {after:.2f}")
+    return ", ".join(told)
 
 
 def loss(model: Path, examples: Sequence[Example]) -> float:

@@ -119,7 +119,7 @@ def gone(mark: str, patience_s: float, *, carrier: bool = True) -> dict[int, str
     """
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        left = {pid: words for pid, words in marked(mark).items() if carrier or not words.endswith(CARRIER)}
+        left = {pid: words for pid, words in marked(mark).items() if carrier or CARRIER not in words.split()}
         if not left:
             return {}
         time.sleep(0.5)
