@@ -1,24 +1,71 @@
 """How a command ends that is asked to stop while a flow works."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from uuid import UUID
 
 import typer
 
 from tasks.io import progress
 
+PACE_S = 2.0
+"""How often Prefect is asked whether a run was cancelled."""
+_cancelled: list[UUID] = []
+
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Ctrl-C and a plain `kill` end what was started and close what is recorded; the exit code says which it was."""
+    """Ctrl-C, a plain `kill` and a cancelled run end what was started and close what is recorded; the exit code says which it was."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except KeyboardInterrupt:
         progress.say("Stopped. What is finished is kept; the next run goes on from here.")
         raise typer.Exit(128 + signal.SIGINT) from None
+    except SystemExit:
+        for run in _cancelled:
+            _confirm(run)
+        raise
+
+
+def follow_cancelling(run: str) -> None:
+    """From now on end this very process where its flow run is cancelled in Prefect, which ends only what its workers started."""
+    from httpx import HTTPError
+    from prefect import get_client
+
+    def is_open() -> bool:
+        """Whether the run goes on; a server that is away says nothing against it."""
+        try:
+            state = client.read_flow_run(UUID(run)).state
+        except HTTPError:
+            return True
+        if state is not None and state.is_cancelling():
+            progress.say("This run was cancelled in Prefect.")
+            _cancelled.append(UUID(run))
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+        return state is None or not state.is_final()
+
+    def watch() -> None:
+        while is_open():
+            time.sleep(PACE_S)
+
+    client = get_client(sync_client=True)
+    threading.Thread(target=watch, name="follow-cancelling", daemon=True).start()
+
+
+def _confirm(run: UUID) -> None:
+    """Let a run that was being cancelled read so: to Prefect's engine, what ends by a signal has crashed."""
+    from prefect import get_client
+    from prefect.states import Cancelled
+
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Cancelled(), force=True)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

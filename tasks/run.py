@@ -228,7 +228,7 @@ def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
     if item is None or _shared():
         yield
         return
-    path = SCRATCH / "locks" / f"{stage}-{key[:16]}.lock"
+    path = SCRATCH / "turns" / f"{stage}-{key[:16]}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

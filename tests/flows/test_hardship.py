@@ -17,6 +17,7 @@ from flows import server, supervisor
 from tasks.io import carrier, run_store, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
+from tests.flows.test_serve import asked
 
 # A mount of its own that ends with the command; no root is needed where the kernel lets users have namespaces.
 SPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
@@ -235,3 +236,27 @@ def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_
         up.path("dvc.yaml").write_text(whole)
     again = up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch").stdout
     assert "finished successfully" in again, again
+
+
+def test_a_run_of_a_terminal_is_cancelled_in_prefect_too(up):
+    mark = f"sleep 37.{os.getpid()}"
+    whole = up.path("dvc.yaml").read_text()
+    up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    run = up.start("flows.commands", "run")
+    try:
+        wait_for(lambda: processes(mark), up.printed, 300)
+        (flow_run,) = {line["flow_run_id"] for line in asked(up, "logs/filter", {}) if "one: " in line["message"]} & {
+            one["id"]
+            for one in asked(up, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
+        }
+        start = time.monotonic()
+        cancelled = up.run("prefect", "flow-run", "cancel", flow_run)
+        assert not cancelled.returncode, cancelled.stdout + cancelled.stderr
+        assert run.wait(60) == 128 + signal.SIGTERM
+        assert time.monotonic() - start < 35
+        assert not processes(mark)
+        assert "This run was cancelled in Prefect." in up.printed()
+        (found,) = asked(up, "flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
+        assert found["state_type"] == "CANCELLED"
+    finally:
+        up.path("dvc.yaml").write_text(whole)
