@@ -3,7 +3,7 @@
 As it comes, this model answers no question of stage `diagnose` with a number, so judging in words and by odds cannot be compared on
 it. Here it is taught by LoRA on other examples than are judged: a response as it stands gets 7 to 9, one whose words were dealt
 anew gets 0 to 2, and every prompt gets 6 to 9. Within these bounds scores are drawn: nothing is to be learnt there. (Whether a
-response is that of its own prompt was tried first. From as many lessons the model learnt nothing of it: 0.37 of the pairs in order.)
+response is that of its own prompt was tried first. From 30 lessons the model learnt nothing of it: 0.37 of the pairs in order.)
 """
 
 import random
