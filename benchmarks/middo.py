@@ -219,8 +219,9 @@ def losses_by_kind(seed: int) -> str:
     told = []
     for kind in (*SHOULD, None):
         rows = [row for row in signals if kinds.get(row.example) == kind]
-        before, after = (mean(getattr(row, name) or 0.0 for row in rows) for name in ("loss_before", "loss_after"))
-        told.append(f"{kind or 'nothing'} {before:.2f} {after:.2f}")
+        known = [(row.loss_before, row.loss_after) for row in rows if row.loss_before and row.loss_after]
+        means = " ".join(f"{mean(losses):.2f}" for losses in zip(*known, strict=True))
+        told.append(f"{kind or 'nothing'} {means or 'none'}")
     return ", ".join(told)
 
 

@@ -25,8 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE, EMBEDDER, EXAMPLES = Path("models/base"), Path("models/embedder"), Path("data/rounds/r0/examples.parquet")
-JUDGE = Path(".ratchet/signals/judge")
 LESSONS = 60
+JUDGE = Path(f".ratchet/signals/judge-of-dealt-words-{LESSONS}")
 """Examples that a judge is taught on, after those that are judged."""
 Result = dict[str, Any]
 

@@ -47,7 +47,8 @@ def side(name: str) -> Side:
     past = history.read()
     if name == "candidate":
         found = promotion.candidate()
-        judged = any(line.candidate == found.hash for line in past.decisions)
+        held = promotion.set_hash(tables.read(found.results, Result))
+        judged = any((line.candidate, line.gate) == (found.hash, held) for line in past.decisions)
         return _side(name, promotion.CANDIDATE, Path("dvc.lock"), found.results, judged=judged)
     if name == "champion" and past.champion == history.REFERENCE:
         raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows import workspace
-from flows.mending import GOOD, LOCK, TEMPORARY
+from flows.mending import GOOD, LOCK, TEMPORARY, lock_problem
 from tasks.core.nested import flat
 from tasks.io import progress
 
@@ -64,8 +65,8 @@ def plan(targets: Sequence[str] = ()) -> list[Step]:
 def tidy() -> bool:
     """Put `dvc.lock` in its canonical form: stages in plan order, stale ones gone. True where its bytes changed.
 
-    Two drivers finish stages in different orders; in this form their lock files agree to the byte. What a write that was cut off
-    between two stages has lost is put back from the last good copy: an entry that is out of date makes its stage run, no more.
+    Two drivers finish stages in different orders; in this form their lock files agree to the byte. What a write that was cut off has
+    lost at the end is put back from the last good copy: an entry that is out of date makes its stage run, no more.
     """
     from dvc.utils.serialize import dumps_yaml, load_yaml
 
@@ -73,17 +74,38 @@ def tidy() -> bool:
         if not LOCK.exists():
             return False
         lock = load_yaml(LOCK)
-        before = load_yaml(GOOD).get("stages", {}) if GOOD.exists() else {}
-        known = before | lock.get("stages", {})
-        order = [stage.name for stage in _ordered(repo)[1] if getattr(stage, "name", None) in known]
-        if lost := [name for name in order if name not in lock.get("stages", {})]:
-            progress.say(f"{LOCK} had lost {', '.join(lost)}; put back from the last good copy.")
+        before = load_yaml(GOOD).get("stages", {}) if GOOD.exists() and not lock_problem(GOOD) else {}
+        names = [stage.name for stage in _ordered(repo)[1] if hasattr(stage, "name")]
+        known = lock.get("stages", {})
+        if lost := [name for name in _lost(known, before) if name in names]:
+            known |= {name: before[name] for name in lost}
+            progress.say(f"{LOCK} lacks {', '.join(lost)}, which its last good copy has; put back from there.")
+        order = [name for name in names if name in known]
         text = dumps_yaml(lock | {"stages": {name: known[name] for name in order}})
         changed = text != LOCK.read_text(encoding="utf-8")
         if changed:
             workspace.replace(LOCK, text, TEMPORARY)
         workspace.replace(GOOD, text)
         return changed
+
+
+def _lost(known: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """The stages that a write of dvc.lock lost as it was cut off: the last ones of the copy, as far as nothing or only a part of
+    what the copy has is there."""
+
+    def is_lost(name: str) -> bool:
+        return known.get(name) != before[name] and _is_part(known.get(name, {}), before[name])
+
+    return list(takewhile(is_lost, reversed(before)))[::-1]
+
+
+def _is_part(some: Any, whole: Any) -> bool:
+    """Whether all that the one holds stands in the other too."""
+    if isinstance(some, dict) and isinstance(whole, dict):
+        return all(name in whole and _is_part(value, whole[name]) for name, value in some.items())
+    if isinstance(some, list) and isinstance(whole, list):
+        return len(some) <= len(whole) and all(map(_is_part, some, whole))
+    return bool(some == whole)
 
 
 def stale() -> list[str]:

@@ -90,9 +90,9 @@ class History:
     @property
     def in_place(self) -> str:
         """The champion in words."""
-        return (
-            f"version {self.champion}" if self.champion else "the model that all began with (nothing was promoted yet)"
-        )
+        if self.champion:
+            return f"version {self.champion}"
+        return "the model that all began with" + ("" if self.promoted else " (nothing was promoted yet)")
 
     @property
     def looks(self) -> int:
@@ -132,7 +132,7 @@ def read() -> History:
     text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
     for number, row in enumerate(text.splitlines(), 1):
         try:
-            line = _LINE.validate_json(row)
+            line = parsed(row)
         except ValidationError as error:
             problem = error.errors()[0]
             raise ValueError(
@@ -143,6 +143,11 @@ def read() -> History:
         lines.append(line)
         before = row
     return History(lines, _hash(before))
+
+
+def parsed(row: str) -> Decision | Rollback:
+    """A line. Raises pydantic's ValidationError."""
+    return _LINE.validate_json(row)
 
 
 def append(line: Decision | Rollback) -> None:

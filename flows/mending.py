@@ -51,7 +51,7 @@ def _mend_lock() -> Iterator[str]:
         torn = workspace.SCRATCH / "dvc.lock.torn"
         torn.parent.mkdir(exist_ok=True)
         shutil.copyfile(LOCK, torn)
-        if GOOD.exists():
+        if GOOD.exists() and not lock_problem(GOOD):
             shutil.copyfile(GOOD, TEMPORARY)
             TEMPORARY.replace(LOCK)
         else:
@@ -87,15 +87,15 @@ def _clear() -> Iterator[str]:
         yield f"{path}, which a killed stage left unfinished, is removed."
 
 
-def lock_problem() -> str | None:
+def lock_problem(path: Path = LOCK) -> str | None:
     """What is wrong with `dvc.lock`, where a write was cut off; None where it is whole or absent.
 
-    What is left of a YAML file is YAML more often than not. A cut between two stages leaves nothing to see: `graph.tidy` finds the
-    rest missing.
+    What is left of a YAML file is YAML more often than not. A cut between two files of a stage leaves nothing to see here:
+    `graph.tidy` finds the rest missing.
     """
-    if not LOCK.exists():
+    if not path.exists():
         return None
-    if not LOCK.read_bytes().endswith(b"\n"):
+    if not path.read_bytes().endswith(b"\n"):
         return "its last line has no end"
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -103,7 +103,7 @@ def lock_problem() -> str | None:
     from voluptuous import Invalid
 
     try:
-        lock = load_yaml(LOCK)
+        lock = load_yaml(path)
         if not lock:
             return "it is empty"
         COMPILED_LOCKFILE_SCHEMA(lock)
@@ -114,10 +114,10 @@ def lock_problem() -> str | None:
 
 
 def _is_whole(entry: dict[str, Any]) -> bool:
-    """Whether every file of a stage's entry has its hash; what DVC writes last of an entry are its outputs."""
+    """Whether every file of a stage's entry has its hash, beside its path and the name of the hash."""
     files = [*entry.get("deps", []), *entry.get("outs", [])]
-    return "outs" in entry and all(
-        any(isinstance(value, str) and name != "path" for name, value in file.items()) for file in files
+    return all(
+        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in files
     )
 
 

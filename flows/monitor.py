@@ -5,10 +5,12 @@ Where it is not, the event `ratchet.drift` says so, and starts `retrain/on-drift
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import flow, get_client
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
@@ -69,8 +71,9 @@ def _has_arrived(event: UUID) -> bool:
     wanted, deadline = EventFilter(id=EventIDFilter(id=[event])), time.monotonic() + PATIENCE_S
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
-            if client.read_events(wanted, limit=1).events:
-                return True
+            with suppress(HTTPError):  # a server of ours that has ended is started again
+                if client.read_events(wanted, limit=1).events:
+                    return True
             time.sleep(PACE_S)
     return False
 

@@ -45,7 +45,7 @@ def promote() -> Decision:
     with workspace.claimed():
         rules, found, past = settings.load().gate, candidate(), history_in_full()
         results = _results(found.name)
-        held = _set_hash(results)
+        held = set_hash(results)
         decision = past.decided(found.hash, held, rules)
         if decision:
             progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
@@ -67,31 +67,37 @@ def rollback(version: int, reason: str) -> None:
             versions.check(version, past.promoted[version].files)
         if past.champion != version:
             moved = Rollback(time=history.now(), version=version, left=past.champion, reason=reason, after=past.tail)
+            versions.note(moved)
             history.append(moved)
         settle()
 
 
 def history_in_full() -> History:
-    """The history, with the decisions that the store of versions holds and it does not: of a process that was killed between the
-    two, or lines that git took away. Raises ValueError where they do not follow its last line.
+    """The history, with the lines that the store of versions holds and it does not: of a process that was killed between the two,
+    or lines that git took away. Raises ValueError where they do not follow its last line.
 
     Without this the next candidate would get the number of one that was promoted, and meet fewer bars than there were.
     """
     past = history.read()
-    while lost := [decision for decision in versions.decisions() if decision not in past.lines]:
-        following = next((decision for decision in lost if decision.after == past.tail), None)
+    while lost := missing(past):
+        following = next((line for line in lost if line.after == past.tail), None)
         if following is None:
             raise ValueError(
-                f"{history.HISTORY} lacks the decision on version {lost[0].version} ({lost[0].time}, {lost[0].verdict}), which "
-                f"{versions.place(lost[0].version)} holds: lines of it were lost. `git stash list`, `git reflog` and "
+                f"{history.HISTORY} lacks the {lost[0].kind} of {lost[0].time} (version {lost[0].version}), which {versions.FOLDER} "
+                "holds: lines of it were lost. `git stash list`, `git reflog` and "
                 f"`git log --all -- {history.HISTORY}` show where they went; put the file back."
             )
         history.append(following)
         progress.say(
-            f"{history.HISTORY} lacked the decision on version {following.version}; it is put back as it was made."
+            f"{history.HISTORY} lacked the {following.kind} of {following.time} (version {following.version}); it is put back."
         )
         past = history.read()
     return past
+
+
+def missing(past: History) -> list[Decision | Rollback]:
+    """The lines that the store of versions holds and the history does not."""
+    return [line for line in versions.lines() if line not in past.lines]
 
 
 def settle() -> None:
@@ -111,9 +117,9 @@ def candidate() -> Candidate:
         raise ValueError(f"There is no candidate: {card['why']}.")
     paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
     hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
-    expected = {paths[kind]: hashes[kind] for kind in paths} | {
-        RESULTS / f"{name}.parquet": digest for name, digest in card["results"].items()
-    }
+    results = card["results"] if isinstance(card["results"], dict) else {}  # earlier ones had no base's
+    expected: dict[Path, str | None] = {paths[kind]: hashes[kind] for kind in paths}
+    expected |= {RESULTS / f"{name}.parquet": results.get(name) for name in (card["candidate"], card["reference"])}
     for path, digest in expected.items():
         if not path.exists() or provenance.digest(path) != digest:
             raise ValueError(
@@ -178,15 +184,17 @@ def _bar(version: int, past: History, results: Sequence[Result], held: str) -> B
 
     Raises where the store has lost its results, or where its tokens are others: then nothing can be held against it.
     """
-    bar = Bar(f"version {version}", tables.read(_kept(version, past.promoted[version].results), Result))
+    bar = Bar(f"version {version}", tables.read(kept(version, past.promoted[version].results), Result))
     if gate.uncovered(results, bar) <= UNCOVERED:
         return bar
     files = past.promoted[version].files
     versions.check(version, files)
     anew = versions.place(version) / f"results-{held}.parquet"
-    if not anew.is_file():
+    seal = anew.with_suffix(".sha256")
+    if not (anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)):
         progress.say(f"The gate set is another than version {version} was measured on: measuring it anew.")
         _measure(version, files, anew)
+        workspace.replace(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
         raise ValueError(
@@ -205,7 +213,7 @@ def _measure(version: int, files: Mapping[str, str], output: Path) -> None:
         raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
 
 
-def _kept(version: int, digest: str) -> Path:
+def kept(version: int, digest: str) -> Path:
     """The file with the results of a promoted version. Raises where the store lost it or it is not what was judged."""
     path = versions.place(version) / versions.RESULTS
     if not path.is_file():
@@ -221,7 +229,7 @@ def _kept(version: int, digest: str) -> Path:
     return path
 
 
-def _set_hash(results: Sequence[Result]) -> str:
+def set_hash(results: Sequence[Result]) -> str:
     """What the gate set held, by hash: its items, and their sizes under the candidate's tokenizer."""
     items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in results)
     return provenance.facts_digest(dict.fromkeys(items, ""))[:16]

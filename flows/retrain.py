@@ -47,7 +47,7 @@ def night(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -> Outco
         if drift:
             progress.say(f"Begun because {drift}")
         ran = _up_to_date(run)
-        known = len(history.read().lines)
+        known = len(promotion.history_in_full().lines)
         decision = promotion.promote()
         ended.outcome, ended.reason = _told(decision, ran=ran, judged=len(history.read().lines) > known)
         if drift and ended.outcome == NOTHING:

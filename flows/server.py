@@ -51,9 +51,8 @@ def stranger(url: str) -> tuple[str, str] | None:
     ours, theirs = metadata.version("prefect"), ask(url, "admin/version")
     if theirs is None or str(theirs).split(".")[:2] == ours.split(".")[:2]:
         return None
-    if os.environ.get("PREFECT_API_URL"):
-        fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
-    else:
+    fix = f"pip install prefect=={theirs}, or unset PREFECT_API_URL: the run then has a server of its own"
+    if url == _announced():
         fix = "Prefect was changed while `ratchet up` runs: end that, and start it again"
     return f"the Prefect server at {url} has version {theirs}, this environment {ours}", fix
 
@@ -64,12 +63,21 @@ def configured() -> str | None:
     from prefect.settings import PREFECT_API_URL, update_current_profile
 
     url = PREFECT_API_URL.value()
-    if not ANNOUNCED.is_file() or locks.held(workspace.LOCKS / f"{workspace.SERVER}.lock"):
+    if os.environ.get("PREFECT_API_URL") or url != _announced():
         return url
-    left = ANNOUNCED.read_text(encoding="utf-8")
+    if locks.held(workspace.LOCKS / f"{workspace.SERVER}.lock"):
+        return url
     update_current_profile({PREFECT_API_URL: None})
     ANNOUNCED.unlink(missing_ok=True)
-    return url if url != left or os.environ.get("PREFECT_API_URL") else None
+    return None
+
+
+def _announced() -> str | None:
+    """The address that a `ratchet up` of this workspace wrote into the profile and has not taken back."""
+    try:
+        return ANNOUNCED.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from uuid import UUID
 
@@ -37,11 +37,14 @@ def follow_cancelling(run: str) -> None:
     """From now on end this very process where its flow run is cancelled in Prefect, which ends only what its workers started."""
     from httpx import HTTPError
     from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
 
     def is_open() -> bool:
         """Whether the run goes on; a server that is away says nothing against it."""
         try:
             state = client.read_flow_run(UUID(run)).state
+        except ObjectNotFound:  # deleted
+            return False
         except HTTPError:
             return True
         if state is not None and state.is_cancelling():
@@ -52,19 +55,24 @@ def follow_cancelling(run: str) -> None:
         return state is None or not state.is_final()
 
     def watch() -> None:
-        while is_open():
-            time.sleep(PACE_S)
+        with client:
+            while is_open():
+                time.sleep(PACE_S)
 
-    client = get_client(sync_client=True)
+    client = get_client(sync_client=True)  # here: a thread does not know which settings hold for this one
     threading.Thread(target=watch, name="follow-cancelling", daemon=True).start()
 
 
 def _confirm(run: UUID) -> None:
     """Let a run that was being cancelled read so: to Prefect's engine, what ends by a signal has crashed."""
+    from httpx import HTTPError
     from prefect import get_client
     from prefect.states import Cancelled
 
-    with get_client(sync_client=True) as client:
+    with (
+        suppress(HTTPError),
+        get_client(sync_client=True) as client,
+    ):  # a server that is away knows soon that no heart beats
         client.set_flow_run_state(run, Cancelled(), force=True)
 
 

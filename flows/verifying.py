@@ -94,24 +94,30 @@ def _candidate() -> Iterator[Check]:
 
 def _champion() -> Iterator[Check]:
     """The history of promotions against the store of versions, where this is the workspace that has it."""
-    past = history.read()
-    if not past.lines:
-        return
-    yield Check(True, f"{history.HISTORY}: {len(past.lines)} lines, each following the one before")
-    if past.champion == history.REFERENCE:
-        return
-    if not versions.FOLDER.is_dir():
-        yield Check(
-            True,
-            f"{past.in_place} is in place elsewhere: {versions.FOLDER} is not here, and nothing can be promoted without",
-        )
-        return
     try:
-        versions.check(past.champion, past.promoted[past.champion].files)
+        past = history.read()
+        if not past.lines and not versions.FOLDER.is_dir():
+            return
+        yield Check(True, f"{history.HISTORY}: {len(past.lines)} lines, each following the one before")
+        if not versions.FOLDER.is_dir():
+            yield Check(
+                True, f"{versions.FOLDER} is not here, and nothing can be promoted without: in place is {past.in_place}"
+            )
+            return
+        for line in promotion.missing(past):
+            yield Check(
+                False, f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` puts it back"
+            )
+        for number, line in past.promoted.items():
+            promotion.kept(number, line.results)
+            versions.check(number, line.files)
+            yield Check(True, f"{versions.place(number)}: its files and what it was judged by, by hash")
     except (ValueError, FileNotFoundError) as error:
         yield Check(False, str(error))
-    else:
-        yield Check(True, f"{versions.CHAMPION}: {past.in_place}, its files by hash")
+        return
+    pointed = versions.pointed()
+    shown = f"version {pointed}" if pointed else "not there"
+    yield Check(pointed == past.champion, f"{versions.CHAMPION} is {shown}; in place is {past.in_place}")
 
 
 def runs() -> Iterator[Check]:

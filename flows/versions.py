@@ -10,13 +10,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows import workspace
-from flows.history import Decision
+from flows import history, workspace
+from flows.history import Decision, Rollback
 from tasks.io import provenance
 
 FOLDER = Path("models/versions")
 CHAMPION = Path("models/champion")
 RESULTS, DECISION = "results.parquet", "decision.json"
+ROLLBACK = FOLDER / "rollback.json"
+"""The last line of the history that is no decision, for the day it is lost there."""
 EVIDENCE = ("params.yaml", "dvc.lock", "models/candidate.json")
 
 
@@ -33,27 +35,39 @@ def keep(decision: Decision, results: Path, files: Mapping[str, Path]) -> None:
     partial = FOLDER / f"{decision.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    workspace.replace(partial / DECISION, decision.model_dump_json())
     shutil.copyfile(results, partial / RESULTS)
     for path in map(Path, EVIDENCE):
         if path.is_file():
             shutil.copyfile(path, partial / path.name)
     for kind, folder in files.items():
         shutil.copytree(folder, partial / kind, copy_function=_link)
-    shutil.rmtree(
-        place(decision.version), ignore_errors=True
-    )  # of one that was refused before, or of a decision cut off
+    workspace.replace(partial / DECISION, decision.model_dump_json())
+    shutil.rmtree(place(decision.version), ignore_errors=True)  # of one that was refused before
     partial.rename(place(decision.version))
 
 
-def note(decision: Decision) -> None:
-    """Store another decision on a version that was promoted before, which stays what it is: a bar for all that come."""
-    workspace.replace(place(decision.version) / DECISION, decision.model_dump_json())
+def note(line: Decision | Rollback) -> None:
+    """Store a line before it stands in the history: a rollback, or another decision on a version that was promoted before, which
+    stays what it is, a bar for all that come."""
+    path = ROLLBACK if isinstance(line, Rollback) else place(line.version) / DECISION
+    workspace.replace(path, line.model_dump_json())
 
 
-def decisions() -> list[Decision]:
-    """The last decision on each version that the store holds."""
-    return [Decision.model_validate_json(path.read_text(encoding="utf-8")) for path in FOLDER.glob(f"*/{DECISION}")]
+def lines() -> list[Decision | Rollback]:
+    """What the store knows of the history: the last decision on each version, and the last rollback. Raises ValueError naming a
+    version without its decision: half a copy, or nothing that this code has kept."""
+    folders = [path for path in FOLDER.glob("*") if path.name.isdecimal()]
+    return [_line(folder / DECISION) for folder in folders] + ([_line(ROLLBACK)] if ROLLBACK.is_file() else [])
+
+
+def _line(path: Path) -> Decision | Rollback:
+    try:
+        return history.parsed(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise ValueError(
+            f"{path} is missing or damaged, and what {path.parent} holds is not known without it. Copy the folder anew from where "
+            "it was promoted, or from the copy of models/versions/ that you keep."
+        ) from None
 
 
 def check(version: int, files: Mapping[str, str]) -> None:
@@ -91,6 +105,11 @@ def point(version: int) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(CHAMPION)
+
+
+def pointed() -> int:
+    """The version that `models/champion` is; 0 where it is none."""
+    return int(CHAMPION.readlink().name) if CHAMPION.is_symlink() else 0
 
 
 def _link(source: str, target: str) -> None:

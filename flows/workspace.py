@@ -1,6 +1,7 @@
 """The folder that a flow works in: its scratch, its lock, its git commit."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -88,6 +89,8 @@ def replace(path: Path, text: str, partial: Path | None = None) -> None:
 
 def is_uncommitted(path: Path) -> bool:
     """Whether git has this file otherwise, or not at all. False where there is no git."""
+    if shutil.which("git") is None:
+        return False
     command = ["git", "status", "--porcelain", "--", str(path)]
     return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
 

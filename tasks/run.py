@@ -329,13 +329,12 @@ def _portable(value: Any) -> Any:
 def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
     """DVC's hash of each input that another stage made: those are committed before this stage starts."""
     try:
-        lock = yaml.safe_load(Path("dvc.lock").read_text()) or {}
-    except (FileNotFoundError, yaml.YAMLError):
-        return {}
-    # Another DVC may be writing it: what is not there yet is no fault of this stage.
-    entries = [entry for entry in (lock.get("stages") or {}).values() if entry]
-    made = {out["path"]: out.get("md5") for entry in entries for out in entry.get("outs") or []}
-    return {str(path): digest for path in reads.values() if (digest := made.get(str(path)))}
+        text = Path("dvc.lock").read_text()
+        lock = yaml.safe_load(text) if text.endswith("\n") else {}
+        made = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}  # another DVC is just writing it: what is half there is no fault of this stage
+    return {str(path): made[str(path)] for path in reads.values() if str(path) in made}
 
 
 def _commit() -> str:

@@ -12,12 +12,16 @@ def status(
 
     Example: ratchet status, or ratchet status --last 50
     """
-    from flows import history, nights, workspace
+    from flows import history, nights, promotion, workspace
 
     past = history.read()
     typer.echo(f"In place: {past.in_place}. Looks at the gate set against it: {past.looks}.")
-    if workspace.is_uncommitted(history.HISTORY):
-        typer.echo(f"{history.HISTORY} has lines that git does not hold yet: git commit {history.HISTORY}")
+    for line in promotion.missing(past):
+        typer.echo(
+            f"{history.HISTORY} lacks the {line.kind} of {line.time}: `ratchet promote` puts it back, or says why not."
+        )
+    if past.lines and workspace.is_uncommitted(history.HISTORY):
+        typer.echo(f"Git does not hold it yet: git add {history.HISTORY} && git commit {history.HISTORY}")
     for line in past.lines[-count:]:
         what = f"back from {line.left}" if isinstance(line, history.Rollback) else f"{line.verdict} ({line.name})"
         typer.echo(f"{line.time}  {line.version:>4}  {what}  {line.reason}".rstrip())

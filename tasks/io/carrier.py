@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ LOCK = "carrier.lock"
 LOG = SPOOL.parent / "logs" / "carrier.log"
 """What the carrier has to say: nobody reads its console."""
 
+_DAMAGED = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
 _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
 
@@ -182,18 +184,19 @@ def outage() -> str:
 
 def _close_if_ownerless(path: Path) -> bool:
     """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
-    with path.open("r+", encoding="utf-8") as spool:
+    with path.open("rb+") as spool:
         try:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         text = spool.read()
-        whole = text[: text.rfind("\n") + 1]  # a killed writer can leave half a line
-        spool.seek(len(whole.encode()))
+        whole = text[: text.rfind(b"\n") + 1]  # a killed writer can leave half a line
+        spool.seek(len(whole))
         spool.truncate()
-        if '"kind": "end"' not in whole:
-            last = _event(whole.splitlines()[-1])["time"] if whole else 0
-            spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}) + "\n")
+        events = [_event(line) for line in whole.splitlines()]
+        if not _has_ended(events):
+            last = events[-1]["time"] if events else 0
+            spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}).encode() + b"\n")
     return True
 
 
@@ -211,7 +214,7 @@ def _send_news(path: Path) -> None:
     if state["run"]:
         _send(client, experiment, state["run"], events)
     state["line"] += len(events)
-    if events[-1]["kind"] == "end":
+    if _has_ended(events):
         progress.unlink(missing_ok=True)
         path.unlink()
         return
@@ -222,18 +225,23 @@ def _send_news(path: Path) -> None:
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
     """The whole lines of a spool from line `start` on."""
-    with path.open(encoding="utf-8") as spool:
+    with path.open("rb") as spool:
         for number, line in enumerate(spool):
-            if number >= start and line.endswith("\n"):
+            if number >= start and line.endswith(b"\n"):
                 yield _event(line)
 
 
-def _event(line: str) -> dict[str, Any]:
+def _event(line: bytes) -> dict[str, Any]:
     """One line of a spool. A line that a disk has damaged says nothing, and holds up nothing."""
     try:
-        return dict(json.loads(line))
-    except ValueError:
-        return {"kind": "damaged", "time": 0}
+        event = dict(json.loads(line))
+        return event if {"kind", "time"} <= event.keys() else _DAMAGED
+    except (ValueError, TypeError):
+        return _DAMAGED
+
+
+def _has_ended(events: list[dict[str, Any]]) -> bool:
+    return any(event["kind"] == "end" for event in events)
 
 
 def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
@@ -299,4 +307,5 @@ def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever started it as it ended by that signal heard no second one
     carry(os.fdopen(int(sys.argv[1]), "w") if sys.argv[1:] else None)

@@ -24,7 +24,7 @@ class Version:
 
 
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
-    """Register what is missing, each version once, and set the aliases. False, with a warning, where MLflow does not answer."""
+    """Register what is missing, each version once, with its last verdict, and set the aliases. False, with a warning, where MLflow does not answer."""
     try:
         client, _ = run_store.connect()
         known = _known(client)

@@ -108,6 +108,10 @@ def connect() -> tuple[Any, str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = mlflow.MlflowClient(uri())
         known = client.get_experiment_by_name(EXPERIMENT)
+        if known and known.lifecycle_stage == "deleted":
+            raise ConnectionError(
+                f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {known.experiment_id}`"
+            )
         # The kind decides which columns and charts MLflow's pages begin with.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return client, known.experiment_id if known else client.create_experiment(EXPERIMENT, tags=kind)

@@ -83,7 +83,8 @@ class Recorder:
 
     def _see_to_a_carrier(self) -> None:
         if self._carried_here and not carrier.lives():
-            carrier.start()
+            with contextlib.suppress(OSError):  # the disk is full, say: the next run's carrier takes this one too
+                carrier.start()
 
     def _write(self, kind: str, **event: Any) -> None:
         try:

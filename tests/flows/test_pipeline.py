@@ -101,12 +101,13 @@ def test_an_outage_of_mlflow_is_said_once_by_a_flow_that_runs_something(done, pr
 
 
 def test_whatever_a_stage_prints_and_whoever_stops_reading_the_run_goes_on(workspace, prefect):
-    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", r"cmd: printf '\\377\\n' && cp in.txt one.txt")
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", r"cmd: printf '\377\n' && cp in.txt one.txt")
     command = [sys.executable, "-m", "flows.commands", "run"]
     environment = workspace.environment | {"PREFECT_API_URL": prefect}
     with subprocess.Popen(command, cwd=workspace.folder, env=environment, stdout=subprocess.PIPE) as process:
         process.stdout.close()  # `ratchet run | head -0`
         process.wait(120)
+    assert "\N{REPLACEMENT CHARACTER}" in workspace.path(".ratchet/logs/one.log").read_text()
     assert "Nothing changed: all 4 stages are up to date." in workspace.ratchet("run")
 
 

@@ -111,12 +111,22 @@ def test_a_retried_promotion_is_one_version_and_one_line(nights, store):
     assert len(nights.lines()) == len(registered(store)[0]) == 1
 
 
-@pytest.mark.parametrize("broken", ["keep", "append", "point", "mirror"])
-def test_whatever_breaks_a_promotion_the_next_attempt_ends_it_once(nights, store, monkeypatch, broken):
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [
+        (versions, "keep"),
+        (versions.shutil, "copyfile"),
+        (versions.shutil, "copytree"),
+        (versions.Path, "rename"),
+        (history, "append"),
+        (versions, "point"),
+        (registry, "mirror"),
+    ],
+)
+def test_whatever_breaks_a_promotion_the_next_attempt_ends_it_once(nights, store, monkeypatch, place, broken):
     nights.night("one", 1.9)
-    place = {"keep": versions, "append": history, "point": versions, "mirror": registry}[broken]
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -284,7 +294,7 @@ def test_a_promoted_version_that_is_judged_again_is_whole_at_every_moment(nights
     nights.night("one", 1.9)
     assert promotion.promote().version == 1
     versions.check(1, files)
-    assert history.read().decisions[-1] in versions.decisions()
+    assert history.read().decisions[-1] in versions.lines()
     assert not list((nights.folder / "models/versions").glob("*.partial"))
 
 
@@ -340,7 +350,7 @@ def test_decisions_that_git_took_away_are_put_back_before_anything_is_judged(nig
     found = promotion.promote()
     assert nights.lines()[:3] == before
     assert (found.version, found.champion, found.look) == (4, 2, 2)
-    assert "lacked the decision on version 3; it is put back as it was made" in capsys.readouterr().out
+    assert "(version 3); it is put back" in capsys.readouterr().out
 
 
 def test_lines_that_cannot_be_put_back_are_missed_by_name_and_nothing_is_judged(nights):
@@ -348,17 +358,43 @@ def test_lines_that_cannot_be_put_back_are_missed_by_name_and_nothing_is_judged(
         nights.night(str(number), domain)
         promotion.promote()
     promotion.rollback(1, "")
+    promotion.rollback(2, "")
     nights.night("three", 1.7)
     promotion.promote()
-    lose(nights.folder, 2)  # the rollback with it, which no version holds
+    lose(nights.folder, 3)  # two rollbacks with it, of which the store holds the last one
     lines = nights.lines()
     nights.night("four", 1.6)
-    with pytest.raises(ValueError, match=r"lacks the decision on version 3 .* lines of it were lost. `git stash list`"):
+    with pytest.raises(ValueError, match=r"\(version 3\), which .* lines of it were lost. `git stash list`"):
         promotion.promote()
-    with pytest.raises(ValueError, match="lacks the decision on version 3"):
+    with pytest.raises(ValueError, match="lines of it were lost"):
         promotion.rollback(1, "")
     assert nights.lines() == lines
     assert nights.champion == "three"
+
+
+def test_a_rollback_that_git_took_away_is_put_back_and_stands(nights, capsys):
+    for number, domain in enumerate((1.9, 1.8)):
+        nights.night(str(number), domain)
+        promotion.promote()
+    promotion.rollback(1, "answers in French")
+    lose(nights.folder, 1)
+    assert "lacks the rollback of" in ratchet(capsys, "status")[0]
+    promotion.promote()
+    assert nights.lines()[-1]["reason"] == "answers in French"
+    assert nights.champion == "0"
+
+
+@pytest.mark.parametrize("damage", ["", "half a line"])
+def test_a_store_without_its_decisions_is_named_and_nothing_of_it_is_overwritten(nights, damage):
+    nights.night("one", 1.9)
+    promotion.promote()
+    kept = nights.folder / "models/versions/1/decision.json"
+    kept.write_text(damage) if damage else kept.unlink()
+    (nights.folder / "data/promotions.jsonl").unlink()
+    nights.night("two", 1.8)
+    with pytest.raises(ValueError, match=r"models/versions/1/decision.json is missing or damaged"):
+        promotion.promote()
+    assert nights.champion == "one"
 
 
 def test_a_rollback_gives_no_look_back_and_the_machine_does_not_undo_it(nights):
@@ -397,6 +433,8 @@ def test_the_first_promotion_can_be_taken_back_too(nights, store, capsys):
     said, worked = ratchet(capsys, "rollback", "--to", "0")
     assert worked
     assert "No version is in place" in said
+    said, _ = ratchet(capsys, "promote")
+    assert "promoted, but the model that all began with is in its place now" in said
     assert not (nights.folder / "models/champion").is_symlink()
     assert "champion" not in registered(store)[1]
     assert history.read().looks == 1
@@ -435,8 +473,8 @@ def test_lines_that_git_does_not_hold_are_named(nights, capsys):
     subprocess.run(["git", "init", "--quiet"], cwd=nights.folder, check=True)
     nights.night("one", 1.9)
     promotion.promote()
-    assert "data/promotions.jsonl has lines that git does not hold yet" in ratchet(capsys, "status")[0]
+    assert "Git does not hold it yet: git add data/promotions.jsonl" in ratchet(capsys, "status")[0]
     subprocess.run(["git", "add", "data/promotions.jsonl"], cwd=nights.folder, check=True)
     who = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
     subprocess.run(["git", *who, "commit", "--quiet", "-m", "m"], cwd=nights.folder, check=True)
-    assert "git does not hold" not in ratchet(capsys, "status")[0]
+    assert "Git does not hold" not in ratchet(capsys, "status")[0]

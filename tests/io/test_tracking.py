@@ -240,11 +240,22 @@ def test_a_run_that_is_still_written_is_nobodys_orphan(store):
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n', '{"kind": "sta\x00\n', "\n"]
+    "text",
+    [
+        "",
+        '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n',
+        '{"kind": "sta\x00\n',
+        "\n",
+        "5\n",
+        "{}\n",
+        "\xff\n",
+        '{"kind": "tags", "time": 1, "values": {}}\n{"kind": "end", "time"\n',
+        '{"kind": "end", "time": 1, "status": "FINISHED"}\n{"kind": "tags", "time": 2, "values": {}}\n',
+    ],
 )
 def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
     run_store.SPOOL.mkdir(parents=True)
-    (run_store.SPOOL / "damaged.jsonl").write_text(text)
+    (run_store.SPOOL / "damaged.jsonl").write_text(text, encoding="latin-1")
     carried(tracking.Recorder("run"))
     assert list(runs(store)) == ["run"]
     assert runs(store)["run"].info.status == "FINISHED"
@@ -287,6 +298,21 @@ def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
     assert spools() == []
     assert not carrier.outage()
     assert len(list(run_store.SPOOL.glob("*.refused"))) == 1
+
+
+def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
+    from mlflow import MlflowClient
+
+    carried(tracking.Recorder("before"))
+    client = MlflowClient(f"sqlite:///{store}")
+    number = client.get_experiment_by_name(run_store.EXPERIMENT).experiment_id
+    client.delete_experiment(number)
+    carried(tracking.Recorder("after"))
+    assert f"mlflow experiments restore -x {number}" in carrier.outage()
+    assert len(spools()) == 1
+    client.restore_experiment(number)
+    carrier.carry()
+    assert {"before", "after"} <= runs(store).keys()
 
 
 def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypatch):
