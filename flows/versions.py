@@ -7,7 +7,9 @@ their bytes with DVC's cache where the disk can link, and stay when `dvc gc` emp
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from flows import history, workspace
@@ -19,6 +21,7 @@ CHAMPION = Path("models/champion")
 RESULTS, DECISION = "results.parquet", "decision.json"
 ROLLBACK = FOLDER / "rollback.json"
 """The last line of the history that is no decision, for the day it is lost there."""
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 EVIDENCE = ("params.yaml", "dvc.lock", "models/candidate.json")
 
 
@@ -116,9 +119,8 @@ def _link(source: str, target: str) -> None:
     """The same bytes under another name; a copy where the disk cannot link, or where the file may be written: plain `dvc repro`
     leaves such, and an edit in place would be one of the kept version too. What the workspace links to is followed."""
     real = Path(os.path.realpath(source))
-    try:
-        if real.stat().st_mode & 0o222:
-            raise PermissionError
-        os.link(real, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    if not real.stat().st_mode & WRITABLE:
+        with suppress(OSError):
+            os.link(real, target)
+            return
+    shutil.copyfile(real, target)
