@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import time
 
 import mlflow
 import pytest
@@ -100,6 +101,8 @@ def test_the_figures_are_in_mlflow(workspace, store):
     found = look(workspace, path)
     from tasks.io import carrier
 
+    while carrier.lives():
+        time.sleep(0.1)
     carrier.carry()
     client = mlflow.MlflowClient(f"sqlite:///{store}")
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])

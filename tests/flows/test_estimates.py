@@ -95,7 +95,7 @@ def test_the_name_of_a_model_may_tell_its_parameters():
 
 def record(stage, values, machine=None, **facts):
     kind = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
-    recorder = tracking.Recorder(stage, tags={"dvc.stage": stage, "machine": machine or kind})
+    recorder = tracking.Recorder(stage, tags={"dvc.stage": stage, "ratchet.key": "k", "machine": machine or kind})
     recorder.params(**values, **facts)
     recorder.metrics({"peak_memory_mb": 512.0, "output_mb": 7.0})
     recorder.end("FINISHED", wait=True)

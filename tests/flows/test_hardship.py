@@ -17,7 +17,7 @@ from flows import server, supervisor
 from tasks.io import carrier, run_store, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
-from tests.flows.test_serve import asked
+from tests.flows.test_serve import asked, runs_of
 
 # A mount of its own that ends with the command; no root is needed where the kernel lets users have namespaces.
 SPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
@@ -242,13 +242,11 @@ def test_a_run_of_a_terminal_is_cancelled_in_prefect_too(up):
     mark = f"sleep 37.{os.getpid()}"
     whole = up.path("dvc.yaml").read_text()
     up.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {mark}; cp in.txt one.txt")
+    before = {one["id"] for one in runs_of(up, "pipeline")}
     run = up.start("flows.commands", "run")
     try:
         wait_for(lambda: processes(mark), up.printed, 300)
-        (flow_run,) = {line["flow_run_id"] for line in asked(up, "logs/filter", {}) if "one: " in line["message"]} & {
-            one["id"]
-            for one in asked(up, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
-        }
+        (flow_run,) = {one["id"] for one in runs_of(up, "pipeline")} - before
         start = time.monotonic()
         cancelled = up.run("prefect", "flow-run", "cancel", flow_run)
         assert not cancelled.returncode, cancelled.stdout + cancelled.stderr

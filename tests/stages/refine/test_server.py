@@ -81,12 +81,12 @@ def test_a_server_with_bad_days_gives_the_same_round_and_is_paid_once(tiny, tmp_
 
 
 def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
-    folder, killed = tmp_path / "turn", []
+    folder, calls = tmp_path / "turn", []
     inputs = {name: str(path) for name, path in prepare(folder, tiny, ROWS, CHOSEN).items()}
 
     def deadly(request):
-        if len(server.paid) == 8 and not killed:
-            killed.append(process.pid)
+        calls.append(request)
+        if len(calls) == 9:  # the eighth answer was read
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         return reply(request)
