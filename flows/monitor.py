@@ -46,9 +46,8 @@ def monitor(files: list[str] | None = None) -> State[Any]:
     if found.known:
         return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {found.line}")
     _show(found)
-    if not found.drifted or (
-        tell(found, paths) and not server.is_private()
-    ):  # an event that nobody heard is told again
+    heard = not found.drifted or (tell(found, paths) and not server.is_private())
+    if heard:  # an event that nobody heard is told again
         watching.remember(found)
     return _ended(name, f"{_shown(paths)}: {found.line}")
 

@@ -69,10 +69,8 @@ def _confirm(run: UUID) -> None:
     from prefect import get_client
     from prefect.states import Cancelled
 
-    with (
-        suppress(HTTPError),
-        get_client(sync_client=True) as client,
-    ):  # a server that is away knows soon that no heart beats
+    # A server that is away knows soon by itself that no heart beats.
+    with suppress(HTTPError), get_client(sync_client=True) as client:
         client.set_flow_run_state(run, Cancelled(), force=True)
 
 

@@ -9,12 +9,13 @@ import sys
 import threading
 import urllib.request
 from types import SimpleNamespace
+from uuid import uuid4
 
 import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import deployments, server, supervisor
+from flows import deployments, monitor, server, supervisor
 from flows.deployments import BEATS
 from tasks.io import locks
 from tests.flows.conftest import Workspace, processes, wait_for
@@ -194,6 +195,13 @@ def test_the_address_that_a_killed_server_left_behind_is_nobodys(tmp_path, monke
         server.ANNOUNCED.write_text(url)
         monkeypatch.setenv("PREFECT_API_URL", url)
         assert server.configured() == url
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_event_that_the_server_does_not_have_was_not_heard(up, monkeypatch, there):
+    monkeypatch.setattr(monitor, "PATIENCE_S", 1.0)
+    with temporary_settings({PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{server.free_port()}/api"}):
+        assert not monitor._has_arrived(uuid4())
 
 
 def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, monkeypatch, capsys):
