@@ -14,6 +14,7 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from tasks.engine.attention import attend
 from tasks.engine.packing import CONTRAST, IGNORE
 from tasks.methods.objectives import Contrasts, Tokens
 
@@ -34,21 +35,20 @@ def packed_attention(
     boundaries: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each of the row's sequences, causal where the model is: one call of torch's kernel for each, no mask.
+    """Attention within each of the row's sequences, causal where the model is, without a mask over the row.
 
     Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence.
     """
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
-    shared_heads = query_BATD.shape[1] != key_BATD.shape[1]
+    before = 0 if getattr(module, "is_causal", True) else None
     pieces = [
-        F.scaled_dot_product_attention(
+        attend(
             query_BATD[:, :, start:end],
             key_BATD[:, :, start:end],
             value_BATD[:, :, start:end],
-            dropout_p=dropout,
+            before=before,
             scale=scaling,
-            is_causal=getattr(module, "is_causal", True),
-            enable_gqa=shared_heads,
+            dropout=dropout,
         )
         for start, end in pairwise(edges)
     ]

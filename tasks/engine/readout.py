@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from tasks.engine.attention import attend
 from tasks.engine.packing import groups
 from tasks.engine.scoring import PACK_TOKENS
 
@@ -70,15 +71,16 @@ def branch_attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of each piece to itself and to what it stands on. Returns (B, T, A, D)."""
-    shared_heads = query_BATD.shape[1] != key_BATD.shape[1]
-    found = []
-    for piece in pieces:
-        query = query_BATD[:, :, piece.start : piece.end]
-        key, value = piece.sees(key_BATD), piece.sees(value_BATD)
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril(piece.seen)
-        found.append(
-            F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared_heads)
+    found = [
+        attend(
+            query_BATD[:, :, piece.start : piece.end],
+            piece.sees(key_BATD),
+            piece.sees(value_BATD),
+            before=piece.seen,
+            scale=scaling,
         )
+        for piece in pieces
+    ]
     return torch.cat(found, dim=2).transpose(1, 2).contiguous(), None
 
 

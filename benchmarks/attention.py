@@ -1,0 +1,75 @@
+"""What attention costs in bf16 on a CPU: `python benchmarks/attention.py [--rounds 15]`.
+
+Texts of several lengths, the heads of SmolLM2-135M (9, of which 3 each share keys; width 64), causal, on one thread. Ours
+(`tasks/engine/attention.py`) and torch's kernel take turns. Told are the medians of the kernel's CPU time in times ours, paired by
+round: only read, and with gradients; and how far both are from fp32, as a share of the result's length.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tasks.engine.attention import attend  # noqa: E402
+
+LENGTHS = (32, 64, 128, 256, 360, 512, 1024, 2048)
+Kernel = Callable[..., Tensor]
+
+
+def torchs(*states: Tensor) -> Tensor:
+    """Torch's kernel."""
+    return F.scaled_dot_product_attention(*states, is_causal=True, enable_gqa=True)
+
+
+def read(kernel: Kernel, states: list[Tensor]) -> Tensor:
+    """What the kernel makes of queries, keys and values."""
+    with torch.no_grad():
+        return kernel(*states)
+
+
+def learnt(kernel: Kernel, states: list[Tensor]) -> Tensor:
+    """Its gradients, in one row."""
+    out = kernel(*states)
+    return torch.cat([one.flatten() for one in torch.autograd.grad(out, states, torch.ones_like(out))])
+
+
+def cpu_s(what: Callable[[Kernel, list[Tensor]], Tensor], kernel: Kernel, states: list[Tensor]) -> float:
+    """CPU seconds of a call."""
+    start = time.process_time()
+    what(kernel, states)
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.zeros(
+        2**22
+    )  # as after loading a model: from here on glibc reuses memory that it would have asked the kernel for each time
+    for length in LENGTHS:
+        given = [torch.randn(1, heads, length, 64, requires_grad=True) for heads in (9, 3, 3)]
+        rounded = [one.detach().bfloat16().requires_grad_() for one in given]
+        told = []
+        for what in (read, learnt):
+            exact = what(torchs, given)
+            gaps = [float((what(kernel, rounded) - exact).norm() / exact.norm()) for kernel in (torchs, attend)]
+            taken = [[cpu_s(what, kernel, rounded) for kernel in (torchs, attend)] for _ in range(options.rounds)]
+            ratio = statistics.median(theirs / ours for theirs, ours in taken)
+            told.append(f"{what.__name__} {ratio:.2f} × (off by {gaps[0]:.4f}, ours by {gaps[1]:.4f})")
+        print(f"{length:5} tokens: {', '.join(told)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
