@@ -8,7 +8,9 @@ losses      responses of examples under the base model in bf16, beside lm-evalua
 embeddings  prompts by the embedder in bf16 and fp32, beside sentence-transformers' default; and the least cosine
 neighbours  the exact nearest of `--rows` random vectors of width 384, and by how much memory peaks
 judging     six judgements an example, read from one forward pass and from the model's words. SmolLM2-135M's cannot be read:
-            `--taught` teaches it to answer first (judges.py), and deals the words of every second response anew
+            `--taught` teaches it to answer first (judges.py), and deals the words of every second response anew. An answer ends
+            after `--words` tokens: by default where stage `diagnose` ends it, behind the score; the paper's after 1024, since
+            its judge explains itself
 """
 
 import argparse
@@ -33,15 +35,18 @@ Result = dict[str, Any]
 
 def main() -> None:
     """Run all sides of a measurement in turn and print what came of it."""
+    sys.path.insert(0, str(ROOT))
+    from tasks.stages.diagnose.params import Judging
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("what", choices=SIDES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=24)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--words", type=int, default=Judging().max_new_tokens)
     parser.add_argument("--taught", action="store_true", help="let a model judge that was taught to answer")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     sides = SIDES[options.what]
     if options.side:
         print(json.dumps(sides[options.side](options)))
@@ -233,7 +238,8 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         curator = methods.load("curators", "middo").METHOD
         examples, model = to_judge(options, curator) if options.taught else (rows(options.examples), BASE)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
-        settings = Settings.model_validate({"compute": compute, "methods": {}})
+        diagnose = {"judging": {"max_new_tokens": options.words}}
+        settings = Settings.model_validate({"compute": compute, "methods": {}, "diagnose": diagnose})
         folders = {"base": model, "tuned": model}
         work = Path(tempfile.mkdtemp())  # an answer that was kept from an earlier run would cost nothing
         subject = Subject(*checkpoints.load(model, dtype="bfloat16"), folders, settings, Quiet(work))

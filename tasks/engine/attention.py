@@ -57,59 +57,60 @@ def _precision(query: Tensor) -> torch.dtype:
 
 
 class _Products(torch.autograd.Function):
-    """Attention as products of matrices. The heads that share keys are rows of one product, R = G × T of a block."""
+    """Attention as products of matrices. What the heads that share keys ask are rows of one matrix, token by token: R = T × G."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, before: int | None, scale: float) -> Tensor:
-        query = query * scale
-        ctx.save_for_backward(query, key, value)
-        ctx.before, ctx.scale = before, scale
-        out = torch.empty_like(query)
-        for at, end, _, shares_BKRS in _blocks(query, key, before):
-            out[:, :, at] = _heads(shares_BKRS @ value[:, :, :end], query)
-        return out
+        ctx.before, ctx.scale, ctx.shared = before, scale, query.shape[1] // key.shape[1]
+        rows_BKRD = _rows(query * scale, ctx.shared)
+        ctx.save_for_backward(rows_BKRD, key, value)
+        found = [shares_BKRS @ value[:, :, :end] for _, end, shares_BKRS in _blocks(rows_BKRD, key, before, ctx.shared)]
+        return _heads(torch.cat(found, dim=2), ctx.shared)
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
-        (gradient,) = gradients
-        of_query = torch.empty_like(query)
+        rows_BKRD, key, value = ctx.saved_tensors
+        gradient_BKRD = _rows(gradients[0], ctx.shared)
         exact = torch.promote_types(key.dtype, torch.float32)  # of what is summed over blocks
         of_key, of_value = torch.zeros_like(key, dtype=exact), torch.zeros_like(value, dtype=exact)
-        for at, end, rows_BKRD, shares_BKRS in _blocks(query, key, ctx.before):
-            out_BKRD = _rows(gradient[:, :, at], key)
-            of_value[:, :, :end] += shares_BKRS.mT @ out_BKRD
-            of_shares = out_BKRD @ value[:, :, :end].mT
+        of_rows = []
+        for at, end, shares_BKRS in _blocks(rows_BKRD, key, ctx.before, ctx.shared):
+            of_value[:, :, :end] += shares_BKRS.mT @ gradient_BKRD[:, :, at]
+            of_shares = gradient_BKRD[:, :, at] @ value[:, :, :end].mT
             of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares_BKRS, -1, shares_BKRS.dtype)
-            of_query[:, :, at] = _heads(of_scores @ key[:, :, :end], query)
-            of_key[:, :, :end] += of_scores.mT @ rows_BKRD
-        return of_query * ctx.scale, of_key.to(key.dtype), of_value.to(value.dtype), None, None
+            of_rows.append(of_scores @ key[:, :, :end])
+            of_key[:, :, :end] += of_scores.mT @ rows_BKRD[:, :, at]
+        of_query = _heads(torch.cat(of_rows, dim=2), ctx.shared) * ctx.scale
+        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _blocks(query_BATD: Tensor, key_BKSD: Tensor, before: int | None) -> Iterator[tuple[slice, int, Tensor, Tensor]]:
-    """Of each block: which tokens look, up to where they see, their queries, (B, K, R, D), and whom they heed, (B, K, R, S)."""
-    length = query_BATD.shape[2]
+def _blocks(
+    rows_BKRD: Tensor, key_BKSD: Tensor, before: int | None, shared: int
+) -> Iterator[tuple[slice, int, Tensor]]:
+    """Of each block of tokens: their rows, up to where they see, and how much they heed of it, (B, K, R, S)."""
+    length = rows_BKRD.shape[2] // shared
     for start in range(0, length, BLOCK):
-        at = slice(start, min(start + BLOCK, length))
-        end = key_BKSD.shape[2] if before is None else before + at.stop
-        rows_BKRD = _rows(query_BATD[:, :, at], key_BKSD)
-        scores_BKRS = rows_BKRD @ key_BKSD[:, :, :end].mT
+        stop = min(start + BLOCK, length)
+        at, size = slice(start * shared, stop * shared), stop - start
+        end = key_BKSD.shape[2] if before is None else before + stop
+        scores_BKRS = rows_BKRD[:, :, at] @ key_BKSD[:, :, :end].mT
         if before is not None:
-            size = at.stop - start
             later = torch.full((size, size), -torch.inf, dtype=scores_BKRS.dtype).triu(1)
-            scores_BKRS.view(*scores_BKRS.shape[:2], -1, size, end)[..., -size:] += later
-        yield at, end, rows_BKRD, scores_BKRS.softmax(dim=-1)  # torch sums these in fp32
+            scores_BKRS.view(*scores_BKRS.shape[:2], size, shared, end)[..., -size:] += later[:, None]
+        yield at, end, scores_BKRS.softmax(dim=-1)  # torch sums these in fp32
 
 
-def _rows(states_BATD: Tensor, key_BKSD: Tensor) -> Tensor:
-    """Heads as rows beside those that they share keys with, (B, K, R, D)."""
-    batch, _, _, width = states_BATD.shape
-    return states_BATD.reshape(batch, key_BKSD.shape[1], -1, width)
+def _rows(states_BATD: Tensor, shared: int) -> Tensor:
+    """What all heads hold of a token one below the other, those apart that share no keys, (B, K, R, D)."""
+    batch, heads, length, width = states_BATD.shape
+    states_BKGTD = states_BATD.reshape(batch, heads // shared, shared, length, width)
+    return states_BKGTD.transpose(2, 3).reshape(batch, heads // shared, length * shared, width)
 
 
-def _heads(rows_BKRD: Tensor, query_BATD: Tensor) -> Tensor:
-    """Rows as heads again, (B, A, T, D)."""
-    batch, heads = query_BATD.shape[:2]
-    return rows_BKRD.reshape(batch, heads, -1, rows_BKRD.shape[-1])
+def _heads(rows_BKRD: Tensor, shared: int) -> Tensor:
+    """The same by heads again, (B, A, T, D)."""
+    batch, groups, rows, width = rows_BKRD.shape
+    states_BTKGD = rows_BKRD.view(batch, groups, rows // shared, shared, width).transpose(1, 2)
+    return states_BTKGD.reshape(batch, rows // shared, groups * shared, width).transpose(1, 2)

@@ -52,7 +52,7 @@ def packed_attention(
         )
         for start, end in pairwise(edges)
     ]
-    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat([piece_BATD.transpose(1, 2) for piece_BATD in pieces], dim=1), None
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

@@ -81,7 +81,7 @@ def branch_attention(
         )
         for piece in pieces
     ]
-    return torch.cat(found, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat([found_BATD.transpose(1, 2) for found_BATD in found], dim=1), None
 
 
 AttentionInterface.register(ATTENTION, branch_attention)
