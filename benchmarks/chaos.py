@@ -169,7 +169,7 @@ class Bench:
             left = victims.gone(mark, workspaces.PATIENCE_S, carrier=False)
             said = (space.parent / f"{space.name}.log").read_text(errors="replace").splitlines()
             return {
-                "code": process.poll(),
+                "code": process.poll() if left else process.wait(),  # DVC takes one that nobody has waited for as alive
                 "gone_s": round(time.monotonic() - start, 1),
                 "left": sorted(left.values()),
                 "said": said[-3:],

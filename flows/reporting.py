@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from httpx import TransportError
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows import graph, repro
@@ -44,7 +45,10 @@ def show_plan(steps: Sequence[graph.Step]) -> None:
 
 
 def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run: str) -> None:
-    """The table of what happened, each stage with its MLflow run; `run` is our id of the flow's own."""
+    """The table of what happened, each stage with its MLflow run; `run` is our id of the flow's own. A server that is away misses it."""
+    states = ("ran", "restored", "unchanged", "failed", "not begun")
+    counts = [(state, sum(o.state == state for o in outcomes)) for state in states]
+    progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
     plan = {step.stage: step for step in steps}
     links = {stage: f"[open]({address})" for stage, address in pages.of_stages(run).items()}
     rows: list[dict[str, Any]] = [
@@ -59,7 +63,7 @@ def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run:
         for outcome in outcomes
     ]
     shown = f"What became of each stage. {pages.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
-    create_table_artifact(rows, key=STAGES, description=shown)
-    states = ("ran", "restored", "unchanged", "failed", "not begun")
-    counts = [(state, sum(o.state == state for o in outcomes)) for state in states]
-    progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
+    try:
+        create_table_artifact(rows, key=STAGES, description=shown)
+    except TransportError as error:  # what a stage failed of must not be hidden by it
+        progress.say(f"Prefect's server does not answer ({error}), so its pages lack the table of this run.")

@@ -120,12 +120,19 @@ def is_private() -> bool:
 
 @contextmanager
 def used() -> Iterator[str]:
-    """Flows inside run on the server that is `available`: its API address."""
+    """Flows inside run on the server that is `available`: its API address. Raises RuntimeError where it goes away and stays away."""
+    from httpx import TransportError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     url = available()
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+    try:
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+    except TransportError as error:  # Prefect has asked again and again, for minutes
+        raise RuntimeError(
+            f"Prefect's server at {url} does not answer any more ({error}). What the stages have made is kept: start the server "
+            "again, or unset PREFECT_API_URL to have one of its own, and run this again."
+        ) from error
 
 
 def keep(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:

@@ -173,6 +173,23 @@ def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished
         supervisor.stop([second])
 
 
+def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(workspace, finished, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(workspace.folder.parent / "prefect"))
+    first, url = server.start(server.free_port(), ui=False)
+    workspace.edit(*WAITING)
+    impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_URL": url}
+    process = workspace.start("flows.commands", "run", **impatient)
+    wait_for(lambda: workspace.path("begun").exists(), workspace.printed, 300)
+    supervisor.stop([first])
+    workspace.path("go").touch()
+    assert process.wait(300) == 1, workspace.printed()
+    assert f"Prefect's server at {url} does not answer any more" in workspace.printed()
+    assert "Traceback" not in workspace.printed().rpartition("does not answer any more")[2]
+    assert [run.info.status for run in parents(workspace)] == ["FAILED"]
+    workspace.ratchet("run")
+    assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
+
+
 def of_server(pid):
     """The Prefect server below a process."""
     for one in supervisor.descendants(pid):
