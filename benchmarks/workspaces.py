@@ -116,7 +116,7 @@ def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str) -> str:
             raise RuntimeError(f"`ratchet up` ended: {log.read_text(errors='replace')}")
         time.sleep(0.2)
     api = f"http://127.0.0.1:{port}/api/deployments"
-    # The deployment is made a moment after the words, and a server that others keep busy says so (503).
+    # A server that others keep busy says so (503).
     return f"{api}/{json.loads(_answered(f'{api}/name/pipeline/workstation'))['id']}"
 
 
@@ -137,7 +137,7 @@ def _answered(request: "str | urllib.request.Request") -> bytes:
                 return answer.read()
         except OSError as error:
             # Where it may have heard us, asking again could start a second run.
-            waits = error.code in (404, 503) if isinstance(error, urllib.error.HTTPError) else _refused(error)
+            waits = error.code == 503 if isinstance(error, urllib.error.HTTPError) else _refused(error)
             if not waits or time.monotonic() > deadline:
                 raise RuntimeError(f"the server of `ratchet up` does not answer: {error}") from error
             time.sleep(0.5)

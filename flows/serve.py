@@ -28,6 +28,8 @@ def up() -> None:
         try:
             with server.announced(url), temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}):
                 deployments.watch_heartbeats()
+                for one in offered:  # `serve` registers them only after the words that say how to run them
+                    one.apply()
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
                 for line in deployments.described(offered):
                     progress.say(line)

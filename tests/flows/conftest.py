@@ -157,6 +157,7 @@ def up(template, tmp_path_factory) -> Iterator[Workspace]:
     made.api = f"http://127.0.0.1:{port}/api"
     process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
+    made.offered_at_once = server.ask(made.api, "deployments/name/pipeline/workstation")
     made.pid = process.pid
     yield made
     process.send_signal(signal.SIGINT)

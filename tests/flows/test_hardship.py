@@ -200,8 +200,6 @@ def of_server(pid):
 
 
 def test_a_server_of_ratchet_up_that_is_killed_is_started_again_and_serves(up):
-    # `ratchet up` says that it serves a moment before its deployments are there.
-    wait_for(lambda: server.ask(up.api, "deployments/name/pipeline/workstation"), up.printed)
     os.kill(of_server(up.pid), signal.SIGKILL)
     wait_for(lambda: "it is started again" in up.printed(), up.printed)
     wait_for(lambda: of_server(up.pid) and server.answers(up.api), up.printed, 300)

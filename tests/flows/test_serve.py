@@ -60,6 +60,10 @@ def test_a_deployment_run_leaves_the_lock_of_a_plain_repro(up, finished):
     wait_for(lambda: "one: it has not run yet" in logged(up), lambda: logged(up))
 
 
+def test_what_it_says_can_be_run_is_there_when_it_says_so(up):
+    assert up.offered_at_once["name"] == "workstation"
+
+
 def test_it_listens_to_this_machine_alone(up):
     whole = [psutil.Process(pid) for pid in (up.pid, *supervisor.descendants(up.pid))]
     listening = {at.laddr.ip for process in whole for at in process.net_connections("inet") if at.status == "LISTEN"}
