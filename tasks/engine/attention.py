@@ -63,7 +63,7 @@ class _Products(torch.autograd.Function):
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, before: int | None, scale: float) -> Tensor:
         ctx.before, ctx.scale, ctx.shared = before, scale, query.shape[1] // key.shape[1]
-        rows_BKRD = _rows(query * scale, ctx.shared)
+        rows_BKRD, key = _rows(query, ctx.shared), key * scale
         ctx.save_for_backward(rows_BKRD, key, value)
         found = [shares_BKRS @ value[:, :, :end] for _, end, shares_BKRS in _blocks(rows_BKRD, key, before, ctx.shared)]
         return _heads(torch.cat(found, dim=2), ctx.shared)
@@ -82,8 +82,8 @@ class _Products(torch.autograd.Function):
             of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares_BKRS, -1, shares_BKRS.dtype)
             of_rows.append(of_scores @ key[:, :, :end])
             of_key[:, :, :end] += of_scores.mT @ rows_BKRD[:, :, at]
-        of_query = _heads(torch.cat(of_rows, dim=2), ctx.shared) * ctx.scale
-        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
+        of_query = _heads(torch.cat(of_rows, dim=2), ctx.shared)
+        return of_query, (of_key * ctx.scale).to(key.dtype), of_value.to(value.dtype), None, None
 
 
 def _blocks(
@@ -91,15 +91,16 @@ def _blocks(
 ) -> Iterator[tuple[slice, int, Tensor]]:
     """Of each block of tokens: their rows, up to where they see, and how much they heed of it, (B, K, R, S)."""
     length = rows_BKRD.shape[2] // shared
+    widest = min(length, BLOCK)
+    later = torch.full((widest, widest), -torch.inf, dtype=rows_BKRD.dtype).triu(1)[:, None]
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
         at, size = slice(start * shared, stop * shared), stop - start
         end = key_BKSD.shape[2] if before is None else before + stop
         scores_BKRS = rows_BKRD[:, :, at] @ key_BKSD[:, :, :end].mT
         if before is not None:
-            later = torch.full((size, size), -torch.inf, dtype=scores_BKRS.dtype).triu(1)
-            scores_BKRS.view(*scores_BKRS.shape[:2], size, shared, end)[..., -size:] += later[:, None]
-        yield at, end, scores_BKRS.softmax(dim=-1)  # torch sums these in fp32
+            scores_BKRS.view(*scores_BKRS.shape[:2], size, shared, end)[..., -size:] += later[:size, :, :size]
+        yield at, end, torch.softmax(scores_BKRS, dim=-1, out=scores_BKRS)  # summed in fp32
 
 
 def _rows(states_BATD: Tensor, shared: int) -> Tensor:
