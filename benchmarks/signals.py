@@ -4,7 +4,8 @@ Needs a workspace whose `fetch` and `ingest` have run. Sides take turns, each in
 compared by CPU time, paired by round; ratios are what to read.
 
 losses      responses of examples under the base model in bf16, beside lm-evaluation-harness (HFLM, bf16, batch 1, its best on a
-            CPU), which is given the very same tokens: `pip install "ratchet-llm[lm-eval]"`; and how far samples are apart
+            CPU), which is given the very same tokens: `pip install "ratchet-llm[lm-eval]"`; and how far samples are apart.
+            Each side reads all of them once before it is timed: memory is asked for once, however many examples follow
 embeddings  prompts by the embedder in bf16 and fp32, beside sentence-transformers' default; and the least cosine
 neighbours  the exact nearest of `--rows` random vectors of width 384, and by how much memory peaks
 judging     six judgements an example, read from one forward pass and from the model's words. SmolLM2-135M's cannot be read:
@@ -138,7 +139,7 @@ def packed_losses(options: argparse.Namespace) -> Result:
 
     ours = sequences(options)
     model, _ = checkpoints.load(BASE, dtype="bfloat16")
-    list(scoring.losses(model, ours[:1]))  # the first use of a kernel is not what is measured
+    list(scoring.losses(model, ours))
     start = time.process_time()
     found = {loss.id: loss.nats / loss.tokens for loss in scoring.losses(model, ours)}
     return timed(start, sum(map(len, ours))) | {"values": [found[sequence.id] for sequence in ours]}
@@ -155,7 +156,7 @@ def harness_losses(options: argparse.Namespace) -> Result:
         ((str(number), ""), sequence.ids[:start], sequence.ids[start:])
         for number, (sequence, start) in enumerate(zip(ours, starts, strict=True))
     ]
-    model._loglikelihood_tokens(requests[:1], disable_tqdm=True)
+    model._loglikelihood_tokens(requests, disable_tqdm=True)
     start = time.process_time()
     found = model._loglikelihood_tokens(requests, disable_tqdm=True)
     values = [-value / sequence.num_trained for (value, _), sequence in zip(found, ours, strict=True)]
