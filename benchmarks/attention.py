@@ -19,7 +19,7 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tasks.engine.attention import attend  # noqa: E402
+from tasks.engine.attention import by_products  # noqa: E402
 
 LENGTHS = (32, 64, 128, 256, 360, 512, 1024, 2048)
 Kernel = Callable[..., Tensor]
@@ -64,8 +64,8 @@ def main() -> None:
         told = []
         for what in (read, learnt):
             exact = what(torchs, given)
-            gaps = [float((what(kernel, rounded) - exact).norm() / exact.norm()) for kernel in (torchs, attend)]
-            taken = [[cpu_s(what, kernel, rounded) for kernel in (torchs, attend)] for _ in range(options.rounds)]
+            gaps = [float((what(kernel, rounded) - exact).norm() / exact.norm()) for kernel in (torchs, by_products)]
+            taken = [[cpu_s(what, kernel, rounded) for kernel in (torchs, by_products)] for _ in range(options.rounds)]
             ratio = statistics.median(theirs / ours for theirs, ours in taken)
             told.append(f"{what.__name__} {ratio:.2f} × (off by {gaps[0]:.4f}, ours by {gaps[1]:.4f})")
         print(f"{length:5} tokens: {', '.join(told)}", flush=True)

@@ -1,8 +1,8 @@
 """Attention within one text, causal or not: torch's kernel, or products in bf16 where those are quicker.
 
-On a CPU without AMX the kernel of torch 2.13 takes as long in bf16 as in fp32, though products in bf16 are several times as fast
-there (AMD EPYC, `benchmarks/attention.py`). So bf16 on a CPU is done here: block by block, each block's products and softmax while
-they lie in cache, and once more backwards, so that no scores are kept. Our design.
+On CPUs of AMD the kernel of torch 2.13 takes as long in bf16 as in fp32, though products in bf16 are several times as fast there
+(`benchmarks/attention.py`). So there bf16 is done here: block by block, each block's products and softmax while they lie in cache,
+and once more backwards, so that no scores are kept. Our design.
 Shapes: B A T D = batch, heads, tokens that look, head width; K G = heads of keys, heads that share one; S = tokens looked at.
 """
 
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tasks.engine.device import is_amd_with_bf16
 
 BLOCK = 128
 """Tokens that look at a time. What comes after all of them is left out."""
@@ -31,10 +33,9 @@ def attend(
     The first token that looks sees itself and the `before` tokens that come before it, the next one more, and so on; with None
     every one sees all.
     """
-    if query_BATD.device.type == "cpu" and _precision(query_BATD) is torch.bfloat16 and not dropout:
-        scale = scale or query_BATD.shape[-1] ** -0.5
-        found: Tensor = _Products.apply(query_BATD, key_BKSD, value_BKSD, before, scale)  # type: ignore[no-untyped-call]
-        return found
+    on_cpu = query_BATD.device.type == "cpu"
+    if on_cpu and not dropout and _precision(query_BATD) is torch.bfloat16 and is_amd_with_bf16():
+        return by_products(query_BATD, key_BKSD, value_BKSD, before=before, scale=scale)
     mask = None
     if before:
         shape = query_BATD.shape[2], key_BKSD.shape[2]
@@ -49,6 +50,20 @@ def attend(
         scale=scale,
         enable_gqa=query_BATD.shape[1] != key_BKSD.shape[1],
     )
+
+
+def by_products(
+    query_BATD: Tensor,
+    key_BKSD: Tensor,
+    value_BKSD: Tensor,
+    *,
+    before: int | None = 0,
+    scale: float | None = None,
+) -> Tensor:
+    """The same by products of matrices, whatever the machine and the precision."""
+    scale = scale or query_BATD.shape[-1] ** -0.5
+    found: Tensor = _Products.apply(query_BATD, key_BKSD, value_BKSD, before, scale)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _precision(query: Tensor) -> torch.dtype:

@@ -1,6 +1,7 @@
 """Where a model computes, and in which precision: the `compute` section made concrete."""
 
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -28,9 +29,13 @@ def precision(compute: Compute) -> str:
         return compute.precision
     if compute.device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    features = torch.cpu.get_capabilities() if compute.device == "cpu" else {}
-    fast = features.get("amx_bf16") or (features.get("avx512_bf16") and _vendor() == "AuthenticAMD")
+    fast = compute.device == "cpu" and (torch.cpu.get_capabilities().get("amx_bf16") or is_amd_with_bf16())
     return "bf16" if fast else "fp32"
+
+
+def is_amd_with_bf16() -> bool:
+    """Whether this machine's CPU is one of AMD's that multiply bf16."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16")) and _vendor() == "AuthenticAMD"
 
 
 def dtype(compute: Compute) -> str:
@@ -43,6 +48,7 @@ def autocast(compute: Compute) -> AbstractContextManager[None]:
     return torch.autocast(compute.device, torch.bfloat16, enabled=precision(compute) == "bf16")
 
 
+@cache
 def _vendor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from tasks.engine import attention
-from tasks.engine.attention import attend
+from tasks.engine.attention import attend, by_products
 
 
 def drawn(length, *, seen=0, heads=6, shared=2, width=8, seed=0, **kind):
@@ -34,9 +34,9 @@ def gap(found, expected):
 @pytest.mark.parametrize("length", [1, 127, 128, 129, 300])
 def test_bf16_on_a_cpu_is_near_the_textbook(length, before):
     given = drawn(length, seen=before or 0, dtype=torch.bfloat16)
-    found = attend(*given, before=before)
-    assert found.dtype is torch.bfloat16
-    assert gap(found, textbook(*(one.double() for one in given), before)) < 0.01
+    for found in (attend(*given, before=before), by_products(*given, before=before)):
+        assert found.dtype is torch.bfloat16
+        assert gap(found, textbook(*(one.double() for one in given), before)) < 0.01
 
 
 @pytest.mark.parametrize("before", [0, 2, None])
@@ -44,9 +44,9 @@ def test_bf16_on_a_cpu_is_near_the_textbook(length, before):
 def test_products_are_exact_forwards_and_backwards(length, before, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 3)
     given = [one.requires_grad_() for one in drawn(length, seen=before or 0, dtype=torch.float64)]
-    found = attention._Products.apply(*given, before, 0.3)
+    found = by_products(*given, before=before, scale=0.3)
     torch.testing.assert_close(found, textbook(*given, before, 0.3))
-    assert torch.autograd.gradcheck(lambda *states: attention._Products.apply(*states, before, 0.3), given)
+    assert torch.autograd.gradcheck(lambda *states: by_products(*states, before=before, scale=0.3), given)
 
 
 def test_gradients_in_bf16_are_as_near_as_those_of_torchs_kernel():
@@ -60,21 +60,30 @@ def test_gradients_in_bf16_are_as_near_as_those_of_torchs_kernel():
         return [gap(one.grad, true.grad) for one, true in zip(given, exact, strict=True)]
 
     kernels = gaps(lambda *states: F.scaled_dot_product_attention(*states, is_causal=True, enable_gqa=True))
-    assert all(ours < 1.5 * theirs < 0.03 for ours, theirs in zip(gaps(attend), kernels, strict=True))
+    assert all(ours < 1.5 * theirs < 0.03 for ours, theirs in zip(gaps(by_products), kernels, strict=True))
 
 
 def test_autocast_asks_for_bf16_and_gradients_are_as_exact_as_what_they_are_of():
     given = [one.requires_grad_() for one in drawn(20, dtype=torch.float32)]
     with torch.autocast("cpu", torch.bfloat16):
-        found = attend(*given)
+        found = by_products(*given)
     assert found.dtype is torch.bfloat16
     found.float().sum().backward()
     assert all(one.grad.dtype is torch.float32 for one in given)
 
 
+@pytest.mark.parametrize("cast", [True, False])
+def test_bf16_is_done_by_products_on_cpus_that_multiply_it(cast, monkeypatch):
+    monkeypatch.setattr(attention, "is_amd_with_bf16", lambda: True)
+    monkeypatch.setattr(attention, "by_products", lambda *_, **__: "products")
+    given = drawn(20, dtype=torch.float32 if cast else torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+        assert attend(*given) == "products"
+
+
 @pytest.mark.parametrize("before", [0, 5, None])
 def test_other_precisions_are_left_to_torch(before, monkeypatch):
-    monkeypatch.setattr(attention, "_Products", None)
+    monkeypatch.setattr(attention, "by_products", None)
     given = drawn(20, seen=before or 0, dtype=torch.float32)
     torch.testing.assert_close(attend(*given, before=before), textbook(*given, before))
     attend(*(one.bfloat16() for one in given), before=before, dropout=0.1)
