@@ -55,9 +55,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.zeros(
-        2**22
-    )  # as after loading a model: from here on glibc reuses memory that it would have asked the kernel for each time
+    # As after loading a model: from here on glibc reuses memory that it would have asked the system for each time.
+    torch.zeros(2**22)
     for length in LENGTHS:
         given = [torch.randn(1, heads, length, 64, requires_grad=True) for heads in (9, 3, 3)]
         rounded = [one.detach().bfloat16().requires_grad_() for one in given]

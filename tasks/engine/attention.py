@@ -115,7 +115,7 @@ def _blocks(
         scores_BKRS = rows_BKRD[:, :, at] @ key_BKSD[:, :, :end].mT
         if before is not None:
             scores_BKRS.view(*scores_BKRS.shape[:2], size, shared, end)[..., -size:] += later[:size, :, :size]
-        yield at, end, torch.softmax(scores_BKRS, dim=-1, out=scores_BKRS)  # summed in fp32
+        yield at, end, scores_BKRS.softmax(dim=-1)  # summed in fp32
 
 
 def _rows(states_BATD: Tensor, shared: int) -> Tensor:

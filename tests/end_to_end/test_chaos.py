@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
+import chaos  # noqa: E402
 import intact  # noqa: E402
 
 
@@ -52,6 +53,35 @@ def twins(tmp_path):
     store.close()
     shutil.copytree(folder, tmp_path / "disturbed")
     return tmp_path / "disturbed", folder
+
+
+@pytest.mark.parametrize(
+    ("target", "gone_s", "left", "told"),
+    [
+        ("stage", 34.0, [], []),
+        ("stage", 36.0, [], ["gone only 36 s after it"]),
+        ("server", 200.0, [], []),  # the run goes on
+        ("server", 600.0, ["dvc repro"], ["outlived it by 600 s: dvc repro"]),
+    ],
+)
+def test_what_outlives_its_kill_is_a_problem(target, gone_s, left, told):
+    kill = chaos.Kill(0, target, "flow", 0, ("one",), "one", 0.5)
+    assert chaos._stayed(kill, {"gone_s": gone_s, "left": left}) == told
+
+
+@pytest.mark.parametrize(
+    ("said", "torn"),
+    [
+        ("Unable to read RWLock-file '.dvc/tmp/rwlock'. JSON structure is corrupted: Expecting value", True),
+        ("RWLock-file '.dvc/tmp/rwlock' format error.", True),
+        ("'dvc.lock' is invalid.", True),
+        ("unable to read: 'dvc.lock', YAML file structure is corrupted", True),
+        ("Updating lock file 'dvc.lock'\nERROR: failed to reproduce 'one': failed to run", False),
+        ("'models/m' is busy, it is being blocked by: (PID 1)", False),
+    ],
+)
+def test_plain_dvc_may_refuse_for_torn_files_alone(said, torn):
+    assert bool(chaos.TORN.search(said)) == torn
 
 
 def test_a_workspace_as_it_should_be_has_no_problem(twins):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from httpx import ConnectError
 
-from flows import server, supervisor
+from flows import graph, reporting, server, supervisor
 from tasks.io import carrier, run_store, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
@@ -188,6 +189,20 @@ def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(wor
     assert [run.info.status for run in parents(workspace)] == ["FAILED"]
     workspace.ratchet("run")
     assert workspace.path("last.txt").read_bytes() == (finished / "last.txt").read_bytes()
+
+
+def test_a_table_that_no_server_takes_hides_no_failure(monkeypatch, capsys):
+    def refused(*_, **__):
+        raise ConnectError("connection refused")
+
+    monkeypatch.setattr(reporting, "create_table_artifact", refused)
+    monkeypatch.setattr(reporting.pages, "of_stages", lambda _run: {})
+    outcomes = [reporting.Outcome("one", "ran", 1.0), reporting.Outcome("two", "failed", 1.0)]
+    steps = [graph.Step(name, "run", (), ()) for name in ("one", "two")]
+    reporting.show_outcomes(outcomes, steps, "a run")
+    said = capsys.readouterr().out
+    assert "Done: 1 ran, 1 failed." in said
+    assert "its pages lack the table of this run" in said
 
 
 def of_server(pid):
