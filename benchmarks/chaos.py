@@ -53,7 +53,7 @@ ATTEMPTS = 5
 """How often a kill is tried again where the run was over before its moment came."""
 GONE_S = 35.0
 """The longest that anything of a run may outlive its kill. A server is started again and the run goes on, so its kill has no such end."""
-TORN = re.compile(r"dvc\.lock' is invalid|structure is corrupted|RWLock-file .* format error")
+TORN = re.compile(r"dvc\.lock' (is invalid|validation failed)|structure is corrupted|RWLock-file .* format error")
 """What plain DVC may say when it refuses to start: a file was torn. It mends none; `ratchet tidy` does."""
 
 

@@ -75,6 +75,7 @@ def test_what_outlives_its_kill_is_a_problem(target, gone_s, left, told):
         ("Unable to read RWLock-file '.dvc/tmp/rwlock'. JSON structure is corrupted: Expecting value", True),
         ("RWLock-file '.dvc/tmp/rwlock' format error.", True),
         ("'dvc.lock' is invalid.", True),
+        ("'./dvc.lock' validation failed.", True),
         ("unable to read: 'dvc.lock', YAML file structure is corrupted", True),
         ("Updating lock file 'dvc.lock'\nERROR: failed to reproduce 'one': failed to run", False),
         ("'models/m' is busy, it is being blocked by: (PID 1)", False),
