@@ -24,7 +24,7 @@ class ChatServer(ThreadingHTTPServer):
         self.reply, self.fault = reply, fault
         self.asked: list[dict[str, Any]] = []
         self.paid: Counter[str] = Counter()
-        """Answers that were given whole, by request."""
+        """Whole answers, by request. One is counted before it is sent: who has read it finds it counted."""
         self.failed: Counter[str] = Counter()
         """Faults that were given, by their names."""
         self.waited_out = 0
@@ -47,8 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.asked.append(request)
             fault = self.server.fault(request, before)
             text = "" if fault else self.server.reply(request)
-            if fault:
-                self.server.failed[fault] += 1
+            (self.server.failed if fault else self.server.paid)[fault or content] += 1
         body = json.dumps(
             {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
         )
@@ -60,10 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(200, body[: len(body) // 2])
         if fault == "cut":
             return self.send(200, body[: len(body) // 2], length=len(body))
-        self.send(200, body)
-        with self.server.lock:
-            self.server.paid[content] += 1
-        return None
+        return self.send(200, body)
 
     def silence(self) -> None:
         self.connection.settimeout(SILENCE_S)

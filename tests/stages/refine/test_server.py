@@ -102,7 +102,7 @@ def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
         asked = len(server.asked)
         work(inputs, folder, how)
         later = [json.dumps(request, sort_keys=True) for request in server.asked[asked:]]
-    assert len(first) in (8, 9)  # the ninth may still have been written to a dead process
+    assert len(first) in (8, 9)  # the ninth was written to a dead process
     kept = {one for one in first if one not in later}
     assert len(kept) == 8  # 40 % of its calls, and none was repeated
     assert len(later) == 12
