@@ -1,8 +1,8 @@
 """What differs between two judged models: the stage at which their making parts, what follows from it, and the items lost and won."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class Side:
     results: list[Result]
     judged: bool = True
     """Whether the gate has decided on it: before that, its items are nobody's business."""
+    settings: Path = Path("params.yaml")
+    commit: str = "HEAD"
+    """What was checked out when it was judged, or now."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def side(name: str) -> Side:
     if not folder.is_dir():
         known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
         raise ValueError(f"There is no version {name!r}. There are: {', '.join([*known, 'champion', 'candidate'])}.")
-    return _side(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
+    one = _side(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
+    return replace(one, settings=folder / "params.yaml", commit=versions.decision(int(number)).commit)
 
 
 def _side(name: str, card: Path, lock: Path, results: Path, *, judged: bool = True) -> Side:
@@ -91,12 +95,16 @@ def _lineage(one: Side) -> set[str]:
     files = [file["path"] for file in one.card.get("files", {}).values()]
     if not files:
         return set(one.lock)
-    wanted = [*files, f"{promotion.RESULTS}/{one.card['candidate']}.parquet"]
-    found: set[str] = set()
-    for stage, entry in reversed(one.lock.items()):  # plan order: what a stage reads is made before it
-        if any(_overlap(path, out) for out in _hashes(entry, "outs") for path in wanted):
+    return upstream(one.lock, [*files, f"{promotion.RESULTS}/{one.card['candidate']}.parquet"])
+
+
+def upstream(lock: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> set[str]:
+    """The stages of a dvc.lock that these files follow from."""
+    found, wanted = set(), list(paths)
+    for stage, entry in reversed(list(lock.items())):  # plan order: what a stage reads is made before it
+        if any(_overlap(path, out) for out in hashes(entry, "outs") for path in wanted):
             found.add(stage)
-            wanted += _hashes(entry, "deps")
+            wanted += hashes(entry, "deps")
     return found
 
 
@@ -105,9 +113,9 @@ def _effect(stage: str, before: Side, after: Side, lineage: set[str]) -> list[st
     chain: list[str] = []
     changed: list[str] = []
     for name, entry in ((name, entry) for name, entry in after.lock.items() if name in lineage):
-        earlier, outs = _hashes(before.lock.get(name, {}), "outs"), _hashes(entry, "outs")
+        earlier, outs = hashes(before.lock.get(name, {}), "outs"), hashes(entry, "outs")
         other = [path for path, digest in outs.items() if earlier.get(path) != digest]
-        reads = any(_overlap(path, out) for path in _hashes(entry, "deps") for out in changed)
+        reads = any(_overlap(path, out) for path in hashes(entry, "deps") for out in changed)
         if other and (name == stage or reads):
             chain.append(name)
             changed += other
@@ -120,18 +128,19 @@ def _made(one: Side) -> set[str]:
 
 
 def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], made: set[str]) -> Iterator[str]:
-    first, later = _hashes(before, "deps"), _hashes(after, "deps")
+    first, later = hashes(before, "deps"), hashes(after, "deps")
     changed = [path for path in sorted(first.keys() | later.keys()) if first.get(path) != later.get(path)]
     for path in changed:
         if not any(_overlap(path, out) for out in made):
             yield f"{'code' if path.endswith('.py') else 'data'} {path}"
     settings = list(_settings(before.get("params", {}), after.get("params", {})))
     yield from settings
-    if not changed and not settings and _hashes(before, "outs") != _hashes(after, "outs"):
+    if not changed and not settings and hashes(before, "outs") != hashes(after, "outs"):
         yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
 
 
-def _hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
+def hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """What an entry of dvc.lock says of its `deps` or `outs`: path → hash."""
     return {item["path"]: item.get("md5", "") for item in entry.get(kind, [])}
 
 

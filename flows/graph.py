@@ -137,6 +137,27 @@ def outputs() -> tuple[int, dict[str, str]]:
         return len(outs), wrong
 
 
+def checkout(stages: Sequence[str]) -> None:
+    """Put the outputs of these stages in place, as dvc.lock has them. Raises ValueError where DVC's cache lacks one."""
+    with _repo() as repo:
+        repo.checkout(targets=list(stages), force=True)
+
+
+def cache_folder() -> Path:
+    """Where DVC's cache is."""
+    with _repo() as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
+def cached(digest: str) -> Path:
+    """The file in DVC's cache with this hash. Raises FileNotFoundError where it is not there."""
+    with _repo() as repo:
+        path = Path(repo.cache.local.oid_to_path(digest))
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is gone: `dvc gc` took it, or another machine's cache has it.")
+    return path
+
+
 def has_remote() -> bool:
     """Whether DVC knows where to push to."""
     with _repo() as repo:

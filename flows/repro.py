@@ -1,6 +1,7 @@
 """One stage brought up to date by DVC, in a supervised process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -33,10 +34,11 @@ CHATTER = (
     "Stage '",
     "> ",
     "WARNING: Process '",  # … had been killed: DVC drops a dead owner's lock
-    "ERROR: failed to reproduce",
     "  (PID ",
     "If there are no processes with such PIDs",
 )
+FAILED = re.compile(r"ERROR: failed to reproduce '.*': failed to run: ")
+"""What it says where a stage's command has failed, which has told why itself. Any other reason is DVC's own."""
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
 
@@ -83,7 +85,7 @@ def reproduce(stage: str, env: Mapping[str, str]) -> State:
                 text = line.rstrip()
                 answer = _answer(stage, text) or answer
                 busy = busy or any(words in text for words in BUSY)
-                if text and not text.startswith(CHATTER):
+                if text and not text.startswith(CHATTER) and not FAILED.match(text):
                     told.append(text)
                     progress.say(f"  {stage} │ {text}")
         process.wait()

@@ -63,6 +63,13 @@ def lines() -> list[Decision | Rollback]:
     return [_line(folder / DECISION) for folder in folders] + ([_line(ROLLBACK)] if ROLLBACK.is_file() else [])
 
 
+def decision(version: int) -> Decision:
+    """The last decision on a version. Raises ValueError where the store lost it."""
+    found = _line(place(version) / DECISION)
+    assert isinstance(found, Decision)
+    return found
+
+
 def _line(path: Path) -> Decision | Rollback:
     try:
         return history.parsed(path.read_text(encoding="utf-8"))

@@ -136,18 +136,29 @@ def in_words(check: Check) -> str:
     return f"{check.measure}{word} {check.bar}: {change}{margin}"
 
 
+def worse_by(
+    measure: str, after: Sequence[Result], before: Sequence[Result], tail: float
+) -> tuple[Estimate, int] | None:
+    """How much worse the later results are on the items of a measure that both have, and how many these are; None without any.
+
+    The rise of a loss in nats per token, or the fall of a share, with bounds that are each missed at `tail`.
+    """
+    pairs = _pairs(measure, after, before)
+    return (_worse_by(measure, pairs, tail), len(pairs)) if pairs else None
+
+
 def _check(measure: str, candidate: Sequence[Result], bar: Bar, margin: float, tail: float) -> Check:
-    pairs = _pairs(measure, candidate, bar.results)
-    if not pairs:
+    found = worse_by(measure, candidate, bar.results, tail)
+    if found is None:
         return Check(measure, bar.name, 0, None, margin, "not measured")
-    worse_by = _worse_by(measure, pairs, tail)
-    return Check(measure, bar.name, len(pairs), worse_by, margin, _finding(worse_by, margin))
+    change, items = found
+    return Check(measure, bar.name, items, change, margin, _finding(change, margin))
 
 
-def _finding(worse_by: Estimate, margin: float) -> Finding:
-    if worse_by.high < margin:
+def _finding(change: Estimate, margin: float) -> Finding:
+    if change.high < margin:
         return "no worse" if margin else "better"
-    return "worse" if worse_by.low > margin else "not decided"
+    return "worse" if change.low > margin else "not decided"
 
 
 def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> list[tuple[Result, Result]]:
@@ -158,7 +169,6 @@ def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> 
 
 
 def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float) -> Estimate:
-    """The rise of a loss, or the fall of a share."""
     before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
     groups = [one.group for one, _ in pairs]
     if measure in LOSSES:

@@ -3,6 +3,7 @@ is handed over through S3, as `moto` speaks it on this machine."""
 
 import json
 import logging
+import re
 import subprocess
 from pathlib import Path
 
@@ -64,12 +65,21 @@ def test_what_came_in_by_day_is_trained_on_and_judged_by_night(nightly):
     assert len(decisions(nightly)) == 1
 
     arrive(nightly, "day-2", slice(1, None, 2))
+    nightly.set("learning_rate: 0.003", "learning_rate: 1.0e-9")
     said, third = night(nightly)
-    assert third["outcome"] in ("promoted", "refused", "not decided"), said
+    assert third["outcome"] == "refused", said
     assert "fetch: ran" not in said
     assert "ingest: data/raw changed" in said
     assert len(decisions(nightly)) == 2
+    lock = (nightly.folder / "dvc.lock").read_bytes()
     assert known < examples(nightly)
+
+    said = nightly.run("flows.commands", "why", "1", "2", "--bisect")
+    assert re.search(r"\ningest, tune@r0: loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] nats/token on \d+ test items\n", said), (
+        said
+    )
+    assert "The cause: tune@r0, with " in said
+    assert (nightly.folder / "dvc.lock").read_bytes() == lock
 
 
 @pytest.fixture

@@ -43,6 +43,12 @@ def test_a_failure_quotes_the_last_lines_and_names_the_log(workspace):
     assert not isinstance(failure.value, repro.Busy)
 
 
+def test_what_dvc_itself_cannot_do_is_quoted_too(workspace):
+    workspace.path("in.txt").unlink()
+    with pytest.raises(RuntimeError, match=r"stage one failed(.|\n)*No such file or directory.*in\.txt"):
+        repro.reproduce("one", {})
+
+
 def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 31.25; cp in.txt one.txt")
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "one"], start_new_session=True)
