@@ -83,8 +83,8 @@ def bisect(before: Side, after: Side, parent: str) -> Iterator[Part]:
     """All causes together, then both halves of what does most, down to the one stage that does; each as soon as it is known.
 
     Nothing runs where the two models do not differ for certain. `parent` is the MLflow run that those of hybrids belong to.
-    Raises ValueError where the record does not suffice: results or outputs that DVC's cache has no more, code that is not to be
-    found; RuntimeError where a stage fails.
+    Raises FileNotFoundError where DVC's cache has no more what the record names, ValueError where the code is not to be found,
+    RuntimeError where a stage fails.
     """
     apart = spans(before, after)
     # By how many spans are as the first model has them.
@@ -154,12 +154,14 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
         with contextlib.chdir(place):
             return _make(before, after, cut, env | {tracking.PARENT: parent})
 
-    try:
-        with repro.ending_together():
-            yield make
-    except RuntimeError as error:
-        raise RuntimeError(f"{error}\n(in {FOLDER}, which is left as it is)") from None
-    shutil.rmtree(place)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, place)
+        try:
+            with repro.ending_together():
+                yield make
+        except RuntimeError as error:
+            stack.pop_all()
+            raise RuntimeError(f"{error}\n(in {FOLDER}, which is left as it is)") from None
 
 
 def _write_files(before: Side, after: Side, first: str, place: Path, cache: Path) -> None:

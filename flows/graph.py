@@ -28,6 +28,7 @@ State = Literal["run", "restored", "unchanged", "may change"]
 NEVER = "it has not run yet"
 _WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
 """What DVC says of an output → the same to a person."""
+GONE = "not in DVC's cache. `dvc gc` took it, or the cache of another machine has it."
 SHOWN = 40
 """Characters of a parameter's value that a reason quotes."""
 
@@ -138,9 +139,14 @@ def outputs() -> tuple[int, dict[str, str]]:
 
 
 def checkout(stages: Sequence[str]) -> None:
-    """Put the outputs of these stages in place, as dvc.lock has them. Raises ValueError where DVC's cache lacks one."""
+    """Put the outputs of these stages in place, as dvc.lock has them. Raises FileNotFoundError where DVC's cache lacks one."""
+    from dvc.exceptions import CheckoutError
+
     with _repo() as repo:
-        repo.checkout(targets=list(stages), force=True)
+        try:
+            repo.checkout(targets=list(stages), force=True)
+        except CheckoutError as error:
+            raise FileNotFoundError(f"{', '.join(error.target_infos)}: {GONE}") from None
 
 
 def cache_folder() -> Path:
@@ -154,7 +160,7 @@ def cached(digest: str) -> Path:
     with _repo() as repo:
         path = Path(repo.cache.local.oid_to_path(digest))
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is gone: `dvc gc` took it, or another machine's cache has it.")
+        raise FileNotFoundError(f"{path}: {GONE}")
     return path
 
 

@@ -155,8 +155,9 @@ def test_what_a_cache_has_lost_and_what_cannot_be_made_is_said(stages, tmp_path)
         told(before, after)
     assert (bisection.FOLDER / ".ratchet/logs/tune.log").is_file()
     graph.cached(differences.hashes(before.lock["ingest"], "outs")["data.txt"]).unlink()
-    with pytest.raises(ValueError, match=r"data\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"^data\.txt: not in DVC's cache"):
         told(before, after)
+    assert not bisection.FOLDER.exists()
     graph.cached(differences.hashes(before.lock["evaluate@r0"], "outs")["data/results/rounds/r0.parquet"]).unlink()
     with pytest.raises(FileNotFoundError, match="dvc gc"):
         told(before, after)
