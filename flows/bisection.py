@@ -129,11 +129,16 @@ def _hash_of_results(one: Side, name: str) -> str:
     return digest
 
 
+def _making(one: Side) -> list[str]:
+    """The stages of a candidate's making, in plan order."""
+    needed = differences.upstream(one.lock, [str(promotion.CANDIDATE)])
+    return [stage for stage in one.lock if stage in needed]
+
+
 def _later(after: Side, first: str) -> list[str]:
-    """The stages of a candidate's making from this one on, in plan order."""
-    order = list(after.lock)
-    needed = differences.upstream(after.lock, [str(promotion.CANDIDATE)])
-    return [stage for stage in order[order.index(first) :] if stage in needed]
+    """Those from this one on."""
+    plan = list(after.lock)
+    return [stage for stage in _making(after) if plan.index(stage) >= plan.index(first)]
 
 
 @contextlib.contextmanager
@@ -148,7 +153,7 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
     if store.startswith("sqlite:///"):
         store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).resolve()}"
     env = {"MLFLOW_TRACKING_URI": store, "GIT_CEILING_DIRECTORIES": str(place.parent)}
-    _write_files(before, after, first, place, cache)
+    _write_files(after, first, place, cache)
 
     def make(cut: str, parent: str) -> Measured:
         with contextlib.chdir(place):
@@ -164,7 +169,7 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
             raise RuntimeError(f"{error}\n(in {FOLDER}, which is left as it is)") from None
 
 
-def _write_files(before: Side, after: Side, first: str, place: Path, cache: Path) -> None:
+def _write_files(after: Side, first: str, place: Path, cache: Path) -> None:
     """Lay out the code that the second model was made with: it is here, or in git."""
     told = ""
     for commit in (None, *_commits(after.commit)):
@@ -232,27 +237,21 @@ def _add_what_git_lacks(place: Path, cache: Path) -> None:
 def _problems(after: Side, first: str) -> list[str]:
     """In what the stages that may run would differ from the second model's: stage, and why DVC would run it."""
     _lock(after.lock)
+    graph.checkout(_making(after))
     needed = _later(after, first)
-    upstream = [stage for stage in after.lock if stage in differences.upstream(after.lock, [str(promotion.CANDIDATE)])]
-    graph.checkout(upstream)
     return [f"{step.stage}: {'; '.join(step.why)}" for step in graph.plan(needed) if step.stage in needed and step.why]
 
 
 def _make(before: Side, after: Side, cut: str, env: Mapping[str, str]) -> Measured:
     """The hybrid whose stages before `cut` are the first model's: what it makes of the test set."""
-    later = _later(after, cut)
-    order = list(after.lock)
-    earlier = [stage for stage in order[: order.index(cut)] if stage in before.lock]
-    for path in {
-        path
-        for lock in (before.lock, after.lock)
-        for entry in lock.values()
-        for path in differences.hashes(entry, "outs")
-    }:
-        outputs.remove(Path(path))
+    plan = list(after.lock)
+    earlier = [stage for stage in plan[: plan.index(cut)] if stage in before.lock]
+    for entry in [*before.lock.values(), *after.lock.values()]:
+        for path in differences.hashes(entry, "outs"):
+            outputs.remove(Path(path))
     _lock({stage: before.lock[stage] for stage in earlier})
     graph.checkout(earlier)
-    for stage in later:
+    for stage in _later(after, cut):
         state = repro.reproduce(stage, env)
         progress.say(f"  {stage}: {state}")
     card = json.loads(promotion.CANDIDATE.read_text(encoding="utf-8"))

@@ -52,8 +52,11 @@ RATCHET = f"{sys.executable} -m flows.commands"
 
 @needs_namespaces
 def test_a_full_disk_is_one_message_and_more_room_is_all_that_it_takes(workspace, finished, prefect):
-    fill = "head -c 9000000 /dev/zero > filler; cp in.txt one.txt && rm filler"
+    fill = "touch near; head -c 9000000 /dev/zero > filler; mv near full; cp in.txt one.txt && rm filler"
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", f"cmd: {fill}")
+    # Its copy is made by then, and DVC can write no more of it.
+    late = "cp in.txt side.txt; until [ -e full ]; do sleep 0.1; done"
+    workspace.edit("dvc.yaml", "cmd: cp in.txt side.txt", f"cmd: {late}")
     script = f"""
         mkdir ../small && mount -t tmpfs -o size=8M none ../small
         cp -r . ../small && cd ../small
@@ -68,6 +71,7 @@ def test_a_full_disk_is_one_message_and_more_room_is_all_that_it_takes(workspace
     assert "Traceback" not in done.stdout + done.stderr
     mended = done.stdout.split("---")[1]
     assert "one: ran" in mended
+    assert "side: ran" in mended
     assert mended.endswith((finished / "last.txt").read_text())
 
 
