@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from flows import supervisor, workspace
-from tasks.io import locks, progress
+from tasks.io import locks, logs, progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
@@ -182,11 +182,10 @@ def _again(port: int, ui: bool, over: threading.Event) -> "subprocess.Popen[byte
 
 def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
     """A Prefect server on this port of this machine and its API address. It cannot outlive this process."""
-    workspace.LOGS.mkdir(parents=True, exist_ok=True)
     log = workspace.LOGS / "prefect.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    with log.open("a") as file:  # why the one before has ended stands there
+    with logs.append(log) as file:  # why the one before has ended stands there
         process = supervisor.start(
             command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.io import locks, run_store
+from tasks.io import locks, logs, run_store
 from tasks.io.run_store import SPOOL
 
 EVERY_S = 5.0
@@ -113,8 +113,7 @@ def start() -> None:
         return
     ours = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with lock, LOG.open("a") as log:
+    with lock, logs.append(LOG) as log:
         _started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tasks.io.carrier", str(lock.fileno())],
