@@ -51,6 +51,11 @@ class Part:
     """How much worse the second model is for them."""
     items: int
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether the interval leaves no doubt that they do something."""
+        return not self.worse_by.low <= 0 <= self.worse_by.high
+
 
 def spans(before: Side, after: Side) -> list[list[Cause]]:
     """What can be told apart: causes in plan order, mostly one by one.
@@ -103,7 +108,7 @@ def bisect(before: Side, after: Side, parent: str) -> Iterator[Part]:
 
     low, high = 0, len(apart)
     yield (whole := part(low, high))
-    if whole.worse_by.low <= 0 <= whole.worse_by.high or high == 1:
+    if not whole.is_certain or high == 1:
         return
     cuts = [_place(span[0], before, after) for span in apart]
     with _laid_out(before, after, cuts[1]) as made:
@@ -172,7 +177,7 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
 def _write_files(after: Side, first: str, place: Path, cache: Path) -> None:
     """Lay out the code that the second model was made with: it is here, or in git."""
     told = ""
-    for commit in (None, *_commits(after.commit)):
+    for commit in _sources(after.commit):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         if commit is None:
@@ -190,11 +195,12 @@ def _write_files(after: Side, first: str, place: Path, cache: Path) -> None:
     raise ValueError(f"What made {after.name} is not to be found, so nothing can be made with a part of it:{told}")
 
 
-def _commits(judged: str) -> list[str]:
-    """Where the code of a model may be: what was checked out when it was judged, or the commit that came next."""
-    if judged == "none":
-        return []
-    return [judged, *_git("rev-list", "--reverse", "--ancestry-path", f"{judged}..HEAD").decode().split()[:1]]
+def _sources(judged: str) -> Iterator[str | None]:
+    """Where the code of a model may be: here (None), in the commit it was judged at, or in the one that came next."""
+    yield None
+    if judged != "none":
+        yield judged
+        yield from _git("rev-list", "--reverse", "--ancestry-path", f"{judged}..HEAD").decode().split()[:1]
 
 
 def _copy_files(place: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from flows import history, promotion, versions
+from flows import history, promotion, versions, workspace
 from tasks.core.gate import LOSSES
 from tasks.core.nested import flat
 from tasks.core.records import Example, Result
@@ -31,7 +31,7 @@ class Side:
     judged: bool = True
     """Whether the gate has decided on it: before that, its items are nobody's business."""
     settings: Path = Path("params.yaml")
-    commit: str = "HEAD"
+    commit: str = "none"
     """What was checked out when it was judged, or now."""
 
 
@@ -52,7 +52,8 @@ def side(name: str) -> Side:
         found = promotion.candidate()
         held = promotion.set_hash(tables.read(found.results, Result))
         judged = any((line.candidate, line.gate) == (found.hash, held) for line in past.decisions)
-        return _side(name, promotion.CANDIDATE, Path("dvc.lock"), found.results, judged=judged)
+        one = _side(name, promotion.CANDIDATE, Path("dvc.lock"), found.results, judged=judged)
+        return replace(one, commit=workspace.commit())
     if name == "champion" and past.champion == history.REFERENCE:
         raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")
     number = str(past.champion) if name == "champion" else name

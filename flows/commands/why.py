@@ -87,11 +87,11 @@ def _line(part: "Part") -> str:
 
 def _conclusion(parts: "list[Part]") -> str:
     whole, last = parts[0], parts[-2:]
-    if whole.worse_by.low <= 0 <= whole.worse_by.high:
+    if not whole.is_certain:
         return "On the test set the two do not differ for certain: there is no cause to name, and nothing was run."
     found = max(last, key=lambda part: abs(part.worse_by.value))
     stages = ", ".join(cause.stage for cause in found.causes)
     share = found.worse_by.value / whole.worse_by.value
-    if found.worse_by.low <= 0 <= found.worse_by.high:
+    if not found.is_certain:
         return f"No stage does it alone for certain; {stages} has the largest share, {share:.0%}."
     return f"The cause: {stages}, with {share:.0%} of the difference."

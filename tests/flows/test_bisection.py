@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from flows import bisection, differences, graph
+from flows.commands import why
+from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
 from tests.flows.test_why import side
 
@@ -181,3 +183,25 @@ def test_from_a_stage_that_one_alone_has_causes_stay_together():
     assert apart(one(0), one(1, select=2, report=1)) == [["ingest"], ["tune"], ["select", "evaluate"]]
     assert apart(one(0, select=2), one(1, report=1)) == [["ingest"], ["tune"], ["select", "evaluate"]]
     assert bisection.reruns(one(0), one(0)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([(0.0, 0.1)], "do not differ for certain"),
+        ([(0.5, 0.1), (0.1, 0.2), (0.4, 0.1)], "The cause: stage 2, with 80% of the difference."),
+        (
+            [(0.5, 0.1), (0.2, 0.3), (0.3, 0.4)],
+            "No stage does it alone for certain; stage 2 has the largest share, 60%.",
+        ),
+        ([(0.5, 0.1)], "The cause: stage 0, with 100% of the difference."),
+    ],
+)
+def test_the_conclusion_claims_no_more_than_the_interval_does(changes, told):
+    parts = [
+        bisection.Part(
+            [differences.Cause(f"stage {number}", [], [])], Estimate(value, value - half, value + half, 9), 9
+        )
+        for number, (value, half) in enumerate(changes)
+    ]
+    assert told in why._conclusion(parts)
