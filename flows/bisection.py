@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from flows import differences, graph, promotion, repro, workspace
+from flows import differences, graph, mending, promotion, repro, workspace
 from flows.differences import Cause, Side
 from tasks.core import gate
 from tasks.core.records import Result
@@ -152,7 +152,7 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
 
     Stages from `first` on are those that may run, and must be what the second model's were.
     """
-    place, cache = FOLDER.resolve(), graph.cache_folder()
+    place, cache = FOLDER.resolve(), mending.cache_folder()
     # Recorders of stages and DVC find their stores by the folder they are in.
     store = run_store.uri()
     if store.startswith("sqlite:///"):
@@ -160,14 +160,16 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
     env = {"MLFLOW_TRACKING_URI": store, "GIT_CEILING_DIRECTORIES": str(place.parent)}
     _write_files(after, first, place, cache)
 
+    runner = repro.StageRunner()
+
     def make(cut: str, parent: str) -> Measured:
         with contextlib.chdir(place):
-            return _make(before, after, cut, env | {tracking.PARENT: parent})
+            return _make(before, after, cut, runner, env | {tracking.PARENT: parent})
 
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place)
         try:
-            with repro.ending_together():
+            with runner:
                 yield make
         except RuntimeError as error:
             stack.pop_all()
@@ -248,7 +250,7 @@ def _problems(after: Side, first: str) -> list[str]:
     return [f"{step.stage}: {'; '.join(step.why)}" for step in graph.plan(needed) if step.stage in needed and step.why]
 
 
-def _make(before: Side, after: Side, cut: str, env: Mapping[str, str]) -> Measured:
+def _make(before: Side, after: Side, cut: str, runner: repro.StageRunner, env: Mapping[str, str]) -> Measured:
     """The hybrid whose stages before `cut` are the first model's: what it makes of the test set."""
     plan = list(after.lock)
     earlier = [stage for stage in plan[: plan.index(cut)] if stage in before.lock]
@@ -258,7 +260,7 @@ def _make(before: Side, after: Side, cut: str, env: Mapping[str, str]) -> Measur
     _lock({stage: before.lock[stage] for stage in earlier})
     graph.checkout(earlier)
     for stage in _later(after, cut):
-        state = repro.reproduce(stage, env)
+        state = runner.reproduce(stage, env)
         progress.say(f"  {stage}: {state}")
     card = json.loads(promotion.CANDIDATE.read_text(encoding="utf-8"))
     if card["candidate"] is None:

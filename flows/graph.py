@@ -149,12 +149,6 @@ def checkout(stages: Sequence[str]) -> None:
             raise FileNotFoundError(f"{', '.join(error.target_infos)}: {GONE}") from None
 
 
-def cache_folder() -> Path:
-    """Where DVC's cache is."""
-    with _repo() as repo:
-        return Path(repo.cache.local_cache_dir)
-
-
 def cached(digest: str) -> Path:
     """The file in DVC's cache with this hash. Raises FileNotFoundError where it is not there."""
     with _repo() as repo:

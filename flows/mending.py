@@ -6,6 +6,7 @@ Knows where dvc 3.67 keeps its locks, and that it rewrites `dvc.lock` and its ta
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,10 @@ GOOD = workspace.SCRATCH / "dvc.lock.good"
 TEMPORARY = Path("dvc.lock.partial")
 DVC = Path(".dvc/tmp")
 RWLOCK = DVC / "rwlock"
+RUN_NAME = re.compile("[0-9a-f]{64}")
+"""The name of an entry in DVC's run cache. Anything else there is a file that was still being written."""
+GRACE_S = 60.0
+"""Age from which an unfinished entry counts as left behind, in a cache that other workspaces may be writing to."""
 
 
 def mend() -> list[str]:
@@ -32,7 +37,7 @@ def mend() -> list[str]:
         return []
     with _dvc_aside():
         TEMPORARY.unlink(missing_ok=True)
-        return [*_mend_lock(), *_mend_rwlock(), *_clear()]
+        return [*_mend_lock(), *_mend_rwlock(), *_mend_run_cache(), *_clear()]
 
 
 def damages() -> list[str]:
@@ -43,7 +48,8 @@ def damages() -> list[str]:
         if problem
     ]
     dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in _dead()]
-    return [*torn, *dead, *(f"{path} was left unfinished by a stage that was killed" for path in _unfinished())]
+    cut = [f"{path}: DVC's run cache has an entry whose write was cut off" for path in _unfinished_entries()]
+    return [*torn, *dead, *cut, *(f"{path} was left unfinished by a stage that was killed" for path in _unfinished())]
 
 
 def _mend_lock() -> Iterator[str]:
@@ -79,6 +85,38 @@ def _mend_rwlock() -> Iterator[str]:
         partial.write_text(json.dumps(table), encoding="utf-8")
         partial.rename(RWLOCK)
         yield f"DVC's table of paths in use named a process that is gone ({', '.join(map(str, dead))}); its claims are dropped."
+
+
+def _mend_run_cache() -> Iterator[str]:
+    for path in _unfinished_entries():
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+        yield f"{path}, an entry of DVC's run cache whose write was cut off, is removed."
+
+
+def _unfinished_entries() -> list[Path]:
+    """Temporary files and empty folders in DVC's run cache (`runs/ab/<key>/<value>`), files first.
+
+    DVC makes the folder, writes a temporary file in it, and renames that. Where it is killed or the disk is full in between,
+    `dvc.stage.cache` fails at every later run of that stage with an empty folder, and takes a temporary file for an entry.
+    """
+    runs = cache_folder() / "runs"
+    folders = list(runs.glob("*/*"))
+    temporary = [path for folder in folders for path in folder.iterdir() if not RUN_NAME.fullmatch(path.name)]
+    empty = [folder for folder in folders if all(path in temporary for path in folder.iterdir())]
+    unfinished = [*temporary, *empty]
+    if runs.resolve().is_relative_to(Path.cwd()):
+        return unfinished
+    return [path for path in unfinished if path.exists() and time.time() - path.stat().st_mtime > GRACE_S]
+
+
+def cache_folder() -> Path:
+    """Return the folder of DVC's cache, as DVC's configuration names it."""
+    from dvc.config import Config
+
+    return Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache").resolve()
 
 
 def _clear() -> Iterator[str]:

@@ -35,7 +35,9 @@ def _is_busy(_task: Any, _run: Any, state: State[Any]) -> bool:
     retry_delay_seconds=[1, 2, 5, 10, 30],
     retry_condition_fn=_is_busy,
 )
-def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], parent: str) -> Outcome | State[Any]:
+def run_stage(
+    step: graph.Step, runner: repro.StageRunner, queue: budget.Budget, upstream: list[Outcome], parent: str
+) -> Outcome | State[Any]:
     """Bring one stage up to date. DVC is asked unless the plan and the stages before say that nothing can have changed."""
     stage = step.stage
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
@@ -47,7 +49,7 @@ def run_stage(step: graph.Step, queue: budget.Budget, upstream: list[Outcome], p
         start = time.monotonic()
         progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
         try:
-            outcome = Outcome(stage, repro.reproduce(stage, env), time.monotonic() - start)
+            outcome = Outcome(stage, runner.reproduce(stage, env), time.monotonic() - start)
         except repro.Busy as busy:
             progress.say(f"{busy} Trying again.")
             raise
@@ -75,8 +77,8 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
         try:
             with ledger.parent(str(runtime.flow_run.id)) as run:
                 try:
-                    with repro.ending_together():
-                        outcomes, problems = _run(steps, run.id)
+                    with repro.StageRunner() as runner:
+                        outcomes, problems = _run(steps, runner, run.id)
                 finally:
                     briefing.mend()
                     graph.tidy()
@@ -91,7 +93,7 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
     return {outcome.stage: outcome.state for outcome in outcomes}
 
 
-def _run(steps: Sequence[graph.Step], parent: str) -> tuple[list[Outcome], list[str]]:
+def _run(steps: Sequence[graph.Step], runner: repro.StageRunner, parent: str) -> tuple[list[Outcome], list[str]]:
     """All steps as tasks, each after those it reads from: what became of them, and what the failed ones say."""
     futures: dict[str, PrefectFuture[Any]] = {}
     there = budget.machine()
@@ -99,7 +101,7 @@ def _run(steps: Sequence[graph.Step], parent: str) -> tuple[list[Outcome], list[
     queue = budget.Budget(there, {step.stage: step.upstream for step in steps}, needs)
     for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
-        futures[step.stage] = run_stage.submit(step, queue, before, parent)
+        futures[step.stage] = run_stage.submit(step, runner, queue, before, parent)
     _await(futures.values(), reporting.Progress(steps).step)
     for future in futures.values():
         future.wait()

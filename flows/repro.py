@@ -6,10 +6,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 from flows import supervisor, workspace
 from tasks.io import progress
@@ -42,77 +42,87 @@ FAILED = re.compile(r"ERROR: failed to reproduce '.*': failed to run: ")
 KEPT = 5
 """Lines of a failed stage that its error quotes."""
 
-_running: set[subprocess.Popen[str]] = set()
-_stopped = threading.Event()
-_guard = threading.Lock()
-
 
 class Busy(RuntimeError):
     """Another DVC process holds a lock that this one needs. Worth another try, unlike every other failure."""
 
 
-def reproduce(stage: str, env: Mapping[str, str]) -> State:
-    """Bring `stage` up to date by `dvc repro -s` and say what DVC did.
+class StageRunner:
+    """Runs the stages of one flow. Leaving it by an exception ends the stages at work, and starts no other."""
 
-    What the stage prints goes to the console line by line, with DVC's own words to `.ratchet/logs/<stage>.log`.
-    Raises Busy while another DVC process is in the way, RuntimeError where the stage fails.
-    """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    workspace.LOGS.mkdir(parents=True, exist_ok=True)
-    log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
-    with _guard:
-        if _stopped.is_set():
-            raise RuntimeError(f"stage {stage} did not start: the flow is being stopped.")
-        process = supervisor.start(
-            command,
-            env=_environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",  # a program may print any bytes
-        )
-        _running.add(process)
-    answer: State = "unchanged"
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            with self._guard:
+                self._stopped = True
+                running = list(self._running)
+            supervisor.stop(running)
+
+    def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
+        """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
+
+        What the stage prints goes to the console line by line, with DVC's own words to `.ratchet/logs/<stage>.log`.
+        Raises Busy while another DVC process is in the way, RuntimeError where the stage fails.
+        """
+        workspace.LOGS.mkdir(parents=True, exist_ok=True)
+        log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
+        process = self._start(stage, env)
+        try:
+            state, told, busy = _listen(stage, process, log)
+        except BaseException:
+            # A full disk under the log, say: a stage that nobody hears must not work on, nor beside the next.
+            supervisor.stop([process])
+            raise
+        finally:
+            self._running.discard(process)
+        if process.returncode == 0:
+            return state
+        raise _failure(stage, process.returncode, told, log, busy=busy)
+
+    def _start(self, stage: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
+        with self._guard:
+            if self._stopped:
+                raise RuntimeError(f"stage {stage} did not start: the flow is being stopped.")
+            process = supervisor.start(
+                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
+                env=_environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",  # a program may print any bytes
+            )
+            self._running.add(process)
+        return process
+
+
+def _listen(stage: str, process: subprocess.Popen[str], log: Path) -> tuple[State, list[str], bool]:
+    """Show and log what a stage prints until it ends. Returns what DVC did, the stage's last lines, and whether DVC was busy."""
+    state: State = "unchanged"
     told: deque[str] = deque(maxlen=KEPT)
     busy = False
     assert process.stdout
-    try:
-        with log.open("w", encoding="utf-8") as file, process.stdout:
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                text = line.rstrip()
-                answer = _answer(stage, text) or answer
-                busy = busy or any(words in text for words in BUSY)
-                if text and not text.startswith(CHATTER) and not FAILED.match(text):
-                    told.append(text)
-                    progress.say(f"  {stage} │ {text}")
-        process.wait()
-    except (
-        BaseException
-    ):  # a full disk under the log, say: a stage that nobody hears must not work on, nor beside the next
-        supervisor.stop([process])
-        raise
-    finally:
-        _running.discard(process)
-    if process.returncode == 0:
-        return answer
-    raise _failure(stage, process.returncode, list(told), log, busy=busy)
-
-
-@contextmanager
-def ending_together() -> Iterator[None]:
-    """Stages may start within. Where it is left by an exception, those at work end and no other starts."""
-    _stopped.clear()
-    try:
-        yield
-    except BaseException:
-        with _guard:
-            _stopped.set()
-            running = list(_running)
-        supervisor.stop(running)
-        raise
+    with log.open("w", encoding="utf-8") as file, process.stdout:
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            text = line.rstrip()
+            state = _answer(stage, text) or state
+            busy = busy or any(words in text for words in BUSY)
+            if text and not text.startswith(CHATTER) and not FAILED.match(text):
+                told.append(text)
+                progress.say(f"  {stage} │ {text}")
+    process.wait()
+    return state, list(told), busy
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -166,6 +166,37 @@ def test_a_lock_file_that_a_living_dvc_is_writing_is_no_torn_one(done):
     assert done.lock == whole
 
 
+def test_an_entry_of_the_run_cache_whose_write_was_cut_off_stops_no_later_run(done):
+    runs = done.path(".dvc/cache/runs")
+    (entry,) = (path for path in runs.glob("*/*/*") if "path: side.txt" in path.read_text().partition("outs:")[2])
+    key = entry.parent
+    whole = entry.read_bytes()
+    entry.unlink()
+    done.edit("dvc.lock", "side:", "other:")
+    failed = done.run("dvc", "repro", "--single-item", "side")
+    assert failed.returncode  # as DVC leaves it: an empty folder stops every later run of the stage
+    assert mending.damages() == [f"{key}: DVC's run cache has an entry whose write was cut off"]
+    assert [str(key) in line for line in mending.mend()] == [True]
+    assert not key.exists()
+    key.mkdir()
+    partial = key / ".8jk2vOoZ4m9cxnTq.tmp"
+    partial.write_bytes(whole[: len(whole) // 2])
+    assert len(mending.mend()) == 2
+    assert done.run("dvc", "repro", "--single-item", "side").returncode == 0
+    assert mending.damages() == []
+    assert len(list(key.iterdir())) == 1
+
+
+def test_a_cache_that_others_share_keeps_what_they_may_be_writing_now(done, tmp_path):
+    shared = tmp_path / "shared"
+    assert done.run("dvc", "cache", "dir", str(shared)).returncode == 0
+    folder = shared / "runs/ab/abcd"
+    folder.mkdir(parents=True)
+    assert mending.mend() == []
+    os.utime(folder, (0, 0))
+    assert len(mending.mend()) == 1
+
+
 def test_outputs_that_a_killed_stage_left_beside_their_places_are_removed_once_nobody_writes_them(done):
     for place in ("models/tuned/r1.partial", "data/rounds/r0", "data/raw", "data/incoming"):
         done.path(place).mkdir(parents=True)

@@ -9,20 +9,21 @@ import threading
 import pytest
 
 from flows import repro, supervisor, workspace
+from flows.repro import StageRunner
 from tests.flows.conftest import processes, wait_for
 
 
 def test_a_stage_runs_then_is_unchanged_then_restored(workspace, capfd):
-    assert repro.reproduce("one", {}) == "ran"
-    assert repro.reproduce("one", {}) == "unchanged"
+    assert StageRunner().reproduce("one", {}) == "ran"
+    assert StageRunner().reproduce("one", {}) == "unchanged"
     workspace.path("one.txt").unlink()
-    assert repro.reproduce("one", {}) == "restored"
+    assert StageRunner().reproduce("one", {}) == "restored"
     assert capfd.readouterr().out == ""  # the stage itself printed nothing
 
 
 def test_what_a_stage_prints_is_shown_and_kept(workspace, capfd):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo hello $GREETED && cp in.txt one.txt")
-    repro.reproduce("one", {"GREETED": "world"})
+    StageRunner().reproduce("one", {"GREETED": "world"})
     assert capfd.readouterr().out == "  one │ hello world\n"
     assert "hello world" in workspace.path(".ratchet/logs/one.log").read_text()
 
@@ -30,7 +31,7 @@ def test_what_a_stage_prints_is_shown_and_kept(workspace, capfd):
 def test_python_of_a_stage_is_the_one_that_runs_the_flow(workspace, capfd, monkeypatch):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: command -v python && cp in.txt one.txt")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    repro.reproduce("one", {})
+    StageRunner().reproduce("one", {})
     assert capfd.readouterr().out.split()[-1].startswith(os.path.dirname(sys.executable))  # noqa: PTH120
 
 
@@ -39,14 +40,14 @@ def test_a_failure_quotes_the_last_lines_and_names_the_log(workspace):
     with pytest.raises(
         RuntimeError, match=r"stage one failed(.|\n)*one\.log(.|\n)*line 3 of the data is bad"
     ) as failure:
-        repro.reproduce("one", {})
+        StageRunner().reproduce("one", {})
     assert not isinstance(failure.value, repro.Busy)
 
 
 def test_what_dvc_itself_cannot_do_is_quoted_too(workspace):
     workspace.path("in.txt").unlink()
     with pytest.raises(RuntimeError, match=r"stage one failed(.|\n)*No such file or directory.*in\.txt"):
-        repro.reproduce("one", {})
+        StageRunner().reproduce("one", {})
 
 
 def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
@@ -55,7 +56,7 @@ def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
     wait_for(lambda: processes("sleep 31.25"))
     try:
         with pytest.raises(repro.Busy):
-            repro.reproduce("one", {})
+            StageRunner().reproduce("one", {})
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.wait()
@@ -64,15 +65,16 @@ def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
 def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace):
     workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 32.25; cp in.txt one.txt")
     failures = []
+    runner = StageRunner()
 
     def work(stage: str) -> None:
         try:
-            repro.reproduce(stage, {})
+            runner.reproduce(stage, {})
         except RuntimeError as error:
             failures.append(str(error))
 
     def interrupted() -> None:
-        with repro.ending_together():
+        with runner:
             thread.start()
             wait_for(lambda: processes("sleep 32.25"))
             raise KeyboardInterrupt
@@ -85,8 +87,7 @@ def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace)
     assert processes("sleep 32.25") == []
     assert "stage one failed" in failures[0]
     assert "did not start" in failures[1]
-    with repro.ending_together():
-        assert repro.reproduce("side", {}) == "ran"
+    assert StageRunner().reproduce("side", {}) == "ran"  # a flow that failed stops no other of its process
 
 
 def test_a_second_flow_is_refused_with_the_number_of_the_first(tmp_path):
