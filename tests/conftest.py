@@ -12,6 +12,8 @@ import pytest
 from tasks.core import imports
 
 HOME = Path(tempfile.mkdtemp(prefix="ratchet-tests-"))
+LONG = ("tests/end_to_end", "tests/flows")
+"""Folders whose tests run whole pipelines in processes of their own."""
 
 # Set before any library is imported; the processes that tests start inherit it.
 os.environ |= {
@@ -43,6 +45,11 @@ def pytest_collection() -> Iterator[None]:
     """Test modules bring torch and its kin, and every training collects garbage when it ends: not among those."""
     with imports.lasting():
         return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files: in any order of the rest, both cores then end at about the same time."""
+    items.sort(key=lambda item: not item.path.relative_to(item.config.rootpath).as_posix().startswith(LONG))
 
 
 def pytest_unconfigure() -> None:
