@@ -1,4 +1,8 @@
-"""The methods: a family is a folder, a method is a file in it, and its name is the file's name."""
+"""The methods: a family is a folder, a method is a folder in it, and its name is the folder's name.
+
+A method's `__init__.py` is its card: idea, paper, equation. `config.py` holds its settings and `SPEC`, everything that is known of it
+without torch; `method.py` holds its functions and `METHOD`, the record of them.
+"""
 
 import difflib
 import importlib
@@ -6,15 +10,38 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from tasks.core.params import Params
+
 ROOT = Path(__file__).parent
+FILES = ("__init__.py", "config.py", "method.py")
+"""The files that every method's folder has; it may have more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The facts about a method that need no torch; each family adds its own."""
+
+    config: type[Params]
+    """Its section under `methods:` of params.yaml."""
+    wraps: str = ""
+    """The library class that does the work; empty where the folder itself is the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec(Spec):
+    """The facts about a method that takes part in a training."""
+
+    acts_between_steps: bool = False
+    """True where the method has `on_step`."""
+    alone: str = ""
+    """The reason why several processes cannot share its training, where they cannot."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """A method in a line, as its own file tells it."""
+    """A method in a line, as its own folder tells it."""
 
     family: str
     name: str
@@ -23,38 +50,76 @@ class Description:
     paper: str
     """The first link there; empty for what no paper stands behind."""
     wraps: str
-    """The library class that does the work; empty where the file itself is the method."""
+    """As `Spec.wraps`."""
     mergeable: bool | None
-    """For adapters: whether plain weights can compute the same. None for other families."""
+    """True where plain weights can compute the same, False where they cannot; None for a method that adds no modules."""
 
 
 def families() -> list[str]:
-    """The families, by folder name."""
+    """Return the families, by folder name."""
     return sorted(folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").is_file())
 
 
 def names(family: str) -> list[str]:
-    """The methods of a family, found without importing any."""
-    found = [path for path in (ROOT / family).iterdir() if not path.name.startswith("_")]
-    return sorted(path.stem for path in found if path.suffix == ".py" or (path / "__init__.py").is_file())
+    """Return the methods of a family without importing any."""
+    folders = [path for path in (ROOT / family).iterdir() if path.is_dir() and not path.name.startswith("_")]
+    return sorted(folder.name for folder in folders if any(folder.glob("*.py")))
 
 
-def load(family: str, name: str) -> ModuleType:
-    """The module of a method; its record is `METHOD`. Raises ValueError with near matches for an unknown name."""
+def spec(family: str, name: str) -> Any:
+    """Return a method's `SPEC`, its family's kind of `Spec`, without importing torch. Raises ValueError as `load` does."""
+    return _import(family, name, "config").SPEC
+
+
+def load(family: str, name: str) -> Any:
+    """Return a method's `METHOD`, the record of its functions, which mostly imports torch.
+
+    Raises ValueError with near matches for an unknown name, and for a folder that lacks one of `FILES`.
+    """
+    return _import(family, name, "method").METHOD
+
+
+def _import(family: str, name: str, module: str) -> Any:
     if name not in (known := names(family)):
         raise ValueError(f"{family} has no method {name!r}. {_hint(name, known)}")
-    return importlib.import_module(f"tasks.methods.{family}.{name}")
+    folder = ROOT / family / name
+    if missing := [file for file in FILES if not (folder / file).is_file()]:
+        raise ValueError(
+            f"tasks/methods/{family}/{name} has no {' and no '.join(missing)}. "
+            f"A method's folder holds {', '.join(FILES)}: `config.py` its settings and SPEC, `method.py` its METHOD."
+        )
+    return importlib.import_module(f"tasks.methods.{family}.{name}.{module}")
+
+
+def configs() -> dict[str, type[Params]]:
+    """Return the config class of each method, by its name alone, as the section `methods` of params.yaml knows it.
+
+    Raises ValueError where two families have a method of one name, and one of the two has settings.
+    """
+    classes: dict[str, type[Params]] = {}
+    owners: dict[str, str] = {}
+    for family in families():
+        for name in names(family):
+            config = spec(family, name).config
+            if name in classes and (classes[name].model_fields or config.model_fields):
+                raise ValueError(
+                    f"{owners[name]} and {family} both have a method {name!r}, and `methods.{name}` of params.yaml can be the "
+                    "section of one alone. Rename one of the two folders; only methods without settings may share a name."
+                )
+            classes.setdefault(name, config)
+            owners.setdefault(name, family)
+    return classes
 
 
 def families_of(name: str) -> list[str]:
-    """The families that have a method called so. Only neutral methods without settings share a name.
+    """Return the families that have a method called so. Only neutral methods without settings share a name.
 
     Raises ValueError with near matches where none has.
     """
-    found = [family for family in families() if name in names(family)]
-    if not found:
+    matches = [family for family in families() if name in names(family)]
+    if not matches:
         raise ValueError(f"There is no method {name!r}. {_hint(name, _every_name())}")
-    return found
+    return matches
 
 
 def check(name: str) -> None:
@@ -73,48 +138,42 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def describe(family: str, name: str) -> Description:
-    """What a method's file says of it, without importing torch."""
-    module = load(family, name)
-    text = module.__doc__ or ""
+    """Return a method's title, paper and facts, without importing torch."""
+    facts = spec(family, name)
+    text = importlib.import_module(f"tasks.methods.{family}.{name}").__doc__ or ""
     link = re.search(r"https://\S+?(?=[,;:)]?(\s|\.\s|\.?$))", text)
-    method = module.METHOD
     title = text.strip().split("\n", 1)[0].rstrip(".")
-    return Description(
-        family, name, title, link[0] if link else "", getattr(method, "wraps", ""), _mergeable(family, name, method)
-    )
+    return Description(family, name, title, link[0] if link else "", facts.wraps, _mergeable(family, name, facts))
 
 
-def _mergeable(family: str, name: str, method: Any) -> bool | None:
-    """Whether what a method puts beside weights can be written into them; None where it puts nothing there."""
+def _mergeable(family: str, name: str, facts: Any) -> bool | None:
+    """Return `Description.mergeable`."""
     if name == "none":
         return None
     match family:
         case "adapters":
-            return method.merge is not None
+            return bool(facts.merges)
         case "selectors":
-            return True if method.merge else None
+            return True if facts.merges else None
         case "expanders":
             return False  # a grown model stays as large as it grew
     return None
 
 
 def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
-    """Why several processes cannot share the training of a composition, a sentence each; empty where they can.
+    """Return the reasons why several processes cannot share the training of a composition; empty where they can.
 
-    `chosen` maps families to names. With `fsdp` they share the weights too.
+    `chosen` maps the families of a training to names. With `fsdp` they share the weights too.
     """
-    reasons = [
-        f"{family} {name}: {reason}"
-        for family, name in chosen.items()
-        if (reason := getattr(load(family, name).METHOD, "alone", ""))
-    ]
+    specs = {family: spec(family, name) for family, name in chosen.items()}
+    reasons = [f"{family} {chosen[family]}: {facts.alone}" for family, facts in specs.items() if facts.alone]
     if fsdp and chosen.get("bases", "none") != "none":
         reasons.append(f"bases {chosen['bases']}: FSDP cannot cut quantised weights")
-    if fsdp and any(getattr(load(family, name).METHOD, "on_step", None) for family, name in chosen.items()):
+    if fsdp and any(facts.acts_between_steps for facts in specs.values()):
         reasons.append("a part acts between steps, on weights that FSDP has cut")
-    if fsdp and load("optimizers", chosen.get("optimizers", "adamw")).METHOD.gradient_free:
+    if fsdp and spec("optimizers", chosen.get("optimizers", "adamw")).gradient_free:
         reasons.append(f"optimizers {chosen['optimizers']}: it moves whole weights, and FSDP has cut them")
-    elif fsdp and load("objectives", chosen.get("objectives", "cross_entropy")).METHOD.hits:
+    elif fsdp and spec("objectives", chosen.get("objectives", "cross_entropy")).hits:
         reasons.append(
             f"objectives {chosen['objectives']}: optimizers without gradient move whole weights, and FSDP has cut them"
         )

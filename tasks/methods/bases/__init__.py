@@ -1,23 +1,23 @@
 """Bases: how the frozen weights are stored while something beside them trains.
 
-A base's file holds `METHOD = Base(params=…, quantization=…)`. `quantization(params)` is what `from_pretrained` is given, or
-None for plain weights. Parts that train the base's own weights refuse a quantised one.
+A base's folder holds `SPEC = BaseSpec(config=…)` and `METHOD = Base(quantization=…)`. `quantization(config)` is what
+`from_pretrained` is given, or None for plain weights. Parts that train the base's own weights refuse a quantised one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.params import Params
+from tasks.methods import TrainingSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class BaseSpec(TrainingSpec):
+    """The facts about a base."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Base:
     """One way of storing frozen weights."""
 
-    params: type[Params]
     quantization: Callable[[Any], Any]
-    alone: str = ""
-    """Why several processes cannot share its training, where they cannot."""
-    wraps: str = ""
-    """The library class that does it."""

@@ -1,6 +1,6 @@
 """Compressors: a trained model in fewer bytes.
 
-A compressor's file holds `METHOD = …`, a record of one of three kinds, cut by what it acts on:
+A compressor's folder holds `SPEC = CompressorSpec(config=…)` and `METHOD = …`, a record of one of three kinds, cut by what it acts on:
 
 - `DeltaCompressor` acts on what training changed: an adapter's tensors, or weights less those of the base. It is two pure
   steps. `quantise` loses: the same names and shapes, fewer distinct values. `encode` loses nothing: the tensors of a file,
@@ -16,19 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.params import Params
+from tasks.methods import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compressor:
-    """Nothing is compressed."""
+class CompressorSpec(Spec):
+    """The facts about a compressor."""
 
-    params: type[Params]
-    wraps: str = ""
-    """The library class that does it."""
+
+@dataclass(frozen=True, kw_only=True)
+class Compressor:
+    """No compression."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class DeltaCompressor(Compressor):
     """One way of storing a difference."""
 
     candidates: Callable[[Any], Sequence[Any]]
-    """The settings that these settings leave open, best guess first where it is known: validation loss chooses among them."""
+    """The configs that a config leaves open, best guess first where it is known: validation loss chooses among them."""
     quantise: "Callable[[Mapping[str, Tensor], Any], dict[str, Tensor]]"
     encode: "Callable[[Mapping[str, Tensor]], dict[str, Tensor]]"
     decode: "Callable[[Mapping[str, Tensor]], dict[str, Tensor]]"
@@ -47,6 +48,6 @@ class WeightCompressor(Compressor):
     """One way of storing the weights of a whole model."""
 
     write: Callable[[Any, Any, Path, Any], None]
-    """`write(model, tokenizer, folder, params)` fills the folder, which exists."""
+    """`write(model, tokenizer, folder, config)` fills the folder, which exists."""
     read: Callable[[Path, str, str], tuple[Any, Any]]
     """`read(folder, dtype, device)` gives the model and its tokenizer back."""

@@ -1,6 +1,6 @@
-"""Monitors: whether what comes in is drawn as the reference was, as far as figures of single items tell.
+"""Monitors: tests of whether incoming data are drawn as the reference was, by figures of single items.
 
-A monitor's file holds `METHOD = Monitor(…)`. It sees figures and no texts: `fit` keeps what it needs of the reference's, `score`
+A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It sees figures and no texts: `fit` keeps what it needs of the reference's, `score`
 says how far others are from it, and how likely they would be as far by chance alone. Whoever asks compares that chance with a level
 of its own; a monitor knows none. Neither changes what it is given, and equal figures and seeds have equal findings.
 Shapes: N = items of the reference, M = items that came in, D = figures of an item.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.core.params import Params
+from tasks.methods import Spec
 
 FEW = 5
 """Items below which nothing is said."""
@@ -23,35 +24,38 @@ FEW = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """How far what came in is from the reference."""
+    """The distance of incoming data from the reference."""
 
     value: float
     """0 where both are alike on average."""
     chance: float
-    """How often both would be as far apart, were all items drawn alike: a p-value, exact whatever the distribution."""
+    """The p-value: the probability that both are as far apart though all items are drawn alike; exact for any distribution."""
     low: float | None = None
     """The 95 % interval of `value`, where the monitor has one."""
     high: float | None = None
 
 
-@dataclass(frozen=True)
-class Monitor:
-    """One way of telling that data have changed."""
+@dataclass(frozen=True, kw_only=True)
+class MonitorSpec(Spec):
+    """The facts about a monitor."""
 
-    params: type[Params]
     sees: Literal["embeddings", "losses"]
     """The figures of an item: the embedding of its prompt, D of them; or the nats and the tokens of its text under the model, two."""
     unit: str
-    """Of `value`."""
+    """The unit of `value`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor:
+    """One way of telling that data have changed."""
+
     fit: Callable[[NDArray[np.float32], Any], Any]
-    """What is kept of the reference, (N, D)."""
+    """The figures of the reference, (N, D), and a config → what is kept of them."""
     score: Callable[[Any, NDArray[np.float32], int], Finding]
     """What was kept, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
-    wraps: str = ""
-    """The library class that does it."""
 
 
-class MonitorParams(Params):
+class MonitorConfig(Params):
     """The `monitor` section of params.yaml. No stage reads it: what it says changes no byte of a result."""
 
     methods: tuple[str, ...] = Field(("mmd", "loss_gap"), min_length=1)

@@ -1,7 +1,7 @@
 """Objectives: the loss of a step from the losses of its tokens.
 
-An objective's file holds `METHOD = Objective(params=…, loss=…)`. `loss(nll, tokens, params)` is this pack's share: the engine
-adds up the packs of a step and divides by the step's trained tokens.
+An objective's folder holds `SPEC = ObjectiveSpec(config=…)` and `METHOD = Objective(loss=…)`. `loss(nll, tokens, config)` is this
+pack's share: the engine adds up the packs of a step and divides by the step's trained tokens.
 Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, M = trained tokens of the pack's contrasts.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.params import Params
 from tasks.core.training import Moment
+from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,27 +50,28 @@ class Tokens:
     """Number of each sequence of the pack among all that train, (S,)."""
     contrasts: Contrasts | None = None
     told: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """What `on_step` has left in `Moment.state` under the names of `Objective.tells`."""
+    """What `on_step` has left in `Moment.state` under the names of `ObjectiveSpec.tells`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec(TrainingSpec):
+    """The facts about an objective."""
+
+    tells: tuple[str, ...] = ()
+    """Entries of its state, lists of numbers, that `loss` is told."""
+    hits: bool = False
+    """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
+    a score without gradient, for optimizers that need none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """One way of weighing the losses of tokens."""
 
-    params: type[Params]
     loss: "Callable[[Tensor, Tokens, Any], Tensor]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step."""
-    tells: tuple[str, ...] = ()
-    """Entries of its state, lists of numbers, that `loss` is told."""
     contrasts: Callable[[Any], bool] | None = None
     """Whether, with these settings, `loss` looks at the wrong counterparts of a pack's programs."""
     marks: "Callable[[Any], Marking] | None" = None
     """How, with these settings, the tokens are marked that it is nothing without."""
-    hits: bool = False
-    """Whether it is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
-    a score without gradient, for optimizers that need none."""
-    alone: str = ""
-    """Why several processes cannot share its training, where they cannot."""
-    wraps: str = ""
-    """The library class that does it."""

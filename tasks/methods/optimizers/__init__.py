@@ -1,9 +1,9 @@
 """Optimizers: how a step is made.
 
-An optimizer's file holds `METHOD = Optimizer(params=…, make=…)`. `make(groups, params, seed)` returns a torch optimizer with one
-group for each of `groups`, in their order and under their names; its learning rate is the peak of the schedule.
+An optimizer's folder holds `SPEC = OptimizerSpec(config=…)` and `METHOD = Optimizer(make=…)`. `make(groups, config, seed)` returns
+a torch optimizer with one group for each of `groups`, in their order and under their names; its learning rate is the peak of the schedule.
 
-One that needs no gradient says so, and its torch optimizer has `estimate(loss)`: called for each pack of a step with a function
+One that needs no gradient says so in its spec, and its torch optimizer has `estimate(loss)`: called for each pack of a step with a function
 that returns the pack's share of the loss, whose value it returns. The step is made in `step()` as by any other.
 """
 
@@ -11,25 +11,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.params import Params
 from tasks.core.training import Group
+from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import optim
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(TrainingSpec):
+    """The facts about an optimizer."""
+
+    gradient_free: bool = False
+    """True where the torch optimizer has `estimate`, and no gradient is computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """One way of making a step."""
 
-    params: type[Params]
     make: "Callable[[Sequence[Group], Any, int], optim.Optimizer]"
-    gradient_free: bool = False
-    """Whether its optimizer has `estimate`, and no gradient is computed."""
-    alone: str = ""
-    """Why several processes cannot share its training, where they cannot."""
-    wraps: str = ""
-    """The library class that does it."""
 
 
 def param_groups(groups: Sequence[Group], learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Selectors: which weights move, and when.
+"""Selectors: the choice of weights that move, and when.
 
-A selector's file holds `METHOD = Selector(params=…, choose=…)`. `choose(model, params, probe, seed)` narrows down what trains:
-it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every parameter that may move at any time
+A selector's folder holds `SPEC = SelectorSpec(config=…)` and `METHOD = Selector(choose=…)`. `choose(model, config, probe, seed)`
+narrows down what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every parameter that may move at any time
 requires a gradient when it returns, since the optimizer is made then.
 """
 
@@ -9,24 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.params import Params
 from tasks.core.training import Moment, Probe
+from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class SelectorSpec(TrainingSpec):
+    """The facts about a selector."""
+
+    merges: bool = False
+    """True where it puts deltas beside weights, which `merge` then writes into them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selector:
     """One way of choosing what trains."""
 
-    params: type[Params]
     choose: "Callable[[nn.Module, Any, Probe, int], None]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step, the first of a resumed run included."""
     merge: "Callable[[nn.Module], None] | None" = None
     """Writes what `choose` has put beside weights into them, exactly; needed where it put anything."""
-    alone: str = ""
-    """Why several processes cannot share its training, where they cannot."""
-    wraps: str = ""
-    """The library class that does it."""

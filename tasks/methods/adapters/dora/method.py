@@ -1,0 +1,33 @@
+"""Functions of DoRA. Equations and the legend of shapes are in the docstring of the package."""
+
+from peft import LoraConfig, TaskType
+from torch import nn
+
+from tasks.core.surgery import check_rank
+from tasks.methods.adapters import Adapter, _peft
+from tasks.methods.adapters.dora.config import DoraConfig
+
+
+def attach(model: nn.Module, config: DoraConfig) -> nn.Module:
+    """Freeze `model` and put m, A and B beside each target.
+
+    Raises ValueError where a target is missing or smaller than the rank, and where peft 0.21 cannot read it.
+    """
+    check_rank(model, config.targets, config.rank)
+    for name, weight in model.named_parameters():
+        if not weight.is_floating_point() and hasattr(weight, "SCB") and weight.device.type == "cpu":
+            raise ValueError(
+                f"{name} is stored as {weight.dtype}, whose scales peft loses on a CPU. Use `base: nf4` or `base: none`."
+            )
+    config = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=_peft.named(config.targets),
+        use_dora=True,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    return _peft.wrap(model, config)
+
+
+METHOD = Adapter(attach=attach, merge=_peft.merge)

@@ -1,0 +1,16 @@
+"""Settings of (IA)³, and what is known of it without torch."""
+
+from tasks.core.config import Params
+from tasks.methods.adapters import AdapterSpec
+
+
+class Ia3Config(Params):
+    """The `methods.ia3` section."""
+
+    targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
+    """Last name segments of the layers to rescale, or `all-linear`: every linear layer but the head."""
+    feedforward: tuple[str, ...] = ("down_proj",)
+    """Those among them whose input is rescaled rather than their output: the last layer of the MLP."""
+
+
+SPEC = AdapterSpec(config=Ia3Config, merges=True, wraps="peft.IA3Config")

@@ -1,0 +1,1 @@
+"""No adapter: the model's own weights are what a selector chooses from."""

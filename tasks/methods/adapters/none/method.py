@@ -1,0 +1,19 @@
+"""Functions of No adapter. Equations and the legend of shapes are in the docstring of the package."""
+
+from torch import nn
+
+from tasks.methods.adapters import Adapter
+from tasks.methods.adapters.none.config import NoneConfig
+
+
+def attach(model: nn.Module, config: NoneConfig) -> nn.Module:
+    """The model as it is."""
+    return model
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """The model as it is."""
+    return model
+
+
+METHOD = Adapter(attach=attach, merge=merge)

@@ -1,0 +1,24 @@
+"""Settings of VeRA, and what is known of it without torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.adapters import AdapterSpec
+
+
+class VeraConfig(Params):
+    """The `methods.vera` section."""
+
+    rank: int = Field(256, ge=1)
+    """Inner width of A and B, and the length of d."""
+    d_initial: float = Field(0.1, gt=0)
+    """What d is filled with at the start (table 6 compares values)."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before A."""
+    projection_seed: int = Field(0, ge=0)
+    """A and B are drawn from it, Kaiming uniform."""
+    targets: tuple[str, ...] | str = "all-linear"
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+
+
+SPEC = AdapterSpec(config=VeraConfig, merges=True, wraps="peft.VeraConfig")

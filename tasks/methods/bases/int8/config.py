@@ -1,0 +1,16 @@
+"""Settings of LLM, and what is known of it without torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.bases import BaseSpec
+
+
+class Int8Config(Params):
+    """The `methods.int8` section."""
+
+    threshold: float = Field(6.0, ge=0)
+    """A feature with a number this large is an outlier and multiplied in 16 bits; 0 multiplies all as integers."""
+
+
+SPEC = BaseSpec(config=Int8Config, wraps="transformers.BitsAndBytesConfig")

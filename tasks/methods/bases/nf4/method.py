@@ -1,0 +1,20 @@
+"""Functions of NF4. Equations and the legend of shapes are in the docstring of the package."""
+
+from transformers import BitsAndBytesConfig
+
+from tasks.methods.bases import Base, _bitsandbytes
+from tasks.methods.bases.nf4.config import Nf4Config
+
+
+def quantization(config: Nf4Config) -> BitsAndBytesConfig:
+    """What `from_pretrained` stores linear layers by. Raises ValueError without bitsandbytes."""
+    _bitsandbytes.check_installed("nf4")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=config.double_quant,
+        bnb_4bit_compute_dtype=config.compute_dtype,
+    )
+
+
+METHOD = Base(quantization=quantization)

@@ -1,0 +1,1 @@
+"""Plain weights, as the model's folder holds them."""

@@ -1,0 +1,192 @@
+"""Functions of GGUF. Equations and the legend of shapes are in the docstring of the package."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from tasks.methods.compressors import WeightCompressor
+from tasks.methods.compressors.gguf.config import GgufConfig
+
+FILE = "model.gguf"
+
+
+NAME = "Ratchet"
+
+
+QWEN3_WIDTH = 128
+"""Of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
+
+
+FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q5_1": 9, "q5_0": 8, "q4_1": 3, "q4_0": 2}
+"""How the format numbers what most of a file's tensors are."""
+
+
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+PRE = {SPLIT.replace("DIGITS", r"\p{N}"): "qwen2", SPLIT.replace("DIGITS", r"\p{N}{1,3}"): "llama-bpe"}
+"""The pattern that cuts a text into words → its name."""
+
+
+def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
+    """`model.gguf` in the folder. Raises ValueError for a model or tokenizer that the format, or this file, cannot express."""
+    _check(model)
+    writer = gguf.GGUFWriter(folder / FILE, model.config.model_type)
+    _describe(writer, model.config, config)
+    _add_tokenizer(writer, tokenizer, model.config.vocab_size)
+    _add_tensors(writer, model, config)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
+    """The model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=FILE,
+        dtype=getattr(torch, dtype),
+        quantization_config=GgufConfig(dequantize=True),
+        local_files_only=True,
+    )
+    return model.to(device).eval(), AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
+
+
+def _check(model: Any) -> None:
+    """Raise ValueError for a model that would come back as another."""
+    config = model.config
+    if config.model_type not in ("llama", "qwen2", "qwen3"):
+        raise ValueError(f"compressor gguf writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
+    odd = {
+        "rope_type": config.rope_parameters.get("rope_type", "default") != "default",
+        "attention_bias": config.model_type != "qwen2" and config.attention_bias,
+        f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
+        "mlp_bias": config.model_type == "llama" and config.mlp_bias,
+        "use_sliding_window": getattr(config, "use_sliding_window", False),
+    }
+    if found := [name for name, is_odd in odd.items() if is_odd]:
+        raise ValueError(f"compressor gguf cannot write a {config.model_type} with {', '.join(found)} set.")
+
+
+def _describe(writer: Any, config: Any, config: GgufConfig) -> None:
+    """The sizes of the model."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(NAME)
+    writer.add_file_type(FILE_TYPES[config.type])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(width)
+    writer.add_value_length(width)
+    writer.add_rope_dimension_count(width)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+
+
+def _add_tensors(writer: Any, model: Any, config: GgufConfig) -> None:
+    """Every weight under its name in GGUF; a tied one once."""
+    config = model.config
+    names = gguf.get_tensor_name_map(_architecture(config.model_type), config.num_hidden_layers)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, parameter in model.named_parameters():
+        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if target is None:
+            raise ValueError(f"{name} has no place in a GGUF file of a {config.model_type}: merge adapters first.")
+        weight = parameter.detach().to("cpu", torch.float32).numpy()
+        layer = name.split(".")[-2]
+        if config.model_type == "llama" and layer in heads:
+            weight = turn(weight, heads[layer])
+        kind = _kind(target, weight.shape, config.type)
+        writer.add_tensor(target, gguf.quantize(weight, kind), raw_dtype=kind)
+
+
+def turn(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """The rows of each head, (A D, I), in llama.cpp's order: 0, D/2, 1, D/2 + 1, …"""
+    size, *features = weight.shape
+    return weight.reshape(heads, 2, size // heads // 2, *features).swapaxes(1, 2).reshape(weight.shape)
+
+
+def _kind(name: str, shape: tuple[int, ...], wanted: str) -> Any:
+    """The number type that a tensor is stored as."""
+    types = gguf.GGMLQuantizationType
+    if len(shape) == 1:
+        return types.F32
+    finer = wanted[:2] in ("q4", "q5") and name.startswith(("token_embd", "output."))
+    kind = types.Q8_0 if finer else types[wanted.upper()]
+    block, _ = gguf.GGML_QUANT_SIZES[kind]
+    return types.F16 if shape[-1] % block else kind
+
+
+def _architecture(model_type: str) -> Any:
+    return next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == model_type)
+
+
+def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
+    """The vocabulary of `size` tokens, the merges, the special tokens and the chat template."""
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in parts["model"].get("merges", ())]
+    known = {index: token for token, index in tokenizer.get_vocab().items()}
+    added = tokenizer.added_tokens_decoder
+    kinds = {i: gguf.TokenType.CONTROL if token.special else gguf.TokenType.USER_DEFINED for i, token in added.items()}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(_pre_tokenizer(parts, merges))
+    writer.add_token_list([known.get(index, f"[PAD{index}]") for index in range(size)])
+    writer.add_token_types(
+        [kinds.get(i, gguf.TokenType.NORMAL if i in known else gguf.TokenType.UNUSED) for i in range(size)]
+    )
+    if merges:
+        writer.add_token_merges(merges)
+    else:  # the format has no empty list; readers that find none look for scores
+        writer.add_token_scores([0.0] * size)
+    for role, add in {
+        "bos": writer.add_bos_token_id,
+        "eos": writer.add_eos_token_id,
+        "unk": writer.add_unk_token_id,
+        "pad": writer.add_pad_token_id,
+    }.items():
+        if (index := getattr(tokenizer, f"{role}_token_id")) is not None:
+            add(index)
+    first = tokenizer("a")["input_ids"][0]
+    writer.add_add_bos_token(tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id)
+    writer.add_add_space_prefix(False)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)
+
+
+def _pre_tokenizer(parts: Any, merges: list[str]) -> str:
+    """The name that GGUF has for how a tokenizer cuts text before it merges. Raises ValueError where it has none."""
+    steps = parts["pre_tokenizer"] or {}
+    steps = steps.get("pretokenizers", [steps])
+    kinds = [step.get("type") for step in steps]
+    if parts["model"]["type"] == "BPE" and kinds[-1] == "ByteLevel" and not steps[-1]["add_prefix_space"]:
+        match kinds[:-1], steps[-1]["use_regex"]:
+            case [], True:
+                return "gpt-2"
+            case [], False if not merges:  # bytes stay bytes, however they are cut
+                return "gpt-2"
+            case ["Digits"], True if steps[0]["individual_digits"]:
+                return "smollm"
+            case ["Split"], False if name := PRE.get(steps[0]["pattern"].get("Regex", "")):
+                return name
+    raise ValueError(
+        f"compressor gguf writes byte-level BPE tokenizers cut as GPT-2, SmolLM, Qwen2 or LLaMA 3 do; this one is "
+        f"{parts['model']['type']}, cut by {', '.join(map(str, kinds))}."
+    )
+
+
+METHOD = WeightCompressor(write=write, read=read)

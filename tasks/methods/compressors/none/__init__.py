@@ -1,0 +1,1 @@
+"""No compression: the tuned model stays as it is."""

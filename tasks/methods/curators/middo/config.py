@@ -1,0 +1,30 @@
+"""Settings of Middo, and what is known of it without torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.curators import CuratorSpec
+
+
+class MiddoConfig(Params):
+    """The `methods.middo` section."""
+
+    complexity: float = Field(1.0, ge=0)
+    """m of the losses. `.inf` leaves the set empty, here and below."""
+    quality: float = Field(1.0, ge=0)
+    """m of the quality. The paper names none: a person chooses it by how many it selects."""
+    diversity: float = Field(1.0, ge=0)
+    """m of the neighbourhoods; as for the quality."""
+    neighbours: int = Field(2, ge=1)
+    """k: the nearest prompts whose cosines are averaged."""
+    cap: float = Field(0.1, ge=0, le=1)
+    """Largest share of the examples that are looked at that a set may hold; it keeps the worst. The paper has no cap: 1."""
+    control: Literal["none", "random", "loss"] = "none"
+    """The control: as many examples as the sets hold, but drawn at random, or those of the highest loss after the training."""
+    seed: int = 0
+    """Of the control."""
+
+
+SPEC = CuratorSpec(config=MiddoConfig)

@@ -1,0 +1,182 @@
+"""Functions of Middo. Equations and the legend of shapes are in the docstring of the package."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tasks.core.records import Signals, content_id
+from tasks.methods.curators import Curator, Limit, Question
+from tasks.methods.curators.middo.config import MiddoConfig
+
+PASSES: Mapping[str, Mapping[str, int]] = {
+    "hard": {"loss_before": 1, "loss_after": 1},
+    "low": {"quality": -1},
+    "sparse": {"neighbour_similarity": -1},
+}
+"""Set → the signals that must all lie beyond their threshold, and on which side: 1 above, -1 below."""
+
+
+BADNESS: Mapping[str, Callable[[Signals], float]] = {
+    "hard": lambda row: row.loss_after or 0.0,
+    "low": lambda row: -(row.quality or 0.0),
+    "sparse": lambda row: -(row.neighbour_similarity or 0.0),
+}
+"""What makes one member of a set worse than another."""
+
+
+def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit | None:
+    """mean + m std of the values; None where they are too few to have a std."""
+    if len(values) <= sample:
+        return None
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=int(sample)))
+    threshold = mean + m * std
+    return Limit(mean, std, threshold if math.isfinite(threshold) else None)
+
+
+def limits(signals: Sequence[Signals], config: MiddoConfig) -> dict[str, Limit]:
+    """The limit of each signal, over the examples that have it."""
+    m = {
+        "loss_before": config.complexity,
+        "loss_after": config.complexity,
+        "quality": -config.quality,
+        "neighbour_similarity": -config.diversity,
+    }
+    known = {name: [value for row in signals if (value := getattr(row, name)) is not None] for name in m}
+    found = {name: limit(known[name], m[name], sample=name == "quality") for name in m}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def flags(row: Signals, found: Mapping[str, Limit]) -> list[str]:
+    """The sets that the limits put an example in."""
+    return [
+        name
+        for name, signals in PASSES.items()
+        if all(_beyond(getattr(row, signal), found.get(signal), side) for signal, side in signals.items())
+    ]
+
+
+def _beyond(value: float | None, bound: Limit | None, side: int) -> bool:
+    if value is None or bound is None or bound.threshold is None:
+        return False
+    return side * (value - bound.threshold) > 0
+
+
+def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signals], dict[str, Limit]]:
+    """The signals with the sets that each example is in by the limits, and those that it stays in under the cap."""
+    found = limits(signals, config)
+    flagged = [replace(row, flags=flags(row, found)) for row in signals]
+    room = math.ceil(config.cap * sum(not row.excluded for row in signals))
+    kept = {name: _worst(flagged, name, room) for name in PASSES}
+    chosen = {row.example: [name for name in PASSES if row.example in kept[name]] for row in flagged}
+    if config.control != "none":
+        chosen = _elsewhere(flagged, chosen, config)
+    return [replace(row, chosen=chosen.get(row.example, [])) for row in flagged], found
+
+
+def _worst(signals: Sequence[Signals], name: str, room: int) -> set[str]:
+    """The worst members of a set, at most `room`; of equals the one of the lower id."""
+    members = [row for row in signals if name in row.flags]
+    return {row.example for row in sorted(members, key=lambda row: (-BADNESS[name](row), row.example))[:room]}
+
+
+def _elsewhere(
+    signals: Sequence[Signals], chosen: Mapping[str, list[str]], config: MiddoConfig
+) -> dict[str, list[str]]:
+    """The sets handed to as many other examples, so that a control mends exactly as much."""
+    orders: Mapping[str, Callable[[Signals], Any]] = {
+        "random": lambda row: content_id(str(config.seed), row.example),
+        "loss": lambda row: (-BADNESS["hard"](row), row.example),
+    }
+    order = sorted((row for row in signals if not row.excluded), key=orders[config.control])
+    handed = sorted((sets for sets in chosen.values() if sets), key=lambda sets: list(PASSES).index(sets[0]))
+    return {row.example: sets for row, sets in zip(order, handed, strict=False)}
+
+
+def explain(row: Signals, found: Mapping[str, Limit]) -> list[str]:
+    """A sentence for each set that an example is in: the figures that put it there."""
+    texts = {
+        "hard": "hard to learn: {loss_before} before the training and {loss_after} after it, in nats a token of its response",
+        "low": "of low quality: the model's own judgements of it average {quality}",
+        "sparse": "alone: the mean cosine to the prompts nearest to it is {neighbour_similarity}",
+    }
+    sentences = []
+    for name in row.flags:
+        figures = {signal: _figure(getattr(row, signal), found[signal], side) for signal, side in PASSES[name].items()}
+        left = "" if name in row.chosen else "; left as it is, since others of the set are worse"
+        sentences.append(texts[name].format(**figures) + left)
+    others = [
+        f"chosen as a control, in the place of one that is {name}" for name in row.chosen if name not in row.flags
+    ]
+    return sentences + others
+
+
+def _figure(value: float, bound: Limit, side: int) -> str:
+    return f"{value:.3g} ({'over' if side > 0 else 'under'} {bound.threshold:.3g}; the mean is {bound.mean:.3g})"
+
+
+QUESTIONS = {
+    "prompt_factuality": Question("Are the facts that the instruction takes for granted right?", False),
+    "prompt_clarity": Question("Is the instruction clear, and can it be understood in one way only?", False),
+    "prompt_completeness": Question("Does the instruction hold all that one needs to follow it?", False),
+    "response_factuality": Question("Is what the response says right?", True),
+    "response_clarity": Question("Is the response clear and well written?", True),
+    "response_completeness": Question("Does the response do all that the instruction asks for?", True),
+}
+
+
+ANSWER = (
+    "Begin your answer with `Score: ` and a number from 0 (not at all) to 10 (perfectly), then explain it. "
+    "Give 10 only where nothing could be better."
+)
+
+
+_NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"]*"
+
+
+SCORE = re.compile(
+    rf"\bscore\b(?: is| of)?{_MARKS}{_NUMBER}(?!\s*(?:to|-|–)\s*\d)"  # not "a score of 0 to 10"
+    rf"|\A{_MARKS}{_NUMBER}(?=[*_`'\"]*\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b))",  # not "1. Yes", nor "2 mistakes"
+    re.IGNORECASE,
+)
+
+
+DIGIT = "Answer with `Score: ` and one digit from 0 (not at all) to 9 (perfectly)."
+
+
+LEAD = "Score: "
+
+
+def score(text: str) -> float | None:
+    """The score at the start of an answer, or after the word; at most 10. Other numbers, and what is below 0, are none."""
+    found = SCORE.search(text)
+    return min(float(found[1] or found[2]), 10.0) if found else None
+
+
+def expect(odds: Sequence[float]) -> float:
+    """The mean of the digits 0 to 9 by their log-odds, stretched to 0 to 10: 10 itself is two tokens to most models."""
+    weights = np.exp(np.asarray(odds, dtype=np.float64) - max(odds))
+    return float(weights @ np.arange(10) / weights.sum() * 10 / 9)
+
+
+def quality(scores: Sequence[float | None]) -> float | None:
+    """The mean of an example's judgements, (1/3) sum over dimensions of (prompt + response) / 2; None unless all are known."""
+    known = [value for value in scores if value is not None and math.isfinite(value)]
+    return float(np.mean(known)) if known and len(known) == len(scores) else None
+
+
+METHOD = Curator(
+    choose=choose,
+    explain=explain,
+    neighbours=lambda config: config.neighbours,
+    questions=QUESTIONS,
+    answer=ANSWER,
+    score=score,
+    digit=DIGIT,
+    lead=LEAD,
+    expect=expect,
+    quality=quality,
+)

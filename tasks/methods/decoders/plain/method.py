@@ -1,0 +1,16 @@
+"""Functions of Plain decoding. Equations and the legend of shapes are in the docstring of the package."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from tasks.methods.decoders import Decoder
+from tasks.methods.decoders.plain.config import PlainConfig
+
+
+def combine(main_BV: Tensor, helpers: Sequence[Tensor], config: PlainConfig) -> Tensor:
+    """The model's logits as they are."""
+    return main_BV
+
+
+METHOD = Decoder(combine=combine)

@@ -1,0 +1,16 @@
+"""Settings of LLaMA Pro, and what is known of it without torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.expanders import ExpanderSpec
+
+
+class LlamaProConfig(Params):
+    """The `methods.llama_pro` section."""
+
+    layers: int = Field(8, ge=1)
+    """Layers k to copy. The paper makes 40 of LLaMA2-7B's 32."""
+
+
+SPEC = ExpanderSpec(config=LlamaProConfig)

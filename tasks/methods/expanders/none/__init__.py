@@ -1,0 +1,1 @@
+"""No expander: the model keeps its depth."""

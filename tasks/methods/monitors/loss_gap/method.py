@@ -1,0 +1,51 @@
+"""Functions of The loss gap. Equations and the legend of shapes are in the docstring of the package."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.methods.monitors import Finding, Monitor
+from tasks.methods.monitors._permutations import chance, relabelled
+from tasks.methods.monitors.loss_gap.config import LossGapConfig
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is kept of the reference: nats and tokens of each item, (N, 2)."""
+
+    items: NDArray[np.float64]
+    config: LossGapConfig
+
+
+def fit(reference_N2: NDArray[np.float32], config: LossGapConfig) -> Fitted:
+    """The reference's losses."""
+    return Fitted(reference_N2.astype("float64"), config)
+
+
+def score(fitted: Fitted, incoming_M2: NDArray[np.float32], seed: int) -> Finding:
+    """The gap, its interval, and its chance."""
+    reference_N2, incoming = fitted.items, incoming_M2.astype(np.float64)
+    pooled_T2 = np.concatenate([reference_N2, incoming])
+    y_BT = relabelled(len(reference_N2), len(incoming), fitted.config.permutations, seed)
+    sums_B2 = y_BT.astype(np.float64) @ pooled_T2
+    gap_B = _ratio(sums_B2) - _ratio(pooled_T2.sum(axis=0) - sums_B2)
+    random = np.random.default_rng(seed)
+    drawn_B = _resampled(incoming, fitted.config.resamples, random) - _resampled(
+        reference_N2, fitted.config.resamples, random
+    )
+    low, high = np.quantile(drawn_B, [0.025, 0.975])
+    return Finding(float(gap_B[0]), chance(abs(gap_B)), float(low), float(high))
+
+
+def _ratio(sums_B2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nats per token; 0 where no token is."""
+    return np.divide(sums_B2[:, 0], sums_B2[:, 1], out=np.zeros(len(sums_B2)), where=sums_B2[:, 1] > 0)
+
+
+def _resampled(items_N2: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
+    draws_BN = random.multinomial(len(items_N2), [1 / len(items_N2)] * len(items_N2), size=count)
+    return _ratio(draws_BN @ items_N2)
+
+
+METHOD = Monitor(fit=fit, score=score)

@@ -1,0 +1,16 @@
+"""Settings of MMD, and what is known of it without torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.monitors import MonitorSpec
+
+
+class MmdConfig(Params):
+    """The `methods.mmd` section."""
+
+    permutations: int = Field(999, ge=99)
+    """Relabellings; the chance is never below 1 / (permutations + 1)."""
+
+
+SPEC = MonitorSpec(config=MmdConfig, sees="embeddings", unit="MMD²")

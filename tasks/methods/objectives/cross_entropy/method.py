@@ -1,0 +1,14 @@
+"""Functions of Cross-entropy. Equations and the legend of shapes are in the docstring of the package."""
+
+from torch import Tensor
+
+from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives.cross_entropy.config import CrossEntropyConfig
+
+
+def loss(nll_N: Tensor, tokens: Tokens, config: CrossEntropyConfig) -> Tensor:
+    """The weighted sum of the token losses, a scalar."""
+    return (tokens.weights * nll_N).sum()
+
+
+METHOD = Objective(loss=loss)

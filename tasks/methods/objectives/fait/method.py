@@ -1,0 +1,101 @@
+"""Functions of FAIT. Equations and the legend of shapes are in the docstring of the package."""
+
+import torch
+from torch import Tensor
+
+from tasks.core.marks import CHAR, CODE, LINE, Marking
+from tasks.core.training import Moment
+from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives.fait.config import FaitConfig
+
+
+def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
+    """The weighted sum of the token losses, a scalar."""
+    marks_N = scattered(tokens) if config.placement == "random" else tokens.marks
+    gain_N = config.lines * has(marks_N, LINE) + config.tokens * has(marks_N, CHAR)
+    share_S = shares(nll_N.detach(), tokens, config)
+    return (tokens.weights * (1 + share_S[tokens.segments] * gain_N) * nll_N).sum()
+
+
+def shares(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
+    """lambda of each sequence, (S,). It is 0 for sequences without a wrong counterpart, which have no marks either."""
+    if config.weighting == "margin" and config.refresh_every > 1:
+        return tokens.told["shares"][tokens.numbers]
+    if config.weighting == "margin":
+        return margins(nll_N, tokens, config.tau)
+    if config.weighting == "schedule":
+        return tokens.told["share"].expand(len(tokens.numbers))
+    return nll_N.new_full((len(tokens.numbers),), float(config.weighting == "constant"))
+
+
+def margins(nll_N: Tensor, tokens: Tokens, tau: float) -> Tensor:
+    """sigmoid((s- - s+) / tau) of each sequence, (S,)."""
+    contrasts, num_sequences = tokens.contrasts, len(tokens.numbers)
+    if contrasts is None:
+        return nll_N.new_zeros(num_sequences)
+    right_S = -marked_mean(nll_N, tokens.marks, tokens.segments, num_sequences)
+    wrong_S = -marked_mean(contrasts.nll, contrasts.marks, contrasts.segments, num_sequences)
+    has_pair_S = contrasts.segments.bincount(minlength=num_sequences) > 0
+    return has_pair_S * ((wrong_S - right_S) / tau).sigmoid()
+
+
+def marked_mean(values_N: Tensor, marks_N: Tensor, segments_N: Tensor, num_sequences: int) -> Tensor:
+    """The mean of each sequence's values over its differing tokens, over its program where none differs, (S,)."""
+
+    def mean(mask_N: Tensor) -> tuple[Tensor, Tensor]:
+        sums_S = values_N.new_zeros(num_sequences).index_add_(0, segments_N, values_N * mask_N)
+        counts_S = segments_N[mask_N].bincount(minlength=num_sequences)
+        return sums_S / counts_S.clamp(min=1), counts_S
+
+    differing_S, num_differing_S = mean(has(marks_N, CHAR))
+    program_S, _ = mean(has(marks_N, CODE))
+    return differing_S.where(num_differing_S > 0, program_S)
+
+
+def scattered(tokens: Tokens) -> Tensor:
+    """The marks of each sequence dealt anew among the tokens of its program, the same way throughout a training, (N,)."""
+    marks_N = tokens.marks.clone()
+    (seed,) = tokens.told["seed"].tolist()
+    for segment, number in enumerate(tokens.numbers.tolist()):
+        places = ((tokens.segments == segment) & has(marks_N, CODE)).nonzero()[:, 0]
+        draw = torch.Generator().manual_seed(1_000_003 * seed + number)
+        order = torch.randperm(len(places), generator=draw).to(places.device)
+        marks_N[places] = marks_N[places[order]]
+    return marks_N
+
+
+def has(marks_N: Tensor, flag: int) -> Tensor:
+    """Which tokens carry a flag, (N,)."""
+    return (marks_N & flag) > 0
+
+
+def on_step(moment: Moment, config: FaitConfig) -> None:
+    """Leave what lambda of the coming steps follows from in the method's state."""
+    if config.placement == "random":
+        moment.state["seed"] = [moment.seed]
+    if config.weighting == "schedule":
+        moment.state["share"] = [config.highest * (1 - moment.step / moment.steps)]
+    elif config.weighting == "margin" and config.refresh_every > 1 and moment.step % config.refresh_every == 0:
+        moment.state["shares"] = measured(moment, config.tau)
+
+
+def measured(moment: Moment, tau: float) -> list[float]:
+    """lambda of everything that trains, E of them, under the model as it is."""
+    shares_E = [0.0] * moment.sequences
+    for nll_N, tokens in moment.pairs():
+        for number, share in zip(tokens.numbers.tolist(), margins(nll_N, tokens, tau).tolist(), strict=True):
+            shares_E[number] = share
+    return shares_E
+
+
+def marking(config: FaitConfig) -> Marking:
+    """How programs are to be marked."""
+    return Marking(config.granularity, config.anchor_deletions, config.union)
+
+
+def wants_contrasts(config: FaitConfig) -> bool:
+    """Whether every step looks at the wrong programs."""
+    return config.weighting == "margin" and config.refresh_every == 1
+
+
+METHOD = Objective(loss=loss, on_step=on_step, contrasts=wants_contrasts, marks=marking)

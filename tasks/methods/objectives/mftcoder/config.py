@@ -1,0 +1,42 @@
+"""Settings of MFTCoder, and what is known of it without torch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.core.config import Params
+from tasks.methods.objectives import ObjectiveSpec
+
+
+class MftcoderConfig(Params):
+    """The `methods.mftcoder` section."""
+
+    aggregation: Literal["case1", "case2", "case3", "case4"] = "case3"
+    """Mean over tokens, over examples, or over tasks of either."""
+    task_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Fixed v of tasks, by name; 1 for the others."""
+    balance: Literal["none", "self_paced", "coba"] = "none"
+    """How v follows the validation losses. It costs forward passes on `valid_batches` at every update."""
+    interval: int = Field(1, ge=1)
+    """Steps from one update to the next."""
+    valid_batches: int = Field(1, ge=1)
+    """Validation batches of an update, taken in turn."""
+    window: int = Field(100, ge=2)
+    """self_paced: updates over which a slope is fitted."""
+    warmup: int = Field(100, ge=1)
+    """coba: steps of equal weights at the start; about as many as there are validation batches."""
+    history: int = Field(200, ge=2)
+    """coba: updates over which a slope is fitted and compared; 2 to 5 times the warm-up."""
+    tau: float = Field(5.0, gt=0)
+    """coba: how sharply a worst task that stops falling shifts weight."""
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if self.aggregation in ("case1", "case2") and (self.task_weights or self.balance != "none"):
+            raise ValueError(f"{self.aggregation} has no task weights: take case3 or case4, or leave the weights out")
+        if self.task_weights and self.balance != "none":
+            raise ValueError(f"task_weights are fixed and balance: {self.balance} makes its own: set one of them")
+        return self
+
+
+SPEC = ObjectiveSpec(config=MftcoderConfig, acts_between_steps=True, tells=("task_weights",))

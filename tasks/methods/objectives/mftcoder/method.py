@@ -1,0 +1,180 @@
+"""Functions of MFTCoder. Equations and the legend of shapes are in the docstring of the package."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import linear_regression
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.core.training import Moment
+from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives.mftcoder.config import MftcoderConfig
+
+SHARPNESS = 50.0
+"""Of self-paced weights, as in the official code."""
+
+
+IGNORE = -100
+"""The label of a position that trains nothing."""
+
+
+Losses = list[float | None]
+"""Of each task; None for one that was not seen."""
+
+
+def loss(nll_N: Tensor, tokens: Tokens, config: MftcoderConfig) -> Tensor:
+    """The pack's share of the mean, times the step's trained tokens, by which the engine divides."""
+    return (share(tokens, config) * tokens.weights * nll_N).sum()
+
+
+def share(tokens: Tokens, config: MftcoderConfig) -> Tensor:
+    """What each token counts for in the step's mean, times the step's tokens: (N,), 1 for all in case1."""
+    total = tokens.task_tokens.sum()
+    length_N = tokens.segments.bincount()[tokens.segments]
+    if config.aggregation == "case1":
+        return tokens.weights.new_ones(len(length_N))
+    if config.aggregation == "case2":
+        return total / (tokens.task_examples.sum() * length_N)
+
+    present_K = tokens.task_tokens > 0
+    v_K = present_K * tokens.told.get("task_weights", tokens.weights.new_ones(()))
+    v_N = (v_K / v_K.sum())[tokens.tasks]
+    if config.aggregation == "case3":
+        return total * v_N / tokens.task_tokens[tokens.tasks]
+    return total * v_N / (tokens.task_examples[tokens.tasks] * length_N)
+
+
+def self_paced(losses_WK: Sequence[Losses]) -> list[float]:
+    """The weights that the last losses give."""
+    relative_K = relative([slope(column) for column in zip(*losses_WK, strict=True)])
+    scores_K = [fast * -r for fast, r in zip(softmax(relative_K), relative_K, strict=True)]
+    return softmax([SHARPNESS * score for score in scores_K])
+
+
+def coba(slopes_WK: Sequence[Sequence[float]], worst: Sequence[float], tau: float) -> list[float]:
+    """The weights that the last slopes give. `worst` holds the slope of the worst ratio at every update so far."""
+    num_tasks = len(slopes_WK[-1])
+    relative_score = softmax(relative(slopes_WK[-1]))
+    absolute_score = softmax([-relative(column)[-1] for column in zip(*slopes_WK, strict=True)])
+    factor = min(1.0, len(worst) * softmax([-tau * r for r in relative(worst)])[-1])
+    weights = softmax(
+        [num_tasks * (factor * r + (1 - factor) * a) for r, a in zip(relative_score, absolute_score, strict=True)]
+    )
+    floor = 1 / (10 * num_tasks)
+    return [0.9 * w + floor for w in weights] if min(weights) < floor else weights
+
+
+def slope(values: Sequence[float | None]) -> float:
+    """Least-squares slope of the values over their places; 0 where fewer than two are known."""
+    points = [(place, value) for place, value in enumerate(values) if value is not None]
+    return linear_regression(*zip(*points, strict=True)).slope if len(points) > 1 else 0.0
+
+
+def relative(values: Sequence[float]) -> list[float]:
+    """The values in units of their mean size; zeros where all are 0."""
+    size = sum(map(abs, values)) / len(values)
+    return [value / size if size else 0.0 for value in values]
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    """Positive shares that add up to 1."""
+    highest = max(values)
+    powers = [math.exp(value - highest) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def on_step(moment: Moment, config: MftcoderConfig) -> None:
+    """Leave the weights of the coming step in `moment.state["task_weights"]`."""
+    if config.balance != "none":
+        _follow(moment, config)
+    elif config.task_weights:
+        moment.state["task_weights"] = _by_name(config.task_weights, moment.valid.tasks)
+
+
+def _follow(moment: Moment, config: MftcoderConfig) -> None:
+    """Look at the validation losses where it is time to, and take the weights that they give."""
+    state, batches, num_tasks = moment.state, moment.valid.batches, len(moment.valid.tasks)
+    if not state:
+        _check(moment, config)
+        state["task_weights"] = [1 / num_tasks] * num_tasks
+        state["start"] = _losses(moment, batches) if config.balance == "coba" else []
+    if moment.step % config.interval:
+        return
+    first = moment.step // config.interval * config.valid_batches
+    looked_at = [batches[number % len(batches)] for number in range(first, first + config.valid_batches)]
+    losses = _losses(moment, looked_at)
+    if config.balance == "coba":
+        _coba_update(state, losses, config, warm=moment.step >= config.warmup)
+    else:
+        state["losses"] = [*state.get("losses", []), losses][-config.window :]
+        state["task_weights"] = self_paced(state["losses"])
+
+
+def _coba_update(state: dict[str, Any], losses: Losses, config: MftcoderConfig, *, warm: bool) -> None:
+    """Note the ratios of these losses to the first ones, and once `warm` the slopes and the weights that they give."""
+
+    def noted(name: str, value: Any) -> list[Any]:
+        state[name] = [*state.get(name, []), value][-config.history :]
+        return state[name]
+
+    ratios = [loss / start if loss and start else None for loss, start in zip(losses, state["start"], strict=True)]
+    before = state.get("latest", [1.0] * len(ratios))
+    state["latest"] = [last if ratio is None else ratio for ratio, last in zip(ratios, before, strict=True)]
+    ratios_WK, worst_W = noted("ratios", ratios), noted("worst", max(state["latest"]))
+    if warm:
+        slopes_WK = noted("slopes", [slope(column) for column in zip(*ratios_WK, strict=True)])
+        state["worst_slopes"] = [*state.get("worst_slopes", []), slope(worst_W)]
+        state["task_weights"] = coba(slopes_WK, state["worst_slopes"], config.tau)
+
+
+def _losses(moment: Moment, batches: Sequence[Mapping[str, Tensor]]) -> Losses:
+    """The mean loss of each task's tokens in these batches, of the model as it is, which keeps no trace of it."""
+    num_tasks = len(moment.valid.tasks)
+    sums_K = torch.zeros(num_tasks, dtype=torch.float64)
+    counts_K = torch.zeros(num_tasks, dtype=torch.long)
+    modes = {module: module.training for module in moment.model.modules()}
+    moment.model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            tasks_N = _trained_tasks(batch)
+            sums_K.index_add_(0, tasks_N, moment.valid.losses(moment.model, batch).double().cpu())
+            counts_K += tasks_N.bincount(minlength=num_tasks)
+    for module, mode in modes.items():
+        module.training = mode
+    means = (sums_K / counts_K).tolist()
+    return [mean if math.isfinite(mean) else None for mean in means]
+
+
+def _trained_tasks(batch: Mapping[str, Tensor]) -> Tensor:
+    """The task of each trained token of a batch, (N,)."""
+    return batch["tasks"][0][batch["labels"][0] != IGNORE].cpu()
+
+
+def _by_name(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """The weights in the order of `names`. Raises ValueError for a task that is not there."""
+    if unknown := sorted(weights.keys() - set(names)):
+        raise ValueError(
+            f"mftcoder.task_weights names {', '.join(unknown)}, and no example is of that task. "
+            f"There are: {', '.join(names)}."
+        )
+    return [weights.get(name, 1.0) for name in names]
+
+
+def _check(moment: Moment, config: MftcoderConfig) -> None:
+    """Raise ValueError where weights could not follow anything."""
+    seen = {task for batch in moment.valid.batches for task in _trained_tasks(batch).tolist()}
+    if unseen := [name for number, name in enumerate(moment.valid.tasks) if number not in seen]:
+        raise ValueError(
+            f"mftcoder.balance: {config.balance} follows the validation loss of every task, and there is none of "
+            f"{', '.join(unseen)}. Raise valid_tokens, hold some examples out, or set `balance: none`."
+        )
+    if config.balance == "coba" and config.warmup >= moment.steps:
+        raise ValueError(
+            f"mftcoder.warmup is {config.warmup} and the training has {moment.steps} steps, so coba would never begin. "
+            "Lower it, or set `balance: none`."
+        )
+
+
+METHOD = Objective(loss=loss, on_step=on_step)

@@ -1,0 +1,22 @@
+"""Settings of MeZO, and what is known of it without torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.optimizers import OptimizerSpec
+
+
+class MezoConfig(Params):
+    """The `methods.mezo` section."""
+
+    learning_rate: float = Field(1e-6, gt=0)
+    """Peak of the schedule."""
+    eps: float = Field(1e-3, gt=0)
+    """How far along z the loss is measured, both ways."""
+    directions: int = Field(1, ge=1)
+    """Directions averaged in a step; each costs two forward passes."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decay of matrices. Vectors (norms, biases) are never decayed."""
+
+
+SPEC = OptimizerSpec(config=MezoConfig, gradient_free=True)

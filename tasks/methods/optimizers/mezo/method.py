@@ -1,0 +1,27 @@
+"""Functions of MeZO. Equations and the legend of shapes are in the docstring of the package."""
+
+from collections.abc import Iterable, Sequence
+
+from tasks.core.training import Group
+from tasks.methods.optimizers import Optimizer, param_groups
+from tasks.methods.optimizers._mezo import Mezo, Move
+from tasks.methods.optimizers.mezo.config import MezoConfig
+
+
+def make(groups: Sequence[Group], config: MezoConfig, seed: int) -> Mezo:
+    """MeZO over `groups`."""
+    settings = param_groups(groups, config.learning_rate, config.weight_decay)
+    return Mezo(settings, config.eps, config.directions, seed)
+
+
+def replay(groups: Sequence[Group], config: MezoConfig, log: Iterable[Move]) -> None:
+    """Bring the weights in `groups` from where a training began to where it ended, by its log (`course["log"]`) alone.
+
+    What training leaves besides is the rounding of its perturbations.
+    """
+    mezo = make(groups, config, seed=0)
+    for move in log:
+        mezo.apply(move)
+
+
+METHOD = Optimizer(make=make)

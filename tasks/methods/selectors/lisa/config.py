@@ -1,0 +1,23 @@
+"""Settings of LISA, and what is known of it without torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.config import Params
+from tasks.methods.selectors import SelectorSpec
+
+
+class LisaConfig(Params):
+    """The `methods.lisa` section."""
+
+    layers: int = Field(2, ge=0)
+    """γ: decoder layers that train at a time."""
+    period: int = Field(20, ge=1)
+    """K: optimizer steps between draws."""
+    state: Literal["drop", "keep"] = "drop"
+    """What becomes of the optimizer's state of a layer that is not drawn again. `drop`: it is freed, and starts anew when the layer
+    is back. `keep`: it stays, and memory grows towards that of full fine-tuning."""
+
+
+SPEC = SelectorSpec(config=LisaConfig, acts_between_steps=True, alone="what trains changes from step to step")

@@ -1,0 +1,60 @@
+"""Settings of S²FT, and what is known of it without torch."""
+
+from typing import Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from tasks.core.config import Params
+from tasks.methods.selectors import SelectorSpec
+
+
+class Cut(NamedTuple):
+    """How a weight is cut into units."""
+
+    form: Literal["columns", "rows"]
+    units: str = ""
+    """The setting of the model that says into how many; without one every column or row is a unit."""
+
+
+CUTS = {
+    "v_proj": Cut("rows", "num_key_value_heads"),
+    "o_proj": Cut("columns", "num_attention_heads"),
+    "up_proj": Cut("rows"),
+    "down_proj": Cut("columns"),
+}
+
+
+class S2ftConfig(Params):
+    """The `methods.s2ft` section. The ratios are the authors' for Llama-2-7B; about 1 % of a small model trains."""
+
+    v: float = Field(0.0, ge=0, le=1)
+    """Share of the key-value heads whose rows of v_proj train."""
+    o: float = Field(0.052, ge=0, le=1)
+    """Share of the query heads whose columns of o_proj train."""
+    u: float = Field(0.0, ge=0, le=1)
+    """Share of the channels whose rows of up_proj train."""
+    d: float = Field(0.02, ge=0, le=1)
+    """Share of the channels whose columns of down_proj train."""
+    spread: Literal["even", "flat"] = "even"
+    """`even`: as many units in every layer, the authors' advice for other models than theirs. `flat`: chosen from the units of all
+    layers together, as in their runs."""
+    score: Literal["random", "weight", "activation", "product", "gradient"] = "random"
+    """What units are chosen by. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of what its columns read,
+    or its rows write. `product`: both multiplied. `gradient`: the norm of the loss's gradient at the slice."""
+    subset: Literal["large", "small"] = "large"
+    """Whether the units of the largest scores train, or of the smallest."""
+
+    @model_validator(mode="after")
+    def _subset_has_an_effect(self) -> Self:
+        if self.score == "random" and self.subset == "small":
+            raise ValueError("subset 'small' changes nothing about score 'random'. Set another score, or leave it out.")
+        return self
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The share of units that train, by the last name segment of their layers."""
+        shares = zip(CUTS, (self.v, self.o, self.u, self.d), strict=True)
+        return {target: ratio for target, ratio in shares if ratio}
+
+
+SPEC = SelectorSpec(config=S2ftConfig, acts_between_steps=True, merges=True)

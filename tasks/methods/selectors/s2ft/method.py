@@ -1,0 +1,141 @@
+"""Functions of S²FT. Equations and the legend of shapes are in the docstring of the package."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tasks.core import deltas
+from tasks.core.surgery import ALL_LINEAR, linears, plain
+from tasks.core.training import Moment, Probe
+from tasks.methods.selectors import Selector
+from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
+
+
+def pick(score_LU: Tensor, ratio: float, spread: str) -> list[Tensor]:
+    """The units of each layer with the largest scores, in ascending order."""
+    layers, units = score_LU.shape
+    count = round(ratio * units) if spread == "even" else int(ratio * units * layers)
+    pools = score_LU if spread == "even" else score_LU.reshape(1, -1)
+    best = pools.topk(max(count, 1), dim=1).indices
+    chosen = torch.zeros_like(pools, dtype=torch.bool).scatter(1, best, value=True)
+    return [units.nonzero().flatten() for units in chosen.view_as(score_LU)]
+
+
+def norms(weights: Sequence[Tensor], form: str, width: int) -> Tensor:
+    """The norm of every unit's slice of each weight, or of its gradient, (L, U)."""
+    across = 0 if form == "columns" else 1
+    return torch.stack([w_OI.detach().float().norm(dim=across).view(-1, width).norm(dim=1) for w_OI in weights])
+
+
+def activations(model: nn.Module, layers: Sequence[nn.Linear], form: str, width: int, probe: Probe) -> Tensor:
+    """The mean magnitude of what every unit of each layer reads (columns) or writes (rows) on the probe, (L, U)."""
+    sums: dict[nn.Module, Any] = dict.fromkeys(layers, 0.0)
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen = inputs[0] if form == "columns" else output
+        sums[layer] += seen.float().abs().flatten(0, -2).sum(dim=0)
+
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    with torch.no_grad():
+        for batch in probe.batches:
+            probe.losses(model, batch)
+    for handle in handles:
+        handle.remove()
+    tokens = sum(batch["input_ids"].numel() for batch in probe.batches)
+    return torch.stack([sums[layer].view(-1, width).mean(dim=1) / tokens for layer in layers])
+
+
+def gradients(model: nn.Module, layers: Sequence[nn.Linear], probe: Probe) -> list[Tensor]:
+    """The gradient of the probe's mean loss at each layer's weight."""
+    weights = [layer.weight for layer in layers]
+    sums, tokens = [torch.zeros_like(weight) for weight in weights], 0
+    for batch in probe.batches:
+        losses_N = probe.losses(model, batch)
+        tokens += len(losses_N)
+        for total, grad in zip(sums, torch.autograd.grad(losses_N.sum(), weights), strict=True):
+            total += grad
+    return [total / tokens for total in sums]
+
+
+def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> None:
+    """Freeze `model` and let the chosen slices of its weights move.
+
+    Raises ValueError where those weights do not train, as under an adapter.
+    """
+    trained = {name: layer for name, layer in linears(model, ALL_LINEAR).items() if layer.weight.requires_grad}
+    endings = sorted({name.rpartition(".")[2] for name in trained})
+    if missing := [target for target in config.ratios if target not in endings]:
+        raise ValueError(
+            f"selector 's2ft' moves slices of {', '.join(missing)}, which do not train here (the linear layers that do end in: "
+            f"{', '.join(endings) or 'none'}). Where an adapter holds the model's own weights frozen, use `adapter: none`."
+        )
+    mode = model.training
+    model.eval()
+    draw = torch.Generator().manual_seed(seed)
+    chosen: dict[str, tuple[Literal["columns", "rows"], Tensor]] = {}
+    for target, ratio in config.ratios.items():
+        layers = {name: layer for name, layer in trained.items() if name.endswith(f".{target}")}
+        form, width = CUTS[target].form, _width(model, target, next(iter(layers.values())))
+        score_LU = _scores(model, list(layers.values()), form, width, config, probe, draw)
+        for name, units in zip(layers, pick(score_LU, ratio, config.spread), strict=True):
+            if len(units):
+                chosen[name] = form, (units[:, None] * width + torch.arange(width, device=units.device)).flatten()
+    model.train(mode)
+
+    model.requires_grad_(False)
+    for name, (form, index) in chosen.items():
+        deltas.put(model, name, form, index)
+
+
+def _width(model: Any, target: str, layer: nn.Linear) -> int:
+    """Columns or rows of a unit."""
+    form, units = CUTS[target]
+    length = layer.in_features if form == "columns" else layer.out_features
+    return length // int(getattr(plain(model).config, units)) if units else 1
+
+
+def _scores(
+    model: nn.Module,
+    layers: Sequence[nn.Linear],
+    form: str,
+    width: int,
+    config: S2ftConfig,
+    probe: Probe,
+    draw: torch.Generator,
+) -> Tensor:
+    """By what the units of these layers are chosen: the larger, the better, (L, U)."""
+    weights = [layer.weight for layer in layers]
+    match config.score:
+        case "random":
+            length = weights[0].shape[1 if form == "columns" else 0]
+            score_LU = torch.rand(len(layers), length // width, generator=draw)
+        case "weight":
+            score_LU = norms(weights, form, width)
+        case "activation":
+            score_LU = activations(model, layers, form, width, probe)
+        case "product":
+            score_LU = norms(weights, form, width) * activations(model, layers, form, width, probe)
+        case "gradient":
+            score_LU = norms(gradients(model, layers, probe), form, width)
+    return score_LU if config.subset == "large" else -score_LU
+
+
+def on_step(moment: Moment, config: S2ftConfig) -> None:
+    """Keep the choice in checkpoints, and raise ValueError where it came out otherwise than in the one that is continued."""
+    found = {name: layer.index.tolist() for name, layer in deltas.deltas(moment.model).items()}
+    kept = moment.state.setdefault("index", found)
+    if differing := [name for name in found if kept.get(name) != found[name]]:
+        raise ValueError(
+            f"selector 's2ft' chooses other slices than its checkpoint holds, of {differing[0]} for one: score "
+            f"{config.score!r} comes out otherwise on this machine. Go on where it began, or remove the checkpoints."
+        )
+
+
+def merge(model: nn.Module) -> None:
+    """Add every slice to its weight and put the plain layers back."""
+    deltas.merge(model)
+
+
+METHOD = Selector(choose=choose, on_step=on_step, merge=merge)
