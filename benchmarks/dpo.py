@@ -27,8 +27,8 @@ def trained(
     reference = None if plan.adapter != "none" else copy.deepcopy(model)
     if plan.adapter != "none":
         torch.manual_seed(plan.seed)
-        adapter = methods.load("adapters", plan.adapter).METHOD
-        model = adapter.attach(model, adapter.params.model_validate(sections[plan.adapter]))
+        config = methods.spec("adapters", plan.adapter).config.model_validate(sections[plan.adapter])
+        model = methods.load("adapters", plan.adapter).attach(model, config)
     with tempfile.TemporaryDirectory() as work:
         settings = DPOConfig(
             output_dir=work, beta=BETA, learning_rate=rate, lr_scheduler_type=plan.schedule, warmup_steps=math.ceil(plan.warmup * steps),

@@ -24,19 +24,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks import methods
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Document, Example, Signals
 from tasks.core.statistics import proportion
 from tasks.io import embedders, tables
-from tasks.methods.monitors import Monitor, MonitorParams
-from tasks.methods.monitors.loss_gap import METHOD as LOSS_GAP
-from tasks.methods.monitors.mmd import METHOD as MMD
+from tasks.methods.monitors import MonitorConfig
 
 EXAMPLES, DOCUMENTS = Path("data/rounds/r0/examples.parquet"), Path("data/ingested/train_documents.parquet")
 EMBEDDER, CACHE = Path("models/embedder"), Path(".ratchet/cache/benchmark-drift.npz")
 PACKAGE = "pydash"
 REFERENCE = 500
-DEFAULTS = MonitorParams()
+DEFAULTS = MonitorConfig()
 LEVEL = DEFAULTS.alpha / len(DEFAULTS.methods)
 
 Vectors = NDArray[np.float32]
@@ -63,7 +62,7 @@ def main() -> None:
     print(f"mmd, level {LEVEL:g}, {REFERENCE} prompts of reference; drift said in")
     for size in chosen.sizes:
         for kind in ("alike", "modules"):
-            report(f"{kind}, {size}", MMD, alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
+            report(f"{kind}, {size}", "mmd", alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
     for kind, shares in {
         "prose": (0.1, 0.25, 0.5),
         "reworded": (0.25, 0.5),
@@ -73,7 +72,7 @@ def main() -> None:
         for share in shares:
             for size in chosen.sizes:
                 pairs = shifted(pools, kind, share, size, chosen.trials, chosen.seed)
-                report(f"{kind} {share:.0%}, {size}", MMD, pairs)
+                report(f"{kind} {share:.0%}, {size}", "mmd", pairs)
     if chosen.losses:
         losses = responses(chosen.losses)
         print(f"loss_gap, level {LEVEL:g}, {len(losses)} real losses; drift said in")
@@ -84,14 +83,14 @@ def main() -> None:
             0.5: chosen.trials,
         }.items():
             for size in chosen.sizes:
-                report(f"{higher:+.0%}, {size}", LOSS_GAP, gaps(losses, higher, size, trials, chosen.seed))
+                report(f"{higher:+.0%}, {size}", "loss_gap", gaps(losses, higher, size, trials, chosen.seed))
 
 
-def report(name: str, monitor: Monitor, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
+def report(name: str, method: str, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
     """One line: in how many trials drift was said."""
-    params = monitor.params()
+    monitor, config = methods.load("monitors", method), methods.spec("monitors", method).config()
     said = [
-        monitor.score(monitor.fit(reference, params), came, seed).chance <= LEVEL
+        monitor.score(monitor.fit(reference, config), came, seed).chance <= LEVEL
         for seed, (reference, came) in enumerate(pairs)
     ]
     found = proportion(sum(said), len(said))

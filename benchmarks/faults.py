@@ -298,7 +298,7 @@ def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[s
     from tasks.engine import encode
     from tasks.engine.forward import observe, use_packed_attention
     from tasks.engine.packing import by_budget, collate
-    from tasks.methods.objectives.fait import has, marked_mean
+    from tasks.methods.objectives.fait.method import has, marked_mean
 
     use_packed_attention(model)
     examples = {example.id: example for example, _ in pairs}

@@ -39,7 +39,8 @@ from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Signals
 from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, params, sandbox, tables
-from tasks.methods.curators.middo import PASSES, MiddoParams, choose
+from tasks.methods.curators.middo.config import MiddoConfig
+from tasks.methods.curators.middo.method import PASSES, choose
 from tasks.stages.diagnose import params as diagnose
 from tasks.stages.diagnose import stage as diagnose_stage
 from tasks.stages.fetch.build import random_model
@@ -118,7 +119,7 @@ def trial(arm: str, seed: int) -> Rows:
     chosen: Mapping[str, Sequence[str]] = {}
     if arm in RECIPE.arms:
         signals = diagnosed(work, data.examples, first)
-        settings = MiddoParams.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
+        settings = MiddoConfig.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
         chosen = {row.example: row.chosen for row in choose(signals, settings)[0]}
     elif arm == "truth":
         chosen = {name: SHOULD[kind][:1] for name, kind in data.kinds.items()}

@@ -236,7 +236,7 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         from tasks.stages.diagnose.params import Settings
         from tasks.stages.diagnose.stage import Subject
 
-        curator = methods.load("curators", "middo").METHOD
+        curator = methods.load("curators", "middo")
         examples, model = to_judge(options, curator) if options.taught else (rows(options.examples), BASE)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
         diagnose = {"judging": {"max_new_tokens": options.words}}

@@ -99,7 +99,7 @@ def _explain(diagnosis: Path) -> Any:
     from tasks.methods import curators
 
     found = json.loads(diagnosis.read_text(encoding="utf-8"))
-    explain, limits = methods.load("curators", found["curator"]).METHOD.explain, curators.limits(found)
+    explain, limits = methods.load("curators", found["curator"]).explain, curators.limits(found)
     return lambda row: explain(row, limits)
 
 

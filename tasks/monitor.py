@@ -21,7 +21,7 @@ from tasks import methods, settings
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal, content_id
 from tasks.io import embedders, progress, provenance, tables, tracking
-from tasks.methods.monitors import FEW, Finding, Monitor
+from tasks.methods.monitors import FEW, Finding
 from tasks.run import die_with_parent, expected, explain, quiet
 from tasks.stages.ingest import incoming
 
@@ -48,16 +48,17 @@ def main(output: Path, paths: Sequence[Path]) -> None:
             f"below {FEW} nothing can be said."
         )
     items = drawn(found, params.max_items, params.seed)
-    names = {name: methods.load("monitors", name).METHOD for name in params.methods}
-    findings = {name: _ask(name, monitor, items, everything) for name, monitor in names.items()}
-    level = params.alpha / len(names)
+    findings = {name: _ask(name, items, everything) for name in params.methods}
+    level = params.alpha / len(findings)
     verdict = {
         "drifted": [name for name, finding in findings.items() if finding.chance <= level],
         "level": level,
         "items": len(items),
         "read": len(found),
         "refused": dict(refused),
-        "findings": {name: asdict(finding) | {"unit": names[name].unit} for name, finding in findings.items()},
+        "findings": {
+            name: asdict(finding) | {"unit": methods.spec("monitors", name).unit} for name, finding in findings.items()
+        },
     }
     _record(verdict, paths)
     unseen = output.with_name(output.name + ".partial")
@@ -70,11 +71,12 @@ def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
     return sorted(examples, key=lambda example: content_id(str(seed), example.id))[:limit]
 
 
-def _ask(name: str, monitor: Monitor, items: Sequence[Example], everything: Any) -> Finding:
-    params = getattr(everything.methods, name) or monitor.params()
-    figures = {"embeddings": _embeddings, "losses": _losses}[monitor.sees]
+def _ask(name: str, items: Sequence[Example], everything: Any) -> Finding:
+    spec, monitor = methods.spec("monitors", name), methods.load("monitors", name)
+    config = getattr(everything.methods, name) or spec.config()
+    figures = {"embeddings": _embeddings, "losses": _losses}[spec.sees]
     reference, came = figures(items, everything)
-    return monitor.score(monitor.fit(reference, params), came, everything.monitor.seed)
+    return monitor.score(monitor.fit(reference, config), came, everything.monitor.seed)
 
 
 def _embeddings(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:

@@ -16,7 +16,7 @@ from tasks.core.params import Params
 from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
-from tasks.methods.monitors import MonitorParams
+from tasks.methods.monitors import MonitorConfig
 
 PARAMS = Path("params.yaml")
 
@@ -27,7 +27,7 @@ class _Graph(Params):
     rounds: dict[str, Round]
     turns: dict[str, Turn]
     models: dict[str, Model]
-    monitor: MonitorParams = MonitorParams()
+    monitor: MonitorConfig = MonitorConfig()
     """Of no stage: `ratchet monitor` reads it."""
     resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
     """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
@@ -66,11 +66,7 @@ def schema() -> type[Params]:
 @cache
 def _methods_type() -> type[Params]:
     """The type of section `methods`: a field for every method there is. One without settings has an empty section."""
-    fields: dict[str, Any] = {
-        name: (methods.load(family, name).METHOD.params | None, None)
-        for family in methods.families()
-        for name in methods.names(family)
-    }
+    fields: dict[str, Any] = {name: (config | None, None) for name, config in methods.configs().items()}
     return create_model("Methods", __base__=Params, **fields)
 
 
@@ -180,27 +176,43 @@ def files(stage: str, item: str | None, settings: Any) -> tuple[dict[str, Path],
 
 
 def closure(stage: str) -> list[Path]:
-    """The files of this project that a stage runs whatever its settings, by its imports; its data files too.
+    """Return the files of this project that a stage may run, less the folders of methods: its data files are among them.
 
-    What the methods of the families it composes share is among them, the methods' own files are not.
+    Of the families that it composes it has what their methods import beyond their own folders, `_peft.py` of adapters for one.
     """
-    folder = Path("tasks/stages") / stage
-    data = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    composed = [
-        f"tasks.methods.{family}.{name}" for family in declaration(stage).parts for name in methods.names(family)
-    ]
-    own = {Path(module.replace(".", "/") + ".py") for module in composed}
-    modules = [f"tasks.stages.{stage}.stage", *(f"tasks.methods.{family}" for family in declaration(stage).parts)]
-    shared = {file for module in composed for file in provenance.closure(module)} - own
-    return sorted({*data, *shared, *(file for module in modules for file in provenance.closure(module))})
+    families = declaration(stage).parts
+    imported = {
+        file
+        for family in families
+        for name in methods.names(family)
+        for file in provenance.closure(f"tasks.methods.{family}.{name}.method")
+    }
+    folders = {_folder(family, name) for family in families for name in methods.names(family)}
+    shared = {file for file in imported if folders.isdisjoint(file.parents)}
+    return sorted({*_own_code(stage), *shared})
 
 
 def code(stage: str, settings: Any) -> list[Path]:
-    """Every file of this project whose edit can change a stage's outputs: its closure, and the methods it composes."""
+    """Return every file of this project whose edit can change a stage's outputs: its own code, and the chosen methods'."""
     chosen = parts(stage, settings).items()
-    return sorted(
-        {*closure(stage), *(f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}"))}
-    )
+    imported = {f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}.method")}
+    folders = {file for family, name in chosen for file in _files_in(_folder(family, name))}
+    return sorted({*_own_code(stage), *imported, *folders})
+
+
+def _own_code(stage: str) -> set[Path]:
+    """Return the data files of a stage and the files that it imports; of methods, their families' records alone."""
+    data = {path for path in _files_in(Path("tasks/stages") / stage) if path.suffix != ".py"}
+    modules = [f"tasks.stages.{stage}.stage", *(f"tasks.methods.{family}" for family in declaration(stage).parts)]
+    return data | {file for module in modules for file in provenance.closure(module)}
+
+
+def _folder(family: str, name: str) -> Path:
+    return Path("tasks/methods") / family / name
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
 def key(stage: str, item: str | None, settings: Any) -> str:

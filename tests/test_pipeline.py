@@ -4,8 +4,10 @@
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tasks import settings  # noqa: E402  # after the path, where this runs as a script
+from tasks import methods, settings  # noqa: E402  # after the path, where this runs as a script
 
 STAGES = settings.stage_names()
 DVC = ROOT / "dvc.yaml"
@@ -32,9 +34,9 @@ def in_dvc_words(path: str, items: str | None) -> str:
 
 
 def code_of(stage: str) -> list[str]:
-    """The code a stage runs, in dvc.yaml's words: chosen methods by template, all else by import."""
+    """The code a stage runs, in dvc.yaml's words: the folders of chosen methods by template, all else by import."""
     files = {path.as_posix() for path in settings.closure(stage)}
-    parts = {f"tasks/methods/{family}/${{{place}}}.py" for family, place in settings.declaration(stage).parts.items()}
+    parts = {f"tasks/methods/{family}/${{{place}}}" for family, place in settings.declaration(stage).parts.items()}
     return sorted(files | parts)
 
 
@@ -82,6 +84,106 @@ def test_commands_name_nothing_of_the_environment():
         assert re.fullmatch(rf"python -m tasks\.run {stage}( \$\{{key\}})?", command)
 
 
+FOLDERS = {
+    (family, name): f"tasks/methods/{family}/{name}" for family in methods.families() for name in methods.names(family)
+}
+CHOICES = range(max(len(methods.names(family)) for family in methods.families()))
+
+
+def chosen(family: str, number: int) -> str:
+    """The method of a family that is chosen in the settings of this number: each is, in some of `CHOICES`."""
+    known = methods.names(family)
+    return known[number % len(known)]
+
+
+def folders_chosen(stage: str, number: int) -> set[str]:
+    """The folders of the methods that a stage composes under the settings of this number."""
+    return {FOLDERS[family, chosen(family, number)] for family in settings.declaration(stage).parts}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A DVC repository of this graph, in which a test may write what it likes."""
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("workspace")
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "tasks/methods", folder / "tasks/methods")
+    Repo.init(str(folder), no_scm=True).close()
+    return folder
+
+
+def in_dvc_view(folder: Path) -> dict[str, list]:
+    """The dependencies of each stage, those of its first item where it has several, as DVC resolves them."""
+    from dvc.repo import Repo
+
+    with Repo(str(folder)) as repo:
+        return {stage.name.split("@")[0]: stage.deps for stage in reversed(list(repo.index.stages))}
+
+
+@pytest.mark.parametrize("number", CHOICES)
+def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_others(workspace, number):
+    everything = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for stage in STAGES:
+        for family, place in settings.declaration(stage).parts.items():
+            section, key = place.split(".")
+            everything.setdefault(section, {})[key] = chosen(family, number)
+    (workspace / "params.yaml").write_text(yaml.safe_dump(everything))
+    view = in_dvc_view(workspace)
+    assert view.keys() == set(STAGES)
+    paths = {stage: [Path(dep.fs_path).relative_to(workspace) for dep in deps] for stage, deps in view.items()}
+    for method, folder in FOLDERS.items():
+        for file in (ROOT / folder).glob("*.py"):
+            touched = {
+                stage
+                for stage in STAGES
+                if {Path(folder, file.name), *Path(folder, file.name).parents} & {*paths[stage]}
+            }
+            assert touched == {stage for stage in STAGES if folder in folders_chosen(stage, number)}, (
+                method,
+                file.name,
+            )
+
+
+def test_a_folder_changes_for_dvc_with_each_of_its_files_but_not_by_being_imported(workspace):
+    folder = workspace / "tasks/methods/optimizers/adamw"
+    (workspace / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+
+    def seen() -> str:
+        (dep,) = [dep for dep in in_dvc_view(workspace)["tune"] if Path(dep.fs_path) == folder]
+        return dep.get_hash().value
+
+    before = seen()
+    (folder / "__pycache__").mkdir(exist_ok=True)
+    (folder / "__pycache__/method.cpython-311.pyc").write_bytes(b"compiled")
+    assert seen() == before
+    for file in methods.FILES:
+        text = (folder / file).read_text()
+        (folder / file).write_text(text + "# edited\n")
+        assert seen() != before, file
+        (folder / file).write_text(text)
+    assert seen() == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_key_of_a_stage_has_the_files_of_the_methods_it_chooses_and_of_no_others(stage, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shared = {path.as_posix() for path in settings.closure(stage)}
+    for number in CHOICES:
+        config = SimpleNamespace()
+        for family, place in settings.declaration(stage).parts.items():
+            section, key = place.split(".")
+            vars(vars(config).setdefault(section, SimpleNamespace()))[key] = chosen(family, number)
+        files = {path.as_posix() for path in settings.code(stage, config)}
+        of_methods = {file for file in files if any(file.startswith(f"{folder}/") for folder in FOLDERS.values())}
+        in_folders = {
+            f"{folder}/{path.name}" for folder in folders_chosen(stage, number) for path in (ROOT / folder).glob("*.py")
+        }
+        assert of_methods == in_folders
+        assert files - of_methods <= shared, "what DVC does not see cannot run a stage anew"
+
+
 def fix() -> None:
     """Write the code dependencies into dvc.yaml, keeping its comments and order."""
     from ruamel.yaml import YAML
@@ -91,9 +193,9 @@ def fix() -> None:
     editor.indent(mapping=2, sequence=4, offset=2)
     graph = editor.load(DVC)
     for stage in STAGES:
-        found = graph["stages"][stage]
-        found = found.get("do", found)
-        found["deps"] = [path for path in found["deps"] if not path.startswith("tasks/")] + code_of(stage)
+        declared = graph["stages"][stage]
+        declared = declared.get("do", declared)
+        declared["deps"] = [path for path in declared["deps"] if not path.startswith("tasks/")] + code_of(stage)
     editor.dump(graph, DVC)
 
 

@@ -184,8 +184,12 @@ def test_the_code_of_a_stage_is_its_imports_and_the_methods_it_composes(load, tm
     found = load()
     monkeypatch.chdir(ROOT)
     files = {path.as_posix() for path in settings.code("tune", found)}
-    assert {"tasks/stages/tune/stage.py", "tasks/engine/packing.py", "tasks/methods/adapters/lora.py"} <= files
-    assert "tasks/methods/adapters/none.py" not in files
+    assert {"tasks/stages/tune/stage.py", "tasks/engine/packing.py", "tasks/methods/adapters/lora/method.py"} <= files
+    assert {"tasks/methods/adapters/_peft.py", "tasks/methods/adapters/lora/__init__.py"} <= files
+    assert not any(path.startswith("tasks/methods/adapters/none/") for path in files)
+    assert "tasks/methods/adapters/_peft.py" not in {
+        path.as_posix() for path in settings.code("tune", load(tune={"adapter": "none"}))
+    }
     assert not any(path.startswith("tasks/stages/fetch/") for path in files)
 
 
@@ -225,7 +229,7 @@ def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tm
         "from pathlib import Path\n"
         "from tasks import methods, settings\n"
         "settings.load(Path('params.yaml'))\n"
-        "[methods.load(family, name) for family in methods.families() for name in methods.names(family)]\n"
+        "[methods.spec(family, name) for family in methods.families() for name in methods.names(family)]\n"
         "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'datasets', 'prefect', 'dvc', 'sentence_transformers'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or None)\n"
     )

@@ -29,17 +29,17 @@ class Training(Params):
     """One composition of methods and the plan of its training; stages that train extend it."""
 
     base: str = "none"
-    """A file of `tasks/methods/bases`: how frozen weights are stored."""
+    """A folder of `tasks/methods/bases`: how frozen weights are stored."""
     expander: str = "none"
-    """A file of `tasks/methods/expanders`."""
+    """A folder of `tasks/methods/expanders`."""
     adapter: str = "lora"
-    """A file of `tasks/methods/adapters`."""
+    """A folder of `tasks/methods/adapters`."""
     selector: str = "all"
-    """A file of `tasks/methods/selectors`."""
+    """A folder of `tasks/methods/selectors`."""
     optimizer: str = "adamw"
-    """A file of `tasks/methods/optimizers`."""
+    """A folder of `tasks/methods/optimizers`."""
     objective: str = "cross_entropy"
-    """A file of `tasks/methods/objectives`."""
+    """A folder of `tasks/methods/objectives`."""
     max_tokens: int = Field(40_000, ge=1)
     """Training ends after this many tokens, prompts included."""
     epochs: int = Field(1, ge=1)

@@ -42,12 +42,12 @@ def main(
 
 def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float | None) -> generation.Steering:
     """`model` steered by what tuning made of the antiexpert; an expert that is an adapter stands on it."""
-    decoder = methods.load("decoders", name).METHOD
+    spec = methods.spec("decoders", name)
     expert, antiexpert = map(_find, by)
     roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, BASE)}
-    helpers = [checkpoints.load(*roles[role]) for role in decoder.helpers]
-    params = decoder.params.model_validate({} if alpha is None else {"alpha": alpha})
-    return generation.steer(model, helpers, partial(decoder.combine, params=params))
+    helpers = [checkpoints.load(*roles[role]) for role in spec.helpers]
+    config = spec.config.model_validate({} if alpha is None else {"alpha": alpha})
+    return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
 
 def _reply(model: Any, tokenizer: Any, talk: list[Message], steering: generation.Steering | None) -> str:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -16,19 +15,14 @@ from tasks.engine.forward import bind_loss
 
 @dataclass(frozen=True)
 class Part:
-    """A method's module and its settings."""
+    """A method and its config."""
 
-    module: ModuleType
-    params: Any
-
-    @property
-    def name(self) -> str:
-        return self.module.__name__.rsplit(".", 1)[-1]
-
-    @property
-    def method(self) -> Any:
-        """The record of its family."""
-        return self.module.METHOD
+    name: str
+    spec: Any
+    """The facts about it, its family's kind of `methods.Spec`."""
+    method: Any
+    """The record of its functions, its family's kind."""
+    config: Any
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Composition:
     def marking(self) -> Marking | None:
         """How the objective wants the tokens of programs marked; None where it weighs no marks."""
         marks = self.objective.method.marks
-        return marks(self.objective.params) if marks else None
+        return marks(self.objective.config) if marks else None
 
 
 @dataclass(frozen=True)
@@ -72,8 +66,8 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
 
     def part(family: str) -> Part:
         name = getattr(training, family.removesuffix("s"))
-        module = methods.load(family, name)
-        return Part(module, module.METHOD.params.model_validate(sections[name]))
+        spec = methods.spec(family, name)
+        return Part(name, spec, methods.load(family, name), spec.config.model_validate(sections[name]))
 
     return Composition(*map(part, FAMILIES))
 
@@ -85,10 +79,10 @@ def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fs
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
-    expansion = parts.expander.method.expand(model, parts.expander.params, probe, seed)
-    attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.params)
+    expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
+    attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config)
     own = _training(attached) if parts.adapter.name != "none" else {}
-    parts.selector.method.choose(attached, parts.selector.params, probe, seed)
+    parts.selector.method.choose(attached, parts.selector.config, probe, seed)
     trainable = _training(attached)
     if not trainable:
         raise ValueError(
@@ -100,8 +94,8 @@ def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fs
 def groups(attached: Attached, parts: Composition) -> list[Group]:
     """What trains, cut into groups of one rate each: matrices that decay, and vectors (norms, biases) that do not."""
     rates = parts.adapter.method.rates
-    own = rates(attached.model, parts.adapter.params) if rates else {}
-    each = parts.expander.method.group_each
+    own = rates(attached.model, parts.adapter.config) if rates else {}
+    each = parts.expander.spec.group_each
     cut: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in attached.trainable.items():
         decay = parameter.ndim >= 2
@@ -115,12 +109,12 @@ def groups(attached: Attached, parts: Composition) -> list[Group]:
 
 def needs_merging(parts: Composition) -> bool:
     """Whether a trained model can only be kept whole: it grew, or a selector put deltas on its weights."""
-    return parts.expander.name != "none" or parts.selector.method.merge is not None
+    return parts.expander.name != "none" or parts.selector.spec.merges
 
 
 def merge(model: nn.Module, parts: Composition) -> nn.Module:
     """The plain model that computes what the trained one does, made in place."""
-    if parts.selector.method.merge:
+    if parts.selector.spec.merges:
         parts.selector.method.merge(model)
     merged: nn.Module = parts.adapter.method.merge(model)
     return merged
@@ -128,7 +122,7 @@ def merge(model: nn.Module, parts: Composition) -> nn.Module:
 
 def hooks(parts: Composition) -> list[tuple[str, Part]]:
     """The parts that act before every step, by kind, in the order in which they do."""
-    return [(kind, part) for kind, part in vars(parts).items() if getattr(part.method, "on_step", None)]
+    return [(kind, part) for kind, part in vars(parts).items() if part.spec.acts_between_steps]
 
 
 def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> None:
@@ -140,14 +134,14 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
         fix = "compute.processes: 1" if methods.alone(chosen) else "compute.fsdp: false"
         raise ValueError(f"Several processes cannot share this training. {'; '.join(reasons)}. Set {fix}.")
-    if parts.objective.method.hits and not parts.optimizer.method.gradient_free:
-        free = [name for name in methods.names("optimizers") if methods.load("optimizers", name).METHOD.gradient_free]
+    if parts.objective.spec.hits and not parts.optimizer.spec.gradient_free:
+        free = [name for name in methods.names("optimizers") if methods.spec("optimizers", name).gradient_free]
         raise ValueError(
             f"objective {parts.objective.name!r} is a score without gradient, and optimizer {parts.optimizer.name!r} needs one. "
             f"Optimizers that do not: {', '.join(free)}."
         )
     looks = parts.objective.method.contrasts
-    if parts.optimizer.method.gradient_free and looks and looks(parts.objective.params):
+    if parts.optimizer.spec.gradient_free and looks and looks(parts.objective.config):
         raise ValueError(
             f"objective {parts.objective.name!r} measures its weights in every forward pass, and optimizer "
             f"{parts.optimizer.name!r} compares two passes that must weigh alike. "
@@ -158,9 +152,9 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
             f"expander {parts.expander.name!r} trains its new layers, and adapter {parts.adapter.name!r} freezes them. "
             "Use `adapter: none`."
         )
-    if (whole or needs_merging(parts)) and not parts.adapter.method.merge:
+    if (whole or needs_merging(parts)) and not parts.adapter.spec.merges:
         cause = "this stage writes" if whole else f"selector {parts.selector.name!r} keeps"
-        can = [name for name in methods.names("adapters") if methods.load("adapters", name).METHOD.merge]
+        can = [name for name in methods.names("adapters") if methods.spec("adapters", name).merges]
         raise ValueError(
             f"{cause} a whole model, and adapter {parts.adapter.name!r} cannot be merged into one. "
             f"Adapters that can: {', '.join(can)}."

@@ -174,7 +174,7 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     of trained tokens over the whole step.
     """
 
-    wanted = bool(objective.method.contrasts and objective.method.contrasts(objective.params))
+    wanted = bool(objective.method.contrasts and objective.method.contrasts(objective.config))
 
     def forward(
         self: PreTrainedModel,
@@ -182,10 +182,10 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
         told: Mapping[str, Tensor] | None = None,
         **batch: Any,
     ) -> dict[str, Tensor]:
-        values, tokens = observe(self, batch, told=told, hits=objective.method.hits, contrasts=wanted)
-        loss = objective.method.loss(values, tokens, objective.params)
+        values, tokens = observe(self, batch, told=told, hits=objective.spec.hits, contrasts=wanted)
+        loss = objective.method.loss(values, tokens, objective.config)
         if adapter.method.penalty:
-            loss = loss + len(values) * adapter.method.penalty(self, adapter.params)
+            loss = loss + len(values) * adapter.method.penalty(self, adapter.config)
         return {"loss": loss / (len(values) if num_items_in_batch is None else num_items_in_batch)}
 
     use_packed_attention(model)

@@ -25,7 +25,7 @@ def load(base: Path, training: Training, sections: Mapping[str, Any], compute: C
     """The model that is to train, its frozen weights stored as the composition says, and its tokenizer."""
     device.use(compute)
     part = compose.read(training, sections).base
-    return checkpoints.load(base, device=compute.device, quantization=part.method.quantization(part.params))
+    return checkpoints.load(base, device=compute.device, quantization=part.method.quantization(part.config))
 
 
 def execute(

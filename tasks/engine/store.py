@@ -34,4 +34,4 @@ def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *
         (folder / "README.md").unlink(missing_ok=True)  # peft's model card is an empty form
     else:
         tensors = {name: tensor for name, tensor in model.named_parameters() if name in attached.adapter}
-        checkpoints.write_adapter(folder, tensors, parts.adapter.name, parts.adapter.params.model_dump(mode="json"))
+        checkpoints.write_adapter(folder, tensors, parts.adapter.name, parts.adapter.config.model_dump(mode="json"))

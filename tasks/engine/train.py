@@ -103,7 +103,7 @@ def train(
 
     attached = compose.compose(model, parts, probed, plan.seed, fsdp=compute.fsdp)
     optimizer: Optimizer = parts.optimizer.method.make(
-        compose.groups(attached, parts), parts.optimizer.params, plan.seed
+        compose.groups(attached, parts), parts.optimizer.config, plan.seed
     )
     warmup = math.ceil(plan.warmup * steps)
     scheduler: LRScheduler = get_scheduler(plan.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
@@ -135,15 +135,15 @@ def train(
     watch = _Watch(work, notes, lambda step, loss, rate: on_step(step, steps, loss, rate), measured)
     trainer = _Trainer(
         model=attached.model,
-        args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.method.gradient_free),
+        args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.spec.gradient_free),
         train_dataset=_Rows(packs, tasks, per_step),
         data_collator=_only,
         callbacks=[_Hooks(parts, moment, attached, notes), watch],
     )
     trainer.optimizer, trainer.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
     trainer.trains = attached.trainable
-    trainer.estimate = optimizer.estimate if parts.optimizer.method.gradient_free else None  # type: ignore[attr-defined]
-    trainer.told = lambda: _told(parts.objective.method.tells, notes.states.get("objective", {}))
+    trainer.estimate = optimizer.estimate if parts.optimizer.spec.gradient_free else None  # type: ignore[attr-defined]
+    trainer.told = lambda: _told(parts.objective.spec.tells, notes.states.get("objective", {}))
     trainer.remove_callback(PrinterCallback)
     found = _newest_complete(work)
     if found:
@@ -251,7 +251,7 @@ class _Hooks(TrainerCallback):
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         for kind, part in compose.hooks(self._parts):
-            part.method.on_step(self._moment(kind, state.global_step), part.params)
+            part.method.on_step(self._moment(kind, state.global_step), part.config)
         active = sum(p.numel() for p in self._attached.trainable.values() if p.requires_grad)
         self._notes.active = max(self._notes.active, active)
 
@@ -327,7 +327,7 @@ def _settings(parts: Composition, plan: Training, compute: Compute) -> dict[str,
     theirs = {
         f"{part.name}.{name}": value
         for part in vars(parts).values()
-        for name, value in part.params.model_dump(mode="json").items()
+        for name, value in part.config.model_dump(mode="json").items()
     }
     where = {"precision": device.precision(compute)}
     flat: dict[str, Any] = json.loads(json.dumps(ours | parts.names | theirs | where))

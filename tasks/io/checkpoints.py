@@ -149,9 +149,9 @@ def _quantization(path: Path) -> Any:
     """How the base of the adapter at `path` was stored when it was trained; None for plain weights."""
     card = read_card(path)
     name = card.get("method", {}).get("base", "none")
-    method = methods.load("bases", name).METHOD
     settings = card["settings"]["methods"][name] if name != "none" else {}
-    return method.quantization(method.params.model_validate(settings))
+    config = methods.spec("bases", name).config.model_validate(settings)
+    return methods.load("bases", name).quantization(config)
 
 
 def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
@@ -164,8 +164,9 @@ def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
     from safetensors.torch import load_file
 
     card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
-    method = methods.load("adapters", card["adapter"]).METHOD
-    attached = method.attach(model, method.params.model_validate(card["params"]))
+    method = methods.load("adapters", card["adapter"])
+    config = methods.spec("adapters", card["adapter"]).config.model_validate(card["params"])
+    attached = method.attach(model, config)
     places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
     tensors = load_file(path / "adapter.safetensors")
     if places.keys() != tensors.keys():

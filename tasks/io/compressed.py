@@ -31,7 +31,7 @@ def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str =
     import torch
 
     name = read_note(path)["compressor"]
-    method = methods.load("compressors", name).METHOD
+    method = methods.load("compressors", name)
     if isinstance(method, WeightCompressor):
         return method.read(path, dtype, device)
     if not isinstance(method, DeltaCompressor):
@@ -108,7 +108,7 @@ def read_note(path: Path) -> dict[str, Any]:
 def _decode(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    method = methods.load("compressors", read_note(path)["compressor"]).METHOD
+    method = methods.load("compressors", read_note(path)["compressor"])
     return dict(method.decode(load_file(path / DELTA)))
 
 

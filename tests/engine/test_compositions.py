@@ -70,7 +70,7 @@ def parts(name):
 def train(base, work, name, kill_at=None, compute=small.FP32):
     """What training the model in `base` ends in, or Killed."""
     chosen = parts(name)
-    model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.params))
+    model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.config))
 
     def on_step(step, total, loss, rate):
         assert total == 40

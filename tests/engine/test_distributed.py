@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def with_what_it_needs(family, name):
     """A composition of a method and of what it cannot do without."""
     needs = {"adapters": "lora"} if family == "bases" else {}
-    if getattr(methods.load(family, name).METHOD, "hits", False):
+    if getattr(methods.spec(family, name), "hits", False):
         needs |= {"optimizers": "mezo"}
     return needs | {family: name}
 
@@ -108,10 +108,10 @@ def job(names, work):
     parts = replace(composition(**names), optimizer=optimizer)
     if work.name in OBJECTIVE:
         parts = replace(parts, objective=part("objectives", parts.objective.name, **OBJECTIVE[work.name]))
-    if hasattr(parts.adapter.params, "dropout"):  # what is dropped depends on how many draw
+    if hasattr(parts.adapter.config, "dropout"):  # what is dropped depends on how many draw
         parts = replace(parts, adapter=part("adapters", parts.adapter.name, dropout=0.0))
-    model, _ = checkpoints.load(Path(base), quantization=parts.base.method.quantization(parts.base.params))
-    rows = answered(model, sequences) if parts.objective.method.hits else sequences
+    model, _ = checkpoints.load(Path(base), quantization=parts.base.method.quantization(parts.base.config))
+    rows = answered(model, sequences) if parts.objective.spec.hits else sequences
     steps = []
 
     def on_step(step, total, loss, rate):

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from tasks.engine import train as engine
 from tasks.engine.compose import Part
 from tasks.engine.encode import Encoded
 from tasks.engine.packing import schedule
-from tasks.methods.optimizers import Optimizer
-from tasks.methods.selectors import Selector
+from tasks.methods.optimizers import Optimizer, OptimizerSpec
+from tasks.methods.selectors import Selector, SelectorSpec
 from tests import tiny as small
 from tests.methods.contract import composition, part
 
@@ -195,12 +194,10 @@ def test_a_weight_scales_the_gradient_of_its_own_token(tiny, tmp_path):
 def descent():
     """Plain gradient descent, which keeps the size of a gradient where Adam forgets it."""
 
-    def make(groups, params, seed):
+    def make(groups, config, seed):
         return torch.optim.SGD([p for group in groups for p in group.parameters], lr=0.1)
 
-    return Part(
-        SimpleNamespace(__name__="tasks.methods.optimizers.descent", METHOD=Optimizer(Training, make)), Training()
-    )
+    return Part("descent", OptimizerSpec(config=Training), Optimizer(make=make), Training())
 
 
 def test_two_unequal_packs_accumulated_are_one_step_on_both(tiny, tmp_path):
@@ -231,12 +228,12 @@ def test_bf16_trains_near_fp32_and_keeps_fp32_weights(tiny, tmp_path, parts):
 
 
 def test_a_composition_that_trains_nothing_is_refused_by_name(tiny, tmp_path):
-    def choose(model, params, probe, seed):
+    def choose(model, config, probe, seed):
         model.requires_grad_(False)
 
-    frozen = SimpleNamespace(__name__="tasks.methods.selectors.frozen", METHOD=Selector(Training, choose))
+    frozen = Part("frozen", SelectorSpec(config=Training), Selector(choose=choose), Training())
     with pytest.raises(ValueError, match="adapter 'none' with selector 'frozen' leaves every weight frozen"):
-        train(tiny, tmp_path, replace(FULL, selector=Part(frozen, Training())))
+        train(tiny, tmp_path, replace(FULL, selector=frozen))
 
 
 def test_a_checkpoint_holds_what_trains_and_no_more(tiny, tmp_path):

@@ -1,7 +1,7 @@
 """What the contract tests of all families share.
 
 A method's own test file may say, for them: `SMALL`, settings that differ from the defaults so that a tiny model shows the
-method's effect; `trainable(model, params)`, the card's count of what trains on `model` before anything is attached;
+method's effect; `trainable(model, config)`, the card's count of what trains on `model` before anything is attached;
 `TOLERANCE`, how far a fresh model may be from the base where equality to the bit is not promised.
 """
 
@@ -56,8 +56,10 @@ def said(name, what, default=None):
 
 def part(family, name=None, **settings):
     """A method with the settings of its test file, or with these."""
-    module = methods.load(family, name or NEUTRAL[family])
-    return Part(module, module.METHOD.params(**(said(name, "SMALL", {}) if name else {}) | settings))
+    chosen = name or NEUTRAL[family]
+    spec = methods.spec(family, chosen)
+    config = spec.config(**(said(name, "SMALL", {}) if name else {}) | settings)
+    return Part(chosen, spec, methods.load(family, chosen), config)
 
 
 def composition(**names):
@@ -76,7 +78,7 @@ def probe():
 def composed(wrapped, parts, *, hasty=False):
     """A model with its parts, and an optimizer over what trains; a hasty one takes steps that bf16 can tell from none."""
     attached = compose.compose(wrapped, parts, probe(), seed=0)
-    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0)
     for group in optimizer.param_groups:
         group["lr"] *= 20 if hasty else 1
     return attached, optimizer
@@ -102,9 +104,9 @@ def steps(attached, optimizer, parts, count=2):
     for step in range(count):
         for kind, hooked in compose.hooks(parts):
             moment = Moment(step, count, 0, attached.model, optimizer, scheduler, probe(), probe(), states[kind])
-            hooked.method.on_step(moment, hooked.params)
+            hooked.method.on_step(moment, hooked.config)
         optimizer.zero_grad()
-        if parts.optimizer.method.gradient_free:
+        if parts.optimizer.spec.gradient_free:
             with torch.no_grad():
                 optimizer.estimate(lambda: inner(**batch())["loss"])
         else:

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from tasks.core.training import Group
-from tasks.methods.optimizers import adamw
-from tasks.methods.optimizers.adamw import AdamwParams
+from tasks.methods.optimizers.adamw import method as adamw
+from tasks.methods.optimizers.adamw.config import AdamwConfig
 
 
 def make(model, params):
@@ -17,7 +17,7 @@ def make(model, params):
 def test_only_matrices_decay():
     model = nn.Linear(3, 2)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = make(model, AdamwParams(learning_rate=0.1, weight_decay=0.5))
+    optimizer = make(model, AdamwConfig(learning_rate=0.1, weight_decay=0.5))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -29,7 +29,7 @@ def test_the_first_step_has_the_size_of_the_learning_rate():
     # Algorithm 2 with both running means corrected: the first update is lr * g / (|g| + eps).
     model = nn.Linear(3, 2)
     before = model.weight.detach().clone()
-    optimizer = make(model, AdamwParams(learning_rate=0.1))
+    optimizer = make(model, AdamwConfig(learning_rate=0.1))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, -4.0)
     optimizer.step()
@@ -39,5 +39,5 @@ def test_the_first_step_has_the_size_of_the_learning_rate():
 def test_a_group_learns_at_its_own_rate():
     model = nn.Linear(3, 2)
     groups = [Group("fast", [model.weight], rate=3.0), Group("slow", [model.bias])]
-    made = adamw.make(groups, AdamwParams(learning_rate=0.1), seed=0)
+    made = adamw.make(groups, AdamwConfig(learning_rate=0.1), seed=0)
     assert [group["lr"] for group in made.param_groups] == [0.1 * 3.0, 0.1]

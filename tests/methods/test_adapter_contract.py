@@ -13,8 +13,8 @@ from tests.methods import contract
 
 ADAPTERS = methods.names("adapters")
 OWN = [name for name in ADAPTERS if name != "none"]
-TARGETING = [name for name in OWN if "targets" in methods.load("adapters", name).METHOD.params.model_fields]
-MERGEABLE = [name for name in OWN if methods.load("adapters", name).METHOD.merge]
+TARGETING = [name for name in OWN if "targets" in methods.spec("adapters", name).config.model_fields]
+MERGEABLE = [name for name in OWN if methods.spec("adapters", name).merges]
 
 
 @pytest.fixture(params=contract.MODELS)
@@ -35,8 +35,8 @@ def trained(name, model):
 def test_a_fresh_adapter_computes_what_the_base_computes(tiny, kind, name, dtype):
     method = contract.part("adapters", name)
     expected = contract.losses(contract.model(kind, tiny, dtype))
-    found = contract.losses(method.method.attach(contract.model(kind, tiny, dtype), method.params))
-    if method.method.difference:
+    found = contract.losses(method.method.attach(contract.model(kind, tiny, dtype), method.config))
+    if method.spec.difference:
         assert not torch.allclose(found, expected), "it says that it differs"
     else:
         tolerance = contract.said(name, "TOLERANCE", 0.0) * (1 if dtype is torch.float32 else 2**13)
@@ -56,8 +56,8 @@ def test_an_adapter_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     count = contract.said(name, "trainable")
     assert count, f"tests/methods/test_{name}.py says nothing of what trains"
     method = contract.part("adapters", name)
-    expected = count(contract.model(kind, tiny), method.params)
-    found = method.method.attach(contract.model(kind, tiny), method.params)
+    expected = count(contract.model(kind, tiny), method.config)
+    found = method.method.attach(contract.model(kind, tiny), method.config)
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == expected
     assert 0 < expected < contract.model(kind, tiny).num_parameters()
 
@@ -86,7 +86,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tiny, kind, tmp_path, name, dtype):
     store.save(attached, parts, None, tmp_path / "saved")
     assert checkpoints.is_adapter(tmp_path / "saved")
     loaded, _ = checkpoints.load(tmp_path / "saved", base, dtype=asked)
-    mergeable = parts.adapter.method.merge
+    mergeable = parts.adapter.spec.merges
     expected = compose.merge(attached.model, parts) if mergeable else plain(attached.model)
     for (key, found), wanted in zip(loaded.named_parameters(), expected.parameters(), strict=True):
         assert torch.equal(found, wanted), key
@@ -114,14 +114,14 @@ def test_an_adapter_trained_on_other_weights_does_not_load(tiny, tmp_path, name)
 def test_targets_that_are_missing_unknown_or_contradictory_are_refused(tiny, name, targets, found):
     method = contract.part("adapters", name, targets=targets)
     with pytest.raises(ValueError, match=found):
-        method.method.attach(contract.model("llama", tiny), method.params)
+        method.method.attach(contract.model("llama", tiny), method.config)
 
 
 @pytest.mark.parametrize("name", TARGETING)
 def test_all_linear_means_the_same_alone_in_a_list(tiny, name):
     def trained(targets):
         method = contract.part("adapters", name, targets=targets)
-        attached = method.method.attach(contract.model("llama", tiny), method.params)
+        attached = method.method.attach(contract.model("llama", tiny), method.config)
         return {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
 
     assert trained(("all-linear",)) == trained("all-linear")

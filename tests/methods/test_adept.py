@@ -15,9 +15,10 @@ from tasks.core.training import Moment, Probe
 from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses
 from tasks.engine.packing import Pack, collate
-from tasks.methods.expanders import adept
 from tasks.methods.expanders._duplicate import duplicate
-from tasks.methods.expanders.adept import AdeptParams, expand, layer_importance, multipliers, on_step, unit_importance
+from tasks.methods.expanders.adept import method as adept
+from tasks.methods.expanders.adept.config import AdeptConfig
+from tasks.methods.expanders.adept.method import expand, layer_importance, multipliers, on_step, unit_importance
 from tests import tiny as small
 from tests.methods import contract, deep
 from tests.methods.official import frozen, wave
@@ -74,7 +75,7 @@ def update(model, optimizer):
     optimizer.zero_grad()
 
 
-def trained(model, params=AdeptParams(layers=2, interval=1), steps=2):  # noqa: B008  # a frozen record
+def trained(model, params=AdeptConfig(layers=2, interval=1), steps=2):  # noqa: B008  # a frozen record
     """`model` grown, and after a few steps at one rate."""
     expand(model, params, probe(), 0)
     optimizer, _ = rated(units(model), rate=1e-2)
@@ -136,12 +137,12 @@ def test_gpt2_whose_layers_depend_on_their_number_is_refused():
     model = small.gpt2()
     model.config.scale_attn_by_inverse_layer_idx = True
     with pytest.raises(ValueError, match="GPT2LMHeadModel divides the attention of each layer by its number"):
-        expand(model, AdeptParams(layers=1), probe(), 0)
+        expand(model, AdeptConfig(layers=1), probe(), 0)
 
 
 def test_more_copies_than_layers_are_refused_before_the_probe_is_asked():
     with pytest.raises(ValueError, match=r"layers=7 are to be copied, and LlamaForCausalLM has 6"):
-        expand(deep.llama(6), AdeptParams(layers=7), Probe([], pytest.fail), 0)
+        expand(deep.llama(6), AdeptConfig(layers=7), Probe([], pytest.fail), 0)
 
 
 # 2. The shape is that of a block expansion.
@@ -239,7 +240,7 @@ def test_the_layers_that_matter_least_are_copied():
     importance = layer_importance(deep.llama(), probe())
     least = sorted(range(6), key=lambda layer: importance[layer])[:3]
     model = deep.llama()
-    facts = expand(model, AdeptParams(layers=3), probe(), 0)
+    facts = expand(model, AdeptConfig(layers=3), probe(), 0)
     assert facts["originals"] == sorted(least) != [0, 1, 2]
     assert facts["copies"] == [layer + 1 + sum(other < layer for other in least) for layer in sorted(least)]
     assert facts["importance"] == importance
@@ -252,7 +253,7 @@ def test_the_layers_that_matter_least_are_copied():
 @pytest.mark.parametrize("kind", MODELS)
 def test_units_matter_not_at_all_at_first_and_all_matter_after_an_update(kind):
     model = MODELS[kind]()
-    expand(model, AdeptParams(layers=1), probe(), 0)
+    expand(model, AdeptConfig(layers=1), probe(), 0)
     assert set(unit_importance(model, units(model), probe()).values()) == {0.0}
     before = state_of(model)
     optimizer, _ = rated(units(model), rate=1e-2)
@@ -356,7 +357,7 @@ def test_rates_follow_the_schedule_and_never_compound(monkeypatch):
     monkeypatch.setattr(adept, "unit_importance", lambda model, units, probe: RULE)
     model = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.ones(2, 2)) for name in RULE})
     optimizer, scheduler = rated(dict(model.named_parameters()), rate=1e-4, schedule=lambda step: 1 / (1 + step))
-    params, state = AdeptParams(interval=2), {}
+    params, state = AdeptConfig(interval=2), {}
 
     def rates():
         return [group["lr"] for group in optimizer.param_groups]
@@ -385,7 +386,7 @@ def test_norms_are_known_by_their_type(normalisation):
     model = trained(deep.qwen3(3))
     optimizer, scheduler = rated(units(model))
     state = {}
-    params = AdeptParams(interval=1, normalisation=normalisation)
+    params = AdeptConfig(interval=1, normalisation=normalisation)
     on_step(at_step(model, optimizer, scheduler, 1, state), params)
     norms = [name for name in units(model) if "norm" in name]
     assert {name.rsplit(".", 2)[1] for name in norms} == {
@@ -403,7 +404,7 @@ def test_with_interval_0_all_units_learn_alike():
     model = trained(deep.llama(3))
     optimizer, scheduler = rated(units(model))
     state = {}
-    on_step(at_step(model, optimizer, scheduler, 500, state, Probe([], pytest.fail)), AdeptParams(interval=0))
+    on_step(at_step(model, optimizer, scheduler, 500, state, Probe([], pytest.fail)), AdeptConfig(interval=0))
     assert {group["lr"] for group in optimizer.param_groups} == {1e-4}
     assert "multipliers" not in state
 
@@ -425,12 +426,12 @@ def test_every_tensor_of_a_copy_is_a_group(kind, tensors, norms):
 
 def test_frozen_tensors_stay_bit_for_bit():
     model = deep.llama(4)
-    facts = expand(model, AdeptParams(layers=2), probe(), 0)
+    facts = expand(model, AdeptConfig(layers=2), probe(), 0)
     before = state_of(model)
     optimizer, scheduler = rated(units(model), rate=1e-2)
     state = {}
     for step in range(4):
-        on_step(at_step(model, optimizer, scheduler, step, state), AdeptParams(interval=2))
+        on_step(at_step(model, optimizer, scheduler, step, state), AdeptConfig(interval=2))
         update(model, optimizer)
     moved = {name for name, tensor in state_of(model).items() if not torch.equal(tensor, before[name])}
     assert {surgery.layer_number(name) for name in moved} == set(facts["copies"])
@@ -442,7 +443,7 @@ def test_looking_at_units_changes_nothing_in_what_comes(monkeypatch):
 
     def course(interval):
         model = deep.llama(3, attention_dropout=0.3)
-        expand(model, AdeptParams(layers=2), probe(), 0)
+        expand(model, AdeptConfig(layers=2), probe(), 0)
         optimizer, scheduler = rated(units(model), rate=1e-2)
         torch.manual_seed(7)
         seen, state = [], {}
@@ -451,7 +452,7 @@ def test_looking_at_units_changes_nothing_in_what_comes(monkeypatch):
             surgery.decoder_layers(model)[0].eval()
             if step == 2:  # a gradient that is there already must stay what it is
                 token_losses(model, contract.batch(3)).mean().backward()
-            on_step(at_step(model, optimizer, scheduler, step, state), AdeptParams(interval=interval))
+            on_step(at_step(model, optimizer, scheduler, step, state), AdeptConfig(interval=interval))
             assert [layer.training for layer in surgery.decoder_layers(model)] == [False, True, True, True, True]
             loss = token_losses(model, contract.batch()).mean()
             loss.backward()

@@ -43,7 +43,7 @@ def folder(request, tiny, tmp_path_factory):
 def load(folder, name, dtype=torch.float32):
     """The model in `folder`, its weights stored by this base and the rest of it as `dtype`."""
     part = contract.part("bases", name)
-    return checkpoints.load(folder, dtype=contract.named(dtype), quantization=part.method.quantization(part.params))[0]
+    return checkpoints.load(folder, dtype=contract.named(dtype), quantization=part.method.quantization(part.config))[0]
 
 
 def train(folder, name, work, model=None, epochs=1, compute=small.FP32):
@@ -128,7 +128,7 @@ def test_what_was_trained_over_it_loads_onto_the_same_storage(folder, tmp_path, 
     outcome, parts = train(folder, name, tmp_path / "work", load(folder, name, dtype))
     expected = contract.losses(outcome.model)
     store.save(outcome.attached, parts, None, tmp_path / "saved")
-    settings = {"methods": {name: parts.base.params.model_dump(mode="json")}}
+    settings = {"methods": {name: parts.base.config.model_dump(mode="json")}}
     checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=settings)
     assert [file.name for file in (tmp_path / "saved").glob("*.safetensors")] == ["adapter_model.safetensors"]
     loaded, _ = checkpoints.load(tmp_path / "saved", folder, dtype=contract.named(dtype))
@@ -175,7 +175,7 @@ def test_experts_over_it_are_kept(folder, tmp_path, name, dtype):
     attached, optimizer = contract.composed(load(folder, name, dtype), parts, hasty=True)
     contract.steps(attached, optimizer, parts)
     store.save(attached, parts, None, tmp_path / "saved")
-    settings = {"methods": {name: parts.base.params.model_dump(mode="json")}}
+    settings = {"methods": {name: parts.base.config.model_dump(mode="json")}}
     checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=settings)
     loaded, _ = checkpoints.load(tmp_path / "saved", folder, dtype=contract.named(dtype))
     assert torch.equal(contract.losses(loaded), contract.losses(attached.model))

@@ -5,8 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.io import checkpoints
-from tasks.methods.compressors import bitsandbytes
-from tasks.methods.compressors.bitsandbytes import BitsandbytesParams, read, write
+from tasks.methods.compressors.bitsandbytes import method as bitsandbytes
+from tasks.methods.compressors.bitsandbytes.config import BitsandbytesConfig
+from tasks.methods.compressors.bitsandbytes.method import read, write
 from tests import tiny as small
 from tests.methods import contract
 
@@ -22,7 +23,7 @@ def round_trip(tiny, tmp_path):
 
     def of(bits, dtype="float32"):
         model = small.load(tiny)
-        write(model, checkpoints.load_tokenizer(tiny), tmp_path, BitsandbytesParams(bits=bits))
+        write(model, checkpoints.load_tokenizer(tiny), tmp_path, BitsandbytesConfig(bits=bits))
         return model, read(tmp_path, dtype, "cpu")[0]
 
     return of
@@ -104,4 +105,4 @@ def test_without_the_package_it_says_how_to_get_it(round_trip, tmp_path, monkeyp
 
 def test_other_numbers_of_bits_are_refused():
     with pytest.raises(ValueError, match="bits"):
-        BitsandbytesParams(bits=3)
+        BitsandbytesConfig(bits=3)

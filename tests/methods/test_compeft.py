@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.methods.compressors import _rice
-from tasks.methods.compressors.compeft import CompeftParams, candidates, decode, encode, quantise
+from tasks.methods.compressors.compeft import rice
+from tasks.methods.compressors.compeft.config import CompeftConfig
+from tasks.methods.compressors.compeft.method import candidates, decode, encode, quantise
 from tests.methods.official import frozen, wave
 
 SMALL = {"densities": (0.2, 0.5), "alphas": (1.0, 2.0)}
@@ -20,7 +21,7 @@ GRID = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def point(density=0.2, alpha=1.0, **settings):
-    return CompeftParams(densities=(density,), alphas=(alpha,), **settings)
+    return CompeftConfig(densities=(density,), alphas=(alpha,), **settings)
 
 
 def adapter(seed=0, ranks=(4, 8)):
@@ -195,7 +196,7 @@ def test_a_run_is_its_quotient_in_unary_then_its_low_bits():
     sparse = torch.zeros(20)
     sparse[3], sparse[9] = 2.0, -2.0
     stored = encode({"w": sparse})
-    assert _rice.parameter(2, 20) == 3
+    assert rice.parameter(2, 20) == 3
     bits = {name: np.unpackbits(stored[name].numpy()).tolist() for name in ("runs", "lows", "signs")}
     assert bits["runs"][:2] == [1, 1]  # 3 >> 3 and 5 >> 3 are 0
     assert bits["lows"][:6] == [1, 1, 0, 1, 0, 1]  # 3 and 5, lowest bit first
@@ -205,7 +206,7 @@ def test_a_run_is_its_quotient_in_unary_then_its_low_bits():
 @pytest.mark.parametrize(("density", "low_bits"), [(0.05, 4), (0.1, 3), (0.2, 2), (0.3, 1), (0.5, 0)])
 def test_the_parameter_is_that_of_the_formula(density, low_bits):
     # 1 + floor(log2(ln(phi - 1) / ln(1 - k))), by hand
-    assert _rice.parameter(round(density * 1000), 1000) == low_bits
+    assert rice.parameter(round(density * 1000), 1000) == low_bits
 
 
 @pytest.mark.parametrize(("density", "golomb"), [(0.05, 0.339), (0.1, 0.576), (0.2, 0.939), (0.3, 1.188), (0.5, 1.5)])
@@ -233,13 +234,13 @@ def test_a_and_b_kept_unevenly_take_fewer_bits_than_one_parameter_for_both_could
 
 
 def test_the_grid_is_every_density_with_every_alpha_small_files_first():
-    found = [(*one.densities, *one.alphas) for one in candidates(CompeftParams(densities=(0.5, 0.1), alphas=(1, 2)))]
+    found = [(*one.densities, *one.alphas) for one in candidates(CompeftConfig(densities=(0.5, 0.1), alphas=(1, 2)))]
     assert found == [(0.1, 1), (0.1, 2), (0.5, 1), (0.5, 2)]
-    assert len(candidates(CompeftParams())) == 5 * 9
-    assert len(candidates(CompeftParams(rule="stc"))) == 5  # its scalar is no choice
+    assert len(candidates(CompeftConfig())) == 5 * 9
+    assert len(candidates(CompeftConfig(rule="stc"))) == 5  # its scalar is no choice
 
 
 @pytest.mark.parametrize("wrong", [{"densities": (0.0,)}, {"densities": (1.5,)}, {"densities": ()}, {"alphas": (0,)}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        CompeftParams(**wrong)
+        CompeftConfig(**wrong)

@@ -13,7 +13,7 @@ from tests.methods import contract
 
 
 def of_kind(kind):
-    return [n for n in methods.names("compressors") if isinstance(methods.load("compressors", n).METHOD, kind)]
+    return [n for n in methods.names("compressors") if isinstance(methods.load("compressors", n), kind)]
 
 
 DELTA, WEIGHT = of_kind(DeltaCompressor), of_kind(WeightCompressor)
@@ -41,7 +41,7 @@ def digests(folder):
 def test_a_difference_keeps_its_names_shapes_and_types(tiny, kind, name, dtype):
     part, tensors = contract.part("compressors", name), delta(kind, tiny, dtype)
     before = {key: tensor.clone() for key, tensor in tensors.items()}
-    found = part.method.quantise(tensors, part.method.candidates(part.params)[0])
+    found = part.method.quantise(tensors, part.method.candidates(part.config)[0])
     assert {n: (t.shape, t.dtype) for n, t in found.items()} == {n: (t.shape, t.dtype) for n, t in tensors.items()}
     assert all(torch.equal(tensors[key], tensor) for key, tensor in before.items()), "its argument is not its own"
 
@@ -50,7 +50,7 @@ def test_a_difference_keeps_its_names_shapes_and_types(tiny, kind, name, dtype):
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
 def test_what_is_encoded_is_decoded_bit_for_bit_and_is_smaller(tiny, kind, tmp_path, name, dtype):
     part, tensors = contract.part("compressors", name), delta(kind, tiny, dtype)
-    for candidate in part.method.candidates(part.params):
+    for candidate in part.method.candidates(part.config):
         quantised = part.method.quantise(tensors, candidate)
         save_file(part.method.encode(quantised), tmp_path / "delta.safetensors")
         found = part.method.decode(load_file(tmp_path / "delta.safetensors"))
@@ -62,10 +62,10 @@ def test_what_is_encoded_is_decoded_bit_for_bit_and_is_smaller(tiny, kind, tmp_p
 @pytest.mark.parametrize("name", DELTA)
 def test_every_candidate_is_one_of_its_own_candidates(name):
     part = contract.part("compressors", name)
-    found = part.method.candidates(part.params)
+    found = part.method.candidates(part.config)
     assert found
     for candidate in found:
-        assert type(candidate) is part.method.params
+        assert type(candidate) is part.method.config
         assert part.method.candidates(candidate) == [candidate]
 
 
@@ -77,7 +77,7 @@ def stored(tiny, tmp_path, kind):
         part, model = contract.part("compressors", name), contract.model(kind, tiny).eval()
         tokenizer = checkpoints.load_tokenizer(tiny)
         (tmp_path / folder).mkdir()
-        part.method.write(model, tokenizer, tmp_path / folder, part.params)
+        part.method.write(model, tokenizer, tmp_path / folder, part.config)
         return model, tokenizer, tmp_path / folder
 
     return of
@@ -87,7 +87,7 @@ def stored(tiny, tmp_path, kind):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_model_that_is_opened_is_nearly_the_one_that_was_stored(stored, name, dtype):
     model, _, folder = stored(name)
-    found, _ = methods.load("compressors", name).METHOD.read(folder, dtype, "cpu")
+    found, _ = methods.load("compressors", name).read(folder, dtype, "cpu")
     assert type(found) is type(model)
     assert not found.training
     assert found.num_parameters() == model.num_parameters()
@@ -100,7 +100,7 @@ def test_the_model_that_is_opened_is_nearly_the_one_that_was_stored(stored, name
 @pytest.mark.parametrize("name", WEIGHT)
 def test_the_tokenizer_comes_back_too(stored, name):
     _, tokenizer, folder = stored(name)
-    _, found = methods.load("compressors", name).METHOD.read(folder, "float32", "cpu")
+    _, found = methods.load("compressors", name).read(folder, "float32", "cpu")
     turns = [{"role": "user", "content": "Grüße\n\t 12"}]
     for words in (tokenizer, found):
         words.text = words.apply_chat_template(turns, tokenize=False)

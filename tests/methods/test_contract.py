@@ -1,4 +1,4 @@
-"""What every file of every family owes."""
+"""What every method's folder owes."""
 
 import importlib
 import subprocess
@@ -12,37 +12,109 @@ from tasks.core.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = [(family, name) for family in methods.families() for name in methods.names(family)]
+HEAVY = {"torch", "peft", "transformers"}
 
 
 @pytest.mark.parametrize(("family", "name"), EVERY)
 def test_a_method_has_defaults_for_all_its_settings(family, name):
-    kind = methods.load(family, name).METHOD.params
-    assert issubclass(kind, Params)
-    kind()
-    assert all(field.description for field in kind.model_fields.values()), "every setting has a docstring under it"
+    config = methods.spec(family, name).config
+    assert issubclass(config, Params)
+    config()
+    assert all(field.description for field in config.model_fields.values()), "every setting has a docstring under it"
 
 
 @pytest.mark.parametrize(("family", "name"), EVERY)
-def test_a_method_is_a_record_of_its_family(family, name):
+def test_a_method_is_a_spec_and_a_record_of_its_family(family, name):
     records = vars(importlib.import_module(f"tasks.methods.{family}")).values()
     kinds = tuple(kind for kind in records if isinstance(kind, type) and kind.__module__ == f"tasks.methods.{family}")
-    assert isinstance(methods.load(family, name).METHOD, kinds)
+    specs = tuple(kind for kind in kinds if issubclass(kind, methods.Spec))
+    assert isinstance(methods.spec(family, name), specs)
+    assert isinstance(methods.load(family, name), tuple(set(kinds) - set(specs)))
+
+
+@pytest.mark.parametrize(("family", "name"), EVERY)
+def test_the_functions_of_a_method_agree_with_its_spec(family, name):
+    spec, method = methods.spec(family, name), methods.load(family, name)
+    for fact, function in (("merges", "merge"), ("acts_between_steps", "on_step")):
+        assert getattr(spec, fact, False) == (getattr(method, function, None) is not None), fact
+
+
+@pytest.mark.parametrize(("family", "name"), EVERY)
+def test_a_method_is_a_card_settings_and_functions(family, name):
+    card = importlib.import_module(f"tasks.methods.{family}.{name}")
+    assert card.__doc__
+    assert not [line for line in Path(card.__file__).read_text().splitlines() if line.startswith(("import", "from"))]
 
 
 def test_no_two_methods_with_settings_share_a_name():
-    shared = [name for _, name in EVERY if [other for _, other in EVERY].count(name) > 1]
-    kinds = {name: methods.load(family, name).METHOD.params for family, name in EVERY if name in shared}
-    assert {name for name, kind in kinds.items() if kind.model_fields} == set()
+    assert methods.configs().keys() == {name for _, name in EVERY}
 
 
-def test_no_method_imports_torch_before_it_is_used():
-    modules = [f"tasks.methods.{family}.{name}" for family, name in EVERY]
-    code = (
-        "import importlib, sys\n"
-        f"for name in {modules}:\n"
-        "    importlib.import_module(name)\n"
-        "    if 'torch' in sys.modules:\n"
-        "        sys.exit(name)\n"
-    )
+def loaded_by(statements):
+    """The heavy libraries that a fresh process has in memory after these statements."""
+    code = f"import sys\nfrom tasks import methods\n{statements}\nprint(*{HEAVY} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_settings_and_facts_of_all_methods_are_read_without_torch():
+    assert loaded_by(f"for each in {EVERY}: methods.spec(*each), methods.describe(*each)\nmethods.configs()") == []
+
+
+def test_what_people_ask_curators_and_monitors_needs_no_torch():
+    chosen = [(family, name) for family, name in EVERY if family in ("curators", "monitors")]
+    assert loaded_by(f"for each in {chosen}: methods.load(*each)") == []
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Methods of another folder: `place("fruits", "apple", rank=1)` writes one, of these settings."""
+    monkeypatch.setattr(methods, "ROOT", tmp_path)
+    monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
+
+    def write(family, name, **settings):
+        folder = tmp_path / family / name
+        folder.mkdir(parents=True)
+        for package in (folder.parent, folder):
+            (package / "__init__.py").touch()
+        fields = "\n".join(f"    {key}: int = {value}" for key, value in settings.items()) or "    pass"
+        (folder / "config.py").write_text(
+            "from tasks.core.params import Params\nfrom tasks.methods import Spec\n\n\n"
+            f"class Config(Params):\n{fields}\n\n\nSPEC = Spec(config=Config)\n"
+        )
+        (folder / "method.py").write_text("METHOD = 1\n")
+        return folder
+
+    yield write
+    for module in [name for name in sys.modules if name.startswith(("tasks.methods.fruits", "tasks.methods.trees"))]:
+        del sys.modules[module]
+
+
+@pytest.mark.parametrize("file", ["config.py", "method.py"])
+def test_a_folder_that_lacks_a_file_is_refused_by_its_name(place, file):
+    (place("fruits", "apple") / file).unlink()
+    for read in (methods.spec, methods.load):
+        with pytest.raises(ValueError, match=rf"tasks/methods/fruits/apple has no {file}\. A method's folder holds"):
+            read("fruits", "apple")
+
+
+def test_a_folder_without_code_is_no_method(place):
+    (place("fruits", "apple").parent / "pear" / "__pycache__").mkdir(parents=True)
+    assert methods.names("fruits") == ["apple"]
+    assert methods.load("fruits", "apple") == 1
+
+
+def test_one_section_cannot_be_of_two_methods(place):
+    place("fruits", "apple", rank=1)
+    place("trees", "oak")
+    assert set(methods.configs()) == {"apple", "oak"}
+    place("trees", "apple")
+    with pytest.raises(ValueError, match=r"fruits and trees both have a method 'apple', and `methods\.apple`"):
+        methods.configs()
+
+
+def test_methods_without_settings_may_share_a_name(place):
+    place("fruits", "none")
+    place("trees", "none")
+    assert set(methods.configs()) == {"none"}

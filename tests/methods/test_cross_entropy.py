@@ -3,7 +3,8 @@
 import torch
 
 from tasks.methods.objectives import Tokens
-from tasks.methods.objectives.cross_entropy import CrossEntropyParams, loss
+from tasks.methods.objectives.cross_entropy.config import CrossEntropyConfig
+from tasks.methods.objectives.cross_entropy.method import loss
 
 
 def test_it_is_the_weighted_sum():
@@ -16,4 +17,4 @@ def test_it_is_the_weighted_sum():
         marks=torch.zeros(3, dtype=torch.long),
         numbers=torch.arange(2),
     )
-    assert loss(torch.tensor([4.0, 2.0, 1.0]), tokens, CrossEntropyParams()).item() == 7.0
+    assert loss(torch.tensor([4.0, 2.0, 1.0]), tokens, CrossEntropyConfig()).item() == 7.0

@@ -16,7 +16,7 @@ CURATORS = methods.names("curators")
 
 def curator(name):
     part = contract.part("curators", name)
-    return part.method, part.params
+    return part.method, part.config
 
 
 def rows(method, count=60, seed=0):

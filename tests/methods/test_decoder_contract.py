@@ -52,7 +52,7 @@ def logits(seed):
 
 def combining(name):
     part = contract.part("decoders", name)
-    return partial(part.method.combine, params=part.params), len(part.method.helpers)
+    return partial(part.method.combine, config=part.config), len(part.spec.helpers)
 
 
 def steering(name, pairs, note=lambda logits: logits):
@@ -93,11 +93,11 @@ def test_helpers_that_agree_leave_the_main_model_alone(name):
     assert torch.equal(combine(logits(0), [logits(1)] * count), logits(0))
 
 
-@pytest.mark.parametrize("name", [name for name in DECODERS if methods.load("decoders", name).METHOD.helpers])
+@pytest.mark.parametrize("name", [name for name in DECODERS if methods.spec("decoders", name).helpers])
 def test_a_decoder_with_helpers_has_the_settings_that_evaluate_asks_for(name):
-    method = methods.load("decoders", name).METHOD
-    assert {"steers", "digest"} <= set(method.params.model_fields)
-    assert set(method.helpers) <= {"expert", "antiexpert"}
+    spec = methods.spec("decoders", name)
+    assert {"steers", "digest"} <= set(spec.config.model_fields)
+    assert set(spec.helpers) <= {"expert", "antiexpert"}
     assert not torch.equal(combining(name)[0](logits(0), [logits(1), logits(2)]), logits(0)), "its helpers do nothing"
 
 

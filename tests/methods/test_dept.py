@@ -22,13 +22,14 @@ from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.io import checkpoints
-from tasks.methods.adapters.dept import DeptParams, attach, rates, start
+from tasks.methods.adapters.dept.config import DeptConfig
+from tasks.methods.adapters.dept.method import attach, rates, start
 from tests import tiny as small
 from tests.methods.contract import composition, part
 
 SMALL = {"num_tokens": 4, "rank": 3, "max_tokens": 64}
-PARAMS = DeptParams(**SMALL)
-OFFICIAL = DeptParams(**SMALL, align="official")
+PARAMS = DeptConfig(**SMALL)
+OFFICIAL = DeptConfig(**SMALL, align="official")
 PROMPTS = [[Message("user", text)] for text in ("A long question?", "b", "")]
 
 
@@ -86,13 +87,13 @@ def nll(logits, sequence):
 
 @pytest.mark.parametrize(("tokens", "rank"), [(20, 60), (40, 45), (60, 30), (80, 15), (100, 0)])
 def test_the_papers_ways_to_split_a_prompt_of_100_tokens_are_all_of_76_800_numbers(tokens, rank):
-    first = start(nn.Embedding(9, 768), DeptParams(num_tokens=tokens, rank=rank, max_tokens=256))
+    first = start(nn.Embedding(9, 768), DeptConfig(num_tokens=tokens, rank=rank, max_tokens=256))
     assert sum(tensor.numel() for tensor in first.values()) == 76_800
 
 
 def test_the_first_weights_are_words_of_the_vocabulary_small_noise_and_zero():
     words = nn.Embedding(9, 768, dtype=torch.bfloat16)
-    first = start(words, DeptParams(num_tokens=20, rank=16, max_tokens=256))
+    first = start(words, DeptConfig(num_tokens=20, rank=16, max_tokens=256))
     assert {tensor.dtype for tensor in first.values()} == {torch.float32}
     same = (first["prompt"][:, None] == words.weight.float()).all(dim=2)
     assert same.any(dim=1).all()
@@ -106,12 +107,12 @@ def test_the_prompt_has_a_learning_rate_of_its_own(tiny):
     parts = replace(composition(), adapter=part("adapters", "dept"))
     attached = compose.compose(small.load(tiny), parts, None, 0)
     made = parts.optimizer.method.make(
-        compose.groups(attached, parts), part("optimizers", "adamw", learning_rate=5e-4).params, 0
+        compose.groups(attached, parts), part("optimizers", "adamw", learning_rate=5e-4).config, 0
     )
     found = {id(p): group["lr"] for group in made.param_groups for p in group["params"]}
     dept = attached.model.get_decoder().dept
     assert {name: found[id(p)] for name, p in dept.items()} == pytest.approx({"prompt": 3e-1, "A": 5e-4, "B": 5e-4})
-    assert list(rates(attached.model, parts.adapter.params)) == ["model.dept.prompt"]
+    assert list(rates(attached.model, parts.adapter.config)) == ["model.dept.prompt"]
 
 
 @pytest.mark.parametrize("make", [small.qwen2, small.gpt2])
@@ -123,7 +124,7 @@ def test_a_prompt_that_learns_as_slowly_as_the_offsets_learns_less(make):
         parts = replace(composition(), adapter=part("adapters", "dept", prompt_rate=rate))
         attached = compose.compose(wide(make()), parts, None, 0)
         optimizer = parts.optimizer.method.make(
-            compose.groups(attached, parts), part("optimizers", "adamw", learning_rate=5e-4).params, 0
+            compose.groups(attached, parts), part("optimizers", "adamw", learning_rate=5e-4).config, 0
         )
         losses = []
         for _ in range(40):
@@ -158,7 +159,7 @@ def test_at_the_start_only_P_and_B_have_a_gradient_that_is_not_zero(base):
 
 @torch.no_grad()
 def test_at_the_start_it_computes_what_prompt_tuning_computes(base):
-    (dept, _), (plain, _) = (trained(base, DeptParams(num_tokens=4, rank=rank)) for rank in (3, 0))
+    (dept, _), (plain, _) = (trained(base, DeptConfig(num_tokens=4, rank=rank)) for rank in (3, 0))
     nn.init.zeros_(dept.get_decoder().dept["B"])
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     assert torch.equal(dept.get_decoder().dept["prompt"], plain.get_decoder().dept["prompt"])
@@ -167,7 +168,7 @@ def test_at_the_start_it_computes_what_prompt_tuning_computes(base):
 
 @torch.no_grad()
 def test_at_the_start_and_without_a_prompt_it_computes_what_the_base_computes(base):
-    model = attach(copy.deepcopy(base), DeptParams(num_tokens=0, rank=3))
+    model = attach(copy.deepcopy(base), DeptConfig(num_tokens=0, rank=3))
     ids, row = torch.tensor([[3, 1, 4, 1, 5]]), collate([Pack(tuple(small.sequences(4)))])
     torch.testing.assert_close(model(ids).logits, base(ids).logits, rtol=0, atol=1e-6)
     packed = copy.deepcopy(base)
@@ -178,7 +179,7 @@ def test_at_the_start_and_without_a_prompt_it_computes_what_the_base_computes(ba
 
 @pytest.mark.parametrize(
     "params",
-    [PARAMS, OFFICIAL, DeptParams(num_tokens=4, rank=0), DeptParams(num_tokens=0, rank=3, max_tokens=64)],
+    [PARAMS, OFFICIAL, DeptConfig(num_tokens=4, rank=0), DeptConfig(num_tokens=0, rank=3, max_tokens=64)],
     ids=["dept", "official", "prompt tuning", "no prompt"],
 )
 def test_packed_losses_and_their_gradients_are_those_of_one_sequence_at_a_time(base, params):
@@ -221,7 +222,7 @@ def test_rank_0_is_the_prompt_tuning_of_peft_step_by_step(tiny):
     theirs = get_peft_model(
         wide(small.load(tiny)), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=8, **text)
     )
-    ours = attach(wide(small.load(tiny)), DeptParams(num_tokens=8, rank=0))
+    ours = attach(wide(small.load(tiny)), DeptConfig(num_tokens=8, rank=0))
     theirs_P, ours_P = theirs.prompt_encoder["default"].embedding.weight, ours.get_decoder().dept["prompt"]
     ours_P.data.copy_(theirs_P)
 
@@ -255,7 +256,7 @@ def loop(base, dept, ids, params, count, source=None):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("params", [PARAMS, DeptParams(num_tokens=0, rank=3), DeptParams(num_tokens=4, rank=0)])
+@pytest.mark.parametrize("params", [PARAMS, DeptConfig(num_tokens=0, rank=3), DeptConfig(num_tokens=4, rank=0)])
 def test_logits_of_cached_steps_are_those_of_teacher_forcing_whatever_the_padding(base, params):
     base = copy.deepcopy(base).double()  # in fp32 rounding alone comes near the card's 1e-5
     model, dept = trained(base, params)
@@ -314,7 +315,7 @@ def test_the_official_alignment_ends_at_the_last_row_and_leaves_written_tokens_a
 def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, batch_size):
     base, tokenizer = checkpoints.load(tiny)
     wide(base)
-    params = DeptParams(num_tokens=4, rank=3, max_tokens=256)
+    params = DeptConfig(num_tokens=4, rank=3, max_tokens=256)
     model, dept = trained(base, params)
     sequences = small.sequences(5)
     with torch.no_grad():
@@ -377,7 +378,7 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one_and_is_loaded_as_i
 
 def test_a_step_costs_less_than_one_of_prompt_tuning_of_the_same_size():
     # Of width 48 and with s = 128, (m, r) = (45, 15) has as many numbers as a prompt of 100 tokens.
-    sizes = {"dept": DeptParams(num_tokens=45, rank=15, max_tokens=128), "plain": DeptParams(num_tokens=100, rank=0)}
+    sizes = {"dept": DeptConfig(num_tokens=45, rank=15, max_tokens=128), "plain": DeptConfig(num_tokens=100, rank=0)}
     assert {name: trainable(small.qwen2(), params) for name, params in sizes.items()} == {"dept": 4800, "plain": 4800}
     flops = {}
     for name, params in sizes.items():
@@ -391,7 +392,7 @@ def test_a_step_costs_less_than_one_of_prompt_tuning_of_the_same_size():
 
 @pytest.mark.parametrize(
     ("params", "added"),
-    [(DeptParams(num_tokens=40, rank=16, max_tokens=128), 40), (DeptParams(num_tokens=100, rank=0), 100)],
+    [(DeptConfig(num_tokens=40, rank=16, max_tokens=128), 40), (DeptConfig(num_tokens=100, rank=0), 100)],
 )
 def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added):
     """s + m positions against s + l: what a step's time follows, counted in every layer, for one sequence and for a pack of three."""
@@ -411,7 +412,7 @@ def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added
 
 
 def test_a_sequence_that_A_has_no_rows_for_is_refused(tiny):
-    params = DeptParams(num_tokens=2, rank=2, max_tokens=6)
+    params = DeptConfig(num_tokens=2, rank=2, max_tokens=6)
     model = attach(small.load(tiny), params)
     ids = torch.arange(1, 8)[None]  # 0 is the pad
     model(ids[:, :6])
@@ -424,7 +425,7 @@ def test_a_sequence_that_A_has_no_rows_for_is_refused(tiny):
     token_losses(model, collate([Pack(tuple(rows))]))
     with pytest.raises(ValueError, match="has 7 tokens"):
         token_losses(model, collate([Pack((*rows, Encoded("x", list(range(7)), [1.0] * 7)))]))
-    attach(small.load(tiny), DeptParams(num_tokens=2, rank=0, max_tokens=6))(ids)
+    attach(small.load(tiny), DeptConfig(num_tokens=2, rank=0, max_tokens=6))(ids)
 
 
 def test_a_cache_that_has_no_room_for_the_prompt_is_refused(tiny):
@@ -442,12 +443,12 @@ def test_a_cache_that_has_no_room_for_the_prompt_is_refused(tiny):
 @pytest.mark.parametrize(("rank", "tokens", "most"), [(5000, 8192, 64), (33, 32, 32)])
 def test_a_rank_that_the_offsets_cannot_have_is_refused(tiny, rank, tokens, most):
     with pytest.raises(ValueError, match=rf"rank {rank} is above the offsets.*× 64: take at most {most}\."):
-        attach(small.load(tiny), DeptParams(num_tokens=4, rank=rank, max_tokens=tokens))
+        attach(small.load(tiny), DeptConfig(num_tokens=4, rank=rank, max_tokens=tokens))
 
 
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="num_tokens and rank are both 0"):
-        DeptParams(num_tokens=0, rank=0)
+        DeptConfig(num_tokens=0, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -455,4 +456,4 @@ def test_nothing_to_train_is_refused():
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        DeptParams(**wrong)
+        DeptConfig(**wrong)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tasks.core import surgery
-from tasks.methods.adapters.dora import DoraParams, attach
+from tasks.methods.adapters.dora.config import DoraConfig
+from tasks.methods.adapters.dora.method import attach
 from tests import tiny as small
 
 SMALL = {"rank": 4, "alpha": 8, "dropout": 0.0}
@@ -21,7 +22,7 @@ def trainable(model, params):
 def layer():
     """A layer with a bias, whose B is not zero any more."""
     torch.manual_seed(0)
-    model = attach(small.qwen2(), DoraParams(**SMALL))
+    model = attach(small.qwen2(), DoraConfig(**SMALL))
     found = model.get_base_model().model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(found.lora_B["default"].weight)
     with torch.no_grad():
@@ -56,14 +57,14 @@ def test_no_gradient_flows_through_the_norm(layer):
 
 
 def test_the_magnitudes_start_as_the_norms_of_the_weight():
-    found = attach(small.qwen2(), DoraParams(**SMALL)).get_base_model().model.layers[0].mlp.up_proj
+    found = attach(small.qwen2(), DoraConfig(**SMALL)).get_base_model().model.layers[0].mlp.up_proj
     m_O, W_OI, _, _ = parts(found)
     torch.testing.assert_close(m_O, W_OI.pow(2).sum(dim=1).sqrt())
 
 
 def test_the_defaults_are_those_of_the_paper():
     """Table 1: 0.84 % of LLaMA-7B on q, k, v, up and down."""
-    params = DoraParams()
+    params = DoraConfig()
     assert (params.rank, params.alpha, params.dropout) == (32, 64, 0.05)
     model = llama_7b()
     chosen = params.model_copy(update={"targets": ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")})
@@ -81,20 +82,21 @@ def llama_7b():
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 33 is above .*k_proj, whose weight is 32 × 64: take at most 32\."):
-        attach(small.load(tiny), DoraParams(rank=33))
+        attach(small.load(tiny), DoraConfig(rank=33))
 
 
 def test_a_base_whose_scales_peft_would_lose_is_refused(tiny):
     pytest.importorskip("bitsandbytes")
     from tasks.io import checkpoints
-    from tasks.methods.bases.int8 import Int8Params, quantization
+    from tasks.methods.bases.int8.config import Int8Config
+    from tasks.methods.bases.int8.method import quantization
 
-    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Params()))
+    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Config()))
     with pytest.raises(ValueError, match=r"q_proj.weight is stored as torch.int8, whose scales peft loses on a CPU"):
-        attach(model, DoraParams(**SMALL))
+        attach(model, DoraConfig(**SMALL))
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"use_dora": True}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        DoraParams(**wrong)
+        DoraConfig(**wrong)

@@ -9,7 +9,8 @@ from tasks.engine.encode import Encoded
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
-from tasks.methods.objectives.exact_match import ExactMatchParams, loss
+from tasks.methods.objectives.exact_match.config import ExactMatchConfig
+from tasks.methods.objectives.exact_match.method import loss
 from tests import tiny as small
 from tests.methods.contract import composition, model, part, probe
 
@@ -26,8 +27,8 @@ def test_one_wrong_token_fails_its_example_and_no_other():
         numbers=torch.arange(4),
     )
     hits = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-    assert loss(hits, tokens, ExactMatchParams()).item() == pytest.approx(12 * 2 / 6)
-    assert loss(torch.ones(7), tokens, ExactMatchParams()).item() == 0.0
+    assert loss(hits, tokens, ExactMatchConfig()).item() == pytest.approx(12 * 2 / 6)
+    assert loss(torch.ones(7), tokens, ExactMatchConfig()).item() == 0.0
 
 
 def test_it_is_one_minus_the_accuracy_of_greedy_answers(tiny):
@@ -56,7 +57,7 @@ def test_two_words_of_settings_compose_it_with_mezo(tiny):
     names = Training(adapter="none", optimizer="mezo", objective="exact_match")
     parts = compose.read(names, {"none": {}, "all": {}, "mezo": {"eps": 0.01}, "exact_match": {}})
     attached = compose.compose(model("llama", tiny), parts, probe(), seed=0)
-    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0)
     row = collate([Pack(tuple(small.sequences(3)))])
     assert 0 <= optimizer.estimate(lambda: attached.model(**row)["loss"]) <= 1
     assert parts.names["objective"] == "exact_match"

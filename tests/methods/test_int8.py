@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tasks.io import checkpoints
-from tasks.methods.bases import int8
-from tasks.methods.bases.int8 import Int8Params, quantization
+from tasks.methods.bases.int8 import method as int8
+from tasks.methods.bases.int8.config import Int8Config
+from tasks.methods.bases.int8.method import quantization
 from tests import tiny as small
 
 pytest.importorskip("bitsandbytes")
@@ -17,7 +18,7 @@ TOLERANCE = 0.05
 
 def layers(tiny, **settings):
     """A layer of the tiny model in 8 bits, and its weight before."""
-    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Params(**settings)))
+    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Config(**settings)))
     return model.model.layers[0].mlp.up_proj, small.load(tiny).model.layers[0].mlp.up_proj.weight.detach()
 
 
@@ -66,10 +67,10 @@ def test_an_outlier_spoils_its_row_where_the_threshold_is_above_it(tiny):
 def test_without_bitsandbytes_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(int8._bitsandbytes, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"base 'int8' needs bitsandbytes, .*: pip install -e '\.\[quantize\]'\."):
-        quantization(Int8Params())
+        quantization(Int8Config())
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": -1}, {"bits": 8}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Int8Params(**wrong)
+        Int8Config(**wrong)

@@ -17,7 +17,7 @@ from tasks.core.surgery import decoder_layers, layer_number, plain
 from tasks.core.training import Moment
 from tasks.engine import compose
 from tasks.engine import train as engine
-from tasks.methods.selectors.lisa import draw
+from tasks.methods.selectors.lisa.method import draw
 from tests import tiny as small
 from tests.engine.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
@@ -70,7 +70,7 @@ def course(model, parts, count, seed=0):
         before = {name: p.detach().clone() for name, p in attached.model.named_parameters()}
         moment = Moment(step, count, seed, attached.model, optimizer, scheduler, nothing, nothing, state)
         for _, hooked in compose.hooks(parts):
-            hooked.method.on_step(moment, hooked.params)
+            hooked.method.on_step(moment, hooked.config)
         inner(**contract.batch(step))["loss"].backward()
         graded = {name for name, p in attached.model.named_parameters() if p.grad is not None}
         optimizer.step()
@@ -117,7 +117,7 @@ def test_so_many_layers_have_gradients_and_are_redrawn_every_period(adapter, lay
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_trains_is_counted_by_the_formula_at_every_step(tied):
-    params = part("selectors", "lisa", layers=2, period=1).params
+    params = part("selectors", "lisa", layers=2, period=1).config
     for model, *_ in course(deep(tied), lisa(layers=2, period=1), 5):
         found = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert found == trainable(deep(tied), params)
@@ -126,7 +126,7 @@ def test_what_trains_is_counted_by_the_formula_at_every_step(tied):
 def test_the_engine_tells_what_trains_at_once_beside_all_that_may(tmp_path):
     parts = lisa(layers=1, period=2)
     outcome = engine.train(deep().train(), FEW, parts, SHORT, small.FP32, tmp_path, lambda *_: None)
-    assert outcome.active == trainable(deep(), parts.selector.params)
+    assert outcome.active == trainable(deep(), parts.selector.config)
     assert outcome.trainable == sum(p.numel() for p in deep().parameters()) > outcome.active
 
 
@@ -198,7 +198,7 @@ def test_the_layers_of_gpt2_take_turns_too():
 
 def test_state_takes_what_trains_twice_over_and_what_left_gives_its_bytes_back():
     """Two numbers of AdamW for each that trains: with γ of L layers the outside and γ layers' worth, at the end of every period."""
-    params = part("selectors", "lisa", layers=1, period=2).params
+    params = part("selectors", "lisa", layers=1, period=2).config
     full, ours = (
         [bytes_of(optimizer) for _, optimizer, *_ in course(deep(), parts, 6)] for parts in (FULL, lisa(layers=1))
     )

@@ -7,7 +7,8 @@ import torch
 from transformers import MptConfig, MptForCausalLM
 
 from tasks.core import surgery
-from tasks.methods.expanders.llama_pro import LlamaProParams, expand, uniform
+from tasks.methods.expanders.llama_pro.config import LlamaProConfig
+from tasks.methods.expanders.llama_pro.method import expand, uniform
 from tests.methods import contract, deep
 
 SMALL = {"layers": 1}
@@ -24,7 +25,7 @@ def trainable(model, params):
 
 def grown(layers, depth=6):
     model = deep.llama(depth)
-    return model, expand(model, LlamaProParams(layers=layers), contract.probe(), 0)
+    return model, expand(model, LlamaProConfig(layers=layers), contract.probe(), 0)
 
 
 def test_the_top_layer_of_each_group_is_copied_as_in_the_papers_model():
@@ -56,7 +57,7 @@ def test_a_copy_stands_directly_above_its_original():
 
 def test_what_a_copy_of_gpt2_adds_is_zero_weights_and_biases():
     model = deep.gpt2()
-    assert expand(model, LlamaProParams(layers=1), contract.probe(), 0)["copies"] == [2]
+    assert expand(model, LlamaProConfig(layers=1), contract.probe(), 0)["copies"] == [2]
     assert model.config.n_layer == 3
     assert [layer.attn.layer_idx for layer in model.transformer.h] == [0, 1, 2]
     original, copy = (dict(model.transformer.h[place].named_parameters()) for place in (1, 2))
@@ -68,7 +69,7 @@ def test_what_a_copy_of_gpt2_adds_is_zero_weights_and_biases():
 def test_as_many_numbers_train_as_k_layers_have():
     model, _ = grown(2)
     trains = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert trains == trainable(deep.llama(6), LlamaProParams(layers=2))
+    assert trains == trainable(deep.llama(6), LlamaProConfig(layers=2))
 
 
 def test_all_that_trains_learns_at_one_rate():
@@ -86,9 +87,9 @@ def test_more_copies_than_layers_are_refused_with_both_numbers():
 def test_a_model_of_other_layers_is_refused():
     blocks = MptForCausalLM(MptConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=259))
     with pytest.raises(ValueError, match="MptForCausalLM keeps no list `layers`"):
-        expand(blocks, LlamaProParams(layers=1), contract.probe(), 0)
+        expand(blocks, LlamaProConfig(layers=1), contract.probe(), 0)
     model = deep.llama(2)
     surgery.decoder_layers(model)[1].mlp.down_proj = torch.nn.Identity()
     with pytest.raises(ValueError, match=r"Layer 1 of LlamaForCausalLM has no linear layer mlp\.down_proj"):
-        expand(model, LlamaProParams(layers=1), contract.probe(), 0)
+        expand(model, LlamaProConfig(layers=1), contract.probe(), 0)
     assert len(surgery.decoder_layers(model)) == 2

@@ -18,8 +18,10 @@ from tasks.engine.encode import Encoded
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.io import checkpoints
-from tasks.methods.adapters import loldu, vera
-from tasks.methods.adapters.loldu import LolduParams, attach, factor, initial, merge
+from tasks.methods.adapters.loldu import method as loldu
+from tasks.methods.adapters.loldu.config import LolduConfig
+from tasks.methods.adapters.loldu.method import attach, factor, initial, merge
+from tasks.methods.adapters.vera import method as vera
 from tests import tiny as small
 from tests.methods import contract, deep
 from tests.methods.official import frozen, same, wave
@@ -43,9 +45,9 @@ def make_layer(shape=(20, 12), rank=5, bias=True, **settings):
     """An adapted layer whose z has moved, and the weight that it was made from."""
     torch.manual_seed(0)
     base = torch.nn.Linear(shape[1], shape[0], bias=bias)
-    params = LolduParams(rank=rank, **settings)
+    params = LolduConfig(rank=rank, **settings)
     weight = base.weight.detach().clone()
-    layer = loldu.layer_type()(base, factor(weight, rank), params)
+    layer = loldu.LolduLinear(base, factor(weight, rank), params)
     with torch.no_grad():
         layer.z_R += noise(len(layer.z_R), seed=3)
     return layer, weight
@@ -117,8 +119,8 @@ def official_layer():
     base = torch.nn.Linear(6, 4)
     base.weight.data = wave(4, 6, phase=0.3, dtype=torch.float32)
     base.bias.data = wave(4, phase=1.0, dtype=torch.float32)
-    params = LolduParams(rank=3, alpha=2.0)
-    return loldu.layer_type()(base, factor(base.weight, 3), params)
+    params = LolduConfig(rank=3, alpha=2.0)
+    return loldu.LolduLinear(base, factor(base.weight, 3), params)
 
 
 def test_a_layer_its_gradient_and_its_merged_weight_are_those_of_the_official_module():
@@ -149,14 +151,14 @@ def test_the_starts_are_as_wide_as_the_official_ones():
 
 
 def test_only_z_takes_a_gradient(tiny):
-    model = attach(small.load(tiny), LolduParams(**SMALL, targets="all-linear"))
+    model = attach(small.load(tiny), LolduConfig(**SMALL, targets="all-linear"))
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert names == {f"{name}.z_R" for name in surgery.linears(small.load(tiny), "all-linear")}
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_with_another_start_the_model_is_not_the_base(tiny, init):
-    fresh = attach(small.load(tiny), LolduParams(**SMALL, init=init))
+    fresh = attach(small.load(tiny), LolduConfig(**SMALL, init=init))
     assert not torch.allclose(contract.losses(fresh), contract.losses(small.load(tiny)), atol=1e-3)
 
 
@@ -194,11 +196,11 @@ def test_random_directions_are_triangles_as_long_as_those_of_the_weight():
 
 
 def test_with_random_directions_the_model_is_still_the_base_and_every_layer_has_its_own(tiny):
-    model = attach(small.load(tiny), LolduParams(**SMALL, directions="random"))
+    model = attach(small.load(tiny), LolduConfig(**SMALL, directions="random"))
     assert torch.equal(contract.losses(model), contract.losses(small.load(tiny)))
     first, second = (model.get_submodule(f"model.layers.{n}.self_attn.q_proj") for n in (0, 1))
     assert not torch.allclose(first.u_RI, second.u_RI)
-    others = attach(small.load(tiny), LolduParams(**SMALL)).get_submodule("model.layers.0.self_attn.q_proj")
+    others = attach(small.load(tiny), LolduConfig(**SMALL)).get_submodule("model.layers.0.self_attn.q_proj")
     assert not torch.allclose(first.u_RI, others.u_RI)
 
 
@@ -232,9 +234,9 @@ def test_as_many_numbers_along_the_weights_directions_along_random_ones_and_in_v
     base, known = taught(deep.llama(2), lambda x: (3 * x + 1) % 40, 3e-3, range(150))
     assert known < 1
     settings = {
-        "lu": (LolduParams(rank=16, alpha=16, targets="all-linear"), loldu, 0.02),
-        "random": (LolduParams(rank=16, alpha=16, targets="all-linear", directions="random"), loldu, 0.02),
-        "vera": (vera.VeraParams(rank=24, targets=("o_proj", "down_proj")), vera, 0.1),
+        "lu": (LolduConfig(rank=16, alpha=16, targets="all-linear"), loldu, 0.02),
+        "random": (LolduConfig(rank=16, alpha=16, targets="all-linear", directions="random"), loldu, 0.02),
+        "vera": (vera.VeraConfig(rank=24, targets=("o_proj", "down_proj")), vera, 0.1),
     }
     found = {}
     for name, (params, method, rate) in settings.items():
@@ -252,7 +254,7 @@ def test_pivots_are_the_same_however_the_same_numbers_are_stored():
 
 
 def test_z_stays_exact_over_a_base_in_bf16(tiny):
-    model = attach(small.load(tiny).bfloat16(), LolduParams(**SMALL))
+    model = attach(small.load(tiny).bfloat16(), LolduConfig(**SMALL))
     layer = model.get_submodule("model.layers.0.self_attn.q_proj")
     assert layer.z_R.dtype is torch.float32
     assert {layer.pl_OR.dtype, layer.u_RI.dtype} == {torch.bfloat16}
@@ -268,17 +270,17 @@ def test_a_layer_with_noise_for_a_pivot_is_refused_by_name(tiny, column, remedy)
     with pytest.raises(
         ValueError, match=rf"layers\.1\.self_attn\.v_proj cannot be factored.*column {column} .*{remedy}"
     ):
-        attach(model, LolduParams(**SMALL))
+        attach(model, LolduConfig(**SMALL))
 
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 10000 is above model\.layers\.0\.self_attn\.v_proj.*take at most"):
-        attach(small.load(tiny), LolduParams(rank=10_000))
+        attach(small.load(tiny), LolduConfig(rank=10_000))
 
 
 def test_gpt2_whose_layers_are_no_linear_layers_is_refused():
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no nn\.Linear in its decoder layers"):
-        attach(small.gpt2(), LolduParams(rank=8, targets=("c_attn",)))
+        attach(small.gpt2(), LolduConfig(rank=8, targets=("c_attn",)))
 
 
 def test_a_saved_adapter_is_z_and_nothing_else(tiny, tmp_path):
@@ -291,7 +293,7 @@ def test_a_saved_adapter_is_z_and_nothing_else(tiny, tmp_path):
     store.save(attached, parts, None, tmp_path / "saved")
     tensors = load_file(tmp_path / "saved/adapter.safetensors")
     assert {name.rpartition(".")[2] for name in tensors} == {"z_R"}
-    assert sum(tensor.numel() for tensor in tensors.values()) == trainable(small.load(tiny), parts.adapter.params)
+    assert sum(tensor.numel() for tensor in tensors.values()) == trainable(small.load(tiny), parts.adapter.config)
     loaded, _ = checkpoints.load(tmp_path / "saved", tiny)
     torch.testing.assert_close(contract.losses(loaded), expected, rtol=0, atol=1e-6)
 
@@ -312,8 +314,8 @@ def test_z_is_refused_over_a_base_with_other_weights(tiny, tmp_path):
 
 
 def test_merging_leaves_no_trace(tiny):
-    merged = merge(attach(small.load(tiny), LolduParams(**SMALL)))
-    assert not any(isinstance(module, loldu.layer_type()) for module in merged.modules())
+    merged = merge(attach(small.load(tiny), LolduConfig(**SMALL)))
+    assert not any(isinstance(module, loldu.LolduLinear) for module in merged.modules())
     for (name, found), wanted in zip(merged.named_parameters(), small.load(tiny).parameters(), strict=True):
         assert torch.equal(found, wanted), name
 
@@ -321,4 +323,4 @@ def test_merging_leaves_no_trace(tiny):
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"init": "kaiming"}, {"rnak": 4}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        LolduParams(**wrong)
+        LolduConfig(**wrong)

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.core.training import Group
 from tasks.engine import compose
-from tasks.methods.optimizers._mezo import step_seed
-from tasks.methods.optimizers.mezo import MezoParams, make, replay
+from tasks.methods.optimizers.mezo.config import MezoConfig
+from tasks.methods.optimizers.mezo.method import make, replay, step_seed
 from tests.methods.contract import composition, model, part
 from tests.methods.official import frozen, same, wave
 
@@ -40,7 +40,7 @@ def copies(parameters):
 
 def over(parameters, seed=0, **settings):
     """MeZO over these parameters: matrices, then vectors, as the engine groups them."""
-    return make(grouped(parameters), MezoParams(**settings), seed)
+    return make(grouped(parameters), MezoConfig(**settings), seed)
 
 
 def grouped(parameters):
@@ -109,7 +109,7 @@ def test_the_estimate_is_the_gradient_on_average_and_as_long_as_lemma_2_says():
     plus_N, minus_N = ((start + sign * eps * z_ND).square() @ curve for sign in (1, -1))
     estimates_ND = ((plus_N - minus_N) / (2 * eps))[:, None] * z_ND
 
-    mezo = make([Group("theta", [theta])], MezoParams(learning_rate=1.0, eps=eps), seed=0)
+    mezo = make([Group("theta", [theta])], MezoConfig(learning_rate=1.0, eps=eps), seed=0)
     for estimate_D in estimates_ND[:1000]:
         with torch.no_grad():
             theta.copy_(start)
@@ -150,7 +150,7 @@ def test_four_steps_are_those_that_the_official_trainer_made(monkeypatch):
         parameter.data = wave(*parameter.shape, phase=number)
     x, y = wave(6, 3, phase=9.0), torch.arange(6) % 2
     groups = [Group(name, [p], decay="bias" not in name) for name, p in layer.named_parameters()]
-    mezo = make(groups, MezoParams(learning_rate=0.05, eps=1e-2, weight_decay=0.3), seed=0)
+    mezo = make(groups, MezoConfig(learning_rate=0.05, eps=1e-2, weight_decay=0.3), seed=0)
     shapes = [p.shape for p in layer.parameters()]
     drawn = {
         (step["seed"], shape): torch.tensor(z, dtype=torch.float64)
@@ -187,7 +187,7 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
     # One group each, so that tensors are drawn in the order of `named_parameters`.
     groups = [Group(name, [p], decay="bias" not in name) for name, p in layer.named_parameters()]
     start = copies(layer.parameters())
-    mezo = make(groups, MezoParams(learning_rate=rate, eps=eps, weight_decay=decay), seed=0)
+    mezo = make(groups, MezoConfig(learning_rate=rate, eps=eps, weight_decay=decay), seed=0)
     for _ in range(5):
         mezo.step(loss)
     found = copies(layer.parameters())
@@ -218,7 +218,7 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
 
 
 def test_the_log_alone_leads_from_the_base_to_the_final_weights():
-    settings = MezoParams(learning_rate=1e-2, weight_decay=0.3, directions=2)
+    settings = MezoConfig(learning_rate=1e-2, weight_decay=0.3, directions=2)
     parameters = numbers((20, 10), (30,), (5, 4))
     start = copies(parameters)
     mezo = make(grouped(parameters), settings, seed=0)
@@ -266,7 +266,7 @@ def test_tied_weights_are_perturbed_once(tiny):
         lengths.append((tied.lm_head.weight.detach() - before).std().item())
         return torch.tensor(0.0)
 
-    parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0).step(loss)
+    parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0).step(loss)
     assert lengths == pytest.approx([1.0, 1.0], rel=0.05)  # eps z, and not 2 eps z
 
 
@@ -399,4 +399,4 @@ def test_two_processes_take_the_step_of_one(tmp_path):
 @pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"eps": 0}, {"directions": 0}, {"weight_decay": -1}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        MezoParams(**wrong)
+        MezoConfig(**wrong)

@@ -4,7 +4,6 @@ It stands for a prompted task on a pretrained model, which takes an hour: `bench
 `docs/claims/mezo.json`.
 """
 
-import sys
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,8 @@ from tasks.core.training import Group, Training
 from tasks.engine import encode, generation
 from tasks.engine import train as engine
 from tasks.io import checkpoints
-from tasks.methods.optimizers.mezo import MezoParams, make
+from tasks.methods.optimizers.mezo.config import MezoConfig
+from tasks.methods.optimizers.mezo.method import make
 from tests import tiny as small
 from tests.methods.contract import composition, part
 from tests.methods.test_mezo import SMALL
@@ -84,9 +84,8 @@ def train(base, work, parts, plan, answer="y", kill_at=None):
         made.append(make(*arguments))
         return made[-1]
 
-    module = type(sys)("tasks.methods.optimizers.mezo")
-    module.METHOD = replace(parts.optimizer.method, make=keeping)
-    parts = replace(parts, optimizer=replace(parts.optimizer, module=module))
+    method = replace(parts.optimizer.method, make=keeping)
+    parts = replace(parts, optimizer=replace(parts.optimizer, method=method))
     rows = answers(base, lambda _: answer)
     outcome = engine.train(small.load(base).train(), rows, parts, plan, small.FP32, work, on_step)
     return outcome, made[0]
@@ -150,7 +149,7 @@ def test_the_accuracy_of_what_a_model_writes_can_be_trained(primed):
         return written(answering, tokenizer).count(wanted) / len(QUESTIONS)
 
     before = accuracy()
-    mezo = make([Group("all", list(answering.parameters()))], MezoParams(**SCORE), seed=0)
+    mezo = make([Group("all", list(answering.parameters()))], MezoConfig(**SCORE), seed=0)
     for _ in range(20):
         mezo.step(lambda: -accuracy())
     assert before <= 0.5

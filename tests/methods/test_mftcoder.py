@@ -19,7 +19,8 @@ from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
-from tasks.methods.objectives.mftcoder import MftcoderParams, coba, loss, on_step, self_paced, share, slope
+from tasks.methods.objectives.mftcoder.config import MftcoderConfig
+from tasks.methods.objectives.mftcoder.method import coba, loss, on_step, self_paced, share, slope
 from tests import tiny as small
 from tests.methods.contract import composition, part
 from tests.methods.official import frozen, same, wave
@@ -51,7 +52,7 @@ def batch(owners, weights=None, num_tasks=3):
 
 def mean(nll, tokens, case):
     """What the engine makes of a step of one pack."""
-    return loss(nll, tokens, MftcoderParams(aggregation=case)) / tokens.task_tokens.sum()
+    return loss(nll, tokens, MftcoderConfig(aggregation=case)) / tokens.task_tokens.sum()
 
 
 def reference(logits, labels, mask, task_id, case, weights):
@@ -138,17 +139,17 @@ def test_the_packs_of_a_step_add_up_wherever_it_is_cut(case, cut):
         held = torch.isin(whole.segments, torch.tensor(list(examples)))
         segments = whole.segments[held] - examples.start  # a pack counts its own examples
         pack = replace(whole, weights=whole.weights[held], segments=segments, tasks=whole.tasks[held])
-        apart.append(loss(nll[held], pack, MftcoderParams(aggregation=case)))
-    torch.testing.assert_close(sum(apart), loss(nll, whole, MftcoderParams(aggregation=case)))
+        apart.append(loss(nll[held], pack, MftcoderConfig(aggregation=case)))
+    torch.testing.assert_close(sum(apart), loss(nll, whole, MftcoderConfig(aggregation=case)))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_weight_of_a_token_scales_its_own_loss(case):
     nll, tokens = batch([(0, 3), (1, 2), (2, 5)])
     weighted = replace(tokens, weights=torch.linspace(0.5, 2, 10))
-    expected = (share(tokens, MftcoderParams(aggregation=case)) * weighted.weights * nll).sum()
-    torch.testing.assert_close(loss(nll, weighted, MftcoderParams(aggregation=case)), expected)
-    torch.testing.assert_close(share(tokens, MftcoderParams(aggregation=case)).sum(), torch.tensor(10.0))
+    expected = (share(tokens, MftcoderConfig(aggregation=case)) * weighted.weights * nll).sum()
+    torch.testing.assert_close(loss(nll, weighted, MftcoderConfig(aggregation=case)), expected)
+    torch.testing.assert_close(share(tokens, MftcoderConfig(aggregation=case)).sum(), torch.tensor(10.0))
 
 
 def test_a_slope_is_that_of_least_squares_and_knows_gaps():
@@ -264,7 +265,7 @@ CURVES = {
 
 
 def test_coba_follows_the_ratios_to_the_losses_before_training():
-    params = MftcoderParams(balance="coba", warmup=4, history=5)
+    params = MftcoderConfig(balance="coba", warmup=4, history=5)
     seen, _ = follow(CURVES, params)
     assert seen[:4] == [[1 / 3] * 3] * 4
     ratios = [[CURVES[name](s) / CURVES[name](0) for name in NAMES] for s in range(12)]
@@ -280,7 +281,7 @@ def test_coba_follows_the_ratios_to_the_losses_before_training():
 
 def test_coba_weights_are_those_of_the_official_code():
     """CoBaStatus on the same ratios, up to the history's length, beyond which its window is shorter than asked."""
-    seen, _ = follow(CURVES, MftcoderParams(balance="coba", warmup=4, history=20))
+    seen, _ = follow(CURVES, MftcoderConfig(balance="coba", warmup=4, history=20))
     for found, (factor, *expected) in zip(seen[4:], frozen("mftcoder")["coba"], strict=True):
         assert factor < 1 + 1e-9
         assert found == pytest.approx(expected, abs=1e-6)
@@ -295,7 +296,7 @@ FASTER = {
 
 def test_where_the_worst_task_falls_ever_faster_the_official_code_leaves_the_papers_bound_and_we_do_not():
     """Its DF grows to 4, and 1 - DF below 0. By the paper DF is at most 1, and then only the relative scores count."""
-    seen, _ = follow(FASTER, MftcoderParams(balance="coba", warmup=4, history=20))
+    seen, _ = follow(FASTER, MftcoderConfig(balance="coba", warmup=4, history=20))
     ratios = [[curve(s) / curve(0) for curve in FASTER.values()] for s in range(12)]
     for step, (factor, *official) in enumerate(frozen("mftcoder")["coba_faster_and_faster"], start=4):
         slopes = torch.tensor([slope(column) for column in zip(*ratios[: step + 1], strict=True)])
@@ -307,13 +308,13 @@ def test_where_the_worst_task_falls_ever_faster_the_official_code_leaves_the_pap
 
 def test_self_paced_weights_are_those_of_the_official_code():
     """SelfpacedStatus, in float32."""
-    seen, _ = follow(CURVES, MftcoderParams(balance="self_paced", window=4))
+    seen, _ = follow(CURVES, MftcoderConfig(balance="self_paced", window=4))
     for found, expected in zip(seen, frozen("mftcoder")["self_paced"], strict=True):
         assert found == pytest.approx(expected, abs=5e-5)
 
 
 def test_self_paced_weights_follow_the_last_window_of_losses():
-    params = MftcoderParams(balance="self_paced", window=4)
+    params = MftcoderConfig(balance="self_paced", window=4)
     seen, state = follow(CURVES, params)
     losses = [[CURVES[name](s) for name in NAMES] for s in range(12)]
     for step in range(12):
@@ -326,7 +327,7 @@ def test_a_task_missing_from_a_batch_has_no_point_there():
     def alternate(losses):
         return [{name: losses[name]} for name in NAMES]
 
-    _, state = follow(CURVES, MftcoderParams(balance="coba", warmup=3), alternate)
+    _, state = follow(CURVES, MftcoderConfig(balance="coba", warmup=3), alternate)
     seen = [[None if value is None else round(value, 5) for value in row] for row in state["ratios"]]
     assert [[value is None for value in row] for row in seen[:3]] == [
         [False, True, True],
@@ -338,7 +339,7 @@ def test_a_task_missing_from_a_batch_has_no_point_there():
 
 
 def test_weights_are_left_between_updates():
-    seen, state = follow(CURVES, MftcoderParams(balance="self_paced", interval=3))
+    seen, state = follow(CURVES, MftcoderConfig(balance="self_paced", interval=3))
     assert seen[0] == seen[1] == seen[2]
     assert seen[9] == seen[10] == seen[11] != seen[6]
     assert len(state["losses"]) == 4
@@ -346,7 +347,7 @@ def test_weights_are_left_between_updates():
 
 def test_several_batches_of_an_update_are_taken_in_turn():
     looked = []
-    params = MftcoderParams(balance="self_paced", valid_batches=2)
+    params = MftcoderConfig(balance="self_paced", valid_batches=2)
     for step in range(3):
         state = {}
         on_step(moment(step, state, [{"code": 1.0, "maths": 2.0, "text": 3.0}, {"code": 5.0}, {"text": 9.0}]), params)
@@ -356,27 +357,27 @@ def test_several_batches_of_an_update_are_taken_in_turn():
 
 def test_fixed_weights_are_given_by_name():
     state = {}
-    on_step(moment(0, state, [{}]), MftcoderParams(task_weights={"text": 3.0, "code": 0.5}))
+    on_step(moment(0, state, [{}]), MftcoderConfig(task_weights={"text": 3.0, "code": 0.5}))
     assert state == {"task_weights": [0.5, 1.0, 3.0]}
     with pytest.raises(ValueError, match=r"names prose, and no example is of that task\. There are: code, maths, text"):
-        on_step(moment(0, {}, [{}]), MftcoderParams(task_weights={"prose": 3.0}))
+        on_step(moment(0, {}, [{}]), MftcoderConfig(task_weights={"prose": 3.0}))
 
 
 def test_without_weights_nothing_is_noted():
     state = {}
-    on_step(moment(0, state, []), MftcoderParams())
+    on_step(moment(0, state, []), MftcoderConfig())
     assert state == {}
 
 
 def test_a_task_without_validation_is_refused_by_name():
     with pytest.raises(ValueError, match="there is none of maths, text"):
-        on_step(moment(0, {}, [{"code": 1.0}]), MftcoderParams(balance="self_paced"))
+        on_step(moment(0, {}, [{"code": 1.0}]), MftcoderConfig(balance="self_paced"))
 
 
 def test_a_warmup_that_never_ends_is_refused():
     everything = [{"code": 1.0, "maths": 2.0, "text": 3.0}]
     with pytest.raises(ValueError, match="warmup is 100 and the training has 40 steps"):
-        on_step(moment(0, {}, everything, steps=40), MftcoderParams(balance="coba"))
+        on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="coba"))
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_a_warmup_that_never_ends_is_refused():
 )
 def test_settings_that_cannot_work_are_refused(wrong, match):
     with pytest.raises(ValueError, match=match):
-        MftcoderParams(**wrong)
+        MftcoderConfig(**wrong)
 
 
 # Through the engine, on a tiny model.
@@ -466,7 +467,7 @@ def test_looking_at_validation_leaves_no_trace(tiny):
     torch.manual_seed(0)
     before, generator = [p.detach().clone() for p in model.parameters()], torch.get_rng_state()
     state = {}
-    on_step(Moment(0, 1000, 0, model, None, None, valid, valid, state), MftcoderParams(balance="coba"))
+    on_step(Moment(0, 1000, 0, model, None, None, valid, valid, state), MftcoderConfig(balance="coba"))
     assert [module.training for module in model.modules()] == modes
     assert all(p.grad is None for p in model.parameters())
     assert all(map(torch.equal, model.parameters(), before))

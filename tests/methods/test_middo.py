@@ -9,9 +9,10 @@ import pytest
 from tasks.core.records import Signals
 from tasks.engine import neighbours
 from tasks.methods.curators import Limit
-from tasks.methods.curators.middo import METHOD, QUESTIONS, MiddoParams, choose, expect, explain, limit, quality, score
+from tasks.methods.curators.middo.config import MiddoConfig
+from tasks.methods.curators.middo.method import METHOD, QUESTIONS, choose, expect, explain, limit, quality, score
 
-OPEN = MiddoParams(cap=1)
+OPEN = MiddoConfig(cap=1)
 SCORES = dict.fromkeys(QUESTIONS)
 
 
@@ -119,13 +120,13 @@ def test_a_set_keeps_its_worst():
         (1, set(range(14, 20))),
         (0, set()),
     ):
-        found, _ = choose(rows(before=losses, after=losses), MiddoParams(complexity=0.5, cap=cap))
+        found, _ = choose(rows(before=losses, after=losses), MiddoConfig(complexity=0.5, cap=cap))
         assert members(found, "hard") == set(range(14, 20))
         assert members(found, "hard", "chosen") == kept
 
 
 def test_an_infinite_m_and_a_value_alone_choose_nothing():
-    nothing = MiddoParams(complexity=math.inf, quality=math.inf, diversity=math.inf)
+    nothing = MiddoConfig(complexity=math.inf, quality=math.inf, diversity=math.inf)
     everything = rows(before=[1, 9], after=[1, 9], judged=[9, 1], similarity=[0.9, 0.1])
     for params, given in ((nothing, everything), (OPEN, everything[:1]), (OPEN, [])):
         found, limits = choose(given, params)
@@ -147,7 +148,7 @@ def test_a_control_mends_as_much_elsewhere(control):
     given = rows(before=after, after=after, judged=[float((number * 7) % 11) for number in range(200)])
     given[0] = replace(given[0], excluded="too long", loss_before=None, loss_after=None, quality=None)
     real, _ = choose(given, OPEN)
-    held, _ = choose(given, MiddoParams(cap=1, control=control, seed=1))
+    held, _ = choose(given, MiddoConfig(cap=1, control=control, seed=1))
     assert [one.flags for one in held] == [one.flags for one in real]
     assert sorted(one.chosen for one in held) == sorted(one.chosen for one in real)
     assert [one.chosen for one in held] != [one.chosen for one in real]
@@ -158,14 +159,14 @@ def test_a_control_mends_as_much_elsewhere(control):
         )
         assert min(taken) >= max(left)
     else:
-        other, _ = choose(given, MiddoParams(cap=1, control=control, seed=2))
+        other, _ = choose(given, MiddoConfig(cap=1, control=control, seed=2))
         assert [one.chosen for one in other] != [one.chosen for one in held]
-        turned, _ = choose(given[::-1], MiddoParams(cap=1, control=control, seed=1))
+        turned, _ = choose(given[::-1], MiddoConfig(cap=1, control=control, seed=1))
         assert {one.example for one in turned if one.chosen} == {one.example for one in held if one.chosen}
 
 
 def test_the_reasons_name_the_figures():
-    found, limits = choose(rows(before=[1, 1, 1, 1, 5], after=[1, 1, 1, 5, 5], judged=[8, 8, 7.5, 8, 2]), MiddoParams())
+    found, limits = choose(rows(before=[1, 1, 1, 1, 5], after=[1, 1, 1, 5, 5], judged=[8, 8, 7.5, 8, 2]), MiddoConfig())
     hard, low = explain(found[4], limits)
     assert hard == (
         "hard to learn: 5 (over 3.4; the mean is 1.8) before the training and 5 (over 4.56; the mean is 2.6) after it, "

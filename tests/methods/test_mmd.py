@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.core.statistics import proportion
-from tasks.methods.monitors.mmd import MmdParams, fit, score
+from tasks.methods.monitors.mmd.config import MmdConfig
+from tasks.methods.monitors.mmd.method import fit, score
 
 SMALL = {"permutations": 199}
 
@@ -28,14 +29,14 @@ def by_the_equation(x, y):
 def test_the_value_is_that_of_the_equation():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(9, 4)).astype(np.float32), random.normal(0.5, 1, size=(6, 4)).astype(np.float32)
-    found = score(fit(x, MmdParams(**SMALL)), y, 0)
+    found = score(fit(x, MmdConfig(**SMALL)), y, 0)
     assert found.value == pytest.approx(by_the_equation(x, y), abs=1e-5)
 
 
 def test_the_length_of_a_vector_says_nothing():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(9, 4)).astype(np.float32), random.normal(0.5, 1, size=(6, 4)).astype(np.float32)
-    assert score(fit(7 * x, MmdParams()), y, 0).value == pytest.approx(score(fit(x, MmdParams()), y, 0).value, abs=1e-6)
+    assert score(fit(7 * x, MmdConfig()), y, 0).value == pytest.approx(score(fit(x, MmdConfig()), y, 0).value, abs=1e-6)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, (0, 0.05)), (0.3, (0.95, 1))])
@@ -43,7 +44,7 @@ def test_a_third_of_another_kind_is_told_and_none_is_not(share, expected):
     """Two kinds of texts, as far apart as kinds of prompts are: a cosine of about 0.3 between kinds, 0.6 within."""
     random = np.random.default_rng(3)
     centres = random.normal(size=(2, 64))
-    params, trials, said = MmdParams(**SMALL), 60, 0
+    params, trials, said = MmdConfig(**SMALL), 60, 0
 
     def texts(count, strange):
         kinds = (np.arange(count) < strange * count).astype(int)

@@ -16,8 +16,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tasks.core import surgery
 from tasks.engine import compose, store
 from tasks.io import checkpoints
-from tasks.methods.adapters import lora, mola
-from tasks.methods.adapters.mola import MolaParams, allotted, attach, penalty, redundancy
+from tasks.methods.adapters.lora import method as lora
+from tasks.methods.adapters.mola import method as mola
+from tasks.methods.adapters.mola.config import MolaConfig
+from tasks.methods.adapters.mola.method import allotted, attach, penalty, redundancy
 from tests import tiny as small
 from tests.methods import contract
 from tests.methods.official import frozen, same, wave
@@ -42,8 +44,8 @@ def noise(*shape, seed=0):
 def make_layer(num_experts=4, sizes=(12, 20), **settings):
     """An adapted layer after some training, as far as its function goes."""
     torch.manual_seed(0)
-    params = MolaParams(**{"rank": 3, "alpha": 6.0, "dropout": 0.0} | settings)
-    layer = mola.layer_type()(torch.nn.Linear(*sizes).requires_grad_(False), num_experts, params)
+    params = MolaConfig(**{"rank": 3, "alpha": 6.0, "dropout": 0.0} | settings)
+    layer = mola.MolaLinear(torch.nn.Linear(*sizes).requires_grad_(False), num_experts, params)
     torch.nn.init.normal_(layer.B_OER)
     torch.nn.init.normal_(layer.router_EI)
     return layer
@@ -52,7 +54,7 @@ def make_layer(num_experts=4, sizes=(12, 20), **settings):
 def trained(model, **settings):
     """`model` with experts that do something."""
     torch.manual_seed(0)
-    attached = attach(model, MolaParams(**SMALL | {"dropout": 0.0} | settings))
+    attached = attach(model, MolaConfig(**SMALL | {"dropout": 0.0} | settings))
     for name, parameter in attached.named_parameters():
         if name.endswith(("B_OER", "router_EI")):
             torch.nn.init.normal_(parameter, std=0.3)
@@ -134,7 +136,7 @@ def test_routing_is_in_float32_and_sees_its_input_before_dropout():
 def test_a_fresh_model_is_the_base_when_it_trains_and_when_it_does_not(tiny, mode):
     x = torch.tensor([[3, 1, 4, 1, 5]])
     expected = small.load(tiny).train(mode)(x).logits
-    assert torch.equal(attach(small.load(tiny), MolaParams(**SMALL)).train(mode)(x).logits, expected)
+    assert torch.equal(attach(small.load(tiny), MolaConfig(**SMALL)).train(mode)(x).logits, expected)
 
 
 def llama_2_7b(attach, params):
@@ -154,11 +156,11 @@ def llama_2_7b(attach, params):
     ],
 )
 def test_llama_2_7b_trains_what_table_1_says(experts, expected):
-    assert llama_2_7b(attach, MolaParams(experts=experts)) == expected
+    assert llama_2_7b(attach, MolaConfig(experts=experts)) == expected
 
 
 def test_lora_of_rank_64_trains_the_159_9_million_that_table_1_sets_beside_them():
-    assert llama_2_7b(lora.attach, lora.LoraParams(rank=64, targets="all-linear")) == 159_907_840
+    assert llama_2_7b(lora.attach, lora.LoraConfig(rank=64, targets="all-linear")) == 159_907_840
 
 
 def test_a_quarter_of_the_layers_has_each_number_of_experts():
@@ -168,7 +170,7 @@ def test_a_quarter_of_the_layers_has_each_number_of_experts():
 
 
 def test_all_linear_layers_of_a_decoder_layer_have_its_experts_and_a_router_each(tiny):
-    model = attach(small.load(tiny), MolaParams(**SMALL))
+    model = attach(small.load(tiny), MolaConfig(**SMALL))
     depth = len(surgery.decoder_layers(model))
     for number, layers in mola.by_decoder_layer(model).items():
         assert len(layers) == 7
@@ -178,7 +180,7 @@ def test_all_linear_layers_of_a_decoder_layer_have_its_experts_and_a_router_each
 
 
 def test_one_expert_is_lora_as_peft_has_it(tiny):
-    one = attach(small.load(tiny), MolaParams(rank=4, alpha=12, dropout=0, experts=(1,) * 4, top_k=1))
+    one = attach(small.load(tiny), MolaConfig(rank=4, alpha=12, dropout=0, experts=(1,) * 4, top_k=1))
     lora = get_peft_model(small.load(tiny), LoraConfig(r=4, lora_alpha=12, target_modules="all-linear"))
     pairs = []
     for name, module in lora.get_base_model().named_modules():
@@ -215,7 +217,7 @@ def test_the_router_learns_of_the_text_from_the_second_step_on(tiny):
 
 
 def balance(model, **settings):
-    return penalty(model, MolaParams(**SMALL | {"balance": 1.0} | settings))
+    return penalty(model, MolaConfig(**SMALL | {"balance": 1.0} | settings))
 
 
 def route_all(model, router):
@@ -228,7 +230,7 @@ def route_all(model, router):
 
 
 def test_equal_logits_have_a_load_balance_of_one_in_every_layer(tiny):
-    model = attach(small.load(tiny), MolaParams(**SMALL))
+    model = attach(small.load(tiny), MolaConfig(**SMALL))
     depth = route_all(model, torch.zeros_like)
     assert balance(model).item() == pytest.approx(depth)
 
@@ -247,7 +249,7 @@ class Decoder(torch.nn.Module):
 
 
 def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
-    params = MolaParams(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
+    params = MolaConfig(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
     model = attach(Decoder(1, 3, 3, ["q_proj"]), params)
     layer = model.layers[0]["q_proj"]
     layer.router_EI.data = torch.tensor([[50.0] * 3, *[[0.0] * 3] * 4])
@@ -257,7 +259,7 @@ def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
 
 def by_hand(model, ids, top_k):
     """The load balance as the authors' code has it: the logits of a layer's modules joined along the tokens."""
-    inputs, kind = {}, mola.layer_type()
+    inputs, kind = {}, mola.MolaLinear
     hooks = [
         module.register_forward_pre_hook(lambda module, args, name=name: inputs.update({name: args[0].flatten(0, -2)}))
         for name, module in model.named_modules()
@@ -292,7 +294,7 @@ def test_the_load_balance_is_taken_over_all_linear_layers_of_a_decoder_layer(tin
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_the_load_balance_and_its_gradient_are_those_of_the_official_code(top_k):
     """load_balancing_loss_func on two decoder layers, of two and of three experts, with two linear layers each."""
-    params = MolaParams(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
+    params = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
     model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), params)
     layers = mola.by_decoder_layer(model)
     for number, of_layer in layers.items():
@@ -316,7 +318,7 @@ def test_the_penalty_of_a_step_is_the_packs_mean_by_trained_tokens(tiny):
 
     def alone(batch):
         contract.token_losses(model, batch)
-        return penalty(model, parts.adapter.params)
+        return penalty(model, parts.adapter.config)
 
     plain_loss = sum(contract.token_losses(model, batch).sum() for batch in batches) / sum(counts)
     expected = sum(n * alone(batch) for n, batch in zip(counts, batches, strict=True)) / sum(counts)
@@ -326,7 +328,7 @@ def test_the_penalty_of_a_step_is_the_packs_mean_by_trained_tokens(tiny):
 
 def test_a_step_leaves_nothing_of_its_routing_behind(tiny):
     attached, _ = contract.composed(small.load(tiny), contract.composition(adapters="mola"))
-    layers = [m for m in attached.model.modules() if isinstance(m, mola.layer_type())]
+    layers = [m for m in attached.model.modules() if isinstance(m, mola.MolaLinear)]
     noted = []
     for layer in layers:
         layer.register_forward_hook(lambda module, args, out: noted.append(weakref.ref(module.load[1])))
@@ -409,8 +411,8 @@ def test_experts_fit_clusters_that_one_update_cannot(seed):
         torch.manual_seed(seed)
         base = torch.nn.Linear(32, 32, bias=False).requires_grad_(False)
         weight = base.weight
-        params = MolaParams(rank=rank, alpha=2.0 * rank, dropout=0, experts=(num_experts,) * 4, top_k=top_k)
-        layer = mola.layer_type()(base, num_experts, params)
+        params = MolaConfig(rank=rank, alpha=2.0 * rank, dropout=0, experts=(num_experts,) * 4, top_k=top_k)
+        layer = mola.MolaLinear(base, num_experts, params)
         optimizer = torch.optim.Adam([p for p in layer.parameters() if p.requires_grad], lr=1e-2)
         for _ in range(steps):
             x, y = tokens(256)
@@ -430,9 +432,9 @@ def test_experts_fit_clusters_that_one_update_cannot(seed):
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        MolaParams(**wrong)
+        MolaConfig(**wrong)
 
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 4000 is above model\.layers\.0\..*take at most"):
-        attach(small.load(tiny), MolaParams(rank=4000))
+        attach(small.load(tiny), MolaConfig(rank=4000))

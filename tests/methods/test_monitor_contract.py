@@ -23,7 +23,7 @@ FAR = {"embeddings": lambda items: items + 12.0, "losses": lambda items: items *
 
 def monitor(name):
     part = contract.part("monitors", name)
-    return part.method, part.params
+    return part.method, part.config
 
 
 def drawn(method, count, seed, shift=lambda items: items):

@@ -5,8 +5,9 @@ import torch
 from scipy.stats import norm
 
 from tasks.io import checkpoints
-from tasks.methods.bases import nf4
-from tasks.methods.bases.nf4 import Nf4Params, quantization
+from tasks.methods.bases.nf4 import method as nf4
+from tasks.methods.bases.nf4.config import Nf4Config
+from tasks.methods.bases.nf4.method import quantization
 from tests import tiny as small
 
 pytest.importorskip("bitsandbytes")
@@ -42,7 +43,7 @@ def nearest(weight, grid):
 
 def stored(weight, double_quant):
     """What bitsandbytes keeps of a weight under our settings, and what it reads back."""
-    config = quantization(Nf4Params(double_quant=double_quant))
+    config = quantization(Nf4Config(double_quant=double_quant))
     packed, state = bnb.quantize_4bit(
         weight,
         quant_type=config.bnb_4bit_quant_type,
@@ -88,7 +89,7 @@ def test_scales_cost_as_many_bits_a_weight_as_the_paper_says(double_quant, bits)
 
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
 def test_a_layer_multiplies_in_the_precision_asked_for(tiny, compute_dtype):
-    model, _ = checkpoints.load(tiny, quantization=quantization(Nf4Params(compute_dtype=compute_dtype)))
+    model, _ = checkpoints.load(tiny, quantization=quantization(Nf4Config(compute_dtype=compute_dtype)))
     layer = model.model.layers[0].mlp.up_proj
     weight = bnb.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
     plain = small.load(tiny).model.layers[0].mlp.up_proj.weight
@@ -103,10 +104,10 @@ def test_a_layer_multiplies_in_the_precision_asked_for(tiny, compute_dtype):
 def test_without_bitsandbytes_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(nf4._bitsandbytes, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"base 'nf4' needs bitsandbytes, .*: pip install -e '\.\[quantize\]'\."):
-        quantization(Nf4Params())
+        quantization(Nf4Config())
 
 
 @pytest.mark.parametrize("wrong", [{"compute_dtype": "int8"}, {"double_quant": "often"}, {"bits": 4}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Nf4Params(**wrong)
+        Nf4Config(**wrong)

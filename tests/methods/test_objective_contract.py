@@ -35,16 +35,16 @@ def tokens(at=slice(None)):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_packs_of_a_step_add_up_whatever_their_cut(name):
     part = contract.part("objectives", name)
-    whole = part.method.loss(NLL, tokens(), part.params)
+    whole = part.method.loss(NLL, tokens(), part.config)
     assert whole.shape == ()
     first, second = slice(0, 3), slice(3, 6)
-    apart = part.method.loss(NLL[first], tokens(first), part.params) + part.method.loss(
-        NLL[second], tokens(second), part.params
+    apart = part.method.loss(NLL[first], tokens(first), part.config) + part.method.loss(
+        NLL[second], tokens(second), part.config
     )
     torch.testing.assert_close(whole, apart)
 
 
-@pytest.mark.parametrize("name", [n for n in OBJECTIVES if not methods.load("objectives", n).METHOD.hits])
+@pytest.mark.parametrize("name", [n for n in OBJECTIVES if not methods.spec("objectives", n).hits])
 def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
     part = contract.part("objectives", name)
     one = Tokens(
@@ -57,7 +57,7 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
         numbers=torch.arange(2),
     )
     nll = torch.full((4,), 1.5, requires_grad=True)
-    loss = part.method.loss(nll, one, part.params)
+    loss = part.method.loss(nll, one, part.config)
     assert loss.requires_grad
     torch.testing.assert_close(loss / 4, torch.tensor(1.5))
 
@@ -89,10 +89,10 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_tim
     found = attached.model(**ROW)["loss"]
 
     use_packed_attention(packed)
-    looks = bool(method.contrasts and method.contrasts(part.params))
+    looks = bool(method.contrasts and method.contrasts(part.config))
     _, tokens = observe(packed, ROW, hits=method.hits, contrasts=looks)
     values = torch.cat([textbook(plain, sequence, hits=method.hits) for sequence in SEQUENCES])
-    expected = method.loss(values, tokens, part.params) / len(values)
+    expected = method.loss(values, tokens, part.config) / len(values)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
     if method.hits:
         assert not found.requires_grad

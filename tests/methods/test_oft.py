@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tasks.core import surgery
-from tasks.methods.adapters.oft import OftParams, attach
+from tasks.methods.adapters.oft.config import OftConfig
+from tasks.methods.adapters.oft.method import attach
 from tests import tiny as small
 
 SMALL = {"block_size": 8}
@@ -21,7 +22,7 @@ def trainable(model, params):
 def layer(scale=0.3, **settings):
     """A layer with a bias, turned by random angles."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), OftParams(**SMALL | settings)).get_base_model().model.layers[0].self_attn.q_proj
+    found = attach(small.qwen2(), OftConfig(**SMALL | settings)).get_base_model().model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(found.oft_R["default"].weight, std=scale)
     return found
 
@@ -92,10 +93,10 @@ def test_coft_keeps_every_block_near_the_identity():
 
 def test_a_block_that_does_not_divide_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"block_size 48 does not divide the 64 inputs of .*q_proj\."):
-        attach(small.load(tiny), OftParams(block_size=48))
+        attach(small.load(tiny), OftConfig(block_size=48))
 
 
 @pytest.mark.parametrize("wrong", [{"block_size": 1}, {"eps": 0}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        OftParams(**wrong)
+        OftConfig(**wrong)

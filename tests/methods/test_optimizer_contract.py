@@ -64,7 +64,7 @@ def test_an_optimizer_keeps_the_groups_it_is_given(tiny, name):
     weights = [torch.nn.Parameter(torch.ones(2, 2)) for _ in range(3)]
     groups = [Group("a", weights[:1], rate=2.0), Group("b", weights[1:2], decay=False), Group("c", weights[2:])]
     part = contract.part("optimizers", name)
-    made = part.method.make(groups, part.params, 0)
+    made = part.method.make(groups, part.config, 0)
     assert [group["name"] for group in made.param_groups] == ["a", "b", "c"]
     rates = [group["lr"] for group in made.param_groups]
     assert rates == [2 * rates[1], rates[1], rates[1]]
@@ -75,5 +75,5 @@ def test_an_optimizer_says_truly_whether_it_needs_a_gradient(name):
     part = contract.part("optimizers", name)
     from tasks.core.training import Group
 
-    made = part.method.make([Group("a", [torch.nn.Parameter(torch.ones(2, 2))])], part.params, 0)
-    assert hasattr(made, "estimate") == part.method.gradient_free
+    made = part.method.make([Group("a", [torch.nn.Parameter(torch.ones(2, 2))])], part.config, 0)
+    assert hasattr(made, "estimate") == part.spec.gradient_free

@@ -15,7 +15,8 @@ from tasks.engine import generation, scoring
 from tasks.engine.encode import Encoded, render_prompt
 from tasks.engine.forward import token_losses
 from tasks.io import checkpoints
-from tasks.methods.decoders.proxy_tuning import ProxyTuningParams, combine
+from tasks.methods.decoders.proxy_tuning.config import ProxyTuningConfig
+from tasks.methods.decoders.proxy_tuning.method import combine
 from tests import tiny as small
 from tests.methods.official import frozen, same, wave
 
@@ -40,7 +41,7 @@ def tokenizer(tiny):
 
 
 def steered(tokenizer, main, expert, antiexpert, alpha=1.0):
-    params = ProxyTuningParams(alpha=alpha)
+    params = ProxyTuningConfig(alpha=alpha)
     return generation.steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],
@@ -63,7 +64,7 @@ def nats(model, steering=None):
 def test_one_step_is_the_official_combination():
     # modeling/dexperts.py of the authors: base + alpha * (expert - antiexpert), on the logits, before any processor.
     main, expert, antiexpert = torch.tensor([[[1.0, 2.0, 4.0]], [[3.0, 0.0, 1.0]], [[1.0, 1.0, 1.5]]])
-    found = combine(main, [expert, antiexpert], ProxyTuningParams(alpha=2.0))
+    found = combine(main, [expert, antiexpert], ProxyTuningConfig(alpha=2.0))
     assert found.tolist() == [[5.0, 0.0, 3.0]]
     # and so p is proportional to p_M (p_M+ / p_M-)^alpha
     ratio = main.softmax(1) * (expert.softmax(1) / antiexpert.softmax(1)) ** 2
@@ -323,7 +324,7 @@ def test_a_small_tuned_model_brings_a_larger_one_near_to_where_tuning_would(toke
     main, antiexpert = (taught(narrow(width), a) for width in (64, 24))
     expert, ceiling = taught(antiexpert, b), taught(main, b)
     held_out = [Encoded(str(n), row.tolist(), [1.0] * 24) for n, row in enumerate(drawn(chain(7, changed=8), 64, 3))]
-    params = ProxyTuningParams()
+    params = ProxyTuningConfig()
     steering = generation.steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],

@@ -18,7 +18,8 @@ from tasks.core.surgery import decoder_layers
 from tasks.core.training import Moment
 from tasks.engine import train as engine
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.methods.selectors.s2ft import CUTS, S2ftParams, choose, merge, on_step, pick
+from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
+from tasks.methods.selectors.s2ft.method import choose, merge, on_step, pick
 from tests.core.test_deltas import kept
 from tests.engine.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
@@ -27,7 +28,7 @@ from tests.methods.official import frozen, same, wave
 
 SMALL = {"v": 0.5, "o": 0.25, "u": 0.1, "d": 0.1}
 REFUSES = ("lora",)
-PARAMS = S2ftParams(**SMALL)
+PARAMS = S2ftConfig(**SMALL)
 
 
 def trainable(model, params):
@@ -298,7 +299,7 @@ def test_down_proj_keeps_its_share_of_the_activations(tiny):
     before, x = found.model.layers[0].mlp.down_proj, torch.randn(1, 50, 128, requires_grad=True)
     plain = kept(before, x)
     assert plain == x.nbytes
-    choose(found, S2ftParams(o=0, d=0.125), contract.probe(), 0)
+    choose(found, S2ftConfig(o=0, d=0.125), contract.probe(), 0)
     assert kept(found.model.layers[0].mlp.down_proj, x) == plain * 0.125
 
 
@@ -323,7 +324,7 @@ def test_the_authors_models_train_as_many_numbers_as_in_their_runs(sizes, ratios
     )
     with torch.device("meta"):
         found = LlamaForCausalLM(config)
-    choose(found, S2ftParams(spread="flat", **ratios), contract.probe(), 0)
+    choose(found, S2ftConfig(spread="flat", **ratios), contract.probe(), 0)
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == expected
 
 
@@ -341,7 +342,7 @@ def test_the_defaults_train_about_one_percent_of_a_small_model():
     with torch.device("meta"):
         found = LlamaForCausalLM(config)
     total = found.num_parameters()
-    choose(found, S2ftParams(), contract.probe(), 0)
+    choose(found, S2ftConfig(), contract.probe(), 0)
     count = sum(p.numel() for p in found.parameters() if p.requires_grad)
     assert count == 30 * (64 + 31) * 576
     assert 0.005 < count / total < 0.015
@@ -382,7 +383,7 @@ def test_random_is_a_function_of_the_seed_and_draws_from_no_shared_generator(tin
 
 def scored(tiny, score, subset="large", **ratios):
     found = model("llama", tiny)
-    params = S2ftParams(**{"v": 0, "o": 0, "u": 0, "d": 0} | ratios, score=score, subset=subset)
+    params = S2ftConfig(**{"v": 0, "o": 0, "u": 0, "d": 0} | ratios, score=score, subset=subset)
     return found, params
 
 
@@ -459,7 +460,7 @@ def test_only_layers_that_train_are_chosen_from(tiny):
 
 def test_small_has_no_meaning_for_random():
     with pytest.raises(ValueError, match="subset 'small' changes nothing about score 'random'"):
-        S2ftParams(subset="small")
+        S2ftConfig(subset="small")
 
 
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path):

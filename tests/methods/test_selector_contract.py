@@ -16,7 +16,7 @@ SELECTORS = methods.names("selectors")
 PAIRS = [(name, adapter) for name in SELECTORS for adapter in ("none", "lora")]
 REFUSED = [(name, adapter) for name, adapter in PAIRS if adapter in contract.said(name, "REFUSES", ())]
 WORKING = [pair for pair in PAIRS if pair not in REFUSED]
-MERGING = [name for name in SELECTORS if methods.load("selectors", name).METHOD.merge]
+MERGING = [name for name in SELECTORS if methods.spec("selectors", name).merges]
 
 
 @pytest.fixture(params=contract.MODELS)
@@ -60,7 +60,7 @@ def test_a_selector_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     contract.steps(attached, optimizer, parts, count=1)
     found = sum(p.numel() for p in attached.model.parameters() if p.requires_grad)
-    assert found == count(contract.model(kind, tiny), parts.selector.params)
+    assert found == count(contract.model(kind, tiny), parts.selector.config)
 
 
 @pytest.mark.parametrize("name", SELECTORS)

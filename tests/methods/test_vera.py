@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tasks.core import surgery
-from tasks.methods.adapters.vera import VeraParams, attach
+from tasks.methods.adapters.vera.config import VeraConfig
+from tasks.methods.adapters.vera.method import attach
 from tests import tiny as small
 
 SMALL = {"rank": 16}
@@ -19,7 +20,7 @@ def trainable(model, params):
 def model():
     """A model whose b and d are not as they started."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), VeraParams(**SMALL))
+    found = attach(small.qwen2(), VeraConfig(**SMALL))
     for parameter in found.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
@@ -50,7 +51,7 @@ def test_the_shared_matrices_are_kaiming_uniform_of_their_seed():
 
     def drawn(seed):
         torch.manual_seed(seed)  # which they do not depend on
-        wrapped = attach(small.qwen2(), VeraParams(rank=64, projection_seed=seed)).base_model
+        wrapped = attach(small.qwen2(), VeraConfig(rank=64, projection_seed=seed)).base_model
         return wrapped.vera_A["default"], wrapped.vera_B["default"]
 
     A_RI, B_OR = drawn(0)
@@ -62,7 +63,7 @@ def test_the_shared_matrices_are_kaiming_uniform_of_their_seed():
 
 
 def test_b_starts_at_zero_and_d_at_its_setting():
-    layer = attach(small.qwen2(), VeraParams(rank=16, d_initial=0.3)).get_base_model().model.layers[0].mlp.up_proj
+    layer = attach(small.qwen2(), VeraConfig(rank=16, d_initial=0.3)).get_base_model().model.layers[0].mlp.up_proj
     assert torch.equal(layer.vera_lambda_b["default"], torch.zeros(96))
     assert torch.equal(layer.vera_lambda_d["default"], torch.full((16,), 0.3))
 
@@ -72,16 +73,16 @@ def test_llama_7b_learns_1_4_million_numbers_as_in_the_paper():
 
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig())
-    assert round(trainable(model, VeraParams()) / 1e6, 1) == 1.4
+    assert round(trainable(model, VeraConfig()) / 1e6, 1) == 1.4
 
 
 def test_a_rank_may_exceed_a_layer(tiny):
     """Sec. 3.1: A and B are not stored as a factorisation, so they need not be thin."""
-    model = attach(small.load(tiny), VeraParams(rank=300))
+    model = attach(small.load(tiny), VeraConfig(rank=300))
     assert model.base_model.vera_A["default"].shape == (300, 128)
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"d_initial": 0}, {"dropout": 1}, {"projection_seed": -1}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        VeraParams(**wrong)
+        VeraConfig(**wrong)

@@ -1,9 +1,9 @@
 """Adapters: new modules beside frozen weights.
 
-An adapter's folder holds `SPEC = AdapterSpec(config=…, merges=…)` and `METHOD = Adapter(attach=…, merge=…)`. `attach(model, config)`
-freezes the model, puts the new modules in and returns the model to train: its argument, changed in place, or peft's wrapper
-around it. At that moment the function is still the base's, or `difference` says what differs. What requires a gradient then is
-what a saved adapter holds, so `attach` must build the rest from the base's weights and `config` alone.
+An adapter's folder holds `SPEC = AdapterSpec(config=…, merges=…)` and `METHOD = Adapter(attach=…, merge=…)`. `attach(model,
+config)` freezes the model, puts the new modules in and returns the model to train: its argument, changed in place, or peft's
+wrapper around it. At that moment the function is still the base's, or `difference` says what differs. What requires a gradient
+then is what a saved adapter holds, so `attach` must build the rest from the base's weights and `config` alone.
 """
 
 from collections.abc import Callable, Mapping

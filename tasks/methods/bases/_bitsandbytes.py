@@ -1,4 +1,4 @@
-"""What the bases over bitsandbytes share."""
+"""The check that the bases over bitsandbytes share."""
 
 from importlib.util import find_spec
 

@@ -1,6 +1,7 @@
 """Compressors: a trained model in fewer bytes.
 
-A compressor's folder holds `SPEC = CompressorSpec(config=…)` and `METHOD = …`, a record of one of three kinds, cut by what it acts on:
+A compressor's folder holds `SPEC = CompressorSpec(config=…)` and `METHOD = …`, a record of one of three kinds, cut by what it
+acts on:
 
 - `DeltaCompressor` acts on what training changed: an adapter's tensors, or weights less those of the base. It is two pure
   steps. `quantise` loses: the same names and shapes, fewer distinct values. `encode` loses nothing: the tensors of a file,

@@ -1,8 +1,9 @@
 """Curators: what to mend in a data set, by what the model that was trained on it makes of each example.
 
-A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD = Curator(…)`, whose `method.py` imports no torch: `ratchet review`
-reads explanations. It sees signals and no texts: `choose` lays out the sets, `explain` says why an example is in one. Whoever gathers the signals asks the model the curator's `questions`, in free text, which `score` reads, or by the odds
-of the digits that an answer may begin with, which `expect` reads.
+A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD = Curator(…)`, whose `method.py` imports no torch: `ratchet
+review` reads explanations. It sees signals and no texts: `choose` lays out the sets, `explain` says why an example is in one.
+Whoever gathers the signals asks the model the curator's `questions`, in free text, which `score` reads, or by the odds of the
+digits that an answer may begin with, which `expect` reads.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,9 @@
 """Decoders: the next token's logits, made of those of a main model and of helpers beside it.
 
-A decoder's folder holds `SPEC = DecoderSpec(config=…, helpers=…)` and `METHOD = Decoder(combine=…)`. `combine(main, helpers, config)`
-returns logits of the main model's shape and changes none of its arguments; a constant added to a row of any of them moves no probability. The engine runs
-the models in step, lays processors, temperature and top-p on what is returned, and scores given texts by it.
+A decoder's folder holds `SPEC = DecoderSpec(config=…, helpers=…)` and `METHOD = Decoder(combine=…)`. `combine(main, helpers,
+config)` returns logits of the main model's shape and changes none of its arguments; a constant added to a row of any of them
+moves no probability. The engine runs the models in step, lays processors, temperature and top-p on what is returned, and scores
+given texts by it.
 
 A decoder with helpers steers: stage `evaluate` has the model that it measures steer another one, whose folder the setting
 `steers` names and whose contents the setting `digest` pins.

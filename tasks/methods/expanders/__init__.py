@@ -1,8 +1,9 @@
 """Expanders: more layers, which compute nothing new until they are trained.
 
-An expander's folder holds `SPEC = ExpanderSpec(config=…)` and `METHOD = Expander(expand=…)`. `expand(model, config, probe, seed)`
-grows the model in place, sets `requires_grad` to what is to train, and returns facts about it (JSON) that are written beside the weights. The function
-is the base's afterwards. A grown model is an ordinary model with more layers; it cannot be merged back.
+An expander's folder holds `SPEC = ExpanderSpec(config=…)` and `METHOD = Expander(expand=…)`. `expand(model, config, probe,
+seed)` grows the model in place, sets `requires_grad` to what is to train, and returns facts about it (JSON) that are written
+beside the weights. The function is the base's afterwards. A grown model is an ordinary model with more layers; it cannot be
+merged back.
 """
 
 from collections.abc import Callable, Mapping

@@ -21,9 +21,9 @@ def depth(model: nn.Module, layers: int) -> int:
     Raises ValueError where there are fewer than `layers`, where a layer writes by other ways than `WRITERS`, and where what it
     computes depends on its place.
     """
-    found = decoder_layers(model)
+    layers_of_model = decoder_layers(model)
     kind = type(plain(model)).__name__
-    for number, layer in enumerate(found):
+    for number, layer in enumerate(layers_of_model):
         if len(writers(layer)) < len(WRITERS):
             missing = [names for names in WRITERS if not any(name in names for name in writers(layer))]
             raise ValueError(
@@ -34,9 +34,11 @@ def depth(model: nn.Module, layers: int) -> int:
         raise ValueError(
             f"{kind} divides the attention of each layer by its number, which copies below it would change."
         )
-    if layers > len(found):
-        raise ValueError(f"layers={layers} are to be copied, and {kind} has {len(found)}. Set at most so many.")
-    return len(found)
+    if layers > len(layers_of_model):
+        raise ValueError(
+            f"layers={layers} are to be copied, and {kind} has {len(layers_of_model)}. Set at most so many."
+        )
+    return len(layers_of_model)
 
 
 def writers(layer: nn.Module) -> dict[str, nn.Module]:

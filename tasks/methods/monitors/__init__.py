@@ -1,8 +1,9 @@
 """Monitors: tests of whether incoming data are drawn as the reference was, by figures of single items.
 
-A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It sees figures and no texts: `fit` keeps what it needs of the reference's, `score`
-says how far others are from it, and how likely they would be as far by chance alone. Whoever asks compares that chance with a level
-of its own; a monitor knows none. Neither changes what it is given, and equal figures and seeds have equal findings.
+A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It sees figures
+and no texts: `fit` keeps what it needs of the reference's, `score` says how far others are from it, and how likely they would
+be as far by chance alone. Whoever asks compares that chance with a level of its own; a monitor knows none. Neither changes what
+it is given, and equal figures and seeds have equal findings.
 Shapes: N = items of the reference, M = items that came in, D = figures of an item.
 """
 
@@ -52,7 +53,7 @@ class Monitor:
     fit: Callable[[NDArray[np.float32], Any], Any]
     """The figures of the reference, (N, D), and a config → what is kept of them."""
     score: Callable[[Any, NDArray[np.float32], int], Finding]
-    """What was kept, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
+    """The kept reference, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
 
 
 class MonitorConfig(Params):
@@ -65,8 +66,8 @@ class MonitorConfig(Params):
     alpha: float = Field(0.01, gt=0, lt=1)
     """The chance that all monitors together cry out once though nothing has changed; each has an equal share."""
     max_items: int = Field(500, ge=FEW)
-    """At most so many of the items that came in are looked at, chosen by the seed, …"""
+    """The most items that came in that are looked at, chosen by the seed, …"""
     reference_items: int = Field(1000, ge=FEW)
-    """… and so many of those that they are held against."""
+    """… and the most of those that they are held against."""
     seed: int = 0
     """Chooses items where there are more, and relabels them."""

@@ -1,6 +1,4 @@
-"""Random relabellings: which of the pooled items might have been those that came in (Fisher 1935; Phipson & Smyth 2010)."""
-
-from __future__ import annotations
+"""Random relabellings of the pooled items as reference and incoming (Fisher 1935; Phipson & Smyth 2010)."""
 
 import numpy as np
 from numpy.typing import NDArray

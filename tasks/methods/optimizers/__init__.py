@@ -1,10 +1,11 @@
 """Optimizers: how a step is made.
 
-An optimizer's folder holds `SPEC = OptimizerSpec(config=…)` and `METHOD = Optimizer(make=…)`. `make(groups, config, seed)` returns
-a torch optimizer with one group for each of `groups`, in their order and under their names; its learning rate is the peak of the schedule.
+An optimizer's folder holds `SPEC = OptimizerSpec(config=…)` and `METHOD = Optimizer(make=…)`. `make(groups, config, seed)`
+returns a torch optimizer with one group for each of `groups`, in their order and under their names; its learning rate is the
+peak of the schedule.
 
-One that needs no gradient says so in its spec, and its torch optimizer has `estimate(loss)`: called for each pack of a step with a function
-that returns the pack's share of the loss, whose value it returns. The step is made in `step()` as by any other.
+One that needs no gradient says so in its spec, and its torch optimizer has `estimate(loss)`: called for each pack of a step
+with a function that returns the pack's share of the loss, whose value it returns. The step is made in `step()` as by any other.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Selectors: the choice of weights that move, and when.
 
-A selector's folder holds `SPEC = SelectorSpec(config=…)` and `METHOD = Selector(choose=…)`. `choose(model, config, probe, seed)`
-narrows down what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every parameter that may move at any time
-requires a gradient when it returns, since the optimizer is made then.
+A selector's folder holds `SPEC = SelectorSpec(config=…)` and `METHOD = Selector(choose=…)`. `choose(model, config, probe,
+seed)` narrows down what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every
+parameter that may move at any time requires a gradient when it returns, since the optimizer is made then.
 """
 
 from collections.abc import Callable

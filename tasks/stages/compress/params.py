@@ -24,7 +24,7 @@ class CompressParams(Params):
     """What is stored in fewer bytes. `none` leaves the tuned model as it is."""
 
     compressor: str = "none"
-    """A file of `tasks/methods/compressors`."""
+    """A folder of `tasks/methods/compressors`."""
     round: str = "best"
     """The round whose model is compressed: a name, or `best` for the one that stage `select` chose."""
     valid_tokens: int = Field(4_000, ge=1)

@@ -41,8 +41,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     """Compress, and write bytes and validation loss before and after; or say that nothing is compressed."""
     compress, output = settings.compress, outputs["model"]
     tuned = _tuned(inputs, compress.round)
-    method = methods.load("compressors", compress.compressor).METHOD
-    params = method.params.model_validate(settings.methods[compress.compressor])
+    method = methods.load("compressors", compress.compressor)
+    params = methods.spec("compressors", compress.compressor).config.model_validate(
+        settings.methods[compress.compressor]
+    )
     start = time.perf_counter()
     match method:
         case DeltaCompressor():

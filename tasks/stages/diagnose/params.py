@@ -38,7 +38,7 @@ class DiagnoseParams(Params):
     """What the model that was trained on the examples makes of them."""
 
     curator: str = "middo"
-    """A file of `tasks/methods/curators`: which signals set an example apart."""
+    """A folder of `tasks/methods/curators`: which signals set an example apart."""
     max_tokens: int = Field(1_000_000_000, ge=1)
     """Examples are looked at, in an order drawn from the seed, until they have about this many tokens. The others stay as they are."""
     encoder: Literal["tuned", "embedder"] = "tuned"

@@ -29,8 +29,8 @@ from tasks.stages.diagnose.params import Settings
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
     """Score every example before and after the training, find its neighbours, have it judged, and choose what to mend."""
     params = settings.diagnose
-    curator: Curator = methods.load("curators", params.curator).METHOD
-    chosen_by = curator.params.model_validate(settings.methods[params.curator])
+    curator: Curator = methods.load("curators", params.curator)
+    chosen_by = methods.spec("curators", params.curator).config.model_validate(settings.methods[params.curator])
     device.use(settings.compute)
     examples = tables.read(inputs["examples"], Example)
 

@@ -50,7 +50,7 @@ class EvaluateParams(Params):
     """How a model is measured. Batch sizes change last digits, so they are settings."""
 
     decoder: str = "plain"
-    """A file of `tasks/methods/decoders`. With one that has helpers it is another model that is scored and writes, steered by
+    """A folder of `tasks/methods/decoders`. With one that has helpers it is another model that is scored and writes, steered by
     the measured one: the entry whose `path` is its `base` shows that model alone."""
     domain_tokens: int = Field(30_000, ge=1)
     """Held-out examples are scored up to about this many tokens, prompts included."""

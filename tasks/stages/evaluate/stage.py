@@ -116,15 +116,15 @@ def _gate_results(
 def _speaker(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Speaker:
     """The measured model, or the one that the decoder has it steer. Raises ValueError where that is not the one pinned."""
     name = settings.evaluate.decoder
-    decoder = methods.load("decoders", name).METHOD
-    values = decoder.params.model_validate(settings.methods[name])
+    decoder = methods.spec("decoders", name)
+    config = decoder.config.model_validate(settings.methods[name])
     if not decoder.helpers:
         return _Speaker(model, tokenizer)
-    main = _load(_pinned(name, values), None, settings)
+    main = _load(_pinned(name, config), None, settings)
     tuned = inputs["model"] != inputs["base"]  # one that was not is its own antiexpert: it steers nowhere
     roles = {"expert": (model, tokenizer)}
     roles["antiexpert"] = _load(inputs["base"], None, settings) if tuned else roles["expert"]
-    combine = partial(decoder.combine, params=values)
+    combine = partial(methods.load("decoders", name).combine, config=config)
     return _Speaker(*main, generation.steer(main, [roles[role] for role in decoder.helpers], combine))
 
 

@@ -24,7 +24,7 @@ class PretrainParams(Training):
     """Continued pretraining on the domain's corpus. Forgetting is measured on the general corpus."""
 
     adapter: str = "none"
-    """A file of `tasks/methods/adapters`; it is merged at the end."""
+    """A folder of `tasks/methods/adapters`; it is merged at the end."""
     max_tokens: int = Field(0, ge=0)
     """Training ends after this many tokens. With 0 the base passes through as it is."""
     replay: float = Field(0.0, ge=0, lt=1)

@@ -103,7 +103,7 @@ def _loop(inputs: Mapping[str, Path], turns: Mapping[str, Turn]) -> Loop:
 def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Example]) -> loop.Turn:
     diagnosis = _read(folder / "diagnosis.json")
     limits = curators.limits(diagnosis)
-    explain = methods.load("curators", diagnosis["curator"]).METHOD.explain
+    explain = methods.load("curators", diagnosis["curator"]).explain
     return loop.Turn(
         prev=prev,
         signals=tables.read(folder / "signals.parquet", Signals),

@@ -228,8 +228,9 @@ def test_of_a_whole_model_the_difference_to_its_base_is_compressed_its_tied_head
 def test_a_whole_model_is_its_base_plus_the_quantised_difference(compress, inputs):
     folder, found, _ = compress("compeft", round="r1", method=GRID)
     delta = compressed.read_delta(inputs["tuned"] / "r1", inputs["base"])
-    part = methods.load("compressors", "compeft").METHOD
-    expected = part.quantise(delta, part.params.model_validate(found["settings"]))
+    part = methods.load("compressors", "compeft")
+    config = methods.spec("compressors", "compeft").config.model_validate(found["settings"])
+    expected = part.quantise(delta, config)
     model, _ = checkpoints.load(folder, inputs["base"])
     start = dict(small.load(inputs["base"]).named_parameters())
     for name, tensor in model.named_parameters():
@@ -249,12 +250,12 @@ def test_an_ia3_is_compared_with_one(inputs, tmp_path):
     assert all(torch.equal(delta[name], tensor - 1) for name, tensor in saved.items())
 
     part = contract.part("compressors", "compeft", densities=(0.3,), alphas=(1.5,))
-    quantised = part.method.quantise(delta, part.params)
+    quantised = part.method.quantise(delta, part.config)
     folder = tmp_path / "stored"
     folder.mkdir()
     compressed.copy_facts(tmp_path / "ia3", folder)
     compressed.write_delta(folder, part.method.encode(quantised))
-    compressed.write_note(folder, "compeft", part.params.model_dump(mode="json"))
+    compressed.write_note(folder, "compeft", part.config.model_dump(mode="json"))
     checkpoints.write_card(folder)
     (tmp_path / "unpacked").mkdir()
     compressed.unpack(folder, tmp_path / "unpacked")
@@ -318,7 +319,7 @@ def test_a_model_that_does_not_merge_is_not_stored_whole(compress, inputs, monke
 
 
 def test_a_compressor_that_changed_the_tokenizer_is_caught(compress, monkeypatch):
-    from tasks.methods.compressors import gguf
+    from tasks.methods.compressors.gguf import method as gguf
 
     def spoilt(writer, tokenizer, size, add=gguf._add_tokenizer):
         parts = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -10,7 +10,7 @@ import torch
 from tasks.core.records import Example, Message, Signals
 from tasks.engine import encode
 from tasks.io import checkpoints, diagnosis, tables
-from tasks.methods.curators.middo import QUESTIONS
+from tasks.methods.curators.middo.method import QUESTIONS
 from tasks.stages.diagnose import judge, stage
 from tasks.stages.diagnose.params import Settings
 from tests import tiny as small
@@ -221,7 +221,7 @@ def test_readout_asks_what_a_plain_prompt_would_ask(inputs):
     from tasks import methods
 
     tokenizer = checkpoints.load_tokenizer(inputs["tuned"])
-    curator = methods.load("curators", "middo").METHOD
+    curator = methods.load("curators", "middo")
     row = plain_rows(1)[0]
     lead, tokens = judge.digits(tokenizer, curator.lead)
     tree = judge.tree(row, curator, tokenizer, lead)

@@ -15,8 +15,8 @@ from tasks.core import surgery
 from tasks.core.records import Document
 from tasks.engine import compose, encode, job, scoring, train
 from tasks.io import checkpoints, tables
-from tasks.methods.adapters import Adapter
-from tasks.methods.adapters.none import NoneParams
+from tasks.methods.adapters import Adapter, AdapterSpec
+from tasks.methods.adapters.none.config import NoneConfig
 from tasks.stages.pretrain import stage
 from tasks.stages.pretrain.params import Settings
 from tests import tiny as small
@@ -345,14 +345,17 @@ def test_missing_domain_text_is_refused(pretrain, inputs):
         pretrain()
 
 
+def known(monkeypatch, name, spec, method):
+    """Let the registry know one method more."""
+    for what, value in (("spec", spec), ("load", method)):
+        real = getattr(methods, what)
+        monkeypatch.setattr(methods, what, lambda f, n, real=real, value=value: value if n == name else real(f, n))
+
+
 @pytest.fixture
 def stuck(monkeypatch):
     """An adapter that cannot be merged, among the others."""
-    load = methods.load
-    module = SimpleNamespace(
-        __name__="tasks.methods.adapters.stuck", METHOD=Adapter(NoneParams, lambda model, params: model, merge=None)
-    )
-    monkeypatch.setattr(methods, "load", lambda family, name: module if name == "stuck" else load(family, name))
+    known(monkeypatch, "stuck", AdapterSpec(config=NoneConfig, merges=False), Adapter(attach=lambda model, _: model))
     return METHODS | {"stuck": {}}
 
 
@@ -369,9 +372,7 @@ def test_an_adapter_over_new_layers_is_refused(pretrain):
 
 
 def test_a_quantised_base_is_refused(monkeypatch):
-    load = methods.load
-    packed = SimpleNamespace(__name__="tasks.methods.bases.packed", METHOD=load("bases", "none").METHOD)
-    monkeypatch.setattr(methods, "load", lambda family, name: packed if name == "packed" else load(family, name))
+    known(monkeypatch, "packed", methods.spec("bases", "none"), methods.load("bases", "none"))
     settings = Settings.model_validate(
         {"compute": {}, "pretrain": {"base": "packed"}, "methods": METHODS | {"packed": {}}}
     )

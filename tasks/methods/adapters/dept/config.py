@@ -1,10 +1,10 @@
-"""Settings of DePT, and what is known of it without torch."""
+"""Settings of DePT, and the facts about it that need no torch."""
 
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.adapters import AdapterSpec
 
 

@@ -1,4 +1,4 @@
-"""Functions of DePT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of DePT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,16 @@ def start(embedding: nn.Module, config: DeptConfig) -> dict[str, Tensor]:
         raise ValueError(
             f"rank {config.rank} is above the offsets, which are {size[0]} (max_tokens) × {size[1]}: take at most {min(size)}."
         )
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     if config.num_tokens:
         drawn_M = torch.randint(table_VH.shape[0], (config.num_tokens,))
-        found["prompt"] = embedding(drawn_M.to(table_VH.device)).detach().float()
+        tensors["prompt"] = embedding(drawn_M.to(table_VH.device)).detach().float()
     if config.rank:
-        found["A"] = nn.init.kaiming_uniform_(torch.empty(config.max_tokens, config.rank), a=5**0.5).to(table_VH.device)
-        found["B"] = torch.zeros(config.rank, table_VH.shape[1], device=table_VH.device)
-    return found
+        tensors["A"] = nn.init.kaiming_uniform_(torch.empty(config.max_tokens, config.rank), a=5**0.5).to(
+            table_VH.device
+        )
+        tensors["B"] = torch.zeros(config.rank, table_VH.shape[1], device=table_VH.device)
+    return tensors
 
 
 def offsets(dept: nn.ParameterDict, rows_BT: Tensor, config: DeptConfig) -> Tensor:
@@ -56,7 +58,7 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) ->
 
 
 def attach(model: nn.Module, config: DeptConfig) -> nn.Module:
-    """Freeze `model` and let its decoder read X. What the decoder gives back is that of the tokens alone.
+    """Freeze `model` and let its decoder read X. The decoder's output is that of the tokens alone.
 
     Raises ValueError for a rank above the longest sequence or the hidden size.
     """
@@ -70,14 +72,14 @@ def attach(model: nn.Module, config: DeptConfig) -> nn.Module:
 
 
 def rates(model: nn.Module, config: DeptConfig) -> Mapping[str, float]:
-    """P learns at a rate of its own."""
+    """The rate of P, which is its own."""
     return {name: config.prompt_rate for name, _ in model.named_parameters() if name.endswith(".dept.prompt")}
 
 
 def _before(
     decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, config: DeptConfig
 ) -> tuple[tuple[()], dict[str, Any]]:
-    """What the decoder is called with, made to have P before every sequence and the offsets on its tokens.
+    """Put P before every sequence that the decoder is called with, and the offsets on its tokens.
 
     Three ways to call it: a packed row, whose sequences `boundaries` parts; rows of one sequence each, padded or not; and, with
     a cache that holds P already, tokens that go on from it.
@@ -136,7 +138,7 @@ def _positions(tokens_BTH: Tensor, mask: Tensor | None, seen: int) -> Tensor:
 
 
 def _each_tokens_length(boundaries: Tensor) -> Tensor:
-    """For each token of a packed row the length of its sequence, (1, T)."""
+    """The length of its sequence for each token of a packed row, (1, T)."""
     lengths_S = boundaries.diff()
     return lengths_S.repeat_interleave(lengths_S)[None]
 

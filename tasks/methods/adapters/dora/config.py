@@ -1,8 +1,8 @@
-"""Settings of DoRA, and what is known of it without torch."""
+"""Settings of DoRA, and the facts about it that need no torch."""
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.adapters import AdapterSpec
 
 

@@ -1,6 +1,6 @@
-"""Functions of DoRA. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of DoRA. Equations and the legend of symbols are in the card, `__init__.py`."""
 
-from peft import LoraConfig, TaskType
+import peft
 from torch import nn
 
 from tasks.core.surgery import check_rank
@@ -19,15 +19,17 @@ def attach(model: nn.Module, config: DoraConfig) -> nn.Module:
             raise ValueError(
                 f"{name} is stored as {weight.dtype}, whose scales peft loses on a CPU. Use `base: nf4` or `base: none`."
             )
-    config = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=_peft.named(config.targets),
-        use_dora=True,
-        task_type=TaskType.CAUSAL_LM,
+    return _peft.wrap(
+        model,
+        peft.LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=_peft.named(config.targets),
+            use_dora=True,
+            task_type=peft.TaskType.CAUSAL_LM,
+        ),
     )
-    return _peft.wrap(model, config)
 
 
 METHOD = Adapter(attach=attach, merge=_peft.merge)

@@ -1,6 +1,6 @@
-"""Functions of FourierFT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of FourierFT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
-from peft import FourierFTConfig, TaskType
+import peft
 from torch import nn
 
 from tasks.core.surgery import sizes
@@ -15,15 +15,17 @@ def attach(model: nn.Module, config: FourierftConfig) -> nn.Module:
         raise ValueError(
             f"n {config.n} is above the numbers of {name}, which is {out} × {into}: take at most {out * into}."
         )
-    config = FourierFTConfig(
-        n_frequency=config.n,
-        scaling=config.alpha,
-        random_loc_seed=config.entry_seed,
-        init_weights=config.zero_start,
-        target_modules=_peft.named(config.targets),
-        task_type=TaskType.CAUSAL_LM,
+    return _peft.wrap(
+        model,
+        peft.FourierFTConfig(
+            n_frequency=config.n,
+            scaling=config.alpha,
+            random_loc_seed=config.entry_seed,
+            init_weights=config.zero_start,
+            target_modules=_peft.named(config.targets),
+            task_type=peft.TaskType.CAUSAL_LM,
+        ),
     )
-    return _peft.wrap(model, config)
 
 
 METHOD = Adapter(attach=attach, merge=_peft.merge)

@@ -1,6 +1,6 @@
-"""Functions of (IA)³. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of (IA)³. Equations and the legend of symbols are in the card, `__init__.py`."""
 
-from peft import IA3Config, TaskType
+import peft
 from torch import nn
 
 from tasks.core.surgery import sizes
@@ -13,12 +13,14 @@ def attach(model: nn.Module, config: Ia3Config) -> nn.Module:
     chosen = {name.rpartition(".")[2] for name in sizes(model, config.targets)}
     if config.feedforward:
         sizes(model, config.feedforward)  # a name that no layer has is refused
-    config = IA3Config(
-        target_modules=_peft.named(config.targets),
-        feedforward_modules=[name for name in config.feedforward if name in chosen],
-        task_type=TaskType.CAUSAL_LM,
+    return _peft.wrap(
+        model,
+        peft.IA3Config(
+            target_modules=_peft.named(config.targets),
+            feedforward_modules=[name for name in config.feedforward if name in chosen],
+            task_type=peft.TaskType.CAUSAL_LM,
+        ),
     )
-    return _peft.wrap(model, config)
 
 
 METHOD = Adapter(attach=attach, merge=_peft.merge)

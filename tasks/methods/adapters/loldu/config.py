@@ -1,10 +1,10 @@
-"""Settings of LoLDU, and what is known of it without torch."""
+"""Settings of LoLDU, and the facts about it that need no torch."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.adapters import AdapterSpec
 
 
@@ -20,7 +20,7 @@ class LolduConfig(Params):
     directions: Literal["lu", "random"] = "lu"
     """L_r and U_r of the weight, or random triangles whose columns and rows are as long as theirs."""
     init: Literal["lu", "uniform", "s_uniform", "normal", "s_normal", "constant", "ones", "zeros"] = "lu"
-    """What z starts at. `lu`: d_r, and the model is the base. With all others it is not: uniform in ± half the mean of d_r,
+    """The start of z. `lu`: d_r, and the model is the base. With all others it is not: uniform in ± half the mean of d_r,
     uniform in ± 1, normal with the mean and deviation of d_r, standard normal, the mean of d_r, 1, 0."""
 
 

@@ -1,7 +1,4 @@
-"""Functions of LoLDU. Equations and the legend of shapes are in the docstring of the package."""
-
-from functools import cache
-from typing import Any
+"""Functions of LoLDU. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import torch
 from numpy.random import RandomState  # its draws are the same in every version, and only z is saved
@@ -63,41 +60,35 @@ def initial(d_R: Tensor, init: str) -> Tensor:
     return starts[init]()
 
 
-@cache
-def layer_type() -> Any:
-    """The class of an adapted layer, made when torch is there."""
+class LolduLinear(nn.Module):
+    """A frozen linear layer plus s P L_r diag(z - d_r) U_r."""
 
-    class LolduLinear(nn.Module):
-        """A frozen linear layer plus s P L_r diag(z - d_r) U_r."""
+    pl_OR: Tensor
+    d_R: Tensor
+    u_RI: Tensor
 
-        pl_OR: Tensor
-        d_R: Tensor
-        u_RI: Tensor
+    def __init__(self, base: nn.Linear, factors: tuple[Tensor, Tensor, Tensor], config: LolduConfig) -> None:
+        super().__init__()
+        pl_OR, d_R, u_RI = factors
+        self.base, self.scale = base, config.alpha / config.rank
+        self.register_buffer("pl_OR", pl_OR.to(base.weight), persistent=False)
+        self.register_buffer("u_RI", u_RI.to(base.weight), persistent=False)
+        self.register_buffer("d_R", d_R.to(base.weight.device, torch.float32), persistent=False)
+        self.z_R = nn.Parameter(initial(self.d_R, config.init))
 
-        def __init__(self, base: nn.Linear, factors: tuple[Tensor, Tensor, Tensor], config: LolduConfig) -> None:
-            super().__init__()
-            pl_OR, d_R, u_RI = factors
-            self.base, self.scale = base, config.alpha / config.rank
-            self.register_buffer("pl_OR", pl_OR.to(base.weight), persistent=False)
-            self.register_buffer("u_RI", u_RI.to(base.weight), persistent=False)
-            self.register_buffer("d_R", d_R.to(base.weight.device, torch.float32), persistent=False)
-            self.z_R = nn.Parameter(initial(self.d_R, config.init))
+    def change(self) -> Tensor:
+        """s (z - d_r), (R,)."""
+        return self.scale * (self.z_R - self.d_R)
 
-        def change(self) -> Tensor:
-            """s (z - d_r), (R,)."""
-            return self.scale * (self.z_R - self.d_R)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + F.linear(F.linear(x, self.u_RI) * self.change().to(x.dtype), self.pl_OR)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.base(x) + F.linear(F.linear(x, self.u_RI) * self.change().to(x.dtype), self.pl_OR)
-
-        @torch.no_grad()
-        def merge(self) -> nn.Linear:
-            """The plain linear layer that computes the same function."""
-            update_OI = (self.pl_OR.float() * self.change()) @ self.u_RI.float()
-            self.base.weight.copy_(self.base.weight.float() + update_OI)
-            return self.base
-
-    return LolduLinear
+    @torch.no_grad()
+    def merge(self) -> nn.Linear:
+        """The plain linear layer that computes the same function."""
+        update_OI = (self.pl_OR.float() * self.change()) @ self.u_RI.float()
+        self.base.weight.copy_(self.base.weight.float() + update_OI)
+        return self.base
 
 
 def attach(model: nn.Module, config: LolduConfig) -> nn.Module:
@@ -115,7 +106,7 @@ def attach(model: nn.Module, config: LolduConfig) -> nn.Module:
         check(name, d_R)
         if config.directions == "random":
             pl_OR, u_RI = random_triangles(pl_OR, u_RI, draw)
-        surgery.replace(model, name, layer_type()(base, (pl_OR, d_R, u_RI), config))
+        surgery.replace(model, name, LolduLinear(base, (pl_OR, d_R, u_RI), config))
     return model
 
 
@@ -133,7 +124,7 @@ def check(name: str, d_R: Tensor) -> None:
 
 def merge(model: nn.Module) -> nn.Module:
     """The plain model with every z written into its weight."""
-    adapted = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, layer_type())]
+    adapted = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LolduLinear)]
     for name, layer in adapted:
         surgery.replace(model, name, layer.merge())
     return model

@@ -1,10 +1,10 @@
-"""Settings of MoLA, and what is known of it without torch."""
+"""Settings of MoLA, and the facts about it that need no torch."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.adapters import AdapterSpec
 
 

@@ -1,7 +1,6 @@
-"""Functions of MoLA. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of MoLA. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -15,49 +14,43 @@ from tasks.methods.adapters.mola.config import MolaConfig
 
 
 def allotted(layer: int, num_layers: int, experts: Sequence[int]) -> int:
-    """How many experts the linear layers of decoder layer `layer` have."""
+    """The number of experts in the linear layers of decoder layer `layer`."""
     return experts[len(experts) * layer // num_layers]
 
 
-@cache
-def layer_type() -> Any:
-    """The class of an adapted layer, made when torch is there."""
+class MolaLinear(nn.Module):
+    """A frozen linear layer plus E low-rank experts, of which a router picks `top_k` for each token."""
 
-    class MolaLinear(nn.Module):
-        """A frozen linear layer plus E low-rank experts, of which a router picks `top_k` for each token."""
+    def __init__(self, base: nn.Linear, num_experts: int, config: MolaConfig) -> None:
+        super().__init__()
+        self.base, self.top_k, self.scale = base, config.top_k, config.alpha / config.rank
+        self.dropout = nn.Dropout(config.dropout)
+        weight = base.weight
+        like = weight.new_empty(0, dtype=weight.dtype if weight.is_floating_point() else torch.float32)
+        self.A_ERI = nn.Parameter(like.new_empty(num_experts, config.rank, base.in_features))
+        self.B_OER = nn.Parameter(like.new_zeros(base.out_features, num_experts, config.rank))
+        self.router_EI = nn.Parameter(like.new_empty(num_experts, base.in_features))
+        for matrix in (*self.A_ERI, self.router_EI):
+            nn.init.kaiming_uniform_(matrix, a=5**0.5)  # as the authors' code does; the text says Gaussian
+        self.load: tuple[Tensor, Tensor] | None = None
+        """f and P of the last forward, (E,) each, until `penalty` takes them."""
 
-        def __init__(self, base: nn.Linear, num_experts: int, config: MolaConfig) -> None:
-            super().__init__()
-            self.base, self.top_k, self.scale = base, config.top_k, config.alpha / config.rank
-            self.dropout = nn.Dropout(config.dropout)
-            weight = base.weight
-            like = weight.new_empty(0, dtype=weight.dtype if weight.is_floating_point() else torch.float32)
-            self.A_ERI = nn.Parameter(like.new_empty(num_experts, config.rank, base.in_features))
-            self.B_OER = nn.Parameter(like.new_zeros(base.out_features, num_experts, config.rank))
-            self.router_EI = nn.Parameter(like.new_empty(num_experts, base.in_features))
-            for matrix in (*self.A_ERI, self.router_EI):
-                nn.init.kaiming_uniform_(matrix, a=5**0.5)  # as the authors' code does; the text says Gaussian
-            self.load: tuple[Tensor, Tensor] | None = None
-            """f and P of the last forward, (E,) each, until `penalty` takes them."""
+    def route(self, x_TI: Tensor) -> Tensor:
+        """The weight of each expert for each token, (T, E): they sum to 1, and all but `top_k` are 0."""
+        p_TE = F.softmax(F.linear(x_TI, self.router_EI), dim=-1, dtype=torch.float32)
+        best_TK = p_TE.detach().topk(self.top_k, dim=-1).indices
+        picked_TE = (best_TK[..., None] == torch.arange(len(self.router_EI), device=x_TI.device)).any(dim=-2)
+        self.load = picked_TE.float().mean(dim=0) / self.top_k, p_TE.mean(dim=0)
+        kept_TE = p_TE * picked_TE
+        return kept_TE / kept_TE.sum(dim=-1, keepdim=True)
 
-        def route(self, x_TI: Tensor) -> Tensor:
-            """The weight of each expert for each token, (T, E): they sum to 1, and all but `top_k` are 0."""
-            p_TE = F.softmax(F.linear(x_TI, self.router_EI), dim=-1, dtype=torch.float32)
-            best_TK = p_TE.detach().topk(self.top_k, dim=-1).indices
-            picked_TE = (best_TK[..., None] == torch.arange(len(self.router_EI), device=x_TI.device)).any(dim=-2)
-            self.load = picked_TE.float().mean(dim=0) / self.top_k, p_TE.mean(dim=0)
-            kept_TE = p_TE * picked_TE
-            return kept_TE / kept_TE.sum(dim=-1, keepdim=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x_TI = x.flatten(0, -2).to(self.A_ERI.dtype)  # over a quantised layer x may have fewer bits
-            weights_TE1 = self.scale * self.route(x_TI)[..., None].to(x.dtype)
-            inner_TER = F.linear(self.dropout(x_TI), self.A_ERI.flatten(0, 1)).view(-1, *self.A_ERI.shape[:2])
-            update_TO = F.linear((inner_TER * weights_TE1).flatten(1), self.B_OER.flatten(1))
-            out = self.base(x)
-            return out + update_TO.view_as(out).to(out.dtype)
-
-    return MolaLinear
+    def forward(self, x: Tensor) -> Tensor:
+        x_TI = x.flatten(0, -2).to(self.A_ERI.dtype)  # over a quantised layer x may have fewer bits
+        weights_TE1 = self.scale * self.route(x_TI)[..., None].to(x.dtype)
+        inner_TER = F.linear(self.dropout(x_TI), self.A_ERI.flatten(0, 1)).view(-1, *self.A_ERI.shape[:2])
+        update_TO = F.linear((inner_TER * weights_TE1).flatten(1), self.B_OER.flatten(1))
+        out = self.base(x)
+        return out + update_TO.view_as(out).to(out.dtype)
 
 
 def attach(model: nn.Module, config: MolaConfig) -> nn.Module:
@@ -71,7 +64,7 @@ def attach(model: nn.Module, config: MolaConfig) -> nn.Module:
     model.requires_grad_(False)
     for name, base in linears.items():
         num_experts = allotted(surgery.layer_number(name), num_layers, config.experts)
-        surgery.replace(model, name, layer_type()(base, num_experts, config))
+        surgery.replace(model, name, MolaLinear(base, num_experts, config))
     return model
 
 
@@ -88,12 +81,12 @@ def penalty(model: nn.Module, config: MolaConfig) -> Tensor:
 
 
 def redundancy(model: nn.Module, modules: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")) -> dict[int, float]:
-    """How far the experts of each decoder layer are apart (def. 6.1): small where they have learnt the same.
+    """The distance between the experts of each decoder layer (def. 6.1): small where they have learnt the same.
 
     The mean over `modules` and over pairs of experts of |D_i - D_k|, the Frobenius norm, D = (alpha / rank) B A: the paper does
     not say of which matrix, the product is our reading. Layers of one expert have no pair and are left out.
     """
-    found: dict[int, float] = {}
+    curve: dict[int, float] = {}
     for number, layers in by_decoder_layer(model).items():
         distances: list[Tensor] = []
         for name, layer in layers.items():
@@ -109,14 +102,13 @@ def redundancy(model: nn.Module, modules: Sequence[str] = ("q_proj", "k_proj", "
             rows, columns = torch.triu_indices(num_experts, num_experts, offset=1)
             distances.append(apart_EE[rows, columns].mean())
         if distances:
-            found[number] = float(torch.stack(distances).mean())
-    return found
+            curve[number] = float(torch.stack(distances).mean())
+    return curve
 
 
 def by_decoder_layer(model: nn.Module) -> dict[int, dict[str, Any]]:
     """The adapted layers by their full names, by the number of the decoder layer that they lie in."""
-    kind = layer_type()
-    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, kind)]
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, MolaLinear)]
     return {number: dict(group) for number, group in groupby(adapted, key=lambda pair: surgery.layer_number(pair[0]))}
 
 

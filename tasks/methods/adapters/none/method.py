@@ -1,4 +1,4 @@
-"""Functions of No adapter. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of no adapter."""
 
 from torch import nn
 

@@ -1,6 +1,6 @@
-"""Functions of OFT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of OFT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
-from peft import OFTConfig, TaskType
+import peft
 from torch import nn
 
 from tasks.core.surgery import sizes
@@ -13,17 +13,19 @@ def attach(model: nn.Module, config: OftConfig) -> nn.Module:
     for name, (_, into) in sizes(model, config.targets).items():
         if into % config.block_size:
             raise ValueError(f"block_size {config.block_size} does not divide the {into} inputs of {name}.")
-    config = OFTConfig(
-        oft_block_size=config.block_size,
-        block_share=config.block_share,
-        coft=config.eps is not None,
-        eps=config.eps or 0.0,
-        use_cayley_neumann=config.neumann,
-        num_cayley_neumann_terms=5,
-        target_modules=_peft.named(config.targets),
-        task_type=TaskType.CAUSAL_LM,
+    return _peft.wrap(
+        model,
+        peft.OFTConfig(
+            oft_block_size=config.block_size,
+            block_share=config.block_share,
+            coft=config.eps is not None,
+            eps=config.eps or 0.0,
+            use_cayley_neumann=config.neumann,
+            num_cayley_neumann_terms=5,
+            target_modules=_peft.named(config.targets),
+            task_type=peft.TaskType.CAUSAL_LM,
+        ),
     )
-    return _peft.wrap(model, config)
 
 
 METHOD = Adapter(attach=attach, merge=_peft.merge)

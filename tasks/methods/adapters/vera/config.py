@@ -1,8 +1,8 @@
-"""Settings of VeRA, and what is known of it without torch."""
+"""Settings of VeRA, and the facts about it that need no torch."""
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.adapters import AdapterSpec
 
 
@@ -12,7 +12,7 @@ class VeraConfig(Params):
     rank: int = Field(256, ge=1)
     """Inner width of A and B, and the length of d."""
     d_initial: float = Field(0.1, gt=0)
-    """What d is filled with at the start (table 6 compares values)."""
+    """The value of d at the start (table 6 compares values)."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout before A."""
     projection_seed: int = Field(0, ge=0)

@@ -1,8 +1,8 @@
-"""Settings of NF4, and what is known of it without torch."""
+"""Settings of NF4, and the facts about it that need no torch."""
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.bases import BaseSpec
 
 
@@ -10,9 +10,9 @@ class Nf4Config(Params):
     """The `methods.nf4` section."""
 
     double_quant: bool = True
-    """Whether the scales are quantised too: 4.13 bits a weight rather than 4.5."""
+    """Quantise the scales too: 4.13 bits a weight rather than 4.5."""
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """What the weights are turned back into for a product. `float32` is faster on a CPU without bf16 units."""
+    """The type that weights are turned back into for a product. `float32` is faster on a CPU without bf16 units."""
 
 
 SPEC = BaseSpec(config=Nf4Config, wraps="transformers.BitsAndBytesConfig")

@@ -1,15 +1,15 @@
-"""Functions of NF4. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of NF4. Equations and the legend of symbols are in the card, `__init__.py`."""
 
-from transformers import BitsAndBytesConfig
+import transformers
 
 from tasks.methods.bases import Base, _bitsandbytes
 from tasks.methods.bases.nf4.config import Nf4Config
 
 
-def quantization(config: Nf4Config) -> BitsAndBytesConfig:
-    """What `from_pretrained` stores linear layers by. Raises ValueError without bitsandbytes."""
+def quantization(config: Nf4Config) -> transformers.BitsAndBytesConfig:
+    """The configuration by which `from_pretrained` stores linear layers. Raises ValueError without bitsandbytes."""
     _bitsandbytes.check_installed("nf4")
-    return BitsAndBytesConfig(
+    return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=config.double_quant,

@@ -1,6 +1,6 @@
-"""Settings of Plain weights, and what is known of it without torch."""
+"""Settings of plain weights, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.bases import BaseSpec
 
 

@@ -1,8 +1,8 @@
-"""Settings of Weights in 8 or 4 bits, and what is known of it without torch."""
+"""Settings of weights in 8 or 4 bits, and the facts about it that need no torch."""
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.compressors import CompressorSpec
 
 
@@ -10,7 +10,7 @@ class BitsandbytesConfig(Params):
     """The `methods.bitsandbytes` section."""
 
     bits: Literal[8, 4] = 8
-    """Of a weight; with 8, of what it is multiplied with too. On a CPU both save bytes; neither saves time."""
+    """Bits of a weight; with 8, of what it is multiplied with too. On a CPU both save bytes; neither saves time."""
 
 
 SPEC = CompressorSpec(config=BitsandbytesConfig, wraps="transformers.BitsAndBytesConfig")

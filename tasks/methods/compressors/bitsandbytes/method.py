@@ -1,4 +1,4 @@
-"""Functions of Weights in 8 or 4 bits. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of weights in 8 or 4 bits. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import logging
 import tempfile
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+import transformers
 
 from tasks.methods.compressors import WeightCompressor
 from tasks.methods.compressors.bitsandbytes.config import BitsandbytesConfig
 
 
 def write(model: Any, tokenizer: Any, folder: Path, config: BitsandbytesConfig) -> None:
-    """The quantised model and its tokenizer."""
+    """Write the quantised model and its tokenizer."""
     _check_installed()
-    how = BitsAndBytesConfig(
+    how = transformers.BitsAndBytesConfig(
         load_in_8bit=config.bits == 8,
         load_in_4bit=config.bits == 4,
         bnb_4bit_quant_type="nf4",
@@ -31,7 +31,7 @@ def write(model: Any, tokenizer: Any, folder: Path, config: BitsandbytesConfig) 
 
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
-    """The quantised model, computing in `dtype`, and its tokenizer."""
+    """Read the quantised model, computing in `dtype`, and its tokenizer."""
     _check_installed()
     model = _open(folder, device)
     kind = getattr(torch, dtype)
@@ -43,7 +43,9 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
     for parameter in model.parameters():  # `from_pretrained` keeps a quantised model in the type it was stored in
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(kind)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
 
 
 def _check_installed() -> None:
@@ -53,7 +55,7 @@ def _check_installed() -> None:
 
 def _open(folder: Path, device: Any, **how: Any) -> Any:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of every product of 8 bits
-    return AutoModelForCausalLM.from_pretrained(
+    return transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         device_map={"": device},
         use_safetensors=True,

@@ -7,7 +7,7 @@ k and alpha are what a grid finds best on validation data. tau is the difference
 are taken as they are, 1 for (IA)^3, the base's weights for full fine-tuning.
 
 The threshold is the authors' own: it keeps floor(k n) + 1 entries, and all that tie with the last. They have no encoder; ours
-is the Golomb–Rice code whose size they state, lossless (`_rice`). `scope: tensor` is our design, not the paper's: with one
+is the Golomb–Rice code whose size they state, lossless (`rice.py`). `scope: tensor` is our design, not the paper's: with one
 threshold for all, the random start of A can own nearly all that is kept, and B is lost. The baselines are the paper's, with
 STC's scalar as STC defines it, the mean of magnitudes (Sattler et al. 2019, https://arxiv.org/abs/1903.02891).
 """

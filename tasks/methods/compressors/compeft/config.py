@@ -1,15 +1,13 @@
-"""Settings of ComPEFT, and what is known of it without torch."""
+"""Settings of ComPEFT, and the facts about it that need no torch."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.compressors import CompressorSpec
 
 Density = Annotated[float, Field(gt=0, le=1)]
-
-
 Alpha = Annotated[float, Field(gt=0)]
 
 
@@ -21,9 +19,9 @@ class CompeftConfig(Params):
     alphas: tuple[Alpha, ...] = Field((0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), min_length=1)
     """Multiples of sigma to try; `rule: compeft` alone has them."""
     rule: Literal["compeft", "stc", "prune"] = "compeft"
-    """What a kept entry becomes: alpha sigma, the mean magnitude of what is kept (STC), or itself (prune only)."""
+    """The value of a kept entry: alpha sigma, the mean magnitude of what is kept (STC), or itself (prune only)."""
     scope: Literal["model", "tensor"] = "model"
-    """What shares one threshold and one sigma: the whole vector, as in the paper, or each tensor."""
+    """The scope of a threshold and its sigma: the whole vector, as in the paper, or each tensor."""
 
 
 SPEC = CompressorSpec(config=CompeftConfig)

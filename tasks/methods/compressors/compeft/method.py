@@ -1,4 +1,4 @@
-"""Functions of ComPEFT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of ComPEFT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tasks.methods.compressors import DeltaCompressor, _rice
+from tasks.methods.compressors import DeltaCompressor
+from tasks.methods.compressors.compeft import rice
 from tasks.methods.compressors.compeft.config import CompeftConfig
 
 
@@ -21,7 +22,7 @@ def candidates(config: CompeftConfig) -> list[CompeftConfig]:
 
 
 def quantise(delta: Mapping[str, Tensor], config: CompeftConfig) -> dict[str, Tensor]:
-    """tau^ under the one point that `config` name. Whole numbers stay as they are, outside of tau."""
+    """tau^ under the one point that `config` names. Whole numbers stay as they are, outside of tau."""
     names = sorted(name for name, tensor in delta.items() if tensor.is_floating_point())
     quantised = dict(delta)
     for group in [names] if config.scope == "model" else [[name] for name in names]:
@@ -55,12 +56,12 @@ def _threshold(size: Tensor, density: float) -> float:
 
 def encode(quantised: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the file."""
-    return _rice.encode(quantised)
+    return rice.encode(quantised)
 
 
 def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors that were encoded, bit for bit."""
-    return _rice.decode(stored)
+    return rice.decode(stored)
 
 
 METHOD = DeltaCompressor(candidates=candidates, quantise=quantise, encode=encode, decode=decode)

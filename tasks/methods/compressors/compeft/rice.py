@@ -9,8 +9,6 @@ Our design: the unary parts, the low bits and the signs stand in planes of their
 and each tensor has the parameter of its own density, which its size and count give: A and B of a LoRA are kept unevenly.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import zlib
@@ -120,7 +118,7 @@ def _values(stored: Mapping[str, Tensor], header: Mapping[str, Any], kinds: Sequ
 
 
 def _by_dtype(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All values, one tensor for each of their types."""
+    """Return all values, one tensor for each of their types."""
     kinds = dict.fromkeys(value.dtype for value in values.values())
     return {
         f"values/{str(kind).removeprefix('torch.')}": torch.cat([v for v in values.values() if v.dtype == kind])

@@ -1,8 +1,8 @@
-"""Settings of GGUF, and what is known of it without torch."""
+"""Settings of GGUF, and the facts about it that need no torch."""
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.compressors import CompressorSpec
 
 
@@ -10,7 +10,7 @@ class GgufConfig(Params):
     """The `methods.gguf` section."""
 
     type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
-    """How matrices are stored. Blocks of 32 share a scale: 8.5 bits a weight in q8_0, 6, 5.5, 5 and 4.5 in those after it."""
+    """The number type of matrices. Blocks of 32 share a scale: 8.5 bits a weight in q8_0, 6, 5.5, 5 and 4.5 in those after it."""
 
 
 SPEC = CompressorSpec(config=GgufConfig, wraps="gguf.GGUFWriter")

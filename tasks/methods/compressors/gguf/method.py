@@ -1,4 +1,4 @@
-"""Functions of GGUF. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of GGUF. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import json
 from pathlib import Path
@@ -7,42 +7,32 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from tasks.methods.compressors import WeightCompressor
 from tasks.methods.compressors.gguf.config import GgufConfig
 
 FILE = "model.gguf"
-
-
 NAME = "Ratchet"
-
-
 QWEN3_WIDTH = 128
-"""Of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
-
-
+"""The width of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q5_1": 9, "q5_0": 8, "q4_1": 3, "q4_0": 2}
-"""How the format numbers what most of a file's tensors are."""
-
-
+"""The format's number for the type that most tensors of a file have."""
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
 PRE = {SPLIT.replace("DIGITS", r"\p{N}"): "qwen2", SPLIT.replace("DIGITS", r"\p{N}{1,3}"): "llama-bpe"}
 """The pattern that cuts a text into words → its name."""
 
 
 def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
-    """`model.gguf` in the folder. Raises ValueError for a model or tokenizer that the format, or this file, cannot express."""
+    """Write `model.gguf` into the folder. Raises ValueError for a model or tokenizer that the format, or this module, cannot express."""
     _check(model)
     writer = gguf.GGUFWriter(folder / FILE, model.config.model_type)
-    _describe(writer, model.config, config)
+    _describe(writer, model.config, config.type)
     _add_tokenizer(writer, tokenizer, model.config.vocab_size)
-    _add_tensors(writer, model, config)
+    _add_tensors(writer, model, config.type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -50,15 +40,17 @@ def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
 
 
 def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
-    """The model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
-    model = AutoModelForCausalLM.from_pretrained(
+    """Read the model, its weights spread out to `dtype`, and the tokenizer, both from the file alone."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         gguf_file=FILE,
         dtype=getattr(torch, dtype),
-        quantization_config=GgufConfig(dequantize=True),
+        quantization_config=transformers.GgufConfig(dequantize=True),
         local_files_only=True,
     )
-    return model.to(device).eval(), AutoTokenizer.from_pretrained(folder, gguf_file=FILE, local_files_only=True)
+    return model.to(device).eval(), transformers.AutoTokenizer.from_pretrained(
+        folder, gguf_file=FILE, local_files_only=True
+    )
 
 
 def _check(model: Any) -> None:
@@ -73,16 +65,16 @@ def _check(model: Any) -> None:
         "mlp_bias": config.model_type == "llama" and config.mlp_bias,
         "use_sliding_window": getattr(config, "use_sliding_window", False),
     }
-    if found := [name for name, is_odd in odd.items() if is_odd]:
-        raise ValueError(f"compressor gguf cannot write a {config.model_type} with {', '.join(found)} set.")
+    if misfits := [name for name, is_odd in odd.items() if is_odd]:
+        raise ValueError(f"compressor gguf cannot write a {config.model_type} with {', '.join(misfits)} set.")
 
 
-def _describe(writer: Any, config: Any, config: GgufConfig) -> None:
-    """The sizes of the model."""
+def _describe(writer: Any, config: Any, kind: str) -> None:
+    """Write the sizes of the model, by its config, and the `kind` of number that most tensors are stored as."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(NAME)
-    writer.add_file_type(FILE_TYPES[config.type])
+    writer.add_file_type(FILE_TYPES[kind])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
@@ -98,8 +90,8 @@ def _describe(writer: Any, config: Any, config: GgufConfig) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 
 
-def _add_tensors(writer: Any, model: Any, config: GgufConfig) -> None:
-    """Every weight under its name in GGUF; a tied one once."""
+def _add_tensors(writer: Any, model: Any, wanted: str) -> None:
+    """Write every weight under its name in GGUF; a tied one once."""
     config = model.config
     names = gguf.get_tensor_name_map(_architecture(config.model_type), config.num_hidden_layers)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
@@ -111,7 +103,7 @@ def _add_tensors(writer: Any, model: Any, config: GgufConfig) -> None:
         layer = name.split(".")[-2]
         if config.model_type == "llama" and layer in heads:
             weight = turn(weight, heads[layer])
-        kind = _kind(target, weight.shape, config.type)
+        kind = _kind(target, weight.shape, wanted)
         writer.add_tensor(target, gguf.quantize(weight, kind), raw_dtype=kind)
 
 
@@ -137,7 +129,7 @@ def _architecture(model_type: str) -> Any:
 
 
 def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
-    """The vocabulary of `size` tokens, the merges, the special tokens and the chat template."""
+    """Write the vocabulary of `size` tokens, the merges, the special tokens and the chat template."""
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in parts["model"].get("merges", ())]
     known = {index: token for token, index in tokenizer.get_vocab().items()}

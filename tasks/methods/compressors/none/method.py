@@ -1,4 +1,4 @@
-"""Functions of No compression. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of no compression."""
 
 from tasks.methods.compressors import Compressor
 

@@ -1,10 +1,10 @@
-"""Settings of Middo, and what is known of it without torch."""
+"""Settings of Middo, and the facts about it that need no torch."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.curators import CuratorSpec
 
 
@@ -24,7 +24,7 @@ class MiddoConfig(Params):
     control: Literal["none", "random", "loss"] = "none"
     """The control: as many examples as the sets hold, but drawn at random, or those of the highest loss after the training."""
     seed: int = 0
-    """Of the control."""
+    """Seed of the control."""
 
 
 SPEC = CuratorSpec(config=MiddoConfig)

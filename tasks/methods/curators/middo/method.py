@@ -1,4 +1,4 @@
-"""Functions of Middo. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of Middo. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import math
 import re
@@ -18,14 +18,12 @@ PASSES: Mapping[str, Mapping[str, int]] = {
     "sparse": {"neighbour_similarity": -1},
 }
 """Set → the signals that must all lie beyond their threshold, and on which side: 1 above, -1 below."""
-
-
 BADNESS: Mapping[str, Callable[[Signals], float]] = {
     "hard": lambda row: row.loss_after or 0.0,
     "low": lambda row: -(row.quality or 0.0),
     "sparse": lambda row: -(row.neighbour_similarity or 0.0),
 }
-"""What makes one member of a set worse than another."""
+"""The order within a set: a larger figure is a worse member."""
 
 
 def limit(values: Sequence[float], m: float, *, sample: bool = False) -> Limit | None:
@@ -46,16 +44,16 @@ def limits(signals: Sequence[Signals], config: MiddoConfig) -> dict[str, Limit]:
         "neighbour_similarity": -config.diversity,
     }
     known = {name: [value for row in signals if (value := getattr(row, name)) is not None] for name in m}
-    found = {name: limit(known[name], m[name], sample=name == "quality") for name in m}
-    return {name: value for name, value in found.items() if value is not None}
+    bounds = {name: limit(known[name], m[name], sample=name == "quality") for name in m}
+    return {name: value for name, value in bounds.items() if value is not None}
 
 
-def flags(row: Signals, found: Mapping[str, Limit]) -> list[str]:
+def flags(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
     """The sets that the limits put an example in."""
     return [
         name
         for name, signals in PASSES.items()
-        if all(_beyond(getattr(row, signal), found.get(signal), side) for signal, side in signals.items())
+        if all(_beyond(getattr(row, signal), bounds.get(signal), side) for signal, side in signals.items())
     ]
 
 
@@ -67,14 +65,14 @@ def _beyond(value: float | None, bound: Limit | None, side: int) -> bool:
 
 def choose(signals: Sequence[Signals], config: MiddoConfig) -> tuple[list[Signals], dict[str, Limit]]:
     """The signals with the sets that each example is in by the limits, and those that it stays in under the cap."""
-    found = limits(signals, config)
-    flagged = [replace(row, flags=flags(row, found)) for row in signals]
+    bounds = limits(signals, config)
+    flagged = [replace(row, flags=flags(row, bounds)) for row in signals]
     room = math.ceil(config.cap * sum(not row.excluded for row in signals))
     kept = {name: _worst(flagged, name, room) for name in PASSES}
     chosen = {row.example: [name for name in PASSES if row.example in kept[name]] for row in flagged}
     if config.control != "none":
         chosen = _elsewhere(flagged, chosen, config)
-    return [replace(row, chosen=chosen.get(row.example, [])) for row in flagged], found
+    return [replace(row, chosen=chosen.get(row.example, [])) for row in flagged], bounds
 
 
 def _worst(signals: Sequence[Signals], name: str, room: int) -> set[str]:
@@ -96,7 +94,7 @@ def _elsewhere(
     return {row.example: sets for row, sets in zip(order, handed, strict=False)}
 
 
-def explain(row: Signals, found: Mapping[str, Limit]) -> list[str]:
+def explain(row: Signals, bounds: Mapping[str, Limit]) -> list[str]:
     """A sentence for each set that an example is in: the figures that put it there."""
     texts = {
         "hard": "hard to learn: {loss_before} before the training and {loss_after} after it, in nats a token of its response",
@@ -105,9 +103,9 @@ def explain(row: Signals, found: Mapping[str, Limit]) -> list[str]:
     }
     sentences = []
     for name in row.flags:
-        figures = {signal: _figure(getattr(row, signal), found[signal], side) for signal, side in PASSES[name].items()}
-        left = "" if name in row.chosen else "; left as it is, since others of the set are worse"
-        sentences.append(texts[name].format(**figures) + left)
+        figures = {signal: _figure(getattr(row, signal), bounds[signal], side) for signal, side in PASSES[name].items()}
+        remark = "" if name in row.chosen else "; left as it is, since others of the set are worse"
+        sentences.append(texts[name].format(**figures) + remark)
     others = [
         f"chosen as a control, in the place of one that is {name}" for name in row.chosen if name not in row.flags
     ]
@@ -126,34 +124,24 @@ QUESTIONS = {
     "response_clarity": Question("Is the response clear and well written?", True),
     "response_completeness": Question("Does the response do all that the instruction asks for?", True),
 }
-
-
 ANSWER = (
     "Begin your answer with `Score: ` and a number from 0 (not at all) to 10 (perfectly), then explain it. "
     "Give 10 only where nothing could be better."
 )
-
-
 _NUMBER, _MARKS = r"(\d++(?:\.\d++)?+)", r"[\s:=*_`'\"]*"
-
-
 SCORE = re.compile(
     rf"\bscore\b(?: is| of)?{_MARKS}{_NUMBER}(?!\s*(?:to|-|–)\s*\d)"  # not "a score of 0 to 10"
     rf"|\A{_MARKS}{_NUMBER}(?=[*_`'\"]*\s*(?:\Z|[\n/,;:(]|[-–—]\s|out of\b))",  # not "1. Yes", nor "2 mistakes"
     re.IGNORECASE,
 )
-
-
 DIGIT = "Answer with `Score: ` and one digit from 0 (not at all) to 9 (perfectly)."
-
-
 LEAD = "Score: "
 
 
 def score(text: str) -> float | None:
     """The score at the start of an answer, or after the word; at most 10. Other numbers, and what is below 0, are none."""
-    found = SCORE.search(text)
-    return min(float(found[1] or found[2]), 10.0) if found else None
+    match = SCORE.search(text)
+    return min(float(match[1] or match[2]), 10.0) if match else None
 
 
 def expect(odds: Sequence[float]) -> float:

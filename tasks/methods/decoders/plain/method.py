@@ -1,4 +1,4 @@
-"""Functions of Plain decoding. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of plain decoding."""
 
 from collections.abc import Sequence
 

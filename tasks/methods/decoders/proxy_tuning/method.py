@@ -1,4 +1,4 @@
-"""Functions of Proxy-tuning. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of proxy-tuning. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections.abc import Sequence
 

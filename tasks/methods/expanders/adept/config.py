@@ -1,10 +1,10 @@
-"""Settings of ADEPT, and what is known of it without torch."""
+"""Settings of ADEPT, and the facts about it that need no torch."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.expanders import ExpanderSpec
 
 

@@ -1,4 +1,4 @@
-"""Functions of ADEPT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of ADEPT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ from tasks.methods.expanders.adept.config import AdeptConfig
 
 
 def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
-    """By how much the probe's loss rises when each layer is skipped, in nats per token."""
+    """The rise of the probe's loss when each layer is skipped, in nats per token."""
     layers = decoder_layers(model)
-    whole: list[Tensor] = []
+    intact: list[Tensor] = []
     without: list[list[Tensor]] = [[] for _ in layers]
     with evaluating(model), torch.no_grad():
         for batch in probe.batches:
             with _watched(layers) as inputs:
-                whole.append(probe.losses(model, batch))
+                intact.append(probe.losses(model, batch))
             for number, losses in enumerate(without):
                 with _started_at(layers, number + 1, inputs[number]):
                     losses.append(probe.losses(model, batch))
@@ -31,12 +31,12 @@ def layer_importance(model: nn.Module, probe: Probe) -> list[float]:
     def mean(losses: list[Tensor]) -> float:
         return float(torch.cat(losses).double().mean())
 
-    return [mean(losses) - mean(whole) for losses in without]
+    return [mean(losses) - mean(intact) for losses in without]
 
 
 @contextmanager
 def _watched(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
-    """What each layer is given, while this lasts."""
+    """Record the input of each layer, while this lasts."""
     inputs: list[Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for layer in layers]
     try:
@@ -48,7 +48,7 @@ def _watched(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _started_at(layers: nn.ModuleList, start: int, hidden: Tensor) -> Iterator[None]:
-    """While this lasts the layer `start` is given `hidden`; those below it cost nothing."""
+    """Give `hidden` to the layer `start` while this lasts; those below it cost nothing."""
     for layer in layers[:start]:
         layer.forward = lambda *_, **__: hidden
     try:
@@ -80,7 +80,7 @@ def unit_importance(model: nn.Module, units: Mapping[str, nn.Parameter], probe: 
 
 @contextmanager
 def _differentiable(units: Collection[nn.Parameter]) -> Iterator[None]:
-    """While this lasts all units have slopes, those too that a selector has frozen for now."""
+    """Let all units have slopes while this lasts, those too that a selector has frozen for now."""
     frozen = [unit for unit in units if not unit.requires_grad]
     for unit in frozen:
         unit.requires_grad_(True)
@@ -92,7 +92,7 @@ def _differentiable(units: Collection[nn.Parameter]) -> Iterator[None]:
 
 
 def _kinds(batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Which of a row's trained tokens, (N,), are of plain texts, and which answer a prompt, which trains nothing."""
+    """Split a row's trained tokens, (N,), into those of plain texts and those that answer a prompt, which trains nothing."""
     trained_T = batch["labels"][0] >= 0
     segments_T = batch["segments"][0]
     lengths_S, answers_S = segments_T.bincount(), segments_T[trained_T].bincount(minlength=len(batch["boundaries"]) - 1)
@@ -101,7 +101,7 @@ def _kinds(batch: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def multipliers(importance: Mapping[str, float], norms: Collection[str] = ()) -> dict[str, float]:
-    """Times the base learning rate, for each unit: 2 for the least important, 0 for the most, 1 where none is more than another.
+    """The multiple of the base learning rate for each unit: 2 for the least important, 0 for the most, 1 where none is more than another.
 
     Units in `norms` are measured against all, and the others against each other.
     """
@@ -127,7 +127,7 @@ def expand(model: nn.Module, config: AdeptConfig, probe: Probe, seed: int) -> di
 
 
 def on_step(moment: Moment, config: AdeptConfig) -> None:
-    """At steps T, 2T, … give each unit its learning rate anew; the schedule goes on from there.
+    """Give each unit its learning rate anew at steps T, 2T, …; the schedule goes on from there.
 
     At step 0 every importance is 0: the projections are, and no gradient gets past them.
     """
@@ -137,12 +137,12 @@ def on_step(moment: Moment, config: AdeptConfig) -> None:
         return
     units = {group["name"]: group["params"][0] for group in groups}  # a group is one tensor
     norms = [name for name in units if _is_norm(moment.model, name)] if config.normalisation == "grad_pro" else []
-    found = multipliers(unit_importance(moment.model, units, moment.probe), norms)
-    moment.state["multipliers"] = found
+    rates = multipliers(unit_importance(moment.model, units, moment.probe), norms)
+    moment.state["multipliers"] = rates
     scheduler = cast("LambdaLR", moment.scheduler)
     schedule: list[Callable[[int], float]] = scheduler.lr_lambdas
     for number, group in enumerate(groups):
-        rate = found[group["name"]] * base[group["name"]]
+        rate = rates[group["name"]] * base[group["name"]]
         group["initial_lr"] = scheduler.base_lrs[number] = rate
         group["lr"] = rate * schedule[number](scheduler.last_epoch)
 

@@ -1,4 +1,4 @@
-"""Functions of LLaMA Pro. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of LLaMA Pro. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from torch import nn
 

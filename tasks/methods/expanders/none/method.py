@@ -1,4 +1,4 @@
-"""Functions of No expander. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of no expander."""
 
 from torch import nn
 

@@ -1,8 +1,8 @@
-"""Settings of The loss gap, and what is known of it without torch."""
+"""Settings of the loss gap, and the facts about it that need no torch."""
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.monitors import MonitorSpec
 
 
@@ -12,7 +12,7 @@ class LossGapConfig(Params):
     permutations: int = Field(999, ge=99)
     """Relabellings; the chance is never below 1 / (permutations + 1)."""
     resamples: int = Field(2000, ge=100)
-    """Of the bootstrap."""
+    """Resamples of the bootstrap."""
 
 
 SPEC = MonitorSpec(config=LossGapConfig, sees="losses", unit="nats per token")

@@ -1,4 +1,4 @@
-"""Functions of The loss gap. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of the loss gap. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tasks.methods.monitors.loss_gap.config import LossGapConfig
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is kept of the reference: nats and tokens of each item, (N, 2)."""
+    """The reference as a monitor keeps it: nats and tokens of each item, (N, 2)."""
 
     items: NDArray[np.float64]
     config: LossGapConfig

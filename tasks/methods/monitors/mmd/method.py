@@ -1,4 +1,4 @@
-"""Functions of MMD. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of MMD. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tasks.methods.monitors.mmd.config import MmdConfig
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is kept of the reference: its embeddings, (N, D), of unit length."""
+    """The reference as a monitor keeps it: its embeddings, (N, D), of unit length."""
 
     vectors: NDArray[np.float32]
     permutations: int

@@ -1,4 +1,4 @@
-"""Functions of Cross-entropy. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of cross-entropy. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Functions of Exact match. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of exact match. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from torch import Tensor
 

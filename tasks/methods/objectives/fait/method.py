@@ -1,4 +1,4 @@
-"""Functions of FAIT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of FAIT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ def scattered(tokens: Tokens) -> Tensor:
 
 
 def has(marks_N: Tensor, flag: int) -> Tensor:
-    """Which tokens carry a flag, (N,)."""
+    """The mask of the tokens that carry a flag, (N,)."""
     return (marks_N & flag) > 0
 
 
@@ -89,12 +89,12 @@ def measured(moment: Moment, tau: float) -> list[float]:
 
 
 def marking(config: FaitConfig) -> Marking:
-    """How programs are to be marked."""
+    """The way in which programs are to be marked."""
     return Marking(config.granularity, config.anchor_deletions, config.union)
 
 
 def wants_contrasts(config: FaitConfig) -> bool:
-    """Whether every step looks at the wrong programs."""
+    """Return True where every step looks at the wrong programs."""
     return config.weighting == "margin" and config.refresh_every == 1
 
 

@@ -1,10 +1,10 @@
-"""Settings of MFTCoder, and what is known of it without torch."""
+"""Settings of MFTCoder, and the facts about it that need no torch."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.objectives import ObjectiveSpec
 
 
@@ -16,7 +16,7 @@ class MftcoderConfig(Params):
     task_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Fixed v of tasks, by name; 1 for the others."""
     balance: Literal["none", "self_paced", "coba"] = "none"
-    """How v follows the validation losses. It costs forward passes on `valid_batches` at every update."""
+    """The rule by which v follows the validation losses. It costs forward passes on `valid_batches` at every update."""
     interval: int = Field(1, ge=1)
     """Steps from one update to the next."""
     valid_batches: int = Field(1, ge=1)

@@ -1,4 +1,4 @@
-"""Functions of MFTCoder. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of MFTCoder. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,13 @@ from tasks.methods.objectives import Objective, Tokens
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 
 SHARPNESS = 50.0
-"""Of self-paced weights, as in the official code."""
-
-
+"""The factor of self-paced weights, as in the official code."""
 IGNORE = -100
 """The label of a position that trains nothing."""
 
 
 Losses = list[float | None]
-"""Of each task; None for one that was not seen."""
+"""The loss of each task; None for one that was not seen."""
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: MftcoderConfig) -> Tensor:
@@ -30,7 +28,7 @@ def loss(nll_N: Tensor, tokens: Tokens, config: MftcoderConfig) -> Tensor:
 
 
 def share(tokens: Tokens, config: MftcoderConfig) -> Tensor:
-    """What each token counts for in the step's mean, times the step's tokens: (N,), 1 for all in case1."""
+    """The weight of each token in the step's mean, times the step's tokens: (N,), 1 for all in case1."""
     total = tokens.task_tokens.sum()
     length_N = tokens.segments.bincount()[tokens.segments]
     if config.aggregation == "case1":

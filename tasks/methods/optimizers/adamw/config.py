@@ -1,8 +1,8 @@
-"""Settings of AdamW, and what is known of it without torch."""
+"""Settings of AdamW, and the facts about it that need no torch."""
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.optimizers import OptimizerSpec
 
 

@@ -1,9 +1,8 @@
-"""Functions of AdamW. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of AdamW. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections.abc import Sequence
 
 from torch import optim
-from torch.optim import AdamW
 
 from tasks.core.training import Group
 from tasks.methods.optimizers import Optimizer, param_groups
@@ -12,8 +11,8 @@ from tasks.methods.optimizers.adamw.config import AdamwConfig
 
 def make(groups: Sequence[Group], config: AdamwConfig, seed: int) -> optim.Optimizer:
     """AdamW over `groups`."""
-    settings = param_groups(groups, config.learning_rate, config.weight_decay)
-    return AdamW(settings, lr=config.learning_rate, betas=config.betas, eps=config.eps)
+    prepared = param_groups(groups, config.learning_rate, config.weight_decay)
+    return optim.AdamW(prepared, lr=config.learning_rate, betas=config.betas, eps=config.eps)
 
 
 METHOD = Optimizer(make=make)

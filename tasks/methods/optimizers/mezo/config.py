@@ -1,8 +1,8 @@
-"""Settings of MeZO, and what is known of it without torch."""
+"""Settings of MeZO, and the facts about it that need no torch."""
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.optimizers import OptimizerSpec
 
 
@@ -12,7 +12,7 @@ class MezoConfig(Params):
     learning_rate: float = Field(1e-6, gt=0)
     """Peak of the schedule."""
     eps: float = Field(1e-3, gt=0)
-    """How far along z the loss is measured, both ways."""
+    """The distance along z at which the loss is measured, both ways."""
     directions: int = Field(1, ge=1)
     """Directions averaged in a step; each costs two forward passes."""
     weight_decay: float = Field(0.0, ge=0)

@@ -1,6 +1,6 @@
-"""Settings of Everything that the adapter left trainable, and what is known of it without torch."""
+"""Settings of the choice of everything, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.selectors import SelectorSpec
 
 

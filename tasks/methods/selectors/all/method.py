@@ -1,4 +1,4 @@
-"""Functions of Everything that the adapter left trainable. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of the choice of everything."""
 
 from torch import nn
 

@@ -1,10 +1,10 @@
-"""Settings of LISA, and what is known of it without torch."""
+"""Settings of LISA, and the facts about it that need no torch."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.selectors import SelectorSpec
 
 
@@ -16,7 +16,7 @@ class LisaConfig(Params):
     period: int = Field(20, ge=1)
     """K: optimizer steps between draws."""
     state: Literal["drop", "keep"] = "drop"
-    """What becomes of the optimizer's state of a layer that is not drawn again. `drop`: it is freed, and starts anew when the layer
+    """The fate of the optimizer's state of a layer that is not drawn again. `drop`: it is freed, and starts anew when the layer
     is back. `keep`: it stays, and memory grows towards that of full fine-tuning."""
 
 

@@ -1,4 +1,4 @@
-"""Functions of LISA. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of LISA. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 import random
 from collections.abc import Sequence

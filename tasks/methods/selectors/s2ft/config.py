@@ -1,19 +1,19 @@
-"""Settings of S²FT, and what is known of it without torch."""
+"""Settings of S²FT, and the facts about it that need no torch."""
 
 from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.params import Params
 from tasks.methods.selectors import SelectorSpec
 
 
 class Cut(NamedTuple):
-    """How a weight is cut into units."""
+    """The way in which a weight is cut into units."""
 
     form: Literal["columns", "rows"]
     units: str = ""
-    """The setting of the model that says into how many; without one every column or row is a unit."""
+    """The key of the model's config that holds their number; without one every column or row is a unit."""
 
 
 CUTS = {
@@ -39,10 +39,10 @@ class S2ftConfig(Params):
     """`even`: as many units in every layer, the authors' advice for other models than theirs. `flat`: chosen from the units of all
     layers together, as in their runs."""
     score: Literal["random", "weight", "activation", "product", "gradient"] = "random"
-    """What units are chosen by. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of what its columns read,
+    """The score that units are chosen by. `weight`: the norm of a unit's slice. `activation`: the mean magnitude of what its columns read,
     or its rows write. `product`: both multiplied. `gradient`: the norm of the loss's gradient at the slice."""
     subset: Literal["large", "small"] = "large"
-    """Whether the units of the largest scores train, or of the smallest."""
+    """The units that train: those of the largest scores, or of the smallest."""
 
     @model_validator(mode="after")
     def _subset_has_an_effect(self) -> Self:

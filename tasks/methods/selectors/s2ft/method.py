@@ -1,4 +1,4 @@
-"""Functions of S²FT. Equations and the legend of shapes are in the docstring of the package."""
+"""Functions of S²FT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -105,7 +105,7 @@ def _scores(
     probe: Probe,
     draw: torch.Generator,
 ) -> Tensor:
-    """By what the units of these layers are chosen: the larger, the better, (L, U)."""
+    """The scores by which the units of these layers are chosen: the larger, the better, (L, U)."""
     weights = [layer.weight for layer in layers]
     match config.score:
         case "random":
@@ -124,9 +124,9 @@ def _scores(
 
 def on_step(moment: Moment, config: S2ftConfig) -> None:
     """Keep the choice in checkpoints, and raise ValueError where it came out otherwise than in the one that is continued."""
-    found = {name: layer.index.tolist() for name, layer in deltas.deltas(moment.model).items()}
-    kept = moment.state.setdefault("index", found)
-    if differing := [name for name in found if kept.get(name) != found[name]]:
+    index = {name: layer.index.tolist() for name, layer in deltas.deltas(moment.model).items()}
+    kept = moment.state.setdefault("index", index)
+    if differing := [name for name in index if kept.get(name) != index[name]]:
         raise ValueError(
             f"selector 's2ft' chooses other slices than its checkpoint holds, of {differing[0]} for one: score "
             f"{config.score!r} comes out otherwise on this machine. Go on where it began, or remove the checkpoints."
