@@ -21,7 +21,7 @@ Every key of `params.yaml`: its type, its default (— where it must be given), 
 
 METHODS = """# Methods
 
-Made from the methods' own files by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
+Made from the methods' own folders by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
 section under `methods:` sets it ([settings.md](settings.md)).
 """
 

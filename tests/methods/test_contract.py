@@ -67,6 +67,20 @@ def test_what_people_ask_curators_and_monitors_needs_no_torch():
     assert loaded_by(f"for each in {chosen}: methods.load(*each)") == []
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "from flows.commands.methods import methods as show\nsys.stdout = sys.stderr\nshow(None)\nsys.stdout = sys.__stdout__",
+        "from flows.commands import doctor\nlist(doctor._table())",
+        f"sys.path.insert(0, {str(ROOT / 'docs')!r})\nimport generate\ngenerate.catalogue(), generate.schema()",
+        "from flows import comparison, reviewing, graph",
+    ],
+    ids=["ratchet methods", "ratchet doctor --gpus", "docs/generate.py", "flows"],
+)
+def test_lists_of_methods_need_no_torch(statements):
+    assert loaded_by(statements) == []
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Methods of another folder: `place("fruits", "apple", rank=1)` writes one, of these settings."""
