@@ -65,7 +65,7 @@ def test_every_candidate_is_one_of_its_own_candidates(name):
     found = part.method.candidates(part.config)
     assert found
     for candidate in found:
-        assert type(candidate) is part.method.config
+        assert type(candidate) is part.spec.config
         assert part.method.candidates(candidate) == [candidate]
 
 

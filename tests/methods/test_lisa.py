@@ -147,7 +147,7 @@ def test_a_draw_is_a_function_of_seed_and_period_in_every_process():
     assert random.getstate() == before
     assert torch.equal(torch.get_rng_state(), numbers)
     assert [draw(range(16), 4, 8, period) for period in range(8)] != expected
-    code = "from tasks.methods.selectors.lisa import draw; print([draw(range(16), 4, 7, n) for n in range(8)])"
+    code = "from tasks.methods.selectors.lisa.method import draw; print([draw(range(16), 4, 7, n) for n in range(8)])"
     environment = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "5"}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(other.stdout) == expected

@@ -83,18 +83,18 @@ def textbook(model, sequence, *, hits):
 def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_time(tiny, kind, name, dtype):
     part = contract.part("objectives", name)
     method, tolerance = part.method, 1e-4 if dtype is torch.float32 else 0.05
-    optimizer = "mezo" if method.hits else "adamw"
+    optimizer = "mezo" if part.spec.hits else "adamw"
     bound, packed, plain = (contract.model(kind, tiny, dtype) for _ in range(3))
     attached, _ = contract.composed(bound, contract.composition(objectives=name, optimizers=optimizer))
     found = attached.model(**ROW)["loss"]
 
     use_packed_attention(packed)
     looks = bool(method.contrasts and method.contrasts(part.config))
-    _, tokens = observe(packed, ROW, hits=method.hits, contrasts=looks)
-    values = torch.cat([textbook(plain, sequence, hits=method.hits) for sequence in SEQUENCES])
+    _, tokens = observe(packed, ROW, hits=part.spec.hits, contrasts=looks)
+    values = torch.cat([textbook(plain, sequence, hits=part.spec.hits) for sequence in SEQUENCES])
     expected = method.loss(values, tokens, part.config) / len(values)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
-    if method.hits:
+    if part.spec.hits:
         assert not found.requires_grad
         return
     ours, theirs = (
