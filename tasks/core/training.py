@@ -110,6 +110,6 @@ class Moment:
     """The method's own notes: JSON, kept in checkpoints."""
     sequences: int = 0
     """Sequences that train."""
-    pairs: Callable[[], Iterator[tuple[Tensor, Any]]] = lambda: iter(())
-    """What an objective is given, losses and `Tokens`, of all of them that have a contrast, under the model as it is. They
-    leave no graph."""
+    auxiliary: Callable[[], Iterator[tuple[Tensor, Any]]] = lambda: iter(())
+    """Yield the token losses and `Tokens` of all of them that have auxiliary sequences, pack by pack, under the model as it is.
+    They have no graph."""

@@ -1,6 +1,6 @@
-"""The packed forward: every sequence of a row attends to itself alone, and the head runs on trained positions only.
+"""The packed forward: every sequence of a row attends only to itself, and the head runs on trained positions only.
 
-Shapes: T = tokens of the row, N = its trained tokens, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
+Shapes: T = tokens of the row, N = its trained tokens, M = those of its auxiliary sequences, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.engine.attention import attend
-from tasks.engine.packing import CONTRAST, IGNORE
-from tasks.methods.objectives import Contrasts, Tokens
+from tasks.engine.packing import AUXILIARY, COLUMN, IGNORE
+from tasks.methods.objectives import Auxiliary, Tokens
 
 ATTENTION = "ratchet_packed"
 HEAD_ROWS = 256
-"""Rows of logits that stand in memory at a time."""
+"""Rows of logits in memory at a time."""
 
 
 def packed_attention(
@@ -35,9 +35,9 @@ def packed_attention(
     boundaries: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each of the row's sequences, causal where the model is, without a mask over the row.
+    """Return attention within each of the row's sequences, causal if the model is, without a mask over the row.
 
-    Returns (B, T, A, D), as transformers' attention functions do. Without `boundaries` the row is one sequence.
+    The result is (B, T, A, D), as of transformers' attention functions. Without `boundaries` the row is one sequence.
     """
     edges = [0, query_BATD.shape[2]] if boundaries is None else boundaries.tolist()
     before = 0 if getattr(module, "is_causal", True) else None
@@ -60,7 +60,7 @@ AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 
 def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
+    """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
     hidden_NH, labels_N, head = _trained(model, batch)
     options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
     return F.linear_cross_entropy(
@@ -75,11 +75,11 @@ def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def token_hits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """1.0 for each trained token of a packed row that is the model's first choice, 0.0 for the others, (N,)."""
+    """Return 1.0 for each trained token of a packed row that is the model's first choice, 0.0 for the others, (N,)."""
     hidden_NH, labels_N, head = _trained(model, batch)
     weight, bias = head.weight.to(hidden_NH.dtype), head.bias
-    first = [F.linear(rows, weight, bias).argmax(dim=1) for rows in torch.split(hidden_NH, HEAD_ROWS)]
-    return (torch.cat(first) == labels_N).float()
+    choices = [F.linear(rows, weight, bias).argmax(dim=1) for rows in torch.split(hidden_NH, HEAD_ROWS)]
+    return (torch.cat(choices) == labels_N).float()
 
 
 @torch.no_grad()
@@ -89,10 +89,10 @@ def combined_losses(
     combine: Callable[[Tensor, Sequence[Tensor]], Tensor],
     vocabulary: int,
 ) -> Tensor:
-    """Negative log-likelihood of each trained token under logits made of several models', in nats, (N,), in order.
+    """Return the negative log-likelihood of each trained token under combined logits of several models, in nats, (N,), in order.
 
-    All models read the same row. `combine` is given the first one's logits of some rows over the first `vocabulary` tokens, and
-    a list of the others'.
+    All models read the same row. `combine` takes the first model's logits of some rows over the first `vocabulary` tokens, and
+    a list of the other models' logits.
     """
     states = [_trained(model, batch) for model in models]
     heads = [(head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary]) for *_, head in states]
@@ -111,13 +111,14 @@ def observe(
     model: PreTrainedModel,
     batch: dict[str, Tensor],
     *,
-    told: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Tensor] | None = None,
     hits: bool = False,
-    contrasts: bool = False,
+    auxiliary: bool = False,
+    auxiliary_gradient: bool = False,
 ) -> tuple[Tensor, Tokens]:
-    """What an objective is given of a packed row: the loss of each trained token (or its hit), and what is known of it.
+    """Return the input of an objective for a packed row: the loss of each trained token (or its hit), and what is known of it.
 
-    With `contrasts` the wrong counterparts are looked at first, so that what an adapter notes of its last forward is the row's.
+    With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its last forward is the row's.
     """
     trained_T = batch["labels"][0] != IGNORE
     tokens = Tokens(
@@ -126,27 +127,32 @@ def observe(
         tasks=batch["tasks"][0][trained_T],
         task_tokens=batch.get("task_tokens", trained_T.sum()[None]),
         task_examples=batch.get("task_examples", batch["boundaries"].diff().count_nonzero()[None]),
-        marks=batch["marks"][0][trained_T],
         numbers=batch["numbers"],
-        contrasts=_contrasts(model, batch) if contrasts else None,
-        told=told or {},
+        columns=_columns(batch, trained_T),
+        auxiliary=_auxiliary(model, batch, gradient=auxiliary_gradient) if auxiliary else None,
+        state=state or {},
     )
     return (token_hits if hits else token_losses)(model, batch), tokens
 
 
-@torch.no_grad()
-def _contrasts(model: PreTrainedModel, batch: dict[str, Tensor]) -> Contrasts | None:
-    """What the model makes of the row's contrasts; None where it has none."""
-    row = {name.removeprefix(CONTRAST): tensor for name, tensor in batch.items() if name.startswith(CONTRAST)}
+def _columns(batch: Mapping[str, Tensor], trained_T: Tensor) -> dict[str, Tensor]:
+    """Return the objective's columns of a row at its trained tokens, by name."""
+    return {name.removeprefix(COLUMN): tensor[0][trained_T] for name, tensor in batch.items() if name.startswith(COLUMN)}
+
+
+def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient: bool) -> Auxiliary | None:
+    """Return the auxiliary sequences of a row as the model sees them; None if it has none."""
+    row = {name.removeprefix(AUXILIARY): tensor for name, tensor in batch.items() if name.startswith(AUXILIARY)}
     if not row:
         return None
     trained_T = row["labels"][0] != IGNORE
-    owners_M = row["owners"][row["segments"][0][trained_T]]
-    return Contrasts(token_losses(model, row), row["marks"][0][trained_T], owners_M)
+    with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
+        nll_M = token_losses(model, row)
+    return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], _columns(row, trained_T))
 
 
 def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, nn.Linear]:
-    """The last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
+    """Return the last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
     hidden_TH = model.get_decoder()(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
@@ -162,28 +168,32 @@ def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, 
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let `model` attend within sequences from now on."""
+    """Make `model` attend within the sequences of a packed row from now on."""
     model.set_attn_implementation(ATTENTION)
 
 
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
-    """Give `model` a forward that returns the objective's loss of a packed row, and the adapter's penalty with it.
+    """Give `model` a forward that returns the objective's loss of a packed row plus the adapter's penalty.
 
-    Both are parts (`tasks.engine.compose.Part`). The loss stands inside the model so that every wrapper (peft, DDP, FSDP) sees
-    the head's gradients; bind it before an adapter wraps the model. It is divided by `num_items_in_batch`, Trainer's count
-    of trained tokens over the whole step.
+    Both are parts (`tasks.engine.compose.Part`). The loss is computed inside the model so that every wrapper (peft, DDP, FSDP)
+    sees the head's gradients; bind it before an adapter wraps the model. It is divided by `num_items_in_batch`, Trainer's count
+    of trained tokens over the accumulated step.
     """
-
-    wanted = bool(objective.method.contrasts and objective.method.contrasts(objective.config))
+    method = objective.method
+    options = {
+        "hits": objective.spec.hits,
+        "auxiliary": bool(method.auxiliary and method.auxiliary(objective.config)),
+        "auxiliary_gradient": method.auxiliary_gradient,
+    }
 
     def forward(
         self: PreTrainedModel,
         num_items_in_batch: Tensor | int | None = None,
-        told: Mapping[str, Tensor] | None = None,
+        objective_state: Mapping[str, Tensor] | None = None,
         **batch: Any,
     ) -> dict[str, Tensor]:
-        values, tokens = observe(self, batch, told=told, hits=objective.spec.hits, contrasts=wanted)
-        loss = objective.method.loss(values, tokens, objective.config)
+        values, tokens = observe(self, batch, state=objective_state, **options)
+        loss = method.loss(values, tokens, objective.config)
         if adapter.method.penalty:
             loss = loss + len(values) * adapter.method.penalty(self, adapter.config)
         return {"loss": loss / (len(values) if num_items_in_batch is None else num_items_in_batch)}

@@ -1,4 +1,4 @@
-"""Packs: many sequences laid end to end in one row without padding, their boundaries exact.
+"""Packs: many sequences laid end to end in one row without padding, with their exact boundaries.
 
 Shapes: T = tokens of a pack, S = its sequences.
 """
@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Column, Encoded
 
 IGNORE = -100
 """The label of a position that trains nothing, as everywhere in transformers."""
-CONTRAST = "contrast_"
-"""Before the names of tensors that belong to the wrong counterparts of a row's sequences."""
+COLUMN = "column_"
+"""Prefix of the tensors that hold the objective's columns."""
+AUXILIARY = "auxiliary_"
+"""Prefix of the tensors that make up the row of auxiliary sequences."""
 T = TypeVar("T")
 
 
@@ -31,9 +33,9 @@ class Pack:
 
 
 def fill(sequences: Sequence[Encoded], size: int) -> list[Pack]:
-    """Packs of at most `size` tokens that hold every sequence once: best fit, longest first.
+    """Return packs of at most `size` tokens that hold every sequence once: best fit, longest first.
 
-    Raises ValueError where a sequence is longer than a pack.
+    Raises ValueError if a sequence is longer than a pack.
     """
     if too_long := [sequence for sequence in sequences if len(sequence) > size]:
         raise ValueError(f"example {too_long[0].id} has {len(too_long[0])} tokens and no pack of {size} can hold it.")
@@ -52,9 +54,9 @@ def fill(sequences: Sequence[Encoded], size: int) -> list[Pack]:
 
 
 def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: int, seed: int) -> list[Pack]:
-    """The packs of a whole training, epoch after epoch, each in an order of its own, cut at `max_tokens`.
+    """Return the packs of a training, epoch after epoch, each epoch in its own order, cut at `max_tokens`.
 
-    A function of its arguments alone, so that a resumed run sees what an uninterrupted one sees.
+    They follow from the arguments alone, so a resumed run trains on the same packs as an uninterrupted one.
     """
     packs: list[Pack] = []
     tokens = 0
@@ -72,56 +74,65 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
     return packs
 
 
-def collate(packs: Sequence[Pack], tasks: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The tensors of one row of packs.
+def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[Column] = ()) -> dict[str, Tensor]:
+    """Return the tensors of one row of packs.
 
-    `input_ids`, `position_ids`, `labels`, `weights`, `marks`, `segments`, `tasks`: (1, T); `boundaries`: (S + 1,) offsets into
-    the row; `numbers`: (S,). A token's task is its place in `tasks`, 0 where that names none. Where sequences have contrasts,
-    these make a row of their own under the same names behind `contrast_`, with `contrast_owners`: the number within this row of
-    the sequence that each is set against.
-    Labels are shifted already: position t holds the token to predict from t. They stand under `shift_labels` too, the name
-    by which Trainer counts trained tokens without shifting once more.
+    `input_ids`, `position_ids`, `labels`, `weights`, `segments`, `tasks` and each of `columns` as `column_NAME`: (1, T);
+    `boundaries`: (S + 1,) offsets into the row; `numbers`: (S,). A token's task is its place in `tasks`, 0 if that is empty.
+    The auxiliary sequences of the row make a row of their own, its names prefixed by `auxiliary_`, with `auxiliary_owners`: for
+    each of them the number within this row of the sequence that it belongs to.
+    Labels, weights and columns are shifted: position t holds those of the token to predict from t. The labels stand under
+    `shift_labels` too, the name by which Trainer counts trained tokens without shifting once more.
     """
     sequences = [sequence for pack in packs for sequence in pack.sequences]
-    names = ("input_ids", "position_ids", "labels", "weights", "marks", "segments", "tasks")
-    columns: dict[str, list[Any]] = {name: [] for name in names}
+    flat: dict[str, list[Any]] = {name: [] for name in ("input_ids", "position_ids", "labels", "segments", "tasks")}
+    weights: list[float] = []
     boundaries = [0]
     for number, sequence in enumerate(sequences):
-        ids, weights = sequence.ids, sequence.weights
-        columns["input_ids"] += ids
-        columns["position_ids"] += range(len(ids))
-        columns["labels"] += [ids[t] if weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
-        columns["weights"] += [*weights[1:], 0.0]
-        columns["marks"] += [*sequence.marks[1:], 0] if sequence.marks else [0] * len(ids)
-        columns["segments"] += [number] * len(ids)
-        columns["tasks"] += [tasks.index(sequence.task) if tasks else 0] * len(ids)
+        ids = sequence.ids
+        flat["input_ids"] += ids
+        flat["position_ids"] += range(len(ids))
+        flat["labels"] += [ids[t] if sequence.weights[t] > 0 else IGNORE for t in range(1, len(ids))] + [IGNORE]
+        flat["segments"] += [number] * len(ids)
+        flat["tasks"] += [tasks.index(sequence.task) if tasks else 0] * len(ids)
+        weights += [*sequence.weights[1:], 0.0]
         boundaries.append(boundaries[-1] + len(ids))
-    row = {name: torch.tensor([values]) for name, values in columns.items()}
-    row["weights"] = row["weights"].float()
+    row = {name: torch.tensor([values]) for name, values in flat.items()}
+    row["weights"] = torch.tensor([weights], dtype=torch.float32)
+    row |= {COLUMN + column.name: _shifted(column, sequences) for column in columns}
     row |= {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
     row["numbers"] = torch.tensor([sequence.number for sequence in sequences])
-    owners = [number for number, sequence in enumerate(sequences) for _ in sequence.contrasts]
+    owners = [number for number, sequence in enumerate(sequences) for _ in sequence.auxiliary]
     if owners:
-        theirs = collate([Pack(tuple(contrast for sequence in sequences for contrast in sequence.contrasts))])
-        row |= {CONTRAST + name: tensor for name, tensor in theirs.items()}
-        row[CONTRAST + "owners"] = torch.tensor(owners)
+        auxiliary = Pack(tuple(auxiliary for sequence in sequences for auxiliary in sequence.auxiliary))
+        row |= {AUXILIARY + name: tensor for name, tensor in collate([auxiliary], columns=columns).items()}
+        row[AUXILIARY + "owners"] = torch.tensor(owners)
     return row
 
 
+def _shifted(column: Column, sequences: Sequence[Encoded]) -> Tensor:
+    """Return a column of a row, (1, T): the values of its sequences, each shifted by one token, `fill` where there is none."""
+    values: list[int | float] = []
+    for sequence in sequences:
+        given = sequence.columns.get(column.name)
+        values += [*given[1:], column.fill] if given else [column.fill] * len(sequence)
+    return torch.tensor([values], dtype=torch.float32 if isinstance(column.fill, float) else torch.int64)
+
+
 def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:
-    """Packs for scoring: sequences sorted by length, as many as fit `max_tokens`, at least one."""
+    """Yield packs for scoring: sequences sorted by length, as many together as fit `max_tokens`, at least one."""
     return (Pack(tuple(group)) for group in groups(sequences, max_tokens, len))
 
 
 def groups(rows: Iterable[T], max_tokens: int, length: Callable[[T], int]) -> Iterator[list[T]]:
-    """The rows in order of length, as many together as fit `max_tokens`, at least one."""
-    waiting: list[T] = []
+    """Yield groups of rows in order of length, as many together as fit `max_tokens`, at least one."""
+    group: list[T] = []
     size = 0
     for row in sorted(rows, key=length):
-        if waiting and size + length(row) > max_tokens:
-            yield waiting
-            waiting, size = [], 0
-        waiting.append(row)
+        if group and size + length(row) > max_tokens:
+            yield group
+            group, size = [], 0
+        group.append(row)
         size += length(row)
-    if waiting:
-        yield waiting
+    if group:
+        yield group

@@ -31,11 +31,11 @@ from transformers import (
 )
 
 from tasks.core.compute import Compute
+from tasks.core.sequences import Column, Encoded
 from tasks.core.surgery import evaluating, plain
 from tasks.core.training import Moment, Probe, Training
 from tasks.engine import compose, device, fsdp
 from tasks.engine.compose import Attached, Composition
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import observe, token_losses
 from tasks.engine.packing import Pack, by_budget, collate, schedule
 from tasks.methods.objectives import Tokens
@@ -97,7 +97,8 @@ def train(
     per_step = plan.accumulation * world
     steps = math.ceil(len(packs) / per_step)
     tasks = tuple(sorted({sequence.task for sequence in (*sequences, *probe, *valid)}))
-    paired = list(by_budget([sequence for sequence in sequences if sequence.contrasts], plan.pack_tokens))
+    columns = parts.objective.method.columns
+    with_auxiliary = list(by_budget([sequence for sequence in sequences if sequence.auxiliary], plan.pack_tokens))
     probed = _probe(list(by_budget(probe, plan.pack_tokens)) or packs[:1], tasks)
     validated = _probe(by_budget(valid, plan.pack_tokens), tasks)
 
@@ -125,7 +126,7 @@ def train(
             validated,
             state,
             len(sequences),
-            lambda: _observed(attached.model, paired, compute),
+            lambda: _observed(attached.model, with_auxiliary, columns, compute),
         )
 
     def measured() -> dict[str, float]:
@@ -136,14 +137,14 @@ def train(
     trainer = _Trainer(
         model=attached.model,
         args=_arguments(plan, compute, steps, work, clip=not parts.optimizer.spec.gradient_free),
-        train_dataset=_Rows(packs, tasks, per_step),
+        train_dataset=_Rows(packs, tasks, columns, per_step),
         data_collator=_only,
         callbacks=[_Hooks(parts, moment, attached, notes), watch],
     )
     trainer.optimizer, trainer.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
     trainer.trains = attached.trainable
     trainer.estimate = optimizer.estimate if parts.optimizer.spec.gradient_free else None  # type: ignore[attr-defined]
-    trainer.told = lambda: _told(parts.objective.spec.tells, notes.states.get("objective", {}))
+    trainer.objective_state = lambda: _state_tensors(parts.objective.spec.state, notes.states.get("objective", {}))
     trainer.remove_callback(PrinterCallback)
     found = _newest_complete(work)
     if found:
@@ -169,8 +170,10 @@ def train(
 class _Rows(Dataset[dict[str, Tensor]]):
     """The packs as rows of tensors, each with the number of trained tokens and examples of every task in its step."""
 
-    def __init__(self, packs: Sequence[Pack], tasks: tuple[str, ...], per_step: int) -> None:
-        self._packs, self._tasks, self._per_step = packs, tasks, per_step
+    def __init__(
+        self, packs: Sequence[Pack], tasks: tuple[str, ...], columns: Sequence[Column], per_step: int
+    ) -> None:
+        self._packs, self._tasks, self._columns, self._per_step = packs, tasks, columns, per_step
 
     def __len__(self) -> int:
         return len(self._packs)
@@ -180,7 +183,7 @@ class _Rows(Dataset[dict[str, Tensor]]):
         of_step = [s for pack in self._packs[start : start + self._per_step] for s in pack.sequences]
         tokens = [sum(s.num_trained for s in of_step if s.task == task) for task in self._tasks]
         examples = [sum(s.task == task for s in of_step) for task in self._tasks]
-        row = collate([self._packs[index]], self._tasks)
+        row = collate([self._packs[index]], self._tasks, self._columns)
         return row | {"task_tokens": torch.tensor(tokens), "task_examples": torch.tensor(examples)}
 
 
@@ -195,7 +198,7 @@ class _Trainer(Trainer):
 
     trains: Mapping[str, nn.Parameter]
     estimate: Callable[[Callable[[], Tensor]], Tensor] | None
-    told: Callable[[], dict[str, Tensor]]
+    objective_state: Callable[[], dict[str, Tensor]]
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -214,7 +217,7 @@ class _Trainer(Trainer):
             return self.estimate(loss)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return super()._prepare_inputs(inputs | {"told": self.told()})
+        return super()._prepare_inputs(inputs | {"objective_state": self.objective_state()})
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
@@ -335,17 +338,19 @@ def _settings(parts: Composition, plan: Training, compute: Compute) -> dict[str,
 
 
 @torch.no_grad()
-def _observed(model: nn.Module, packs: Sequence[Pack], compute: Compute) -> Iterator[tuple[Tensor, Tokens]]:
-    """What an objective is given of some packs and their contrasts. The model keeps no trace of it."""
+def _observed(
+    model: nn.Module, packs: Sequence[Pack], columns: Sequence[Column], compute: Compute
+) -> Iterator[tuple[Tensor, Tokens]]:
+    """Yield the token losses and `Tokens` of some packs with their auxiliary sequences. The model's mode is left as it is."""
     inner: Any = plain(model)
     with evaluating(inner), device.autocast(compute):
         for pack in packs:
-            batch = {name: tensor.to(inner.device) for name, tensor in collate([pack]).items()}
-            yield observe(inner, batch, contrasts=True)
+            batch = {name: tensor.to(inner.device) for name, tensor in collate([pack], columns=columns).items()}
+            yield observe(inner, batch, auxiliary=True)
 
 
-def _told(names: Sequence[str], state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What an objective's loss is told of its state."""
+def _state_tensors(names: Sequence[str], state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the entries of an objective's state that its loss reads."""
     return {name: torch.tensor(state[name]) for name in names if name in state}
 
 
