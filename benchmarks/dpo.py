@@ -54,5 +54,5 @@ def texts_of(sequence: Any, tokenizer: Any) -> dict[str, str]:
     return {
         "prompt": tokenizer.decode(sequence.ids[:start]),
         "chosen": tokenizer.decode(sequence.ids[start:]),
-        "rejected": tokenizer.decode(sequence.contrasts[0].ids[start:]),
+        "rejected": tokenizer.decode(sequence.auxiliary[0].ids[start:]),
     }

@@ -215,8 +215,9 @@ def workspace(tokens: int) -> Setup:
 
 def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Each example of at most `LONGEST` tokens with a verified wrong program, where one was found."""
-    from tasks.engine import encode
+    from tasks.engine.encode import encoder
     from tasks.io import sandbox
+    from tasks.methods.objectives.fait.encode import encode_example
     from tasks.stages.faults.find import Finder
     from tasks.stages.faults.params import FaultsParams
 
@@ -225,9 +226,10 @@ def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
             return items
 
     _, tokenizer = setup.load()
+    tools = encoder(tokenizer)
 
     def encoded(example: Any, pair: Any) -> Any:
-        return encode.example(example, tokenizer, [pair] if pair else [])
+        return encode_example(example, [pair] if pair else [], tools)
 
     examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
     params = FaultsParams.model_validate({"sources": setup.sources})
@@ -266,7 +268,9 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     plan = setup.plan.model_copy(update={"seed": seed, "objective": "fait"})
     sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, "fait": ARMS[arm] or {}}
     parts = compose.read(plan, sections)
-    sequences = [encode.example(example, tokenizer, [pair], parts.marking) for example, pair in pairs]
+    (examples, table), longest = zip(*pairs, strict=True), plan.pack_tokens
+    encodings = encode.by_objective(examples, parts.objective, table, tokenizer, longest)
+    sequences = [sequence for encoding in encodings for sequence in encoding.sequences]
     if arm == "dpo":
         return dpo.trained(model, tokenizer, sequences, plan, setup.sections, setup.compute, rate), tokenizer
     with tempfile.TemporaryDirectory() as work:
@@ -294,21 +298,23 @@ def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], f
 
 def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[str, Any]]:
     """For each pair: nats and number of the right program's differing tokens, and p(right) - p(wrong)."""
-    from tasks.core.marks import CHAR
-    from tasks.engine import encode
+    from tasks.engine.encode import encoder
     from tasks.engine.forward import observe, use_packed_attention
     from tasks.engine.packing import by_budget, collate
-    from tasks.methods.objectives.fait.method import has, marked_mean
+    from tasks.methods.objectives.fait.encode import MARKS, encode_example
+    from tasks.methods.objectives.fait.marks import CHAR
+    from tasks.methods.objectives.fait.method import METHOD, has, marked_mean
 
     use_packed_attention(model)
     examples = {example.id: example for example, _ in pairs}
-    sequences = [encode.example(example, tokenizer, [pair]) for example, pair in pairs]
+    tools = encoder(tokenizer)
+    sequences = [encode_example(example, [pair], tools) for example, pair in pairs]
     for pack in by_budget(sequences, 2048):
-        nll, known = observe(model, collate([pack]), contrasts=True)
-        count, wrong = len(pack.sequences), known.contrasts
-        right = marked_mean(nll, known.marks, known.segments, count)
-        other = marked_mean(wrong.nll, wrong.marks, wrong.segments, count)
-        marked = has(known.marks, CHAR)
+        nll, known = observe(model, collate([pack], columns=METHOD.columns), auxiliary=True)
+        count, wrong = len(pack.sequences), known.auxiliary
+        right = marked_mean(nll, known.columns[MARKS], known.segments, count)
+        other = marked_mean(wrong.nll, wrong.columns[MARKS], wrong.owners[wrong.segments], count)
+        marked = has(known.columns[MARKS], CHAR)
         for number, sequence in enumerate(pack.sequences):
             mine = marked & (known.segments == number)
             yield {

@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.marks import compare
 from tasks.core.programs import program
 from tasks.core.records import Example, Message
-from tasks.engine import encode
+from tasks.engine.encode import encoder
 from tasks.io import checkpoints, tables
+from tasks.methods.objectives.fait.encode import encode_example
+from tasks.methods.objectives.fait.marks import compare
 from tasks.stages.faults.pair import Candidate, pair
 from tasks.stages.faults.params import FaultsParams
 
@@ -45,9 +46,10 @@ def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
     ids = [[tokenizer(text)["input_ids"] for text in each] for each in pairs]
     candidates = [Candidate(answered(good), bad, "mutation") for bad, good in pairs]
     params = FaultsParams(max_chars=max(map(len, texts)) + 1)
+    tools = encoder(tokenizer)
 
     def encoded(example: Example, found: Any) -> Any:
-        return encode.example(example, tokenizer, [found] if found else [])
+        return encode_example(example, [found] if found else [], tools)
 
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: [compare(*each) for each in pairs],

@@ -230,7 +230,7 @@ class Judge:
 
 def sequence(review: Review, wording: Wording, tokenizer: Any) -> Any:
     """A review as it is put, and the word that belongs to it, which alone trains."""
-    from tasks.engine.encode import Encoded
+    from tasks.core.sequences import Encoded
 
     asked, words = wording.tokens(review[0], tokenizer)
     return Encoded(review[0], [*asked, words[review[1]]], [0.0] * len(asked) + [1.0])

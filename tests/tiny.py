@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.compute import Compute
-from tasks.core.marks import CHAR, CODE, LINE
 from tasks.core.records import Example, Message
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
+from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE
 from tests.support import ScratchRun
 
 FP32 = Compute(precision="fp32", threads=1)
@@ -86,8 +86,9 @@ def paired(sequence: Encoded) -> Encoded:
     """The sequence with a wrong counterpart that ends in another token, which both mark."""
     marks = [0 if weight == 0 else CODE for weight in sequence.weights]
     marks[-1] |= LINE | CHAR
-    wrong = replace(sequence, ids=[*sequence.ids[:-1], (sequence.ids[-1] + 1) % 200], marks=marks)
-    return replace(sequence, marks=marks, contrasts=(wrong,))
+    columns = {"marks": marks}
+    wrong = replace(sequence, ids=[*sequence.ids[:-1], (sequence.ids[-1] + 1) % 200], columns=columns)
+    return replace(sequence, columns=columns, auxiliary=(wrong,))
 
 
 def load(folder: Path) -> Any:

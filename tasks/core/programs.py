@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
 
-from tasks.core.marks import Span
-
+Span = tuple[int, int]
+"""Characters from a place to before another, counted from 0."""
 BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 

@@ -74,7 +74,7 @@ class Example:
 
 @dataclass(frozen=True)
 class FaultPair:
-    """The program of an example beside a similar one that is wrong, and where the two differ (`tasks.core.marks`).
+    """The program of an example beside a similar one that is wrong, and where the two differ.
 
     Places are characters, or lines, of the programs as they stand here, from 0; a span ends before its second number.
     """

@@ -1,7 +1,8 @@
 """What a model makes of a question before it is answered: the question's own tokens, with what was said before as context."""
 
 from tasks.core.records import Example
-from tasks.engine.encode import Encoded, Tokenizer, is_plain, render_prompt
+from tasks.core.sequences import Encoded
+from tasks.engine.encode import Tokenizer, is_plain, render_prompt
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:

@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from tasks import methods
-from tasks.core.marks import Marking
 from tasks.core.training import FAMILIES, Group, Probe, Training
 from tasks.engine.forward import bind_loss
 
@@ -40,12 +39,6 @@ class Composition:
     def names(self) -> dict[str, str]:
         """What each part is called: `{"adapter": "lora", …}`."""
         return {kind: part.name for kind, part in vars(self).items()}
-
-    @property
-    def marking(self) -> Marking | None:
-        """How the objective wants the tokens of programs marked; None where it weighs no marks."""
-        marks = self.objective.method.marks
-        return marks(self.objective.config) if marks else None
 
 
 @dataclass(frozen=True)
@@ -140,12 +133,11 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
             f"objective {parts.objective.name!r} is a score without gradient, and optimizer {parts.optimizer.name!r} needs one. "
             f"Optimizers that do not: {', '.join(free)}."
         )
-    looks = parts.objective.method.contrasts
-    if parts.optimizer.spec.gradient_free and looks and looks(parts.objective.config):
+    unsteady = parts.objective.method.unsteady
+    if parts.optimizer.spec.gradient_free and unsteady and (reason := unsteady(parts.objective.config)):
         raise ValueError(
-            f"objective {parts.objective.name!r} measures its weights in every forward pass, and optimizer "
-            f"{parts.optimizer.name!r} compares two passes that must weigh alike. "
-            f"Set methods.{parts.objective.name}.refresh_every above 1."
+            f"optimizer {parts.optimizer.name!r} compares two passes of a step, and objective {parts.objective.name!r} does not "
+            f"weigh them alike: {reason}."
         )
     if parts.expander.name != "none" and parts.adapter.name != "none":
         raise ValueError(

@@ -36,19 +36,16 @@ def example(row: Example, tokenizer: Tokenizer) -> Encoded | None:
 def by_objective(
     rows: Iterable[Example], objective: Any, table: Iterable[Any], tokenizer: Tokenizer, max_tokens: int
 ) -> Iterator[Encoding]:
-    """Yield each example as the objective (`tasks.engine.compose.Part`) encodes it, given the rows of `table` that belong to it.
+    """Yield each example as an objective (`tasks.engine.compose.Part`) encodes it, given the rows of `table` that belong to it.
 
-    Such a row names its example's id in `example`. An objective without an `encode` takes each example as one sequence.
+    Such a row names its example's id in `example`.
     """
-    if not objective.method.encode:
-        yield from (Encoding([sequence]) for sequence in examples(rows, tokenizer, max_tokens))
-        return
     table_rows: defaultdict[str, list[Any]] = defaultdict(list)
     for table_row in table:
         table_rows[table_row.example].append(table_row)
     tools = encoder(tokenizer)
     for row in rows:
-        yield objective.method.encode(row, table_rows.get(row.id, ()), tools, max_tokens, objective.params)
+        yield objective.method.encode(row, table_rows.get(row.id, ()), tools, max_tokens, objective.config)
 
 
 def encoder(tokenizer: Tokenizer) -> Encoder:

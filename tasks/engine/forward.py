@@ -137,7 +137,9 @@ def observe(
 
 def _columns(batch: Mapping[str, Tensor], trained_T: Tensor) -> dict[str, Tensor]:
     """Return the objective's columns of a row at its trained tokens, by name."""
-    return {name.removeprefix(COLUMN): tensor[0][trained_T] for name, tensor in batch.items() if name.startswith(COLUMN)}
+    return {
+        name.removeprefix(COLUMN): tensor[0][trained_T] for name, tensor in batch.items() if name.startswith(COLUMN)
+    }
 
 
 def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient: bool) -> Auxiliary | None:

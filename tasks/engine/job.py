@@ -1,7 +1,6 @@
 """What the stages that train share: load, measure, train, measure again, and write the model with its course."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ from typing import Any
 from torch import nn
 
 from tasks.core.compute import Compute
-from tasks.core.marks import DEFAULT, Marking
-from tasks.core.records import Example, FaultPair
+from tasks.core.records import Example
+from tasks.core.sequences import Encoded, Encoding
 from tasks.core.stage import Run
 from tasks.core.surgery import plain
 from tasks.core.training import Training
 from tasks.engine import compose, device, encode, scoring, store, train
-from tasks.engine.encode import Encoded
+from tasks.engine.compose import Part
 from tasks.io import checkpoints
 
 Sets = Mapping[str, Sequence[Encoded]]
@@ -50,11 +49,9 @@ def execute(
     """
     parts = compose.read(training, sections)
     compose.check(parts, whole=whole, fsdp=compute.fsdp)
-    if parts.marking and not any(sequence.marks for sequence in sequences):
-        raise ValueError(
-            f"objective {parts.objective.name!r} weighs the marks of faults, and nothing that trains has any. "
-            "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`."
-        )
+    for column in parts.objective.method.columns:
+        if column.missing and not any(column.name in sequence.columns for sequence in sequences):
+            raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
     measure = _measure(valid, compute)
     before = measure(model)
     everything = [sequence for rows in valid.values() for sequence in rows]
@@ -99,24 +96,28 @@ def encode_examples(
     pack_tokens: int,
     run: Run,
     label: str,
-    faults: Sequence[FaultPair] = (),
-    marking: Marking = DEFAULT,
+    objective: Part | None = None,
+    table: Sequence[Any] = (),
 ) -> list[Encoded]:
-    """The examples that a pack can hold and that train anything, with their faults; says how many were left out."""
-    pairs: defaultdict[str, list[FaultPair]] = defaultdict(list)
-    for pair in faults:
-        pairs[pair.example].append(pair)
-    encoded = list(encode.examples(rows, tokenizer, pack_tokens, pairs, marking))
-    kept = [row for row in encoded if row is not None and row.num_trained]
-    if left_out := len(encoded) - len(kept):
+    """Return the sequences of examples that a pack can hold and that train anything; report how many were left out.
+
+    With an `objective` they are encoded as it says, with the rows of its `table`.
+    """
+    if objective and objective.method.encode:
+        encodings = list(encode.by_objective(rows, objective, table, tokenizer, pack_tokens))
+    else:
+        encodings = [Encoding([sequence]) for sequence in encode.examples(rows, tokenizer, pack_tokens)]
+    kept = [[s for s in encoding.sequences if s is not None and s.num_trained] for encoding in encodings]
+    total = sum(len(encoding.sequences) for encoding in encodings)
+    if left_out := total - sum(map(len, kept)):
         run.say(
-            f"{label}: {left_out} of {len(encoded)} examples are longer than a pack, hold a control token, or train nothing, "
+            f"{label}: {left_out} of {total} examples are longer than a pack, hold a control token, or train nothing, "
             "and were left out"
         )
-    wanted = (len(pairs[row.id]) if marking.union else min(len(pairs[row.id]), 1) for row in kept)
-    if lost := sum(wanted) - sum(len(row.contrasts) for row in kept):
-        run.say(f"{label}: {lost} faults are longer than a pack, and their examples train without these marks")
-    return kept
+    unused = sum(encoding.unused for encoding, sequences in zip(encodings, kept, strict=True) if sequences)
+    if objective and unused:
+        run.say(f"{label}: {unused} {objective.method.table.unused}")
+    return [sequence for sequences in kept for sequence in sequences]
 
 
 def _measure(valid: Sets, compute: Compute) -> Callable[[nn.Module], dict[str, float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import IGNORE, Pack, by_budget, collate
 

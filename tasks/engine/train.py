@@ -170,9 +170,7 @@ def train(
 class _Rows(Dataset[dict[str, Tensor]]):
     """The packs as rows of tensors, each with the number of trained tokens and examples of every task in its step."""
 
-    def __init__(
-        self, packs: Sequence[Pack], tasks: tuple[str, ...], columns: Sequence[Column], per_step: int
-    ) -> None:
+    def __init__(self, packs: Sequence[Pack], tasks: tuple[str, ...], columns: Sequence[Column], per_step: int) -> None:
         self._packs, self._tasks, self._columns, self._per_step = packs, tasks, columns, per_step
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 from tasks.engine.forward import bind_loss, token_hits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tests import tiny

@@ -5,10 +5,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Column, Encoded
 from tasks.engine.packing import IGNORE, Pack, by_budget, collate, fill, schedule
 from tests import tiny
 
@@ -139,25 +140,41 @@ def test_scoring_packs_hold_every_sequence_once_and_no_more_than_their_tokens(se
     assert all(len(pack.sequences) == 1 or len(pack) <= max_tokens for pack in packs)
 
 
-def test_wrong_counterparts_make_a_row_of_their_own_and_know_whose_they_are():
+COLUMNS = (Column("marks"), Column("reference", fill=-1.0))
+
+
+def owning(sequence, *auxiliary):
+    """The sequence with a column of its places, and auxiliary sequences that have one too."""
+    with_marks = [replace(s, columns={"marks": range(len(s))}) for s in (sequence, *auxiliary)]
+    return replace(with_marks[0], auxiliary=tuple(with_marks[1:]))
+
+
+def test_a_column_stands_where_the_label_does_and_is_filled_where_a_sequence_lacks_it():
+    first, second = tiny.sequences(2, seed=2)
+    second = replace(owning(second), task="b")
+    second = replace(second, columns={**second.columns, "reference": [0.5] * len(second)})
+    row = collate([Pack((first, second))], columns=COLUMNS)
+    assert row["column_marks"].tolist() == [[0] * len(first) + [*range(1, len(second)), 0]]
+    assert row["column_reference"].tolist() == [[-1.0] * len(first) + [0.5] * (len(second) - 1) + [-1.0]]
+    assert (row["column_marks"].dtype, row["column_reference"].dtype) == (torch.int64, torch.float32)
+    assert not any(name.startswith("column_") for name in collate([Pack((first, second))]))
+
+
+def test_auxiliary_sequences_make_a_row_of_their_own_and_know_whose_they_are():
     alone, *others = (replace(s, number=7 + n) for n, s in enumerate(tiny.sequences(3, seed=2)))
-    row = collate([Pack((alone, *map(tiny.paired, others)))])
+    further = tiny.sequences(2, seed=4)
+    owners = [owning(*both) for both in zip(others, further, strict=True)]
+    row = collate([Pack((alone, *owners))], columns=COLUMNS)
     assert row["numbers"].tolist() == [7, 8, 9]
-    assert row["contrast_owners"].tolist() == [1, 2]
-    wrong = [sequence.contrasts[0] for sequence in map(tiny.paired, others)]
-    assert row["contrast_input_ids"][0].tolist() == [token for sequence in wrong for token in sequence.ids]
-    for number, (sequence, start) in enumerate(
-        zip(map(tiny.paired, others), row["boundaries"].tolist()[1:], strict=False)
-    ):
-        # The mark of a label stands where the label stands: one place before its token.
-        assert row["marks"][0, start : start + len(sequence)].tolist() == [*sequence.marks[1:], 0], number
-    assert not any(name.startswith("contrast_") for name in collate([Pack((alone,))]))
+    assert row["auxiliary_owners"].tolist() == [1, 2]
+    assert row["auxiliary_input_ids"][0].tolist() == [token for sequence in further for token in sequence.ids]
+    shifted = [[*range(1, len(sequence)), 0] for sequence in further]
+    assert row["auxiliary_column_marks"][0].tolist() == [mark for marks in shifted for mark in marks]
+    assert not any(name.startswith("auxiliary_") for name in collate([Pack((alone,))]))
 
 
-def test_a_sequence_can_have_several_wrong_counterparts():
-    first, second = map(tiny.paired, tiny.sequences(2, seed=3))
-    both = replace(first, contrasts=(*first.contrasts, *second.contrasts))
-    row = collate([Pack((second, both))])
-    assert row["contrast_owners"].tolist() == [0, 1, 1]
-    lengths = [len(sequence) for sequence in (second, first, second)]
-    assert row["contrast_boundaries"].diff().tolist() == lengths
+def test_a_sequence_can_have_several_auxiliary_ones():
+    first, second, third = tiny.sequences(3, seed=3)
+    row = collate([Pack((owning(second, third), owning(first, second, third)))])
+    assert row["auxiliary_owners"].tolist() == [0, 1, 1]
+    assert row["auxiliary_boundaries"].diff().tolist() == [len(sequence) for sequence in (third, second, third)]

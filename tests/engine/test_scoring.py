@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tasks.core.sequences import Encoded
 from tasks.engine import scoring
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import HEAD_ROWS
 from tests import tiny as small
 

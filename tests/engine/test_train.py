@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from tasks.core.sequences import Encoded
 from tasks.core.training import Training
 from tasks.engine import train as engine
 from tasks.engine.compose import Part
-from tasks.engine.encode import Encoded
 from tasks.engine.packing import schedule
 from tasks.methods.optimizers import Optimizer, OptimizerSpec
 from tasks.methods.selectors import Selector, SelectorSpec

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tasks.core import surgery
+from tasks.core.sequences import Encoded
 from tasks.core.training import Moment, Probe
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.methods.expanders._duplicate import duplicate

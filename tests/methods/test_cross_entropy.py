@@ -14,7 +14,6 @@ def test_it_is_the_weighted_sum():
         tasks=torch.tensor([0, 0, 0]),
         task_tokens=torch.tensor([3]),
         task_examples=torch.tensor([2]),
-        marks=torch.zeros(3, dtype=torch.long),
         numbers=torch.arange(2),
     )
     assert loss(torch.tensor([4.0, 2.0, 1.0]), tokens, CrossEntropyConfig()).item() == 7.0

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.core.records import Message
+from tasks.core.sequences import Encoded
 from tasks.core.training import Training
 from tasks.engine import compose, encode, generation, scoring, store
 from tasks.engine import train as engine
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.io import checkpoints

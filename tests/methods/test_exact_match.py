@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tasks.core.sequences import Encoded
 from tasks.core.training import Training
 from tasks.engine import compose
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
@@ -23,7 +23,6 @@ def test_one_wrong_token_fails_its_example_and_no_other():
         tasks=torch.tensor([0, 0, 1, 1, 0, 0, 0]),
         task_tokens=torch.tensor([9, 3]),
         task_examples=torch.tensor([4, 2]),
-        marks=torch.zeros(7, dtype=torch.long),
         numbers=torch.arange(4),
     )
     hits = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0])

@@ -7,16 +7,16 @@ import torch
 from torch.nn import functional as F
 
 from tasks import methods
-from tasks.core.marks import CHAR, CODE, LINE, Marking
 from tasks.core.surgery import plain
 from tasks.core.training import Moment, Training
 from tasks.engine import compose
 from tasks.engine import train as engine
 from tasks.engine.forward import bind_loss, observe
 from tasks.engine.packing import Pack, collate
-from tasks.methods.objectives import Contrasts, Tokens
+from tasks.methods.objectives import Auxiliary, Tokens
 from tasks.methods.objectives.fait.config import FaitConfig
-from tasks.methods.objectives.fait.method import loss, margins, on_step, scattered
+from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE
+from tasks.methods.objectives.fait.method import METHOD, loss, margins, on_step, scattered
 from tests import tiny as small
 from tests.methods import contract
 from tests.methods.contract import composition, part
@@ -34,14 +34,16 @@ def tokens(**known):
         "tasks": torch.zeros(6, dtype=torch.long),
         "task_tokens": torch.tensor([6]),
         "task_examples": torch.tensor([2]),
-        "marks": MARKS,
         "numbers": torch.tensor([3, 1]),
+        "columns": {"marks": MARKS},
     }
     return Tokens(**basics | known)
 
 
-def contrasts(nll, marks, segments):
-    return Contrasts(torch.tensor(nll), torch.tensor(marks), torch.tensor(segments))
+def wrong_programs(nll, marks, owners):
+    """The tokens of wrong programs, one of each sequence that has tokens here."""
+    owners, segments = torch.tensor(owners).unique(return_inverse=True)
+    return Auxiliary(torch.tensor(nll), segments, owners, {"marks": torch.tensor(marks)})
 
 
 def bound(base, **settings):
@@ -53,7 +55,7 @@ def bound(base, **settings):
 
 def row(pairs=True):
     sequences = [replace(sequence, number=number) for number, sequence in enumerate(small.sequences(3, seed=1))]
-    return collate([Pack(tuple(map(small.paired, sequences) if pairs else sequences))])
+    return collate([Pack(tuple(map(small.paired, sequences) if pairs else sequences))], columns=METHOD.columns)
 
 
 @pytest.mark.parametrize("case", [{"weighting": "none"}, {"weighting": "margin"}])
@@ -87,7 +89,7 @@ def test_a_doubled_weight_adds_its_tokens_loss_over_the_number_of_tokens(tiny):
     with torch.no_grad():
         nll, _ = observe(model, batch)
         plain = model(**batch, num_items_in_batch=torch.tensor(40))["loss"]
-        batch["marks"][0, marked] = CODE | CHAR
+        batch["column_marks"][0, marked] = CODE | CHAR
         doubled = model(**batch, num_items_in_batch=torch.tensor(40))["loss"]
     torch.testing.assert_close(plain, nll.sum() / 40)
     torch.testing.assert_close(doubled - plain, nll[0] / 40, atol=1e-6, rtol=1e-5)
@@ -101,34 +103,27 @@ def test_weights_of_the_data_multiply():
 
 def test_the_margin_is_that_of_the_card():
     # s+ = -1 over its marked token, s- = -3: lambda = 0.119203, and a token of both marks weighs 1.238406.
-    wrong = contrasts([3.0, 9.0], [CODE | LINE | CHAR, CODE], [0, 0])
+    wrong = wrong_programs([3.0, 9.0], [CODE | LINE | CHAR, CODE], [0, 0])
     params = FaitConfig(weighting="margin")
-    share = margins(NLL, tokens(contrasts=wrong), params.tau)
+    share = margins(NLL, tokens(auxiliary=wrong), params.tau)
     torch.testing.assert_close(share, torch.tensor([0.119203, 0.0]), atol=1e-6, rtol=0)
-    found = loss(NLL, tokens(contrasts=wrong), params)
+    found = loss(NLL, tokens(auxiliary=wrong), params)
     torch.testing.assert_close(found, NLL.sum() + 0.119203 * NLL[1] + 2 * 0.119203 * NLL[2], atol=1e-5, rtol=0)
 
 
 def test_a_side_without_marks_is_judged_by_its_whole_program():
     # The wrong program of the second sequence lacks what is right, so nothing of it differs: its mean is (2 + 4) / 2.
-    wrong = contrasts([2.0, 4.0, 100.0], [CODE, CODE, 0], [1, 1, 1])
-    share = margins(NLL, tokens(contrasts=wrong), tau=2.0)
+    wrong = wrong_programs([2.0, 4.0, 100.0], [CODE, CODE, 0], [1, 1, 1])
+    share = margins(NLL, tokens(auxiliary=wrong), tau=2.0)
     torch.testing.assert_close(share[1], torch.tensor(-(3.0 - 1.0) / 2).sigmoid())
 
 
 def test_several_wrong_programs_of_one_are_judged_by_all_their_differing_tokens():
     # s- of the first sequence is -(3 + 5 + 1) / 3, over both of its wrong programs; s+ = -1.
     marked = CODE | LINE | CHAR
-    wrong = contrasts([3.0, 9.0, 5.0, 1.0], [marked, CODE, marked, marked], [0, 0, 0, 0])
-    share = margins(NLL, tokens(contrasts=wrong), tau=1.0)
+    wrong = wrong_programs([3.0, 9.0, 5.0, 1.0], [marked, CODE, marked, marked], [0, 0, 0, 0])
+    share = margins(NLL, tokens(auxiliary=wrong), tau=1.0)
     torch.testing.assert_close(share[0], torch.tensor(-3.0 + 1.0).sigmoid())
-
-
-def test_how_programs_are_marked_is_a_setting():
-    assert replace(composition(), objective=part("objectives", "fait")).marking == Marking()
-    chosen = part("objectives", "fait", granularity="token_id", anchor_deletions=False, union=True)
-    assert replace(composition(), objective=chosen).marking == Marking("token_id", anchors=False, union=True)
-    assert composition().marking is None
 
 
 def test_only_trained_tokens_have_a_gradient_at_the_head(tiny):
@@ -154,14 +149,14 @@ def test_no_gradient_comes_from_the_wrong_programs(tiny):
         lambda module, given, result: seen.append((given[0].tolist(), torch.is_grad_enabled()))
     )
     model(**batch)["loss"].backward()
-    assert seen == [(batch["contrast_input_ids"].tolist(), False), (batch["input_ids"].tolist(), True)]
+    assert seen == [(batch["auxiliary_input_ids"].tolist(), False), (batch["input_ids"].tolist(), True)]
 
 
 @pytest.mark.parametrize("settings", [{"weighting": "constant"}, {"refresh_every": 4}, {"weighting": "none"}])
 def test_wrong_programs_are_looked_at_only_where_they_count(tiny, settings):
     model, calls = bound(tiny, **settings), []
     model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
-    model(**row(), told={"shares": torch.zeros(3)})
+    model(**row(), objective_state={"shares": torch.zeros(3)})
     assert len(calls) == 1
 
 
@@ -172,10 +167,10 @@ def test_nothing_flows_through_the_weights(tiny):
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     with torch.no_grad():
-        nll, known = observe(model, batch, contrasts=True)
+        nll, known = observe(model, batch, auxiliary=True)
         share = margins(nll, known, 1.0)
     model_with = bound(tiny, refresh_every=2)
-    model_with(**batch, told={"shares": share})["loss"].backward()
+    model_with(**batch, objective_state={"shares": share})["loss"].backward()
     for name, parameter in model_with.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
 
@@ -196,8 +191,8 @@ def test_looking_at_wrong_programs_leaves_the_row_as_it_is_whatever_adapts_the_m
     torch.testing.assert_close(losses[0], losses[1])
 
 
-def moment(step, pairs=lambda: iter(()), **state):
-    return Moment(step, 10, 0, None, None, None, None, None, state, 4, pairs)
+def moment(step, auxiliary=lambda: iter(()), **state):
+    return Moment(step, 10, 0, None, None, None, None, None, state, 4, auxiliary)
 
 
 def test_a_schedule_falls_from_its_highest_share_to_none():
@@ -205,26 +200,26 @@ def test_a_schedule_falls_from_its_highest_share_to_none():
     now = moment(5)
     on_step(now, params)
     assert now.state["share"] == [pytest.approx(0.4)]
-    found = loss(NLL, tokens(told={"share": torch.tensor([0.4])}), params)
+    found = loss(NLL, tokens(state={"share": torch.tensor([0.4])}), params)
     torch.testing.assert_close(found, (torch.tensor([1, 1.4, 1.8, 1, 1, 1.8]) * NLL).sum())
 
 
 def test_margins_are_kept_between_refreshes():
-    wrong = contrasts([3.0], [CODE | CHAR], [0])
+    wrong = wrong_programs([3.0], [CODE | CHAR], [0])
     params = FaitConfig(refresh_every=5)
-    now = moment(5, lambda: iter([(NLL, tokens(contrasts=wrong))]))
+    now = moment(5, lambda: iter([(NLL, tokens(auxiliary=wrong))]))
     on_step(now, params)
     assert now.state["shares"] == [0.0, 0.0, 0.0, pytest.approx(0.119203, abs=1e-6)]
     later = moment(6, shares=[0.5] * 4)
     on_step(later, params)
     assert later.state["shares"] == [0.5] * 4
     shares = torch.tensor([0.0, 0.25, 0.0, 0.5])  # sequences 3 and 1 are in this pack
-    found = loss(NLL, tokens(told={"shares": shares}), params)
+    found = loss(NLL, tokens(state={"shares": shares}), params)
     torch.testing.assert_close(found, (torch.tensor([1, 1.5, 2, 1, 1, 1.5]) * NLL).sum())
 
 
 def test_scattered_marks_are_as_many_in_the_same_program_and_always_the_same():
-    known = tokens(told={"seed": torch.tensor([0])})
+    known = tokens(state={"seed": torch.tensor([0])})
     found = scattered(known)
     for segment in (0, 1):
         mine = segment == SEGMENTS
@@ -232,13 +227,13 @@ def test_scattered_marks_are_as_many_in_the_same_program_and_always_the_same():
     assert found[3] == 0  # not of the program
     assert torch.equal(found, scattered(known))
     many = tokens(
-        marks=torch.tensor([CODE | CHAR, *[CODE] * 49]),
+        columns={"marks": torch.tensor([CODE | CHAR, *[CODE] * 49])},
         segments=torch.zeros(50, dtype=torch.long),
         numbers=torch.tensor([7]),
-        told={"seed": torch.tensor([0])},
+        state={"seed": torch.tensor([0])},
     )
     assert scattered(many)[0] == CODE
-    other = replace(many, told={"seed": torch.tensor([1])})
+    other = replace(many, state={"seed": torch.tensor([1])})
     assert not torch.equal(scattered(other), scattered(many))
 
 
@@ -262,7 +257,7 @@ def test_training_learns_marked_tokens_faster_than_without_weights(tiny, tmp_pat
         model = small.load(tiny).train()
         outcome = engine.train(model, sequences, chosen, plan, small.FP32, tmp_path / weighting, lambda *_: None)
         with torch.no_grad():
-            nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))]))
-        return nll[(known.marks & CHAR) > 0].mean()
+            nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))], columns=METHOD.columns))
+        return nll[(known.columns["marks"] & CHAR) > 0].mean()
 
     assert differing_loss("constant") < differing_loss("none") - 0.05

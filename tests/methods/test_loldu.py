@@ -13,8 +13,8 @@ from numpy.random import RandomState
 from torch.nn import functional as F
 
 from tasks.core import surgery
+from tasks.core.sequences import Encoded
 from tasks.engine import store
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.io import checkpoints

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tasks.core.sequences import Encoded
 from tasks.core.training import Moment, Probe, Training
 from tasks.engine import scoring
 from tasks.engine import train as engine
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
@@ -42,9 +42,8 @@ def batch(owners, weights=None, num_tasks=3):
         tasks=tasks.repeat_interleave(lengths),
         task_tokens=torch.zeros(num_tasks, dtype=torch.long).index_add_(0, tasks, lengths),
         task_examples=tasks.bincount(minlength=num_tasks),
-        marks=torch.zeros(int(lengths.sum()), dtype=torch.long),
         numbers=torch.arange(len(owners)),
-        told={} if weights is None else {"task_weights": torch.tensor(weights)},
+        state={} if weights is None else {"task_weights": torch.tensor(weights)},
     )
     nll = torch.rand(int(lengths.sum()), generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     return nll.requires_grad_(), tokens

@@ -19,7 +19,12 @@ SEGMENTS = torch.tensor([0, 0, 0, 1, 1, 2])
 TASKS = torch.tensor([0, 0, 0, 1, 1, 0])
 
 
-def tokens(at=slice(None)):
+def columns(method, count):
+    """The columns that an objective reads of so many tokens, each with its fill."""
+    return {column.name: torch.full((count,), column.fill) for column in method.columns}
+
+
+def tokens(method, at=slice(None)):
     """The six tokens of a step, or some of them: a pack of it."""
     return Tokens(
         weights=torch.ones(6)[at],
@@ -27,20 +32,17 @@ def tokens(at=slice(None)):
         tasks=TASKS[at],
         task_tokens=torch.tensor([4, 2]),
         task_examples=torch.tensor([2, 1]),
-        marks=torch.zeros(6, dtype=torch.long)[at],
         numbers=torch.arange(3),
+        columns=columns(method, len(SEGMENTS[at])),
     )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_packs_of_a_step_add_up_whatever_their_cut(name):
     part = contract.part("objectives", name)
-    whole = part.method.loss(NLL, tokens(), part.config)
+    whole = part.method.loss(NLL, tokens(part.method), part.config)
     assert whole.shape == ()
-    first, second = slice(0, 3), slice(3, 6)
-    apart = part.method.loss(NLL[first], tokens(first), part.config) + part.method.loss(
-        NLL[second], tokens(second), part.config
-    )
+    apart = sum(part.method.loss(NLL[at], tokens(part.method, at), part.config) for at in (slice(0, 3), slice(3, 6)))
     torch.testing.assert_close(whole, apart)
 
 
@@ -53,8 +55,8 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
         tasks=torch.zeros(4, dtype=torch.long),
         task_tokens=torch.tensor([4]),
         task_examples=torch.tensor([2]),
-        marks=torch.zeros(4, dtype=torch.long),
         numbers=torch.arange(2),
+        columns=columns(part.method, 4),
     )
     nll = torch.full((4,), 1.5, requires_grad=True)
     loss = part.method.loss(nll, one, part.config)
@@ -64,7 +66,7 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
 
 SEQUENCES = [small.paired(replace(s, task="ab"[n % 2])) for n, s in enumerate(small.sequences(3, seed=1))]
 TRAINED = {task: [s.num_trained for s in SEQUENCES if s.task == task] for task in "ab"}
-ROW = collate([Pack(tuple(SEQUENCES))], tuple(TRAINED)) | {
+COUNTS = {
     "task_tokens": torch.tensor([*map(sum, TRAINED.values())]),
     "task_examples": torch.tensor([*map(len, TRAINED.values())]),
 }
@@ -86,11 +88,12 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_tim
     optimizer = "mezo" if part.spec.hits else "adamw"
     bound, packed, plain = (contract.model(kind, tiny, dtype) for _ in range(3))
     attached, _ = contract.composed(bound, contract.composition(objectives=name, optimizers=optimizer))
-    found = attached.model(**ROW)["loss"]
+    row = collate([Pack(tuple(SEQUENCES))], tuple(TRAINED), method.columns) | COUNTS
+    found = attached.model(**row)["loss"]
 
     use_packed_attention(packed)
-    looks = bool(method.contrasts and method.contrasts(part.config))
-    _, tokens = observe(packed, ROW, hits=part.spec.hits, contrasts=looks)
+    reads_auxiliary = bool(method.auxiliary and method.auxiliary(part.config))
+    _, tokens = observe(packed, row, hits=part.spec.hits, auxiliary=reads_auxiliary)
     values = torch.cat([textbook(plain, sequence, hits=part.spec.hits) for sequence in SEQUENCES])
     expected = method.loss(values, tokens, part.config) / len(values)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)

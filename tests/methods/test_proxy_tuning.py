@@ -11,8 +11,9 @@ import torch
 from tokenizers import AddedToken
 
 from tasks.core.records import Message
+from tasks.core.sequences import Encoded
 from tasks.engine import generation, scoring
-from tasks.engine.encode import Encoded, render_prompt
+from tasks.engine.encode import render_prompt
 from tasks.engine.forward import token_losses
 from tasks.io import checkpoints
 from tasks.methods.decoders.proxy_tuning.config import ProxyTuningConfig

@@ -2,32 +2,50 @@
 
 An objective's folder holds `SPEC = ObjectiveSpec(config=…)` and `METHOD = Objective(loss=…)`. `loss(nll, tokens, config)` is this
 pack's share: the engine adds up the packs of a step and divides by the step's trained tokens.
-Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, M = trained tokens of the pack's contrasts.
+
+An objective that needs more than ids and weights declares `columns`, one value per token each, and has an `encode` that fills them,
+from rows of a `table` if it asks for one. Its `encode` may attach auxiliary sequences (a wrong program, a rejected answer), which
+share the pack of the sequence that they belong to.
+Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, A = auxiliary sequences of the pack, M = their trained tokens.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.records import Example
+from tasks.core.sequences import Column, Encoder, Encoding
 from tasks.core.training import Moment
 from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.core.marks import Marking
+
+@dataclass(frozen=True)
+class Table:
+    """Further rows of a stage that an objective encodes examples with. Each row names its example's id in `example`."""
+
+    name: str
+    """The input of the stage: `faults` is its `inputs["faults"]`."""
+    row: type
+    """The record of a row."""
+    unused: str
+    """What it means that a row is in no sequence, said after the number of such rows."""
 
 
 @dataclass(frozen=True)
-class Contrasts:
-    """The wrong counterparts of some of the pack's sequences, as the model sees them now. No gradient comes from them."""
+class Auxiliary:
+    """The auxiliary sequences of a pack, as the model sees them now."""
 
     nll: "Tensor"
-    """Negative log-likelihood of each of their tokens in nats, (M,)."""
-    marks: "Tensor"
-    """As `Tokens.marks`, (M,)."""
+    """Negative log-likelihood of each of their trained tokens in nats, (M,). Without gradient, unless the objective wants one."""
     segments: "Tensor"
-    """Number of the sequence within the pack that each token is set against, (M,)."""
+    """Number of the auxiliary sequence that each token belongs to, (M,)."""
+    owners: "Tensor"
+    """Number within the pack of the sequence that each auxiliary sequence belongs to, (A,)."""
+    columns: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """Values of each token in the objective's columns, by name, (M,)."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +62,22 @@ class Tokens:
     """Trained tokens of each task in the whole step, (K,)."""
     task_examples: "Tensor"
     """Examples of each task in the whole step, (K,)."""
-    marks: "Tensor"
-    """What each token is to the fault of its program, flags of `tasks.core.marks`, (N,)."""
     numbers: "Tensor"
     """Number of each sequence of the pack among all that train, (S,)."""
-    contrasts: Contrasts | None = None
-    told: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """What `on_step` has left in `Moment.state` under the names of `ObjectiveSpec.tells`."""
+    columns: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """Values of each token in the objective's columns, by name, (N,)."""
+    auxiliary: Auxiliary | None = None
+    """None if the pack has no auxiliary sequences, or `Objective.auxiliary` does not ask for them."""
+    state: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """The entries of `Moment.state` that `ObjectiveSpec.state` names, as `on_step` has left them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec(TrainingSpec):
     """The facts about an objective."""
 
-    tells: tuple[str, ...] = ()
-    """Entries of its state, lists of numbers, that `loss` is told."""
+    state: tuple[str, ...] = ()
+    """Entries of `Moment.state`, lists of numbers, that `loss` reads."""
     hits: bool = False
     """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""
@@ -71,7 +90,17 @@ class Objective:
     loss: "Callable[[Tensor, Tokens, Any], Tensor]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step."""
-    contrasts: Callable[[Any], bool] | None = None
-    """Whether, with these settings, `loss` looks at the wrong counterparts of a pack's programs."""
-    marks: "Callable[[Any], Marking] | None" = None
-    """How, with these settings, the tokens are marked that it is nothing without."""
+    columns: tuple[Column, ...] = ()
+    """The columns that `loss` reads, of sequences and auxiliary sequences."""
+    table: Table | None = None
+    """The further rows that `encode` takes."""
+    encode: Callable[[Example, Sequence[Any], Encoder, int, Any], Encoding] | None = None
+    """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
+    hold, and the config. Without it an example is one sequence, and its response is trained."""
+    auxiliary: Callable[[Any], bool] | None = None
+    """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
+    auxiliary_gradient: bool = False
+    """True if the losses of auxiliary sequences have a gradient."""
+    unsteady: Callable[[Any], str] | None = None
+    """Return why, with this config, two passes over one step are not weighed alike, and what would do; empty if they are.
+    Optimizers without gradient compare two passes."""

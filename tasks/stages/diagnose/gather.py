@@ -9,7 +9,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from tasks.core.records import Example, Signals
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 from tasks.engine.scoring import Loss
 from tasks.methods.curators import Curator, Limit
 from tasks.stages.diagnose.judge import Judgements

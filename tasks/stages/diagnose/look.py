@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tasks.core.records import Example, Message, content_id
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 
 EMPTY = "empty response"
 CONTROL = "control token"

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from tasks import methods
 from tasks.core.records import Example, Message, Signals
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, embedding, encode, neighbours, readout, scoring, writer
-from tasks.engine.encode import Encoded
 from tasks.io import checkpoints, diagnosis, embedders, tables
 from tasks.methods.curators import Curator
 from tasks.stages.diagnose import gather, judge

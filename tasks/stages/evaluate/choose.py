@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from tasks import methods
 from tasks.core.records import Document, Example, Result
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, encode, generation, scoring
-from tasks.engine.encode import Encoded
 from tasks.engine.forward import token_losses
 from tasks.engine.generation import Sampling
 from tasks.io import checkpoints, provenance, sandbox, tables

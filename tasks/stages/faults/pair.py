@@ -6,10 +6,11 @@ from operator import and_
 
 from rapidfuzz.distance import Levenshtein
 
-from tasks.core import marks
 from tasks.core.programs import essence, program, remarks
 from tasks.core.records import Example, FaultPair, Unfit, content_id
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
+from tasks.methods.objectives.fait import marks
+from tasks.methods.objectives.fait.encode import MARKS
 from tasks.stages.faults.params import FaultsParams
 
 Encode = Callable[[Example, FaultPair | None], Encoded | None]
@@ -59,8 +60,8 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
 
 def _carried(sequence: Encoded) -> list[bool]:
     """Whether each trained token of a sequence carries a mark."""
-    trained = [mark for mark, weight in zip(sequence.marks, sequence.weights, strict=True) if weight > 0]
-    return [mark & (marks.LINE | marks.CHAR) > 0 for mark in trained]
+    trained = [mark for mark, weight in zip(sequence.columns[MARKS], sequence.weights, strict=True) if weight > 0]
+    return [int(mark) & (marks.LINE | marks.CHAR) > 0 for mark in trained]
 
 
 def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:

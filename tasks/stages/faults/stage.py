@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.core.records import Example, FaultPair, Refusal
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.writing import Write
 from tasks.io import checkpoints, sandbox, tables
@@ -21,16 +22,18 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     kept: list[FaultPair] = []
     refused: list[Refusal] = []
     if settings.faults.sources:
-        from tasks.engine import encode
+        from tasks.engine.encode import encoder
+        from tasks.methods.objectives.fait.encode import encode_example
         from tasks.stages.faults import find  # most graphs have no faults: spare them the parser
 
         examples = tables.read(inputs["examples"], Example)
         tokenizer = checkpoints.load_tokenizer(inputs["model"])
+        tools = encoder(tokenizer)
         level = sandbox.probe()
         run.note(sandbox=str(level))
 
-        def encoded(example: Example, pair: FaultPair | None) -> encode.Encoded | None:
-            return encode.example(example, tokenizer, [pair] if pair else [])
+        def encoded(example: Example, pair: FaultPair | None) -> Encoded | None:
+            return encode_example(example, [pair] if pair else [], tools)
 
         def writer(source: Drawn) -> Write:
             return _writer(source, inputs["model"], settings, run)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Document
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode, job
-from tasks.engine.encode import Encoded
 from tasks.io import checkpoints, tables
 from tasks.stages.pretrain.mix import set_aside, with_replay
 from tasks.stages.pretrain.params import PretrainParams, Settings

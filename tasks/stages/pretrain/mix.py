@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 
+from tasks.core.sequences import Encoded
 from tasks.engine import encode
-from tasks.engine.encode import Encoded
 
 
 def set_aside(sequences: Sequence[Encoded], tokens: int) -> tuple[list[Encoded], list[Encoded]]:

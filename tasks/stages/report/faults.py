@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from tasks.core import marks
 from tasks.core.records import FaultPair, Refusal
+from tasks.methods.objectives.fait import marks
 
 SHOWN = 10
 """Pairs on the page."""

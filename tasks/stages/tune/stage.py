@@ -6,8 +6,7 @@ writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, tra
 
 from pathlib import Path
 
-from tasks.core.marks import DEFAULT
-from tasks.core.records import Example, FaultPair
+from tasks.core.records import Example
 from tasks.core.stage import Run
 from tasks.engine import compose, encode, job
 from tasks.io import checkpoints, tables
@@ -22,9 +21,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         return
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
-    marking = compose.read(tune, settings.methods).marking
-    faults = tables.read(inputs["faults"], FaultPair) if marking else []
-    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, faults, marking or DEFAULT)
+    objective = compose.read(tune, settings.methods).objective
+    table = objective.method.table
+    table_rows = tables.read(inputs[table.name], table.row) if table else []
+    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, objective, table_rows)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:
         raise ValueError(

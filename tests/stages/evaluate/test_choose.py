@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.encode import Encoded
+from tasks.core.sequences import Encoded
 from tasks.stages.evaluate.choose import sample, within
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from tasks.core import marks
 from tasks.core.records import Example, FaultPair, Refusal, Tests
 from tasks.core.writing import Answer
 from tasks.io import tables
+from tasks.methods.objectives.fait import marks
 from tasks.stages.faults import stage
 from tasks.stages.faults.params import Settings
 from tests import tiny as small

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core import marks
 from tasks.core.records import FaultPair, Refusal
+from tasks.methods.objectives.fait import marks
 from tasks.stages.report.faults import Faults, Piece, choose, kind, pieces, sides
 from tests.stages.report.material import HOSTILE, results, run_stage
 

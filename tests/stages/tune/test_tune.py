@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 
-from tasks.core import marks
 from tasks.core.records import Example, FaultPair
 from tasks.engine import encode, job, scoring, train
 from tasks.io import checkpoints, tables
 from tasks.methods.adapters.mola import method as mola
+from tasks.methods.objectives.fait import marks
 from tasks.stages.tune import stage
 from tasks.stages.tune.params import Settings
 from tests import tiny as small

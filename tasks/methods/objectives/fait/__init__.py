@@ -5,7 +5,7 @@ the correct program alone, w_n the larger the more a token has to do with the fa
   L = sum_n w_n (-log p(y+_n | x, y+_<n)) / N
 The paper's w, which changes during training, could not be read beyond that. Ours:
   w_n = 1 + lambda_s (b_L L_n + b_T T_n)
-with L_n = 1 on lines and T_n = 1 on characters (or tokens) that differ (`tasks.core.marks`), and lambda_s of each program, as a mode says:
+with L_n = 1 on lines and T_n = 1 on characters (or tokens) that differ (`marks.py`), and lambda_s of each program, as a mode says:
   none      0, which is plain fine-tuning        constant  1
   margin    sigmoid((s- - s+) / tau), s the mean log-probability of a side's differing tokens (of all of its program's where
             none differs), without gradient: near 1 while the model prefers the fault, towards 0 once it does not

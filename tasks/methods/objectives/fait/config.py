@@ -37,4 +37,4 @@ class FaitConfig(Params):
     """`random` deals each program's marks anew among its tokens: the control that shows whether the places matter."""
 
 
-SPEC = ObjectiveSpec(config=FaitConfig, acts_between_steps=True, tells=("seed", "share", "shares"))
+SPEC = ObjectiveSpec(config=FaitConfig, acts_between_steps=True, state=("seed", "share", "shares"))

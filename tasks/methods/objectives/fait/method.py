@@ -1,17 +1,22 @@
 """Functions of FAIT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from tasks.core.marks import CHAR, CODE, LINE, Marking
+from tasks.core.records import Example, FaultPair
+from tasks.core.sequences import Column, Encoder, Encoding
 from tasks.core.training import Moment
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import Objective, Table, Tokens
 from tasks.methods.objectives.fait.config import FaitConfig
+from tasks.methods.objectives.fait.encode import MARKS, encode_pairs
+from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE, Marking
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
     """The weighted sum of the token losses, a scalar."""
-    marks_N = scattered(tokens) if config.placement == "random" else tokens.marks
+    marks_N = scattered(tokens) if config.placement == "random" else tokens.columns[MARKS]
     gain_N = config.lines * has(marks_N, LINE) + config.tokens * has(marks_N, CHAR)
     share_S = shares(nll_N.detach(), tokens, config)
     return (tokens.weights * (1 + share_S[tokens.segments] * gain_N) * nll_N).sum()
@@ -20,22 +25,23 @@ def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
 def shares(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
     """lambda of each sequence, (S,). It is 0 for sequences without a wrong counterpart, which have no marks either."""
     if config.weighting == "margin" and config.refresh_every > 1:
-        return tokens.told["shares"][tokens.numbers]
+        return tokens.state["shares"][tokens.numbers]
     if config.weighting == "margin":
         return margins(nll_N, tokens, config.tau)
     if config.weighting == "schedule":
-        return tokens.told["share"].expand(len(tokens.numbers))
+        return tokens.state["share"].expand(len(tokens.numbers))
     return nll_N.new_full((len(tokens.numbers),), float(config.weighting == "constant"))
 
 
 def margins(nll_N: Tensor, tokens: Tokens, tau: float) -> Tensor:
     """sigmoid((s- - s+) / tau) of each sequence, (S,)."""
-    contrasts, num_sequences = tokens.contrasts, len(tokens.numbers)
-    if contrasts is None:
+    wrong, num_sequences = tokens.auxiliary, len(tokens.numbers)
+    if wrong is None:
         return nll_N.new_zeros(num_sequences)
-    right_S = -marked_mean(nll_N, tokens.marks, tokens.segments, num_sequences)
-    wrong_S = -marked_mean(contrasts.nll, contrasts.marks, contrasts.segments, num_sequences)
-    has_pair_S = contrasts.segments.bincount(minlength=num_sequences) > 0
+    owners_M = wrong.owners[wrong.segments]
+    right_S = -marked_mean(nll_N, tokens.columns[MARKS], tokens.segments, num_sequences)
+    wrong_S = -marked_mean(wrong.nll, wrong.columns[MARKS], owners_M, num_sequences)
+    has_pair_S = owners_M.bincount(minlength=num_sequences) > 0
     return has_pair_S * ((wrong_S - right_S) / tau).sigmoid()
 
 
@@ -54,8 +60,8 @@ def marked_mean(values_N: Tensor, marks_N: Tensor, segments_N: Tensor, num_seque
 
 def scattered(tokens: Tokens) -> Tensor:
     """The marks of each sequence dealt anew among the tokens of its program, the same way throughout a training, (N,)."""
-    marks_N = tokens.marks.clone()
-    (seed,) = tokens.told["seed"].tolist()
+    marks_N = tokens.columns[MARKS].clone()
+    (seed,) = tokens.state["seed"].tolist()
     for segment, number in enumerate(tokens.numbers.tolist()):
         places = ((tokens.segments == segment) & has(marks_N, CODE)).nonzero()[:, 0]
         draw = torch.Generator().manual_seed(1_000_003 * seed + number)
@@ -82,20 +88,42 @@ def on_step(moment: Moment, config: FaitConfig) -> None:
 def measured(moment: Moment, tau: float) -> list[float]:
     """lambda of everything that trains, E of them, under the model as it is."""
     shares_E = [0.0] * moment.sequences
-    for nll_N, tokens in moment.pairs():
+    for nll_N, tokens in moment.auxiliary():
         for number, share in zip(tokens.numbers.tolist(), margins(nll_N, tokens, tau).tolist(), strict=True):
             shares_E[number] = share
     return shares_E
 
 
-def marking(config: FaitConfig) -> Marking:
-    """The way in which programs are to be marked."""
-    return Marking(config.granularity, config.anchor_deletions, config.union)
+def encode(row: Example, pairs: Sequence[FaultPair], encoder: Encoder, max_tokens: int, config: FaitConfig) -> Encoding:
+    """Return an example with its marks, and the wrong programs as auxiliary sequences."""
+    marking = Marking(config.granularity, config.anchor_deletions, config.union)
+    return encode_pairs(row, pairs, encoder, max_tokens, marking)
 
 
-def wants_contrasts(config: FaitConfig) -> bool:
-    """Return True where every step looks at the wrong programs."""
+def measures_every_step(config: FaitConfig) -> bool:
+    """Return True if every step reads the wrong programs."""
     return config.weighting == "margin" and config.refresh_every == 1
 
 
-METHOD = Objective(loss=loss, on_step=on_step, contrasts=wants_contrasts, marks=marking)
+def unsteady(config: FaitConfig) -> str:
+    """Return why two passes of a step are not weighed alike, and what would do; empty if they are."""
+    if not measures_every_step(config):
+        return ""
+    return "it measures lambda in every forward pass. Set methods.fait.refresh_every above 1"
+
+
+METHOD = Objective(
+    loss=loss,
+    on_step=on_step,
+    columns=(
+        Column(
+            MARKS,
+            missing="weighs the marks of faults, and nothing that trains has any. "
+            "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`",
+        ),
+    ),
+    table=Table("faults", FaultPair, "faults are longer than a pack, and their examples train without these marks"),
+    encode=encode,
+    auxiliary=measures_every_step,
+    unsteady=unsteady,
+)

@@ -39,4 +39,4 @@ class MftcoderConfig(Params):
         return self
 
 
-SPEC = ObjectiveSpec(config=MftcoderConfig, acts_between_steps=True, tells=("task_weights",))
+SPEC = ObjectiveSpec(config=MftcoderConfig, acts_between_steps=True, state=("task_weights",))

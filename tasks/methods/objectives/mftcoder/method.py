@@ -37,7 +37,7 @@ def share(tokens: Tokens, config: MftcoderConfig) -> Tensor:
         return total / (tokens.task_examples.sum() * length_N)
 
     present_K = tokens.task_tokens > 0
-    v_K = present_K * tokens.told.get("task_weights", tokens.weights.new_ones(()))
+    v_K = present_K * tokens.state.get("task_weights", tokens.weights.new_ones(()))
     v_N = (v_K / v_K.sum())[tokens.tasks]
     if config.aggregation == "case3":
         return total * v_N / tokens.task_tokens[tokens.tasks]

@@ -7,12 +7,14 @@ from itertools import islice
 
 import pytest
 
-from tasks.core import marks
-from tasks.core.marks import CHAR, CODE, LINE, Marking
 from tasks.core.programs import program
 from tasks.core.records import FaultPair
-from tasks.engine import encode
+from tasks.engine.encode import encoder
 from tasks.engine.packing import collate, schedule
+from tasks.methods.objectives.fait import marks
+from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
+from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE, Marking
+from tasks.methods.objectives.fait.method import METHOD
 from tasks.stages.faults.mutate import OPERATORS, mutants
 from tasks.stages.fetch.build import byte_tokenizer
 from tests import tiny
@@ -73,6 +75,16 @@ def pairs():
 PAIRS = pairs()
 
 
+def encoded(example, tokenizer, pairs, marking=marks.DEFAULT):
+    """An example with its pairs, as one sequence."""
+    return encode_example(example, pairs, encoder(tokenizer), marking)
+
+
+def sequences_of(example, tokenizer, pairs, max_tokens, marking=marks.DEFAULT):
+    """An example with its pairs, as many sequences as the marking asks for."""
+    return encode_pairs(example, pairs, encoder(tokenizer), max_tokens, marking).sequences
+
+
 def offsets(tokenizer, text):
     """The characters of each token, by what the text so far decodes to."""
     places, start = [], 0
@@ -88,14 +100,14 @@ def test_the_marked_tokens_of_fifty_rows_hold_the_marked_text_and_nothing_else(n
     tokenizer = TOKENIZERS[name]
     for _, example, pair in PAIRS:
         for sequence, code, lines, chars in (
-            (encode.example(example, tokenizer, [pair]), pair.correct, pair.good_lines, pair.good_chars),
-            (encode.example(example, tokenizer, [pair]).contrasts[0], pair.incorrect, pair.bad_lines, pair.bad_chars),
+            (encoded(example, tokenizer, [pair]), pair.correct, pair.good_lines, pair.good_chars),
+            (encoded(example, tokenizer, [pair]).auxiliary[0], pair.incorrect, pair.bad_lines, pair.bad_chars),
         ):
             text = example.response.replace(pair.correct, code) + tokenizer.eos_token
             start = text.index(code)
             places = offsets(tokenizer, text)
-            flags = list(sequence.marks)[-len(places) :]
-            assert not any(list(sequence.marks)[: -len(places)])  # nothing of the prompt
+            flags = list(sequence.columns["marks"])[-len(places) :]
+            assert not any(list(sequence.columns["marks"])[: -len(places)])  # nothing of the prompt
             anchors = [[at, at + 1] for at in pair.anchors] if code == pair.correct else []
             line_spans = [list(span) for span in marks.of_lines(code, lines)]
             for flag, wanted in ((CHAR, [*chars, *anchors]), (LINE, line_spans), (CODE, [[0, len(code)]])):
@@ -116,9 +128,9 @@ def test_the_marked_tokens_of_fifty_rows_hold_the_marked_text_and_nothing_else(n
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_differing_tokens_stand_on_differing_lines_but_for_anchors(name):
     for _, example, pair in PAIRS:
-        sequence = encode.example(example, TOKENIZERS[name], [pair])
+        sequence = encoded(example, TOKENIZERS[name], [pair])
         if not pair.anchors:
-            assert all(mark & LINE for mark in sequence.marks if mark & CHAR)
+            assert all(mark & LINE for mark in sequence.columns["marks"] if mark & CHAR)
 
 
 def test_an_end_that_lacks_what_was_taken_away_is_anchored_at_the_token_after_the_program():
@@ -126,8 +138,8 @@ def test_an_end_that_lacks_what_was_taken_away_is_anchored_at_the_token_after_th
     for response, after in (("x = 1\n", tokenizer.eos_token), ("```python\nx = 1\n```", "\n")):
         example = tiny.example(response=response)
         pair = fault(example, program(response) + ("y = 2\n" if response == "x = 1\n" else "\ny = 2"))
-        sequence = encode.example(example, tokenizer, [pair])
-        marked = [token for token, mark in zip(sequence.ids, sequence.marks, strict=True) if mark & CHAR]
+        sequence = encoded(example, tokenizer, [pair])
+        marked = [token for token, mark in zip(sequence.ids, sequence.columns["marks"], strict=True) if mark & CHAR]
         assert tokenizer.decode(marked).startswith(after)
 
 
@@ -136,19 +148,19 @@ def test_without_anchors_text_that_was_taken_away_marks_its_line_alone(name):
     tokenizer, code = TOKENIZERS[name], "values = range(len(xs))\nprint(values)\n"
     example = tiny.example(response=f"```python\n{code}```")
     pair = fault(example, program(example.response).replace("(xs))", "(xs) - 1)"))
-    usual, without = (encode.example(example, tokenizer, [pair], Marking(anchors=anchors)) for anchors in (True, False))
-    marked = [token for token, mark in zip(usual.ids, usual.marks, strict=True) if mark & CHAR]
+    usual, without = (encoded(example, tokenizer, [pair], Marking(anchors=anchors)) for anchors in (True, False))
+    marked = [token for token, mark in zip(usual.ids, usual.columns["marks"], strict=True) if mark & CHAR]
     assert tokenizer.decode(marked).endswith(")")
-    assert list(without.marks) == [mark & ~CHAR for mark in usual.marks]
-    assert any(mark & LINE for mark in without.marks)
-    assert without.contrasts == usual.contrasts
+    assert list(without.columns["marks"]) == [mark & ~CHAR for mark in usual.columns["marks"]]
+    assert any(mark & LINE for mark in without.columns["marks"])
+    assert without.auxiliary == usual.auxiliary
 
 
 @pytest.mark.parametrize("anchors", [True, False])
 def test_of_tokens_of_one_character_their_ids_say_what_characters_do(anchors):
     for _, example, pair in PAIRS:
         by_chars, by_ids = (
-            encode.example(example, TOKENIZERS["bytes"], [pair], Marking(granularity, anchors))
+            encoded(example, TOKENIZERS["bytes"], [pair], Marking(granularity, anchors))
             for granularity in ("char", "token_id")
         )
         assert by_ids == by_chars
@@ -157,10 +169,10 @@ def test_of_tokens_of_one_character_their_ids_say_what_characters_do(anchors):
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_tokens_that_differ_by_their_ids_stand_on_lines_that_do(name):
     for _, example, pair in PAIRS:
-        sequence = encode.example(example, TOKENIZERS[name], [pair], Marking("token_id", anchors=False))
-        for side in (sequence, sequence.contrasts[0]):
-            assert all(mark & LINE for mark in side.marks if mark & CHAR)
-        assert any(mark & CHAR for mark in (*sequence.marks, *sequence.contrasts[0].marks))
+        sequence = encoded(example, TOKENIZERS[name], [pair], Marking("token_id", anchors=False))
+        for side in (sequence, sequence.auxiliary[0]):
+            assert all(mark & LINE for mark in side.columns["marks"] if mark & CHAR)
+        assert any(mark & CHAR for mark in (*sequence.columns["marks"], *sequence.auxiliary[0].columns["marks"]))
 
 
 def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
@@ -169,8 +181,8 @@ def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
     pair = fault(example, example.response.replace("return value", "return values"))
 
     def marked(granularity):
-        sequence = encode.example(example, tokenizer, [pair], Marking(granularity))
-        places = [place for place, mark in enumerate(sequence.marks) if mark & CHAR]
+        sequence = encoded(example, tokenizer, [pair], Marking(granularity))
+        places = [place for place, mark in enumerate(sequence.columns["marks"]) if mark & CHAR]
         return [tokenizer.decode([sequence.ids[place]]) for place in places]
 
     assert marked("char") == ["\n"]
@@ -179,12 +191,12 @@ def test_a_token_that_lost_a_character_differs_by_its_id_and_needs_no_anchor():
 
 def test_packs_hold_every_mark_beside_its_own_token():
     tokenizer = TOKENIZERS["merges"]
-    sequences = [encode.example(example, tokenizer, [pair]) for _, example, pair in PAIRS]
+    sequences = [encoded(example, tokenizer, [pair]) for _, example, pair in PAIRS]
     for pack in schedule(sequences, 4096, 10**6, 1, seed=0):
-        row = collate([pack])
-        labels, flags = row["labels"][0].tolist(), row["marks"][0].tolist()
+        row = collate([pack], columns=METHOD.columns)
+        labels, flags = row["labels"][0].tolist(), row["column_marks"][0].tolist()
         found = [(token, mark) for token, mark in zip(labels, flags, strict=True) if mark]
-        asked = [(i, m) for s in pack.sequences for i, m in zip(s.ids, s.marks, strict=True) if m]
+        asked = [(i, m) for s in pack.sequences for i, m in zip(s.ids, s.columns["marks"], strict=True) if m]
         assert found == asked
 
 
@@ -192,17 +204,17 @@ def test_packs_hold_every_mark_beside_its_own_token():
 def test_no_marked_program_is_cut(room):
     """It is encoded whole, with all its marks, or not at all: stages count what was too long."""
     _, example, pair = PAIRS[0]
-    whole = encode.example(example, TOKENIZERS["bytes"], [pair])
-    found = list(encode.examples([example], TOKENIZERS["bytes"], len(whole) + room, {example.id: [pair]}))
+    whole = encoded(example, TOKENIZERS["bytes"], [pair])
+    found = list(sequences_of(example, TOKENIZERS["bytes"], [pair], len(whole) + room))
     assert found == ([whole] if room >= 0 else [None])
 
 
 def test_a_fault_that_no_pack_can_hold_leaves_its_example_without_marks():
     _, example, pair = PAIRS[0]
     longer = fault(example, pair.correct + "\n# " + "x" * 500)
-    right = encode.example(example, TOKENIZERS["bytes"])
-    assert list(encode.examples([example], TOKENIZERS["bytes"], len(right) + 10, {example.id: [longer]})) == [right]
-    assert len(list(encode.examples([example], TOKENIZERS["bytes"], 10_000, {example.id: [longer, pair]}))) == 2
+    right = encoded(example, TOKENIZERS["bytes"], [])
+    assert list(sequences_of(example, TOKENIZERS["bytes"], [longer], len(right) + 10)) == [right]
+    assert len(sequences_of(example, TOKENIZERS["bytes"], [longer, pair], 10_000)) == 2
 
 
 @pytest.mark.parametrize("granularity", ["char", "token_id"])
@@ -211,20 +223,21 @@ def test_several_faults_of_a_program_are_a_sequence_each_or_one_with_the_marks_o
     example = tiny.example(response=f"```python\n{code}```")
     pairs = [fault(example, program(example.response).replace(*change)) for change in (("sum", "min"), ("/", "*"))]
 
-    def encoded(union, max_tokens=10_000, extra=()):
-        found = {example.id: [*pairs, *extra]}
-        return list(encode.examples([example], tokenizer, max_tokens, found, Marking(granularity, union=union)))
+    def sequences(union, max_tokens=10_000, extra=()):
+        return list(sequences_of(example, tokenizer, [*pairs, *extra], max_tokens, Marking(granularity, union=union)))
 
-    apart, (together,) = encoded(union=False), encoded(union=True)
-    assert [sequence.contrasts for sequence in apart] == [(contrast,) for contrast in together.contrasts]
-    assert list(together.marks) == [a | b for a, b in zip(*(sequence.marks for sequence in apart), strict=True)]
-    assert sum(mark & CHAR > 0 for mark in together.marks) > max(
-        sum(mark & CHAR > 0 for mark in sequence.marks) for sequence in apart
+    apart, (together,) = sequences(union=False), sequences(union=True)
+    assert [sequence.auxiliary for sequence in apart] == [(contrast,) for contrast in together.auxiliary]
+    assert list(together.columns["marks"]) == [
+        a | b for a, b in zip(*(sequence.columns["marks"] for sequence in apart), strict=True)
+    ]
+    assert sum(mark & CHAR > 0 for mark in together.columns["marks"]) > max(
+        sum(mark & CHAR > 0 for mark in sequence.columns["marks"]) for sequence in apart
     )
     longer = fault(example, pairs[0].correct + "# " + "x" * 500)
-    assert encoded(union=True, max_tokens=len(together) + 10, extra=[longer]) == [together]
+    assert sequences(union=True, max_tokens=len(together) + 10, extra=[longer]) == [together]
 
 
 def test_a_wrong_program_that_spells_a_control_token_is_left_out():
     example = PAIRS[0][1]
-    assert encode.example(example, TOKENIZERS["bytes"], [fault(example, "x = '<|im_end|>'")]) is None
+    assert encoded(example, TOKENIZERS["bytes"], [fault(example, "x = '<|im_end|>'")]) is None

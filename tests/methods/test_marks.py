@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from tasks.core.marks import Marks, Tokens, _edits, blocks, compare, of_ids, of_tokens
+from tasks.core.sequences import TokenizedText
+from tasks.methods.objectives.fait.marks import Marks, _edits, blocks, compare, of_ids, of_tokens
 
 GUARD = "    if n == 0:\n        return 1\n"
 BEFORE, AFTER = "def f(n):\n", "    return n * f(n - 1)\n"
@@ -151,7 +152,7 @@ def words(text, start=0):
     """A text in tokens, a word with the space before it each; lines end by tokens of their own."""
     found = [found for found in re.finditer(r" *[^\s]+|\s", "." * start + text, re.ASCII) if found.end() > start]
     names = [found[0].lstrip(".") for found in found]
-    return Tokens([hash(name) for name in names], [(max(f.start(), start), f.end()) for f in found])
+    return TokenizedText([hash(name) for name in names], [(max(f.start(), start), f.end()) for f in found])
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_tokens_that_differ_stand_on_lines_that_do_and_the_others_are_the_same_o
 def test_a_token_across_the_edge_of_a_line_that_does_not_differ_is_left_alone():
     # The line of b is taken away within the token that ends one line and begins the next, here of another id than there.
     bad, good = "a\n  b\n\n  c\n", "a\n\n  c\n"
-    theirs = Tokens([1, 2, 3, 4], [(0, 1), (1, 5), (5, 10), (10, 11)])
-    ours = Tokens([1, 5, 4], [(0, 1), (1, 6), (6, 7)])
+    theirs = TokenizedText([1, 2, 3, 4], [(0, 1), (1, 5), (5, 10), (10, 11)])
+    ours = TokenizedText([1, 5, 4], [(0, 1), (1, 6), (6, 7)])
     assert compare(bad, good).good_lines == ()
     assert of_ids(theirs, ours, blocks(bad, good)) == ([1, 2], [], [1])

@@ -1,0 +1,101 @@
+"""Encode an example with its fault pairs: the correct program with its marks, the incorrect ones as auxiliary sequences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tasks.core.programs import Span, locate
+from tasks.core.records import Example, FaultPair, Message
+from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
+from tasks.methods.objectives.fait import marks
+from tasks.methods.objectives.fait.marks import DEFAULT, Marking
+
+MARKS = "marks"
+"""The column of a token's flags (`marks.LINE`, `marks.CHAR`, `marks.CODE`)."""
+
+
+def encode_pairs(
+    row: Example, pairs: Sequence[FaultPair], encoder: Encoder, max_tokens: int, marking: Marking = DEFAULT
+) -> Encoding:
+    """Return an example as one sequence for each of its pairs, or one for all of them if `marking.union`.
+
+    A pair whose incorrect program no pack can hold is unused: its example trains without these marks.
+    """
+    groups = [pairs] if marking.union or not pairs else [[pair] for pair in pairs]
+    sequences: list[Encoded | None] = []
+    unused = 0
+    for group in groups:
+        sequence = encode_example(row, group, encoder, marking)
+        if sequence is not None and len(sequence) > max_tokens:
+            sequence = None
+        if sequence is not None:
+            fitting = [p for p, wrong in zip(group, sequence.auxiliary, strict=True) if len(wrong) <= max_tokens]
+            unused += len(group) - len(fitting)
+            sequence = sequence if len(fitting) == len(group) else encode_example(row, fitting, encoder, marking)
+        sequences.append(sequence)
+    return Encoding(sequences, unused)
+
+
+def encode_example(
+    row: Example, pairs: Sequence[FaultPair], encoder: Encoder, marking: Marking = DEFAULT
+) -> Encoded | None:
+    """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
+    if not encoder.is_plain([*row.messages, *(Message("assistant", pair.incorrect) for pair in pairs)]):
+        return None
+    prompt, correct = encoder.prompt(row.prompt), encoder.answer(row.response)
+    sequence = encoder.sequence(row, row.response, prompt, correct, row.weights)
+    if not pairs:
+        return sequence
+    start, end = locate(row.response)
+    flags = [0] * len(sequence)
+    auxiliary = []
+    for pair in pairs:
+        response = row.response[:start] + pair.incorrect + row.response[end:]
+        incorrect = encoder.answer(response)
+        good, bad = _sides(pair, correct, incorrect, start, marking)
+        wrong = encoder.sequence(row, response, prompt, incorrect, None)
+        auxiliary.append(replace(wrong, columns={MARKS: [0] * len(prompt) + _flags(incorrect, bad, start)}))
+        of_pair = [0] * len(prompt) + _flags(correct, good, start)
+        flags = [mark | flag for mark, flag in zip(flags, of_pair, strict=True)]
+    return replace(sequence, columns={MARKS: flags}, auxiliary=tuple(auxiliary))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One program of a pair, and what of it differs: lines, characters, and tokens of the answer that holds it."""
+
+    program: str
+    lines: Sequence[int]
+    chars: Sequence[Span] = ()
+    tokens: Sequence[int] = ()
+
+
+def _sides(
+    pair: FaultPair, correct: TokenizedText, incorrect: TokenizedText, start: int, marking: Marking
+) -> tuple[_Side, _Side]:
+    """Return the correct side and the incorrect one. The anchor of deleted text is what follows it."""
+    if marking.granularity == "token_id":
+        blocks = marks.blocks(pair.incorrect, pair.correct)
+        bad, good, anchors = marks.of_ids(incorrect, correct, blocks, start)
+        tokens = [*good, *anchors] if marking.anchors else good
+        return _Side(pair.correct, pair.good_lines, tokens=tokens), _Side(pair.incorrect, pair.bad_lines, tokens=bad)
+    good_chars = [(first, last) for first, last in pair.good_chars]
+    if marking.anchors:
+        good_chars += [(place, place + 1) for place in pair.anchors]
+    bad_chars = [(first, last) for first, last in pair.bad_chars]
+    return _Side(pair.correct, pair.good_lines, good_chars), _Side(pair.incorrect, pair.bad_lines, bad_chars)
+
+
+def _flags(answer: TokenizedText, side: _Side, start: int) -> list[int]:
+    """Return the flags of each token of an answer whose program begins at character `start`."""
+    layers = {
+        marks.LINE: marks.of_lines(side.program, side.lines),
+        marks.CHAR: side.chars,
+        marks.CODE: [(0, len(side.program))],
+    }
+    length = max(end for _, end in answer.offsets)
+    shifted = {flag: [(first + start, last + start) for first, last in spans] for flag, spans in layers.items()}
+    masks = [flag * marks.of_tokens(spans, answer.offsets, length).astype(int) for flag, spans in shifted.items()]
+    flags = [sum(of_token) for of_token in zip(*(mask.tolist() for mask in masks), strict=True)]
+    for place in side.tokens:
+        flags[place] |= marks.CHAR
+    return flags
