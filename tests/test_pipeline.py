@@ -87,6 +87,12 @@ def test_commands_name_nothing_of_the_environment():
 FOLDERS = {
     (family, name): f"tasks/methods/{family}/{name}" for family in methods.families() for name in methods.names(family)
 }
+IMPORTERS = {
+    "tasks/methods/objectives/fait/__init__.py": {"faults", "report"},
+    "tasks/methods/objectives/fait/encode.py": {"faults"},
+    "tasks/methods/objectives/fait/marks.py": {"faults", "report"},
+}
+"""Stages that import a file of a method whatever they choose: one makes FAIT's pairs, one shows them."""
 CHOICES = range(max(len(methods.names(family)) for family in methods.families()))
 
 
@@ -140,10 +146,8 @@ def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_o
                 for stage in STAGES
                 if {Path(folder, file.name), *Path(folder, file.name).parents} & {*paths[stage]}
             }
-            assert touched == {stage for stage in STAGES if folder in folders_chosen(stage, number)}, (
-                method,
-                file.name,
-            )
+            choosing = {stage for stage in STAGES if folder in folders_chosen(stage, number)}
+            assert touched == choosing | IMPORTERS.get(f"{folder}/{file.name}", set()), (method, file.name)
 
 
 def test_a_folder_changes_for_dvc_with_each_of_its_files_but_not_by_being_imported(workspace):
@@ -180,8 +184,23 @@ def test_the_key_of_a_stage_has_the_files_of_the_methods_it_chooses_and_of_no_ot
         in_folders = {
             f"{folder}/{path.name}" for folder in folders_chosen(stage, number) for path in (ROOT / folder).glob("*.py")
         }
-        assert of_methods == in_folders
+        assert of_methods == in_folders | {file for file, stages in IMPORTERS.items() if stage in stages}
         assert files - of_methods <= shared, "what DVC does not see cannot run a stage anew"
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "tune"])
+def test_a_training_depends_on_faits_files_only_where_it_chooses_fait(stage, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    of_fait = set(Path("tasks/methods/objectives/fait").glob("*.py"))
+    assert {path.name for path in of_fait} == {"__init__.py", "config.py", "method.py", "encode.py", "marks.py"}
+    assert not of_fait & {*settings.closure(stage)}
+    for objective in methods.names("objectives"):
+        training = SimpleNamespace(
+            **{family.removesuffix("s"): "none" for family in ("bases", "expanders", "adapters")}
+        )
+        vars(training).update(selector="all", optimizer="adamw", objective=objective)
+        chosen_files = of_fait & {*settings.code(stage, SimpleNamespace(**{stage: training}))}
+        assert chosen_files == (of_fait if objective == "fait" else set())
 
 
 def fix() -> None:
