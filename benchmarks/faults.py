@@ -301,16 +301,17 @@ def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[s
     from tasks.engine.encode import encoder
     from tasks.engine.forward import observe, use_packed_attention
     from tasks.engine.packing import by_budget, collate
-    from tasks.methods.objectives.fait.encode import MARKS, encode_example
-    from tasks.methods.objectives.fait.marks import CHAR
-    from tasks.methods.objectives.fait.method import METHOD, has, marked_mean
+    from tasks.methods.objectives.fait.column import CHAR, MARKS
+    from tasks.methods.objectives.fait.config import SPEC
+    from tasks.methods.objectives.fait.encode import encode_example
+    from tasks.methods.objectives.fait.method import has, marked_mean
 
     use_packed_attention(model)
     examples = {example.id: example for example, _ in pairs}
     tools = encoder(tokenizer)
     sequences = [encode_example(example, [pair], tools) for example, pair in pairs]
     for pack in by_budget(sequences, 2048):
-        nll, known = observe(model, collate([pack], columns=METHOD.columns), auxiliary=True)
+        nll, known = observe(model, collate([pack], columns=SPEC.columns), auxiliary=True)
         count, wrong = len(pack.sequences), known.auxiliary
         right = marked_mean(nll, known.columns[MARKS], known.segments, count)
         other = marked_mean(wrong.nll, wrong.columns[MARKS], wrong.owners[wrong.segments], count)

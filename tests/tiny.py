@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.compute import Compute
 from tasks.core.records import Example, Message
 from tasks.core.sequences import Encoded
-from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE
+from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
 from tests.support import ScratchRun
 
 FP32 = Compute(precision="fp32", threads=1)

@@ -1,4 +1,4 @@
-"""A composition of methods put together on a model: base × expander × adapter × selector × optimizer × objective."""
+"""Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective."""
 
 import os
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Composition:
-    """What trains, and how."""
+    """The methods of one training."""
 
     base: Part
     expander: Part
@@ -37,7 +37,7 @@ class Composition:
 
     @property
     def names(self) -> dict[str, str]:
-        """What each part is called: `{"adapter": "lora", …}`."""
+        """Return the name of each part: `{"adapter": "lora", …}`."""
         return {kind: part.name for kind, part in vars(self).items()}
 
 
@@ -47,15 +47,15 @@ class Attached:
 
     model: nn.Module
     trainable: Mapping[str, nn.Parameter]
-    """Everything that may move at any time, by name. A checkpoint holds this and no more."""
+    """The parameters that train at some step, by name. A checkpoint holds these and no others."""
     adapter: frozenset[str]
-    """The names among them that are the adapter's own."""
+    """The names among them that the adapter added."""
     expansion: Mapping[str, Any]
-    """What the expander says of the model's new shape."""
+    """The model's new shape, as the expander describes it."""
 
 
 def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Composition:
-    """The composition that settings name. `sections` holds the settings of each part by its name."""
+    """Return the composition that a training's settings name. `sections` holds the settings of each part by its name."""
 
     def part(family: str) -> Part:
         name = getattr(training, family.removesuffix("s"))
@@ -66,47 +66,47 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
 
 
 def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fsdp: bool = False) -> Attached:
-    """`model` with the objective bound into its forward, grown by the expander, the adapter attached and the selector's choice made.
+    """Bind the objective into the model's forward, grow the model, attach the adapter, and let the selector choose what trains.
 
-    Raises ValueError where the composition cannot work or leaves nothing to train.
+    Raises ValueError if the composition cannot work or leaves nothing to train.
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
     attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config)
-    own = _training(attached) if parts.adapter.name != "none" else {}
+    of_adapter = _training(attached) if parts.adapter.name != "none" else {}
     parts.selector.method.choose(attached, parts.selector.config, probe, seed)
     trainable = _training(attached)
     if not trainable:
         raise ValueError(
             f"Nothing trains: adapter {parts.adapter.name!r} with selector {parts.selector.name!r} leaves every weight frozen."
         )
-    return Attached(attached, trainable, frozenset(own), expansion)
+    return Attached(attached, trainable, frozenset(of_adapter), expansion)
 
 
 def groups(attached: Attached, parts: Composition) -> list[Group]:
-    """What trains, cut into groups of one rate each: matrices that decay, and vectors (norms, biases) that do not."""
-    rates = parts.adapter.method.rates
-    own = rates(attached.model, parts.adapter.config) if rates else {}
-    each = parts.expander.spec.group_each
-    cut: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    """Return the trainable parameters in groups of one rate each: matrices that decay, vectors (norms, biases) that do not."""
+    rates_of = parts.adapter.method.rates
+    rates = rates_of(attached.model, parts.adapter.config) if rates_of else {}
+    group_each = parts.expander.spec.group_each
+    grouped: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in attached.trainable.items():
         decay = parameter.ndim >= 2
-        label = name if each else ("matrices" if decay else "vectors")
-        cut.setdefault((label, own.get(name, 1.0), decay), []).append(parameter)
+        label = name if group_each else ("matrices" if decay else "vectors")
+        grouped.setdefault((label, rates.get(name, 1.0), decay), []).append(parameter)
     return [
-        Group(label if each or rate == 1.0 else f"{label} x{rate:g}", held, rate, decay)
-        for (label, rate, decay), held in cut.items()
+        Group(label if group_each or rate == 1.0 else f"{label} x{rate:g}", parameters, rate, decay)
+        for (label, rate, decay), parameters in grouped.items()
     ]
 
 
 def needs_merging(parts: Composition) -> bool:
-    """Whether a trained model can only be kept whole: it grew, or a selector put deltas on its weights."""
+    """Return whether a trained model can only be kept as a full model: it grew, or a selector put deltas on its weights."""
     return parts.expander.name != "none" or parts.selector.spec.merges
 
 
 def merge(model: nn.Module, parts: Composition) -> nn.Module:
-    """The plain model that computes what the trained one does, made in place."""
+    """Merge a trained model in place into a plain one that computes the same, and return it."""
     if parts.selector.spec.merges:
         parts.selector.method.merge(model)
     merged: nn.Module = parts.adapter.method.merge(model)
@@ -114,14 +114,14 @@ def merge(model: nn.Module, parts: Composition) -> nn.Module:
 
 
 def hooks(parts: Composition) -> list[tuple[str, Part]]:
-    """The parts that act before every step, by kind, in the order in which they do."""
+    """Return the parts that act before every step, by kind, in the order in which they act."""
     return [(kind, part) for kind, part in vars(parts).items() if part.spec.acts_between_steps]
 
 
 def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> None:
     """Raise ValueError for parts that contradict each other, by their names.
 
-    `whole` asks for a model that needs no other, `fsdp` for a training whose processes share the weights too.
+    `whole` asks for a full model instead of an adapter, `fsdp` for a training whose processes share the weights too.
     """
     chosen = {f"{kind}s": part.name for kind, part in vars(parts).items()}
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
@@ -146,10 +146,10 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
         )
     if (whole or needs_merging(parts)) and not parts.adapter.spec.merges:
         cause = "this stage writes" if whole else f"selector {parts.selector.name!r} keeps"
-        can = [name for name in methods.names("adapters") if methods.spec("adapters", name).merges]
+        mergeable = [name for name in methods.names("adapters") if methods.spec("adapters", name).merges]
         raise ValueError(
             f"{cause} a whole model, and adapter {parts.adapter.name!r} cannot be merged into one. "
-            f"Adapters that can: {', '.join(can)}."
+            f"Adapters that can: {', '.join(mergeable)}."
         )
     if parts.base.name != "none" and (whole or parts.expander.name != "none"):
         cause = (

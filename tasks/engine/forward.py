@@ -184,8 +184,8 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     method = objective.method
     options = {
         "hits": objective.spec.hits,
-        "auxiliary": bool(method.auxiliary and method.auxiliary(objective.config)),
-        "auxiliary_gradient": method.auxiliary_gradient,
+        "auxiliary": bool(method.reads_auxiliary and method.reads_auxiliary(objective.config)),
+        "auxiliary_gradient": objective.spec.auxiliary_gradient,
     }
 
     def forward(

@@ -49,7 +49,7 @@ def execute(
     """
     parts = compose.read(training, sections)
     compose.check(parts, whole=whole, fsdp=compute.fsdp)
-    for column in parts.objective.method.columns:
+    for column in parts.objective.spec.columns:
         if column.missing and not any(column.name in sequence.columns for sequence in sequences):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
     measure = _measure(valid, compute)
@@ -116,7 +116,7 @@ def encode_examples(
         )
     unused = sum(encoding.unused for encoding, sequences in zip(encodings, kept, strict=True) if sequences)
     if objective and unused:
-        run.say(f"{label}: {unused} {objective.method.table.unused}")
+        run.say(f"{label}: {unused} {objective.spec.table.unused}")
     return [sequence for sequences in kept for sequence in sequences]
 
 

@@ -97,7 +97,7 @@ def train(
     per_step = plan.accumulation * world
     steps = math.ceil(len(packs) / per_step)
     tasks = tuple(sorted({sequence.task for sequence in (*sequences, *probe, *valid)}))
-    columns = parts.objective.method.columns
+    columns = parts.objective.spec.columns
     with_auxiliary = list(by_budget([sequence for sequence in sequences if sequence.auxiliary], plan.pack_tokens))
     probed = _probe(list(by_budget(probe, plan.pack_tokens)) or packs[:1], tasks)
     validated = _probe(by_budget(valid, plan.pack_tokens), tasks)

@@ -75,15 +75,13 @@ def dpo(nll, tokens, config):
 
 DPO = Part(
     "dpo",
-    ObjectiveSpec(config=DpoConfig),
-    Objective(
-        loss=dpo,
+    ObjectiveSpec(
+        config=DpoConfig,
         columns=(Column(REFERENCE, fill=0.0, missing="compares answers, and there are none to compare"),),
         table=Table("preferences", Preference, "answers are longer than a pack"),
-        encode=encode_preferences,
-        auxiliary=lambda config: True,
         auxiliary_gradient=True,
     ),
+    Objective(loss=dpo, encode=encode_preferences, reads_auxiliary=lambda config: True),
     DpoConfig(),
 )
 TOKENIZER = byte_tokenizer()
@@ -107,7 +105,7 @@ def test_its_loss_and_gradient_are_those_of_the_textbook(tiny):
     bound, plain = small.load(tiny).eval(), small.load(tiny).eval()
     bind_loss(bound, DPO, part("adapters", "none"))
     sequences = encoded()[:3]
-    found = bound(**collate([Pack(tuple(sequences))], columns=DPO.method.columns), num_items_in_batch=1)["loss"]
+    found = bound(**collate([Pack(tuple(sequences))], columns=DPO.spec.columns), num_items_in_batch=1)["loss"]
     margins = [
         log_probability(plain, sequence) - row.chosen_log_p
         - (log_probability(plain, sequence.auxiliary[0]) - row.rejected_log_p)
@@ -141,11 +139,11 @@ def test_an_objective_without_auxiliary_sequences_does_not_read_them(tiny):
     model, calls = small.load(tiny).eval(), []
     bind_loss(model, part("objectives", "cross_entropy"), part("adapters", "none"))
     model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
-    model(**collate([Pack(tuple(encoded()))], columns=DPO.method.columns))
+    model(**collate([Pack(tuple(encoded()))], columns=DPO.spec.columns))
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("columns", [(), DPO.method.columns])
+@pytest.mark.parametrize("columns", [(), DPO.spec.columns])
 def test_columns_change_nothing_else_of_a_row(columns):
     plain, with_columns = (collate([Pack(tuple(encoded()))], columns=names) for names in ((), columns))
     for name, tensor in plain.items():

@@ -14,9 +14,9 @@ from tasks.engine import train as engine
 from tasks.engine.forward import bind_loss, observe
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
-from tasks.methods.objectives.fait.config import FaitConfig
-from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE
-from tasks.methods.objectives.fait.method import METHOD, loss, margins, on_step, scattered
+from tasks.methods.objectives.fait.config import SPEC, FaitConfig
+from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
+from tasks.methods.objectives.fait.method import loss, margins, on_step, scattered
 from tests import tiny as small
 from tests.methods import contract
 from tests.methods.contract import composition, part
@@ -55,7 +55,7 @@ def bound(base, **settings):
 
 def row(pairs=True):
     sequences = [replace(sequence, number=number) for number, sequence in enumerate(small.sequences(3, seed=1))]
-    return collate([Pack(tuple(map(small.paired, sequences) if pairs else sequences))], columns=METHOD.columns)
+    return collate([Pack(tuple(map(small.paired, sequences) if pairs else sequences))], columns=SPEC.columns)
 
 
 @pytest.mark.parametrize("case", [{"weighting": "none"}, {"weighting": "margin"}])
@@ -257,7 +257,7 @@ def test_training_learns_marked_tokens_faster_than_without_weights(tiny, tmp_pat
         model = small.load(tiny).train()
         outcome = engine.train(model, sequences, chosen, plan, small.FP32, tmp_path / weighting, lambda *_: None)
         with torch.no_grad():
-            nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))], columns=METHOD.columns))
+            nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))], columns=SPEC.columns))
         return nll[(known.columns["marks"] & CHAR) > 0].mean()
 
     assert differing_loss("constant") < differing_loss("none") - 0.05

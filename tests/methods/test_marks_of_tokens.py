@@ -13,8 +13,9 @@ from tasks.engine.encode import encoder
 from tasks.engine.packing import collate, schedule
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
-from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE, Marking
-from tasks.methods.objectives.fait.method import METHOD
+from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
+from tasks.methods.objectives.fait.config import SPEC
+from tasks.methods.objectives.fait.marks import Marking
 from tasks.stages.faults.mutate import OPERATORS, mutants
 from tasks.stages.fetch.build import byte_tokenizer
 from tests import tiny
@@ -193,7 +194,7 @@ def test_packs_hold_every_mark_beside_its_own_token():
     tokenizer = TOKENIZERS["merges"]
     sequences = [encoded(example, tokenizer, [pair]) for _, example, pair in PAIRS]
     for pack in schedule(sequences, 4096, 10**6, 1, seed=0):
-        row = collate([pack], columns=METHOD.columns)
+        row = collate([pack], columns=SPEC.columns)
         labels, flags = row["labels"][0].tolist(), row["column_marks"][0].tolist()
         found = [(token, mark) for token, mark in zip(labels, flags, strict=True) if mark]
         asked = [(i, m) for s in pack.sequences for i, m in zip(s.ids, s.columns["marks"], strict=True) if m]

@@ -1,6 +1,6 @@
 """What every objective owes: it is run for each file found in the folder, through a LLaMA and a Qwen2."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from tasks import methods
 from tasks.engine.forward import observe, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
+from tasks.stages.tune.params import STAGE
 from tests import tiny as small
 from tests.methods import contract
 
@@ -19,12 +20,12 @@ SEGMENTS = torch.tensor([0, 0, 0, 1, 1, 2])
 TASKS = torch.tensor([0, 0, 0, 1, 1, 0])
 
 
-def columns(method, count):
+def columns(spec, count):
     """The columns that an objective reads of so many tokens, each with its fill."""
-    return {column.name: torch.full((count,), column.fill) for column in method.columns}
+    return {column.name: torch.full((count,), column.fill) for column in spec.columns}
 
 
-def tokens(method, at=slice(None)):
+def tokens(spec, at=slice(None)):
     """The six tokens of a step, or some of them: a pack of it."""
     return Tokens(
         weights=torch.ones(6)[at],
@@ -33,16 +34,16 @@ def tokens(method, at=slice(None)):
         task_tokens=torch.tensor([4, 2]),
         task_examples=torch.tensor([2, 1]),
         numbers=torch.arange(3),
-        columns=columns(method, len(SEGMENTS[at])),
+        columns=columns(spec, len(SEGMENTS[at])),
     )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_packs_of_a_step_add_up_whatever_their_cut(name):
     part = contract.part("objectives", name)
-    whole = part.method.loss(NLL, tokens(part.method), part.config)
+    whole = part.method.loss(NLL, tokens(part.spec), part.config)
     assert whole.shape == ()
-    apart = sum(part.method.loss(NLL[at], tokens(part.method, at), part.config) for at in (slice(0, 3), slice(3, 6)))
+    apart = sum(part.method.loss(NLL[at], tokens(part.spec, at), part.config) for at in (slice(0, 3), slice(3, 6)))
     torch.testing.assert_close(whole, apart)
 
 
@@ -56,12 +57,19 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
         task_tokens=torch.tensor([4]),
         task_examples=torch.tensor([2]),
         numbers=torch.arange(2),
-        columns=columns(part.method, 4),
+        columns=columns(part.spec, 4),
     )
     nll = torch.full((4,), 1.5, requires_grad=True)
     loss = part.method.loss(nll, one, part.config)
     assert loss.requires_grad
     torch.testing.assert_close(loss / 4, torch.tensor(1.5))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_its_table_is_an_input_of_stage_tune_whose_rows_name_their_example(name):
+    table = methods.spec("objectives", name).table
+    assert table is None or table.name in STAGE.reads
+    assert table is None or "example" in {field.name for field in fields(table.row)}
 
 
 SEQUENCES = [small.paired(replace(s, task="ab"[n % 2])) for n, s in enumerate(small.sequences(3, seed=1))]
@@ -88,11 +96,11 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_tim
     optimizer = "mezo" if part.spec.hits else "adamw"
     bound, packed, plain = (contract.model(kind, tiny, dtype) for _ in range(3))
     attached, _ = contract.composed(bound, contract.composition(objectives=name, optimizers=optimizer))
-    row = collate([Pack(tuple(SEQUENCES))], tuple(TRAINED), method.columns) | COUNTS
+    row = collate([Pack(tuple(SEQUENCES))], tuple(TRAINED), part.spec.columns) | COUNTS
     found = attached.model(**row)["loss"]
 
     use_packed_attention(packed)
-    reads_auxiliary = bool(method.auxiliary and method.auxiliary(part.config))
+    reads_auxiliary = bool(method.reads_auxiliary and method.reads_auxiliary(part.config))
     _, tokens = observe(packed, row, hits=part.spec.hits, auxiliary=reads_auxiliary)
     values = torch.cat([textbook(plain, sequence, hits=part.spec.hits) for sequence in SEQUENCES])
     expected = method.loss(values, tokens, part.config) / len(values)

@@ -4,7 +4,7 @@ An objective's folder holds `SPEC = ObjectiveSpec(config=…)` and `METHOD = Obj
 pack's share: the engine adds up the packs of a step and divides by the step's trained tokens.
 
 An objective that needs more than ids and weights declares `columns`, one value per token each, and has an `encode` that fills them,
-from rows of a `table` if it asks for one. Its `encode` may attach auxiliary sequences (a wrong program, a rejected answer), which
+from the rows of a `table` if it declares one. Its `encode` may attach auxiliary sequences (a wrong program, a rejected answer), which
 share the pack of the sequence that they belong to.
 Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, A = auxiliary sequences of the pack, M = their trained tokens.
 """
@@ -67,7 +67,7 @@ class Tokens:
     columns: "Mapping[str, Tensor]" = field(default_factory=dict)
     """Values of each token in the objective's columns, by name, (N,)."""
     auxiliary: Auxiliary | None = None
-    """None if the pack has no auxiliary sequences, or `Objective.auxiliary` does not ask for them."""
+    """None if the pack has no auxiliary sequences, or `Objective.reads_auxiliary` does not ask for them."""
     state: "Mapping[str, Tensor]" = field(default_factory=dict)
     """The entries of `Moment.state` that `ObjectiveSpec.state` names, as `on_step` has left them."""
 
@@ -78,6 +78,12 @@ class ObjectiveSpec(TrainingSpec):
 
     state: tuple[str, ...] = ()
     """Entries of `Moment.state`, lists of numbers, that `loss` reads."""
+    columns: tuple[Column, ...] = ()
+    """The columns that `loss` reads, of sequences and auxiliary sequences."""
+    table: Table | None = None
+    """The further rows that `Objective.encode` takes."""
+    auxiliary_gradient: bool = False
+    """True if the losses of auxiliary sequences have a gradient."""
     hits: bool = False
     """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""
@@ -90,17 +96,11 @@ class Objective:
     loss: "Callable[[Tensor, Tokens, Any], Tensor]"
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step."""
-    columns: tuple[Column, ...] = ()
-    """The columns that `loss` reads, of sequences and auxiliary sequences."""
-    table: Table | None = None
-    """The further rows that `encode` takes."""
     encode: Callable[[Example, Sequence[Any], Encoder, int, Any], Encoding] | None = None
     """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
     hold, and the config. Without it an example is one sequence, and its response is trained."""
-    auxiliary: Callable[[Any], bool] | None = None
+    reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
-    auxiliary_gradient: bool = False
-    """True if the losses of auxiliary sequences have a gradient."""
     unsteady: Callable[[Any], str] | None = None
     """Return why, with this config, two passes over one step are not weighed alike, and what would do; empty if they are.
     Optimizers without gradient compare two passes."""

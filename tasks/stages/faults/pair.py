@@ -10,7 +10,7 @@ from tasks.core.programs import essence, program, remarks
 from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.core.sequences import Encoded
 from tasks.methods.objectives.fait import marks
-from tasks.methods.objectives.fait.encode import MARKS
+from tasks.methods.objectives.fait.column import CHAR, LINE, MARKS
 from tasks.stages.faults.params import FaultsParams
 
 Encode = Callable[[Example, FaultPair | None], Encoded | None]
@@ -61,7 +61,7 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
 def _carried(sequence: Encoded) -> list[bool]:
     """Whether each trained token of a sequence carries a mark."""
     trained = [mark for mark, weight in zip(sequence.columns[MARKS], sequence.weights, strict=True) if weight > 0]
-    return [int(mark) & (marks.LINE | marks.CHAR) > 0 for mark in trained]
+    return [int(mark) & (LINE | CHAR) > 0 for mark in trained]
 
 
 def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:

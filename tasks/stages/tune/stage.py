@@ -22,7 +22,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
     objective = compose.read(tune, settings.methods).objective
-    table = objective.method.table
+    table = objective.spec.table
     table_rows = tables.read(inputs[table.name], table.row) if table else []
     sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, objective, table_rows)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)

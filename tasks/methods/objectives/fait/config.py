@@ -5,7 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.core.params import Params
-from tasks.methods.objectives import ObjectiveSpec
+from tasks.core.records import FaultPair
+from tasks.core.sequences import Column
+from tasks.methods.objectives import ObjectiveSpec, Table
+from tasks.methods.objectives.fait.column import MARKS
 
 
 class FaitConfig(Params):
@@ -37,4 +40,16 @@ class FaitConfig(Params):
     """`random` deals each program's marks anew among its tokens: the control that shows whether the places matter."""
 
 
-SPEC = ObjectiveSpec(config=FaitConfig, acts_between_steps=True, state=("seed", "share", "shares"))
+SPEC = ObjectiveSpec(
+    config=FaitConfig,
+    acts_between_steps=True,
+    state=("seed", "share", "shares"),
+    columns=(
+        Column(
+            MARKS,
+            missing="weighs the marks of faults, and nothing that trains has any. "
+            "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`",
+        ),
+    ),
+    table=Table("faults", FaultPair, "faults are longer than a pack, and their examples train without these marks"),
+)

@@ -7,10 +7,8 @@ from tasks.core.programs import Span, locate
 from tasks.core.records import Example, FaultPair, Message
 from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
 from tasks.methods.objectives.fait import marks
+from tasks.methods.objectives.fait.column import CHAR, CODE, LINE, MARKS
 from tasks.methods.objectives.fait.marks import DEFAULT, Marking
-
-MARKS = "marks"
-"""The column of a token's flags (`marks.LINE`, `marks.CHAR`, `marks.CODE`)."""
 
 
 def encode_pairs(
@@ -88,14 +86,14 @@ def _sides(
 def _flags(answer: TokenizedText, side: _Side, start: int) -> list[int]:
     """Return the flags of each token of an answer whose program begins at character `start`."""
     layers = {
-        marks.LINE: marks.of_lines(side.program, side.lines),
-        marks.CHAR: side.chars,
-        marks.CODE: [(0, len(side.program))],
+        LINE: marks.of_lines(side.program, side.lines),
+        CHAR: side.chars,
+        CODE: [(0, len(side.program))],
     }
     length = max(end for _, end in answer.offsets)
     shifted = {flag: [(first + start, last + start) for first, last in spans] for flag, spans in layers.items()}
     masks = [flag * marks.of_tokens(spans, answer.offsets, length).astype(int) for flag, spans in shifted.items()]
     flags = [sum(of_token) for of_token in zip(*(mask.tolist() for mask in masks), strict=True)]
     for place in side.tokens:
-        flags[place] |= marks.CHAR
+        flags[place] |= CHAR
     return flags

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LINE, CHAR, CODE = 1, 2, 4
-"""Flags of a token: on a line that differs, itself different (or an anchor), part of the program."""
-
-
 @dataclass(frozen=True, slots=True)
 class Marking:
     """Options for marking the tokens of a pair of programs."""

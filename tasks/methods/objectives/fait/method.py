@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from tasks.core.records import Example, FaultPair
-from tasks.core.sequences import Column, Encoder, Encoding
+from tasks.core.sequences import Encoder, Encoding
 from tasks.core.training import Moment
-from tasks.methods.objectives import Objective, Table, Tokens
+from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives.fait.column import CHAR, CODE, LINE, MARKS
 from tasks.methods.objectives.fait.config import FaitConfig
-from tasks.methods.objectives.fait.encode import MARKS, encode_pairs
-from tasks.methods.objectives.fait.marks import CHAR, CODE, LINE, Marking
+from tasks.methods.objectives.fait.encode import encode_pairs
+from tasks.methods.objectives.fait.marks import Marking
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: FaitConfig) -> Tensor:
@@ -113,17 +114,5 @@ def unsteady(config: FaitConfig) -> str:
 
 
 METHOD = Objective(
-    loss=loss,
-    on_step=on_step,
-    columns=(
-        Column(
-            MARKS,
-            missing="weighs the marks of faults, and nothing that trains has any. "
-            "Name where faults come from in `faults.sources`, or use `objective: cross_entropy`",
-        ),
-    ),
-    table=Table("faults", FaultPair, "faults are longer than a pack, and their examples train without these marks"),
-    encode=encode,
-    auxiliary=measures_every_step,
-    unsteady=unsteady,
+    loss=loss, on_step=on_step, encode=encode, reads_auxiliary=measures_every_step, unsteady=unsteady
 )

@@ -1,0 +1,6 @@
+"""The column that FAIT adds to tokens: what each is to the fault of its program, as flags."""
+
+MARKS = "marks"
+"""The column's name."""
+LINE, CHAR, CODE = 1, 2, 4
+"""Flags of a token: on a line that differs, itself different (or an anchor), part of the program."""
