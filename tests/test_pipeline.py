@@ -193,7 +193,14 @@ def test_the_key_of_a_stage_has_the_files_of_the_methods_it_chooses_and_of_no_ot
 def test_a_training_depends_on_faits_files_only_where_it_chooses_fait(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
     of_fait = set(Path("tasks/methods/objectives/fait").glob("*.py"))
-    assert {path.name for path in of_fait} == {"__init__.py", "config.py", "method.py", "column.py", "encode.py", "marks.py"}
+    assert {path.name for path in of_fait} == {
+        "__init__.py",
+        "config.py",
+        "method.py",
+        "column.py",
+        "encode.py",
+        "marks.py",
+    }
     assert not of_fait & {*settings.closure(stage)}
     for objective in methods.names("objectives"):
         training = SimpleNamespace(

@@ -14,8 +14,8 @@ from tasks.engine import train as engine
 from tasks.engine.forward import bind_loss, observe
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Auxiliary, Tokens
-from tasks.methods.objectives.fait.config import SPEC, FaitConfig
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
+from tasks.methods.objectives.fait.config import SPEC, FaitConfig
 from tasks.methods.objectives.fait.method import loss, margins, on_step, scattered
 from tests import tiny as small
 from tests.methods import contract

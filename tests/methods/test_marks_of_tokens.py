@@ -12,9 +12,9 @@ from tasks.core.records import FaultPair
 from tasks.engine.encode import encoder
 from tasks.engine.packing import collate, schedule
 from tasks.methods.objectives.fait import marks
-from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
 from tasks.methods.objectives.fait.config import SPEC
+from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
 from tasks.methods.objectives.fait.marks import Marking
 from tasks.stages.faults.mutate import OPERATORS, mutants
 from tasks.stages.fetch.build import byte_tokenizer

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
 @dataclass(frozen=True, slots=True)
 class Marking:
     """Options for marking the tokens of a pair of programs."""

@@ -113,6 +113,4 @@ def unsteady(config: FaitConfig) -> str:
     return "it measures lambda in every forward pass. Set methods.fait.refresh_every above 1"
 
 
-METHOD = Objective(
-    loss=loss, on_step=on_step, encode=encode, reads_auxiliary=measures_every_step, unsteady=unsteady
-)
+METHOD = Objective(loss=loss, on_step=on_step, encode=encode, reads_auxiliary=measures_every_step, unsteady=unsteady)
