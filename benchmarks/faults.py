@@ -164,7 +164,7 @@ def synthetic() -> Setup:
             sequences = [s for s in encode.examples(wrong[1_400:], tokenizer, plan.pack_tokens) if s]
             with tempfile.TemporaryDirectory() as work:
                 parts, long = compose.read(plan, sections), plan.model_copy(update={"epochs": FIRST_EPOCHS})
-                train.train(made.train(), sequences, parts, long, compute, Path(work), lambda *_: None)
+                train.train(made.train(), train.TrainData(sequences), parts, long, compute, Path(work))
             save_model(made, str(first))
             return load()
         load_model(made, str(first))
@@ -194,7 +194,7 @@ def workspace(tokens: int) -> Setup:
     """The model, the data and the composition of this workspace."""
     from tasks import settings
     from tasks.core.records import Example
-    from tasks.engine import job
+    from tasks.engine import compose, job
     from tasks.io import tables
     from tasks.stages.faults.verify import has_tests
 
@@ -207,7 +207,7 @@ def workspace(tokens: int) -> Setup:
         for name, place in folders.items()
     }
     return Setup(
-        [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), plan, sections, everything.compute),
+        [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), compose.read(plan, sections), everything.compute),
         rows["train"], rows["valid"], rows["test"], plan, sections, everything.compute,
         (2e-4, 5e-4, 1e-3), (2e-4, 5e-4, 1e-3), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
     )  # fmt: skip
@@ -274,7 +274,7 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     if arm == "dpo":
         return dpo.trained(model, tokenizer, sequences, plan, setup.sections, setup.compute, rate), tokenizer
     with tempfile.TemporaryDirectory() as work:
-        outcome = train.train(model.train(), sequences, parts, plan, setup.compute, Path(work), lambda *_: None)
+        outcome = train.train(model.train(), train.TrainData(sequences), parts, plan, setup.compute, Path(work))
     merged: Any = compose.merge(outcome.model, parts)
     vars(merged).pop("forward", None)  # the loss's: what follows wants logits
     return merged, tokenizer

@@ -11,10 +11,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.records import Example, Message
 from tasks.methods.curators import Curator
+
+if TYPE_CHECKING:
+    from tasks.engine.telemetry import StepMetrics
 
 WHOLE, DEALT, PROMPT = (7, 9), (0, 2), (6, 9)
 """Least and largest score of a response as it stands, of one whose words were dealt anew, and of a prompt."""
@@ -66,13 +69,13 @@ def taught(base: Path, examples: Sequence[Example], curator: Curator, folder: Pa
     rows = [row for row in encode.examples(lessons(examples, curator, seed), tokenizer, PACK_TOKENS) if row]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        outcome = train.train(model.train(), rows, parts, plan, compute, Path(work), _told)
+        outcome = train.train(model.train(), train.TrainData(rows), parts, plan, compute, Path(work), on_step=_report)
         made = Path(work) / "judge"
-        store.save(outcome.attached, parts, tokenizer, made, whole=True)
+        store.save(outcome.attached, parts, tokenizer, made, standalone=True)
         made.rename(folder)
     return folder
 
 
-def _told(step: int, steps: int, loss: float, _rate: float) -> None:
-    if step % 20 == 0 or step == steps:
-        print(f"judge: step {step} of {steps}, loss {loss:.3f}", flush=True)
+def _report(metrics: "StepMetrics") -> None:
+    if metrics.step % 20 == 0 or metrics.step == metrics.steps:
+        print(f"judge: step {metrics.step} of {metrics.steps}, loss {metrics.loss:.3f}", flush=True)

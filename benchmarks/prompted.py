@@ -190,7 +190,8 @@ def measured(
     plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
     parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
-        made = train.train(model.train(), sequences, parts, plan, compute, Path(work), lambda *_: None, measure=judge)
+        data = train.TrainData(sequences)
+        made = train.train(model.train(), data, parts, plan, compute, Path(work), measure=judge)
     assert len(made.losses) == steps, (len(made.losses), steps)
     return judge.result()
 

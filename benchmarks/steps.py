@@ -89,7 +89,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     changes = {"pack_tokens": options.pack_tokens, "max_tokens": 10**9, "epochs": 1, "accumulation": 1, "warmup": 0.0}
     plan = TuneParams.model_validate(whole["tune"]).model_copy(update=changes | {"save_every": 0})
     compute = Compute.model_validate(whole["compute"] | {"threads": 1})
-    model, tokenizer = job.load(BASE, plan, whole["methods"], compute)
+    parts = compose.read(plan, whole["methods"])
+    model, tokenizer = job.load(BASE, parts, compute)
     rows = tables.read(EXAMPLES, Example)
     known = [s for s in encode.examples(rows, tokenizer, options.pack_tokens) if s is not None and s.num_trained]
     sequences = encode.take(known, (options.steps + 1) * options.pack_tokens)
@@ -100,16 +101,14 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
         return {"cpu_s": per_step(marks), "peak_mb": peak() - before, "trainable": 0}
     marks = [time.process_time()]
     with tempfile.TemporaryDirectory() as work:
-        parts = compose.read(plan, whole["methods"])
         outcome = train.train(
             model.train(),
-            sequences,
+            train.TrainData(sequences, probe=probe),
             parts,
             plan,
             compute,
             Path(work),
-            lambda *_: marks.append(time.process_time()),
-            probe=probe,
+            on_step=lambda _: marks.append(time.process_time()),
         )
     if copied := outcome.attached.expansion.get("originals"):
         print(f"{name}: copies layers {', '.join(map(str, copied))}", file=sys.stderr)

@@ -153,7 +153,7 @@ def with_ratchet(model: Any, sequences: list[Any], precision: str, work: Path, t
     sections = {"none": {}, "all": {}, "adamw": {"learning_rate": RATE}, "cross_entropy": {}}
     parts = compose.read(plan, sections)
     compute = Compute(threads=1, precision=precision)
-    outcome = train.train(model, sequences, parts, plan, compute, work, lambda *_: None)
+    outcome = train.train(model, train.TrainData(sequences), parts, plan, compute, work)
     return [loss for _, _, loss in outcome.losses]
 
 

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -181,8 +181,15 @@ class StageRun:
         if self._recorder:
             self._recorder.metrics(metrics, step)
 
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
-        return progress.track(items, label=self._label, total=total, unit=unit)
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
+        return progress.track(items, label=self._label, total=total, unit=unit, status=status)
 
 
 class Assistant(StageRun):
@@ -191,7 +198,14 @@ class Assistant(StageRun):
     def say(self, text: str) -> None:
         """Nothing: the first process says it."""
 
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
         yield from items
 
 

@@ -11,7 +11,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +46,41 @@ def main(folder: Path) -> None:
 
 
 class TimedRun(StageRun):
-    """A run that remembers when each optimizer step ended, in seconds of a clock."""
+    """A run that remembers when each optimizer step ended, in seconds of a clock, and after which steps a validation came."""
 
     def __init__(self, *args: Any, clock: Callable[[], float]) -> None:
         super().__init__(*args)
         self.ends: dict[int, float] = {}
+        self.validated: set[int] = set()
         self._clock = clock
 
     def log(self, step: int | None = None, **metrics: float) -> None:
         super().log(step, **metrics)
-        if step is not None:
+        if step is None:
+            return
+        if "train/loss" in metrics:
             self.ends[step] = self._clock()
+        else:
+            self.validated.add(step)
 
 
-def speed(ends: Mapping[int, float], losses: Sequence[tuple[int, int, float]], save_every: int) -> float | None:
+def speed(
+    ends: Mapping[int, float],
+    losses: Sequence[tuple[int, int, float]],
+    save_every: int,
+    validated: Collection[int] = (),
+) -> float | None:
     """Tokens trained in a second of steps, each timed from the end of the one before; None where no step can be.
 
-    `losses` are the rows (step, tokens so far, loss) of a training. A step after a checkpoint is left out: it would be charged
-    with writing and measuring that. So are the first one, with all that comes before, and what another process has made.
+    `losses` are the rows (step, tokens so far, loss) of a training. A step after a checkpoint or a validation is left out: it would
+    be charged with these. So are the first one, with all that comes before, and what another process has made.
     """
     seen = {step: tokens for step, tokens, _ in losses}
-    before = [step for step in ends if step + 1 in ends and not (save_every and step % save_every == 0)]
+    before = [
+        step
+        for step in ends
+        if step + 1 in ends and step not in validated and not (save_every and step % save_every == 0)
+    ]
     seconds = sum(ends[step + 1] - ends[step] for step in before)
     return sum(seen[step + 1] - seen[step] for step in before) / seconds if seconds else None
 
@@ -90,7 +104,7 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
         "trainable": course["trainable"],
         "active": course["active"],
         "tokens": course["tokens"],
-        "tokens_per_s": speed(run.ends, course["loss"], getattr(everything, stage).save_every),
+        "tokens_per_s": speed(run.ends, course["loss"], getattr(everything, stage).save_every, run.validated),
         "peak_memory_mb": _peak_memory(everything.compute.device),
         "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
     }

@@ -1,6 +1,6 @@
 """What tests of many stages need."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ class ScratchRun:
         self.said: list[str] = []
         self.notes: dict[str, Any] = {}
         self.metrics: list[tuple[int | None, dict[str, float]]] = []
+        self.statuses: list[str] = []
 
     @property
     def work(self) -> Path:
@@ -34,5 +35,14 @@ class ScratchRun:
     def log(self, step: int | None = None, **metrics: float) -> None:
         self.metrics.append((step, metrics))
 
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
-        yield from items
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
+        for item in items:
+            yield item
+            self.statuses.append(status())

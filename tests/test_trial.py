@@ -29,10 +29,17 @@ def test_a_step_ends_when_it_is_logged(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ticks = iter((3.0, 5.0))
     run = trial.TimedRun("tune", "r0", "0" * 16, None, clock=lambda: next(ticks))
-    run.log(1, loss=1.0)
+    run.log(1, **{"train/loss": 1.0})
+    run.log(1, **{"valid/loss": 1.0})
     run.log(None, validation=1.0)
-    run.log(2, loss=1.0)
+    run.log(2, **{"train/loss": 1.0})
     assert run.ends == {1: 3.0, 2: 5.0}
+    assert run.validated == {1}
+
+
+def test_a_step_after_a_validation_is_left_out_of_the_speed():
+    ends = {1: 100.0, 2: 101.0, 3: 111.0, 4: 113.0, 5: 123.0}
+    assert trial.speed(ends, LOSSES, save_every=0, validated={2, 4}) == pytest.approx((20 + 40) / (1 + 2))
 
 
 def test_without_validation_tokens_no_rate_can_be_chosen_and_nothing_trains(tmp_path):

@@ -1,6 +1,6 @@
 """What a stage is to the runner, and what the runner is to a stage."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -77,5 +77,15 @@ class Run(Protocol):
     def log(self, step: int | None = None, **metrics: float) -> None:
         """Record metrics, at a step where they have one."""
 
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
-        """The same items, with a progress bar and the time that is left (lines where there is no terminal)."""
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
+        """The same items, with a progress bar and the time that is left (lines where there is no terminal).
+
+        What `status` returns stands beside it.
+        """

@@ -19,6 +19,9 @@ FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "object
 """The families that a training composes, in the order in which they act on a model. A setting is called like its family, in
 the singular."""
 
+IGNORE = -100
+"""The label of a position that trains nothing, as everywhere in transformers."""
+
 
 def in_words(parts: Iterable[str]) -> str:
     """The methods of a composition, without those that change nothing."""
@@ -58,6 +61,9 @@ class Training(Params):
     """Validation loss is measured on about this many tokens."""
     save_every: int = Field(20, ge=0)
     """Steps between checkpoints; an interrupted run continues from the last one. With 0 there are none."""
+    validate_every: int | None = Field(None, ge=0, exclude=True)
+    """Steps between validation losses for MLflow and the console, beside those at checkpoints. Without a number as often as takes
+    less than 5 % of the training's time; with 0 at checkpoints only. In no output, and so left out where settings are written."""
     workers: int = Field(0, ge=0)
     """Processes that load data."""
     seed: int = 0

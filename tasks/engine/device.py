@@ -1,5 +1,6 @@
-"""Where a model computes, and in which precision: the `compute` section made concrete."""
+"""The device a model computes on, the precision, and the processes that share a training: section `compute`, made concrete."""
 
+import os
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -10,17 +11,17 @@ from tasks.core.compute import Compute
 
 
 def use(compute: Compute) -> None:
-    """Set the thread count, ask for deterministic kernels, and check that the device is there."""
+    """Set the thread count and ask for deterministic kernels. Raises ValueError if this machine has no such device."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[compute.device]:
-        there = ", ".join(name for name, here in available.items() if here)
-        raise ValueError(f"compute.device: {compute.device!r} is not on this machine. There is: {there}.")
+        names = ", ".join(name for name, present in available.items() if present)
+        raise ValueError(f"compute.device: {compute.device!r} is not on this machine. There is: {names}.")
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=compute.device != "cpu")
 
 
 def precision(compute: Compute) -> str:
-    """`fp32` or `bf16`: what `auto` means on this machine.
+    """Return `fp32` or `bf16`; for `auto` what is faster on this machine.
 
     On a CPU bf16 pays where its products run at twice the rate of fp32's: with AMX, and with AVX512-BF16 on AMD. On Intel
     without AMX the same instructions were measured at half the rate of fp32.
@@ -34,18 +35,23 @@ def precision(compute: Compute) -> str:
 
 
 def is_amd_with_bf16() -> bool:
-    """Whether this machine's CPU is one of AMD's that multiply bf16."""
+    """Return True on a CPU of AMD that multiplies bf16."""
     return bool(torch.cpu.get_capabilities().get("avx512_bf16")) and _vendor() == "AuthenticAMD"
 
 
 def dtype(compute: Compute) -> str:
-    """The name of the torch dtype that models are loaded in for scoring and generation."""
+    """Return the name of the torch dtype that models are loaded in for scoring and generation."""
     return {"fp32": "float32", "bf16": "bfloat16"}[precision(compute)]
 
 
 def autocast(compute: Compute) -> AbstractContextManager[None]:
-    """Mixed precision where `compute` asks for bf16, nothing elsewhere."""
+    """Return a context of mixed precision where `compute` asks for bf16, one that does nothing elsewhere."""
     return torch.autocast(compute.device, torch.bfloat16, enabled=precision(compute) == "bf16")
+
+
+def processes() -> int:
+    """Return the number of processes that share this training."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @cache

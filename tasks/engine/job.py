@@ -1,93 +1,93 @@
-"""What the stages that train share: load, measure, train, measure again, and write the model with its course."""
+"""The steps that stages which train share: load, measure, train, measure again, and write the model with its course."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from tasks.core.compute import Compute
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded, Encoding
 from tasks.core.stage import Run
-from tasks.core.surgery import plain
 from tasks.core.training import Training
-from tasks.engine import compose, device, encode, scoring, store, train
-from tasks.engine.compose import Part
+from tasks.engine import compose, device, encode, store, train, validation
+from tasks.engine.compose import Composition, Part
+from tasks.engine.telemetry import Telemetry
+from tasks.engine.train import TrainData, TrainResult
 from tasks.io import checkpoints
 
-Sets = Mapping[str, Sequence[Encoded]]
+Course = Mapping[str, list[tuple[int, float]]]
+"""Validation set → (tokens so far, loss in nats per token)."""
 
 
-def load(base: Path, training: Training, sections: Mapping[str, Any], compute: Compute) -> tuple[Any, Any]:
-    """The model that is to train, its frozen weights stored as the composition says, and its tokenizer."""
+def load(base: Path, parts: Composition, compute: Compute) -> tuple[Any, Any]:
+    """Return the model that is to train, its frozen weights stored as the composition says, and its tokenizer."""
     device.use(compute)
-    part = compose.read(training, sections).base
-    return checkpoints.load(base, device=compute.device, quantization=part.method.quantization(part.config))
+    quantization = parts.base.method.quantization(parts.base.config)
+    return checkpoints.load(base, device=compute.device, quantization=quantization)
 
 
 def execute(
     model: Any,
     tokenizer: Any,
-    sequences: Sequence[Encoded],
-    valid: Sets,
-    training: Training,
-    sections: Mapping[str, Any],
+    data: TrainData,
+    *,
+    parts: Composition,
+    config: Training,
     compute: Compute,
     run: Run,
     output: Path,
-    *,
-    probe: Sequence[Encoded] = (),
-    whole: bool = False,
-    **card: Any,
-) -> Mapping[str, list[tuple[int, float]]]:
-    """Train `model` and write it to `output` with `training.json` and `ratchet.json`.
+    card: Mapping[str, Any],
+    standalone: bool = False,
+) -> Course:
+    """Train `model` and write it to `output` with `training.json` and `ratchet.json`, to which `card` is added.
 
-    Returns, for each set in `valid`, its loss over trained tokens as (tokens, nats per token): before, at every checkpoint,
-    and at the end. `whole` asks for a model that needs no other, whatever was trained. `card` is added to `ratchet.json`.
+    Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
+    output is a model that needs no other, whatever was trained.
     """
-    parts = compose.read(training, sections)
-    compose.check(parts, whole=whole, fsdp=compute.fsdp)
+    compose.check(parts, whole=standalone, fsdp=compute.fsdp)
     for column in parts.objective.spec.columns:
-        if column.missing and not any(column.name in sequence.columns for sequence in sequences):
+        if column.missing and not any(column.name in sequence.columns for sequence in data.train):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
-    measure = _measure(valid, compute)
-    before = measure(model)
-    everything = [sequence for rows in valid.values() for sequence in rows]
-    outcome = train.train(
+    before = validation.losses(model, data.valid, compute)
+    telemetry = Telemetry(run, before)
+    result = train.train(
         model.train(),
-        sequences,
+        data,
         parts,
-        training,
+        config,
         compute,
         run.work,
-        _Progress(run),
-        probe=probe,
-        valid=everything,
-        measure=measure,
+        on_step=telemetry.on_step,
+        on_validation=telemetry.on_validation,
     )
-    course = {name: [(0, before[name]), *outcome.measured[name]] for name in before}
-    run.note(trainable=outcome.trainable, trained_tokens=outcome.tokens, precision=device.precision(compute))
+    if summary := telemetry.summary():
+        run.say(f"trained: {summary}")
+    course = {name: [(0, loss), *result.measured[name]] for name, loss in before.items()}
+    run.note(trainable=result.trainable, trained_tokens=result.tokens, precision=device.precision(compute))
     for name, points in course.items():
         losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
         run.log(None, **losses)
-
-    store.save(outcome.attached, parts, tokenizer, output, whole=whole)
-    facts = parts.adapter.method.facts
-    text = {
-        "composition": parts.names,
-        "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in outcome.losses],
-        "measured": {name: [[tokens, round(loss, 6)] for tokens, loss in points] for name, points in course.items()},
-        "tokens": outcome.tokens,
-        "trainable": outcome.trainable,
-        "active": outcome.active,
-        "parameters": outcome.parameters,
-        **({"adapter": facts(outcome.model)} if facts else {}),
-    }
-    (output / "training.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+    store.save(result.attached, parts, tokenizer, output, standalone=standalone)
+    report = _report(result, parts, course)
+    (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course
+
+
+def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str, Any]:
+    """Return the contents of training.json."""
+    facts = parts.adapter.method.facts
+    return {
+        "composition": parts.names,
+        "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in result.losses],
+        "measured": {name: [[tokens, round(loss, 6)] for tokens, loss in points] for name, points in course.items()},
+        "tokens": result.tokens,
+        "trainable": result.trainable,
+        "active": result.active,
+        "parameters": result.parameters,
+        **({"adapter": facts(result.model)} if facts else {}),
+    }
 
 
 def encode_examples(
@@ -118,32 +118,3 @@ def encode_examples(
     if objective and unused:
         run.say(f"{label}: {unused} {objective.spec.table.unused}")
     return [sequence for sequences in kept for sequence in sequences]
-
-
-def _measure(valid: Sets, compute: Compute) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that gives a model's loss on each set that has anything, in nats per token, and leaves the model's mode."""
-
-    def losses(model: nn.Module) -> dict[str, float]:
-        inner: Any = plain(model)
-        training = inner.training
-        inner.eval()
-        with device.autocast(compute):
-            found = {name: scoring.mean(scoring.losses(inner, rows)) for name, rows in valid.items() if rows}
-        inner.train(training)
-        return found
-
-    return losses
-
-
-class _Progress:
-    """Reports every step to the run."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._bar: Iterator[int] | None = None
-
-    def __call__(self, step: int, steps: int, loss: float, rate: float) -> None:
-        if self._bar is None:
-            self._bar = iter(self._run.track(range(step, steps + 1), total=steps - step + 1, unit="step"))
-        next(self._bar, None)
-        self._run.log(step, loss=loss, learning_rate=rate)

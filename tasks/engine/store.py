@@ -1,4 +1,4 @@
-"""A trained model on disk: an adapter where one was trained, else the whole model."""
+"""Write a trained model: an adapter where one was trained, else the whole model."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,16 @@ from tasks.engine.compose import Attached, Composition
 from tasks.io import checkpoints
 
 
-def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *, whole: bool = False) -> None:
+def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *, standalone: bool = False) -> None:
     """Write what was trained to the new folder `folder`.
 
-    An adapter alone is written in peft's format where peft made it, else as `adapter.safetensors` with `adapter.json`. Where
-    no adapter is, the base grew, a selector put deltas on weights, or a `whole` model is asked for, everything is merged into one.
+    An adapter is written on its own, in peft's format if peft made it, else as `adapter.safetensors` with `adapter.json`.
+    Everything is merged into one model where there is no adapter, the base grew, a selector put deltas on weights, or with
+    `standalone`.
     """
     folder.mkdir(parents=True)
     model: Any = attached.model
-    if whole or parts.adapter.name == "none" or compose.needs_merging(parts):
+    if standalone or parts.adapter.name == "none" or compose.needs_merging(parts):
         model = compose.merge(model, parts)
         model.config.use_cache = True  # training switched it off
         model.save_pretrained(folder)

@@ -37,12 +37,22 @@ def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str = "item") -> Iterator[T]:
-    """The same items, shown as they pass."""
+def track(
+    items: Iterable[T],
+    *,
+    label: str,
+    total: int | None = None,
+    unit: str = "item",
+    status: Callable[[], str] = lambda: "",
+) -> Iterator[T]:
+    """The same items, shown as they pass, with what `status` returns beside their count."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False, disable=False)
+        bar = tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False, disable=False)
+        for item in bar:
+            yield item
+            bar.set_postfix_str(status(), refresh=False)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
@@ -51,7 +61,8 @@ def track(items: Iterable[T], *, label: str, total: int | None = None, unit: str
         if now - last >= EVERY_S:
             last = now
             left = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
-            say(f"{label}: {unit} {done}{left}")
+            beside = f" · {text}" if (text := status()) else ""
+            say(f"{label}: {unit} {done}{left}{beside}")
 
 
 def _span(seconds: float) -> str:

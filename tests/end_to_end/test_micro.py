@@ -89,7 +89,7 @@ def test_metrics_have_their_steps(by_flow):
     client = mlflow.MlflowClient(f"sqlite:///{by_flow.folder / 'mlflow.db'}")
     course = json.loads((by_flow.folder / "models/tuned/r0/training.json").read_text())
     steps = [step for step, _tokens, _loss in course["loss"]]
-    assert [point.step for point in client.get_metric_history(tune.info.run_id, "loss")] == steps
+    assert [point.step for point in client.get_metric_history(tune.info.run_id, "train/loss")] == steps
 
 
 def test_no_tag_or_param_names_a_path_of_the_machine(by_flow):

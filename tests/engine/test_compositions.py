@@ -72,13 +72,13 @@ def train(base, work, name, kill_at=None, compute=small.FP32):
     chosen = parts(name)
     model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.config))
 
-    def on_step(step, total, loss, rate):
-        assert total == 40
-        if step == kill_at:
+    def on_step(metrics):
+        assert metrics.steps == 40
+        if metrics.step == kill_at:
             raise Killed
 
-    probe, valid = small.sequences(4, seed=5), SEQUENCES[:6]
-    return engine.train(model.train(), SEQUENCES, chosen, PLAN, compute, work, on_step, probe=probe, valid=valid)
+    data = engine.TrainData(SEQUENCES, {"valid": SEQUENCES[:6]}, small.sequences(4, seed=5))
+    return engine.train(model.train(), data, chosen, PLAN, compute, work, on_step=on_step)
 
 
 def digest(outcome):

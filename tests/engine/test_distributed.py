@@ -114,9 +114,9 @@ def job(names, work):
     rows = answered(model, sequences) if parts.objective.spec.hits else sequences
     steps = []
 
-    def on_step(step, total, loss, rate):
-        steps.append(loss)
-        if step == int(kill_at):
+    def on_step(metrics):
+        steps.append(metrics.loss)
+        if metrics.step == int(kill_at):
             os._exit(9)
 
     def measure(model):
@@ -124,7 +124,8 @@ def job(names, work):
         return {"first": scoring.mean(scoring.losses(plain(model), rows[:6]))}
 
     work.mkdir(exist_ok=True)
-    outcome = train.train(model.train(), rows, parts, plan, compute, work, on_step, valid=rows[:6], measure=measure)
+    data = train.TrainData(rows, {"first": rows[:6]})
+    outcome = train.train(model.train(), data, parts, plan, compute, work, on_step=on_step, measure=measure)
     if os.environ.get("RANK", "0") == "0":
         weights = {n: p.detach().contiguous() for n, p in outcome.attached.trainable.items()}
         save_file(weights, work / "end.safetensors")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tasks.core.sequences import Encoded
 from tasks.core.training import Training
+from tasks.engine import checkpointing
 from tasks.engine import train as engine
 from tasks.engine.compose import Part
 from tasks.engine.packing import schedule
@@ -52,12 +53,13 @@ def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.
     """What training the model in `base` ends in, or Killed."""
     steps = []
 
-    def on_step(step, total, loss, rate):
-        steps.append((step, total, loss, rate))
-        if step == kill_at:
+    def on_step(metrics):
+        steps.append((metrics.step, metrics.steps, metrics.loss, metrics.learning_rate))
+        if metrics.step == kill_at:
             raise Killed
 
-    outcome = engine.train(small.load(base).train(), sequences, parts, plan, compute, work, on_step)
+    data = engine.TrainData(sequences)
+    outcome = engine.train(small.load(base).train(), data, parts, plan, compute, work, on_step=on_step)
     return outcome, steps
 
 
@@ -143,8 +145,8 @@ def test_a_torn_checkpoint_is_removed_and_the_last_whole_one_continued(tiny, tmp
 def test_only_the_mark_makes_a_checkpoint_whole(tiny, tmp_path):
     with pytest.raises(Killed):
         train(tiny, tmp_path, kill_at=5)
-    assert (tmp_path / "checkpoint-4" / engine.MARK).is_file()
-    for mark in tmp_path.glob(f"checkpoint-*/{engine.MARK}"):
+    assert (tmp_path / "checkpoint-4" / checkpointing.COMPLETE).is_file()
+    for mark in tmp_path.glob(f"checkpoint-*/{checkpointing.COMPLETE}"):
         mark.unlink()
     _, steps = train(tiny, tmp_path)
     assert steps[0][0] == 1
@@ -183,9 +185,9 @@ def test_a_weight_scales_the_gradient_of_its_own_token(tiny, tmp_path):
         model = small.load(tiny)
         before = model.model.norm.weight.detach().clone()
         parts = replace(FULL, optimizer=descent())
-        row = [Encoded("x", ids, [0.0, 0.0, *weights, 0.0])]
+        data = engine.TrainData([Encoded("x", ids, [0.0, 0.0, *weights, 0.0])])
         plan = change(PLAN, accumulation=1, epochs=1, warmup=0.0, clip=1e9, schedule="constant_with_warmup")
-        trained = engine.train(model.train(), row, parts, plan, small.FP32, tmp_path / name, lambda *_: None).model
+        trained = engine.train(model.train(), data, parts, plan, small.FP32, tmp_path / name).model
         moved[name] = trained.model.norm.weight.detach() - before
     torch.testing.assert_close(moved["both"], 0.5 * moved["first"] + 3.0 * moved["second"], rtol=1e-3, atol=1e-6)
     assert not torch.allclose(moved["first"], moved["second"], rtol=0.1)
@@ -238,8 +240,8 @@ def test_a_composition_that_trains_nothing_is_refused_by_name(tiny, tmp_path):
 
 def test_a_checkpoint_holds_what_trains_and_no_more(tiny, tmp_path):
     outcome, _ = train(tiny, tmp_path, LORA)
-    newest = engine._newest_complete(tmp_path)
-    held = load_file(newest / engine.WEIGHTS)
+    newest = checkpointing.newest_complete(tmp_path)
+    held = load_file(newest / checkpointing.WEIGHTS)
     assert held.keys() == {name for name, p in outcome.model.named_parameters() if "lora_" in name}
     assert not list(newest.glob("training_args.bin"))
 
@@ -247,7 +249,7 @@ def test_a_checkpoint_holds_what_trains_and_no_more(tiny, tmp_path):
 def test_a_checkpoint_of_other_layers_is_refused_by_the_first_of_them(tiny, tmp_path):
     with pytest.raises(Killed):
         train(tiny, tmp_path, LORA, kill_at=5)
-    weights = engine._newest_complete(tmp_path) / engine.WEIGHTS
+    weights = checkpointing.newest_complete(tmp_path) / checkpointing.WEIGHTS
     held = load_file(weights)
     name = min(held)
     save_file({f"other.{name}": held.pop(name), **held}, weights)

@@ -52,7 +52,7 @@ def train(folder, name, work, model=None, epochs=1, compute=small.FP32):
     parts = contract.composition(bases=name, adapters="lora")
     parts = replace(parts, optimizer=contract.part("optimizers", "adamw", learning_rate=1e-2))
     found = load(folder, name) if model is None else model
-    return engine.train(found.train(), SEQUENCES, parts, plan, compute, work, lambda *_: None), parts
+    return engine.train(found.train(), engine.TrainData(SEQUENCES), parts, plan, compute, work), parts
 
 
 def frozen(model):

@@ -347,12 +347,12 @@ def train(base, work, kill_at=None):
         composition(), adapter=part("adapters", "dept", prompt_rate=20.0), optimizer=part("optimizers", "adamw")
     )
 
-    def on_step(step, total, loss, rate):
-        if step == kill_at:
+    def on_step(metrics):
+        if metrics.step == kill_at:
             raise Killed
 
-    rows = small.sequences(24, seed=4)
-    return engine.train(small.load(base).train(), rows, parts, PLAN, small.FP32, work, on_step), parts
+    data = engine.TrainData(small.sequences(24, seed=4))
+    return engine.train(small.load(base).train(), data, parts, PLAN, small.FP32, work, on_step=on_step), parts
 
 
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one_and_is_loaded_as_it_was(tiny, tmp_path):

@@ -254,8 +254,8 @@ def test_training_learns_marked_tokens_faster_than_without_weights(tiny, tmp_pat
             objective=part("objectives", "fait", weighting=weighting, lines=0.0, tokens=4.0),
             optimizer=part("optimizers", "adamw", learning_rate=3e-3),
         )
-        model = small.load(tiny).train()
-        outcome = engine.train(model, sequences, chosen, plan, small.FP32, tmp_path / weighting, lambda *_: None)
+        model, data = small.load(tiny).train(), engine.TrainData(sequences)
+        outcome = engine.train(model, data, chosen, plan, small.FP32, tmp_path / weighting)
         with torch.no_grad():
             nll, known = observe(outcome.model.eval(), collate([Pack(tuple(sequences))], columns=SPEC.columns))
         return nll[(known.columns["marks"] & CHAR) > 0].mean()

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.core.surgery import decoder_layers, layer_number, plain
 from tasks.core.training import Moment
-from tasks.engine import compose
+from tasks.engine import checkpointing, compose
 from tasks.engine import train as engine
 from tasks.methods.selectors.lisa.method import draw
 from tests import tiny as small
@@ -125,7 +125,7 @@ def test_what_trains_is_counted_by_the_formula_at_every_step(tied):
 
 def test_the_engine_tells_what_trains_at_once_beside_all_that_may(tmp_path):
     parts = lisa(layers=1, period=2)
-    outcome = engine.train(deep().train(), FEW, parts, SHORT, small.FP32, tmp_path, lambda *_: None)
+    outcome = engine.train(deep().train(), engine.TrainData(FEW), parts, SHORT, small.FP32, tmp_path)
     assert outcome.active == trainable(deep(), parts.selector.config)
     assert outcome.trainable == sum(p.numel() for p in deep().parameters()) > outcome.active
 
@@ -217,7 +217,7 @@ def test_the_packs_of_a_step_see_the_same_layers(saved, tmp_path):
 
     model.model.register_forward_pre_hook(note)
     parts = replace(FULL, selector=part("selectors", "lisa", layers=1, period=1))
-    engine.train(model, FEW, parts, SHORT, small.FP32, tmp_path, lambda *_: None)
+    engine.train(model, engine.TrainData(FEW), parts, SHORT, small.FP32, tmp_path)
     drawn = [draw(range(DEPTH), 1, SHORT.seed, step) for step in range(5)]
     assert seen == [layers for layers in drawn for _ in range(SHORT.accumulation)][:9]  # the last step is a short one
     assert len(set(map(tuple, drawn))) > 1
@@ -245,7 +245,7 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(saved, tmp_path, b
 def test_a_checkpoint_says_which_layers_trained(saved, tmp_path):
     parts = replace(FULL, selector=part("selectors", "lisa", layers=1, period=2))
     train(saved, tmp_path, parts, SHORT, FEW)
-    states = json.loads((tmp_path / "checkpoint-4" / engine.NOTES).read_text())["states"]
+    states = json.loads((tmp_path / "checkpoint-4" / checkpointing.STATE).read_text())["methods"]
     assert states["selector"] == {"layers": draw(range(DEPTH), 1, SHORT.seed, 1)}
 
 

@@ -11,7 +11,7 @@ import torch
 
 from tasks.core.records import Message
 from tasks.core.training import Group, Training
-from tasks.engine import encode, generation
+from tasks.engine import checkpointing, encode, generation
 from tasks.engine import train as engine
 from tasks.io import checkpoints
 from tasks.methods.optimizers.mezo.config import MezoConfig
@@ -51,9 +51,8 @@ def primed(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("primed")
     adamw = replace(composition(), optimizer=part("optimizers", "adamw", learning_rate=3e-3))
     rows = answers(tiny, lambda n: "yn"[n % 2])
-    outcome = engine.train(
-        small.load(tiny).train(), rows, adamw, plan(epochs=24), small.FP32, folder / "work", lambda *_: None
-    )
+    data = engine.TrainData(rows)
+    outcome = engine.train(small.load(tiny).train(), data, adamw, plan(epochs=24), small.FP32, folder / "work")
     outcome.model.save_pretrained(folder)
     checkpoints.load_tokenizer(tiny).save_pretrained(folder)
     return folder
@@ -76,8 +75,9 @@ def train(base, work, parts, plan, answer="y", kill_at=None):
     """What training on one answer ends in, and its optimizer."""
     made = []
 
-    def on_step(step, total, loss, rate):
-        if step == kill_at:
+    def on_step(metrics):
+        assert metrics.gradient_norm is None
+        if metrics.step == kill_at:
             raise Killed
 
     def keeping(*arguments):
@@ -86,8 +86,8 @@ def train(base, work, parts, plan, answer="y", kill_at=None):
 
     method = replace(parts.optimizer.method, make=keeping)
     parts = replace(parts, optimizer=replace(parts.optimizer, method=method))
-    rows = answers(base, lambda _: answer)
-    outcome = engine.train(small.load(base).train(), rows, parts, plan, small.FP32, work, on_step)
+    data = engine.TrainData(answers(base, lambda _: answer))
+    outcome = engine.train(small.load(base).train(), data, parts, plan, small.FP32, work, on_step=on_step)
     return outcome, made[0]
 
 
@@ -120,7 +120,7 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(primed, tmp_path, 
     straight, mezo = train(primed, tmp_path / "straight", parts(adapter), course)
     with pytest.raises(Killed):
         train(primed, tmp_path / "killed", parts(adapter), course, kill_at=4)
-    assert (tmp_path / "killed" / "checkpoint-2" / engine.MARK).exists()
+    assert (tmp_path / "killed" / "checkpoint-2" / checkpointing.COMPLETE).exists()
     resumed, again = train(primed, tmp_path / "killed", parts(adapter), course)
     assert len(straight.losses) > 5
     assert resumed.losses == straight.losses

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tasks.core.sequences import Encoded
 from tasks.core.training import Moment, Probe, Training
-from tasks.engine import scoring
+from tasks.engine import checkpointing, scoring
 from tasks.engine import train as engine
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
@@ -424,14 +424,14 @@ def parts(adapter="none", **settings):
 def train(base, work, parts, plan, counts, kill_at=None):
     """What training ends in, and the weights of its steps as the last checkpoint notes them."""
 
-    def on_step(step, total, loss, rate):
-        if step == kill_at:
+    def on_step(metrics):
+        if metrics.step == kill_at:
             raise Killed
 
-    valid = rows(dict.fromkeys(counts, 2))
-    outcome = engine.train(small.load(base).train(), rows(counts), parts, plan, small.FP32, work, on_step, valid=valid)
+    data = engine.TrainData(rows(counts), valid={"both": rows(dict.fromkeys(counts, 2))})
+    outcome = engine.train(small.load(base).train(), data, parts, plan, small.FP32, work, on_step=on_step)
     newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    return outcome, json.loads((newest / engine.NOTES).read_text())["states"]["objective"]
+    return outcome, json.loads((newest / checkpointing.STATE).read_text())["methods"]["objective"]
 
 
 COUNTS = {"code": 10, "maths": 5, "text": 3}

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tasks.core import deltas
 from tasks.core.surgery import decoder_layers
 from tasks.core.training import Moment
-from tasks.engine import train as engine
+from tasks.engine import checkpointing
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 from tasks.methods.selectors.s2ft.method import choose, merge, on_step, pick
@@ -472,9 +472,9 @@ def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path):
     resumed, rest = train(tiny, tmp_path / "killed", parts, plan, few)
     assert rest == steps[2:]
     assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
-    notes = json.loads((tmp_path / "killed" / "checkpoint-4" / engine.NOTES).read_text())
+    state = json.loads((tmp_path / "killed" / "checkpoint-4" / checkpointing.STATE).read_text())
     layers = deltas.deltas(resumed.model)
-    assert notes["states"]["selector"]["index"] == {name: layer.index.tolist() for name, layer in layers.items()}
+    assert state["methods"]["selector"]["index"] == {name: layer.index.tolist() for name, layer in layers.items()}
 
 
 def test_a_choice_that_comes_out_otherwise_than_in_the_checkpoint_is_refused(tiny):

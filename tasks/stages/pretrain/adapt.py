@@ -6,7 +6,8 @@ from typing import Any
 from tasks.core.records import Document
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import encode, job
+from tasks.engine import compose, encode, job
+from tasks.engine.train import TrainData
 from tasks.io import checkpoints, tables
 from tasks.stages.pretrain.mix import set_aside, with_replay
 from tasks.stages.pretrain.params import PretrainParams, Settings
@@ -15,7 +16,8 @@ from tasks.stages.pretrain.params import PretrainParams, Settings
 def adapt(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
     """Train the base on the domain's documents, and write the whole model with the course of its loss on both corpora."""
     pretrain = settings.pretrain
-    model, tokenizer = job.load(inputs["base"], pretrain, settings.methods, settings.compute)
+    parts = compose.read(pretrain, settings.methods)
+    model, tokenizer = job.load(inputs["base"], parts, settings.compute)
     train, valid = (_encode(inputs[name], tokenizer, pretrain) for name in ("train", "valid"))
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
@@ -26,20 +28,21 @@ def adapt(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -
         )
     probe, replayed = set_aside(train["general"], pretrain.probe_tokens)
     sequences = with_replay(train["domain"], replayed, pretrain.replay, pretrain.max_tokens, pretrain.seed)
+    held_out = {name: encode.take(rows, pretrain.valid_tokens) for name, rows in valid.items()}
     course = job.execute(
         model,
         tokenizer,
-        sequences,
-        {name: encode.take(rows, pretrain.valid_tokens) for name, rows in valid.items()},
-        pretrain,
-        settings.methods,
-        settings.compute,
-        run,
-        output,
-        probe=probe,
-        whole=True,
-        settings=settings.model_dump(mode="json"),
-        parent=checkpoints.read_card(inputs["base"]).get("weights"),
+        TrainData(sequences, held_out, probe),
+        parts=parts,
+        config=pretrain,
+        compute=settings.compute,
+        run=run,
+        output=output,
+        standalone=True,
+        card={
+            "settings": settings.model_dump(mode="json"),
+            "parent": checkpoints.read_card(inputs["base"]).get("weights"),
+        },
     )
     for name in (name for name in valid if name not in course):
         run.say(f"pretrain: trained, and there was no {name} text to validate on")

@@ -9,6 +9,8 @@ from pathlib import Path
 from tasks.core.records import Example
 from tasks.core.stage import Run
 from tasks.engine import compose, encode, job
+from tasks.engine.telemetry import VALIDATION
+from tasks.engine.train import TrainData
 from tasks.io import checkpoints, tables
 from tasks.stages.tune.params import Settings
 
@@ -19,12 +21,12 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     if tune.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
-    model, tokenizer = job.load(inputs["base"], tune, settings.methods, settings.compute)
+    parts = compose.read(tune, settings.methods)
+    model, tokenizer = job.load(inputs["base"], parts, settings.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
-    objective = compose.read(tune, settings.methods).objective
-    table = objective.spec.table
+    table = parts.objective.spec.table
     table_rows = tables.read(inputs[table.name], table.row) if table else []
-    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, objective, table_rows)
+    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, parts.objective, table_rows)
     valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
     if not sequences:
         raise ValueError(
@@ -34,15 +36,16 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     course = job.execute(
         model,
         tokenizer,
-        sequences,
-        {"validation": valid},
-        tune,
-        settings.methods,
-        settings.compute,
-        run,
-        outputs["model"],
-        settings=settings.model_dump(mode="json"),
-        parent=checkpoints.read_card(inputs["base"]).get("weights"),
+        TrainData(sequences, valid={VALIDATION: valid}),
+        parts=parts,
+        config=tune,
+        compute=settings.compute,
+        run=run,
+        output=outputs["model"],
+        card={
+            "settings": settings.model_dump(mode="json"),
+            "parent": checkpoints.read_card(inputs["base"]).get("weights"),
+        },
     )
     if not course:
         run.say(f"{label}: trained, and there was nothing to validate on")

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from tasks import methods
 from tasks.core import surgery
 from tasks.core.records import Document
-from tasks.engine import compose, encode, job, scoring, train
+from tasks.engine import checkpointing, compose, encode, job, scoring
+from tasks.engine.callbacks import MethodHooks
+from tasks.engine.telemetry import Telemetry
 from tasks.io import checkpoints, tables
 from tasks.methods.adapters import Adapter, AdapterSpec
 from tasks.methods.adapters.none.config import NoneConfig
@@ -116,7 +118,7 @@ def course(folder):
 def notes(work):
     """What the methods kept in the last checkpoint."""
     newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    return json.loads((newest / train.NOTES).read_text())["states"]
+    return json.loads((newest / checkpointing.STATE).read_text())["methods"]
 
 
 class Killed(Exception):
@@ -126,12 +128,12 @@ class Killed(Exception):
 def kill_at(monkeypatch, last):
     """Let the process go away at this step."""
 
-    def until(self, step, steps, loss, rate, report=job._Progress.__call__):
-        report(self, step, steps, loss, rate)
-        if step == last:
+    def until(self, metrics, report=Telemetry.on_step):
+        report(self, metrics)
+        if metrics.step == last:
             raise Killed
 
-    monkeypatch.setattr(job._Progress, "__call__", until)
+    monkeypatch.setattr(Telemetry, "on_step", until)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -240,13 +242,13 @@ def test_a_resume_keeps_what_trains_and_at_what_rates(pretrain, tmp_path, monkey
     sections = METHODS | {"adept": {"layers": 1, "interval": 3}}
     seen = []
 
-    def note(self, args, state, control, hooked=train._Hooks.on_step_begin, **rest):
+    def note(self, args, state, control, hooked=MethodHooks.on_step_begin, **rest):
         hooked(self, args, state, control, **rest)
-        moment = self._moment("expander", state.global_step)
+        moment = self.moment("expander", state.global_step)
         rates = {group["name"]: (group["lr"], group["initial_lr"]) for group in moment.optimizer.param_groups}
         seen.append((state.global_step, rates, list(moment.scheduler.base_lrs)))
 
-    monkeypatch.setattr(train._Hooks, "on_step_begin", note)
+    monkeypatch.setattr(MethodHooks, "on_step_begin", note)
     pretrain("straight", sections, expander="adept", save_every=4)
     straight = {step: rest for step, *rest in seen}
     seen.clear()
@@ -267,9 +269,9 @@ def spied(monkeypatch):
     given = SimpleNamespace()
     execute = job.execute
 
-    def spy(model, tokenizer, sequences, *rest, probe, **more):
-        given.sequences, given.probe = sequences, probe
-        return execute(model, tokenizer, sequences, *rest, probe=probe, **more)
+    def spy(model, tokenizer, data, **more):
+        given.sequences, given.probe = data.train, data.probe
+        return execute(model, tokenizer, data, **more)
 
     monkeypatch.setattr(job, "execute", spy)
     return given

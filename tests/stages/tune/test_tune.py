@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tasks.core.records import Example, FaultPair
-from tasks.engine import encode, job, scoring, train
+from tasks.engine import checkpointing, encode, scoring
+from tasks.engine.telemetry import Telemetry
 from tasks.io import checkpoints, tables
 from tasks.methods.adapters.mola import method as mola
 from tasks.methods.objectives.fait import marks
@@ -83,7 +84,7 @@ def test_the_model_that_was_measured_is_the_one_that_was_written(tune, inputs, a
 def test_the_course_holds_every_step(tune):
     output, run = tune(accumulation=2)
     course = json.loads((output / "training.json").read_text())
-    steps = [(step, values["loss"]) for step, values in run.metrics if step is not None]
+    steps = [(step, values["train/loss"]) for step, values in run.metrics if "train/loss" in values]
     assert [step for step, _ in steps] == list(range(1, len(steps) + 1))
     assert [(step, loss) for step, _, loss in course["loss"]] == [(s, pytest.approx(v, abs=1e-6)) for s, v in steps]
     assert course["loss"][-1][1] == course["tokens"]
@@ -119,13 +120,13 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
     class Killed(Exception):
         """The process went away."""
 
-    def until_five(self, step, steps, loss, rate, report=job._Progress.__call__):
-        report(self, step, steps, loss, rate)
-        if step == 5:
+    def until_five(self, metrics, report=Telemetry.on_step):
+        report(self, metrics)
+        if metrics.step == 5:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(job._Progress, "__call__", until_five)
+        patch.setattr(Telemetry, "on_step", until_five)
         with pytest.raises(Killed):
             tune("killed")
     assert not (tmp_path / "killed" / "model").exists()
@@ -246,7 +247,7 @@ def test_finished_work_is_found_by_an_equal_run(tune, tmp_path):
     second, run = tune("same")
     assert [step for step, _ in run.metrics if step is not None] == []
     assert digests(second) == digests(tmp_path / "kept")
-    assert any((tmp_path / "same" / "work").glob(f"*/{train.MARK}"))
+    assert any((tmp_path / "same" / "work").glob(f"*/{checkpointing.COMPLETE}"))
 
 
 def fault(example, incorrect):
