@@ -59,7 +59,9 @@ class Telemetry:
         if self._progress is None:
             self._start = time.perf_counter() - metrics.seconds
             left = range(metrics.step, metrics.steps + 1)
-            self._progress = iter(self._run.track(left, total=len(left), unit="step", status=lambda: self._status))
+            self._progress = iter(
+                self._run.track(left, total=len(left), unit="step", status=lambda: self._status + self._validation)
+            )
             if metrics.step == 1:
                 self.on_validation(0, self._before)
         next(self._progress, None)  # shows the step before, with its status
@@ -68,7 +70,7 @@ class Telemetry:
         self._trained_tokens += metrics.trained_tokens
         self._seconds += metrics.seconds
         logged = self._logged(metrics)
-        self._status = _status(logged) + self._validation
+        self._status = _status(logged)
         self._run.log(metrics.step, **logged)
 
     def on_validation(self, step: int, losses: Mapping[str, float]) -> None:

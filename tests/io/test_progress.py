@@ -39,6 +39,17 @@ def test_without_a_terminal_a_line_comes_now_and_then_with_the_time_that_is_left
     ]
 
 
+def test_a_status_stands_beside_the_count_of_the_item_it_is_about(clock, capsys):
+    done = []
+    for item in progress.track(range(4), label="x", status=lambda: f"loss {done[-1]}"):
+        clock[0] += 6
+        done.append(item)
+    assert capsys.readouterr().out.splitlines() == [
+        "x: item 2 of 4, about 12 s left · loss 1",
+        "x: item 4 of 4, about 0 s left · loss 3",
+    ]
+
+
 def test_minutes_are_minutes(clock, capsys):
     for step in progress.track(range(4), label="x"):
         clock[0] += 100 if step else 0

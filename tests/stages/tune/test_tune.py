@@ -72,6 +72,18 @@ def test_training_lowers_the_validation_loss_and_says_so(tune, adapter):
     assert f"{before:.4f} → {after:.4f}" in run.said[-1]
 
 
+def test_telemetry_reaches_the_run_and_no_output(tune):
+    watched, run = tune("watched", validate_every=1)
+    alone, other = tune("alone", validate_every=0)
+    assert digests(watched) == digests(alone)
+    steps = [step for step, values in run.metrics if "train/loss" in values]
+    validated = [step for step, values in run.metrics if "valid/loss" in values]
+    assert steps == list(range(1, len(steps) + 1))
+    assert validated == [0, *steps]
+    assert [step for step, values in other.metrics if "valid/loss" in values] == [0, *range(2, len(steps) + 1, 2)]
+    assert run.said[0].startswith(f"trained: {len(steps)} steps in ")
+
+
 @pytest.mark.parametrize("adapter", ["lora", "none"])
 def test_the_model_that_was_measured_is_the_one_that_was_written(tune, inputs, adapter):
     output, _ = tune(adapter=adapter)
