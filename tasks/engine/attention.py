@@ -1,9 +1,9 @@
-"""Attention within one text, causal or not: torch's kernel, or products in bf16 where those are quicker.
+"""Attention within one text, causal or not: by torch's kernel, or by products in bf16 where those are faster.
 
 On CPUs of AMD the kernel of torch 2.13 takes as long in bf16 as in fp32, though products in bf16 are several times as fast there
-(`benchmarks/attention.py`). So there bf16 is done here: block by block, each block's products and softmax while they lie in cache,
-and once more backwards, so that no scores are kept. Our design.
-Shapes: B A T D = batch, heads, tokens that look, head width; K G = heads of keys, heads that share one; S = tokens looked at.
+(`benchmarks/attention.py`). So bf16 attention on them is computed here, block by block: a block's products and softmax are done
+while they lie in cache, and again in the backward pass, so that no scores are kept. Our design.
+Shapes: B A T D = batch, heads, queries, head width; K G = heads of keys, query heads that share one; S = keys.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tasks.engine.device import is_amd_with_bf16
 
 BLOCK = 128
-"""Tokens that look at a time. What comes after all of them is left out."""
+"""Queries of a block. Keys after the last of them are left out."""
 
 
 def attend(
@@ -28,10 +28,10 @@ def attend(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """What each token takes from those that it sees, (B, A, T, D). `scale` of None is 1/√D.
+    """Return the attention of each query to its keys, (B, A, T, D). `scale` of None is 1/√D.
 
-    The first token that looks sees itself and the `before` tokens that come before it, the next one more, and so on; with None
-    every one sees all.
+    Attention is causal: the first query has itself and the `before` tokens before it as keys, the next one more, and so on.
+    With `before` of None every query has all keys.
     """
     on_cpu = query_BATD.device.type == "cpu"
     if on_cpu and not dropout and _precision(query_BATD) is torch.bfloat16 and is_amd_with_bf16():
@@ -60,19 +60,19 @@ def by_products(
     before: int | None = 0,
     scale: float | None = None,
 ) -> Tensor:
-    """The same by products of matrices, whatever the machine and the precision."""
+    """Return the same as `attend` by products of matrices, whatever the machine and the precision."""
     scale = scale or query_BATD.shape[-1] ** -0.5
-    found: Tensor = _Products.apply(query_BATD, key_BKSD, value_BKSD, before, scale)  # type: ignore[no-untyped-call]
-    return found
+    output: Tensor = _Products.apply(query_BATD, key_BKSD, value_BKSD, before, scale)  # type: ignore[no-untyped-call]
+    return output
 
 
 def _precision(query: Tensor) -> torch.dtype:
-    """What torch's kernel would compute in."""
+    """Return the type that torch's kernel would compute in."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
 
 
 class _Products(torch.autograd.Function):
-    """Attention as products of matrices. What the heads that share keys ask are rows of one matrix, token by token: R = T × G."""
+    """Attention as products of matrices. The queries of heads that share keys are rows of one matrix, token by token: R = T × G."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
@@ -80,8 +80,8 @@ class _Products(torch.autograd.Function):
         ctx.before, ctx.scale, ctx.shared = before, scale, query.shape[1] // key.shape[1]
         rows_BKRD, key = _rows(query, ctx.shared), key * scale
         ctx.save_for_backward(rows_BKRD, key, value)
-        found = [shares_BKRS @ value[:, :, :end] for _, end, shares_BKRS in _blocks(rows_BKRD, key, before, ctx.shared)]
-        return _heads(torch.cat(found, dim=2), ctx.shared)
+        outputs = [weights @ value[:, :, :end] for _, end, weights in _blocks(rows_BKRD, key, before, ctx.shared)]
+        return _heads(torch.cat(outputs, dim=2), ctx.shared)
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
@@ -91,10 +91,10 @@ class _Products(torch.autograd.Function):
         exact = torch.promote_types(key.dtype, torch.float32)  # of what is summed over blocks
         of_key, of_value = torch.zeros_like(key, dtype=exact), torch.zeros_like(value, dtype=exact)
         of_rows = []
-        for at, end, shares_BKRS in _blocks(rows_BKRD, key, ctx.before, ctx.shared):
-            of_value[:, :, :end] += shares_BKRS.mT @ gradient_BKRD[:, :, at]
-            of_shares = gradient_BKRD[:, :, at] @ value[:, :, :end].mT
-            of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares_BKRS, -1, shares_BKRS.dtype)
+        for at, end, weights_BKRS in _blocks(rows_BKRD, key, ctx.before, ctx.shared):
+            of_value[:, :, :end] += weights_BKRS.mT @ gradient_BKRD[:, :, at]
+            of_weights = gradient_BKRD[:, :, at] @ value[:, :, :end].mT
+            of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights_BKRS, -1, weights_BKRS.dtype)
             of_rows.append(of_scores @ key[:, :, :end])
             of_key[:, :, :end] += of_scores.mT @ rows_BKRD[:, :, at]
         of_query = _heads(torch.cat(of_rows, dim=2), ctx.shared)
@@ -104,7 +104,7 @@ class _Products(torch.autograd.Function):
 def _blocks(
     rows_BKRD: Tensor, key_BKSD: Tensor, before: int | None, shared: int
 ) -> Iterator[tuple[slice, int, Tensor]]:
-    """Of each block of tokens: their rows, up to where they see, and how much they heed of it, (B, K, R, S)."""
+    """Yield each block of queries: its rows, the end of its keys, and its attention weights, (B, K, R, S)."""
     length = rows_BKRD.shape[2] // shared
     widest = min(length, BLOCK)
     later = torch.full((widest, widest), -torch.inf, dtype=rows_BKRD.dtype).triu(1)[:, None]
@@ -119,14 +119,14 @@ def _blocks(
 
 
 def _rows(states_BATD: Tensor, shared: int) -> Tensor:
-    """What all heads hold of a token one below the other, those apart that share no keys, (B, K, R, D)."""
+    """Return the states with the heads that share keys below one another, token by token, (B, K, R, D)."""
     batch, heads, length, width = states_BATD.shape
     states_BKGTD = states_BATD.reshape(batch, heads // shared, shared, length, width)
     return states_BKGTD.transpose(2, 3).reshape(batch, heads // shared, length * shared, width)
 
 
 def _heads(rows_BKRD: Tensor, shared: int) -> Tensor:
-    """The same by heads again, (B, A, T, D)."""
+    """Undo `_rows`: return the states by heads, (B, A, T, D)."""
     batch, groups, rows, width = rows_BKRD.shape
     states_BTKGD = rows_BKRD.view(batch, groups, rows // shared, shared, width).transpose(1, 2)
     return states_BTKGD.reshape(batch, rows // shared, groups * shared, width).transpose(1, 2)

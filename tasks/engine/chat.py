@@ -1,4 +1,4 @@
-"""Talk to one model, to one that two others steer, or to two side by side:
+"""Chat with one model, with one that two others steer, or with two side by side:
 `python -m tasks.engine.chat MODEL [MODEL] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
 """
 
@@ -20,28 +20,28 @@ MAX_NEW_TOKENS = 256
 def main(
     names: list[str], steered_by: tuple[str, str] | None = None, decoder: str = "", alpha: float | None = None
 ) -> int:
-    """Read a line, write what each model answers; an empty line or end of input ends it.
+    """Read a line and write each model's answer, until an empty line or the end of input.
 
     `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model.
     """
     models = {name: _load(name) for name in names}
     steering = _steer(models[names[0]], steered_by, decoder, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
-    talks: dict[str, list[Message]] = {name: [] for name in names}
-    while text := _ask():
+    conversations: dict[str, list[Message]] = {name: [] for name in names}
+    while text := _read_line():
         if text == "/new":
-            talks = {name: [] for name in names}
+            conversations = {name: [] for name in names}
             continue
         for name, (model, tokenizer) in models.items():
-            answer = _reply(model, tokenizer, [*talks[name], Message("user", text)], steering)
-            talks[name] += [Message("user", text), Message("assistant", answer)]
+            answer = _reply(model, tokenizer, [*conversations[name], Message("user", text)], steering)
+            conversations[name] += [Message("user", text), Message("assistant", answer)]
             sys.stdout.write(f"\n── {name} ──\n{answer}\n")
         sys.stdout.write("\n")
     return 0
 
 
 def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float | None) -> generation.Steering:
-    """`model` steered by what tuning made of the antiexpert; an expert that is an adapter stands on it."""
+    """Steer `model` by the difference between an expert and its antiexpert; an expert that is an adapter has that one as base."""
     spec = methods.spec("decoders", name)
     expert, antiexpert = map(_find, by)
     roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, BASE)}
@@ -50,34 +50,36 @@ def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float 
     return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
 
-def _reply(model: Any, tokenizer: Any, talk: list[Message], steering: generation.Steering | None) -> str:
-    return generation.write(model, [talk], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering)[0]
+def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: generation.Steering | None) -> str:
+    return generation.write(
+        model, [conversation], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering
+    )[0]
 
 
-def _ask() -> str:
+def _read_line() -> str:
     sys.stdout.write("> ")
     sys.stdout.flush()
     return sys.stdin.readline().strip()
 
 
 def _load(name: str) -> generation.Pair:
-    """A model and its tokenizer; a promoted one brings along the base that it stands on."""
+    """Return a model and its tokenizer; the folder of a promoted adapter has its base beside it."""
     folder = _find(name)
-    kept = folder.with_name("base")
-    return checkpoints.load(folder, kept if folder.name == "model" and kept.is_dir() else BASE)
+    beside = folder.with_name("base")
+    return checkpoints.load(folder, beside if folder.name == "model" and beside.is_dir() else BASE)
 
 
 def _find(name: str) -> Path:
-    """The folder of a model: a path, `base`, `champion`, or a round. Raises ValueError naming what there is."""
+    """Return the folder of a model: a path, `base`, `champion`, or a round. Raises ValueError with the known names."""
     places = [Path(name), Path("models") / name, Path("models/tuned") / name, Path("models") / name / "model"]
-    found = next(
+    folder = next(
         (place for place in places if (place / checkpoints.CARD).is_file() or (place / "config.json").is_file()), None
     )
-    if found is None:
-        there = [path.parent for path in sorted(Path("models").glob(f"**/{checkpoints.CARD}"))]
-        known = ", ".join(str(path.relative_to("models")) for path in there) or "none yet; `ratchet run` makes them"
-        raise ValueError(f"There is no model {name!r}. There are: {known}.")
-    return found
+    if folder is None:
+        available = [path.parent for path in sorted(Path("models").glob(f"**/{checkpoints.CARD}"))]
+        names = ", ".join(str(path.relative_to("models")) for path in available) or "none yet; `ratchet run` makes them"
+        raise ValueError(f"There is no model {name!r}. There are: {names}.")
+    return folder
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:

@@ -1,6 +1,6 @@
-"""One vector for each text: the mean of a model's last hidden states over its tokens.
+"""Text embeddings: the mean of a model's last hidden states over a text's tokens.
 
-Texts share rows without padding, each attending to itself alone, and are pooled in fp32 whatever the model computes in.
+Texts share rows without padding, each attends to itself alone, and means are taken in fp32 whatever the model computes in.
 Shapes: T = tokens of a row, N = texts, H = hidden size.
 """
 
@@ -27,15 +27,15 @@ Track = Callable[[Iterable[Any]], Iterable[Any]]
 def pooled(
     model: Any, texts: Sequence[Sequence[int]], track: Track = iter, row_tokens: int = PACK_TOKENS
 ) -> NDArray[np.float32]:
-    """The mean last hidden state of each text's tokens in their order, (N, H). Zeros for a text without tokens.
+    """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
 
     `model` is a causal language model, whose hidden states are those before its head, or an encoder.
     """
     use_packed_attention(model)
     body = model.get_decoder() if model.get_output_embeddings() is not None else model
     means_NH = np.zeros((len(texts), body.config.hidden_size), dtype=np.float32)
-    known = [number for number, text in enumerate(texts) if text]
-    for group in track(list(groups(known, row_tokens, lambda number: len(texts[number])))):
+    numbers = [number for number, text in enumerate(texts) if text]
+    for group in track(list(groups(numbers, row_tokens, lambda number: len(texts[number])))):
         means_NH[group] = _means(body, [texts[number] for number in group]).cpu().numpy()
     return means_NH
 
@@ -54,7 +54,7 @@ def _means(body: Any, texts: Sequence[Sequence[int]]) -> Tensor:
 
 
 def is_encoder(folder: Path) -> bool:
-    """Whether the sentence-transformers model in `folder` is a transformer, the mean of its tokens, and nothing that learns."""
+    """Return True if the sentence-transformers model in `folder` is a transformer with mean pooling, and nothing more that learns."""
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
@@ -66,7 +66,7 @@ def is_encoder(folder: Path) -> bool:
 
 
 class Encoder:
-    """The sentence-transformers model in a folder. Raises ValueError where `is_encoder` says no."""
+    """The sentence-transformers model in a folder. Raises ValueError if it is no encoder (`is_encoder`)."""
 
     def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
         if not is_encoder(folder):
@@ -77,10 +77,10 @@ class Encoder:
             folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
         self._model, self._tokenizer = model.to(device).eval(), checkpoints.load_tokenizer(folder)
-        limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        self._longest = limits.get("max_seq_length") or model.config.max_position_embeddings
+        config = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+        self._max_tokens = config.get("max_seq_length") or model.config.max_position_embeddings
 
     def vectors(self, texts: Sequence[str], track: Track = iter) -> NDArray[np.float32]:
-        """One vector for each text, (N, H), not of unit length; longer texts by their beginning."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self._longest)["input_ids"]
+        """Return one vector for each text, (N, H), not of unit length; texts longer than the model's context are cut."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
         return pooled(self._model, ids, track)

@@ -1,4 +1,4 @@
-"""Whole weights again, where FSDP has left each process a part of them."""
+"""Gather weights that FSDP has sharded over processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from tasks.engine.compose import Attached
 
 @contextmanager
 def whole_root(model: nn.Module) -> Iterator[None]:
-    """While this lasts FSDP's model has whole embeddings, norm and head, which it gathers in its own forward alone.
+    """Keep FSDP's embeddings, norm and head gathered for as long as it lasts: they gather in the forward of the whole model only.
 
-    Decoder layers gather theirs in their forward, whoever calls it.
+    Decoder layers gather theirs in their own forward, whoever calls it.
     """
     if not isinstance(model, FSDPModule):
         yield
@@ -27,13 +27,13 @@ def whole_root(model: nn.Module) -> Iterator[None]:
 
 
 def gathered(attached: Attached) -> Attached:
-    """The model with whole weights again, where FSDP has left each process a part of them."""
-    whole: dict[nn.Parameter, nn.Parameter] = {}  # tied weights stay tied
+    """Return the model with every weight gathered in every process."""
+    full: dict[nn.Parameter, nn.Parameter] = {}  # tied weights stay tied
     for module in attached.model.modules():
-        for name, part in list(module.named_parameters(recurse=False)):
-            if part not in whole:
-                tensor = part.full_tensor() if hasattr(part, "full_tensor") else part
-                whole[part] = nn.Parameter(tensor.detach(), requires_grad=part.requires_grad)
-            setattr(module, name, whole[part])
-    found = dict(attached.model.named_parameters())
-    return replace(attached, trainable={name: found[name] for name in attached.trainable})
+        for name, shard in list(module.named_parameters(recurse=False)):
+            if shard not in full:
+                tensor = shard.full_tensor() if hasattr(shard, "full_tensor") else shard
+                full[shard] = nn.Parameter(tensor.detach(), requires_grad=shard.requires_grad)
+            setattr(module, name, full[shard])
+    parameters = dict(attached.model.named_parameters())
+    return replace(attached, trainable={name: parameters[name] for name in attached.trainable})

@@ -1,4 +1,4 @@
-"""What a model writes, alone or steered by others, greedily or drawn: in batches of a fixed size, padded on the left.
+"""Generation of responses, by one model or steered by helpers, greedy or sampled, in left-padded batches of a fixed size.
 
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
@@ -29,39 +29,39 @@ from tasks.engine.forward import combined_losses, use_packed_attention
 FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
 ENDS = ("end of turn", "first closed code block")
-"""What ends every answer, beside its length and the stop sequences that are given."""
+"""The ends of every answer, beside its length and the given stop sequences."""
 PADDING = "left"
-"""Where shorter prompts of a batch are filled up: a model writes on from a prompt's last token."""
+"""The side of a batch's shorter prompts that is padded: a model continues from a prompt's last token."""
 Pair = tuple[PreTrainedModel, Tokenizer]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn: from the likeliest ones that together have probability `top_p`, at a temperature."""
+    """Sampling of tokens at a temperature, from the likeliest ones that together have probability `top_p`."""
 
     temperature: float
     top_p: float
     keys: Sequence[str]
-    """One a prompt: what its random numbers follow from, whatever shares its batch."""
+    """A seed for each prompt: its random numbers do not depend on the other prompts of its batch."""
 
     def of(self, rows: Sequence[int]) -> LogitsProcessorList:
-        """What draws the tokens of these prompts."""
+        """Return the processors that draw the tokens of these prompts."""
         warpers = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)]
         return LogitsProcessorList([*warpers, _Draw([self.keys[row] for row in rows])])
 
 
 @dataclass(frozen=True)
 class Steering:
-    """Helper models beside a main one, and how the logits of all become one. `steer` makes it."""
+    """Helper models beside a main one, and the function that combines their logits. `steer` makes it."""
 
     helpers: Sequence[Pair]
     combine: Callable[[Tensor, Sequence[Tensor]], Tensor]
-    """What a method of family `decoders` makes of the main model's logits and the helpers'."""
+    """Of a method of family `decoders`: the main model's logits and the helpers' → the logits to write by."""
     vocabulary: int
     """Tokens of lower ids are shared by all models; others are not written."""
 
     def losses(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-        """For `scoring.losses`: the loss of each trained token of a packed row, which all models read, (N,).
+        """Return the loss of each trained token of a packed row, which all models read, (N,), for `scoring.losses`.
 
         Raises ValueError for a token that not all of them share.
         """
@@ -70,12 +70,12 @@ class Steering:
                 f"The text holds token {largest}, and the models share only those below {self.vocabulary}."
             )
         models = [model, *(helper for helper, _ in self.helpers)]
-        for each in models:
-            use_packed_attention(each)
+        for reader in models:
+            use_packed_attention(reader)
         return combined_losses(models, batch, self.combine, self.vocabulary)
 
     def beside(self, prompts: Sequence[Sequence[Message]]) -> Callable[..., Tensor]:
-        """For `model.generate(custom_generate=…)`: a loop in which the helpers read along, each after its own form of the prompts.
+        """Return a loop for `model.generate(custom_generate=…)` in which the helpers read along, with prompts in their own templates.
 
         It decodes greedily or samples. Processors, temperature and top-p work on the combined logits.
         """
@@ -97,11 +97,11 @@ class Steering:
                 readers.append(_Reader(helper, *_left_padded(prompts, tokenizer, helper.device)))
             done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
             while not done_B.all():
-                own_BV, *others = [reader.logits() for reader in readers]
+                main_BV, *helpers = [reader.logits() for reader in readers]
                 shared_BV = self.combine(
-                    own_BV[:, : self.vocabulary], [other[:, : self.vocabulary] for other in others]
+                    main_BV[:, : self.vocabulary], [helper[:, : self.vocabulary] for helper in helpers]
                 )
-                logits_BV = F.pad(shared_BV, (0, own_BV.shape[1] - shared_BV.shape[1]), value=-torch.inf)
+                logits_BV = F.pad(shared_BV, (0, main_BV.shape[1] - shared_BV.shape[1]), value=-torch.inf)
                 scores_BV = logits_processor(ids_BT, logits_BV)
                 if generation_config.do_sample:
                     token_B = torch.multinomial(scores_BV.softmax(dim=1), 1)[:, 0]
@@ -125,7 +125,7 @@ class _Reader:
         self._cache: dict[str, Any] = {}
 
     def logits(self) -> Tensor:
-        """Of the next token, (B, V)."""
+        """Return the logits of the next token, (B, V)."""
         positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self._new.shape[1] :]
         output = self._model(
             input_ids=self._new,
@@ -146,20 +146,21 @@ class _Reader:
 
 
 def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Steering:
-    """`main` steered by `helpers`. Raises ValueError where an id stands for different tokens in two of the tokenizers."""
+    """Steer `main` by `helpers`. Raises ValueError if an id stands for different tokens in two of the tokenizers."""
     vocabularies = [
         {number: token for token, number in tokenizer.get_vocab().items()} for _, tokenizer in (main, *helpers)
     ]
     first, *others = vocabularies
     for other, (_, tokenizer) in zip(others, helpers, strict=True):
-        odd = [number for number in first.keys() & other.keys() if first[number] != other[number]]
-        if odd:
+        different = [number for number in first.keys() & other.keys() if first[number] != other[number]]
+        if different:
+            number = min(different)
             raise ValueError(
-                f"Models of different tokenizers cannot steer each other: token {min(odd)} is {first[min(odd)]!r} in "
-                f"{main[1].name_or_path} and {other[min(odd)]!r} in {tokenizer.name_or_path}."
+                f"Models of different tokenizers cannot steer each other: token {number} is {first[number]!r} in "
+                f"{main[1].name_or_path} and {other[number]!r} in {tokenizer.name_or_path}."
             )
-    known = [set(vocabulary) for vocabulary in vocabularies]
-    not_shared = set.union(*known) - set.intersection(*known)
+    numbers = [set(vocabulary) for vocabulary in vocabularies]
+    not_shared = set.union(*numbers) - set.intersection(*numbers)
     widths = [model.get_output_embeddings().weight.shape[0] for model, _ in (main, *helpers)]
     return Steering(helpers, combine, min([*widths, *not_shared]))
 
@@ -177,11 +178,11 @@ def write(
     track: Track = iter,
     steering: Steering | None = None,
 ) -> list[str]:
-    """The model's response to each prompt, in their order: the likeliest token after the other, or drawn by `sampling`.
+    """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
-    Batches are filled in order of length and their size is fixed, since a batch's shape moves the last digits of logits
-    and so, now and then, a token. A response ends at the end of turn, at its first closed code block, before the first of the
-    texts in `stop`, or after `max_new_tokens` tokens.
+    Batches are filled in order of length and their size is fixed: a batch's shape changes the last digits of logits, and so now
+    and then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`,
+    or after `max_new_tokens` tokens.
     """
     model.set_attn_implementation("sdpa")
     render = _prompt_text if steering else render_prompt
@@ -200,24 +201,24 @@ def write(
             return_tensors="pt",
         )
         width = inputs["input_ids"].shape[1]
-        written = model.generate(
+        outputs = model.generate(
             **inputs.to(model.device),
             max_new_tokens=max_new_tokens,
-            do_sample=False,  # a drawn token is the only one that the processor of `sampling` leaves
+            do_sample=False,  # the processor of `sampling` leaves only the token it drew
             logits_processor=sampling.of(batch) if sampling else None,
             pad_token_id=tokenizer.pad_token_id,
             stopping_criteria=[_Ended(tokenizer, width, stop)],
             custom_generate=steering.beside([prompts[i] for i in batch]) if steering else None,
         )
         for index, text in zip(
-            batch, tokenizer.batch_decode(written[:, width:], skip_special_tokens=True), strict=True
+            batch, tokenizer.batch_decode(outputs[:, width:], skip_special_tokens=True), strict=True
         ):
             responses[index] = _before(text, stop)
     return responses
 
 
 def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
-    """The prompt in the model's chat template; plain text for an untuned model, which has none."""
+    """Return the prompt in the model's chat template, or as plain text if the model has none."""
     if tokenizer.chat_template is None:
         return "\n\n".join(message.content for message in prompt)
     return render_prompt(prompt, tokenizer)
@@ -226,7 +227,7 @@ def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
 def _left_padded(
     prompts: Sequence[Sequence[Message]], tokenizer: Tokenizer, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask of prompts, (B, T) each. The tokenizer of an untuned model may have no padding token."""
+    """Return token ids and attention mask of prompts, (B, T) each. The tokenizer of an untuned model may have no padding token."""
     special = tokenizer.chat_template is None
     rows = [tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"] for prompt in prompts]
     longest = max(map(len, rows))
@@ -236,7 +237,7 @@ def _left_padded(
 
 
 class _Draw(LogitsProcessor):
-    """Leaves each row one token, drawn by its probability. A row's numbers are its own: they follow from its key alone."""
+    """Leaves each row one token, drawn by its probability with random numbers that follow from the row's key alone."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._streams = [random.Random(key) for key in keys]
@@ -264,5 +265,5 @@ class _Ended(StoppingCriteria):
 
 
 def _before(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first of the stop sequences."""
+    """Return the text up to the first of the stop sequences."""
     return text[: min((text.find(end) for end in stop if end in text), default=len(text))]

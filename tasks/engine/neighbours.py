@@ -1,4 +1,4 @@
-"""The nearest rows of every row by cosine, exact up to a size that is a setting, without a matrix of all pairs.
+"""Nearest neighbours of every row by cosine, exact up to a given number of rows, without a matrix of all pairs.
 
 Shapes: N = rows, H = width, K = neighbours.
 """
@@ -7,31 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELLS = 4
-"""The approximate index has about this many times sqrt(N) cells, and …"""
+"""Cells of the approximate index, in multiples of sqrt(N)."""
 PROBES = 16
-"""… this many of them are looked into for each row."""
+"""Cells of it that are searched for each row."""
 
 Floats = NDArray[np.float32]
 
 
 def nearest(rows_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[np.int64]]:
-    """The cosines of each row's K nearest others, the nearest first, and their places: (N, K) both; K is at most N - 1.
+    """Return the cosines of each row's K nearest others, the nearest first, and their indices: (N, K) both; K is at most N - 1.
 
-    More than `exact_up_to` rows are looked up in an index of cells (faiss `IndexIVFFlat`) that may miss some; a place is -1
-    where it found too few. Raises ValueError for a row that has no direction.
+    More than `exact_up_to` rows are searched in an index of cells (faiss `IndexIVFFlat`) that may miss some; an index is -1
+    where it found too few. Raises ValueError for a row that is zero or not finite.
     """
     unit_NH = _directions(rows_NH)
     count = min(k, len(unit_NH) - 1)
     if count < 1:
         return np.zeros((len(unit_NH), 0), np.float32), np.zeros((len(unit_NH), 0), np.int64)
-    cosines, places = _search(unit_NH, count + 1, exact_up_to)  # one more: each row finds itself
-    return _without_self(cosines, places)
+    cosines, indices = _search(unit_NH, count + 1, exact_up_to)  # one more: each row finds itself
+    return _without_self(cosines, indices)
 
 
 def _directions(rows_NH: Floats) -> Floats:
     lengths_N = np.linalg.norm(rows_NH, axis=1)
-    if len(wrong := np.flatnonzero(~(np.isfinite(lengths_N) & (lengths_N > 0)))):
-        raise ValueError(f"row {wrong[0]} has no direction: its length is {lengths_N[wrong[0]]}.")
+    if len(invalid := np.flatnonzero(~(np.isfinite(lengths_N) & (lengths_N > 0)))):
+        raise ValueError(f"row {invalid[0]} has no direction: its length is {lengths_N[invalid[0]]}.")
     return np.ascontiguousarray(rows_NH / lengths_N[:, None], dtype=np.float32)
 
 
@@ -50,9 +50,9 @@ def _search(unit_NH: Floats, k: int, exact_up_to: int) -> tuple[Floats, NDArray[
     return index.search(unit_NH, k)
 
 
-def _without_self(cosines: Floats, places: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-    """Every row without itself; where copies crowded it out, without the last."""
-    own = places == np.arange(len(places))[:, None]
-    own[~own.any(axis=1), -1] = True
-    shape = (len(places), places.shape[1] - 1)
-    return cosines[~own].reshape(shape), places[~own].reshape(shape)
+def _without_self(cosines: Floats, indices: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """Remove each row from its own neighbours; if copies of it left no room for it, remove the last one."""
+    removed = indices == np.arange(len(indices))[:, None]
+    removed[~removed.any(axis=1), -1] = True
+    shape = (len(indices), indices.shape[1] - 1)
+    return cosines[~removed].reshape(shape), indices[~removed].reshape(shape)

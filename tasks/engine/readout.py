@@ -1,7 +1,7 @@
-"""How likely each of a few tokens is to come next after each of several continuations of one text, from one forward pass.
+"""Logits of a few tokens after each of several continuations of one text, from one forward pass.
 
-The shared text, the trunk, is read once. A branch stands on the first tokens of its trunk and attends to these and to itself; trees
-share rows without padding. Nothing of a tree depends on the others in its row.
+The shared text, the trunk, is read once. A branch continues the first tokens of its trunk and attends to these and to itself.
+Trees share rows without padding and do not affect each other.
 Shapes: T = tokens of a row, Q = branches, C = candidates, B A D = batch, heads, head width.
 """
 
@@ -46,7 +46,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Tokens of a row that follow each other, and those of their trunk that they see too."""
+    """Consecutive tokens of a row, and the number of tokens of their trunk that they attend to as well."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ class _Piece:
     seen: int
 
     def sees(self, states_BATD: Tensor) -> Tensor:
-        """The states of the row that it may look at: its trunk's and its own."""
+        """Return the states of the row that the piece attends to: its trunk's and its own."""
         trunk = states_BATD[:, :, self.root : self.root + self.seen]
         return torch.cat([trunk, states_BATD[:, :, self.start : self.end]], dim=2)
 
@@ -70,8 +70,8 @@ def branch_attention(
     pieces: Sequence[_Piece],
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of each piece to itself and to what it stands on. Returns (B, T, A, D)."""
-    found = [
+    """Return the causal attention of each piece to itself and to its trunk, (B, T, A, D)."""
+    outputs = [
         attend(
             query_BATD[:, :, piece.start : piece.end],
             piece.sees(key_BATD),
@@ -81,7 +81,7 @@ def branch_attention(
         )
         for piece in pieces
     ]
-    return torch.cat([found_BATD.transpose(1, 2) for found_BATD in found], dim=1), None
+    return torch.cat([output_BATD.transpose(1, 2) for output_BATD in outputs], dim=1), None
 
 
 AttentionInterface.register(ATTENTION, branch_attention)
@@ -92,25 +92,25 @@ AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 def log_odds(
     model: PreTrainedModel, trees: Sequence[Tree], candidates: Sequence[int], track: Track = iter
 ) -> list[NDArray[np.float64]]:
-    """For each tree the logits of the candidate tokens after each of its branches, (Q, C), in the order of the trees."""
+    """Return the logits of the candidate tokens after each branch, (Q, C) for each tree, in the order of the trees."""
     model.set_attn_implementation(ATTENTION)
     head = model.get_output_embeddings()
     rows = torch.tensor(list(candidates), device=model.device)
     weight = head.weight[rows].float()
     bias = None if head.bias is None else head.bias[rows].float()
-    found: dict[int, NDArray[np.float64]] = {}
+    logits: dict[int, NDArray[np.float64]] = {}
     for group in track(list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))):
         row, pieces, ends = _row([trees[number] for number in group])
         inputs = {name: values.to(model.device) for name, values in row.items()}
         hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
         logits_QC = F.linear(hidden_TH[ends].float(), weight, bias).double().cpu().numpy()
         sizes = np.cumsum([len(trees[number].branches) for number in group])[:-1]
-        found |= dict(zip(group, np.split(logits_QC, sizes), strict=True))
-    return [found[number] for number in range(len(trees))]
+        logits |= dict(zip(group, np.split(logits_QC, sizes), strict=True))
+    return [logits[number] for number in range(len(trees))]
 
 
 def _row(trees: Sequence[Tree]) -> tuple[dict[str, Tensor], list[_Piece], list[int]]:
-    """The tensors of a row of trees, (1, T), its pieces, and the place of each branch's last token."""
+    """Return the tensors of a row of trees, (1, T), its pieces, and the index of each branch's last token."""
     ids: list[int] = []
     positions: list[int] = []
     pieces: list[_Piece] = []

@@ -1,4 +1,4 @@
-"""What a model makes of texts: summed negative log-likelihood of every sequence."""
+"""Losses of a model on texts: the summed negative log-likelihood of each sequence."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class Loss:
 def losses(
     model: PreTrainedModel, sequences: Sequence[Encoded], track: Track = iter, nll: TokenLosses = token_losses
 ) -> Iterator[Loss]:
-    """The loss of each sequence, in order of length. A sequence's loss does not depend on what shares its row.
+    """Yield the loss of each sequence, in order of length. A sequence's loss does not depend on the others in its row.
 
-    `nll` is the loss of each trained token of a row under the model and whatever stands beside it.
-    The model attends within sequences from here on; generation wants its own attention back (`set_attn_implementation`).
+    `nll` returns the loss of each trained token of a row under the model, alone or steered by helpers.
+    The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`).
     """
     use_packed_attention(model)
     for pack in track(list(by_budget(sequences, PACK_TOKENS))):
@@ -50,7 +50,7 @@ def losses(
 
 
 def mean(scored: Iterable[Loss]) -> float:
-    """Nats per token over all sequences. Raises ValueError where nothing was trained."""
+    """Return nats per token over all sequences. Raises ValueError if none of them has a trained token."""
     rows = list(scored)
     tokens = sum(row.tokens for row in rows)
     if not tokens:

@@ -29,7 +29,7 @@ def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *
         for config in model.peft_config.values():
             config.base_model_name_or_path = "models/pretrained"
             for name, value in vars(config).items():
-                if isinstance(value, set):  # written as it comes, in another order by every process
+                if isinstance(value, set):  # whose order is another in every process
                     setattr(config, name, sorted(value))
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's model card is an empty form

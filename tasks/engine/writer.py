@@ -1,4 +1,4 @@
-"""Who writes new text for a stage: a server, or a model of this machine. Both answer the same question only once."""
+"""Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from tasks.io.generators.answers import Answers
 
 
 def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
-    """What has a server write. Tokens and cost of what is not kept from earlier runs are logged."""
+    """Return a function that has a server write. Tokens and cost of answers that are not kept from earlier runs are logged."""
     from tasks.io.generators.endpoint import Endpoint
 
     endpoint = Endpoint(server, run.cache / "answers")
@@ -33,22 +33,26 @@ def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
 
 
 def of_model(folder: Path, decoding: Decoding, compute: Compute, run: Run, parent: Path | None = None) -> Write:
-    """What has the model in `folder` write; `parent` is the one that an adapter stands on.
+    """Return a function that has the model in `folder` write; `parent` is the base of an adapter.
 
-    Batches are those of the whole list of prompts, and each is kept as it is done: an interrupted run goes on to the same bytes.
+    Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes.
     """
     with lasting():
         from tasks.engine import device, generation
     device.use(compute)
     model, tokenizer = checkpoints.load(folder, parent, dtype=device.dtype(compute), device=compute.device)
     answers = Answers(run.cache / "answers")
-    who = [checkpoints.weights_digest(folder), checkpoints.weights_digest(parent) if parent else "", compute.precision]
+    identity = [
+        checkpoints.weights_digest(folder),
+        checkpoints.weights_digest(parent) if parent else "",
+        compute.precision,
+    ]
 
     def batch(prompts: list[Sequence[Message]], keys: list[str]) -> list[str]:
-        asked = [[asdict(message) for message in prompt] for prompt in prompts]
-        question = [who, decoding.model_dump(mode="json"), asked, keys]
-        if (kept := answers.get(question)) is None:
-            kept = generation.write(
+        conversations = [[asdict(message) for message in prompt] for prompt in prompts]
+        question = [identity, decoding.model_dump(mode="json"), conversations, keys]
+        if (texts := answers.get(question)) is None:
+            texts = generation.write(
                 model,
                 prompts,
                 tokenizer,
@@ -56,17 +60,17 @@ def of_model(folder: Path, decoding: Decoding, compute: Compute, run: Run, paren
                 batch_size=len(prompts),
                 sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
             )
-            answers.keep(question, kept)
-        return [str(text) for text in kept]
+            answers.keep(question, texts)
+        return [str(text) for text in texts]
 
     def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[Answer]:
-        order = sorted(range(len(prompts)), key=lambda here: sum(len(message.content) for message in prompts[here]))
+        order = sorted(range(len(prompts)), key=lambda index: sum(len(message.content) for message in prompts[index]))
         batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
         texts = [""] * len(prompts)
-        for places in run.track(batches, unit="batch"):
-            found = batch([prompts[here] for here in places], [keys[here] for here in places])
-            for here, text in zip(places, found, strict=True):
-                texts[here] = text
+        for indices in run.track(batches, unit="batch"):
+            written = batch([prompts[index] for index in indices], [keys[index] for index in indices])
+            for index, text in zip(indices, written, strict=True):
+                texts[index] = text
         return [Answer(text) for text in texts]
 
     return write
