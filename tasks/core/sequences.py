@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from tasks.core.records import Example, Message
 
+IGNORE = -100
+"""The label of a position that trains nothing, as everywhere in transformers."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -19,9 +19,6 @@ FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "object
 """The families that a training composes, in the order in which they act on a model. A setting is called like its family, in
 the singular."""
 
-IGNORE = -100
-"""The label of a position that trains nothing, as everywhere in transformers."""
-
 
 def in_words(parts: Iterable[str]) -> str:
     """The methods of a composition, without those that change nothing."""

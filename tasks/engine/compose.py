@@ -1,6 +1,5 @@
 """Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 
 from tasks import methods
 from tasks.core.training import FAMILIES, Group, Probe, Training
+from tasks.engine import device
 from tasks.engine.forward import bind_loss
 
 
@@ -118,13 +118,13 @@ def hooks(parts: Composition) -> list[tuple[str, Part]]:
     return [(kind, part) for kind, part in vars(parts).items() if part.spec.acts_between_steps]
 
 
-def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> None:
+def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -> None:
     """Raise ValueError for parts that contradict each other, by their names.
 
-    `whole` asks for a full model instead of an adapter, `fsdp` for a training whose processes share the weights too.
+    `standalone` asks for a full model instead of an adapter, `fsdp` for a training whose processes share the weights too.
     """
     chosen = {f"{kind}s": part.name for kind, part in vars(parts).items()}
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
+    if device.processes() > 1 and (reasons := methods.alone(chosen, fsdp=fsdp)):
         fix = "compute.processes: 1" if methods.alone(chosen) else "compute.fsdp: false"
         raise ValueError(f"Several processes cannot share this training. {'; '.join(reasons)}. Set {fix}.")
     if parts.objective.spec.hits and not parts.optimizer.spec.gradient_free:
@@ -144,17 +144,17 @@ def check(parts: Composition, *, whole: bool = False, fsdp: bool = False) -> Non
             f"expander {parts.expander.name!r} trains its new layers, and adapter {parts.adapter.name!r} freezes them. "
             "Use `adapter: none`."
         )
-    if (whole or needs_merging(parts)) and not parts.adapter.spec.merges:
-        cause = "this stage writes" if whole else f"selector {parts.selector.name!r} keeps"
+    if (standalone or needs_merging(parts)) and not parts.adapter.spec.merges:
+        cause = "this stage writes" if standalone else f"selector {parts.selector.name!r} keeps"
         mergeable = [name for name in methods.names("adapters") if methods.spec("adapters", name).merges]
         raise ValueError(
             f"{cause} a whole model, and adapter {parts.adapter.name!r} cannot be merged into one. "
             f"Adapters that can: {', '.join(mergeable)}."
         )
-    if parts.base.name != "none" and (whole or parts.expander.name != "none"):
+    if parts.base.name != "none" and (standalone or parts.expander.name != "none"):
         cause = (
             "this stage writes a whole model"
-            if whole
+            if standalone
             else f"expander {parts.expander.name!r} trains copies of whole layers"
         )
         raise ValueError(f"{cause}, and base {parts.base.name!r} stores weights quantised. Use `base: none`.")

@@ -37,7 +37,7 @@ class TrainingFlops:
     """FLOPs of the matrix products of one forward and backward pass.
 
     A weight costs 2 FLOPs a token forward, 2 backward, and 2 for its own gradient if it trains: 6 N a token where everything
-    trains, 4 N where all is frozen. What is computed twice (recomputed activations, contrasts) counts once.
+    trains, 4 N where all is frozen. Recomputed activations and auxiliary sequences are not counted.
     """
 
     per_token: float

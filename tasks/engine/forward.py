@@ -14,8 +14,9 @@ from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from tasks.core.sequences import IGNORE
 from tasks.engine.attention import attend
-from tasks.engine.packing import AUXILIARY, COLUMN, IGNORE
+from tasks.engine.packing import AUXILIARY, COLUMN
 from tasks.methods.objectives import Auxiliary, Tokens
 
 ATTENTION = "ratchet_packed"

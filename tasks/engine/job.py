@@ -45,7 +45,7 @@ def execute(
     Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
     output is a model that needs no other, whatever was trained.
     """
-    compose.check(parts, whole=standalone, fsdp=compute.fsdp)
+    compose.check(parts, standalone=standalone, fsdp=compute.fsdp)
     for column in parts.objective.spec.columns:
         if column.missing and not any(column.name in sequence.columns for sequence in data.train):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")

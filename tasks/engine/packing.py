@@ -11,10 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tasks.core.sequences import Column, Encoded
+from tasks.core.sequences import IGNORE, Column, Encoded
 
-IGNORE = -100
-"""The label of a position that trains nothing, as everywhere in transformers."""
 COLUMN = "column_"
 """Prefix of the tensors that hold the objective's columns."""
 AUXILIARY = "auxiliary_"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from tasks.core.sequences import Encoded
+from tasks.core.sequences import IGNORE, Encoded
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.engine.packing import IGNORE, Pack, by_budget, collate
+from tasks.engine.packing import Pack, by_budget, collate
 
 PACK_TOKENS = 2048
 """Tokens of one forward pass: enough to keep the matrices large, few enough to stay in cache."""

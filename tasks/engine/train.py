@@ -213,7 +213,7 @@ def _probe(packs: Iterable[Pack], tasks: tuple[str, ...]) -> Probe:
 def _objective_state(parts: Composition, state: TrainingState) -> dict[str, Tensor]:
     """Return the entries of the objective's state that its loss reads."""
     entries = state.methods.get("objective", {})
-    return {name: torch.tensor(entries[name]) for name in parts.objective.spec.tells if name in entries}
+    return {name: torch.tensor(entries[name]) for name in parts.objective.spec.state if name in entries}
 
 
 @torch.no_grad()

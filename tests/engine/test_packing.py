@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.sequences import Column, Encoded
-from tasks.engine.packing import IGNORE, Pack, by_budget, collate, fill, schedule
+from tasks.core.sequences import IGNORE, Column, Encoded
+from tasks.engine.packing import Pack, by_budget, collate, fill, schedule
 from tests import tiny
 
 SIZE = 20

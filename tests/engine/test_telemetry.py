@@ -57,8 +57,7 @@ def repeatable(metrics):
 
 def test_a_step_is_reported_with_its_tokens_its_epoch_and_its_loss(tiny, tmp_path):
     result, steps, _ = train(tiny, tmp_path, config=change(PLAN, accumulation=3))
-    tasks = ("",)
-    batches = lay_out(SEQUENCES, tasks, change(PLAN, accumulation=3))
+    batches = lay_out(SEQUENCES, ("",), (), change(PLAN, accumulation=3))
     assert [(m.step, m.steps) for m in steps] == [(step, batches.steps) for step in range(1, batches.steps + 1)]
     assert [(m.step, m.loss) for m in steps] == [(step, loss) for step, _, loss in result.losses]
     for metrics in steps:
@@ -120,7 +119,7 @@ def test_a_validation_draws_nothing_and_leaves_every_module_in_its_mode(tiny):
 def test_by_itself_validation_takes_less_than_a_twentieth(tiny):
     def interval(tokens, **settings):
         config = Training(pack_tokens=48, max_tokens=10**6, epochs=20, **settings)
-        batches = lay_out(SEQUENCES, ("",), config)
+        batches = lay_out(SEQUENCES, ("",), (), config)
         held_out = {"validation": [small.sequences(1, longest=3)[0]] * (tokens // 3)} if tokens else {"validation": []}
         return validation.interval(config, batches, held_out), batches
 

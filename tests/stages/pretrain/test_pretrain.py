@@ -379,7 +379,7 @@ def test_a_quantised_base_is_refused(monkeypatch):
         {"compute": {}, "pretrain": {"base": "packed"}, "methods": METHODS | {"packed": {}}}
     )
     with pytest.raises(ValueError, match="writes a whole model, and base 'packed' stores weights quantised"):
-        compose.check(compose.read(settings.pretrain, settings.methods), whole=True)
+        compose.check(compose.read(settings.pretrain, settings.methods), standalone=True)
 
 
 def test_the_card_names_the_parent_and_all_settings(baseline, tiny):

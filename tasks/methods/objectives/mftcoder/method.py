@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.core.sequences import IGNORE
+from tasks.core.surgery import evaluating
 from tasks.core.training import Moment
 from tasks.methods.objectives import Objective, Tokens
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 
 SHARPNESS = 50.0
 """The factor of self-paced weights, as in the official code."""
-IGNORE = -100
-"""The label of a position that trains nothing."""
-
 
 Losses = list[float | None]
 """The loss of each task; None for one that was not seen."""
@@ -132,15 +131,11 @@ def _losses(moment: Moment, batches: Sequence[Mapping[str, Tensor]]) -> Losses:
     num_tasks = len(moment.valid.tasks)
     sums_K = torch.zeros(num_tasks, dtype=torch.float64)
     counts_K = torch.zeros(num_tasks, dtype=torch.long)
-    modes = {module: module.training for module in moment.model.modules()}
-    moment.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(moment.model):
         for batch in batches:
             tasks_N = _trained_tasks(batch)
             sums_K.index_add_(0, tasks_N, moment.valid.losses(moment.model, batch).double().cpu())
             counts_K += tasks_N.bincount(minlength=num_tasks)
-    for module, mode in modes.items():
-        module.training = mode
     means = (sums_K / counts_K).tolist()
     return [mean if math.isfinite(mean) else None for mean in means]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core import deltas
-from tasks.core.surgery import ALL_LINEAR, linears, plain
+from tasks.core.surgery import ALL_LINEAR, evaluating, linears, plain
 from tasks.core.training import Moment, Probe
 from tasks.methods.selectors import Selector
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
@@ -71,18 +71,16 @@ def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> Non
             f"selector 's2ft' moves slices of {', '.join(missing)}, which do not train here (the linear layers that do end in: "
             f"{', '.join(endings) or 'none'}). Where an adapter holds the model's own weights frozen, use `adapter: none`."
         )
-    mode = model.training
-    model.eval()
     draw = torch.Generator().manual_seed(seed)
     chosen: dict[str, tuple[Literal["columns", "rows"], Tensor]] = {}
-    for target, ratio in config.ratios.items():
-        layers = {name: layer for name, layer in trained.items() if name.endswith(f".{target}")}
-        form, width = CUTS[target].form, _width(model, target, next(iter(layers.values())))
-        score_LU = _scores(model, list(layers.values()), form, width, config, probe, draw)
-        for name, units in zip(layers, pick(score_LU, ratio, config.spread), strict=True):
-            if len(units):
-                chosen[name] = form, (units[:, None] * width + torch.arange(width, device=units.device)).flatten()
-    model.train(mode)
+    with evaluating(model):
+        for target, ratio in config.ratios.items():
+            layers = {name: layer for name, layer in trained.items() if name.endswith(f".{target}")}
+            form, width = CUTS[target].form, _width(model, target, next(iter(layers.values())))
+            score_LU = _scores(model, list(layers.values()), form, width, config, probe, draw)
+            for name, units in zip(layers, pick(score_LU, ratio, config.spread), strict=True):
+                if len(units):
+                    chosen[name] = form, (units[:, None] * width + torch.arange(width, device=units.device)).flatten()
 
     model.requires_grad_(False)
     for name, (form, index) in chosen.items():
