@@ -122,7 +122,7 @@ def test_its_loss_and_gradient_are_those_of_the_textbook(tiny):
 def test_training_prefers_the_chosen_answers(tiny, tmp_path):
     parts = replace(composition(), objective=DPO, optimizer=part("optimizers", "adamw", learning_rate=1e-3))
     plan = Training(pack_tokens=96, max_tokens=10_000, epochs=8, warmup=0.0, save_every=0)
-    outcome = engine.train(small.load(tiny).train(), encoded(), parts, plan, small.FP32, tmp_path, lambda *_: None)
+    outcome = engine.train(small.load(tiny).train(), engine.TrainData(encoded()), parts, plan, small.FP32, tmp_path)
     losses = [loss for *_, loss in outcome.losses]
     assert losses[-1] < 0.5 * losses[0]
 
