@@ -1,8 +1,8 @@
-"""What attention costs in bf16 on a CPU: `python benchmarks/attention.py [--rounds 15]`.
+"""CPU time of attention in bf16: `python benchmarks/attention.py [--rounds 15]`.
 
 Texts of several lengths, the heads of SmolLM2-135M (9, of which 3 each share keys; width 64), causal, on one thread. Ours
-(`tasks/engine/attention.py`) and torch's kernel take turns. Told are the medians of the kernel's CPU time in times ours, paired by
-round: only read, and with gradients; and how far both are from fp32, as a share of the result's length.
+(`tasks/engine/attention.py`) and torch's kernel take turns. Printed: medians of the ratio of torch's CPU time to ours, paired by
+round, for the forward pass alone and with gradients; and the error of both against fp32, as a share of the result's norm.
 """
 
 import argparse
@@ -26,24 +26,24 @@ Kernel = Callable[..., Tensor]
 
 
 def torchs(*states: Tensor) -> Tensor:
-    """Torch's kernel."""
+    """Run torch's kernel."""
     return F.scaled_dot_product_attention(*states, is_causal=True, enable_gqa=True)
 
 
-def read(kernel: Kernel, states: list[Tensor]) -> Tensor:
-    """What the kernel makes of queries, keys and values."""
+def forward(kernel: Kernel, states: list[Tensor]) -> Tensor:
+    """Return the kernel's output for queries, keys and values."""
     with torch.no_grad():
         return kernel(*states)
 
 
-def learnt(kernel: Kernel, states: list[Tensor]) -> Tensor:
-    """Its gradients, in one row."""
+def gradients(kernel: Kernel, states: list[Tensor]) -> Tensor:
+    """Return the gradients of queries, keys and values, in one vector."""
     out = kernel(*states)
-    return torch.cat([one.flatten() for one in torch.autograd.grad(out, states, torch.ones_like(out))])
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(out, states, torch.ones_like(out))])
 
 
 def cpu_s(what: Callable[[Kernel, list[Tensor]], Tensor], kernel: Kernel, states: list[Tensor]) -> float:
-    """CPU seconds of a call."""
+    """Return the CPU seconds of a call."""
     start = time.process_time()
     what(kernel, states)
     return time.process_time() - start
@@ -59,15 +59,15 @@ def main() -> None:
     torch.zeros(2**22)
     for length in LENGTHS:
         given = [torch.randn(1, heads, length, 64, requires_grad=True) for heads in (9, 3, 3)]
-        rounded = [one.detach().bfloat16().requires_grad_() for one in given]
-        told = []
-        for what in (read, learnt):
+        rounded = [tensor.detach().bfloat16().requires_grad_() for tensor in given]
+        reports = []
+        for what in (forward, gradients):
             exact = what(torchs, given)
             gaps = [float((what(kernel, rounded) - exact).norm() / exact.norm()) for kernel in (torchs, by_products)]
             taken = [[cpu_s(what, kernel, rounded) for kernel in (torchs, by_products)] for _ in range(options.rounds)]
-            ratio = statistics.median(theirs / ours for theirs, ours in taken)
-            told.append(f"{what.__name__} {ratio:.2f} × (off by {gaps[0]:.4f}, ours by {gaps[1]:.4f})")
-        print(f"{length:5} tokens: {', '.join(told)}", flush=True)
+            ratio = statistics.median(torch_s / our_s for torch_s, our_s in taken)
+            reports.append(f"{what.__name__} {ratio:.2f} × (off by {gaps[0]:.4f}, ours by {gaps[1]:.4f})")
+        print(f"{length:5} tokens: {', '.join(reports)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The loss of each task after a comparison: `python benchmarks/by_task.py mftcoder`, when `ratchet compare mftcoder` has run.
+"""Loss of each task after a comparison: `python benchmarks/by_task.py mftcoder`, after `ratchet compare mftcoder`.
 
-Printed are the losses of the domain's test items by task, means over seeds; then, for each composition, the loss of its worst
-task, each training having a worst task of its own, and by how much it differs from the first composition's: with each seed,
-with the 95 % interval over seeds (Student's t), and with the one over items, which are resampled within each task, seeds kept.
+Prints the losses of the domain's test items by task, means over seeds; then, for each composition, the loss of the worst task of each
+training, and its difference to the first composition's: for each seed, with the 95 % interval over seeds (Student's t), and with the
+interval over items, which are resampled within each task for fixed seeds.
 Shapes: C = compositions, S = seeds, N = test items, K = tasks, R = resamples.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -34,8 +35,8 @@ def main(recipe_name: str) -> None:
     for trial in comparison.finals(recipe, rates):
         if trial.composition:
             result(recipe, recipe_name, trial)
-            found = scratch.items(comparison.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
-            items[trial.composition].append(found.join(tasks, on="item", how="left", maintain_order="left"))
+            rows = scratch.items(comparison.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
+            items[trial.composition].append(rows.join(tasks, on="item", how="left", maintain_order="left"))
     first = next(iter(items.values()))[0]
     names = first["task"].unique().sort().to_list()
     tokens_N = first["tokens"].to_numpy()
@@ -54,8 +55,8 @@ def show(
     tokens_N: np.ndarray,
     members: list[np.ndarray],
 ) -> None:
-    """The worst task's loss of each composition, and its difference from the first's. `docs/ledger.py` finds the first as `worst`
-    of comparison `<recipe>-by-task`."""
+    """Print the worst task's loss of each composition, and its difference to the first composition's. `docs/ledger.py` reads the
+    losses as `worst` of comparison `<recipe>-by-task`."""
     losses_CSK = by_task(nats_CSN, tokens_N, members)
     worst_CS = losses_CSK.max(axis=-1)
     rows = [
@@ -78,25 +79,27 @@ def show(
 
 
 def resampled(nats_CSN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """The worst task's loss, mean over seeds, where each task's items are drawn anew: (R, C)."""
+    """Return the worst task's loss, mean over seeds, for resampled items of each task: (R, C)."""
     generator = np.random.default_rng(0)
     draws = ([generator.choice(place, len(place)) for place in members] for _ in range(RESAMPLES))
     return np.array([by_task(nats_CSN, tokens_N, drawn).max(axis=-1).mean(axis=-1) for drawn in draws])
 
 
 def by_task(nats_XN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """The loss on each task in nats per token, whatever axes come before the items': (…, K)."""
+    """Return the loss on each task in nats per token; leading axes are kept: (…, K)."""
     return np.stack([nats_XN[..., place].sum(axis=-1) / tokens_N[place].sum() for place in members], axis=-1)
 
 
 def result(recipe: comparison.Recipe, name: str, trial: comparison.Trial) -> comparison.Rows:
-    """What came of a trial. Stops with a sentence where it has not run."""
+    """Return the result of a trial; exit with a message if it has not run."""
     path: Path = comparison.prepare(recipe, name, trial) / "result.json"
     if not path.is_file():
         sys.exit(f"{comparison.title(trial)} has not run: `ratchet compare` first.")
-    found: comparison.Rows = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    row: comparison.Rows = json.loads(path.read_text(encoding="utf-8"))
+    return row
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", help="name of a recipe of params/compare")
+    main(parser.parse_args().recipe)

@@ -1,9 +1,9 @@
-"""How long a run lives once it is to stop: `python benchmarks/cancel.py [--rounds 5]`.
+"""Time until a cancelled run has ended: `python benchmarks/cancel.py [--rounds 5]`.
 
-In a workspace of profile `micro` a run of one stage is begun, and stopped as soon as the stage is at work: by Ctrl-C, by SIGTERM, and,
-as a run of the deployment, by `prefect flow-run cancel`. Told are the seconds until no process of the run is left, as the median
-with the range. The first two are all Ratchet's own; what the third takes beyond them is Prefect's: its worker asks now and then
-what was cancelled. Workspaces are made once, in the folder that `benchmarks/chaos.py` uses.
+In a workspace of profile `micro`, a run of one stage is started and stopped as soon as the stage works: by Ctrl-C, by SIGTERM, and, as
+a run of the deployment, by `prefect flow-run cancel`. Printed: the seconds until no process of the run is left, median and range. The
+first two times are Ratchet's own; the additional time of the third is Prefect's, whose worker polls for cancelled runs. Workspaces are
+made once, in the folder that `benchmarks/chaos.py` uses.
 """
 
 import argparse
@@ -44,21 +44,21 @@ class Bench:
         supervisor.stop([self._server])
 
     def seconds(self, way: str, number: int) -> float:
-        """How long the processes of a run live once it is stopped this way."""
+        """Return the seconds until the processes of a run have ended after it is stopped this way."""
         space, mark = self._folder / "cancelled", f"{os.getpid()}-{number}"
         self._states.copy(len(self._states.order) - 1, space)
         environment = workspaces.environment(space) | {victims.MARK: mark}
         with victims.swept(mark):
             if way in SIGNALS:
                 process = self._start(space, environment | {"PREFECT_API_URL": self._url}, "run", STAGE)
-                return _until_gone(mark, process, frozenset(), lambda: process.send_signal(SIGNALS[way]))
+                return _seconds_until_ended(mark, process, frozenset(), lambda: process.send_signal(SIGNALS[way]))
             port = str(server.free_port())
             process = self._start(space, environment | {"PREFECT_SERVER_API_PORT": port}, "up")
             deployment, idle = workspaces.deployed(self._log, process, port), frozenset(victims.marked(mark))
-            run = workspaces.asked(deployment, [STAGE])
+            run = workspaces.request_run(deployment, [STAGE])
             api = os.environ | {"PREFECT_API_URL": deployment.partition("/deployments")[0]}
             cancel = [sys.executable, "-m", "prefect", "flow-run", "cancel", run]
-            return _until_gone(
+            return _seconds_until_ended(
                 mark, process, idle, lambda: subprocess.run(cancel, env=api, check=True, stdout=subprocess.DEVNULL)
             )
 
@@ -74,10 +74,10 @@ class Bench:
             )  # fmt: skip
 
 
-def _until_gone(
+def _seconds_until_ended(
     mark: str, process: "subprocess.Popen[bytes]", idle: frozenset[int], stop: Callable[[], object]
 ) -> float:
-    """Wait until the stage is at work, stop it, and wait until no process is left beside those of `idle`: the seconds since."""
+    """Wait until the stage works, stop it, and return the seconds until no process is left except those of `idle`."""
     while victims.find(process.pid, lambda words: victims.is_stage(words, STAGE)) is None:
         if process.poll() is not None:
             raise RuntimeError(f"the run was over before {STAGE} began; {process.args}")
@@ -85,15 +85,15 @@ def _until_gone(
     start = time.monotonic()
     stop()
     while True:
-        process.poll()  # what has ended is no zombie
-        left = victims.marked(mark)
-        if all(pid in idle or victims.CARRIER in words.split() for pid, words in left.items()):
+        process.poll()  # reap an ended process
+        alive = victims.marked(mark)
+        if all(pid in idle or victims.CARRIER in words.split() for pid, words in alive.items()):
             return time.monotonic() - start
         time.sleep(victims.PACE_S)
 
 
 def main() -> None:
-    """Stop runs, and print what each way took."""
+    """Stop runs, and print the time of each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(".ratchet/chaos/micro"))

@@ -1,16 +1,16 @@
-"""Kill it anywhere, run it again, get the same bytes: `python benchmarks/chaos.py [--profile micro] [--kills 200] [--seed 0]`.
+"""Recovery from kills at random moments: `python benchmarks/chaos.py [--profile micro] [--kills 200] [--seed 0]`.
 
-Each kill has a workspace of its own, in which the stages before are done as `dvc repro` leaves them. A run of the next one to three
-stages is started, by `dvc repro`, by `ratchet run`, or as a run of the deployment; one of its processes gets SIGKILL at a random
-moment: the stage, its DVC, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which
-`ratchet up` starts again. Moments are shares of the CPU time that an undisturbed run takes, so that they mean the same on a busy
-machine. When nothing of that run is left, the same is run again. A kill is recovered from where this leaves the entries in `dvc.lock`
-and the bytes of an undisturbed run, no process, no temporary or torn file, a cache whose objects are what their names say, and no
-MLflow run that reads RUNNING.
+Each kill has a workspace of its own, in which the earlier stages are done by `dvc repro`. A run of the next one to three stages is
+started, by `dvc repro`, by `ratchet run`, or as a run of the deployment. One of its processes gets SIGKILL at a random moment: the
+stage, its DVC process, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which
+`ratchet up` restarts. Moments are shares of the CPU time of an undisturbed run, so that they mean the same on a busy machine. After
+the run has ended, the same is run again. The kill is recovered if the result has the entries in `dvc.lock` and the bytes of an
+undisturbed run, no process, no temporary or torn file, no cache object whose content contradicts its name, and no MLflow run that
+reads RUNNING.
 
-`--inside tune@r0` kills that stage's processes while it trains, and nothing else. `--driver dvc` leaves Prefect out. What a kill came to is a line of
-`<folder>/kills.jsonl`; a benchmark that was broken off goes on where it was, as long as code and options are the same. What was
-lost is kept in `<folder>/lost-<number>`.
+`--inside tune@r0` kills only that stage's processes, while it trains. `--driver dvc` leaves Prefect out. The result of each kill is a
+line of `<folder>/kills.jsonl`; an interrupted benchmark resumes if code and options are the same. A workspace that did not recover is
+kept in `<folder>/lost-<number>`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from tasks.run import WORK  # noqa: E402
 
 Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]
 SHARES: dict[Target, int] = {"stage": 7, "dvc": 6, "supervisor": 3, "flow": 2, "worker": 1, "server": 1}
-"""Of twenty kills in a row, whose they are."""
+"""Kills of each target among twenty in a row."""
 DRIVERS = {
     "stage": ("dvc", "dvc", "flow"),
     "dvc": ("dvc", "dvc", "flow"),
@@ -50,16 +50,16 @@ DRIVERS = {
     "server": ("flow", "deployment"),
 }
 ATTEMPTS = 5
-"""How often a kill is tried again where the run was over before its moment came."""
+"""Attempts at a kill, if the run ends before its moment."""
 GONE_S = 35.0
-"""The longest that anything of a run may outlive its kill. A server is started again and the run goes on, so its kill has no such end."""
+"""Longest time that processes of a run may outlive its kill. Not for kills of a server: it is restarted, and the run goes on."""
 TORN = re.compile(r"dvc\.lock' (is invalid|validation failed)|structure is corrupted|RWLock-file .* format error")
-"""What plain DVC may say when it refuses to start: a file was torn. It mends none; `ratchet tidy` does."""
+"""Messages with which plain DVC refuses to start after a torn file. `ratchet tidy` repairs it."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One process to kill, and when."""
+    """One process to kill, and the moment."""
 
     number: int
     target: Target
@@ -68,13 +68,13 @@ class Kill:
     """The first stage that runs, by its place in the plan."""
     stages: tuple[str, ...]
     victim: str
-    """The stage whose process, DVC or supervisor is meant."""
+    """The stage whose process, DVC process or supervisor is killed."""
     share: float
-    """Of the undisturbed run's CPU time."""
+    """Moment, as a share of the undisturbed run's CPU time."""
 
     @property
     def command(self) -> list[str]:
-        """What drives the run, for `python -m`."""
+        """Arguments of `python -m` that start the run."""
         return {
             "dvc": ["dvc", "repro", *self.stages],
             "flow": ["flows.commands", "run", *self.stages],
@@ -83,10 +83,10 @@ class Kill:
 
 
 def drawn(number: int, attempt: int, options: argparse.Namespace, order: list[str]) -> tuple[Kill, random.Random]:
-    """Kill `number` of this seed, and the source of what else is random in it."""
+    """Return kill `number` of this seed, and the generator for its other random choices."""
     seed = f"{options.seed} {options.profile} {options.inside}"
     able = {t: DRIVERS.get(t, ("flow",)) for t in SHARES if not options.inside or t not in ("worker", "server")}
-    able = {t: [one for one in ways if options.driver in (None, one)] for t, ways in able.items()}
+    able = {t: [way for way in ways if options.driver in (None, way)] for t, ways in able.items()}
     turns = [t for t, share in SHARES.items() for _ in range(share) if able.get(t)]
     random.Random(f"{seed} {number // len(turns)}").shuffle(turns)
     draw = random.Random(f"{seed} {number} {attempt}")
@@ -102,7 +102,7 @@ class Bench:
 
     states: workspaces.States
     basis: str
-    """What kills must have in common to stand in one table: the code, and how they are drawn."""
+    """Code and options; only kills with the same basis are put in one table."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
@@ -110,14 +110,14 @@ class Bench:
         self._url = ""
 
     def prepare(self) -> None:
-        """Make what is not there yet."""
+        """Make the missing workspaces."""
         options, folder = self.options, self.folder
         self.states = workspaces.States(folder, ROOT, options.profile, options.stages, options.inside, self.url)
         chosen = {name: getattr(options, name) for name in ("profile", "seed", "stages", "inside", "driver", "only")}
         self.basis = f"{self.states.code} {json.dumps(chosen)}"
 
     def url(self) -> str:
-        """The address of the shared server, which is started where it is gone."""
+        """Return the address of the shared server, which is started if it does not run."""
         if self._server is None or self._server.poll() is not None or not server.answers(self._url):
             self.close()
             os.environ["PREFECT_HOME"] = str(self.folder / "prefect")
@@ -126,17 +126,17 @@ class Bench:
         return self._url
 
     def close(self) -> None:
-        """End the shared server."""
+        """Stop the shared server."""
         if self._server is not None:
             supervisor.stop([self._server])
 
     def environment(self, folder: Path, mark: str, *, prefect: bool) -> dict[str, str]:
-        """That of a user in this workspace, with our mark."""
+        """Return the environment of a user in this workspace, with the mark of this run."""
         shared = {"PREFECT_API_URL": self.url()} if prefect else {}
         return workspaces.environment(folder) | shared | {victims.MARK: mark}
 
     def kill(self, number: int) -> dict[str, Any]:
-        """What became of kill `number`."""
+        """Try kill `number` and return its result."""
         for attempt in range(ATTEMPTS):
             kill, draw = drawn(number, attempt, self.options, self.states.order)
             mark = f"{os.getpid()}-{number}-{attempt}"
@@ -157,7 +157,7 @@ class Bench:
         return vars(kill) | {"problems": [f"the run was over before its moment in {ATTEMPTS} attempts"]}
 
     def _strike(self, kill: Kill, space: Path, mark: str, draw: random.Random) -> dict[str, Any] | None:
-        """Run, kill, and wait until nothing is left of the run."""
+        """Run, kill, and wait until all processes of the run have ended."""
         with self._started(kill, space, mark) as process:
             zero = victims.work_s(process.pid)
             pid = victims.strike(process, *self._plan(kill, space, process, zero), draw)
@@ -166,18 +166,18 @@ class Bench:
             start = time.monotonic()
             if kill.driver == "deployment" and kill.target != "worker":
                 self._close_when_idle(process)
-            left = victims.gone(mark, workspaces.PATIENCE_S, carrier=False)
+            survivors = victims.wait_for_end(mark, workspaces.PATIENCE_S, carrier=False)
             said = (space.parent / f"{space.name}.log").read_text(errors="replace").splitlines()
             return {
-                "code": process.poll() if left else process.wait(),  # DVC takes one that nobody has waited for as alive
+                "code": process.poll() if survivors else process.wait(),  # DVC treats an unreaped process as alive
                 "gone_s": round(time.monotonic() - start, 1),
-                "left": sorted(left.values()),
+                "left": sorted(survivors.values()),
                 "said": said[-3:],
                 "checkpoint": any((space / WORK).glob("*/*/checkpoint-*")),
             }
 
     def _close_when_idle(self, process: "subprocess.Popen[bytes]") -> None:
-        """A worker outlives what was killed: it is told to end once the run is over."""
+        """Stop the worker once the run has ended; it outlives the killed process."""
         deadline = time.monotonic() + workspaces.PATIENCE_S
         while victims.find(process.pid, victims.is_flow) is not None and time.monotonic() < deadline:
             time.sleep(victims.PACE_S)
@@ -195,20 +195,22 @@ class Bench:
                 cwd=space, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         if kill.driver == "deployment":
-            workspaces.asked(workspaces.deployed(log, process, environment["PREFECT_SERVER_API_PORT"]), kill.stages)
+            workspaces.request_run(
+                workspaces.deployed(log, process, environment["PREFECT_SERVER_API_PORT"]), kill.stages
+            )
         yield process
         process.poll()
 
     def _plan(
         self, kill: Kill, space: Path, process: "subprocess.Popen[bytes]", zero: float
     ) -> tuple[Callable[[], int | None], Callable[[int], bool]]:
-        """How the victim is found, and whether its moment has come."""
+        """Return functions that find the victim, and that tell whether its moment has come."""
         costs = self.states.costs
         root = process.pid
-        whole = sum(costs[stage].dvc for stage in kill.stages)
+        total = sum(costs[stage].dvc for stage in kill.stages)
         if kill.driver != "dvc":
-            whole += self.states.flow().dvc
-        found: dict[str, Callable[[], int | None]] = {
+            total += self.states.flow().dvc
+        find_pid: dict[str, Callable[[], int | None]] = {
             "stage": lambda: victims.find(root, lambda words: victims.is_stage(words, kill.victim)),
             "dvc": lambda: (
                 root if kill.driver == "dvc" else victims.find(root, lambda w: victims.is_dvc(w, kill.victim))
@@ -219,17 +221,17 @@ class Bench:
             "server": lambda: victims.find(self._serving(kill, root), victims.is_server),
         }
         if self.options.inside:
-            return found[kill.target], self._while_training(kill, space, root)
-        own = {"stage": costs[kill.victim].stage, "supervisor": costs[kill.victim].dvc}
+            return find_pid[kill.target], self._while_training(kill, space, root)
+        costs_of_target = {"stage": costs[kill.victim].stage, "supervisor": costs[kill.victim].dvc}
         if kill.target == "dvc" and kill.driver == "flow":
-            own["dvc"] = costs[kill.victim].dvc
-        moment = kill.share * own.get(kill.target, whole)
-        if kill.target in own:
-            return found[kill.target], lambda pid: victims.work_s(pid) >= moment
-        return found[kill.target], lambda _pid: victims.work_s(root) - zero >= moment
+            costs_of_target["dvc"] = costs[kill.victim].dvc
+        moment = kill.share * costs_of_target.get(kill.target, total)
+        if kill.target in costs_of_target:
+            return find_pid[kill.target], lambda pid: victims.work_s(pid) >= moment
+        return find_pid[kill.target], lambda _pid: victims.work_s(root) - zero >= moment
 
     def _serving(self, kill: Kill, root: int) -> int:
-        """A process above the Prefect server that a run has to do with."""
+        """Return a process above the Prefect server that the run uses."""
         return self._server.pid if self._server and kill.driver == "flow" else root
 
     def _while_training(self, kill: Kill, space: Path, root: int) -> Callable[[int], bool]:
@@ -245,11 +247,11 @@ class Bench:
         return far_enough
 
     def _again(self, kill: Kill, space: Path, mark: str) -> dict[str, Any]:
-        """Run the same once more, undisturbed, and look at what is there."""
+        """Run the same once more, undisturbed, and check the result."""
         start = time.monotonic()
         repro, tidy = ["dvc", "repro", *kill.stages], ["flows.commands", "tidy"]
         by_dvc = kill.driver == "dvc" and (self.options.driver == "dvc" or kill.number % 2)
-        # Where plain DVC refuses, a person tidies first; in order of the plan the lock is after tidying.
+        # If plain DVC refuses, a person runs `ratchet tidy` first. The lock is in the order of the plan after tidying.
         ways = [[repro, tidy], [tidy, repro, tidy]] if by_dvc else [[["flows.commands", "run", *kill.stages]]]
         refusals: list[str] = []
         for commands in ways:
@@ -259,7 +261,7 @@ class Bench:
             refusals.append(failed)
             if not TORN.search(failed):
                 break
-        problems = [f"never ended: {line}" for line in victims.gone(mark, workspaces.PATIENCE_S).values()]
+        problems = [f"never ended: {line}" for line in victims.wait_for_end(mark, workspaces.PATIENCE_S).values()]
         if failed:
             problems.append(failed)
         else:
@@ -268,7 +270,7 @@ class Bench:
         return {"again": commands[-1][0], "refusals": refusals, "again_s": seconds, "problems": problems}
 
     def _failure(self, command: list[str], space: Path, mark: str) -> str:
-        """What a command said where it failed; empty where it did not."""
+        """Run a command and return its output if it failed; else an empty string."""
         environment = self.environment(space, mark, prefect=command[1] == "run")
         done = subprocess.run(
             [sys.executable, "-m", *command], cwd=space, env=environment, capture_output=True, text=True
@@ -277,7 +279,7 @@ class Bench:
 
 
 def _stayed(kill: Kill, struck: dict[str, Any]) -> list[str]:
-    """What outlived a kill for too long."""
+    """Return processes that outlived a kill for too long."""
     if struck["left"]:
         return [f"outlived it by {workspaces.PATIENCE_S:.0f} s: {line}" for line in struck["left"]]
     slow = kill.target != "server" and struck["gone_s"] > GONE_S
@@ -285,7 +287,7 @@ def _stayed(kill: Kill, struck: dict[str, Any]) -> list[str]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Kills tried, recovered from and lost, by what was killed."""
+    """Format the kills tried, recovered and lost, by target."""
     lines = [
         "| killed | tried | recovered | lost | gone after, s (median, longest) |",
         "| --- | --- | --- | --- | --- |",
@@ -294,8 +296,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         some = [row for row in rows if target in (row["target"], "all") and "gone_s" in row]
         if some:
             lost = sum(bool(row["problems"]) for row in some)
-            gone = sorted(row["gone_s"] for row in some)
-            spread = f"{gone[len(gone) // 2]:.1f}, {gone[-1]:.1f}"
+            durations = sorted(row["gone_s"] for row in some)
+            spread = f"{durations[len(durations) // 2]:.1f}, {durations[-1]:.1f}"
             lines.append(f"| {target} | {len(some)} | {len(some) - lost} | {lost} | {spread} |")
     resumed = sum(row.get("checkpoint", False) for row in rows)
     refused = sum(bool(row.get("refusals")) for row in rows)
@@ -309,7 +311,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Kill, print the table, and say by the exit code whether anything was lost."""
+    """Kill, print the table, and return 1 if a kill was not recovered."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="micro")
     parser.add_argument("--kills", type=int, default=200)

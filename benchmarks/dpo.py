@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al., 2305.18290) by trl, on the pairs that fault-aware fine-tuning reads."""
+"""Direct preference optimisation (Rafailov et al., 2305.18290) by trl, on the pairs of fault-aware fine-tuning."""
 
 import math
 import tempfile
@@ -10,7 +10,7 @@ BETA = 0.1
 def trained(
     model: Any, tokenizer: Any, sequences: list[Any], plan: Any, sections: Any, compute: Any, rate: float
 ) -> Any:
-    """The model after DPO on the pairs of the packs that `plan` makes of `sequences`, in the same order, in as many steps."""
+    """Train by DPO on the pairs in `plan`'s packs of `sequences`, in the same order and number of steps; return the model."""
     import copy
 
     import torch
@@ -49,7 +49,7 @@ def trained(
 
 
 def texts_of(sequence: Any, tokenizer: Any) -> dict[str, str]:
-    """A pair as trl's trainer wants it."""
+    """Return a pair in the format of trl's trainer."""
     start = next(place for place, weight in enumerate(sequence.weights) if weight > 0)
     return {
         "prompt": tokenizer.decode(sequence.ids[:start]),

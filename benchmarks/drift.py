@@ -1,18 +1,18 @@
-"""How well drift is told: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000]`, where the default profile was ingested.
+"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000]`, after `ratchet run ingest`.
 
-Prompts of the default profile (mined functions) and what else might come in are embedded once, by the profile's own embedder. Every
-trial draws a reference and what comes in, and asks monitor `mmd` with its default settings, as `ratchet monitor`
-does; drift is said at the level that it has there (`monitor.alpha`, shared by the monitors). What comes in is
+Prompts of the default profile (mined functions) and other incoming texts are embedded once, by the profile's embedder. Every trial
+draws a reference and incoming texts, and runs monitor `mmd` with its default settings, as `ratchet monitor` does; drift is detected
+at its level there (`monitor.alpha`, shared by the monitors). Incoming texts are
 
-  alike     other prompts drawn as the reference was: whatever is said is a false alarm
-  modules   as many, but all of modules that the reference has nothing of: alike to a person, not to a test of single items
-  prose     in part texts of another kind (documentation)
-  reworded  in part the same requests in other words; the reference may hold their originals
-  package   in part functions of a package (pydash) that the reference has none of
-  long      in part from the longest quarter of the prompts; the reference may hold the same ones
+  alike     other prompts, drawn like the reference: every detection is a false alarm
+  modules   as many, all from modules that the reference lacks: alike to a person, not to a test of single items
+  prose     partly texts of another kind (documentation)
+  reworded  partly the same requests in other words; the reference may contain the originals
+  package   partly functions of a package (pydash) that the reference lacks
+  long      partly from the longest quarter of the prompts; the reference may contain the same ones
 
-Monitor `loss_gap` is asked about losses of responses that have the spread of real ones: `--losses` names a table of signals, as stage
-`diagnose` writes it; a shift makes every loss of what comes in so much higher. Shares stand with exact 95 % intervals.
+Monitor `loss_gap` is tested on losses resampled from real ones: `--losses` names a table of signals, as stage `diagnose` writes it;
+a shift multiplies every incoming loss by a factor. Shares are printed with exact 95 % intervals.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pool:
-    """Figures to draw from, and the group of each item."""
+    """Vectors to draw from, and the group of each item."""
 
     vectors: Vectors
     groups: Sequence[str]
@@ -87,21 +87,21 @@ def main() -> None:
 
 
 def report(name: str, method: str, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
-    """One line: in how many trials drift was said."""
+    """Print one line: the share of trials in which drift was detected."""
     monitor, config = methods.load("monitors", method), methods.spec("monitors", method).config()
     said = [
         monitor.score(monitor.fit(reference, config), came, seed).chance <= LEVEL
         for seed, (reference, came) in enumerate(pairs)
     ]
-    found = proportion(sum(said), len(said))
+    share = proportion(sum(said), len(said))
     print(
-        f"  {name:<22} {sum(said):>5} of {len(said)}: {found.value:7.1%} [{found.low:.1%}, {found.high:.1%}]",
+        f"  {name:<22} {sum(said):>5} of {len(said)}: {share.value:7.1%} [{share.low:.1%}, {share.high:.1%}]",
         flush=True,
     )
 
 
 def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
-    """Reference and as many others of the same pool; for `modules` of groups that the reference has nothing of."""
+    """Yield a reference and other items of the same pool; for `modules`, items of groups that the reference lacks."""
     random = np.random.default_rng([seed, size, len(kind)])
     names = np.array(pool.groups)
     for _ in range(trials):
@@ -111,28 +111,28 @@ def alike(pool: Pool, kind: str, size: int, trials: int, seed: int) -> Iterator[
             continue
         order = random.permutation(np.unique(names))
         sizes = np.cumsum([(names == name).sum() for name in order])
-        theirs = np.isin(names, order[: int(np.searchsorted(sizes, size)) + 1])
-        came, rest = random.permutation(np.flatnonzero(theirs)), random.permutation(np.flatnonzero(~theirs))
+        is_new = np.isin(names, order[: int(np.searchsorted(sizes, size)) + 1])
+        came, rest = random.permutation(np.flatnonzero(is_new)), random.permutation(np.flatnonzero(~is_new))
         yield pool.vectors[rest[:REFERENCE]], pool.vectors[came[:size]]
 
 
 def shifted(
     pools: Mapping[str, Pool], kind: str, share: float, size: int, trials: int, seed: int
 ) -> Iterator[tuple[Vectors, Vectors]]:
-    """Reference, and others of which a share is of another kind."""
+    """Yield a reference, and incoming items of which a share is of another kind."""
     random = np.random.default_rng([seed, size, round(100 * share), len(kind)])
-    own, others = pools["prompts"].vectors, pools[kind].vectors
+    ordinary, others = pools["prompts"].vectors, pools[kind].vectors
     if kind == "package":
-        own = own[np.array([not group.startswith(PACKAGE) for group in pools["prompts"].groups])]
+        ordinary = ordinary[np.array([not group.startswith(PACKAGE) for group in pools["prompts"].groups])]
     for _ in range(trials):
-        drawn, strange = random.permutation(len(own)), random.permutation(len(others))
+        drawn, strange = random.permutation(len(ordinary)), random.permutation(len(others))
         num_strange = round(share * size)
-        came = np.concatenate([others[strange[:num_strange]], own[drawn[: size - num_strange]]])
-        yield own[drawn[size:][:REFERENCE]], came
+        came = np.concatenate([others[strange[:num_strange]], ordinary[drawn[: size - num_strange]]])
+        yield ordinary[drawn[size:][:REFERENCE]], came
 
 
 def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
-    """Losses drawn with replacement for both sides; on what comes in they are higher by a factor."""
+    """Yield losses drawn with replacement for both sides; the incoming ones are multiplied by 1 + `higher`."""
     random = np.random.default_rng([seed, size, round(100 * higher)])
     for _ in range(trials):
         reference, came = (losses[random.integers(len(losses), size=count)] for count in (REFERENCE, size))
@@ -140,7 +140,7 @@ def gaps(losses: Vectors, higher: float, size: int, trials: int, seed: int) -> I
 
 
 def responses(path: Path) -> Vectors:
-    """Nats and tokens of the responses in a table of signals."""
+    """Return nats and tokens of the responses in a table of signals."""
     rows = [
         (row.loss_after * row.tokens, row.tokens) for row in tables.read(path, Signals) if row.loss_after is not None
     ]
@@ -148,27 +148,27 @@ def responses(path: Path) -> Vectors:
 
 
 def embedded() -> dict[str, Pool]:
-    """All pools, embedded once."""
+    """Return all pools, embedded once."""
     examples = list(tables.read(EXAMPLES, Example))
     prompts = [prompt_of(example) for example in examples]
     documents = [row.text[:600] for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
     again = [reworded(prompt) for prompt in prompts[::2]]
     vectors = _vectors([*prompts, *documents, *again])
-    own, prose, other = np.split(vectors, [len(prompts), len(prompts) + len(documents)])
+    domain, prose, other = np.split(vectors, [len(prompts), len(prompts) + len(documents)])
     groups = [example.domain + " " + example.group for example in examples]
     longest = np.argsort([len(prompt) for prompt in prompts])[-len(prompts) // 4 :]
     package = np.array([group.startswith(PACKAGE) for group in groups])
     return {
-        "prompts": Pool(own, groups),
+        "prompts": Pool(domain, groups),
         "prose": Pool(prose, []),
         "reworded": Pool(other, []),
-        "package": Pool(own[package], []),
-        "long": Pool(own[longest], []),
+        "package": Pool(domain[package], []),
+        "long": Pool(domain[longest], []),
     }
 
 
 def reworded(prompt: str) -> str:
-    """A request in other words: what the profile's template says, as a colleague would."""
+    """Return a request in other words than those of the profile's template."""
     first, _, rest = prompt.partition("\n")
     name = first.split("`")[1]
     return f"hey, could you please code up {name} for me? no docstring needed, thanks!\n{rest}"

@@ -1,20 +1,19 @@
-"""What weighing faults is worth: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
+"""Gain of weighting faults: `python benchmarks/faults.py synthetic 0 1 2 3 4`, or `… workspace 0 1` after `ratchet run faults`.
 
-Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's
-modes and parts (parts of it add less weight in all), marks of ten times the weight (`strong`, the control that must show something),
-the marks of all three weights dealt at random over the same programs (`random` has the constant one), and DPO on the same pairs
-(trl). Each has its own learning rate, the one of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower
-that, the one of the largest gap. The search goes on beyond the first rates where the best is at their edge.
-Metrics were fixed beforehand, on pairs of held-out functions, found as the training's are:
-  marked  loss on the differing tokens of the right program, in nats a token
+Every arm trains the same model on the same examples and pairs for the same number of steps: plain fine-tuning (`sft`), FAIT's modes
+and parts (parts add less weight in total), marks of ten times the weight (`strong`, the control that must show an effect), marks of
+all three weights at random places of the same programs (`random` has the constant one), and DPO on the same pairs (trl). Each arm has
+its own learning rate, that of the lowest loss on marked tokens of validation pairs; for DPO, which does not lower that loss, that of
+the largest gap. The search extends the list of rates if the best one is at its edge.
+Metrics were fixed beforehand, on pairs of held-out functions, found like the training pairs:
+  marked  loss on the differing tokens of the right program, in nats per token
   gap     p(right) - p(wrong), p the geometric mean over a side's differing tokens
   pass@1  the share of functions whose greedy answer passes its tests
-Told are differences to `sft`, to `random` and to an arm's own marks at random, seeds averaged, with 95 % intervals over functions
-(groups), and over seeds. `docs/ledger.py` finds all three in comparison faults-SETUP, with the arms after it where they were named:
-faults-synthetic-margin-dpo.
-`synthetic`: a LLaMA of 0.6M weights reads 4,400 of `functions.py` with the mistakes that people make, every other time, and then
-trains on 1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second
-call goes on where the first one ended.
+Printed: differences to `sft`, to `random` and to an arm's own marks at random places, averaged over seeds, with 95 % intervals over
+functions (groups) and over seeds. `docs/ledger.py` reads all three from comparison faults-SETUP, followed by the arms if they were
+named: faults-synthetic-margin-dpo.
+`synthetic`: a LLaMA of 0.6M weights is pretrained on 4,400 of `functions.py`, half of their parts with mistakes, and then trained on
+1,000 others without; `workspace`: its own model, data and composition. Trials are kept in .ratchet/faults, and a second call resumes.
 """
 
 import argparse
@@ -48,20 +47,20 @@ BETA = 0.1
 LONGEST = 400
 """Tokens of the longest example."""
 PAIRS = {"train": 1_000, "valid": 40, "test": 300}
-"""At most so many of each, the first ones; a rate is chosen by those of `valid`."""
+"""Largest number of pairs of each split; the learning rate is chosen by those of `valid`."""
 FIRST_EPOCHS = 16
 MOST_RATES = 7
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all arms share."""
+    """Model, data and settings that all arms share."""
 
     sources: Sequence[dict[str, Any]]
-    """Where wrong programs come from."""
+    """Sources of wrong programs."""
 
     load: Callable[[], tuple[Any, Any]]
-    """The model that is to train, and its tokenizer."""
+    """Returns the model to train, and its tokenizer."""
     train: Sequence[Any]
     valid: Sequence[Any]
     test: Sequence[Any]
@@ -72,7 +71,7 @@ class Setup:
     dpo_rates: Sequence[float]
     max_new_tokens: int
     solved: int
-    """Held-out functions that answers are written for."""
+    """Number of held-out functions to answer."""
 
 
 def main() -> None:
@@ -87,7 +86,7 @@ def main() -> None:
     from flows import standings
 
     setup = synthetic() if options.setup == "synthetic" else workspace(options.tokens)
-    pairs = {name: list(islice(found(setup, getattr(setup, name)), most)) for name, most in PAIRS.items()}
+    pairs = {name: list(islice(fault_pairs(setup, getattr(setup, name)), most)) for name, most in PAIRS.items()}
     print({name: len(rows) for name, rows in pairs.items()}, flush=True)
     trial = partial(kept, setup, pairs, f"{options.setup}-{options.tokens}")
     results = {"base": [trial("base", 0.0, 0, final=True)]}
@@ -103,7 +102,7 @@ def main() -> None:
 
 
 def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[dict[str, Any]]:
-    """A row for each training."""
+    """Return a row for each training."""
     return [
         {"composition": arm, "seed": seed, "marked": marked(row), "gap": gap(row), "pass@1": passed(row)}
         for arm, rows in results.items()
@@ -114,8 +113,8 @@ def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[
 def best_rate(
     rates: list[float], trial: Callable[[float], dict[str, Any]], untrained: dict[str, Any], *, largest_gap: bool
 ) -> float:
-    """The rate of the lowest marked loss, or of the largest gap. Where it is an edge of `rates`, they go on beyond it, and upwards
-    where none is better than no training: that is level ground, on which noise would choose."""
+    """Return the rate of the lowest marked loss, or of the largest gap. If it is at an edge of `rates`, they are extended there; if no
+    rate is better than no training, they are extended upwards, since noise would decide among them."""
 
     def badness(tried: dict[str, Any]) -> float:
         return -gap(tried) if largest_gap else marked(tried)
@@ -124,26 +123,26 @@ def best_rate(
         return min(rates, key=lambda rate: badness(trial(rate)))
 
     while len(rates) < MOST_RATES:
-        found = best()
-        level = badness(trial(found)) >= badness(untrained)
-        if level or found == rates[-1]:
+        candidate = best()
+        level = badness(trial(candidate)) >= badness(untrained)
+        if level or candidate == rates[-1]:
             rates.append(rates[-1] ** 2 / rates[-2])
-        elif found == rates[0]:
-            rates.insert(0, found**2 / rates[1])
+        elif candidate == rates[0]:
+            rates.insert(0, candidate**2 / rates[1])
         else:
             break
     return best()
 
 
 def synthetic() -> Setup:
-    """Small enough for many seeds."""
+    """Return the setup `synthetic`, small enough for many seeds."""
     import functions
 
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, encode, train
-    from tasks.stages.fetch.build import random_model
     from tasks.stages.fetch.params import FromConfig
+    from tasks.stages.fetch.random_init import random_model
 
     rows, wrong = functions.examples(5_800, seed=0), functions.mistaken(5_800, seed=0)
     tokenizer, compute = functions.tokenizer(rows), Compute(precision="fp32", threads=1)
@@ -159,16 +158,16 @@ def synthetic() -> Setup:
     def load() -> tuple[Any, Any]:
         from safetensors.torch import load_model, save_model
 
-        made = model(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+        network = model(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
         if not first.is_file():
             sequences = [s for s in encode.examples(wrong[1_400:], tokenizer, plan.pack_tokens) if s]
             with tempfile.TemporaryDirectory() as work:
                 parts, long = compose.read(plan, sections), plan.model_copy(update={"epochs": FIRST_EPOCHS})
-                train.train(made.train(), train.TrainData(sequences), parts, long, compute, Path(work))
-            save_model(made, str(first))
+                train.train(network.train(), train.TrainData(sequences), parts, long, compute, Path(work))
+            save_model(network, str(first))
             return load()
-        load_model(made, str(first))
-        return made, tokenizer
+        load_model(network, str(first))
+        return network, tokenizer
 
     return Setup(
         [{"from": "given", "path": given(rows, wrong)}], load, rows[:1_000], rows[1_000:1_100], rows[1_100:1_400], plan, sections,
@@ -177,7 +176,7 @@ def synthetic() -> Setup:
 
 
 def given(rows: Sequence[Any], wrong: Sequence[Any]) -> Path:
-    """A file of pairs: the program of each example, and of the one at the same place that is wrong."""
+    """Write a file of pairs: the program of each example, and its wrong version."""
     from tasks.core.programs import program
 
     pairs = [
@@ -191,35 +190,35 @@ def given(rows: Sequence[Any], wrong: Sequence[Any]) -> Path:
 
 
 def workspace(tokens: int) -> Setup:
-    """The model, the data and the composition of this workspace."""
+    """Return the setup `workspace`: its model, data and composition."""
     from tasks import settings
     from tasks.core.records import Example
     from tasks.engine import compose, job
     from tasks.io import tables
     from tasks.stages.faults.verify import has_tests
 
-    everything = settings.load()
-    plan = everything.tune.model_copy(update={"max_tokens": tokens, "epochs": 1, "save_every": 0})
-    sections = settings.for_stage("tune", everything).methods
+    config = settings.load()
+    plan = config.tune.model_copy(update={"max_tokens": tokens, "epochs": 1, "save_every": 0})
+    sections = settings.for_stage("tune", config).methods
     folders = {"train": "rounds/r0/examples", "valid": "ingested/valid", "test": "ingested/test"}
     rows = {
         name: [row for row in tables.read(Path(f"data/{place}.parquet"), Example) if has_tests(row)]
         for name, place in folders.items()
     }
     return Setup(
-        [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), compose.read(plan, sections), everything.compute),
-        rows["train"], rows["valid"], rows["test"], plan, sections, everything.compute,
-        (2e-4, 5e-4, 1e-3), (2e-4, 5e-4, 1e-3), everything.evaluate.max_new_tokens, everything.evaluate.pass_items,
+        [{"from": "mutation"}], lambda: job.load(Path("models/pretrained"), compose.read(plan, sections), config.compute),
+        rows["train"], rows["valid"], rows["test"], plan, sections, config.compute,
+        (2e-4, 5e-4, 1e-3), (2e-4, 5e-4, 1e-3), config.evaluate.max_new_tokens, config.evaluate.pass_items,
     )  # fmt: skip
 
 
-def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Each example of at most `LONGEST` tokens with a verified wrong program, where one was found."""
+def fault_pairs(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield each example of at most `LONGEST` tokens that has a verified wrong program, with that pair."""
     from tasks.engine.encode import encoder
     from tasks.io import sandbox
     from tasks.methods.objectives.fait.encode import encode_example
-    from tasks.stages.faults.find import Finder
     from tasks.stages.faults.params import FaultsParams
+    from tasks.stages.faults.search import PairSearch
 
     class Quiet:
         def track(self, items: Any, **_: Any) -> Any:
@@ -234,7 +233,7 @@ def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
     params = FaultsParams.model_validate({"sources": setup.sources})
     run: Any = Quiet()
-    pairs = {pair.example: pair for pair in Finder(params, encoded, sandbox.run, run).find(examples)}
+    pairs = {pair.example: pair for pair in PairSearch(params, encoded, sandbox.run, run).find(examples)}
     for example in examples:
         if example.id in pairs:
             yield example, pairs[example.id]
@@ -243,7 +242,7 @@ def found(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 def kept(
     setup: Setup, pairs: dict[str, list[Any]], label: str, arm: str, rate: float, seed: int, *, final: bool
 ) -> dict[str, Any]:
-    """What came of a trial, from the file that an earlier call left or from running it."""
+    """Return the result of a trial, from its file or from running it."""
     import kept as files
 
     basis = repr((ARMS.get(arm), setup.plan, setup.sections, [pair.id for _, pair in pairs["train"]]))
@@ -252,12 +251,12 @@ def kept(
     return files.result(
         file,
         lambda: measured(setup, pairs, trained(setup, pairs["train"], arm, rate, seed), final),
-        lambda made: f"marked {marked(made):.4f}, gap {gap(made):.4f}",
+        lambda row: f"marked {marked(row):.4f}, gap {gap(row):.4f}",
     )
 
 
 def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) -> Any:
-    """The model that an arm makes, and its tokenizer."""
+    """Train an arm, and return its model and tokenizer."""
     import dpo
 
     from tasks.engine import compose, encode, train
@@ -276,17 +275,17 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     with tempfile.TemporaryDirectory() as work:
         outcome = train.train(model.train(), train.TrainData(sequences), parts, plan, setup.compute, Path(work))
     merged: Any = compose.merge(outcome.model, parts)
-    vars(merged).pop("forward", None)  # the loss's: what follows wants logits
+    vars(merged).pop("forward", None)  # the loss replaced it; measuring needs logits
     return merged, tokenizer
 
 
-def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], final: bool) -> dict[str, Any]:
-    """What a rate is chosen by; or, in the end, the metrics of every function."""
+def measured(setup: Setup, pairs: dict[str, list[Any]], loaded: tuple[Any, Any], final: bool) -> dict[str, Any]:
+    """Return the metrics by which a rate is chosen; if final, those of every function."""
     import torch
 
     from tasks.engine import device
 
-    model, tokenizer = made
+    model, tokenizer = loaded
     model.eval()
     with torch.no_grad(), device.autocast(setup.compute):
         items = list(preferences(model, tokenizer, pairs["test" if final else "valid"]))
@@ -297,7 +296,7 @@ def measured(setup: Setup, pairs: dict[str, list[Any]], made: tuple[Any, Any], f
 
 
 def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[str, Any]]:
-    """For each pair: nats and number of the right program's differing tokens, and p(right) - p(wrong)."""
+    """Yield for each pair: nats and number of the right program's differing tokens, and p(right) - p(wrong)."""
     from tasks.engine.encode import encoder
     from tasks.engine.forward import observe, use_packed_attention
     from tasks.engine.packing import by_budget, collate
@@ -327,7 +326,7 @@ def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[s
 
 
 def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]:
-    """Whether the greedy answer to each held-out function passes."""
+    """Yield for each held-out function 1 if the greedy answer passes, else 0."""
     from tasks.core.programs import program
     from tasks.engine import generation
     from tasks.io import sandbox
@@ -338,11 +337,11 @@ def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]
     )
     cases = (sandbox.Case(program(text), task.tests) for task, text in zip(tasks, answers, strict=True))
     for task, verdict in zip(tasks, sandbox.run(cases), strict=True):
-        yield {"group": task.group, "passed": float(verdict.outcome == "passed")}
+        yield {"group": task.group, "passed": float(verdict.kind == "passed")}
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> None:
-    """A line for each arm: its level, and its differences to plain fine-tuning and to marks at random places."""
+    """Print for each arm its metrics, and its differences to plain fine-tuning and to marks at random places."""
     from tasks.io import sandbox
 
     print(f"\npass@1: sandbox level {sandbox.probe().number}")
@@ -356,7 +355,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def change(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
-    """The differences of the three metrics, each with its interval over functions and over seeds."""
+    """Format the differences of the three metrics, each with its interval over functions and over seeds."""
     from tasks.core import statistics
 
     items, solved = rows[0]["items"], rows[0]["passed"]
@@ -366,38 +365,38 @@ def change(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
         gap: statistics.mean(minus(rows, first, "items", "gap"), groups),
         passed: statistics.mean(minus(rows, first, "passed", "passed"), [item["group"] for item in solved]),
     }
-    told = []
+    parts = []
     for metric, estimate in estimates.items():
-        seeds = statistics.over_seeds([metric(row) - metric(one) for row, one in zip(rows, first, strict=True)])
+        seeds = statistics.over_seeds([metric(row) - metric(base) for row, base in zip(rows, first, strict=True)])
         interval = f"[{estimate.low:+.4f}, {estimate.high:+.4f}] ({seeds.low:+.4f}, {seeds.high:+.4f})"
-        told.append(f"{metric.__name__} {estimate.value:+.4f} {interval}")
-    return "  ".join(told)
+        parts.append(f"{metric.__name__} {estimate.value:+.4f} {interval}")
+    return "  ".join(parts)
 
 
 def mean(rows: list[dict[str, Any]], kind: str, name: str) -> list[float]:
-    """Each item's figure, seeds averaged."""
+    """Return each item's value, averaged over seeds."""
     return [
         sum(values) / len(rows) for values in zip(*([item[name] for item in row[kind]] for row in rows), strict=True)
     ]
 
 
 def minus(rows: list[dict[str, Any]], first: list[dict[str, Any]], kind: str, name: str) -> list[float]:
-    """Differences of each item's figures."""
+    """Return the difference of each item's values."""
     return [a - b for a, b in zip(mean(rows, kind, name), mean(first, kind, name), strict=True)]
 
 
 def marked(row: dict[str, Any]) -> float:
-    """Nats a differing token."""
+    """Return the loss on differing tokens, in nats per token."""
     return sum(item["nats"] for item in row["items"]) / sum(item["tokens"] for item in row["items"])
 
 
 def gap(row: dict[str, Any]) -> float:
-    """The mean of p(right) - p(wrong)."""
+    """Return the mean of p(right) - p(wrong)."""
     return sum(item["gap"] for item in row["items"]) / len(row["items"])
 
 
 def passed(row: dict[str, Any]) -> float:
-    """The share of functions whose answer passes."""
+    """Return the share of functions whose answer passes."""
     return sum(item["passed"] for item in row["passed"]) / len(row["passed"])
 
 

@@ -1,8 +1,8 @@
-"""Synthetic functions whose prompt decides their operator, bound and constants: what a small model can learn from nothing.
+"""Synthetic functions whose operator, bound and constants follow from the prompt, so that a small model can learn them from scratch.
 
-A remark and two names in each program follow from nothing, as in code that people write: most of what a model loses there can
-never be learned, and what decides whether a program is right is a small part of its text.
-`examples(count, seed)` makes them; every program has tests, whose expectations come from running it.
+A comment and two names in each program are random, as in real code: most of the loss there is irreducible, and only a small part of
+the text decides whether a program is right.
+`examples(count, seed)` makes them; every program has tests, whose expected values come from running it.
 """
 
 import random
@@ -29,7 +29,7 @@ WORDS = 5
 
 @dataclass(frozen=True)
 class Function:
-    """One of them."""
+    """One synthetic function."""
 
     fold: str
     sign: str
@@ -38,7 +38,7 @@ class Function:
     condition: str
 
     def mistaken(self, draw: random.Random) -> "Function":
-        """The same with mistakes that people make: every other time for each place, always the same one."""
+        """Return the function with mistakes: each part is wrong with probability 0.5, always in the same way."""
         habits = {
             "condition": MISTAKES[self.condition],
             "cut": NEXT_CUT[self.cut],
@@ -49,14 +49,14 @@ class Function:
 
     @property
     def prompt(self) -> str:
-        """What is asked for."""
+        """Return the prompt."""
         each = {"+": "plus", "-": "minus", "*": "times"}[self.sign]
         return f"f(xs, n): the {self.fold} of x {each} {self.constant} for x of xs{self.cut} {CONDITIONS[self.condition]} n"
 
-    def code(self, asked: str) -> str:
-        """The program that does it. Its words are drawn from what was asked for."""
+    def code(self, text: str) -> str:
+        """Return the program. Its random words are drawn with `text` as seed."""
         start, step = FOLDS[self.fold]
-        draw = random.Random(asked)
+        draw = random.Random(text)
         out, x, *remark = (word(draw) for _ in range(WORDS))
         body = step.format(out=out, term=f"({x} {self.sign} {self.constant})")
         return (
@@ -66,24 +66,24 @@ class Function:
 
 
 def word(draw: random.Random) -> str:
-    """Letters that follow from nothing; none of Python's own words is that long and that odd."""
+    """Return a random word of three letters that ends in q, which no keyword of Python does."""
     return "".join(draw.choices(string.ascii_lowercase, k=2)) + "q"
 
 
 def examples(count: int, seed: int) -> list[Example]:
-    """`count` different functions, all the same for the same seed, the first ones the same for every count."""
+    """Return `count` different functions; equal seeds give equal functions, and a larger count appends to them."""
     return [_example(function, function.code(function.prompt)) for function in _functions(count, seed)]
 
 
 def mistaken(count: int, seed: int) -> list[Example]:
-    """The same prompts, answered with the mistakes that people make."""
+    """Return the same prompts, answered with mistakes."""
     draw = random.Random(seed)
     return [_example(function, function.mistaken(draw).code(function.prompt)) for function in _functions(count, seed)]
 
 
 def _functions(count: int, seed: int) -> list[Function]:
     draw = random.Random(seed)
-    everything = [
+    combinations = [
         Function(fold, sign, constant, cut, condition)
         for fold in FOLDS
         for sign in "+-*"
@@ -91,16 +91,16 @@ def _functions(count: int, seed: int) -> list[Function]:
         for cut in CUTS
         for condition in CONDITIONS
     ]
-    draw.shuffle(everything)
-    return everything[:count]
+    draw.shuffle(combinations)
+    return combinations[:count]
 
 
 def tokenizer(rows: list[Example]) -> Any:
-    """Tokens of these texts: a digit or a sign is one, a word of the language is one, a word that follows from nothing is several."""
+    """Train a tokenizer on these texts: digits, signs and keywords are one token each, random words are several."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from tasks.stages.fetch.build import CHAT_TEMPLATE, SPECIAL
+    from tasks.stages.fetch.random_init import CHAT_TEMPLATE, SPECIAL
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -133,7 +133,7 @@ def _example(function: Function, code: str) -> Example:
 
 
 def _doctests(function: Function) -> str:
-    """Calls that tell neighbouring conditions, constants and cuts apart, with what the program gives."""
+    """Return doctests that distinguish neighbouring conditions, constants and cuts, with the program's results."""
     draw, names = random.Random(function.prompt), {}
     exec(function.code(function.prompt), names)  # our own text
     lines = []

@@ -1,4 +1,4 @@
-"""What is wrong with a workspace after a run, beside one that nobody disturbed."""
+"""Compare a workspace after a run with an undisturbed one, and list the problems."""
 
 import hashlib
 import json
@@ -10,47 +10,47 @@ from typing import Any
 import yaml
 
 SCRATCH = {".git", ".ratchet", ".dvc", "home", "__pycache__", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm"}
-"""What holds no artifact, and is looked at by itself."""
+"""Files and folders without artifacts; they are checked separately."""
 TEMPORARY = ("*.partial", "*.tmp", "*.torn", "*.new", "*.unfinished")
 LEAVES = ("spool/*.jsonl", "spool/*.new", "spool/*.sent", "locks/*-*.lock", "made/*.partial", "*.partial")
-"""Files of `.ratchet` that stand for something unfinished."""
+"""Files of `.ratchet` that belong to unfinished work."""
 
 
 def problems(folder: Path, undisturbed: Path, stages: Sequence[str], order: Sequence[str] = ()) -> list[str]:
-    """Everything that differs from the undisturbed workspace, of which `stages` were made; empty where it is the same.
+    """Return all differences to the undisturbed workspace, in which `stages` were run; empty if there are none.
 
     With `order`, the stages of `dvc.lock` must stand in that order, as a flow leaves them.
     """
     looks = (_lock(folder, undisturbed, stages, order), _artifacts(folder, undisturbed, stages), _cache(folder))
-    return [found for look in (*looks, _leftovers(folder), _runs(folder, stages)) for found in look]
+    return [problem for look in (*looks, _leftovers(folder), _runs(folder, stages)) for problem in look]
 
 
 def entries(folder: Path) -> dict[str, Any]:
-    """The entries of dvc.lock: stage → what it read and wrote."""
+    """Return the entries of dvc.lock: stage → inputs and outputs."""
     return dict((yaml.load((folder / "dvc.lock").read_text(), yaml.CSafeLoader) or {}).get("stages", {}))
 
 
 def _lock(folder: Path, undisturbed: Path, stages: Sequence[str], order: Sequence[str]) -> Iterator[str]:
-    found, expected = entries(folder), entries(undisturbed)
+    actual, expected = entries(folder), entries(undisturbed)
     for stage in stages:
-        if stage not in found:
+        if stage not in actual:
             yield f"dvc.lock: no entry of {stage}"
-    for stage, entry in found.items():
+    for stage, entry in actual.items():
         if entry != expected[stage]:
             yield f"dvc.lock: {stage} is not that of an undisturbed run"
-    if order and list(found) != [stage for stage in order if stage in found]:
-        yield f"dvc.lock: in the order {', '.join(found)}"
+    if order and list(actual) != [stage for stage in order if stage in actual]:
+        yield f"dvc.lock: in the order {', '.join(actual)}"
 
 
 def _artifacts(folder: Path, undisturbed: Path, stages: Sequence[str]) -> Iterator[str]:
-    """Outputs whose bytes differ, and files that nobody should have left."""
-    made = [Path(out["path"]) for entry in entries(folder).values() for out in entry.get("outs", [])]
-    lost = [path for path in made if not (folder / path).exists()]
+    """Yield outputs whose bytes differ, and unexpected files."""
+    paths = [Path(out["path"]) for entry in entries(folder).values() for out in entry.get("outs", [])]
+    lost = [path for path in paths if not (folder / path).exists()]
     yield from (f"{path}: is missing" for path in lost)
-    for path in sorted(set(made) - set(lost)):
+    for path in sorted(set(paths) - set(lost)):
         if _hashes(folder / path) != _hashes(undisturbed / path):
             yield f"{path}: other bytes than those of an undisturbed run"
-    known = {str(path) for path in made}
+    known = {str(path) for path in paths}
     for path in _files(folder):
         name = path.relative_to(folder)
         if known & {str(part) for part in (name, *name.parents)} or (undisturbed / name).exists():
@@ -74,7 +74,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _cache(folder: Path) -> Iterator[str]:
-    """Objects of DVC's cache whose bytes are not those that their names promise."""
+    """Yield objects of DVC's cache whose bytes do not match their names."""
     cache = folder / ".dvc/cache/files/md5"
     for path in sorted(cache.rglob("*")):
         if path.is_file() and path.parent.name + path.name.removesuffix(".dir") != _md5(path):
@@ -98,7 +98,7 @@ def _leftovers(folder: Path) -> Iterator[str]:
 
 
 def _runs(folder: Path, stages: Sequence[str]) -> Iterator[str]:
-    """MLflow runs that read RUNNING, and stages without a run that FINISHED."""
+    """Yield MLflow runs that read RUNNING, and stages without a run that FINISHED."""
     with sqlite3.connect(folder / "mlflow.db") as store:
         for name, status in store.execute("select name, status from runs where status = 'RUNNING'"):
             yield f"MLflow: {name} reads {status}"

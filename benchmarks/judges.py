@@ -1,9 +1,9 @@
-"""A judge whose answers can be read: SmolLM2-135M learns to say, in the form it is asked in, whether a response makes sense.
+"""A judge whose answers can be parsed: SmolLM2-135M is trained to score, in the required format, whether a response makes sense.
 
-As it comes, this model answers no question of stage `diagnose` with a number, so judging in words and by odds cannot be compared on
-it. Here it is taught by LoRA on other examples than are judged: a response as it stands gets 7 to 9, one whose words were dealt
-anew gets 0 to 2, and every prompt gets 6 to 9. Within these bounds scores are drawn: nothing is to be learnt there. (Whether a
-response is that of its own prompt was tried first. From 30 lessons the model learnt nothing of it: 0.37 of the pairs in order.)
+Untrained, this model answers no question of stage `diagnose` with a number, so judging by generation and by odds cannot be compared.
+Here it is trained by LoRA on other examples than the judged ones: an intact response gets 7 to 9, a response with shuffled words 0 to
+2, and every prompt 6 to 9. Scores are random within these bounds. (Scoring whether a response belongs to its prompt was tried first.
+From 30 lessons the model did not learn it: 0.37 of the pairs in order.)
 """
 
 import random
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from tasks.engine.telemetry import StepMetrics
 
 WHOLE, DEALT, PROMPT = (7, 9), (0, 2), (6, 9)
-"""Least and largest score of a response as it stands, of one whose words were dealt anew, and of a prompt."""
+"""Least and largest score of an intact response, of one with shuffled words, and of a prompt."""
 RATE, EPOCHS, PACK_TOKENS = 5e-4, 1, 1024
 
 
 def mixed(examples: Sequence[Example]) -> list[Example]:
-    """The examples, every second one with the words of its response dealt anew."""
-    return [example if place % 2 == 0 else _dealt(example) for place, example in enumerate(examples)]
+    """Return the examples; in every second one the words of the response are shuffled."""
+    return [example if place % 2 == 0 else _shuffled(example) for place, example in enumerate(examples)]
 
 
-def _dealt(example: Example) -> Example:
+def _shuffled(example: Example) -> Example:
     words = example.response.split()
     random.Random(example.id).shuffle(words)
     return replace(example, messages=[*example.prompt, Message("assistant", " ".join(words))], tests=None)
 
 
 def lessons(examples: Sequence[Example], curator: Curator, seed: int) -> Iterator[Example]:
-    """Every question about each of `mixed(examples)`, with the answer that is to be learnt."""
-    from tasks.stages.diagnose import judge
+    """Yield every question about each of `mixed(examples)`, with the answer to learn."""
+    from tasks.stages.diagnose import judging
 
     for place, example in enumerate(mixed(examples)):
         for name, question in curator.questions.items():
             least, most = (WHOLE if place % 2 == 0 else DEALT) if question.response else PROMPT
             score = random.Random(f"{seed} {example.id} {name}").randint(least, most)
-            asked = judge.ask(example, question, curator.answer)
+            message = judging.question_message(example, question, curator.answer)
             answer = Message("assistant", f"{curator.lead}{score}")
-            yield replace(example, id=f"{example.id} {name}", messages=[asked, answer], tests=None, weights=None)
+            yield replace(example, id=f"{example.id} {name}", messages=[message, answer], tests=None, weights=None)
 
 
 def taught(base: Path, examples: Sequence[Example], curator: Curator, folder: Path, seed: int = 0) -> Path:
-    """The folder of a judge that was taught on these examples; made where it is not there yet."""
+    """Return the folder of a judge trained on these examples; train it if it does not exist."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, encode, store, train
@@ -70,9 +70,9 @@ def taught(base: Path, examples: Sequence[Example], curator: Curator, folder: Pa
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         outcome = train.train(model.train(), train.TrainData(rows), parts, plan, compute, Path(work), on_step=_report)
-        made = Path(work) / "judge"
-        store.save(outcome.attached, parts, tokenizer, made, standalone=True)
-        made.rename(folder)
+        partial = Path(work) / "judge"
+        store.save(outcome.attached, parts, tokenizer, partial, standalone=True)
+        partial.rename(folder)
     return folder
 
 

@@ -1,11 +1,12 @@
-"""How fast differences are marked, beside difflib: `python benchmarks/marks.py`, after `ratchet run ingest`.
+"""Speed of marking differences, compared with difflib: `python benchmarks/marks.py`, after `ratchet run ingest`.
 
-Each program of the training examples is held against itself with one operator changed: alone (short), and forty joined (long).
-Sides take turns; told are ratios of CPU time to difflib: over all characters, over lists of token ids, and doing what is done here,
-lines first, then the characters of what changed. Also told is marking's share of what stage `faults` does to make a pair of two
-programs, before it runs any: parsing, marking, encoding both sides; and how much faster the same texts are tokenized in one batch.
+Each program of the training examples is compared with a copy in which one operator is changed: single programs (short), and forty
+joined (long). Sides take turns. Printed: ratios of CPU time to difflib over all characters, over token ids, and over lines first and
+then the characters of changed lines, as it is done here; the share of marking in the time to make a fault pair before its tests
+(parsing, marking, encoding both sides); and the speed-up of tokenizing the same texts in one batch.
 """
 
+import argparse
 import difflib
 import operator
 import re
@@ -41,15 +42,15 @@ def main() -> None:
 
 
 def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
-    """One line: medians over rounds."""
+    """Print one line: medians over rounds."""
     texts = [good for _, good in pairs]
     ids = [[tokenizer(text)["input_ids"] for text in each] for each in pairs]
     candidates = [Candidate(answered(good), bad, "mutation") for bad, good in pairs]
     params = FaultsParams(max_chars=max(map(len, texts)) + 1)
     tools = encoder(tokenizer)
 
-    def encoded(example: Example, found: Any) -> Any:
-        return encode_example(example, [found] if found else [], tools)
+    def encoded(example: Example, fault_pair: Any) -> Any:
+        return encode_example(example, [fault_pair] if fault_pair else [], tools)
 
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: [compare(*each) for each in pairs],
@@ -60,11 +61,11 @@ def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
         "batch": lambda: tokenizer(texts, return_offsets_mapping=True),
         "singly": lambda: [tokenizer(text, return_offsets_mapping=True) for text in texts],
     }
-    found: dict[str, list[float]] = {side: [] for side in sides}
+    times: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(ROUNDS):
         for side in sides if number % 2 == 0 else reversed(sides):
-            found[side].append(seconds(sides[side]))
-    ratio = {side: statistics.median(map(operator.truediv, found[side], found["ours"])) for side in sides}
+            times[side].append(seconds(sides[side]))
+    ratio = {side: statistics.median(map(operator.truediv, times[side], times["ours"])) for side in sides}
     print(
         f"{name}: {len(pairs)} pairs of {statistics.fmean(map(len, texts)):,.0f} characters on average: {ratio['characters']:.0f} × "
         f"difflib over characters, {ratio['token ids']:.0f} × over token ids, {ratio['lines first']:.0f} × over lines first; "
@@ -80,29 +81,30 @@ def answered(code: str) -> Example:
 
 def broken(text: str, start: int = 0) -> str:
     """The text with the first operator after `start` changed."""
-    for found in re.finditer("|".join(map(re.escape, CHANGES)), text):
-        if found.start() >= start:
-            return text[: found.start()] + CHANGES[found[0]] + text[found.end() :]
+    for match in re.finditer("|".join(map(re.escape, CHANGES)), text):
+        if match.start() >= start:
+            return text[: match.start()] + CHANGES[match[0]] + text[match.end() :]
     return text + "\n"
 
 
 def lines_first(bad: str, good: str) -> list[Sequence[tuple[str, int, int, int, int]]]:
-    """The scripts of lines, and of characters within what changed."""
-    theirs, ours = bad.splitlines(keepends=True), good.splitlines(keepends=True)
-    lines = difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes()
+    """Return the edit scripts of characters within changed lines."""
+    before, after = bad.splitlines(keepends=True), good.splitlines(keepends=True)
+    lines = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     return [
-        difflib.SequenceMatcher(None, "".join(theirs[a:b]), "".join(ours[c:d]), autojunk=False).get_opcodes()
+        difflib.SequenceMatcher(None, "".join(before[a:b]), "".join(after[c:d]), autojunk=False).get_opcodes()
         for tag, a, b, c, d in lines
         if tag != "equal"
     ]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of some work."""
+    """Return the CPU seconds of `work`."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

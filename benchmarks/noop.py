@@ -1,9 +1,10 @@
-"""What it costs to find out that nothing is to be done: `python benchmarks/noop.py` in a workspace that is up to date.
+"""Time of commands that find nothing to do: `python benchmarks/noop.py` in a workspace that is up to date.
 
-Runs the commands in turn, five times each, and prints the median of each and its ratio to bare `dvc repro`. Ratios are what
-to read: the seconds are this machine's.
+Runs the commands in turn, five times each, and prints the median of each and its ratio to bare `dvc repro`. Compare ratios: seconds
+depend on the machine.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Print one line a command."""
+    """Print one line for each command."""
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():
@@ -32,4 +33,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

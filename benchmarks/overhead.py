@@ -1,10 +1,9 @@
-"""What the flow costs beyond bare `dvc repro`: `python benchmarks/overhead.py [--profile tiny] [--rounds 5]`.
+"""Overhead of the flow over bare `dvc repro`: `python benchmarks/overhead.py [--profile tiny] [--rounds 5]`.
 
-In a workspace in which every stage is done, all outputs are taken away, and are brought back from DVC's cache by `dvc repro` and by
-`ratchet run` in turn, with a Prefect server that runs already: what the stages themselves cost is the same for both and is left
-out, and what remains is told per stage, as the median of paired differences with their range. Then the same where nothing is to be
-done. CPU seconds stand beside those of the clock, which mean little on a busy machine; the load is told. The workspace is made once, in
-the folder that `benchmarks/chaos.py` uses.
+In a workspace in which every stage is done, all outputs are removed and restored from DVC's cache by `dvc repro` and by `ratchet run`
+in turn, with a Prefect server that runs already. No stage runs, so the difference is the overhead; printed per stage, as the median of
+paired differences with their range. Then the same when nothing is to be done. CPU seconds are printed beside wall-clock seconds, which
+mean little on a busy machine; so is the load. The workspace is made once, in the folder that `benchmarks/chaos.py` uses.
 """
 
 import argparse
@@ -28,11 +27,11 @@ from flows import server, supervisor  # noqa: E402
 
 DRIVERS = {"dvc repro": ["dvc", "repro", "--quiet"], "ratchet run": ["flows.commands", "run"]}
 Seconds = tuple[float, float]
-"""By the clock, and of CPU."""
+"""Wall-clock and CPU seconds."""
 
 
 def take_away(folder: Path) -> None:
-    """Remove every output that a stage made."""
+    """Remove every output of a stage."""
     for entry in intact.entries(folder).values():
         for out in entry.get("outs", []):
             path = folder / out["path"]
@@ -43,7 +42,7 @@ def take_away(folder: Path) -> None:
 
 
 def timed(command: list[str], folder: Path, environment: dict[str, str]) -> Seconds:
-    """What a command takes; that of processes which outlive it is not counted."""
+    """Run a command and return its time, without processes that outlive it."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -55,19 +54,19 @@ def timed(command: list[str], folder: Path, environment: dict[str, str]) -> Seco
 def paired(
     rounds: int, prepare: Callable[[], None], run: Callable[[list[str]], Seconds]
 ) -> list[tuple[Seconds, Seconds]]:
-    """Both drivers in turn, each first in every other round: bare, flow."""
-    found = []
+    """Time both drivers in turn, each first in every other round; return pairs of bare and flow."""
+    pairs = []
     for number in range(rounds):
         taken = {}
         for name in DRIVERS if number % 2 == 0 else reversed(DRIVERS):
             prepare()
             taken[name] = run(DRIVERS[name])
-        found.append((taken["dvc repro"], taken["ratchet run"]))
-    return found
+        pairs.append((taken["dvc repro"], taken["ratchet run"]))
+    return pairs
 
 
-def told(pairs: list[tuple[Seconds, Seconds]], stages: int) -> str:
-    """The median of what the flow takes above bare, per stage, by the clock and of CPU, with the range."""
+def per_stage(pairs: list[tuple[Seconds, Seconds]], stages: int) -> str:
+    """Format the flow's overhead per stage, in wall-clock and CPU seconds: median and range."""
     parts = []
     for kind, words in enumerate(("s", "s of CPU")):
         above = sorted((flow[kind] - bare[kind]) / stages for bare, flow in pairs)
@@ -90,9 +89,7 @@ def main() -> None:
         space = folder / "overhead"
         states.copy(len(states.order), space)
         environment = workspaces.environment(space) | {"PREFECT_API_URL": url}
-        everything = paired(
-            options.rounds, lambda: take_away(space), lambda command: timed(command, space, environment)
-        )
+        restoring = paired(options.rounds, lambda: take_away(space), lambda command: timed(command, space, environment))
         nothing = paired(options.rounds, lambda: None, lambda command: timed(command, space, environment))
         shutil.rmtree(space)
     finally:
@@ -100,8 +97,8 @@ def main() -> None:
     print(
         f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {options.rounds} rounds; {len(states.order)} stages"
     )
-    print(f"restoring every stage, above bare `dvc repro`, per stage: {told(everything, len(states.order))}")
-    print(f"where nothing is to be done, above bare `dvc repro`: {told(nothing, 1)}")
+    print(f"restoring every stage, above bare `dvc repro`, per stage: {per_stage(restoring, len(states.order))}")
+    print(f"where nothing is to be done, above bare `dvc repro`: {per_stage(nothing, 1)}")
     for name, place in (("bare", 0), ("flow", 1)):
         print(f"  {name} alone: {statistics.median(pair[place][0] for pair in nothing):.2f} s, "
               f"{statistics.median(pair[place][1] for pair in nothing):.2f} s of CPU")  # fmt: skip

@@ -1,13 +1,13 @@
-"""Does `ratchet plan` foretell what runs? `python benchmarks/plan.py FOLDER [TRIALS] [SEED]`
+"""Accuracy of `ratchet plan`: `python benchmarks/plan.py FOLDER [TRIALS] [SEED]`.
 
-Makes a workspace with the graph, the code and the settings of profile `micro` in FOLDER, where every stage writes a digest of what it
-reads instead of working (`stand_in.py`), and brings it up to date. Then, in every trial, it edits at random one to three of: a
-setting, a file of data/raw, a declared file of code, an output; or takes the edits back. What the plan says of each stage is
-compared with what `dvc repro` then does. Trials stand in FOLDER/trials.jsonl, so that an interrupted benchmark goes on while the code is the same.
-Where the
-plan says `may change`, all is possible, so the share of definite answers stands beside that of right ones.
+Makes a workspace with the graph, the code and the settings of profile `micro` in FOLDER, in which every stage only writes a digest of
+its inputs (`stand_in.py`), and brings it up to date. Every trial makes one to three random edits: a setting, a file of data/raw, a
+declared file of code, an output; or it reverts the edits. The plan's prediction for each stage is compared with what `dvc repro` then
+does. Trials are kept in FOLDER/trials.jsonl; an interrupted benchmark resumes as long as the code is the same. The prediction
+`may change` is always right, so the share of definite predictions is printed beside the share of right ones.
 """
 
+import argparse
 import json
 import os
 import random
@@ -50,7 +50,7 @@ SAID = {"run": "Running stage '{}':", "restored": "Stage '{}' is cached", "uncha
 
 
 def main(folder: Path, trials: int, seed: int) -> None:
-    """Make what is missing of the trials, and print how often the plan was right."""
+    """Run the missing trials, and print how often the plan was right."""
     folder.mkdir(parents=True, exist_ok=True)
     workspace = folder / "workspace"
     code, ready = workspaces.code_of(ROOT), workspace / "ready"
@@ -71,22 +71,22 @@ def main(folder: Path, trials: int, seed: int) -> None:
 
 
 def verdict(trials: list[dict]) -> str:
-    """How often all stages of an edit, and how often single stages, became what was foretold, with exact 95 % intervals."""
+    """Format how often all stages of an edit, and single stages, became what was predicted, with exact 95 % intervals."""
     stages = [stage for trial in trials for stage in trial["stages"]]
-    moved = [one for one in stages if (one["foretold"], one["became"]) != ("unchanged", "unchanged")]
-    definite = [one for one in moved if one["foretold"] != "may change"]
+    moved = [row for row in stages if (row["foretold"], row["became"]) != ("unchanged", "unchanged")]
+    definite = [row for row in moved if row["foretold"] != "may change"]
     lines = [
         ("edits of which every stage became what was foretold", [trial["right"] for trial in trials]),
-        ("stages foretold rightly", [one["right"] for one in stages]),
-        ("of those that were to move: foretold as one thing", [one in definite for one in moved]),
-        ("of these: rightly", [one["right"] for one in definite]),
+        ("stages foretold rightly", [row["right"] for row in stages]),
+        ("of those that were to move: foretold as one thing", [row in definite for row in moved]),
+        ("of these: rightly", [row["right"] for row in definite]),
     ]
     return "\n".join(_line(*line) for line in lines)
 
 
 def _line(what: str, right: list[bool]) -> str:
-    found = statistics.proportion(sum(right), len(right))
-    share = f"{100 * found.value:5.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    estimate = statistics.proportion(sum(right), len(right))
+    share = f"{100 * estimate.value:5.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
     return f"{what:<52} {sum(right):>5} of {len(right):>5} = {share}"
 
 
@@ -105,13 +105,13 @@ def _trial(workspace: Path, seed: int, number: int) -> dict:
         "seed": seed,
         "number": number,
         "edits": edits,
-        "right": all(one["right"] for one in stages),
+        "right": all(row["right"] for row in stages),
         "stages": stages,
     }
 
 
 def _make(workspace: Path) -> None:
-    """The repository's files under a git and DVC of their own, profile `micro` in use and up to date."""
+    """Copy the repository's files under a git and DVC of their own, with profile `micro` in use and up to date."""
     workspaces.copied(ROOT, "micro", workspace)
     shutil.copyfile(ROOT / "benchmarks/stand_in.py", workspace / "tasks/run.py")
     for command in (["git", "init", "--quiet"], ["git", "add", "."]):
@@ -124,19 +124,19 @@ def _make(workspace: Path) -> None:
 
 
 def _entries() -> dict[str, dict[str, list[str]]]:
-    """What each stage reads and writes; of an output that is a folder, the files that others read, or one."""
+    """Return the inputs and outputs of each stage; for an output folder, the files that other stages read, or one file."""
     from dvc.repo import Repo
 
     with Repo(".") as repo:
         stages = list(repo.index.graph)
         read = {str(dep) for stage in stages for dep in stage.deps}
-        found = {}
+        entries = {}
         for stage in stages:
             files = [file for out in map(str, stage.outs) for file in _files_of(out, read)]
             settings = [name for dep in stage.deps for name in getattr(dep, "params", None) or []]
             deps = [str(dep) for dep in stage.deps if not getattr(dep, "params", None)]
-            found[stage.addressing] = {"deps": deps, "params": settings, "files": files}
-        return found
+            entries[stage.addressing] = {"deps": deps, "params": settings, "files": files}
+        return entries
 
 
 def _files_of(out: str, read: set[str]) -> list[str]:
@@ -145,7 +145,7 @@ def _files_of(out: str, read: set[str]) -> list[str]:
 
 
 def _repro() -> str:
-    """What `dvc repro` says."""
+    """Run `dvc repro` and return its output."""
     environment = os.environ | {
         "PYTHONPATH": str(Path.cwd()),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -183,9 +183,9 @@ def _data(workspace: Path, draw: random.Random) -> str:
 
 
 def _code(workspace: Path, draw: random.Random) -> str:
-    """A comment more, or less, in a file that some stage declares: it runs anew and makes the same."""
+    """Add a comment to a file that some stage declares: the stage runs again and writes the same outputs."""
     stages = yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]
-    files = sorted({dep["path"] for one in stages.values() for dep in one["deps"] if dep["path"].endswith(".py")})
+    files = sorted({dep["path"] for entry in stages.values() for dep in entry["deps"] if dep["path"].endswith(".py")})
     file = workspace / draw.choice(files)
     file.write_text(file.read_text() + f"# {draw.randrange(2)}\n")
     return f"edited {file.relative_to(workspace)}"
@@ -193,7 +193,7 @@ def _code(workspace: Path, draw: random.Random) -> str:
 
 def _output(workspace: Path, draw: random.Random) -> str:
     stages = yaml.safe_load((workspace / "dvc.lock").read_text())["stages"]
-    path = workspace / draw.choice(sorted(out["path"] for one in stages.values() for out in one["outs"]))
+    path = workspace / draw.choice(sorted(out["path"] for entry in stages.values() for out in entry["outs"]))
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -227,5 +227,9 @@ EDITS: list[Callable[[Path, random.Random], str]] = [
 
 
 if __name__ == "__main__":
-    place, *numbers = sys.argv[1:]
-    main(Path(place).resolve(), *map(int, [*numbers, *["100", "0"][len(numbers) :]]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("trials", type=int, nargs="?", default=100)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    options = parser.parse_args()
+    main(options.folder.resolve(), options.trials, options.seed)

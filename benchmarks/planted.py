@@ -1,7 +1,7 @@
-"""Synthetic functions with defects of three kinds, each of which is known: what a curator should find, and a refiner that mends it.
+"""Synthetic functions with known defects of three kinds, which a curator should find, and the repaired examples of an oracle refiner.
 
-Some examples answer another function's prompt (`wrong`), some ask for three functions at once (`long`), and some speak of a topic
-that nothing else speaks of (`alone`). The others are `functions.py`'s as they are.
+Some examples answer another function's prompt (`wrong`), some ask for three functions at once (`long`), and some have a topic of their
+own (`alone`). The others are unchanged examples of `functions.py`.
 """
 
 import random
@@ -13,50 +13,50 @@ import functions
 from tasks.core.records import Example, Message, identify
 
 SHOULD = {"wrong": ("hard", "low"), "long": ("hard",), "alone": ("sparse",)}
-"""The sets that a planted kind belongs into."""
+"""The sets to which a planted kind belongs."""
 AT_ONCE = 3
 BODIES = ("sorted(xs)[:{c}]", "[x * {c} for x in xs]", "max(xs) - {c} * n", "sum(xs) // {c} + n", "xs[::-1][{c}:]")
 
 
 @dataclass(frozen=True)
 class Planted:
-    """Examples, and the truth about them."""
+    """Examples, and their defects."""
 
     examples: Sequence[Example]
     kinds: Mapping[str, str]
-    """The planted examples' ids → what is the matter with them."""
+    """Ids of examples with a defect → its kind."""
     mended: Mapping[str, Example]
-    """What a refiner that knows the truth puts in the place of an example; itself where nothing is the matter."""
+    """The repaired form of each example; the example itself if it has no defect."""
     further: Mapping[str, Example]
-    """What such a refiner puts beside an example: another one of its topic, or of its kind."""
+    """A further example for each one: of its topic, or another function."""
     alike: Sequence[Example]
-    """Held-out examples of the topics that one example speaks of."""
+    """Held-out examples of the topics that only one example has."""
 
 
 def plant(clean: Sequence[Example], spare: Sequence[Example], shares: Mapping[str, float], seed: int) -> Planted:
-    """The clean examples with defects: kind → share of them. `spare` are as many others, which are what is put beside these."""
+    """Plant defects in the clean examples: kind → share. `spare` are as many further examples."""
     draw = random.Random(seed)
     places = list(range(len(clean)))
     draw.shuffle(places)
     kinds: dict[int, str] = {}
     for kind, share in shares.items():
         kinds |= dict.fromkeys(places[len(kinds) : len(kinds) + round(share * len(clean))], kind)
-    made = [_made(kinds.get(place), place, clean, seed) for place in range(len(clean))]
+    examples = [_with_defect(kinds.get(place), place, clean, seed) for place in range(len(clean))]
     further = [topic(place, seed, 1) if kinds.get(place) == "alone" else spare[place] for place in range(len(clean))]
     return Planted(
-        examples=made,
-        kinds={made[place].id: kind for place, kind in kinds.items()},
+        examples=examples,
+        kinds={examples[place].id: kind for place, kind in kinds.items()},
         mended={
             example.id: example if kinds.get(place) in (None, "alone") else clean[place]
-            for place, example in enumerate(made)
+            for place, example in enumerate(examples)
         },
-        further={example.id: other for example, other in zip(made, further, strict=True)},
+        further={example.id: other for example, other in zip(examples, further, strict=True)},
         alike=[topic(place, seed, 2) for place, kind in sorted(kinds.items()) if kind == "alone"],
     )
 
 
 def topic(place: int, seed: int, number: int) -> Example:
-    """One of the examples that speak of a topic by words that stand nowhere else."""
+    """Return example `number` of a topic, whose words occur nowhere else."""
     draw = random.Random(f"{seed} {place}")
     words, body = [functions.word(draw) for _ in range(4)], draw.choice(BODIES)
     constant = 1 + (draw.randrange(9) + 3 * number) % 9
@@ -64,7 +64,7 @@ def topic(place: int, seed: int, number: int) -> Example:
     return _example(prompt, f"def f(xs, n):\n    # {words[0]} {words[1]}\n    return {body.format(c=constant)}")
 
 
-def _made(kind: str | None, place: int, clean: Sequence[Example], seed: int) -> Example:
+def _with_defect(kind: str | None, place: int, clean: Sequence[Example], seed: int) -> Example:
     example, draw = clean[place], random.Random(f"{seed} {place} {kind}")
     match kind:
         case "wrong":

@@ -1,17 +1,17 @@
-"""What MeZO makes of a prompted task of two classes: `python benchmarks/prompted.py vaderSentiment-3.3.2.tar.gz 0 1 2`.
+"""Accuracy of MeZO on a prompted task of two classes: `python benchmarks/prompted.py vaderSentiment-3.3.2.tar.gz 0 1 2`.
 
-Needs a workspace whose `fetch` has run, and a source distribution that has film reviews with the mean verdict of twenty readers
-(Hutto & Gilbert 2014, MIT licence): `pip download --no-deps --no-binary :all: vaderSentiment==3.3.2`. What is asked is the paper's:
-a review, then "It was", then "great" or "terrible" (Malladi et al. 2023, https://arxiv.org/abs/2305.17333, table 14). Our choice, not
-the paper's: 1,000 short reviews train, 300 validate and 1,000 test, half of each class; the loss is over the whole vocabulary, as the
-engine has it, where the paper's is over the two words; ten reviews a step. Every arm makes the same number of steps:
-  zero-shot  the model as it is
-  mezo       LoRA, moved by MeZO
-  bare       the same without the prompt: a review, then "1" or "0", which say nothing of films
+Needs a workspace whose `fetch` has run, and a source distribution with film reviews and the mean rating of twenty readers (Hutto &
+Gilbert 2014, MIT licence): `pip download --no-deps --no-binary :all: vaderSentiment==3.3.2`. The prompt is the paper's: a review, then
+"It was", then "great" or "terrible" (Malladi et al. 2023, https://arxiv.org/abs/2305.17333, table 14). Our choices, not the paper's:
+1,000 short reviews for training, 300 for validation and 1,000 for the test, half of each class; the loss over the full vocabulary, as
+in the engine (the paper's is over the two words); ten reviews per step. Every arm makes the same number of steps:
+  zero-shot  the untrained model
+  mezo       LoRA, trained by MeZO
+  bare       the same without the prompt: a review, then "1" or "0", which have no relation to films
   adamw      LoRA by backpropagation: MeZO is expected to lose to it at equal steps
-The metric is accuracy on the test reviews, the likelier of the two words. Each arm has its own learning rate of `--rates`, the
-one of the lowest validation loss within `--search` steps; a rate at an edge is told. What was expected, and what was settled when,
-stands in docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call goes on where the first one ended.
+The metric is accuracy on the test reviews, by the likelier of the two words. Each arm has its own learning rate of `--rates`, the one
+of the lowest validation loss within `--search` steps; a rate at an edge is reported. The expectations and their dates are in
+docs/claims/mezo.json. Results are kept in .ratchet/prompted, and a second call resumes.
 """
 
 import argparse
@@ -35,33 +35,33 @@ INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 REVIEWS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 SIZES = {"train": 1_000, "valid": 300, "test": 1_000}
 CLEAR = 1.0
-"""Reviews nearer to neutral than this, on a scale from -4 to 4, belong to no class."""
+"""Reviews nearer to neutral than this, on a scale from -4 to 4, are left out."""
 SHORT = 90
-"""Characters of the longest review that is asked about: this is a benchmark for a CPU."""
+"""Characters of the longest review: this is a benchmark for a CPU."""
 PACK_TOKENS = 192
-"""Tokens of a step, some ten reviews."""
+"""Tokens of a step, about ten reviews."""
 LORA: dict[str, Any] = {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]}
 EPS = 1e-2
-"""The paper's for LoRA (table 15)."""
+"""MeZO's perturbation scale; the paper's for LoRA (table 15)."""
 STEPS, SEARCH = 500, 150
-"""Of a training, and of those that a rate is chosen by."""
+"""Steps of a training, and of a training of the search for a learning rate."""
 CHECKPOINTS = 5
-"""Of a training, evenly spaced; the one of the lowest validation loss is what came of it, as in the paper."""
+"""Checkpoints of a training, evenly spaced; the one of the lowest validation loss is tested, as in the paper."""
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 ARMS = {"mezo": "mezo", "bare": "mezo", "adamw": "adamw"}
-"""The optimizer of each."""
+"""The optimizer of each arm."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a review is put to the model."""
+    """The prompt of a review, and the words of both classes."""
 
     after: str
     words: tuple[str, str]
-    """What a bad one is called, and a good one: a token each."""
+    """The words for a bad and a good review, a token each."""
 
     def tokens(self, text: str, tokenizer: Any) -> tuple[list[int], list[int]]:
-        """A review as it is put, and the two words."""
+        """Return the tokens of a prompted review, and of the two words."""
         ids = tokenizer([text + self.after, *self.words], add_special_tokens=False)["input_ids"]
         return ids[0], [word for (word,) in ids[1:]]
 
@@ -92,17 +92,17 @@ def main() -> None:
         tried = functools.partial(given, arm, seed=0, steps=options.search, final=False)
         best = best_rate(arm, options.rates, tried)
         results[arm] = [given(arm, best, seed, options.steps) for seed in options.seeds]
-        tell(arm, results[arm], results)
+        show(arm, results[arm], results)
     rows = [
         {"composition": arm, "seed": seed, "accuracy": mean(row["hits"]), "valid": row["valid"]}
-        for arm, found in results.items()
-        for seed, row in zip(options.seeds, found, strict=True)
+        for arm, by_seed in results.items()
+        for seed, row in zip(options.seeds, by_seed, strict=True)
     ]
     standings.keep("prompted" if options.steps == STEPS else f"prompted-{options.steps}", rows)
 
 
 def best_rate(arm: str, rates: Sequence[float], tried: Callable[[float], dict[str, Any]]) -> float:
-    """The rate of the lowest validation loss; a single one is taken as it is."""
+    """Return the rate of the lowest validation loss; a single rate without a search."""
     if len(rates) == 1:
         return rates[0]
     best = min(rates, key=lambda rate: tried(rate)["valid"])
@@ -112,7 +112,7 @@ def best_rate(arm: str, rates: Sequence[float], tried: Callable[[float], dict[st
 
 
 def reviews(archive: Path) -> Iterator[Review]:
-    """The reviews that readers found good or bad, and which of the two."""
+    """Yield the reviews of both classes, with True for a good one."""
     with tarfile.open(archive) as outer:
         name = next((name for name in outer.getnames() if name.endswith(INNER)), None)
         if name is None:
@@ -129,27 +129,27 @@ def reviews(archive: Path) -> Iterator[Review]:
             yield text.strip(), float(verdict) > 0
 
 
-def split(found: Sequence[Review]) -> Data:
-    """Apart by text, half of each class, the same on every machine."""
+def split(labelled: Sequence[Review]) -> Data:
+    """Split the reviews by text, half of each class, the same on every machine."""
     order = random.Random(0)
-    sides = {good: sorted({text for text, side in found if side is good}) for good in (False, True)}
+    sides = {good: sorted({text for text, side in labelled if side is good}) for good in (False, True)}
     for side in sides.values():
         order.shuffle(side)
-    made, start = {}, 0
+    splits, start = {}, 0
     for name, size in SIZES.items():
         end = start + size // 2
-        made[name] = [(text, good) for good, side in sides.items() for text in side[start:end]]
+        splits[name] = [(text, good) for good, side in sides.items() for text in side[start:end]]
         start = end
-    return made
+    return splits
 
 
 def trial(
     data: Data, arm: str, rate: float, seed: int, steps: int, *, precision: str, final: bool = True
 ) -> dict[str, Any]:
-    """What came of a training, from the file that an earlier call left or from running it.
+    """Return the result of a training, from its file or from running it.
 
-    `course`: validation loss at each checkpoint; `valid`: the lowest of them. In a final one also `hits` at that checkpoint, 0
-    or 1 for each test review.
+    `course`: validation loss at each checkpoint; `valid`: the lowest of them. A final training also has `hits` at that checkpoint,
+    0 or 1 for each test review.
     """
     import kept
 
@@ -159,14 +159,14 @@ def trial(
     return kept.result(
         KEPT / f"{digest}-{arm}-{rate:g}-{seed}-{steps}{'-final' if final else ''}.json",
         lambda: measured(data, wording, ARMS.get(arm, "adamw"), rate, seed, steps, precision, final),
-        lambda made: f"validation {made['valid']:.4f}" + (f", accuracy {mean(made['hits']):.3f}" if final else ""),
+        lambda row: f"validation {row['valid']:.4f}" + (f", accuracy {mean(row['hits']):.3f}" if final else ""),
     )
 
 
 def measured(
     data: Data, wording: Wording, optimizer: str, rate: float, seed: int, steps: int, precision: str, final: bool
 ) -> dict[str, Any]:
-    """Train, and tell of the best checkpoint; without steps, of the model as it is."""
+    """Train and return the result of the best checkpoint; without steps, of the untrained model."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, packing, train
@@ -183,16 +183,16 @@ def measured(
         optimizer=optimizer, epochs=1_000, pack_tokens=PACK_TOKENS, warmup=0.0, schedule="constant_with_warmup",
         save_every=steps // CHECKPOINTS, seed=seed,
     )  # fmt: skip
-    own = {"learning_rate": rate} | ({"eps": EPS} if optimizer == "mezo" else {})
-    sections = {"none": {}, "all": {}, "cross_entropy": {}, "lora": LORA, optimizer: own}
+    method = {"learning_rate": rate} | ({"eps": EPS} if optimizer == "mezo" else {})
+    sections = {"none": {}, "all": {}, "cross_entropy": {}, "lora": LORA, optimizer: method}
     sequences = [sequence(review, wording, tokenizer) for review in data["train"]]
     packs = packing.schedule(sequences, PACK_TOKENS, steps * PACK_TOKENS, plan.epochs, seed)[:steps]
     plan = plan.model_copy(update={"max_tokens": sum(map(len, packs))})
     parts = compose.read(plan, sections)
     with tempfile.TemporaryDirectory() as work:
         data = train.TrainData(sequences)
-        made = train.train(model.train(), data, parts, plan, compute, Path(work), measure=judge)
-    assert len(made.losses) == steps, (len(made.losses), steps)
+        trained = train.train(model.train(), data, parts, plan, compute, Path(work), measure=judge)
+    assert len(trained.losses) == steps, (len(trained.losses), steps)
     return judge.result()
 
 
@@ -212,11 +212,11 @@ class Judge:
         with evaluating(model):
             valid = loss(self._judged(model, "valid"), self._data["valid"])
             if math.isnan(valid):
-                valid = math.inf  # it has left the way, and is no rate or checkpoint to choose
+                valid = math.inf  # the training diverged; do not choose this rate or checkpoint
             if self._final and (not self._course or valid < min(self._course)):
                 right = self._judged(model, "test").argmax(axis=1) == [good for _, good in self._data["test"]]
                 self._hits = right.astype(float).tolist()
-        use_packed_attention(model)  # reading trees has set another
+        use_packed_attention(model)  # reading prefix trees has set another kind of attention
         self._course.append(valid)
         return {"valid": valid}
 
@@ -224,46 +224,51 @@ class Judge:
         return judged(model, self._tokenizer, self._data[part], self._wording)
 
     def result(self) -> dict[str, Any]:
-        """The lowest validation loss, those of all checkpoints in turn, and in a final one 0 or 1 for each test review."""
-        found = {"valid": min(self._course), "course": self._course}
-        return found | ({"hits": self._hits} if self._final else {})
+        """Return the lowest validation loss, those of all checkpoints, and for a final training 0 or 1 for each test review."""
+        record = {"valid": min(self._course), "course": self._course}
+        return record | ({"hits": self._hits} if self._final else {})
 
 
 def sequence(review: Review, wording: Wording, tokenizer: Any) -> Any:
-    """A review as it is put, and the word that belongs to it, which alone trains."""
+    """Encode a prompted review and the word of its class, which is the only trained token."""
     from tasks.core.sequences import Encoded
 
-    asked, words = wording.tokens(review[0], tokenizer)
-    return Encoded(review[0], [*asked, words[review[1]]], [0.0] * len(asked) + [1.0])
+    prompt, words = wording.tokens(review[0], tokenizer)
+    return Encoded(review[0], [*prompt, words[review[1]]], [0.0] * len(prompt) + [1.0])
 
 
 def judged(model: Any, tokenizer: Any, rows: Sequence[Review], wording: Wording) -> Any:
-    """Log-probabilities of the two words, one of them given, (N, 2): bad, good."""
+    """Return log-probabilities of the two words, normalised over both, (N, 2): bad, good."""
     from scipy.special import log_softmax
 
     from tasks.engine import readout
 
-    asked = [wording.tokens(text, tokenizer) for text, _ in rows]
-    trees = [readout.Tree(ids[:-1], [readout.Branch(len(ids) - 1, ids[-1:])]) for ids, _ in asked]
-    logits = [row[0] for row in readout.log_odds(model, trees, asked[0][1])]
+    encoded = [wording.tokens(text, tokenizer) for text, _ in rows]
+    trees = [readout.Tree(ids[:-1], [readout.Branch(len(ids) - 1, ids[-1:])]) for ids, _ in encoded]
+    logits = [row[0] for row in readout.log_odds(model, trees, encoded[0][1])]
     return log_softmax(logits, axis=1)
 
 
 def loss(judgements: Any, rows: Sequence[Review]) -> float:
-    """Nats of the right word, given that it is one of the two."""
+    """Return the loss of the right word in nats, normalised over the two words."""
     return -mean([judgement[good] for judgement, (_, good) in zip(judgements.tolist(), rows, strict=True)])
 
 
-def tell(arm: str, rows: list[dict[str, Any]], results: dict[str, list[dict[str, Any]]]) -> None:
-    """An arm's accuracy and its differences to the others so far, over seeds."""
+def show(arm: str, rows: list[dict[str, Any]], results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print an arm's accuracy, and its differences to the earlier arms over seeds."""
     from tasks.core import statistics
 
     print(f"{arm}: accuracy", *(f"{mean(row['hits']):.3f}" for row in rows), flush=True)
-    for other, theirs in results.items():
+    for other, other_rows in results.items():
         if other != arm and len(rows) > 1:
-            apart = [mean(row["hits"]) - mean(one["hits"]) for row, one in zip(rows, theirs, strict=True)]
-            found = statistics.over_seeds(apart)
-            print(f"  less {other}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] over seeds", flush=True)
+            apart = [
+                mean(row["hits"]) - mean(other_row["hits"]) for row, other_row in zip(rows, other_rows, strict=True)
+            ]
+            estimate = statistics.over_seeds(apart)
+            print(
+                f"  less {other}: {estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] over seeds",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""How much of what tuning gains a large model gets from a tuned small one: `python benchmarks/proxy.py 0 1 2`.
+"""Share of the gain of tuning that proxy-tuning transfers from a small to a large model: `python benchmarks/proxy.py 0 1 2`.
 
 After `ratchet use lab` and `ratchet run ingest`. The large model has the lab's shape, the small one half its width and half its
-layers. Both are pretrained in scratch workspaces, each at the rate of 1e-3 and 3e-3 that gave it the lower validation loss, the
-large one on twice as many tokens: it has to be the better model, or to steer it would be to replace it. Both are tuned with each
-seed; proxy-tuning then steers the large untuned model by the small pair. Printed are the five losses on the domain's test set
-and the share of the large model's own gain that proxy-tuning gives, with the 95 % interval over source modules.
+layers. Both are pretrained in scratch workspaces, each at the learning rate (1e-3 or 3e-3) of its lower validation loss,
+the large one on twice as many tokens: it has to be the better model, or steering would replace it by the small one. Both are tuned
+with each seed; proxy-tuning then steers the large untuned model by the small pair. Printed: the five losses on the domain's test set,
+and the gain of proxy-tuning as a share of the large model's own gain, with the 95 % interval over source modules.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ MODELS = {
 
 
 def main(seeds: list[int]) -> None:
-    """Print one line a seed."""
+    """Print one line for each seed."""
     print(
         f"{'seed':>4} {'large':>8} {'tuned':>8} {'small':>8} {'tuned':>8} {'proxy':>8}   share of the gain [95 % interval]"
     )
@@ -33,16 +32,21 @@ def main(seeds: list[int]) -> None:
         params = pretrain(large, {}, 1e-3, tokens=2_400_000)
         half = pretrain(small, SMALL, 3e-3, tokens=1_200_000)
         for seed in seeds:
-            for workspace, own in ((large, params), (small, half)):
-                own["tune"]["seed"] = seed
-                scratch.run(workspace, own, "tune", "r0")
-            columns = [measure(where, own, name) for where, own in ((large, params), (small, half)) for name in MODELS]
+            for workspace, config in ((large, params), (small, half)):
+                config["tune"]["seed"] = seed
+                scratch.run(workspace, config, "tune", "r0")
+            columns = [
+                measure(where, config, name) for where, config in ((large, params), (small, half)) for name in MODELS
+            ]
             steered = measure(small, steering(half, large / "models/pretrained"), "r0")
             print(f"{seed:>4} {line([*columns, steered])}", flush=True)
 
 
 def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -> dict[str, Any]:
-    """Make a model of the lab's shape, but for `shape`, in a scratch workspace; back come the settings to tune it with."""
+    """Pretrain a model of the lab's shape, changed by `shape`, in a scratch workspace.
+
+    Return the settings to tune it with.
+    """
     params = scratch.settings() | {"models": MODELS}
     model = {"fetch": {"model": params["fetch"]["model"] | shape, "embedder": None}}
     learning = {
@@ -56,7 +60,7 @@ def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -
 
 
 def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:
-    """Settings under which evaluation steers the large model."""
+    """Return settings under which evaluation steers the large model."""
     from tasks.stages.evaluate.stage import digest
 
     decoder = {"alpha": 1.0, "steers": str(large), "digest": digest(large)}
@@ -67,13 +71,13 @@ def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:
 
 
 def measure(workspace: Path, params: dict[str, Any], name: str) -> Any:
-    """The test items of a model."""
+    """Measure a model and return its test items."""
     scratch.run(workspace, params, "evaluate", name)
     return scratch.items(workspace / f"data/results/{MODELS[name]['group']}/{name}.parquet", "domain")
 
 
 def line(frames: list[Any]) -> str:
-    """The losses, and the share with its interval: groups are resampled, and all models on the same ones."""
+    """Format the losses, and the share with its interval over resampled groups, the same for all models."""
     groups = frames[0]["group"].unique(maintain_order=True).to_list()
     nats_MG = np.array([[f.filter(f["group"] == group)["value"].sum() for group in groups] for f in frames])
     tokens_G = np.array([frames[0].filter(frames[0]["group"] == group)["tokens"].sum() for group in groups])
@@ -85,10 +89,10 @@ def line(frames: list[Any]) -> str:
 
 
 def share(losses: Any) -> float:
-    """What proxy-tuning gains over the large model, in times what its own tuning gains."""
+    """Return the gain of proxy-tuning over the large model, as a share of the gain of its own tuning."""
     large, tuned, _, _, proxy = losses
     return float((large - proxy) / (large - tuned))
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])
+    main(scratch.seeds(__doc__))

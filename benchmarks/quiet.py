@@ -1,4 +1,4 @@
-"""A run of a stage to which nobody listens."""
+"""Run context of a stage that logs nothing."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Quiet:
-    """What a stage is handed for its run: folders, and ears that are shut."""
+    """Run context with folders; messages, metrics and progress are dropped."""
 
     item = "r1"
 

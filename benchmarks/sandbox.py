@@ -1,9 +1,10 @@
-"""How many cases a second the sandbox judges, and what hostile ones leave: `python benchmarks/sandbox.py`; fails where that is anything.
+"""Throughput of the sandbox, and leftovers of hostile programs: `python benchmarks/sandbox.py`. Fails if anything is left.
 
-Trivial programs, so that what is timed is the sandbox: start, fork, verdict; for one worker and for two. Then 1,000 infinite loops
-and fork bombs in a row that litter their folder, in one sandbox; processes and files of the host are counted before and after.
+The programs are trivial, so that the sandbox itself is timed: start, fork, verdict; with one worker and with two. Then 1,000 infinite
+loops and fork bombs that litter their folder run in one sandbox; processes and files of the host are counted before and after.
 """
 
+import argparse
 import os
 import tempfile
 import time
@@ -27,7 +28,7 @@ CLEAN = sandbox.Case("import os", Tests("script", "assert (os.listdir('..'), os.
 
 
 def main() -> None:
-    """Print the level, one line for each number of workers, and what was left."""
+    """Print the level, one line for each number of workers, and the leftovers."""
     print(f"level {sandbox.probe()}")
     for workers in (1, 2):
         print(f"{workers} worker{'s' * (workers > 1)}: {throughput(workers):.0f} cases a second")
@@ -37,35 +38,36 @@ def main() -> None:
 
 
 def throughput(workers: int) -> float:
-    """Trivial cases a second."""
+    """Return the number of trivial cases per second."""
     cases = [
         sandbox.Case(f"def f(x):\n    return x + {n}", Tests("doctest", f">>> f(1)\n{n + 1}\n", "f"))
         for n in range(CASES)
     ]
     start = time.perf_counter()
     verdicts = list(sandbox.run(cases, workers=workers))
-    assert all(verdict.outcome == "passed" for verdict in verdicts)
+    assert all(verdict.kind == "passed" for verdict in verdicts)
     return CASES / (time.perf_counter() - start)
 
 
 def leftovers(folder: Path) -> str:
-    """What hostile cases leave, in a sentence, if it is nothing; `folder` is where this process puts its temporary files."""
+    """Run hostile cases and return a sentence if they leave nothing; `folder` holds this process's temporary files."""
     before = set(memory.family(os.getpid()))
-    with Sandbox(sandbox.probe().name, SHORT) as one:
-        own = set(memory.family(os.getpid()))
-        outcomes = Counter(
-            one.judge(sandbox.Case(BOMBS[n % 2], Tests("script", "pass", "f"))).outcome for n in range(HOSTILE)
+    with Sandbox(sandbox.probe().name, SHORT) as worker:
+        existing = set(memory.family(os.getpid()))
+        kinds = Counter(
+            worker.judge(sandbox.Case(BOMBS[n % 2], Tests("script", "pass", "f"))).kind for n in range(HOSTILE)
         )
-        processes = set(memory.family(os.getpid())) - own
-        clean = one.judge(CLEAN)
+        processes = set(memory.family(os.getpid())) - existing
+        clean = worker.judge(CLEAN)
     processes |= set(memory.family(os.getpid())) - before
     files = [*folder.iterdir()]
-    assert outcomes.keys() <= {"timeout", "killed"}, outcomes
-    left = [*sorted(processes), *files]
-    assert not left, f"left are processes or files: {left}"
-    assert clean.outcome == "passed", clean.detail
+    assert kinds.keys() <= {"timeout", "killed"}, kinds
+    remains = [*sorted(processes), *files]
+    assert not remains, f"left are processes or files: {remains}"
+    assert clean.kind == "passed", clean.detail
     return f"{HOSTILE} hostile cases left no process, no file, and their own folder empty"
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

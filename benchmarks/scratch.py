@@ -1,5 +1,6 @@
-"""Scratch workspaces for measurements: they link what a workspace has made, with settings of their own, and change nothing there."""
+"""Scratch workspaces for benchmarks: they link the outputs of this workspace, and have settings of their own."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,28 @@ import yaml
 ROOT = Path.cwd()
 
 
+def seeds(description: str | None) -> list[int]:
+    """Parse seeds from the command line, 0 1 2 by default; `-h` prints the description."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
+    return list(parser.parse_args().seeds)
+
+
 def settings() -> dict[str, Any]:
-    """The settings of this workspace."""
-    whole: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    return whole
+    """Return the settings of this workspace."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return config
 
 
 def link(workspace: Path, *names: str) -> None:
-    """Let the scratch workspace see code, data and these models of this workspace."""
+    """Link code, data and the named models of this workspace into a scratch workspace."""
     for name in ("tasks", "flows", "data/ingested", "data/rounds", "data/raw", *names):
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).symlink_to(ROOT / name)
 
 
 def run(workspace: Path, params: dict[str, Any], *command: str) -> None:
-    """Run one stage there with these settings; stop with what it said where it failed."""
+    """Run one stage in a scratch workspace with these settings; exit with its output if it fails."""
     (workspace / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "tasks.run", *command], cwd=workspace, capture_output=True, text=True)
     if done.returncode:
@@ -33,5 +41,5 @@ def run(workspace: Path, params: dict[str, Any], *command: str) -> None:
 
 
 def items(path: Path, measure: str) -> pl.DataFrame:
-    """The items of one measure in a model's results, in a fixed order."""
+    """Return the items of one measure in a model's results, in a fixed order."""
     return pl.read_parquet(path).filter(pl.col("measure") == measure).sort("item")

@@ -1,10 +1,9 @@
-"""Does the main job hold for other seeds? `python benchmarks/seeds.py 0 1 2` after `ratchet run`.
+"""Gain of tuning over several seeds: `python benchmarks/seeds.py 0 1 2`, after `ratchet run`.
 
-Trains and measures round r0 anew for each seed on the base and the data of this workspace (each in a scratch workspace that
-links them), and prints the paired differences to the base with their 95 % intervals. Nothing of this workspace changes.
+Trains and measures round r0 for each seed on the base model and the data of this workspace, in a scratch workspace that links them,
+and prints the paired differences to the base model with 95 % intervals. This workspace is not changed.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tasks.core import statistics
 
 
 def main(seeds: list[int]) -> None:
-    """Print one line a seed and measure."""
+    """Print one line for each seed and measure."""
     base = scratch.ROOT / "data/results/reference/base.parquet"
     print(f"{'seed':>4}  {'measure':<12} {'base':>8} {'tuned':>8}   difference [95 % interval]")
     for seed in seeds:
@@ -27,7 +26,10 @@ def main(seeds: list[int]) -> None:
 
 
 def train_and_measure(workspace: Path, seed: int) -> Path:
-    """The per-item results of round r0, trained with `seed` in a scratch workspace. Only losses: no answer is generated."""
+    """Train round r0 with `seed` in a scratch workspace and return its results file.
+
+    Losses only: no answers are generated.
+    """
     scratch.link(workspace, "models/base", "models/pretrained", "models/embedder")
     params = scratch.settings()
     params["tune"]["seed"] = seed
@@ -38,7 +40,7 @@ def train_and_measure(workspace: Path, seed: int) -> Path:
 
 
 def compare(base: pl.DataFrame, tuned: pl.DataFrame) -> str:
-    """Both losses of a measure and their paired difference."""
+    """Format both losses of a measure and their paired difference."""
     tokens = base["tokens"].sum()
     gap = statistics.ratio_difference(base["value"], tuned["value"], base["tokens"], base["group"].to_list())
     losses = [frame["value"].sum() / tokens for frame in (base, tuned)]
@@ -46,4 +48,4 @@ def compare(base: pl.DataFrame, tuned: pl.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])
+    main(scratch.seeds(__doc__))

@@ -1,17 +1,17 @@
-"""What the signals of stage `diagnose` cost: `python benchmarks/signals.py losses|embeddings|neighbours|judging [--rounds 3]`.
+"""CPU time of the signals of stage `diagnose`: `python benchmarks/signals.py losses|embeddings|neighbours|judging [--rounds 3]`.
 
-Needs a workspace whose `fetch` and `ingest` have run. Sides take turns, each in a process of its own on one thread, and are
-compared by CPU time, paired by round; ratios are what to read.
+Needs a workspace whose `fetch` and `ingest` have run. Sides take turns, each in a process of its own on one thread, and are compared
+by ratios of CPU time, paired by round.
 
-losses      responses of examples under the base model in bf16, beside lm-evaluation-harness (HFLM, bf16, batch 1, its best on a
-            CPU), which is given the very same tokens: `pip install "ratchet-llm[lm-eval]"`; and how far samples are apart.
-            Each side reads all of them once before it is timed: memory is asked for once, however many examples follow
-embeddings  prompts by the embedder in bf16 and fp32, beside sentence-transformers' default; and the least cosine
-neighbours  the exact nearest of `--rows` random vectors of width 384, and by how much memory peaks
-judging     six judgements an example, read from one forward pass and from the model's words. SmolLM2-135M's cannot be read:
-            `--taught` teaches it to answer first (judges.py), and deals the words of every second response anew. An answer ends
-            after `--words` tokens: by default where stage `diagnose` ends it, behind the score; the paper's after 1024, since
-            its judge explains itself
+losses      responses of examples under the base model in bf16, compared with lm-evaluation-harness (HFLM, bf16, batch 1, its fastest
+            on a CPU) on the same tokens: `pip install "ratchet-llm[lm-eval]"`; and the differences of the losses. Each side scores
+            all of them once before it is timed, so that memory is already allocated
+embeddings  prompts by the embedder in bf16 and fp32, compared with sentence-transformers' default; and the least cosine
+neighbours  the exact nearest of `--rows` random vectors of width 384, and the increase of peak memory
+judging     six judgements per example, from one forward pass and from generated answers. SmolLM2-135M's answers cannot be parsed:
+            `--taught` trains it to answer first (judges.py), and shuffles the words of every second response. An answer ends after
+            `--words` tokens: by default as in stage `diagnose`, after the score; the paper's after 1024, since its judge explains
+            its score
 """
 
 import argparse
@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE, EMBEDDER, EXAMPLES = Path("models/base"), Path("models/embedder"), Path("data/rounds/r0/examples.parquet")
 LESSONS = 60
 JUDGE = Path(f".ratchet/signals/judge-of-dealt-words-{LESSONS}")
-"""Examples that a judge is taught on, after those that are judged."""
+"""Folder of the trained judge; it is trained on `LESSONS` examples after the judged ones."""
 Result = dict[str, Any]
 
 
 def main() -> None:
-    """Run all sides of a measurement in turn and print what came of it."""
+    """Run all sides of a measurement in turn and print the results."""
     sys.path.insert(0, str(ROOT))
     from tasks.stages.diagnose.params import Judging
 
@@ -52,17 +52,17 @@ def main() -> None:
     if options.side:
         print(json.dumps(sides[options.side](options)))
         return
-    found: dict[str, list[Result]] = {side: [] for side in sides}
+    results: dict[str, list[Result]] = {side: [] for side in sides}
     for number in range(options.rounds):
         for side in sides if number % 2 == 0 else reversed(sides):
-            found[side].append(run(side))
-            shown = {name: value for name, value in found[side][-1].items() if not isinstance(value, list)}
+            results[side].append(run(side))
+            shown = {name: value for name, value in results[side][-1].items() if not isinstance(value, list)}
             print(f"round {number + 1}, {side}: {shown}", flush=True)
-    report(found)
+    report(results)
 
 
 def run(side: str) -> Result:
-    """One side in a process of its own."""
+    """Run one side in a process of its own."""
     env = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
@@ -73,24 +73,24 @@ def run(side: str) -> Result:
     return result
 
 
-def report(found: dict[str, list[Result]]) -> None:
-    """How many times the CPU time of the first side each other one takes, with an interval over rounds, and how far they are apart."""
+def report(results: dict[str, list[Result]]) -> None:
+    """Print each side's CPU time as a multiple of the first side's, with an interval over rounds, and their difference."""
     from tasks.core import statistics
 
-    first, *others = found
+    first, *others = results
     for other in others:
-        ratios = [b["cpu_s"] / a["cpu_s"] for a, b in zip(found[first], found[other], strict=True)]
+        ratios = [b["cpu_s"] / a["cpu_s"] for a, b in zip(results[first], results[other], strict=True)]
         ratio = statistics.over_seeds(ratios)
         print(f"\n{other} takes {ratio.value:.2f} × [{ratio.low:.2f}, {ratio.high:.2f}] of {first}'s CPU time")
-        print(apart(found[first][0], found[other][0]))
+        print(apart(results[first][0], results[other][0]))
 
 
-def apart(one: Result, other: Result) -> str:
-    """How far what two sides found is apart."""
+def apart(first: Result, second: Result) -> str:
+    """Format the difference between the values of two sides."""
     from scipy.stats import spearmanr
 
-    pairs = list(zip(one["values"], other["values"], strict=True))
-    if isinstance(one["values"][0], list):
+    pairs = list(zip(first["values"], second["values"], strict=True))
+    if isinstance(first["values"][0], list):
         return f"least cosine: {min(cosine(a, b) for a, b in pairs):.5f}"
     known = [(a, b) for a, b in pairs if None not in (a, b)]
     if len(known) < 3:
@@ -103,15 +103,15 @@ def apart(one: Result, other: Result) -> str:
     )
 
 
-def cosine(one: list[float], other: list[float]) -> float:
-    """Of two vectors."""
+def cosine(first: list[float], second: list[float]) -> float:
+    """Return the cosine of two vectors."""
     import numpy as np
 
-    return float(np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other))
+    return float(np.dot(first, second) / np.linalg.norm(first) / np.linalg.norm(second))
 
 
 def rows(count: int) -> list[Any]:
-    """The first examples."""
+    """Return the first `count` examples."""
     import torch
 
     from tasks.core.records import Example
@@ -124,16 +124,16 @@ def rows(count: int) -> list[Any]:
 
 
 def sequences(options: argparse.Namespace) -> list[Any]:
-    """The same as tokens."""
+    """Return the examples encoded."""
     from tasks.engine import encode
     from tasks.io import checkpoints
 
-    found = encode.examples(rows(options.examples), checkpoints.load_tokenizer(BASE), 1024)
-    return [sequence for sequence in found if sequence is not None]
+    encoded = encode.examples(rows(options.examples), checkpoints.load_tokenizer(BASE), 1024)
+    return [sequence for sequence in encoded if sequence is not None]
 
 
 def packed_losses(options: argparse.Namespace) -> Result:
-    """Nats a token of each response, by ours."""
+    """Score each response by our engine, in nats per token."""
     from tasks.engine import scoring
     from tasks.io import checkpoints
 
@@ -141,12 +141,12 @@ def packed_losses(options: argparse.Namespace) -> Result:
     model, _ = checkpoints.load(BASE, dtype="bfloat16")
     list(scoring.losses(model, ours))
     start = time.process_time()
-    found = {loss.id: loss.nats / loss.tokens for loss in scoring.losses(model, ours)}
-    return timed(start, sum(map(len, ours))) | {"values": [found[sequence.id] for sequence in ours]}
+    by_id = {loss.id: loss.nats / loss.tokens for loss in scoring.losses(model, ours)}
+    return timed(start, sum(map(len, ours))) | {"values": [by_id[sequence.id] for sequence in ours]}
 
 
 def harness_losses(options: argparse.Namespace) -> Result:
-    """The same by lm-evaluation-harness."""
+    """Score the responses by lm-evaluation-harness."""
     from lm_eval.models.huggingface import HFLM
 
     ours = sequences(options)
@@ -158,24 +158,24 @@ def harness_losses(options: argparse.Namespace) -> Result:
     ]
     model._loglikelihood_tokens(requests, disable_tqdm=True)
     start = time.process_time()
-    found = model._loglikelihood_tokens(requests, disable_tqdm=True)
-    values = [-value / sequence.num_trained for (value, _), sequence in zip(found, ours, strict=True)]
+    scores = model._loglikelihood_tokens(requests, disable_tqdm=True)
+    values = [-value / sequence.num_trained for (value, _), sequence in zip(scores, ours, strict=True)]
     return timed(start, sum(map(len, ours))) | {"values": values}
 
 
 def timed(start: float, tokens: int) -> Result:
-    """CPU seconds since `start`, and what they were spent on."""
+    """Return the CPU seconds since `start`, and tokens per second."""
     seconds = time.process_time() - start
     return {"cpu_s": seconds, "tokens": tokens, "tokens_per_cpu_s": round(tokens / seconds, 1)}
 
 
 def prompts(options: argparse.Namespace) -> list[str]:
-    """The prompts of the examples."""
+    """Return the prompts of the examples."""
     return ["\n\n".join(message.content for message in row.prompt) for row in rows(options.examples)]
 
 
 def packed_vectors(dtype: str) -> Callable[[argparse.Namespace], Result]:
-    """A side that embeds prompts in this precision by ours."""
+    """Return a side that embeds prompts by our engine in this precision."""
 
     def side(options: argparse.Namespace) -> Result:
         from tasks.engine import embedding
@@ -184,27 +184,27 @@ def packed_vectors(dtype: str) -> Callable[[argparse.Namespace], Result]:
         encoder = embedding.Encoder(EMBEDDER, dtype=dtype, device="cpu")
         encoder.vectors(texts[:2])
         start = time.process_time()
-        found = encoder.vectors(texts)
-        return timed(start, sum(map(len, texts)) // 4) | {"values": found.tolist()}
+        vectors = encoder.vectors(texts)
+        return timed(start, sum(map(len, texts)) // 4) | {"values": vectors.tolist()}
 
     return side
 
 
 def library_vectors(options: argparse.Namespace) -> Result:
-    """The same by sentence-transformers as it comes."""
+    """Embed prompts by sentence-transformers with its defaults."""
     from sentence_transformers import SentenceTransformer
 
     texts = prompts(options)
     model = SentenceTransformer(str(EMBEDDER), device="cpu")
     model.encode(texts[:2])
     start = time.process_time()
-    found = model.encode(texts)
-    return timed(start, sum(map(len, texts)) // 4) | {"values": found.tolist()}
+    vectors = model.encode(texts)
+    return timed(start, sum(map(len, texts)) // 4) | {"values": vectors.tolist()}
 
 
 def nearest(options: argparse.Namespace) -> Result:
-    """The exact neighbours of random vectors."""
-    import faiss  # noqa: F401  # loaded before memory is looked at
+    """Find the exact neighbours of random vectors."""
+    import faiss  # noqa: F401  # loaded before memory is measured
     import numpy as np
 
     from tasks.engine import neighbours
@@ -220,21 +220,21 @@ def nearest(options: argparse.Namespace) -> Result:
 
 
 def peak() -> float:
-    """The largest memory of this process so far, in MB."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
-    """A side that has the base model judge examples in this way."""
+    """Return a side that judges examples by the base model with this `quality` setting."""
 
     def side(options: argparse.Namespace) -> Result:
         from quiet import Quiet
 
         from tasks import methods
         from tasks.io import checkpoints
-        from tasks.stages.diagnose import gather
+        from tasks.stages.diagnose import signals
         from tasks.stages.diagnose.params import Settings
-        from tasks.stages.diagnose.stage import Subject
+        from tasks.stages.diagnose.stage import TunedModel
 
         curator = methods.load("curators", "middo")
         examples, model = to_judge(options, curator) if options.taught else (rows(options.examples), BASE)
@@ -242,17 +242,17 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         diagnose = {"judging": {"max_new_tokens": options.words}}
         settings = Settings.model_validate({"compute": compute, "methods": {}, "diagnose": diagnose})
         folders = {"base": model, "tuned": model}
-        work = Path(tempfile.mkdtemp())  # an answer that was kept from an earlier run would cost nothing
-        subject = Subject(*checkpoints.load(model, dtype="bfloat16"), folders, settings, Quiet(work))
-        subject.judgements(quality, examples[:1], curator)
+        work = Path(tempfile.mkdtemp())  # an answer cached by an earlier run would cost nothing
+        judge = TunedModel(*checkpoints.load(model, dtype="bfloat16"), folders, settings, Quiet(work))
+        judge.judgements(quality, examples[:1], curator)
         start = time.process_time()
-        judged = subject.judgements(quality, examples, curator)
+        judged = judge.judgements(quality, examples, curator)
         seconds = time.process_time() - start
         scores = [curator.quality(list(judged[row.id].values())) for row in examples]
         return {
             "cpu_s": seconds,
             "cpu_s_per_example": round(seconds / len(examples), 3),
-            "unreadable": gather.unreadable(judged),
+            "unreadable": signals.unreadable(judged),
             "values": scores,
         } | ({"in_order": in_order(scores)} if options.taught else {})
 
@@ -260,13 +260,13 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
 
 
 def in_order(scores: list[float]) -> float:
-    """Of all pairs of a whole response and one of dealt words, the share in which the whole one has more; half of the equal ones."""
-    whole, dealt = scores[::2], scores[1::2]
-    return round(sum((a > b) + (a == b) / 2 for a in whole for b in dealt) / len(whole) / len(dealt), 3)
+    """Return the share of pairs of an intact and a shuffled response in which the intact one scores higher; ties count half."""
+    intact, dealt = scores[::2], scores[1::2]
+    return round(sum((a > b) + (a == b) / 2 for a in intact for b in dealt) / len(intact) / len(dealt), 3)
 
 
 def to_judge(options: argparse.Namespace, curator: Any) -> tuple[list[Any], Path]:
-    """Examples of which every second has a response of dealt words, and a model that was taught to judge such on others."""
+    """Return examples of which every second has shuffled words, and a model trained on others to judge them."""
     import judges
 
     taught_on = options.examples + LESSONS

@@ -1,20 +1,20 @@
-"""What takes the place of `tasks/run.py` where a benchmark asks about the graph and not about models: `python -m tasks.run STAGE [ITEM]`.
+"""Replacement of `tasks/run.py` for benchmarks of the graph, without models: `python -m tasks.run STAGE [ITEM]`.
 
-A stage writes a digest of its inputs and settings to each of its outputs, in no time. Comments in code do not count, as with the
-stages themselves. What a stage reads and writes stands in `stand_in.json`.
+A stage writes a digest of its inputs and settings to each of its outputs, at once. Comments in code do not count, as in real stages.
+The inputs and outputs of each stage are listed in `stand_in.json`.
 """
 
+import argparse
 import ast
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import yaml
 
 
 def main(stage: str) -> None:
-    """Write the outputs of `tune@r0`."""
+    """Write the outputs of a stage, such as `tune@r0`."""
     entry = json.loads(Path("stand_in.json").read_text())[stage]
     settings = yaml.safe_load(Path("params.yaml").read_text())
     digest = hashlib.sha256()
@@ -39,4 +39,6 @@ def _content(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    main("@".join(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", nargs="+", help="a stage, and its item")
+    main("@".join(parser.parse_args().stage))

@@ -1,10 +1,9 @@
-"""What a training step costs under each composition of a recipe: `python benchmarks/steps.py params/compare/steps.yaml`.
+"""CPU time and memory of a training step of each composition: `python benchmarks/steps.py params/compare/steps.yaml`.
 
-Needs a workspace whose `fetch` and `ingest` have run. The compositions take turns, each in a process of its own on one thread,
-with the same model, packs and number of steps. What a method looks at, as ADEPT does to choose its layers, is general text of
-the workspace, as in stage `pretrain`, but one pack of it; the layers that were copied are named. Told are CPU time a step in
-times that of the first composition, paired by round, and by how much memory peaks above what the loaded model takes; a row
-`inference` only reads the packs. Linux, since the kernel is asked to forget the peak of loading.
+Needs a workspace whose `fetch` and `ingest` have run. The compositions take turns, each in a process of its own on one thread, with the
+same model, packs and number of steps. The probe of a method, such as ADEPT's for choosing layers, is one pack of the workspace's
+general text; copied layers are named. Printed: CPU time per step as a multiple of the first composition's, paired by round, and peak
+memory above the loaded model; a row `inference` is the forward pass alone. Linux only, as the kernel must reset the peak after loading.
 """
 
 import argparse
@@ -25,7 +24,7 @@ INFERENCE = "inference"
 
 
 def main() -> None:
-    """Run all compositions in turn and print what came of it."""
+    """Run all compositions in turn and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
@@ -40,16 +39,16 @@ def main() -> None:
     from flows import comparison
 
     _, recipe = comparison.read([str(options.recipe)])
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in (*recipe.compositions, INFERENCE)}
+    by_composition: dict[str, list[dict[str, float]]] = {name: [] for name in (*recipe.compositions, INFERENCE)}
     for number in range(options.rounds):
-        for name in found if number % 2 == 0 else reversed(found):
-            found[name].append(run(name))
-            print(f"round {number + 1}, {name}: {found[name][-1]}", flush=True)
-    report(found)
+        for name in by_composition if number % 2 == 0 else reversed(by_composition):
+            by_composition[name].append(run(name))
+            print(f"round {number + 1}, {name}: {by_composition[name][-1]}", flush=True)
+    report(by_composition)
 
 
 def run(name: str) -> dict[str, float]:
-    """One composition in a process of its own."""
+    """Run one composition in a process of its own."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
@@ -57,19 +56,19 @@ def run(name: str) -> dict[str, float]:
     return result
 
 
-def report(found: dict[str, list[dict[str, float]]]) -> None:
-    """A line for each composition: ratios of time with their range, and memory."""
-    first = next(iter(found.values()))
+def report(by_composition: dict[str, list[dict[str, float]]]) -> None:
+    """Print a line for each composition: ratios of time with their range, and memory."""
+    first = next(iter(by_composition.values()))
     print(f"\n{'':<24} {'time a step':>24} {'peak MB over model':>20} {'trains':>12}")
-    for name, rows in found.items():
-        ratios = sorted(row["cpu_s"] / one["cpu_s"] for row, one in zip(rows, first, strict=True))
+    for name, rows in by_composition.items():
+        ratios = sorted(row["cpu_s"] / base["cpu_s"] for row, base in zip(rows, first, strict=True))
         times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         memory = statistics.median(row["peak_mb"] for row in rows)
         print(f"{name:<24} {times:>24} {memory:>20,.0f} {int(rows[0]['trainable']):>12,}")
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
-    """CPU seconds a step without the first, which warms up, and the peak of memory above the loaded model."""
+    """Return CPU seconds per step without the first, a warm-up, and peak memory above the loaded model."""
     import torch
 
     from flows import comparison
@@ -85,11 +84,11 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(1)
     _, recipe = comparison.read([str(options.recipe)])
     composition = next(iter(recipe.compositions)) if name == INFERENCE else name
-    whole = comparison.settings_of(recipe, Trial(composition, 1e-6, 0, False))
+    sections = comparison.settings_of(recipe, Trial(composition, 1e-6, 0, False))
     changes = {"pack_tokens": options.pack_tokens, "max_tokens": 10**9, "epochs": 1, "accumulation": 1, "warmup": 0.0}
-    plan = TuneParams.model_validate(whole["tune"]).model_copy(update=changes | {"save_every": 0})
-    compute = Compute.model_validate(whole["compute"] | {"threads": 1})
-    parts = compose.read(plan, whole["methods"])
+    plan = TuneParams.model_validate(sections["tune"]).model_copy(update=changes | {"save_every": 0})
+    compute = Compute.model_validate(sections["compute"] | {"threads": 1})
+    parts = compose.read(plan, sections["methods"])
     model, tokenizer = job.load(BASE, parts, compute)
     rows = tables.read(EXAMPLES, Example)
     known = [s for s in encode.examples(rows, tokenizer, options.pack_tokens) if s is not None and s.num_trained]
@@ -116,7 +115,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def general(tokenizer: Any, pack_tokens: int) -> list[Any]:
-    """About a pack of the workspace's general text: ADEPT reads it once for every layer."""
+    """Return about a pack of the workspace's general text: ADEPT reads it once for every layer."""
     from tasks.core.records import Document
     from tasks.engine import encode
     from tasks.io import tables
@@ -126,7 +125,7 @@ def general(tokenizer: Any, pack_tokens: int) -> list[Any]:
 
 
 def read_only(model: Any, sequences: list[Any], compute: Any, options: argparse.Namespace) -> list[float]:
-    """The CPU time after each pack, where nothing trains."""
+    """Return the CPU time after the forward pass of each pack."""
     import torch
 
     from tasks.engine import device
@@ -143,18 +142,18 @@ def read_only(model: Any, sequences: list[Any], compute: Any, options: argparse.
 
 
 def per_step(marks: list[float]) -> float:
-    """Seconds a step, the first left out."""
+    """Return the seconds per step, without the first."""
     return (marks[-1] - marks[1]) / (len(marks) - 2)
 
 
 def forget_peak() -> float:
-    """Let the kernel forget the peak of memory so far; gives back what is taken now, in MB."""
+    """Reset the kernel's record of peak memory; return the memory held now, in MB."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak()
 
 
 def peak() -> float:
-    """The largest memory since then, in MB."""
+    """Return the peak memory since the last reset, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

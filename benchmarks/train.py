@@ -1,11 +1,10 @@
-"""How fast the engine trains, beside TRL's SFTTrainer with packing: `python benchmarks/train.py [--rounds 3] [--precision fp32]`.
+"""Training speed, compared with TRL's SFTTrainer with packing: `python benchmarks/train.py [--rounds 3] [--precision fp32]`.
 
 Needs `pip install -e ".[benchmarks]"` and a workspace whose `fetch` and `ingest` have run. The two take turns, each in a process
 of its own on one thread, on the same model, examples, precision and loss mask: full fine-tuning by AdamW, every step over all
-packs, so that equal arithmetic gives equal loss curves whatever the order of packs. What is compared is CPU time a token; ratios
-are what to read. Also printed: the largest difference of the two loss curves, peak memory, and the share of what this
-machine's matrix products alone would allow. In fp32 the exit code is 1 where the curves are further apart than rounding takes
-them: the two would not have done the same work.
+packs, so that equal arithmetic gives equal loss curves in any order of packs. Printed: the ratio of CPU time per token; the largest
+difference of the two loss curves; peak memory; and speed as a share of what this machine's matrix products alone would allow. In fp32
+the exit code is 1 if the curves differ by more than rounding: the two would not have done the same work.
 """
 
 import argparse
@@ -27,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE, EXAMPLES = Path("models/base"), Path("data/rounds/r0/examples.parquet")
 PACK_TOKENS, STEPS, RATE = 1024, 3, 1e-5
 APART = {"fp32": 1e-3, "bf16": 1e-2}
-"""Nats per token that equal loss curves may differ by."""
+"""Largest difference between equal loss curves, in nats per token."""
 
 
 def main() -> None:
-    """Run both sides in turn and print what came of it."""
+    """Run both sides in turn and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
@@ -41,19 +40,19 @@ def main() -> None:
     if options.side:
         print(json.dumps(measure(SIDES[options.side], options.precision, options.examples)))
         return
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    by_side: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(options.rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
-            found[side].append(run(side, options))
-            print(f"round {number + 1}, {side}: {rate(found[side][-1]):.1f} tokens per CPU second", flush=True)
-    apart = report(found, options.precision)
+            by_side[side].append(run(side, options))
+            print(f"round {number + 1}, {side}: {rate(by_side[side][-1]):.1f} tokens per CPU second", flush=True)
+    apart = report(by_side, options.precision)
     most = APART[options.precision]
-    if not apart <= most:  # not a number is no agreement either
+    if not apart <= most:  # NaN is no agreement either
         sys.exit(f"The loss curves are {apart:.5f} apart, more than {most:g}: the two did not do the same work.")
 
 
 def run(side: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One side in a process of its own."""
+    """Run one side in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--precision", options.precision]
     done = subprocess.run(
         [*command, "--examples", str(options.examples)],
@@ -67,18 +66,18 @@ def run(side: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rate(result: dict[str, Any]) -> float:
-    """Tokens a CPU second, padding not counted."""
+    """Return the tokens per CPU second, without padding."""
     return float(result["tokens"] / result["cpu_s"])
 
 
-def report(found: dict[str, list[dict[str, Any]]], precision: str) -> float:
-    """Print ratios, loss curves, memory and the share of the roofline; gives back how far the curves are apart."""
-    ours, theirs = found["ratchet"], found["trl"]
-    ratios = sorted(rate(a) / rate(b) for a, b in zip(ours, theirs, strict=True))
-    curves = [[row["losses"] for row in rows] for rows in (ours, theirs)]
+def report(by_side: dict[str, list[dict[str, Any]]], precision: str) -> float:
+    """Print ratios, loss curves, memory and the share of the roofline; return the largest difference of the curves."""
+    ours, trl = by_side["ratchet"], by_side["trl"]
+    ratios = sorted(rate(a) / rate(b) for a, b in zip(ours, trl, strict=True))
+    curves = [[row["losses"] for row in rows] for rows in (ours, trl)]
     apart = float(np.abs(np.subtract(*curves)).max())
     share = statistics.median(rate(a) * a["flop_per_token"] / a["gemm_flops"] for a in ours)
-    memory = [max(row["peak_mb"] for row in rows) for rows in (ours, theirs)]
+    memory = [max(row["peak_mb"] for row in rows) for rows in (ours, trl)]
     print(
         f"\n{precision}: {statistics.median(ratios):.2f} × TRL ({ratios[0]:.2f} to {ratios[-1]:.2f}), by CPU time a token"
     )
@@ -89,7 +88,7 @@ def report(found: dict[str, list[dict[str, Any]]], precision: str) -> float:
 
 
 def measure(train: Callable[..., list[float]], precision: str, count: int) -> dict[str, Any]:
-    """CPU seconds of a training, its losses, its tokens and the largest memory."""
+    """Train and return CPU seconds, losses, tokens and peak memory."""
     import torch
 
     from tasks.core.records import Example
@@ -122,7 +121,7 @@ def measure(train: Callable[..., list[float]], precision: str, count: int) -> di
 
 
 def products(dtype: Any, size: int = 1024, repeats: int = 20) -> float:
-    """Floating-point operations a second of a plain matrix product."""
+    """Return the floating-point operations per second of a matrix product."""
     import torch
 
     a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
@@ -134,7 +133,7 @@ def products(dtype: Any, size: int = 1024, repeats: int = 20) -> float:
 
 
 def with_ratchet(model: Any, sequences: list[Any], precision: str, work: Path, tokenizer: Any) -> list[float]:
-    """The loss of each step of our engine."""
+    """Train by our engine and return the loss of each step."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, train
@@ -158,7 +157,7 @@ def with_ratchet(model: Any, sequences: list[Any], precision: str, work: Path, t
 
 
 def with_trl(model: Any, sequences: list[Any], precision: str, work: Path, tokenizer: Any) -> list[float]:
-    """The loss of each step of TRL's trainer."""
+    """Train by TRL's trainer and return the loss of each step."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 

@@ -1,4 +1,4 @@
-"""The processes of a run, known by a mark in their environment: which is which, how far they have come, and who is left. Linux."""
+"""Processes of a run, found by a mark in their environment: identify, measure and kill them, and wait for their end. Linux."""
 
 import contextlib
 import os
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MARK = "RATCHET_CHAOS"
-"""An environment variable that every process of a run inherits, whoever its parent is by now."""
+"""Environment variable that every process of a run inherits, even after its parent has changed."""
 PACE_S = 0.1
 MISSES = 3
-"""So often in a row a victim is not found before it counts as gone: the kernel's list of children has gaps while some end."""
+"""Failed searches in a row before a victim counts as ended: the kernel's list of children has gaps while some end."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 CARRIER = "tasks.io.carrier"
 ASIDE = (CARRIER, "server")
-"""Processes whose work tells nothing of how far a run has come."""
+"""Processes whose CPU time says nothing about the progress of a run."""
 
 
 def command(pid: int) -> list[str]:
-    """The command line of a process; empty where it is gone."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
@@ -29,32 +29,35 @@ def command(pid: int) -> list[str]:
 
 
 def is_stage(words: list[str], stage: str) -> bool:
-    """Whether this is the runner of a stage, and not the shell around it."""
+    """Return True for the runner of a stage, not the shell around it."""
     return words[1:3] == ["-m", "tasks.run"] and words[3:] == stage.split("@")
 
 
 def is_dvc(words: list[str], stage: str) -> bool:
-    """Whether this is the DVC of a flow that sees to one stage."""
+    """Return True for the DVC process by which a flow runs one stage."""
     return words[1:3] == ["-m", "dvc"] and words[-1:] == [stage]
 
 
 def is_supervisor(words: list[str], stage: str) -> bool:
-    """Whether this stands between a flow and the DVC of a stage."""
+    """Return True for the supervisor between a flow and the DVC process of a stage."""
     return [Path(word).name for word in words[2:3]] == ["supervisor.py"] and words[-1:] == [stage]
 
 
 def is_flow(words: list[str]) -> bool:
-    """Whether this is a flow that a deployment runs."""
+    """Return True for a flow that a deployment runs."""
     return words[1:3] == ["-m", "prefect.engine"]
 
 
 def is_server(words: list[str]) -> bool:
-    """Whether this is the process of a Prefect server that answers."""
+    """Return True for the process of a Prefect server that answers requests."""
     return "uvicorn" in words or words[2:4] == ["prefect", "server"]
 
 
 def below(root: int) -> Iterator[int]:
-    """A process and all below it, the nearest first. Asks the kernel for children alone, as it is asked many times a second."""
+    """Yield a process and its descendants, the nearest first.
+
+    Reads lists of children only, as it runs many times a second.
+    """
     waiting = [root]
     for pid in waiting:
         yield pid
@@ -64,12 +67,12 @@ def below(root: int) -> Iterator[int]:
 
 
 def find(root: int, wanted: Callable[[list[str]], bool]) -> int | None:
-    """The first process at or below `root` whose command line is as wanted."""
+    """Return the first process at or below `root` whose command line is `wanted`, or None."""
     return next((pid for pid in below(root) if wanted(command(pid))), None)
 
 
 def work_s(root: int) -> float:
-    """CPU seconds of a process and all below it, those that ended included; carriers and servers left out."""
+    """Return the CPU seconds of a process and its descendants, ended ones included, without uploaders and servers."""
     total = 0.0
     for pid in below(root):
         words = command(pid)
@@ -82,14 +85,14 @@ def work_s(root: int) -> float:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """The living processes of a run: pid → command."""
+    """Return the living processes of a run: pid → command."""
     wanted = f"{MARK}={mark}".encode()
-    found = {}
+    commands = {}
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if wanted in path.read_bytes().split(b"\0"):
-                found[int(path.parent.name)] = " ".join(command(int(path.parent.name)))
-    return found
+                commands[int(path.parent.name)] = " ".join(command(int(path.parent.name)))
+    return commands
 
 
 def strike(
@@ -98,13 +101,13 @@ def strike(
     far_enough: Callable[[int], bool],
     draw: random.Random,
 ) -> int | None:
-    """Kill the victim once the run has come far enough; its pid, or None where the run or the victim was over before."""
+    """Kill the victim once the run is far enough. Return its pid, or None if the run or the victim ended before."""
     seen, missed = False, 0
     while process.poll() is None and not (seen and missed > MISSES):
         pid = victim()
         seen, missed = seen or pid is not None, 0 if pid is not None else missed + 1
         if pid is not None and far_enough(pid):
-            time.sleep(draw.uniform(0, PACE_S))  # no moment between two looks is spared
+            time.sleep(draw.uniform(0, PACE_S))  # so that any moment between two polls can be hit
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 return pid
@@ -112,23 +115,23 @@ def strike(
     return None
 
 
-def gone(mark: str, patience_s: float, *, carrier: bool = True) -> dict[int, str]:
-    """Wait until no process of a run is left; those that are there when patience ends.
+def wait_for_end(mark: str, patience_s: float, *, carrier: bool = True) -> dict[int, str]:
+    """Wait until no process of a run is left. Return those that are left after `patience_s`.
 
-    Without `carrier`, the one that takes runs to MLflow may stay: it outlives stages and flows on purpose, and serves the next.
+    Without `carrier`, the uploader of runs to MLflow may stay: it outlives stages and flows on purpose.
     """
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        left = {pid: words for pid, words in marked(mark).items() if carrier or CARRIER not in words.split()}
-        if not left:
+        alive = {pid: words for pid, words in marked(mark).items() if carrier or CARRIER not in words.split()}
+        if not alive:
             return {}
         time.sleep(0.5)
-    return left
+    return alive
 
 
 @contextlib.contextmanager
 def swept(mark: str) -> Iterator[None]:
-    """Whatever is left of a run when this is left is killed."""
+    """Kill all processes of a run at the end of the block."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Workspaces of a profile in every state of its graph: nothing done, the first stage done, the first two …"""
+"""Workspaces of a profile in every state of its graph: no stage done, the first stage done, the first two …"""
 
 import hashlib
 import json
@@ -20,34 +20,34 @@ from tasks.io import progress
 from tasks.run import WORK
 
 PATIENCE_S = 600.0
-"""How long a run may take until nothing of it is left, before it counts as never ending. A busy machine is slow."""
+"""Seconds after which a run that has not ended counts as never ending. A busy machine is slow."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of one stage, undisturbed."""
+    """CPU seconds of one undisturbed stage."""
 
     dvc: float
-    """DVC and all that it starts."""
+    """DVC and its descendants."""
     stage: float = 0.0
     """The stage's own process."""
     training: float = 0.0
-    """Of these, those from the first sign of its work folder on."""
+    """Seconds of that process since its work folder appeared."""
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """A user's in this workspace: home, MLflow store and Prefect are its own."""
+    """Return the environment of a user in this workspace, with home, MLflow store and Prefect of its own."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW", "PREFECT", "RATCHET", "PYTHONPATH"))}
     python = Path(sys.executable).parent
-    own = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc"), "OMP_NUM_THREADS": "1"}
-    return kept | own | {"PATH": f"{python}:{os.environ['PATH']}"}
+    added = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc"), "OMP_NUM_THREADS": "1"}
+    return kept | added | {"PATH": f"{python}:{os.environ['PATH']}"}
 
 
 class States:
-    """Copies of the repository's files under DVC, with a profile in use, after 0, 1, 2 … stages of its plan. Made once for all
-    that has the same code."""
+    """Copies of the repository's files under DVC, with a profile in use, after 0, 1, 2 … stages of its plan. Made once for each
+    version of the code."""
 
     code: str
     """A hash of the repository's files."""
@@ -55,7 +55,7 @@ class States:
     def __init__(
         self, folder: Path, root: Path, profile: str, stages: int | None, inside: str | None, url: Callable[[], str]
     ) -> None:
-        """`url` tells the address of a Prefect server that runs."""
+        """Make the missing states. `url` returns the address of a running Prefect server."""
         self._folder = folder / "states"
         self.code = code_of(root)
         note = self._folder / "code"
@@ -75,11 +75,11 @@ class States:
 
     @property
     def last(self) -> Path:
-        """The workspace in which everything is done."""
+        """The workspace in which every stage is done."""
         return self._state(len(self.order))
 
     def copy(self, number: int, place: Path) -> None:
-        """A workspace of its own in which `number` stages are done."""
+        """Copy the workspace in which `number` stages are done to `place`."""
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self._state(number), place, symlinks=True)
 
@@ -87,7 +87,7 @@ class States:
         return self._folder / str(number)
 
     def _advance(self, number: int, stage: str) -> Cost:
-        """The state after one more stage, by plain DVC; what that cost."""
+        """Make the state after one more stage, by plain DVC, and return its cost."""
         note = self._folder / f"{stage}.json"
         if not note.exists():
             partial = self._folder / "partial"
@@ -99,18 +99,18 @@ class States:
         return Cost(**json.loads(note.read_text()))
 
     def flow(self) -> Cost:
-        """What a flow costs beyond the DVC of its stages."""
+        """Return the cost of a flow beyond the DVC processes of its stages."""
         note, stage = self._folder / "flow.json", self.order[0]
         if not note.exists():
             partial = self._folder / "partial"
             self.copy(0, partial)
-            whole = _measured(partial, stage, ["flows.commands", "run", stage], PREFECT_API_URL=self._url())
-            note.write_text(json.dumps(asdict(Cost(max(1.0, whole.dvc - self.costs[stage].dvc)))))
+            total = _measured(partial, stage, ["flows.commands", "run", stage], PREFECT_API_URL=self._url())
+            note.write_text(json.dumps(asdict(Cost(max(1.0, total.dvc - self.costs[stage].dvc)))))
         return Cost(**json.loads(note.read_text()))
 
 
 def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str) -> str:
-    """The address of the deployment that `ratchet up` serves, once it says that it is ready."""
+    """Wait until `ratchet up` is ready, and return the address of its deployment."""
     while "prefect deployment run" not in log.read_text(errors="replace"):
         if process.poll() is not None:
             raise RuntimeError(f"`ratchet up` ended: {log.read_text(errors='replace')}")
@@ -120,8 +120,8 @@ def deployed(log: Path, process: "subprocess.Popen[bytes]", port: str) -> str:
     return f"{api}/{json.loads(_answered(f'{api}/name/pipeline/workstation'))['id']}"
 
 
-def asked(deployment: str, stages: Sequence[str]) -> str:
-    """Ask a deployment for a run of these stages; its id."""
+def request_run(deployment: str, stages: Sequence[str]) -> str:
+    """Request a run of these stages from a deployment, and return its id."""
     wanted = json.dumps({"parameters": {"stages": list(stages)}, "state": {"type": "SCHEDULED"}}).encode()
     headers = {"Content-Type": "application/json"}
     run = _answered(urllib.request.Request(f"{deployment}/create_flow_run", wanted, headers))
@@ -129,14 +129,14 @@ def asked(deployment: str, stages: Sequence[str]) -> str:
 
 
 def _answered(request: "str | urllib.request.Request") -> bytes:
-    """What a server says, once it does. Raises RuntimeError where it does not for `PATIENCE_S`."""
+    """Return a server's response, with retries. Raises RuntimeError if it does not answer for `PATIENCE_S`."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.read()
         except OSError as error:
-            # Where it may have heard us, asking again could start a second run.
+            # After any other error the request may have arrived, and a retry could start a second run.
             waits = error.code == 503 if isinstance(error, urllib.error.HTTPError) else _refused(error)
             if not waits or time.monotonic() > deadline:
                 raise RuntimeError(f"the server of `ratchet up` does not answer: {error}") from error
@@ -144,12 +144,12 @@ def _answered(request: "str | urllib.request.Request") -> bytes:
 
 
 def _refused(error: OSError) -> bool:
-    """Whether nobody listens yet."""
+    """Return True if the connection was refused: the server does not listen yet."""
     return isinstance(getattr(error, "reason", error), ConnectionRefusedError)
 
 
 def files(root: Path) -> list[str]:
-    """The names of the repository's files. What has run here has not run there, so `dvc.lock` is none of them."""
+    """Return the names of the repository's files without `dvc.lock`, which describes runs of this workspace."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
@@ -157,16 +157,16 @@ def files(root: Path) -> list[str]:
 
 
 def code_of(root: Path) -> str:
-    """What makes a workspace what it is: all but the documents."""
-    found = hashlib.sha256()
+    """Return a hash of the repository's files, except documentation and tests."""
+    digest = hashlib.sha256()
     for name in files(root):
         if not name.endswith(".md") and not name.startswith(("docs/", "tests/")):
-            found.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
-    return found.hexdigest()[:16]
+            digest.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def copied(root: Path, profile: str, folder: Path) -> None:
-    """The repository's files in a new folder, with a profile in use."""
+    """Copy the repository's files to a new folder, with a profile in use."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in files(root):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -193,28 +193,28 @@ def _run(folder: Path, *command: str) -> str:
 
 
 def _measured(folder: Path, stage: str, command: Sequence[str] = (), **more: str) -> Cost:
-    """Run a stage alone, and say what it costs once nothing of it is left."""
+    """Run a stage alone, wait for the end of all its processes, and return its cost."""
     mark = f"{os.getpid()}-{stage}"
     env = environment(folder) | more | {victims.MARK: mark}
-    own = training = 0.0
+    stage_s = training = 0.0
     with victims.swept(mark), (folder.parent / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *(command or ["dvc", "repro", "--single-item", stage])],
             cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-        whole = 0.0
+        total = 0.0
         while process.poll() is None:
-            whole = max(whole, victims.work_s(process.pid))
+            total = max(total, victims.work_s(process.pid))
             pid = victims.find(process.pid, lambda words: victims.is_stage(words, stage))
             if pid is not None:
-                own = max(own, victims.work_s(pid))
+                stage_s = max(stage_s, victims.work_s(pid))
                 if not training and any((folder / WORK / stage).glob("*")):
-                    training = own
+                    training = stage_s
             time.sleep(victims.PACE_S)
         log.seek(0)
         said = log.read()
-        left = victims.gone(mark, PATIENCE_S)
-    found = [] if command else intact.problems(folder, folder, [stage])
-    if process.returncode or left or found:
-        raise RuntimeError(f"{stage}, undisturbed: exit code {process.returncode}; {left}; {found}\n{said}")
-    return Cost(whole, own, own - training if training else 0.0)
+        survivors = victims.wait_for_end(mark, PATIENCE_S)
+    problems = [] if command else intact.problems(folder, folder, [stage])
+    if process.returncode or survivors or problems:
+        raise RuntimeError(f"{stage}, undisturbed: exit code {process.returncode}; {survivors}; {problems}\n{said}")
+    return Cost(total, stage_s, stage_s - training if training else 0.0)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Workspace:
-    """A workspace that commands run in as a user's would."""
+    """A workspace in which commands run as for a user."""
 
     def __init__(self, folder: Path, profile: str) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class Workspace:
             check=True,
         )
         for name in filter(None, listed.stdout.split("\0")):
-            if name != "dvc.lock" and (ROOT / name).is_file():  # what has run here has not run there
+            if name != "dvc.lock" and (ROOT / name).is_file():  # the copy has run no stage yet
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
         shutil.copyfile(folder / "params" / f"{profile}.yaml", folder / "params.yaml")
@@ -33,13 +33,13 @@ class Workspace:
 
     @classmethod
     def at(cls, folder: Path) -> "Workspace":
-        """One that is there already."""
-        made = cls.__new__(cls)
-        made.folder = folder
-        return made
+        """Return the workspace in an existing folder."""
+        copy = cls.__new__(cls)
+        copy.folder = folder
+        return copy
 
     def cloned(self, folder: Path) -> "Workspace":
-        """What `git clone` makes of it, after all of it was committed."""
+        """Commit everything, and return a `git clone` of the workspace."""
         signed = ["-c", "user.name=t", "-c", "user.email=t@t"]
         for command in (["add", "--all", "--", ".", ":!home"], [*signed, "commit", "--quiet", "-m", "all of it"]):
             subprocess.run(["git", *command], cwd=self.folder, check=True)
@@ -47,13 +47,13 @@ class Workspace:
         return self.at(folder)
 
     def run(self, *command: str) -> str:
-        """The output of `python -m command` in the workspace. A failure shows all of it."""
+        """Run `python -m command` in the workspace and return its output; a failure shows all of it."""
         done = self.attempt(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """What came of `python -m command`."""
+        """Run `python -m command` and return the finished process."""
         # `python` in dvc.yaml is the one that runs the tests; the home, MLflow store and Prefect are the workspace's own.
         home = self.folder / "home"
         home.mkdir(exist_ok=True)

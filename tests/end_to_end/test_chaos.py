@@ -1,4 +1,4 @@
-"""A short version of `make chaos`, and that its judge sees what it must not overlook."""
+"""A short version of `make chaos`, and tests that its checks detect every kind of damage."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def twins(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "gone_s", "left", "told"),
+    ("target", "gone_s", "survivors", "problem"),
     [
         ("stage", 34.0, [], []),
         ("stage", 36.0, [], ["gone only 36 s after it"]),
@@ -64,9 +64,9 @@ def twins(tmp_path):
         ("server", 600.0, ["dvc repro"], ["outlived it by 600 s: dvc repro"]),
     ],
 )
-def test_what_outlives_its_kill_is_a_problem(target, gone_s, left, told):
+def test_what_outlives_its_kill_is_a_problem(target, gone_s, survivors, problem):
     kill = chaos.Kill(0, target, "flow", 0, ("one",), "one", 0.5)
-    assert chaos._stayed(kill, {"gone_s": gone_s, "left": left}) == told
+    assert chaos._stayed(kill, {"gone_s": gone_s, "left": survivors}) == problem
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_workspace_as_it_should_be_has_no_problem(twins):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "expected"),
     [
         (lambda at: (at / "models/m/weights").write_text("2"), "models/m: other bytes"),
         (lambda at: (at / "models/m/more").write_text("2"), "models/m: other bytes"),
@@ -104,15 +104,15 @@ def test_a_workspace_as_it_should_be_has_no_problem(twins):
         (lambda at: relock(at, lambda stages: stages.pop("two")), "dvc.lock: no entry of two"),
         (lambda at: relock(at, lambda stages: stages["one"].update(cmd="x")), "one is not that of an undisturbed run"),
         (lambda at: relock(at, lambda stages: stages.update(one=stages.pop("one"))), "dvc.lock: in the order two, one"),
-        (lambda at: told(at, "update runs set status = 'RUNNING' where name = 'one'"), "MLflow: one reads RUNNING"),
-        (lambda at: told(at, "update runs set status = 'KILLED' where name = 'two'"), "no finished run of two"),
+        (lambda at: alter_runs(at, "update runs set status = 'RUNNING' where name = 'one'"), "MLflow: one reads RUNNING"),
+        (lambda at: alter_runs(at, "update runs set status = 'KILLED' where name = 'two'"), "no finished run of two"),
     ],
 )  # fmt: skip
-def test_every_kind_of_damage_is_a_problem(twins, damage, told):
+def test_every_kind_of_damage_is_a_problem(twins, damage, expected):
     disturbed, undisturbed = twins
     damage(disturbed)
     problems = intact.problems(disturbed, undisturbed, ["one", "two"], ["one", "two"])
-    assert any(told in problem for problem in problems), problems
+    assert any(expected in problem for problem in problems), problems
 
 
 def relock(folder, edit):
@@ -121,7 +121,7 @@ def relock(folder, edit):
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 
 
-def told(folder, statement):
+def alter_runs(folder, statement):
     with sqlite3.connect(folder / "mlflow.db") as store:
         store.execute(statement)
     store.close()

@@ -15,42 +15,42 @@ tokens: 1500
 
 
 def test_a_comparison_is_measured_once_and_shown_again(workspace):
-    made = workspace("micro")
-    refused = made.attempt("flows.commands", "compare", "lora")
+    copy = workspace("micro")
+    refused = copy.attempt("flows.commands", "compare", "lora")
     assert refused.returncode == 1
     assert "ratchet run tune@r0" in refused.stderr
-    made.run("dvc", "repro", "--quiet", "pretrain", "faults@r0")
-    (made.folder / "recipe.yaml").write_text(RECIPE)
+    copy.run("dvc", "repro", "--quiet", "pretrain", "faults@r0")
+    (copy.folder / "recipe.yaml").write_text(RECIPE)
 
-    said = made.run("flows.commands", "compare", "recipe.yaml")
+    said = copy.run("flows.commands", "compare", "recipe.yaml")
     assert "4 trainings to choose learning rates, 2 to measure, at least 9,000 tokens" in said
     assert re.search(r"Time: \S+ (s|min|h), by tokens × parameters", said)
-    table = made.folder / ".ratchet/compare/recipe/table.md"
+    table = copy.folder / ".ratchet/compare/recipe/table.md"
     assert table.read_text() in said
     assert "| full * |" in table.read_text()
     assert "\nBase: domain loss " in table.read_text()
-    assert (made.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
-    kept = json.loads((made.folder / ".ratchet/compare/recipe/figures.json").read_text())
+    assert (copy.folder / ".ratchet/compare/recipe/pareto.svg").is_file()
+    kept = json.loads((copy.folder / ".ratchet/compare/recipe/figures.json").read_text())
     assert [(row["composition"], row["seed"]) for row in kept] == [(None, 0), ("full", 0), ("full", 1)]
-    trials = runs(made)
+    trials = runs(copy)
     assert len(trials) == 7
     assert all(
         ("tokens_per_s" in trial.data.metrics) == (trial.data.params["composition"] != "base") for trial in trials
     )
 
-    again = made.run("flows.commands", "compare", "recipe.yaml")
+    again = copy.run("flows.commands", "compare", "recipe.yaml")
     assert table.read_text() in again
-    assert len(runs(made)) == len(trials)
+    assert len(runs(copy)) == len(trials)
 
-    gone = next(made.folder.glob(".ratchet/compare/*/result.json"))  # as if it had been killed in the middle
-    gone.unlink()
-    made.run("flows.commands", "compare", "recipe.yaml")
-    assert gone.is_file()
-    assert len(runs(made)) == len(trials) + 1
+    result = next(copy.folder.glob(".ratchet/compare/*/result.json"))  # as if it had been killed in the middle
+    result.unlink()
+    copy.run("flows.commands", "compare", "recipe.yaml")
+    assert result.is_file()
+    assert len(runs(copy)) == len(trials) + 1
 
 
 def runs(workspace):
     """The trials that MLflow knows, whose metrics are there."""
     client = mlflow.MlflowClient(f"sqlite:///{workspace.folder / 'mlflow.db'}")
-    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    return [run for run in found if "ratchet.compare" in run.data.tags]
+    every_run = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    return [run for run in every_run if "ratchet.compare" in run.data.tags]

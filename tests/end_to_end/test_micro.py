@@ -24,27 +24,27 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def by_dvc(workspace):
-    made = workspace("micro")
-    made.run("dvc", "repro", "--quiet")
-    made.run("flows.commands", "tidy")
-    return made
+    copy = workspace("micro")
+    copy.run("dvc", "repro", "--quiet")
+    copy.run("flows.commands", "tidy")
+    return copy
 
 
 @pytest.fixture(scope="module")
 def by_flow(workspace):
-    made = workspace("micro")
-    made.said = made.run("flows.pipeline")
-    return made
+    copy = workspace("micro")
+    copy.said = copy.run("flows.pipeline")
+    return copy
 
 
 def runs(workspace):
     """The MLflow runs of a workspace, newest first."""
     client = mlflow.MlflowClient(f"sqlite:///{workspace.folder / 'mlflow.db'}")
-    return client.search_runs([found.experiment_id for found in client.search_experiments()])
+    return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
 
-def made(workspace, stage):
-    """What a stage made, as `dvc.lock` has it."""
+def stage_outputs(workspace, stage):
+    """Return the outputs of a stage in `dvc.lock`."""
     return yaml.safe_load(workspace.lock)["stages"][stage]["outs"]
 
 
@@ -57,19 +57,19 @@ def test_the_flow_leaves_nothing_in_the_home_folder(by_flow):
 
 
 def test_a_flow_is_one_run_with_a_child_for_each_stage(by_flow):
-    found = runs(by_flow)
-    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    every_run = runs(by_flow)
+    parents = [run for run in every_run if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
-    children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    children = [run for run in every_run if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert {run.data.tags["dvc.stage"] for run in children} == STAGES
-    assert {run.info.status for run in found} == {"FINISHED"}
+    assert {run.info.status for run in every_run} == {"FINISHED"}
 
 
 def test_a_round_that_changed_nothing_costs_nothing_and_is_the_same_bytes(by_flow):
     # The examples are conversations, for which the rules have no rewrite.
     assert not json.loads((by_flow.folder / "data/rounds/r1/refinement.json").read_text())["changed"]
     for stage in ("faults", "tune"):
-        first, second = ([out["md5"] for out in made(by_flow, f"{stage}@{name}")] for name in ("r0", "r1"))
+        first, second = ([out["md5"] for out in stage_outputs(by_flow, f"{stage}@{name}")] for name in ("r0", "r1"))
         assert first == second
         run = next(run for run in runs(by_flow) if run.data.tags.get("dvc.stage") == f"{stage}@r1")
         assert run.data.params["taken_over_from"] == f"{stage}@r0"
@@ -103,11 +103,11 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(by_dvc, work
     again = workspace("micro")
     again.set("  save_every: 2\n  seed: 0", "  save_every: 2\n  seed: 1")
     again.run("dvc", "repro", "--quiet", "tune@r0")
-    assert made(again, "tune@r0") != made(by_dvc, "tune@r0")
+    assert stage_outputs(again, "tune@r0") != stage_outputs(by_dvc, "tune@r0")
 
     again.set("  save_every: 2\n  seed: 1", "  save_every: 2\n  seed: 0")
     again.run("dvc", "repro", "--quiet", "tune@r0")
-    assert made(again, "tune@r0") == made(by_dvc, "tune@r0")
+    assert stage_outputs(again, "tune@r0") == stage_outputs(by_dvc, "tune@r0")
 
 
 def test_a_second_run_changes_nothing_and_points_to_the_first(by_flow):
@@ -122,7 +122,7 @@ def test_a_second_run_changes_nothing_and_points_to_the_first(by_flow):
 
 
 def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
-    """What DVC does around a stage changes nothing in what it makes."""
+    """Running under DVC does not change the outputs of a stage."""
     weights = by_dvc.folder / "models/tuned/r0/model.safetensors"
     before = weights.read_bytes()
     shutil.rmtree(by_dvc.folder / ".ratchet/made")  # or it would take over what r1 took over from it

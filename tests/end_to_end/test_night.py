@@ -23,13 +23,13 @@ MODELS = """models:
 @pytest.fixture(scope="module")
 def nightly(workspace):
     """A workspace whose examples are what has come into a folder, and a model of it is measured."""
-    made = workspace("micro")
-    made.set(f"path: {QUESTIONS}", "path: data/raw/day-*.jsonl")
-    made.set("text_tokens: 500", "text_tokens: 8000")  # enough to tell that nothing is worse
-    made.set("test: 0.25", "test: 0.25, gate: 0.25")
-    made.set("models: {}\n", MODELS)
-    made.run("flows.commands", "rounds", "1")
-    return made
+    copy = workspace("micro")
+    copy.set(f"path: {QUESTIONS}", "path: data/raw/day-*.jsonl")
+    copy.set("text_tokens: 500", "text_tokens: 8000")  # enough to tell that nothing is worse
+    copy.set("test: 0.25", "test: 0.25, gate: 0.25")
+    copy.set("models: {}\n", MODELS)
+    copy.run("flows.commands", "rounds", "1")
+    return copy
 
 
 def arrive(workspace, day, part):
@@ -43,7 +43,7 @@ def examples(workspace):
 
 
 def night(workspace):
-    """What a night said, and how it ended."""
+    """Run a night; return its output and its record."""
     said = workspace.run("flows.commands", "retrain")
     return said, json.loads((workspace.folder / ".ratchet/nights.jsonl").read_text().splitlines()[-1])
 

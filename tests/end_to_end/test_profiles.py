@@ -11,9 +11,9 @@ PROFILES = sorted(path.stem for path in Path(__file__).resolve().parents[2].glob
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_fresh_workspace_plans_every_stage(workspace, profile):
-    made = workspace(profile)
-    steps = json.loads(made.run("flows.commands", "plan", "--json"))
-    settings = yaml.safe_load((made.folder / "params.yaml").read_text())
+    copy = workspace(profile)
+    steps = json.loads(copy.run("flows.commands", "plan", "--json"))
+    settings = yaml.safe_load((copy.folder / "params.yaml").read_text())
     rounds, turns, models = (settings[name] for name in ("rounds", "turns", "models"))
     items = {"faults": rounds, "tune": rounds, "diagnose": turns, "refine": turns, "evaluate": models}
     expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
@@ -30,22 +30,22 @@ def test_a_fresh_workspace_plans_every_stage(workspace, profile):
 
 
 def test_a_profile_is_taken_into_use(workspace):
-    made = workspace("micro")
-    made.run("flows.commands", "use", "reasoning")
-    assert (made.folder / "params.yaml").read_bytes() == (made.folder / "params/reasoning.yaml").read_bytes()
+    copy = workspace("micro")
+    copy.run("flows.commands", "use", "reasoning")
+    assert (copy.folder / "params.yaml").read_bytes() == (copy.folder / "params/reasoning.yaml").read_bytes()
 
 
 def test_own_rows_run_without_an_edit(workspace):
-    made = workspace("micro")
+    copy = workspace("micro")
     rows = [{"question": f"How many legs have {n} cats?", "answer": f"{4 * n} legs in all"} for n in range(60)]
     lines = [json.dumps(row) for row in rows] + ["no json", json.dumps({"foo": 1})]
-    (made.folder / "mine.jsonl").write_text("\n".join(lines) + "\n")
+    (copy.folder / "mine.jsonl").write_text("\n".join(lines) + "\n")
 
-    said = made.run("flows.commands", "init", "mine.jsonl")
+    said = copy.run("flows.commands", "init", "mine.jsonl")
     assert said.count("→") == 5
     assert "of 62 records read, 60 can be used" in said
-    made.run("flows.commands", "run", "tune@r0")
+    copy.run("flows.commands", "run", "tune@r0")
 
-    report = json.loads((made.folder / "data/ingested/report.json").read_text())["sources"]["file data/raw/mine.jsonl"]
+    report = json.loads((copy.folder / "data/ingested/report.json").read_text())["sources"]["file data/raw/mine.jsonl"]
     assert report["read"] == 62 == report["kept"] + report["merged"] + sum(report["refused"].values())
-    assert (made.folder / "models/tuned/r0/model.safetensors").is_file()
+    assert (copy.folder / "models/tuned/r0/model.safetensors").is_file()

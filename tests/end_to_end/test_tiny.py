@@ -16,18 +16,18 @@ def fresh(workspace):
     """Makes a workspace in which nothing has run."""
 
     def make():
-        made = workspace("tiny")
-        made.set("threads: 2", "threads: 1")  # two would wait for each other where other tests run beside this one
-        return made
+        copy = workspace("tiny")
+        copy.set("threads: 2", "threads: 1")  # two would wait for each other where other tests run beside this one
+        return copy
 
     return make
 
 
 @pytest.fixture(scope="module")
 def tiny_run(fresh):
-    made = fresh()
-    made.said = made.run("flows.pipeline")
-    return made
+    copy = fresh()
+    copy.said = copy.run("flows.pipeline")
+    return copy
 
 
 def read(workspace, name):
@@ -50,9 +50,9 @@ def test_no_stage_passes_anything_through(tiny_run):
 def test_plain_dvc_trains_the_same_bytes(tiny_run, fresh):
     other = fresh()
     other.run("dvc", "repro", "--quiet", "tune@r1")
-    trained, whole = (yaml.safe_load(made.lock)["stages"] for made in (other, tiny_run))
+    trained, full_lock = (yaml.safe_load(copy.lock)["stages"] for copy in (other, tiny_run))
     assert trained.keys() >= {"pretrain", "faults@r0", "tune@r0", "diagnose@r1", "refine@r1", "faults@r1", "tune@r1"}
-    assert trained == {stage: whole[stage] for stage in trained}
+    assert trained == {stage: full_lock[stage] for stage in trained}
 
 
 def test_every_stage_ran_and_a_verdict_was_given(tiny_run):
@@ -91,7 +91,7 @@ def test_dvc_agrees_that_all_is_up_to_date(tiny_run):
 
 @pytest.fixture(scope="module")
 def handed_over(tiny_run, tmp_path_factory):
-    """What another person has after `git clone` and `dvc pull`, with a remote in a folder."""
+    """Return a workspace after `git clone` and `dvc pull`, with a remote in a folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
     said = tiny_run.run("flows.commands", "share", "--to", str(folder / "store"))
     assert "data/runs.jsonl: 19 MLflow runs, which made the outputs of 18 stages" in said
@@ -117,7 +117,7 @@ def test_its_runs_came_along_and_twice_is_once(handed_over):
     client = mlflow.MlflowClient(f"sqlite:///{handed_over.folder / 'mlflow.db'}")
 
     def runs():
-        return client.search_runs([found.experiment_id for found in client.search_experiments()])
+        return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
     assert {run.data.tags.get("dvc.stage") for run in runs()} >= {"tune@r0", "evaluate@base", None}
     before = len(runs())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tasks.core.records import Document, Message
 from tasks.engine import encode
-from tasks.stages.fetch.build import byte_tokenizer
+from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 
 TOKENIZER = byte_tokenizer()

@@ -17,7 +17,7 @@ from tasks.methods.objectives.fait.config import SPEC
 from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
 from tasks.methods.objectives.fait.marks import Marking
 from tasks.stages.faults.mutate import OPERATORS, mutants
-from tasks.stages.fetch.build import byte_tokenizer
+from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 
 

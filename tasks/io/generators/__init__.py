@@ -1,1 +1,1 @@
-"""Who writes new text for rows: servers and, in the stages that load one, models of this machine."""
+"""Generators of text: a client of model servers, and a cache of answers."""

@@ -1,4 +1,4 @@
-"""Answers that were given once, kept by the content of what was asked."""
+"""Cache of answers, keyed by the content of the question."""
 
 import hashlib
 import json
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answers:
-    """A folder with a file for each question. A file is there whole or not at all, whenever the process ends."""
+    """A folder with one file for each question. A file is written by a rename, so it is never incomplete."""
 
     folder: Path
 
     def get(self, question: Any) -> Any | None:
-        """What was answered, or None."""
+        """Return the cached answer, or None."""
         place = self._place(question)
         return json.loads(place.read_text(encoding="utf-8"))["answer"] if place.is_file() else None
 
     def keep(self, question: Any, answer: Any) -> None:
-        """Keep an answer; both are of what JSON can hold."""
+        """Store an answer; both arguments must be serialisable as JSON."""
         place = self._place(question)
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(".partial")

@@ -1,4 +1,4 @@
-"""Text from any server that speaks OpenAI's chat completions: vLLM, Ollama, llama.cpp, a cloud."""
+"""Client of servers with OpenAI's chat completions API: vLLM, Ollama, llama.cpp, a cloud."""
 
 import hashlib
 import json
@@ -18,31 +18,31 @@ from tasks.core.writing import Answer, Decoding, Server
 from tasks.io.generators.answers import Answers
 
 TRIES = 4
-"""Of one request, where the server is busy, does not answer, or breaks off."""
+"""Tries of one request, if the server is busy, does not answer, or breaks off."""
 BUSY = (408, 409, 429, 500, 502, 503, 504)
-ENOUGH = 3
-"""So many refusals, and never an answer, say that the server refuses all; fewer are of these requests."""
-UNFIT = (400, 413, 422)
-"""What a server says of one request that it will not take, whoever asks."""
+MIN_REFUSALS = 3
+"""From this number of refusals on, without any answer, the server counts as refusing every request."""
+REJECTED = (400, 413, 422)
+"""Status codes by which a server rejects one request for its content."""
 
 
-class Broken(Exception):
-    """An answer that did not arrive whole."""
+class IncompleteAnswer(Exception):
+    """Raised if an answer did not arrive completely."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a server. What it answered once is kept in `cache` by content, so that the same request costs nothing."""
+    """A model behind a server. Its answers are cached in `cache` by content, so that an equal request costs nothing."""
 
     server: Server
     cache: Path
 
     def write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str], decoding: Decoding) -> Iterator[Answer]:
-        """The answer to each prompt, in their order. A seed made of its key is sent along; not every server heeds it.
+        """Yield the answer to each prompt, in order. A seed derived from its key is sent along; some servers ignore it.
 
-        Each is kept as it arrives, and those under way are awaited where an error or the caller ends this early: what has been
-        paid for is not lost. Raises ValueError where the server refuses all, does not answer after some tries, or answers in
-        another shape.
+        Each answer is cached as it arrives. If an error or the caller ends this early, requests under way are awaited first, so that
+        no paid answer is lost. Raises ValueError if the server refuses every request, does not answer after some tries, or answers
+        in another format.
         """
         requests = [self._request(prompt, key, decoding) for prompt, key in zip(prompts, keys, strict=True)]
         pace = Pace(self.server.requests_per_minute)
@@ -50,16 +50,20 @@ class Endpoint:
             httpx.Client(timeout=self.server.timeout_s, headers=self._headers()) as client,
             ThreadPoolExecutor(self.server.concurrency, "generator") as threads,
         ):
-            asked: dict[str, Future[Answer]] = {}
+            pending: dict[str, Future[Answer]] = {}
             try:
                 for request in requests:  # equal ones once
-                    if (content := json.dumps(request)) not in asked:
-                        asked[content] = threads.submit(self._answer, client, pace, request)
-                yield from (asked[json.dumps(request)].result() for request in requests)
+                    if (content := json.dumps(request)) not in pending:
+                        pending[content] = threads.submit(self._answer, client, pace, request)
+                yield from (pending[json.dumps(request)].result() for request in requests)
             finally:
                 threads.shutdown(cancel_futures=True)
-        answers = [future.result() for future in asked.values()]
-        if len(answers) >= ENOUGH and all(answer.refused for answer in answers) and not any(self.cache.glob("*.json")):
+        answers = [future.result() for future in pending.values()]
+        if (
+            len(answers) >= MIN_REFUSALS
+            and all(answer.refused for answer in answers)
+            and not any(self.cache.glob("*.json"))
+        ):
             raise ValueError(f"{self.server.url} refuses every request: {answers[0].refused}.")
 
     def _request(self, prompt: Sequence[Message], key: str, decoding: Decoding) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class Endpoint:
         return {"Authorization": f"Bearer {secret}"}
 
     def _answer(self, client: httpx.Client, pace: "Pace", request: dict[str, Any]) -> Answer:
-        """One answer, from the cache or from the server."""
+        """Return one answer, from the cache or from the server."""
         answers, question = Answers(self.cache), [self.server.url, request]
         if (kept := answers.get(question)) is not None:
             return Answer(str(kept))
@@ -90,7 +94,7 @@ class Endpoint:
         return answer
 
     def _ask(self, client: httpx.Client, pace: "Pace", request: dict[str, Any]) -> Answer:
-        """The server's answer, asked for again where it is busy."""
+        """Return the server's answer, with retries if it is busy."""
         problem = ""
         for attempt in range(TRIES):
             wait = 2.0**attempt
@@ -99,8 +103,8 @@ class Endpoint:
                 response = client.post(f"{self.server.url.rstrip('/')}/chat/completions", json=request)
                 if response.status_code not in BUSY:
                     return self._read(response)
-                problem, wait = f"status {response.status_code}", _asked_to_wait(response, wait)
-            except (httpx.RequestError, Broken) as error:
+                problem, wait = f"status {response.status_code}", _retry_after(response, wait)
+            except (httpx.RequestError, IncompleteAnswer) as error:
                 problem = str(error) or type(error).__name__
             if attempt + 1 < TRIES:
                 time.sleep(wait)
@@ -109,16 +113,16 @@ class Endpoint:
         )
 
     def _read(self, response: httpx.Response) -> Answer:
-        """What a response says. Raises Broken where it is no JSON, and ValueError where nobody will get another one."""
+        """Parse a response. Raises IncompleteAnswer if it is not JSON, and ValueError if a retry would not help."""
         shown = repr(response.text[:200].strip())
-        if response.status_code in UNFIT:
+        if response.status_code in REJECTED:
             return Answer("", f"status {response.status_code}, {shown}")
         if response.status_code != 200:
             raise ValueError(f"{self.server.url} refuses: status {response.status_code}, {shown}.")
         try:
             body = response.json()
         except ValueError:
-            raise Broken(f"an answer that is no JSON, {shown}") from None
+            raise IncompleteAnswer(f"an answer that is no JSON, {shown}") from None
         try:
             text, usage = str(body["choices"][0]["message"]["content"] or ""), body.get("usage") or {}
             return Answer(text, "", *(int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")))
@@ -127,21 +131,21 @@ class Endpoint:
 
 
 class Pace:
-    """Lets no more than so many pass in a minute, evenly."""
+    """Rate limiter: admits at most `per_minute` requests, evenly spaced."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._step, self._next, self._lock = 60 / per_minute if per_minute else 0.0, 0.0, threading.Lock()
 
     def wait(self) -> None:
-        """Return when it is one's turn."""
+        """Sleep until the next request is admitted."""
         with self._lock:
             turn = max(time.monotonic(), self._next)
             self._next = turn + self._step
-        if (left := turn - time.monotonic()) > 0:
-            time.sleep(left)
+        if (delay := turn - time.monotonic()) > 0:
+            time.sleep(delay)
 
 
-def _asked_to_wait(response: httpx.Response, otherwise: float) -> float:
-    """The seconds that a busy server names, a minute at most."""
+def _retry_after(response: httpx.Response, default: float) -> float:
+    """Return the seconds of a busy server's Retry-After header, a minute at most; else `default`."""
     named = response.headers.get("retry-after", "")
-    return min(float(named), 60.0) if named.isdigit() else otherwise
+    return min(float(named), 60.0) if named.isdigit() else default

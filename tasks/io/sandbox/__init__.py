@@ -1,7 +1,7 @@
-"""Runs programs with their tests, by the thousand, where they can do no harm."""
+"""Run programs with their tests, by the thousand, isolated from the machine."""
 
-from tasks.io.sandbox.client import outputs, run
 from tasks.io.sandbox.levels import probe
+from tasks.io.sandbox.pool import outputs, run
 from tasks.io.sandbox.records import Case, Level, Limits, Outputs, Verdict
 
 __all__ = ["Case", "Level", "Limits", "Outputs", "Verdict", "outputs", "probe", "run"]

@@ -1,4 +1,4 @@
-"""The command lines that start a sandbox's server, one for each kind of isolation."""
+"""Command lines that start a sandbox's server, one for each kind of isolation."""
 
 import dataclasses
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from tasks.io.sandbox import seccomp
-from tasks.io.sandbox.inside import landlock
+from tasks.io.sandbox.guest import landlock
 from tasks.io.sandbox.layout import (
     DEVICES,
     ENVIRONMENT,
-    INSIDE,
+    GUEST,
     PYTHON_FLAGS,
     SERVER,
     WORK,
@@ -20,20 +20,20 @@ from tasks.io.sandbox.layout import (
 )
 from tasks.io.sandbox.records import Limits
 
-if TYPE_CHECKING:  # run by path, in processes of their own: named here, so that a stage's code includes them
+if TYPE_CHECKING:  # they run by path in separate processes; imported here so that a stage's code digest includes them
     from tasks.io.sandbox import namespaces as _namespaces  # noqa: F401
-    from tasks.io.sandbox.inside import server as _server  # noqa: F401
+    from tasks.io.sandbox.guest import server as _server  # noqa: F401
 
 LOADING = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 FILES_A_CASE = 4  # each of the largest size
 
 
 def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
-    """bwrap, with the layout spelt out; it reads the system-call filter from `rules`, which is written here.
+    """Return bwrap's command line for the layout; it reads the system-call filter from `rules`, which is written here.
 
-    It is the second choice: it limits the size of the work folder but not the number of its files (time does), and lets a loader map
-    what a program wrote there (the filter and Landlock hold for that as well). It cannot show a device that may be written to but not be
-    given another time, so no file gets one here.
+    It is the second choice. It limits the size of the work folder but not the number of its files (the time limit does), and it does
+    not forbid that a loader maps a file that a program wrote (the filter and Landlock apply to that file as well). It cannot make a
+    device writable and its times read-only, so here no times of files can be changed.
     """
     rules.write(seccomp.program(times=False))
     rules.seek(0)
@@ -54,12 +54,15 @@ def bubblewrap(limits: Limits, rules: IO[bytes]) -> list[str]:
 
 
 def limits_of(limits: Limits) -> str:
-    """The last argument of the server."""
+    """Return the last argument of the server."""
     return json.dumps(dataclasses.asdict(limits))
 
 
 def namespaces(limits: Limits) -> list[str]:
-    """The launcher of `namespaces.py` and its plan. RuntimeError without Landlock, the second wall around what is ours alone."""
+    """Return the command line of `namespaces.py` with its plan.
+
+    RuntimeError without Landlock: our own launcher needs a second wall.
+    """
     if not landlock.version():
         raise RuntimeError("this kernel has no Landlock")
     parts = layout()
@@ -78,15 +81,15 @@ def namespaces(limits: Limits) -> list[str]:
 
 
 def bare(limits: Limits, folder: Path) -> list[str]:
-    """The server with nothing around it; its modules and its work folder stand in `folder`."""
+    """Return the command line of the server without isolation; its modules and its work folder are in `folder`."""
     modules, work = folder / "server", folder / "work"
-    (modules / INSIDE).parent.mkdir(parents=True)
-    (modules / INSIDE).symlink_to(Path(__file__).with_name(INSIDE.name))
+    (modules / GUEST).parent.mkdir(parents=True)
+    (modules / GUEST).symlink_to(Path(__file__).with_name(GUEST.name))
     work.mkdir()
     return [str(host_interpreter()), *PYTHON_FLAGS, *SERVER, str(work), limits_of(limits)]
 
 
 def bare_environment(folder: Path) -> dict[str, str]:
-    """The environment inside, at this folder's paths, and what the interpreter may need to start."""
+    """Return the sandbox's environment with paths in `folder`, and the variables that the dynamic loader may need."""
     loading = {name: os.environ[name] for name in LOADING if name in os.environ}
     return ENVIRONMENT | loading | {"HOME": str(folder / "work"), "PYTHONPATH": str(folder / "server")}

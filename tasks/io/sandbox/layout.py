@@ -1,6 +1,6 @@
-"""What a sandbox's file system is made of: a Python interpreter, its standard library, the shared libraries it needs.
+"""The file system of a sandbox: a Python interpreter, its standard library, and the shared libraries it needs.
 
-Everything stands under `/python`, wherever it stands on the host, so that a program cannot tell one machine from another.
+All of it is below `/python`, wherever it is on the host, so that programs see the same paths on every machine.
 """
 
 import json
@@ -16,13 +16,13 @@ ROOT = Path("/python")
 INTERPRETER = ROOT / "bin" / "python3"
 LIBRARIES = ROOT / "libraries"
 MODULES = ROOT / "server"
-INSIDE = Path("tasks", "io", "sandbox", "inside")
-SERVER = ("-m", ".".join((*INSIDE.parts, "server")))
+GUEST = Path("tasks", "io", "sandbox", "guest")
+SERVER = ("-m", ".".join((*GUEST.parts, "server")))
 WORK = Path("/work")
 DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 PACKAGES = ("site-packages", "dist-packages")
 
-# Neither -I nor -E: they would ignore the fixed hash seed. The rest of the environment is cleared.
+# Not -I or -E: they would ignore the fixed hash seed. The rest of the environment is cleared.
 PYTHON_FLAGS = ("-P", "-s", "-S", "-B")
 ENVIRONMENT = {
     "HOME": str(WORK),
@@ -53,48 +53,48 @@ print(json.dumps(sorted({line.split(maxsplit=5)[5] for line in lines if ".so" in
 
 
 class Bind(NamedTuple):
-    """A file or folder of the host and its place inside, where it can only be read."""
+    """A file or folder of the host, and its read-only path inside."""
 
     source: Path
     target: Path
 
 
 class Layout(NamedTuple):
-    """All that stands in a sandbox beside its work folder."""
+    """The contents of a sandbox's file system, except its work folder."""
 
     binds: tuple[Bind, ...]
     masks: tuple[Path, ...]
-    """Folders inside that are covered by empty ones."""
+    """Folders inside that are hidden by empty ones."""
     command: tuple[str, ...]
-    """Starts the interpreter inside."""
+    """Command that starts the server inside."""
 
 
 @cache
 def layout() -> Layout:
-    """The layout for the interpreter that runs this."""
+    """Return the layout for the running interpreter."""
     stdlib = Path(sysconfig.get_path("stdlib")).resolve()
     inside = ROOT / sys.platlibdir / stdlib.name
     libraries, loader = shared_libraries(stdlib)
     binds = [
         Bind(host_interpreter(), INTERPRETER),
         Bind(stdlib, inside),
-        Bind(Path(__file__).with_name(INSIDE.name).resolve(), MODULES / INSIDE),
+        Bind(Path(__file__).with_name(GUEST.name).resolve(), MODULES / GUEST),
         *libraries,
     ]
     masks = tuple(inside / name for name in PACKAGES if (stdlib / name).is_dir())
-    # The loader is called by name: the place where the interpreter expects it differs between distributions.
+    # The loader is called by its path inside: the interpreter expects it at a path that differs between distributions.
     loading = (str(loader), "--library-path", str(LIBRARIES)) if loader else ()
     return Layout(tuple(binds), masks, (*loading, str(INTERPRETER), *PYTHON_FLAGS, *SERVER, str(WORK)))
 
 
 def host_interpreter() -> Path:
-    """The real interpreter behind a virtual environment's."""
+    """Return the real interpreter, not the link in a virtual environment."""
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
 def shared_libraries(stdlib: Path) -> tuple[list[Bind], Path | None]:
-    """The libraries that Python and its extension modules load, under each of their names, and the dynamic loader."""
-    beside = stdlib / "lib-dynload"  # an interpreter that was moved names another place
+    """Return the libraries that Python and its extension modules load, under each of their names, and the dynamic loader."""
+    beside = stdlib / "lib-dynload"  # a relocated interpreter reports another path in its config
     extensions = beside if beside.is_dir() else sysconfig.get_config_var("DESTSHARED")
     command = [str(host_interpreter()), "-I", "-S", "-c", LIST_MAPPED, str(extensions)]
     mapped = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -105,7 +105,10 @@ def shared_libraries(stdlib: Path) -> tuple[list[Bind], Path | None]:
 
 
 def names_of(library: Path) -> list[str]:
-    """The file's name and those of the links beside it; programs ask for libz.so.1, the file is libz.so.1.3.1."""
+    """Return the names of a library: its file's and those of links to it.
+
+    Programs load libz.so.1, the file is libz.so.1.3.1.
+    """
     with os.scandir(library.parent) as entries:
         links = [entry.name for entry in entries if ".so" in entry.name and entry.is_symlink()]
     return [library.name, *sorted(name for name in links if (library.parent / name).resolve() == library)]

@@ -1,9 +1,9 @@
-"""Which isolation this machine can give, and what would give a better one.
+"""Levels of isolation: the best one that this machine offers, and the command that would enable a better one.
 
 - 4, a machine of its own (gVisor, a micro-VM): not built.
 - 3, level 2 and a control group: not built.
-- 2, namespaces, a root that holds Python and nothing else, a system-call filter, and Landlock. Where they cannot be made directly,
-  bubblewrap makes the first two, and then Landlock is one more wall where the kernel has it. For programs that a model wrote.
+- 2, namespaces, a root that holds Python and nothing else, a system-call filter, and Landlock. If they cannot be made directly,
+  bubblewrap makes the first two, and Landlock is added if the kernel has it. For programs that a model wrote.
 - 1, a subprocess with limits: for code that the user has installed anyway.
 """
 
@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 
 from tasks.io.sandbox import memory, seccomp
-from tasks.io.sandbox.inside import landlock
+from tasks.io.sandbox.guest import landlock
 from tasks.io.sandbox.process import Sandbox
 from tasks.io.sandbox.records import Isolation, Level, Limits
 
 SYSCTL = Path("/proc/sys")
-SWITCHES = {  # what distributions turn off: the value that does it, and the one that undoes it
+SWITCHES = {  # settings by which distributions disable namespaces: the disabling value, the enabling value
     "kernel/unprivileged_userns_clone": ("0", "1"),
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
     "user/max_user_namespaces": ("0", "10000"),
@@ -31,7 +31,7 @@ INSTALL = {"apt-get": "install -y", "dnf": "install -y", "zypper": "install -y",
 
 @cache
 def probe() -> Level:
-    """The best isolation that starts here. Found by starting it, as settings that look right may still be refused."""
+    """Return the best isolation that starts on this machine. It is tried, because settings alone do not show it."""
     if sys.platform != "linux":
         what_would_do = "run Ratchet on Linux, or in WSL"
         if os.name == "posix":
@@ -49,18 +49,18 @@ def probe() -> Level:
 
 
 def candidates() -> tuple[Isolation, ...]:
-    """The ways to level 2, the stronger one first."""
+    """Return the ways to level 2, the stronger one first."""
     return ("namespaces", "bubblewrap") if shutil.which("bwrap") else ("namespaces",)
 
 
 def walls() -> tuple[str, ...]:
-    """What level 2 consists of on this machine."""
+    """Return the mechanisms of level 2 on this machine."""
     known = landlock.version()
     return ("own namespaces", "own root", "system-call filter", *([f"Landlock {known}"] if known else []))
 
 
 def remedy() -> str:
-    """The one command that is most likely to help."""
+    """Return the command that is most likely to enable level 2."""
     if platform.machine() not in seccomp.ARCHITECTURES:
         return f"run Ratchet on {' or '.join(seccomp.ARCHITECTURES)}"
     if not memory.can_be_watched():
@@ -76,7 +76,7 @@ def remedy() -> str:
 
 
 def demand(minimum: int) -> Level:
-    """The machine's level; RuntimeError if it is below `minimum`."""
+    """Return the machine's level; RuntimeError if it is below `minimum`."""
     level = probe()
     if level.number < minimum:
         raise RuntimeError(

@@ -1,8 +1,8 @@
-"""The memory that processes hold together, seen from the host: inside a sandbox there is no /proc to ask.
+"""Measure the memory that several processes hold together, from the host: inside a sandbox there is no /proc.
 
-The kernel limits the address space of each process, but of several at once only where control groups may be made. So they are
-looked at every 50 ms, and ended when they hold too much. Between two looks they can add what the machine lets them touch in that time,
-a few hundred MB; in no case can they hold more than `processes` times `memory_mb`, which is 4 GB with the default limits.
+The kernel limits the address space of each process, but the sum over several only with control groups, which need privileges. So the
+sum is measured every 50 ms, and the processes are killed if it is too large. Between two measurements they can allocate a few hundred
+MB more; they never hold more than `processes` times `memory_mb`, which is 4 GB with the default limits.
 """
 
 import os
@@ -12,37 +12,40 @@ PROC = Path("/proc")
 
 
 def can_be_watched() -> bool:
-    """Whether the kernel says whose child a process is and what it holds. Without either, several would seem to hold nothing."""
-    own = PROC / "self"
-    return (own / "task" / str(os.getpid()) / "children").exists() and (own / "smaps_rollup").exists()
+    """Return True if the kernel lists the children and the memory of a process.
+
+    Without both, the sum would read as 0.
+    """
+    proc_self = PROC / "self"
+    return (proc_self / "task" / str(os.getpid()) / "children").exists() and (proc_self / "smaps_rollup").exists()
 
 
 def children(process: int) -> list[int]:
-    """The processes whose parent it is; none where the system does not say."""
-    found: list[int] = []
+    """Return the children of a process; none if the system does not list them."""
+    pids: list[int] = []
     for task in PROC.glob(f"{process}/task/*/children"):
         try:
-            found += map(int, task.read_text().split())
+            pids += map(int, task.read_text().split())
         except OSError:
             continue  # it has just ended
-    return found
+    return pids
 
 
 def family(process: int) -> list[int]:
-    """It and all its descendants."""
-    found = [process]
-    for member in found:
-        found += children(member)
-    return found
+    """Return a process and all its descendants."""
+    pids = [process]
+    for member in pids:
+        pids += children(member)
+    return pids
 
 
 def held(processes: list[int]) -> int:
-    """Bytes; what several processes share counts once."""
+    """Return the bytes that the processes hold together; shared memory counts once."""
     return sum(map(proportional, processes))
 
 
 def proportional(process: int) -> int:
-    """The process's own memory in bytes, and its part of what it shares; 0 if it has ended."""
+    """Return the process's private memory in bytes, plus its part of shared memory; 0 if it has ended."""
     try:
         lines = (PROC / str(process) / "smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,11 +1,11 @@
-"""The launcher of a sandbox on bare Linux: `python namespaces.py PLAN` starts a program in namespaces of its own.
+"""Launcher of a sandbox on Linux: `python namespaces.py PLAN` starts a command in namespaces of its own.
 
-It stands alone (standard library only, no import of this package) because it runs as a process of its own. PLAN is JSON:
+It imports the standard library only, not this package, because it runs as a separate process. PLAN is JSON:
 `binds` (host path, path inside), `devices`, `masks`, `work`, `bytes`, `filter` (hex), `command`, `environment`.
 
 The steps: user, mount, process, network, IPC, host-name and cgroup namespaces; a new root in memory that holds the binds
-and nothing else; no capability, no new privilege; the system-call filter; the program, as process 1, which puts itself under
-Landlock. When that process ends, the kernel ends all others.
+and nothing else; no capability, no new privilege; the system-call filter; the command, as process 1, which restricts itself by
+Landlock. When process 1 ends, the kernel ends all others.
 """
 
 import ctypes
@@ -40,22 +40,22 @@ SYS_MOUNT_SETATTR = 442
 
 def main(plan: dict[str, Any]) -> int:
     """Run the plan's command in a sandbox and return its exit status."""
-    os.umask(0o022)  # whatever the user's is: nobody has to reach what is built
-    null = os.open(os.devnull, os.O_RDWR)  # now: what the child does to the root happens to this process too
+    os.umask(0o022)  # independent of the caller's umask: the user `nobody` must be able to read what is built
+    null = os.open(os.devnull, os.O_RDWR)  # open it now: the child replaces the root of this process too
     isolate()
     child = os.fork()
     if child == 0:
-        become(plan)
+        exec_command(plan)
     return wait(child, null)
 
 
 def isolate() -> None:
-    """Move this process into new namespaces in which it may build a file system; its next child is their process 1."""
+    """Move this process into new namespaces, in which it may build a file system; its next child is process 1 there."""
     user, group = os.getuid(), os.getgid()
     may_map_others = user == 0 and is_mapped(NOBODY)
-    if may_map_others:  # the builder stays root, to reach what is bound; the program becomes nobody in earnest
+    if may_map_others:  # the builder stays root, to read the bound files; the command runs as nobody
         mapping = f"0 0 1\n{NOBODY} {NOBODY} 1"
-        write_maps = helper(mapping, mapping)
+        write_maps = fork_map_writer(mapping, mapping)
     call("unshare", NEW_NAMESPACES)
     if may_map_others:
         write_maps()
@@ -65,13 +65,16 @@ def isolate() -> None:
 
 
 def is_mapped(user: int) -> bool:
-    """Whether the user exists in the namespace that this process is in."""
+    """Return True if the user exists in the user namespace of this process."""
     ranges = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
     return any(first <= user < first + count for first, _, count in ranges)
 
 
-def helper(users: str, groups: str) -> Callable[[], None]:
-    """A function that has a process outside the new namespace write the maps: from within, only one's own user may be mapped."""
+def fork_map_writer(users: str, groups: str) -> Callable[[], None]:
+    """Fork a process that stays outside the new namespace, and return a function that makes it write the maps of users.
+
+    A process inside may map its own user only.
+    """
     parent, (reader, writer) = os.getpid(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -95,32 +98,32 @@ def helper(users: str, groups: str) -> Callable[[], None]:
 
 
 def map_users(process: str, users: str, groups: str) -> None:
-    """Say which users and groups outside those of the process's user namespace are."""
+    """Map users and groups of the process's namespace to those outside."""
     Path("/proc", process, "uid_map").write_text(users)
     Path("/proc", process, "gid_map").write_text(groups)
 
 
 def wait(child: int, null: int) -> int:
-    """The child's exit status; a TERM to this process ends the child, and with it the namespace."""
+    """Wait for the child and return its exit status; SIGTERM to this process kills the child, and with it the namespace."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         os.kill(child, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, stop)
-    for descriptor in (0, 1, 2):  # the child's to close: their end tells the other side of its own
+    for descriptor in (0, 1, 2):  # the child alone keeps them open, so that they close when it ends
         os.dup2(null, descriptor)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def become(plan: dict[str, Any]) -> NoReturn:
-    """Turn this process into the plan's command."""
+def exec_command(plan: dict[str, Any]) -> NoReturn:
+    """Replace this process by the plan's command."""
     status = 1
     try:
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
         call("sethostname", b"sandbox", 7)
         build_root(plan)
         drop_privileges()
-        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user forgets it
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it
         os.chdir(plan["work"])
         install_filter(bytes.fromhex(plan["filter"]))
         os.execve(plan["command"][0], plan["command"], plan["environment"])
@@ -132,7 +135,7 @@ def become(plan: dict[str, Any]) -> NoReturn:
 
 
 def build_root(plan: dict[str, Any]) -> None:
-    """Make a root in memory, bind into it what the plan names, and leave the host's behind."""
+    """Make a root in memory, bind the plan's files into it, and unmount the host's root."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
     Path("/tmp/host").mkdir()
@@ -143,7 +146,7 @@ def build_root(plan: dict[str, Any]) -> None:
         set_attributes(target, ATTR_READ_ONLY | ATTR_NOSUID)
     for device in plan["devices"]:
         bind(device, device)
-        set_attributes(device, ATTR_READ_ONLY | ATTR_NOSUID)  # it can be written to, but not be given another time
+        set_attributes(device, ATTR_READ_ONLY | ATTR_NOSUID)  # its contents can be written, its times cannot be changed
     for target in plan["masks"]:
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=555,size=4k")
     Path(plan["work"]).mkdir()
@@ -155,7 +158,7 @@ def build_root(plan: dict[str, Any]) -> None:
 
 
 def bind(source: str, target: str) -> None:
-    """Show a file or folder of the host inside."""
+    """Bind a file or folder of the host to a path inside."""
     origin, place = Path("/host" + source), Path(target)
     place.parent.mkdir(parents=True, exist_ok=True)
     if origin.is_dir():
@@ -166,20 +169,20 @@ def bind(source: str, target: str) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """mount(2)."""
+    """Call mount(2)."""
     kind_bytes = kind.encode() if kind else None
     call("mount", source.encode(), target.encode(), kind_bytes, ctypes.c_ulong(flags), options.encode())
 
 
 def set_attributes(target: str, attributes: int, recursive: bool = True) -> None:
-    """Add attributes to a mount (Linux 5.12); unlike a remount, this cannot lose one that the host has set."""
+    """Add attributes to a mount (Linux 5.12); unlike a remount, this keeps those that the host has set."""
     request = struct.pack("=QQQQ", attributes, 0, 0, 0)
     flags = AT_RECURSIVE if recursive else 0
     call("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, target.encode(), flags, request, ctypes.c_size_t(len(request)))
 
 
 def drop_privileges() -> None:
-    """Become nobody, without any capability and with no way to gain one."""
+    """Become the user `nobody`, without any capability and with no way to gain one."""
     capability = 0
     while LIBC.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
         call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -194,14 +197,14 @@ def drop_privileges() -> None:
 
 
 def install_filter(instructions: bytes) -> None:
-    """Put the system-call filter in force for this process and all that follow; it cannot be taken off."""
+    """Install the system-call filter for this process and its descendants; it cannot be removed."""
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     header = struct.pack("HL", len(instructions) // 8, ctypes.addressof(buffer))
     call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
 
 
 def call(name: str, *arguments: Any) -> int:
-    """What a function of the C library returns; OSError, with its name, where that says failure."""
+    """Call a function of the C library and return its result; OSError with its name on failure."""
     result: int = getattr(LIBC, name)(*arguments)
     if result < 0:
         number = ctypes.get_errno()

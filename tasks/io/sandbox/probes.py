@@ -1,4 +1,4 @@
-"""Attempts to break out that a sandbox must withstand before it is given anything real."""
+"""Attempts to break out of the sandbox, all of which must fail before it runs any case."""
 
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from tasks.io.sandbox.records import Case, Isolation, Limits
 
 LIMITS = Limits(wall_s=2.0, cpu_s=1.0, memory_mb=128)
 
-# Each says in `escaped` whether it got out. A sandbox may also stop it by an exception or by ending it.
+# Each sets `escaped` if it got out. A sandbox may also stop it by an exception or by killing it.
 ATTEMPTS = {
     "reach the network": """
 import socket
@@ -146,14 +146,14 @@ HARMLESS = Case("def double(x):\n    return 2 * x\n", Tests("doctest", ">>> doub
 
 @cache
 def prove(name: Isolation) -> None:
-    """RuntimeError unless the isolation called `name` holds against every attempt and still runs a harmless program."""
+    """Raise RuntimeError unless every attempt fails under this isolation and a harmless program passes."""
     with Sandbox(name, LIMITS) as sandbox:
         for attempt, program in ATTEMPTS.items():
             verdict = sandbox.judge(Case(program, Tests("script", "assert escaped", "escaped")))
-            if verdict.outcome == "passed" or not sandbox.usable:
+            if verdict.kind == "passed" or not sandbox.usable:
                 raise RuntimeError(
                     f"The sandbox ({name}) does not hold: a program managed to {attempt}. Nothing was run."
                 )
         verdict = sandbox.judge(HARMLESS)
-    if verdict.outcome != "passed":
+    if verdict.kind != "passed":
         raise RuntimeError(f"The sandbox ({name}) fails a harmless program: {verdict.detail}. Nothing was run.")

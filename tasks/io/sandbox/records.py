@@ -1,17 +1,17 @@
-"""What goes into the sandbox and what comes out."""
+"""Records of the sandbox: cases and limits go in, verdicts come out."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.core.records import Tests
 
-Outcome = Literal[
+VerdictKind = Literal[
     "passed", "assertion", "exception", "syntax", "import", "timeout", "memory", "killed", "evaded", "untested"
 ]
-"""`evaded`: the program ended its process, cut itself off, or answered in place of its tests."""
+"""`evaded`: the program ended its process, cut its connection, or answered in place of its tests. `untested`: no test ran."""
 Isolation = Literal["bubblewrap", "namespaces", "limits", "none"]
 Outputs = list[str | None]
-"""What examples printed, one after the other; None where one raised."""
+"""Printed output of each example of a doctest, in order; None for an example that raised."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Case:
     """One program and the tests it must pass."""
 
     program: str
-    """Python source. It runs as the module `solution` and sees the standard library alone."""
+    """Python source. It runs as the module `solution` and can import the standard library only."""
     tests: Tests
     """Of kind `doctest` or `script`. Their prelude runs before the program, in the same namespace."""
 
@@ -30,47 +30,50 @@ class Case:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one case may use."""
+    """Resource limits of one case."""
 
     wall_s: float = 5.0
     cpu_s: float = 4.0
-    """Of each of its processes; the kernel counts whole seconds."""
+    """CPU time of each of its processes; the kernel counts whole seconds."""
     memory_mb: int = 512
-    """Address space of each of its processes, and what all of them may hold together."""
+    """Address space of each of its processes, and memory of all of them together."""
     processes: int = 8
-    """Processes and threads at once, the first included. Level 1 cannot hold this one."""
+    """Processes and threads at once, the first included. Level 1 cannot enforce this limit."""
     output_bytes: int = 256 * 1024
-    """What one step, the program or an example, may print."""
+    """Printed output of one step: the program, or one example."""
     file_bytes: int = 16 * 1024 * 1024
-    """Of one file; all its files together may take four times as much."""
+    """Size of one file; all files of a case together may have four times this size."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a case ended."""
+    """Result of running a program against its tests."""
 
-    outcome: Outcome
+    kind: VerdictKind
     executed: int
-    """Expectations that were really tried: doctest examples with a `want`, or 1 for a script that ran to its end."""
+    """Number of expectations that were tested: doctest examples with expected output, or 1 for a script that ran to its end."""
     detail: str
-    """The last line of what went wrong, at most 300 characters, without addresses and paths. Empty where nothing did."""
+    """Last line of the error, at most 300 characters, without memory addresses and paths.
+
+    Empty if the program passed.
+    """
     inside: bool = False
-    """Whether some expectation could only be compared where the program runs, which could have spoilt the comparison."""
+    """True if some expectation was compared in the program's own process, where the program could tamper with the comparison."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """The isolation that this machine can give."""
+    """Isolation available on this machine."""
 
     number: int
-    """2: own namespaces, file system and system-call filter. 1: a subprocess with limits. 0: nothing."""
+    """2: own namespaces, file system and system-call filter. 1: a subprocess with limits. 0: no isolation."""
     name: Isolation
     missing: str = ""
-    """What keeps the machine from level 2."""
+    """Reason why the machine does not reach level 2."""
     remedy: str = ""
-    """The one command that would bring it there."""
+    """Command that would enable level 2."""
     walls: tuple[str, ...] = ()
-    """What stands between a program and the machine, beside limits."""
+    """Mechanisms that isolate a program from the machine, beside limits."""
 
     def __str__(self) -> str:
         return f"{self.number} ({': '.join(filter(None, (self.name, ', '.join(self.walls))))})"

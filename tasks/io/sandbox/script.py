@@ -1,13 +1,13 @@
-"""A test script as steps: what is asked of the program, and what is decided outside.
+"""Split a test script into steps: expressions to evaluate inside the sandbox, with their checks outside, and other statements.
 
-Of `assert f(2) == 4` only `f(2)` goes into the sandbox; its value comes out as plain data and is compared here. So neither an
-object that equals everything, nor a patched builtin, nor a jump over the assertion helps, and `4` is not there to be found.
+Of `assert f(2) == 4` only `f(2)` goes into the sandbox; its value comes out as plain data and is compared here. So an object that
+equals everything, a patched builtin or a jump over the assertion does not help a program, and it cannot find the `4`.
 
-Told apart are assertions of one expression, or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also behind `not`, in
-`abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, as
-HumanEval's `check(f)`, counts as its leading assertions and the rest. That rest, and whatever else there is, runs inside.
-An object of the program's own class equals no literal here, whatever its class says. A step says whether something is compared in it
-where the program runs (`trust.py`).
+An assertion is split if it is one expression or its comparison with a literal (`==`, `<`, `in`, `is None`, …), also under `not`, in
+`abs(f(x) - 1.5) < 1e-6` or `math.isclose(f(x), 1.5)`, or joined by `and`. A function of the script that a statement calls, such as
+HumanEval's `check(f)`, is replaced by its leading assertions and the rest. That rest, and all other statements, run inside.
+An object of the program's own class equals no literal here, whatever its `__eq__` returns. A step is marked `inside` if something in
+it may be compared in the program's process (`taint.py`).
 """
 
 import ast
@@ -21,37 +21,38 @@ from functools import partial
 from itertools import groupby, takewhile
 from typing import Any
 
-from tasks.io.sandbox.trust import Scope
+from tasks.io.sandbox.taint import Scope
 
-Weigh = Callable[[Any], Any]
+Check = Callable[[Any], Any]
+"""Takes the value of an expression; its result is true if the assertion holds."""
 
 
 @dataclass(frozen=True)
 class Statements:
-    """Source that runs inside, to its end."""
+    """Source that runs inside the sandbox, to its end."""
 
     source: str
     inside: bool = True
-    """Whether something may be compared in it."""
+    """True if something may be compared in it."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """An expression for the program, and whether its value is what it should be."""
+    """An expression to evaluate inside the sandbox, and the check of its value outside."""
 
     expression: str
-    holds: Weigh
+    holds: Check
     assertion: str
     message: str = ""
-    """The expression behind the assertion's comma."""
+    """Source of the assertion's message."""
     inside: bool = False
-    """Whether the value is the outcome of a comparison that was made before it came out."""
+    """True if the value may be the result of a comparison inside the sandbox."""
 
 
 def steps(script: str, entry: str = "") -> list[Statements | Question]:
-    """The script in order; nothing for an empty one. What cannot be read is one step: running it will tell why.
+    """Return the script's steps in order; none for an empty one. A script that does not parse is one step, whose run gives the error.
 
-    `entry` is the name of what is tested.
+    `entry` is the name of the tested function or class.
     """
     try:
         return list(joined(list(parts(ast.parse(script).body, Scope(entry)))))
@@ -60,15 +61,15 @@ def steps(script: str, entry: str = "") -> list[Statements | Question]:
 
 
 def parts(body: Sequence[ast.stmt], scope: Scope) -> Iterator[Statements | Question]:
-    """Each statement as a step of its own."""
+    """Yield a step for each statement."""
     for statement in unfolded(body):
         for part in conjuncts(statement):
-            yield question(part, scope) or Statements(ast.unparse(part), not scope.quiet(part))
+            yield question(part, scope) or Statements(ast.unparse(part), not scope.compares_nothing(part))
         scope.enter(statement)
 
 
 def joined(parts: Sequence[Statements | Question]) -> Iterator[Statements | Question]:
-    """The questions, and the statements between two of them as one step."""
+    """Yield the questions, and the statements between two questions as one step."""
     for asks, group in groupby(parts, lambda part: isinstance(part, Question)):
         if asks:
             yield from group
@@ -78,7 +79,7 @@ def joined(parts: Sequence[Statements | Question]) -> Iterator[Statements | Ques
 
 
 def is_idle(statement: ast.stmt) -> bool:
-    """Whether it is a docstring, or a name that is looked up for nothing."""
+    """Return True if the statement is a docstring or another constant or name without effect."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.Name)
 
 
@@ -87,17 +88,17 @@ def is_idle(statement: ast.stmt) -> bool:
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Is: operator.is_, ast.IsNot: operator.is_not,
-    ast.In: lambda part, whole: part in whole, ast.NotIn: lambda part, whole: part not in whole,
+    ast.In: lambda item, container: item in container, ast.NotIn: lambda item, container: item not in container,
 }  # fmt: skip
 DISTANCES = ("abs", "fabs", "math.fabs")
 CLOSE = ("isclose", "math.isclose")
-JUDGES = {"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", *DISTANCES, *CLOSE}
-"""What compares: inside, its word is the program's word."""
+COMPARING = {"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", *DISTANCES, *CLOSE}
+"""Functions that compare: inside, the program could replace them."""
 UNKNOWN = object()
 
 
 def conjuncts(statement: ast.stmt) -> list[ast.stmt]:
-    """`assert a` and `assert b` for `assert a and b`."""
+    """Return `assert a` and `assert b` for `assert a and b`."""
     match statement:
         case ast.Assert(ast.BoolOp(ast.And(), values), message):
             return [ast.Assert(value, message) for value in values]
@@ -105,50 +106,54 @@ def conjuncts(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def question(statement: ast.stmt, scope: Scope) -> Question | None:
-    """The statement as a question; None if it is none."""
+    """Return the statement as a question; None if it cannot be one."""
     if not isinstance(statement, ast.Assert):
         return None
-    part, weigh = asked(statement.test)
+    part, check = separate(statement.test)
     if compares(part):
         return None
     message = ast.unparse(statement.msg) if statement.msg else ""
-    return Question(ast.unparse(part), weigh, ast.unparse(statement.test), message, inside=not scope.told(part))
+    return Question(
+        ast.unparse(part), check, ast.unparse(statement.test), message, inside=not scope.is_program_value(part)
+    )
 
 
-def asked(test: ast.expr) -> tuple[ast.expr, Weigh]:
-    """The part of a test to ask for, and what to make of its value: all of the test and nothing where they are not told apart."""
+def separate(test: ast.expr) -> tuple[ast.expr, Check]:
+    """Split a test into the expression to evaluate inside and the check of its value; the full test if it cannot be split."""
     match test:
         case ast.UnaryOp(ast.Not(), inner):
-            part, weigh = asked(inner)
-            return part, lambda value: not weigh(value)
+            part, check = separate(inner)
+            return part, lambda value: not check(value)
         case ast.Compare(left, [comparison], [right]) if comparable(comparison, right):
-            return sided(left, right, COMPARISONS[type(comparison)]) or whole(test)
+            return separate_literal(left, right, COMPARISONS[type(comparison)]) or unsplit(test)
         case ast.Call(function, [ast.BinOp(left, ast.Sub(), right)], []) if ast.unparse(function) in DISTANCES:
-            return sided(left, right, lambda one, other: abs(one - other)) or whole(test)
+            return separate_literal(left, right, lambda a, b: abs(a - b)) or unsplit(test)
         case ast.Call(function, [left, right], options) if ast.unparse(function) in CLOSE:
             tolerances = {str(option.arg): literal(option.value) for option in options}
-            return sided(left, right, partial(math.isclose, **tolerances)) or whole(test)
-    return whole(test)
+            return separate_literal(left, right, partial(math.isclose, **tolerances)) or unsplit(test)
+    return unsplit(test)
 
 
-def whole(test: ast.expr) -> tuple[ast.expr, Weigh]:
-    """The test itself, whose value is to be true."""
+def unsplit(test: ast.expr) -> tuple[ast.expr, Check]:
+    """Return the test itself, whose value must be true."""
     return test, lambda value: value
 
 
-def sided(left: ast.expr, right: ast.expr, combine: Callable[[Any, Any], Any]) -> tuple[ast.expr, Weigh] | None:
-    """What is to be asked where one side is a literal; None where neither is."""
-    if (known := literal(right)) is not UNKNOWN:
-        part, weigh = asked(left)
-        return part, lambda value: combine(weigh(value), known)
-    if (known := literal(left)) is not UNKNOWN:
-        part, weigh = asked(right)
-        return part, lambda value: combine(known, weigh(value))
+def separate_literal(
+    left: ast.expr, right: ast.expr, combine: Callable[[Any, Any], Any]
+) -> tuple[ast.expr, Check] | None:
+    """Split a comparison of which one side is a literal; None if neither is."""
+    if (constant := literal(right)) is not UNKNOWN:
+        part, check = separate(left)
+        return part, lambda value: combine(check(value), constant)
+    if (constant := literal(left)) is not UNKNOWN:
+        part, check = separate(right)
+        return part, lambda value: combine(constant, check(value))
     return None
 
 
 def literal(node: ast.expr) -> Any:
-    """The value of a literal, else UNKNOWN."""
+    """Return the value of a literal, else UNKNOWN."""
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -156,27 +161,27 @@ def literal(node: ast.expr) -> Any:
 
 
 def comparable(comparison: ast.cmpop, right: ast.expr) -> bool:
-    """Whether a value can be compared so after a journey. Identity survives it for None, True and False alone."""
+    """Return True if a decoded value can be compared this way. Identity is kept for None, True and False only."""
     if isinstance(comparison, ast.Is | ast.IsNot):
         return isinstance(right, ast.Constant) and (right.value is None or isinstance(right.value, bool))
     return True
 
 
 def compares(node: ast.AST) -> bool:
-    """Whether the expression's value is itself the outcome of a comparison."""
+    """Return True if the expression's value is itself the result of a comparison."""
     match node:
         case ast.Compare() | ast.BoolOp():
             return True
         case ast.Call(function):
-            return ast.unparse(function) in JUDGES  # what a call makes of its arguments is its own affair
+            return ast.unparse(function) in COMPARING  # comparisons in its arguments do not matter
     return any(map(compares, ast.iter_child_nodes(node)))
 
 
-# --- functions of the script that it calls --------------------------------------------------------------------------
+# --- calls of the script's own functions --------------------------------------------------------------------------
 
 
 def unfolded(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements, with the leading assertions of a function in place of its call."""
+    """Yield the statements, with the leading assertions of a function in place of its call."""
     mentions = Counter(node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name))
     calls = Counter(map(called, body))
     defined = Counter(statement.name for statement in body if isinstance(statement, ast.FunctionDef))
@@ -195,15 +200,17 @@ def unfolded(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def called(statement: ast.stmt) -> str:
-    """The name of a function that the statement calls with names for arguments, and does nothing else; empty if it is none."""
+    """Return the name of the function if the statement is only a call whose arguments are names; else an empty string."""
     match statement:
-        case ast.Expr(ast.Call(ast.Name(name), arguments, [])) if all(isinstance(one, ast.Name) for one in arguments):
+        case ast.Expr(ast.Call(ast.Name(name), arguments, [])) if all(
+            isinstance(argument, ast.Name) for argument in arguments
+        ):
             return name
     return ""
 
 
 def is_plain(function: ast.FunctionDef) -> bool:
-    """Whether a call runs the function's statements and nothing else."""
+    """Return True if a call runs the function's statements and nothing else: no defaults, decorators or yields."""
     rest = copy.copy(function.args)
     rest.args = []
     special = [*function.decorator_list, *ast.iter_child_nodes(rest)]
@@ -211,14 +218,14 @@ def is_plain(function: ast.FunctionDef) -> bool:
 
 
 def call_unfolded(call: ast.stmt, function: ast.FunctionDef) -> Iterator[ast.stmt]:
-    """The function's leading assertions, about the call's arguments; then, if there is more, a call of what is left."""
+    """Yield the function's leading assertions, with the call's arguments; then a call of the rest, if there is more."""
     assert isinstance(call, ast.Expr)
     assert isinstance(call.value, ast.Call)
     names = [argument.id for argument in call.value.args if isinstance(argument, ast.Name)]
     parameters = [parameter.arg for parameter in function.args.args]
-    own = {*parameters, *names}
+    outer_names = {*parameters, *names}
     lead = (
-        list(takewhile(lambda statement: can_lead(statement, own), function.body))
+        list(takewhile(lambda statement: can_lead(statement, outer_names), function.body))
         if len(names) == len(parameters)
         else []
     )
@@ -232,7 +239,8 @@ def call_unfolded(call: ast.stmt, function: ast.FunctionDef) -> Iterator[ast.stm
 
 
 def can_lead(statement: ast.stmt, names: Iterable[str]) -> bool:
-    """Whether it means the same outside its function: it does nothing, or it is an assertion that gives none of the names another meaning."""
+    """Return True if the statement means the same outside its function: it has no effect, or asserts without
+    rebinding `names`."""
     if is_idle(statement):
         return True
     nodes = list(ast.walk(statement))
@@ -243,7 +251,7 @@ def can_lead(statement: ast.stmt, names: Iterable[str]) -> bool:
 
 
 class Renaming(ast.NodeTransformer):
-    """Puts arguments in place of parameters."""
+    """Replaces parameters by arguments."""
 
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names

@@ -1,12 +1,11 @@
-"""The system-call filter of a sandbox: refuses what no tested program needs and what kernels are attacked through.
+"""The system-call filter of a sandbox: it refuses calls that tested programs do not need and that attacks on kernels use.
 
 A classic BPF program in the form that `prctl(PR_SET_SECCOMP)` and `bwrap --seccomp` take. Numbers are those of the
 kernel's tables for x86-64 and arm64; on another machine there is no filter, and so no sandbox.
 
-It names what is refused, not what is allowed: what CPython and the C library call changes with their versions (rseq, openat2, statx,
-futex_waitv, map_shadow_stack, …), and each omission would fail correct programs on some machine only. So that the list is complete all
-the same, every call of the tables up to `NEWEST` was weighed, and what kernels have added since does not exist here (ENOSYS, which a
-C library takes for an older kernel).
+It lists refused calls, not allowed ones: the calls of CPython and the C library change with their versions (rseq, openat2, statx,
+futex_waitv, map_shadow_stack, …), and an omission would fail correct programs on some machines only. To make the list complete,
+every call of the tables up to `NEWEST` was reviewed. Later calls fail with ENOSYS, which a C library treats as an older kernel.
 """
 
 import errno
@@ -21,7 +20,7 @@ ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag
-# AF_UNIX, AF_INET, AF_INET6, which the network namespace holds. AF_VSOCK reaches the hypervisor past it.
+# AF_UNIX, AF_INET, AF_INET6, which the network namespace confines. AF_VSOCK would bypass it and reach the hypervisor.
 LOCAL_FAMILIES = (1, 2, 10)
 
 NEWEST = 469  # of Linux 6.18
@@ -54,24 +53,28 @@ REFUSED = {
         "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294,
     },
 }  # fmt: skip
-# Calls whose first argument is a process: allowed on oneself (0), so that no program can starve the server.
+# Calls whose first argument is a process: allowed on the caller (0) only, so that no program can starve the server.
 SELF_ONLY = {"x86_64": (142, 144, 203, 302, 314), "aarch64": (118, 119, 122, 261, 274)}
-# Commands of fcntl, on files that other sandboxes see too: they tell what others do (F_NOTIFY, F_GETLK, F_OFD_GETLK), keep others off
-# (F_SETLEASE, F_OFD_SETLK, F_OFD_SETLKW), or leave a mark (F_SET_RW_HINT, F_SET_FILE_RW_HINT).
+# Commands of fcntl on files that other sandboxes see too: they reveal what others do (F_NOTIFY, F_GETLK, F_OFD_GETLK), block others
+# (F_SETLEASE, F_OFD_SETLK, F_OFD_SETLKW), or leave a trace (F_SET_RW_HINT, F_SET_FILE_RW_HINT).
 FCNTL = {"x86_64": 72, "aarch64": 25}
 FCNTL_REFUSED = (5, 36, 37, 38, 1024, 1026, 1036, 1038)
 FCNTL_GRANTED = (6, 7)
-"""F_SETLK, F_SETLKW: seem to succeed, and lock nothing. SQLite asks for them with any file, and nobody else can change a case's files."""
+"""F_SETLK, F_SETLKW: they report success and lock nothing. SQLite needs them for every file, and no other case can
+change its files."""
 TIMES = {"x86_64": (132, 235, 261, 280), "aarch64": (88,)}  # utime, utimes, futimesat, utimensat
 SOCKETS = {"x86_64": (41, 53), "aarch64": (198, 199)}  # socket, socketpair
 CLONE = {"x86_64": 56, "aarch64": 220}
-CLONE3 = 435  # its flags lie in memory, which a filter cannot read; without it the C library takes clone
+CLONE3 = 435  # its flags are in memory, which a filter cannot read; without it the C library uses clone
 
 Instruction = tuple[int, int, int, int]
 
 
 def program(machine: str | None = None, *, times: bool = True) -> bytes:
-    """The filter for this kind of machine; RuntimeError where there is none. Without `times`, no file can be given another time."""
+    """Return the filter for this kind of machine; RuntimeError if there is none.
+
+    Without `times`, file times cannot be changed.
+    """
     machine = machine or platform.machine()
     if machine not in ARCHITECTURES:
         raise RuntimeError(f"there is no system-call filter for {machine}")
@@ -79,14 +82,14 @@ def program(machine: str | None = None, *, times: bool = True) -> bytes:
 
 
 def instructions(machine: str, times: bool) -> Iterator[Instruction]:
-    """The filter, instruction by instruction: (code, jump if true, jump if false, operand)."""
+    """Yield the filter's instructions: (code, jump if true, jump if false, operand)."""
     yield LOAD, 0, 0, ARCHITECTURE
     yield JUMP_EQUAL, 1, 0, ARCHITECTURES[machine]
     yield RETURN, 0, 0, KILL_PROCESS
     yield LOAD, 0, 0, NUMBER
     yield from when(
         (JUMP_GREATER_OR_EQUAL, NEWEST + 1), [refuse(errno.ENOSYS)]
-    )  # x86-64 calls by their other numbering too
+    )  # this also refuses x86-64 calls by their second numbering (x32)
     for number in sorted((*COMMON_REFUSED.values(), *REFUSED[machine].values(), *(() if times else TIMES[machine]))):
         yield from when((JUMP_EQUAL, number), [refuse(errno.EPERM)])
     yield from when((JUMP_EQUAL, CLONE3), [refuse(errno.ENOSYS)])
@@ -109,17 +112,17 @@ def instructions(machine: str, times: bool) -> Iterator[Instruction]:
 
 
 def when(test: tuple[int, int], body: list[Instruction]) -> list[Instruction]:
-    """`body` behind a jump that skips it unless the loaded number passes the test."""
+    """Return `body` after a jump that skips it unless the loaded number passes the test."""
     code, operand = test
     return [(code, 0, len(body), operand), *body]
 
 
 def only_first_argument(values: tuple[int, ...], error: int) -> list[Instruction]:
-    """Allows the call if its first argument is one of `values`, else fails it with `error`."""
+    """Return instructions that allow the call if its first argument is one of `values`, else fail it with `error`."""
     tests = [(JUMP_EQUAL, len(values) - index, 0, value) for index, value in enumerate(values)]
     return [(LOAD, 0, 0, FIRST_ARGUMENT), *tests, refuse(error), (RETURN, 0, 0, ALLOW)]
 
 
 def refuse(error: int) -> Instruction:
-    """Fails the call with `error`; with 0 it seems to succeed. It is not made."""
+    """Return an instruction that skips the call and reports `error`; 0 reports success."""
     return RETURN, 0, 0, ERRNO | error

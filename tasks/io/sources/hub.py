@@ -1,16 +1,16 @@
-"""The rows of a Hugging Face data set: from the hub at a revision, or saved to disk."""
+"""Rows of a Hugging Face data set, from the hub at a revision or from disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.io.sources.table import Row
+from tasks.io.sources.table import Row, first_line
 
 
 def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterator[Row]:
-    """The rows of one split of a data set of the hub.
+    """Yield the rows of one split of a data set on the hub.
 
-    Raises ValueError that says what would do where the hub cannot be reached or holds no such thing.
+    Raises ValueError with advice if the hub cannot be reached or has no such data set.
     """
     import datasets
 
@@ -18,7 +18,7 @@ def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterat
         data = datasets.load_dataset(name, config, split=split, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # offline is an OSError
         raise ValueError(
-            f"ingest: the data set {name!r} at revision {revision!r} could not be read from the hub: {_first_line(error)} "
+            f"ingest: the data set {name!r} at revision {revision!r} could not be read from the hub: {first_line(error)} "
             "Check name, revision, config, split and the network; or save it to disk elsewhere "
             "(`dataset.save_to_disk(folder)`) and name that folder as `path`."
         ) from None
@@ -26,7 +26,7 @@ def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterat
 
 
 def from_disk(path: Path, split: str) -> Iterator[Row]:
-    """The rows of one split of a data set that `save_to_disk` wrote."""
+    """Yield the rows of one split of a data set that `save_to_disk` wrote."""
     import datasets
 
     if not path.is_dir():
@@ -34,7 +34,7 @@ def from_disk(path: Path, split: str) -> Iterator[Row]:
     try:
         data: Any = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no data set was saved here: {_first_line(error)}") from None
+        raise ValueError(f"{path}: no data set was saved here: {first_line(error)}") from None
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
             raise ValueError(f"{path}: there is no split {split!r}. There are: {', '.join(map(str, data))}.")
@@ -45,7 +45,3 @@ def from_disk(path: Path, split: str) -> Iterator[Row]:
 def _rows(data: Any) -> Iterator[Row]:
     for number, values in enumerate(data, 1):
         yield Row(f"row {number}", values)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""The Python modules of an installed distribution, of the standard library, or of a folder. Nothing is imported."""
+"""Python modules of an installed distribution, the standard library, or a folder. Nothing is imported."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ from tasks.io import packages
 STANDARD = ("python", "stdlib")
 """Names that mean the standard library."""
 
-# Folders whose code is somebody else's, or is not there to be read.
+# Folders of vendored, generated, test or build code.
 SKIPPED = frozenset({
     "test", "tests", "testing", "_vendor", "vendor", "vendored", "_vendored", "extern", "third_party", "thirdparty",
     "node_modules", "site-packages", "dist-packages", "__pycache__", "build", "dist", "venv", "env",
@@ -39,23 +39,23 @@ class Module:
 
 
 def modules(distribution: str) -> list[Module]:
-    """The modules of an installed distribution, by path; `python` is the standard library."""
+    """Return the modules of an installed distribution, by path; `python` is the standard library."""
     if distribution in STANDARD:
         root = Path(sysconfig.get_path("stdlib"))
         files = _python_files(root)
         return _read(root, {path: _dotted(path) for path in files}, "python", platform.python_version(), "PSF-2.0")
     version = packages.version(distribution, "ingest")
-    found = metadata.distribution(distribution)
-    about = (found.metadata["Name"], version, packages.license_of(distribution))
-    if editable := _editable_root(found):
+    installed = metadata.distribution(distribution)
+    about = (installed.metadata["Name"], version, packages.license_of(distribution))
+    if editable := _editable_root(installed):
         return _read(editable, _named(editable), *about)
-    paths = (PurePosixPath(file.as_posix()) for file in found.files or ())
+    paths = (PurePosixPath(file.as_posix()) for file in installed.files or ())
     names = {path: _dotted(path) for path in paths if path.suffix == ".py" and ".." not in path.parts}
-    return _read(Path(str(found.locate_file(""))), names, *about)
+    return _read(Path(str(installed.locate_file(""))), names, *about)
 
 
 def folder(path: Path) -> list[Module]:
-    """The modules below a folder, by path. The folder's name stands for the distribution."""
+    """Return the modules below a folder, by path. The folder's name is used as the distribution's."""
     if not path.is_dir():
         raise ValueError(f"ingest: {path} is not a folder. Name the folder that holds the Python files.")
     return _read(path, _named(path), path.resolve().name, "", "unknown")
@@ -64,7 +64,7 @@ def folder(path: Path) -> list[Module]:
 def _read(
     root: Path, names: Mapping[PurePosixPath, str], distribution: str, version: str, license: str
 ) -> list[Module]:
-    """The modules of `names` (import name by path) that somebody wrote by hand and that are no tests."""
+    """Read the modules of `names` (import name by path) that are written by hand and are no tests."""
     wanted = sorted(path for path in names if not _skipped(path) and (root / path).is_file())
     sources = ((path, _source((root / path).read_bytes())) for path in wanted)
     return [
@@ -75,7 +75,7 @@ def _read(
 
 
 def _named(root: Path) -> dict[PurePosixPath, str]:
-    """The import name of each file below `root`. Where two would share one, the second is named by its path."""
+    """Return the import name of each file below `root`. If two would share a name, the second is named by its path."""
     names: dict[PurePosixPath, str] = {}
     for path in sorted(_python_files(root)):
         name = _import_name(root, path)
@@ -84,7 +84,7 @@ def _named(root: Path) -> dict[PurePosixPath, str]:
 
 
 def _python_files(root: Path) -> Iterator[PurePosixPath]:
-    """The `.py` files below `root`, without descending into folders that are skipped."""
+    """Yield the `.py` files below `root`, without descending into skipped folders."""
     for entry in root.iterdir():
         path = PurePosixPath(entry.name)
         if entry.is_dir() and not entry.is_symlink() and not _skipped(path):
@@ -100,7 +100,7 @@ def _skipped(path: PurePosixPath) -> bool:
 
 
 def _source(data: bytes) -> str:
-    """The text of a source file. A byte that is no text becomes U+FFFD: the code around it will not pass its tests."""
+    """Decode a source file. An invalid byte becomes U+FFFD: the code around it will not pass its tests."""
     try:
         return importlib.util.decode_source(data)
     except (UnicodeDecodeError, SyntaxError):
@@ -112,7 +112,8 @@ def _dotted(path: PurePosixPath) -> str:
 
 
 def _import_name(root: Path, path: PurePosixPath) -> str:
-    """The name an import would use in a folder of any layout: it begins with the outermost package around the file."""
+    """Return the name that an import would use, in a folder of any layout: it begins with the outermost package
+    around the file."""
     outermost = (root / path).resolve()
     while (outermost.parent / "__init__.py").is_file():
         outermost = outermost.parent
@@ -121,9 +122,9 @@ def _import_name(root: Path, path: PurePosixPath) -> str:
     return _dotted(PurePosixPath((root / path).resolve().relative_to(outermost.parent).as_posix()))
 
 
-def _editable_root(found: metadata.Distribution) -> Path | None:
-    """The source folder of a distribution that was installed with `pip install -e`."""
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
+def _editable_root(installed: metadata.Distribution) -> Path | None:
+    """Return the source folder of a distribution installed with `pip install -e`, else None."""
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable"):
         return None
     return Path(unquote(urlparse(origin["url"]).path))

@@ -1,4 +1,4 @@
-"""The rows of a table on disk, one by one: JSONL, JSON, CSV or Parquet. What cannot be read is told with its line."""
+"""Rows of a table on disk: JSONL, JSON, CSV or Parquet. A record that cannot be read is yielded as `Broken`, with its line."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ class Row:
     """A record and its place."""
 
     where: str
-    """`line 3`, or `row 3` where a format has no lines."""
+    """`line 3`, or `row 3` if a format has no lines."""
     values: dict[str, Any]
 
 
@@ -30,9 +30,9 @@ class Broken:
 
 
 def rows(path: Path) -> Iterator[Row | Broken]:
-    """The records of the table at `path`, in order.
+    """Yield the records of the table at `path`, in order.
 
-    Raises FileNotFoundError without the file, and ValueError where the whole of it is not what its ending says.
+    Raises FileNotFoundError without the file, and ValueError if it is not of the format that its suffix names.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file. Correct the path in `ingest` in params.yaml.")
@@ -79,7 +79,7 @@ def _json(path: Path) -> Iterator[Row | Broken]:
 
 
 def _csv(path: Path) -> Iterator[Row | Broken]:
-    """DuckDB reads CSV because it keeps each line that does not fit, with its number and reason."""
+    """Read CSV by DuckDB, which reports each rejected line with its number and reason."""
     with duckdb.connect() as connection:
         try:
             table = connection.execute(
@@ -88,7 +88,7 @@ def _csv(path: Path) -> Iterator[Row | Broken]:
                 [str(path)],
             )
         except duckdb.Error as error:
-            raise ValueError(f"{path}: this is no CSV with a header and commas: {_first_line(error)}") from None
+            raise ValueError(f"{path}: this is no CSV with a header and commas: {first_line(error)}") from None
         names = [column[0] for column in table.description or ()]
         records = table.fetchall()
         rejected = connection.execute(
@@ -104,13 +104,14 @@ def _parquet(path: Path) -> Iterator[Row | Broken]:
     try:
         table = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path}: this is no Parquet file: {_first_line(error)}") from None
+        raise ValueError(f"{path}: this is no Parquet file: {first_line(error)}") from None
     for number, values in enumerate(table.iter_rows(named=True), 1):
         yield Row(f"row {number}", values)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message; its class without one."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row | Broken]]] = {

@@ -1,4 +1,4 @@
-"""The texts below a folder: plain text, Markdown and reStructuredText as they are, HTML as its running text."""
+"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML as its running text."""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
     "header", "footer", "main", "aside", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "figure", "figcaption", "form",
 })  # fmt: skip
-WAYS = frozenset({"prev", "next", "help"})
-"""What a link of navigation is to its page (`rel`)."""
+NAVIGATION = frozenset({"prev", "next", "help"})
+"""Values of `rel` that mark a link of navigation."""
 PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "table", "ul", "ol", "dl", "blockquote"})
 
 
@@ -36,7 +36,7 @@ class Unreadable:
 
 
 def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
-    """The texts below a folder, by path."""
+    """Yield the texts below a folder, by path."""
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
@@ -55,7 +55,7 @@ def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
 
 
 def from_html(markup: str) -> str:
-    """The running text of a page: blocks on lines of their own, scripts, styles and navigation left out."""
+    """Return the running text of a page: blocks on lines of their own, without scripts, styles and navigation."""
     parser = _Reader()
     parser.feed(markup)
     parser.close()
@@ -64,7 +64,7 @@ def from_html(markup: str) -> str:
 
 
 class _Reader(HTMLParser):
-    """Collects text, with a line's end at each block and the layout of `pre` kept."""
+    """Collects text, with a line break at each block; the layout of `pre` is kept."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -73,7 +73,7 @@ class _Reader(HTMLParser):
         self._pre = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in SILENT or (tag == "a" and WAYS.intersection((dict(attrs).get("rel") or "").split())):
+        if tag in SILENT or (tag == "a" and NAVIGATION.intersection((dict(attrs).get("rel") or "").split())):
             self._silent.append(tag)
         self._pre += tag == "pre"
         self._break(tag)
@@ -93,7 +93,7 @@ class _Reader(HTMLParser):
             self._parts.append(("\n\n" if tag in PARAGRAPHS else "\n", False))
 
     def lines(self) -> Iterator[tuple[str, bool]]:
-        """Each line, and whether its layout counts."""
+        """Yield each line, and True if its layout is kept."""
         line, verbatim = "", False
         for text, pre in self._parts:
             first, *others = text.split("\n")

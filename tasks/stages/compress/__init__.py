@@ -1,1 +1,1 @@
-"""A tuned model in fewer bytes."""
+"""Store a tuned model in fewer bytes."""

@@ -1,4 +1,4 @@
-"""The `compress` section: which model is compressed, how, and on what the loss is measured."""
+"""The `compress` section: the model, the method, and the data for the loss."""
 
 from typing import Any
 
@@ -21,21 +21,20 @@ STAGE = Stage(
 
 
 class CompressParams(Params):
-    """What is stored in fewer bytes. `none` leaves the tuned model as it is."""
+    """Compression of a tuned model. `none` leaves it as it is."""
 
     compressor: str = "none"
     """A folder of `tasks/methods/compressors`."""
     round: str = "best"
-    """The round whose model is compressed: a name, or `best` for the one that stage `select` chose."""
+    """The round whose model is compressed: a name, or `best` for the round that stage `select` chose."""
     valid_tokens: int = Field(4_000, ge=1)
-    """Validation loss, before, after, and of every candidate of a method that has several, is measured on about this many
-    tokens."""
+    """Tokens of the validation set on which the loss is measured: before, after, and of every candidate of the method."""
     max_tokens: int = Field(768, ge=16)
-    """Longer examples are left out of it."""
+    """Longest validation example; longer ones are left out."""
 
 
 class Settings(Params):
-    """What stage `compress` reads of params.yaml."""
+    """Sections of params.yaml that stage `compress` reads."""
 
     compute: Compute
     compress: CompressParams

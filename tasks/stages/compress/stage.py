@@ -1,9 +1,9 @@
-"""Stage `compress`: store a round's model in fewer bytes, and measure what that costs.
+"""Stage `compress`: store a round's model in fewer bytes, and measure the loss before and after.
 
 reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet, data/selection.json
-writes  models/compressed/ (what the method stores, compressed.json, ratchet.json), data/metrics/compression.json
+writes  models/compressed/ (the method's files, compressed.json, ratchet.json), data/metrics/compression.json
 
-`tasks.io.checkpoints.load` opens the result as it opens any model.
+`tasks.io.checkpoints.load` opens the result like any model.
 """
 
 import json
@@ -14,31 +14,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import methods
+from tasks.core.params import Params
 from tasks.core.records import Example
 from tasks.core.stage import Run
 from tasks.io import checkpoints, compressed, tables
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
-from tasks.stages.compress import count
+from tasks.stages.compress import sparsity
 from tasks.stages.compress.params import Settings
 
 Facts = dict[str, Any]
-"""What is written of a compression."""
+"""Contents of compression.json."""
 
 
 class Scored(NamedTuple):
-    """What a model makes of the validation examples."""
+    """Loss and speed of a model on the validation examples."""
 
     loss: float
     """Nats per token."""
     tokens_per_s: float
-    """Tokens scored in a second, prompts included. It goes to MLflow alone: outputs hold no times."""
+    """Tokens scored in a second, prompts included. Logged to MLflow only: outputs hold no times."""
 
 
 Measure = Callable[[Path], Scored]
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Compress, and write bytes and validation loss before and after; or say that nothing is compressed."""
+    """Compress, and write size and validation loss before and after; with `none`, record that nothing is compressed."""
     compress, output = settings.compress, outputs["model"]
     tuned = _tuned(inputs, compress.round)
     method = methods.load("compressors", compress.compressor)
@@ -68,7 +69,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
 
 def _tuned(inputs: dict[str, Path], name: str) -> Path:
-    """The folder of the model that is compressed: the named round's, or the one that stage `select` chose."""
+    """Return the folder of the model to compress: of the named round, or of the one that stage `select` chose."""
     if name == "best":
         name = json.loads(inputs["selection"].read_text(encoding="utf-8"))["round"]
     tuned = inputs["tuned"] / name
@@ -80,7 +81,7 @@ def _tuned(inputs: dict[str, Path], name: str) -> Path:
 
 def _store_delta(
     method: DeltaCompressor,
-    params: Any,
+    params: Params,
     tuned: Path,
     inputs: dict[str, Path],
     output: Path,
@@ -89,7 +90,7 @@ def _store_delta(
 ) -> tuple[Facts, dict[str, float]]:
     """Store the difference under the candidate settings of the lowest validation loss; the first of equals.
 
-    Returns what came of it, and the tokens scored in a second before and after.
+    Returns the contents of compression.json, and the tokens scored in a second before and after.
     """
     measure = _measure(inputs, settings)
     before = measure(tuned)
@@ -107,18 +108,18 @@ def _store_delta(
         compressed.write_note(folder, settings.compress.compressor, candidate.model_dump(mode="json"))
         _write_card(tuned, folder, settings)
         scored = measure(folder)
-        found = {
+        result = {
             "settings": candidate.model_dump(mode="json"),
             "loss": round(scored.loss, 6),
             "bytes": _bytes(folder),
         }
-        if not tried or found["loss"] < min(other["loss"] for other in tried):
+        if not tried or result["loss"] < min(other["loss"] for other in tried):
             shutil.rmtree(output, ignore_errors=True)
             shutil.move(folder, output)
-            kept = count.kept(quantised)
+            kept = sparsity.nonzero_shares(quantised)
             speed["after"] = scored.tokens_per_s
-        tried.append(found)
-    best = min(tried, key=lambda found: found["loss"])
+        tried.append(result)
+    best = min(tried, key=lambda result: result["loss"])
     facts = {
         "settings": best["settings"],
         "bytes": {"before": _bytes(tuned), "after": best["bytes"]},
@@ -130,9 +131,9 @@ def _store_delta(
 
 
 def _store_weights(
-    method: WeightCompressor, params: Any, tuned: Path, inputs: dict[str, Path], output: Path, settings: Settings
+    method: WeightCompressor, params: Params, tuned: Path, inputs: dict[str, Path], output: Path, settings: Settings
 ) -> tuple[Facts, dict[str, float]]:
-    """Store the whole model, an adapter merged into it. Returns what `_store_delta` does."""
+    """Store the full model, with its adapter merged. Returns the same as `_store_delta`."""
     measure = _measure(inputs, settings)
     before = measure(tuned)
     model, tokenizer = checkpoints.load(tuned, inputs["base"], device=settings.compute.device)
@@ -142,27 +143,27 @@ def _store_weights(
     del model
     chosen = params.model_dump(mode="json")
     compressed.write_note(output, settings.compress.compressor, chosen)
-    whole = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
+    uncompressed = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
     after = measure(output)
     facts = {
         "settings": chosen,
-        "bytes": {"before": _bytes(whole), "after": _bytes(output)},
+        "bytes": {"before": _bytes(uncompressed), "after": _bytes(output)},
         "loss": {"before": round(before.loss, 6), "after": round(after.loss, 6)},
     }
     return facts, {"before": before.tokens_per_s, "after": after.tokens_per_s}
 
 
 def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
-    """A function that gives the validation loss of the model in a folder, and the speed at which it was found.
+    """Return a function that measures validation loss and speed of the model in a folder.
 
-    It raises ValueError for a model whose tokenizer cuts the examples otherwise than the first one's.
+    It raises ValueError for a model whose tokenizer gives other tokens than the first one's.
     """
     from tasks.engine import device, encode, scoring  # torch: not needed where nothing is compressed
 
     compress, compute = settings.compress, settings.compute
     device.use(compute)
     examples = tables.read(inputs["valid"], Example)
-    expected: list[Any] = []
+    expected: list[encode.Encoded] = []
 
     def score(path: Path) -> Scored:
         model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)
@@ -181,31 +182,33 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
 
 
 def _check_plain(model: Any, tuned: Path) -> None:
-    """Raise ValueError for a model with more in it than weights of its own kind."""
+    """Raise ValueError for a model with parameters that its class does not have."""
     import torch
 
     with torch.device("meta"):
         bare = type(model)(model.config)
-    if odd := sorted({name for name, _ in model.named_parameters()} ^ {name for name, _ in bare.named_parameters()}):
+    if additional := sorted(
+        {name for name, _ in model.named_parameters()} ^ {name for name, _ in bare.named_parameters()}
+    ):
         raise ValueError(
-            f"{tuned} cannot be merged into plain weights ({odd[0]}), so they cannot be compressed as a whole. "
+            f"{tuned} cannot be merged into plain weights ({additional[0]}), so they cannot be compressed as a whole. "
             "Compress its difference, or train with `base: none` and an adapter that merges."
         )
 
 
 def _write_card(tuned: Path, output: Path, settings: Settings) -> None:
-    """Write `ratchet.json`: the tuned model's, which names the parent that it stands on, and what was done to it."""
+    """Write `ratchet.json`: the tuned model's card, which names its parent, and the settings of the compression."""
     card = checkpoints.read_card(tuned)
-    made = {
+    added = {
         "method": card.get("method", {}) | {"compressor": settings.compress.compressor},
         "compressed": card.get("weights"),
         "compress": settings.model_dump(mode="json"),
     }
-    checkpoints.write_card(output, **card | made)
+    checkpoints.write_card(output, **card | added)
 
 
 def _bytes(folder: Path) -> int:
-    """The size of a folder's weights."""
+    """Return the size of a folder's weights in bytes."""
     return sum(file.stat().st_size for file in checkpoints.weights(folder))
 
 

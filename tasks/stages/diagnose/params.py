@@ -1,4 +1,4 @@
-"""The `diagnose` section: how much is looked at, and how the model is asked about its own examples."""
+"""The `diagnose` section: the number of examples, and the way their quality is judged."""
 
 from typing import Any, Literal
 
@@ -26,37 +26,38 @@ STAGE = Stage(
 
 
 class Judging(Decoding):
-    """How the model answers in words."""
+    """Generation of the judge's answers."""
 
     temperature: float = Field(0.1, gt=0)
     top_p: float = Field(0.7, gt=0, le=1)
     max_new_tokens: int = Field(12, ge=1)
-    """Longest answer. The score comes first; nobody reads what follows."""
+    """Longest answer. The score comes first; the rest is ignored."""
 
 
 class DiagnoseParams(Params):
-    """What the model that was trained on the examples makes of them."""
+    """Diagnosis of examples by the model that was trained on them."""
 
     curator: str = "middo"
-    """A folder of `tasks/methods/curators`: which signals set an example apart."""
+    """A folder of `tasks/methods/curators`: the signals that flag an example."""
     max_tokens: int = Field(1_000_000_000, ge=1)
-    """Examples are looked at, in an order drawn from the seed, until they have about this many tokens. The others stay as they are."""
+    """Examples are diagnosed in an order drawn from the seed, up to about this many tokens. The others stay as they are."""
     encoder: Literal["tuned", "embedder"] = "tuned"
-    """Whose vectors tell which prompts are near each other: the tuned model's hidden states, as in the paper, or `fetch.embedder`'s."""
+    """Model that embeds prompts for the search of neighbours: the tuned model (hidden states, as in the paper) or
+    `fetch.embedder`."""
     exact_up_to: int = Field(100_000, ge=1)
-    """With more examples than these, neighbours are looked up in an index that may miss some."""
+    """With more examples than this, neighbours are found by an approximate index, which may miss some."""
     quality: Literal["none", "readout", "generate"] = "readout"
-    """How the tuned model judges: not at all, by the odds of the digits that its answer may begin with (one forward pass an
-    example), or in words, as in the paper (six answers an example)."""
+    """Judging by the tuned model: `none`; `readout`, by the odds of an answer's first digit (one forward pass for each example); or
+    `generate`, by generated answers, as in the paper (six for each example)."""
     compare: int = Field(0, ge=0)
-    """With `readout`: so many examples are judged in words too, to tell how far the two agree."""
+    """With `readout`: number of examples judged by `generate` too, to measure the agreement of the two."""
     judging: Judging = Judging()
     seed: int = 0
-    """Of the order in which examples are looked at, and of the answers."""
+    """Seed of the order of examples, and of the answers."""
 
 
 class Settings(Params):
-    """What stage `diagnose` reads of params.yaml."""
+    """Sections of params.yaml that stage `diagnose` reads."""
 
     compute: Compute
     diagnose: DiagnoseParams = DiagnoseParams()

@@ -1,4 +1,4 @@
-"""Stage `diagnose`: what the model that was trained on a round's examples makes of each of them (Middo).
+"""Stage `diagnose`: measure each example of a round by the model that was trained on it (Middo).
 
 reads   models/pretrained/, models/tuned/<prev>/, data/rounds/<prev>/examples.parquet, models/embedder/
 writes  data/rounds/<turn>/signals.parquet, data/rounds/<turn>/diagnosis.json
@@ -21,51 +21,51 @@ from tasks.core.stage import Run
 from tasks.engine import device, embedding, encode, neighbours, readout, scoring, writer
 from tasks.io import checkpoints, diagnosis, embedders, tables
 from tasks.methods.curators import Curator
-from tasks.stages.diagnose import gather, judge
-from tasks.stages.diagnose.look import NOT_FINITE, look, transcript
+from tasks.stages.diagnose import judging, signals
 from tasks.stages.diagnose.params import Settings
+from tasks.stages.diagnose.screen import NOT_FINITE, screen, transcript
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Score every example before and after the training, find its neighbours, have it judged, and choose what to mend."""
+    """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
     params = settings.diagnose
     curator: Curator = methods.load("curators", params.curator)
-    chosen_by = methods.spec("curators", params.curator).config.model_validate(settings.methods[params.curator])
+    curator_params = methods.spec("curators", params.curator).config.model_validate(settings.methods[params.curator])
     device.use(settings.compute)
     examples = tables.read(inputs["examples"], Example)
 
     model, tokenizer = _load(inputs["base"], None, settings)
     encoded = partial(encode.example, tokenizer=tokenizer)
     longest = model.config.max_position_embeddings
-    sequences, excluded = look(examples, encoded, longest, params.max_tokens, params.seed)
+    sequences, excluded = screen(examples, encoded, longest, params.max_tokens, params.seed)
     before = _losses(model, sequences, run)
     del model  # one model in memory at a time
     model, tokenizer = _load(inputs["tuned"], inputs["base"], settings)
     after = _losses(model, sequences, run)
-    excluded |= dict.fromkeys(gather.not_finite(before, after), NOT_FINITE)
+    excluded |= dict.fromkeys(signals.not_finite(before, after), NOT_FINITE)
 
-    known = [example for example in examples if example.id not in excluded]
-    subject = Subject(model, tokenizer, inputs, settings, run)
-    near = subject.neighbourhood(known, curator.neighbours(chosen_by))
-    judged = subject.judgements(params.quality, known, curator)
-    rows = gather.signals(examples, sequences, excluded, (before, after), near, judged, curator)
-    rows, limits = curator.choose(rows, chosen_by)
+    included = [example for example in examples if example.id not in excluded]
+    tuned = TunedModel(model, tokenizer, inputs, settings, run)
+    neighbourhood = tuned.neighbourhood(included, curator.neighbours(curator_params))
+    judged = tuned.judgements(params.quality, included, curator)
+    rows = signals.signal_rows(examples, sequences, excluded, (before, after), neighbourhood, judged, curator)
+    rows, limits = curator.choose(rows, curator_params)
 
     tables.write(outputs["signals"], rows, Signals)
-    made_from = {name: inputs[name] for name in ("base", "tuned", "examples")} | {"signals": outputs["signals"]}
+    sources = {name: inputs[name] for name in ("base", "tuned", "examples")} | {"signals": outputs["signals"]}
     quality = {
         "mode": params.quality,
-        "unreadable": gather.unreadable(judged),
-        "agreement": subject.agreement(judged, known, curator),
+        "unreadable": signals.unreadable(judged),
+        "agreement": tuned.agreement(judged, included, curator),
     }
-    text = {
+    report = {
         "curator": params.curator,
-        "hashes": diagnosis.hashes(made_from),
+        "hashes": diagnosis.hashes(sources),
         "quality": quality,
-        **gather.figures(rows, sequences, limits),
+        **signals.totals(rows, sequences, limits),
     }
-    outputs["diagnosis"].write_text(json.dumps(text, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    run.say(summary(f"diagnose {run.item}", text))
+    outputs["diagnosis"].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    run.say(summary(f"diagnose {run.item}", report))
 
 
 def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
@@ -74,12 +74,12 @@ def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any
 
 
 def _losses(model: Any, sequences: Sequence[Encoded], run: Run) -> dict[str, float]:
-    return gather.per_token(scoring.losses(model, sequences, partial(run.track, unit="pack")))
+    return signals.per_token(scoring.losses(model, sequences, partial(run.track, unit="pack")))
 
 
 @dataclass(frozen=True)
-class Subject:
-    """The model that was trained on the examples, and how it is asked about them."""
+class TunedModel:
+    """The model that was trained on the examples, with what it takes to query it."""
 
     model: Any
     tokenizer: Any
@@ -87,14 +87,14 @@ class Subject:
     settings: Settings
     run: Run
 
-    def neighbourhood(self, examples: Sequence[Example], k: int) -> gather.Neighbourhood:
-        """Who is near whom, by their prompts alone and in plain text."""
+    def neighbourhood(self, examples: Sequence[Example], k: int) -> signals.Neighbourhood:
+        """Return each example's nearest neighbours, by the embeddings of their prompts as plain text."""
         texts = {example.id: text for example in examples if (text := transcript(example.prompt)).strip()}
         if not texts:
             return {}
         vectors = self._vectors(list(texts.values()))
-        found = neighbours.nearest(vectors, k, self.settings.diagnose.exact_up_to)
-        return gather.neighbourhood(list(texts), *found)
+        nearest = neighbours.nearest(vectors, k, self.settings.diagnose.exact_up_to)
+        return signals.neighbourhood(list(texts), *nearest)
 
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
         track = self._track("row")
@@ -106,30 +106,30 @@ class Subject:
             return embedders.embed(embedder, texts)
         return embedding.Encoder(embedder, dtype=device.dtype(compute), device=compute.device).vectors(texts, track)
 
-    def judgements(self, mode: str, examples: Sequence[Example], curator: Curator) -> judge.Judgements:
-        """What the model makes of the examples, asked in this mode."""
+    def judgements(self, mode: str, examples: Sequence[Example], curator: Curator) -> judging.Judgements:
+        """Return the model's scores of the examples in this mode of `diagnose.quality`."""
         if mode == "none" or not examples:
             return {}
         if mode == "generate":
-            return judge.in_words(examples, curator, self._fits, self._write)
+            return judging.in_words(examples, curator, self._fits, self._write)
         odds = partial(readout.log_odds, self.model, track=self._track("row"))
-        return judge.by_odds(examples, curator, self.tokenizer, self._longest, odds)
+        return judging.by_odds(examples, curator, self.tokenizer, self._longest, odds)
 
     def agreement(
-        self, judged: judge.Judgements, examples: Sequence[Example], curator: Curator
+        self, judged: judging.Judgements, examples: Sequence[Example], curator: Curator
     ) -> dict[str, Any] | None:
-        """How far judging by odds and in words agree, on as many examples as `compare` says; None where nobody asks."""
+        """Return how far judging by odds and by generation agree on `compare` examples; None if that is not set."""
         params = self.settings.diagnose
         if params.quality != "readout" or not params.compare:
             return None
-        return gather.agreement(judged, self.judgements("generate", examples[: params.compare], curator), curator)
+        return signals.agreement(judged, self.judgements("generate", examples[: params.compare], curator), curator)
 
     @property
     def _longest(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
     def _fits(self, prompt: Sequence[Message]) -> bool:
-        """Whether the model can read a prompt to its end and still answer."""
+        """Return True if a prompt and its answer fit into the model's context."""
         ids = self.tokenizer(encode.render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
         return len(ids) + self.settings.diagnose.judging.max_new_tokens <= self._longest
 
@@ -142,11 +142,11 @@ class Subject:
         return partial(self.run.track, unit=unit)
 
 
-def summary(label: str, found: Mapping[str, Any]) -> str:
-    """What a person wants to know, in two lines."""
-    sets = ", ".join(f"{counts['chosen']} of {counts['found']} {name}" for name, counts in found["sets"].items())
-    left_out = ", ".join(f"{count} {reason}" for reason, count in found["excluded"].items())
+def summary(label: str, diagnosis: Mapping[str, Any]) -> str:
+    """Return the two lines that the stage prints."""
+    sets = ", ".join(f"{counts['chosen']} of {counts['found']} {name}" for name, counts in diagnosis["sets"].items())
+    left_out = ", ".join(f"{count} {reason}" for reason, count in diagnosis["excluded"].items())
     return (
-        f"{label}: {found['looked_at']} of {found['examples']} examples looked at; to mend: {sets or 'nothing'}\n"
+        f"{label}: {diagnosis['looked_at']} of {diagnosis['examples']} examples looked at; to mend: {sets or 'nothing'}\n"
         f"excluded: {left_out or 'nothing'}"
     )

@@ -1,1 +1,1 @@
-"""What a model is worth, here and elsewhere."""
+"""Measure a model on the domain and on general data."""

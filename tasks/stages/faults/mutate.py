@@ -1,6 +1,6 @@
-"""Small mistakes that people make: one change at a time to a program, all else of its text as it was.
+"""Mutants of a program: one small mistake, as a programmer might make it; the rest of the text stays the same.
 
-The kinds are those of mutation testing that read like a slip: our choice, for want of the paper's (see `fait.py`).
+The kinds are mutation-testing operators that look like oversights. They are our choice: the paper does not list its own (`fait.py`).
 """
 
 import random
@@ -11,9 +11,9 @@ import libcst as cst
 from libcst.metadata import ExpressionContext, ExpressionContextProvider, MetadataWrapper
 
 Change = tuple[cst.CSTNode, cst.CSTNode]
-"""A part of a program, and what it becomes."""
+"""A node of a program, and its replacement."""
 Operator = Callable[[cst.CSTNode, frozenset[str]], Iterator[Change]]
-"""The changes to a node itself, or to what it holds, given the names of the program's variables."""
+"""Yields changes to a node or to nodes in it, given the names of the program's variables."""
 
 COMPARISONS: Mapping[type, Sequence[type]] = {
     cst.LessThan: (cst.LessThanEqual, cst.GreaterThan),
@@ -49,13 +49,13 @@ BOOLEAN: Mapping[type, Sequence[type]] = {cst.And: (cst.Or,), cst.Or: (cst.And,)
 LEAVES = (cst.Return, cst.Raise, cst.Continue, cst.Break)
 MOST_OTHERS = 4
 LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
-"""Expressions that bind less than `not`."""
+"""Expressions that bind less tightly than `not`."""
 
 
 def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(operator, program with one change), in an order drawn from `seed`, kinds in turn.
+    """Yield (operator, program with one change), in an order drawn from `seed`, one of each kind in turn.
 
-    Raises SyntaxError where the program cannot be read.
+    Raises SyntaxError if the program cannot be parsed.
     """
     try:
         module = cst.parse_module(program)
@@ -75,12 +75,12 @@ def mutants(program: str, seed: str, operators: Sequence[str]) -> Iterator[tuple
 
 
 def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Change]]:
-    """Every change that these operators can make, by operator."""
+    """Return every change that these operators can make, by operator."""
     contexts = MetadataWrapper(module, unsafe_skip_copy=True).resolve(ExpressionContextProvider)
     nodes = _nodes(module)
     variables = _variables(nodes, contexts)
     kinds = {name: [change for node in nodes for change in OPERATORS[name](node, variables)] for name in operators}
-    if "variable" in kinds:  # where it is read
+    if "variable" in kinds:  # only where the variable is read
         kinds["variable"] = [
             change for change in kinds["variable"] if contexts.get(change[0]) is ExpressionContext.LOAD
         ]
@@ -88,7 +88,7 @@ def _changes(module: cst.Module, operators: Sequence[str]) -> dict[str, list[Cha
 
 
 def swap(table: Mapping[type, Sequence[type]]) -> Operator:
-    """An operator sign for another one."""
+    """Return the operator that replaces an operator sign by another one."""
 
     def changes(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
         for kind in table.get(type(node), ()):
@@ -99,14 +99,14 @@ def swap(table: Mapping[type, Sequence[type]]) -> Operator:
 
 
 def boundary(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """A whole number off by one."""
+    """Change an integer by one."""
     if isinstance(node, cst.Integer):
         value = node.evaluated_value
         yield from ((node, node.with_changes(value=str(near))) for near in (value + 1, value - 1) if near >= 0)
 
 
 def guard(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """A missing special case: an `if` that leaves, without `else`, taken away."""
+    """Remove a special case: an `if` without `else` that ends in return, raise, continue or break."""
     if isinstance(node, cst.IndentedBlock) and len(node.body) > 1:
         for place, statement in enumerate(node.body):
             if _is_guard(statement):
@@ -114,7 +114,7 @@ def guard(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
 
 
 def arguments(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """Two neighbouring arguments in each other's place."""
+    """Swap two neighbouring arguments."""
     if isinstance(node, cst.Call):
         for place, (left, right) in enumerate(pairwise(node.args)):
             if not any((left.keyword, right.keyword, left.star, right.star)):
@@ -123,7 +123,7 @@ def arguments(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
 
 
 def variable(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """Another variable of the program where one is read: one of the next few by name, or long programs had no end of them."""
+    """Replace a variable that is read by another one: only the next few in alphabetical order, to limit their number."""
     if isinstance(node, cst.Name) and node.value in variables:
         names = sorted(variables)
         place = names.index(node.value) + 1
@@ -132,15 +132,15 @@ def variable(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
 
 
 def condition(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """A condition turned round."""
-    space = cst.SimpleWhitespace(" ")  # `if(x):` has none, and `ifnot` is no word
+    """Negate a condition."""
+    space = cst.SimpleWhitespace(" ")  # `if(x):` has no space, and `ifnot` is not a keyword
     before = {cst.If: "whitespace_before_test", cst.While: "whitespace_after_while", cst.IfExp: "whitespace_after_if"}
     if isinstance(node, cst.If | cst.While | cst.IfExp):
         yield node, node.with_changes(test=_negated(node.test), **{before[type(node)]: space})
 
 
 def returned(node: cst.CSTNode, variables: frozenset[str]) -> Iterator[Change]:
-    """A result that is computed and not returned."""
+    """Drop a `return` and keep its expression."""
     if isinstance(node, cst.Return) and node.value:
         yield node, cst.Expr(node.value, semicolon=node.semicolon)
 
@@ -159,7 +159,7 @@ OPERATORS: Mapping[str, Operator] = {
 
 
 class _Collector(cst.CSTVisitor):
-    """Every node below the one that is visited, in the order of the text."""
+    """Collects every node below the visited one, in the order of the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ def _nodes(module: cst.Module) -> list[cst.CSTNode]:
 def _variables(
     nodes: Sequence[cst.CSTNode], contexts: Mapping[cst.CSTNode, ExpressionContext | None]
 ) -> frozenset[str]:
-    """The names of parameters and of what is assigned."""
+    """Return the names of parameters and assigned variables."""
     parameters = {node.name.value for node in nodes if isinstance(node, cst.Param)}
     functions = {node.name.value for node in nodes if isinstance(node, cst.FunctionDef | cst.ClassDef)}
     assigned = {

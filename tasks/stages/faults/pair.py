@@ -1,4 +1,4 @@
-"""Whether two programs make a pair to learn from, and the pair with its marks."""
+"""Build a fault pair from two programs, with the differences marked; or give the reason if they make none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,19 +18,19 @@ Encode = Callable[[Example, FaultPair | None], Encoded | None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program that may be the wrong counterpart of an example's."""
+    """A program that may be the wrong side of a pair with an example's program."""
 
     example: Example
     incorrect: str
     source: str
     origin: str = ""
-    """What a mutation did, or where a given pair stands."""
+    """Operator of a mutation, or place of a given pair."""
     refused: str = ""
-    """What a server said that would write none."""
+    """Message of a server that refused to generate a program."""
 
 
 def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPair | Unfit:
-    """The pair of an example's program and a candidate, not yet verified, or why there is none."""
+    """Return the pair of an example's program and a candidate, not yet verified, or the reason if there is none."""
     if candidate.refused:
         return Unfit("the server refuses", candidate.refused)
     correct, incorrect = program(candidate.example.response), candidate.incorrect
@@ -42,30 +42,30 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
         spans = [list(span) for span in remarks(correct)]
     except SyntaxError as error:
         return Unfit("no Python", str(error))
-    found = _pair(candidate, correct, incorrect)
-    if found.similarity < params.similarity and found.changed_lines > params.max_lines:
-        return Unfit("unlike", f"similarity {found.similarity:.2f}, {found.changed_lines} lines differ")
-    encoded = encode(candidate.example, found)
+    fault_pair = _compare(candidate, correct, incorrect)
+    if fault_pair.similarity < params.similarity and fault_pair.changed_lines > params.max_lines:
+        return Unfit("unlike", f"similarity {fault_pair.similarity:.2f}, {fault_pair.changed_lines} lines differ")
+    encoded = encode(candidate.example, fault_pair)
     if encoded is None:
         return Unfit("control token", "a program spells a token of the model that parts turns")
-    carried = _carried(encoded)
-    share = sum(carried) / max(len(carried), 1)
+    marked = _marked_tokens(encoded)
+    share = sum(marked) / max(len(marked), 1)
     if not 0 < share <= params.max_marked:
         return Unfit("marks nothing" if share == 0 else "marks too much", f"{share:.0%} of the response's tokens")
-    in_remarks = encode(candidate.example, replace(found, good_lines=[], good_chars=spans, anchors=[]))
+    in_remarks = encode(candidate.example, replace(fault_pair, good_lines=[], good_chars=spans, anchors=[]))
     assert in_remarks
-    commented = sum(map(and_, carried, _carried(in_remarks))) / sum(carried)
-    return replace(found, marked=round(share, 6), commented=round(commented, 6))
+    commented = sum(map(and_, marked, _marked_tokens(in_remarks))) / sum(marked)
+    return replace(fault_pair, marked=round(share, 6), commented=round(commented, 6))
 
 
-def _carried(sequence: Encoded) -> list[bool]:
-    """Whether each trained token of a sequence carries a mark."""
+def _marked_tokens(sequence: Encoded) -> list[bool]:
+    """Return for each trained token of a sequence whether it is marked."""
     trained = [mark for mark, weight in zip(sequence.columns[MARKS], sequence.weights, strict=True) if weight > 0]
     return [int(mark) & (LINE | CHAR) > 0 for mark in trained]
 
 
-def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
-    found = marks.compare(incorrect, correct)
+def _compare(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
+    diff = marks.compare(incorrect, correct)
     return FaultPair(
         id=content_id(candidate.example.id, incorrect),
         example=candidate.example.id,
@@ -76,11 +76,11 @@ def _pair(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
         verified=False,
         outcome="",
         similarity=round(Levenshtein.normalized_similarity(incorrect, correct), 6),
-        changed_lines=max(len(found.good_lines), len(found.bad_lines)),
+        changed_lines=max(len(diff.good_lines), len(diff.bad_lines)),
         marked=0.0,
-        good_lines=list(found.good_lines),
-        good_chars=[list(span) for span in found.good_chars],
-        bad_lines=list(found.bad_lines),
-        bad_chars=[list(span) for span in found.bad_chars],
-        anchors=list(found.anchors),
+        good_lines=list(diff.good_lines),
+        good_chars=[list(span) for span in diff.good_chars],
+        bad_lines=list(diff.bad_lines),
+        bad_chars=[list(span) for span in diff.bad_chars],
+        anchors=list(diff.anchors),
     )

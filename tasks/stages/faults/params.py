@@ -1,4 +1,4 @@
-"""The `faults` section: where wrong programs come from, and which of them are of use."""
+"""The `faults` section: sources of wrong programs, and thresholds for pairs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,50 +34,51 @@ class Mutation(Params):
 
     from_: Literal["mutation"] = Field(alias="from")
     operators: tuple[OperatorName, ...] = Field(OPERATORS, min_length=1)
-    """The kinds of mistakes."""
+    """Kinds of mistakes."""
     attempts: int = Field(6, ge=1)
-    """Mutants of an example that are tried at most."""
+    """Largest number of mutants tried for an example."""
 
 
 class Drawn(Decoding):
-    """What a model is asked for, and how it writes."""
+    """Requests to a model, and its decoding."""
 
     samples: int = Field(2, ge=1)
-    """Answers to each example."""
+    """Answers for each example."""
     max_examples: int = Field(64, ge=1)
-    """Examples that are asked for, chosen by the seed."""
+    """Largest number of examples, chosen by the seed."""
 
 
 class Sampled(Drawn):
-    """What the model itself answers, where it fails: the pretrained one, from which every round's tuning starts anew."""
+    """Wrong answers of the pretrained model, from which every round's tuning starts."""
 
     from_: Literal["sampled"] = Field(alias="from")
 
 
 class Teacher(Drawn):
-    """A model that is asked for a variant of a correct program that is close and wrong."""
+    """Variants of a correct program that a model was asked to make slightly wrong."""
 
     from_: Literal["teacher"] = Field(alias="from")
     server: Server | None = None
-    """Who is asked; without one it is the pretrained model."""
+    """Server of the teacher; without one the pretrained model is used."""
 
 
 class Given(Params):
-    """Pairs of the user's: a table with columns `correct` and `incorrect`, and `prompt` where programs are not enough to tell."""
+    """The user's own pairs: a table with columns `correct` and `incorrect`, and `prompt` if programs do not identify
+    the example."""
 
     from_: Literal["given"] = Field(alias="from")
     path: Path
 
 
 class Commits(Params):
-    """Functions before and after the commits of a git repository that mend something."""
+    """Functions before and after bug-fix commits of a git repository."""
 
     from_: Literal["commits"] = Field(alias="from")
     path: Path
     revision: str = Field(pattern=r"^[0-9a-f]{7,40}$")
-    """The newest commit to look at: a branch moves, and the same params must give the same bytes."""
+    """The newest commit to read: a branch moves, and the same params must give the same bytes."""
     match: str = r"\b(fix|bug|wrong|correct)"
-    """A regular expression that a commit's message must match, whatever its case."""
+    """Regular expression that a commit's message must match; case is ignored."""
 
 
 Source = Annotated[Mutation | Sampled | Teacher | Given | Commits, Field(discriminator="from_")]
@@ -87,9 +88,9 @@ class FaultsParams(Params):
     """Pairs of a correct program and a similar wrong one. The thresholds are ours, not the paper's."""
 
     sources: tuple[Source, ...] = ()
-    """Asked in this order, each for the examples that still lack pairs. Without any there are no pairs."""
+    """Used in this order, each for the examples that still lack pairs. Without a source there are no pairs."""
     per_example: int = Field(1, ge=1)
-    """Pairs of an example; with several it trains once with each, unless `fait` is to put their marks together."""
+    """Pairs of an example; with several it is trained once with each, unless `fait` merges their marks."""
     similarity: float = Field(0.6, ge=0, le=1)
     """Least similarity of the two programs, 1 - Levenshtein distance / length of the longer one…"""
     max_lines: int = Field(3, ge=1)
@@ -97,12 +98,12 @@ class FaultsParams(Params):
     max_marked: float = Field(0.5, gt=0, le=1)
     """Largest share of a response's tokens that may be marked: with nearly all of them, weights say nothing."""
     max_chars: int = Field(20_000, ge=1)
-    """Longest program that is looked at."""
+    """Longest program, in characters."""
     seed: int = 0
 
 
 class Settings(Params):
-    """What stage `faults` reads of params.yaml."""
+    """Sections of params.yaml that stage `faults` reads."""
 
     compute: Compute
     faults: FaultsParams = FaultsParams()

@@ -1,4 +1,4 @@
-"""Wrong programs for examples, from each kind of source; what cannot be one is refused by name."""
+"""Candidates for wrong programs from mutation and from given pairs; pairs that fit no example are refused with a reason."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,22 +13,25 @@ from tasks.stages.faults.params import Commits, Given, Mutation
 
 
 def mutated(source: Mutation, examples: Sequence[Example], seed: int) -> dict[str, Iterator[Candidate]]:
-    """Mutants of each example's program, made as they are asked for. They raise SyntaxError where there is no program."""
+    """Return mutants of each example's program, generated on demand. SyntaxError if a response is not a program."""
     return {example.id: _mutants(source, example, seed) for example in examples}
 
 
 def _mutants(source: Mutation, example: Example, seed: int) -> Iterator[Candidate]:
-    found = mutants(program(example.response), f"{seed}/{example.id}", source.operators)
-    for operator, code in islice(found, source.attempts):
+    changes = mutants(program(example.response), f"{seed}/{example.id}", source.operators)
+    for operator, code in islice(changes, source.attempts):
         yield Candidate(example, code, "mutation", operator)
 
 
 def matched(source: Given | Commits, examples: Sequence[Example], refused: list[Refusal]) -> dict[str, list[Candidate]]:
-    """The pairs of a source whose correct side is the program of an example. Others go to `refused`."""
+    """Return a source's pairs whose correct side is the program of an example.
+
+    Other pairs are appended to `refused`.
+    """
     known: defaultdict[str | None, list[Example]] = defaultdict(list)
     for example in examples:
         known[_essence(program(example.response))].append(example)
-    found: defaultdict[str, list[Candidate]] = defaultdict(list)
+    candidates: defaultdict[str, list[Candidate]] = defaultdict(list)
     for row in _rows(source):
         place = f"{source.path.as_posix()}: {row.where}"
         fitting = _fitting(row, known)
@@ -37,8 +40,8 @@ def matched(source: Given | Commits, examples: Sequence[Example], refused: list[
             refused.append(Refusal(source.from_, place, fitting.reason, fitting.detail, excerpt(shown)))
             continue
         for example, incorrect in fitting:
-            found[example.id].append(Candidate(example, incorrect, "given", place))
-    return found
+            candidates[example.id].append(Candidate(example, incorrect, "given", place))
+    return candidates
 
 
 def _rows(source: Given | Commits) -> Iterator[table.Row | table.Broken]:
@@ -50,34 +53,39 @@ def _rows(source: Given | Commits) -> Iterator[table.Row | table.Broken]:
 def _fitting(
     row: table.Row | table.Broken, known: Mapping[str | None, list[Example]]
 ) -> list[tuple[Example, str]] | Unfit:
-    """The examples that a given pair is about, each with the wrong program in its own layout; or why there is none."""
+    """Return the examples that a given pair fits, each with the wrong program in its layout; or the reason if there are none."""
     if isinstance(row, table.Broken):
         return Unfit(row.reason, row.detail)
-    correct, incorrect, asked = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
+    correct, incorrect, prompt = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
     if not isinstance(correct, str) or not isinstance(incorrect, str):
         return Unfit("no pair", f"found {', '.join(map(str, row.values)) or 'nothing'}; expected correct and incorrect")
     meaning = _essence(program(correct))
     if meaning is None:
         return Unfit("no Python", "the correct side does not parse")
     examples = [
-        e for e in known.get(meaning, ()) if asked is None or str(asked).strip() == e.prompt[-1].content.strip()
+        example
+        for example in known.get(meaning, ())
+        if prompt is None or str(prompt).strip() == example.prompt[-1].content.strip()
     ]
     if not examples:
         return Unfit("no example", "no training example has this program as its answer")
-    laid_out = [(e, _in_layout_of(program(e.response), program(correct), program(incorrect))) for e in examples]
-    found = [(example, text) for example, text in laid_out if text is not None]
-    return found or Unfit(
+    in_layout = [
+        (example, _in_layout_of(program(example.response), program(correct), program(incorrect)))
+        for example in examples
+    ]
+    fitting = [(example, text) for example, text in in_layout if text is not None]
+    return fitting or Unfit(
         "other text", "it says what an example's answer says, in another layout: what differs cannot be told"
     )
 
 
 def _in_layout_of(text: str, correct: str, incorrect: str) -> str | None:
-    """The wrong program as it would stand where `text` stands, given that `correct` does but for docstrings and ends of lines."""
-    for way in (_lines, lambda code: _lines(without_docstrings(code))):
+    """Return the wrong program in the layout of `text`, if `correct` equals `text` up to docstrings and line ends; else None."""
+    for normalise in (_lines, lambda code: _lines(without_docstrings(code))):
         try:
-            if way(correct) == _lines(text):
+            if normalise(correct) == _lines(text):
                 ending = text[len(text.rstrip("\n")) :]
-                return "\n".join(way(incorrect)) + ending
+                return "\n".join(normalise(incorrect)) + ending
         except SyntaxError:
             return None
     return None

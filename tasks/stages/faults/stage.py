@@ -1,4 +1,4 @@
-"""Stage `faults`: for the programs of a round, similar ones that are wrong, and the places where they differ (FAIT).
+"""Stage `faults`: find similar wrong programs for the programs of a round, and mark the differences (FAIT).
 
 reads   data/rounds/<round>/examples.parquet, the tokenizer of models/pretrained/, and what `faults.sources` names
 writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.parquet
@@ -18,13 +18,13 @@ from tasks.stages.faults.params import Drawn, Settings, Teacher
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Find pairs, and write them and what was refused; with no source to ask, two empty tables."""
+    """Find pairs, and write them and the refusals; two empty tables without sources."""
     kept: list[FaultPair] = []
     refused: list[Refusal] = []
     if settings.faults.sources:
         from tasks.engine.encode import encoder
         from tasks.methods.objectives.fait.encode import encode_example
-        from tasks.stages.faults import find  # most graphs have no faults: spare them the parser
+        from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
 
         examples = tables.read(inputs["examples"], Example)
         tokenizer = checkpoints.load_tokenizer(inputs["model"])
@@ -38,8 +38,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         def writer(source: Drawn) -> Write:
             return _writer(source, inputs["model"], settings, run)
 
-        finder = find.Finder(settings.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
-        kept, refused = finder.find(examples), finder.refused
+        pair_search = search.PairSearch(settings.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
+        kept, refused = pair_search.find(examples), pair_search.refused
         verified, commented = sum(pair.verified for pair in kept), round(_mean(kept, "commented"), 6)
         run.note(fault_pairs=len(kept), fault_pairs_verified=verified, fault_marks_commented=commented)
         run.say(summary(f"faults {run.item}", len(examples), kept, refused))
@@ -48,7 +48,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
 
 def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> Write:
-    """What answers prompts for a source: its server, or the model of this machine."""
+    """Return the function that generates text for a source: by its server, or by the model on this machine."""
     from tasks.engine import writer
 
     if isinstance(source, Teacher) and source.server:
@@ -57,9 +57,9 @@ def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> Write:
 
 
 def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: Sequence[Refusal]) -> str:
-    """What a person wants to know, in two lines."""
-    verified = sum(found.verified for found in kept)
-    have = len({found.example for found in kept})
+    """Return the two lines that the stage prints."""
+    verified = sum(pair.verified for pair in kept)
+    have = len({pair.example for pair in kept})
     reasons = ", ".join(f"{number} {reason}" for reason, number in Counter(r.reason for r in refused).most_common(5))
     return (
         f"{label}: {len(kept)} pairs for {have} of {num_examples} examples, {verified} verified by tests, "
@@ -69,4 +69,4 @@ def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: S
 
 
 def _mean(kept: Sequence[FaultPair], share: str) -> float:
-    return sum(getattr(found, share) for found in kept) / max(len(kept), 1)
+    return sum(getattr(pair, share) for pair in kept) / max(len(kept), 1)

@@ -1,4 +1,4 @@
-"""What tests say of the two sides of a pair."""
+"""Verify both sides of a pair by the example's tests: the correct side must pass, the wrong side must fail."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -11,40 +11,40 @@ from tasks.io.sandbox import Case, Limits, Verdict
 RunCases = Callable[..., Iterator[Verdict]]
 """`sandbox.run`: takes cases, and limits by name."""
 RUNS = 3
-"""So many runs of a program decide whether its tests always say the same of it."""
+"""Runs of a program whose verdicts must agree."""
 REPEATABLE = ("assertion", "exception", "import")
-"""Failures that a second run shows again. One that runs out of time or memory may pass on another machine."""
+"""Failures that repeat. A program that runs out of time or memory may pass on another machine."""
 WRONG = Limits(cpu_s=2.0)
-"""Of wrong programs. They fail in milliseconds or not at all, and it is endless ones that judging mutants waits for."""
+"""Limits of wrong programs. They fail within milliseconds or not at all; most of the time is spent on endless loops."""
 
 
 def has_tests(example: Example) -> bool:
-    """Whether the sandbox can judge programs for this example."""
+    """Return True if the example has tests that the sandbox can run."""
     return example.tests is not None and example.tests.kind != "answer"
 
 
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
-    """For each example, in order: None where its own program passes its tests in every run, or has none; or why not."""
+    """Yield for each example, in order: None if its program passes its tests in every run or has no tests, else the reason."""
     runs = _runs([(example, program(example.response)) for example in examples], RUNS, run)
     return (None if verdicts is None else _unsound(verdicts) for verdicts in runs)
 
 
 def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator[FaultPair | Unfit]:
-    """Each pair, in order, with what its tests say of the wrong side; or why they do not show that it is wrong.
+    """Yield each pair, in order, marked as verified if its tests show that the wrong side is wrong; else the reason.
 
-    Only what fails as a fault does is run again: to wait for an endless program once is enough.
+    Only programs with repeatable failures are run again, so that an endless program costs its time limit once.
     """
     run = partial(run, limits=WRONG)
-    wrong = [(example, found.incorrect) for example, found in pairs]
+    wrong = [(example, pair.incorrect) for example, pair in pairs]
     first = list(_runs(wrong, 1, run))
-    doubtful = [verdicts is not None and verdicts[0].outcome in REPEATABLE for verdicts in first]
+    doubtful = [verdicts is not None and verdicts[0].kind in REPEATABLE for verdicts in first]
     more = _runs([each for each, again in zip(wrong, doubtful, strict=True) if again], RUNS - 1, run)
-    for (_, found), verdicts, again in zip(pairs, first, doubtful, strict=True):
-        yield found if verdicts is None else _judged(found, [*verdicts, *((next(more) or ()) if again else ())])
+    for (_, pair), verdicts, again in zip(pairs, first, doubtful, strict=True):
+        yield pair if verdicts is None else _judged(pair, [*verdicts, *((next(more) or ()) if again else ())])
 
 
 def _runs(programs: Sequence[tuple[Example, str]], times: int, run: RunCases) -> Iterator[list[Verdict] | None]:
-    """The verdicts of some runs of each program under its example's tests, in order; None where there are none."""
+    """Yield the verdicts of `times` runs of each program under its example's tests, in order; None if it has no tests."""
     cases = [Case(code, e.tests) if e.tests is not None and has_tests(e) else None for e, code in programs]
     verdicts = run(case for case in cases if case for _ in range(times))
     return ([next(verdicts) for _ in range(times)] if case else None for case in cases)
@@ -52,18 +52,18 @@ def _runs(programs: Sequence[tuple[Example, str]], times: int, run: RunCases) ->
 
 def _unsound(runs: Sequence[Verdict]) -> Unfit | None:
     return _flaky(runs) or (
-        None if runs[0].outcome == "passed" else Unfit("correct side fails", f"{runs[0].outcome}: {runs[0].detail}")
+        None if runs[0].kind == "passed" else Unfit("correct side fails", f"{runs[0].kind}: {runs[0].detail}")
     )
 
 
-def _judged(found: FaultPair, runs: Sequence[Verdict]) -> FaultPair | Unfit:
+def _judged(pair: FaultPair, runs: Sequence[Verdict]) -> FaultPair | Unfit:
     if unfit := _flaky(runs):
         return unfit
-    if runs[0].outcome in REPEATABLE:
-        return replace(found, verified=True, outcome=runs[0].outcome)
-    return Unfit(runs[0].outcome, runs[0].detail or "the tests do not notice the change")
+    if runs[0].kind in REPEATABLE:
+        return replace(pair, verified=True, outcome=runs[0].kind)
+    return Unfit(runs[0].kind, runs[0].detail or "the tests do not notice the change")
 
 
 def _flaky(runs: Sequence[Verdict]) -> Unfit | None:
-    outcomes = sorted({verdict.outcome for verdict in runs})
-    return Unfit("flaky tests", f"{len(runs)} runs ended in {' and '.join(outcomes)}") if len(outcomes) > 1 else None
+    kinds = sorted({verdict.kind for verdict in runs})
+    return Unfit("flaky tests", f"{len(runs)} runs ended in {' and '.join(kinds)}") if len(kinds) > 1 else None

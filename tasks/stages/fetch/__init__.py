@@ -1,1 +1,1 @@
-"""Base model and embedder, from wherever they come."""
+"""Fetch the base model and the embedder."""

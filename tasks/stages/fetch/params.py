@@ -1,4 +1,4 @@
-"""The `fetch` section: which base model, which embedder."""
+"""The `fetch` section: base model and embedder."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,13 +12,13 @@ STAGE = Stage(writes={"base": "models/base", "embedder": "models/embedder"})
 
 
 class Source(Params):
-    """Where a model comes from: `from` says of which kind it is."""
+    """Source of a model; `from` names its kind."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
 
 class FromPackage(Source):
-    """A model that an installed Python package carries, as safetensors or as one GGUF file."""
+    """A model in an installed Python package, as safetensors or as one GGUF file."""
 
     from_: Literal["package"] = Field(alias="from")
     name: str
@@ -26,7 +26,7 @@ class FromPackage(Source):
 
 
 class FromHub(Source):
-    """A model of the Hugging Face hub at a fixed revision."""
+    """A model on the Hugging Face hub at a fixed revision."""
 
     from_: Literal["hub"] = Field(alias="from")
     id: str
@@ -36,7 +36,7 @@ class FromHub(Source):
 
 
 class FromFolder(Source):
-    """A model folder of this machine."""
+    """A model folder on this machine."""
 
     from_: Literal["folder"] = Field(alias="from")
     path: Path
@@ -50,7 +50,7 @@ class FromGguf(Source):
 
 
 class FromConfig(Source):
-    """A LLaMA of random weights over a byte vocabulary: no knowledge, but every mechanism."""
+    """A LLaMA with random weights and a byte vocabulary, for tests of the pipeline."""
 
     from_: Literal["config"] = Field(alias="from")
     hidden: int = Field(64, ge=8)
@@ -70,14 +70,14 @@ Embedder = Annotated[FromPackage | FromHub | FromFolder, Field(discriminator="fr
 
 
 class FetchParams(Params):
-    """Where the base model and the embedder come from."""
+    """Sources of the base model and the embedder."""
 
     model: Model
     embedder: Embedder | None = None
-    """A sentence-transformers model that finds near-duplicates by meaning; none leaves that to the words."""
+    """A sentence-transformers model that finds near-duplicates by meaning; without one they are found by their words only."""
 
 
 class Settings(Params):
-    """What stage `fetch` reads of params.yaml."""
+    """Sections of params.yaml that stage `fetch` reads."""
 
     fetch: FetchParams

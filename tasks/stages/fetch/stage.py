@@ -1,4 +1,4 @@
-"""Stage `fetch`: the base model and the embedder as safetensors, from wherever params say.
+"""Stage `fetch`: write the base model and the embedder as safetensors, from the sources that params name.
 
 reads   params only
 writes  models/base/, models/embedder/
@@ -13,13 +13,13 @@ from typing import Any
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
 from tasks.io import checkpoints, packages
-from tasks.stages.fetch import build
-from tasks.stages.fetch.params import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Settings
+from tasks.stages.fetch import random_init
+from tasks.stages.fetch.params import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Model, Settings
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-"""Files of a model folder worth keeping. Pickles and code are not among them."""
+"""Files of a model folder that are copied. Pickles and code are not among them."""
 PLAIN = {"F64", "F32", "F16", "BF16"}
-"""What GGUF calls numbers that are stored one by one, on no grid."""
+"""GGUF types of unquantised numbers."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
@@ -32,7 +32,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         _copy(_folder(settings.fetch.embedder), outputs["embedder"])
 
 
-def _fetch_model(source: Any, output: Path, run: Run) -> None:
+def _fetch_model(source: Model, output: Path, run: Run) -> None:
     output.mkdir()
     grid: str | None = None
     facts = source.model_dump(mode="json", exclude={"path"})  # a path of this machine says nothing elsewhere
@@ -41,8 +41,8 @@ def _fetch_model(source: Any, output: Path, run: Run) -> None:
         facts |= {"version": version, "license": packages.license_of(source.name)}
     match source:
         case FromConfig():
-            tokenizer = build.byte_tokenizer()
-            model = build.random_model(source, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+            tokenizer = random_init.byte_tokenizer()
+            model = random_init.random_model(source, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
             _save(model, tokenizer, output)
         case FromGguf(path=path):
             run.say(f"fetch: dequantising {path.name} to safetensors, once")
@@ -60,7 +60,7 @@ def _fetch_model(source: Any, output: Path, run: Run) -> None:
 
 
 def _folder(source: FromPackage | FromHub | FromFolder) -> Path:
-    """The folder of a model on this machine, downloaded where it comes from the hub."""
+    """Return the folder of a model on this machine; a model on the hub is downloaded."""
     match source:
         case FromFolder(path=path):
             if not path.is_dir():
@@ -92,7 +92,7 @@ def _download(identity: str, revision: str) -> Path:
 
 
 def _copy(folder: Path, output: Path) -> None:
-    """Copy what KEPT names; sub-folders too, which sentence-transformers uses."""
+    """Copy the files that match KEPT, with sub-folders, which sentence-transformers uses."""
     for pattern in KEPT:
         for file in sorted(folder.rglob(pattern)):
             target = output / file.relative_to(folder)
@@ -103,7 +103,7 @@ def _copy(folder: Path, output: Path) -> None:
 def _convert(gguf: Path, output: Path) -> str | None:
     """Dequantise a GGUF file to 32-bit safetensors with its tokenizer.
 
-    Gives back the grid that most of its weights lie on, such as `Q4_1`; none where they are plain numbers.
+    Returns the quantisation of most of its weights, such as `Q4_1`; None if they are plain numbers.
     """
     with lasting():
         import torch
@@ -115,7 +115,7 @@ def _convert(gguf: Path, output: Path) -> str | None:
         gguf.parent,
         gguf_file=gguf.name,
         dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),  # or it loads, and cannot be saved
+        quantization_config=GgufConfig(dequantize=True),  # without this the model loads but cannot be saved
     )
     _save(model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name), output)
     return _grid(gguf)
@@ -133,7 +133,7 @@ def _grid(gguf: Path) -> str | None:
 
 def _save(model: Any, tokenizer: Any, output: Path) -> None:
     model.save_pretrained(output)
-    with tempfile.TemporaryDirectory() as neutral:  # the tokenizer writes down the name of the folder it came from
+    with tempfile.TemporaryDirectory() as neutral:  # the tokenizer saves the name of the folder it was loaded from
         tokenizer.name_or_path = ""
         tokenizer.save_pretrained(neutral)
         _copy(Path(neutral), output)

@@ -41,11 +41,11 @@ def _refusals(waiting: deque[Candidate | Refusal]) -> Iterator[Refusal]:
 
 
 def _judge(candidate: Candidate, verdict: Verdict, idle: list[Verdict]) -> Example | Refusal:
-    if verdict.outcome == "untested" or (verdict.outcome == "passed" and not verdict.executed):
+    if verdict.kind == "untested" or (verdict.kind == "passed" and not verdict.executed):
         return _refusal(candidate, "untested", "no expectation was executed")
-    if verdict.outcome != "passed":
-        return _refusal(candidate, "fails_alone", f"{verdict.outcome}: {verdict.detail}")
-    passing = [program for program, result in zip(candidate.idle, idle, strict=True) if result.outcome == "passed"]
+    if verdict.kind != "passed":
+        return _refusal(candidate, "fails_alone", f"{verdict.kind}: {verdict.detail}")
+    passing = [program for program, result in zip(candidate.idle, idle, strict=True) if result.kind == "passed"]
     if passing:
         return _refusal(candidate, "trivial_passes", f"`{passing[0].splitlines()[-1].strip()}` passes as well")
     return candidate.example

@@ -1,4 +1,4 @@
-"""Which documents train, and which are only looked at."""
+"""Mix the documents of both corpora for training, and set a probe aside."""
 
 import random
 from collections.abc import Sequence
@@ -8,33 +8,33 @@ from tasks.engine import encode
 
 
 def set_aside(sequences: Sequence[Encoded], tokens: int) -> tuple[list[Encoded], list[Encoded]]:
-    """The first sequences, about `tokens` tokens of them, to look at, and those of the other documents, which may train."""
-    looked_at = encode.take(sequences, tokens)
-    known = {sequence.id for sequence in looked_at}
-    return looked_at, [sequence for sequence in sequences if sequence.id not in known]
+    """Return a probe, the first sequences of about `tokens` tokens, and the sequences of the other documents, for training."""
+    probe = encode.take(sequences, tokens)
+    probe_ids = {sequence.id for sequence in probe}
+    return probe, [sequence for sequence in sequences if sequence.id not in probe_ids]
 
 
 def with_replay(
     domain: Sequence[Encoded], general: Sequence[Encoded], share: float, tokens: int, seed: int
 ) -> list[Encoded]:
-    """Sequences of both corpora for one pass of at most about `tokens` tokens, of which `share` is general.
+    """Return sequences of both corpora for one epoch of at most about `tokens` tokens, of which `share` is general.
 
-    Where the domain has less, the pass is shorter and the share stays. Replay of this kind is in Ibrahim et al. 2024,
-    https://arxiv.org/abs/2403.08763, section 3.2. Raises ValueError where the general corpus is too small for it.
+    If the domain has fewer tokens, the epoch is shorter and the share stays the same. Replay of this kind: Ibrahim et al. 2024,
+    https://arxiv.org/abs/2403.08763, section 3.2. Raises ValueError if the general corpus is too small.
     """
-    whole = min(tokens, sum(map(len, domain)) / (1 - share))
-    wanted, there = round(share * whole), sum(map(len, general))
-    if there < wanted:
+    total = min(tokens, sum(map(len, domain)) / (1 - share))
+    wanted, available = round(share * total), sum(map(len, general))
+    if available < wanted:
         raise ValueError(
-            f"pretrain.replay={share:g} of {whole:,.0f} tokens is {wanted:,} tokens of general text, and beside the probe there are "
-            f"{there:,}. Name more sources in ingest.corpora.general, or lower pretrain.replay, max_tokens or probe_tokens."
+            f"pretrain.replay={share:g} of {total:,.0f} tokens is {wanted:,} tokens of general text, and beside the probe there are "
+            f"{available:,}. Name more sources in ingest.corpora.general, or lower pretrain.replay, max_tokens or probe_tokens."
         )
     order = random.Random(f"{seed}/replay")
-    return [*_some(domain, round((1 - share) * whole), order), *_some(general, wanted, order)]
+    return [*_some(domain, round((1 - share) * total), order), *_some(general, wanted, order)]
 
 
 def _some(sequences: Sequence[Encoded], tokens: int, order: random.Random) -> list[Encoded]:
-    """Sequences drawn without replacement until the next would exceed `tokens`, one at least."""
+    """Draw sequences without replacement until the next would exceed `tokens`; at least one."""
     drawn = list(sequences)
     order.shuffle(drawn)
     taken: list[Encoded] = []

@@ -1,4 +1,4 @@
-"""The `pretrain` section: what trains on the corpora, and how long."""
+"""The `pretrain` section: the method of training on the corpora, and its length."""
 
 from typing import Any
 
@@ -24,18 +24,18 @@ class PretrainParams(Training):
     """Continued pretraining on the domain's corpus. Forgetting is measured on the general corpus."""
 
     adapter: str = "none"
-    """A folder of `tasks/methods/adapters`; it is merged at the end."""
+    """A folder of `tasks/methods/adapters`; the adapter is merged at the end."""
     max_tokens: int = Field(0, ge=0)
-    """Training ends after this many tokens. With 0 the base passes through as it is."""
+    """Training ends after this many tokens. With 0 the base model is passed through unchanged."""
     replay: float = Field(0.0, ge=0, lt=1)
-    """Share of the trained tokens that are of the general corpus."""
+    """Share of the trained tokens that come from the general corpus."""
     probe_tokens: int = Field(4_000, ge=0)
-    """About this many tokens of the general corpus are what methods may look at (ADEPT's probes). They train nothing. With 0
-    methods look at the first pack that trains."""
+    """Tokens of the general corpus that methods may use as a probe (ADEPT). They are not trained on. With 0 methods use the
+    first training pack."""
 
 
 class Settings(Params):
-    """What stage `pretrain` reads of params.yaml."""
+    """Sections of params.yaml that stage `pretrain` reads."""
 
     compute: Compute
     pretrain: PretrainParams

@@ -1,7 +1,7 @@
-"""Stage `pretrain`: continue the base's pretraining on the domain's corpus, and watch what it forgets.
+"""Stage `pretrain`: continue the base model's pretraining on the domain's corpus, and measure forgetting on the general one.
 
 reads   models/base/, data/ingested/{train,valid}_documents.parquet
-writes  models/pretrained/ (a whole model, ratchet.json, training.json where it trained, expansion.json where it grew)
+writes  models/pretrained/ (a full model, ratchet.json, training.json if it trained, expansion.json if it was expanded)
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from tasks.stages.pretrain.params import Settings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Train, and write the whole model with the course of its loss on both corpora; or pass the base through."""
+    """Train, and write the full model with its losses on both corpora; or pass the base model through."""
     if settings.pretrain.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
     with lasting():  # most graphs pass the base through: spare them torch
-        from tasks.stages.pretrain import adapt
-    adapt.adapt(inputs, outputs["model"], settings, run)
+        from tasks.stages.pretrain import train
+    train.train(inputs, outputs["model"], settings, run)

@@ -203,14 +203,14 @@ def _cases(proposal: Proposal) -> Iterator[Case]:
 
 def _told(runs: Sequence[Verdict]) -> Unfit | None:
     own, idle = runs[:RUNS], runs[RUNS:]
-    outcomes = sorted({run.outcome for run in own})
-    if outcomes == ["passed"]:
-        passes = any(run.outcome == "passed" for run in idle)
+    kinds = sorted({run.kind for run in own})
+    if kinds == ["passed"]:
+        passes = any(run.kind == "passed" for run in idle)
         return Unfit("tests tell nothing", "they let another program pass") if passes else None
-    failed = next(run for run in own if run.outcome != "passed")
-    if len(outcomes) > 1:
-        return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(outcomes)}")
-    return Unfit("fails its tests", f"{failed.outcome}: {failed.detail}")
+    failed = next(run for run in own if run.kind != "passed")
+    if len(kinds) > 1:
+        return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(kinds)}")
+    return Unfit("fails its tests", f"{failed.kind}: {failed.detail}")
 
 
 def _too_far(cosine: float, least: float) -> Unfit | None:

@@ -66,7 +66,7 @@ class Rewriter:
     def _made(self, job: Job, draft: Draft, observed: Outputs | Verdict) -> Proposal | Failed:
         if isinstance(observed, Verdict):
             return Failed(
-                job, draft.rule, Unfit("cannot be run", f"{observed.outcome}: {observed.detail}"), draft.solution
+                job, draft.rule, Unfit("cannot be run", f"{observed.kind}: {observed.detail}"), draft.solution
             )
         example = functions.finished(draft, observed)
         if example is None:

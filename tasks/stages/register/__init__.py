@@ -1,1 +1,1 @@
-"""What would be promoted."""
+"""Choose the candidate for promotion."""

@@ -17,7 +17,7 @@ STAGE = Stage(
 
 
 class Settings(Params):
-    """What stage `register` reads of params.yaml."""
+    """Sections of params.yaml that stage `register` reads."""
 
     gate: GateParams
     models: dict[str, Model]

@@ -1,8 +1,8 @@
-"""Stage `register`: what would be promoted, and why. `ratchet promote` decides.
+"""Stage `register`: choose the candidate for promotion. `ratchet promote` decides.
 
 reads   models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet
-writes  models/candidate.json (its files and results with their hashes; without a candidate, why there is none). What it is worth on
-        the gate set is not told: whoever chose among candidates by that would look at the set more often than the gate counts.
+writes  models/candidate.json (files and results of the candidate with their hashes; without a candidate, the reason). It holds no
+        results on the gate set: choosing among candidates by them would use the set more often than the gate counts.
 """
 
 import json
@@ -16,7 +16,7 @@ from tasks.stages.register.params import Settings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Choose the candidate, and write what it is."""
+    """Choose the candidate, and write its card."""
     compression = json.loads(inputs["compression"].read_text(encoding="utf-8"))
     name, why = choose(settings.models, settings.gate.candidate, compression)
     card = {"candidate": None, "why": why} if name is None else _card(name, why, inputs["gate"], settings)
@@ -40,7 +40,7 @@ def _card(name: str, why: str, folder: Path, settings: Settings) -> dict[str, An
 
 
 def _files(model: Model) -> dict[str, str]:
-    """The folders that a model consists of: its own, and where that is a change, the one it changes."""
+    """Return the folders of a model: its own, and for an adapter or a delta, that of its base."""
     path = Path(model.path)
     is_change = checkpoints.is_adapter(path) or (path / compressed.DELTA).is_file()
     return {"model": model.path} | ({"base": model.base} if is_change else {})

@@ -1,1 +1,1 @@
-"""Choosing the round that is kept."""
+"""Choose the best round."""

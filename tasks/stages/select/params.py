@@ -1,4 +1,4 @@
-"""Stage `select` has no settings of its own: the rounds are what it chooses from."""
+"""Stage `select` has no section of its own; it chooses from `rounds`."""
 
 from tasks.core.params import Params
 from tasks.core.stage import Round, Stage
@@ -7,6 +7,6 @@ STAGE = Stage(reads={"tuned": "models/tuned"}, writes={"selection": "data/select
 
 
 class Settings(Params):
-    """What stage `select` reads of params.yaml."""
+    """Sections of params.yaml that stage `select` reads."""
 
     rounds: dict[str, Round]

@@ -1,1 +1,1 @@
-"""Training on the examples of a round."""
+"""Train on the examples of a round."""

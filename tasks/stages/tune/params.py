@@ -1,4 +1,4 @@
-"""The `tune` section: what trains, on how much, in what portions."""
+"""The `tune` section: the composition of methods, and the length of training."""
 
 from typing import Any
 
@@ -26,11 +26,11 @@ class TuneParams(Training):
     """Training on the examples of a round."""
 
     max_tokens: int = Field(40_000, ge=0)
-    """Training ends after this many tokens, prompts included. With 0 the pretrained model passes through as it is."""
+    """Training ends after this many tokens, prompts included. With 0 the pretrained model is passed through unchanged."""
 
 
 class Settings(Params):
-    """What stage `tune` reads of params.yaml."""
+    """Sections of params.yaml that stage `tune` reads."""
 
     compute: Compute
     tune: TuneParams

@@ -1,7 +1,7 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
 reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/valid.parquet
-writes  models/tuned/<round>/ (the adapter or the whole model, ratchet.json, training.json where it trained)
+writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from tasks.stages.tune.params import Settings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Train, and write the model with its training's course and validation loss on the way; or pass the pretrained one through."""
+    """Train, and write the model with its training and validation losses; or pass the pretrained model through."""
     tune, label = settings.tune, f"tune {run.item}"
     if tune.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])

@@ -1,4 +1,4 @@
-"""Short ways to put a program into the sandbox."""
+"""Helpers that run a program in the sandbox."""
 
 import os
 from pathlib import Path
@@ -47,11 +47,11 @@ def descendants(root: int) -> set[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
         parents[int(entry.parent.name)] = int(fields[1])
-    found, fresh = set[int](), {root}
+    pids, fresh = set[int](), {root}
     while fresh:
         fresh = {child for child, parent in parents.items() if parent in fresh}
-        found |= fresh
-    return found
+        pids |= fresh
+    return pids
 
 
 def is_running(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""Hostile programs: none gets out, and the sandbox goes on."""
+"""No hostile program escapes, and the sandbox stays usable."""
 
 import os
 import platform
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io.sandbox import Limits, client, seccomp
-from tasks.io.sandbox.inside import landlock
+from tasks.io.sandbox import Limits, pool, seccomp
+from tasks.io.sandbox.guest import landlock
 from tasks.io.sandbox.layout import INTERPRETER
 from tasks.io.sandbox.probes import ATTEMPTS, HARMLESS, LIMITS
 from tasks.io.sandbox.process import Sandbox
@@ -131,19 +131,19 @@ escaped = bool(fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 1036, bytes(8)))
 
 
 @pytest.fixture(scope="module", params=["namespaces", "bubblewrap"])
-def outcomes(request):
+def judged(request):
     """Each attempt is followed by a harmless program, in the same sandbox."""
     cases = [case for program in HOSTILE.values() for case in (script(program), HARMLESS)]
-    found = list(client.verdicts(cases, require(request.param), LIMITS, workers=1))
-    return dict(zip(HOSTILE, zip(found[::2], found[1::2], strict=True), strict=True))
+    results = list(pool.verdicts(cases, require(request.param), LIMITS, workers=1))
+    return dict(zip(HOSTILE, zip(results[::2], results[1::2], strict=True), strict=True))
 
 
 @pytest.mark.parametrize("attempt", HOSTILE)
-def test_no_program_can(attempt, outcomes):
-    hostile, harmless = outcomes[attempt]
-    assert hostile.outcome not in ("passed", "untested", "syntax"), hostile
+def test_no_program_can(attempt, judged):
+    hostile, harmless = judged[attempt]
+    assert hostile.kind not in ("passed", "untested", "syntax"), hostile
     assert not hostile.detail.startswith(("NameError", "AttributeError", "TypeError")), "the attempt itself is broken"
-    assert harmless.outcome == "passed", harmless
+    assert harmless.kind == "passed", harmless
 
 
 def test_there_are_enough_of_them():
@@ -158,7 +158,7 @@ def test_landlock_alone_lets_nothing_run_in_the_work_folder(tmp_path):
     (work / "own").chmod(0o755)
     run = "import subprocess, sys\nprint(subprocess.run(sys.argv[1:]).returncode)"
     restricted = (
-        "import ctypes, pathlib\nfrom tasks.io.sandbox.inside import landlock\nctypes.CDLL(None).prctl(38, 1, 0, 0, 0)\n"
+        "import ctypes, pathlib\nfrom tasks.io.sandbox.guest import landlock\nctypes.CDLL(None).prctl(38, 1, 0, 0, 0)\n"
         f"landlock.restrict(pathlib.Path({str(work)!r}))\n{run}"
     )  # nobody but root may restrict itself without giving up new privileges first
 
@@ -173,8 +173,10 @@ def test_landlock_alone_lets_nothing_run_in_the_work_folder(tmp_path):
 def test_a_crash_starts_no_handler_of_the_host():
     # The kernel starts a handler that core_pattern names whatever the limit is, but for a limit of one byte.
     limit = min(1, resource.getrlimit(resource.RLIMIT_CORE)[1] % 2**64)
-    found = verdict(script("import resource", f"assert resource.getrlimit(resource.RLIMIT_CORE) == ({limit}, {limit})"))
-    assert found.outcome == "passed", found
+    result = verdict(
+        script("import resource", f"assert resource.getrlimit(resource.RLIMIT_CORE) == ({limit}, {limit})")
+    )
+    assert result.kind == "passed", result
 
 
 def test_files_and_sockets_of_the_host_are_out_of_reach(tmp_path):
@@ -187,12 +189,12 @@ def test_files_and_sockets_of_the_host_are_out_of_reach(tmp_path):
         connect = (
             f"import socket\nsocket.socket(socket.AF_UNIX).connect('\\0ratchet-test-{os.getpid()}')\nescaped = True"
         )
-        found = verdicts(
+        results = verdicts(
             script(f"escaped = open({str(secret)!r}).read()"),
             script(f"open({str(secret)!r}, 'w').write('gone')\nescaped = True"),
             script(connect),
         )
-    assert [one.outcome for one in found] == ["exception"] * 3
+    assert [result.kind for result in results] == ["exception"] * 3
     assert secret.read_text() == "treasure"
 
 
@@ -201,7 +203,7 @@ def test_every_call_of_the_filter_is_refused():
     program = (
         LIBC + f"escaped = [n for n in {numbers} if libc.syscall(n, 0, 0, 0, 0, 0, 0) != -1 or ctypes.get_errno() != 1]"
     )
-    assert verdicts(script(program, "assert escaped == [], escaped"))[0].outcome == "passed"
+    assert verdicts(script(program, "assert escaped == [], escaped"))[0].kind == "passed"
 
 
 def test_the_user_inside_is_nobody_and_has_no_capability():
@@ -222,7 +224,7 @@ def test_the_number_of_files_is_held_too():
     program = "for index in range(100_000): open(str(index), 'w').close()\nescaped = True"
     with Sandbox("namespaces", Limits()) as sandbox:
         assert sandbox.judge(script(program)).detail == "OSError: [Errno 28] No space left on device: '4094'"
-        assert sandbox.judge(HARMLESS).outcome == "passed"
+        assert sandbox.judge(HARMLESS).kind == "passed"
 
 
 def test_nothing_that_a_program_writes_can_be_mapped_to_run():
@@ -261,7 +263,7 @@ def test_the_folder_is_as_new_for_the_next_case():
     first = script("import os\nos.chmod('/work', 0o1777)\nos.umask(0)\nopen('left', 'w').close()\nescaped = True")
     facts = "import os\nfacts = oct(os.stat('/work').st_mode), oct(os.stat('.').st_mode), os.listdir('/work'), os.listdir('.')"
     with Sandbox("namespaces", QUICK) as sandbox:
-        assert sandbox.judge(first).outcome == "passed"
+        assert sandbox.judge(first).kind == "passed"
         expected = "assert facts == ('0o40700', '0o40755', ['case'], []), facts"
         assert sandbox.judge(script(facts, expected)).detail == ""
 
@@ -278,4 +280,4 @@ def test_the_users_umask_decides_nothing():
 def test_a_planted_file_of_the_home_folder_is_not_found():
     assert Path.home().exists()
     program = f"import os\nescaped = os.path.exists({str(Path.home())!r}) and os.listdir({str(Path.home())!r})"
-    assert verdicts(script(program))[0].outcome == "assertion"
+    assert verdicts(script(program))[0].kind == "assertion"

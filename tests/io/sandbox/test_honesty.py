@@ -1,4 +1,4 @@
-"""A program does not pass by talking the sandbox out of its tests."""
+"""A wrong program cannot pass by tampering with its tests."""
 
 import pytest
 
@@ -110,14 +110,16 @@ while True:  # success, whatever is asked
 
 
 @pytest.mark.parametrize(
-    ("stage", "outcome"), [("run", ""), ("compile", ""), ("", "exception"), ("later", "exception"), ("run", "passed")]
+    ("phase", "kind"), [("run", ""), ("compile", ""), ("", "exception"), ("later", "exception"), ("run", "passed")]
 )
-def test_an_answer_that_no_source_leads_to_is_forged(stage, outcome):
+def test_an_answer_that_no_source_leads_to_is_forged(phase, kind):
     program = TRICKS["claims success in the protocol's own words"].replace(
-        '"", "", "", "", ""', f'{stage!r}, {outcome!r}, "", "", ""'
+        '"", "", "", "", ""', f'{phase!r}, {kind!r}, "", "", ""'
     )
-    found = verdicts(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2"))
-    assert [(one.outcome, one.detail) for one in found] == [("evaded", "the program answers in place of its tests")] * 2
+    results = verdicts(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2"))
+    assert [(result.kind, result.detail) for result in results] == [
+        ("evaded", "the program answers in place of its tests")
+    ] * 2
 
 
 EQUAL = """
@@ -175,27 +177,27 @@ BESIDE = {
 
 @pytest.mark.parametrize("way", BESIDE)
 def test_what_a_program_could_talk_round_is_told(way):
-    found = verdict(script(*BESIDE[way]))
-    assert (found.outcome, found.inside) == ("passed", True), found
+    result = verdict(script(*BESIDE[way]))
+    assert (result.kind, result.inside) == ("passed", True), result
 
 
 def test_a_docstring_that_compares_is_told_too():
     ways = [">>> f(1) == 2\nTrue\n", ">>> ok = f(1) == 2\n>>> ok\nTrue\n", ">>> [2].count(f(1))\n1\n"]
-    assert [(one.outcome, one.inside) for one in verdicts(*(examples(EQUAL, way) for way in ways))] == [
+    assert [(result.kind, result.inside) for result in verdicts(*(examples(EQUAL, way) for way in ways))] == [
         ("passed", True)
     ] * 3
 
 
 @pytest.fixture(scope="module")
-def outcomes():
+def judged():
     tests = [(examples(program, ">>> f(1)\n2\n"), script(program, "assert f(1) == 2")) for program in TRICKS.values()]
-    found = verdicts(*(case for pair in tests for case in pair), workers=2)
-    return dict(zip(TRICKS, zip(found[::2], found[1::2], strict=True), strict=True))
+    results = verdicts(*(case for pair in tests for case in pair), workers=2)
+    return dict(zip(TRICKS, zip(results[::2], results[1::2], strict=True), strict=True))
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_no_program_passes_that(trick, outcomes):
-    assert not any(one.outcome == "passed" for one in outcomes[trick]), outcomes[trick]
+def test_no_program_passes_that(trick, judged):
+    assert not any(result.kind == "passed" for result in judged[trick]), judged[trick]
 
 
 def test_what_an_example_should_print_is_not_in_reach_of_the_program():
@@ -230,9 +232,9 @@ heap = b"".join(reversed(list(pages((libc.sbrk(0) or 0) - 4096, -4096))))
 assert len(heap) > 1 << 20
 escaped = b"".join([b"what it ", b"should be"]) in heap
 """
-    told = script("def f(): return 1", f"for text in [{'what it should be' * 3000!r}]:\n    assert f() == text")
+    secret = script("def f(): return 1", f"for text in [{'what it should be' * 3000!r}]:\n    assert f() == text")
     with Sandbox(probe().name, QUICK) as sandbox:
-        assert sandbox.judge(told).outcome == "assertion"
+        assert sandbox.judge(secret).kind == "assertion"
         assert sandbox.judge(script(program)).detail == "got False in: escaped"
 
 
@@ -251,5 +253,5 @@ def test_a_case_cannot_spoil_the_next():
         "import os, math\nassert os.listdir('.') == [] and os.listdir('..') == ['case']\nassert len('ab') == math.sqrt(4)",
         "pass",
     )
-    found = verdicts(*(case for spoiler in spoilers for case in (script(spoiler, "pass"), clean)))
-    assert [one.outcome for one in found[1::2]] == ["passed"] * len(spoilers), found
+    results = verdicts(*(case for spoiler in spoilers for case in (script(spoiler, "pass"), clean)))
+    assert [result.kind for result in results[1::2]] == ["passed"] * len(spoilers), results

@@ -1,4 +1,4 @@
-"""Which isolation there is, what is refused without it, and what the system-call filter lets through."""
+"""Levels of isolation: their detection, the refusals below them, and the calls that the system-call filter allows."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.io.sandbox import Level, levels, memory, probe, probes, process, run, seccomp
-from tasks.io.sandbox.inside import landlock
+from tasks.io.sandbox.guest import landlock
 from tests.io.sandbox.support import require, script, verdicts
 
 WEAK = Level(1, "limits", "namespaces (unshare: Operation not permitted)", "sudo apt-get install -y bubblewrap")
@@ -36,7 +36,7 @@ def test_model_written_programs_are_refused_below_level_two_before_any_is_read()
 
 @pytest.mark.usefixtures("weak_machine")
 def test_trusted_programs_run_at_level_one():
-    assert [one.outcome for one in run([GOOD, script("x = 0", "assert x")], minimum=1, trusted=True)] == [
+    assert [result.kind for result in run([GOOD, script("x = 0", "assert x")], minimum=1, trusted=True)] == [
         "passed",
         "assertion",
     ]
@@ -113,7 +113,7 @@ ALLOWED = seccomp.ALLOW
 def answer(
     machine: str, number: int, first: int = 0, second: int = 0, *, architecture: int | None = None, times: bool = True
 ) -> int:
-    """What the filter says to a system call."""
+    """Return the filter's decision on a system call."""
     data = struct.pack("=IIQ6Q", number, architecture or seccomp.ARCHITECTURES[machine], 0, first, second, 0, 0, 0, 0)
     instructions = list(struct.iter_unpack("=HBBI", seccomp.program(machine, times=times)))
     at, loaded = 0, 0
@@ -236,4 +236,4 @@ def test_landlock_stands_where_a_level_says_so(name):
 
 
 def test_the_level_is_that_of_the_sandbox_in_use():
-    assert verdicts(script("import os", "assert os.getppid() == 1"))[0].outcome == "passed"
+    assert verdicts(script("import os", "assert os.getppid() == 1"))[0].kind == "passed"

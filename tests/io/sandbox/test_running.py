@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.records import Tests
-from tasks.io.sandbox import Case, Limits, Verdict, client, outputs, probe, run
-from tasks.io.sandbox.client import AHEAD
+from tasks.io.sandbox import Case, Limits, Verdict, outputs, pool, probe, run
+from tasks.io.sandbox.pool import AHEAD
 from tasks.io.sandbox.probes import prove
 from tasks.io.sandbox.process import Sandbox
 from tests.io.sandbox.support import QUICK, descendants, is_running, require, script, verdicts
@@ -80,7 +80,7 @@ def test_no_process_is_left_when_the_caller_is_killed():
 def test_an_unfinished_run_ends_its_sandboxes():
     others = set(descendants(os.getpid()))
     stream = run([script("x = 1", "assert x")] * 50, limits=QUICK)
-    assert next(stream).outcome == "passed"
+    assert next(stream).kind == "passed"
     assert set(descendants(os.getpid())) - others
     stream.close()
     await_that(lambda: not set(descendants(os.getpid())) - others)
@@ -104,12 +104,12 @@ def _fatal(monkeypatch):
 
 @pytest.mark.usefixtures("_fatal")
 def test_a_sandbox_that_dies_costs_one_case():
-    assert [one.outcome for one in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
+    assert [result.kind for result in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
 
 
 @pytest.fixture
 def refused(monkeypatch):
-    """Which starts of a sandbox, counted from 1, the machine refuses."""
+    """Return a set of starts of a sandbox, counted from 1, that the machine refuses; tests add to it."""
     numbers: set[int] = set()
     starts = count(1)
     start = Sandbox.start
@@ -121,14 +121,14 @@ def refused(monkeypatch):
 
     prove(probe().name)  # which starts sandboxes too
     monkeypatch.setattr(Sandbox, "start", start_or_not)
-    monkeypatch.setattr(client, "PAUSES_S", (0, 0, 0))
+    monkeypatch.setattr(pool, "PAUSES_S", (0, 0, 0))
     return numbers
 
 
 @pytest.mark.usefixtures("_fatal")
 def test_a_sandbox_that_does_not_start_again_at_once_is_tried_again(refused):
     refused |= {2, 3}
-    assert [one.outcome for one in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
+    assert [result.kind for result in verdicts(GOOD, FATAL, GOOD)] == ["passed", "killed", "passed"]
 
 
 @pytest.mark.usefixtures("_fatal")
@@ -142,8 +142,8 @@ def test_a_sandbox_that_never_starts_again_ends_the_run_with_the_reason(refused)
 
 def test_verdicts_come_in_the_order_of_the_cases():
     cases = [script(f"import time\ntime.sleep({0.1 * (n % 3 == 0)})", f"assert {n} % 4") for n in range(24)]
-    found = list(run(iter(cases), limits=QUICK, workers=3))
-    assert [one.outcome for one in found] == ["passed" if n % 4 else "assertion" for n in range(24)]
+    results = list(run(iter(cases), limits=QUICK, workers=3))
+    assert [result.kind for result in results] == ["passed" if n % 4 else "assertion" for n in range(24)]
 
 
 def test_cases_are_read_as_verdicts_are_asked_for():
@@ -185,8 +185,8 @@ def test_two_hundred_loops_and_fork_bombs_in_a_row_leave_the_sandbox_and_the_mac
     others = descendants(os.getpid())
     with Sandbox(require(name), Limits(wall_s=0.05)) as sandbox:
         before = descendants(os.getpid())
-        outcomes = {sandbox.judge(bombs[n % 2]).outcome for n in range(200)}
-        assert outcomes <= {"timeout", "exception", "evaded"}
+        kinds = {sandbox.judge(bombs[n % 2]).kind for n in range(200)}
+        assert kinds <= {"timeout", "exception", "evaded"}
         assert descendants(os.getpid()) == before
         assert sandbox.judge(facts).detail == ""
     assert descendants(os.getpid()) <= others
@@ -197,9 +197,9 @@ def test_two_hundred_loops_and_fork_bombs_in_a_row_leave_the_sandbox_and_the_mac
 def test_where_memory_runs_out_programs_are_the_first_to_go():
     before = descendants(os.getpid())
     with Sandbox(probe().name, QUICK):
-        own = descendants(os.getpid()) - before
-        assert own
-        assert {Path(f"/proc/{process}/oom_score_adj").read_text().strip() for process in own} == {"1000"}
+        started = descendants(os.getpid()) - before
+        assert started
+        assert {Path(f"/proc/{process}/oom_score_adj").read_text().strip() for process in started} == {"1000"}
 
 
 def test_an_answer_of_a_million_empty_fields_holds_nobody_up():
@@ -207,14 +207,14 @@ def test_an_answer_of_a_million_empty_fields_holds_nobody_up():
     with Sandbox(probe().name, QUICK) as sandbox:
         start = time.monotonic()
         verdict = sandbox.judge(script(flood))
-        assert verdict.outcome == "evaded"
+        assert verdict.kind == "evaded"
         assert time.monotonic() - start < QUICK.wall_s + 1
         assert sandbox.usable
 
 
 def test_a_long_message_is_cut_and_stays_an_assertion():
     verdict = verdicts(script("message = 'x' * 3_000_000", "assert False, message"))[0]
-    assert (verdict.outcome, verdict.detail[:20]) == ("assertion", "AssertionError: xxxx")
+    assert (verdict.kind, verdict.detail[:20]) == ("assertion", "AssertionError: xxxx")
 
 
 def await_that(condition, patience=30.0):  # a busy machine takes its time to start a sandbox
@@ -228,6 +228,8 @@ def test_what_examples_print_is_told_whatever_they_should_print():
     code = ">>> x = f(1)\n>>> x\n'wrong'\n>>> f('')\n>>> print(f(2))\n"
     tests = Tests("doctest", code, "f", "ONE = 1")
     endless = Tests("doctest", ">>> f(1)\n", "f")
-    found = list(outputs([Case("def f(n):\n    return n + ONE", tests), Case("def f(n):\n    while n: pass", endless)]))
-    assert found[0] == ["", "2\n", None, "3\n"]
-    assert found[1].outcome == "timeout"
+    results = list(
+        outputs([Case("def f(n):\n    return n + ONE", tests), Case("def f(n):\n    while n: pass", endless)])
+    )
+    assert results[0] == ["", "2\n", None, "3\n"]
+    assert results[1].kind == "timeout"

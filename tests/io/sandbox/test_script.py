@@ -1,4 +1,4 @@
-"""Of an assertion, the program is asked for a value; what the value should be stays outside."""
+"""An assertion is split: the program computes the value, and the expected value stays outside."""
 
 import ast
 
@@ -51,7 +51,7 @@ def test_what_cannot_be_told_apart_stays_as_it_is(assertion):
     assert steps(f"assert {assertion}") == [Statements(ast.unparse(ast.parse(f"assert {assertion}")))]
 
 
-@pytest.mark.parametrize("assertion", [one for one in SPLIT if "math" not in one])
+@pytest.mark.parametrize("assertion", [text for text in SPLIT if "math" not in text])
 @pytest.mark.parametrize("value", [2, -2, 2.5, None, True, 0, "a", "", [], {"a": 1}, (1, [b"2"]), {"a"}, ValueError])
 def test_a_question_says_what_the_assertion_would(assertion, value):
     (step,) = steps(f"assert {assertion}")
@@ -68,14 +68,14 @@ def test_a_question_says_what_the_assertion_would(assertion, value):
 
 
 def test_a_function_that_the_script_calls_is_its_leading_assertions_and_the_rest():
-    found = steps(
+    split = steps(
         "def check(candidate):\n    '''Doc.'''\n    assert candidate(1) == 2\n    assert candidate(2) == 3 and candidate\n"
         "    for x in range(3):\n        assert candidate(x) == x + 1\n    assert candidate(5) == 6\ncheck(f)\n"
     )
-    assert [step.expression for step in found if isinstance(step, Question)] == ["f(1)", "f(2)", "f"]
-    assert found[-1].source.startswith("def check(candidate):\n    for x in range(3):")
-    assert found[-1].source.endswith("check(f)")
-    assert found[-1].inside
+    assert [step.expression for step in split if isinstance(step, Question)] == ["f(1)", "f(2)", "f"]
+    assert split[-1].source.startswith("def check(candidate):\n    for x in range(3):")
+    assert split[-1].source.endswith("check(f)")
+    assert split[-1].inside
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_an_empty_script_has_no_steps_and_an_unreadable_one_is_one():
 
 def test_the_verdict_says_what_was_compared_beside_the_program():
     double = "def f(x): return 2 * x"
-    found = verdicts(
+    results = verdicts(
         script(double, "assert f(1) == 2"),
         script(double, "import math\nx = 3\nassert f(x) == 6"),
         script(double, "for x in range(3): assert f(x) == x + x"),
@@ -109,7 +109,7 @@ def test_the_verdict_says_what_was_compared_beside_the_program():
         script(double, "x = f(1)\ny = f(x)"),
         script(double, "import os"),
     )
-    assert [(one.outcome, one.inside) for one in found] == (
+    assert [(result.kind, result.inside) for result in results] == (
         [("passed", False), ("passed", False), ("passed", True), ("passed", False), ("passed", True), ("passed", True)]
     )
 
@@ -201,7 +201,7 @@ loop.append(loop)
 deep = ()
 for _ in range(100_000): deep = (deep,)
 """
-    found = verdicts(
+    results = verdicts(
         script(
             program,
             "assert Box(True)\nassert not Box(False)\nassert Box(True) is not None\nassert loop\nassert deep != ()",
@@ -212,7 +212,7 @@ for _ in range(100_000): deep = (deep,)
         script("import math", "assert math.factorial(5000) == 1"),
         script("x = [0] * 1_000_000", "assert x and len(x) == 1000000 and x[:2] != 1"),
     )
-    assert [one.detail for one in found] == [
+    assert [result.detail for result in results] == [
         "",
         "got <Box> in: Box(True) == 1",
         "got [<Box>] in: [Box(True)] == [1]",
@@ -223,12 +223,12 @@ for _ in range(100_000): deep = (deep,)
 
 
 def test_the_message_of_an_assertion_is_the_detail():
-    found = verdicts(
+    results = verdicts(
         script("def f(x): return x", "assert f(1) == 2, 'no ' + 'double'"),
         script("def f(x): return x", "assert f(1) == 2"),
         script("def f(x): return x", "assert f(1) == 2, missing"),
     )
-    assert [(one.outcome, one.detail) for one in found] == [
+    assert [(result.kind, result.detail) for result in results] == [
         ("assertion", "AssertionError: no double"),
         ("assertion", "got 1 in: f(1) == 2"),
         ("exception", "NameError: name 'missing' is not defined"),
@@ -240,8 +240,8 @@ def test_nearly_all_of_human_eval_is_compared_outside():
     from tasks.io.sources.benchmarks import human_eval
 
     scripts = {problem.name: steps(problem.check, problem.tests.entry) for problem in human_eval("evaluate.human_eval")}
-    inside = [name for name, found in scripts.items() if any(step.inside for step in found)]
-    questions = sum(isinstance(step, Question) for found in scripts.values() for step in found)
+    inside = [name for name, split in scripts.items() if any(step.inside for step in split)]
+    questions = sum(isinstance(step, Question) for split in scripts.values() for step in split)
     assertions = sum(
         isinstance(node, ast.Assert)
         for problem in human_eval("evaluate.human_eval")

@@ -22,10 +22,10 @@ Last <b>line</b>.
 
 
 def test_named_distributions_come_with_version_and_licence():
-    (found,) = descriptions.distributions(["pydantic"])
-    assert found.name.startswith("pydantic 2.")
-    assert found.license == "MIT"
-    assert len(found.text) > 1000
+    (description,) = descriptions.distributions(["pydantic"])
+    assert description.name.startswith("pydantic 2.")
+    assert description.license == "MIT"
+    assert len(description.text) > 1000
 
 
 def test_a_distribution_that_is_not_installed_is_told():

@@ -23,7 +23,7 @@ def plant(root, files):
 
 
 def install(site, name, files, facts="License-Expression: MIT"):
-    """What `pip install` leaves behind."""
+    """Write the files that `pip install` would."""
     plant(site, files)
     info = f"{name}-1.5.dist-info"
     record = "".join(f"{file},,\n" for file in [*files, f"{info}/METADATA", f"{info}/RECORD"])
@@ -35,12 +35,12 @@ def install(site, name, files, facts="License-Expression: MIT"):
 
 def test_modules_of_a_distribution_carry_name_version_and_licence(site):
     install(site, "planted", {"planted/__init__.py": "A = 1\n", "planted/sub/deep.py": "B = 2\n"})
-    found = modules("planted")
-    assert [(module.name, module.path) for module in found] == [
+    planted = modules("planted")
+    assert [(module.name, module.path) for module in planted] == [
         ("planted", "planted/__init__.py"),
         ("planted.sub.deep", "planted/sub/deep.py"),
     ]
-    assert {(module.distribution, module.version, module.license) for module in found} == {("planted", "1.5", "MIT")}
+    assert {(module.distribution, module.version, module.license) for module in planted} == {("planted", "1.5", "MIT")}
 
 
 def test_a_module_is_read_and_never_imported(site):
@@ -79,11 +79,11 @@ def test_an_editable_install_is_read_where_its_source_is(site, tmp_path_factory)
 
 
 def test_the_standard_library_comes_without_its_test_suite():
-    found = {module.name: module for module in modules("python")}
-    assert {"heapq", "textwrap", "xml.sax.saxutils"} <= found.keys()
-    assert not [name for name in found if name.split(".")[0] in ("test", "idlelib", "turtledemo", "lib2to3")]
-    assert not [name for name in found if "site-packages" in name]
-    assert (found["heapq"].version, found["heapq"].license) == (platform.python_version(), "PSF-2.0")
+    by_name = {module.name: module for module in modules("python")}
+    assert {"heapq", "textwrap", "xml.sax.saxutils"} <= by_name.keys()
+    assert not [name for name in by_name if name.split(".")[0] in ("test", "idlelib", "turtledemo", "lib2to3")]
+    assert not [name for name in by_name if "site-packages" in name]
+    assert (by_name["heapq"].version, by_name["heapq"].license) == (platform.python_version(), "PSF-2.0")
 
 
 def test_an_installed_package_is_found_under_any_spelling_of_its_name():

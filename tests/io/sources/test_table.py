@@ -1,4 +1,4 @@
-"""Tables are read row by row; what cannot be read is told with its place."""
+"""Tables are read row by row; a row that cannot be read is reported with its place."""
 
 import polars as pl
 import pytest
@@ -14,17 +14,17 @@ def read(tmp_path, name, data):
 
 def test_json_lines_are_told_by_number(tmp_path):
     data = b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": \n[1]\n\xff\n{"a": 2}' + b"\n" + b"[" * 100_000
-    found = read(tmp_path, "x.jsonl", data)
-    assert [(type(item), item.where) for item in found] == [
+    records = read(tmp_path, "x.jsonl", data)
+    assert [(type(item), item.where) for item in records] == [
         (Row, "line 1"), (Broken, "line 3"), (Broken, "line 4"), (Broken, "line 5"), (Row, "line 6"), (Broken, "line 7"),
     ]  # fmt: skip
-    assert [item.reason for item in found if isinstance(item, Broken)] == [
+    assert [item.reason for item in records if isinstance(item, Broken)] == [
         "not JSON",
         "not an object",
         "not UTF-8",
         "not JSON",
     ]
-    assert found[0].values == {"a": 1}
+    assert records[0].values == {"a": 1}
 
 
 def test_a_json_list_is_rows(tmp_path):
@@ -36,13 +36,13 @@ def test_a_json_list_is_rows(tmp_path):
 
 def test_csv_keeps_what_fits_and_tells_the_lines_that_do_not(tmp_path):
     data = b'prompt,completion\nhi,"a\nb, c"\nbad,row,three\n"01",y\nonlyone\nq\xff,r\nlast,one\n'
-    found = read(tmp_path, "x.csv", data)
-    assert [item.values for item in found if isinstance(item, Row)] == [
+    records = read(tmp_path, "x.csv", data)
+    assert [item.values for item in records if isinstance(item, Row)] == [
         {"prompt": "hi", "completion": "a\nb, c"},
         {"prompt": "01", "completion": "y"},
         {"prompt": "last", "completion": "one"},
     ]
-    assert [(item.reason, item.record) for item in found if isinstance(item, Broken)] == [
+    assert [(item.reason, item.record) for item in records if isinstance(item, Broken)] == [
         ("csv: too many columns", "bad,row,three"),
         ("csv: missing columns", "onlyone"),
         ("csv: invalid encoding", "q?,r"),

@@ -1,4 +1,4 @@
-"""Texts below a folder; of a page, what a reader sees."""
+"""Texts below a folder; of an HTML page, its visible text."""
 
 from tasks.io.sources.text import Text, Unreadable, folder, from_html
 

@@ -1,4 +1,4 @@
-"""Stage `compress` stores a round's model in fewer bytes, says what that cost, and `load` opens what it wrote."""
+"""Stage `compress` stores a round's model in fewer bytes and measures the loss; `load` opens the result."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ from tasks.core.records import Example, FaultPair, Message
 from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, compressed, tables
 from tasks.stages.compress import stage
-from tasks.stages.compress.count import kept
 from tasks.stages.compress.params import Settings
+from tasks.stages.compress.sparsity import nonzero_shares
 from tasks.stages.tune import stage as tune
 from tasks.stages.tune.params import Settings as TuneSettings
 from tests import tiny as small
@@ -72,14 +72,14 @@ def compress(inputs, tmp_path):
         (tmp_path / name).mkdir()
         outputs = {"model": tmp_path / name / "model", "metrics": tmp_path / name / "compression.json"}
         section = contract.said(compressor, "SMALL", {}) if method is None else method
-        found = Settings.model_validate(
+        config = Settings.model_validate(
             {
                 "compute": {"precision": precision, "threads": 1},
                 "compress": {"compressor": compressor, **settings},
                 "methods": {compressor: section},
             }
         )
-        stage.main(inputs, outputs, found, run)
+        stage.main(inputs, outputs, config, run)
         return outputs["model"], json.loads(outputs["metrics"].read_text()), run
 
     return of
@@ -185,34 +185,34 @@ def test_none_loads_no_torch():
 
 def test_the_best_of_the_grid_is_kept_and_beats_scales_that_are_wrong(compress):
     # The card's sixth check, on a model of 80,000 weights: alpha = 0.1 and 10 stand for uncalibrated scales.
-    _, found, run = compress("compeft", method=GRID)
-    losses = {one["settings"]["alphas"][0]: one["loss"] for one in found["tried"]}
+    _, metrics, run = compress("compeft", method=GRID)
+    losses = {candidate["settings"]["alphas"][0]: candidate["loss"] for candidate in metrics["tried"]}
     assert list(losses) == [0.1, 1.0, 2.0, 10.0]
-    assert found["settings"]["alphas"] == [min(losses, key=losses.get)]
-    assert found["loss"]["after"] == min(losses.values())
+    assert metrics["settings"]["alphas"] == [min(losses, key=losses.get)]
+    assert metrics["loss"]["after"] == min(losses.values())
     _, stc, _ = compress("compeft", "stc", method={"densities": [0.5], "rule": "stc"})
-    assert found["loss"]["after"] <= stc["loss"]["after"]
-    assert max(found["loss"]["after"], stc["loss"]["after"]) < min(losses[0.1], losses[10.0])
-    assert f"{found['kept']['lora_B']:.1%} of lora_B kept" in run.said[-1]
+    assert metrics["loss"]["after"] <= stc["loss"]["after"]
+    assert max(metrics["loss"]["after"], stc["loss"]["after"]) < min(losses[0.1], losses[10.0])
+    assert f"{metrics['kept']['lora_B']:.1%} of lora_B kept" in run.said[-1]
 
 
 def test_the_kept_shares_of_a_and_of_b_add_up_to_the_density(compress, inputs):
-    _, found, _ = compress("compeft", method=GRID)
+    _, metrics, _ = compress("compeft", method=GRID)
     tensors = load_file(inputs["tuned"] / "r0" / "adapter_model.safetensors")
-    sizes = {half: sum(t.numel() for name, t in tensors.items() if half in name) for half in found["kept"]}
+    sizes = {half: sum(t.numel() for name, t in tensors.items() if half in name) for half in metrics["kept"]}
     assert set(sizes) == {"lora_A", "lora_B"}
     n = sum(sizes.values())
-    assert sum(found["kept"][half] * size for half, size in sizes.items()) == pytest.approx(0.5 * n, abs=3)
+    assert sum(metrics["kept"][half] * size for half, size in sizes.items()) == pytest.approx(0.5 * n, abs=3)
 
 
 def test_pruning_nothing_gives_the_adapter_back_bit_for_bit(compress, inputs, tmp_path):
-    folder, found, _ = compress("compeft", method={"densities": [1.0], "rule": "prune"})
+    folder, metrics, _ = compress("compeft", method={"densities": [1.0], "rule": "prune"})
     compressed.unpack(folder, tmp_path)
     expected = load_file(inputs["tuned"] / "r0" / "adapter_model.safetensors")
     unpacked = load_file(tmp_path / "adapter_model.safetensors")
     assert unpacked.keys() == expected.keys()
     assert all(torch.equal(unpacked[name], tensor) for name, tensor in expected.items())
-    assert found["loss"]["after"] == found["loss"]["before"]
+    assert metrics["loss"]["after"] == metrics["loss"]["before"]
 
 
 def test_of_a_whole_model_the_difference_to_its_base_is_compressed_its_tied_head_once(inputs):
@@ -226,10 +226,10 @@ def test_of_a_whole_model_the_difference_to_its_base_is_compressed_its_tied_head
 
 
 def test_a_whole_model_is_its_base_plus_the_quantised_difference(compress, inputs):
-    folder, found, _ = compress("compeft", round="r1", method=GRID)
+    folder, metrics, _ = compress("compeft", round="r1", method=GRID)
     delta = compressed.read_delta(inputs["tuned"] / "r1", inputs["base"])
     part = methods.load("compressors", "compeft")
-    config = methods.spec("compressors", "compeft").config.model_validate(found["settings"])
+    config = methods.spec("compressors", "compeft").config.model_validate(metrics["settings"])
     expected = part.quantise(delta, config)
     model, _ = checkpoints.load(folder, inputs["base"])
     start = dict(small.load(inputs["base"]).named_parameters())
@@ -261,17 +261,17 @@ def test_an_ia3_is_compared_with_one(inputs, tmp_path):
     compressed.unpack(folder, tmp_path / "unpacked")
     # All entries in one vector, as the paper has it: 1 + a, 1 and 1 - a.
     a = 1.5 * torch.cat([delta[name].flatten() for name in sorted(delta)]).std().item()
-    found = torch.cat(
+    values = torch.cat(
         [tensor.flatten() for tensor in load_file(tmp_path / "unpacked" / "adapter_model.safetensors").values()]
     )
-    assert found.unique().tolist() == [pytest.approx(value, rel=1e-6) for value in (1 - a, 1.0, 1 + a)]
+    assert values.unique().tolist() == [pytest.approx(value, rel=1e-6) for value in (1 - a, 1.0, 1 + a)]
 
 
 @pytest.mark.parametrize("kind", ["mola", "VERA"])
 def test_an_adapter_that_starts_elsewhere_is_no_difference(inputs, tmp_path, kind):
-    own = kind.islower()
-    fact = {"adapter": kind, "params": {}} if own else {"peft_type": kind}
-    (tmp_path / (checkpoints.OWN_ADAPTER if own else checkpoints.PEFT_ADAPTER)).write_text(json.dumps(fact))
+    is_own = kind.islower()
+    fact = {"adapter": kind, "params": {}} if is_own else {"peft_type": kind}
+    (tmp_path / (checkpoints.OWN_ADAPTER if is_own else checkpoints.PEFT_ADAPTER)).write_text(json.dumps(fact))
     save_file({"d": torch.ones(2)}, tmp_path / "adapter.safetensors")
     with pytest.raises(
         ValueError, match=f"is an adapter of kind {kind.upper()}.*Compress LORA or IA3, or store the whole model"
@@ -362,4 +362,4 @@ def test_kinds_of_tensors_are_counted_together():
         "a.1.lora_B.weight": torch.tensor([0.0]),
         "weight": torch.tensor([1.0]),
     }
-    assert kept(tensors) == {"lora_A": 0.75, "lora_B": 0.0, "weight": 1.0}
+    assert nonzero_shares(tensors) == {"lora_A": 0.75, "lora_B": 0.0, "weight": 1.0}

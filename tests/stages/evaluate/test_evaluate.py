@@ -24,14 +24,14 @@ EVALUATE = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
 
 def model(tiny, folder, seed, *, vocabulary=None):
     """A folder with a model of random weights, drawn so wide that they show."""
-    made, tokenizer = checkpoints.load(tiny)
+    network, tokenizer = checkpoints.load(tiny)
     if vocabulary:
-        made.resize_token_embeddings(vocabulary)
+        network.resize_token_embeddings(vocabulary)
     torch.manual_seed(seed)
-    for parameter in made.parameters():
+    for parameter in network.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.2)
-    made.save_pretrained(folder)
+    network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -55,7 +55,7 @@ def inputs(tiny, tmp_path):
 
 @pytest.fixture
 def evaluate(inputs, tmp_path, monkeypatch):
-    """What the stage writes under this decoder, of the answers' scores the number of their characters."""
+    """Run the stage with this decoder and return its outputs; an answer's score is its length modulo 2."""
     monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
 
     def of(decoder="plain", settings=None, more=None, item="r0", outputs=(), **files):
@@ -110,11 +110,11 @@ def test_the_gate_set_is_measured_into_a_file_of_its_own(evaluate, inputs, tmp_p
     files = {"gate": tmp_path / "gate.parquet", "gate_documents": tmp_path / "gate_documents.parquet"}
     few = {"domain_tokens": 90, "gate_items": 2}
     metrics, answers = evaluate(more=few, outputs={"gate": tmp_path / "gate_results.parquet"}, **files)
-    found = tables.read(tmp_path / "gate_results.parquet", Result)
-    scored = [row.item for row in found if row.measure == "domain"]
+    results = tables.read(tmp_path / "gate_results.parquet", Result)
+    scored = [row.item for row in results if row.measure == "domain"]
     assert scored == [row.id for row in rows][: len(scored)]  # the lowest ids, whatever else there is
     assert 1 < len(scored) < 6
-    assert len([row for row in found if row.measure == "pass@1"]) == 2
+    assert len([row for row in results if row.measure == "pass@1"]) == 2
     assert evaluate(more=few) == (metrics, answers)  # the report's own figures know nothing of it
 
 
@@ -279,12 +279,12 @@ def test_a_model_that_was_not_tuned_steers_nowhere(evaluate, large, inputs):
 def test_a_large_model_that_is_not_pinned_is_refused_with_what_to_write(evaluate, large, tiny, tmp_path):
     with pytest.raises(ValueError, match=r"steers names no model"):
         evaluate("proxy_tuning", {})
-    with pytest.raises(ValueError, match=rf"large is not the model .*\(0000\)\. .*write `digest: {large['digest']}`"):
+    with pytest.raises(ValueError, match=rf"large does not hold what .*\(0000\)\. .*write `digest: {large['digest']}`"):
         evaluate("proxy_tuning", large | {"digest": "0000"})
     (tmp_path / "large/ratchet.json").write_text("{}")  # where it came from does not change what it is
     evaluate("proxy_tuning", large)
     model(tiny, tmp_path / "large", 4, vocabulary=272)
-    with pytest.raises(ValueError, match="is not the model that"):
+    with pytest.raises(ValueError, match="does not hold what methods"):
         evaluate("proxy_tuning", large)
     with pytest.raises(ValueError, match="nowhere is no model folder"):
         evaluate("proxy_tuning", {"steers": "nowhere"})
@@ -292,7 +292,7 @@ def test_a_large_model_that_is_not_pinned_is_refused_with_what_to_write(evaluate
 
 def test_standard_benchmarks_stand_beside_the_rest(evaluate, monkeypatch):
     monkeypatch.setattr(
-        stage.standard, "measure", lambda model, tokenizer, asked, params: {"scores": list(asked.tasks)}
+        stage.standard_benchmarks, "measure", lambda model, tokenizer, config, params: {"scores": list(config.tasks)}
     )
     without, _ = evaluate()
     metrics, _ = evaluate(more={"harness": {"tasks": ["arc_easy"]}})

@@ -1,4 +1,4 @@
-"""A mutant is the program with one small mistake in it, and all else of its text as it was."""
+"""A mutant is the program with one small mistake; the rest of its text is unchanged."""
 
 import ast
 import difflib
@@ -24,13 +24,13 @@ ALL = list(mutants(PROGRAM, "0", list(OPERATORS)))
 
 def changed(operator):
     """The changed lines of each mutant of a kind: (what was there, what is there)."""
-    found = set()
+    changes = set()
     for name, code in ALL:
         if name == operator:
             lines = list(difflib.ndiff(PROGRAM.splitlines(), code.splitlines()))
             old, new = (tuple(line[2:].strip() for line in lines if line[0] == sign) for sign in "-+")
-            found.add((old, new))
-    return found
+            changes.add((old, new))
+    return changes
 
 
 @pytest.mark.parametrize(

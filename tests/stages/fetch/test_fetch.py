@@ -1,4 +1,4 @@
-"""A base model comes from anywhere and is always the same kind of folder; where it cannot, one message says why."""
+"""Every source of a base model gives the same kind of folder, or one message with the reason."""
 
 import hashlib
 import json
@@ -94,14 +94,14 @@ def test_no_file_names_a_path_of_this_machine(fetch, tiny, tmp_path):
 
 
 def test_a_folder_is_copied_without_pickles_or_code(fetch, tiny, tmp_path):
-    own = tmp_path / "own"
-    own.mkdir()
+    folder = tmp_path / "own"
+    folder.mkdir()
     for file in tiny.iterdir():
-        (own / file.name).write_bytes(file.read_bytes())
-    (own / "pytorch_model.bin").write_bytes(b"pickle")
-    (own / "modeling_own.py").write_text("raise SystemExit")
-    found = digests(fetch(source="folder", path=str(own)))
-    assert {name: found[name] for name in found if name != checkpoints.CARD} == {
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    (folder / "modeling_own.py").write_text("raise SystemExit")
+    hashes = digests(fetch(source="folder", path=str(folder)))
+    assert {name: hashes[name] for name in hashes if name != checkpoints.CARD} == {
         name: value for name, value in digests(tiny).items() if name != checkpoints.CARD
     }
 
@@ -115,23 +115,23 @@ def test_a_folder_is_copied_without_pickles_or_code(fetch, tiny, tmp_path):
     ],
 )
 def test_a_folder_that_is_no_model_says_what_it_lacks(fetch, tiny, tmp_path, keep, message):
-    own = tmp_path / "own"
-    own.mkdir()
+    folder = tmp_path / "own"
+    folder.mkdir()
     for name in keep:
         source = tiny / name
-        (own / name).write_bytes(source.read_bytes() if source.exists() else b"pickle")
+        (folder / name).write_bytes(source.read_bytes() if source.exists() else b"pickle")
     with pytest.raises(ValueError, match=message):
-        fetch(source="folder", path=str(own))
+        fetch(source="folder", path=str(folder))
 
 
 def test_pickled_weights_are_named_where_they_are_all_there_is(fetch, tiny, tmp_path):
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "config.json").write_bytes((tiny / "config.json").read_bytes())
-    (own / "pytorch_model.bin").write_bytes(b"pickle")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((tiny / "config.json").read_bytes())
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin, which can run code.*convert it") as caught:
-        fetch(source="folder", path=str(own))
-    assert str(own) in str(caught.value)
+        fetch(source="folder", path=str(folder))
+    assert str(folder) in str(caught.value)
 
 
 def test_a_folder_that_is_not_there_is_named(fetch, tmp_path):
@@ -191,11 +191,11 @@ def test_no_embedder_leaves_a_folder_that_says_so(tiny):
 
 
 def test_an_embedder_is_copied_with_its_sub_folders(tmp_path, tiny):
-    own = tmp_path / "own"
+    source = tmp_path / "own"
     for name in ("modules.json", "model.safetensors", "1_Pooling/config.json", "model.onnx"):
-        (own / name).parent.mkdir(parents=True, exist_ok=True)
-        (own / name).write_text(name)
-    folder = small.fetch(tmp_path, {"from": "config"}, {"from": "folder", "path": str(own)})["embedder"]
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    folder = small.fetch(tmp_path, {"from": "config"}, {"from": "folder", "path": str(source)})["embedder"]
     assert set(digests(folder)) == {"modules.json", "model.safetensors", "1_Pooling/config.json"}
 
 

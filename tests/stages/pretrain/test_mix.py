@@ -1,4 +1,4 @@
-"""Replay keeps its share whatever the corpora hold, and what is looked at does not train."""
+"""Replay keeps its share for corpora of any size, and the probe is not trained on."""
 
 import pytest
 from hypothesis import given
@@ -27,15 +27,15 @@ lengths = st.lists(st.integers(2, PACK), min_size=1, max_size=40)
 def test_each_corpus_is_within_one_sequence_of_its_share(domain_lengths, share, budget, seed):
     domain, general = corpus("domain", domain_lengths), corpus("general", [7, 20, PACK] * 400)
     mixed = with_replay(domain, general, share, budget, seed)
-    whole = min(budget, tokens(domain, "domain") / (1 - share))
+    total = min(budget, tokens(domain, "domain") / (1 - share))
     for name, part in (("domain", 1 - share), ("general", share)):
-        assert abs(tokens(mixed, name) - part * whole) <= PACK
+        assert abs(tokens(mixed, name) - part * total) <= PACK
     assert len({id(sequence) for sequence in mixed}) == len(mixed), "drawn without replacement"
 
 
 @given(st.floats(0, 0.9), st.integers(500, 2000))
 def test_a_pass_of_the_mixture_fits_the_training(share, budget):
-    """So that the share is not cut off with the last packs."""
+    """Otherwise the last packs, and with them the share, would be cut off."""
     mixed = with_replay(corpus("domain", [9, 30] * 100), corpus("general", [7, 20] * 100), share, budget, 0)
     packs = schedule(mixed, PACK, budget, epochs=1, seed=0)
     assert sum(len(pack.sequences) for pack in packs) == len(mixed)

@@ -1,4 +1,4 @@
-"""Stage `pretrain` trains on the domain, watches both corpora, and writes a model that needs no other."""
+"""Stage `pretrain` trains on the domain, validates on both corpora, and writes a full model."""
 
 import hashlib
 import json
@@ -101,7 +101,7 @@ def pretrain(inputs, tmp_path):
 
 @pytest.fixture(scope="module")
 def baseline(tiny, tmp_path_factory):
-    """What each baseline ends in; it is trained once."""
+    """Return the output of each baseline, trained once."""
     folder = tmp_path_factory.mktemp("baselines")
     inputs = {"base": tiny} | write(folder)
     return cache(lambda name: execute(inputs, folder / name, **BASELINES[name]))
@@ -116,7 +116,7 @@ def course(folder):
 
 
 def notes(work):
-    """What the methods kept in the last checkpoint."""
+    """Return the state of the methods in the last checkpoint."""
     newest = max(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     return json.loads((newest / checkpointing.STATE).read_text())["methods"]
 
@@ -139,19 +139,19 @@ def kill_at(monkeypatch, last):
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_loss_on_both_corpora_is_measured_at_every_checkpoint(baseline, name):
     output, run = baseline(name)
-    found = course(output)
-    steps = {step: tokens for step, tokens, _ in found["loss"]}
+    training = course(output)
+    steps = {step: tokens for step, tokens, _ in training["loss"]}
     last = max(steps)
     assert last > 6
     expected = [0, *(steps[step] for step in sorted({*range(3, last, 3), last}))]
-    assert found["measured"].keys() == {"domain", "general"}
-    for corpus, points in found["measured"].items():
+    assert training["measured"].keys() == {"domain", "general"}
+    for corpus, points in training["measured"].items():
         assert [tokens for tokens, _ in points] == expected
         (_, before), *_, (tokens, after) = points
         assert f"pretrain: {corpus} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens" in run.said
-    (_, before), *_, (_, after) = found["measured"]["domain"]
+    (_, before), *_, (_, after) = training["measured"]["domain"]
     assert after < before - 0.3
-    assert found["composition"]["expander"] == BASELINES[name].get("expander", "none")
+    assert training["composition"]["expander"] == BASELINES[name].get("expander", "none")
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -188,11 +188,11 @@ def test_a_grown_model_says_what_it_grew(baseline, inputs):
 def test_what_is_trained_is_the_card_of_each_baseline(baseline, inputs):
     model = small.load(inputs["base"])
     layer = sum(parameter.numel() for parameter in surgery.decoder_layers(model)[0].parameters())
-    found = {name: course(baseline(name)[0]) for name in BASELINES}
-    assert found["full"]["trainable"] == found["full"]["parameters"] == model.num_parameters()
-    assert found["adept"]["trainable"] == found["llama_pro"]["trainable"] == layer
-    assert found["adept"]["parameters"] == model.num_parameters() + layer
-    assert found["lora"]["trainable"] == sum(
+    courses = {name: course(baseline(name)[0]) for name in BASELINES}
+    assert courses["full"]["trainable"] == courses["full"]["parameters"] == model.num_parameters()
+    assert courses["adept"]["trainable"] == courses["llama_pro"]["trainable"] == layer
+    assert courses["adept"]["parameters"] == model.num_parameters() + layer
+    assert courses["lora"]["trainable"] == sum(
         4 * (linear.in_features + linear.out_features) for linear in surgery.linears(model, "all-linear").values()
     )
 
@@ -265,7 +265,7 @@ def test_a_resume_keeps_what_trains_and_at_what_rates(pretrain, tmp_path, monkey
 
 
 def spied(monkeypatch):
-    """What the engine was given to train on and to look at."""
+    """Return the sequences and the probe that the engine received."""
     given = SimpleNamespace()
     execute = job.execute
 
@@ -282,8 +282,8 @@ def test_the_general_corpus_trains_by_its_share_and_the_probe_not_at_all(pretrai
     given = spied(monkeypatch)
     pretrain(replay=replay, expander="adept")
     tokens = {name: sum(len(s) for s in given.sequences if s.task == name) for name in ("domain", "general")}
-    whole = min(PRETRAIN["max_tokens"], tokens["domain"] / (1 - replay))
-    assert abs(tokens["general"] - replay * whole) <= 128
+    total = min(PRETRAIN["max_tokens"], tokens["domain"] / (1 - replay))
+    assert abs(tokens["general"] - replay * total) <= 128
     assert (tokens["general"] > 0) == (replay > 0)
     assert {sequence.task for sequence in given.probe} == {"general"}
     assert 200 <= sum(map(len, given.probe)) < 200 + 128

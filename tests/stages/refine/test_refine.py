@@ -52,7 +52,7 @@ def test_all_that_is_new_passes_its_tests_and_has_its_lineage(refine):
     turn = refine(rows, {n: [("hard", "low", "sparse")[n % 3]] for n in range(40)}, near=near)
     new = [example for example in turn.examples if example not in rows]
     assert len(new) >= 13
-    assert {verdict.outcome for verdict in run(Case(program(e.response), e.tests) for e in new)} == {"passed"}
+    assert {verdict.kind for verdict in run(Case(program(e.response), e.tests) for e in new)} == {"passed"}
     assert {line.id for line in turn.lineage if line.accepted} == {example.id for example in new}
     assert all(example.parents and example.id not in {row.id for row in rows} for example in new)
 

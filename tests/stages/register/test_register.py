@@ -1,4 +1,4 @@
-"""Stage `register` says what would be promoted, follows what `compress` took, and says why."""
+"""Stage `register` names the candidate for promotion, compressed if `compress` compressed its round, and the reason."""
 
 import json
 
@@ -24,7 +24,7 @@ RECORDS = {name: Model.model_validate(model) for name, model in MODELS.items()}
 
 @pytest.fixture
 def register(tmp_path):
-    """What the stage writes for these settings, and what it said."""
+    """Run the stage with these settings; return its card and its messages."""
     files = {
         "models/tuned/r0": "adapter.json",
         "models/pretrained": "config.json",
@@ -92,8 +92,6 @@ def test_a_candidate_that_is_not_measured_is_told_with_what_would_do():
 
 @pytest.mark.parametrize("profile", sorted(ROOT.glob("params/*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_measures_its_candidate(profile):
-    everything = settings.load(profile)
-    for name in everything.rounds:
-        choose(
-            everything.models, everything.gate.candidate, {"round": name, "compressor": everything.compress.compressor}
-        )
+    config = settings.load(profile)
+    for name in config.rounds:
+        choose(config.models, config.gate.candidate, {"round": name, "compressor": config.compress.compressor})

@@ -1,4 +1,4 @@
-"""Stage `tune` trains on a round's examples, and writes a model that anyone can load and a course that repeats."""
+"""Stage `tune` trains on a round's examples, and writes a model in standard formats and losses that repeat."""
 
 import hashlib
 import json
@@ -113,10 +113,12 @@ def test_the_course_holds_every_step(tune):
 
 def test_what_an_adapter_shows_of_itself_is_kept_with_the_course(tune, inputs):
     output, _ = tune(adapter="mola", methods=METHODS | {"mola": {"rank": 2, "experts": [2, 2, 3, 3]}})
-    found = json.loads((output / "training.json").read_text())["adapter"]["redundancy"]
+    redundancy = json.loads((output / "training.json").read_text())["adapter"]["redundancy"]
     model, _ = checkpoints.load(output, inputs["base"])
-    assert found == pytest.approx({str(number): apart for number, apart in mola.redundancy(model).items()}, abs=1e-6)
-    assert found.keys() == {"0", "1"}
+    assert redundancy == pytest.approx(
+        {str(number): apart for number, apart in mola.redundancy(model).items()}, abs=1e-6
+    )
+    assert redundancy.keys() == {"0", "1"}
     assert "adapter" not in json.loads((tune("lora")[0] / "training.json").read_text())
 
 
@@ -148,13 +150,13 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tune, tmp_path, monkeypatch):
 
 
 def test_an_adapter_is_in_pefts_own_format_and_a_whole_model_in_transformers(tune):
-    adapter, whole = tune("adapter")[0], tune("whole", adapter="none")[0]
+    adapter, full_model = tune("adapter")[0], tune("whole", adapter="none")[0]
     assert {"adapter_config.json", "adapter_model.safetensors"} < set(digests(adapter))
     targets = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
     assert targets == sorted(targets)  # a set would be written in another order by every process
     assert "README.md" not in digests(adapter)
-    assert {"config.json", "model.safetensors", "tokenizer.json"} < set(digests(whole))
-    assert small.load(whole).config.use_cache
+    assert {"config.json", "model.safetensors", "tokenizer.json"} < set(digests(full_model))
+    assert small.load(full_model).config.use_cache
 
 
 def test_nothing_written_names_a_path_of_this_machine(tune, tmp_path, inputs):
@@ -263,12 +265,12 @@ def test_finished_work_is_found_by_an_equal_run(tune, tmp_path):
 
 
 def fault(example, incorrect):
-    """What stage `faults` writes for a wrong answer to an example."""
-    found = marks.compare(incorrect, example.response)
+    """Return the pair that stage `faults` writes for a wrong answer to an example."""
+    diff = marks.compare(incorrect, example.response)
     return FaultPair(
         f"of {example.id}", example.id, example.response, incorrect, "given", "by hand", False, "", 0.9, 1, 0.2,
-        list(found.good_lines), [list(span) for span in found.good_chars],
-        list(found.bad_lines), [list(span) for span in found.bad_chars], list(found.anchors),
+        list(diff.good_lines), [list(span) for span in diff.good_chars],
+        list(diff.bad_lines), [list(span) for span in diff.bad_chars], list(diff.anchors),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def made(*drafts):
 
 
 def passes(found: Example) -> bool:
-    return next(sandbox.run([Case(program(found.response), found.tests)])).outcome == "passed"
+    return next(sandbox.run([Case(program(found.response), found.tests)])).kind == "passed"
 
 
 def test_a_docstring_gets_examples_that_it_did_not_have():
@@ -114,7 +114,7 @@ def test_every_new_synthetic_function_passes_its_tests():
     found = [one for one in made(*drafts) if one is not None]
     assert len(found) > 80
     verdicts = sandbox.run(Case(program(one.response), one.tests) for one in found)
-    assert {verdict.outcome for verdict in verdicts} == {"passed"}
+    assert {verdict.kind for verdict in verdicts} == {"passed"}
 
 
 def test_notes_of_versions_go_and_all_else_stays():

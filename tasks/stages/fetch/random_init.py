@@ -1,4 +1,4 @@
-"""A model of random weights and its tokenizer, small enough to test every mechanism in seconds."""
+"""A model with random weights and its tokenizer, small enough to test every stage in seconds."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""ChatML, as the default base speaks it."""
+"""ChatML, the template of the default base model."""
 
 
 def byte_tokenizer() -> Any:
-    """A tokenizer whose tokens are the 256 bytes and the special tokens of ChatML."""
+    """Return a tokenizer whose tokens are the 256 bytes and the special tokens of ChatML."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -29,7 +29,10 @@ def byte_tokenizer() -> Any:
 
 
 def random_model(params: FromConfig, vocabulary: int, end: int, pad: int) -> Any:
-    """A LLaMA with tied embeddings and random weights. Raises ValueError where the heads do not divide the hidden size."""
+    """Return a LLaMA with tied embeddings and random weights.
+
+    Raises ValueError if the heads do not divide the hidden size.
+    """
     with lasting():
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM

@@ -1,6 +1,6 @@
-"""The line to one program's process: sources go in, answers come out. Whatever comes back may be a lie.
+"""The connection to the process of one program: sources go in, answers come out. No answer is trusted.
 
-The two pipes lead from here into that process, past the sandbox's server, which so never sees what a program is tested with.
+The two pipes lead directly into that process. The sandbox's server never sees the tests of a program.
 """
 
 import os
@@ -10,30 +10,30 @@ import signal
 import time
 from collections.abc import Callable
 
-from tasks.io.sandbox.inside.frames import frame, pack, unpack
-from tasks.io.sandbox.inside.program import PRINTED_TOO_MUCH, Answer
-from tasks.io.sandbox.records import Limits, Outcome
+from tasks.io.sandbox.guest.frames import frame, pack, unpack
+from tasks.io.sandbox.guest.program import PRINTED_TOO_MUCH, Answer
+from tasks.io.sandbox.records import Limits, VerdictKind
 
-LOOK_S = 0.05  # between two looks at a process that is silent, or that never is
+LOOK_S = 0.05  # between two checks of the process's status and memory
 GRACE_S = 1.0
-STAGES = ("", "compile", "run")
-OUTCOMES = ("", "assertion", "import", "memory", "exception")
-OVERHEAD = 2 << 20  # bytes of an answer beside what was printed
+PHASES = ("", "compile", "run")
+KINDS = ("", "assertion", "import", "memory", "exception")
+OVERHEAD = 2 << 20  # bytes of an answer beside the printed output
 
 
 class Failed(Exception):
-    """Ends a case with an outcome and a detail."""
+    """Raised to end a case with this kind of verdict and its detail."""
 
-    def __init__(self, outcome: Outcome, detail: str) -> None:
-        super().__init__(outcome, detail)
-        self.outcome, self.detail = outcome, detail
+    def __init__(self, kind: VerdictKind, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
 
 
-class Exchange:
-    """One program's process, as seen from here.
+class Connection:
+    """Connection to one program's process.
 
-    `status` says how it is: `running`, or its exit code and its seconds of CPU time. `held` says how many bytes of memory it and
-    all that came of it hold together.
+    `status` returns `running`, or the exit code and the seconds of CPU time. `held` returns the bytes of memory that the process and
+    its descendants hold together.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Exchange:
         os.set_blocking(requests, False)
 
     def execute(self, source: str, mode: str, name: str) -> Answer:
-        """What running `source` led to; Failed if the process did not live to tell."""
+        """Run `source` in the program's namespace and return the answer; Failed if the process ended before it answered."""
         token = secrets.token_hex()  # answers cannot be written in advance
         try:
             fields = unpack(self.ask(frame(pack(token, mode, name, source))))
@@ -59,7 +59,7 @@ class Exchange:
         return answer
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request and await the payload of its answer. A process that neither reads nor writes cannot hold us up."""
+        """Send a request and wait for the payload of its answer, until the deadline."""
         answer = bytearray()
         most = 4 * self.limits.output_bytes + OVERHEAD
         while True:
@@ -75,26 +75,27 @@ class Exchange:
                     return bytes(answer[4:])
 
     def write(self, request: bytes) -> bytes:
-        """What is left of a request after sending what fits."""
+        """Send as much of a request as fits and return the rest."""
         try:
             return request[os.write(self.requests, request) :]
         except BrokenPipeError:
-            raise self.obituary() from None
+            raise self.cause_of_end() from None
 
     def read(self) -> bytes:
-        """The next piece of an answer."""
+        """Read the next part of an answer."""
         if piece := os.read(self.answers, 1 << 16):
             return piece
-        raise self.obituary()
+        raise self.cause_of_end()
 
     def wait(self, sending: bool) -> list[int]:
-        """The pipes that can be used now; Failed at the deadline, or when the process has ended or holds too much."""
+        """Wait for a pipe and return those that are ready; Failed at the deadline, or if the process ended or exceeds
+        its memory."""
         poller = select.poll()
         poller.register(self.answers, select.POLLIN)
         if sending:
             poller.register(self.requests, select.POLLOUT)
-        while (left := self.deadline - time.monotonic()) > 0:
-            ready = [descriptor for descriptor, _ in poller.poll(1000 * min(left, LOOK_S))]
+        while (remaining_s := self.deadline - time.monotonic()) > 0:
+            ready = [descriptor for descriptor, _ in poller.poll(1000 * min(remaining_s, LOOK_S))]
             if time.monotonic() > self.next_look:
                 self.look(ready)
             if ready:
@@ -102,15 +103,15 @@ class Exchange:
         raise late(self.limits)
 
     def look(self, ready: list[int]) -> None:
-        """Failed if the process has ended without a word, or holds too much memory with all that came of it."""
+        """Raise Failed if the process has ended without an answer, or holds too much memory together with its descendants."""
         if self.held() > self.limits.memory_mb << 20:
             raise Failed("memory", f"its processes held more than {self.limits.memory_mb} MB together")
         if not ready and self.status() != "running":
-            raise self.obituary()
+            raise self.cause_of_end()
         self.next_look = time.monotonic() + LOOK_S
 
-    def obituary(self) -> Failed:
-        """Why the process stopped answering."""
+    def cause_of_end(self) -> Failed:
+        """Return the reason why the process stopped answering."""
         patience = time.monotonic() + GRACE_S
         while (status := self.status()) == "running":  # it closes its pipes a moment before it ends
             if time.monotonic() > patience:
@@ -128,15 +129,18 @@ class Exchange:
 
 
 def is_possible(answer: Answer) -> bool:
-    """Whether it is one that running a source can lead to: a failure has a stage and an outcome, what worked has neither."""
-    return answer.stage in STAGES and answer.outcome in OUTCOMES and bool(answer.stage) == bool(answer.outcome)
+    """Return True if running a source can lead to this answer: a failure has a phase and a kind, a success has neither."""
+    return answer.phase in PHASES and answer.kind in KINDS and bool(answer.phase) == bool(answer.kind)
 
 
 def late(limits: Limits) -> Failed:
-    """One sentence for both clocks: which of them strikes first depends on the machine's load."""
+    """Return the failure for either time limit.
+
+    One message for both: which limit is met first depends on the machine's load.
+    """
     return Failed("timeout", f"ran longer than {limits.wall_s:g} s, or used more than {limits.cpu_s:g} s of CPU time")
 
 
 def forged() -> Failed:
-    """The answer is none that the tests can have led to."""
+    """Return the failure for an answer that the tests cannot have led to."""
     return Failed("evaded", "the program answers in place of its tests")

@@ -1,4 +1,4 @@
-"""The tasks with tests that a model is examined on."""
+"""Sets of problems with tests: a model answers each problem, and its answers are graded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ from tasks.core.wording import block
 from tasks.engine import encode
 from tasks.io import packages
 from tasks.io.sources import benchmarks
-from tasks.stages.evaluate import choose
+from tasks.stages.evaluate import subsample
 from tasks.stages.evaluate.params import EvaluateParams
 
 HUMAN_EVAL = "human_eval"
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Tasks that are told together."""
+class ProblemSet:
+    """Problems whose results are reported together."""
 
     name: str
-    """`human_eval`; empty for the held-out tasks of the data."""
-    tasks: Sequence[Example]
+    """`human_eval`; empty for the held-out problems of the data."""
+    problems: Sequence[Example]
     empty: str = ""
-    """Why there are no tasks, where there are none."""
+    """The reason, if there are no problems."""
 
     @property
     def runs_programs(self) -> bool:
-        """Whether an answer is a program: then nothing is written without a sandbox."""
-        return any(task.tests is not None and task.tests.kind != "answer" for task in self.tasks)
+        """True if some answers are programs: then no answer is generated without a sandbox."""
+        return any(problem.tests is not None and problem.tests.kind != "answer" for problem in self.problems)
 
     def measure(self, name: str) -> str:
-        """What results of this exam are called: `pass@1`, `human_eval pass@1`."""
+        """Return the name of a measure in this set's results: `pass@1`, `human_eval pass@1`."""
         return f"{self.name} {name}".strip()
 
-    def not_run(self, level: int | None) -> str | None:
-        """Why no answer is written at this level of isolation, if none is."""
+    def reason_not_run(self, level: int | None) -> str | None:
+        """Return the reason if no answers are generated at this level of isolation, else None."""
         if self.empty:
             return self.empty
         if self.runs_programs and (level or 0) < 2:
@@ -43,15 +43,15 @@ class Exam:
         return None
 
 
-def exams(test: Sequence[Example], tokenizer: Any, params: EvaluateParams) -> list[Exam]:
-    """The held-out tasks, and HumanEval where it is asked for: as many of each as `params` say, the same for every model."""
+def problem_sets(test: Sequence[Example], tokenizer: Any, params: EvaluateParams) -> list[ProblemSet]:
+    """Return the held-out problems, and HumanEval if it is set: as many of each as `params` say, the same for every model."""
     usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
-    tasks = choose.sample(usable, params.pass_items, params.seed)
+    problems = subsample.sample(usable, params.pass_items, params.seed)
     empty = "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
-    found = [Exam("", tasks, "" if tasks else empty)]
+    sets = [ProblemSet("", problems, "" if problems else empty)]
     if params.human_eval:
-        found.append(Exam(HUMAN_EVAL, choose.sample(list(_human_eval()), params.human_eval, params.seed)))
-    return found
+        sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(_human_eval()), params.human_eval, params.seed)))
+    return sets
 
 
 def _human_eval() -> Iterator[Example]:

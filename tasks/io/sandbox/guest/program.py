@@ -1,6 +1,6 @@
-"""The process that holds a program: it runs the sources that the judge sends, one by one, in one namespace.
+"""The process of a program: it runs the sources that arrive over the pipe, one by one, in one namespace.
 
-Nothing here is trusted. The program may patch, read or replace all of it; the judge, in another process, knows that.
+Nothing here is trusted: the program can read, patch or replace all of it. The tests are judged in another process.
 """
 
 import __future__
@@ -17,8 +17,8 @@ import types
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from tasks.io.sandbox.inside.frames import pack, receive, send, unpack
-from tasks.io.sandbox.inside.values import encode
+from tasks.io.sandbox.guest.frames import pack, receive, send, unpack
+from tasks.io.sandbox.guest.values import encode
 
 FILE = "solution.py"
 PRINTED_TOO_MUCH = 77  # an exit status
@@ -28,22 +28,22 @@ FUTURE: dict[str, Any] = {name: getattr(__future__, name) for name in __future__
 
 
 class Answer(NamedTuple):
-    """What running one source led to."""
+    """Result of running one source."""
 
-    stage: str
-    """Where it failed: `compile`, `run`; empty where it did not."""
-    outcome: str
-    """What the exception stands for."""
+    phase: str
+    """Phase in which it failed: `compile` or `run`; empty if it did not fail."""
+    kind: str
+    """Kind of verdict that the exception leads to; empty without one."""
     error: str
-    """The exception as a traceback would end."""
+    """Last lines of the traceback."""
     output: str
-    """What was printed."""
+    """Printed output."""
     value: str
-    """What an expression came to, as text."""
+    """Encoded value of an expression; empty for statements."""
 
 
 class Spool(io.StringIO):
-    """Standard output in memory. Printing past the limit ends the process."""
+    """Standard output in memory. Printing more than the limit ends the process."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Spool(io.StringIO):
 
 
 def become_program(limits: dict[str, Any], folder: Path, requests: int, answers: int, alone: bool) -> NoReturn:
-    """Turn this fork of the server into a process that shares nothing with it but the two pipes, until it is killed."""
+    """Turn this fork of the server into the program's process, which has the two pipes open and nothing else; never returns."""
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,7 +71,7 @@ def become_program(limits: dict[str, Any], folder: Path, requests: int, answers:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close what the server has open: its own pipes are out of reach from here."""
+    """Close every descriptor that the server has open, except these."""
     start = 3
     for descriptor in sorted(kept):
         os.closerange(start, descriptor)
@@ -80,11 +80,14 @@ def close_all_but(*kept: int) -> None:
 
 
 def restrict(limits: dict[str, Any], alone: bool) -> None:
-    """Let the kernel hold this process to the limits. `alone`: in a namespace where only the sandbox's processes count."""
+    """Set the kernel's limits on this process.
+
+    `alone`: it runs in a namespace in which only the sandbox's processes count.
+    """
     cap(resource.RLIMIT_CPU, math.ceil(limits["cpu_s"]), spare=1)
     cap(resource.RLIMIT_FSIZE, limits["file_bytes"])
     cap(resource.RLIMIT_NOFILE, MOST_DESCRIPTORS)
-    # None at all keeps no host from starting its own handler of crashes, outside the sandbox; a limit of one byte does.
+    # With a limit of 0 some hosts still start their crash handler, outside the sandbox; with a limit of 1 byte they do not.
     cap(resource.RLIMIT_CORE, 1)
     if sys.platform == "linux":
         cap(resource.RLIMIT_AS, limits["memory_mb"] << 20)
@@ -94,51 +97,59 @@ def restrict(limits: dict[str, Any], alone: bool) -> None:
 
 
 def cap(which: int, value: int, spare: int = 0) -> None:
-    """Lower a limit for good. The soft one ends a process politely; the hard one, `spare` above it, does not ask."""
+    """Lower a limit for good: the soft limit to `value`, the hard limit to `spare` above it."""
     hard = resource.getrlimit(which)[1]
     most = value + spare if hard == resource.RLIM_INFINITY else min(value + spare, hard)
     resource.setrlimit(which, (min(value, most), most))
 
 
 def answer_requests(requests: int, answers: int, output_limit: int) -> None:
-    """Run whatever the judge sends. What this needs it holds by value: a program can patch modules."""
+    """Run every source that arrives. The functions it needs are bound to locals first: a program can patch modules."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = sys.modules["__main__"] = module
-    own, process, run, take, give, fields, payload = os.getpid(), os.getpid, attempt, receive, send, unpack, pack
+    pid, process, run, take, give, fields, payload = (
+        os.getpid(),
+        os.getpid,
+        attempt,
+        receive,
+        send,
+        unpack,
+        pack,
+    )
     while request := take(requests):
         token, mode, name, source = fields(request)
         answer = run(source, mode, name, module.__dict__, output_limit)
-        if process() != own:
+        if process() != pid:
             return  # a fork that the program made came back here
         give(answers, payload(token, *answer))
 
 
 def attempt(source: str, mode: str, name: str, namespace: dict[str, Any], output_limit: int) -> Answer:
-    """What compiling and running one source led to."""
+    """Compile and run one source."""
     sys.stdout = spool = Spool(output_limit)
-    stage, outcome, text, value = "compile", "", "", ""
+    phase, kind, text, value = "compile", "", "", ""
     try:
         code = compile(source, name, mode, future_flags(namespace), True)
-        stage = "run"
+        phase = "run"
         result = eval(code, namespace)  # statements come to None
         value = encode(result) if mode == "eval" else ""
-        stage = ""
+        phase = ""
     except BaseException as error:  # SystemExit and KeyboardInterrupt are failures of the program like any other
-        outcome = outcome_of(error)
+        kind = kind_of(error)
         text = "".join(traceback.format_exception_only(error))[:MOST_TEXT]
         if isinstance(error, SyntaxError):
             text = text.splitlines(keepends=True)[-1]  # after the lines that show the place
-    return Answer(stage, outcome, text, spool.getvalue(), value)
+    return Answer(phase, kind, text, spool.getvalue(), value)
 
 
-def outcome_of(error: BaseException) -> str:
-    """The outcome that an exception stands for."""
-    outcomes = {AssertionError: "assertion", ImportError: "import", MemoryError: "memory"}
-    return next((name for kind, name in outcomes.items() if isinstance(error, kind)), "exception")
+def kind_of(error: BaseException) -> str:
+    """Return the kind of verdict that an exception leads to."""
+    kinds = {AssertionError: "assertion", ImportError: "import", MemoryError: "memory"}
+    return next((kind for exception, kind in kinds.items() if isinstance(error, exception)), "exception")
 
 
 def future_flags(namespace: dict[str, Any]) -> int:
-    """What the program has imported from `__future__` holds for its tests too."""
+    """Return compiler flags for the program's imports from `__future__`, which apply to its tests too."""
     return sum(
         feature.compiler_flag for name, feature in FUTURE.items() if name in namespace and namespace[name] is feature
     )

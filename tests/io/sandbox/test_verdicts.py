@@ -1,4 +1,4 @@
-"""Every way in which a program can do well or badly has its own outcome."""
+"""Every way in which a program can end has its own kind of verdict."""
 
 import subprocess
 import sys
@@ -78,21 +78,21 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def outcomes():
-    found = verdicts(*(case for case, _, _ in CASES.values()), workers=2)
-    return dict(zip(CASES, found, strict=True))
+def judged():
+    results = verdicts(*(case for case, _, _ in CASES.values()), workers=2)
+    return dict(zip(CASES, results, strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_program_that(name, outcomes):
-    _, outcome, executed = CASES[name]
-    assert (outcomes[name].outcome, outcomes[name].executed) == (outcome, executed), outcomes[name]
+def test_a_program_that(name, judged):
+    _, kind, executed = CASES[name]
+    assert (judged[name].kind, judged[name].executed) == (kind, executed), judged[name]
 
 
 def test_the_detail_is_the_last_line_of_what_went_wrong():
     details = [
-        found.detail
-        for found in verdicts(
+        result.detail
+        for result in verdicts(
             examples(DOUBLE, ">>> f(1)\n3\n"),
             script("def f():\n    raise ValueError('first\\nlast')", "f()"),
             script("def f(x:", "pass"),
@@ -125,8 +125,8 @@ def test_details_repeat():
 
 def test_the_environment_is_its_own_and_the_same_everywhere(monkeypatch):
     program = "import os, time\ndef facts(): return time.tzname, os.environ['LC_ALL'], hash('text')"
-    told = [sys.executable, "-c", "print(hash('text'))"]
-    seeded = int(subprocess.check_output(told, env={"PYTHONHASHSEED": "0"}))
+    command = [sys.executable, "-c", "print(hash('text'))"]
+    seeded = int(subprocess.check_output(command, env={"PYTHONHASHSEED": "0"}))
     for name, foreign in (("TZ", "Asia/Tokyo"), ("LC_ALL", "de_DE"), ("PYTHONHASHSEED", "7")):
         monkeypatch.setenv(name, foreign)
     assert verdict(script(program, f"assert facts() == (('UTC', 'UTC'), 'C.UTF-8', {seeded})")).detail == ""
@@ -134,7 +134,7 @@ def test_the_environment_is_its_own_and_the_same_everywhere(monkeypatch):
 
 def test_doctest_options_are_those_of_the_source():
     program = "def f(x): return x\nclass Odd(ValueError): pass\ndef g(): raise Odd('here')"
-    found = verdicts(
+    results = verdicts(
         examples(program, ">>> f([1,2])  # white space is forgiven\n[1,\n 2]\n"),
         examples(program, ">>> f('a' * 99)  # doctest: +ELLIPSIS\n'aa...a'\n"),
         examples(program, ">>> f('a' * 99)\n'aa...a'\n"),
@@ -146,14 +146,14 @@ def test_doctest_options_are_those_of_the_source():
         examples(program, ">>> eval('1 +')\nTraceback (most recent call last):\nSyntaxError: invalid syntax\n"),
         examples(program, ">>> for i in range(2):\n...     print(i)\n0\n1\n>>> f(7)\n7\n>>> _ + 1\n8\n"),
     )
-    assert [one.outcome for one in found] == (
+    assert [result.kind for result in results] == (
         ["passed", "passed", "assertion", "passed", "passed", "assertion", "passed", "assertion", "passed", "passed"]
     )
 
 
 def test_the_prelude_runs_first_in_the_same_namespace():
     assert (
-        verdict(script("def f(): return sqrt(y)", "assert f() == 3", prelude="from math import sqrt\ny = 9")).outcome
+        verdict(script("def f(): return sqrt(y)", "assert f() == 3", prelude="from math import sqrt\ny = 9")).kind
         == "passed"
     )
 
@@ -171,7 +171,7 @@ class Point:
 assert __name__ == Point.__module__ == "solution" and sys.modules["solution"].Point is Point
 """
     tests = "assert pickle.loads(pickle.dumps(Point(1))) == Point(1)\ndef g(x: Undefined): pass"
-    assert verdict(script(program, tests)).outcome == "passed"
+    assert verdict(script(program, tests)).kind == "passed"
 
 
 def test_what_the_standard_library_offers_works():
@@ -192,16 +192,16 @@ def f():
     Path("here").write_text(str(decimal.Decimal("0.1")))
     return Path("here").read_text()
 """
-    assert verdict(examples(program, ">>> f()\n'0.1'\n")).outcome == "passed"
+    assert verdict(examples(program, ">>> f()\n'0.1'\n")).kind == "passed"
 
 
 def test_limits_are_the_callers():
     program = script("x = bytearray(300 << 20)\nopen('big', 'wb').write(bytes(2 << 20))", "pass")
-    assert verdict(program).outcome == "passed"
-    assert verdict(program, Limits(memory_mb=256)).outcome == "memory"
-    assert verdict(program, Limits(file_bytes=1 << 20)).outcome == "exception"
-    assert verdict(script("print('x' * 100)", "pass"), Limits(output_bytes=99)).outcome == "killed"
-    assert verdict(script("import time\ntime.sleep(1)", "pass"), Limits(wall_s=0.3)).outcome == "timeout"
+    assert verdict(program).kind == "passed"
+    assert verdict(program, Limits(memory_mb=256)).kind == "memory"
+    assert verdict(program, Limits(file_bytes=1 << 20)).kind == "exception"
+    assert verdict(script("print('x' * 100)", "pass"), Limits(output_bytes=99)).kind == "killed"
+    assert verdict(script("import time\ntime.sleep(1)", "pass"), Limits(wall_s=0.3)).kind == "timeout"
 
 
 HOG = """
@@ -229,19 +229,19 @@ def test_processes_share_one_limit_on_memory(kind):
         script(HOG, f"hold(4, 80, {kind})\nassert True"),
         limits=Limits(memory_mb=256),
     )
-    assert within.outcome == "passed"
-    assert (beyond.outcome, beyond.detail) == ("memory", "its processes held more than 256 MB together")
+    assert within.kind == "passed"
+    assert (beyond.kind, beyond.detail) == ("memory", "its processes held more than 256 MB together")
 
 
 def test_processes_cannot_hide_their_memory():
     hidden = "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # not dumpable\n" + HOG
     hold = "hold(4, 80, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nassert True"
-    assert verdict(script(hidden, hold), Limits(memory_mb=256)).outcome == "memory"
+    assert verdict(script(hidden, hold), Limits(memory_mb=256)).kind == "memory"
 
 
 def test_memory_that_processes_share_counts_once():
     program = "import os, time\nheld = b'x' * (100 << 20)\nfor _ in range(6):\n    if not os.fork(): time.sleep(60)\ntime.sleep(0.5)"
-    assert verdict(script(program, "assert True"), Limits(memory_mb=256)).outcome == "passed"
+    assert verdict(script(program, "assert True"), Limits(memory_mb=256)).kind == "passed"
 
 
 def test_tests_of_another_kind_are_refused():
@@ -251,4 +251,4 @@ def test_tests_of_another_kind_are_refused():
 
 def test_a_hundred_thousand_lines_are_a_program_too():
     program = "def f():\n" + "    x = 1\n" * 100_000 + "    return x\n"
-    assert verdict(script(program, "assert f() == 1"), Limits(wall_s=10, cpu_s=10)).outcome == "passed"
+    assert verdict(script(program, "assert f() == 1"), Limits(wall_s=10, cpu_s=10)).kind == "passed"

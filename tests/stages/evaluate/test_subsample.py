@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.sequences import Encoded
-from tasks.stages.evaluate.choose import sample, within
+from tasks.stages.evaluate.subsample import sample, shuffled
 
 
 @given(st.lists(st.integers(), unique=True), st.integers(0, 50), st.integers(0, 3))
@@ -26,20 +26,20 @@ def rows(lengths):
 
 @given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 100), st.integers(0, 3))
 def test_sequences_within_a_budget_do_not_exceed_it_and_are_never_none(lengths, budget, seed):
-    taken = within(rows(lengths), budget, seed)
+    taken = shuffled(rows(lengths), budget, seed)
     assert bool(taken) == bool(lengths)
     assert len(taken) <= 1 or sum(map(len, taken)) <= budget
     assert len({row.id for row in taken}) == len(taken)
-    assert taken == within(rows(lengths), budget, seed)
+    assert taken == shuffled(rows(lengths), budget, seed)
 
 
 @given(st.lists(st.integers(1, 30), max_size=20))
 def test_a_budget_for_all_takes_all(lengths):
-    assert {row.id for row in within(rows(lengths), 10_000, 0)} == {row.id for row in rows(lengths)}
+    assert {row.id for row in shuffled(rows(lengths), 10_000, 0)} == {row.id for row in rows(lengths)}
 
 
 def test_a_larger_budget_adds_and_takes_nothing_away():
-    small, large = (within(rows([7] * 30), budget, 0) for budget in (50, 100))
+    small, large = (shuffled(rows([7] * 30), budget, 0) for budget in (50, 100))
     assert large[: len(small)] == small
     assert (len(small), len(large)) == (7, 14)
 
@@ -48,5 +48,5 @@ def test_a_larger_budget_adds_and_takes_nothing_away():
 def test_the_choice_does_not_favour_short_sequences(seed):
     # One long sequence among many short ones is as likely to come first as any.
     lengths = [100, *[1] * 3]
-    firsts = [within(rows(lengths), 10, number)[0].id for number in range(200 * seed, 200 * (seed + 1))]
+    firsts = [shuffled(rows(lengths), 10, number)[0].id for number in range(200 * seed, 200 * (seed + 1))]
     assert 25 <= firsts.count("0") <= 75

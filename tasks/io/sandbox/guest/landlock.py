@@ -1,6 +1,6 @@
-"""One more wall, by Landlock: reading only, but in the work folder; no TCP; signals and abstract sockets stay inside.
+"""Landlock rules: read-only outside the work folder, no TCP, signals and abstract sockets confined to the sandbox.
 
-The process restricts itself, so that it holds under whatever built the namespaces; what it starts is under the same rules.
+The process restricts itself, so the rules hold whichever tool made the namespaces. Its child processes inherit them.
 """
 
 import ctypes
@@ -16,25 +16,28 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_FOLDER, MAKE_CHARACTER_DEVICE, MAKE_BLOCK_D
 
 
 def version() -> int:
-    """The version of Landlock in this kernel, 0 for none."""
-    found: int = ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), 1)
-    return max(found, 0)
+    """Return the version of Landlock's interface in this kernel, 0 for none."""
+    abi: int = ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), 1)
+    return max(abi, 0)
 
 
 def restrict(work: Path) -> None:
-    """Put this process under the rules for good, where the kernel has them. OSError where it has and does not."""
-    if not (known := version()):
+    """Restrict this process for good, if the kernel has Landlock. OSError if it has and refuses."""
+    if not (abi := version()):
         return
     read = READ_FILE | READ_FOLDER
-    every = (1 << (13 + (known >= 2) + (known >= 3))) - 1
+    every = (1 << (13 + (abi >= 2) + (abi >= 3))) - 1
     never = EXECUTE | MAKE_CHARACTER_DEVICE | MAKE_BLOCK_DEVICE  # in `work`: neither programs nor devices
-    rights = [every, 3 if known >= 4 else 0, 3 if known >= 6 else 0]
-    attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (known >= 4) + (known >= 6))]
+    rights = [every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0]
+    attributes = struct.pack("=QQQ", *rights)[: 8 * (1 + (abi >= 4) + (abi >= 6))]
     rules = call(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
-    # What a folder allows, all in it does. So programs are allowed beside the way to `work`, and nowhere on it.
-    way = {work, *work.parents}
+    # A rule on a folder covers everything below it. So execution is allowed in the siblings of `work` and its parents alone.
+    work_and_parents = {work, *work.parents}
     programs = [
-        path for folder in work.parents for path in folder.iterdir() if path not in way and not path.is_symlink()
+        path
+        for folder in work.parents
+        for path in folder.iterdir()
+        if path not in work_and_parents and not path.is_symlink()
     ]
     for path, allowed in (
         (Path("/"), read), (Path("/dev"), read | WRITE_FILE), (work, every & ~never), *((path, EXECUTE) for path in programs)
@@ -47,7 +50,7 @@ def restrict(work: Path) -> None:
 
 
 def call(number: int, *arguments: Any) -> int:
-    """What a call of Landlock's returns; OSError where that says failure."""
+    """Make a system call of Landlock and return its result; OSError on failure."""
     result: int = ctypes.CDLL(None, use_errno=True).syscall(number, *arguments)
     if result < 0:
         failure = ctypes.get_errno()

@@ -1,10 +1,10 @@
-"""A program is taken out of the text around it, and every answer gets the outcome of its own run."""
+"""A program is taken out of the text around it, and every answer gets the grade of its own run."""
 
 import pytest
 
 from tasks.core import records
 from tasks.io.sandbox import Verdict
-from tasks.stages.evaluate.answer import judge, program
+from tasks.stages.evaluate.grade import grade, program
 from tests import tiny
 
 
@@ -29,7 +29,7 @@ def with_tests(number, kind):
     return tiny.example(number, tests=records.Tests(kind, "code", str(number)))
 
 
-def test_each_answer_has_the_mark_of_its_own_run():
+def test_each_answer_has_the_grade_of_its_own_run():
     examples = [with_tests(0, "doctest"), with_tests(1, "answer"), with_tests(2, "script"), with_tests(3, "answer")]
     answers = ["```\na\n```", "42", "b", "43"]
     ran = []
@@ -43,7 +43,7 @@ def test_each_answer_has_the_mark_of_its_own_run():
     def score(tests, text):
         return 1.0 if (tests.entry, text) == ("1", "42") else 0.99
 
-    assert list(judge(examples, answers, run_cases, score)) == [
+    assert list(grade(examples, answers, run_cases, score)) == [
         ("assertion", False),
         ("passed", False),
         ("passed", True),
@@ -54,4 +54,4 @@ def test_each_answer_has_the_mark_of_its_own_run():
 
 def test_answers_and_examples_that_do_not_pair_up_are_an_error():
     with pytest.raises(ValueError, match="zip"):
-        list(judge([with_tests(0, "answer")], [], iter, lambda *_: 1.0))
+        list(grade([with_tests(0, "answer")], [], iter, lambda *_: 1.0))

@@ -1,4 +1,4 @@
-"""Signals of every example, put together from what was measured, and the figures of a diagnosis."""
+"""Build the signals of every example from the measurements, and the summary of a diagnosis."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,39 +6,40 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from tasks.core.records import Example, Signals
 from tasks.core.sequences import Encoded
 from tasks.engine.scoring import Loss
 from tasks.methods.curators import Curator, Limit
-from tasks.stages.diagnose.judge import Judgements
+from tasks.stages.diagnose.judging import Judgements
 
 Neighbourhood = Mapping[str, tuple[float, list[str]]]
-"""Example → mean cosine to the nearest others, and these, the nearest first."""
+"""Example → mean cosine to its nearest neighbours, and their ids, the nearest first."""
 
 
 def per_token(losses: Iterable[Loss]) -> dict[str, float]:
-    """Nats a token of each sequence."""
+    """Return the loss of each sequence in nats per token."""
     return {loss.id: loss.nats / loss.tokens for loss in losses}
 
 
 def not_finite(*losses: Mapping[str, float]) -> set[str]:
-    """The examples of which a loss is none."""
-    return {name for found in losses for name, loss in found.items() if not isfinite(loss)}
+    """Return the ids of examples of which a loss is not finite."""
+    return {name for by_example in losses for name, loss in by_example.items() if not isfinite(loss)}
 
 
-def neighbourhood(ids: Sequence[str], cosines: Any, places: Any) -> Neighbourhood:
-    """Who is near whom. `cosines` and `places` are (N, K); a place is -1 where nobody was found."""
-    found = {}
+def neighbourhood(ids: Sequence[str], cosines: NDArray[Any], places: NDArray[Any]) -> Neighbourhood:
+    """Return each example's nearest neighbours. `cosines` and `places` are (N, K); a place of -1 means no neighbour."""
+    nearest = {}
     for name, row, near in zip(ids, cosines.tolist(), places.tolist(), strict=True):
         known = [(cosine, ids[place]) for cosine, place in zip(row, near, strict=True) if place >= 0]
         if known:
-            found[name] = (sum(cosine for cosine, _ in known) / len(known), [other for _, other in known])
-    return found
+            nearest[name] = (sum(cosine for cosine, _ in known) / len(known), [other for _, other in known])
+    return nearest
 
 
-def signals(
+def signal_rows(
     examples: Sequence[Example],
     looked_at: Sequence[Encoded],
     excluded: Mapping[str, str],
@@ -47,13 +48,13 @@ def signals(
     judged: Judgements,
     curator: Curator,
 ) -> list[Signals]:
-    """A row for every example, in their order, in no set yet."""
+    """Return a row for every example, in order, not yet in any set."""
     tokens = {sequence.id: sequence.num_trained for sequence in looked_at}
     rows = []
     for example in examples:
         name = example.id
         known = name not in excluded
-        before, after = (found.get(name) if known else None for found in losses)
+        before, after = (by_example.get(name) if known else None for by_example in losses)
         similarity, others = near.get(name, (None, []))
         scores: dict[str, Any] = {field: judged.get(name, {}).get(field) for field in curator.questions}
         quality = curator.quality(list(scores.values()))
@@ -76,9 +77,9 @@ def signals(
 
 
 def agreement(judged: Judgements, others: Judgements, curator: Curator) -> dict[str, Any]:
-    """How far two ways of judging put examples in the same order: Spearman's correlation of their quality.
+    """Return Spearman's correlation between the quality scores of two ways of judging.
 
-    None where fewer than three examples have both, or one way makes no difference between them.
+    None if fewer than three examples have both, or if one way gives all of them the same score.
     """
     pairs = [
         (first, second)
@@ -92,13 +93,13 @@ def agreement(judged: Judgements, others: Judgements, curator: Curator) -> dict[
 
 
 def unreadable(judged: Judgements) -> float | None:
-    """The share of answers that could not be read; None where nothing was asked."""
+    """Return the share of answers that could not be parsed; None without answers."""
     answers = [score for scores in judged.values() for score in scores.values()]
     return sum(score is None for score in answers) / len(answers) if answers else None
 
 
-def figures(rows: Sequence[Signals], looked_at: Sequence[Encoded], limits: Mapping[str, Limit]) -> dict[str, Any]:
-    """What a diagnosis says of all examples together."""
+def totals(rows: Sequence[Signals], looked_at: Sequence[Encoded], limits: Mapping[str, Limit]) -> dict[str, Any]:
+    """Return the summary over all examples for diagnosis.json."""
     flagged, chosen = (Counter(name for row in rows for name in getattr(row, key)) for key in ("flags", "chosen"))
     return {
         "limits": {name: asdict(limit) for name, limit in limits.items()},

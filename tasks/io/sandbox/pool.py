@@ -1,4 +1,4 @@
-"""Programs in, verdicts out, over a few sandboxes at once."""
+"""Judge a stream of cases with several sandboxes at once."""
 
 import time
 from collections import deque
@@ -14,16 +14,16 @@ from tasks.io.sandbox.records import Case, Isolation, Limits, Outputs, Verdict
 
 PAUSES_S = (0.0, 0.5, 3.0)  # before each try to start a sandbox
 T = TypeVar("T")
-AHEAD = 4  # cases that are read ahead of the verdicts, per worker
+AHEAD = 4  # cases read ahead of the verdicts, per worker
 
 
 def run(
     cases: Iterable[Case], *, limits: Limits | None = None, minimum: int = 2, workers: int = 2, trusted: bool = False
 ) -> Iterator[Verdict]:
-    """The verdicts, lazily, in the order of the cases.
+    """Yield the verdicts lazily, in the order of the cases.
 
-    Refuses at once, with RuntimeError, where the machine gives less than level `minimum` or where its sandbox does not hold. Level 1
-    suffices for `trusted` programs, those of packages that the user has installed and would run anyway.
+    Raises RuntimeError at once if the machine offers less than level `minimum` or if its sandbox fails a probe. Level 1 is enough for
+    `trusted` programs: those of packages that the user has installed and would run anyway.
     """
     if minimum < 2 and not trusted:
         raise ValueError(
@@ -33,15 +33,15 @@ def run(
 
 
 def outputs(cases: Iterable[Case], *, limits: Limits | None = None, workers: int = 2) -> Iterator[Outputs | Verdict]:
-    """What each example of a case's doctest prints, whatever it should print, lazily, in the order of the cases.
+    """Yield the printed output of each example of a case's doctest, whatever was expected, in the order of the cases.
 
-    None stands for an example that raises, and a verdict for a program that did not live to run them all. Refuses as `run` does.
+    An example that raises gives None; a program that ends before its last example gives a verdict. Raises as `run` does.
     """
     return _each(cases, Sandbox.observe, _isolation(2), limits or Limits(), workers)
 
 
 def verdicts(cases: Iterable[Case], name: Isolation, limits: Limits, workers: int) -> Iterator[Verdict]:
-    """The verdicts from `workers` sandboxes of the isolation called `name`."""
+    """Yield the verdicts of `workers` sandboxes with this isolation."""
     return _each(cases, Sandbox.judge, name, limits, workers)
 
 
@@ -55,11 +55,11 @@ def _isolation(minimum: int) -> Isolation:
 def _each(
     cases: Iterable[Case], work: Callable[[Sandbox, Case], T], name: Isolation, limits: Limits, workers: int
 ) -> Iterator[T]:
-    """What `work` makes of each case, in `workers` sandboxes."""
+    """Apply `work` to each case in one of `workers` sandboxes, and yield the results in order."""
     pending: deque[Future[T]] = deque()
     idle: SimpleQueue[Worker] = SimpleQueue()
-    crew = [Worker(name, limits) for _ in range(workers)]
-    for worker in crew:
+    all_workers = [Worker(name, limits) for _ in range(workers)]
+    for worker in all_workers:
         idle.put(worker)
 
     def do(case: Case) -> T:
@@ -79,12 +79,15 @@ def _each(
                 yield pending.popleft().result()
         finally:
             threads.shutdown(cancel_futures=True)
-            for worker in crew:
+            for worker in all_workers:
                 worker.close()
 
 
-def started(name: Isolation, limits: Limits) -> Sandbox:
-    """A new sandbox. A machine that is short of something for a moment may refuse one; RuntimeError where it goes on refusing."""
+def start_sandbox(name: Isolation, limits: Limits) -> Sandbox:
+    """Start a sandbox, with retries: a machine may be short of memory or processes for a moment.
+
+    RuntimeError after the last try.
+    """
     for pause in PAUSES_S:
         time.sleep(pause)
         try:
@@ -98,14 +101,14 @@ def started(name: Isolation, limits: Limits) -> Sandbox:
 
 
 class Worker:
-    """A place in which one sandbox follows another: one at the first case, a new one after each that did not survive."""
+    """Runs cases one at a time; starts a sandbox for the first case, and a new one after each case that broke it."""
 
     def __init__(self, name: Isolation, limits: Limits) -> None:
         self.name, self.limits = name, limits
         self.sandbox: Sandbox | None = None
 
     def do(self, work: Callable[[Sandbox, Case], T], case: Case) -> T:
-        self.sandbox = self.sandbox or started(self.name, self.limits)
+        self.sandbox = self.sandbox or start_sandbox(self.name, self.limits)
         result = work(self.sandbox, case)
         if not self.sandbox.usable:
             self.close()

@@ -5,22 +5,22 @@ import json
 import pytest
 
 from tasks.io import harness, provenance
-from tasks.stages.evaluate import standard
+from tasks.stages.evaluate import standard_benchmarks
 from tasks.stages.evaluate.params import EvaluateParams, Harness
 
 
 @pytest.fixture
 def measure(monkeypatch):
-    """What is measured where the harness finds these scores, and how it was asked."""
-    asked = {}
+    """Return the measures for these scores of the harness, and the arguments that it was called with."""
+    arguments = {}
 
     def run(model, tokenizer, tasks, **options):
-        asked.update(options, tasks=tasks)
+        arguments.update(options, tasks=tasks)
         return [harness.Score("arc acc", 0.5, 0.1, 11), harness.Score("ppl word", 12.5, 0.0, 11)]
 
     def of(**settings):
         params = EvaluateParams(harness=Harness.model_validate({"tasks": ["arc"]} | settings), seed=3)
-        return standard.measure(None, None, params.harness, params), asked
+        return standard_benchmarks.measure(None, None, params.harness, params), arguments
 
     monkeypatch.setattr(harness, "run", run)
     monkeypatch.setattr(harness, "version", lambda: "1.2")
@@ -28,8 +28,8 @@ def measure(monkeypatch):
 
 
 def test_figures_carry_intervals_and_the_version_of_the_harness(measure):
-    found, asked = measure(limit=7, batch_size=2)
-    assert found["version"] == "1.2"
+    figures, arguments = measure(limit=7, batch_size=2)
+    assert figures["version"] == "1.2"
     half = 0.222814  # Student's t of 10 degrees at 97.5 %, times 0.1
     expected = {
         "value": 0.5,
@@ -38,10 +38,10 @@ def test_figures_carry_intervals_and_the_version_of_the_harness(measure):
         "n": 11,
         "error": 0.1,
     }
-    assert found["scores"]["arc acc"] == expected
-    assert found["scores"]["ppl word"] == {"value": 12.5, "low": None, "high": None, "n": 11, "error": 0.0}
-    assert json.loads(json.dumps(found)) == found
-    assert (asked["limit"], asked["batch_size"], asked["seed"], asked["include"]) == (7, 2, 3, None)
+    assert figures["scores"]["arc acc"] == expected
+    assert figures["scores"]["ppl word"] == {"value": 12.5, "low": None, "high": None, "n": 11, "error": 0.0}
+    assert json.loads(json.dumps(figures)) == figures
+    assert (arguments["limit"], arguments["batch_size"], arguments["seed"], arguments["include"]) == (7, 2, 3, None)
 
 
 def test_a_folder_of_tasks_is_used_only_as_it_was_pinned(measure, tmp_path):
@@ -52,9 +52,9 @@ def test_a_folder_of_tasks_is_used_only_as_it_was_pinned(measure, tmp_path):
     (folder / "task.yaml").write_text("task: own\n")
     with pytest.raises(
         ValueError, match=r"does not hold what .*digest names \(nothing\)\. .*write `digest: ([0-9a-f]+)`"
-    ) as found:
+    ) as caught:
         measure(include=folder)
-    digest = str(found.value).split("`digest: ")[1].split("`")[0]
+    digest = str(caught.value).split("`digest: ")[1].split("`")[0]
     assert measure(include=folder, digest=digest)[1]["include"] == folder
     (folder / "rows.jsonl").write_text("{}\n")
     assert provenance.digest(folder) != digest

@@ -1,7 +1,7 @@
-"""Values as text: what an expression came to inside, on its way to where it is compared with what it should be.
+"""Serialise values of expressions: encoded inside the sandbox, decoded outside and compared there.
 
-A value arrives as plain builtin objects, without any method of the program's. What is no plain value arrives as a `Thing`, which
-equals nothing: an object of the program's own cannot talk its way past a comparison.
+A value arrives as plain builtin objects, without any method that the program defined. Any other object arrives as a `Thing`,
+which equals nothing: an object with an `__eq__` of its own cannot pass a comparison.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-# What is larger counts as a thing. Whoever builds a set or a dict of hostile numbers pays for each pair of them.
+# Larger values are encoded as things. A set or a dict of numbers with equal hashes takes quadratic time to build.
 MOST_TEXT = 1_000_000  # characters
 MOST_ITEMS = 100_000  # of a list or a tuple
 MOST_KEYS = 1_000  # of a set or a dict
@@ -21,7 +21,7 @@ MOST_DIGITS = 1_000  # of a decimal number
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """Something that cannot leave the sandbox. It is true or false, and that is all that is known of it."""
+    """Stands for an object that cannot leave the sandbox. Only its truth value and the name of its class are known."""
 
     kind: str
     truth: bool
@@ -34,7 +34,7 @@ class Thing:
 
 
 def encode(value: object) -> str:
-    """The value as text."""
+    """Return the value as text."""
     with contextlib.suppress(RecursionError, MemoryError):
         text = json.dumps(plain(value))
         if len(text) <= MOST_TEXT:
@@ -43,7 +43,10 @@ def encode(value: object) -> str:
 
 
 def plain(value: object) -> Any:
-    """The value in JSON's own types: itself, or a list of its kind and its parts. Subclasses count as what they derive from."""
+    """Return the value in JSON types: itself, or a list of its kind and its parts.
+
+    A subclass is encoded as its builtin base.
+    """
     match value:
         case None | bool() | str():
             return value
@@ -67,7 +70,8 @@ def plain(value: object) -> Any:
 
 
 def ratio(number: Fraction | Decimal) -> Any:
-    """What it is exactly, so that a tenth is not the float 0.1; the nearest float where it is no number or one of many digits."""
+    """Encode a number exactly, so that a tenth is not the float 0.1; as the nearest float if it is not finite or has
+    many digits."""
     small = isinstance(number, Fraction) or (number.is_finite() and abs(number.adjusted()) <= MOST_DIGITS)
     if not small:
         return plain(float(number))
@@ -75,20 +79,20 @@ def ratio(number: Fraction | Decimal) -> Any:
 
 
 def thing(value: object) -> list[Any]:
-    """What is told of a value that is not plain."""
+    """Encode a value that is not plain: the name of its class and its truth value."""
     return ["thing", type(value).__name__[:100], bool(value)]
 
 
 def decode(text: str) -> Any:
-    """The value that `encode` wrote; ValueError if it cannot have written this. Nothing in the text is trusted."""
+    """Return the value that `encode` wrote; ValueError if it cannot have written this. The text is not trusted."""
     try:
-        return built(json.loads(text[: MOST_TEXT + 1]))
+        return decode_plain(json.loads(text[: MOST_TEXT + 1]))
     except (TypeError, IndexError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
         raise ValueError(f"no value: {text[:100]!r}") from error
 
 
-def built(form: Any) -> Any:
-    """The value of what `plain` made of it."""
+def decode_plain(form: Any) -> Any:
+    """Return the value that `plain` encoded."""
     if form is None or isinstance(form, bool | str):
         return form
     kind, *parts = form
@@ -103,9 +107,9 @@ BUILD: dict[str, Callable[..., Any]] = {
     "ratio": lambda above, below: Fraction(int(above, 16), int(below, 16)),
     "complex": lambda real, imaginary: complex(float.fromhex(real), float.fromhex(imaginary)),
     "bytes": bytes.fromhex,
-    "list": lambda *parts: list(map(built, parts)),
-    "tuple": lambda *parts: tuple(map(built, parts)),
-    "set": lambda *parts: set(map(built, parts)),
-    "dict": lambda *parts: {built(key): built(entry) for key, entry in parts},
+    "list": lambda *parts: list(map(decode_plain, parts)),
+    "tuple": lambda *parts: tuple(map(decode_plain, parts)),
+    "set": lambda *parts: set(map(decode_plain, parts)),
+    "dict": lambda *parts: {decode_plain(key): decode_plain(entry) for key, entry in parts},
     "thing": lambda kind, truth: Thing(str(kind), truth is True),
 }

@@ -13,8 +13,8 @@ from tasks.stages.pretrain.mix import set_aside, with_replay
 from tasks.stages.pretrain.params import PretrainParams, Settings
 
 
-def adapt(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
-    """Train the base on the domain's documents, and write the whole model with the course of its loss on both corpora."""
+def train(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
+    """Train the base model on the domain's documents, and write the full model with its losses on both corpora."""
     pretrain = settings.pretrain
     parts = compose.read(pretrain, settings.methods)
     model, tokenizer = job.load(inputs["base"], parts, settings.compute)
@@ -52,7 +52,7 @@ def adapt(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -
 
 
 def _encode(path: Path, tokenizer: Any, pretrain: PretrainParams) -> dict[str, list[Encoded]]:
-    """The documents of each corpus in pieces that a pack can hold."""
+    """Encode the documents of each corpus, in pieces that fit into a pack."""
     rows = tables.read(path, Document)
     return {
         corpus: list(encode.documents([row for row in rows if row.domain == corpus], tokenizer, pretrain.pack_tokens))

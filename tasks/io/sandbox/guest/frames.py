@@ -1,10 +1,10 @@
-"""Messages over pipes: a payload behind its length, text fields behind theirs, so that no content can pass for a border."""
+"""Messages over pipes, with length prefixes: of the payload, and of each text field in it."""
 
 import os
 
 
 def frame(payload: bytes) -> bytes:
-    """The payload behind its length."""
+    """Return the payload with its length before it."""
     return len(payload).to_bytes(4, "big") + payload
 
 
@@ -16,12 +16,12 @@ def send(descriptor: int, payload: bytes) -> None:
 
 
 def receive(descriptor: int) -> bytes:
-    """The payload of the next frame; empty when the other side has gone."""
+    """Return the payload of the next frame; empty if the other side has closed the pipe."""
     return exactly(descriptor, int.from_bytes(exactly(descriptor, 4), "big"))
 
 
 def exactly(descriptor: int, size: int) -> bytes:
-    """The next `size` bytes; empty when the other side has gone."""
+    """Return the next `size` bytes; empty if the other side has closed the pipe."""
     data = b""
     while len(data) < size:
         if not (chunk := os.read(descriptor, min(size - len(data), 1 << 20))):
@@ -31,12 +31,12 @@ def exactly(descriptor: int, size: int) -> bytes:
 
 
 def pack(*fields: str) -> bytes:
-    """A payload of text fields."""
+    """Return a payload of text fields."""
     return b"".join(frame(field.encode("utf-8", "surrogatepass")) for field in fields)
 
 
 def unpack(payload: bytes) -> list[str]:
-    """The fields of a payload; UnicodeDecodeError if they are not text."""
+    """Return the fields of a payload; UnicodeDecodeError if they are not text."""
     fields, start = [], 0
     while start < len(payload):
         first = start + 4

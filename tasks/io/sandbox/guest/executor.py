@@ -1,4 +1,4 @@
-"""The server's handle on the process that holds a program, and the end of every process that came of it."""
+"""The server's handle on a program's process: start it, report its status, kill it and its descendants."""
 
 import contextlib
 import os
@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.io.sandbox.inside.program import become_program
+from tasks.io.sandbox.guest.program import become_program
 
 
 class Executor:
-    """One program's process. What is said to it and what it answers goes over `requests` and `answers`, which others hold."""
+    """One program's process.
+
+    It reads from `requests` and writes to `answers`; the other ends are outside the sandbox.
+    """
 
     def __init__(self, limits: dict[str, Any], folder: Path, requests: int, answers: int) -> None:
         self.alone = os.getpid() == 1
@@ -23,15 +26,15 @@ class Executor:
         os.close(answers)
 
     def status(self) -> str:
-        """Exit code and seconds of CPU time of a process that has ended by itself; empty while it runs."""
+        """Return exit code and seconds of CPU time of a process that has ended by itself; empty while it runs."""
         if not self.ended:
-            found, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if found:
+            ended_pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if ended_pid:
                 self.ended = f"{os.waitstatus_to_exitcode(status)} {usage.ru_utime + usage.ru_stime}"
         return self.ended
 
     def end(self) -> None:
-        """Leave no process of this case."""
+        """Kill every process of this case."""
         if self.alone:
             kill_all()
         else:
@@ -39,7 +42,7 @@ class Executor:
 
 
 def kill_all() -> None:
-    """Kill and reap whatever else runs in this process namespace, whose process 1 we are."""
+    """Kill and reap every other process of this namespace, in which this process is number 1."""
     while True:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
@@ -48,7 +51,7 @@ def kill_all() -> None:
 
 
 def kill_family(leader: int) -> None:
-    """Without a namespace: kill the leader's group, then every orphan that came back to us."""
+    """Without a namespace: kill the leader's group, then every orphan that this process has adopted."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
     children = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -60,7 +63,7 @@ def kill_family(leader: int) -> None:
 
 
 def reap() -> bool:
-    """Take one ended child off the process table; False when there is no child."""
+    """Reap one ended child; False if there is no child."""
     try:
         os.wait4(-1, 0)
     except ChildProcessError:

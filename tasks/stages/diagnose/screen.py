@@ -1,4 +1,4 @@
-"""Which examples are looked at, and why the others are not."""
+"""Choose the examples to diagnose, with a reason for each excluded one."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,30 +8,30 @@ from tasks.core.sequences import Encoded
 EMPTY = "empty response"
 CONTROL = "control token"
 LONG = "too long"
-LEFT = "not looked at"
+OVER_BUDGET = "not looked at"
 NOT_FINITE = "loss is not finite"
 
 
-def look(
+def screen(
     examples: Sequence[Example], encode: Callable[[Example], Encoded | None], longest: int, max_tokens: int, seed: int
 ) -> tuple[list[Encoded], dict[str, str]]:
-    """Sequences of together about `max_tokens` tokens, and why each of the other examples is none, by id.
+    """Return encoded sequences of about `max_tokens` tokens together, and for each excluded example the reason, by id.
 
-    `encode` gives None for an example that writes a control token of the model. The order is drawn from `seed` and ids alone,
-    so that the same examples are looked at wherever they stand.
+    `encode` returns None for an example that contains a control token of the model. The order follows from `seed` and the ids, so the
+    choice does not depend on the order of the examples.
     """
-    looked_at: list[Encoded] = []
+    screened: list[Encoded] = []
     excluded: dict[str, str] = {}
-    left = max_tokens
+    remaining = max_tokens
     for example in sorted(examples, key=lambda example: content_id(str(seed), example.id)):
-        if left <= 0:
-            excluded[example.id] = LEFT
-        elif isinstance(found := _fit(example, encode, longest), str):
-            excluded[example.id] = found
+        if remaining <= 0:
+            excluded[example.id] = OVER_BUDGET
+        elif isinstance(fitted := _fit(example, encode, longest), str):
+            excluded[example.id] = fitted
         else:
-            looked_at.append(found)
-            left -= len(found)
-    return looked_at, excluded
+            screened.append(fitted)
+            remaining -= len(fitted)
+    return screened, excluded
 
 
 def _fit(example: Example, encode: Callable[[Example], Encoded | None], longest: int) -> Encoded | str:
@@ -44,7 +44,7 @@ def _fit(example: Example, encode: Callable[[Example], Encoded | None], longest:
 
 
 def transcript(messages: Sequence[Message]) -> str:
-    """A conversation as plain text; a single message as it is."""
+    """Return a conversation as plain text; a single message without its role."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)

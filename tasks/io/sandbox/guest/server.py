@@ -1,12 +1,12 @@
-"""The fork server of a sandbox: `python -m tasks.io.sandbox.inside.server WORK LIMITS`.
+"""The fork server of a sandbox: `python -m tasks.io.sandbox.guest.server WORK LIMITS`.
 
-It answers words on descriptor 0, a socket, with words:
+It reads commands from descriptor 0, a socket, and replies:
 
-    begin, and two descriptors   begun: a process for a program stands in an empty folder; it reads the one and writes the other
-    status                       running, or: its exit code and its seconds of CPU time
-    end                          clean, or spent: what the case left cannot be removed, and this server ends
+    begin, and two descriptors   begun: a program's process waits in an empty folder; it reads from the first and writes to the second
+    status                       running, or the exit code and the seconds of CPU time
+    end                          clean; or spent if the files of the case cannot be removed, and then this server ends
 
-No source and no answer passes through this process: what one case was tested with is not in the memory that the next one gets.
+No source and no answer passes through this process, so the tests of one case are not in memory that the next case inherits.
 """
 
 import gc
@@ -20,10 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.io.sandbox.inside import landlock
-from tasks.io.sandbox.inside.executor import Executor, adopt_orphans
+from tasks.io.sandbox.guest import landlock
+from tasks.io.sandbox.guest.executor import Executor, adopt_orphans
 
-COMMON = (  # what programs import is imported once, before the forks
+COMMON = (  # modules that programs often import: imported once, before the forks
     "abc", "argparse", "array", "asyncio", "base64", "bisect", "calendar", "cmath", "collections.abc", "concurrent.futures",
     "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "doctest", "enum", "fnmatch", "fractions",
     "functools", "hashlib", "heapq", "html", "inspect", "itertools", "locale", "logging", "numbers", "operator", "pickle",
@@ -35,7 +35,7 @@ PROGRAMS_SEE = ("HOME", "LC_ALL", "PYTHONHASHSEED", "TZ")  # of the environment
 
 
 def main(work: Path, limits: dict[str, Any]) -> None:
-    """Serve cases until the other side goes."""
+    """Serve cases until the client closes the socket."""
     client = private_socket()
     prepare(work)
     folder = fresh_folder(work)
@@ -53,7 +53,7 @@ def main(work: Path, limits: dict[str, Any]) -> None:
 
 
 def private_socket() -> socket.socket:
-    """Descriptor 0 moved away: nothing that a program reads or prints by number gets to it."""
+    """Move the socket away from descriptor 0, so that reading standard input does not reach it."""
     client = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -62,7 +62,7 @@ def private_socket() -> socket.socket:
 
 
 def await_case(client: socket.socket) -> list[int]:
-    """The descriptors that come with the next case; none when the other side has gone."""
+    """Wait for the next case and return its descriptors; none if the client has closed the socket."""
     descriptors = socket.recv_fds(client, MOST_WORD, 2)[1]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
@@ -70,7 +70,7 @@ def await_case(client: socket.socket) -> list[int]:
 
 
 def prepare(work: Path) -> None:
-    """Bring this process to the state that every program starts from."""
+    """Prepare the state that every program's process is forked from."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.getpid() == 1:  # in a namespace of its own
@@ -88,13 +88,13 @@ def prepare(work: Path) -> None:
 
 
 def watch(executor: Executor, client: socket.socket) -> None:
-    """Say how the case's process is, until it is to end or nobody asks any more."""
+    """Reply to `status` commands until another command comes or the client closes the socket."""
     while client.recv(MOST_WORD) == b"status":
         client.send((executor.status() or "running").encode())
 
 
 def is_clean(work: Path) -> bool:
-    """Whether the folder could be emptied for the next case."""
+    """Empty the folder for the next case; False if that fails."""
     try:
         fresh_folder(work)
     except (OSError, RecursionError):
@@ -103,7 +103,7 @@ def is_clean(work: Path) -> bool:
 
 
 def fresh_folder(work: Path) -> Path:
-    """The one folder that a case may write to, empty, with nothing beside it."""
+    """Empty `work` and return a new folder in it, the only one that a case may write to."""
     work.chmod(0o700)
     for entry in list(os.scandir(work)):
         if entry.is_dir(follow_symlinks=False):

@@ -1,22 +1,22 @@
-"""The best of several rounds, and why."""
+"""Choose the best of several rounds, with the reason."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 Losses = Mapping[str, float | None]
-"""Round → its validation loss in nats per token, None where it has none. The earliest round comes first."""
+"""Round → its validation loss in nats per token, or None. The earliest round comes first."""
 
 
 class Choice(NamedTuple):
-    """A round, and the reason for it in words."""
+    """The chosen round, and the reason."""
 
     round: str
     why: str
 
 
-def best(losses: Losses) -> Choice:
-    """The round of the lowest validation loss, the earliest of equals; the first where no round has one."""
+def choose(losses: Losses) -> Choice:
+    """Return the round of the lowest validation loss, the earliest of equals; the first if no round has a loss."""
     first = next(iter(losses))
     known = {name: loss for name, loss in losses.items() if loss is not None and math.isfinite(loss)}
     if not known:
@@ -30,7 +30,7 @@ def best(losses: Losses) -> Choice:
 
 
 def validation_loss(course: Mapping[str, Any] | None) -> float | None:
-    """The last validation loss in a `training.json`; None without a training, or where it had nothing to validate on."""
+    """Return the last validation loss in a `training.json`; None without a training or without validation data."""
     points = (course or {}).get("measured", {}).get("validation")
     return points[-1][1] if points else None
 

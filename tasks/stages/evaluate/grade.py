@@ -1,4 +1,4 @@
-"""What a model's answer is worth: its program taken out of the text, run with its tests, or scored by its verifier."""
+"""Grade a model's answers: run the program of each with its tests, or have a reasoning answer scored by its verifier."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -11,19 +11,19 @@ RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 Score = Callable[[Tests, str], float]
 
 
-class Mark(NamedTuple):
-    """What an answer is worth."""
+class Grade(NamedTuple):
+    """The grade of one answer."""
 
-    outcome: str
-    """`passed`, or how it failed."""
+    kind: str
+    """`passed`, or the way it failed: the kind of the sandbox's verdict, or `wrong` for a reasoning answer."""
     inside: bool = False
-    """Whether some of its tests were compared where its program runs."""
+    """True if some of its tests were compared in the process that ran its program."""
 
 
-def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[Mark]:
-    """The mark of each answer, in order.
+def grade(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, score: Score) -> Iterator[Grade]:
+    """Yield the grade of each answer, in order.
 
-    Programs pass by their tests in the sandbox (`run_cases`); answers of reasoning tasks pass with the full score.
+    A program passes if it passes its tests in the sandbox (`run_cases`); a reasoning answer passes with the full score.
     """
     pairs = list(zip(examples, answers, strict=True))
     verdicts = run_cases(
@@ -34,7 +34,7 @@ def judge(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCas
     for example, answer in pairs:
         assert example.tests is not None, "only examples with tests are solved"
         if example.tests.kind == "answer":
-            yield Mark("passed" if score(example.tests, answer) >= 1 else "wrong")
+            yield Grade("passed" if score(example.tests, answer) >= 1 else "wrong")
         else:
             verdict = next(verdicts)
-            yield Mark(verdict.outcome, verdict.inside)
+            yield Grade(verdict.kind, verdict.inside)

@@ -1,0 +1,40 @@
+"""Scores of a model on standard benchmarks, by lm-evaluation-harness."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.core import statistics
+from tasks.io import harness, provenance
+from tasks.stages.evaluate import pinned
+from tasks.stages.evaluate.params import EvaluateParams, Harness
+
+
+def measure(model: Any, tokenizer: Any, config: Harness, params: EvaluateParams) -> dict[str, Any]:
+    """Return each score by name, with an interval from its standard error, and the version of the harness.
+
+    Raises ValueError if the digest of the user's folder of tasks is not the one set: DVC does not watch the folder.
+    """
+    if config.include:
+        _check(config.include, config.digest)
+    scores = harness.run(
+        model,
+        tokenizer,
+        config.tasks,
+        include=config.include,
+        limit=config.limit,
+        batch_size=config.batch_size,
+        chat=config.chat,
+        seed=params.seed,
+    )
+    return {"version": harness.version(), "scores": {score.name: _record(score, params) for score in scores}}
+
+
+def _record(score: harness.Score, params: EvaluateParams) -> dict[str, float | None]:
+    estimate = statistics.from_error(score.value, score.error, score.items, params.confidence)
+    return estimate.record() | {"error": round(score.error, 6)}
+
+
+def _check(folder: Path, expected: str) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"evaluate.harness.include: there is no folder {folder}.")
+    pinned.check(folder, provenance.digest(folder), expected, "evaluate.harness.digest")

@@ -1,0 +1,42 @@
+"""Subsets to measure on: the same items for every model under the same params."""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from tasks.core.sequences import Encoded
+
+T = TypeVar("T")
+
+
+def sample(rows: Sequence[T], count: int, seed: int) -> list[T]:
+    """Return `count` of the rows at random, in their order; all of them if there are no more."""
+    if count >= len(rows):
+        return list(rows)
+    chosen = random.Random(seed).sample(range(len(rows)), count)
+    return [rows[index] for index in sorted(chosen)]
+
+
+def shuffled(sequences: Iterable[Encoded], max_tokens: int, seed: int) -> list[Encoded]:
+    """Shuffle sequences by `seed` and return the first ones that have at most `max_tokens` tokens together; at least one."""
+    candidates = list(sequences)
+    random.Random(seed).shuffle(candidates)
+    return _first(candidates, max_tokens)
+
+
+def by_id(sequences: Iterable[Encoded], max_tokens: int) -> list[Encoded]:
+    """Order sequences by their ids, which are hashes, and return the first ones, as `shuffled` does.
+
+    The subset hardly changes when others are added.
+    """
+    return _first(sorted(sequences, key=lambda sequence: sequence.id), max_tokens)
+
+
+def _first(candidates: Sequence[Encoded], max_tokens: int) -> list[Encoded]:
+    taken: list[Encoded] = []
+    for sequence in candidates:
+        if taken and max_tokens < len(sequence):
+            break
+        taken.append(sequence)
+        max_tokens -= len(sequence)
+    return taken
