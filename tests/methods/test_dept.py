@@ -91,6 +91,15 @@ def test_the_papers_ways_to_split_a_prompt_of_100_tokens_are_all_of_76_800_numbe
     assert sum(tensor.numel() for tensor in first.values()) == 76_800
 
 
+def test_the_default_is_one_of_these_pairs_and_of_their_size_at_their_width_and_length_alone():
+    def size(width, **settings):
+        return sum(tensor.numel() for tensor in start(nn.Embedding(9, width), DeptConfig(**settings)).values())
+
+    assert (DeptConfig().num_tokens, DeptConfig().rank) == (60, 30)
+    assert size(768, max_tokens=256) == 76_800
+    assert size(768) == 99_840, "sequences of up to 1,024 tokens have longer offsets"
+
+
 def test_the_first_weights_are_words_of_the_vocabulary_small_noise_and_zero():
     words = nn.Embedding(9, 768, dtype=torch.bfloat16)
     first = start(words, DeptConfig(num_tokens=20, rank=16, max_tokens=256))
@@ -309,6 +318,30 @@ def test_the_official_alignment_ends_at_the_last_row_and_leaves_written_tokens_a
     expected = loop(base, dept, example, OFFICIAL, 6, source=len(example))
     assert written[0, 2:].tolist() == expected
     assert expected != loop(base, dept, example, OFFICIAL, 6), "the offsets do not matter here"
+
+
+@torch.no_grad()
+def test_pads_are_no_positions_and_in_the_authors_code_they_are(base):
+    """Theirs puts the prompt before the pads and counts on through them: with two pads the logits already are others."""
+    model, dept = trained(base, OFFICIAL)
+    ids = [3, 1, 4, 1, 5]
+
+    def official(pads):
+        embedded = base.get_input_embeddings()(torch.tensor([[0] * pads + ids]))
+        product = OFFICIAL.alpha / OFFICIAL.rank**0.5 * dept["A"] @ dept["B"]
+        window = torch.cat([dept["prompt"][None], embedded + product[-len(ids) - pads :]], dim=1)
+        mask = torch.ones(window.shape[:2], dtype=torch.long)
+        mask[:, 4 : 4 + pads] = 0
+        places = torch.arange(window.shape[1])[None]
+        logits = base(inputs_embeds=window, attention_mask=mask, position_ids=places, use_cache=False).logits
+        return logits[0, 4 + pads :]
+
+    for pads in (0, 2, OFFICIAL.max_tokens - len(ids)):
+        rows, mask = torch.tensor([[0] * pads + ids]), torch.tensor([[0] * pads + [1] * len(ids)])
+        found = model(input_ids=rows, attention_mask=mask).logits[0, pads:]
+        torch.testing.assert_close(found, by_hand(base, dept, ids, OFFICIAL), rtol=0, atol=1e-4)
+        difference = (official(pads) - found).abs().max().item()
+        assert (difference > 2) if pads else (difference < 1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

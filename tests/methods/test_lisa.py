@@ -177,6 +177,30 @@ def test_dropped_state_starts_anew():
         assert optimizer.state[model.model.norm.weight]["step"] == step + 1
 
 
+def test_dropping_the_state_of_a_layer_is_not_restarting_at_each_draw_as_the_authors_runs_did():
+    """A restart resets the ends too. Up to the first draw all is equal; then weights differ by as much as they have moved."""
+
+    def trained(steps, restarted):
+        model = deep()
+        for step, (_, optimizer, *_) in enumerate(course(model, lisa(layers=1, period=2), steps), start=1):
+            if restarted and step % 2 == 0:
+                optimizer.state.clear()
+        return dict(model.named_parameters())
+
+    def apart(some, others):
+        found = {name: (some[name] - others[name]).abs().max().item() for name in some}
+        return max(found.values()), [name for name, difference in found.items() if difference]
+
+    assert apart(trained(2, restarted=True), trained(2, restarted=False)) == (0.0, [])
+    first, ends = apart(trained(3, restarted=True), trained(3, restarted=False))
+    assert ends == ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
+    assert first > 1e-4
+    dropped = trained(6, restarted=False)
+    moved, _ = apart(dropped, dict(deep().named_parameters()))
+    assert apart(trained(6, restarted=True), dropped)[0] == pytest.approx(0.0031, abs=1e-4)
+    assert moved == pytest.approx(0.0028, abs=1e-4)
+
+
 def test_kept_state_only_grows():
     sizes, state = [], {}
     for model, optimizer, *_ in course(deep(), lisa(layers=1, period=1, state="keep"), 12):

@@ -21,6 +21,7 @@ from tasks.core.training import Group
 from tasks.engine import compose
 from tasks.methods.optimizers.mezo.config import MezoConfig
 from tasks.methods.optimizers.mezo.method import make, replay, step_seed
+from tests.methods import deep
 from tests.methods.contract import composition, model, part
 from tests.methods.official import frozen, same, wave
 
@@ -252,6 +253,40 @@ def test_only_what_decays_decays():
     mezo.step(lambda: 1.0)  # no slope, so decay is all there is
     torch.testing.assert_close(parameters[0].detach(), before[0] * (1 - 2 * 0.1 * 0.5), rtol=0, atol=1e-6)
     torch.testing.assert_close(parameters[1].detach(), before[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make_model", "norms"),
+    [
+        (deep.llama, {"model.norm.weight"}),
+        (
+            deep.qwen3,
+            {"model.norm.weight", *(f"model.layers.{n}.self_attn.{x}_norm.weight" for n in range(4) for x in "qk")},
+        ),
+        (
+            deep.gpt2,
+            {f"transformer.{name}.weight" for name in ("ln_f", *(f"h.{n}.ln_{m}" for n in (0, 1) for m in (1, 2)))},
+        ),
+    ],
+    ids=["llama", "qwen3", "gpt2"],
+)
+def test_no_norm_is_decayed_and_by_the_authors_code_those_without_layernorm_in_their_name(make_model, norms):
+    """Of a weight of 1 a step at 0.1 with a decay of 0.5 leaves 0.95 there and 1 here; all else decays alike."""
+    parts = replace(composition(), optimizer=part("optimizers", "mezo", learning_rate=0.1, weight_decay=0.5))
+    attached = compose.compose(make_model(), parts, None, seed=0)
+    before = {name: p.detach().clone() for name, p in attached.trainable.items()}
+    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    optimizer.step(lambda: 1.0)  # no slope, so decay is all there is
+
+    def official(name):
+        """Return True where zo_update decays a parameter of this name."""
+        return not any(part_of in name for part_of in ("bias", "layer_norm", "layernorm"))
+
+    for name, p in attached.trainable.items():
+        kept = 0.95 if official(name) and name not in norms else 1.0
+        torch.testing.assert_close(p.detach(), kept * before[name], rtol=0, atol=1e-5)
+    assert {name for name in before if official(name) and before[name].ndim == 1} == norms
+    assert all(before[name].ndim == 2 for name in before if official(name) and name not in norms)
 
 
 def test_tied_weights_are_perturbed_once(tiny):

@@ -273,13 +273,13 @@ def test_coba_follows_the_ratios_to_the_losses_before_training():
         window = ratios[max(0, step - 4) : step + 1]
         slopes.append([slope(column) for column in zip(*window, strict=True)])
         worst.append(slope([max(row) for row in window]))
-        expected = coba_reference(slopes[-5:], worst, 5.0)[-1]
+        expected = coba_reference(slopes[-2:], worst, 5.0)[-1]  # history 5 less warm-up 4, plus 1
         assert seen[step] == pytest.approx(expected.tolist(), rel=1e-6)
     assert seen[-1] != seen[4]
 
 
 def test_coba_weights_are_those_of_the_official_code():
-    """CoBaStatus on the same ratios, up to the history's length, beyond which its window is shorter than asked."""
+    """CoBaStatus on the same ratios, up to the history's length."""
     seen, _ = follow(CURVES, MftcoderConfig(balance="coba", warmup=4, history=20))
     for found, (factor, *expected) in zip(seen[4:], frozen("mftcoder")["coba"], strict=True):
         assert factor < 1 + 1e-9
@@ -305,19 +305,60 @@ def test_where_the_worst_task_falls_ever_faster_the_official_code_leaves_the_pap
         assert (seen[step] == pytest.approx(official, abs=1e-5)) == (step == 4)
 
 
+BENT = {  # straight up to step 6, so that it does not matter how many looks a slope is fitted over
+    "code": lambda s: 3.0 - 0.20 * s + 0.03 * max(s - 6, 0) ** 2,
+    "maths": lambda s: 5.0 - 0.10 * s + 0.05 * max(s - 6, 0) ** 2,
+    "text": lambda s: 2.0 - 0.05 * s - 0.02 * max(s - 6, 0) ** 2,
+}
+
+
+def test_coba_weights_beyond_the_history_are_those_of_the_official_training():
+    """A slope is compared with history - warm-up + 1 of its task's, here 3. With the 6 of the history the last weights were
+    0.132, 0.079 and 0.789."""
+    seen, state = follow(BENT, MftcoderConfig(balance="coba", warmup=4, history=6))
+    expected = frozen("mftcoder")["coba_in_training"]
+    for found, official in zip(seen, expected, strict=True):
+        assert found == pytest.approx(official, abs=1e-6)
+    assert len(state["slopes"]) == 3
+    assert expected[-1] == pytest.approx([0.2214, 0.0969, 0.6817], abs=1e-4)
+    ratios = [[curve(s) / curve(0) for curve in BENT.values()] for s in range(12)]
+    slopes = [[slope(column) for column in zip(*ratios[s - 5 : s + 1], strict=True)] for s in range(6, 12)]
+    assert coba(slopes, state["worst_slopes"], 5.0) == pytest.approx([0.1316, 0.0791, 0.7893], abs=1e-4)
+
+
+def test_slopes_are_compared_over_updates_where_not_every_step_is_one():
+    _, state = follow(CURVES, MftcoderConfig(balance="coba", warmup=4, history=4, interval=2))
+    assert (len(state["ratios"]), len(state["slopes"])) == (4, 3)
+
+
 def test_self_paced_weights_are_those_of_the_official_code():
-    """SelfpacedStatus, in float32."""
+    """SelfpacedStatus asked at every step about the last four losses, in float32."""
+    losses = [[curve(step) for curve in CURVES.values()] for step in range(12)]
+    for step, expected in enumerate(frozen("mftcoder")["self_paced"]):
+        assert self_paced(losses[max(0, step - 3) : step + 1]) == pytest.approx(expected, abs=5e-5)
+
+
+def test_self_paced_weights_are_equal_before_step_window_as_in_the_official_training():
+    """Its trainer asks from step `history_length` on; at step 2 SelfpacedStatus would have said 0.089, 0.005 and 0.907.
+
+    At step `window` the two differ: theirs has looked at the model before training, and not after its first step.
+    """
     seen, _ = follow(CURVES, MftcoderConfig(balance="self_paced", window=4))
-    for found, expected in zip(seen, frozen("mftcoder")["self_paced"], strict=True):
-        assert found == pytest.approx(expected, abs=5e-5)
+    expected = frozen("mftcoder")["self_paced_in_training"]
+    assert seen[:4] == [[1 / 3] * 3] * 4
+    for step in (*range(4), *range(5, 12)):
+        assert seen[step] == pytest.approx(expected[step], abs=5e-5)
+    assert frozen("mftcoder")["self_paced"][2] == pytest.approx([0.0885, 0.0047, 0.9068], abs=1e-4)
+    assert seen[4] == pytest.approx([0.2420, 0.0106, 0.7474], abs=1e-4)
+    assert expected[4] == pytest.approx([0.1659, 0.0077, 0.8264], abs=1e-4)
 
 
 def test_self_paced_weights_follow_the_last_window_of_losses():
     params = MftcoderConfig(balance="self_paced", window=4)
     seen, state = follow(CURVES, params)
     losses = [[CURVES[name](s) for name in NAMES] for s in range(12)]
-    for step in range(12):
-        assert seen[step] == pytest.approx(self_paced(losses[max(0, step - 3) : step + 1]), rel=1e-5)
+    for step in range(4, 12):
+        assert seen[step] == pytest.approx(self_paced(losses[step - 3 : step + 1]), rel=1e-5)
     assert len(state["losses"]) == 4
 
 
@@ -338,8 +379,8 @@ def test_a_task_missing_from_a_batch_has_no_point_there():
 
 
 def test_weights_are_left_between_updates():
-    seen, state = follow(CURVES, MftcoderConfig(balance="self_paced", interval=3))
-    assert seen[0] == seen[1] == seen[2]
+    seen, state = follow(CURVES, MftcoderConfig(balance="self_paced", interval=3, window=4))
+    assert seen[0] == seen[5] != seen[6] == seen[7] == seen[8]
     assert seen[9] == seen[10] == seen[11] != seen[6]
     assert len(state["losses"]) == 4
 
@@ -377,6 +418,8 @@ def test_a_warmup_that_never_ends_is_refused():
     everything = [{"code": 1.0, "maths": 2.0, "text": 3.0}]
     with pytest.raises(ValueError, match="warmup is 100 and the training has 40 steps"):
         on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="coba"))
+    with pytest.raises(ValueError, match="window is 40 and the training has 40 steps, so self_paced would never begin"):
+        on_step(moment(0, {}, everything, steps=40), MftcoderConfig(balance="self_paced", window=40))
 
 
 @pytest.mark.parametrize(
@@ -388,6 +431,7 @@ def test_a_warmup_that_never_ends_is_refused():
         ({"aggregation": "case2", "task_weights": {"code": 2.0}}, "case2 has no task weights"),
         ({"balance": "coba", "task_weights": {"code": 2.0}}, "set one of them"),
         ({"window": 1}, "window"),
+        ({"balance": "coba", "warmup": 8, "history": 7}, "history=7 is shorter than the warm-up, 8 updates"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong, match):
@@ -439,7 +483,7 @@ PLAN = Training(pack_tokens=40, accumulation=2, max_tokens=100_000, epochs=2, wa
 
 
 @pytest.mark.parametrize(
-    "balance", [{"balance": "coba", "warmup": 2}, {"balance": "self_paced"}], ids=lambda b: b["balance"]
+    "balance", [{"balance": "coba", "warmup": 2}, {"balance": "self_paced", "window": 2}], ids=lambda b: b["balance"]
 )
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, balance):
     settings = replace(parts("lora", **balance), adapter=part("adapters", "lora", rank=4, dropout=0.2))

@@ -307,6 +307,20 @@ def test_the_load_balance_and_its_gradient_are_those_of_the_official_code(top_k)
         same(grad, wanted)
 
 
+def test_the_load_balance_is_on_by_default_as_in_the_authors_script_for_instruction_tuning():
+    """`mola_training_instruction.py` adds 0.001 of it, which for the model above is 0.0020; `mola_training.py` adds none."""
+    found = {}
+    for balance in (MolaConfig().balance, 0.0):
+        params = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), balance=balance)
+        model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), params)
+        for number, of_layer in mola.by_decoder_layer(model).items():
+            for place, layer in enumerate(of_layer.values()):
+                official(layer, 0.5 + number + 2 * place)(wave(2, 4, 5, phase=6.0))
+        found[balance] = penalty(model, params).item()
+    assert found == pytest.approx({0.001: 0.001 * frozen("mola")["balance_2"]["loss"], 0.0: 0.0}, rel=1e-6)
+    assert found[0.001] == pytest.approx(0.0020, abs=1e-5)
+
+
 def test_the_penalty_of_a_step_is_the_packs_mean_by_trained_tokens(tiny):
     parts = contract.composition(adapters="mola")
     attached, _ = contract.composed(small.load(tiny), parts)

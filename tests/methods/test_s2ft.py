@@ -458,6 +458,16 @@ def test_only_layers_that_train_are_chosen_from(tiny):
     assert {name.split(".")[2] for name in chosen(PARAMS, found)} == {"1"}
 
 
+def test_flat_takes_as_many_units_as_the_authors_code_to_the_last_one():
+    """int(units * layers * ratio), in this order: 81 of SmolLM2-135M's 270 heads at 0.3, where 0.3 * 9 * 30 rounds down to 80."""
+    assert int(0.3 * 9 * 30) == 80
+    for units, layers in ((9, 30), (40, 40)):
+        for percent in range(1, 100):
+            found = pick(torch.rand(layers, units), percent / 100, "flat")
+            assert sum(map(len, found)) == int(units * layers * (percent / 100))
+    assert sum(map(len, pick(torch.rand(30, 9), 0.3, "flat"))) == 81
+
+
 def test_small_has_no_meaning_for_random():
     with pytest.raises(ValueError, match="subset 'small' changes nothing about score 'random'"):
         S2ftConfig(subset="small")

@@ -11,8 +11,9 @@ from tasks.methods.adapters import AdapterSpec
 class DeptConfig(Params):
     """The `methods.dept` section."""
 
-    num_tokens: int = Field(40, ge=0)
-    """Length M of the prompt."""
+    num_tokens: int = Field(60, ge=0)
+    """Length M of the prompt. With `rank: 30` it is the paper's pair that is as large as a prompt of 100 tokens, at H = 768 and
+    `max_tokens: 256`."""
     rank: int = Field(30, ge=0)
     """Inner width R of the offsets; 0 is plain prompt tuning."""
     max_tokens: int = Field(1024, ge=1)
@@ -21,7 +22,8 @@ class DeptConfig(Params):
     """The offsets are scaled by alpha / sqrt(rank)."""
     align: Literal["left", "official"] = "left"
     """The row of a token. `left`: its position in its sequence. `official`, to compare with the authors' code: as if the
-    sequence ended at row L, and none for tokens that are written, so that training and generation differ."""
+    sequence ended at row L, and none for tokens that are written, so that training and generation differ. Pads are positions for
+    neither, and in the authors' code they are."""
     prompt_rate: float = Field(600.0, gt=0)
     """Learning rate of P, in times the optimizer's, which is that of A and B: the paper's 3e-1 over 5e-4, found on T5. Where
     embeddings are narrow less does better: on SmolLM2-135M (a spread of 0.14) 60 learned sooner than 600."""

@@ -25,7 +25,8 @@ class MolaConfig(Params):
     top_k: int = Field(2, ge=1)
     """Experts that a token is sent to. With 1 the weight of a pick is always 1, so only the balance loss trains the router."""
     balance: float = Field(0.001, ge=0)
-    """The sum of the layers' load balance is added to the loss times this; 0 switches it off."""
+    """The sum of the layers' load balance is added to the loss times this. The default is on, as in the authors' script for instruction
+    tuning; 0 switches it off, as their script for single tasks does unless told."""
 
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:

@@ -6,7 +6,8 @@ of all tensors in one vector of length n, in the order of their names, and sigma
 k and alpha are what a grid finds best on validation data. tau is the difference to a reference: 0 for a LoRA, whose A and B
 are taken as they are, 1 for (IA)^3, the base's weights for full fine-tuning.
 
-The threshold is the authors' own: it keeps floor(k n) + 1 entries, and all that tie with the last. They have no encoder; ours
+The threshold is the authors' own: it keeps floor(k n) + 1 entries, and all that tie with the last. At k = 1 every entry becomes
+alpha sigma sign(tau); the authors' functions return at 100 (percent) before they change anything. They have no encoder; ours
 is the Golomb–Rice code whose size they state, lossless (`rice.py`). `scope: tensor` is our design, not the paper's: with one
 threshold for all, the random start of A can own nearly all that is kept, and B is lost. The baselines are the paper's, with
 STC's scalar as STC defines it, the mean of magnitudes (Sattler et al. 2019, https://arxiv.org/abs/1903.02891).

@@ -15,7 +15,8 @@ class CompeftConfig(Params):
     """The `methods.compeft` section."""
 
     densities: tuple[Density, ...] = Field((0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)
-    """Shares k of the entries to try keeping. One is taken as it is."""
+    """Shares k of the entries to try keeping. One is taken as it is. 1 keeps all signs and one magnitude; the authors' k = 100 changes
+    nothing, as `compressor: none` does here."""
     alphas: tuple[Alpha, ...] = Field((0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), min_length=1)
     """Multiples of sigma to try; `rule: compeft` alone has them."""
     rule: Literal["compeft", "stc", "prune"] = "compeft"

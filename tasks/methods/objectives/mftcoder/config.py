@@ -22,11 +22,13 @@ class MftcoderConfig(Params):
     valid_batches: int = Field(1, ge=1)
     """Validation batches of an update, taken in turn."""
     window: int = Field(100, ge=2)
-    """self_paced: updates over which a slope is fitted."""
+    """self_paced: updates over which a slope is fitted, and the step from which weights follow. Before it they are equal, as in the
+    authors' training."""
     warmup: int = Field(100, ge=1)
     """coba: steps of equal weights at the start; about as many as there are validation batches."""
     history: int = Field(200, ge=2)
-    """coba: updates over which a slope is fitted and compared; 2 to 5 times the warm-up."""
+    """coba: updates over which a slope is fitted; 2 to 5 times the warm-up. A slope is compared with those of the last
+    `history` - `warmup` + 1 updates, as in the authors' code."""
     tau: float = Field(5.0, gt=0)
     """coba: how sharply a worst task that stops falling shifts weight."""
 
@@ -36,7 +38,17 @@ class MftcoderConfig(Params):
             raise ValueError(f"{self.aggregation} has no task weights: take case3 or case4, or leave the weights out")
         if self.task_weights and self.balance != "none":
             raise ValueError(f"task_weights are fixed and balance: {self.balance} makes its own: set one of them")
+        if self.balance == "coba" and self.compared < 1:
+            raise ValueError(
+                f"history={self.history} is shorter than the warm-up, {self.warmup // self.interval} updates: raise it, best to "
+                "2 to 5 times as many, or lower warmup."
+            )
         return self
+
+    @property
+    def compared(self) -> int:
+        """The number of updates whose slopes coba compares, as the authors' code has it."""
+        return self.history - self.warmup // self.interval + 1
 
 
 SPEC = ObjectiveSpec(config=MftcoderConfig, acts_between_steps=True, state=("task_weights",))

@@ -106,22 +106,24 @@ def _follow(moment: Moment, config: MftcoderConfig) -> None:
         _coba_update(state, losses, config, warm=moment.step >= config.warmup)
     else:
         state["losses"] = [*state.get("losses", []), losses][-config.window :]
-        state["task_weights"] = self_paced(state["losses"])
+        if moment.step >= config.window:
+            state["task_weights"] = self_paced(state["losses"])
 
 
 def _coba_update(state: dict[str, Any], losses: Losses, config: MftcoderConfig, *, warm: bool) -> None:
     """Note the ratios of these losses to the first ones, and once `warm` the slopes and the weights that they give."""
 
-    def noted(name: str, value: Any) -> list[Any]:
-        state[name] = [*state.get(name, []), value][-config.history :]
+    def noted(name: str, value: Any, length: int) -> list[Any]:
+        state[name] = [*state.get(name, []), value][-length:]
         return state[name]
 
     ratios = [loss / start if loss and start else None for loss, start in zip(losses, state["start"], strict=True)]
     before = state.get("latest", [1.0] * len(ratios))
     state["latest"] = [last if ratio is None else ratio for ratio, last in zip(ratios, before, strict=True)]
-    ratios_WK, worst_W = noted("ratios", ratios), noted("worst", max(state["latest"]))
+    ratios_WK = noted("ratios", ratios, config.history)
+    worst_W = noted("worst", max(state["latest"]), config.history)
     if warm:
-        slopes_WK = noted("slopes", [slope(column) for column in zip(*ratios_WK, strict=True)])
+        slopes_WK = noted("slopes", [slope(column) for column in zip(*ratios_WK, strict=True)], config.compared)
         state["worst_slopes"] = [*state.get("worst_slopes", []), slope(worst_W)]
         state["task_weights"] = coba(slopes_WK, state["worst_slopes"], config.tau)
 
@@ -163,9 +165,10 @@ def _check(moment: Moment, config: MftcoderConfig) -> None:
             f"mftcoder.balance: {config.balance} follows the validation loss of every task, and there is none of "
             f"{', '.join(unseen)}. Raise valid_tokens, hold some examples out, or set `balance: none`."
         )
-    if config.balance == "coba" and config.warmup >= moment.steps:
+    name, first = ("warmup", config.warmup) if config.balance == "coba" else ("window", config.window)
+    if first >= moment.steps:
         raise ValueError(
-            f"mftcoder.warmup is {config.warmup} and the training has {moment.steps} steps, so coba would never begin. "
+            f"mftcoder.{name} is {first} and the training has {moment.steps} steps, so {config.balance} would never begin. "
             "Lower it, or set `balance: none`."
         )
 

@@ -16,7 +16,8 @@ class MezoConfig(Params):
     directions: int = Field(1, ge=1)
     """Directions averaged in a step; each costs two forward passes."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decay of matrices. Vectors (norms, biases) are never decayed."""
+    """Decay of matrices. Vectors (norms, biases) are never decayed; the authors' code decays norms without `layernorm` in their name,
+    such as `model.norm.weight`."""
 
 
 SPEC = OptimizerSpec(config=MezoConfig, gradient_free=True)

@@ -5,5 +5,8 @@ uniformly without replacement, so that each has probability p = γ / L, and make
 nothing is scored: in LoRA runs the ends of a model move most, and LISA copies that as probabilities, 1 at the ends and p between.
 
 Over an adapter the layers are those of its weights. What trains outside the decoder layers, whatever it is, always does.
-Our design, not the paper's: `state: drop` is the default. The authors' runs restarted at each draw, to the same effect.
+Our design, not the paper's: `state: drop` is the default. The authors' runs saved and loaded the model at each draw, which also
+reset the optimizer's state of the embeddings, the final norm and the head, and of a layer drawn twice in a row. That is another
+training: a model of four layers, after three periods of two AdamW steps at 5e-4, has weights that differ by up to 0.0031 from
+those under `drop`, which had moved by up to 0.0028. LMFlow's callback, by the same authors, resets nothing, as `keep` does.
 """
