@@ -11,10 +11,11 @@ r(x)_i = (number of x) x_i / sum_j |x_j|:
   self_paced  v = softmax(50 softmax(r(a))_k (-r(a)_k))
   coba        v = softmax(K (DF RCS + (1 - DF) ACS)), a of the ratio to the loss before training
               RCS = softmax_k r(a)                              what falls slower than others needs more
-              ACS = softmax_k (-r(a_k over H - W + 1 updates)[now])  what falls slower than it did needs less
+              ACS = softmax_k (-r(a_k over C updates)[now])     what falls slower than it did needs less
               DF = min(1, t softmax_s(-tau r(a of the worst ratio))[now]), t updates so far: 1 as long as the worst task falls
               and where a weight is below 1 / 10K: v <- (1 - 1/10) v + 1 / 10K
-with H = `history` and W = `warmup`, in updates. Weights are equal before step `window` (self_paced) and step `warmup` (coba).
+with C = `history` - `warmup` + 1, as in the authors' code, the warm-up counted in updates. Weights are equal before step `window`
+(self_paced) and before step `warmup` (coba).
 Shapes: N = trained tokens of the pack, K = tasks, W = updates looked at.
 
 Our design, not the paper's: means are over the whole accumulated step, not over each pack; a token's loss carries its weight;
