@@ -275,7 +275,7 @@ def test_no_norm_is_decayed_and_by_the_authors_code_those_without_layernorm_in_t
     parts = replace(composition(), optimizer=part("optimizers", "mezo", learning_rate=0.1, weight_decay=0.5))
     attached = compose.compose(make_model(), parts, None, seed=0)
     before = {name: p.detach().clone() for name, p in attached.trainable.items()}
-    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.params, 0)
+    optimizer = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0)
     optimizer.step(lambda: 1.0)  # no slope, so decay is all there is
 
     def official(name):
