@@ -19,7 +19,7 @@ class Column:
     fill: int | float = 0
     """The value of tokens whose sequence lacks the column. Its type is that of the column: int64 or float32."""
     missing: str = ""
-    """What the objective cannot do without the column and what would help, said if no sequence that trains has it."""
+    """Error message, after the objective's name, if no sequence that trains has the column. Empty if it can do without."""
 
 
 @dataclass(frozen=True)

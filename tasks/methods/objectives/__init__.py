@@ -31,7 +31,7 @@ class Table:
     row: type
     """The record of a row."""
     unused: str
-    """What it means that a row is in no sequence, said after the number of such rows."""
+    """Message about rows that no sequence holds; their number is put before it."""
 
 
 @dataclass(frozen=True)
