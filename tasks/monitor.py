@@ -23,7 +23,7 @@ from tasks.core.records import Example, Refusal, content_id
 from tasks.io import embedders, progress, provenance, tables, tracking
 from tasks.methods.monitors import FEW, Finding
 from tasks.run import die_with_parent, expected, explain, quiet
-from tasks.stages.ingest import incoming
+from tasks.stages.ingest.reading import incoming
 
 TRAINED = Path("data/rounds/r0/examples.parquet")
 HELD_OUT = Path("data/ingested/valid.parquet")

@@ -1,1 +1,1 @@
-"""Examples and corpora: read, checked, split, and kept apart from what they are measured on."""
+"""Stage `ingest`: read sources, mine functions, remove duplicates and leaks, split, and account for every refused record."""

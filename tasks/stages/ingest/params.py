@@ -1,7 +1,7 @@
-"""The `ingest` section: which examples and texts are taken, and what is too alike to stand on both sides of a split."""
+"""The `ingest` section: sources of examples and documents, duplicates, contamination, splits, limits."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -20,7 +20,7 @@ TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 
 
 class Source(Params):
-    """A member of a list in which `from` says of which kind it is."""
+    """An entry of a list of sources; its `from` says of which kind it is."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -28,10 +28,10 @@ class Source(Params):
 
 
 class Installed(Source):
-    """Something that an installed distribution holds."""
+    """A source inside an installed distribution."""
 
     version: str | None = None
-    """The version that must be installed. Without it the data follow whatever is there."""
+    """The version that must be installed. Without it the data follow the environment."""
 
 
 class Package(Installed):
@@ -55,10 +55,10 @@ class Folder(Source):
 
 
 class Rows(Source):
-    """What is said about rows in one of the usual shapes."""
+    """Options of tables whose rows have one of the usual shapes."""
 
     task: str = "chat"
-    """What kind of work the rows are."""
+    """The kind of task of the rows."""
     domain: str | None = None
     """Their domain; without it the name of the file or data set."""
     group: str | None = None
@@ -140,7 +140,7 @@ class Descriptions(Source):
 
     from_: Literal["descriptions"] = Field(alias="from")
     names: tuple[str, ...] = ()
-    """Which ones; none means all that are installed, so the corpus then follows the environment."""
+    """The distributions; none means all that are installed, so the corpus then follows the environment."""
 
 
 class Topics(Source):
@@ -171,16 +171,21 @@ class Corpora(Params):
     piece_chars: int = Field(default=4_000, ge=200)
     """Longer texts are cut at blank lines into documents of at most this many characters."""
 
+    @property
+    def by_domain(self) -> "dict[Domain, tuple[CorpusSource, ...]]":
+        """Return the sources of each corpus."""
+        return {"domain": self.domain, "general": self.general}
+
 
 class NearDuplicates(Params):
-    """When two texts count as one. Prompts are compared with prompts and responses with responses."""
+    """Thresholds above which two texts are near-duplicates. Prompts are compared with prompts, responses with responses."""
 
     jaccard: float | None = Field(default=0.7, gt=0, le=1)
-    """Shared share of three-word shingles; none switches the comparison off."""
+    """Jaccard similarity of the three-word shingles; none switches the comparison off."""
     cosine: float | None = Field(default=0.95, gt=0, le=1)
     """Cosine of the embeddings of two responses; none switches it off, and no embedder is needed."""
     min_words: int = Field(default=8, ge=3)
-    """Texts with fewer words of their own are compared letter by letter only."""
+    """Texts with fewer words of their own are only compared for equality."""
     template: float = Field(default=0.05, gt=0, le=1)
     """Three words in a row that more than this share of the texts hold (and more than ten texts) are a template's."""
 
@@ -191,12 +196,12 @@ class Shares(Params):
     valid: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
     gate: float = Field(default=0, ge=0, lt=1)
-    """What decides whether a model is promoted. Without a share there is no gate set, and nothing is promoted.
-    Met on average: a group's name alone decides, so that what the gate holds stays there as the data grow."""
+    """The gate set decides on promotion. Without a share there is none, and nothing is promoted.
+    The share is met on average: a group's name alone decides, so that a group stays in the gate set as the data grow."""
 
     @property
     def held_out(self) -> dict[Split, float]:
-        """The share of each split that nothing is trained on."""
+        """Return the share of each split that nothing is trained on."""
         return {"valid": self.valid, "test": self.test, "gate": self.gate}
 
     @model_validator(mode="after")
@@ -235,13 +240,16 @@ class IngestParams(Params):
 
 
 class Settings(Params):
-    """What the stage reads of params.yaml."""
+    """The sections of params.yaml that the stage reads."""
 
     compute: Compute
     ingest: IngestParams
 
 
-def _check_suffix(source: Any) -> Any:
+Table = TypeVar("Table", File, TextFile)
+
+
+def _check_suffix(source: Table) -> Table:
     if source.path.suffix.lower() not in TABLES:
         raise ValueError(f"{source.path}: expected a file that ends in {', '.join(TABLES)}")
     return source

@@ -1,6 +1,6 @@
-"""What `ingest` would make of some sources, without writing anything: `python -m tasks.stages.ingest.preview JSON`.
+"""Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview JSON`.
 
-JSON is a list of sources as params.yaml has them; the answer, one JSON object, is what `ratchet init` shows.
+JSON is a list of sources as in params.yaml; the output is one JSON object, which `ratchet init` shows.
 """
 
 import json
@@ -15,12 +15,15 @@ from pydantic import TypeAdapter
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal
 from tasks.io import sandbox
-from tasks.stages.ingest import mine, read, verify
+from tasks.stages.ingest.mining.candidates import mine_candidates
+from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.params import ExampleSource, Folder, Gym, Package
+from tasks.stages.ingest.reading.examples import python_modules, read_puzzles, read_rows
+from tasks.stages.ingest.reading.sources import sample
 
 SHOWN = 5
 FUNCTIONS = 60
-"""Functions of a package that are tried: each costs a sandbox a moment."""
+"""Functions of a package that are tried; each takes a run in the sandbox."""
 SEED = 0
 
 
@@ -36,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
-    """The first kept and the first refused records, and the counts of both."""
+    """Return the first kept and the first refused records, and the counts of both."""
     records = [record for source in sources for record in _records(source)]
     kept = [record for record in records if isinstance(record, Example)]
     refused = [record for record in records if isinstance(record, Refusal)]
@@ -54,9 +57,9 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
 
 def _records(source: ExampleSource) -> Iterator[Example | Refusal]:
     if isinstance(source, Package | Folder):
-        candidates = read.sample(mine.mine(read.modules(source)), FUNCTIONS, SEED)
-        return verify.verify(candidates, partial(sandbox.run, trusted=True))
-    return read.puzzles(source, SEED) if isinstance(source, Gym) else read.rows(source, SEED)
+        candidates = sample(mine_candidates(python_modules(source)), FUNCTIONS, SEED)
+        return verify_candidates(candidates, partial(sandbox.run, trusted=True))
+    return read_puzzles(source, SEED) if isinstance(source, Gym) else read_rows(source, SEED)
 
 
 if __name__ == "__main__":

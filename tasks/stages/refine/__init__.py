@@ -1,1 +1,1 @@
-"""What becomes of the examples that a diagnosis chose (Middo): rewritten, added to, or left as they were."""
+"""Stage `refine`: rewrite or extend the examples that the diagnosis chose (Middo), and keep the others unchanged."""

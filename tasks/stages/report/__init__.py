@@ -1,1 +1,1 @@
-"""What came of it, for people and for programs."""
+"""Stage `report`: compare every model with the reference and write the results for people and for programs."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tasks.core.records import Refusal, Tests
 from tasks.io.sources.package import folder
-from tasks.stages.ingest.mine import Candidate, mine
+from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates
 
 
 def plant(root: Path, **modules: str) -> Path:
-    """A package `planted` of these modules; `init` is its `__init__`."""
+    """Write a package `planted` of these modules; `init` is its `__init__`."""
     package = root / "planted"
     package.mkdir(exist_ok=True)
     for name, text in {"init": "", **modules}.items():
@@ -20,45 +20,45 @@ def plant(root: Path, **modules: str) -> Path:
 
 
 def mined(root: Path, **modules: str) -> dict[str, Candidate | Refusal]:
-    """What the miner makes of each function of a planted package, by its name."""
-    found = mine(folder(plant(root, **modules)))
-    return {item.where if isinstance(item, Refusal) else checks(item).entry: item for item in found}
+    """Return the candidate or refusal of each function of a planted package, by its name."""
+    items = mine_candidates(folder(plant(root, **modules)))
+    return {item.where if isinstance(item, Refusal) else checks(item).entry: item for item in items}
 
 
 def candidate(root: Path, **modules: str) -> Candidate:
-    """The only function of a planted package that has a doctest."""
+    """Return the only function of a planted package that has a doctest."""
     (item,) = mined(root, **modules).values()
     assert isinstance(item, Candidate), item
     return item
 
 
 def refusal(root: Path, **modules: str) -> Refusal:
-    """Why the only function of a planted package that has a doctest is refused."""
+    """Return the refusal of the only function of a planted package that has a doctest."""
     (item,) = mined(root, **modules).values()
     assert isinstance(item, Refusal), item
     return item
 
 
 def checks(item: Candidate) -> Tests:
-    """The tests of a candidate."""
+    """Return the tests of a candidate."""
     assert item.example.tests is not None
     return item.example.tests
 
 
-def told(manual: str, number: int) -> str:
-    """What no other page says."""
+def passage(manual: str, number: int) -> str:
+    """Return text that no other page has."""
     draw = random.Random(f"{manual} {number}")
     return " ".join("".join(draw.choices("aeinorst", k=5)) for _ in range(30))
 
 
 def page(folder: Path, number: int) -> None:
-    """A page of a manual, with the furniture that pages have: some of every page, some of one manual's, some of its own."""
+    """Write a page of a manual with the lines that pages share: with all pages, with those of the manual, with none."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"page{number}.html").write_text(
         f"""<html><head><title>{folder.name}</title></head><body><nav>Contents</nav>
         <form><label>Search documentation of {folder.name}</label></form>
         <h1><a rel="help" href="s">View Source</a> Chapter {number}</h1>
-        <p>{told(folder.name, number)}</p>
+        <p>{passage(folder.name, number)}</p>
         <pre>ok = start({number}).
         end.</pre>
         <a rel="prev" href="p">← Previous Page Chapter {number - 1}</a>

@@ -1,4 +1,4 @@
-"""What params.yaml may say, and what it is told otherwise."""
+"""Sources and limits that params.yaml may hold are parsed; others are refused with a message."""
 
 from pathlib import Path
 

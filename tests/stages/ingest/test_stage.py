@@ -1,4 +1,4 @@
-"""The whole stage on a handful of files: what is kept, what is told, what is written."""
+"""The stage on a handful of files: kept and refused records, messages, written tables."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,10 @@ import pytest
 
 from tasks.core.records import Document, Example, Refusal
 from tasks.io import tables
-from tasks.stages.ingest import read, stage
+from tasks.stages.ingest import stage
 from tasks.stages.ingest.params import Folder, Settings
-from tests.stages.ingest.planting import page, told
+from tasks.stages.ingest.reading.documents import read_documents
+from tests.stages.ingest.planting import page, passage
 from tests.support import ScratchRun
 
 TABLES = ("valid", "test", "benchmark")
@@ -90,8 +91,9 @@ def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
         "duplicate": "line 31",
     }
     kept = examples_of(tmp_path)
-    assert {split: len(found) for split, found in kept.items()} == {"train": 18, "valid": 6, "test": 6, "benchmark": 0}
-    assert all(example.split == split for split, found in kept.items() for example in found)
+    sizes = {split: len(examples) for split, examples in kept.items()}
+    assert sizes == {"train": 18, "valid": 6, "test": 6, "benchmark": 0}
+    assert all(example.split == split for split, examples in kept.items() for example in examples)
     assert report["splits"]["train"] == {"examples": 18, "groups": 18}
     assert report["licenses"] == {"CC0-1.0": 30}
     assert "18 train, 6 valid, 6 test" in run.said[-1]
@@ -115,12 +117,12 @@ def test_a_gate_set_takes_from_what_trains_and_leaves_the_other_splits(tmp_path,
     sources = [{"from": "file", "path": rows}]
     ingest(tmp_path, sources, "without")
     _, report = ingest(tmp_path, sources, "with", splits={"valid": 0.2, "test": 0.2, "gate": 0.15})
-    without, found = examples_of(tmp_path, "without"), examples_of(tmp_path, "with")
+    without, with_gate = examples_of(tmp_path, "without"), examples_of(tmp_path, "with")
     gate = tables.read(tmp_path / "with/ingested/gate.parquet", Example)
     assert tables.read(tmp_path / "without/ingested/gate.parquet", Example) == []
-    assert (found["valid"], found["test"]) == (without["valid"], without["test"])
+    assert (with_gate["valid"], with_gate["test"]) == (without["valid"], without["test"])
     assert {row.group for row in gate} == {row.group for row in without["train"]} - {
-        row.group for row in found["train"]
+        row.group for row in with_gate["train"]
     }
     assert report["splits"]["gate"] == {"examples": len(gate), "groups": len(gate)}
     assert gate
@@ -132,8 +134,9 @@ def test_equal_values_of_the_group_column_stay_together(tmp_path):
     file.write_text("\n".join(["question,answer,topic", *lines]))
     run, _ = ingest(tmp_path, [{"from": "file", "path": file, "group": "topic"}])
     kept = examples_of(tmp_path)
-    groups = {split: {example.group for example in found} for split, found in kept.items()}
-    assert {split: len(found) for split, found in groups.items()} == {"train": 4, "valid": 1, "test": 1, "benchmark": 0}
+    groups = {split: {example.group for example in examples} for split, examples in kept.items()}
+    sizes = {split: len(names) for split, names in groups.items()}
+    assert sizes == {"train": 4, "valid": 1, "test": 1, "benchmark": 0}
     assert not groups["train"] & groups["test"]
     assert any("rows.csv lies outside" in line for line in run.said)
 
@@ -164,7 +167,7 @@ def test_functions_of_a_folder_are_kept_where_their_doctests_hold(tmp_path, code
     assert (line["read"], line["kept"], line["refused"]) == (17, 16, {"fails_alone": 1})
     assert run.notes["sandbox_level"] >= 1
 
-    splits = {example.group: split for split, found in examples_of(tmp_path).items() for example in found}
+    splits = {example.group: split for split, examples in examples_of(tmp_path).items() for example in examples}
     for split in ("train", "valid", "test"):
         documents = tables.read(tmp_path / "out" / "ingested" / f"{split}_documents.parquet", Document)
         assert documents
@@ -187,7 +190,7 @@ def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
 
     source = {"from": "reasoning-gym", "size": 20, "tasks": {"chain_sum": {"max_terms": 2}, "spell_backward": {}}}
     ingest(tmp_path, [source])
-    kept = [example for found in examples_of(tmp_path).values() for example in found]
+    kept = [example for examples in examples_of(tmp_path).values() for example in examples]
     assert {example.task for example in kept} == {"chain_sum", "spell_backward"}
     for example in kept:
         judge = reasoning_gym.get_score_answer_fn(example.tests.code)
@@ -271,11 +274,11 @@ def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):
         for number in range(size):
             page(tmp_path / "raw" / manual, number)
     folder = Folder.model_validate({"from": "folder", "path": tmp_path / "raw"})
-    found = {document.source: document.text for document in read.documents(folder, "domain")}
-    assert len(found) == 16
-    for place, text in found.items():
-        manual, number = place.split("/")[0], int(place.removesuffix(".html")[-1])
-        assert text.split("\n") == [f"Chapter {number}", "", told(manual, number), "", f"ok = start({number})."]
+    texts = {document.source: document.text for document in read_documents(folder, "domain")}
+    assert len(texts) == 16
+    for path, text in texts.items():
+        manual, number = path.split("/")[0], int(path.removesuffix(".html")[-1])
+        assert text.split("\n") == [f"Chapter {number}", "", passage(manual, number), "", f"ok = start({number})."]
 
 
 def test_a_limit_of_rows_takes_that_many_drawn_by_the_seed(tmp_path, rows):
@@ -283,7 +286,7 @@ def test_a_limit_of_rows_takes_that_many_drawn_by_the_seed(tmp_path, rows):
     _, report = ingest(tmp_path, [source])
     assert report["sources"][f"file {rows.name}"]["read"] == 20
     ingest(tmp_path, [source], "other", seed=1)
-    ids = [{row.id for found in examples_of(tmp_path, name).values() for row in found} for name in ("out", "other")]
+    ids = [{row.id for rows in examples_of(tmp_path, name).values() for row in rows} for name in ("out", "other")]
     assert ids[0] != ids[1]
 
 

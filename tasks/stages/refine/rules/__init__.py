@@ -1,1 +1,1 @@
-"""The generator that is no model: changes of programs whose meaning can be proved, or found by running them."""
+"""Propose rewrites by rule, without a model: each change preserves the meaning or is checked by running the program."""

@@ -1,0 +1,43 @@
+"""Counts of the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
+
+from typing import Any
+
+import duckdb
+import polars as pl
+
+PRETRAINING = (
+    "Packages and texts that are published may be part of what the base model was trained on, "
+    "so its own figures on them may be too good; what counts is the difference between two models on the same items."
+)
+
+QUERIES = {
+    "splits": 'SELECT split AS name, count(*) AS examples, count(DISTINCT "group") AS groups FROM examples GROUP BY ALL',
+    "domains": "SELECT domain AS name, count(*) AS examples, count(*) FILTER (split = 'train') AS train,"
+    " count(*) FILTER (split = 'valid') AS valid, count(*) FILTER (split = 'test') AS test,"
+    " count(*) FILTER (split = 'gate') AS gate FROM examples GROUP BY ALL",
+    "licenses": "SELECT license AS name, count(*) AS examples FROM examples GROUP BY ALL",
+    "tiers": "SELECT coalesce(tier, 'none') AS name, count(*) AS examples,"
+    " count(*) FILTER (split = 'test') AS test FROM examples GROUP BY ALL",
+    "corpora": "SELECT domain || ' ' || split AS name, count(*) AS documents, count(DISTINCT \"group\") AS groups,"
+    " sum(length(text))::BIGINT AS chars FROM documents GROUP BY ALL",
+    "corpus_licenses": "SELECT license AS name, count(*) AS documents FROM documents GROUP BY ALL",
+    "dropped": "SELECT reason AS name, count(*) AS records FROM quarantine GROUP BY ALL",
+}
+
+
+def count_tables(
+    examples: pl.DataFrame, documents: pl.DataFrame, quarantine: pl.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Return the result of each query, as rows by name."""
+    with duckdb.connect() as connection:
+        for name, frame in {"examples": examples, "documents": documents, "quarantine": quarantine}.items():
+            connection.register(name, frame.to_arrow())
+        return {title: _rows(connection, f"SELECT * FROM ({query}) ORDER BY name") for title, query in QUERIES.items()}
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    """Return the rows by name; a row of one figure is that figure."""
+    result = connection.execute(query)
+    columns = [column[0] for column in result.description or ()][1:]
+    rows = {name: dict(zip(columns, values, strict=True)) for name, *values in result.fetchall()}
+    return {name: row if len(row) > 1 else next(iter(row.values())) for name, row in rows.items()}

@@ -1,0 +1,111 @@
+"""Choose the examples that are kept and draw their splits: limits, duplicates, near-duplicates, contamination."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.contamination import comparable, leaks, prompt_of
+from tasks.core.records import Example, Split
+from tasks.stages.ingest.filtering import duplicates
+from tasks.stages.ingest.filtering.duplicates import RANKS, Pair
+from tasks.stages.ingest.params import IngestParams, NearDuplicates
+from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.splits import seeded_hash, split_examples
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def filter_and_split_examples(
+    items: Sequence[Sourced[Example]],
+    benchmark: Sequence[Example],
+    params: IngestParams,
+    embed: Embed,
+    quarantine: Quarantine,
+) -> tuple[list[Sourced[Example]], dict[str, Split]]:
+    """Return the examples that are kept, each with its split, and the split of every group."""
+    items = quarantine.keep_others(items, dict(_too_long(_records(items), params)))
+    items = quarantine.keep_others(items, _equal(_records(items), benchmark))
+    items = quarantine.keep_others(items, _over_limit(_records(items), params))
+
+    groups = split_examples(_records(items), params)
+    items = [Sourced(source, replace(record, split=groups[record.group])) for source, record in items]
+    items = quarantine.keep_others(items, _near_duplicates(_records(items), benchmark, params, embed))
+    items = quarantine.keep_others(items, _contaminated(_records(items), benchmark, params))
+    return items, groups
+
+
+def _records(items: Sequence[Sourced[Example]]) -> list[Example]:
+    return [item.record for item in items]
+
+
+def _too_long(examples: Sequence[Example], params: IngestParams) -> Iterator[tuple[int, tuple[str, str]]]:
+    for position, example in enumerate(examples):
+        prompt, response = len(prompt_of(example)), len(example.response)
+        if prompt > params.max_prompt_chars:
+            detail = f"the prompt has {prompt} characters; max_prompt_chars is {params.max_prompt_chars}"
+            yield position, ("too long", detail)
+        elif response > params.max_response_chars:
+            detail = f"the response has {response} characters; max_response_chars is {params.max_response_chars}"
+            yield position, ("too long", detail)
+
+
+def _equal(examples: Sequence[Example], benchmark: Sequence[Example]) -> Reasons:
+    """Refuse what equals an earlier example or an item of the benchmark, white space aside."""
+    combined, first = [*benchmark, *examples], len(benchmark)
+    contents = (
+        tuple((message.role, cleaning.collapse_whitespace(message.content)) for message in example.messages)
+        for example in combined
+    )
+    return {
+        later - first: ("leak" if earlier < first else "duplicate", f"the same as {combined[earlier].source}")
+        for later, earlier in duplicates.equal_positions(contents).items()
+        if later >= first
+    }
+
+
+def _over_limit(examples: Sequence[Example], params: IngestParams) -> Reasons:
+    if params.max_examples is None:
+        return {}
+    drawn = sorted(range(len(examples)), key=lambda position: seeded_hash(params.seed, examples[position].id))
+    return dict.fromkeys(drawn[params.max_examples :], ("over the limit", f"max_examples is {params.max_examples}"))
+
+
+def _near_duplicates(
+    examples: Sequence[Example], benchmark: Sequence[Example], params: IngestParams, embed: Embed
+) -> Reasons:
+    combined, first = [*benchmark, *examples], len(benchmark)
+    pairs = _near_pairs(combined, params.near_duplicates, embed)
+    ranks = [0] * first + [RANKS[example.split] for example in examples]
+    removed = duplicates.merge_duplicates({(a, b) for a, b in pairs if b >= first}, ranks)
+    return {
+        position - first: duplicates.near_duplicate_reason(
+            combined[twin].source, combined[twin].split, is_same_split=ranks[position] == ranks[twin]
+        )
+        for position, twin in removed.items()
+    }
+
+
+def _near_pairs(examples: Sequence[Example], params: NearDuplicates, embed: Embed) -> set[Pair]:
+    """Return the pairs of examples whose prompts or whose responses are near-duplicates."""
+    prompts = duplicates.shingles([comparable(example, prompt_of(example)) for example in examples], params)
+    responses = duplicates.shingles([comparable(example, example.response) for example in examples], params)
+    pairs: set[Pair] = set()
+    if params.jaccard is not None:
+        pairs |= duplicates.jaccard_pairs(prompts, params.jaccard)
+        pairs |= duplicates.jaccard_pairs(responses, params.jaccard)
+    if params.cosine is not None and responses:
+        positions = list(responses)
+        near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), params.cosine)
+        pairs |= {(positions[a], positions[b]) for a, b in near}
+    return pairs
+
+
+def _contaminated(examples: Sequence[Example], benchmark: Sequence[Example], params: IngestParams) -> Reasons:
+    """Refuse training examples that overlap an evaluation example."""
+    training = [position for position, example in enumerate(examples) if example.split == "train"]
+    evaluation = [*benchmark, *(example for example in examples if example.split != "train")]
+    leaked = leaks([examples[position] for position in training], evaluation, params.contamination)
+    return {training[a]: ("leak", f"overlaps {evaluation[b].source}") for a, b in leaked.items()}

@@ -1,0 +1,56 @@
+"""Verify candidates: the solution passes its doctests, and the trivial bodies (`pass`, …) fail them."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from tasks.core.records import Example, Refusal
+from tasks.io.sandbox import Case, Verdict
+from tasks.stages.ingest.mining.candidates import Candidate
+
+
+def verify_candidates(
+    candidates: Iterable[Candidate | Refusal], run: Callable[[Iterable[Case]], Iterator[Verdict]]
+) -> Iterator[Example | Refusal]:
+    """Yield an example or a refusal for each candidate, lazily and in order. Refusals among the candidates pass through.
+
+    All cases form one stream, so that the sandboxes behind `run` never wait until a verdict is read.
+    """
+    waiting: deque[Candidate | Refusal] = deque()
+    verdicts = run(_cases(candidates, waiting))
+    for verdict in verdicts:
+        yield from _refusals(waiting)
+        candidate = waiting.popleft()
+        assert isinstance(candidate, Candidate)
+        yield _judge(candidate, verdict, [next(verdicts) for _ in candidate.idle])
+    yield from _refusals(waiting)
+
+
+def _cases(candidates: Iterable[Candidate | Refusal], waiting: deque[Candidate | Refusal]) -> Iterator[Case]:
+    """Yield the cases of each candidate: its solution, then the trivial bodies. All that is read is appended to `waiting`."""
+    for candidate in candidates:
+        waiting.append(candidate)
+        if isinstance(candidate, Candidate):
+            assert candidate.example.tests is not None
+            for program in (candidate.program, *candidate.idle):
+                yield Case(program, candidate.example.tests)
+
+
+def _refusals(waiting: deque[Candidate | Refusal]) -> Iterator[Refusal]:
+    while waiting and isinstance(waiting[0], Refusal):
+        yield waiting.popleft()  # type: ignore[misc]
+
+
+def _judge(candidate: Candidate, verdict: Verdict, idle: list[Verdict]) -> Example | Refusal:
+    if verdict.kind == "untested" or (verdict.kind == "passed" and not verdict.executed):
+        return _refusal(candidate, "untested", "no expectation was executed")
+    if verdict.kind != "passed":
+        return _refusal(candidate, "fails_alone", f"{verdict.kind}: {verdict.detail}")
+    passing = [program for program, result in zip(candidate.idle, idle, strict=True) if result.kind == "passed"]
+    if passing:
+        return _refusal(candidate, "trivial_passes", f"`{passing[0].splitlines()[-1].strip()}` passes as well")
+    return candidate.example
+
+
+def _refusal(candidate: Candidate, reason: str, detail: str) -> Refusal:
+    source, _, name = candidate.example.source.rpartition(":")
+    return Refusal(source, name, reason, detail, candidate.program[:200])

@@ -1,0 +1,77 @@
+"""Read the documents of a corpus: modules, files of a folder, columns of a table, descriptions that packages bring."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from tasks.core.records import Document, Refusal, content_id
+from tasks.io.sources import descriptions, table, text
+from tasks.io.sources.package import Module
+from tasks.io.sources.text import Text
+from tasks.stages.ingest import params
+from tasks.stages.ingest.params import Folder, Package
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.conversations import is_decoded
+from tasks.stages.ingest.reading.examples import python_modules
+from tasks.stages.ingest.reading.sources import label, table_rows
+
+
+def read_documents(source: params.CorpusSource, domain: params.Domain) -> Iterator[Document | Refusal]:
+    """Yield the uncut documents of a source."""
+    if isinstance(source, Package | Folder):
+        yield from (module_document(module, domain) for module in python_modules(source))
+    if isinstance(source, Folder):
+        yield from _folder(source, domain)
+    elif isinstance(source, params.TextFile):
+        yield from _text_column(source, domain)
+    elif not isinstance(source, Package):
+        for prose in _package_prose(source):
+            yield _document(prose.text, domain, prose.name, prose.name, prose.license)
+
+
+def module_document(module: Module, domain: params.Domain = "domain") -> Document:
+    """Return a module as a document, in the group of the functions that are mined from it."""
+    origin = f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
+    identity = content_id("module", module.name, module.text)
+    return Document(identity, module.text, domain, module.name, "train", origin, module.license)
+
+
+def _folder(source: Folder, domain: params.Domain) -> Iterator[Document | Refusal]:
+    """Yield the files of a folder, each a group of its own, without the lines that many of them share."""
+    files = list(text.folder(source.path, source.license))
+    bodies = cleaning.without_shared_lines(
+        {PurePosixPath(file.name): file.text for file in files if isinstance(file, Text)}
+    )
+    for file in files:
+        if isinstance(file, Text):
+            body = bodies[PurePosixPath(file.name)]
+            yield _document(body, domain, f"{source.path.name}/{file.name}", file.name, file.license)
+        else:
+            yield Refusal(label(source), file.name, "not UTF-8", file.detail, "")
+
+
+def _text_column(source: params.TextFile, domain: params.Domain) -> Iterator[Document | Refusal]:
+    name = label(source)
+    for row in table_rows(source.path):
+        if isinstance(row, table.Broken):
+            yield Refusal(name, row.where, row.reason, row.detail, row.record)
+            continue
+        body = row.values.get(source.text)
+        if not isinstance(body, str) or not is_decoded(body):
+            detail = f"the column {source.text!r} holds no readable text; the row has {', '.join(row.values)}"
+            yield Refusal(name, row.where, "no text", detail, cleaning.beginning(row.values))
+            continue
+        group = row.where if source.group is None else cleaning.beginning(row.values.get(source.group))
+        yield _document(body, domain, f"{name}: {group}", row.where, source.license)
+
+
+def _package_prose(source: params.Descriptions | params.Topics | params.Sklearn) -> Iterator[Text]:
+    if isinstance(source, params.Descriptions):
+        return descriptions.distributions(source.names)
+    return descriptions.topics() if isinstance(source, params.Topics) else descriptions.sklearn()
+
+
+def _document(body: str, domain: params.Domain, group: str, where: str, license: str) -> Document | Refusal:
+    body = cleaning.clean(body)
+    if not body:
+        return Refusal(group, where, "empty text", "nothing is left of it", "")
+    return Document(content_id(domain, group, body), body, domain, group, "train", where, license)

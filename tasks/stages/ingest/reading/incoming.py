@@ -1,0 +1,61 @@
+"""Read incoming prompts, with or without responses, from tables of the shapes that `ingest` takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.records import Example, Message, Refusal, Unfit, excerpt, identify
+from tasks.io.sources import table
+from tasks.stages.ingest.params import TABLES
+from tasks.stages.ingest.reading.conversations import PAIRS, SYSTEM, conversation
+
+PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
+"""The columns that hold a prompt where a row has no response."""
+NONE = "—"
+"""The response of a row that has none yet."""
+
+
+def files(paths: Sequence[Path]) -> list[Path]:
+    """Return the tables at these paths, those below a folder in order. Raises FileNotFoundError if a path does not exist."""
+    tables = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or folder.")
+        below = sorted(path.rglob("*")) if path.is_dir() else [path]
+        tables += [file for file in below if file.is_file() and (file.suffix.lower() in TABLES or file == path)]
+    if unknown := [file for file in tables if file.suffix.lower() not in TABLES]:
+        raise ValueError(f"{unknown[0]}: expected a table that ends in {', '.join(TABLES)}.")
+    return tables
+
+
+def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
+    """Yield every row of these tables as an example, whose response is `NONE` if it has none, or as a refusal."""
+    for path in paths:
+        for row in table.rows(path):
+            if isinstance(row, table.Broken):
+                yield Refusal(path.as_posix(), row.where, row.reason, row.detail, row.record)
+                continue
+            messages = _conversation(row.values)
+            if isinstance(messages, Unfit):
+                beginning = excerpt(str(row.values))
+                yield Refusal(path.as_posix(), row.where, messages.reason, messages.detail, beginning)
+                continue
+            where = f"{path.as_posix()}: {row.where}"
+            yield Example(identify(messages), messages, "incoming", path.stem, where, "test", where, "unknown")
+
+
+def _conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
+    """Return the messages of a row; one without a response gets `NONE` as its response."""
+    row = {name: value for name, value in row.items() if value is not None}
+    messages = conversation(row)
+    if not isinstance(messages, Unfit):
+        return messages
+    for name in ("messages", "conversations"):
+        if isinstance(row.get(name), list):
+            completed = conversation({"messages": [*row[name], {"role": "assistant", "content": NONE}]})
+            return messages if isinstance(completed, Unfit) else completed
+    prompt = next((row[name] for name in PROMPT_COLUMNS if row.get(name)), None)
+    if prompt is None or messages.reason != "unknown shape":
+        return messages
+    system = {name: row[name] for name in SYSTEM if name in row}
+    return conversation(system | {"prompt": prompt, "completion": NONE})

@@ -1,0 +1,1 @@
+"""Compute the contents of the report: comparisons, verdicts, rounds of the loop, fault pairs. Nothing here formats a page."""

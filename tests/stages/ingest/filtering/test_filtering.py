@@ -1,0 +1,205 @@
+"""Nothing that is held out, and nothing like it, is trained on; and every record is accounted for."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.core.records import Document, Example, Message, Tests
+from tasks.stages.ingest.filtering.documents import filter_and_split_documents
+from tasks.stages.ingest.filtering.examples import filter_and_split_examples
+from tasks.stages.ingest.params import IngestParams
+from tasks.stages.ingest.quarantine import Quarantine
+
+WORDS = [f"word{number}" for number in range(5000)]
+
+
+def passage(seed, length=60):
+    return " ".join(np.random.default_rng(seed).choice(WORDS, length))
+
+
+def no_embedder(texts):
+    raise AssertionError("cosine is off")
+
+
+def settings(**changes):
+    near = {"jaccard": 0.7, "cosine": None}
+    sources = [{"from": "file", "path": "rows.jsonl"}]
+    return IngestParams.model_validate({"sources": sources, "near_duplicates": near, **changes})
+
+
+def example(number, group=None, prompt=None, response=None, domain="made", tests=None):
+    messages = [
+        Message("user", prompt or passage(2 * number)),
+        Message("assistant", response or passage(2 * number + 1)),
+    ]
+    place = f"row {number}"
+    return Example(place, messages, "chat", domain, group or place, "train", place, "MIT", tests)
+
+
+def filtered(examples, benchmark=(), embed=no_embedder, **changes):
+    quarantine = Quarantine()
+    items = list(quarantine.receive("made", examples))
+    kept, groups = filter_and_split_examples(items, benchmark, settings(**changes), embed, quarantine)
+    line = quarantine.balance(kept)["made"]
+    assert line["read"] == len(examples) == line["kept"] + line["merged"] + sum(line["refused"].values())
+    return [item.record for item in kept], groups, quarantine
+
+
+def test_strangers_all_stay_and_no_group_is_cut():
+    kept, groups, _ = filtered([example(number, group=f"g{number // 3}") for number in range(90)])
+    assert Counter(record.split for record in kept) == {"train": 69, "valid": 9, "test": 12}
+    assert all(record.split == groups[record.group] for record in kept)
+
+
+def test_an_equal_row_is_merged_whatever_its_white_space():
+    rows = [example(number) for number in range(20)]
+    again = example(99, prompt=rows[3].messages[0].content.replace(" ", "  "), response=rows[3].response)
+    kept, _, quarantine = filtered([*rows, again])
+    assert len(kept) == 20
+    assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 99", "duplicate")]
+
+
+@pytest.mark.parametrize("side", ["prompt", "response"])
+def test_a_near_copy_of_a_held_out_row_is_not_trained_on(side):
+    rows = [example(number) for number in range(40)]
+    _, groups, _ = filtered(rows)
+    held_out = next(row for row in rows if groups[row.group] == "test")
+    trained = next(row for row in rows if groups[row.group] == "train")
+    text = held_out.response if side == "response" else held_out.messages[0].content
+    copy = example(500, group=trained.group, **{side: f"{text} indeed"})
+    kept, groups, quarantine = filtered([*rows, copy])
+    assert groups[copy.group] == "train"
+    assert held_out.id in {record.id for record in kept}
+    assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "leak")]
+    assert held_out.source in quarantine.refusals[0].detail
+
+
+def test_what_overlaps_a_benchmark_is_not_kept_and_the_benchmark_is():
+    benchmark = [replace(example(900), split="test"), replace(example(901, response=passage(1801)), split="test")]
+    leak = example(500, response=f"{passage(7, 100)} {benchmark[1].response} {passage(8, 100)}")
+    kept, groups, quarantine = filtered([*(example(number) for number in range(40)), leak], benchmark)
+    assert groups[leak.group] == "train"
+    assert leak.id not in {record.id for record in kept}
+    assert quarantine.refusals[0].reason == "leak"
+
+
+def test_an_embedding_finds_a_copy_in_other_words():
+    rows = [example(number) for number in range(20)]
+
+    def embed(texts):
+        vectors = np.eye(len(texts), dtype=np.float32)
+        vectors[5] = vectors[4]
+        return vectors
+
+    kept, _, quarantine = filtered(rows, embed=embed, near_duplicates={"jaccard": None, "cosine": 0.95})
+    assert len(kept) == 19
+    assert quarantine.refusals[0].where in ("row 4", "row 5")
+
+
+def test_generated_tasks_may_share_their_wording():
+    wording = passage(0, 40)
+    rows = [
+        example(number, prompt=f"{wording} {number}", response=str(number), tests=Tests("answer", "sum", "{}"))
+        for number in range(30)
+    ]
+    kept, _, _ = filtered(rows)
+    assert len(kept) == 30
+
+
+def test_limits_of_length_and_number_are_told():
+    rows = [example(number) for number in range(12)]
+    kept, _, quarantine = filtered([*rows, example(50, response=passage(1, 2000))], max_examples=10)
+    assert len(kept) == 10
+    assert Counter(refusal.reason for refusal in quarantine.refusals) == {"too long": 1, "over the limit": 2}
+
+
+# Corpora
+
+
+def module(name, seed, header="made by one"):
+    functions = [
+        f"def function_{seed}_{part}(value):\n    # step\n    return {passage(100 * seed + part, 40)!r}"
+        for part in range(6)
+    ]
+    text = f"# {header}\n# notice\n\n" + "\n\n\n".join(functions) + "\n"
+    return Document(name, text, "domain", name, "train", f"{name}.py", "MIT")
+
+
+def filtered_texts(documents, groups, modules=(), evaluation=(), **changes):
+    quarantine = Quarantine()
+    items = list(quarantine.receive("code", documents))
+    corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
+    kept = filter_and_split_documents(items, modules, groups, evaluation, settings(corpora=corpora), quarantine)
+    line = quarantine.balance(kept)["code"]
+    assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
+    return [item.record for item in kept], quarantine
+
+
+def test_a_module_follows_the_split_of_its_examples():
+    documents = [module(f"m{number}", number) for number in range(10)]
+    groups = {"m2": "test", "m5": "valid", "m7": "train"}
+    kept, _ = filtered_texts(documents, groups)
+    splits = {record.group: record.split for record in kept}
+    assert {name: splits[name] for name in groups} == groups
+    assert len(splits) == 10
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_copy_of_a_held_out_module_under_another_name_is_not_trained_on(split):
+    original = module("library.core", 1)
+    copy = replace(module("vendored.core", 1, header="made by another"), id="copy")
+    copy = replace(copy, text=copy.text.replace("# step", "# a step"))
+    others = [module(f"m{number}", number) for number in range(10, 20)]
+    groups = {"library.core": split, "vendored.core": "train"}
+    for documents, modules in (([original, copy, *others], []), ([copy, *others], [original])):
+        kept, quarantine = filtered_texts(documents, groups, modules)
+        assert not [record for record in kept if record.group == "vendored.core"]
+        assert {refusal.reason for refusal in quarantine.refusals} == {"leak"}
+
+
+def test_a_part_of_a_held_out_module_in_a_longer_one_is_not_trained_on():
+    original, host = module("library.core", 1), module("m10", 10)
+    host = replace(host, text=host.text + "\n\n" + original.text)
+    kept, _ = filtered_texts([original, host], {"library.core": "test", "m10": "train"})
+    trained = "\n".join(record.text for record in kept if record.split == "train")
+    assert "function_10_0" in trained
+    assert "function_1_2" not in trained
+
+
+def test_a_text_that_holds_a_test_example_is_not_trained_on_even_where_it_is_cut():
+    held_out = replace(example(1), split="test")
+    documents = [module(f"m{number}", number) for number in range(10, 20)]
+    text = f"{passage(77, 50)} {held_out.response} {passage(78, 50)}"  # the cut into pieces falls into the response
+    documents[4] = replace(documents[4], text=text)
+    kept, quarantine = filtered_texts(documents, {documents[4].group: "train"}, evaluation=[held_out])
+    assert documents[4].group not in {record.group for record in kept}
+    assert [refusal.reason for refusal in quarantine.refusals] == ["leak"]
+
+
+def test_equal_texts_of_a_split_are_merged():
+    twin = replace(module("m3", 3), group="m3b", source="m3b.py")
+    documents = [*(module(f"m{number}", number) for number in range(3)), module("m3", 3), twin]
+    kept, quarantine = filtered_texts(documents, {"m3": "train", "m3b": "train"})
+    assert "m3b" not in {record.group for record in kept}
+    assert [refusal.reason for refusal in quarantine.refusals] == ["near-duplicate"]
+
+
+def test_a_limit_of_characters_leaves_each_split_its_share():
+    kept, quarantine = filtered_texts([module(f"m{number}", number) for number in range(100)], {}, max_chars=80_000)
+    chars = Counter()
+    for record in kept:
+        chars[record.split] += len(record.text)
+    assert 0.9 * 80_000 < sum(chars.values()) <= 80_000
+    assert chars["test"] == pytest.approx(0.15 * 80_000, rel=0.35)
+    assert {refusal.reason for refusal in quarantine.refusals} == {"over the limit"}
+
+
+def test_pieces_hold_the_whole_text_and_know_their_group():
+    original = module("m1", 1)
+    kept, _ = filtered_texts([original], {"m1": "train"})
+    assert len(kept) > 1
+    assert all(record.group == "m1" and len(record.text) <= 600 for record in kept)
+    assert "".join("".join(record.text.split()) for record in kept) == "".join(original.text.split())
+    assert len({record.id for record in kept}) == len(kept)

@@ -1,0 +1,52 @@
+"""Lines that files share are removed, and the beginning of any record can be stored."""
+
+from pathlib import PurePosixPath
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.stages.ingest.reading import cleaning
+
+
+def without_shared_lines(**pages: str) -> list[str]:
+    """Return what is kept of each page; in a page's name two underscores separate folders."""
+    named = {PurePosixPath(name.replace("__", "/")): text for name, text in pages.items()}
+    cleaned = cleaning.without_shared_lines(named)
+    assert list(cleaned) == list(named)
+    return list(cleaned.values())
+
+
+def test_only_lines_that_many_texts_hold_are_removed():
+    assert without_shared_lines(a="Menu\nfirst", b="Menu\nsecond", c="  Menu\nthird\n\nfirst") == [
+        "first",
+        "second",
+        "third\n\nfirst",
+    ]
+
+
+def test_lines_that_only_the_files_of_one_folder_share_are_removed_there_and_nowhere_else():
+    snmp = {f"snmp__{page}": f"Search snmp\nNotice\n{page}" for page in "abc"}
+    other = {f"ssh__{page}": f"Notice\nSearch snmp is a line of text here, {page}" for page in "abcde"}
+    quoted = {"ssh__f": "Notice\nSearch snmp\nf"}
+    assert without_shared_lines(**snmp, **other, **quoted) == [
+        *"abc",
+        *(f"Search snmp is a line of text here, {page}" for page in "abcde"),
+        "Search snmp\nf",
+    ]
+
+
+def test_a_folder_of_folders_with_a_file_each_shares_lines_too():
+    pages = {f"book__{chapter}__index": f"The book\n{chapter}" for chapter in "abc"}
+    assert without_shared_lines(**pages, essay="The book\nis old", poem="one", letter="two", note="three", list="four") == [
+        *"abc", "The book\nis old", "one", "two", "three", "four",
+    ]  # fmt: skip
+
+
+def test_two_texts_share_nothing_and_half_of_them_is_not_many():
+    assert without_shared_lines(a="Menu", b="Menu") == ["Menu", "Menu"]
+    assert without_shared_lines(a="end", b="end", c="end", d="one", e="two", f="three")[:3] == ["end"] * 3
+
+
+@given(st.text())
+def test_the_beginning_of_a_record_can_always_be_stored(text):
+    cleaning.beginning({"text": text, "broken": "\ud800"}).encode("utf-8")

@@ -1,0 +1,65 @@
+"""Incoming prompts are read from every shape that `ingest` takes, with or without a response."""
+
+import json
+
+import pytest
+
+from tasks.core.records import Refusal
+from tasks.stages.ingest.reading import incoming
+
+
+def write(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rows_with_and_without_a_response(tmp_path):
+    user, answer = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
+    rows = [
+        {"prompt": "Why?", "completion": "Because."},
+        {"prompt": "Why?"},
+        {"question": "Why?", "answer": None},
+        {"messages": [user, answer]},
+        {"messages": [user, answer, user]},
+        {"text": "Why?"},
+        {"system": "Be brief.", "prompt": "Why?"},
+    ]
+    examples = list(incoming.read([write(tmp_path / "in.jsonl", *rows)]))
+    spoken = [[message.content for message in example.messages] for example in examples]
+    none = incoming.NONE
+    assert spoken == [
+        ["Why?", "Because."],
+        ["Why?", none],
+        ["Why?", none],
+        ["Why?", "Because."],
+        ["Why?", "Because.", "Why?", none],
+        ["Why?", none],
+        ["Be brief.", "Why?", none],
+    ]
+
+
+def test_what_is_no_prompt_is_refused_with_its_place(tmp_path):
+    path = write(tmp_path / "in.jsonl", {"a": 1}, {"prompt": 3})
+    path.write_text(path.read_text() + "{\n")
+    refusals = list(incoming.read([path]))
+    assert [(row.where, row.reason) for row in refusals] == [
+        ("line 1", "unknown shape"),
+        ("line 2", "content is no text"),
+        ("line 3", "not JSON"),
+    ]
+    assert all(isinstance(row, Refusal) and row.source == path.as_posix() for row in refusals)
+
+
+def test_a_folder_is_its_tables_in_order(tmp_path):
+    paths = [write(tmp_path / "in" / name, {"prompt": name}) for name in ("b.jsonl", "a.jsonl", "deep/c.ndjson")]
+    (tmp_path / "in/notes.txt").write_text("no table")
+    assert incoming.files([tmp_path / "in"]) == [paths[1], paths[0], paths[2]]
+
+
+def test_a_file_that_is_no_table_is_refused_by_name(tmp_path):
+    (tmp_path / "notes.txt").write_text("no table")
+    with pytest.raises(ValueError, match=r"notes.txt: expected a table"):
+        incoming.files([tmp_path / "notes.txt"])
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        incoming.files([tmp_path / "gone.jsonl"])
