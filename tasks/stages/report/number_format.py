@@ -1,4 +1,4 @@
-"""Figures as people read them: a value with its interval in brackets, in the unit of its row."""
+"""Format figures for people: a value with its interval in brackets, in the unit of its row."""
 
 import math
 
@@ -10,19 +10,19 @@ NO_INTERVAL = "[no interval]"
 
 
 def level(estimate: Estimate, unit: str) -> str:
-    """`1.234 [1.200, 1.270]`."""
+    """Format a value with its interval: `1.234 [1.200, 1.270]`."""
     return f"{number(estimate.value, unit)} {interval(estimate, unit)}"
 
 
 def interval(estimate: Estimate, unit: str) -> str:
-    """`[1.200, 1.270]`."""
+    """Format an interval: `[1.200, 1.270]`."""
     if not _bounded(estimate):
         return NO_INTERVAL
     return f"[{number(estimate.low, unit)}, {number(estimate.high, unit)}]"
 
 
 def change(difference: Estimate, unit: str) -> str:
-    """`−0.215 [−0.240, −0.190]`: a difference, every figure with its sign."""
+    """Format a difference with its interval, every figure signed: `−0.215 [−0.240, −0.190]`."""
     value = signed(difference.value, unit)
     if not _bounded(difference):
         return f"{value} {NO_INTERVAL}"
@@ -30,14 +30,14 @@ def change(difference: Estimate, unit: str) -> str:
 
 
 def number(value: float, unit: str = "") -> str:
-    """The value in its unit: losses with four digits, shares in per cent."""
+    """Format a value in its unit: losses with four digits, shares in per cent."""
     if unit == PER_CENT:
         return _minus(f"{100 * value:.1f}")
     return _minus(f"{value:.{3 if abs(value) < 9.9995 else 2}f}")
 
 
 def signed(value: float, unit: str = "") -> str:
-    """The value with `+` or `−`; what rounds to zero has neither."""
+    """Format a value with `+` or `−`; a value that rounds to zero has neither."""
     text = number(value, unit)
     if float(text.replace("−", "-")) == 0:
         return text.removeprefix("−")
@@ -45,12 +45,12 @@ def signed(value: float, unit: str = "") -> str:
 
 
 def p_value(p: float) -> str:
-    """`0.031`, or that it is smaller than what is worth printing."""
+    """Format a p-value: `0.031`, or `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def mebibytes(size: int) -> str:
-    """A size in MiB, to a tenth."""
+    """Format a size in MiB, to a tenth."""
     return f"{size / 2**20:,.1f}"
 
 
@@ -59,5 +59,5 @@ def _bounded(estimate: Estimate) -> bool:
 
 
 def _minus(text: str) -> str:
-    """With a minus sign, which is as wide as a plus, and none before zero."""
+    """Write a minus sign, which is as wide as a plus, and none before zero."""
     return text.replace("-", "−") if float(text) != 0 else text.replace("-", "")

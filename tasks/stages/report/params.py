@@ -1,4 +1,4 @@
-"""The `report` section: how sure a difference must be, and how much worse elsewhere is still no worse."""
+"""The `report` section: confidence of the intervals, margin of the general loss, number of answers shown."""
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ STAGE = Stage(
 
 
 class ReportParams(Params):
-    """How models are compared."""
+    """Settings of the comparison of models."""
 
     general_margin: float = Field(0.05, gt=0)
     """Nats per token that the general loss may rise and still count as no worse."""
@@ -34,11 +34,11 @@ class ReportParams(Params):
     seed: int = 0
     """Of the bootstrap."""
     answers: int = Field(10, ge=0, le=100)
-    """Tasks whose answers stand side by side on the page."""
+    """Tasks whose answers are shown side by side on the page."""
 
 
 class Settings(Params):
-    """What stage `report` reads of params.yaml."""
+    """The sections of params.yaml that stage `report` reads."""
 
     report: ReportParams
     turns: dict[str, Turn]

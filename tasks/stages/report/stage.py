@@ -1,7 +1,7 @@
-"""Stage `report`: every model against the reference, for people, for programs and for whoever gets the model.
+"""Stage `report`: compare every model with the reference, for people, for programs, and for the users of a model.
 
 reads   models/base/ratchet.json, training.json of models/pretrained/ and models/tuned/<round>/ where they trained,
-        data/rounds/<round>/{faults,faults_refused}.parquet, of a turn what stages diagnose and refine wrote beside them,
+        data/rounds/<round>/{faults,faults_refused}.parquet, of a turn the outputs of stages diagnose and refine beside them,
         data/selection.json,
         data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,index.html,README.md},
@@ -21,67 +21,75 @@ from tasks.core.stage import Model, Run, Turn
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
 from tasks.methods import curators
-from tasks.stages.report import export, loop, render, standard, tabulate
-from tasks.stages.report.compare import compare
-from tasks.stages.report.faults import Faults
-from tasks.stages.report.judge import judge
-from tasks.stages.report.loop import Loop
+from tasks.stages.report.data import loop
+from tasks.stages.report.data.availability import compression_caveat
+from tasks.stages.report.data.benchmark_scores import benchmark_rows
+from tasks.stages.report.data.comparison import compare
+from tasks.stages.report.data.fault_pairs import Faults
+from tasks.stages.report.data.loop import Loop
+from tasks.stages.report.data.report_data import ReportData
+from tasks.stages.report.data.verdict import compute_verdict
 from tasks.stages.report.params import Settings
-from tasks.stages.report.render import Facts
+from tasks.stages.report.render.data_files import metric_name, plot_tables, summary_record
+from tasks.stages.report.render.pages import html_page, model_card
+from tasks.stages.report.render.summary_text import summary_text
 
 NOTHING = "Nothing was measured: `models` in params.yaml names no model.\n"
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Compare, judge, and write what came of it. Without models there is nothing to compare, and the summary says so."""
+    """Compare the models, compute the verdicts and write the report. Without models the summary says that there are none."""
     if not settings.models:
         outputs["report"].mkdir(parents=True)
         (outputs["report"] / "summary.txt").write_text(NOTHING, encoding="utf-8")
         run.say(NOTHING.rstrip())
         return
-    facts = _facts(inputs, settings)
-    text = tabulate.summary(facts.comparisons, facts.verdicts, facts.metrics, facts.how, facts.loop, facts.caveat)
+    data = _report_data(inputs, settings)
+    text = summary_text(data)
 
     folder = outputs["report"]
     (folder / "plots").mkdir(parents=True)
     (folder / "summary.txt").write_text(text, encoding="utf-8")
-    summary = json.dumps(export.summary(facts), indent=1, ensure_ascii=False, allow_nan=False)
+    summary = json.dumps(summary_record(data), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "summary.json").write_text(summary + "\n", encoding="utf-8")
-    (folder / "index.html").write_text(render.page(facts), encoding="utf-8")
-    (folder / "README.md").write_text(render.card(facts), encoding="utf-8")
-    for name, rows in export.plots(facts).items():
+    (folder / "index.html").write_text(html_page(data), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(data), encoding="utf-8")
+    for name, rows in plot_tables(data).items():
         with (folder / "plots" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
-    for comparison, verdict in zip(facts.comparisons, facts.verdicts, strict=True):
+    for comparison, verdict in zip(data.comparisons, data.verdicts, strict=True):
         run.note(**{f"verdict_{comparison.after}": f"{verdict.here} here, {verdict.elsewhere} elsewhere"})
-        run.log(None, **{f"{comparison.after}_{export.name(row)}": row.difference.value for row in comparison.rows})
+        run.log(None, **{f"{comparison.after}_{metric_name(row)}": row.difference.value for row in comparison.rows})
     run.say(text.rstrip())
 
 
-def _facts(inputs: Mapping[str, Path], settings: Settings) -> Facts:
+def _report_data(inputs: Mapping[str, Path], settings: Settings) -> ReportData:
     params, (reference, others) = settings.report, roles(settings.models)
-    how = Bootstrap(params.resamples, params.seed, params.confidence)
+    bootstrap = Bootstrap(params.resamples, params.seed, params.confidence)
     names = [reference, *others]
-    places = {name: Path(settings.models[name].group) / name for name in names}
-    results = {name: tables.read(inputs["results"] / f"{place}.parquet", Result) for name, place in places.items()}
-    metrics = {name: _read(inputs["metrics"] / f"{place}.json") for name, place in places.items()}
-    comparisons = [compare((reference, results[reference]), (name, results[name]), how) for name in others]
-    comparisons = [replace(found, rows=[*found.rows, *standard.rows(found, metrics, how)]) for found in comparisons]
+    paths = {name: Path(settings.models[name].group) / name for name in names}
+    results = {name: tables.read(inputs["results"] / f"{path}.parquet", Result) for name, path in paths.items()}
+    metrics = {name: _read(inputs["metrics"] / f"{path}.json") for name, path in paths.items()}
+    comparisons = [compare((reference, results[reference]), (name, results[name]), bootstrap) for name in others]
+    comparisons = [
+        replace(comparison, rows=[*comparison.rows, *benchmark_rows(comparison, metrics, bootstrap)])
+        for comparison in comparisons
+    ]
     trained = [("pretrained", inputs["pretrained"]), *((name, inputs["tuned"] / name) for name in others)]
     courses = [(name, folder / "training.json") for name, folder in trained]
-    return Facts(
+    return ReportData(
         comparisons=comparisons,
-        verdicts=[judge(comparison, params.general_margin) for comparison in comparisons],
+        verdicts=[compute_verdict(comparison, params.general_margin) for comparison in comparisons],
         metrics=metrics,
         courses={name: _read(path) for name, path in courses if path.is_file()},
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
         loop=_loop(inputs, settings.turns) if settings.turns else None,
         base=_read(inputs["base"]),
-        caveat=_caveat(settings.models, _read(inputs["base"]).get("grid")),
+        caveat=compression_caveat(settings.models, _read(inputs["base"]).get("grid")),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
-        how=how,
+        bootstrap=bootstrap,
         margin=params.general_margin,
         answers=params.answers,
     )
@@ -96,8 +104,8 @@ def _loop(inputs: Mapping[str, Path], turns: Mapping[str, Turn]) -> Loop:
     rounds = inputs["rounds"]
     first = next(iter(turns.values())).prev
     examples = {name: tables.read(rounds / name / "examples.parquet", Example) for name in (first, *turns)}
-    found = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
-    return Loop((first, examples[first]), found, _read(inputs["selection"]))
+    read = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
+    return Loop((first, examples[first]), read, _read(inputs["selection"]))
 
 
 def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Example]) -> loop.Turn:
@@ -116,19 +124,8 @@ def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Ex
     )
 
 
-def _caveat(models: Mapping[str, Model], grid: str | None) -> str:
-    """What the figures of compressed models do not say, where the base's weights lie on a coarse grid already."""
-    compressed = [name for name, model in models.items() if model.group == "compressed"]
-    if not grid or not compressed:
-        return ""
-    return (
-        f"The base was dequantised from {grid}: what compression costs here ({', '.join(compressed)}) says nothing of weights that "
-        "never lay on so coarse a grid."
-    )
-
-
 def roles(models: Mapping[str, Model]) -> tuple[str, list[str]]:
-    """The reference, and the models to compare with it. Raises ValueError where either is missing."""
+    """Return the reference and the models to compare with it. Raises ValueError if either is missing."""
     references = [name for name, model in models.items() if model.group == "reference"]
     others = [name for name in models if name not in references]
     if len(references) != 1 or not others:

@@ -49,7 +49,7 @@ def losses(measure: str, level: float) -> list[Result]:
 
 
 def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
-    """An answer to each task, short and long ones in turn."""
+    """Return an answer to each task, short and long ones in turn."""
     return [
         Result(
             "pass@1", f"t{i}", f"g{i}", ("short", "long")[i % 2], float(p), 1, 1, "passed" if p else "syntax", output
@@ -59,7 +59,7 @@ def answers(passed: Sequence[bool], output: str = "return 1") -> list[Result]:
 
 
 def drawn(passed: Sequence[int], samples: int = 4, exam: str = "") -> list[Result]:
-    """So many of each task's samples pass; pass@1 and pass@2 by sampling with them."""
+    """Return samples of which `passed` pass for each task, and pass@1 and pass@2 by sampling."""
     rows = [
         Result(
             f"{exam}sample {n}",
@@ -85,7 +85,7 @@ def drawn(passed: Sequence[int], samples: int = 4, exam: str = "") -> list[Resul
 
 
 def human_eval(passed: Sequence[bool]) -> list[Result]:
-    """A first answer to each problem."""
+    """Return a first answer to each problem."""
     return [
         Result(
             "human_eval pass@1",
@@ -103,13 +103,13 @@ def human_eval(passed: Sequence[bool]) -> list[Result]:
 
 
 def results(domain: float = 2.0, general: float = 3.0, passed: Sequence[bool] = (), output: str = "") -> list[Result]:
-    """Every measure of one model."""
+    """Return every measure of one model."""
     text = losses("domain_text", domain)
     return [*losses("domain", domain), *text, *losses("general", general), *answers(passed, output)]
 
 
 def example(index: int, response: str = "def f(): ...") -> Example:
-    """The held-out task behind an answer."""
+    """Return the held-out task behind an answer."""
     turns = [Message("user", f"Write f number {index}. {HOSTILE}"), Message("assistant", response)]
     tests = Tests("doctest", ">>> f()", "f")
     return Example(
@@ -118,13 +118,13 @@ def example(index: int, response: str = "def f(): ...") -> Example:
 
 
 def trained(name: str, response: str = "return 1", **fields: Any) -> Example:
-    """An example of a round."""
+    """Return an example of a round."""
     messages = [Message("user", f"Write {name}. {HOSTILE}"), Message("assistant", response)]
     return Example(name, messages, "function", "toolz", name, "train", f"toolz 1: {name}", "BSD", **fields)
 
 
 def signals(example: str, before: float | None, after: float | None, alike: float | None, **fields: Any) -> Signals:
-    """What the model makes of an example: losses, likeness to its neighbours, and further fields by name."""
+    """Return the signals of an example: losses, similarity to its neighbours, and further fields by name."""
     unknown = {
         field.name: None for field in dataclasses.fields(Signals) if "_" in field.name or field.name == "quality"
     }
@@ -134,13 +134,13 @@ def signals(example: str, before: float | None, after: float | None, alike: floa
 
 
 def line(new: str, parent: str, operator: str, refused: str = "") -> Lineage:
-    """A proposal that was taken, or refused for a reason."""
+    """Return a proposal that was accepted, or refused for a reason."""
     return Lineage(new, [parent], operator, "rename", "", not refused, refused, HOSTILE if refused else "", "return 2")
 
 
 @dataclass
 class Round:
-    """What stages diagnose and refine wrote for `r1`: of four examples one was simplified, one is alone and got company."""
+    """The output of stages diagnose and refine for `r1`: of four examples one was simplified, and one was extended by another."""
 
     first: list[Example] = field(default_factory=lambda: [trained(name) for name in "abcd"])
     second: list[Example] = field(
@@ -191,7 +191,7 @@ class Round:
     )
 
     def write(self, rounds: Path) -> None:
-        """Write it as the stages do."""
+        """Write the round as the stages do."""
         tables.write(rounds / "r0/examples.parquet", self.first, Example)
         tables.write(rounds / "r1/examples.parquet", self.second, Example)
         tables.write(rounds / "r1/signals.parquet", self.signals, Signals)
@@ -213,7 +213,7 @@ def run_stage(
     grid: str | None = None,
     **report: Any,
 ) -> tuple[Path, ScratchRun]:
-    """Write the inputs of the stage, run it, and give back its folder and what it said. The first model is the base.
+    """Write the inputs of the stage, run it, and return its folder and the run. The first model is the base.
 
     A model of the name `pretrained` was not tuned, one of the name `compressed` was compressed. `pretraining` is the course of the
     pretraining, where there was one, and `grid` the one that the base was dequantised from.

@@ -1,4 +1,4 @@
-"""The turns of the loop on the page: what was found, what was proposed, what became of it, and what the data are made of."""
+"""The turns of the loop on the page: signals, proposals accepted and refused, and the origins of the examples."""
 
 import csv
 import json
@@ -11,23 +11,24 @@ import pytest
 import yaml
 
 from tasks.core.records import Lineage
-from tasks.stages.report import loop, maps
+from tasks.stages.report.data import loop
+from tasks.stages.report.render import loop_charts
 from tests.stages.report.material import Round, line, results, run_stage, signals, trained
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = {"base": results(), "r0": results(domain=1.5), "r1": results(domain=1.4)}
 
 
-def turn(found, prev="r0", **changes):
-    """The turn as the stage reads it."""
+def turn(outputs, prev="r0", **changes):
+    """Return the turn as the stage reads it."""
     values = {
         "prev": prev,
-        "signals": found.signals,
-        "diagnosis": found.diagnosis,
-        "refinement": found.refinement,
-        "lineage": found.lineage,
-        "before": {example.id: example for example in found.first},
-        "after": {example.id: example for example in found.second},
+        "signals": outputs.signals,
+        "diagnosis": outputs.diagnosis,
+        "refinement": outputs.refinement,
+        "lineage": outputs.lineage,
+        "before": {example.id: example for example in outputs.first},
+        "after": {example.id: example for example in outputs.second},
         "explain": lambda row: [f"{row.example} is {name}" for name in row.flags],
     }
     return loop.Turn(**(values | changes))
@@ -35,7 +36,7 @@ def turn(found, prev="r0", **changes):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The folder of a report on a loop of two rounds, and what the stage said."""
+    """Return the folder of a report on a loop of two rounds, and the run with its messages."""
     folder, run = run_stage(tmp_path_factory.mktemp("loop"), MODELS, turn=Round())
     return folder, run
 
@@ -58,10 +59,10 @@ def test_the_summary_tells_what_the_turn_came_to_and_which_round_is_best(written
 
 
 def test_programs_read_the_same(written):
-    found = json.loads((written[0] / "summary.json").read_text())["loop"]
-    assert found["selection"]["round"] == "r0"
-    assert found["mix"] == {"r0": {"as read": 4}, "r1": {"as read": 3, "simplified": 1, "added": 1}}
-    assert found["turns"]["r1"]["refinement"]["refused"]["extend"] == {"a copy": 1}
+    record = json.loads((written[0] / "summary.json").read_text())["loop"]
+    assert record["selection"]["round"] == "r0"
+    assert record["mix"] == {"r0": {"as read": 4}, "r1": {"as read": 3, "simplified": 1, "added": 1}}
+    assert record["turns"]["r1"]["refinement"]["refused"]["extend"] == {"a copy": 1}
 
 
 def test_the_page_shows_a_pair_of_each_kind_with_the_reason_for_its_choice(written):
@@ -89,8 +90,8 @@ def test_nothing_of_an_example_runs_on_the_page(written):
 
 
 def test_dvc_plots_every_example_with_its_set_and_the_mix_of_each_round(written):
-    found = rows(written[0], "signals")
-    assert [(row["example"], row["set"], row["chosen"], row["loss_after"]) for row in found] == [
+    plotted = rows(written[0], "signals")
+    assert [(row["example"], row["set"], row["chosen"], row["loss_after"]) for row in plotted] == [
         ("a", "hard", "hard", "3.0"),
         ("b", "low", "", "1.0"),
         ("c", "sparse", "sparse", "1.5"),
@@ -133,10 +134,10 @@ def test_a_loop_of_one_round_has_no_section_and_empty_tables(tmp_path):
     ],
 )
 def test_a_turn_that_changed_nothing_says_why_and_that_it_cost_nothing(tmp_path, why, words):
-    found = Round()
-    found.second, found.lineage = found.first, []
-    found.refinement |= {"changed": False, "why": why}
-    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    outputs = Round()
+    outputs.second, outputs.lineage = outputs.first, []
+    outputs.refinement |= {"changed": False, "why": why}
+    folder, _ = run_stage(tmp_path, MODELS, turn=outputs)
     text = " ".join((folder / "summary.txt").read_text().split())
     assert f"Nothing changed: {words}" in text
     assert "What follows is that of r0, and costs nothing." in text
@@ -144,25 +145,25 @@ def test_a_turn_that_changed_nothing_says_why_and_that_it_cost_nothing(tmp_path,
 
 
 def test_where_few_proposals_were_taken_the_page_says_why(tmp_path):
-    found = Round()
-    found.refinement |= {"few": "1 of 30 proposals were taken; most failed by: fails its tests (29)."}
-    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    outputs = Round()
+    outputs.refinement |= {"few": "1 of 30 proposals were taken; most failed by: fails its tests (29)."}
+    folder, _ = run_stage(tmp_path, MODELS, turn=outputs)
     assert "1 of 30 proposals were taken; most failed by: fails its tests (29)." in page(folder)
 
 
 def test_what_nobody_judged_has_no_histogram(tmp_path):
-    found = Round()
-    found.signals = [replace(row, quality=None) for row in found.signals]
-    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    outputs = Round()
+    outputs.signals = [replace(row, quality=None) for row in outputs.signals]
+    folder, _ = run_stage(tmp_path, MODELS, turn=outputs)
     assert "Neighbourhoods" in page(folder)
     assert ">Quality</h4>" not in page(folder)
 
 
 def test_where_nothing_has_signals_there_are_no_charts(tmp_path):
-    found = Round()
-    found.signals = [signals(name, None, None, None, excluded="too long") for name in "abcd"]
-    found.diagnosis |= {"limits": {}, "looked_at": 0, "excluded": {"too long": 4}}
-    folder, _ = run_stage(tmp_path, MODELS, turn=found)
+    outputs = Round()
+    outputs.signals = [signals(name, None, None, None, excluded="too long") for name in "abcd"]
+    outputs.diagnosis |= {"limits": {}, "looked_at": 0, "excluded": {"too long": 4}}
+    folder, _ = run_stage(tmp_path, MODELS, turn=outputs)
     assert ">Data map</h4>" not in page(folder)
     assert "too long" in page(folder)
 
@@ -172,25 +173,25 @@ def test_what_an_example_is_called_lasts_over_rounds_and_a_new_rewrite_changes_i
     two.first = one.second
     two.second = [trained("a3"), *one.second[1:]]  # what was simplified is improved; what was added stays
     two.lineage = [Lineage("a3", ["a2"], "improve", "m", "", True, "", "", "")]
-    found = loop.Loop(("r0", one.first), {"r1": turn(one), "r2": turn(two, "r1")}, {})
-    assert loop.mix(found)["r2"] == {"as read": 3, "improved": 1, "added": 1}
+    two_turns = loop.Loop(("r0", one.first), {"r1": turn(one), "r2": turn(two, "r1")}, {})
+    assert loop.count_origins(two_turns)["r2"] == {"as read": 3, "improved": 1, "added": 1}
 
 
 def test_a_refused_proposal_names_no_example():
-    found = Round()
-    found.second = [*found.first]
-    found.lineage = [line("b", "a", "simplify", refused="a copy")]
-    assert loop.mix(loop.Loop(("r0", found.first), {"r1": turn(found)}, {})) == {
+    outputs = Round()
+    outputs.second = [*outputs.first]
+    outputs.lineage = [line("b", "a", "simplify", refused="a copy")]
+    assert loop.count_origins(loop.Loop(("r0", outputs.first), {"r1": turn(outputs)}, {})) == {
         "r0": {"as read": 4},
         "r1": {"as read": 4},
     }
 
 
 def test_three_taken_proposals_and_a_refused_one_of_each_kind_are_shown():
-    found = Round()
-    found.lineage = [line(f"n{n}", "a", "simplify") for n in range(5)]
-    found.lineage += [line(f"m{n}", "a", "simplify", refused="a copy") for n in range(5)]
-    shown = loop.choose(turn(found))["simplify"]
+    outputs = Round()
+    outputs.lineage = [line(f"n{n}", "a", "simplify") for n in range(5)]
+    outputs.lineage += [line(f"m{n}", "a", "simplify", refused="a copy") for n in range(5)]
+    shown = loop.choose_proposals(turn(outputs))["simplify"]
     assert [proposal.line.id for proposal in shown] == ["n0", "n1", "n2", "m0"]
     assert shown[0].why == ["a is hard"]
 
@@ -200,12 +201,12 @@ def test_three_taken_proposals_and_a_refused_one_of_each_kind_are_shown():
     [([], [], "none"), (["hard", "low"], ["low"], "low"), (["hard", "low"], [], "hard"), ([], ["sparse"], "sparse")],
 )
 def test_an_example_has_the_colour_of_the_set_it_was_chosen_for(flags, chosen, name):
-    assert loop.belongs(signals("a", 1.0, 1.0, 1.0, flags=flags, chosen=chosen)) == name
+    assert loop.shown_set(signals("a", 1.0, 1.0, 1.0, flags=flags, chosen=chosen)) == name
 
 
 def test_every_example_that_has_the_signals_is_a_mark_in_the_charts():
-    found = turn(Round())
-    for chart in (maps.losses(found), maps.neighbours(found)):
+    read_turn = turn(Round())
+    for chart in (loop_charts.loss_map(read_turn), loop_charts.neighbour_map(read_turn)):
         marks = [mark.get("class") for mark in ElementTree.fromstring(chart).iter("path")]
         assert sorted(marks) == ["set-hard chosen", "set-low", "set-sparse chosen"]
 
@@ -214,30 +215,34 @@ def test_the_limit_is_not_written_over_what_the_axis_shows():
     limits = {
         name: {"mean": 0.5, "std": 0.1, "threshold": 0.5} for name in ("loss_before", "neighbour_similarity", "quality")
     }
-    found = turn(Round(), diagnosis={"limits": limits})
-    for chart in (maps.losses(found), maps.neighbours(found), maps.qualities(found)):
+    read_turn = turn(Round(), diagnosis={"limits": limits})
+    for chart in (
+        loop_charts.loss_map(read_turn),
+        loop_charts.neighbour_map(read_turn),
+        loop_charts.quality_chart(read_turn),
+    ):
         words = [(text.text, float(text.get("y"))) for text in ElementTree.fromstring(chart).iter("text")]
         (limit,) = (y for word, y in words if word == "limit")
         assert min(abs(y - limit) for word, y in words if word != "limit") >= 8, "a line of text is as high"
 
 
 def test_a_loss_that_is_no_number_is_no_mark():
-    found = turn(Round(), signals=[signals("a", float("nan"), 1.0, 0.5), signals("b", 1.0, 1.0, 0.5)])
-    assert maps.losses(found).count("<path") == 1
+    read_turn = turn(Round(), signals=[signals("a", float("nan"), 1.0, 0.5), signals("b", 1.0, 1.0, 0.5)])
+    assert loop_charts.loss_map(read_turn).count("<path") == 1
 
 
 def test_of_many_examples_those_in_sets_are_all_drawn():
-    many = [signals(f"{n:05}", 1.0, 1.0, 0.5) for n in range(maps.MOST + 50)]
+    many = [signals(f"{n:05}", 1.0, 1.0, 0.5) for n in range(loop_charts.MOST + 50)]
     many += [signals(f"h{n}", 1.0, 1.0, 0.5, flags=["hard"]) for n in range(30)]
-    chart = maps.losses(turn(Round(), signals=many))
-    assert (chart.count('"set-none"'), chart.count('"set-hard"')) == (maps.MOST, 30)
+    chart = loop_charts.loss_map(turn(Round(), signals=many))
+    assert (chart.count('"set-none"'), chart.count('"set-hard"')) == (loop_charts.MOST, 30)
 
 
 def test_the_histogram_counts_every_value_once():
-    assert maps.histogram([0.0, 0.49, 0.5, 9.99, 10.0]) == [2, 1, *[0] * 17, 2]
+    assert loop.quality_histogram([0.0, 0.49, 0.5, 9.99, 10.0]) == [2, 1, *[0] * 17, 2]
 
 
 def test_equal_losses_of_all_are_drawn_too():
     same = [signals(str(n), 1.0, 1.0, 1.0) for n in range(3)]
-    found = turn(Round(), signals=same, diagnosis={"limits": {}})
-    assert maps.losses(found).count("<path") == 3
+    read_turn = turn(Round(), signals=same, diagnosis={"limits": {}})
+    assert loop_charts.loss_map(read_turn).count("<path") == 3

@@ -1,4 +1,4 @@
-"""The stage on hand-made results: what it says, what it writes, and that it repeats."""
+"""The stage on hand-made results: its messages, its files, and that they repeat."""
 
 import csv
 import json
@@ -103,9 +103,9 @@ def test_no_line_of_the_summary_is_longer_than_100_columns(tmp_path, level, name
 def test_the_record_says_what_the_summary_says(tmp_path):
     folder, run = run_stage(tmp_path, BETTER)
     record = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    found = record["comparisons"]["r0"]
-    assert (record["reference"], found["here"], found["elsewhere"]) == ("base", "better", "no worse")
-    assert found["rows"][0]["difference"] == {"value": -0.5, "low": -0.5, "high": -0.5, "n": 8}
+    comparison = record["comparisons"]["r0"]
+    assert (record["reference"], comparison["here"], comparison["elsewhere"]) == ("base", "better", "no worse")
+    assert comparison["rows"][0]["difference"] == {"value": -0.5, "low": -0.5, "high": -0.5, "n": 8}
     assert record["models"]["r0"] == {"parameters": 10_000, "trainable": 1234, "bytes": 2**20}
     assert run.notes == {"verdict_r0": "better here, no worse elsewhere"}
     assert run.metrics[0][1]["r0_domain_nats_per_token_difference"] == pytest.approx(-0.5)
@@ -218,13 +218,13 @@ def test_text_alone_makes_a_whole_report_that_names_what_decided(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "grid", "told"), [("compressed", "Q4_1", True), ("compressed", None, False), ("r0", "Q4_1", False)]
+    ("name", "grid", "has_caveat"), [("compressed", "Q4_1", True), ("compressed", None, False), ("r0", "Q4_1", False)]
 )
-def test_a_compressed_model_whose_base_lay_on_a_coarse_grid_says_so(tmp_path, name, grid, told):
+def test_a_compressed_model_whose_base_lay_on_a_coarse_grid_says_so(tmp_path, name, grid, has_caveat):
     folder, _ = run_stage(tmp_path, {"base": results(), name: results(domain=1.5)}, grid=grid)
     for file in ("summary.txt", "index.html", "README.md"):
         text = " ".join((folder / file).read_text(encoding="utf-8").split())
-        assert ("dequantised from Q4_1: what compression costs here" in text) == told
+        assert ("dequantised from Q4_1: what compression costs here" in text) == has_caveat
 
 
 def test_what_the_pretraining_gained_and_forgot_is_drawn_and_told_by_checkpoint(tmp_path):
@@ -280,11 +280,11 @@ def test_passes_that_their_programs_could_have_spoilt_are_told(tmp_path):
     folder, _ = run_stage(tmp_path, BETTER | {"r0": spoilt})
     number = sum(row.value for row in spoilt if row.inside)
     assert 0 < number < sum(row.inside for row in spoilt)
-    told = f"which could have spoilt them: 0 of base and {number:.0f} of r0."
-    assert told in " ".join((folder / "summary.txt").read_text(encoding="utf-8").split())
-    assert told in page(folder).text
-    assert told in (folder / "README.md").read_text(encoding="utf-8")
-    assert told in json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["inside"]
+    sentence = f"which could have spoilt them: 0 of base and {number:.0f} of r0."
+    assert sentence in " ".join((folder / "summary.txt").read_text(encoding="utf-8").split())
+    assert sentence in page(folder).text
+    assert sentence in (folder / "README.md").read_text(encoding="utf-8")
+    assert sentence in json.loads((folder / "summary.json").read_text())["comparisons"]["r0"]["inside"]
     folder, _ = run_stage(tmp_path / "clean", BETTER)
     assert "spoilt" not in (folder / "summary.txt").read_text(encoding="utf-8") + page(folder).text
 

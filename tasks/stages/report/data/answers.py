@@ -1,9 +1,9 @@
-"""Which answers stand side by side on the page: some of every kind, so that neither gains nor losses are hidden."""
+"""Pair the answers of two models to the same tasks: kinds of change, a selection for the page, counts of outcomes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from tasks.stages.report.compare import Pair
+from tasks.stages.report.data.comparison import Pair
 
 KINDS = {
     (False, True): "gained",
@@ -11,29 +11,32 @@ KINDS = {
     (True, True): "passed by both",
     (False, False): "failed by both",
 }
-"""Whether the first and the second model passed → what became of the task."""
+"""(first model passed, second model passed) → kind of the pair."""
 
 
 def kind(pair: Pair) -> str:
-    """What became of a task."""
+    """Return the kind of a pair of answers, one of `KINDS`."""
     return KINDS[pair[0].value > 0, pair[1].value > 0]
 
 
-def counts(tasks: Sequence[Pair]) -> dict[str, int]:
-    """How many tasks there are of each kind."""
-    found = [kind(pair) for pair in tasks]
-    return {name: found.count(name) for name in KINDS.values()}
+def count_kinds(tasks: Sequence[Pair]) -> dict[str, int]:
+    """Return the number of tasks of each kind."""
+    kinds = [kind(pair) for pair in tasks]
+    return {name: kinds.count(name) for name in KINDS.values()}
 
 
-def choose(tasks: Sequence[Pair], count: int) -> list[Pair]:
-    """`count` tasks, one of each kind in turn as long as there are any, in the order of the items (which are hashes)."""
+def choose_answers(tasks: Sequence[Pair], count: int) -> list[Pair]:
+    """Choose `count` tasks, one of each kind in turn, so that the page hides neither gains nor losses.
+
+    Within a kind the order is that of the items, which are hashes.
+    """
     by_kind = [[pair for pair in tasks if kind(pair) == name] for name in KINDS.values()]
-    turns = [pair for turn in zip_longest(*by_kind) for pair in turn if pair is not None]
-    return turns[:count]
+    in_turn = [pair for turn in zip_longest(*by_kind) for pair in turn if pair is not None]
+    return in_turn[:count]
 
 
-def outcomes(tasks: Sequence[Pair]) -> Mapping[str, tuple[int, int]]:
-    """How the answers of both models ended: outcome → number before and after, `passed` first, then the most frequent."""
+def count_outcomes(tasks: Sequence[Pair]) -> Mapping[str, tuple[int, int]]:
+    """Count the outcomes of both models' answers: outcome → (before, after), `passed` first, then the most frequent."""
     sides = [[pair[side].outcome for pair in tasks] for side in (0, 1)]
     names = sorted(
         {*sides[0], *sides[1]}, key=lambda name: (name != "passed", -sum(s.count(name) for s in sides), name)

@@ -1,4 +1,4 @@
-"""Scores of two models on standard benchmarks, side by side."""
+"""Compare the scores of two models on standard benchmarks."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,38 +6,46 @@ from typing import Any
 
 from tasks.core import statistics
 from tasks.core.statistics import Bootstrap, Estimate
-from tasks.stages.report.compare import SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import SCORE, Comparison, Row
 
 Metrics = Mapping[str, Any]
 
 
-def rows(comparison: Comparison, metrics: Mapping[str, Metrics], how: Bootstrap) -> Iterator[Row]:
-    """A row for each score of both models. Raises ValueError where one of them lacks some.
+def benchmark_rows(comparison: Comparison, metrics: Mapping[str, Metrics], bootstrap: Bootstrap) -> Iterator[Row]:
+    """Yield a row for each score of both models. Raises ValueError if one of them lacks a score.
 
-    The harness gives standard errors and no items, so a difference is that of two independent figures: its interval is wider than
+    The harness gives standard errors and no items, so the scores are treated as independent: the interval of a difference is wider than
     a paired one's.
     """
     names = comparison.before, comparison.after
     first, second = (metrics[name].get("harness", {}).get("scores", {}) for name in names)
     if first.keys() != second.keys():
-        odd = ", ".join(sorted(first.keys() ^ second.keys())[:3])
-        raise ValueError(f"{names[0]} and {names[1]} have not the same scores ({odd}): run stage evaluate for both.")
+        unpaired = ", ".join(sorted(first.keys() ^ second.keys())[:3])
+        raise ValueError(
+            f"{names[0]} and {names[1]} have not the same scores ({unpaired}): run stage evaluate for both."
+        )
     for name, before in first.items():
-        yield _row(name, before, second[name], how)
+        yield _row(name, before, second[name], bootstrap)
 
 
-def _row(name: str, before: Metrics, after: Metrics, how: Bootstrap) -> Row:
-    (one, first), (other, second) = (_values(scores) for scores in (before, after))
-    both = math.hypot(first, second) if first and second else 0.0
+def _row(name: str, before: Metrics, after: Metrics, bootstrap: Bootstrap) -> Row:
+    (score_before, error_before), (score_after, error_after) = (_score_and_error(scores) for scores in (before, after))
+    error = math.hypot(error_before, error_after) if error_before and error_after else 0.0
 
     def estimate(value: float, error: float) -> Estimate:
-        return statistics.from_error(value, error, before["n"], how.confidence)
+        return statistics.from_error(value, error, before["n"], bootstrap.confidence)
 
     return Row(
-        name, "", SCORE, before["n"], estimate(one, first), estimate(other, second), estimate(other - one, both)
-    )  # fmt: skip
+        name,
+        "",
+        SCORE,
+        before["n"],
+        estimate(score_before, error_before),
+        estimate(score_after, error_after),
+        estimate(score_after - score_before, error),
+    )
 
 
-def _values(scores: Metrics) -> tuple[float, float]:
-    """Score and standard error; a perplexity may be no number."""
+def _score_and_error(scores: Metrics) -> tuple[float, float]:
+    """Return score and standard error; a perplexity may be no number."""
     return math.nan if scores["value"] is None else scores["value"], scores["error"]

@@ -1,4 +1,4 @@
-"""The pairs of programs behind a round's weights, for people: some of every kind, with what differs in colour, and their book."""
+"""Pairs of wrong and right programs behind a round's loss weights: counts, a selection, and their differences as marked pieces."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,62 +14,62 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Faults:
-    """What stage `faults` wrote for a round."""
+    """The output of stage `faults` for a round."""
 
     pairs: Sequence[FaultPair]
     refused: Sequence[Refusal]
 
     @property
     def verified(self) -> float:
-        """The share of the pairs that tests have shown to be a right and a wrong program."""
+        """Return the share of the pairs in which tests told the right program from the wrong one."""
         return sum(pair.verified for pair in self.pairs) / max(len(self.pairs), 1)
 
     @property
     def marked(self) -> float:
-        """The share of the responses' tokens that carry a mark, a mean over pairs."""
+        """Return the share of the responses' tokens that carry a mark, averaged over pairs."""
         return sum(pair.marked for pair in self.pairs) / max(len(self.pairs), 1)
 
     @property
     def commented(self) -> float:
-        """The share of these that lie in comments or docstrings, a mean over pairs."""
+        """Return the share of marked tokens that lie in comments or docstrings, averaged over pairs."""
         return sum(pair.commented for pair in self.pairs) / max(len(self.pairs), 1)
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many pairs there are of each kind."""
+        """Return the number of pairs of each kind."""
         return dict(Counter(map(kind, self.pairs)).most_common())
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many candidates were refused for each reason."""
+        """Return the number of candidates refused for each reason."""
         return dict(Counter(refusal.reason for refusal in self.refused).most_common())
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a program that is marked alike."""
+    """A span of a program with one mark."""
 
     text: str
     mark: str
-    """`char` where characters differ, `anchor` where the other side has more, `line` elsewhere on a line that differs, or empty."""
+    """`char` where characters differ, `anchor` where the other side has more, `line` on the rest of a line that differs, or empty."""
 
 
 def kind(pair: FaultPair) -> str:
-    """How a pair came about: `mutation: comparison`, `given`."""
+    """Return the origin of a pair: `mutation: comparison`, `given`."""
     return f"{pair.source}: {pair.origin}" if pair.source == "mutation" else pair.source
 
 
-def choose(pairs: Sequence[FaultPair], count: int = SHOWN) -> list[FaultPair]:
-    """`count` pairs, one of each kind in turn as long as there are any, by their ids (which are hashes)."""
+def choose_pairs(pairs: Sequence[FaultPair], count: int = SHOWN) -> list[FaultPair]:
+    """Choose `count` pairs, one of each kind in turn, by their ids (which are hashes)."""
     by_kind: defaultdict[str, list[FaultPair]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: pair.id):
         by_kind[kind(pair)].append(pair)
-    turns = zip_longest(*(by_kind[name] for name in sorted(by_kind)))
-    return [pair for turn in turns for pair in turn if pair is not None][:count]
+    in_turn = zip_longest(*(by_kind[name] for name in sorted(by_kind)))
+    return [pair for turn in in_turn for pair in turn if pair is not None][:count]
 
 
 def sides(pair: FaultPair) -> dict[str, list[Piece]]:
-    """Both programs in pieces, by what they are."""
+    """Cut both programs into pieces, under `wrong` and `right`."""
     return {
         "wrong": pieces(pair.incorrect, pair.bad_lines, pair.bad_chars, ()),
         "right": pieces(pair.correct, pair.good_lines, pair.good_chars, pair.anchors),
@@ -77,7 +77,7 @@ def sides(pair: FaultPair) -> dict[str, list[Piece]]:
 
 
 def pieces(text: str, lines: Sequence[int], chars: Sequence[Sequence[int]], anchors: Sequence[int]) -> list[Piece]:
-    """The text cut where its marks change."""
+    """Cut the text where its marks change."""
     layers = {
         "line": marks.of_lines(text, lines),
         "anchor": [(at, at + 1) for at in anchors],

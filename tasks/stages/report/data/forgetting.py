@@ -1,23 +1,23 @@
-"""What a training gained in its domain and forgot elsewhere, checkpoint by checkpoint."""
+"""Changes of domain and general loss during a training: gain in the domain against forgetting elsewhere."""
 
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Point(NamedTuple):
-    """A checkpoint: by how much the losses differ from those before training, in nats per token."""
+class LossChange(NamedTuple):
+    """The changes of both losses at a checkpoint since the start of the training, in nats per token."""
 
     tokens: int
-    """Trained until then."""
+    """Trained so far."""
     domain: float
     """Below zero is gained."""
     general: float
     """Above zero is forgotten."""
 
 
-def trace(course: Mapping[str, Any]) -> list[Point]:
-    """The checkpoints of a course that measured both losses, the start first; none of another course.
+def loss_changes(course: Mapping[str, Any]) -> list[LossChange]:
+    """Return the changes at each checkpoint, the start first; an empty list if the course did not measure both losses.
 
     A checkpoint at which a loss was no number is left out.
     """
@@ -25,8 +25,8 @@ def trace(course: Mapping[str, Any]) -> list[Point]:
     if not measured.keys() >= {"domain", "general"}:
         return []
     domain, general = measured["domain"], measured["general"]
-    points = [
-        Point(tokens, round(here - domain[0][1], 6), round(elsewhere - general[0][1], 6))
-        for (tokens, here), (_, elsewhere) in zip(domain, general, strict=True)
+    changes = [
+        LossChange(tokens, round(domain_loss - domain[0][1], 6), round(general_loss - general[0][1], 6))
+        for (tokens, domain_loss), (_, general_loss) in zip(domain, general, strict=True)
     ]
-    return [point for point in points if all(map(math.isfinite, point))]
+    return [change for change in changes if all(map(math.isfinite, change))]

@@ -1,4 +1,4 @@
-"""The turns of the loop, for people: what was found in the examples, what became of it, and what the data are made of since."""
+"""Turns of the loop: signals of the examples, accepted and refused proposals, and the origins of each round's examples."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,24 +9,26 @@ from typing import Any
 from tasks.core.records import Example, Lineage, Signals
 
 SETS = {"hard": "too hard", "low": "of low quality", "sparse": "alone"}
-"""The sets of examples, and what is said of their members."""
+"""Set of examples → the words for its members."""
 ORIGINS = {"simplify": "simplified", "improve": "improved", "extend": "added", "edit": "edited by a person"}
-"""What made an example → what it is called then."""
-FIRST = "as read"
-"""What an example of the first round is called."""
+"""Operator that made an example → the word for the example."""
+AS_READ = "as read"
+"""The word for examples of the first round."""
 ENDS = {
     "nothing chosen": "no example lies beyond the limits",
     "converged": "nothing could be proposed for the examples that were chosen",
     "refused": "every proposal was refused",
 }
-"""Why a turn changed nothing, in words."""
-TAKEN, REFUSED = 3, 1
-"""Proposals of each kind on the page."""
+"""Reason why a turn changed nothing → its words."""
+ACCEPTED, REFUSED = 3, 1
+"""Accepted and refused proposals of each operator on the page."""
+BINS = 20
+"""Of the histogram of the quality, which is 0 to 10."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What stages `diagnose` and `refine` wrote for a round."""
+    """The output of stages `diagnose` and `refine` for a round."""
 
     prev: str
     signals: Sequence[Signals]
@@ -34,33 +36,33 @@ class Turn:
     refinement: Mapping[str, Any]
     lineage: Sequence[Lineage]
     before: Mapping[str, Example]
-    """The examples that it goes on from, by id …"""
+    """The examples of the previous round, by id …"""
     after: Mapping[str, Example]
-    """… and those that came of it."""
+    """… and those of the new round."""
     explain: Callable[[Signals], list[str]]
-    """The curator's reasons for the sets that an example is in."""
+    """Gives the curator's reasons for the sets of an example."""
 
     def threshold(self, signal: str) -> float | None:
-        """Where a signal sets an example apart; None where nothing can."""
+        """Return the limit beyond which a signal puts an example into a set; None if there is no limit."""
         limit = self.diagnosis["limits"].get(signal)
         return limit and limit["threshold"]
 
     @property
     def outcome(self) -> str:
-        """What the turn came to, in a sentence."""
+        """Return the result of the turn in a sentence."""
         size, proposals = self.refinement["examples"], self.refinement["proposals"]
         if not self.refinement["changed"]:
             why = self.refinement["why"]
             return f"Nothing changed: {ENDS.get(why, why)}. What follows is that of {self.prev}, and costs nothing."
-        made = _counted({ORIGINS[operator]: number for operator, number in self.refinement["accepted"].items()})
+        accepted = _counted({ORIGINS[operator]: number for operator, number in self.refinement["accepted"].items()})
         return (
             f"{size['before']:,} → {size['after']:,} examples; {proposals['accepted']:,} of {proposals['made']:,} proposals "
-            f"were taken ({made})."
+            f"were taken ({accepted})."
         )
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many proposals were refused, by what they were for and why."""
+        """Return the number of refused proposals by operator and reason."""
         return {
             f"{operator}: {reason}": number
             for operator, counts in self.refinement["refused"].items()
@@ -70,7 +72,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Loop:
-    """All turns of the loop, by the rounds that they make; the first round's examples; and which round was kept."""
+    """All turns of the loop, by the rounds that they make, the first round's examples, and the selection of the best round."""
 
     first: tuple[str, Sequence[Example]]
     turns: Mapping[str, Turn]
@@ -79,49 +81,57 @@ class Loop:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposal beside the example that it was made from."""
+    """A proposal and the example that it was made from."""
 
     line: Lineage
     before: Example
     after: Example | None
-    """What was taken; None where it was refused."""
+    """The accepted example; None if the proposal was refused."""
     why: list[str]
 
 
-def belongs(row: Signals) -> str:
-    """The set by whose colour an example is shown: the first that it was chosen for, or else belongs to; or `none`."""
+def shown_set(row: Signals) -> str:
+    """Return the set whose colour an example has: the first it was chosen for, else the first it belongs to, else `none`."""
     return next(iter([*row.chosen, *row.flags]), "none")
 
 
-def mix(loop: Loop) -> dict[str, dict[str, int]]:
-    """Round → what its examples are called, and how many of each there are."""
+def count_origins(loop: Loop) -> dict[str, dict[str, int]]:
+    """Count the examples of each round by origin."""
     name, examples = loop.first
-    called = {example.id: FIRST for example in examples}
-    found = {name: dict(Counter(called.values()))}
+    origins = {example.id: AS_READ for example in examples}
+    mix = {name: dict(Counter(origins.values()))}
     for name, turn in loop.turns.items():
-        called |= {
+        origins |= {
             line.id: ORIGINS[line.operator] for line in turn.lineage if line.accepted and line.operator in ORIGINS
         }
-        counts = Counter(called.get(example, FIRST) for example in turn.after)
-        found[name] = {kind: counts[kind] for kind in (FIRST, *ORIGINS.values()) if counts[kind]}
-    return found
+        counts = Counter(origins.get(example, AS_READ) for example in turn.after)
+        mix[name] = {origin: counts[origin] for origin in (AS_READ, *ORIGINS.values()) if counts[origin]}
+    return mix
 
 
-def choose(turn: Turn) -> dict[str, list[Proposal]]:
-    """Some proposals of each operator, the taken ones first, by their ids (which are hashes)."""
+def choose_proposals(turn: Turn) -> dict[str, list[Proposal]]:
+    """Choose some proposals of each operator, the accepted ones first, by their ids (which are hashes)."""
     signals = {row.example: row for row in turn.signals}
     lines = sorted(
         (line for line in turn.lineage if line.operator in ORIGINS and line.parents and line.parents[0] in turn.before),
         key=lambda line: (line.operator, not line.accepted, line.id),
     )
-    found: dict[str, list[Proposal]] = {}
+    chosen: dict[str, list[Proposal]] = {}
     for (operator, accepted), group in groupby(lines, key=lambda line: (line.operator, line.accepted)):
-        for line in list(group)[: TAKEN if accepted else REFUSED]:
+        for line in list(group)[: ACCEPTED if accepted else REFUSED]:
             parent = line.parents[0]
             why = turn.explain(signals[parent]) if parent in signals else []
             proposal = Proposal(line, turn.before[parent], turn.after.get(line.id) if accepted else None, why)
-            found.setdefault(operator, []).append(proposal)
-    return found
+            chosen.setdefault(operator, []).append(proposal)
+    return chosen
+
+
+def quality_histogram(values: Sequence[float]) -> list[int]:
+    """Count the values in each of equally wide bins from 0 to 10; 10 itself is in the last."""
+    counts = [0] * BINS
+    for value in values:
+        counts[min(int(value * BINS / 10), BINS - 1)] += 1
+    return counts
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -1,11 +1,11 @@
-"""The verdict: is the model better here and no worse elsewhere? Three answers to each, one sentence for both."""
+"""Compute the verdict: is a model better in its domain, and no worse on general text? Three answers to each, one sentence for both."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.core.statistics import Estimate
-from tasks.stages.report import figures
-from tasks.stages.report.compare import LOSSES, Comparison
+from tasks.stages.report import number_format
+from tasks.stages.report.data.comparison import LOSSES, Comparison
 
 Here = Literal["better", "worse", "not decided"]
 Elsewhere = Literal["no worse", "worse", "not decided"]
@@ -28,43 +28,43 @@ WORDS: dict[tuple[Here, Elsewhere], str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the intervals say about one model against the reference."""
+    """The verdict on one model against the reference, by the intervals of two differences."""
 
     here: Here
-    """Of the loss that decides here: `better` or `worse` where its difference's interval excludes 0."""
+    """On the deciding loss of the domain: `better` or `worse` if the interval of its difference excludes 0."""
     elsewhere: Elsewhere
-    """Of the general loss: `no worse` where its difference's interval stays below the margin, `worse` where it stays above."""
+    """On the general loss: `no worse` if the interval of its difference stays below the margin, `worse` if it stays above."""
     claim: str
     evidence: str
 
     @property
     def sentence(self) -> str:
-        """Claim and evidence in one sentence."""
+        """Return claim and evidence in one sentence."""
         return f"{self.claim}: {self.evidence}."
 
 
-def judge(comparison: Comparison, margin: float) -> Verdict:
-    """The verdict on a comparison, with `margin` in nats per token."""
-    domain, general = comparison.here, comparison.row("general")
-    answer = here(domain.difference), elsewhere(general.difference, margin) if general else "not decided"
-    change = figures.change(domain.difference, "nats/token")
+def compute_verdict(comparison: Comparison, margin: float) -> Verdict:
+    """Return the verdict on a comparison, with `margin` in nats per token."""
+    domain, general = comparison.deciding_loss, comparison.row("general")
+    answer = judge_domain(domain.difference), judge_general(general.difference, margin) if general else "not decided"
+    change = number_format.change(domain.difference, "nats/token")
     evidence = f"{LOSSES[domain.measure]} {change} nats per token, general loss " + (
-        f"{figures.change(general.difference, 'nats/token')} against a margin of {figures.signed(margin)}"
+        f"{number_format.change(general.difference, 'nats/token')} against a margin of {number_format.signed(margin)}"
         if general
         else "not measured, since `ingest.corpora.general` names no text"
     )
     return Verdict(*answer, WORDS[answer].format(name=comparison.after), evidence)
 
 
-def here(difference: Estimate) -> Here:
-    """Whether the loss here fell (after minus before)."""
+def judge_domain(difference: Estimate) -> Here:
+    """Return `better` if the domain's loss fell (after minus before), `worse` if it rose."""
     if difference.high < 0:
         return "better"
     return "worse" if difference.low > 0 else "not decided"
 
 
-def elsewhere(difference: Estimate, margin: float) -> Elsewhere:
-    """Whether the general loss rose by less than the margin."""
+def judge_general(difference: Estimate, margin: float) -> Elsewhere:
+    """Return `no worse` if the general loss rose by less than the margin, `worse` if by more."""
     if difference.high < margin:
         return "no worse"
     return "worse" if difference.low > margin else "not decided"

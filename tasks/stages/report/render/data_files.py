@@ -1,40 +1,40 @@
-"""The comparison for programs: one JSON record, and the tables behind the charts."""
+"""Write the report for programs: one JSON record, and the tables behind the charts."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.stages.report import loop, maps, tabulate
-from tasks.stages.report.compare import LOSSES, PASS, Comparison, Row
-from tasks.stages.report.judge import Verdict
-from tasks.stages.report.loop import Loop
-from tasks.stages.report.render import Facts
-from tasks.stages.report.trace import Point, trace
+from tasks.stages.report.data.availability import reason_not_run, sandbox_level, untrusted_passes
+from tasks.stages.report.data.comparison import LOSSES, PASS, Comparison, Row
+from tasks.stages.report.data.forgetting import LossChange, loss_changes
+from tasks.stages.report.data.loop import BINS, Loop, count_origins, quality_histogram, shown_set
+from tasks.stages.report.data.report_data import ReportData
+from tasks.stages.report.data.verdict import Verdict
 
 SIZES = ("parameters", "trainable", "bytes")
 
 
-def summary(facts: Facts) -> dict[str, Any]:
-    """What summary.txt says."""
-    pairs = zip(facts.comparisons, facts.verdicts, strict=True)
+def summary_record(data: ReportData) -> dict[str, Any]:
+    """Return the contents of summary.json."""
+    pairs = zip(data.comparisons, data.verdicts, strict=True)
     return {
-        "reference": facts.comparisons[0].before,
-        "models": {name: {key: values[key] for key in SIZES} for name, values in facts.metrics.items()},
-        "comparisons": {comparison.after: _comparison(comparison, verdict, facts) for comparison, verdict in pairs},
-        **({"loop": _loop(facts.loop)} if facts.loop else {}),
+        "reference": data.comparisons[0].before,
+        "models": {name: {key: values[key] for key in SIZES} for name, values in data.metrics.items()},
+        "comparisons": {comparison.after: _comparison(comparison, verdict, data) for comparison, verdict in pairs},
+        **({"loop": _loop_record(data.loop)} if data.loop else {}),
         "settings": {
-            "general_margin": facts.margin,
-            "confidence": facts.how.confidence,
-            "resamples": facts.how.resamples,
-            "seed": facts.how.seed,
+            "general_margin": data.margin,
+            "confidence": data.bootstrap.confidence,
+            "resamples": data.bootstrap.resamples,
+            "seed": data.bootstrap.seed,
         },
     }
 
 
-def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
-    """Name of a table → its header and rows. DVC draws them."""
-    courses, comparisons = facts.courses.items(), facts.comparisons
-    passes = (line for comparison in comparisons for line in _passes(comparison))
+def plot_tables(data: ReportData) -> dict[str, Iterable[Sequence[Any]]]:
+    """Return header and rows of each table by its name. DVC plots them."""
+    courses, comparisons = data.courses.items(), data.comparisons
+    passes = (line for comparison in comparisons for line in _pass_lines(comparison))
     return {
         "loss": [
             ("model", "step", "tokens", "loss"),
@@ -50,8 +50,8 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
             ),
         ],
         "forgetting": [
-            ("model", *Point._fields),
-            *((name, *point) for name, course in courses for point in trace(course)),
+            ("model", *LossChange._fields),
+            *((name, *point) for name, course in courses for point in loss_changes(course)),
         ],
         "differences": [
             ("model", "measure", "part", "unit", "value", "low", "high"),
@@ -59,28 +59,28 @@ def plots(facts: Facts) -> dict[str, Iterable[Sequence[Any]]]:
         ],
         "passes": [
             ("model", "part", "value", "low", "high", "items"),
-            *dict.fromkeys(passes),  # the reference stands in every comparison
+            *dict.fromkeys(passes),  # the reference is in every comparison
         ],
-        **_loop_plots(facts.loop),
+        **_loop_plots(data.loop),
     }
 
 
-def _loop(found: Loop) -> dict[str, Any]:
+def _loop_record(loop: Loop) -> dict[str, Any]:
     turns = {
         name: {"prev": turn.prev, "outcome": turn.outcome, "diagnosis": turn.diagnosis, "refinement": turn.refinement}
-        for name, turn in found.turns.items()
+        for name, turn in loop.turns.items()
     }
-    return {"selection": found.selection, "mix": loop.mix(found), "turns": turns}
+    return {"selection": loop.selection, "mix": count_origins(loop), "turns": turns}
 
 
-def _loop_plots(found: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
-    turns = found.turns.items() if found else ()
+def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
+    turns = loop.turns.items() if loop else ()
     signals = ("loss_before", "loss_after", "neighbour_similarity", "quality")
     return {
         "signals": [
             ("turn", "example", "set", "chosen", *signals),
             *(
-                (name, row.example, loop.belongs(row), ", ".join(row.chosen), *(getattr(row, s) for s in signals))
+                (name, row.example, shown_set(row), ", ".join(row.chosen), *(getattr(row, s) for s in signals))
                 for name, turn in turns
                 for row in turn.signals
             ),
@@ -88,57 +88,60 @@ def _loop_plots(found: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
         "quality": [
             ("turn", "quality", "examples"),
             *(
-                (name, 10 * at / maps.BINS, count)
+                (name, 10 * at / BINS, count)
                 for name, turn in turns
-                for at, count in enumerate(maps.histogram([q.quality for q in turn.signals if q.quality is not None]))
+                for at, count in enumerate(
+                    quality_histogram([q.quality for q in turn.signals if q.quality is not None])
+                )
             ),
         ],
         "mix": [
             ("round", "origin", "examples"),
             *(
-                (name, kind, n)
-                for name, parts in (loop.mix(found) if found else {}).items()
-                for kind, n in parts.items()
+                (name, origin, number)
+                for name, counts in (count_origins(loop) if loop else {}).items()
+                for origin, number in counts.items()
             ),
         ],
     }
 
 
-def name(row: Row) -> str:
-    """What a row's difference is called where only letters, digits and underscores may stand."""
+def metric_name(row: Row) -> str:
+    """Return the name of a row's difference as an MLflow metric: letters, digits and underscores alone."""
     unit = row.unit.replace("/", "_per_") if row.measure in LOSSES else ""
     measure = re.sub(r"\W+", "_", row.measure.replace("@", "_at_")).strip("_")
     return "_".join(filter(None, (measure, row.part, unit, "difference")))
 
 
-def _comparison(comparison: Comparison, verdict: Verdict, facts: Facts) -> dict[str, Any]:
+def _comparison(comparison: Comparison, verdict: Verdict, data: ReportData) -> dict[str, Any]:
     return {
         "here": verdict.here,
         "elsewhere": verdict.elsewhere,
         "verdict": verdict.sentence,
         "rows": [_row(row) for row in comparison.rows],
-        "pass@1 not run": tabulate.not_run(comparison, facts.metrics),
-        "sandbox": tabulate.sandbox(comparison, facts.metrics),
-        "inside": tabulate.inside(comparison),
+        "pass@1 not run": reason_not_run(comparison, data.metrics),
+        "sandbox": sandbox_level(comparison, data.metrics),
+        "inside": untrusted_passes(comparison),
     }
 
 
 def _row(row: Row) -> dict[str, Any]:
     estimates = {"before": row.before, "after": row.after, "difference": row.difference}
-    what = {"measure": row.measure, "part": row.part, "unit": row.unit, "items": row.items}
+    labels = {"measure": row.measure, "part": row.part, "unit": row.unit, "items": row.items}
     p = {} if row.p is None else {"mcnemar_p": round(row.p, 6)}
-    return what | {side: estimate.record() for side, estimate in estimates.items()} | p
+    return labels | {side: estimate.record() for side, estimate in estimates.items()} | p
 
 
 def _difference(comparison: Comparison, row: Row) -> tuple[Any, ...]:
-    found = row.difference.record()
-    return (comparison.after, row.measure, row.part, row.unit, found["value"], found["low"], found["high"])
+    difference = row.difference.record()
+    bounds = difference["low"], difference["high"]
+    return (comparison.after, row.measure, row.part, row.unit, difference["value"], *bounds)
 
 
-def _passes(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
-    """A line for each tier and model."""
+def _pass_lines(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
+    """Yield a line for each tier and model."""
     for row in comparison.rows:
         if row.measure == PASS:
             for model, estimate in ((comparison.before, row.before), (comparison.after, row.after)):
-                found = estimate.record()
-                yield model, row.part, found["value"], found["low"], found["high"], row.items
+                record = estimate.record()
+                yield model, row.part, record["value"], record["low"], record["high"], row.items

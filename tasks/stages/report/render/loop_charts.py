@@ -1,6 +1,6 @@
-"""Charts of a turn of the loop: every example where its signals put it, and what the data are made of.
+"""Charts of a turn of the loop: every example by its signals, and the origins of each round's examples.
 
-A set has a colour and a shape. What was chosen is filled, what belongs to a set and was left alone is hollow.
+A set has a colour and a shape. Examples that were chosen are filled; members of a set that were not chosen are hollow.
 """
 
 import math
@@ -10,21 +10,20 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tasks.core.records import Signals
-from tasks.stages.report import figures, svg
-from tasks.stages.report.draw import colour
-from tasks.stages.report.loop import Turn, belongs
-from tasks.stages.report.svg import WIDTH, Scale
+from tasks.stages.report import number_format
+from tasks.stages.report.data.loop import BINS, Turn, quality_histogram, shown_set
+from tasks.stages.report.render import svg
+from tasks.stages.report.render.charts import colour
+from tasks.stages.report.render.svg import WIDTH, Scale
 
 LEFT, RIGHT, TOP, BOTTOM = 60, WIDTH - 36, 44, 300
 MOST = 1_500
-"""Examples of no set that are drawn; the others would hide them."""
-BINS = 20
-"""Of the histogram of the quality, which is 0 to 10."""
+"""Examples of no set that are drawn at most; more would hide the others."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What a chart shows in one direction, and where that sets an example apart."""
+    """The label of an axis, and the limit beyond which an example belongs to a set."""
 
     words: str
     limit: float | None
@@ -32,15 +31,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Dot:
-    """An example in a chart."""
+    """The position of an example in a chart."""
 
     x: float
     y: float
     row: Signals
 
 
-def losses(turn: Turn) -> Markup | None:
-    """The data map: loss after the training over loss before it. Below the diagonal something was learned."""
+def loss_map(turn: Turn) -> Markup | None:
+    """Draw the data map: loss after the training over loss before it. Below the diagonal the loss fell."""
     dots = _dots(turn.signals, "loss_before", "loss_after")
     axes = (
         Axis("loss before the training, nats per token", turn.threshold("loss_before")),
@@ -49,8 +48,8 @@ def losses(turn: Turn) -> Markup | None:
     return _scatter(dots, axes, "Loss of every example before and after the training", diagonal=True) if dots else None
 
 
-def neighbours(turn: Turn) -> Markup | None:
-    """The neighbourhood map: loss after the training over likeness to the nearest prompts. To the left stands what is alone."""
+def neighbour_map(turn: Turn) -> Markup | None:
+    """Draw the neighbourhood map: loss after the training over similarity to the nearest prompts. Outliers are to the left."""
     dots = _dots(turn.signals, "neighbour_similarity", "loss_after")
     axes = (
         Axis("mean cosine to the nearest prompts", turn.threshold("neighbour_similarity")),
@@ -59,9 +58,9 @@ def neighbours(turn: Turn) -> Markup | None:
     return _scatter(dots, axes, "Likeness of every example to its neighbours, and its loss") if dots else None
 
 
-def qualities(turn: Turn) -> Markup | None:
-    """A histogram of the model's own judgements of its examples."""
-    counts = histogram([row.quality for row in turn.signals if row.quality is not None])
+def quality_chart(turn: Turn) -> Markup | None:
+    """Draw a histogram of the model's own judgements of its examples."""
+    counts = quality_histogram([row.quality for row in turn.signals if row.quality is not None])
     if not any(counts):
         return None
     heights = svg.ticks(0, max(counts))
@@ -78,8 +77,8 @@ def qualities(turn: Turn) -> Markup | None:
     return svg.picture(270, "Quality of the examples in the model's own judgement", shapes)
 
 
-def mixes(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) -> Markup:
-    """How many examples each round has, by what made them."""
+def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) -> Markup:
+    """Draw the number of examples of each round by origin."""
     counts = svg.ticks(0, max((sum(counts.values()) for counts in rounds.values()), default=0))
     scale = Scale(0, counts[-1], LEFT, RIGHT - 60)
     bottom = 8 + 32 * len(rounds)
@@ -90,16 +89,8 @@ def mixes(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) -> Mark
     return svg.picture(bottom + 24, "Examples of each round by what made them", shapes)
 
 
-def histogram(values: Sequence[float]) -> list[int]:
-    """How many values lie in each of equally wide bins from 0 to 10; 10 itself is in the last."""
-    counts = [0] * BINS
-    for value in values:
-        counts[min(int(value * BINS / 10), BINS - 1)] += 1
-    return counts
-
-
-def outline(name: str, x: float, y: float) -> str:
-    """The shape of a set's members around a place, as an SVG path; that of the set `none` is small."""
+def set_shape(name: str, x: float, y: float) -> str:
+    """Return the shape of a set's members around a position, as SVG path commands; that of the set `none` is small."""
     match name:
         case "low":
             return f"M{x - 4.5:g} {y - 4.5:g}h9v9h-9z"
@@ -113,11 +104,11 @@ def outline(name: str, x: float, y: float) -> str:
 
 
 def _dots(signals: Sequence[Signals], x: str, y: str) -> list[Dot]:
-    """The examples that have both signals, those of a set last, so that they are seen."""
+    """Return the examples that have both signals, members of a set last, so that they are drawn on top."""
     known = [row for row in signals if getattr(row, x) is not None and getattr(row, y) is not None]
     known = [row for row in known if math.isfinite(getattr(row, x)) and math.isfinite(getattr(row, y))]
-    rest = sorted((row for row in known if belongs(row) == "none"), key=lambda row: row.example)[:MOST]
-    shown = rest + [row for row in known if belongs(row) != "none"]
+    rest = sorted((row for row in known if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
+    shown = rest + [row for row in known if shown_set(row) != "none"]
     return [Dot(getattr(row, x), getattr(row, y), row) for row in shown]
 
 
@@ -133,7 +124,7 @@ def _scatter(dots: Sequence[Dot], axes: tuple[Axis, Axis], title: str, *, diagon
     scale_x, scale_y = Scale(ticks_x[0], ticks_x[-1], LEFT, RIGHT), Scale(ticks_y[0], ticks_y[-1], BOTTOM, TOP)
     shapes = [svg.text(LEFT, 12, f"{axes[1].words} ↑", "note"), svg.text(RIGHT, 342, f"{axes[0].words} →", "note end")]
     shapes += _grid((ticks_y, scale_y), LEFT, RIGHT)
-    for x, label in zip(ticks_x, svg.labels(ticks_x), strict=True):
+    for x, label in zip(ticks_x, svg.tick_labels(ticks_x), strict=True):
         shapes += [
             svg.line(scale_x(x), TOP, scale_x(x), BOTTOM, "grid"),
             svg.text(scale_x(x), 320, label, "tick middle"),
@@ -150,7 +141,7 @@ def _scatter(dots: Sequence[Dot], axes: tuple[Axis, Axis], title: str, *, diagon
 
 def _grid(vertical: tuple[Sequence[float], Scale], left: float, right: float) -> Iterator[Markup]:
     ticks, scale = vertical
-    for y, label in zip(ticks, svg.labels(ticks), strict=True):
+    for y, label in zip(ticks, svg.tick_labels(ticks), strict=True):
         yield svg.line(left, scale(y), right, scale(y), "grid")
         yield svg.text(left - 8, scale(y) + 4, label, "tick end")
 
@@ -162,15 +153,14 @@ def _limit(limit: float | None, scale: Scale, top: float, bottom: float) -> Iter
 
 
 def _mark(dot: Dot, x: float, y: float) -> Markup:
-    name = belongs(dot.row)
+    name = shown_set(dot.row)
     kind = f"set-{name}" + (" chosen" if dot.row.chosen else "")
-    tip = f"{dot.row.example}: {figures.number(dot.x)}, {figures.number(dot.y)}"
-    return Markup('<path d="{}" class="{}"><title>{}</title></path>').format(outline(name, x, y), kind, tip)
+    tip = f"{dot.row.example}: {number_format.number(dot.x)}, {number_format.number(dot.y)}"
+    return svg.outline(set_shape(name, x, y), kind, tip)
 
 
 def _column(left: float, right: float, top: float, bottom: float, tip: str) -> Markup:
-    frame = Markup('<rect x="{}" y="{}" width="{}" height="{}" class="model-1"><title>{}</title></rect>')
-    return frame.format(left, top, round(right - left, 1), round(bottom - top, 1), tip)
+    return svg.rect(left, top, round(right - left, 1), round(bottom - top, 1), "model-1", tip)
 
 
 def _stack(name: str, parts: Mapping[str, int], kinds: Sequence[str], y: float, scale: Scale) -> Iterator[Markup]:
@@ -179,8 +169,6 @@ def _stack(name: str, parts: Mapping[str, int], kinds: Sequence[str], y: float, 
     for index, kind in enumerate(kinds):
         if count := parts.get(kind, 0):
             left, right = scale(done), scale(done + count)
-            yield Markup('<rect x="{}" y="{}" width="{}" height="24" class="{}"><title>{}</title></rect>').format(
-                left, y, round(right - left, 1), colour(index), f"{name}: {count:,} {kind}"
-            )
+            yield svg.rect(left, y, round(right - left, 1), 24, colour(index), f"{name}: {count:,} {kind}")
             done += count
     yield svg.text(scale(done) + 8, y + 16, f"{done:,}", "figure")

@@ -1,4 +1,4 @@
-"""Pairs of programs on the page: what differs is told apart, some of every kind, and nothing of them runs."""
+"""Pairs of programs on the page: differences are marked, every kind is shown, and nothing of them runs."""
 
 import re
 from dataclasses import replace
@@ -7,32 +7,32 @@ import pytest
 
 from tasks.core.records import FaultPair, Refusal
 from tasks.methods.objectives.fait import marks
-from tasks.stages.report.faults import Faults, Piece, choose, kind, pieces, sides
+from tasks.stages.report.data.fault_pairs import Faults, Piece, choose_pairs, kind, pieces, sides
 from tests.stages.report.material import HOSTILE, results, run_stage
 
 
 def pair(number=0, right="x = max(a)\ny = 1\n", wrong="x = min(a)\ny = 1\n", **fields):
-    found = marks.compare(wrong, right)
-    made = FaultPair(
+    differences = marks.compare(wrong, right)
+    pair_of_programs = FaultPair(
         f"{number:04d}", f"t{number}", right, wrong, "mutation", "variable", True, "assertion", 0.9, 1, 0.25,
-        list(found.good_lines), [list(span) for span in found.good_chars],
-        list(found.bad_lines), [list(span) for span in found.bad_chars], list(found.anchors),
+        list(differences.good_lines), [list(span) for span in differences.good_chars],
+        list(differences.bad_lines), [list(span) for span in differences.bad_chars], list(differences.anchors),
     )  # fmt: skip
-    return replace(made, **fields)
+    return replace(pair_of_programs, **fields)
 
 
 def test_a_program_is_cut_where_its_marks_change():
-    found = sides(pair())
-    assert found["right"] == [
+    programs = sides(pair())
+    assert programs["right"] == [
         Piece("x = m", "line"), Piece("ax", "char"), Piece("(a)\n", "line"), Piece("y = 1\n", ""),
     ]  # fmt: skip
-    assert "".join(piece.text for piece in found["wrong"]) == "x = min(a)\ny = 1\n"
+    assert "".join(piece.text for piece in programs["wrong"]) == "x = min(a)\ny = 1\n"
 
 
 def test_what_was_taken_away_shows_at_the_place_after_it():
-    found = sides(pair(right="range(len(xs))", wrong="range(len(xs) - 1)"))
-    assert found["right"] == [Piece("range(len(xs)", "line"), Piece(")", "anchor")]
-    assert Piece(" - 1", "char") in found["wrong"]
+    programs = sides(pair(right="range(len(xs))", wrong="range(len(xs) - 1)"))
+    assert programs["right"] == [Piece("range(len(xs)", "line"), Piece(")", "anchor")]
+    assert Piece(" - 1", "char") in programs["wrong"]
 
 
 @pytest.mark.parametrize("text", ["", "a"])
@@ -43,17 +43,17 @@ def test_an_anchor_at_the_end_of_a_text_is_no_piece_of_it(text):
 def test_some_of_every_kind_are_chosen():
     many = [pair(number) for number in range(20)]
     few = [pair(30, origin="guard"), pair(40, source="given", origin="a.jsonl: line 1", verified=False)]
-    chosen = choose([*many, *few], 5)
-    assert {kind(found) for found in chosen} == {"mutation: variable", "mutation: guard", "given"}
+    chosen = choose_pairs([*many, *few], 5)
+    assert {kind(pair) for pair in chosen} == {"mutation: variable", "mutation: guard", "given"}
     assert len(chosen) == 5
 
 
 def test_shares_and_counts():
-    found = Faults(
+    faults = Faults(
         [pair(), pair(1, verified=False, marked=0.75, commented=0.5)], [Refusal("mutation", "t", "passed", "", "")] * 3
     )
-    assert (found.verified, found.marked, found.commented) == (0.5, 0.5, 0.25)
-    assert found.reasons == {"passed": 3}
+    assert (faults.verified, faults.marked, faults.commented) == (0.5, 0.5, 0.25)
+    assert faults.reasons == {"passed": 3}
     assert Faults([], []).verified == 0
 
 

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import pytest
 
 from tasks.core.statistics import Estimate
-from tasks.stages.report import draw, svg
-from tasks.stages.report.draw import Course, Effect
-from tasks.stages.report.trace import Point
+from tasks.stages.report.data.forgetting import LossChange
+from tasks.stages.report.render import charts, svg
+from tasks.stages.report.render.charts import Effect, LossCurve
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -22,7 +22,9 @@ def shapes(svg: str, tag: str) -> list[ElementTree.Element]:
 
 
 def test_a_forest_plot_puts_points_on_one_scale_with_zero_and_margin():
-    svg = draw.forest([effect(-0.2, -0.3, -0.1), effect(0.02, 0.0, 0.04, margin=0.05)], "title", ("better", "worse"))
+    svg = charts.forest_plot(
+        [effect(-0.2, -0.3, -0.1), effect(0.02, 0.0, 0.04, margin=0.05)], "title", ("better", "worse")
+    )
     places = [float(circle.get("cx")) for circle in shapes(svg, "circle")]
     lines = {line.get("class"): float(line.get("x1")) for line in shapes(svg, "line")}
     assert places[0] < lines["zero"] < places[1] < lines["margin"]
@@ -31,39 +33,42 @@ def test_a_forest_plot_puts_points_on_one_scale_with_zero_and_margin():
 
 
 def test_an_interval_without_bounds_spans_the_plot_and_says_so():
-    svg = draw.forest([effect(-0.2, -math.inf, math.inf)], "title", ("better", "worse"))
+    svg = charts.forest_plot([effect(-0.2, -math.inf, math.inf)], "title", ("better", "worse"))
     interval = next(line for line in shapes(svg, "line") if "interval" in line.get("class"))
-    assert (float(interval.get("x1")), float(interval.get("x2"))) == (draw.PLOT_START, draw.PLOT_END)
+    assert (float(interval.get("x1")), float(interval.get("x2"))) == (charts.PLOT_START, charts.PLOT_END)
     assert "no interval" in svg
 
 
 def test_bars_are_as_long_as_their_shares():
     rows = [("all", {"base": Estimate(0.2, 0.1, 0.3, 20), "r0": Estimate(0.4, 0.3, 0.5, 20)})]
-    short, long = (float(bar.get("width")) for bar in shapes(draw.bars(rows, "title"), "rect"))
+    short, long = (float(bar.get("width")) for bar in shapes(charts.bar_chart(rows, "title"), "rect"))
     assert long == pytest.approx(2 * short, abs=0.2)
 
 
 def test_bars_of_nothing_passed_still_have_a_scale():
     rows = [("all", {"base": Estimate(0, 0, 0.04, 90), "r0": Estimate(0, 0, 0.04, 90)})]
-    assert [bar.get("width") for bar in shapes(draw.bars(rows, "title"), "rect")] == ["0.0", "0.0"]
+    assert [bar.get("width") for bar in shapes(charts.bar_chart(rows, "title"), "rect")] == ["0.0", "0.0"]
 
 
 def test_a_long_course_is_thinned_and_a_short_one_is_not():
-    course = Course("r0", [(float(step), 2.0) for step in range(5_000)], [(0, 2.0), (5_000, 1.0)])
-    step, mean, valid = shapes(draw.curves([course], "title"), "polyline")
+    course = LossCurve("r0", [(float(step), 2.0) for step in range(5_000)], [(0, 2.0), (5_000, 1.0)])
+    step, mean, valid = shapes(charts.loss_curves([course], "title"), "polyline")
     assert len(step.get("points").split()) == len(mean.get("points").split()) <= 300
     assert len(valid.get("points").split()) == 2
-    few = draw.curves([Course("r0", [(1, 2.0), (2, 1.0)], [])], "title")
+    few = charts.loss_curves([LossCurve("r0", [(1, 2.0), (2, 1.0)], [])], "title")
     assert len(shapes(few, "polyline")[0].get("points").split()) == 2
 
 
 def test_a_course_without_points_is_an_empty_chart():
-    assert not shapes(draw.curves([Course("r0", [], [])], "title"), "circle")
+    assert not shapes(charts.loss_curves([LossCurve("r0", [], [])], "title"), "circle")
 
 
 def test_paths_start_where_nothing_changed_and_go_down_by_gain_and_right_by_forgetting():
-    traces = {"r0": [], "pretrained": [Point(0, 0.0, 0.0), Point(100, -0.2, -0.01), Point(200, -0.5, 0.04)]}
-    svg = draw.paths(traces, 0.05, "title")
+    traces = {
+        "r0": [],
+        "pretrained": [LossChange(0, 0.0, 0.0), LossChange(100, -0.2, -0.01), LossChange(200, -0.5, 0.04)],
+    }
+    svg = charts.forgetting_paths(traces, 0.05, "title")
     zeros = [line for line in shapes(svg, "line") if line.get("class") == "zero"]
     (upright,) = {float(line.get("x1")) for line in zeros if line.get("x1") == line.get("x2")}
     (level,) = {float(line.get("y1")) for line in zeros if line.get("y1") == line.get("y2")}
@@ -77,7 +82,7 @@ def test_paths_start_where_nothing_changed_and_go_down_by_gain_and_right_by_forg
     assert (margin - upright) / (end[0] - upright) == pytest.approx(1.25, abs=0.01)
     tips = [circle.find("title").text for circle in shapes(svg, "circle")]
     assert tips[2] == "pretrained after 200 tokens: domain loss −0.500, general loss +0.040"
-    assert {circle.get("class") for circle in shapes(svg, "circle")} == {draw.colour(2)}, (
+    assert {circle.get("class") for circle in shapes(svg, "circle")} == {charts.colour(2)}, (
         "the second model's everywhere"
     )
     (frame,) = shapes(svg, "svg")
@@ -85,7 +90,7 @@ def test_paths_start_where_nothing_changed_and_go_down_by_gain_and_right_by_forg
 
 
 def test_a_path_that_has_only_begun_is_a_point():
-    assert len(shapes(draw.paths({"r0": [Point(0, 0.0, 0.0)]}, 0.05, "title"), "circle")) == 1
+    assert len(shapes(charts.forgetting_paths({"r0": [LossChange(0, 0.0, 0.0)]}, 0.05, "title"), "circle")) == 1
 
 
 def test_ticks_are_round_and_enclose_the_data():
@@ -99,10 +104,10 @@ def test_ticks_are_round_and_enclose_the_data():
 def test_names_cannot_leave_their_place():
     hostile = Effect(HOSTILE, Estimate(0, -1, 1, 9), "nats/token", "open")
     drawn = [
-        draw.forest([hostile], HOSTILE, (HOSTILE, HOSTILE)),
-        draw.bars([(HOSTILE, {HOSTILE: Estimate(0.5, 0.1, 0.9, 9)})], HOSTILE),
-        draw.curves([Course(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
-        draw.paths({HOSTILE: [Point(1, 0.1, 0.1)]}, 0.05, HOSTILE),
+        charts.forest_plot([hostile], HOSTILE, (HOSTILE, HOSTILE)),
+        charts.bar_chart([(HOSTILE, {HOSTILE: Estimate(0.5, 0.1, 0.9, 9)})], HOSTILE),
+        charts.loss_curves([LossCurve(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
+        charts.forgetting_paths({HOSTILE: [LossChange(1, 0.1, 0.1)]}, 0.05, HOSTILE),
     ]
     for drawing in drawn:
         assert "<script" not in drawing

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tasks.stages.report.compare import Comparison, compare
+from tasks.stages.report.data.comparison import Comparison, compare
 from tests.stages.report.material import answers, drawn, human_eval, losses, results
 
 
@@ -25,13 +25,13 @@ def test_bits_per_byte_divide_the_same_nats_by_bytes():
 
 def test_pass_at_1_is_told_by_tier_and_in_all():
     before, after = results(passed=[True, False, False, False]), results(passed=[True, True, False, True])
-    found = {row.part: row for row in compared(before, after).rows if row.measure == "pass@1"}
-    assert list(found) == ["short", "long", "all"]
-    assert [row.items for row in found.values()] == [2, 2, 4]
-    assert [row.before.value for row in found.values()] == [0.5, 0, 0.25]
-    assert [row.after.value for row in found.values()] == [0.5, 1, 0.75]
-    assert found["all"].difference.value == 0.5
-    assert found["all"].p == 0.5  # two gained, none lost: 2 / 2^2
+    by_tier = {row.part: row for row in compared(before, after).rows if row.measure == "pass@1"}
+    assert list(by_tier) == ["short", "long", "all"]
+    assert [row.items for row in by_tier.values()] == [2, 2, 4]
+    assert [row.before.value for row in by_tier.values()] == [0.5, 0, 0.25]
+    assert [row.after.value for row in by_tier.values()] == [0.5, 1, 0.75]
+    assert by_tier["all"].difference.value == 0.5
+    assert by_tier["all"].p == 0.5  # two gained, none lost: 2 / 2^2
 
 
 def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
@@ -47,16 +47,16 @@ def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
 def test_human_eval_has_a_row_of_its_own_with_an_exact_interval_and_comes_last():
     before = results(passed=[True, False]) + human_eval([False] * 8) + drawn([0, 1])
     after = results(passed=[True, False]) + human_eval([True] + [False] * 7) + drawn([2, 1])
-    found = [row for row in compared(before, after).rows if row.unit == "share"]
-    assert [row.words for row in found[-3:]] == ["sampled pass@1", "sampled pass@2", "HumanEval pass@1"]
-    assert (found[-1].before.low, found[-1].before.high) == pytest.approx((0, 0.369417), abs=1e-6)  # 1 - 0.025^(1/8)
-    assert found[-1].p == 1.0
+    shares = [row for row in compared(before, after).rows if row.unit == "share"]
+    assert [row.title for row in shares[-3:]] == ["sampled pass@1", "sampled pass@2", "HumanEval pass@1"]
+    assert (shares[-1].before.low, shares[-1].before.high) == pytest.approx((0, 0.369417), abs=1e-6)  # 1 - 0.025^(1/8)
+    assert shares[-1].p == 1.0
 
 
 def test_every_answer_is_of_a_kind():
     rows = results(passed=[True, False]) + human_eval([True]) + drawn([0, 1]) + drawn([3], exam="human_eval ")
-    found = compared(rows, rows).answers
-    assert {kind: len(pairs) for kind, pairs in found.items()} == {
+    answers = compared(rows, rows).answers
+    assert {kind: len(pairs) for kind, pairs in answers.items()} == {
         "held-out tasks, first answers": 2,
         "held-out tasks, drawn answers": 8,
         "HumanEval, first answers": 1,
@@ -83,11 +83,11 @@ def test_tasks_that_one_model_was_not_given_are_refused():
         compared(results(passed=[True]), results())
 
 
-def test_examples_decide_here_and_texts_where_there_are_none():
+def test_examples_decide_and_texts_where_there_are_none():
     texts = [*losses("domain_text", 2.0), *losses("general", 3.0)]
-    assert compared(texts, texts).here.measure == "domain_text"
-    assert compared(results(), results()).here.measure == "domain"
-    assert compared(results(), results()).here.unit == "nats/token"
+    assert compared(texts, texts).deciding_loss.measure == "domain_text"
+    assert compared(results(), results()).deciding_loss.measure == "domain"
+    assert compared(results(), results()).deciding_loss.unit == "nats/token"
 
 
 def test_a_comparison_without_a_loss_of_the_domain_is_refused():
@@ -107,5 +107,5 @@ def test_losses_under_different_tokenizers_are_refused():
 
 
 def test_answers_keep_what_the_models_wrote():
-    found = compared(results() + answers([True], "a"), results() + answers([False], "b")).tasks
-    assert [(one.output, other.output) for one, other in found] == [("a", "b")]
+    pairs = compared(results() + answers([True], "a"), results() + answers([False], "b")).tasks
+    assert [(before.output, after.output) for before, after in pairs] == [("a", "b")]

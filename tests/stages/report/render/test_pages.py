@@ -1,8 +1,9 @@
-"""Words and counts that the page and the card are made of."""
+"""Words and counts on the page and the model card."""
 
 import pytest
 
-from tasks.stages.report import render
+from tasks.stages.report.render.pages import largest_counts, slug
+from tasks.stages.report.render.view import SHOWN_ROWS, base_in_words
 
 
 @pytest.mark.parametrize(
@@ -16,24 +17,25 @@ from tasks.stages.report import render
     ],
 )
 def test_the_base_is_named_by_where_it_came_from(source, words):
-    assert words in render.base_words({"source": source})
+    assert words in base_in_words({"source": source})
 
 
 @pytest.mark.parametrize(
-    ("license", "slug"), [("Apache-2.0", "apache-2.0"), ("BSD License: new", "bsd-license-new"), ("unknown", "unknown")]
+    ("license", "in_header"),
+    [("Apache-2.0", "apache-2.0"), ("BSD License: new", "bsd-license-new"), ("unknown", "unknown")],
 )
-def test_a_licence_fits_the_header_of_a_card(license, slug):
-    assert render.slug(license) == slug
+def test_a_licence_fits_the_header_of_a_card(license, in_header):
+    assert slug(license) == in_header
 
 
 def test_the_largest_counts_come_first_and_the_rest_add_up():
     counts = {f"licence {n:02}": n for n in range(1, 21)}
-    shown = render.most(counts)
+    shown = largest_counts(counts)
     assert shown[0] == ("licence 20", 20)
     assert shown[-1] == ("8 others", sum(range(1, 9)))
     assert sum(number for _, number in shown) == sum(counts.values())
 
 
 def test_one_count_too_many_is_shown_rather_than_called_other():
-    assert len(render.most({str(n): n for n in range(render.SHOWN_ROWS + 1)})) == render.SHOWN_ROWS + 1
-    assert render.most({}) == []
+    assert len(largest_counts({str(n): n for n in range(SHOWN_ROWS + 1)})) == SHOWN_ROWS + 1
+    assert largest_counts({}) == []

@@ -1,12 +1,12 @@
-"""The verdict follows from the intervals, and says what they do not decide."""
+"""The verdict follows from the intervals, and names the questions that they leave undecided."""
 
 import math
 
 import pytest
 
 from tasks.core.statistics import Estimate
-from tasks.stages.report.compare import Comparison, Row
-from tasks.stages.report.judge import WORDS, Verdict, elsewhere, here, judge
+from tasks.stages.report.data.comparison import Comparison, Row
+from tasks.stages.report.data.verdict import WORDS, Verdict, compute_verdict, judge_domain, judge_general
 
 MARGIN = 0.05
 DOMAIN = {"better": (-0.3, -0.1), "worse": (0.1, 0.3), "not decided": (-0.1, 0.2)}
@@ -15,7 +15,7 @@ GENERAL = {"no worse": (-0.01, 0.04), "worse": (0.06, 0.09), "not decided": (0.0
 
 def verdict(domain: tuple[float, float], general: tuple[float, float], measure: str = "domain") -> Verdict:
     rows = [_row(measure, *domain), _row("general", *general)]
-    return judge(Comparison("base", "r0", rows, {}), MARGIN)
+    return compute_verdict(Comparison("base", "r0", rows, {}), MARGIN)
 
 
 def _row(measure: str, low: float, high: float) -> Row:
@@ -25,9 +25,9 @@ def _row(measure: str, low: float, high: float) -> Row:
 
 @pytest.mark.parametrize("answer", WORDS)
 def test_each_pair_of_answers_has_its_words(answer):
-    found = verdict(DOMAIN[answer[0]], GENERAL[answer[1]])
-    assert (found.here, found.elsewhere) == answer
-    assert found.sentence.startswith(WORDS[answer].format(name="r0"))
+    result = verdict(DOMAIN[answer[0]], GENERAL[answer[1]])
+    assert (result.here, result.elsewhere) == answer
+    assert result.sentence.startswith(WORDS[answer].format(name="r0"))
 
 
 def test_there_are_words_for_all_nine_pairs_and_none_twice():
@@ -42,25 +42,25 @@ def test_the_sentence_is_one_and_shows_its_evidence():
 
 
 def test_the_evidence_names_the_loss_that_decided():
-    found = verdict((-0.3, -0.1), (-0.01, 0.04), "domain_text")
-    assert found.here == "better"
-    assert found.evidence.startswith("domain text loss −0.200 [−0.300, −0.100] nats per token, general loss +0.015 ")
+    result = verdict((-0.3, -0.1), (-0.01, 0.04), "domain_text")
+    assert result.here == "better"
+    assert result.evidence.startswith("domain text loss −0.200 [−0.300, −0.100] nats per token, general loss +0.015 ")
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])
 def test_an_interval_that_touches_zero_decides_nothing_here(low, high):
-    assert here(Estimate(0, low, high, 9)) == "not decided"
+    assert judge_domain(Estimate(0, low, high, 9)) == "not decided"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, MARGIN), (MARGIN, 0.1)])
 def test_an_interval_that_touches_the_margin_decides_nothing_elsewhere(low, high):
-    assert elsewhere(Estimate(MARGIN, low, high, 9), MARGIN) == "not decided"
+    assert judge_general(Estimate(MARGIN, low, high, 9), MARGIN) == "not decided"
 
 
 def test_a_general_loss_that_surely_rises_below_the_margin_is_no_worse():
-    assert elsewhere(Estimate(0.02, 0.01, 0.03, 9), MARGIN) == "no worse"
+    assert judge_general(Estimate(0.02, 0.01, 0.03, 9), MARGIN) == "no worse"
 
 
 def test_a_single_group_decides_nothing_and_says_that_there_is_no_interval():
-    found = verdict((-math.inf, math.inf), (-math.inf, math.inf))
-    assert (found.here, found.elsewhere) == ("not decided", "not decided")
+    result = verdict((-math.inf, math.inf), (-math.inf, math.inf))
+    assert (result.here, result.elsewhere) == ("not decided", "not decided")

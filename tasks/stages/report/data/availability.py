@@ -1,0 +1,56 @@
+"""Limits of the measures in a comparison: tests that were not run, the sandbox level, passes that cannot be trusted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.stage import Model
+from tasks.stages.report.data.comparison import PASS, Comparison
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""Model → the metrics that stage evaluate wrote."""
+
+
+def reason_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
+    """Return the reason why there is no pass@1; None if there is one."""
+    if comparison.tasks:
+        return None
+    reasons = [metrics[name].get(PASS, {}).get("not_run") for name in (comparison.before, comparison.after)]
+    return next((reason for reason in reasons if reason), "no task was given")
+
+
+def reason_human_eval_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
+    """Return the reason why HumanEval was requested and not run; None otherwise."""
+    human_evals = [metrics[name].get("human_eval", {}) for name in (comparison.before, comparison.after)]
+    return next((scores[PASS]["not_run"] for scores in human_evals if "not_run" in scores.get(PASS, {})), None)
+
+
+def sandbox_level(comparison: Comparison, metrics: Metrics) -> int | None:
+    """Return the isolation level in which programs were run, to be shown beside their score; None if none was run."""
+    if not comparison.answers:
+        return None
+    level: int | None = metrics[comparison.after].get("settings", {}).get("sandbox")
+    return level
+
+
+def untrusted_passes(comparison: Comparison) -> str | None:
+    """Return a sentence that counts each model's passes by tests its programs could have spoilt; None if there are none."""
+    counts = [
+        sum(pair[side].inside and pair[side].value == 1 for pairs in comparison.answers.values() for pair in pairs)
+        for side in (0, 1)
+    ]
+    if not any(counts):
+        return None
+    names = comparison.before, comparison.after
+    counted = " and ".join(f"{count:,} of {name}" for name, count in zip(names, counts, strict=True))
+    return f"Passes by tests that were compared beside the program, which could have spoilt them: {counted}."
+
+
+def compression_caveat(models: Mapping[str, Model], grid: str | None) -> str:
+    """Return a caveat about compressed models if the base's weights were dequantised from a coarse grid, else an empty text."""
+    compressed = [name for name, model in models.items() if model.group == "compressed"]
+    if not grid or not compressed:
+        return ""
+    return (
+        f"The base was dequantised from {grid}: what compression costs here ({', '.join(compressed)}) says nothing of weights that "
+        "never lay on so coarse a grid."
+    )

@@ -1,0 +1,179 @@
+"""Arrange the data of a report for the templates of the page and the model card."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tasks.core.statistics import Estimate
+from tasks.core.training import in_words
+from tasks.stages.report.data import answers, availability
+from tasks.stages.report.data.comparison import LOSSES, PASS, Comparison, Row
+from tasks.stages.report.data.forgetting import loss_changes
+from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
+from tasks.stages.report.data.report_data import ReportData
+from tasks.stages.report.data.verdict import Verdict
+from tasks.stages.report.render import charts, loop_charts
+from tasks.stages.report.render.charts import Effect, LossCurve
+from tasks.stages.report.render.legend import legend
+
+SHOWN_ROWS = 12
+"""Rows of a table of counts; the rest becomes one row."""
+
+
+def template_variables(data: ReportData) -> dict[str, Any]:
+    """Return the variables of both templates."""
+    traces = {name: loss_changes(course) for name, course in data.courses.items()}
+    return {
+        "report": data,
+        "sections": [_section(data, index) for index in range(len(data.comparisons))],
+        "curves": charts.loss_curves(_curves(data.courses), "Training loss over tokens") if data.courses else None,
+        "traces": traces,
+        "paths": charts.forgetting_paths(traces, data.margin, "Changes of domain and general loss")
+        if any(traces.values())
+        else None,
+        "compositions": {
+            name: in_words(course.get("composition", {}).values()) for name, course in data.courses.items()
+        },
+        "faults": {name: faults for name, faults in data.faults.items() if faults.pairs or faults.refused},
+        "history": _history(data.loop) if data.loop else None,
+        "base": base_in_words(data.base),
+        "license": data.base.get("source", {}).get("license") or "unknown",
+        "ingested": data.ingested,
+        "domains": largest_domains(data.ingested["domains"]),
+        "counts": {
+            "Examples by licence": data.ingested["licenses"],
+            "Texts by corpus and split": {name: row["documents"] for name, row in data.ingested["corpora"].items()},
+            "Texts by licence": data.ingested["corpus_licenses"],
+            "Records refused or merged, by reason": data.ingested["dropped"],
+        },
+        "deciding_loss": LOSSES[data.comparisons[0].deciding_loss.measure],
+        "legend": legend(data.comparisons, data.bootstrap),
+    }
+
+
+def _history(loop: Loop) -> dict[str, Any]:
+    """Return the turns with their charts."""
+    mix = count_origins(loop)
+    return {
+        "selection": loop.selection,
+        "mix": mix,
+        "kinds": [kind for kind in (AS_READ, *ORIGINS.values()) if any(kind in counts for counts in mix.values())],
+        "turns": [
+            {
+                "name": name,
+                "turn": turn,
+                "losses": loop_charts.loss_map(turn),
+                "neighbours": loop_charts.neighbour_map(turn),
+                "qualities": loop_charts.quality_chart(turn),
+                "proposals": choose_proposals(turn),
+            }
+            for name, turn in loop.turns.items()
+        ],
+    }
+
+
+def _section(data: ReportData, index: int) -> dict[str, Any]:
+    """Return the section that compares one model with the reference."""
+    comparison, verdict = data.comparisons[index], data.verdicts[index]
+    passes = [row for row in comparison.rows if row.measure == PASS]
+    losses = _loss_effects(comparison, verdict, data.margin)
+    return {
+        "comparison": comparison,
+        "verdict": verdict,
+        "tone": _verdict_tone(verdict),
+        "rows": comparison.rows,
+        "losses": charts.forest_plot(losses, "Differences of losses", ("better", "worse")),
+        "gains": charts.forest_plot(_pass_effects(passes), "Differences of pass@1", ("worse", "better"))
+        if passes
+        else None,
+        "bars": charts.bar_chart(_bars(comparison, passes), "pass@1 by length of the solution") if passes else None,
+        "not_run": availability.reason_not_run(comparison, data.metrics),
+        "human_eval_not_run": availability.reason_human_eval_not_run(comparison, data.metrics),
+        "sandbox": availability.sandbox_level(comparison, data.metrics),
+        "inside": availability.untrusted_passes(comparison),
+        "outcomes": {kind: answers.count_outcomes(pairs) for kind, pairs in comparison.answers.items()},
+        "kinds": answers.count_kinds(comparison.tasks),
+        "answers": [
+            {
+                "kind": answers.kind(pair),
+                "example": data.examples[pair[0].item],
+                "sides": list(zip((comparison.before, comparison.after), pair, strict=True)),
+            }
+            for pair in answers.choose_answers(comparison.tasks, data.answers)
+        ],
+    }
+
+
+def _verdict_tone(verdict: Verdict) -> str:
+    if (verdict.here, verdict.elsewhere) == ("better", "no worse"):
+        return "good"
+    return "bad" if "worse" in (verdict.here, verdict.elsewhere) else "open"
+
+
+def _loss_effects(comparison: Comparison, verdict: Verdict, margin: float) -> list[Effect]:
+    tones = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
+    effects = []
+    for row in comparison.rows:
+        if row.unit == "nats/token":
+            general = row.measure == "general"
+            tone = tones[verdict.elsewhere] if general else _tone(row.difference.low, row.difference.high)
+            effects.append(Effect(LOSSES[row.measure], row.difference, row.unit, tone, margin if general else None))
+    return effects
+
+
+def _pass_effects(passes: Sequence[Row]) -> list[Effect]:
+    return [
+        Effect(row.part, row.difference, row.unit, _tone(-row.difference.high, -row.difference.low)) for row in passes
+    ]
+
+
+def _tone(low: float, high: float) -> str:
+    """Return the tone of a difference that is good below zero."""
+    if high < 0:
+        return "good"
+    return "bad" if low > 0 else "open"
+
+
+def _bars(comparison: Comparison, passes: Sequence[Row]) -> list[tuple[str, dict[str, Estimate]]]:
+    return [(row.part, {comparison.before: row.before, comparison.after: row.after}) for row in passes]
+
+
+def _curves(courses: Mapping[str, Mapping[str, Any]]) -> list[LossCurve]:
+    return [
+        LossCurve(name, _finite(point[1:] for point in course.get("loss", [])), _finite(_validation(course)))
+        for name, course in courses.items()
+    ]
+
+
+def _validation(course: Mapping[str, Any]) -> Sequence[tuple[float, float]]:
+    """Return the losses on held-out data of the kind that was trained on: examples, or the domain's texts."""
+    measured = course.get("measured", {})
+    return next((measured[name] for name in ("validation", "domain") if name in measured), ())
+
+
+def _finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (tokens, loss) whose loss is a number."""
+    return [(tokens, loss) for tokens, loss in points if math.isfinite(loss)]
+
+
+def base_in_words(base: Mapping[str, Any]) -> str:
+    """Return the origin of the base model in words."""
+    source = base.get("source", {})
+    match source.get("from"):
+        case "hub":
+            return f"{source['id']} at revision {source['revision']}"
+        case "package":
+            return f"the model of the Python package {source['name']} {source.get('version', '')}".rstrip()
+        case "config":
+            return "a small model of random weights, which has learned nothing before"
+        case _:
+            return "a model of the user's own"
+
+
+def largest_domains(domains: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Mapping[str, int]]]:
+    """Return the domains with the most examples, and the sum of the others."""
+    ordered = sorted(domains.items(), key=lambda entry: (-entry[1]["examples"], entry[0]))
+    if len(ordered) <= SHOWN_ROWS + 1:
+        return ordered
+    rest = [row for _, row in ordered[SHOWN_ROWS:]]
+    return [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", {key: sum(row[key] for row in rest) for key in rest[0]})]
