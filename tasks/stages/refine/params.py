@@ -1,4 +1,4 @@
-"""The `refine` section: who writes, what is taken of it, and how many examples there are then."""
+"""The `refine` section: the generator of proposals, the thresholds of acceptance, the size of the next round."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,21 +32,21 @@ STAGE = Stage(
 
 
 class Rules(Params):
-    """No model: changes of programs whose meaning can be proved, or found by running them."""
+    """Changes of programs by rule, without a model: each preserves the meaning, or is checked by running the program."""
 
     from_: Literal["rules"] = Field(alias="from")
     tries: int = Field(6, ge=1)
-    """Proposals for a chosen example, one after the other, until one is taken."""
+    """Proposals for a chosen example, one after the other, until one is accepted."""
 
 
 class Writing(Decoding):
-    """What a model is asked for, and how it writes."""
+    """Settings of a model that is prompted for proposals."""
 
     tries: int = Field(1, ge=1)
-    """Proposals for a chosen example, one after the other, until one is taken."""
+    """Proposals for a chosen example, one after the other, until one is accepted."""
     asks: Literal["prompt", "answer"] = "prompt"
-    """`prompt`: a new prompt, then an answer to it, as Middo asks. `answer`: another answer to the prompt as it stands, which a
-    small model can give too; ours."""
+    """`prompt`: a new prompt, then an answer to it, as Middo does. `answer`: another answer to the same prompt, which a small
+    model can give too; ours."""
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(1024, ge=1)
@@ -58,9 +58,9 @@ class Local(Writing):
     from_: Literal["local"] = Field(alias="from")
     model: Literal["tuned", "pretrained"] | Path = "tuned"
     tries: int = Field(4, ge=1)
-    """Proposals for a chosen example, one after the other, until one is taken."""
+    """Proposals for a chosen example, one after the other, until one is accepted."""
     asks: Literal["prompt", "answer"] = "answer"
-    """As of a server's model, which is asked for a prompt by default."""
+    """As above, with another default."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)
@@ -77,45 +77,45 @@ Generator = Annotated[Rules | Local | Endpoint, Field(discriminator="from_")]
 
 
 class Judge(Params):
-    """A model that says how good a rewritten text is, from 0 to 10."""
+    """A model that scores rewritten texts from 0 to 10."""
 
     server: Server
     least: float = Field(6.0, ge=0, le=10)
-    """Proposals below are refused."""
+    """Proposals with a lower score are rejected."""
 
 
 class Acceptance(Params):
-    """What is taken. Programs must pass their tests in any case."""
+    """Thresholds of acceptance. Programs must pass their tests in any case."""
 
     length: float = Field(4.0, ge=1)
-    """Prompt and response may be so many times as long, or as short, as what they stand in for; below `free` they may be anything."""
+    """Prompt and response may be so many times as long, or as short, as those of the parent; up to `free` any length is allowed."""
     free: int = Field(400, ge=0)
     """Characters."""
     likeness: float | None = Field(0.4, ge=-1, le=1)
-    """Least cosine between a text and the one it was made from, where no tests judge it; none asks for no embedder."""
+    """Least cosine between a text without tests and its parent; none switches the check off, and no embedder is needed."""
     protected: tuple[str, ...] = ()
-    """Regular expressions: what they match in a prompt must stand in its rewrite too."""
+    """Regular expressions: text that they match in a prompt must occur in its rewrite too."""
     contamination: Contamination = Contamination()
-    """When a proposal holds too much of an evaluation text."""
+    """Overlap with an evaluation text above which a proposal is rejected."""
     judge: Judge | None = None
-    """Who is asked about texts that no tests judge."""
+    """The judge of texts without tests."""
 
 
 class RefineParams(Params):
-    """What becomes of the examples that were chosen: hard ones are simplified, poor ones improved, lonely ones added to."""
+    """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     generator: Generator = Rules.model_validate({"from": "rules"})
     accept: Acceptance = Acceptance()
     keep_scale: Literal["paper", "exact"] = "paper"
-    """`paper`: what is added stays beside what was there. `exact`: as many examples as before; the most crowded ones that were not
-    chosen make room, and one that is both hard and poor gets one rewrite. Ours."""
+    """`paper`: added examples make the round larger. `exact`: as many examples as before; the ones with the nearest neighbours that
+    were not chosen are dropped, and an example that is both hard and poor gets one rewrite. Ours."""
     seed: int = 0
 
 
 class Settings(Params):
-    """What stage `refine` reads of params.yaml."""
+    """The sections of params.yaml that stage `refine` reads."""
 
     compute: Compute
     refine: RefineParams = RefineParams()

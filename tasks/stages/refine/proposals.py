@@ -1,4 +1,4 @@
-"""What is asked for, and what a generator gives: jobs, proposals, and reasons against one."""
+"""Records of a refinement: jobs, proposals, failed proposals; and the protocol of the generators that make proposals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from tasks.core.records import Decision, Example, Signals, Unfit
 
 Operator = Literal["simplify", "improve", "extend", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
-"""By the set that an example was chosen for."""
+"""Set that an example was chosen for → operator."""
 NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
-NOTHING = frozenset({NO_PYTHON, NO_RULE, PUZZLE, KEPT})
+NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, KEPT})
 """Reasons for which nothing is proposed at all."""
-SUBSTITUTES = ("simplify", "improve")
-"""Operators whose results stand in for the example."""
+REPLACING = ("simplify", "improve")
+"""Operators whose results replace the example."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One example that something is to be made of."""
+    """An example and the operator to apply to it."""
 
     example: Example
     operator: Operator
@@ -28,22 +28,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An example that a generator would have in place of a job's example, or beside it."""
+    """An example that a generator proposes in place of a job's example, or beside it."""
 
     example: Example
     job: Job
     generator: str
     parents: tuple[str, ...]
     prompt_hash: str = ""
-    idle: tuple[str, ...] = ()
-    """Programs that its tests must not let pass."""
+    wrong_programs: tuple[str, ...] = ()
+    """Programs that its tests must reject."""
     decision: Decision | None = None
-    """What a person said of it."""
+    """A person's decision about it."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An answer that makes no proposal."""
+    """An answer from which no proposal could be made."""
 
     job: Job
     generator: str
@@ -53,26 +53,29 @@ class Failed:
 
 
 class Generator(Protocol):
-    """Who writes."""
+    """Makes proposals: by rule, or by prompting a model."""
 
     def propose(self, jobs: Sequence[Job], attempt: int) -> Iterable[Proposal | Failed | None]:
-        """The proposal of this attempt for each job, in order; None where there is nothing more to try."""
+        """Return this attempt's proposal for each job, in order; None if there is nothing more to try."""
 
 
-def jobs(examples: Sequence[Example], signals: Sequence[Signals], *, one_each: bool) -> list[Job]:
-    """What the signals ask for, in the order of the examples. With `one_each` nothing is rewritten twice: improving comes first."""
-    known = {example.id: example for example in examples}
-    found = {signal.example: signal for signal in signals}
+def create_jobs(examples: Sequence[Example], signals: Sequence[Signals], *, one_each: bool) -> list[Job]:
+    """Create the jobs for the chosen examples, in their order.
+
+    With `one_each` no example is rewritten twice: improving comes before simplifying.
+    """
+    by_id = {example.id: example for example in examples}
+    signals_of = {signal.example: signal for signal in signals}
     return [
-        Job(example, operator, tuple(known[near] for near in found[example.id].neighbours if near in known))
+        Job(example, operator, tuple(by_id[near] for near in signals_of[example.id].neighbours if near in by_id))
         for example in examples
-        if example.id in found
-        for operator in _operators(found[example.id].chosen, one_each)
+        if example.id in signals_of
+        for operator in _operators(signals_of[example.id].chosen, one_each)
     ]
 
 
 def _operators(chosen: Sequence[str], one_each: bool) -> list[Operator]:
     operators = [operator for name, operator in OPERATORS.items() if name in chosen]
-    if one_each and all(operator in operators for operator in SUBSTITUTES):
+    if one_each and all(operator in operators for operator in REPLACING):
         operators.remove("simplify")
     return operators

@@ -1,4 +1,4 @@
-"""From what was chosen to what is there next: proposals asked for in waves, weighed, and put in place; a person's word comes first."""
+"""Work through the jobs of a round in waves of proposals, apply review decisions, and assemble the next round's examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,101 +9,102 @@ from tasks.core.records import (
     Decision,
     Example,
     Lineage,
-    Message,
     Signals,
     Unfit,
     content_id,
     excerpt,
-    identify,
 )
-from tasks.stages.refine.accept import NO_SANDBOX, Gate
-from tasks.stages.refine.ask import is_code
-from tasks.stages.refine.propose import KEPT, SUBSTITUTES, Failed, Generator, Job, Proposal
+from tasks.stages.refine.acceptance.acceptor import Acceptor
+from tasks.stages.refine.acceptance.program_checks import NO_SANDBOX
+from tasks.stages.refine.example_text import is_code, with_response
+from tasks.stages.refine.proposals import KEPT, REPLACING, Failed, Generator, Job, Proposal
 
 
 @dataclass
 class Refiner:
-    """Works through jobs and keeps the book of what became of every proposal."""
+    """Works through jobs and records the lineage of every proposal."""
 
     generator: Generator
-    gate: Gate
+    acceptor: Acceptor
     decisions: Mapping[str, Decision]
     round: int
-    """What new examples are marked with."""
+    """The number of the round, stored with new examples."""
     lineage: list[Lineage] = field(default_factory=list)
-    taken: dict[tuple[str, str], Example] = field(default_factory=dict)
-    """By the id of the example and the operator."""
-    heeded: set[str] = field(default_factory=set)
-    """The ids, among those of the decisions, that turned up."""
+    accepted: dict[tuple[str, str], Example] = field(default_factory=dict)
+    """By the id of the parent and the operator."""
+    matched_decisions: set[str] = field(default_factory=set)
+    """The ids of the decisions that are about an example or proposal of this round."""
 
-    def work(self, jobs: Sequence[Job]) -> None:
-        """Ask for one proposal of each job after the other, all jobs at once, until each has one or no more."""
+    def propose_and_accept(self, jobs: Sequence[Job]) -> None:
+        """Make one proposal after the other for each job, all jobs at once, until one is accepted or there are no more."""
         waiting, attempt = [job for job in jobs if self._is_open(job)], 0
         while waiting:
-            found = [self._readable(one) for one in self.generator.propose(waiting, attempt)]
-            proposals = [self._decided(one) for one in found if isinstance(one, Proposal)]
-            verdicts = iter(zip(proposals, self.gate.weigh(proposals), strict=True))
+            proposed = [self._readable(result) for result in self.generator.propose(waiting, attempt)]
+            proposals = [self._with_decision(result) for result in proposed if isinstance(result, Proposal)]
+            rejections = iter(zip(proposals, self.acceptor.accept_or_reject(proposals), strict=True))
             still_open = []
-            for job, one in zip(waiting, found, strict=True):
-                if isinstance(one, Failed):
-                    self._enter_failure(one)
-                elif one is not None and self._settle(*next(verdicts)):
+            for job, result in zip(waiting, proposed, strict=True):
+                if isinstance(result, Failed):
+                    self._record_failure(result)
+                elif result is not None and self._record(*next(rejections)):
                     continue
-                if one is not None:
+                if result is not None:
                     still_open.append(job)
             waiting, attempt = still_open, attempt + 1
 
     def _is_open(self, job: Job) -> bool:
-        """Whether anything is to be proposed: what a person accepted stays, what was edited or rejected is settled, and a program
-        that cannot be run is left as it is."""
-        decision, stays = self._said_of(job.example.id), job.operator in SUBSTITUTES
-        if decision and decision.decision == "accept" and stays:
+        """Return True if proposals are to be made for the job.
+
+        None are made if a person accepted, edited or rejected the example, or if it is a program and there is no sandbox.
+        """
+        decision, replaces = self._decision_on(job.example.id), job.operator in REPLACING
+        if decision and decision.decision == "accept" and replaces:
             why = Unfit(KEPT, f"{decision.author}: {decision.reason}")
-            self._enter_failure(Failed(job, decision.author, why))
-        if decision and (decision.decision != "accept" or stays):
+            self._record_failure(Failed(job, decision.author, why))
+        if decision and (decision.decision != "accept" or replaces):
             return False
-        if self.gate.judge is None and is_code(job.example):
-            self._enter_failure(Failed(job, "nobody", NO_SANDBOX))
+        if self.acceptor.run_programs is None and is_code(job.example):
+            self._record_failure(Failed(job, "nobody", NO_SANDBOX))
             return False
         return True
 
-    def _said_of(self, name: str) -> Decision | None:
-        """What a person decided of an example, a proposal, or an answer that makes none."""
-        if name in self.decisions:
-            self.heeded.add(name)
-        return self.decisions.get(name)
+    def _decision_on(self, identity: str) -> Decision | None:
+        """Return the review decision on an example, a proposal or a failed answer, and mark it as matched."""
+        if identity in self.decisions:
+            self.matched_decisions.add(identity)
+        return self.decisions.get(identity)
 
-    def _readable(self, one: Proposal | Failed | None) -> Proposal | Failed | None:
-        """What a person wrote in place of an answer that makes no proposal; anything else as it is."""
-        if not isinstance(one, Failed):
-            return one
-        decision = self.decisions.get(_id_of(one))
+    def _readable(self, result: Proposal | Failed | None) -> Proposal | Failed | None:
+        """Return what a person wrote in place of a failed answer; any other result unchanged."""
+        if not isinstance(result, Failed):
+            return result
+        decision = self.decisions.get(_id_of(result))
         if decision is None or decision.decision == "accept":
-            return one  # there is nothing to accept
-        self.heeded.add(_id_of(one))
+            return result  # there is nothing to accept
+        self.matched_decisions.add(_id_of(result))
         if decision.decision == "reject":
-            return one
-        job, author = one.job, f"{one.generator}, {decision.author}"
-        new = answered(job.example, decision.text)
-        return Proposal(new, job, author, (job.example.id,), one.prompt_hash, decision=decision)
+            return result
+        job, author = result.job, f"{result.generator}, {decision.author}"
+        new = with_response(job.example, decision.text)
+        return Proposal(new, job, author, (job.example.id,), result.prompt_hash, decision=decision)
 
-    def _decided(self, proposal: Proposal) -> Proposal:
-        """The proposal with what a person said of it, and as the person would have it."""
-        decision = self._said_of(proposal.example.id)
+    def _with_decision(self, proposal: Proposal) -> Proposal:
+        """Return the proposal with the review decision on it, edited if the decision is an edit."""
+        decision = self._decision_on(proposal.example.id)
         if decision is None:
             return proposal
-        example = answered(proposal.example, decision.text) if decision.decision == "edit" else proposal.example
+        example = with_response(proposal.example, decision.text) if decision.decision == "edit" else proposal.example
         return replace(
             proposal, example=example, generator=f"{proposal.generator}, {decision.author}", decision=decision
         )
 
-    def _settle(self, proposal: Proposal, why: Unfit | None) -> bool:
-        """Enter a proposal into the book, and take it where nothing speaks against it; whether it is taken."""
-        operator, said = proposal.job.operator, proposal.decision
+    def _record(self, proposal: Proposal, why: Unfit | None) -> bool:
+        """Add a proposal to the lineage, keep it unless `why` rejects it, and return True if it is kept."""
+        operator, decision = proposal.job.operator, proposal.decision
         example = replace(proposal.example, parents=list(proposal.parents), round=self.round)
         if why is None:
-            self.taken[proposal.job.example.id, operator] = example
-        reason, detail = (why.reason, why.detail) if why else (said.reason if said else "", "")
+            self.accepted[proposal.job.example.id, operator] = example
+        reason, detail = (why.reason, why.detail) if why else (decision.reason if decision else "", "")
         self.lineage.append(
             Lineage(
                 example.id, example.parents, operator, proposal.generator, proposal.prompt_hash, why is None, reason,
@@ -112,7 +113,7 @@ class Refiner:
         )  # fmt: skip
         return why is None
 
-    def _enter_failure(self, failed: Failed) -> None:
+    def _record_failure(self, failed: Failed) -> None:
         job = failed.job
         self.lineage.append(
             Lineage(
@@ -121,74 +122,66 @@ class Refiner:
             )
         )  # fmt: skip
 
-    # --- what people decided of examples -------------------------------------------------------------------------------------
-
-    def decide(self, examples: Sequence[Example]) -> None:
-        """Edit and reject the examples that people said so of. An edit of a program must pass its tests, as any proposal."""
+    def apply_decisions(self, examples: Sequence[Example]) -> None:
+        """Apply the review decisions that edit or reject examples. An edited program must pass its tests, as any proposal."""
         edits = []
         for example in examples:
-            decision = self._said_of(example.id)
+            decision = self._decision_on(example.id)
             if decision and decision.decision == "reject":
-                self.taken[example.id, "reject"] = example
+                self.accepted[example.id, "reject"] = example
                 self.lineage.append(_rejected(example, decision))
             elif decision and decision.decision == "edit":
-                new = answered(example, decision.text)
+                new = with_response(example, decision.text)
                 edits.append(Proposal(new, Job(example, "edit"), decision.author, (example.id,), decision=decision))
-        for proposal, why in zip(edits, self.gate.weigh(edits), strict=True):
-            self._settle(proposal, why)
+        for proposal, why in zip(edits, self.acceptor.accept_or_reject(edits), strict=True):
+            self._record(proposal, why)
 
-    # --- the next round ------------------------------------------------------------------------------------------------------
-
-    def merged(
+    def next_round(
         self, examples: Sequence[Example], signals: Sequence[Signals], keep_scale: Literal["paper", "exact"]
     ) -> list[Example]:
-        """The examples of the next round: those that stay byte for byte and in their order, what stands in for others in their
-        place, what was added at the end."""
-        added = [new for example in examples if (new := self.taken.get((example.id, "extend")))]
+        """Return the examples of the next round: unchanged ones and replacements in their order, then added ones."""
+        added = [new for example in examples if (new := self.accepted.get((example.id, "extend")))]
         dropped: set[str] = set()
         if keep_scale == "exact":
-            crowd = self._crowded(examples, signals)
-            self._leave_out(added[len(crowd) :])
-            added = added[: len(crowd)]
-            dropped = {example.id for example in crowd[: len(added)]}
+            droppable = self._droppable(examples, signals)
+            self._withdraw(added[len(droppable) :])
+            added = added[: len(droppable)]
+            dropped = {example.id for example in droppable[: len(added)]}
             self.lineage += [_dropped(example) for example in examples if example.id in dropped]
-        kept = [new for example in examples if example.id not in dropped for new in self._in_place_of(example)]
+        kept = [new for example in examples if example.id not in dropped for new in self._replacements(example)]
         return [*kept, *added]
 
-    def _in_place_of(self, example: Example) -> list[Example]:
-        if (example.id, "reject") in self.taken:
+    def _replacements(self, example: Example) -> list[Example]:
+        accepted = self.accepted
+        if (example.id, "reject") in accepted:
             return []
-        found = [self.taken[example.id, name] for name in ("edit", *SUBSTITUTES) if (example.id, name) in self.taken]
-        return found or [example]
+        new = [accepted[example.id, name] for name in ("edit", *REPLACING) if (example.id, name) in accepted]
+        return new or [example]
 
-    def _crowded(self, examples: Sequence[Example], signals: Sequence[Signals]) -> list[Example]:
-        """The examples that may make room, those with the nearest neighbours first."""
-        touched = {name for name, _ in self.taken}
+    def _droppable(self, examples: Sequence[Example], signals: Sequence[Signals]) -> list[Example]:
+        """Return the examples that may be dropped for added ones, those with the nearest neighbours first."""
+        changed = {identity for identity, _ in self.accepted}
         chosen = {signal.example for signal in signals if signal.chosen}
-        near = {signal.example: signal.neighbour_similarity for signal in signals}
-        free = [
-            e for e in examples if e.id not in touched | chosen | self.decisions.keys() and near.get(e.id) is not None
-        ]
-        return sorted(free, key=lambda example: (-(near[example.id] or 0.0), example.id))
+        fixed = changed | chosen | self.decisions.keys()
+        similarity = {signal.example: signal.neighbour_similarity for signal in signals}
+        droppable = [e for e in examples if e.id not in fixed and similarity.get(e.id) is not None]
+        return sorted(droppable, key=lambda example: (-(similarity[example.id] or 0.0), example.id))
 
-    def _leave_out(self, examples: Sequence[Example]) -> None:
-        """Take back what there is no room for."""
-        out = {example.id for example in examples}
-        self.taken = {
-            key: example for key, example in self.taken.items() if key[1] != "extend" or example.id not in out
+    def _withdraw(self, examples: Sequence[Example]) -> None:
+        """Withdraw accepted proposals for which no example may be dropped."""
+        withdrawn = {example.id for example in examples}
+        self.accepted = {
+            key: example for key, example in self.accepted.items() if key[1] != "extend" or example.id not in withdrawn
         }
-        why = {"accepted": False, "reason": "no room", "detail": "too few examples may be dropped for it"}
-        self.lineage = [replace(line, **why) if line.id in out and line.accepted else line for line in self.lineage]  # type: ignore[arg-type]
+        self.lineage = [_withdrawn(line) if line.id in withdrawn and line.accepted else line for line in self.lineage]
 
 
 def _id_of(failed: Failed) -> str:
     return content_id(failed.job.example.id, failed.job.operator, failed.generator, failed.text)
 
 
-def answered(example: Example, response: str) -> Example:
-    """The example with another response."""
-    messages = [*example.prompt, Message("assistant", response)]
-    return replace(example, id=identify(messages, example.tests), messages=messages, weights=None)
+def _withdrawn(line: Lineage) -> Lineage:
+    return replace(line, accepted=False, reason="no room", detail="too few examples may be dropped for it")
 
 
 def _rejected(example: Example, decision: Decision) -> Lineage:

@@ -1,4 +1,4 @@
-"""Stage `refine`: what becomes of the examples that the diagnosis of a round chose (Middo).
+"""Stage `refine`: rewrite or extend the examples that the diagnosis of a round chose (Middo).
 
 reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,diagnosis.json}, data/decisions.jsonl,
         models/pretrained/, models/tuned/<prev>/, models/embedder/, data/ingested/
@@ -19,80 +19,82 @@ from tasks.core.stage import Run
 from tasks.core.writing import Decoding, Write
 from tasks.io import checkpoints, decisions, diagnosis, embedders, sandbox, tables
 from tasks.io.sources import gym
-from tasks.stages.refine import count
-from tasks.stages.refine.accept import Gate
+from tasks.stages.refine import summary
+from tasks.stages.refine.acceptance.acceptor import Acceptor
 from tasks.stages.refine.params import Endpoint, Local, Rules, Settings
-from tasks.stages.refine.propose import Generator, jobs
-from tasks.stages.refine.refine import Refiner
+from tasks.stages.refine.proposals import Generator, create_jobs
+from tasks.stages.refine.refiner import Refiner
 
-EVALUATION = ("valid", "test", "gate", "benchmark")
-TEXTS = ("valid_documents", "test_documents", "gate_documents")
+EVALUATION_EXAMPLES = ("valid", "test", "gate", "benchmark")
+EVALUATION_DOCUMENTS = ("valid_documents", "test_documents", "gate_documents")
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
-    """Ask for a rewrite of what was chosen, take what holds, and write the next round's examples and the book of it all."""
+    """Propose rewrites of the chosen examples, accept or reject them, and write the next round's examples and their lineage."""
     params = settings.refine
     diagnosis.check(inputs["diagnosis"], inputs)
     examples, signals = tables.read(inputs["examples"], Example), tables.read(inputs["signals"], Signals)
-    decided = decisions.read(inputs["decisions"])
-    asked = jobs(examples, signals, one_each=params.keep_scale == "exact")
-    kept, lineage, heeded = examples, list[Lineage](), set[str]()
-    if asked or any(example.id in decided for example in examples):
-        refiner = _refiner(inputs, examples, decided, settings, run)
-        refiner.decide(examples)
-        refiner.work(asked)
-        kept = refiner.merged(examples, signals, params.keep_scale)
-        lineage, heeded = refiner.lineage, refiner.heeded
-    found = count.summary(examples, kept, asked, lineage, len(decided.keys() - heeded))
-    tables.write(outputs["examples"], kept, Example)
+    decision_of = decisions.read(inputs["decisions"])
+    jobs = create_jobs(examples, signals, one_each=params.keep_scale == "exact")
+    refined, lineage, matched = examples, list[Lineage](), set[str]()
+    if jobs or any(example.id in decision_of for example in examples):
+        refiner = _refiner(inputs, examples, decision_of, settings, run)
+        refiner.apply_decisions(examples)
+        refiner.propose_and_accept(jobs)
+        refined = refiner.next_round(examples, signals, params.keep_scale)
+        lineage, matched = refiner.lineage, refiner.matched_decisions
+    record = summary.refinement_record(examples, refined, jobs, lineage, len(decision_of.keys() - matched))
+    tables.write(outputs["examples"], refined, Example)
     tables.write(outputs["lineage"], lineage, Lineage)
-    outputs["refinement"].write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    run.note(proposals=found["proposals"]["made"], proposals_accepted=found["proposals"]["accepted"])
-    run.say(count.in_words(f"refine {run.item}", found))
+    outputs["refinement"].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    run.note(proposals=record["proposals"]["made"], proposals_accepted=record["proposals"]["accepted"])
+    run.say(summary.in_words(f"refine {run.item}", record))
 
 
 def _refiner(
-    inputs: dict[str, Path], examples: Sequence[Example], decided: dict[str, Decision], settings: Settings, run: Run
+    inputs: dict[str, Path], examples: Sequence[Example], decision_of: dict[str, Decision], settings: Settings, run: Run
 ) -> Refiner:
     accept = settings.refine.accept
     level = sandbox.probe()
     run.note(sandbox=str(level))
-    gate = Gate(
+    acceptor = Acceptor(
         accept,
         examples,
-        _evaluation(inputs["ingested"]),
-        _plain(inputs["base"]),
+        _evaluation_texts(inputs["ingested"]),
+        _plainness_check(inputs["base"]),
         sandbox.run if level.number >= 2 else None,
         lambda example: gym.score(example.tests, example.response) if example.tests else 1.0,
         partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
         _judge(settings, run),
     )
-    return Refiner(_generator(inputs, settings, run), gate, decided, 1 + max(example.round for example in examples))
+    return Refiner(
+        _generator(inputs, settings, run), acceptor, decision_of, 1 + max(example.round for example in examples)
+    )
 
 
 def _generator(inputs: dict[str, Path], settings: Settings, run: Run) -> Generator:
-    """Who writes."""
-    source, seed = settings.refine.generator, settings.refine.seed
-    if isinstance(source, Rules):
-        from tasks.stages.refine.rewrite import Rewriter
+    """Return the generator of proposals that params.yaml names."""
+    config, seed = settings.refine.generator, settings.refine.seed
+    if isinstance(config, Rules):
+        from tasks.stages.refine.rules.generator import RuleGenerator
 
-        return Rewriter(seed, source.tries, sandbox.outputs)
+        return RuleGenerator(seed, config.tries, sandbox.outputs)
     from tasks.engine import writer
-    from tasks.stages.refine.ask import Writer
+    from tasks.stages.refine.prompting.generator import PromptedGenerator
 
-    if isinstance(source, Endpoint):
-        return Writer(
-            source.server.model, source.asks, source.tries, seed, writer.of_server(source.server, source, run)
-        )
-    return Writer(str(source.model), source.asks, source.tries, seed, _local(source, inputs, settings, run))
+    if isinstance(config, Endpoint):
+        name, write = config.server.model, writer.of_server(config.server, config, run)
+    else:
+        name, write = str(config.model), _local_model(config, inputs, settings, run)
+    return PromptedGenerator(name, config.asks, config.tries, seed, write)
 
 
-def _local(source: Local, inputs: dict[str, Path], settings: Settings, run: Run) -> Write:
+def _local_model(config: Local, inputs: dict[str, Path], settings: Settings, run: Run) -> Write:
     from tasks.engine import writer
 
-    places = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
-    folder, parent = places.get(str(source.model), (Path(source.model), None))
-    return writer.of_model(folder, source, settings.compute, run, parent)
+    models = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
+    folder, parent = models.get(str(config.model), (Path(config.model), None))
+    return writer.of_model(folder, config, settings.compute, run, parent)
 
 
 def _judge(settings: Settings, run: Run) -> Write | None:
@@ -108,15 +110,17 @@ def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     return embedders.embed(folder, texts)
 
 
-def _evaluation(folder: Path) -> list[str]:
-    """Every text that models are evaluated by."""
-    examples = [example for name in EVALUATION for example in tables.read(folder / f"{name}.parquet", Example)]
-    documents = [document for name in TEXTS for document in tables.read(folder / f"{name}.parquet", Document)]
+def _evaluation_texts(folder: Path) -> list[str]:
+    """Read every text that models are evaluated by."""
+    examples = [example for name in EVALUATION_EXAMPLES for example in tables.read(folder / f"{name}.parquet", Example)]
+    documents = [
+        document for name in EVALUATION_DOCUMENTS for document in tables.read(folder / f"{name}.parquet", Document)
+    ]
     return [*sides(examples), *(document.text for document in documents)]
 
 
-def _plain(folder: Path) -> Callable[[Example], bool]:
-    """Whether an example spells none of the model's control tokens."""
+def _plainness_check(folder: Path) -> Callable[[Example], bool]:
+    """Return a check that is True for an example that spells none of the model's control tokens."""
     from tasks.engine import encode
 
     tokenizer = checkpoints.load_tokenizer(folder)

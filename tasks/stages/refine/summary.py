@@ -1,26 +1,26 @@
-"""What a refinement came to: counts that add up, and why few proposals were taken where few were."""
+"""Summarise a refinement: counts that add up, and the reason why few proposals were accepted, if few were."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Example, Lineage
-from tasks.stages.refine.propose import NOTHING, OPERATORS, Job
+from tasks.stages.refine.proposals import NOT_PROPOSED, OPERATORS, Job
 
 FEW = 0.1
-"""A share of accepted proposals below which a person is told why."""
+"""The share of accepted proposals below which the main reasons of refusal are reported."""
 
 
-def summary(
+def refinement_record(
     before: Sequence[Example],
     after: Sequence[Example],
     jobs: Sequence[Job],
     lineage: Sequence[Lineage],
-    unheeded: int,
+    unmatched_decisions: int,
 ) -> dict[str, Any]:
-    """What refinement.json holds. `unheeded` is how many decisions are about nothing that turned up."""
-    asked = [line for line in lineage if line.operator in OPERATORS.values()]
-    proposed = [line for line in asked if line.reason not in NOTHING]
+    """Return the contents of refinement.json. `unmatched_decisions` counts decisions whose id occurs in no example or proposal."""
+    attempts = [line for line in lineage if line.operator in OPERATORS.values()]
+    proposed = [line for line in attempts if line.reason not in NOT_PROPOSED]
     accepted = [line for line in proposed if line.accepted]
     changed = [example.id for example in after] != [example.id for example in before]
     return {
@@ -32,14 +32,14 @@ def summary(
         "accepted": _counts(line.operator for line in accepted),
         "accepted_by_generator": _counts(line.generator for line in accepted),
         "refused": {
-            operator: _counts(line.reason for line in asked if line.operator == operator and not line.accepted)
+            operator: _counts(line.reason for line in attempts if line.operator == operator and not line.accepted)
             for operator in OPERATORS.values()
         },
         "decisions": {
             "edited": sum(line.operator == "edit" and line.accepted for line in lineage),
             "edits refused": sum(line.operator == "edit" and not line.accepted for line in lineage),
             "rejected": sum(line.operator == "reject" for line in lineage),
-            "about nothing here": unheeded,
+            "about nothing here": unmatched_decisions,
         },
         "dropped": sum(line.operator == "drop" for line in lineage),
         "few": _why_few(proposed),
@@ -53,7 +53,7 @@ def _why_nothing(jobs: Sequence[Job], proposed: Sequence[Lineage]) -> str:
 
 
 def _why_few(proposed: Sequence[Lineage]) -> str:
-    """One sentence where less than a tenth of the proposals was taken."""
+    """Return a sentence if less than a tenth of the proposals was accepted, else an empty text."""
     accepted = sum(line.accepted for line in proposed)
     if not proposed or accepted >= FEW * len(proposed):
         return ""
@@ -62,24 +62,25 @@ def _why_few(proposed: Sequence[Lineage]) -> str:
     return f"{accepted} of {len(proposed)} proposals were taken; most failed by: {named}."
 
 
-def _counts(names: Any) -> dict[str, int]:
+def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def in_words(label: str, found: Mapping[str, Any]) -> str:
-    """What a person wants to know, in two or three lines."""
-    size, made = found["examples"], found["proposals"]
-    by = ", ".join(f"{number} {name}" for name, number in found["accepted"].items()) or "none"
+def in_words(label: str, record: Mapping[str, Any]) -> str:
+    """Return a refinement record as two to five lines of text."""
+    size, proposals = record["examples"], record["proposals"]
+    accepted = ", ".join(f"{number} {name}" for name, number in record["accepted"].items()) or "none"
     reasons = Counter[str]()
-    for counts in found["refused"].values():
+    for counts in record["refused"].values():
         reasons.update(counts)
     refused = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common(5)) or "none"
     lines = [
-        f"{label}: {size['before']} → {size['after']} examples; {made['accepted']} of {made['made']} proposals taken ({by})",
+        f"{label}: {size['before']} → {size['after']} examples; {proposals['accepted']} of {proposals['made']} proposals taken "
+        f"({accepted})",
         f"not taken: {refused} (all in lineage.parquet)",
     ]
-    lines += [f"nothing changed: {found['why']}"] if not found["changed"] else []
-    lines += [f"few: {found['few']}"] if found["few"] else []
-    unknown = found["decisions"]["about nothing here"]
-    lines += [f"{unknown} decisions are about examples and proposals that are not here"] if unknown else []
+    lines += [f"nothing changed: {record['why']}"] if not record["changed"] else []
+    lines += [f"few: {record['few']}"] if record["few"] else []
+    unmatched = record["decisions"]["about nothing here"]
+    lines += [f"{unmatched} decisions are about examples and proposals that are not here"] if unmatched else []
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A turn that begins with a few examples and what was found of them, and what stage `refine` makes of it."""
+"""A turn of the loop: a few examples with their signals, refined by the stage."""
 
 import json
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from tests.support import ScratchRun
 
 @dataclass(frozen=True)
 class Turn:
-    """What came of it."""
+    """The outputs of the stage."""
 
     examples: list[Example]
     lineage: list[Lineage]
-    found: dict
+    record: dict
     run: ScratchRun
     folder: Path
 
@@ -29,7 +29,7 @@ class Turn:
 
 @pytest.fixture
 def refine(tiny, tmp_path):
-    """The turn from these examples, with these sets: a mapping from an example's place to the sets it was chosen for."""
+    """Return a function that refines examples; `chosen` maps an example's position to the sets it was chosen for."""
 
     def of(examples, chosen, *, name="turn", decided=(), evaluation=(), near=None, **settings):
         folder = tmp_path / name

@@ -1,4 +1,4 @@
-"""A turn of the loop: what is rewritten and added, what stays byte for byte, and what people decide."""
+"""A turn of the loop: rewritten, added and unchanged examples, and review decisions."""
 
 import random
 from collections import Counter
@@ -12,7 +12,7 @@ from tasks.core.records import Example, Lineage, Tests
 from tasks.core.wording import request
 from tasks.io import tables
 from tasks.io.sandbox import Case, run
-from tasks.stages.refine import count
+from tasks.stages.refine import summary
 from tests import tiny as small
 from tests.stages.refine.turns import prepare, work
 
@@ -36,7 +36,7 @@ ROWS = [function(number) for number in range(6)]
 
 def test_hard_and_poor_ones_are_replaced_and_lonely_ones_stay_beside_what_is_added(refine):
     turn = refine(ROWS, {0: ["hard"], 1: ["low"], 2: ["sparse"]}, near={2: [ROWS[3].id]})
-    assert turn.found["accepted"] == {"extend": 1, "improve": 1, "simplify": 1}
+    assert turn.record["accepted"] == {"extend": 1, "improve": 1, "simplify": 1}
     assert [example for example in turn.examples if example in ROWS] == ROWS[2:]
     simpler, clearer, new = turn.examples[0], turn.examples[1], turn.examples[-1]
     assert program(simpler.response) == "def f(xs):\n    return [x + 0 for x in xs if x not in (1, 2)]"
@@ -64,7 +64,7 @@ def test_the_size_is_what_the_card_says(refine, seed):
     turn = refine(ROWS, chosen, near={n: [ROWS[n - 1].id] for n in range(6)})
     taken = Counter((line.parents[0], line.operator) for line in turn.lineage if line.accepted)
     both = sum((row.id, "simplify") in taken and (row.id, "improve") in taken for row in ROWS)
-    assert len(turn.examples) == len(ROWS) + both + turn.found["accepted"].get("extend", 0)
+    assert len(turn.examples) == len(ROWS) + both + turn.record["accepted"].get("extend", 0)
     touched = {name for name, operator in taken if operator != "extend"}
     assert [e for e in turn.examples if not e.parents] == [row for row in ROWS if row.id not in touched]
 
@@ -74,14 +74,14 @@ def test_exactly_as_many_examples_stay_where_they_are_to(refine):
     turn = refine(ROWS, chosen, near={1: [ROWS[3].id], 2: [ROWS[4].id]}, keep_scale="exact")
     assert len(turn.examples) == len(ROWS)
     assert [line.operator for line in turn.lineage if line.accepted] == ["improve", "extend", "extend", "drop", "drop"]
-    gone = {line.id for line in turn.lineage if line.operator == "drop"}
-    assert gone == {ROWS[5].id, ROWS[4].id}  # the nearest neighbours of all that was not chosen
+    dropped = {line.id for line in turn.lineage if line.operator == "drop"}
+    assert dropped == {ROWS[5].id, ROWS[4].id}  # the nearest neighbours of all that was not chosen
 
 
 def test_where_nothing_was_chosen_the_next_round_is_this_one(refine):
     turn = refine(ROWS, {})
     assert (turn.folder / "new_examples").read_bytes() == (turn.folder / "examples.parquet").read_bytes()
-    assert (turn.lineage, turn.found["changed"], turn.found["why"]) == ([], False, "nothing chosen")
+    assert (turn.lineage, turn.record["changed"], turn.record["why"]) == ([], False, "nothing chosen")
 
 
 def test_the_same_seed_gives_the_same_bytes(refine):
@@ -97,8 +97,8 @@ def test_what_has_no_rule_or_no_tests_stays_and_is_counted(refine):
     turn = refine([usual, text], {0: ["hard"], 1: ["hard"]})
     assert turn.examples == [usual, text]
     assert turn.reasons == ["no rule applies"] * 2
-    assert (turn.found["why"], turn.found["few"]) == ("converged", "")
-    assert turn.found["proposals"] == {"made": 0, "accepted": 0}
+    assert (turn.record["why"], turn.record["few"]) == ("converged", "")
+    assert turn.record["proposals"] == {"made": 0, "accepted": 0}
     assert "not taken: 2 no rule applies" in turn.run.said[0]
 
 
@@ -125,7 +125,7 @@ def test_a_test_set_that_holds_the_new_function_keeps_it_out(refine):
     turn = refine(ROWS[:1], {0: ["sparse"]}, evaluation=[new], name="held", generator={"from": "rules", "tries": 1})
     assert turn.examples == ROWS[:1]
     assert turn.reasons == ["contaminated"]
-    assert (turn.found["changed"], turn.found["why"]) == (False, "refused")
+    assert (turn.record["changed"], turn.record["why"]) == (False, "refused")
     assert (turn.folder / "new_examples").read_bytes() == (turn.folder / "examples.parquet").read_bytes()
 
 
@@ -137,21 +137,21 @@ def test_signals_of_another_model_are_not_acted_on(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("taken", "told"),
+    ("taken", "sentence"),
     [(1, ""), (0, "0 of 10 proposals were taken; most failed by: fails its tests (6), unchanged (4).")],
 )
-def test_where_less_than_a_tenth_is_taken_it_is_said_why(taken, told):
+def test_where_less_than_a_tenth_is_taken_it_is_said_why(taken, sentence):
     reasons = ["fails its tests"] * 6 + ["unchanged"] * 4
     lines = [
         Lineage(f"p{n}", ["e"], "simplify", "tuned", "", n < taken, "" if n < taken else reason, "", "")
         for n, reason in enumerate(reasons)
     ]
-    found = count.summary(ROWS, ROWS, [], lines, 0)
-    assert found["few"] == told
-    assert (f"few: {told}" in count.in_words("r1", found)) == bool(told)
+    record = summary.refinement_record(ROWS, ROWS, [], lines, 0)
+    assert record["few"] == sentence
+    assert (f"few: {sentence}" in summary.in_words("r1", record)) == bool(sentence)
 
 
-# --- people -------------------------------------------------------------------------------------------------------------------
+# --- review decisions -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_example_that_a_person_accepts_stays_whatever_is_proposed(refine):
@@ -169,7 +169,7 @@ def test_an_example_that_a_person_rejects_goes_and_one_that_is_edited_changes(re
     ])  # fmt: skip
     assert [example.response for example in turn.examples[:2]] == [better, ROWS[2].response]
     assert turn.examples[1:] == ROWS[2:]
-    assert turn.found["decisions"] == {"edited": 1, "edits refused": 1, "rejected": 1, "about nothing here": 1}
+    assert turn.record["decisions"] == {"edited": 1, "edits refused": 1, "rejected": 1, "about nothing here": 1}
     assert [(line.operator, line.generator, line.reason) for line in turn.lineage] == [
         ("reject", "ann", "her word"), ("edit", "ann", "her word"), ("edit", "ann", "fails its tests"),
     ]  # fmt: skip
@@ -186,7 +186,7 @@ def test_a_decision_on_a_proposal_is_heeded_on_the_next_run(refine):
     edited = refine(ROWS, {0: ["hard"]}, decided=[decision], name="edited")
     assert edited.examples[0].response == mine
     assert edited.lineage[0].generator == "idioms, ann"
-    assert edited.found["decisions"]["about nothing here"] == 0
+    assert edited.record["decisions"]["about nothing here"] == 0
 
 
 def test_what_a_person_writes_in_place_of_an_answer_that_makes_no_proposal_is_heeded(refine):
@@ -196,7 +196,7 @@ def test_what_a_person_writes_in_place_of_an_answer_that_makes_no_proposal_is_he
     decision = {"id": line.id, "decision": "edit", "text": "Say it shorter."}
     edited = refine([row], {0: ["hard"]}, decided=[decision], name="edited")
     assert edited.examples[0].response == "Say it shorter."
-    assert edited.found["decisions"]["about nothing here"] == 0
+    assert edited.record["decisions"]["about nothing here"] == 0
 
 
 def test_times_of_decisions_change_nothing(refine):

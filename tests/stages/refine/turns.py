@@ -1,4 +1,4 @@
-"""A turn's inputs on disk, and the stage run on them: here, or in a process that is killed."""
+"""Write a turn's inputs and run the stage on them: in this process, or in one that is killed."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from tests.support import ScratchRun
 
 
 def signals(example, *chosen, similarity=0.5, neighbours=()):
-    """What a diagnosis says of an example."""
+    """Return the signals of an example."""
     return Signals(
         example.id, 1.0, 1.0, 9, similarity, list(neighbours), None, None, None, None, None, None, None,
         list(chosen), list(chosen), "",
@@ -21,7 +21,7 @@ def signals(example, *chosen, similarity=0.5, neighbours=()):
 
 
 def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=None):
-    """Write the inputs of a turn; their places."""
+    """Write the inputs of a turn and return their paths."""
     folder.mkdir(exist_ok=True)
     rows = [
         signals(example, *chosen.get(place, ()), similarity=place / 100, neighbours=(near or {}).get(place, ()))
@@ -46,11 +46,11 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
 
 
 def work(inputs: dict[str, Any], folder: str | Path, settings: dict[str, Any]) -> ScratchRun:
-    """Run the stage; it keeps in `folder` what it keeps, and writes there."""
+    """Run the stage with `folder` as its work folder and for its outputs."""
     run = ScratchRun(Path(folder), "r1")
     outputs = {key: Path(folder) / f"new_{key}" for key in ("examples", "lineage", "refinement")}
-    whole = {"compute": {"precision": "fp32", "threads": 1}, "refine": settings}
-    stage.main({key: Path(path) for key, path in inputs.items()}, outputs, Settings.model_validate(whole), run)
+    sections = {"compute": {"precision": "fp32", "threads": 1}, "refine": settings}
+    stage.main({key: Path(path) for key, path in inputs.items()}, outputs, Settings.model_validate(sections), run)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Pieces of code as text: signatures and docstrings taken off, names changed, several pieces put together."""
+"""Edit code as text: read signatures and docstrings, rename a function, join several pieces of code."""
 
 import ast
 import io
@@ -6,18 +6,18 @@ import tokenize
 from collections.abc import Sequence
 
 from tasks.core.wording import Request, quoted, request
-from tasks.stages.refine.rules.names import bound, parsed
+from tasks.stages.refine.rules.variable_names import bound_by, parsed
 
 
 def only_function(stub: str) -> ast.FunctionDef:
-    """The function that a stub is."""
+    """Parse a stub, which is one function."""
     (node,) = parsed(stub).body
     assert isinstance(node, ast.FunctionDef)
     return node
 
 
 def docstring(stub: str) -> str | None:
-    """The docstring of a stub that this module could write the same way."""
+    """Return the docstring of a stub, or None unless this module would write it in the same way."""
     try:
         match parsed(stub).body:
             case [ast.FunctionDef() as node] if text := ast.get_docstring(node):
@@ -28,14 +28,14 @@ def docstring(stub: str) -> str | None:
     return None
 
 
-def with_docstring(asked: Request, text: str) -> str:
-    """The prompt with another docstring."""
-    top = header(asked.stub, only_function(asked.stub))
-    return request(asked.name, f"{top}\n    {quoted(text, '    ')}", asked.context)
+def with_docstring(parts: Request, text: str) -> str:
+    """Write the prompt of a request with another docstring."""
+    top = header(parts.stub, only_function(parts.stub))
+    return request(parts.name, f"{top}\n    {quoted(text, '    ')}", parts.context)
 
 
 def header(code: str, node: ast.FunctionDef) -> str:
-    """The lines of a function up to its body."""
+    """Return the lines of a function up to its body."""
     lines = code.splitlines()[: node.body[0].lineno - 1]
     while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
         lines.pop()
@@ -43,7 +43,7 @@ def header(code: str, node: ast.FunctionDef) -> str:
 
 
 def expression(source: str) -> ast.expr | None:
-    """The expression that a source is, or None where it is none."""
+    """Parse a source as one expression; None if it is anything else."""
     try:
         match parsed(source).body:
             case [ast.Expr(value)]:
@@ -54,7 +54,7 @@ def expression(source: str) -> ast.expr | None:
 
 
 def is_call(source: str, name: str) -> bool:
-    """Whether a source is a call of a function of this name."""
+    """Return True if a source is a call of a function of this name."""
     match expression(source):
         case ast.Call(ast.Name(called)):
             return called == name
@@ -62,7 +62,7 @@ def is_call(source: str, name: str) -> bool:
 
 
 def renamed(code: str, old: str, new: str) -> str:
-    """Code with another name for a function, wherever it is used as a name."""
+    """Rename a function wherever its name is used as a name."""
     pieces, end = list[str](), (1, 0)
     lines = code.splitlines(keepends=True)
     before = ""
@@ -79,7 +79,7 @@ def renamed(code: str, old: str, new: str) -> str:
 
 
 def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int]) -> str:
-    """The characters between two places of a text, lines counted from 1."""
+    """Return the characters between two positions of a text, lines counted from 1."""
     if start[0] == end[0]:
         return lines[start[0] - 1][start[1] : end[1]] if start[0] <= len(lines) else ""
     rest = [lines[start[0] - 1][start[1] :]] if start[0] <= len(lines) else []
@@ -88,12 +88,12 @@ def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int])
 
 
 def joined(*parts: str) -> str:
-    """Pieces of code as one, without those that are empty."""
+    """Join pieces of code, without empty ones."""
     return "\n\n\n".join(part.strip("\n") for part in parts if part.strip())
 
 
 def united(parts: Sequence[str]) -> str | None:
-    """Pieces of code as one, what several define once; None where they give one name two meanings."""
+    """Join pieces of code, equal definitions only once; None if they give one name two meanings."""
     meanings: dict[str, str] = {}
     imports, kept = list[str](), list[str]()
     for part in parts:
@@ -116,16 +116,9 @@ def united(parts: Sequence[str]) -> str | None:
 
 
 def _decorated(part: str, statement: ast.stmt, text: str) -> str:
-    """The text of a statement with its decorators."""
+    """Return the text of a statement with its decorators."""
     decorators = getattr(statement, "decorator_list", [])
     if not decorators:
         return text
     lines = part.splitlines()
     return "\n".join(lines[decorators[0].lineno - 1 : statement.end_lineno])
-
-
-def bound_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module binds in it."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    return bound(statement)

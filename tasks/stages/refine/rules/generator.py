@@ -1,4 +1,4 @@
-"""Proposals by rule: for each operator, what can be made of an example's program without a model."""
+"""The generator `rules`: for each operator, proposals made from an example's program without a model."""
 
 import doctest
 import random
@@ -9,53 +9,54 @@ from itertools import islice
 from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, Unfit, identify
 from tasks.io.sandbox import Case, Outputs, Verdict
-from tasks.stages.refine.propose import NO_PYTHON, NO_RULE, Failed, Job, Proposal
-from tasks.stages.refine.rules import functions, history, idioms, names
-from tasks.stages.refine.rules.functions import Draft, Function
+from tasks.stages.refine.proposals import NO_PYTHON, NO_RULE, Failed, Job, Proposal
+from tasks.stages.refine.rules import idioms, new_functions, variable_names
+from tasks.stages.refine.rules.new_functions import Draft, Function
+from tasks.stages.refine.rules.version_notes import without_version_notes
 
 Observe = Callable[[Iterator[Case]], Iterator[Outputs | Verdict]]
-"""What the examples of cases print."""
-MOST_PARTNERS = 4
-"""Nearest examples that one is composed with."""
+"""Returns the output of each call in the cases."""
+MAX_PARTNERS = 4
+"""Nearest examples that an example is composed with."""
 
 
 @dataclass(frozen=True)
-class Rewriter:
-    """The generator `rules`."""
+class RuleGenerator:
+    """Proposes rewrites by rule."""
 
     seed: int
     tries: int
     observe: Observe
 
     def propose(self, jobs: Sequence[Job], attempt: int) -> Iterator[Proposal | Failed | None]:
-        """The proposal of this attempt for each job, in order; None where there is no rule left."""
-        found = [self._attempt(job, attempt) for job in jobs]
-        drafts = [draft for draft in found if isinstance(draft, Draft)]
-        observed = self.observe(Case(draft.solution, _asking(draft)) for draft in drafts) if drafts else iter(())
-        for job, draft in zip(jobs, found, strict=True):
-            yield self._made(job, draft, next(observed)) if isinstance(draft, Draft) else draft
+        """Yield this attempt's proposal for each job, in order; None if there is no rule left."""
+        results = [self._attempt(job, attempt) for job in jobs]
+        drafts = [draft for draft in results if isinstance(draft, Draft)]
+        observed = self.observe(Case(draft.solution, calls_of(draft)) for draft in drafts) if drafts else iter(())
+        for job, result in zip(jobs, results, strict=True):
+            yield self._proposal(job, result, next(observed)) if isinstance(result, Draft) else result
 
     def _attempt(self, job: Job, attempt: int) -> Draft | Proposal | Failed | None:
         try:
-            found = next(islice(self._candidates(job), attempt, None), None) if attempt < self.tries else None
+            candidate = next(islice(self._candidates(job), attempt, None), None) if attempt < self.tries else None
         except SyntaxError as error:
-            return _nothing(job, NO_PYTHON, str(error)) if attempt == 0 else None
-        if found is None and attempt == 0:
-            return _nothing(job, NO_RULE, f"there is none to {job.operator} this one")
-        return found
+            return _failed(job, NO_PYTHON, str(error)) if attempt == 0 else None
+        if candidate is None and attempt == 0:
+            return _failed(job, NO_RULE, f"there is none to {job.operator} this one")
+        return candidate
 
     def _candidates(self, job: Job) -> Iterator[Draft | Proposal]:
-        """What the rules make of an example for its operator, the same on every call."""
+        """Yield all that the rules can propose for a job, the same on every call."""
         if job.example.tests is None or job.example.tests.kind == "answer":
             return
         draw = random.Random(f"{self.seed} {job.example.id} {job.operator}")
-        usual, rules = in_usual_form(job.example)
+        normalized, rules = normalize(job.example)
         if job.operator == "extend":
             yield from _new_functions(job, draw)
             return
-        plain = [Proposal(usual, job, ", ".join(rules), (job.example.id,))] if rules else []
-        function = functions.taken_apart(usual)
-        more = list(functions.with_more_examples(function, draw)) if function else []
+        plain = [Proposal(normalized, job, ", ".join(rules), (job.example.id,))] if rules else []
+        function = new_functions.parse_function(normalized)
+        more = list(new_functions.add_doctest_calls(function, draw)) if function else []
         clearer = [replace(draft, rule=", ".join([*rules, draft.rule])) for draft in more]
         if job.operator == "simplify":
             yield from plain
@@ -63,38 +64,38 @@ class Rewriter:
         if job.operator == "improve":
             yield from plain
 
-    def _made(self, job: Job, draft: Draft, observed: Outputs | Verdict) -> Proposal | Failed:
+    def _proposal(self, job: Job, draft: Draft, observed: Outputs | Verdict) -> Proposal | Failed:
         if isinstance(observed, Verdict):
             return Failed(
                 job, draft.rule, Unfit("cannot be run", f"{observed.kind}: {observed.detail}"), draft.solution
             )
-        example = functions.finished(draft, observed)
+        example = new_functions.finish_draft(draft, observed)
         if example is None:
             return Failed(
                 job, draft.rule, Unfit("no expectations", "its calls print nothing to compare"), draft.solution
             )
         return Proposal(
-            example, job, draft.rule, tuple(parent.id for parent in job_parents(job, draft)), "", _idle(draft)
+            example, job, draft.rule, tuple(parent.id for parent in parents_of(job, draft)), "", _wrong_programs(draft)
         )
 
 
-def _nothing(job: Job, reason: str, detail: str) -> Failed:
+def _failed(job: Job, reason: str, detail: str) -> Failed:
     return Failed(job, "rules", Unfit(reason, detail))
 
 
-def in_usual_form(example: Example) -> tuple[Example, list[str]]:
-    """The example with its program in the usual form and its docstring without history, and the rules that changed something.
+def normalize(example: Example) -> tuple[Example, list[str]]:
+    """Return the example with a normalised program and a docstring without version notes, and the rules that changed it.
 
     Raises SyntaxError where its program cannot be read.
     """
     assert example.tests
     code, rules = program(example.response), list[str]()
     around = f"{example.tests.prelude}\n{_sources(example.tests)}"
-    for name, rule in (("idioms", idioms.normal), ("names", names.conventional)):
+    for name, rule in (("idioms", idioms.normalize_idioms), ("names", variable_names.rename_variables)):
         if (changed := rule(code, around)) != code:
             code = changed
             rules.append(name)
-    prompt = [replace(message, content=history.without_notes(message.content)) for message in example.prompt]
+    prompt = [replace(message, content=without_version_notes(message.content)) for message in example.prompt]
     if prompt != example.prompt:
         rules.append("history")
     response = example.response.replace(program(example.response), code, 1)
@@ -103,50 +104,51 @@ def in_usual_form(example: Example) -> tuple[Example, list[str]]:
     return replace(example, id=identify(messages, example.tests), messages=messages, weights=weights), rules
 
 
-def job_parents(job: Job, draft: Draft) -> list[Example]:
-    """The job's own example, then the others that a draft was made of."""
+def parents_of(job: Job, draft: Draft) -> list[Example]:
+    """Return the job's example, then the others that a draft was made from."""
     others = [parent for parent in draft.parents if draft.rule == "composition" and parent.id != job.example.id]
     return [job.example, *others]
 
 
 def _new_functions(job: Job, draw: random.Random) -> Iterator[Draft]:
-    """A composition with one of its neighbours and a variant of it, by turns."""
-    function = functions.taken_apart(job.example)
+    """Yield compositions with its neighbours and variants of it, in turn."""
+    function = new_functions.parse_function(job.example)
     if function is None:
         return
-    partners = [found for hint in job.hints[:MOST_PARTNERS] if (found := functions.taken_apart(hint))]
-    yield from _by_turns(_compositions(function, partners), functions.variants(function, draw))
+    parsed = map(new_functions.parse_function, job.hints[:MAX_PARTNERS])
+    partners = [partner for partner in parsed if partner]
+    yield from _in_turn(_compositions(function, partners), new_functions.variants(function, draw))
 
 
 def _compositions(function: Function, partners: Sequence[Function]) -> Iterator[Draft]:
     for partner in partners:
-        yield from functions.composed(partner, function)
-        yield from functions.composed(function, partner)
+        yield from new_functions.compositions(partner, function)
+        yield from new_functions.compositions(function, partner)
 
 
-def _by_turns(*sources: Iterator[Draft]) -> Iterator[Draft]:
-    left = list(sources)
-    while left:
-        for source in list(left):
+def _in_turn(*sources: Iterator[Draft]) -> Iterator[Draft]:
+    remaining = list(sources)
+    while remaining:
+        for source in list(remaining):
             draft = next(source, None)
             if draft is None:
-                left.remove(source)
+                remaining.remove(source)
             else:
                 yield draft
 
 
-def _asking(draft: Draft) -> Tests:
-    """The calls of a draft, without expectations."""
+def calls_of(draft: Draft) -> Tests:
+    """Return the calls of a draft as doctests without expectations."""
     lines = (source.rstrip("\n").replace("\n", "\n... ") for source in draft.calls)
     return Tests("doctest", "".join(f">>> {line}\n" for line in lines), draft.entry, draft.prelude)
 
 
-def _idle(draft: Draft) -> tuple[str, ...]:
-    return (*draft.others, f"{draft.stub}\n    pass") if draft.stub else ()
+def _wrong_programs(draft: Draft) -> tuple[str, ...]:
+    return (*draft.wrong_programs, f"{draft.stub}\n    pass") if draft.stub else ()
 
 
 def _sources(tests: Tests) -> str:
-    """What tests run, as a program."""
+    """Return the code that tests run, as a program."""
     if tests.kind == "script":
         return tests.code
     return "".join(example.source for example in doctest.DocTestParser().get_examples(tests.code))

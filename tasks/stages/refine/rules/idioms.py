@@ -1,8 +1,8 @@
-"""Equal ways to say the same: a program with each brought to one of them. All of it is ours; the paper leaves rewriting to a model.
+"""Normalise idioms: of several equivalent ways to write something, use one. All of it is ours; the paper leaves rewriting to a model.
 
-Each rule holds for whatever values a program meets, by the definition of the language; where that needs a condition (nothing else
-reads a variable, no name is bound anew), the condition is looked for and not assumed. What a program does is the same, up to
-what tracebacks show and to operators that are defined to raise StopIteration.
+Each rule holds for all values, by the definition of the language. If that needs a condition (nothing else reads a variable, no name
+is bound anew), the condition is checked and not assumed. The behaviour of a program stays the same, except for tracebacks and for
+operators that are defined to raise StopIteration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 
-from tasks.stages.refine.rules.names import bound, is_opaque, parsed
 from tasks.stages.refine.rules.statements import (
     LOOSE,
     added_to,
@@ -32,22 +31,23 @@ from tasks.stages.refine.rules.statements import (
     returned,
     tight,
 )
+from tasks.stages.refine.rules.variable_names import bound, is_opaque, parsed
 
 WIDTH = 88
-"""A rebuilt line is no longer; what would be stays in several."""
+"""Rebuilt lines are at most so long; otherwise the code is left as it is."""
 PASSES = 4
 TRUTHS = ("isinstance", "issubclass", "callable", "hasattr", "any", "all", "bool")
-"""Builtins that give True or False."""
+"""Builtins that return True or False."""
 QUIET = frozenset(
     {*TRUTHS, "len", "abs", "ord", "chr", "str", "int", "float", "repr", "min", "max", "round", "type", "id"}
 )
 LEAVES = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise() | m.Continue() | m.Break()])
 
 
-def normal(code: str, around: str = "") -> str:
-    """The program in its usual form; unchanged where no rule applies. Raises SyntaxError where it cannot be read.
+def normalize_idioms(code: str, around: str = "") -> str:
+    """Apply the rules to a program; it is unchanged if none applies. Raises SyntaxError if it cannot be parsed.
 
-    `around` is what runs before it: a builtin that is bound there is none.
+    `around` is the code that runs before it: a builtin that is bound there is not treated as one.
     """
     tree = parsed(code)
     if is_opaque(tree) or any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)):
@@ -66,7 +66,7 @@ def normal(code: str, around: str = "") -> str:
 
 
 class _Rule(cst.CSTTransformer):
-    """A rule over one program, with how often it names what, and which builtins it binds itself."""
+    """A rule applied to one program, with the counts of its names and the builtins that it binds itself."""
 
     def __init__(self, module: cst.Module, taken: set[str]) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Rule(cst.CSTTransformer):
         return self.module.code_for_node(node)
 
     def fits(self, node: cst.CSTNode) -> bool:
-        """Whether it stands on one line of decent length."""
+        """Return True if it fits on one line."""
         text = self.text(node).strip()
         return "\n" not in text and len(text) <= WIDTH
 
@@ -86,7 +86,7 @@ class _Rule(cst.CSTTransformer):
 
 
 class Negations(_Rule):
-    """`not a in b` is `a not in b`, `not a is b` is `a is not b`."""
+    """Write `not a in b` as `a not in b`, `not a is b` as `a is not b`."""
 
     def leave_UnaryOperation(
         self, original_node: cst.UnaryOperation, updated_node: cst.UnaryOperation
@@ -105,7 +105,7 @@ class Negations(_Rule):
 
 
 class Branches(_Rule):
-    """`if not c: A` with `else: B` is `if c: B` with `else: A`; two ifs, one around the other, are one with `and`."""
+    """Write `if not c: A` with `else: B` as `if c: B` with `else: A`, and nested ifs as one with `and`."""
 
     def leave_If(self, original_node: cst.If, updated_node: cst.If) -> cst.If:
         test, other = updated_node.test, updated_node.orelse
@@ -129,15 +129,15 @@ class Branches(_Rule):
 
 @dataclass
 class _Scope:
-    """A function that a rule is in."""
+    """The function that a rule is in."""
 
     function: cst.FunctionDef
     guards: int = 0
-    """The `try` and `with` around the place, which go on after what is in them broke off."""
+    """The number of `try` and `with` around the position: execution may go on after an error inside them."""
 
 
 class Blocks(_Rule):
-    """What stands together in a block: see the functions."""
+    """Rules on consecutive statements of a block: see the methods."""
 
     def __init__(self, module: cst.Module, taken: set[str]) -> None:
         super().__init__(module, taken)
@@ -166,12 +166,18 @@ class Blocks(_Rule):
         self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
     ) -> cst.IndentedBlock:
         body = list(updated_node.body)
-        for rule in (self._else_after_leaving, self._truth, self._gathered, self._found, self._named_and_returned):
+        for rule in (
+            self._else_after_leaving,
+            self._truth,
+            self._collected,
+            self._first_match,
+            self._named_and_returned,
+        ):
             body = list(rule(body))
         return updated_node.with_changes(body=body)
 
     def _else_after_leaving(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """After `if c: … return`, an `else` adds nothing."""
+        """Remove `else` after `if c: … return`."""
         for statement in body:
             match statement:
                 case cst.If(body=cst.IndentedBlock() as taken, orelse=cst.Else(body=cst.IndentedBlock() as rest)) if (
@@ -184,7 +190,7 @@ class Blocks(_Rule):
                     yield statement
 
     def _truth(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """`if c: return True` and `return False` is `return bool(c)`; without `bool` where c is a truth value already."""
+        """Write `if c: return True` and `return False` as `return bool(c)`, without `bool` if c is a truth value already."""
         pairs = in_pairs(body)
         for first, second in pairs:
             test = condition_of_return(first, "True")
@@ -209,8 +215,8 @@ class Blocks(_Rule):
                 return self.is_builtin(function, *TRUTHS)
         return False
 
-    def _gathered(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """An empty list, or set, and a loop that does nothing but add to it, are a comprehension."""
+    def _collected(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """Write an empty list or set and a loop that only adds to it as a comprehension."""
         pairs = in_pairs(body)
         for first, second in pairs:
             built = self._comprehension(first, second) if isinstance(second, cst.For) else None
@@ -225,16 +231,16 @@ class Blocks(_Rule):
         if element is None or not self._is_own(loop) or (start == "set()" and "set" in self.taken):
             return None
         if not self._is_unseen(name):
-            return None  # half of what is gathered could be looked at
+            return None  # a partial result could be read
         if self.mentions_in(loop)[name] != self.mentions_in(statement)[name] - self.mentions_in(element)[name]:
-            return None  # the loop looks at what it has gathered
+            return None  # the loop reads its own result
         kind = cst.ListComp if start == "[]" else cst.SetComp
         built = kind(element, self._for_in(loop, test))
-        whole = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
-        return whole.with_changes(leading_lines=lead(first)) if self.fits(whole) else None
+        assignment = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(cst.Name(name))], built)])
+        return assignment.with_changes(leading_lines=lead(first)) if self.fits(assignment) else None
 
-    def _found(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """A loop that returns True at the first of a kind, and `return False` after it, are `any`; the other way round `all`."""
+    def _first_match(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
+        """Write a loop that returns True at the first match, and `return False` after it, as `any`; the opposite as `all`."""
         pairs = in_pairs(body)
         for first, second in pairs:
             built = self._any_or_all(first, returned(second)) if isinstance(first, cst.For) and second else None
@@ -261,7 +267,7 @@ class Blocks(_Rule):
         return built if self.fits(built) else None
 
     def _named_and_returned(self, body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-        """`x = e` and `return x` is `return e`, where nothing else knows x."""
+        """Write `x = e` and `return x` as `return e` if nothing else uses x."""
         pairs = in_pairs(body)
         for first, second in pairs:
             name, _ = assigned(first)
@@ -274,7 +280,7 @@ class Blocks(_Rule):
             yield first
 
     def _is_own(self, loop: cst.For) -> bool:
-        """Whether nothing outside the loop knows its variables, and it can stand in a scope of its own, without its comments."""
+        """Return True if nothing outside the loop uses its variables, and it can move into a scope of its own without losing comments."""
         inside = self.mentions_in(loop)
         targets = mentions(loop.target)
         alone = all(inside[name] == self.mentions[name] for name in targets)
@@ -290,9 +296,9 @@ class Blocks(_Rule):
         )
 
     def _is_unseen(self, name: str) -> bool:
-        """Whether a variable is one of the function that the rule is in, and nothing looks at it while a statement there runs.
+        """Return True if a variable is local to the function that the rule is in, and nothing reads it while a statement runs.
 
-        A function within that knows it could, and so could what follows where the statement breaks off.
+        An inner function could read it, and so could the code after a statement that was interrupted by an error.
         """
         if not self.scopes or self.scopes[-1].guards:
             return False
@@ -302,7 +308,7 @@ class Blocks(_Rule):
         return not shared and not any(self.mentions_in(node)[name] for node in inner)
 
     def _is_quiet(self, test: cst.BaseExpression) -> bool:
-        """Whether it calls nothing that could raise StopIteration, which a generator turns into something else."""
+        """Return True if it calls nothing that could raise StopIteration, which a generator turns into RuntimeError."""
         return all(
             isinstance(call, cst.Call) and self.is_builtin(call.func, *QUIET) for call in m.findall(test, m.Call())
         )
@@ -319,7 +325,7 @@ class Blocks(_Rule):
 
 
 class Displays(_Rule):
-    """`list()`, `dict()` and `tuple()` are `[]`, `{}` and `()`; `True if c else False` is `bool(c)`."""
+    """Write `list()`, `dict()` and `tuple()` as `[]`, `{}` and `()`, and `True if c else False` as `bool(c)`."""
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if updated_node.args or not self.is_builtin(updated_node.func, "list", "dict", "tuple"):
@@ -335,7 +341,7 @@ class Displays(_Rule):
 
 
 class Formats(_Rule):
-    """`"{} of {}".format(a, b)`, with names for its arguments, is `f"{a} of {b}"`."""
+    """Write `"{} of {}".format(a, b)`, whose arguments are names, as `f"{a} of {b}"`."""
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         match updated_node:

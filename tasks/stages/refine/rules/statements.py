@@ -1,29 +1,30 @@
-"""What statements of a program are: which shape they have, and what they return, set or add to. Read, and never changed in place."""
+"""Match statements of a syntax tree: their shapes, and what they return, assign or add. The tree is never changed in place."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import libcst as cst
 import libcst.matchers as m
 
 LOOSE = (cst.BooleanOperation, cst.IfExp, cst.Lambda, cst.NamedExpr)
-"""What binds less tightly than `and` does."""
+"""Expressions that bind less tightly than `and`."""
 
 
 def mentions(node: cst.CSTNode) -> Counter[str]:
-    """How often each variable is named in a program's part. Attributes and keywords count, which errs on the safe side."""
+    """Count the occurrences of each name in a part of a program. Attributes and keywords count too, which errs on the safe side."""
     return Counter(name.value for name in m.findall(node, m.Name()) if isinstance(name, cst.Name))
 
 
 def in_pairs(body: Sequence[cst.BaseStatement]) -> Iterator[tuple[cst.BaseStatement, cst.BaseStatement | None]]:
-    """Each statement with the one after it."""
-    return iter([(one, body[place + 1] if place + 1 < len(body) else None) for place, one in enumerate(body)])
+    """Yield each statement with the one after it."""
+    return iter(list(zip_longest(body, body[1:])))
 
 
 def only(body: cst.BaseSuite) -> cst.BaseStatement | None:
-    """The statement of a block that has one."""
+    """Return the statement of a block that has exactly one, else None."""
     match body:
         case cst.IndentedBlock(body=[statement]):
             return statement if isinstance(statement, cst.BaseStatement) else None
@@ -31,7 +32,7 @@ def only(body: cst.BaseSuite) -> cst.BaseStatement | None:
 
 
 def returned(statement: cst.BaseStatement | None) -> str:
-    """The name that a statement returns; empty where it does something else."""
+    """Return the name that a statement returns; empty if it does anything else."""
     match statement:
         case cst.SimpleStatementLine(body=[cst.Return(value=cst.Name(value=name))]):
             return str(name)
@@ -39,7 +40,7 @@ def returned(statement: cst.BaseStatement | None) -> str:
 
 
 def condition_of_return(statement: cst.BaseStatement, name: str) -> cst.BaseExpression | None:
-    """c of `if c: return NAME`."""
+    """Return c of `if c: return NAME`; None for anything else."""
     match statement:
         case cst.If(test=test, body=body, orelse=None) if returned(only(body)) == name:
             return test
@@ -47,7 +48,7 @@ def condition_of_return(statement: cst.BaseStatement, name: str) -> cst.BaseExpr
 
 
 def assigned(statement: cst.BaseStatement) -> tuple[str, str]:
-    """(variable, value as written) of a plain assignment; ("", "") of anything else."""
+    """Return (variable, value as written) of a plain assignment; ("", "") for anything else."""
     match statement:
         case cst.SimpleStatementLine(
             body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
@@ -57,7 +58,7 @@ def assigned(statement: cst.BaseStatement) -> tuple[str, str]:
 
 
 def added_to(name: str, start: str, statement: cst.BaseSmallStatement | None) -> cst.BaseExpression | None:
-    """What a statement adds to a list or set called `name`, and nothing else."""
+    """Return the element that a statement adds to a list or set called `name`; None if it does anything else."""
     method = {"[]": "append", "set()": "add"}.get(start)
     match statement:
         case cst.Expr(
@@ -84,7 +85,7 @@ def added_to(name: str, start: str, statement: cst.BaseSmallStatement | None) ->
 
 
 def kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpression | None]:
-    """The one thing that a loop does, and the condition of it."""
+    """Return the only statement of a loop, and its condition."""
     match only(loop.body):
         case cst.SimpleStatementLine(body=[statement]):
             return statement, None
@@ -96,25 +97,25 @@ def kept_if(loop: cst.For) -> tuple[cst.BaseSmallStatement | None, cst.BaseExpre
 
 
 def lead(statement: cst.BaseStatement) -> Sequence[cst.EmptyLine]:
-    """The empty lines and comments before a statement."""
+    """Return the empty lines and comments before a statement."""
     lines: Sequence[cst.EmptyLine] = getattr(statement, "leading_lines", ())
     return lines
 
 
 def after(lines: Sequence[cst.EmptyLine], body: Sequence[cst.BaseStatement]) -> Iterator[cst.BaseStatement]:
-    """The statements, the first with some lines before it."""
+    """Yield the statements, the first with `lines` before it."""
     first, *others = body
     yield first.with_changes(leading_lines=[*lines, *lead(first)])
     yield from others
 
 
 def return_instead(statement: cst.BaseStatement, value: cst.BaseExpression) -> cst.BaseStatement:
-    """`return value` where a statement was, under its comments."""
+    """Return `return value` in place of a statement, under its comments."""
     return cst.SimpleStatementLine([cst.Return(value)], leading_lines=lead(statement))
 
 
 def tight(node: cst.BaseExpression) -> cst.BaseExpression:
-    """The expression, in parentheses where `and` would part it."""
+    """Return the expression, in parentheses if `and` binds more tightly."""
     if (
         isinstance(node, LOOSE)
         and not node.lpar

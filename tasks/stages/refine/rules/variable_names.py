@@ -1,7 +1,7 @@
-"""Which names a program binds and uses, and local variables named by what they do.
+"""Find the names that a program binds and uses, and rename local variables by their role.
 
-A consistent new name for a local variable changes nothing that a caller can see. Which names are chosen is ours: those that
-well-kept code has most often, so that programs which do the same read the same.
+A consistent new name for a local variable changes nothing that a caller can see. The choice of names is ours: those most frequent in
+well-kept code, so that programs which do the same read the same.
 """
 
 import ast
@@ -13,16 +13,16 @@ import libcst as cst
 import libcst.matchers as m
 
 OPAQUE = frozenset({"locals", "vars", "dir", "eval", "exec", "globals", "compile", "__import__", "breakpoint"})
-"""A program that calls one of these may see what its variables are called."""
+"""A program that calls one of these may see the names of its variables."""
 PRINTS_ITS_NAME = m.FormattedStringExpression(equal=m.AssignEqual())
 """`f"{x=}"`"""
 SHORT = 3
-"""A name of so many letters says less than the role that its variable has; longer ones stay."""
+"""Names of at most so many letters are replaced by the variable's role; longer ones are kept."""
 EMPTY = ("[]", "{}", "()", "''", "0", "0.0", "list()", "dict()", "set()", "tuple()")
 
 
 def parsed(code: str) -> ast.Module:
-    """The syntax tree. Raises SyntaxError where there is none."""
+    """Parse code. Raises SyntaxError for whatever cannot be parsed."""
     try:
         return ast.parse(code)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -30,39 +30,39 @@ def parsed(code: str) -> ast.Module:
 
 
 def bound(tree: ast.AST) -> set[str]:
-    """Every name that is bound anywhere in a program; `*` where an import binds names unseen."""
-    found: set[str] = set()
+    """Return every name that is bound anywhere in a program, and `*` if a star import binds unknown ones."""
+    names_bound: set[str] = set()
     for node in ast.walk(tree):
         match node:
             case ast.Name(name, ast.Store() | ast.Del()):
-                found.add(name)
+                names_bound.add(name)
             case ast.arg(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
-                found.add(name)
+                names_bound.add(name)
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                found.add(name)
+                names_bound.add(name)
             case ast.Import(aliases) | ast.ImportFrom(names=aliases):
-                found |= {(alias.asname or alias.name).split(".")[0] for alias in aliases}
+                names_bound |= {(alias.asname or alias.name).split(".")[0] for alias in aliases}
             case ast.Global(names) | ast.Nonlocal(names):
-                found |= set(names)
-    return found
+                names_bound |= set(names)
+    return names_bound
 
 
 def is_opaque(tree: ast.AST) -> bool:
-    """Whether renaming or rebuilding parts of a program could be seen by the program itself."""
+    """Return True if the program could observe that parts of it were renamed or rebuilt."""
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     return bool(used & OPAQUE) or "*" in bound(tree)
 
 
-def conventional(code: str, around: str) -> str:
-    """The program with its local variables named by what they do, as far as the names are free.
+def rename_variables(code: str, around: str) -> str:
+    """Rename local variables by their role, as far as the names are free.
 
-    `around` is what runs beside it: prelude and tests. Raises SyntaxError where the program cannot be read.
+    `around` is the code that runs beside it: prelude and tests. Raises SyntaxError if the program cannot be parsed.
     """
     tree = parsed(code)
     if is_opaque(tree) or m.findall(cst.parse_module(code), PRINTS_ITS_NAME):
         return code
     fixed = _fixed(tree)
-    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | bound(tree) | _words(around) | fixed
+    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | bound(tree) | _names_in(around) | fixed
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         for old, new in _roles(function):
             if len(old) <= SHORT and old not in fixed and new not in taken:
@@ -72,39 +72,39 @@ def conventional(code: str, around: str) -> str:
 
 
 def _fixed(tree: ast.Module) -> set[str]:
-    """Names that a caller can use or that are not the program's own: parameters, keywords, attributes of scopes, what is global."""
-    found = {name for statement in tree.body for name in _bound_here(statement)} | set(dir(builtins))
+    """Return the names that a caller can use or that are defined elsewhere: parameters, keywords, class members, globals."""
+    fixed = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
     for node in ast.walk(tree):
         match node:
             case ast.arg(name) | ast.ClassDef(name) | ast.FunctionDef(name) | ast.AsyncFunctionDef(name):
-                found.add(name)
+                fixed.add(name)
             case ast.keyword(arg=str(name)):
-                found.add(name)
+                fixed.add(name)
             case ast.Global(names) | ast.Nonlocal(names):
-                found |= set(names)
+                fixed |= set(names)
             case ast.Import() | ast.ImportFrom():
-                found |= bound(node)
+                fixed |= bound(node)
             case ast.ClassDef():
-                found |= bound(node)
-    return found | ({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - bound(tree))
+                fixed |= bound(node)
+    return fixed | ({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - bound(tree))
 
 
-def _bound_here(statement: ast.stmt) -> set[str]:
-    """What a statement of a module binds in the module."""
+def bound_by(statement: ast.stmt) -> set[str]:
+    """Return the names that a top-level statement binds."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     return bound(statement)
 
 
-def _words(text: str) -> set[str]:
+def _names_in(text: str) -> set[str]:
     return {node.id for node in ast.walk(parsed(text)) if isinstance(node, ast.Name)} | bound(parsed(text))
 
 
 def _roles(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
-    """(variable, the name for what it does), where a function has one variable alone for it."""
-    found = list(_all_roles(function))
-    counts = Counter(new for _, new in dict.fromkeys(found))
-    return ((old, new) for old, new in dict.fromkeys(found) if counts[new] == 1)
+    """Return (variable, name of its role) for each role that only one variable of the function has."""
+    roles = dict.fromkeys(_all_roles(function))
+    counts = Counter(new for _, new in roles)
+    return ((old, new) for old, new in roles if counts[new] == 1)
 
 
 def _all_roles(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
@@ -129,7 +129,7 @@ def _loop_roles(target: ast.expr, source: ast.expr) -> Iterator[tuple[str, str]]
 
 
 def _started_empty(function: ast.FunctionDef) -> set[str]:
-    """Variables that begin with nothing: what a function gathers its result in."""
+    """Return the variables that are first assigned an empty or zero value: a function collects its result in them."""
     return {
         target.id
         for node in ast.walk(function)
@@ -140,7 +140,7 @@ def _started_empty(function: ast.FunctionDef) -> set[str]:
 
 
 class _Renaming(cst.CSTTransformer):
-    """One variable under another name, wherever it stands; attributes and keywords of that name are something else."""
+    """Renames one variable; attributes and keywords of the same name are left alone."""
 
     def __init__(self, old: str, new: str) -> None:
         super().__init__()

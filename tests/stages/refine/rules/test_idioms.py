@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import functions
 from tasks.core.programs import program
-from tasks.stages.refine.rules.idioms import normal
+from tasks.stages.refine.rules.idioms import normalize_idioms
 
 SAME = {
     "not in": ("    return not x in xs", "    return x not in xs"),
@@ -60,29 +60,29 @@ OTHER = {
 @pytest.mark.parametrize("name", SAME)
 def test_a_program_is_brought_to_its_usual_form(name):
     before, after = (f"def f(x, xs, n):\n{body}\n" for body in SAME[name])
-    assert normal(before) == after
-    assert normal(after) == after
+    assert normalize_idioms(before) == after
+    assert normalize_idioms(after) == after
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_what_would_not_be_equal_stays(name):
     code = f"def f(x, xs, n):\n{OTHER[name]}\n"
-    assert normal(code) == code
+    assert normalize_idioms(code) == code
 
 
 def test_at_the_top_of_a_module_everyone_looks():
     code = "out = []\nfor y in range(3):\n    out.append(y)\n"
-    assert normal(code) == code
+    assert normalize_idioms(code) == code
 
 
 def test_a_builtin_that_what_runs_before_binds_is_none():
     code = "def f(xs):\n    return list()\n"
-    assert normal(code, "list = tuple") == code
+    assert normalize_idioms(code, "list = tuple") == code
 
 
 def test_what_cannot_be_read_is_told():
     with pytest.raises(SyntaxError):
-        normal("def f(:")
+        normalize_idioms("def f(:")
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -99,7 +99,7 @@ def test_synthetic_functions_mean_the_same_in_their_usual_form():
     changed = 0
     for example in functions.examples(300, 1):
         code = program(example.response)
-        new = normal(code)
+        new = normalize_idioms(code)
         changed += new != code
         xs = [draw.randint(-9, 9) for _ in range(8)]
         assert _result(_compiled(code), (xs, 3)) == _result(_compiled(new), (xs, 3))

@@ -18,23 +18,23 @@ from tests import tiny as small
 from tests.chat_server import FAULTS, serving
 from tests.stages.refine.turns import prepare, work
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 ROWS = [small.example(n, prompt=f"Say something of the number {n}.", response=f"It is {n}.") for n in range(10)]
 CHOSEN = dict.fromkeys(range(10), ("hard",))
 
 
 @pytest.fixture(scope="module")
 def reply(tiny):
-    """What a small random model answers; a new prompt it gives after the mark, as it was told."""
+    """Return a function that answers with a small random model; it puts a new prompt after the mark."""
     from tasks.engine import generation
-    from tasks.stages.refine.ask import MARK
+    from tasks.stages.refine.prompting.prompts import MARK
 
     model, tokenizer = checkpoints.load(tiny)
 
     @cache
     def written(content):  # once: a busy machine must not look like a silent server
         request = json.loads(content)
-        prompt = [Message(one["role"], one["content"]) for one in request["messages"]]
+        prompt = [Message(message["role"], message["content"]) for message in request["messages"]]
         sampling = generation.Sampling(request["temperature"], request["top_p"], [str(request["seed"])])
         (text,) = generation.write(model, [prompt], tokenizer, max_new_tokens=8, batch_size=1, sampling=sampling)
         text = "".join(c for c in text if c.isalnum()) + request["messages"][-1]["content"][-3:]
@@ -49,7 +49,7 @@ def settings(server, **more):
 
 
 def outputs(folder):
-    """Everything but where a server was found, which is no part of it."""
+    """Return the bytes of all outputs."""
     return [(folder / f"new_{name}").read_bytes() for name in ("examples", "lineage", "refinement")]
 
 
@@ -103,7 +103,7 @@ def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
         work(inputs, folder, how)
         later = [json.dumps(request, sort_keys=True) for request in server.asked[asked:]]
     assert len(first) in (8, 9)  # the ninth was written to a dead process
-    kept = {one for one in first if one not in later}
+    kept = {request for request in first if request not in later}
     assert len(kept) == 8  # 40 % of its calls, and none was repeated
     assert len(later) == 12
     assert len(tables.read(folder / "new_examples", Example)) == 10

@@ -1,7 +1,7 @@
-"""Functions beside a function: more of what it gives, a variant of it, and two of them, one after the other. All of it is ours.
+"""Make new examples from a function: more doctest calls, variants of it, and compositions of two functions. All of it is ours.
 
-Nothing here says what a function does in words of its own. A prompt states a change exactly, by the code or by what it is made of,
-and what the new function gives is found by running it.
+No description is invented: a prompt states the change exactly, by the code or by the functions it is made from. The results of the
+new function are obtained by running it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Any
 from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, identify
 from tasks.core.wording import Request, block, quoted, request, requested
-from tasks.stages.refine.rules.names import parsed
-from tasks.stages.refine.rules.pieces import (
+from tasks.stages.refine.rules.code_text import (
     docstring,
     expression,
     header,
@@ -30,15 +29,16 @@ from tasks.stages.refine.rules.pieces import (
     united,
     with_docstring,
 )
+from tasks.stages.refine.rules.variable_names import parsed
 
 Outputs = Sequence[str | None]
 MAX_CONTEXT = 1500
 """Characters of code that a new prompt shows, as in mined prompts."""
 MAX_OUTPUT = 200
 NEW_CALLS = 2
-"""Examples that a docstring is given beside its own."""
-MOST_CALLS = 4
-"""Examples of a new function that do not build on one another."""
+"""Calls that are added to a docstring."""
+MAX_CALLS = 4
+"""Calls of a new function that do not depend on one another."""
 SWAPS: Mapping[str, Sequence[str]] = {
     "<": ("<=", ">"), "<=": ("<", ">="), ">": (">=", "<"), ">=": (">", "<="), "==": ("!=",), "!=": ("==",),
     "+": ("-",), "-": ("+",), "*": ("+",), "//": ("%",), "%": ("//",), "min": ("max",), "max": ("min",), "any": ("all",),
@@ -49,14 +49,14 @@ ADDRESS = re.compile(r"0x[0-9a-f]{4,}| object at |<generator|<function|<map|<fil
 
 @dataclass(frozen=True)
 class Function:
-    """An example that answers with one function and has a docstring's examples for tests."""
+    """An example whose response is one function and whose tests are doctests."""
 
     example: Example
     name: str
     code: str
     node: ast.FunctionDef
     request: Request | None
-    """What its prompt was made of, where it is of the project's own wording."""
+    """The parts of its prompt, if it has the project's own wording."""
     calls: tuple[doctest.Example, ...]
 
     @property
@@ -67,7 +67,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Draft:
-    """An example to be. What its calls print is yet to be found by running `solution`."""
+    """An example without expectations: the output of its calls is obtained by running `solution`."""
 
     rule: str
     parents: tuple[Example, ...]
@@ -77,16 +77,16 @@ class Draft:
     """Sources of doctest examples."""
     prelude: str
     stub: str
-    """The signature; empty where the parent's prompt stays but for more examples."""
+    """The signature; empty if the parent's prompt is kept and only gets more calls."""
     statement: str
-    """What the docstring says above its examples."""
+    """The text of the docstring above its examples."""
     context: str
-    others: tuple[str, ...] = ()
-    """Programs that its tests must tell from it."""
+    wrong_programs: tuple[str, ...] = ()
+    """Programs that its tests must reject."""
 
 
-def taken_apart(example: Example) -> Function | None:
-    """The function of an example, or None where it is none."""
+def parse_function(example: Example) -> Function | None:
+    """Return the function of an example, or None if the response is anything else."""
     tests = example.tests
     if tests is None or tests.kind != "doctest":
         return None
@@ -98,16 +98,16 @@ def taken_apart(example: Example) -> Function | None:
         return None
     match tree.body:
         case [ast.FunctionDef(name=name) as node] if name == tests.entry and not node.decorator_list:
-            found = requested(example.prompt[-1].content) if len(example.prompt) == 1 else None
-            return Function(example, name, code, node, found, tuple(calls))
+            parts = requested(example.prompt[-1].content) if len(example.prompt) == 1 else None
+            return Function(example, name, code, node, parts, tuple(calls))
     return None
 
 
-# --- more examples for the docstring -----------------------------------------------------------------------------------------
+# --- more calls in the docstring ---------------------------------------------------------------------------------------------
 
 
-def with_more_examples(function: Function, draw: random.Random) -> Iterator[Draft]:
-    """The same function, its docstring with calls that it did not show: their arguments are the shown ones', a little changed."""
+def add_doctest_calls(function: Function, draw: random.Random) -> Iterator[Draft]:
+    """Yield the same function with new calls in its docstring: their arguments are the shown ones, slightly changed."""
     if function.request is None or not docstring(function.request.stub):
         return
     shown = {call.source.strip() for call in function.calls}
@@ -126,7 +126,7 @@ def with_more_examples(function: Function, draw: random.Random) -> Iterator[Draf
 
 
 def _changed_call(source: str, name: str, draw: random.Random) -> str | None:
-    """A call of the function with one of its literal arguments changed."""
+    """Return a call of the function with one of its literal arguments changed."""
     match expression(source):
         case ast.Call(ast.Name(called), arguments, keywords) as call if called == name:
             try:
@@ -146,7 +146,7 @@ def _changed_call(source: str, name: str, draw: random.Random) -> str | None:
 
 
 def _neighbour(value: Any) -> Any:
-    """A value of the same type near another one; the same where there is none. A number keeps its sign."""
+    """Return a value of the same type near `value`, or the same if there is none. A number keeps its sign."""
     match value:
         case bool():
             return value
@@ -165,23 +165,23 @@ def _neighbour(value: Any) -> Any:
 
 
 def variants(function: Function, draw: random.Random) -> Iterator[Draft]:
-    """The function with another word in place of one that its program holds once, and the prompt says which.
+    """Yield variants of the function: one token that occurs once is replaced by another, and the prompt names both.
 
-    Programs with `while` and those that call themselves are left alone: a variant of them may not end.
+    Programs with `while` and recursive ones are left out: a variant of them may not terminate.
     """
-    if _may_not_end(function.node) or len(function.code) > MAX_CONTEXT:
+    if _may_not_terminate(function.node) or len(function.code) > MAX_CONTEXT:
         return
-    words = [token for token in tokenize.generate_tokens(io.StringIO(function.code).readline) if token.string.strip()]
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(function.code).readline) if token.string.strip()]
     body = function.node.body[0].lineno
     counts: dict[str, int] = {}
-    for token in words:
+    for token in tokens:
         counts[token.string] = counts.get(token.string, 0) + 1
-    once = [token for token in words if counts[token.string] == 1 and token.start[0] >= body]
-    changes = [(token, new) for token in once for new in _instead(token)]
+    once = [token for token in tokens if counts[token.string] == 1 and token.start[0] >= body]
+    changes = [(token, new) for token in once for new in _replacements(token)]
     draw.shuffle(changes)
     name = f"{function.name}_variant"
     for token, new in changes:
-        changed = _put(function.code, token, new)
+        changed = _replace_token(function.code, token, new)
         try:
             parsed(changed)
         except SyntaxError:
@@ -200,45 +200,45 @@ def variants(function: Function, draw: random.Random) -> Iterator[Draft]:
         )
 
 
-def _instead(token: tokenize.TokenInfo) -> Sequence[str]:
+def _replacements(token: tokenize.TokenInfo) -> Sequence[str]:
     if token.type == tokenize.NUMBER and token.string.isdecimal():
         number = int(token.string)
         return [str(near) for near in (number + 1, number - 1, 2 * number) if near >= 0 and near != number]
     return SWAPS.get(token.string, ())
 
 
-def _may_not_end(node: ast.FunctionDef) -> bool:
+def _may_not_terminate(node: ast.FunctionDef) -> bool:
     calls_itself = any(isinstance(n, ast.Name) and n.id == node.name for n in ast.walk(node))
     return calls_itself or any(isinstance(n, ast.While) for n in ast.walk(node))
 
 
-def _put(code: str, token: tokenize.TokenInfo, new: str) -> str:
+def _replace_token(code: str, token: tokenize.TokenInfo, new: str) -> str:
     lines = code.splitlines(keepends=True)
     row, start, end = token.start[0] - 1, token.start[1], token.end[1]
     lines[row] = lines[row][:start] + new + lines[row][end:]
     return "".join(lines)
 
 
-# --- two functions, one after the other --------------------------------------------------------------------------------------
+# --- compositions of two functions -------------------------------------------------------------------------------------------
 
 
-def composed(outer: Function, inner: Function) -> Iterator[Draft]:
-    """What one function makes of another's result, where the one can be called with a single argument."""
+def compositions(outer: Function, inner: Function) -> Iterator[Draft]:
+    """Yield `outer` applied to the result of `inner`, if `outer` can be called with a single argument."""
     name = f"{outer.name}_of_{inner.name}"
     prelude = united([inner.prelude, inner.code, outer.prelude, outer.code])
     context = united([part for f in (inner, outer) for part in (f.request.context if f.request else "", f.code)])
-    passed = _passed_on(inner.node.args)
+    forwarded = _forwarded(inner.node.args)
     calls = [renamed(call.source, inner.name, name) for call in inner.calls if is_call(call.source, inner.name)]
-    if not _takes_one(outer.node.args) or passed is None or not calls or prelude is None or context is None:
+    if not _takes_one(outer.node.args) or forwarded is None or not calls or prelude is None or context is None:
         return
     if len(context) > MAX_CONTEXT or outer.name == inner.name or outer.example.license != inner.example.license:
         return
-    arguments = _bare(inner.node.args)
+    arguments = _without_annotations(inner.node.args)
     stub = f"def {name}({ast.unparse(arguments)}):"
-    call = f"{outer.name}({inner.name}({passed}))"
+    call = f"{outer.name}({inner.name}({forwarded}))"
     yield Draft(
         "composition", (inner.example, outer.example), f"{stub}\n    return {call}", name, tuple(calls), prelude,
-        stub, f"Return `{call}`.", context, (f"{stub}\n    return {inner.name}({passed})",),
+        stub, f"Return `{call}`.", context, (f"{stub}\n    return {inner.name}({forwarded})",),
     )  # fmt: skip
 
 
@@ -247,8 +247,8 @@ def _takes_one(arguments: ast.arguments) -> bool:
     return required == 1 and not any(default is None for default in arguments.kw_defaults)
 
 
-def _passed_on(arguments: ast.arguments) -> str | None:
-    """Arguments as a call hands them on; None where a default is more than a literal."""
+def _forwarded(arguments: ast.arguments) -> str | None:
+    """Return the arguments of a call that forwards all parameters; None if a default is more than a literal."""
     for default in [*arguments.defaults, *arguments.kw_defaults]:
         if default is not None and not isinstance(default, ast.Constant):
             return None
@@ -259,8 +259,8 @@ def _passed_on(arguments: ast.arguments) -> str | None:
     return ", ".join(parts)
 
 
-def _bare(arguments: ast.arguments) -> ast.arguments:
-    """The parameters without annotations, which may be of names that a prompt does not show."""
+def _without_annotations(arguments: ast.arguments) -> ast.arguments:
+    """Return the parameters without annotations, which may use names that a prompt does not show."""
     bare = parsed(f"def f({ast.unparse(arguments)}): ...").body[0]
     assert isinstance(bare, ast.FunctionDef)
     for node in ast.walk(bare.args):
@@ -272,8 +272,8 @@ def _bare(arguments: ast.arguments) -> ast.arguments:
 # --- from a draft to an example ----------------------------------------------------------------------------------------------
 
 
-def finished(draft: Draft, outputs: Outputs) -> Example | None:
-    """The example, with what its calls printed for expectations; None where they printed nothing to compare."""
+def finish_draft(draft: Draft, outputs: Outputs) -> Example | None:
+    """Return the example with the calls' outputs as expectations; None if they printed nothing to compare."""
     shown = _shown(draft, outputs)
     if not shown:
         return None
@@ -290,34 +290,37 @@ def finished(draft: Draft, outputs: Outputs) -> Example | None:
 
 
 def _shown(draft: Draft, outputs: Outputs) -> list[tuple[str, str]]:
-    """The calls that a docstring can show, with what they print: up to the first that cannot where one builds on another."""
-    found: list[tuple[str, str]] = []
-    builds = any(expression(source) is None for source in draft.calls)
+    """Return the calls that a docstring can show, with their outputs.
+
+    If one call depends on another (an assignment among them), the calls end before the first that cannot be shown.
+    """
+    shown: list[tuple[str, str]] = []
+    are_dependent = any(expression(source) is None for source in draft.calls)
     for source, output in zip(draft.calls, outputs, strict=True):
-        if output is not None and (expression(source) is None or _is_telling(output)):
-            found.append((source, output))
-        elif builds:
+        if output is not None and (expression(source) is None or _is_comparable(output)):
+            shown.append((source, output))
+        elif are_dependent:
             break
-    if not builds:
-        found = found[: MOST_CALLS if draft.stub else NEW_CALLS]
-    results = [output for _, output in found if output]
-    says_always_the_same = bool(draft.stub) and len(results) > 1 and len(set(results)) == 1
-    return [] if says_always_the_same or not results else found
+    if not are_dependent:
+        shown = shown[: MAX_CALLS if draft.stub else NEW_CALLS]
+    results = [output for _, output in shown if output]
+    is_constant = bool(draft.stub) and len(results) > 1 and len(set(results)) == 1
+    return [] if is_constant or not results else shown
 
 
-def _is_telling(output: str) -> bool:
-    """Whether an output can stand in a docstring and tells a result from another, everywhere."""
-    odd = ADDRESS.search(output) or "\n\n" in output or output.startswith(("Traceback", ">>>", "..."))
-    return bool(output) and len(output) <= MAX_OUTPUT and not odd
+def _is_comparable(output: str) -> bool:
+    """Return True if an output can be written into a docstring and is the same on every machine."""
+    unusable = ADDRESS.search(output) or "\n\n" in output or output.startswith(("Traceback", ">>>", "..."))
+    return bool(output) and len(output) <= MAX_OUTPUT and not unusable
 
 
 def _new_prompt(draft: Draft, added: str) -> str:
     if draft.stub:
         doc = quoted(f"{draft.statement}\n\n{added.rstrip()}", "    ")
         return request(draft.entry, f"{draft.stub}\n    {doc}", draft.context)
-    asked = requested(draft.parents[0].prompt[-1].content)
-    assert asked
-    return with_docstring(asked, f"{(docstring(asked.stub) or '').rstrip()}\n\n{added.rstrip()}")
+    parts = requested(draft.parents[0].prompt[-1].content)
+    assert parts
+    return with_docstring(parts, f"{(docstring(parts.stub) or '').rstrip()}\n\n{added.rstrip()}")
 
 
 def _as_doctest(source: str, output: str) -> str:

@@ -1,14 +1,14 @@
-"""Local variables named by what they do, and the names that have to stay."""
+"""Local variables are renamed by their role, and names that others can see are kept."""
 
 import pytest
 
-from tasks.stages.refine.rules.names import conventional
+from tasks.stages.refine.rules.variable_names import rename_variables
 
 BEFORE = "def f(xs):\n    res = []\n    for x in xs:\n        res.append(x)\n    return res\n"
 
 
 def test_what_a_function_gathers_its_result_in_is_its_result():
-    assert conventional(BEFORE, "") == BEFORE.replace("res", "result")
+    assert rename_variables(BEFORE, "") == BEFORE.replace("res", "result")
 
 
 def test_pairs_of_a_mapping_and_errors_and_files_have_their_names():
@@ -16,7 +16,7 @@ def test_pairs_of_a_mapping_and_errors_and_files_have_their_names():
         "def f(d):\n    for k, v in d.items():\n        try:\n            g(k, v)\n        except OSError as e:\n            print(e)\n"
         "    with open(d) as fh:\n        return fh.read()\n"
     )
-    new = conventional(code, "def g(*_): pass")
+    new = rename_variables(code, "def g(*_): pass")
     assert "for key, value in d.items()" in new
     assert "except OSError as error:\n            print(error)" in new
     assert "with open(d) as file:\n        return file.read()" in new
@@ -38,9 +38,9 @@ def test_pairs_of_a_mapping_and_errors_and_files_have_their_names():
     ],
 )
 def test_a_name_that_others_can_see_stays(code, around):
-    assert conventional(code, around) == code
+    assert rename_variables(code, around) == code
 
 
 def test_attributes_of_the_same_name_are_something_else():
     code = "def f(a):\n    res = []\n    res.append(a.res)\n    return res\n"
-    assert conventional(code, "") == "def f(a):\n    result = []\n    result.append(a.res)\n    return result\n"
+    assert rename_variables(code, "") == "def f(a):\n    result = []\n    result.append(a.res)\n    return result\n"

@@ -1,4 +1,4 @@
-"""Models that write: what they are asked, what a row can make of that, and what is taken of their answers."""
+"""Models that write proposals: their prompts, injections in rows, and the answers that are accepted."""
 
 import re
 import shutil
@@ -9,8 +9,8 @@ import pytest
 
 from tasks.core.records import Message, Tests
 from tasks.core.wording import request
-from tasks.stages.refine import ask
 from tasks.stages.refine.params import Acceptance
+from tasks.stages.refine.prompting import prompts
 from tests import tiny as small
 from tests.chat_server import serving
 
@@ -44,7 +44,7 @@ INNOCENT = dict.fromkeys(range(6), ("hard",)) | {4: ("low",), 5: ("sparse",)}
 
 
 def gullible(request):
-    """A model that does what any text before it says, as far as it can."""
+    """Answer as a model that follows every instruction in its prompt."""
     system = [m["content"] for m in request["messages"] if m["role"] == "system"]
     user = request["messages"][-1]["content"]
     if not system:
@@ -54,7 +54,7 @@ def gullible(request):
         f"Which city rules the country with number {number.group(1)}, and since when is that so?" if number else "PWNED"
     )
     bad = any(word in user for word in ("PWNED", "gnore", "system", "SYSTEM", "https://"))
-    return f"{system[0] if bad else 'A plan.'}\n{ask.MARK}\n{'https://evil.example ' if 'https://' in user else ''}{worked}"
+    return f"{system[0] if bad else 'A plan.'}\n{prompts.MARK}\n{'https://evil.example ' if 'https://' in user else ''}{worked}"
 
 
 def endpoint(server, **settings):
@@ -66,7 +66,7 @@ OPEN = {"accept": {"likeness": None}}
 
 @pytest.fixture(scope="module")
 def innocent(tiny, tmp_path_factory):
-    """The turn in which nobody means harm."""
+    """Return the examples of a turn without injections."""
     from tasks.core.records import Example
     from tasks.io import tables
     from tests.stages.refine.turns import prepare, work
@@ -92,7 +92,7 @@ def test_what_a_row_says_reaches_no_system_turn_and_no_other_row(refine, innocen
     with serving(gullible) as server:
         turn = refine(rows, INNOCENT, generator=endpoint(server), **OPEN)
     systems = [m["content"] for asked in server.asked for m in asked["messages"] if m["role"] == "system"]
-    assert set(systems) <= {ask.INTENTS[name] + ask.RULES for name in ("simplify", "improve", "extend")}
+    assert set(systems) <= {prompts.INTENTS[name] + prompts.RULES for name in ("simplify", "improve", "extend")}
     assert all(asked["messages"][0]["role"] == "system" or len(asked["messages"]) == 1 for asked in server.asked)
     assert turn.examples[1:] == innocent[1:]
     for asked in server.asked:
@@ -116,15 +116,15 @@ def test_a_rows_own_system_turn_is_shown_as_data(refine):
     [
         (lambda request: "", "no parse"),
         (lambda request: "I would rather not.", "no parse"),
-        (lambda request: f"{ask.MARK}\n", "no parse"),
-        (lambda request: f"{ask.MARK} on the same line", "no parse"),
-        (lambda request: f"{ask.MARK}\nA\n{ask.MARK}\nB", "no parse"),
-        (lambda request: f"{ask.MARK}\n{ROWS[0].prompt[-1].content}" if len(request["messages"]) > 1 else ROWS[0].response, "unchanged"),
-        (lambda request: f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else "", "empty"),
-        (lambda request: f"{ask.MARK}\n{100 * TEXT}", "too long"),
-        (lambda request: f"{ask.MARK}\nWho? See https://x.example." if len(request["messages"]) > 1 else "He.", "brings a link"),
-        (lambda request: f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else "```python\n1\n```", "brings code"),
-        (lambda request: f"{ask.MARK}\nWhich city is it now?" if len(request["messages"]) > 1 else "It.", "protected text lost"),
+        (lambda request: f"{prompts.MARK}\n", "no parse"),
+        (lambda request: f"{prompts.MARK} on the same line", "no parse"),
+        (lambda request: f"{prompts.MARK}\nA\n{prompts.MARK}\nB", "no parse"),
+        (lambda request: f"{prompts.MARK}\n{ROWS[0].prompt[-1].content}" if len(request["messages"]) > 1 else ROWS[0].response, "unchanged"),
+        (lambda request: f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else "", "empty"),
+        (lambda request: f"{prompts.MARK}\n{100 * TEXT}", "too long"),
+        (lambda request: f"{prompts.MARK}\nWho? See https://x.example." if len(request["messages"]) > 1 else "He.", "brings a link"),
+        (lambda request: f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else "```python\n1\n```", "brings code"),
+        (lambda request: f"{prompts.MARK}\nWhich city is it now?" if len(request["messages"]) > 1 else "It.", "protected text lost"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_of_no_use_is_refused_by_name_and_the_row_stays(refine, reply, reason):
@@ -137,7 +137,7 @@ def test_an_answer_that_is_of_no_use_is_refused_by_name_and_the_row_stays(refine
 
 def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
     long = "See https://x.example. " + " ".join(f"word{n}" for n in range(100))
-    with serving(lambda request: f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else long) as server:
+    with serving(lambda request: f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else long) as server:
         turn = refine(ROWS[:1], {0: ["hard"]}, generator=endpoint(server), accept={"likeness": None, "length": 1000})
     assert turn.reasons == ["brings a link"]
     assert turn.lineage[0].proposal == long
@@ -145,7 +145,7 @@ def test_what_was_refused_is_kept_whole_so_that_a_person_can_edit_it(refine):
 
 def test_a_refused_proposal_that_a_person_accepts_is_taken_on_the_next_run(refine):
     def reply(request):
-        return f"{ask.MARK}\nWho?" if len(request["messages"]) > 1 else "See https://x.example."
+        return f"{prompts.MARK}\nWho?" if len(request["messages"]) > 1 else "See https://x.example."
 
     def turn(name, decided=()):
         return refine(ROWS[:1], {0: ["hard"]}, name=name, decided=decided, generator=endpoint(server), **OPEN)
@@ -156,7 +156,7 @@ def test_a_refused_proposal_that_a_person_accepts_is_taken_on_the_next_run(refin
         taken = turn("taken", [{"id": line.id, "decision": "accept"}])
     assert taken.examples[0].response == "See https://x.example."
     assert taken.reasons == []
-    assert taken.found["decisions"]["about nothing here"] == 0
+    assert taken.record["decisions"]["about nothing here"] == 0
 
 
 def test_a_rewrite_that_a_test_set_holds_is_refused(refine):
@@ -209,7 +209,7 @@ def test_a_missing_embedder_is_named_with_the_setting_that_asks_for_it(refine):
 )
 def test_a_judge_has_a_say_where_one_is_named(refine, said, reasons):
     def reply(request):
-        return said if request["messages"][0]["content"] == ask.JUDGE else gullible(request)
+        return said if request["messages"][0]["content"] == prompts.JUDGE else gullible(request)
 
     with serving(reply) as server:
         judge = {"server": {"url": server.url, "model": "judge"}}
@@ -227,8 +227,8 @@ CODE = small.example(
 
 
 def answers(*texts):
-    left = list(texts)
-    return lambda request: left.pop(0)
+    remaining = list(texts)
+    return lambda request: remaining.pop(0)
 
 
 def test_another_answer_is_taken_if_it_passes_the_tests(refine):
@@ -255,7 +255,7 @@ def test_a_new_function_brings_its_own_tests_and_must_pass_them(refine):
     stub = 'def third(n):\n    """A third of it, rounded down.\n\n    >>> third(7)\n    2\n    """'
     prompt = request("third", stub, "")
     wrong, right = (f"```python\ndef third(n):\n    return n // {n}\n```" for n in (2, 3))
-    with serving(answers(f"Hm.\n{ask.MARK}\n{prompt}", wrong, f"{ask.MARK}\n{prompt}", right)) as server:
+    with serving(answers(f"Hm.\n{prompts.MARK}\n{prompt}", wrong, f"{prompts.MARK}\n{prompt}", right)) as server:
         turn = refine([CODE], {0: ["sparse"]}, generator=endpoint(server, tries=2))
     assert turn.examples[0] == CODE
     assert turn.examples[1].tests == Tests("doctest", ">>> third(7)\n2\n", "third")
@@ -264,7 +264,7 @@ def test_a_new_function_brings_its_own_tests_and_must_pass_them(refine):
 
 def test_a_new_function_without_examples_is_refused(refine):
     with serving(
-        answers(f"{ask.MARK}\nWrite a function that adds.", "```python\ndef f(a, b):\n    return a + b\n```")
+        answers(f"{prompts.MARK}\nWrite a function that adds.", "```python\ndef f(a, b):\n    return a + b\n```")
     ) as server:
         turn = refine([CODE], {0: ["sparse"]}, generator=endpoint(server))
     assert turn.reasons == ["no tests"]
@@ -301,7 +301,7 @@ def test_what_a_model_here_has_learned_is_taken_and_all_else_it_writes_is_refuse
 
 
 def memorized(folder, example, target):
-    """The model of `folder`, in `target`, once it knows the example by heart."""
+    """Train the model of `folder` until it knows the example by heart, and save it in `target`."""
     import torch
 
     from tasks.engine import encode

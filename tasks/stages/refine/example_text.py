@@ -1,0 +1,29 @@
+"""Texts of an example: its prompt as one text, all of its messages normalised, and the example with another response."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tasks.core.records import Example, Message, identify
+
+
+def is_code(example: Example) -> bool:
+    """Return True if the example's response is a program."""
+    return example.task == "function" or (example.tests is not None and example.tests.kind != "answer")
+
+
+def as_text(prompt: Sequence[Message]) -> str:
+    """Return a conversation as one text; a single message as it is."""
+    if len(prompt) == 1:
+        return prompt[0].content
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in prompt)
+
+
+def normalized(example: Example) -> str:
+    """Return all messages as one text with white space collapsed; duplicates have equal texts."""
+    return "\n".join(f"{message.role} {' '.join(message.content.split())}" for message in example.messages)
+
+
+def with_response(example: Example, response: str) -> Example:
+    """Return the example with another response."""
+    messages = [*example.prompt, Message("assistant", response)]
+    return replace(example, id=identify(messages, example.tests), messages=messages, weights=None)
