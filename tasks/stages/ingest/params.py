@@ -217,7 +217,7 @@ class IngestParams(Params):
     seed: int = 0
     """Chooses the groups of each split and the rows where a limit applies."""
     sources: tuple[ExampleSource, ...] = ()
-    """Where examples come from. Without any there is text alone to learn from, in `corpora.domain`."""
+    """The sources of examples. Without any, models learn from the text of `corpora.domain` alone."""
     benchmarks: tuple[Benchmark, ...] = ()
     """Evaluation sets from elsewhere: nothing that overlaps them is trained on."""
     corpora: Corpora = Corpora()

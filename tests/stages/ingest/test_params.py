@@ -36,7 +36,7 @@ def test_text_of_the_domain_is_enough():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {"sources": []},
@@ -58,10 +58,10 @@ def test_text_of_the_domain_is_enough():
         ({"max_exmaples": 3}, "not permitted"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(changes, said):
+def test_a_setting_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ValidationError) as error:
         IngestParams.model_validate({"sources": [FILE], **changes})
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_file_with_a_wrong_key_is_told_with_its_line(tmp_path: Path):

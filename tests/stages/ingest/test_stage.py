@@ -206,7 +206,7 @@ def test_an_installed_package_of_another_version_is_refused_with_what_would_do(t
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ({"from": "file", "path": "nowhere.jsonl"}, "there is no nowhere.jsonl"),
         ({"from": "package", "name": "no-such-package"}, "'no-such-package' is not installed.*pip install"),
@@ -216,8 +216,8 @@ def test_an_installed_package_of_another_version_is_refused_with_what_would_do(t
         ({"from": "reasoning-gym", "tasks": {"chain_sum": {"terms": 2}}}, "chain_sum does not take"),
     ],
 )
-def test_a_source_that_is_not_there_ends_in_one_message(tmp_path, source, said):
-    with pytest.raises((ValueError, FileNotFoundError), match=said):
+def test_a_source_that_is_not_there_ends_in_one_message(tmp_path, source, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         ingest(tmp_path, [source])
 
 

@@ -62,10 +62,10 @@ def test_the_size_is_what_the_card_says(refine, seed):
     draw = random.Random(seed)
     chosen = {n: [name for name in ("hard", "low", "sparse") if draw.random() < 0.4] for n in range(6)}
     turn = refine(ROWS, chosen, near={n: [ROWS[n - 1].id] for n in range(6)})
-    taken = Counter((line.parents[0], line.operator) for line in turn.lineage if line.accepted)
-    both = sum((row.id, "simplify") in taken and (row.id, "improve") in taken for row in ROWS)
+    accepted = Counter((line.parents[0], line.operator) for line in turn.lineage if line.accepted)
+    both = sum((row.id, "simplify") in accepted and (row.id, "improve") in accepted for row in ROWS)
     assert len(turn.examples) == len(ROWS) + both + turn.record["accepted"].get("extend", 0)
-    touched = {name for name, operator in taken if operator != "extend"}
+    touched = {name for name, operator in accepted if operator != "extend"}
     assert [e for e in turn.examples if not e.parents] == [row for row in ROWS if row.id not in touched]
 
 
@@ -200,12 +200,12 @@ def test_what_a_person_writes_in_place_of_an_answer_that_makes_no_proposal_is_he
 
 
 def test_times_of_decisions_change_nothing(refine):
-    made = [
+    folders = [
         refine(ROWS, {}, decided=[{"id": ROWS[0].id, "decision": "reject", "time": time}], name=time).folder
         for time in ("then", "now")
     ]
     for name in ("new_examples", "new_lineage", "new_refinement"):
-        assert len({(folder / name).read_bytes() for folder in made}) == 1
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
 
 
 def test_kept_rows_are_equal_in_every_field(refine):

@@ -169,11 +169,11 @@ def test_where_nothing_has_signals_there_are_no_charts(tmp_path):
 
 
 def test_what_an_example_is_called_lasts_over_rounds_and_a_new_rewrite_changes_it():
-    one, two = Round(), Round()
-    two.first = one.second
-    two.second = [trained("a3"), *one.second[1:]]  # what was simplified is improved; what was added stays
-    two.lineage = [Lineage("a3", ["a2"], "improve", "m", "", True, "", "", "")]
-    two_turns = loop.Loop(("r0", one.first), {"r1": turn(one), "r2": turn(two, "r1")}, {})
+    first, second = Round(), Round()
+    second.first = first.second
+    second.second = [trained("a3"), *first.second[1:]]  # what was simplified is improved; what was added stays
+    second.lineage = [Lineage("a3", ["a2"], "improve", "m", "", True, "", "", "")]
+    two_turns = loop.Loop(("r0", first.first), {"r1": turn(first), "r2": turn(second, "r1")}, {})
     assert loop.count_origins(two_turns)["r2"] == {"as read": 3, "improved": 1, "added": 1}
 
 

@@ -30,7 +30,7 @@ class Candidate:
     example: Example
     program: str
     """The solution."""
-    idle: tuple[str, ...]
+    trivial_programs: tuple[str, ...]
     """Functions of the same signature with trivial bodies. Tests that let one of them pass are worth nothing."""
 
 
@@ -90,10 +90,10 @@ def _candidate(inliner: Inliner, scope: Scope, node: Function, index: int) -> Ca
         tests=Tests("doctest", doctest.examples, node.name, prelude.code),
         tier=solution_tier(piece.text),
     )
-    return Candidate(example, piece.text, tuple(f"{header}\n    {body}" for body in _idle_bodies(node.args)))
+    return Candidate(example, piece.text, tuple(f"{header}\n    {body}" for body in _trivial_bodies(node.args)))
 
 
-def _idle_bodies(args: ast.arguments) -> list[str]:
+def _trivial_bodies(args: ast.arguments) -> list[str]:
     """Return bodies that do nothing useful: `pass`, and the first argument returned. `return None` would equal `pass`."""
     named = [*args.posonlyargs, *args.args, *([args.vararg] if args.vararg else []), *args.kwonlyargs]
     return ["pass", *(f"return {arg.arg}" for arg in named[:1])]

@@ -21,7 +21,7 @@ def verify_candidates(
         yield from _refusals(waiting)
         candidate = waiting.popleft()
         assert isinstance(candidate, Candidate)
-        yield _judge(candidate, verdict, [next(verdicts) for _ in candidate.idle])
+        yield _judge(candidate, verdict, [next(verdicts) for _ in candidate.trivial_programs])
     yield from _refusals(waiting)
 
 
@@ -31,7 +31,7 @@ def _cases(candidates: Iterable[Candidate | Refusal], waiting: deque[Candidate |
         waiting.append(candidate)
         if isinstance(candidate, Candidate):
             assert candidate.example.tests is not None
-            for program in (candidate.program, *candidate.idle):
+            for program in (candidate.program, *candidate.trivial_programs):
                 yield Case(program, candidate.example.tests)
 
 
@@ -40,12 +40,12 @@ def _refusals(waiting: deque[Candidate | Refusal]) -> Iterator[Refusal]:
         yield waiting.popleft()  # type: ignore[misc]
 
 
-def _judge(candidate: Candidate, verdict: Verdict, idle: list[Verdict]) -> Example | Refusal:
+def _judge(candidate: Candidate, verdict: Verdict, trivial: list[Verdict]) -> Example | Refusal:
     if verdict.kind == "untested" or (verdict.kind == "passed" and not verdict.executed):
         return _refusal(candidate, "untested", "no expectation was executed")
     if verdict.kind != "passed":
         return _refusal(candidate, "fails_alone", f"{verdict.kind}: {verdict.detail}")
-    passing = [program for program, result in zip(candidate.idle, idle, strict=True) if result.kind == "passed"]
+    passing = [program for program, result in zip(candidate.trivial_programs, trivial, strict=True) if result.kind == "passed"]
     if passing:
         return _refusal(candidate, "trivial_passes", f"`{passing[0].splitlines()[-1].strip()}` passes as well")
     return candidate.example

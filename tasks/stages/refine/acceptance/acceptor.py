@@ -33,11 +33,11 @@ class Acceptor:
     """The verifier of puzzles."""
     embed: Embed | None = None
     ask_judge: Write | None = None
-    known: set[str] = field(default_factory=set)
+    known_texts: set[str] = field(default_factory=set)
     """The normalised texts of the examples and of accepted proposals."""
 
     def __post_init__(self) -> None:
-        self.known.update(map(normalized, self.examples))
+        self.known_texts.update(map(normalized, self.examples))
 
     def accept_or_reject(self, proposals: Sequence[Proposal]) -> list[Unfit | None]:
         """Return, for each proposal in order, None if it is accepted, else the reason. Of equal ones the first is accepted."""
@@ -62,7 +62,7 @@ class Acceptor:
             return Unfit("empty", "prompt or response is empty")
         if normalized(new) == normalized(old):
             return Unfit("unchanged", "it says what the example says")
-        if normalized(new) in self.known:
+        if normalized(new) in self.known_texts:
             return DUPLICATE
         if not self.is_plain(new):
             return Unfit("control token", "it spells a token of the model that parts turns")
@@ -101,9 +101,9 @@ class Acceptor:
 
     def _check_duplicate(self, proposal: Proposal) -> Unfit | None:
         text = normalized(proposal.example)
-        if text in self.known:
+        if text in self.known_texts:
             return DUPLICATE
-        self.known.add(text)
+        self.known_texts.add(text)
         return None
 
 

@@ -105,10 +105,10 @@ def set_shape(name: str, x: float, y: float) -> str:
 
 def _dots(signals: Sequence[Signals], x: str, y: str) -> list[Dot]:
     """Return the examples that have both signals, members of a set last, so that they are drawn on top."""
-    known = [row for row in signals if getattr(row, x) is not None and getattr(row, y) is not None]
-    known = [row for row in known if math.isfinite(getattr(row, x)) and math.isfinite(getattr(row, y))]
-    rest = sorted((row for row in known if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
-    shown = rest + [row for row in known if shown_set(row) != "none"]
+    complete = [row for row in signals if getattr(row, x) is not None and getattr(row, y) is not None]
+    complete = [row for row in complete if math.isfinite(getattr(row, x)) and math.isfinite(getattr(row, y))]
+    rest = sorted((row for row in complete if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
+    shown = rest + [row for row in complete if shown_set(row) != "none"]
     return [Dot(getattr(row, x), getattr(row, y), row) for row in shown]
 
 

@@ -44,14 +44,14 @@ def test_tiers_follow_the_length_of_the_code():
     assert [solution_tier("x" * length) for length in (200, 201, 500, 501)] == ["short", "medium", "medium", "long"]
 
 
-def test_idle_bodies_keep_the_signature_and_return_nothing_or_the_first_argument(tmp_path):
+def test_trivial_bodies_keep_the_signature_and_return_nothing_or_the_first_argument(tmp_path):
     item = candidate(tmp_path, part=DOUBLE)
-    assert item.idle == ("def double(x):\n    pass", "def double(x):\n    return x")
+    assert item.trivial_programs == ("def double(x):\n    pass", "def double(x):\n    return x")
 
 
-def test_a_function_without_arguments_has_one_idle_body(tmp_path):
+def test_a_function_without_arguments_has_one_trivial_body(tmp_path):
     item = candidate(tmp_path, part='def one():\n    """>>> one()\n    1\n    """\n    return 1\n')
-    assert item.idle == ("def one():\n    pass",)
+    assert item.trivial_programs == ("def one():\n    pass",)
 
 
 def test_functions_without_a_doctest_and_methods_are_no_candidates(tmp_path):

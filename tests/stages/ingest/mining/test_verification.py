@@ -58,7 +58,7 @@ def test_third_party_packages_are_out_of_sight(tmp_path):
     assert "pydantic" in record.detail
 
 
-def test_the_detail_says_which_idle_body_passes(tmp_path):
+def test_the_detail_says_which_trivial_body_passes(tmp_path):
     record = verified(tmp_path, function("return x", ">>> f(1)\n1"))
     assert isinstance(record, Refusal)
     assert "return x" in record.detail

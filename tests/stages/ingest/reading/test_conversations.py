@@ -47,7 +47,7 @@ def turns(*pairs):
 
 
 @pytest.mark.parametrize(
-    ("row", "reason", "said"),
+    ("row", "reason", "detail"),
     [
         ({"text": "Once upon a time."}, "unknown shape", "found text"),
         ({}, "unknown shape", "found nothing"),
@@ -67,8 +67,8 @@ def turns(*pairs):
         ({"prompt": "W\ufffdhy?", "completion": "Because."}, "broken characters", "turn 1"),
     ],
 )
-def test_what_is_no_conversation_is_refused_with_its_reason(row, reason, said):
+def test_what_is_no_conversation_is_refused_with_its_reason(row, reason, detail):
     refusal = conversation(row)
     assert isinstance(refusal, Unfit)
     assert refusal.reason == reason
-    assert said in refusal.detail
+    assert detail in refusal.detail

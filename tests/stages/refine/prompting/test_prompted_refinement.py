@@ -91,14 +91,14 @@ def test_what_a_row_says_reaches_no_system_turn_and_no_other_row(refine, innocen
     rows = [small.example(0, prompt=f"{TEXT.format(0)} {text}", response=f"It is city 0. {text}"), *ROWS[1:]]
     with serving(gullible) as server:
         turn = refine(rows, INNOCENT, generator=endpoint(server), **OPEN)
-    systems = [m["content"] for asked in server.asked for m in asked["messages"] if m["role"] == "system"]
+    systems = [m["content"] for request in server.asked for m in request["messages"] if m["role"] == "system"]
     assert set(systems) <= {prompts.INTENTS[name] + prompts.RULES for name in ("simplify", "improve", "extend")}
-    assert all(asked["messages"][0]["role"] == "system" or len(asked["messages"]) == 1 for asked in server.asked)
+    assert all(request["messages"][0]["role"] == "system" or len(request["messages"]) == 1 for request in server.asked)
     assert turn.examples[1:] == innocent[1:]
-    for asked in server.asked:
-        if asked["messages"][0]["role"] == "system":
-            tag = re.match(r"<(prompt [0-9a-f]{8})>\n", asked["messages"][1]["content"]).group(1)
-            assert asked["messages"][1]["content"].count(f"</{tag}>") == 1
+    for request in server.asked:
+        if request["messages"][0]["role"] == "system":
+            tag = re.match(r"<(prompt [0-9a-f]{8})>\n", request["messages"][1]["content"]).group(1)
+            assert request["messages"][1]["content"].count(f"</{tag}>") == 1
     assert turn.examples[0] == rows[0] or "evil" not in turn.examples[0].prompt[-1].content
 
 
@@ -204,12 +204,12 @@ def test_a_missing_embedder_is_named_with_the_setting_that_asks_for_it(refine):
 
 
 @pytest.mark.parametrize(
-    ("said", "reasons"),
+    ("judgement", "reasons"),
     [("Score: 7", []), ("Score: 3/10", ["judged poor"]), ("On a scale of 0 to 10, 7", ["not judged"])],
 )
-def test_a_judge_has_a_say_where_one_is_named(refine, said, reasons):
+def test_a_judge_has_a_say_where_one_is_named(refine, judgement, reasons):
     def reply(request):
-        return said if request["messages"][0]["content"] == prompts.JUDGE else gullible(request)
+        return judgement if request["messages"][0]["content"] == prompts.JUDGE else gullible(request)
 
     with serving(reply) as server:
         judge = {"server": {"url": server.url, "model": "judge"}}
@@ -237,7 +237,7 @@ def test_another_answer_is_taken_if_it_passes_the_tests(refine):
         turn = refine([CODE], {0: ["hard"]}, generator=endpoint(server, asks="answer", tries=3))
     assert [(e.response, e.prompt) for e in turn.examples] == [(right, CODE.prompt)]
     assert turn.reasons == ["fails its tests"] * 2
-    assert [asked["messages"][-1]["content"] for asked in server.asked] == [CODE.prompt[-1].content] * 3
+    assert [request["messages"][-1]["content"] for request in server.asked] == [CODE.prompt[-1].content] * 3
 
 
 def test_a_program_that_fails_its_tests_is_not_taken_whoever_accepts_it(refine):

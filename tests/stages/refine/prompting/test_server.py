@@ -99,9 +99,9 @@ def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
         assert process.wait() == -signal.SIGKILL
         first = {request for request, number in server.paid.items() if number}
         assert not (folder / "new_examples").exists()
-        asked = len(server.asked)
+        num_requests = len(server.asked)
         work(inputs, folder, how)
-        later = [json.dumps(request, sort_keys=True) for request in server.asked[asked:]]
+        later = [json.dumps(request, sort_keys=True) for request in server.asked[num_requests:]]
     assert len(first) in (8, 9)  # the ninth was written to a dead process
     kept = {request for request in first if request not in later}
     assert len(kept) == 8  # 40 % of its calls, and none was repeated

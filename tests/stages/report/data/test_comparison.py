@@ -36,12 +36,12 @@ def test_pass_at_1_is_told_by_tier_and_in_all():
 
 def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
     before, after = drawn([0, 1, 2, 4]), drawn([1, 1, 2, 4])
-    one, two = compared(results() + before, results() + after).rows[-2:]
-    assert [row.measure for row in (one, two)] == ["sampled pass@1", "sampled pass@2"]
-    assert (one.before.value, one.after.value) == pytest.approx((7 / 16, 8 / 16))
-    assert two.before.value == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
-    assert one.difference.value == pytest.approx(1 / 16)
-    assert (one.items, one.before.n, one.p) == (4, 4, None)
+    at_1, at_2 = compared(results() + before, results() + after).rows[-2:]
+    assert [row.measure for row in (at_1, at_2)] == ["sampled pass@1", "sampled pass@2"]
+    assert (at_1.before.value, at_1.after.value) == pytest.approx((7 / 16, 8 / 16))
+    assert at_2.before.value == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
+    assert at_1.difference.value == pytest.approx(1 / 16)
+    assert (at_1.items, at_1.before.n, at_1.p) == (4, 4, None)
 
 
 def test_human_eval_has_a_row_of_its_own_with_an_exact_interval_and_comes_last():
