@@ -60,7 +60,7 @@ class Local(Writing):
     tries: int = Field(4, ge=1)
     """Proposals for a chosen example, one after the other, until one is accepted."""
     asks: Literal["prompt", "answer"] = "answer"
-    """As above, with another default."""
+    """As for an endpoint, with another default: see there."""
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)

@@ -56,11 +56,11 @@ def _cases(proposal: Proposal) -> Iterator[Case]:
 
 def _check_verdicts(verdicts: Sequence[Verdict]) -> Unfit | None:
     of_program, of_wrong_programs = verdicts[:RUNS], verdicts[RUNS:]
-    outcomes = sorted({verdict.outcome for verdict in of_program})
-    if outcomes == ["passed"]:
-        passes = any(verdict.outcome == "passed" for verdict in of_wrong_programs)
+    kinds = sorted({verdict.kind for verdict in of_program})
+    if kinds == ["passed"]:
+        passes = any(verdict.kind == "passed" for verdict in of_wrong_programs)
         return Unfit("tests tell nothing", "they let another program pass") if passes else None
-    failure = next(verdict for verdict in of_program if verdict.outcome != "passed")
-    if len(outcomes) > 1:
-        return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(outcomes)}")
-    return Unfit("fails its tests", f"{failure.outcome}: {failure.detail}")
+    failure = next(verdict for verdict in of_program if verdict.kind != "passed")
+    if len(kinds) > 1:
+        return Unfit("flaky tests", f"{RUNS} runs ended in {' and '.join(kinds)}")
+    return Unfit("fails its tests", f"{failure.kind}: {failure.detail}")

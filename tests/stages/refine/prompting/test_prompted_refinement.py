@@ -91,14 +91,14 @@ def test_what_a_row_says_reaches_no_system_turn_and_no_other_row(refine, innocen
     rows = [small.example(0, prompt=f"{TEXT.format(0)} {text}", response=f"It is city 0. {text}"), *ROWS[1:]]
     with serving(gullible) as server:
         turn = refine(rows, INNOCENT, generator=endpoint(server), **OPEN)
-    systems = [m["content"] for request in server.asked for m in request["messages"] if m["role"] == "system"]
+    systems = [m["content"] for call in server.asked for m in call["messages"] if m["role"] == "system"]
     assert set(systems) <= {prompts.INTENTS[name] + prompts.RULES for name in ("simplify", "improve", "extend")}
-    assert all(request["messages"][0]["role"] == "system" or len(request["messages"]) == 1 for request in server.asked)
+    assert all(call["messages"][0]["role"] == "system" or len(call["messages"]) == 1 for call in server.asked)
     assert turn.examples[1:] == innocent[1:]
-    for request in server.asked:
-        if request["messages"][0]["role"] == "system":
-            tag = re.match(r"<(prompt [0-9a-f]{8})>\n", request["messages"][1]["content"]).group(1)
-            assert request["messages"][1]["content"].count(f"</{tag}>") == 1
+    for call in server.asked:
+        if call["messages"][0]["role"] == "system":
+            tag = re.match(r"<(prompt [0-9a-f]{8})>\n", call["messages"][1]["content"]).group(1)
+            assert call["messages"][1]["content"].count(f"</{tag}>") == 1
     assert turn.examples[0] == rows[0] or "evil" not in turn.examples[0].prompt[-1].content
 
 

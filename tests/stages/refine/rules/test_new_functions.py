@@ -39,7 +39,7 @@ def finish(*drafts):
 
 
 def passes(example: Example) -> bool:
-    return next(sandbox.run([Case(program(example.response), example.tests)])).outcome == "passed"
+    return next(sandbox.run([Case(program(example.response), example.tests)])).kind == "passed"
 
 
 def test_a_docstring_gets_examples_that_it_did_not_have():
@@ -119,7 +119,7 @@ def test_every_new_synthetic_function_passes_its_tests():
     finished = [example for example in finish(*drafts) if example is not None]
     assert len(finished) > 80
     verdicts = sandbox.run(Case(program(example.response), example.tests) for example in finished)
-    assert {verdict.outcome for verdict in verdicts} == {"passed"}
+    assert {verdict.kind for verdict in verdicts} == {"passed"}
 
 
 def test_notes_of_versions_go_and_all_else_stays():
