@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tasks import methods
 from tasks.core.params import Params
 from tasks.core.records import Example
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.io import checkpoints, compressed, tables
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
@@ -163,7 +164,7 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
     compress, compute = settings.compress, settings.compute
     device.use(compute)
     examples = tables.read(inputs["valid"], Example)
-    expected: list[encode.Encoded] = []
+    expected: list[Encoded] = []
 
     def score(path: Path) -> Scored:
         model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)

@@ -46,9 +46,7 @@ def _judge(candidate: Candidate, verdict: Verdict, trivial: list[Verdict]) -> Ex
     if verdict.kind != "passed":
         return _refusal(candidate, "fails_alone", f"{verdict.kind}: {verdict.detail}")
     passing = [
-        program
-        for program, result in zip(candidate.trivial_programs, trivial, strict=True)
-        if result.kind == "passed"
+        program for program, result in zip(candidate.trivial_programs, trivial, strict=True) if result.kind == "passed"
     ]
     if passing:
         return _refusal(candidate, "trivial_passes", f"`{passing[0].splitlines()[-1].strip()}` passes as well")
