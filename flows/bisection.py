@@ -28,7 +28,7 @@ from flows.differences import Cause, Side
 from tasks.core import gate
 from tasks.core.records import Result
 from tasks.core.statistics import Estimate
-from tasks.io import outputs, progress, run_store, tables, tracking
+from tasks.io import files, progress, run_store, tables, tracking
 
 FOLDER = workspace.SCRATCH / "why"
 """The workspace in which hybrids are made. It stays behind where one cannot be: its logs say why."""
@@ -256,7 +256,7 @@ def _make(before: Side, after: Side, cut: str, runner: repro.StageRunner, env: M
     earlier = [stage for stage in plan[: plan.index(cut)] if stage in before.lock]
     for entry in [*before.lock.values(), *after.lock.values()]:
         for path in differences.hashes(entry, "outs"):
-            outputs.remove(Path(path))
+            files.remove(Path(path))
     _lock({stage: before.lock[stage] for stage in earlier})
     graph.checkout(earlier)
     for stage in _later(after, cut):

@@ -14,7 +14,7 @@ from typing import Any
 
 from flows import workspace
 from tasks import settings
-from tasks.io import outputs
+from tasks.io import files
 
 LOCK = Path("dvc.lock")
 GOOD = workspace.SCRATCH / "dvc.lock.good"
@@ -121,7 +121,7 @@ def cache_folder() -> Path:
 
 def _clear() -> Iterator[str]:
     for path in _unfinished():
-        outputs.remove(path)
+        files.remove(path)
         yield f"{path}, which a killed stage left unfinished, is removed."
 
 
@@ -153,9 +153,9 @@ def lock_problem(path: Path = LOCK) -> str | None:
 
 def _is_whole(entry: dict[str, Any]) -> bool:
     """Whether every file of a stage's entry has its hash, beside its path and the name of the hash."""
-    files = [*entry.get("deps", []), *entry.get("outs", [])]
+    listed = [*entry.get("deps", []), *entry.get("outs", [])]
     return all(
-        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in files
+        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in listed
     )
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tasks import methods, settings
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal, content_id
-from tasks.io import embedders, progress, provenance, tables, tracking
-from tasks.methods.monitors import FEW, Finding
+from tasks.io import embedders, files, progress, provenance, tables, tracking
+from tasks.methods.monitors import FEW, Finding, Monitor
 from tasks.run import die_with_parent, expected, explain, quiet
 from tasks.stages.ingest.reading import incoming
 
@@ -61,9 +61,7 @@ def main(output: Path, paths: Sequence[Path]) -> None:
         },
     }
     _record(verdict, paths)
-    unseen = output.with_name(output.name + ".partial")
-    unseen.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
-    unseen.replace(output)
+    files.write_atomically(output, json.dumps(verdict, indent=1) + "\n")
 
 
 def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
@@ -116,10 +114,10 @@ def model() -> tuple[Path, Path | None]:
     if CHAMPION.exists():
         base = CHAMPION / "base"
         return CHAMPION / "model", base if base.is_dir() else None
-    files = json.loads(CANDIDATE.read_text(encoding="utf-8")).get("files") if CANDIDATE.is_file() else None
-    if not files:
+    model_files = json.loads(CANDIDATE.read_text(encoding="utf-8")).get("files") if CANDIDATE.is_file() else None
+    if not model_files:
         raise FileNotFoundError("There is no champion and no candidate to take losses of. `ratchet run` makes one.")
-    return Path(files["model"]["path"]), Path(files["base"]["path"]) if "base" in files else None
+    return Path(model_files["model"]["path"]), Path(model_files["base"]["path"]) if "base" in model_files else None
 
 
 def _table(path: Path) -> list[Example]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
-from tasks.io import progress, tracking
+from tasks.io import files, progress, tracking
 from tasks.run import StageRun, code, die_with_parent, expected, explain, quiet
 
 RESULT = "result.json"
@@ -36,9 +36,7 @@ def main(folder: Path) -> None:
         if asked["test"]:
             result |= _test(folder, everything, recorder)
         recorder.metrics({name: value for name, value in result.items() if isinstance(value, int | float)})
-        partial = folder / f"{RESULT}.partial"
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / RESULT)
+        files.write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
         shutil.rmtree(folder / "model", ignore_errors=True)
         status = "FINISHED"
     finally:

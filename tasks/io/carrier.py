@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.io import locks, logs, run_store
+from tasks.io import files, locks, logs, run_store
 from tasks.io.run_store import SPOOL
 
 EVERY_S = 5.0
@@ -217,9 +217,7 @@ def _send_news(path: Path) -> None:
         progress.unlink(missing_ok=True)
         path.unlink()
         return
-    partial = progress.with_suffix(".partial")
-    partial.write_text(json.dumps(state))
-    partial.replace(progress)
+    files.write_atomically(progress, json.dumps(state))
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.io import provenance
+from tasks.io import files, provenance
 
 MADE = Path(".ratchet/made")
 Paths = Mapping[str, Path]
@@ -15,9 +15,9 @@ Paths = Mapping[str, Path]
 
 def prepare(writes: Paths) -> dict[str, Path]:
     """A sibling to write each output to, free of what an earlier, broken run left."""
-    partial = {name: path.with_name(path.name + ".partial") for name, path in writes.items()}
+    partial = {name: files.sibling(path) for name, path in writes.items()}
     for path in partial.values():
-        remove(path)
+        files.remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     return partial
 
@@ -27,18 +27,14 @@ def publish(partial: Paths, writes: Paths) -> None:
     missing = [str(writes[name]) for name, path in partial.items() if not path.exists()]
     assert not missing, f"the stage ended without writing {', '.join(missing)}"
     for name, path in partial.items():
-        remove(writes[name])
+        files.remove(writes[name])
         path.rename(writes[name])
 
 
 def remember(stage: str, key: str, writes: Paths) -> None:
     """Note what the outputs of a stage (`tune@r0`) hold, and the key of all that they follow from."""
     record = {"key": key, "outputs": {name: provenance.digest(path) for name, path in writes.items()}}
-    file = _record(stage)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.replace(file)
+    files.write_atomically(_record(stage), json.dumps(record))
 
 
 def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
@@ -58,7 +54,7 @@ def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
         whole = {name: provenance.digest(path) for name, path in partial.items()} == record["outputs"]
     if not whole:
         for path in partial.values():
-            remove(path)
+            files.remove(path)
     return whole
 
 
@@ -72,16 +68,8 @@ def copy(source: Path, target: Path) -> None:
 
 def size(path: Path) -> int:
     """The bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    inside = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in inside if file.is_file())
 
 
 def _record(stage: str) -> Path:

@@ -3,11 +3,12 @@
 import ast
 import hashlib
 import json
-import os
 import platform
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+from tasks.io import files
 
 DIGESTS = Path(".ratchet/digests.json")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "polars", "numpy")
@@ -33,10 +34,7 @@ def digest(path: Path) -> str:
 
 def save_digests() -> None:
     """Keep the digests of this process for the next one. Stages that work side by side each keep theirs; the last one stays."""
-    DIGESTS.parent.mkdir(parents=True, exist_ok=True)
-    partial = DIGESTS.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(_known()))
-    partial.replace(DIGESTS)
+    files.write_atomically(DIGESTS, json.dumps(_known()), concurrent=True)
 
 
 @cache
@@ -85,9 +83,9 @@ def _imports(source: str) -> list[str]:
     return names
 
 
-def code_digest(files: list[Path]) -> str:
+def code_digest(sources: list[Path]) -> str:
     """One digest of many source files."""
-    return hashlib.sha256("".join(digest(file) for file in files).encode()).hexdigest()
+    return hashlib.sha256("".join(digest(file) for file in sources).encode()).hexdigest()
 
 
 def facts_digest(values: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.io import run_store, tracking
+from tasks.io import files, run_store, tracking
 
 _log = logging.getLogger(__name__)
 
@@ -79,10 +79,7 @@ def export(runs: Iterable[str], path: Path) -> int:
         raise ConnectionError(
             f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    partial.replace(path)
+    files.write_atomically(path, "".join(f"{line}\n" for line in lines))
     return len(found)
 
 

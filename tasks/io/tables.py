@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar, Union
 
 import polars as pl
 
+from tasks.io import files
+
 R = TypeVar("R")
 ROWS_PER_GROUP = 10_000
 
@@ -43,10 +45,8 @@ def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
     data = [dataclasses.asdict(row) for row in rows]
     table = pl.DataFrame(data, schema=schema(record), orient="row")
     _check(path, table, record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
-    partial.replace(path)
+    with files.atomic_path(path) as partial:
+        table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
 
 
 def _check(path: Path, table: pl.DataFrame, record: type[Any]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.io import files
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -20,11 +22,8 @@ class Answers:
 
     def keep(self, question: Any, answer: Any) -> None:
         """Store an answer; both arguments must be serialisable as JSON."""
-        place = self._place(question)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(".partial")
-        partial.write_text(json.dumps({"question": question, "answer": answer}, ensure_ascii=False), encoding="utf-8")
-        partial.replace(place)
+        text = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
+        files.write_atomically(self._place(question), text, concurrent=True)  # two stages may ask the same
 
     def _place(self, question: Any) -> Path:
         content = json.dumps(question, sort_keys=True, ensure_ascii=False)

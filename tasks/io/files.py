@@ -1,0 +1,60 @@
+"""Files and folders that appear complete or not at all: written to a sibling on the same disk, then renamed into place."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sibling(path: Path) -> Path:
+    """Return the path that the contents of `path` are written to first. A killed process leaves it behind, so its name is fixed."""
+    return path.with_name(path.name + ".partial")
+
+
+def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False) -> None:
+    """Write `data` to the file at `path`, its folders included; text as UTF-8.
+
+    Set `concurrent` where several processes write this file and no lock keeps them apart: each then has a sibling of its own,
+    and the last rename stays.
+    """
+    own_path = path.with_name(f"{path.name}.{os.getpid()}") if concurrent else path
+    with _renamed(sibling(own_path), path) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error."""
+    with _renamed(sibling(path), path) as partial:
+        yield partial
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _renamed(partial: Path, path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)  # a killed process left it
+    try:
+        yield partial
+        if partial.is_file():
+            _flush(partial)
+        if path.is_dir() and not path.is_symlink():  # a rename replaces files and links, but no folder with contents
+            shutil.rmtree(path)
+        partial.replace(path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Write what the kernel holds of a file to the disk: a rename may reach it before the contents, and power may fail between."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
