@@ -89,12 +89,11 @@ def _embeddings(items: Sequence[Example], everything: Any) -> tuple[Figures, Fig
 def _losses(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:
     """Nats and tokens of held-out texts, and of those that came in: of responses where every item has one, else of prompts."""
     from tasks.engine import asked, device, encode, scoring
-    from tasks.io import checkpoints
+    from tasks.io import models
 
     device.use(everything.compute)
     folder, base = model()
-    compute = everything.compute
-    network, tokenizer = checkpoints.load(folder, base, dtype=device.dtype(compute), device=compute.device)
+    network, tokenizer = models.load(folder, base, **device.placement(everything.compute))
     held_out = drawn(_table(HELD_OUT), everything.monitor.reference_items, everything.monitor.seed)
     answered = all(item.response != incoming.NONE for item in items)
     of = partial(encode.example if answered else asked.question, tokenizer=tokenizer)

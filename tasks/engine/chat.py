@@ -11,7 +11,7 @@ from typing import Any
 from tasks import methods
 from tasks.core.records import Message
 from tasks.engine import generation
-from tasks.io import checkpoints
+from tasks.io import checkpoints, models
 
 BASE = Path("models/pretrained")
 MAX_NEW_TOKENS = 256
@@ -24,15 +24,15 @@ def main(
 
     `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model.
     """
-    models = {name: _load(name) for name in names}
-    steering = _steer(models[names[0]], steered_by, decoder, alpha) if steered_by else None
+    pairs = {name: _load(name) for name in names}
+    steering = _steer(pairs[names[0]], steered_by, decoder, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     conversations: dict[str, list[Message]] = {name: [] for name in names}
     while text := _read_line():
         if text == "/new":
             conversations = {name: [] for name in names}
             continue
-        for name, (model, tokenizer) in models.items():
+        for name, (model, tokenizer) in pairs.items():
             answer = _reply(model, tokenizer, [*conversations[name], Message("user", text)], steering)
             conversations[name] += [Message("user", text), Message("assistant", answer)]
             sys.stdout.write(f"\n── {name} ──\n{answer}\n")
@@ -45,7 +45,7 @@ def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float 
     spec = methods.spec("decoders", name)
     expert, antiexpert = map(_find, by)
     roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, BASE)}
-    helpers = [checkpoints.load(*roles[role]) for role in spec.helpers]
+    helpers = [models.load(*roles[role]) for role in spec.helpers]
     config = spec.config.model_validate({} if alpha is None else {"alpha": alpha})
     return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
@@ -66,7 +66,7 @@ def _load(name: str) -> generation.Pair:
     """Return a model and its tokenizer; the folder of a promoted adapter has its base beside it."""
     folder = _find(name)
     beside = folder.with_name("base")
-    return checkpoints.load(folder, beside if folder.name == "model" and beside.is_dir() else BASE)
+    return models.load(folder, beside if folder.name == "model" and beside.is_dir() else BASE)
 
 
 def _find(name: str) -> Path:

@@ -4,6 +4,7 @@ import os
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -42,6 +43,18 @@ def is_amd_with_bf16() -> bool:
 def dtype(compute: Compute) -> str:
     """Return the name of the torch dtype that models are loaded in for scoring and generation."""
     return {"fp32": "float32", "bf16": "bfloat16"}[precision(compute)]
+
+
+class Placement(TypedDict):
+    """Keywords of `tasks.io.checkpoints.load` and `tasks.io.models.load`."""
+
+    dtype: str
+    device: str
+
+
+def placement(compute: Compute) -> Placement:
+    """Return the precision and the device to load a model with for scoring and generation."""
+    return {"dtype": dtype(compute), "device": compute.device}
 
 
 def autocast(compute: Compute) -> AbstractContextManager[None]:

@@ -1,8 +1,9 @@
 """Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tasks.core.compute import Compute
 from tasks.core.imports import lasting
@@ -11,6 +12,9 @@ from tasks.core.stage import Run
 from tasks.core.writing import Answer, Decoding, Server, Write
 from tasks.io import checkpoints
 from tasks.io.generators.answers import Answers
+
+Load = Callable[..., tuple[Any, Any]]
+"""`tasks.io.checkpoints.load`, or `tasks.io.models.load` where a compressed model may be named."""
 
 
 def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
@@ -32,7 +36,14 @@ def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
     return write
 
 
-def of_model(folder: Path, decoding: Decoding, compute: Compute, run: Run, parent: Path | None = None) -> Write:
+def of_model(
+    folder: Path,
+    decoding: Decoding,
+    compute: Compute,
+    run: Run,
+    parent: Path | None = None,
+    load: Load = checkpoints.load,
+) -> Write:
     """Return a function that has the model in `folder` write; `parent` is the base of an adapter.
 
     Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes.
@@ -40,7 +51,7 @@ def of_model(folder: Path, decoding: Decoding, compute: Compute, run: Run, paren
     with lasting():
         from tasks.engine import device, generation
     device.use(compute)
-    model, tokenizer = checkpoints.load(folder, parent, dtype=device.dtype(compute), device=compute.device)
+    model, tokenizer = load(folder, parent, **device.placement(compute))
     answers = Answers(run.cache / "answers")
     identity = [
         checkpoints.weights_digest(folder),

@@ -13,25 +13,27 @@ from tasks.io import provenance
 CARD = "ratchet.json"
 PEFT_ADAPTER = "adapter_config.json"
 OWN_ADAPTER = "adapter.json"
+COMPRESSION_NOTE = "compressed.json"
+"""The file by which a compressor marks the folder it wrote (`tasks.io.compressed`)."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def load(
     path: Path, base: Path | None = None, *, dtype: str = "float32", device: str = "cpu", quantization: Any = None
 ) -> tuple[Any, Any]:
-    """The model at `path` and its tokenizer, in evaluation mode.
+    """Load the model at `path` and its tokenizer, in evaluation mode.
 
-    An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact.
+    `tasks.io.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact.
     `quantization` is what a method of family `bases` gives. Raises ValueError where an adapter was trained on other weights
     than the base's, and where the folder lacks weights as safetensors or a tokenizer.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tasks.io import compressed
-
-    if compressed.is_compressed(path):
-        return compressed.load(path, base, dtype=dtype, device=device)
+    if is_compressed(path):
+        raise ValueError(
+            f"{path} is a compressed model, which cannot be taken here. Name the model that it was made of."
+        )
     plain = path if not is_adapter(path) else base
     if plain is None:
         raise ValueError(f"{path} is an adapter: name the model it was trained on.")
@@ -81,6 +83,11 @@ def load_tokenizer(path: Path) -> Any:
 def is_adapter(path: Path) -> bool:
     """Whether the folder holds an adapter rather than a whole model."""
     return (path / PEFT_ADAPTER).is_file() or (path / OWN_ADAPTER).is_file()
+
+
+def is_compressed(path: Path) -> bool:
+    """Return whether the folder was written by a compressor."""
+    return (path / COMPRESSION_NOTE).is_file()
 
 
 def check_folder(path: Path) -> None:

@@ -15,15 +15,9 @@ from tasks import methods
 from tasks.io import checkpoints
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 
-NOTE = "compressed.json"
 DELTA = "delta.safetensors"
 REFERENCES = {"LORA": 0, "IA3": 1}
 """Where all tensors of an adapter start that changes nothing. LoRA's A starts anywhere; the paper takes it whole."""
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether the folder was written by a compressor."""
-    return (path / NOTE).is_file()
 
 
 def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
@@ -97,12 +91,12 @@ def copy_facts(path: Path, folder: Path) -> None:
 def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None:
     """Write `compressed.json`: the method and the settings that it was applied with."""
     text = json.dumps({"compressor": compressor, "params": params}, indent=1) + "\n"
-    (folder / NOTE).write_text(text, encoding="utf-8")
+    (folder / checkpoints.COMPRESSION_NOTE).write_text(text, encoding="utf-8")
 
 
 def read_note(path: Path) -> dict[str, Any]:
     """What `compressed.json` says."""
-    return dict(json.loads((path / NOTE).read_text(encoding="utf-8")))
+    return dict(json.loads((path / checkpoints.COMPRESSION_NOTE).read_text(encoding="utf-8")))
 
 
 def _decode(path: Path) -> dict[str, Any]:

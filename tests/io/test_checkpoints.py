@@ -56,6 +56,12 @@ def test_a_folder_that_is_not_there_is_no_model_folder(tmp_path):
         checkpoints.load(tmp_path / "gone")
 
 
+def test_a_compressed_model_is_not_taken_for_what_training_saved(folder):
+    (folder / checkpoints.COMPRESSION_NOTE).write_text("{}")
+    with pytest.raises(ValueError, match="is a compressed model, which cannot be taken here"):
+        checkpoints.load(folder)
+
+
 def test_an_adapter_without_its_base_asks_for_it(tmp_path):
     (tmp_path / checkpoints.PEFT_ADAPTER).write_text("{}")
     with pytest.raises(ValueError, match="is an adapter: name the model it was trained on"):

@@ -3,7 +3,7 @@
 reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet, data/selection.json
 writes  models/compressed/ (the method's files, compressed.json, ratchet.json), data/metrics/compression.json
 
-`tasks.io.checkpoints.load` opens the result like any model.
+`tasks.io.models.load` opens the result as it opens any model.
 """
 
 import json
@@ -18,7 +18,7 @@ from tasks.core.params import Params
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.io import checkpoints, compressed, tables
+from tasks.io import checkpoints, compressed, models, tables
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tasks.stages.compress import sparsity
 from tasks.stages.compress.params import Settings
@@ -167,7 +167,7 @@ def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
     expected: list[Encoded] = []
 
     def score(path: Path) -> Scored:
-        model, tokenizer = checkpoints.load(path, inputs["base"], dtype=device.dtype(compute), device=compute.device)
+        model, tokenizer = models.load(path, inputs["base"], **device.placement(compute))
         rows = (row for row in encode.examples(examples, tokenizer, compress.max_tokens) if row is not None)
         sequences = encode.take(rows, compress.valid_tokens)
         if expected and sequences != expected:

@@ -69,8 +69,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
 
 def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
-    compute = settings.compute
-    return checkpoints.load(folder, base, dtype=device.dtype(compute), device=compute.device)
+    return checkpoints.load(folder, base, **device.placement(settings.compute))
 
 
 def _losses(model: Any, sequences: Sequence[Encoded], run: Run) -> dict[str, float]:
@@ -104,7 +103,7 @@ class TunedModel:
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
         if not embedding.is_encoder(embedder):
             return embedders.embed(embedder, texts)
-        return embedding.Encoder(embedder, dtype=device.dtype(compute), device=compute.device).vectors(texts, track)
+        return embedding.Encoder(embedder, **device.placement(compute)).vectors(texts, track)
 
     def judgements(self, mode: str, examples: Sequence[Example], curator: Curator) -> judging.Judgements:
         """Return the model's scores of the examples in this mode of `diagnose.quality`."""

@@ -20,7 +20,7 @@ from tasks.core.stage import Run
 from tasks.engine import device, encode, generation, scoring
 from tasks.engine.forward import token_losses
 from tasks.engine.generation import Sampling
-from tasks.io import checkpoints, provenance, sandbox, tables
+from tasks.io import checkpoints, models, provenance, sandbox, tables
 from tasks.io.sources import gym
 from tasks.stages.evaluate import grade, pinned, standard_benchmarks, subsample
 from tasks.stages.evaluate.params import EvaluateParams, Settings
@@ -153,8 +153,7 @@ def digest(folder: Path) -> str:
 
 
 def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
-    compute = settings.compute
-    return checkpoints.load(folder, base, dtype=device.dtype(compute), device=compute.device)
+    return models.load(folder, base, **device.placement(settings.compute))
 
 
 def _texts(

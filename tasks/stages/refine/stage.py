@@ -17,7 +17,7 @@ from tasks.core.contamination import sides
 from tasks.core.records import Decision, Document, Example, Lineage, Signals
 from tasks.core.stage import Run
 from tasks.core.writing import Decoding, Write
-from tasks.io import checkpoints, decisions, diagnosis, embedders, sandbox, tables
+from tasks.io import checkpoints, decisions, diagnosis, embedders, models, sandbox, tables
 from tasks.io.sources import gym
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
@@ -92,9 +92,9 @@ def _generator(inputs: dict[str, Path], settings: Settings, run: Run) -> Generat
 def _local_model(config: Local, inputs: dict[str, Path], settings: Settings, run: Run) -> Write:
     from tasks.engine import writer
 
-    models = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
-    folder, parent = models.get(str(config.model), (Path(config.model), None))
-    return writer.of_model(folder, config, settings.compute, run, parent)
+    places = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
+    folder, parent = places.get(str(config.model), (Path(config.model), None))
+    return writer.of_model(folder, config, settings.compute, run, parent, models.load)
 
 
 def _judge(settings: Settings, run: Run) -> Write | None:

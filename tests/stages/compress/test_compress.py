@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tasks import methods
 from tasks.core.records import Example, FaultPair, Message
 from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints, compressed, tables
+from tasks.io import checkpoints, compressed, models, tables
 from tasks.stages.compress import stage
 from tasks.stages.compress.params import Settings
 from tasks.stages.compress.sparsity import nonzero_shares
@@ -86,7 +86,7 @@ def compress(inputs, tmp_path):
 
 
 def loss(inputs, path, dtype="float32"):
-    model, tokenizer = checkpoints.load(path, inputs["base"], dtype=dtype)
+    model, tokenizer = models.load(path, inputs["base"], dtype=dtype)
     return scoring.mean(
         scoring.losses(model, list(encode.examples(tables.read(inputs["valid"], Example), tokenizer, 128)))
     )
@@ -114,7 +114,7 @@ def test_a_merged_adapter_in_gguf_writes_the_same_text(compress, inputs):
     prompts = [[Message("user", f"Is {n} a number?")] for n in range(4)]
 
     def texts(path):
-        model, tokenizer = checkpoints.load(path, inputs["base"])
+        model, tokenizer = models.load(path, inputs["base"])
         return generation.write(model, prompts, tokenizer, max_new_tokens=8, batch_size=4)
 
     assert texts(folder) == texts(inputs["tuned"] / "r0")
@@ -169,7 +169,7 @@ def test_none_copies_nothing_and_says_so_where_a_model_is_looked_for(compress, i
     assert metrics == {"round": "r0", "compressor": "none"}
     assert run.metrics == []
     with pytest.raises(ValueError, match=r"holds no model: compress\.compressor is none"):
-        checkpoints.load(folder, inputs["base"])
+        models.load(folder, inputs["base"])
 
 
 def test_none_loads_no_torch():
@@ -231,7 +231,7 @@ def test_a_whole_model_is_its_base_plus_the_quantised_difference(compress, input
     part = methods.load("compressors", "compeft")
     config = methods.spec("compressors", "compeft").config.model_validate(metrics["settings"])
     expected = part.quantise(delta, config)
-    model, _ = checkpoints.load(folder, inputs["base"])
+    model, _ = models.load(folder, inputs["base"])
     start = dict(small.load(inputs["base"]).named_parameters())
     for name, tensor in model.named_parameters():
         assert torch.equal(tensor, start[name] + expected[name]), name
@@ -288,9 +288,9 @@ def test_a_difference_is_not_added_to_another_base(compress, inputs, tmp_path):
     for round in ("r0", "r1"):
         folder, _, _ = compress("compeft", round, round=round, method=GRID)
         with pytest.raises(ValueError, match="was trained on weights"):
-            checkpoints.load(folder, other)
+            models.load(folder, other)
         with pytest.raises(ValueError, match="is a difference: name the model"):
-            checkpoints.load(folder)
+            models.load(folder)
 
 
 def test_a_model_of_another_shape_than_its_base_has_no_difference(inputs, tmp_path):
@@ -302,7 +302,7 @@ def test_a_model_of_another_shape_than_its_base_has_no_difference(inputs, tmp_pa
 @pytest.mark.parametrize("name", EVERY)
 def test_it_is_opened_in_the_precision_asked_for(compress, inputs, name):
     folder, _, _ = compress(name)
-    model, _ = checkpoints.load(folder, inputs["base"], dtype="bfloat16")
+    model, _ = models.load(folder, inputs["base"], dtype="bfloat16")
     kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     assert kinds == {torch.bfloat16}
     assert loss(inputs, folder, "bfloat16") == pytest.approx(loss(inputs, folder), abs=0.05)
