@@ -116,7 +116,7 @@ def rows(count: int) -> list[Any]:
 
     from tasks.core.records import Example
     from tasks.io import tables
-    from tasks.run import quiet
+    from tasks.io.process import quiet
 
     quiet()
     torch.set_num_threads(1)

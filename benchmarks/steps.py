@@ -77,7 +77,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     from tasks.core.records import Example
     from tasks.engine import compose, encode, job, train
     from tasks.io import tables
-    from tasks.run import quiet
+    from tasks.io.process import quiet
     from tasks.stages.tune.params import TuneParams
 
     quiet()

@@ -94,7 +94,7 @@ def measure(train: Callable[..., list[float]], precision: str, count: int) -> di
     from tasks.core.records import Example
     from tasks.engine import encode
     from tasks.io import checkpoints, tables
-    from tasks.run import quiet
+    from tasks.io.process import quiet
 
     quiet()
     torch.set_num_threads(1)

@@ -25,10 +25,10 @@ import yaml
 
 from flows import differences, graph, mending, promotion, repro, workspace
 from flows.differences import Cause, Side
-from tasks.core import gate
-from tasks.core.records import Result
+from tasks.core import environment, gate
+from tasks.core.records import DOMAIN_LOSSES, Result
 from tasks.core.statistics import Estimate
-from tasks.io import files, progress, run_store, tables, tracking
+from tasks.io import files, progress, run_store, tables
 
 FOLDER = workspace.SCRATCH / "why"
 """The workspace in which hybrids are made. It stays behind where one cannot be: its logs say why."""
@@ -94,9 +94,9 @@ def bisect(before: Side, after: Side, parent: str) -> Iterator[Part]:
     apart = spans(before, after)
     # By how many spans are as the first model has them.
     found: dict[int, Measured] = {0: _recorded(after), len(apart): _recorded(before)}
-    measure = next((name for name in gate.HERE if any(row.measure == name for row in found[0])), None)
+    measure = next((name for name in DOMAIN_LOSSES if any(row.measure == name for row in found[0])), None)
     if measure is None:
-        raise ValueError(f"{after.name} was not measured on any test item of {' or '.join(gate.HERE)}.")
+        raise ValueError(f"{after.name} was not measured on any test item of {' or '.join(DOMAIN_LOSSES)}.")
 
     def part(low: int, high: int) -> Part:
         told = gate.worse_by(measure, found[low], found[high], TAIL)
@@ -157,14 +157,14 @@ def _laid_out(before: Side, after: Side, first: str) -> Iterator[Callable[[str, 
     store = run_store.uri()
     if store.startswith("sqlite:///"):
         store = f"sqlite:///{Path(store.removeprefix('sqlite:///')).resolve()}"
-    env = {"MLFLOW_TRACKING_URI": store, "GIT_CEILING_DIRECTORIES": str(place.parent)}
+    env = {environment.TRACKING_URI: store, "GIT_CEILING_DIRECTORIES": str(place.parent)}
     _write_files(after, first, place, cache)
 
     runner = repro.StageRunner()
 
     def make(cut: str, parent: str) -> Measured:
         with contextlib.chdir(place):
-            return _make(before, after, cut, runner, env | {tracking.PARENT: parent})
+            return _make(before, after, cut, runner, env | {environment.PARENT_RUN: parent})
 
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place)

@@ -22,9 +22,10 @@ from pydantic import Field
 from flows import estimates
 from flows.estimates import Range, Source
 from tasks import methods, settings
+from tasks.core import environment
 from tasks.core.params import Params
 from tasks.core.training import FAMILIES
-from tasks.io import params, progress, provenance, tracking
+from tasks.io import params, progress, provenance
 
 RECIPES = Path("params/compare")
 FOLDER = Path(".ratchet/compare")
@@ -217,7 +218,7 @@ def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> 
     for trial in progress.track(trials, label=f"compare {name}", total=len(trials), unit="trial"):
         folder = prepare(recipe, name, trial)
         if not (folder / "result.json").is_file():
-            env = os.environ | {tracking.PARENT: parent}
+            env = os.environ | {environment.PARENT_RUN: parent}
             done = subprocess.run([sys.executable, "-m", "tasks.trial", str(folder)], env=env, check=False)
             if done.returncode:
                 raise RuntimeError(

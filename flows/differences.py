@@ -8,11 +8,10 @@ from typing import Any
 
 import yaml
 
-from flows import history, promotion, versions, workspace
-from tasks.core.gate import LOSSES
+from flows import history, promotion, versions
 from tasks.core.nested import flat
-from tasks.core.records import Example, Result
-from tasks.io import tables
+from tasks.core.records import LOSSES, Example, Result
+from tasks.io import provenance, tables
 
 SHOWN = 5
 """Items of each kind that are named."""
@@ -53,7 +52,7 @@ def side(name: str) -> Side:
         held = promotion.set_hash(tables.read(found.results, Result))
         judged = any((line.candidate, line.gate) == (found.hash, held) for line in past.decisions)
         one = _side(name, promotion.CANDIDATE, Path("dvc.lock"), found.results, judged=judged)
-        return replace(one, commit=workspace.commit())
+        return replace(one, commit=provenance.commit())
     if name == "champion" and past.champion == history.REFERENCE:
         raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")
     number = str(past.champion) if name == "champion" else name

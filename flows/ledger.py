@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from flows import workspace
 from tasks import settings
 from tasks.io import provenance, tracking
 
@@ -14,7 +13,7 @@ def parent(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tra
 
     It ends as what became of it: FINISHED, FAILED, or KILLED where it was cut off.
     """
-    commit = workspace.commit()
+    commit = provenance.commit()
     tags = {"git.commit": commit} | ({"prefect.flow_run_id": flow_run} if flow_run else {})
     recorder = tracking.Recorder(f"{title} · {commit[:8]}", tags=tags)
     status: tracking.Status = "KILLED"
@@ -31,7 +30,7 @@ def parent(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tra
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
     """A child of zero length for each stage that DVC skipped or restored, pointing to the run that made its outputs."""
     stages = list(stages)
-    known, commit = keys(stages), workspace.commit()
+    known, commit = keys(stages), provenance.commit()
     for stage in stages:
         tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
         run = tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags)

@@ -18,7 +18,7 @@ from flows import briefing, budget, graph, ledger, reporting, repro, turn
 from flows.reporting import Outcome
 from tasks import settings
 from tasks.io import progress
-from tasks.run import explain
+from tasks.io.process import explain
 
 PACE_S = 0.1
 

@@ -159,7 +159,7 @@ def _line(found: Candidate, judgement: Judgement, held: str, rules: GateParams, 
         gate=held,
         rules=rules,
         checks=[_evidence(check) for check in judgement.checks],
-        commit=workspace.commit(),
+        commit=provenance.commit(),
         after=past.tail,
     )
 

@@ -12,8 +12,7 @@ from typing import Any
 from flows import graph, history, promotion, versions
 from flows.handing_over import RUNS
 from tasks import settings
-from tasks.core.gate import LOSSES
-from tasks.core.records import Result
+from tasks.core.records import LOSSES, Result
 from tasks.io import checkpoints, provenance, recorded, tables
 
 MODELS = Path("models")

@@ -93,11 +93,3 @@ def is_uncommitted(path: Path) -> bool:
         return False
     command = ["git", "status", "--porcelain", "--", str(path)]
     return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
-
-
-def commit() -> str:
-    """The git commit that is checked out, or `none`."""
-    answer = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() or "none"

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import methods, settings
+from tasks.core import environment
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal, content_id
-from tasks.io import embedders, files, progress, provenance, tables, tracking
-from tasks.methods.monitors import FEW, Finding, Monitor
-from tasks.run import die_with_parent, expected, explain, quiet
+from tasks.io import embedders, files, process, progress, provenance, tables, tracking
+from tasks.methods.monitors import FEW, Finding
 from tasks.stages.ingest.reading import incoming
 
 TRAINED = Path("data/rounds/r0/examples.parquet")
@@ -38,7 +38,7 @@ def main(output: Path, paths: Sequence[Path]) -> None:
     """Read what came in, ask every monitor, and write what they found."""
     everything = settings.load()
     params = everything.monitor
-    os.environ["OMP_NUM_THREADS"] = str(everything.compute.threads)  # read once, by whichever library comes first
+    process.set_threads(everything.compute)
     rows = list(incoming.read(incoming.files(paths)))
     refused = Counter(row.reason for row in rows if isinstance(row, Refusal))
     found = list({row.id: row for row in rows if isinstance(row, Example)}.values())
@@ -132,7 +132,7 @@ def _record(verdict: dict[str, Any], paths: Sequence[Path]) -> None:
     """The figures as an MLflow run of their own."""
     recorder = tracking.Recorder(
         f"monitor · {'drift' if verdict['drifted'] else 'no drift'}",
-        parent=os.environ.get(tracking.PARENT),
+        parent=os.environ.get(environment.PARENT_RUN),
         tags={"ratchet.kind": "monitor", "ratchet.drift": str(bool(verdict["drifted"])).lower()},
     )
     recorder.params(items=verdict["items"], read=verdict["read"], refused=verdict["refused"], level=verdict["level"])
@@ -153,10 +153,4 @@ def _counted(refused: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
-    quiet()
-    die_with_parent()
-    try:
-        main(Path(sys.argv[1]), [Path(path) for path in sys.argv[2:]])
-    except expected() as error:
-        progress.say(explain(error))
-        sys.exit(1)
+    sys.exit(process.run(lambda: main(Path(sys.argv[1]), [Path(path) for path in sys.argv[2:]])))

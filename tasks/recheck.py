@@ -5,15 +5,14 @@ names: on the same class of machine they are equal to the bit.
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from tasks import settings
-from tasks.io import progress
-from tasks.run import StageRun, code, die_with_parent, expected, explain, quiet
+from tasks.io import process
+from tasks.run import StageRun, code
 
 LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None}
 
@@ -21,7 +20,7 @@ LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0,
 def main(name: str, results: Path) -> None:
     """Write what the model's items are worth now."""
     everything = settings.load()
-    os.environ["OMP_NUM_THREADS"] = str(everything.compute.threads)  # read once, by whichever library comes first
+    process.set_threads(everything.compute)
     reads, writes = settings.files("evaluate", name, everything)
     recorded = json.loads(writes["metrics"].read_text(encoding="utf-8"))
     own = _as_recorded(settings.for_stage("evaluate", everything), recorded["settings"]["precision"])
@@ -41,10 +40,4 @@ def _as_recorded(own: Any, precision: str) -> Any:
 
 
 if __name__ == "__main__":
-    quiet()
-    die_with_parent()
-    try:
-        main(sys.argv[1], Path(sys.argv[2]))
-    except expected() as error:
-        progress.say(explain(error))
-        sys.exit(1)
+    sys.exit(process.run(lambda: main(sys.argv[1], Path(sys.argv[2]))))

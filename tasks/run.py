@@ -5,41 +5,29 @@ appear by a rename as the last act. Nothing it does may change an output. A stag
 another of its items takes over what that one has made: a round that changed nothing costs nothing.
 """
 
-import ctypes
-import errno
 import fcntl
 import importlib
-import logging
 import os
-import platform
 import resource
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import yaml
 
 from tasks import settings
-from tasks.core import imports
+from tasks.core import environment, imports
 from tasks.core.nested import flat
 from tasks.core.training import in_words
-from tasks.io import locks, outputs, progress, provenance, run_store, tracking
+from tasks.io import locks, outputs, process, progress, provenance, run_store, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
 WORK = SCRATCH / "work"
 """Where stages keep what they need to go on after a kill."""
-PR_SET_PDEATHSIG = 1
-TERMINATED = 128 + signal.SIGTERM
 
 
 def main(arguments: list[str]) -> int:
@@ -48,24 +36,13 @@ def main(arguments: list[str]) -> int:
         progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(settings.stage_names())}")
         return 2
     stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
-    die_with_parent()
-    try:
-        run_stage(stage, item)
-    except expected() as error:
-        if os.environ.get("RATCHET_TRACEBACK"):
-            raise
-        progress.say(f"{_name(stage, item)} stopped: {explain(error)}")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return process.run(lambda: run_stage(stage, item), f"{_name(stage, item)} stopped: ")
 
 
 def run_stage(stage: str, item: str | None) -> None:
     """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
     if stage not in settings.stage_names():
         raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(settings.stage_names())}.")
-    quiet()
     everything = settings.load()
     reads, writes = settings.files(stage, item, everything)
     for name, path in reads.items():
@@ -75,7 +52,7 @@ def run_stage(stage: str, item: str | None) -> None:
             )
     own = settings.for_stage(stage, everything)
     if compute := getattr(own, "compute", None):
-        os.environ["OMP_NUM_THREADS"] = str(compute.threads)  # read once, by whichever library comes first
+        process.set_threads(compute)
     if _rank() > 0:
         _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
         return
@@ -111,12 +88,12 @@ def code(stage: str) -> Any:
 
 def _rank() -> int:
     """The number of this process among those that share a training; 0 does what one process alone would do."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get(environment.RANK, "0"))
 
 
 def _shared() -> bool:
     """Whether this is one of several processes that share a training."""
-    return "RANK" in os.environ
+    return environment.RANK in os.environ
 
 
 def _share_out(stage: str, item: str | None, everything: Any) -> None:
@@ -214,28 +191,6 @@ def _name(stage: str, item: str | None) -> str:
     return stage if item is None else f"{stage}@{item}"
 
 
-def quiet() -> None:
-    """Switch off telemetry, chatter and code from elsewhere of the libraries that stages use, unless the user said otherwise."""
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
-    # transformers imports bitsandbytes wherever it is installed, which then misses a kernel that `_settle` would switch off.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    for name, value in {
-        "DO_NOT_TRACK": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or compute as this machine's does
-        "TRANSFORMERS_VERBOSITY": "error",
-        "USE_HUB_KERNELS": "NO",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HOME": str((SCRATCH / "huggingface").resolve()),
-    }.items():
-        os.environ.setdefault(name, value)
-
-
 @contextmanager
 def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
     """One after the other, items with equal keys: the later ones find what the first has made."""
@@ -268,32 +223,6 @@ def _lock(name: str) -> Iterator[None]:
         ) from None
 
 
-def die_with_parent() -> None:
-    """Let no stage outlive the process that started it: DVC would start a second writer beside it.
-
-    It ends as on Ctrl-C, with its run closed and its lock dropped.
-    """
-    signal.signal(signal.SIGTERM, _terminate)
-    parent = os.getppid()
-    if platform.system() == "Linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            raise SystemExit(TERMINATED)
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off what closes the run
-    raise SystemExit(TERMINATED)
-
-
 @contextmanager
 def _open_run(
     stage: str, item: str | None, key: str, own: Any, reads: Mapping[str, Path], parts: list[str]
@@ -303,13 +232,13 @@ def _open_run(
     tags = {
         "dvc.stage": name,
         "ratchet.key": key,
-        "git.commit": _commit(),
+        "git.commit": provenance.commit(),
         "machine": " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items()),
     }
-    if flow := os.environ.get("RATCHET_FLOW_RUN"):
+    if flow := os.environ.get(environment.FLOW_RUN):
         tags["prefect.flow_run_id"] = flow
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
-    recorder = tracking.Recorder(title, parent=os.environ.get(tracking.PARENT), tags=tags)
+    recorder = tracking.Recorder(title, parent=os.environ.get(environment.PARENT_RUN), tags=tags)
     recorder.params(**as_recorded(own))
     recorder.datasets(_dvc_hashes(reads))
     status: tracking.Status = "FAILED"
@@ -349,28 +278,6 @@ def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
     except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}  # another DVC is just writing it: what is half there is no fault of this stage
     return {str(path): made[str(path)] for path in reads.values() if str(path) in made}
-
-
-def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() or "none"
-
-
-def explain(error: Exception) -> str:
-    """One message a person can act on."""
-    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
-        where = getattr(error, "filename", None) or SCRATCH.resolve().parent
-        return f"the disk is full ({where}). Free some space and run it again; nothing was half written."
-    return str(error)
-
-
-def expected() -> tuple[type[Exception], ...]:
-    """The errors that a person can mend; others are ours, and show where they come from."""
-    writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
-    loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
-    return (ValueError, RuntimeError, OSError, *loaded)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
-from tasks.io import files, progress, tracking
-from tasks.run import StageRun, code, die_with_parent, expected, explain, quiet
+from tasks.core import environment
+from tasks.io import files, process, tracking
+from tasks.run import StageRun, code
 
 RESULT = "result.json"
 ITEM = "r0"
@@ -27,8 +28,8 @@ def main(folder: Path) -> None:
     """Train and measure as the folder says, and write what came of it."""
     asked = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     everything = settings.load(folder / "params.yaml")
-    os.environ["OMP_NUM_THREADS"] = str(everything.compute.threads)  # read once, by whichever library comes first
-    recorder = tracking.Recorder(asked["title"], parent=os.environ.get(tracking.PARENT), tags=asked["tags"])
+    process.set_threads(everything.compute)
+    recorder = tracking.Recorder(asked["title"], parent=os.environ.get(environment.PARENT_RUN), tags=asked["tags"])
     recorder.params(**asked["facts"])
     status: tracking.Status = "FAILED"
     try:
@@ -128,10 +129,4 @@ def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[st
 
 
 if __name__ == "__main__":
-    quiet()
-    die_with_parent()
-    try:
-        main(Path(sys.argv[1]))
-    except expected() as error:
-        progress.say(explain(error))
-        sys.exit(1)
+    sys.exit(process.run(lambda: main(Path(sys.argv[1]))))

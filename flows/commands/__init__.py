@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
         if os.environ.get("RATCHET_TRACEBACK"):
             raise
-        from tasks.run import explain
+        from tasks.io.process import explain
 
         typer.echo(explain(error), err=True)
         sys.exit(1)

@@ -20,12 +20,8 @@ from pydantic import Field
 
 from tasks.core import statistics
 from tasks.core.params import Params
-from tasks.core.records import Result
+from tasks.core.records import DOMAIN_LOSSES, LOSSES, Result
 from tasks.core.statistics import Estimate
-
-HERE = ("domain", "domain_text")
-"""The first of these that was measured decides whether a model is better here."""
-LOSSES = (*HERE, "general")
 
 Finding = Literal["better", "no worse", "worse", "not decided", "not measured"]
 Verdict = Literal["promoted", "refused", "not decided"]
@@ -100,10 +96,10 @@ def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look:
     """
     tail = level(look, rules.alpha)
     measured = {result.measure for result in candidate}
-    here = next((measure for measure in HERE if measure in measured), None)
+    here = next((measure for measure in DOMAIN_LOSSES if measure in measured), None)
     if here is None:
         raise ValueError(
-            f"The gate set holds no item of {' or '.join(HERE)}, so nothing can be better on it. `gate` in `ingest.splits` of "
+            f"The gate set holds no item of {' or '.join(DOMAIN_LOSSES)}, so nothing can be better on it. `gate` in `ingest.splits` of "
             "params.yaml says how much of the data is held back for it."
         )
     checks = [_check(here, candidate, champion, 0.0, tail)]

@@ -215,8 +215,12 @@ class Unfit:
     detail: str = ""
 
 
-LOSSES = ("domain", "domain_text", "general")
-"""The measures that are losses; every other says what passes."""
+DOMAIN_LOSSES = ("domain", "domain_text")
+"""The losses on a workspace's own examples and texts. The first that was measured decides which model is better there."""
+LOSSES = (*DOMAIN_LOSSES, "general")
+"""The measures that are losses; every other is a share of tasks passed."""
+PASS = "pass@1"
+"""The share of a workspace's own tasks that the first answer solves."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from tasks.core import environment
 from tasks.core.imports import lasting
 
 SPOOL = Path(".ratchet/spool")
@@ -24,7 +25,7 @@ PATIENCE_S = 30.0
 
 def uri() -> str:
     """Where runs are recorded: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    return os.environ.get(environment.TRACKING_URI) or "sqlite:///mlflow.db"
 
 
 def shown() -> str:
@@ -91,9 +92,8 @@ def is_refusal(error: Exception) -> bool:
 def connect() -> tuple[Any, str]:
     """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
     # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
-    defaults = {"DISABLE_TELEMETRY": "true", "HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "20"}
-    for name, value in defaults.items():
-        os.environ.setdefault(f"MLFLOW_{name}", value)
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    environment.set_defaults(environment.NO_TELEMETRY | patience)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with lasting():
         import mlflow

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from tasks.core import environment
 from tasks.io import carrier, progress, run_store
 from tasks.io.run_store import SPOOL
 
@@ -22,8 +23,6 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 KINDS = ("start", "params", "tags", "metrics", "datasets", "maker", "end")
 """The events of a run."""
-PARENT = "RATCHET_PARENT"
-"""The environment variable by which a flow tells its stages the id of its run, and that it carries theirs."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Recorder:
             unseen.rename(self._path)
         # A flow's carrier takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
-        self._carried_here = parent is None or parent != os.environ.get(PARENT)
+        self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
         self._see_to_a_carrier()
 
     def params(self, **values: Any) -> None:

@@ -81,7 +81,7 @@ def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, mon
         shutil.copytree(tiny, models / "versions/3" / place)
     (models / "champion").symlink_to("versions/3")
     loaded = []
-    monkeypatch.setattr(chat.checkpoints, "load", lambda *folders: loaded.append(folders))
+    monkeypatch.setattr(chat.models, "load", lambda *folders: loaded.append(folders))
     chat._load("champion")
     chat._load("r0")
     assert loaded == [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core import environment
 from tasks.io import carrier, run_store, tracking
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +198,7 @@ def test_what_mlflow_refuses_does_not_hold_up_the_rest(store):
 
 KILLED = """
 import os, signal
+from tasks.core import environment
 from tasks.io import tracking
 recorder = tracking.Recorder("killed")
 recorder.metrics({"loss": 1.0}, 1)
@@ -385,8 +387,9 @@ def python(code, **env):
 
 STAGE = """
 import os, sys
+from tasks.core import environment
 from tasks.io import tracking
-recorder = tracking.Recorder("stage", parent=os.environ.get(tracking.PARENT))
+recorder = tracking.Recorder("stage", parent=os.environ.get(environment.PARENT_RUN))
 recorder.metrics({"loss": 1.0}, 1)
 recorder.end("FINISHED")
 sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every stage
@@ -415,7 +418,7 @@ def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
 
 def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
     flow = tracking.Recorder("flow")
-    assert python(STAGE, **{tracking.PARENT: flow.id}).returncode == 0
+    assert python(STAGE, **{environment.PARENT_RUN: flow.id}).returncode == 0
     flow.end("FINISHED", wait=True)
     assert spools() == []
     found = runs(store)
@@ -425,8 +428,8 @@ def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
 
 def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):
     flow = tracking.Recorder("flow")
-    killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[tracking.PARENT])")
-    assert python(killed, **{tracking.PARENT: flow.id}).returncode == -signal.SIGKILL
+    killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[environment.PARENT_RUN])")
+    assert python(killed, **{environment.PARENT_RUN: flow.id}).returncode == -signal.SIGKILL
     for _ in range(300):
         if spools() == [flow._path]:
             break

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tasks.core import statistics
-from tasks.core.records import Example, Result
+from tasks.core.records import PASS, Example, Result
 from tasks.engine.generation import Sampling
 from tasks.stages.evaluate.grade import Grade
 from tasks.stages.evaluate.params import EvaluateParams
@@ -21,7 +21,7 @@ def solve(problem_set: ProblemSet, params: EvaluateParams, write: Write, grade: 
     answers = write(problem_set.problems, None)
     grades = grade(problem_set.problems, answers)
     first = [
-        _answer(problem_set.measure("pass@1"), problem, answer_grade, text)
+        _answer(problem_set.measure(PASS), problem, answer_grade, text)
         for problem, text, answer_grade in zip(problem_set.problems, answers, grades, strict=True)
     ]
     return first + (_draw(problem_set, params, write, grade) if params.samples else [])

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from tasks.core import statistics
-from tasks.core.records import Result
+from tasks.core.records import PASS, Result
 from tasks.stages.evaluate.params import EvaluateParams
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
@@ -65,9 +65,9 @@ def _problem_set(
         names = {problem_set.measure(measure) for measure in measures}
         return [row for row in results if row.measure in names]
 
-    first = of("pass@1")
+    first = of(PASS)
     figures = {
-        "pass@1": {"not_run": not_run} if not_run else _passed(first, params.confidence),
+        PASS: {"not_run": not_run} if not_run else _passed(first, params.confidence),
         "outcomes": _verdicts(first),
     }
     if params.samples and not not_run:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.core.records import PASS
 from tasks.core.stage import Model
-from tasks.stages.report.data.comparison import PASS, Comparison
+from tasks.stages.report.data.comparison import Comparison
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """Model → the metrics that stage evaluate wrote."""

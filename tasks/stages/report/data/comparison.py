@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core import statistics
-from tasks.core.records import Result
+from tasks.core import records, statistics
+from tasks.core.records import DOMAIN_LOSSES, PASS, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
-LOSSES = {"domain": "domain loss", "domain_text": "domain text loss", "general": "general loss"}
+LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
 """Measure → its name in text, in the order of the report. Examples and corpora are optional, so any may be missing."""
-DECIDING = ("domain", "domain_text")
-"""The first of these that was measured decides whether a model is better in its domain."""
-PASS = "pass@1"
 HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
@@ -69,7 +66,7 @@ class Comparison:
     @property
     def deciding_loss(self) -> Row:
         """Return the loss that decides whether the second model is better: on examples, or on texts if there are none."""
-        return next(row for measure in DECIDING if (row := self.row(measure)))
+        return next(row for measure in DOMAIN_LOSSES if (row := self.row(measure)))
 
     def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row | None:
         """Return the row of a measure; None if it was not measured."""
@@ -82,9 +79,9 @@ def compare(
     """Compare two named models in every measure that has items. Raises ValueError if their items differ."""
     names = before[0], after[0]
     losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
-    if not any(losses[measure] for measure in DECIDING):
+    if not any(losses[measure] for measure in DOMAIN_LOSSES):
         raise ValueError(
-            f"{names[0]} and {names[1]} have no result of {' or '.join(DECIDING)}: run stage evaluate for both."
+            f"{names[0]} and {names[1]} have no result of {' or '.join(DOMAIN_LOSSES)}: run stage evaluate for both."
         )
     task_measures = {result.measure for result in (*before[1], *after[1]) if not result.is_loss}
     tasks = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(task_measures, key=_order)}

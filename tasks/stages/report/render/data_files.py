@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tasks.core.records import PASS
 from tasks.stages.report.data.availability import reason_not_run, sandbox_level, untrusted_passes
-from tasks.stages.report.data.comparison import LOSSES, PASS, Comparison, Row
+from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
 from tasks.stages.report.data.forgetting import LossChange, loss_changes
 from tasks.stages.report.data.loop import BINS, Loop, count_origins, quality_histogram, shown_set
 from tasks.stages.report.data.report_data import ReportData

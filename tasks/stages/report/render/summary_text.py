@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from tasks.core.records import PASS
 from tasks.stages.report import number_format
 from tasks.stages.report.data.availability import (
     Metrics,
@@ -11,7 +12,7 @@ from tasks.stages.report.data.availability import (
     sandbox_level,
     untrusted_passes,
 )
-from tasks.stages.report.data.comparison import HUMAN_EVAL, PASS, SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import HUMAN_EVAL, SCORE, Comparison, Row
 from tasks.stages.report.data.loop import Loop
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.render.legend import legend

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tasks.core.records import PASS
 from tasks.core.statistics import Estimate
 from tasks.core.training import in_words
 from tasks.stages.report.data import answers, availability
-from tasks.stages.report.data.comparison import LOSSES, PASS, Comparison, Row
+from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
 from tasks.stages.report.data.forgetting import loss_changes
 from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
 from tasks.stages.report.data.report_data import ReportData

@@ -1,0 +1,46 @@
+"""Names of the environment variables that Ratchet reads or sets, and the values it gives to libraries unless a user chose others.
+
+What stands in the environment belongs to a machine and changes no byte of an output; what changes one stands in params.yaml.
+"""
+
+import os
+from collections.abc import Mapping
+
+# The user sets these.
+CORES, MEMORY_GB, GPUS = "RATCHET_CORES", "RATCHET_MEMORY_GB", "RATCHET_GPUS"
+"""Upper limits of what stages may use of this machine."""
+NIGHTLY, MONITOR, TIMEZONE = "RATCHET_NIGHTLY", "RATCHET_MONITOR", "RATCHET_TIMEZONE"
+"""Cron lines of the deployments `retrain/nightly` and `monitor/incoming`, and their time zone."""
+TRACEBACK = "RATCHET_TRACEBACK"
+"""Set it to see the traceback of an error that is otherwise told in one message."""
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+"""The database or server that MLflow records runs in."""
+
+# A flow sets these for the stages it starts.
+PARENT_RUN = "RATCHET_PARENT"
+"""The id of the flow's run, by which its stages become its children; its carrier takes their runs to MLflow too."""
+FLOW_RUN = "RATCHET_FLOW_RUN"
+"""Prefect's id of the flow run, which becomes a tag."""
+
+# torchrun sets these in each process that shares a training.
+RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
+
+OMP_THREADS = "OMP_NUM_THREADS"
+"""Threads of OpenMP, read once by whichever library is imported first."""
+
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+"""No library reports its use to its maker."""
+NO_PICKLE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+"""MLflow opens no file that could run code."""
+
+
+def set_defaults(values: Mapping[str, str]) -> None:
+    """Set variables that are not set yet."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
