@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from tasks import settings
+from tasks.core import environment
 from tasks.core.resources import Resources
 
 GB = 1e9
@@ -42,9 +43,9 @@ def machine() -> Machine:
     """What this machine has, or less where RATCHET_CORES, RATCHET_MEMORY_GB or RATCHET_GPUS say so. Raises ValueError for no number."""
     gpus = _gpus()
     return Machine(
-        cores=int(_given("RATCHET_CORES", _cores(), least=1)),
-        memory_gb=_given("RATCHET_MEMORY_GB", _memory() / GB, least=0.1),
-        gpus=gpus[: int(_given("RATCHET_GPUS", len(gpus), least=0))],
+        cores=int(_given(environment.CORES, _cores(), least=1)),
+        memory_gb=_given(environment.MEMORY_GB, _memory() / GB, least=0.1),
+        gpus=gpus[: int(_given(environment.GPUS, len(gpus), least=0))],
     )
 
 

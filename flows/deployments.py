@@ -29,6 +29,7 @@ from flows.promote import promote
 from flows.retrain import NAMES as ENDS_OF_RETRAIN
 from flows.retrain import retrain
 from tasks import settings
+from tasks.core import environment
 
 WORKSTATION = "workstation"
 ZOMBIES = "Flow runs without a heartbeat have crashed"
@@ -44,7 +45,7 @@ def all_of_them() -> list[RunnerDeployment]:
             retrain,
             "nightly",
             "New data, pipeline, gate, promotion.",
-            schedule=schedule("RATCHET_NIGHTLY", "0 3 * * *"),
+            schedule=schedule(environment.NIGHTLY, "0 3 * * *"),
         ),
         _deployment(
             retrain,
@@ -56,7 +57,7 @@ def all_of_them() -> list[RunnerDeployment]:
             monitor,
             "incoming",
             "Whether what came in since (`monitor.incoming` of params.yaml) is still what was trained on.",
-            schedule=schedule("RATCHET_MONITOR", "0 * * * *") if settings.load().monitor.incoming else None,
+            schedule=schedule(environment.MONITOR, "0 * * * *") if settings.load().monitor.incoming else None,
         ),
         _deployment(promote, "manual", "The gate on the present candidate."),
     ]
@@ -64,7 +65,7 @@ def all_of_them() -> list[RunnerDeployment]:
 
 def schedule(variable: str, default: str) -> CronSchedule | None:
     """The schedule that an environment variable gives as a cron line; None where it is empty."""
-    line, zone = os.environ.get(variable, default).strip(), os.environ.get("RATCHET_TIMEZONE", "UTC")
+    line, zone = os.environ.get(variable, default).strip(), os.environ.get(environment.TIMEZONE, "UTC")
     if not line:
         return None
     try:
@@ -72,7 +73,7 @@ def schedule(variable: str, default: str) -> CronSchedule | None:
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ValueError(
-            f"{variable}={line!r} in RATCHET_TIMEZONE={zone!r} is no schedule: {problem}. Write minute, hour, day, month and weekday, "
+            f"{variable}={line!r} in {environment.TIMEZONE}={zone!r} is no schedule: {problem}. Write minute, hour, day, month and weekday, "
             "such as '0 3 * * *', and a zone such as Europe/Berlin."
         ) from None
 

@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import briefing, budget, graph, ledger, reporting, repro, turn
 from flows.reporting import Outcome
 from tasks import settings
+from tasks.core import environment
 from tasks.io import progress
 from tasks.io.process import explain
 
@@ -43,7 +44,7 @@ def run_stage(
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
         queue.done(stage)
         return Outcome(stage, "unchanged", 0.0)
-    env = {"RATCHET_PARENT": parent, "RATCHET_FLOW_RUN": str(runtime.flow_run.id)}
+    env = {environment.PARENT_RUN: parent, environment.FLOW_RUN: str(runtime.flow_run.id)}
     with queue.share(stage) as gpus:
         env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         start = time.monotonic()

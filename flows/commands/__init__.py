@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
+from tasks.core import environment
+
 HELP = "Adapts a language model to your domain in a closed loop, and never slips back."
 
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         application()(args=arguments, prog_name="ratchet")
     except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
-        if os.environ.get("RATCHET_TRACEBACK"):
+        if os.environ.get(environment.TRACEBACK):
             raise
         from tasks.io.process import explain
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from tasks.core import environment
+
 MARKS = {"good": "✓", "limited": "–", "blocked": "✗"}
 ROOM_GB = 5
 """Free disk below which the default profile may not fit: environment, base model and cache."""
@@ -138,21 +140,12 @@ def _settings() -> Iterator[Finding]:
         yield Finding("blocked", str(error), "mend params.yaml; `ratchet use workstation` writes the default one")
     else:
         yield Finding("good", "params.yaml is sound")
-    loud = [name for name, quiet in _QUIET.items() if os.environ.get(name, quiet) != quiet]
+    loud = [name for name, quiet in environment.NO_TELEMETRY.items() if os.environ.get(name, quiet) != quiet]
     yield (
         Finding("limited", f"telemetry is on: {', '.join(loud)}", f"unset {' '.join(loud)}")
         if loud
         else Finding("good", "telemetry of Prefect, DVC, MLflow and Hugging Face is off")
     )
-
-
-_QUIET = {
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
 
 
 def _files() -> Iterator[Finding]:
