@@ -1,4 +1,4 @@
-"""The `compute` section: what changes the bytes of every stage that runs a model."""
+"""The `compute` section: device, precision and threads, which change the bytes of every stage that runs a model."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from tasks.core.params import Params
 
 
 class Compute(Params):
-    """Where and how precisely models run. Workers and URIs change no bytes and stand in the environment."""
+    """Device and precision of models. Workers and URIs change no bytes, so they stand in the environment."""
 
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """The device models run on."""
@@ -19,7 +19,7 @@ class Compute(Params):
     processes: int = Field(1, ge=1)
     """Processes of this machine that share the packs of a training step, one a GPU (data-parallel, by torchrun)."""
     fsdp: bool = False
-    """Whether they share the weights of the model too, by FSDP of torch; else each holds all of them."""
+    """True if they share the weights of the model too (FSDP of torch); otherwise each holds all of them."""
 
     @model_validator(mode="after")
     def _fsdp_has_gpus(self) -> Self:

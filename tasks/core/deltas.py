@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tasks.core.surgery import plain, replace
 
 Form = Literal["columns", "rows", "entries"]
-"""What the N numbers of an index count: input features, output features, or entries of the weight laid out row by row."""
+"""Meaning of the N numbers of an index: input features, output features, or entries of the flattened weight."""
 
 
 class DeltaLinear(nn.Linear):
@@ -40,7 +40,7 @@ class DeltaLinear(nn.Linear):
         self.delta = nn.Parameter(base.weight.new_zeros(shapes.get(form, (len(index),))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the changed weight makes of `x`, (…, I) → (…, O)."""
+        """Apply the changed weight to `x`, (…, I) → (…, O)."""
         if self.form == "entries":
             changed: Tensor = _Entries.apply(x, self.weight, self.bias, self.delta, self.index)  # type: ignore[no-untyped-call]
             return changed
@@ -51,7 +51,7 @@ class DeltaLinear(nn.Linear):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The plain layer of the changed weight, in place: the weight keeps its identity."""
+        """Return a plain layer with the changed weight. The change is added in place: the weight stays the same tensor."""
         layer = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         layer.weight, layer.bias = self.weight, self.bias
         if self.form == "entries":
@@ -79,7 +79,7 @@ class _Entries(torch.autograd.Function):
 
 
 def _add(weight_OI: Tensor, delta_N: Tensor, index_N: Tensor) -> Tensor:
-    """The weight with the changes added to its entries."""
+    """Return the weight with the changes added to its entries."""
     return weight_OI.flatten().index_add(0, index_N, delta_N).view_as(weight_OI)
 
 
@@ -93,7 +93,7 @@ def put(model: nn.Module, name: str, form: Form, index: Tensor) -> DeltaLinear:
 
 
 def deltas(model: nn.Module) -> dict[str, DeltaLinear]:
-    """The layers with a delta, by their full names."""
+    """Return the layers with a delta, by their full names."""
     return {name: module for name, module in plain(model).named_modules() if isinstance(module, DeltaLinear)}
 
 

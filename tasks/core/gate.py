@@ -1,4 +1,4 @@
-"""The gate: whether a candidate may take the champion's place, and how sure that must be.
+"""The gate: the test that decides whether a candidate replaces the champion.
 
 A candidate is promoted if it is better here than the champion and, on every guarded measure, no worse than *any* model that
 was ever promoted: against the last one alone, a loss that each time rises by less than the margin could rise for ever.
@@ -49,68 +49,68 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Check:
-    """What one measure says of a candidate against one bar."""
+    """The comparison of a candidate with one bar on one measure."""
 
     measure: str
     bar: str
     items: int
     worse_by: Estimate | None
-    """How much worse the candidate is, with bounds that are each missed at the level of the look. None: nothing to compare."""
+    """The difference, positive if the candidate is worse; each bound is missed at the level of the look. None: nothing to compare."""
     margin: float
-    """What it may be worse by; 0 where it must be better."""
+    """The difference that is allowed; 0 where the candidate must be better."""
     finding: Finding
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the gate makes of a candidate."""
+    """The verdict of the gate on a candidate, with the checks behind it."""
 
     verdict: Verdict
     look: int
-    """Looks at the gate set against this champion, with this one."""
+    """The number of looks at the gate set against this champion, this one included."""
     level: float
     checks: list[Check]
     """First the measure that must be better, then the guarded ones, each against the bar that is hardest to meet."""
 
     @property
     def reason(self) -> str:
-        """The verdict's cause in one sentence."""
+        """The checks that decided, in words."""
         decisive = {"promoted": ("better", "no worse"), "refused": ("worse",)}
-        told = [
+        deciding = [
             check
             for check in self.checks
             if check.finding in decisive.get(self.verdict, ("not decided", "not measured"))
         ]
-        return "; ".join(map(in_words, told))
+        return "; ".join(map(in_words, deciding))
 
 
 def level(look: int, alpha: float) -> float:
-    """What may be spent on this look, the first being 1."""
+    """Return the error level of a look, the first being 1."""
     return alpha / (look * (look + 1))
 
 
 def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look: int, rules: GateParams) -> Judgement:
-    """The verdict on a candidate against the champion, and against all that was `ever` promoted.
+    """Judge a candidate against the champion, and against every model that was `ever` promoted.
 
-    Raises ValueError where the candidate was not measured on anything that decides here.
+    Raises ValueError if the candidate has no result of `DOMAIN_LOSSES`.
     """
     tail = level(look, rules.alpha)
     measured = {result.measure for result in candidate}
-    here = next((measure for measure in DOMAIN_LOSSES if measure in measured), None)
-    if here is None:
+    domain_measure = next((measure for measure in DOMAIN_LOSSES if measure in measured), None)
+    if domain_measure is None:
         raise ValueError(
             f"The gate set holds no item of {' or '.join(DOMAIN_LOSSES)}, so nothing can be better on it. `gate` in `ingest.splits` of "
             "params.yaml says how much of the data is held back for it."
         )
-    checks = [_check(here, candidate, champion, 0.0, tail)]
+    checks = [_check(domain_measure, candidate, champion, 0.0, tail)]
     for measure, margin in rules.margins.items():
-        found = [_check(measure, candidate, bar, margin, tail) for bar in ever]
-        checks.append(max(found, key=_hardness))
+        against_bars = [_check(measure, candidate, bar, margin, tail) for bar in ever]
+        checks.append(max(against_bars, key=_hardness))
     return Judgement(_verdict(checks), look, tail, checks)
 
 
 def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
-    """The share of the candidate's items that the bar has no comparable result of, on the measure where it is largest."""
+    """Return the share of the candidate's items without a comparable result of the bar, of the measure where it is largest."""
     known = {(result.measure, result.item): result.tokens for result in bar.results}
     missed: dict[str, list[bool]] = {}
     for result in candidate:
@@ -119,15 +119,21 @@ def uncovered(candidate: Sequence[Result], bar: Bar) -> float:
 
 
 def in_words(check: Check) -> str:
-    """A check as a person reads it: the change of a loss or of a share, with its bounds."""
-    found = check.worse_by
-    if found is None:
+    """Describe a check: the change of a loss or of a share, with its bounds."""
+    change_for_worse = check.worse_by
+    if change_for_worse is None:
         return f"{check.measure}: not measured against {check.bar}"
     word = f" {check.finding} than" if check.finding != "not decided" else ": not decided against"
     if check.measure in LOSSES:
-        change, limit = f"loss {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats/token", check.margin
+        change, limit = (
+            f"loss {change_for_worse.value:+.4f} [{change_for_worse.low:+.4f}, {change_for_worse.high:+.4f}] nats/token",
+            check.margin,
+        )
     else:
-        change, limit = f"share {-found.value:+.4f} [{-found.high:+.4f}, {-found.low:+.4f}]", -check.margin
+        change, limit = (
+            f"share {-change_for_worse.value:+.4f} [{-change_for_worse.high:+.4f}, {-change_for_worse.low:+.4f}]",
+            -check.margin,
+        )
     margin = f", margin {limit:+g}" if check.margin else ""
     return f"{check.measure}{word} {check.bar}: {change}{margin}"
 
@@ -135,19 +141,19 @@ def in_words(check: Check) -> str:
 def worse_by(
     measure: str, after: Sequence[Result], before: Sequence[Result], tail: float
 ) -> tuple[Estimate, int] | None:
-    """How much worse the later results are on the items of a measure that both have, and how many these are; None without any.
+    """Return how much worse the later results are on the common items of a measure, and the number of these; None without any.
 
-    The rise of a loss in nats per token, or the fall of a share, with bounds that are each missed at `tail`.
+    It is the rise of a loss in nats per token, or the fall of a share; each bound is missed with chance `tail`.
     """
     pairs = _pairs(measure, after, before)
     return (_worse_by(measure, pairs, tail), len(pairs)) if pairs else None
 
 
 def _check(measure: str, candidate: Sequence[Result], bar: Bar, margin: float, tail: float) -> Check:
-    found = worse_by(measure, candidate, bar.results, tail)
-    if found is None:
+    difference = worse_by(measure, candidate, bar.results, tail)
+    if difference is None:
         return Check(measure, bar.name, 0, None, margin, "not measured")
-    change, items = found
+    change, items = difference
     return Check(measure, bar.name, items, change, margin, _finding(change, margin))
 
 
@@ -158,7 +164,7 @@ def _finding(change: Estimate, margin: float) -> Finding:
 
 
 def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """The results of both for each item that both were given, under one tokenizer: the bar's first."""
+    """Pair the results of each item that both were given under one tokenizer, the bar's first."""
     known = {result.item: result for result in bar if result.measure == measure}
     both = [(known[result.item], result) for result in candidate if result.measure == measure and result.item in known]
     return sorted((pair for pair in both if pair[0].tokens == pair[1].tokens), key=lambda pair: pair[0].item)
@@ -173,7 +179,7 @@ def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float)
 
 
 def _hardness(check: Check) -> tuple[bool, bool, float]:
-    """What orders the bars: one that is surely missed is the hardest, then one that cannot be compared with."""
+    """Return the sort key of bars: one that is surely missed is the hardest, then one that cannot be compared with."""
     return (
         check.finding == "worse",
         check.worse_by is None,

@@ -1,4 +1,4 @@
-"""Words of texts, and runs of them."""
+"""Words and n-grams of texts."""
 
 import re
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, numbers included, punctuation not."""
+    """Return the words of a text in lower case, numbers included, punctuation not."""
     return WORD.findall(text.casefold())
 
 
 def ngrams(parts: Sequence[str], n: int) -> set[str]:
-    """Every run of `n` words."""
+    """Return every run of `n` words."""
     return {" ".join(parts[start : start + n]) for start in range(len(parts) - n + 1)}

@@ -1,4 +1,4 @@
-"""Programs as they stand in answers."""
+"""Python programs in the text of answers: their place, and their text without comments and docstrings."""
 
 import ast
 import io
@@ -14,20 +14,20 @@ BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
 def locate(text: str) -> Span:
-    """Where the program of an answer stands: in its first code block, closed or cut off; all of it where it has none."""
+    """Return the span of the program in an answer: its first code block, closed or cut off; the whole text without a block."""
     block = BLOCK.search(text)
     return block.span(1) if block else (0, len(text))
 
 
 def program(text: str) -> str:
-    """The program of an answer."""
+    """Return the program in an answer."""
     start, end = locate(text)
     return text[start:end]
 
 
 @lru_cache(maxsize=4096)
 def essence(code: str) -> str:
-    """What a program says without its comments, docstrings and layout. Raises SyntaxError where it is no Python."""
+    """Return a program without its comments, docstrings and layout. Raises SyntaxError if it is no Python."""
     try:
         tree = ast.parse(code)
         for node in _with_docstrings(tree):
@@ -38,7 +38,7 @@ def essence(code: str) -> str:
 
 
 def without_docstrings(code: str) -> str:
-    """The text of a program without the lines of its docstrings, all else as it is. Raises SyntaxError as `essence` does.
+    """Return the text of a program without the lines of its docstrings, otherwise unchanged. Raises SyntaxError as `essence` does.
 
     A body that was nothing else keeps its docstring.
     """
@@ -46,12 +46,12 @@ def without_docstrings(code: str) -> str:
         nodes = [node.body[0] for node in _with_docstrings(ast.parse(code)) if len(node.body) > 1]
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(str(error) or type(error).__name__) from None
-    gone = {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
-    return "".join(line for number, line in enumerate(code.splitlines(keepends=True), 1) if number not in gone)
+    removed_lines = {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return "".join(line for number, line in enumerate(code.splitlines(keepends=True), 1) if number not in removed_lines)
 
 
 def remarks(code: str) -> list[Span]:
-    """Where a program's comments and docstrings stand. Raises SyntaxError as `essence` does."""
+    """Return the spans of a program's comments and docstrings. Raises SyntaxError as `essence` does."""
     lines = list(io.StringIO(code, newline=""))  # as Python ends them: `str.splitlines` knows more ends
     starts = [0, *accumulate(map(len, lines))]
 
@@ -63,12 +63,12 @@ def remarks(code: str) -> list[Span]:
         docstrings = [node.body[0] for node in _with_docstrings(ast.parse(code))]
     except (ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise SyntaxError(str(error) or type(error).__name__) from None
-    found = [(place(s.lineno, s.col_offset), place(s.end_lineno or 0, s.end_col_offset or 0)) for s in docstrings]
+    spans = [(place(s.lineno, s.col_offset), place(s.end_lineno or 0, s.end_col_offset or 0)) for s in docstrings]
     for token in tokens:
         if token.type == tokenize.COMMENT:
             start = starts[token.start[0] - 1] + token.start[1]
-            found.append((start, start + len(token.string)))
-    return sorted(found)
+            spans.append((start, start + len(token.string)))
+    return sorted(spans)
 
 
 def _with_docstrings(tree: ast.Module) -> Iterator[ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

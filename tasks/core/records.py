@@ -1,4 +1,4 @@
-"""The rows that flow from stage to stage. Each dataclass is the schema of its table; tables live in `tasks.io.tables`."""
+"""Records that stages hand to each other. Each dataclass is the schema of its table; tables live in `tasks.io.tables`."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Split = Literal["train", "valid", "test", "gate"]
-"""`valid` steers a training, `test` is the report's, and `gate` decides what is promoted: each is apart from the others."""
+"""`valid` steers a training, `test` is reported, `gate` decides promotions. No example is in two of them."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Example:
     id: str
     messages: list[Message]
     task: str
-    """What kind of work it is: `function`, `reasoning`, `chat`, …"""
+    """The kind of work: `function`, `reasoning`, `chat`, …"""
     domain: str
-    """Where it comes from within the data set: the package, folder or file."""
+    """The part of the data set it comes from: the package, folder or file."""
     group: str
     """The unit that no split may cut: a source module, a file, a conversation thread."""
     split: Split
@@ -86,11 +86,11 @@ class FaultPair:
     incorrect: str
     source: Literal["mutation", "sampled", "given", "teacher"]
     origin: str
-    """What a mutation did (`comparison`), or where a given pair stands (`data/raw/pairs.jsonl: line 3`)."""
+    """The kind of mutation (`comparison`), or the place of a given pair (`data/raw/pairs.jsonl: line 3`)."""
     verified: bool
-    """Whether tests have shown that `correct` is right and `incorrect` wrong."""
+    """True if `correct` passed the tests and `incorrect` failed them."""
     outcome: str
-    """How `incorrect` failed its tests; empty where there are none."""
+    """The verdict of the tests on `incorrect`; empty where there are none."""
     similarity: float
     """1 - Levenshtein distance / length of the longer program."""
     changed_lines: int
@@ -109,7 +109,7 @@ class FaultPair:
 
 @dataclass(frozen=True)
 class Signals:
-    """What the model that was trained on an example makes of it, and the sets that this puts it in."""
+    """Per-example diagnosis by the model trained on it: losses, neighbours, quality scores, selected sets."""
 
     example: str
     loss_before: float | None
@@ -136,7 +136,7 @@ class Signals:
     chosen: list[str]
     """Those of them that it stays in, where a set was cut to its worst."""
     excluded: str
-    """Why it has no signals, by name (`empty response`, `too long`, `loss is not finite`, `not looked at`); empty where it has."""
+    """The reason for having no signals (`empty response`, `too long`, `loss is not finite`, `not looked at`); empty if there are any."""
 
 
 WRITTEN = 100_000
@@ -145,7 +145,7 @@ WRITTEN = 100_000
 
 @dataclass(frozen=True)
 class Lineage:
-    """What was proposed for a round's examples, whether it came to be, and why not."""
+    """One proposed rewrite: its source examples, its text, accepted or refused, and the reason."""
 
     id: str
     """The new example's, or the one that a refused proposal would have had."""
@@ -154,12 +154,12 @@ class Lineage:
     operator: Literal["simplify", "improve", "extend", "edit", "reject", "drop"]
     """`edit` and `reject` are a person's decisions; `drop` makes room for new examples where their number must not grow."""
     generator: str
-    """What wrote it: a rule's name, a model's, or the person's."""
+    """Its author: the name of a rule, a model or a person."""
     prompt_hash: str
-    """Of what the generator was asked; empty where nobody was."""
+    """Hash of the generator's prompt; empty where there was none."""
     accepted: bool
     reason: str
-    """Why it was refused, by name; a person's own words; or empty."""
+    """The name of the reason it was refused, or a person's own words; empty otherwise."""
     detail: str
     proposal: str
     """Its response, whole unless it is longer than `WRITTEN` characters."""
@@ -167,7 +167,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided of an example or of a proposal. A later one on the same id replaces an earlier one."""
+    """A review decision: a person's, on an example or a proposal. A later one on the same id replaces an earlier one."""
 
     id: str
     """An example's, or a proposal's as `Lineage.id` has it."""
@@ -196,7 +196,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A record that was read and not kept, and why. `record` is its start, so that a person can find it."""
+    """A record that was read and refused, with the reason. `record` is its start, by which a person can find it."""
 
     source: str
     where: str
@@ -208,10 +208,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Unfit:
-    """Why something that was read, found or written is not taken."""
+    """The reason for leaving out something that was read, found or written."""
 
     reason: str
-    """Its name, by which it is counted."""
+    """The name of the reason, by which cases are counted."""
     detail: str = ""
 
 
@@ -225,7 +225,7 @@ PASS = "pass@1"
 
 @dataclass(frozen=True)
 class Result:
-    """What a model made of one item of one measure. Pairing two models is joining on (measure, item)."""
+    """The result of a model on one item of one measure. Two models are paired by joining on (measure, item)."""
 
     measure: str
     """`domain`, `domain_text`, `general` (a loss) or `pass@1`."""
@@ -241,27 +241,27 @@ class Result:
     outcome: str
     """`passed`, or how it failed; empty for a loss."""
     output: str
-    """What the model wrote; empty for a loss."""
+    """The text that the model wrote; empty for a loss."""
     inside: bool = False
-    """Whether the program could have spoilt some of its tests, which were compared where it runs. False in tables of before."""
+    """True if some tests were compared inside the program's process, which it could have spoilt. False in older tables."""
 
     @property
     def is_loss(self) -> bool:
-        """Whether the value is a loss: its measure says so, and not what a program made of its tests."""
+        """Return whether the value is a loss and not the verdict of tests."""
         return self.measure in LOSSES
 
 
 def excerpt(text: str, chars: int = 200) -> str:
-    """The start of a text, so that a person can find it, with nothing in it that no file can hold."""
+    """Return the start of a text, by which a person can find it, without characters that UTF-8 cannot encode."""
     return text[:chars].encode("utf-8", "replace").decode("utf-8")
 
 
 def content_id(*parts: str) -> str:
-    """The first 16 hex digits of the SHA-256 of `parts`: the same content has the same id everywhere."""
+    """Return the first 16 hex digits of the SHA-256 of `parts`: the same content has the same id everywhere."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def identify(messages: Sequence[Message], tests: Tests | None = None) -> str:
-    """The id of an example: a hash of what is said, and of the checks it goes with."""
+    """Return the id of an example: a hash of its messages and its tests."""
     spoken = [part for message in messages for part in (message.role, message.content)]
     return content_id(*spoken, *([tests.kind, tests.code, tests.entry] if tests else []))

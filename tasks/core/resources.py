@@ -1,4 +1,4 @@
-"""The `resources` section: what of the machine a stage takes while it works. It changes when stages begin, and no byte."""
+"""The `resources` section: what a stage requests of the machine. It changes when stages start, and no byte of their outputs."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from tasks.core.params import Params
 
 
 class Resources(Params):
-    """What one stage takes. How much there is stands in the environment, since another machine has more or less."""
+    """The request of one stage. What is available stands in the environment, since it differs between machines."""
 
     cores: int | None = Field(None, ge=1)
     """Processor cores. Without a number: `compute.threads` of a stage that runs a model, times `compute.processes`; 1 of others."""

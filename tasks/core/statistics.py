@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals of losses and of paired differences, exact intervals of proportions.
+"""Confidence intervals: group bootstrap for losses, paired bootstrap for differences, exact binomial for proportions.
 
 What is resampled is the *group* (a source module, a file), never the single item: items of one group resemble each other,
 and treating them as independent makes an interval too narrow. Two models are compared on the same items, so one draw of
@@ -35,14 +35,14 @@ class Estimate:
     """Groups that were resampled, or trials of a proportion."""
 
     def record(self) -> dict[str, float | None]:
-        """The estimate as JSON has it, to six decimals: a bound that does not exist is null."""
+        """Return the estimate for JSON, rounded to six decimals: a bound that does not exist is null."""
         bounds = {"value": self.value, "low": self.low, "high": self.high}
         return {name: round(x, 6) if math.isfinite(x) else None for name, x in bounds.items()} | {"n": self.n}
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How to resample. Equal data and equal settings give equal intervals."""
+    """Settings of the resampling. Equal data and equal settings give equal intervals."""
 
     resamples: int = 2000
     seed: int = 0
@@ -62,10 +62,10 @@ def ratio(
     groups: Sequence[str] | None = None,
     how: Bootstrap = DEFAULT,
 ) -> Estimate:
-    """Σ numerators / Σ denominators over items (nats per token, bits per byte), with its interval over `groups`.
+    """Return Σ numerators / Σ denominators over items (nats per token, bits per byte), with its interval over `groups`.
 
-    Without `groups` each item is one. A single group has value and no bounds. Raises ValueError where nothing is to be
-    divided by.
+    Without `groups` each item is a group. A single group has a value and no bounds. Raises ValueError if the denominators sum
+    to 0.
     """
     sums_G2 = _sums(_vector(numerators), _vector(denominators), groups)
     low, high = _interval(sums_G2, how)
@@ -79,7 +79,7 @@ def ratio_difference(
     groups: Sequence[str] | None = None,
     how: Bootstrap = DEFAULT,
 ) -> Estimate:
-    """The ratio of `after` minus that of `before`, paired by item. Negative is a lower loss after.
+    """Return the ratio of `after` minus that of `before`, paired by item. Negative is a lower loss after.
 
     Both have the same denominators, so in every resample the difference of the ratios is the ratio of the differences.
     """
@@ -87,13 +87,13 @@ def ratio_difference(
 
 
 def mean(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
-    """The mean over items with its interval over `groups`."""
+    """Return the mean over items with its interval over `groups`."""
     values_N = _vector(values)
     return ratio(values_N, np.ones_like(values_N), groups, how)
 
 
 def over_seeds(values: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The mean of a figure that was found once with each seed, with Student's interval: what another seed would have given."""
+    """Return the mean of a figure over seeds, with Student's interval."""
     values_N = _vector(values)
     mean, n = float(values_N.mean()), len(values_N)
     spread = float(values_N.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
@@ -102,9 +102,9 @@ def over_seeds(values: ArrayLike, confidence: float = 0.95) -> Estimate:
 
 
 def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
-    """A share of trials with its exact interval (Clopper & Pearson 1934), which holds at least `confidence` always.
+    """Return a share of trials with its exact interval (Clopper & Pearson 1934), whose coverage is at least `confidence`.
 
-    No trials bound nothing: the value is not a number and the interval is 0 to 1.
+    Without trials the value is not a number and the interval is 0 to 1.
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} of {trials} is no proportion.")
@@ -119,7 +119,7 @@ def proportion(successes: int, trials: int, confidence: float = 0.95) -> Estimat
 def proportion_difference(
     before: ArrayLike, after: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT
 ) -> Estimate:
-    """The share of ones after minus that before, paired by item, within -1 to 1.
+    """Return the share of ones after minus that before, paired by item, within -1 to 1.
 
     Where no item changed, resampling shows no spread. What is known then is how rare a change is, so the bounds are
     those of the share of groups that may change: exact, none of n.
@@ -134,7 +134,7 @@ def proportion_difference(
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """The chance that at least one of `k` answers passes, drawn without replacement from `samples` of which `passed` do.
+    """Return the chance that at least one of `k` answers passes, drawn without replacement from `samples` of which `passed` do.
 
     Its mean over draws of the samples is the chance for `k` fresh answers (Chen et al., eq. 1); 1 - (1 - passed / samples)^k
     would be too low. Raises ValueError where there are fewer than `k` samples.
@@ -145,7 +145,7 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 
 
 def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap = DEFAULT) -> Estimate:
-    """The mean of shares, each within 0 to 1, with its interval over `groups`.
+    """Return the mean of shares, each within 0 to 1, with its interval over `groups`.
 
     Where all are 0, or all are 1, resampling shows no spread: the bounds are then those of as many trials as there are groups.
     """
@@ -159,13 +159,13 @@ def share(values: ArrayLike, groups: Sequence[str] | None = None, how: Bootstrap
 
 
 def from_error(value: float, error: float, n: int, confidence: float = 0.95) -> Estimate:
-    """A mean of `n` items whose standard error is known, with Student's interval. An error of 0 shows no spread and bounds nothing."""
+    """Return a mean of `n` items with Student's interval by its standard error. An error of 0 shows no spread and gives no bounds."""
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error if n > 1 and error > 0 else math.inf
     return Estimate(value, value - half, value + half, n)
 
 
 def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small that is, where groups
+    """Return Σ numerators / Σ denominators, with bounds that are each missed with chance `tail`, however small, if groups
     scatter symmetrically. Where a few lose much and most gain a little, they are missed more often, the smaller the tail
     (`benchmarks/gate.py` tells how often).
 
@@ -186,22 +186,22 @@ def ratio_bounds(numerators: ArrayLike, denominators: ArrayLike, groups: Sequenc
 
 
 def share_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
-    """The mean of changes of -1, 0 or 1, with bounds that are each missed with chance `tail` at most.
+    """Return the mean of changes of -1, 0 or 1, with bounds that are each missed with chance `tail` at most.
 
     They are the wider of two: Student's over groups, and the exact ones of how many items rose and how many fell, which
     hold where changes are rare.
     """
     change_N = _vector(changes)
-    found = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
+    over_groups = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
     rose, fell = (
         proportion(int((sign * change_N > 0).sum()), len(change_N), 1 - tail) for sign in (1, -1)
     )  # two-sided at 1 - tail: each bound has half of it
-    low, high = min(found.low, rose.low - fell.high), max(found.high, rose.high - fell.low)
-    return Estimate(found.value, max(low, -1.0), min(high, 1.0), found.n)
+    low, high = min(over_groups.low, rose.low - fell.high), max(over_groups.high, rose.high - fell.low)
+    return Estimate(over_groups.value, max(low, -1.0), min(high, 1.0), over_groups.n)
 
 
 def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
-    """The exact two-sided p-value of McNemar's test: as many items got better as got worse, by chance alone.
+    """Return the exact two-sided p-value of McNemar's test of equally many items getting better and worse.
 
     McNemar 1947; items count as independent here, so the interval over groups is the more careful of the two.
     """
@@ -226,7 +226,7 @@ def _differences(before: ArrayLike, after: ArrayLike) -> Vector:
 
 
 def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | None) -> Vector:
-    """Both sums of every group, (G, 2), in the order of the groups' names. Empty groups weigh nothing and are left out."""
+    """Return both sums of every group, (G, 2), in the order of the groups' names. Groups with a denominator of 0 are left out."""
     if len(numerators_N) != len(denominators_N) or (groups is not None and len(groups) != len(numerators_N)):
         raise ValueError("Numerators, denominators and groups differ in length.")
     if (denominators_N < 0).any() or not denominators_N.sum() > 0:
@@ -238,7 +238,7 @@ def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | 
 
 
 def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
-    """The percentile interval of the quotient, its quantiles widened for few groups (Hesterberg)."""
+    """Return the percentile interval of the quotient, its quantiles widened for few groups (Hesterberg)."""
     num_groups = len(sums_G2)
     if num_groups < 2:
         return -math.inf, math.inf

@@ -16,17 +16,17 @@ ALL_LINEAR = "all-linear"
 """As `targets`: every linear layer of the decoder layers, and so never the head."""
 
 LISTS = ("layers", "h")
-"""What a decoder calls the list of its layers: LLaMA and Qwen the one, GPT-2 the other."""
+"""Names of a decoder's list of layers: in LLaMA and Qwen, and in GPT-2."""
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """The transformers model, out of peft's wrapper where it is in one."""
+    """Return the transformers model, without peft's wrapper."""
     wrapped: Any = model
     return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The model's decoder layers, bottom up; replacing its entries changes the model.
+    """Return the model's decoder layers, bottom up; replacing entries changes the model.
 
     Raises ValueError for a model whose decoder has them in none of `LISTS`.
     """
@@ -43,7 +43,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def linears(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = True) -> dict[str, nn.Linear]:
-    """The linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
+    """Return the linear layers whose last name segment is in `targets`, or all of the decoder layers, by their full names.
 
     Raises ValueError where `targets` name or match nothing, where the method needs a layer's `numbers` and they are not stored as
     floating-point ones, and for GPT-2, whose layers are no `nn.Linear`.
@@ -56,17 +56,17 @@ def linears(model: nn.Module, targets: Sequence[str] | str, *, numbers: bool = T
         raise ValueError(
             f"{type(plain(model)).__name__} has no nn.Linear in its decoder layers, and this method changes no other layer."
         )
-    found = _named(model, known, targets)
-    for name, layer in found.items():
+    layers = _named(model, known, targets)
+    for name, layer in layers.items():
         if numbers and not layer.weight.is_floating_point():
             raise ValueError(
                 f"{name} is stored as {layer.weight.dtype}, and this method needs its numbers. Use `base: none`."
             )
-    return found
+    return layers
 
 
 def sizes(model: nn.Module, targets: Sequence[str] | str) -> dict[str, tuple[int, int]]:
-    """(out, in) features of the layers that `targets` name, however they are stored; every one but the head is known.
+    """Return (out, in) features of the layers that `targets` name, however they are stored. Any layer but the head may be named.
 
     Raises ValueError where `targets` name or match nothing.
     """
@@ -92,7 +92,7 @@ def check_rank(model: nn.Module, targets: Sequence[str] | str, rank: int) -> Non
 
 
 def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) -> dict[str, M]:
-    """Those of `known` that `targets` name."""
+    """Return those of `known` that `targets` name."""
     wanted = {targets} if isinstance(targets, str) else set(targets)
     if not wanted:
         raise ValueError(f"targets: names no layer. Name some by how they end, or set `targets: {ALL_LINEAR}`.")
@@ -110,19 +110,19 @@ def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) 
 
 
 def layer_number(name: str) -> int:
-    """The decoder layer that a module's full name lies in, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
+    """Return the number of the decoder layer in a module's full name, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
     return next(int(number) for holder, number in pairwise(name.split(".")) if holder in LISTS)
 
 
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` where the one of this full name is."""
+    """Replace the module of this full name by `module`."""
     parent, _, last = name.rpartition(".")
     setattr(plain(model).get_submodule(parent), last, module)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for as long as it lasts; every module has its own mode back afterwards."""
+    """Put the model into evaluation mode, and restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Text of others where people see it: nothing in it hides, or changes what is shown beside it."""
+"""Untrusted text made safe to show: no control or direction character takes effect."""
 
 import re
 
@@ -6,6 +6,6 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u2
 
 
 def visible(text: str, chars: int) -> str:
-    """The text cut to `chars` characters, with a word on how many are left, and its control and direction characters spelled out."""
+    """Return the text cut to `chars` characters, with the number that were cut, and control and direction characters escaped."""
     shown = text if len(text) <= chars else f"{text[:chars]}\n… {len(text) - chars:,} characters more"
-    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", shown)
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", shown)

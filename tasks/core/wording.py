@@ -1,4 +1,4 @@
-"""How a conversation asks for a function and shows code: one wording for what is trained on and what is measured."""
+"""Prompts that ask for a function and show code: training and evaluation use the same wording."""
 
 import re
 from typing import NamedTuple
@@ -14,7 +14,7 @@ REQUEST = re.compile(
 
 
 class Request(NamedTuple):
-    """What `request` was given."""
+    """The arguments of `request`."""
 
     name: str
     stub: str
@@ -22,26 +22,26 @@ class Request(NamedTuple):
 
 
 def request(name: str, stub: str, context: str) -> str:
-    """What a person writes who wants the function behind `stub` (signature and docstring) and has `context`."""
+    """Return the prompt that asks for the function behind `stub` (signature and docstring), given `context`."""
     ask = ASK.format(name=name, stub=block(stub))
     return ask + GIVEN.format(context=block(context)) if context else ask
 
 
 def requested(prompt: str) -> Request | None:
-    """What `request` made this prompt of, or None where it made another one."""
-    if not (found := REQUEST.fullmatch(prompt)):
+    """Return the arguments that `request` made this prompt of; None if it did not."""
+    if not (match := REQUEST.fullmatch(prompt)):
         return None
-    parts = Request(*(part or "" for part in found.groups()))
+    parts = Request(*(part or "" for part in match.groups()))
     return parts if request(*parts) == prompt else None
 
 
 def block(code: str) -> str:
-    """Code as a conversation shows it."""
+    """Return code as a fenced block."""
     return f"```python\n{code}\n```"
 
 
 def quoted(text: str, indent: str = "") -> str:
-    """A docstring literal that holds `text`."""
+    """Return a docstring literal that holds `text`."""
     mark = "r" if "\\" in text else ""
     if '"""' in text or text.endswith(("\\", '"')):
         mark, text = "", text.replace("\\", "\\\\").replace('"', '\\"')
@@ -51,7 +51,7 @@ def quoted(text: str, indent: str = "") -> str:
 
 
 def field(name: str, text: str) -> str:
-    """Data as a prompt shows it: between two marks that it cannot hold, so that nothing in it can end the field."""
+    """Return data between two tags that do not occur in it, so that nothing in it can end the field."""
     mark = content_id(text)[:8]
     while mark in text:
         mark = content_id(mark)[:8]

@@ -1,4 +1,4 @@
-"""How a model is had write new text: the settings of it, and what comes back."""
+"""Generation of new text by a model: its settings and its answers."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from tasks.core.records import Message
 
 
 class Decoding(Params):
-    """How a model writes."""
+    """Settings of the sampling."""
 
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(256, ge=1)
     batch_size: int = Field(16, ge=1)
-    """Answers that a model of this machine writes together."""
+    """Answers that a model of this machine writes in one batch."""
 
 
 class Server(Params):
@@ -41,15 +41,15 @@ class Server(Params):
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one prompt."""
+    """The answer to one prompt, or the reason for having none."""
 
     text: str
     refused: str = ""
-    """Why the server would not answer this prompt; empty where it did."""
+    """The reason the server gave for not answering; empty where it did."""
     tokens_read: int = 0
     tokens_written: int = 0
-    """As the server counted them; 0 where it does not say, or where the answer was kept from an earlier run."""
+    """Tokens by the server's count; 0 where it gives none, or where the answer was kept from an earlier run."""
 
 
 Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[Answer]]
-"""The answers to prompts, in their order, each drawn by its key."""
+"""A function of prompts and keys that yields the answers in order, each drawn with its key as the seed."""
