@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks import run, settings
-from tasks.io import provenance, recorded
-from tasks.io.recorded import Past
+from tasks.io import provenance, run_history
+from tasks.io.run_history import Past
 
 SHOWN = 5
 """Runs that a range spans, the latest of the nearest."""
@@ -93,14 +93,14 @@ def of(stages: Sequence[str]) -> dict[str, Estimate]:
     """What each of these stages will take, for those of which anything is known."""
     everything, known = settings.load(), set(settings.stage_names())
     families = dict.fromkeys(name for stage in stages if (name := stage.partition("@")[0]) in known)
-    runs = recorded.past(families)
+    runs = run_history.past(families)
     found = {name: _of(name, everything, runs.get(name, [])) for name in families}
     return {stage: estimate for stage in stages if (estimate := found.get(stage.partition("@")[0]))}
 
 
 def of_training(stage: str, tokens: int) -> Estimate | None:
     """What a stage will take where it trains on so many tokens, all else as params.yaml has it; None where nothing is known."""
-    past = recorded.past([stage]).get(stage, [])
+    past = run_history.past([stage]).get(stage, [])
     runs = [one for one in past if _work(stage, one.settings).trained]  # where a model passed through, nothing trained
     return _of(stage, settings.load(), runs, {f"{stage}.max_tokens": str(tokens)})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows import graph, history, ledger, versions
 from flows.adoption import RAW
-from tasks.io import progress, recorded, tracking
+from tasks.io import progress, run_history, tracking
 
 RUNS = Path("data/runs.jsonl")
 """The MLflow runs that made the present outputs, in git's reach."""
@@ -68,7 +68,7 @@ def _versions() -> str:
 
 def _export() -> str:
     made = tracking.produced_by(ledger.keys([step.stage for step in graph.plan()]))
-    number = recorded.export(made.values(), RUNS) if made else 0
+    number = run_history.export(made.values(), RUNS) if made else 0
     return f"{RUNS}: {number} MLflow runs, which made the outputs of {len(made)} stages."
 
 

@@ -9,7 +9,7 @@ from httpx import TransportError
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows import graph, repro
-from tasks.io import pages, progress
+from tasks.io import progress, run_links
 
 PLAN, STAGES, PROGRESS = "pipeline-plan", "pipeline-stages", "pipeline-progress"
 
@@ -50,7 +50,7 @@ def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run:
     counts = [(state, sum(o.state == state for o in outcomes)) for state in states]
     progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
     plan = {step.stage: step for step in steps}
-    links = {stage: f"[open]({address})" for stage, address in pages.of_stages(run).items()}
+    links = {stage: f"[open]({address})" for stage, address in run_links.of_stages(run).items()}
     rows: list[dict[str, Any]] = [
         {
             "stage": outcome.stage,
@@ -62,7 +62,7 @@ def show_outcomes(outcomes: Sequence[Outcome], steps: Sequence[graph.Step], run:
         }
         for outcome in outcomes
     ]
-    shown = f"What became of each stage. {pages.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
+    shown = f"What became of each stage. {run_links.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
     try:
         create_table_artifact(rows, key=STAGES, description=shown)
     except TransportError as error:  # what a stage failed of must not be hidden by it

@@ -8,7 +8,7 @@ from typing import Any
 from tasks import methods, settings
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.visible import visible
-from tasks.io import decisions, tables
+from tasks.io import review_decisions, tables
 
 PROPOSED = ("simplify", "improve", "extend")
 SHOWN = 4_000
@@ -57,7 +57,7 @@ def rows(turn: str, everything: Any, *, refused: bool) -> list[Row]:
 
 def undecided(found: Sequence[Row], file: Path) -> list[Row]:
     """Those that no line of the file of decisions speaks of."""
-    known = decisions.read(file) if file.is_file() else {}
+    known = review_decisions.read(file) if file.is_file() else {}
     return [row for row in found if row.line.id not in known]
 
 

@@ -13,7 +13,7 @@ from flows import graph, history, promotion, versions
 from flows.handing_over import RUNS
 from tasks import settings
 from tasks.core.records import LOSSES, Result
-from tasks.io import checkpoints, provenance, recorded, tables
+from tasks.io import checkpoints, provenance, run_history, tables
 
 MODELS = Path("models")
 TOLERANCE = {"fp32": 0.001, "bf16": 0.02}
@@ -122,7 +122,7 @@ def _champion() -> Iterator[Check]:
 def runs() -> Iterator[Check]:
     """The MLflow runs that came along, taken over; those that are known stay as they are."""
     if RUNS.is_file():
-        new, known = recorded.take_in(RUNS)
+        new, known = run_history.take_in(RUNS)
         yield Check(True, f"{RUNS}: {new} MLflow runs taken over, {known} known already")
 
 

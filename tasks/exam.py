@@ -1,6 +1,6 @@
-"""A promoted model before the present gate set, in a process of its own: `python -m tasks.exam MODEL BASE RESULTS`.
+"""Measure a promoted model on the present gate set, in a process of its own: `python -m tasks.exam MODEL BASE RESULTS`.
 
-`ratchet promote` asks for it where the set has changed since the model was measured.
+`ratchet promote` starts it if the set has changed since the model was measured.
 """
 
 import sys
@@ -12,13 +12,13 @@ from tasks.run import StageRun, code
 
 
 def main(model: Path, base: Path, results: Path) -> None:
-    """Measure the model as stage `evaluate` would."""
-    everything = settings.load()
-    process.set_threads(everything.compute)
+    """Measure the model as stage `evaluate` does."""
+    config = settings.load()
+    process.set_threads(config.compute)
     reads = settings.declaration("evaluate").reads
     inputs = {name: Path(reads[name]) for name in ("gate", "gate_documents")} | {"model": model, "base": base}
     run = StageRun("evaluate", model.parent.name, "exam", None)
-    code("evaluate").examine(inputs, results, settings.for_stage("evaluate", everything), run)
+    code("evaluate").examine(inputs, results, settings.for_stage("evaluate", config), run)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What came in held against what was trained on, in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
+"""Drift of incoming data from the training data, tested in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
 
 It reads the training examples (`data/rounds/r0/`), the validation set (`data/ingested/`), the embedder, and the model in place: the
-champion, or without one the candidate. OUTPUT gets what was found, as JSON; MLflow gets the figures.
+champion, or without one the candidate. OUTPUT gets the verdict as JSON; MLflow gets the figures.
 """
 
 import json
@@ -35,26 +35,26 @@ Figures = NDArray[np.float32]
 
 
 def main(output: Path, paths: Sequence[Path]) -> None:
-    """Read what came in, ask every monitor, and write what they found."""
-    everything = settings.load()
-    params = everything.monitor
-    process.set_threads(everything.compute)
+    """Read the incoming data, run every monitor, and write the verdict."""
+    config = settings.load()
+    params = config.monitor
+    process.set_threads(config.compute)
     rows = list(incoming.read(incoming.files(paths)))
     refused = Counter(row.reason for row in rows if isinstance(row, Refusal))
-    found = list({row.id: row for row in rows if isinstance(row, Example)}.values())
-    if len(found) < FEW:
+    examples = list({row.id: row for row in rows if isinstance(row, Example)}.values())
+    if len(examples) < FEW:
         raise ValueError(
-            f"{len(found)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
+            f"{len(examples)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
             f"below {FEW} nothing can be said."
         )
-    items = drawn(found, params.max_items, params.seed)
-    findings = {name: _ask(name, items, everything) for name in params.methods}
+    items = drawn(examples, params.max_items, params.seed)
+    findings = {name: _ask(name, items, config) for name in params.methods}
     level = params.alpha / len(findings)
     verdict = {
         "drifted": [name for name, finding in findings.items() if finding.chance <= level],
         "level": level,
         "items": len(items),
-        "read": len(found),
+        "read": len(examples),
         "refused": dict(refused),
         "findings": {
             name: asdict(finding) | {"unit": methods.spec("monitors", name).unit} for name, finding in findings.items()
@@ -65,36 +65,36 @@ def main(output: Path, paths: Sequence[Path]) -> None:
 
 
 def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
-    """At most `limit` of the examples: by the seed and their content, not by where they stand."""
+    """Return at most `limit` of the examples, drawn by the seed and their content, whatever their order."""
     return sorted(examples, key=lambda example: content_id(str(seed), example.id))[:limit]
 
 
-def _ask(name: str, items: Sequence[Example], everything: Any) -> Finding:
+def _ask(name: str, items: Sequence[Example], config: Any) -> Finding:
     spec, monitor = methods.spec("monitors", name), methods.load("monitors", name)
-    config = getattr(everything.methods, name) or spec.config()
+    monitor_config = getattr(config.methods, name) or spec.config()
     figures = {"embeddings": _embeddings, "losses": _losses}[spec.sees]
-    reference, came = figures(items, everything)
-    return monitor.score(monitor.fit(reference, config), came, everything.monitor.seed)
+    reference, came = figures(items, config)
+    return monitor.score(monitor.fit(reference, monitor_config), came, config.monitor.seed)
 
 
-def _embeddings(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:
+def _embeddings(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
     """The prompts trained on, and those that came in."""
     embedders.check(EMBEDDER, "monitor.methods", "leave out what looks at embeddings")
-    trained = drawn(_table(TRAINED), everything.monitor.reference_items, everything.monitor.seed)
+    trained = drawn(_table(TRAINED), config.monitor.reference_items, config.monitor.seed)
     texts = [prompt_of(example) for example in (*trained, *items)]
     vectors = embedders.embed(EMBEDDER, texts)
     return vectors[: len(trained)], vectors[len(trained) :]
 
 
-def _losses(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures]:
-    """Nats and tokens of held-out texts, and of those that came in: of responses where every item has one, else of prompts."""
+def _losses(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
+    """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
     from tasks.engine import asked, device, encode, scoring
     from tasks.io import models
 
-    device.use(everything.compute)
+    device.use(config.compute)
     folder, base = model()
-    network, tokenizer = models.load(folder, base, **device.placement(everything.compute))
-    held_out = drawn(_table(HELD_OUT), everything.monitor.reference_items, everything.monitor.seed)
+    network, tokenizer = models.load(folder, base, **device.placement(config.compute))
+    held_out = drawn(_table(HELD_OUT), config.monitor.reference_items, config.monitor.seed)
     answered = all(item.response != incoming.NONE for item in items)
     of = partial(encode.example if answered else asked.question, tokenizer=tokenizer)
     longest = network.config.max_position_embeddings
@@ -109,7 +109,7 @@ def _losses(items: Sequence[Example], everything: Any) -> tuple[Figures, Figures
 
 
 def model() -> tuple[Path, Path | None]:
-    """The folder of the model in place and that of its base, if it is an adapter. Without a champion it is the candidate."""
+    """Return the folder of the champion and that of its base, if it is an adapter. Without a champion it is the candidate."""
     if CHAMPION.exists():
         base = CHAMPION / "base"
         return CHAMPION / "model", base if base.is_dir() else None
@@ -129,7 +129,7 @@ def _table(path: Path) -> list[Example]:
 
 
 def _record(verdict: dict[str, Any], paths: Sequence[Path]) -> None:
-    """The figures as an MLflow run of their own."""
+    """Record the figures as an MLflow run of their own."""
     recorder = tracking.Recorder(
         f"monitor · {'drift' if verdict['drifted'] else 'no drift'}",
         parent=os.environ.get(environment.PARENT_RUN),

@@ -1,40 +1,40 @@
-"""A recorded model measured once more, in a process of its own: `python -m tasks.recheck NAME RESULTS`.
+"""Measure the losses of a recorded model again, in a process of its own: `python -m tasks.recheck NAME RESULTS`.
 
-`ratchet verify` asks for it. The losses alone, on the items and in the packs of stage `evaluate`, in the precision that the record
-names: on the same class of machine they are equal to the bit.
+`ratchet verify` starts it. Items and packs are those of stage `evaluate`, and the precision is the recorded one: on the same class
+of machine the losses are equal to the bit.
 """
 
 import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tasks import settings
 from tasks.io import process
 from tasks.run import StageRun, code
+from tasks.stages.evaluate.params import Settings
 
 LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None}
 
 
 def main(name: str, results: Path) -> None:
-    """Write what the model's items are worth now."""
-    everything = settings.load()
-    process.set_threads(everything.compute)
-    reads, writes = settings.files("evaluate", name, everything)
+    """Write the losses of the model's items."""
+    config = settings.load()
+    process.set_threads(config.compute)
+    reads, writes = settings.files("evaluate", name, config)
     recorded = json.loads(writes["metrics"].read_text(encoding="utf-8"))
-    own = _as_recorded(settings.for_stage("evaluate", everything), recorded["settings"]["precision"])
+    stage_config = _as_recorded(settings.for_stage("evaluate", config), recorded["settings"]["precision"])
     with tempfile.TemporaryDirectory() as folder:
         outputs = {"results": results, "metrics": Path(folder) / "metrics.json"}
-        code("evaluate").main(reads, outputs, own, StageRun("evaluate", name, "recheck", None))
+        code("evaluate").main(reads, outputs, stage_config, StageRun("evaluate", name, "recheck", None))
 
 
-def _as_recorded(own: Any, precision: str) -> Any:
-    """The stage's settings without answers, and in the precision that `auto` was then."""
-    return own.model_copy(
+def _as_recorded(stage_config: Settings, precision: str) -> Settings:
+    """Return the stage's settings for losses alone, in the recorded precision instead of `auto`."""
+    return stage_config.model_copy(
         update={
-            "evaluate": own.evaluate.model_copy(update=LOSSES_ALONE),
-            "compute": own.compute.model_copy(update={"precision": precision}),
+            "evaluate": stage_config.evaluate.model_copy(update=LOSSES_ALONE),
+            "compute": stage_config.compute.model_copy(update={"precision": precision}),
         }
     )
 

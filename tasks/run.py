@@ -2,7 +2,7 @@
 
 It does what is the same for all: the stage's lock, death with its parent, typed settings, the MLflow run, and outputs that
 appear by a rename as the last act. Nothing it does may change an output. A stage whose inputs, settings and code equal those of
-another of its items takes over what that one has made: a round that changed nothing costs nothing.
+another of its items copies that item's outputs: a round that changed nothing costs nothing.
 """
 
 import fcntl
@@ -21,17 +21,18 @@ import yaml
 from tasks import settings
 from tasks.core import environment, imports
 from tasks.core.nested import flat
+from tasks.core.params import Params
 from tasks.core.training import in_words
-from tasks.io import locks, outputs, process, progress, provenance, run_store, tracking
+from tasks.io import locks, process, progress, provenance, run_store, stage_outputs, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
 WORK = SCRATCH / "work"
-"""Where stages keep what they need to go on after a kill."""
+"""Folder for unfinished work, from which a stage continues after a kill."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage; the exit code says whether its outputs are there."""
+    """Run one stage, and return the exit code: 0 if its outputs are in place."""
     if not 1 <= len(arguments) <= 2:
         progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(settings.stage_names())}")
         return 2
@@ -43,93 +44,97 @@ def run_stage(stage: str, item: str | None) -> None:
     """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
     if stage not in settings.stage_names():
         raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(settings.stage_names())}.")
-    everything = settings.load()
-    reads, writes = settings.files(stage, item, everything)
+    config = settings.load()
+    reads, writes = settings.files(stage, item, config)
     for name, path in reads.items():
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} ({name}) is missing. `dvc repro {_name(stage, item)}` makes what comes first."
             )
-    own = settings.for_stage(stage, everything)
-    if compute := getattr(own, "compute", None):
+    stage_config = settings.for_stage(stage, config)
+    if compute := getattr(stage_config, "compute", None):
         process.set_threads(compute)
     if _rank() > 0:
-        _assist(stage, item, reads, list(writes), own, settings.key(stage, item, everything))
+        _assist(stage, item, reads, list(writes), stage_config, settings.key(stage, item, config))
         return
     run_store.check()
-    key = settings.key(stage, item, everything)
+    key = settings.key(stage, item, config)
     provenance.save_digests()
     with _lock(_name(stage, item)), _turn(stage, item, key):
-        partial = outputs.prepare(writes)
-        equal = _taken_over(stage, item, key, everything, partial)
-        if not equal:
-            _share_out(stage, item, everything)
-        with _open_run(stage, item, key, own, reads, list(settings.parts(stage, everything).values())) as recorder:
+        partial = stage_outputs.prepare(writes)
+        equal_stage = _taken_over(stage, item, key, config, partial)
+        if not equal_stage:
+            _share_out(stage, item, config)
+        with _open_run(stage, item, key, stage_config, reads, list(settings.parts(stage, config).values())) as recorder:
             run = StageRun(stage, item, key, recorder)
-            if equal:
-                run.note(taken_over_from=equal)
+            if equal_stage:
+                run.note(taken_over_from=equal_stage)
                 run.say(
-                    f"{_name(stage, item)}: its inputs, settings and code are those of {equal}, whose outputs it takes over"
+                    f"{_name(stage, item)}: its inputs, settings and code are those of {equal_stage}, whose outputs it takes over"
                 )
             else:
-                code(stage).main(reads, partial, own, run)
-            run.log(None, output_mb=sum(map(outputs.size, partial.values())) / 2**20)
-            outputs.publish(partial, writes)
+                code(stage).main(reads, partial, stage_config, run)
+            run.log(None, output_mb=sum(map(stage_outputs.size, partial.values())) / 2**20)
+            stage_outputs.publish(partial, writes)
             if item is not None:
-                outputs.remember(_name(stage, item), key, writes)
+                stage_outputs.remember(_name(stage, item), key, writes)
                 provenance.save_digests()
 
 
 def code(stage: str) -> Any:
-    """The module of a stage."""
+    """Import the module of a stage."""
     with imports.lasting():
         return importlib.import_module(f"tasks.stages.{stage}.stage")
 
 
 def _rank() -> int:
-    """The number of this process among those that share a training; 0 does what one process alone would do."""
+    """Return the rank of this process among those that share a training; 0 for a single process too."""
     return int(os.environ.get(environment.RANK, "0"))
 
 
 def _shared() -> bool:
-    """Whether this is one of several processes that share a training."""
+    """Return whether this is one of several processes that share a training."""
     return environment.RANK in os.environ
 
 
-def _share_out(stage: str, item: str | None, everything: Any) -> None:
-    """Where several processes are to share a training, become torchrun, which starts this runner in each of them."""
+def _share_out(stage: str, item: str | None, config: Any) -> None:
+    """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
     if _shared() or not settings.declaration(stage).trains:
         return
-    if (processes := everything.compute.processes) > 1:
+    if (processes := config.compute.processes) > 1:
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         arguments = [stage] if item is None else [stage, item]
         os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
 
 
-def _taken_over(stage: str, item: str | None, key: str, everything: Any, partial: Mapping[str, Path]) -> str | None:
-    """The stage (`tune@r0`) whose outputs stand at `partial` now, since it has the same key; None where there is none.
+def _taken_over(stage: str, item: str | None, key: str, config: Any, partial: Mapping[str, Path]) -> str | None:
+    """Copy the outputs of another item with the same key to `partial`, and return its stage (`tune@r0`); None without one.
 
-    Processes that share a training all take part in it: one of them alone cannot leave it out.
+    Processes that share a training never skip it: one of them alone would leave the others waiting.
     """
     if item is None or _shared():
         return None
-    items = getattr(everything, settings.declaration(stage).items or "")
+    items = getattr(config, settings.declaration(stage).items or "")
     for other in (name for name in items if name != item):
-        _, theirs = settings.files(stage, other, everything)
-        if outputs.take_over(_name(stage, other), key, theirs, partial):
+        _, other_writes = settings.files(stage, other, config)
+        if stage_outputs.take_over(_name(stage, other), key, other_writes, partial):
             return _name(stage, other)
     return None
 
 
-def _assist(stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], own: Any, key: str) -> None:
-    """Do a further process's share of a training. What is written, said and recorded is the first one's."""
+def _assist(
+    stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], stage_config: Params, key: str
+) -> None:
+    """Run the share of a process of rank > 0 in a training. Only rank 0 writes, prints and records."""
     module = code(stage)
     with tempfile.TemporaryDirectory() as folder:
-        module.main(reads, {name: Path(folder) / name for name in writes}, own, Assistant(stage, item, key, None))
+        module.main(
+            reads, {name: Path(folder) / name for name in writes}, stage_config, Assistant(stage, item, key, None)
+        )
 
 
 class StageRun:
-    """What a stage is handed (`tasks.core.stage.Run`): the console, the MLflow run, and a folder for unfinished work."""
+    """The run context of a stage (`tasks.core.stage.Run`): the console, the MLflow run, and a folder for unfinished work."""
 
     def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder | None) -> None:
         self.item = item
@@ -170,10 +175,10 @@ class StageRun:
 
 
 class Assistant(StageRun):
-    """What a further process of a training is handed: the same work folder, and nobody who listens."""
+    """The run context of ranks > 0: shares the work folder, prints and logs nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing: the first process says it."""
+        """Print nothing: rank 0 does."""
 
     def track(
         self,
@@ -187,13 +192,13 @@ class Assistant(StageRun):
 
 
 def _name(stage: str, item: str | None) -> str:
-    """The stage as DVC names it."""
+    """Return the stage's name in DVC."""
     return stage if item is None else f"{stage}@{item}"
 
 
 @contextmanager
 def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
-    """One after the other, items with equal keys: the later ones find what the first has made."""
+    """Let items with equal keys run one after the other, so that later ones can copy the outputs of the first."""
     if item is None or _shared():
         yield
         return
@@ -213,7 +218,7 @@ def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
 
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
-    """One writer per stage and workspace."""
+    """Hold the stage's lock: one writer per stage and workspace."""
     try:
         with locks.exclusive(SCRATCH / "locks" / f"{name}.lock"):
             yield
@@ -225,9 +230,9 @@ def _lock(name: str) -> Iterator[None]:
 
 @contextmanager
 def _open_run(
-    stage: str, item: str | None, key: str, own: Any, reads: Mapping[str, Path], parts: list[str]
+    stage: str, item: str | None, key: str, stage_config: Params, reads: Mapping[str, Path], parts: list[str]
 ) -> Iterator[tracking.Recorder]:
-    """The MLflow run of a stage, a child of its flow's run where a flow started it. It ends as what became of the stage."""
+    """Open the MLflow run of a stage, a child of the flow's run if a flow started it. Its status is the outcome of the stage."""
     name = _name(stage, item)
     tags = {
         "dvc.stage": name,
@@ -239,7 +244,7 @@ def _open_run(
         tags["prefect.flow_run_id"] = flow
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(environment.PARENT_RUN), tags=tags)
-    recorder.params(**as_recorded(own))
+    recorder.params(**as_recorded(stage_config))
     recorder.datasets(_dvc_hashes(reads))
     status: tracking.Status = "FAILED"
     try:
@@ -253,13 +258,13 @@ def _open_run(
         recorder.end(status)
 
 
-def as_recorded(own: Any) -> dict[str, Any]:
-    """The settings of a stage as its MLflow run has them: name in full → value."""
-    return {name: _portable(value) for name, value in flat(own.model_dump())}
+def as_recorded(stage_config: Params) -> dict[str, Any]:
+    """Return the settings of a stage as its MLflow run records them: full name → value."""
+    return {name: _portable(value) for name, value in flat(stage_config.model_dump())}
 
 
 def _portable(value: Any) -> Any:
-    """The value without the paths of this machine: of an absolute one the last name says enough."""
+    """Return the value without paths of this machine: an absolute path becomes its last name."""
     if isinstance(value, Path):
         return value.name if value.is_absolute() else value.as_posix()
     if isinstance(value, Mapping):
@@ -270,14 +275,14 @@ def _portable(value: Any) -> Any:
 
 
 def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
-    """DVC's hash of each input that another stage made: those are committed before this stage starts."""
+    """Return DVC's hash of each input that another stage made: those are committed before this stage starts."""
     try:
         text = Path("dvc.lock").read_text()
         lock = yaml.safe_load(text) if text.endswith("\n") else {}
-        made = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
+        hashes = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
     except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}  # another DVC is just writing it: what is half there is no fault of this stage
-    return {str(path): made[str(path)] for path in reads.values() if str(path) in made}
+    return {str(path): hashes[str(path)] for path in reads.values() if str(path) in hashes}
 
 
 if __name__ == "__main__":

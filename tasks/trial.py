@@ -1,8 +1,8 @@
 """One trial of a comparison, in a process of its own: `python -m tasks.trial FOLDER`.
 
-The folder holds `params.yaml`, the whole settings of the trial, and `trial.json`: which stage trains (none for the base alone),
-and whether the model is measured on the test sets. It gets `result.json`, and the model goes when that is written: a
-comparison of full models would fill a disk.
+The folder holds `params.yaml`, the config of the trial, and `trial.json`: the stage that trains (none for the base alone), and
+whether the model is measured on the test sets. `result.json` is written to it, and then the model is removed: a comparison of
+full models would fill a disk.
 """
 
 import json
@@ -25,17 +25,17 @@ ITEM = "r0"
 
 
 def main(folder: Path) -> None:
-    """Train and measure as the folder says, and write what came of it."""
-    asked = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    everything = settings.load(folder / "params.yaml")
-    process.set_threads(everything.compute)
-    recorder = tracking.Recorder(asked["title"], parent=os.environ.get(environment.PARENT_RUN), tags=asked["tags"])
-    recorder.params(**asked["facts"])
+    """Train and measure as the folder says, and write the result."""
+    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    config = settings.load(folder / "params.yaml")
+    process.set_threads(config.compute)
+    recorder = tracking.Recorder(trial["title"], parent=os.environ.get(environment.PARENT_RUN), tags=trial["tags"])
+    recorder.params(**trial["facts"])
     status: tracking.Status = "FAILED"
     try:
-        result = _train(asked["stage"], folder, everything, recorder) if asked["stage"] else {}
-        if asked["test"]:
-            result |= _test(folder, everything, recorder)
+        result = _train(trial["stage"], folder, config, recorder) if trial["stage"] else {}
+        if trial["test"]:
+            result |= _test(folder, config, recorder)
         recorder.metrics({name: value for name, value in result.items() if isinstance(value, int | float)})
         files.write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
         shutil.rmtree(folder / "model", ignore_errors=True)
@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
 
 
 class TimedRun(StageRun):
-    """A run that remembers when each optimizer step ended, in seconds of a clock, and after which steps a validation came."""
+    """A run that records the time at which each optimizer step ended, in seconds of a clock, and the steps that a validation followed."""
 
     def __init__(self, *args: Any, clock: Callable[[], float]) -> None:
         super().__init__(*args)
@@ -69,7 +69,7 @@ def speed(
     save_every: int,
     validated: Collection[int] = (),
 ) -> float | None:
-    """Tokens trained in a second of steps, each timed from the end of the one before; None where no step can be.
+    """Return tokens trained per second, each step timed from the end of the one before; None if no step can be timed.
 
     `losses` are the rows (step, tokens so far, loss) of a training. A step after a checkpoint or a validation is left out: it would
     be charged with these. So are the first one, with all that comes before, and what another process has made.
@@ -84,16 +84,16 @@ def speed(
     return sum(seen[step + 1] - seen[step] for step in before) / seconds if seconds else None
 
 
-def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
-    if not getattr(everything, stage).valid_tokens:
+def _train(stage: str, folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+    if not getattr(config, stage).valid_tokens:
         raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
     item = ITEM if settings.declaration(stage).items else None
-    clock = time.process_time if everything.compute.device == "cpu" else time.perf_counter
-    run = TimedRun(stage, item, settings.key(stage, item, everything), recorder, clock=clock)
-    reads, _ = settings.files(stage, item, everything)
+    clock = time.process_time if config.compute.device == "cpu" else time.perf_counter
+    run = TimedRun(stage, item, settings.key(stage, item, config), recorder, clock=clock)
+    reads, _ = settings.files(stage, item, config)
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
-    code(stage).main(reads, {"model": model}, settings.for_stage(stage, everything), run)
+    code(stage).main(reads, {"model": model}, settings.for_stage(stage, config), run)
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
     last = {name: points[-1][1] for name, points in course["measured"].items()}
@@ -103,14 +103,14 @@ def _train(stage: str, folder: Path, everything: Any, recorder: tracking.Recorde
         "trainable": course["trainable"],
         "active": course["active"],
         "tokens": course["tokens"],
-        "tokens_per_s": speed(run.ends, course["loss"], getattr(everything, stage).save_every, run.validated),
-        "peak_memory_mb": _peak_memory(everything.compute.device),
+        "tokens_per_s": speed(run.ends, course["loss"], getattr(config, stage).save_every, run.validated),
+        "peak_memory_mb": _peak_memory(config.compute.device),
         "bytes": sum(file.stat().st_size for file in model.glob("*.safetensors")),
     }
 
 
 def _peak_memory(device: str) -> float:
-    """The most that was taken, in MB: of the GPU where one computes, of this process elsewhere."""
+    """Return the peak memory in MB: of the GPU if it computes, else of this process."""
     if device == "cuda":
         import torch
 
@@ -118,12 +118,12 @@ def _peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _test(folder: Path, everything: Any, recorder: tracking.Recorder) -> dict[str, Any]:
-    name = next(iter(everything.models))
+def _test(folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+    name = next(iter(config.models))
     run = StageRun("evaluate", name, "compare", recorder)
-    reads, _ = settings.files("evaluate", name, everything)
+    reads, _ = settings.files("evaluate", name, config)
     writes = {"metrics": folder / "metrics.json", "results": folder / "results.parquet"}
-    code("evaluate").main(reads, writes, settings.for_stage("evaluate", everything), run)
+    code("evaluate").main(reads, writes, settings.for_stage("evaluate", config), run)
     metrics: dict[str, Any] = json.loads(writes["metrics"].read_text(encoding="utf-8"))
     return {"metrics": metrics}
 

@@ -30,7 +30,7 @@ def review(
     """
     from flows import reviewing
     from tasks import settings
-    from tasks.io import decisions
+    from tasks.io import review_decisions
 
     everything = settings.load()
     if not everything.turns:
@@ -47,7 +47,7 @@ def review(
             typer.echo(f"\n━━ {number} of {len(rows)} · {reviewing.shown(row)}\n")
             decision = _ask(row, who)
             if decision:
-                decisions.append(file, decision)
+                review_decisions.append(file, decision)
                 decided += 1
     except typer.Abort:
         typer.echo("\nStopped. `ratchet review` goes on with what is not decided yet.")

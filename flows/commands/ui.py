@@ -13,9 +13,9 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows import server
-    from tasks.io import pages, progress, run_store
+    from tasks.io import progress, run_links, run_store
 
-    if pages.is_server():
+    if run_links.is_server():
         raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")
     run_store.check()
     if owner := server.listener(port):

@@ -23,11 +23,11 @@ from tasks.io.run_store import SPOOL
 EVERY_S = 5.0
 """Metrics reach MLflow at most this much later."""
 LINGER_S = 2.0
-"""How long the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and saves its own."""
+"""Seconds the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and need not start another."""
 PACE_S = 0.1
 LOCK = "carrier.lock"
 LOG = SPOOL.parent / "logs" / "carrier.log"
-"""What the carrier has to say: nobody reads its console."""
+"""The carrier's console output."""
 
 _DAMAGED = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
@@ -128,8 +128,8 @@ def start() -> None:
 
 
 def _locked() -> TextIO | None:
-    """The lock that the carrier holds while it lives, held until it is closed here and wherever it was handed to; None where
-    another has it."""
+    """Take the lock that the carrier holds while it lives; None if another process has it. It is held until it is closed here
+    and in the process it was handed to."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     lock = (SPOOL / LOCK).open("w")
     if locks.seized(lock):
@@ -139,7 +139,7 @@ def _locked() -> TextIO | None:
 
 
 def lives() -> bool:
-    """Whether one is at work in this workspace."""
+    """Return whether a carrier is at work in this workspace."""
     try:
         with (SPOOL / LOCK).open() as lock:
             return locks.in_use(lock)
@@ -155,17 +155,17 @@ def wait_for(spools: list[Path]) -> None:
 
 
 def children(parent: str) -> list[Path]:
-    """The spools of a run's children."""
-    found = []
+    """Return the spools of a run's children."""
+    spools = []
     for path in SPOOL.glob("*.jsonl"):
         with contextlib.suppress(FileNotFoundError):  # carried away just now
             if next(_events(path, 0), {}).get("parent") == parent:
-                found.append(path)
-    return found
+                spools.append(path)
+    return spools
 
 
 def _begun(spool: Path) -> int:
-    """When the run of a spool began, in ms."""
+    """Return the start time of a spool's run, in ms."""
     return int(next(_events(spool, 0), {"time": 0})["time"])
 
 
@@ -174,7 +174,7 @@ def _outage_note() -> Path:
 
 
 def outage() -> str:
-    """Why the store took nothing when the carrier last tried; empty where it did."""
+    """Return the error of the last delivery; empty if the store took it."""
     try:
         return _outage_note().read_text()
     except FileNotFoundError:
@@ -182,17 +182,17 @@ def outage() -> str:
 
 
 def _close_if_ownerless(path: Path) -> bool:
-    """Whether the owner of a spool is gone. Where it left no last word, its run ends as KILLED."""
+    """Return whether the owner of a spool has exited. If its run was not closed, it ends as KILLED."""
     with path.open("rb+") as spool:
         try:
             fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         text = spool.read()
-        whole = text[: text.rfind(b"\n") + 1]  # a killed writer can leave half a line
-        spool.seek(len(whole))
+        complete_lines = text[: text.rfind(b"\n") + 1]  # a killed writer can leave half a line
+        spool.seek(len(complete_lines))
         spool.truncate()
-        events = [_event(line) for line in whole.splitlines()]
+        events = [_event(line) for line in complete_lines.splitlines()]
         if not _has_ended(events):
             last = events[-1]["time"] if events else 0
             spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}).encode() + b"\n")
@@ -221,7 +221,7 @@ def _send_news(path: Path) -> None:
 
 
 def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
-    """The whole lines of a spool from line `start` on."""
+    """Yield the events of a spool from line `start` on, as far as lines are complete."""
     with path.open("rb") as spool:
         for number, line in enumerate(spool):
             if number >= start and line.endswith(b"\n"):
@@ -229,7 +229,7 @@ def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """One line of a spool. A line that a disk has damaged says nothing, and holds up nothing."""
+    """Parse one line of a spool. A damaged line becomes an event that is skipped, so it holds up nothing."""
     try:
         event = dict(json.loads(line))
         return event if {"kind", "time"} <= event.keys() else _DAMAGED
@@ -242,10 +242,10 @@ def _has_ended(events: list[dict[str, Any]]) -> bool:
 
 
 def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
-    """The MLflow run of a `start` event, made unless an earlier, interrupted attempt made it."""
+    """Return the MLflow run of a `start` event, created unless an earlier, interrupted attempt did."""
     tags = dict(event["tags"])
-    if made := run_store.find(client, experiment, tags["ratchet.run"]):
-        return made
+    if existing := run_store.find(client, experiment, tags["ratchet.run"]):
+        return existing
     if event["parent"]:
         tags["ratchet.parent"] = event["parent"]
         if parent := run_store.find(client, experiment, event["parent"]):
@@ -258,7 +258,7 @@ def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
 
 
 def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) -> None:
-    """Batches of what happened to a run, then its end."""
+    """Send the events of a run in batches, its end last."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     def of(kind: str) -> list[dict[str, Any]]:
@@ -281,8 +281,8 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) 
     if inputs:
         _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
     for event in of("maker"):
-        if made := run_store.maker(client, experiment, event["stage"], event["key"]):
-            client.set_tag(run, "ratchet.produced_by", made)
+        if producer := run_store.maker(client, experiment, event["stage"], event["key"]):
+            client.set_tag(run, "ratchet.produced_by", producer)
     for event in of("end"):
         client.set_terminated(run, event["status"], end_time=event["time"])
 

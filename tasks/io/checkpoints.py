@@ -66,7 +66,7 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: M
 
 
 def pass_through(source: Path, target: Path) -> None:
-    """Write the model at `source` to `target` as it is, but for the course of a training: none took place here.
+    """Write the model at `source` to `target` unchanged, without `training.json`: no training took place here.
 
     The files are the same bytes under another name; copies where the disk cannot link.
     """
@@ -74,14 +74,14 @@ def pass_through(source: Path, target: Path) -> None:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The tokenizer in a model's folder."""
+    """Load the tokenizer in a model's folder."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether the folder holds an adapter rather than a whole model."""
+    """Return whether the folder holds an adapter rather than a whole model."""
     return (path / PEFT_ADAPTER).is_file() or (path / OWN_ADAPTER).is_file()
 
 
@@ -95,11 +95,11 @@ def check_folder(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: config.json is missing.")
     if not list(path.glob("*.safetensors")):
-        others = [file.name for file in path.glob("*.bin")]
-        found = (
-            f"found {', '.join(others)}, which can run code when it is opened; convert it" if others else "found none"
+        pickled = [file.name for file in path.glob("*.bin")]
+        weights_found = (
+            f"found {', '.join(pickled)}, which can run code when it is opened; convert it" if pickled else "found none"
         )
-        raise ValueError(f"{path} has no weights as .safetensors: {found}.")
+        raise ValueError(f"{path} has no weights as .safetensors: {weights_found}.")
     if not (path / "tokenizer.json").is_file():
         raise ValueError(
             f"{path} has no tokenizer.json. Save the tokenizer beside the weights (`tokenizer.save_pretrained`)."
@@ -113,18 +113,18 @@ def write_card(path: Path, **facts: Any) -> None:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What `ratchet.json` says; empty for a folder that Ratchet did not make."""
+    """Return the contents of `ratchet.json`; empty for a folder that Ratchet did not make."""
     file = path / CARD
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def weights_digest(path: Path) -> str:
-    """One hash of all weights in a folder."""
+    """Return one hash of all weights in a folder."""
     return provenance.facts_digest({file.name: provenance.digest(file) for file in weights(path)})
 
 
 def weights(path: Path) -> list[Path]:
-    """The files of a folder that hold weights."""
+    """Return the files of a folder that hold weights."""
     return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf"))
 
 
@@ -149,11 +149,11 @@ def _settle(model: Any) -> None:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
         if dtype is not torch.float32 and hasattr(module, "out_features") and not module.weight.is_floating_point():
-            module.register_forward_hook(lambda _layer, _given, found: found.to(dtype))
+            module.register_forward_hook(lambda _layer, _inputs, output: output.to(dtype))
 
 
 def _quantization(path: Path) -> Any:
-    """How the base of the adapter at `path` was stored when it was trained; None for plain weights."""
+    """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
     card = read_card(path)
     name = card.get("method", {}).get("base", "none")
     settings = card["settings"]["methods"][name] if name != "none" else {}
@@ -162,7 +162,7 @@ def _quantization(path: Path) -> Any:
 
 
 def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
-    """`model` with the adapter at `path` in it: merged where that is exact and asked for."""
+    """Attach the adapter at `path` to `model`; merge it where that is exact and asked for."""
     if (path / PEFT_ADAPTER).is_file():
         from peft import PeftModel
 
@@ -177,8 +177,10 @@ def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
     places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
     tensors = load_file(path / "adapter.safetensors")
     if places.keys() != tensors.keys():
-        odd = sorted(places.keys() ^ tensors.keys())
-        raise ValueError(f"{path} does not fit the model it is put on: {', '.join(odd[:3])} stands on one side only.")
+        mismatched = sorted(places.keys() ^ tensors.keys())
+        raise ValueError(
+            f"{path} does not fit the model it is put on: {', '.join(mismatched[:3])} stands on one side only."
+        )
     for name, tensor in tensors.items():
         places[name].data.copy_(tensor)
     attached.requires_grad_(False)
@@ -188,7 +190,7 @@ def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
 def check_parent(path: Path, base: Path) -> None:
     """Raise ValueError where the card at `path` names other weights than those that `base` holds, by their hash."""
     expected = read_card(path).get("parent")
-    if expected and expected != (found := weights_digest(base)):
+    if expected and expected != (weights_hash := weights_digest(base)):
         raise ValueError(
-            f"{path} was trained on weights {expected[:12]}, but {base} holds {found[:12]}. Name the base it was trained on."
+            f"{path} was trained on weights {expected[:12]}, but {base} holds {weights_hash[:12]}. Name the base it was trained on."
         )

@@ -17,11 +17,11 @@ from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 
 DELTA = "delta.safetensors"
 REFERENCES = {"LORA": 0, "IA3": 1}
-"""Where all tensors of an adapter start that changes nothing. LoRA's A starts anywhere; the paper takes it whole."""
+"""Value of an adapter's tensors that changes nothing. LoRA's A may start anywhere; the paper takes it as it is."""
 
 
 def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
-    """The model at `path` and its tokenizer, in evaluation mode; a difference is added to `base`."""
+    """Load the model at `path` and its tokenizer, in evaluation mode; a difference is added to `base`."""
     import torch
 
     name = read_note(path)["compressor"]
@@ -58,7 +58,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def read_delta(path: Path, base: Path) -> dict[str, Any]:
-    """What training changed: an adapter's tensors less their neutral value, or weights less those of `base`.
+    """Return what training changed: an adapter's tensors less their neutral value, or weights less those of `base`.
 
     Raises ValueError where whole weights do not have the shapes of the base's.
     """
@@ -95,7 +95,7 @@ def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What `compressed.json` says."""
+    """Return the contents of `compressed.json`."""
     return dict(json.loads((path / checkpoints.COMPRESSION_NOTE).read_text(encoding="utf-8")))
 
 
@@ -107,14 +107,14 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def _reference(path: Path) -> int:
-    """What an adapter's tensors are compared with: LoRA adds, from nothing; (IA)^3 multiplies, and 1 changes nothing.
+    """Return the neutral value of an adapter's tensors: LoRA adds, from 0; (IA)^3 multiplies, from 1.
 
     Raises ValueError for adapters that start elsewhere: their tensors are not what training changed.
     """
     config = path / checkpoints.PEFT_ADAPTER
     if config.is_file():
-        known = json.loads(config.read_text(encoding="utf-8"))
-        kind = "DORA" if known.get("use_dora") else known["peft_type"]
+        adapter_config = json.loads(config.read_text(encoding="utf-8"))
+        kind = "DORA" if adapter_config.get("use_dora") else adapter_config["peft_type"]
     else:
         kind = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"].upper()
     if kind not in REFERENCES:

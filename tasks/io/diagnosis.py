@@ -1,4 +1,4 @@
-"""diagnosis.json: what a table of signals was made from, so that nobody acts on signals of another model or of other examples."""
+"""diagnosis.json: hashes of the inputs of a table of signals, so that nobody acts on signals of another model or other examples."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tasks.io import checkpoints, provenance
 
 
 def hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
-    """A hash of each input: of a model's folder that of its weights, of a file that of its bytes."""
+    """Return a hash of each input: of the weights in a model's folder, of the bytes of a file."""
     return {
         name: checkpoints.weights_digest(path) if path.is_dir() else provenance.digest(path)
         for name, path in inputs.items()
@@ -17,16 +17,16 @@ def hashes(inputs: Mapping[str, Path]) -> dict[str, str]:
 
 
 def check(path: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """The diagnosis at `path`, where everything it was made from is what `inputs` names now, the signals included.
+    """Read the diagnosis at `path`, and check that its inputs and signals are those that `inputs` names now.
 
-    Raises ValueError naming what is not: signals that are stale must not be acted on.
+    Raises ValueError that names the stale ones: old signals must not be acted on.
     """
     diagnosis: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     expected = diagnosis["hashes"]
-    found = hashes({name: inputs[name] for name in expected})
-    if odd := sorted(name for name in expected if expected[name] != found[name]):
+    current = hashes({name: inputs[name] for name in expected})
+    if changed := sorted(name for name in expected if expected[name] != current[name]):
         raise ValueError(
-            f"{path} is stale: it was made from other {' and '.join(odd)} than "
-            f"{' and '.join(str(inputs[name]) for name in odd)} now. `dvc repro` makes it again."
+            f"{path} is stale: it was made from other {' and '.join(changed)} than "
+            f"{' and '.join(str(inputs[name]) for name in changed)} now. `dvc repro` makes it again."
         )
     return diagnosis

@@ -12,7 +12,7 @@ TOKENS = 128
 
 
 def check(folder: Path, asking: str = "ingest.near_duplicates.cosine", instead: str = "set cosine to null") -> None:
-    """Raise ValueError where the folder holds no model: which setting asks for one, and what else would do."""
+    """Raise ValueError if the folder holds no model: the message names the setting `asking` for one, and what to do `instead`."""
     if not (folder / "modules.json").is_file():
         raise ValueError(
             f"{folder} holds no sentence-transformers model, and `{asking}` asks for one. "
@@ -21,7 +21,7 @@ def check(folder: Path, asking: str = "ingest.near_duplicates.cosine", instead: 
 
 
 def embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    """One unit vector per text, in order, in fp32. Raises ValueError where the folder holds no model."""
+    """Return one unit vector per text, in order, in fp32. Raises ValueError if the folder holds no model."""
     check(folder)
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging

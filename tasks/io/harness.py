@@ -23,12 +23,12 @@ class Score:
     """Task and metric: `arc_easy acc`."""
     value: float
     error: float
-    """Its standard error; 0 where the harness gives none."""
+    """The standard error; 0 where the harness gives none."""
     items: int
 
 
 def version() -> str:
-    """The harness that is installed. Raises ValueError with the command that installs it."""
+    """Return the installed version of the harness. Raises ValueError with the command that installs it."""
     return packages.version("lm-eval", KEY)
 
 
@@ -43,9 +43,10 @@ def run(
     chat: bool = False,
     seed: int = 0,
 ) -> list[Score]:
-    """The figures of the tasks, on their first `limit` items; with `chat`, asked in the model's chat template.
+    """Evaluate the tasks on their first `limit` items; with `chat`, prompts are in the model's chat template.
 
-    A group that has figures of its own stands for its tasks. `include` is a folder with YAML tasks. Raises ValueError for a task that does not exist, and for one that runs the model's code.
+    A group that has figures of its own stands for its tasks. `include` is a folder with YAML tasks. Raises ValueError for a task
+    that does not exist, and for one that runs the model's code.
     """
     version()
     from lm_eval import simple_evaluate
@@ -55,7 +56,7 @@ def run(
     manager = TaskManager(include_path=str(include) if include else None)
     check_names(tasks, manager.all_tasks)
     model.set_attn_implementation("sdpa")
-    found = simple_evaluate(
+    evaluation = simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, trust_remote_code=False),
         tasks=list(tasks),
         task_manager=manager,
@@ -68,11 +69,11 @@ def run(
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    return [score for task in heads(found) for score in scores(task, found["results"][task])]
+    return [score for task in heads(evaluation) for score in scores(task, evaluation["results"][task])]
 
 
 def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
-    """Raise ValueError for the first of the tasks that is not known, with those that are called alike."""
+    """Raise ValueError for the first unknown task, with similar names."""
     for task in tasks:
         if task not in known:
             near = difflib.get_close_matches(task, known, n=3)
@@ -80,19 +81,19 @@ def check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"{KEY}.tasks: there is no task {task!r}. {hint}")
 
 
-def heads(found: Mapping[str, Any]) -> list[str]:
-    """The tasks and groups of a result that no group with figures of its own stands for."""
+def heads(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the tasks and groups of a result that no group with figures of its own stands for."""
     parts = {
         part
-        for group, members in found["group_subtasks"].items()
-        if any(scores(group, found["results"].get(group, {})))
+        for group, members in evaluation["group_subtasks"].items()
+        if any(scores(group, evaluation["results"].get(group, {})))
         for part in members
     }
-    return sorted(found["results"].keys() - parts)
+    return sorted(evaluation["results"].keys() - parts)
 
 
 def scores(task: str, figures: Mapping[str, Any]) -> Iterator[Score]:
-    """The figures of one task, as the harness writes them: `acc,none`, `acc_stderr,none`, `sample_len`, …"""
+    """Yield the figures of one task from the harness's own format: `acc,none`, `acc_stderr,none`, `sample_len`, …"""
     for key, value in sorted(figures.items()):
         metric, _, kind = key.partition(",")
         if kind and not metric.endswith("_stderr"):

@@ -1,4 +1,4 @@
-"""Locks on files: the kernel drops them with the process that holds them, and the file says who that is."""
+"""Locks on files: the kernel drops them with the process that holds them, and the file names that process."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from typing import TextIO
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 GLANCES, PACE_S = 20, 0.01
-"""So often is a lock asked for, and so far apart, before it counts as taken: whoever looks whether it is held has it for a moment."""
+"""Attempts to take a lock, and seconds between them, before it counts as taken: a process that checks a lock holds it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Owner:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it ran under another kernel, of which this one cannot tell who is alive."""
+        """Return whether it ran under another kernel, whose processes cannot be seen here."""
         return bool(self.host) and self.host != socket.gethostname() and self.boot != _boot()
 
 
 class Taken(RuntimeError):
-    """Somebody else holds the lock, or may hold it."""
+    """Raised if another process holds the lock, or may hold it."""
 
     def __init__(self, path: Path, owner: Owner) -> None:
         super().__init__(f"{path} is held by {owner}")
@@ -43,7 +43,7 @@ class Taken(RuntimeError):
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """The lock for this process alone. A dead process of this machine loses it, one of another machine does not.
+    """Hold the lock exclusively. A dead process of this machine loses it, one of another machine does not.
 
     Raises Taken, which names the owner.
     """
@@ -61,25 +61,25 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def owner(path: Path) -> Owner:
-    """Who signed a lock last, and did not give it back."""
+    """Return the process that signed the lock last without giving it back."""
     words = path.read_text(encoding="utf-8").split()
     return Owner(*words[:3]) if words else Owner()
 
 
 def held(path: Path) -> Owner | None:
-    """Who has the lock now, or may have it; None where it is free."""
+    """Return the process that has the lock now, or may have it; None if it is free."""
     try:
         with path.open() as file:
             if in_use(file):
                 return owner(path)
-        found = owner(path)
+        last_owner = owner(path)
     except FileNotFoundError:
         return None
-    return found if found.elsewhere else None
+    return last_owner if last_owner.elsewhere else None
 
 
 def seized(file: TextIO) -> bool:
-    """Whether this open file has its lock now, for itself alone, until it is closed."""
+    """Try to lock this open file exclusively until it is closed; return whether that worked."""
     for _ in range(GLANCES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +91,7 @@ def seized(file: TextIO) -> bool:
 
 
 def in_use(file: TextIO) -> bool:
-    """Whether another open file has the lock. Until this one is closed, nobody else gets it."""
+    """Return whether another open file has the lock. Until this one is closed, nobody else gets it."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,15 +1,15 @@
-"""Logs to which one process after the other adds: what MLflow's carrier and Prefect's server have to say."""
+"""Log files that several processes append to one after the other: of MLflow's carrier and Prefect's server."""
 
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 LIMIT = 2**20
-"""The bytes from which on a log is begun anew."""
+"""Size in bytes above which a log is started anew."""
 
 
 def append(path: Path) -> BinaryIO:
-    """Open a log at its end. One that has grown past the limit becomes `<name>.old`, and that of before is gone."""
+    """Open a log to append to. One above the limit is renamed to `<name>.old`, over an earlier one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         if path.stat().st_size > LIMIT:

@@ -1,4 +1,4 @@
-"""Files inside installed packages, found without importing them."""
+"""Version, files and licence of installed packages, read without importing them."""
 
 from importlib import metadata
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def version(name: str, key: str) -> str:
-    """The installed version of a distribution. Raises ValueError naming the params key and the command that installs it."""
+    """Return the installed version of a distribution. Raises ValueError naming the params key and the command that installs it."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -14,13 +14,13 @@ def version(name: str, key: str) -> str:
 
 
 def files(name: str, key: str) -> list[Path]:
-    """The files of an installed distribution."""
+    """Return the files of an installed distribution."""
     version(name, key)
     return sorted(Path(str(file.locate())) for file in metadata.files(name) or [])
 
 
 def license_of(name: str) -> str:
-    """The licence that a distribution's metadata states, or `unknown`."""
+    """Return the licence in a distribution's metadata, or `unknown`."""
     facts: Any = metadata.metadata(name)
     if expression := facts.get("License-Expression"):
         return str(expression)

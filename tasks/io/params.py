@@ -11,7 +11,7 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def read(path: Path, schema: type[P]) -> P:
-    """The settings in the YAML file at `path`.
+    """Read the settings in the YAML file at `path`.
 
     Raises FileNotFoundError without the file, and one ValueError that lists every problem: `params.yaml:12: tune.rank: …`.
     """
@@ -25,7 +25,7 @@ def read(path: Path, schema: type[P]) -> P:
 
 
 def parse(path: Path) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
-    """The mapping in a YAML file, and the line (from 1) of each of its keys and items.
+    """Return the mapping in a YAML file, and the line (from 1) of each of its keys and items.
 
     Raises ValueError where the file is no YAML, holds no mapping, or says a key twice.
     """
@@ -71,10 +71,10 @@ def _explain(
         line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(schema, place[:-1])
-            near = difflib.get_close_matches(str(place[-1]), known, n=2, cutoff=0.6)
+            known_keys = _known_keys(schema, place[:-1])
+            near = difflib.get_close_matches(str(place[-1]), known_keys, n=2, cutoff=0.6)
             text = "there is no such key. " + (
-                f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
+                f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(known_keys))}."
             )
         elif problem["type"] == "missing":
             text = "this key is missing"
@@ -85,7 +85,7 @@ def _explain(
 
 
 def _known_keys(schema: Any, place: tuple[str | int, ...]) -> list[str]:
-    """The keys that the model at `place` takes; of every member where it is a union."""
+    """Return the keys that the model at `place` takes; of every member if it is a union."""
     models = [schema]
     for part in place:
         steps = [model.model_fields[part].annotation for model in models if part in getattr(model, "model_fields", {})]

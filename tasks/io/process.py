@@ -56,7 +56,7 @@ def set_threads(compute: Compute) -> None:
 
 
 def quiet() -> None:
-    """Switch off telemetry, chatter and code from elsewhere of the libraries that stages use, unless the user said otherwise."""
+    """Switch off telemetry, warnings and downloaded code of the libraries that stages use, unless the user set them otherwise."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
     # transformers imports bitsandbytes wherever it is installed, which then misses a kernel that `_settle` would switch off.
@@ -66,7 +66,7 @@ def quiet() -> None:
 
 
 def die_with_parent() -> None:
-    """Let no stage outlive the process that started it: DVC would start a second writer beside it.
+    """End this process when the one that started it ends: DVC would start a second writer beside it.
 
     It ends as on Ctrl-C, with its run closed and its lock dropped.
     """
@@ -92,7 +92,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def explain(error: Exception) -> str:
-    """One message a person can act on."""
+    """Return a message that a person can act on."""
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
         where = getattr(error, "filename", None) or Path.cwd()
         return f"the disk is full ({where}). Free some space and run it again; nothing was half written."
@@ -100,7 +100,7 @@ def explain(error: Exception) -> str:
 
 
 def expected() -> tuple[type[Exception], ...]:
-    """The errors that a person can mend; others are ours, and show where they come from."""
+    """Return the types of errors that a person can mend; others are bugs, and show a traceback."""
     writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
     loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
     return (ValueError, RuntimeError, OSError, *loaded)

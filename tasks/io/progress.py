@@ -1,4 +1,4 @@
-"""Progress with the time that is left: a bar on a terminal, a line now and then elsewhere."""
+"""Progress with the remaining time: a bar on a terminal, a line every few seconds elsewhere."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 EVERY_S = 10.0
-"""The pace of lines where there is no terminal."""
+"""Seconds between lines where there is no terminal."""
 
 _listeners: list[Callable[[str], object]] = []
 
 
 def say(text: str) -> None:
-    """Print a line now, above a bar where one stands. Whoever read along may leave (`… | head`): the work goes on."""
+    """Print a line now, above a bar if there is one. The work goes on when the reader of a pipe exits (`… | head`)."""
     with suppress(BrokenPipeError):
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def heard_by(listener: Callable[[str], object]) -> Iterator[None]:
-    """Every line that is said meanwhile goes to `listener` too."""
+    """Pass every line that is said meanwhile to `listener` too."""
     _listeners.append(listener)
     try:
         yield
@@ -45,7 +45,7 @@ def track(
     unit: str = "item",
     status: Callable[[], str] = lambda: "",
 ) -> Iterator[T]:
-    """The same items, shown as they pass, with what `status` returns beside their count."""
+    """Yield the items, and show how many have passed, with what `status` returns beside the count."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
@@ -60,9 +60,9 @@ def track(
         now = time.monotonic()
         if now - last >= EVERY_S:
             last = now
-            left = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
+            rest = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
             beside = f" · {text}" if (text := status()) else ""
-            say(f"{label}: {unit} {done}{left}{beside}")
+            say(f"{label}: {unit} {done}{rest}{beside}")
 
 
 def _span(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What made a thing: digests of files, the code a module runs, the class of the machine."""
+"""Provenance of an output: file digests, the code that a module runs, machine class, git commit."""
 
 import ast
 import hashlib
@@ -17,24 +17,24 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformer
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's relative paths and contents. A file that did not move is not read twice."""
-    known = _known()
-    found = {}
+    """Return the SHA-256 of a file, or of a folder's relative paths and contents. An unchanged file is not read twice."""
+    cached = _known()
+    digests = {}
     for file in _files(path):
         stat = file.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        entry = known.get(str(file))
+        entry = cached.get(str(file))
         if entry is None or entry[:3] != stamp:
             with file.open("rb") as stream:
-                known[str(file)] = entry = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
-        found[file.relative_to(path).as_posix()] = entry[3]
-    if path.is_dir() or not found:
-        return hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()
-    return str(found["."])
+                cached[str(file)] = entry = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
+        digests[file.relative_to(path).as_posix()] = entry[3]
+    if path.is_dir() or not digests:
+        return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+    return str(digests["."])
 
 
 def save_digests() -> None:
-    """Keep the digests of this process for the next one. Stages that work side by side each keep theirs; the last one stays."""
+    """Save the digests of this process for later ones. Of stages that run side by side, the last to save wins."""
     files.write_atomically(DIGESTS, json.dumps(_known()), concurrent=True)
 
 
@@ -53,19 +53,19 @@ def _files(path: Path) -> list[Path]:
 
 
 def closure(module: str) -> list[Path]:
-    """The files of this project that importing `module` runs, imports inside functions included, in sorted order."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        for file in _module_files(waiting.pop()):
-            if file not in found:
-                found.add(file)
-                waiting += _imports(file.read_text(encoding="utf-8"))
-    return sorted(found)
+    """Return the project's files that importing `module` runs, imports inside functions included, sorted."""
+    reached: set[Path] = set()
+    pending = [module]
+    while pending:
+        for file in _module_files(pending.pop()):
+            if file not in reached:
+                reached.add(file)
+                pending += _imports(file.read_text(encoding="utf-8"))
+    return sorted(reached)
 
 
 def _module_files(module: str) -> list[Path]:
-    """The file of a project module and the `__init__` files above it; none for another package's."""
+    """Return the file of a project module and the `__init__` files above it; none for modules of other packages."""
     parts = module.split(".")
     if parts[0] not in ("tasks", "flows"):
         return []
@@ -85,7 +85,7 @@ def _imports(source: str) -> list[str]:
 
 
 def code_digest(sources: list[Path]) -> str:
-    """One digest of many source files."""
+    """Return one digest of many source files."""
     return hashlib.sha256("".join(digest(file) for file in sources).encode()).hexdigest()
 
 
@@ -97,13 +97,13 @@ def commit() -> str:
 
 
 def facts_digest(values: dict[str, str]) -> str:
-    """A digest of named facts."""
+    """Return a digest of named facts."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def machine_class() -> dict[str, str]:
-    """What decides the last digits of a result: processor features and package versions. Names no machine."""
+    """Return the facts that decide the last digits of a result: processor features and package versions. They name no machine."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -114,7 +114,7 @@ def machine_class() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Architecture and the vector units that kernels choose by."""
+    """Return the architecture and the vector units by which kernels are chosen."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""MLflow's registry: a mirror of the history of promotions, made anew from it whenever MLflow has missed something."""
+"""MLflow's model registry: a mirror of the promotion history, completed whenever MLflow has missed something."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ CANDIDATE = "ratchet.candidate"
 
 @dataclass(frozen=True)
 class Version:
-    """A model that was judged."""
+    """A model version: a candidate that the gate has judged."""
 
     number: int
     candidate: str
@@ -24,12 +24,12 @@ class Version:
 
 
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
-    """Register what is missing, each version once, with its last verdict, and set the aliases. False, with a warning, where MLflow does not answer."""
+    """Register missing versions with their last decision, and set the aliases. Returns False, with a warning, if MLflow does not answer."""
     try:
         client, _ = run_store.connect()
         known = _known(client)
-        own = {version.number: _registered(client, version, known) for version in versions}
-        _set_aliases(client, {alias: own[number] for alias, number in aliases.items()})
+        mlflow_numbers = {version.number: _registered(client, version, known) for version in versions}
+        _set_aliases(client, {alias: mlflow_numbers[number] for alias, number in aliases.items()})
     except run_store.outages() as error:
         progress.say(f"MLflow ({run_store.shown()}) does not answer; its registry is set right next time. {error}")
         return False
@@ -37,26 +37,26 @@ def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
 
 
 def _known(client: Any) -> dict[tuple[str, str], Any]:
-    """The versions that MLflow has, by our number and the candidate: two workspaces may share a registry."""
+    """Return MLflow's versions by our number and candidate: two workspaces may share a registry."""
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(
             NAME, description="Every model that the gate has judged; `champion` is in place."
         )
-    found = client.search_model_versions(f"name = '{NAME}'")
-    return {(version.tags.get(NUMBER, ""), version.tags.get(CANDIDATE, "")): version for version in found}
+    versions = client.search_model_versions(f"name = '{NAME}'")
+    return {(version.tags.get(NUMBER, ""), version.tags.get(CANDIDATE, "")): version for version in versions}
 
 
 def _registered(client: Any, version: Version, known: dict[tuple[str, str], Any]) -> str:
-    """MLflow's number of a version, which says of it what the last decision was."""
-    there = known.get((str(version.number), version.candidate))
-    if there is None:
+    """Return MLflow's number of a version, registered or updated to the last decision."""
+    registered = known.get((str(version.number), version.candidate))
+    if registered is None:
         return _register(client, version)
-    if there.description != version.description:
-        client.update_model_version(NAME, there.version, version.description)
+    if registered.description != version.description:
+        client.update_model_version(NAME, registered.version, version.description)
     for name, value in version.tags.items():
-        if there.tags.get(name) != value:
-            client.set_model_version_tag(NAME, there.version, name, value)
-    return str(there.version)
+        if registered.tags.get(name) != value:
+            client.set_model_version_tag(NAME, registered.version, name, value)
+    return str(registered.version)
 
 
 def _register(client: Any, version: Version) -> str:

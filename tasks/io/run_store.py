@@ -1,4 +1,4 @@
-"""The store that MLflow keeps runs in: where it is, whether it can be used, and a client of it."""
+"""MLflow's store of runs: its address, a check that it can be used, and a client."""
 
 import contextlib
 import fcntl
@@ -13,28 +13,28 @@ from tasks.core import environment
 from tasks.core.imports import lasting
 
 SPOOL = Path(".ratchet/spool")
-"""What waits to be taken there (`tasks.io.tracking`)."""
+"""The run spool: events that wait to be sent to the store (`tasks.io.tracking`)."""
 EXPERIMENT = "ratchet"
 DATABASES = ("postgresql", "mysql", "mssql")
-"""What addresses of databases elsewhere begin with: each has a driver that has to be installed."""
+"""Prefixes of addresses of remote databases, whose drivers have to be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
-"""What addresses of stores begin with. MLflow keeps no runs in plain folders any more."""
+"""Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
 PATIENCE_S = 30.0
-"""How long a local database may be busy, and the end of a run wait for its last batch. What is late stays in the spool."""
+"""Seconds that a local database may be busy, and that the end of a run waits for its last batch. Later events stay in the spool."""
 
 
 def uri() -> str:
-    """Where runs are recorded: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
+    """Return the address of the store: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
     return os.environ.get(environment.TRACKING_URI) or "sqlite:///mlflow.db"
 
 
 def shown() -> str:
-    """The same as it may be shown: without a password."""
+    """Return the address without its password."""
     return re.sub(r"(://[^/@]*?):[^/]*@", r"\1:***@", uri())
 
 
 def is_new() -> bool:
-    """Whether the store is a local database that nobody has made yet."""
+    """Return whether the store is a local database that does not exist yet."""
     return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
 
 
@@ -77,7 +77,7 @@ def _check_driver() -> None:
 
 
 def outages() -> tuple[type[Exception], ...]:
-    """What a store that is away, full or locked raises."""
+    """Return the exceptions that an unreachable, full or locked store raises."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -85,12 +85,12 @@ def outages() -> tuple[type[Exception], ...]:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the store is there and will never take this: asking again is in vain."""
+    """Return whether the store answered that it will never take this, so that retrying is useless."""
     return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 
 
 def connect() -> tuple[Any, str]:
-    """A client of the store and the id of our experiment. The database is made once, by whoever comes first."""
+    """Return a client of the store and the id of our experiment. The first process creates the database."""
     # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
     environment.set_defaults(environment.NO_TELEMETRY | patience)
@@ -107,18 +107,18 @@ def connect() -> tuple[Any, str]:
     with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = mlflow.MlflowClient(uri())
-        known = client.get_experiment_by_name(EXPERIMENT)
-        if known and known.lifecycle_stage == "deleted":
+        existing = client.get_experiment_by_name(EXPERIMENT)
+        if existing and existing.lifecycle_stage == "deleted":
             raise ConnectionError(
-                f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {known.experiment_id}`"
+                f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
             )
         # The kind decides which columns and charts MLflow's pages begin with.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return client, known.experiment_id if known else client.create_experiment(EXPERIMENT, tags=kind)
+        return client, existing.experiment_id if existing else client.create_experiment(EXPERIMENT, tags=kind)
 
 
 def experiment() -> str:
-    """The id under which the store keeps our runs. Raises ConnectionError where the store does not answer."""
+    """Return the id of our experiment. Raises ConnectionError if the store does not answer."""
     try:
         return connect()[1]
     except outages() as error:
@@ -127,13 +127,13 @@ def experiment() -> str:
 
 
 def find(client: Any, experiment: str, own_id: str) -> str | None:
-    """The MLflow run that has this id among ours (tag `ratchet.run`)."""
+    """Return the MLflow run with this id of ours (tag `ratchet.run`), None without one."""
     runs = client.search_runs([experiment], f"tags.`ratchet.run` = '{own_id}'", max_results=1)
     return runs[0].info.run_id if runs else None
 
 
 def maker(client: Any, experiment: str, stage: str, key: str) -> str | None:
-    """The MLflow run that made a stage's outputs from the inputs that this key stands for. Equal items of a stage share a key."""
-    made = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment], made, max_results=1)
+    """Return the MLflow run that made a stage's outputs under this key. Equal items of a stage share a key."""
+    query = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], query, max_results=1)
     return runs[0].info.run_id if runs else None

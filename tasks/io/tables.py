@@ -16,9 +16,9 @@ ROWS_PER_GROUP = 10_000
 
 
 def read(path: Path, record: type[R]) -> list[R]:
-    """The rows of the table at `path`.
+    """Read the rows of the table at `path`.
 
-    Raises FileNotFoundError without a table, and ValueError naming column and row where it does not fit `record`.
+    Raises FileNotFoundError without a table, and ValueError naming column and row if it does not fit `record`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `dvc repro` makes it.")
@@ -26,7 +26,7 @@ def read(path: Path, record: type[R]) -> list[R]:
 
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
-    """The table at `path` as a polars frame, checked against `record`. Where a column is newer than the table, its default stands."""
+    """Read the table at `path` as a polars frame, checked against `record`. A column newer than the table gets its default."""
     try:
         table = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
@@ -41,7 +41,7 @@ def frame(path: Path, record: type[Any]) -> pl.DataFrame:
 
 
 def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
-    """Write `rows` in their order to `path`: zstd, fixed row groups, no clock; complete or not at all."""
+    """Write `rows` in their order to `path`: zstd, fixed row groups, no time stamp; complete or not at all."""
     data = [dataclasses.asdict(row) for row in rows]
     table = pl.DataFrame(data, schema=schema(record), orient="row")
     _check(path, table, record)
@@ -69,7 +69,7 @@ def _check(path: Path, table: pl.DataFrame, record: type[Any]) -> None:
 
 
 def schema(record: type[Any]) -> dict[str, pl.DataType]:
-    """The polars schema of a record: a column for each field."""
+    """Return the polars schema of a record: a column for each field."""
     return {name: _dtype(annotation) for name, annotation in _fields(record).items()}
 
 
@@ -83,7 +83,7 @@ def _optional(annotation: Any) -> bool:
 
 
 def _bare(annotation: Any) -> Any:
-    """The annotation without `| None`."""
+    """Return the annotation without `| None`."""
     if _optional(annotation):
         return next(part for part in typing.get_args(annotation) if part is not types.NoneType)
     return annotation

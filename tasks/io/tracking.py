@@ -1,8 +1,8 @@
-"""MLflow, told the truth and never waited for.
+"""Recording of MLflow runs without waiting for MLflow.
 
-Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the carrier (`tasks.io.carrier`) takes to
-MLflow. So no stage pays for MLflow's import, and an outage costs nothing but time: what could not be carried waits in the spool
-for the next carrier.
+Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the carrier (`tasks.io.carrier`) sends to
+MLflow. So no stage pays for MLflow's import, and an outage loses nothing: events that could not be sent wait in the spool for the
+next carrier.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now it gets later."""
+    """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now is sent later."""
 
     def __init__(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         self.id = uuid.uuid4().hex
-        """Our name of the run (tag `ratchet.run`), valid as `parent` of others before MLflow has heard of it."""
+        """Our id of the run (tag `ratchet.run`), valid as `parent` of others before MLflow knows the run."""
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
         unseen = self._path.with_suffix(".new")
@@ -70,7 +70,7 @@ class Recorder:
         self._write("maker", stage=stage, key=key)
 
     def end(self, status: Status, *, wait: bool = False) -> None:
-        """Close the run. With `wait`, MLflow has heard everything when this returns, or is out of reach."""
+        """Close the run. With `wait`, MLflow has received all its events when this returns, or is out of reach."""
         self._write("end", status=status)
         with contextlib.suppress(OSError):  # the disk is full: `_write` has said so
             self._file.close()
@@ -94,23 +94,23 @@ class Recorder:
 
 
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
-    """The MLflow run that made each stage's present outputs: stage → run id, for the stages where one is known.
+    """Map each stage to the id of the MLflow run that made its present outputs, where one is known.
 
     `keys` maps a stage's name to its key (`tasks.settings.key`). Returns nothing while the store is out of reach.
     """
-    found: dict[str, str] = {}
+    run_ids: dict[str, str] = {}
     try:
         client, experiment = run_store.connect()
         for stage, key in keys.items():
             if run := run_store.maker(client, experiment, stage, key):
-                found[stage] = run
+                run_ids[stage] = run
     except run_store.outages() as error:
         _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
-    return found
+    return run_ids
 
 
 def known(runs: Iterable[str]) -> set[str]:
-    """Which of these runs, by our names of them, MLflow has or will get from the spool. Raises ConnectionError where it is away."""
+    """Return those of our run ids that MLflow has or will get from the spool. Raises ConnectionError if it does not answer."""
     names = list(runs)
     try:
         client, experiment = run_store.connect()
@@ -124,7 +124,7 @@ def known(runs: Iterable[str]) -> set[str]:
 
 
 def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Record runs that took place elsewhere, by our names of them, each with all its events. MLflow has them when this returns."""
+    """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     for name, events in runs.items():
         unseen = SPOOL / f"{name}.new"

@@ -8,8 +8,8 @@ import yaml
 from flows import estimates
 from flows.estimates import Range, as_size, as_time
 from tasks import run, settings
-from tasks.io import provenance, recorded, tracking
-from tasks.io.recorded import Past
+from tasks.io import provenance, run_history, tracking
+from tasks.io.run_history import Past
 from tests.flows.conftest import ROOT
 
 NOW = {"tune.max_tokens": "1000", "tune.seed": "0", "tune.adapter": "lora"}
@@ -112,7 +112,7 @@ def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile
     assert (found["tune@r1"].source, found["tune@r1"].runs) == ("equal settings", 1)
     assert (found["tune@r1"].memory_mb, found["tune@r1"].disk_mb) == (Range(512, 512), Range(7, 7))
     assert found.keys() == {"tune@r1", "tune@r0"}  # of the others nothing is known
-    assert len(recorded.past(["tune"])["tune"]) == 2
+    assert len(run_history.past(["tune"])["tune"]) == 2
 
 
 def test_a_training_of_so_many_tokens_is_told_by_trainings_alone(profile, store):

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import commands, unrolling
-from tasks.io import decisions
+from tasks.io import review_decisions
 from tests.stages.report.material import HOSTILE, Round, trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_both_sides_the_signals_and_the_reason_for_the_choice_are_shown(review):
 
 def test_what_is_decided_is_an_input_that_refine_reads(review):
     review("a", "", "r", "it says the same twice")
-    known = decisions.read(DECIDED)
+    known = review_decisions.read(DECIDED)
     assert {name: (found.decision, found.reason, found.author) for name, found in known.items()} == {
         "a2": ("accept", "", "Ada"),
         "e": ("reject", "it says the same twice", "Ada"),

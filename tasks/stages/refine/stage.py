@@ -17,7 +17,7 @@ from tasks.core.contamination import sides
 from tasks.core.records import Decision, Document, Example, Lineage, Signals
 from tasks.core.stage import Run
 from tasks.core.writing import Decoding, Write
-from tasks.io import checkpoints, decisions, diagnosis, embedders, models, sandbox, tables
+from tasks.io import checkpoints, diagnosis, embedders, models, review_decisions, sandbox, tables
 from tasks.io.sources import gym
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
@@ -34,7 +34,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     params = settings.refine
     diagnosis.check(inputs["diagnosis"], inputs)
     examples, signals = tables.read(inputs["examples"], Example), tables.read(inputs["signals"], Signals)
-    decision_of = decisions.read(inputs["decisions"])
+    decision_of = review_decisions.read(inputs["decisions"])
     jobs = create_jobs(examples, signals, one_each=params.keep_scale == "exact")
     refined, lineage, matched = examples, list[Lineage](), set[str]()
     if jobs or any(example.id in decision_of for example in examples):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Decision, Document, Example, Signals
-from tasks.io import decisions, diagnosis, tables
+from tasks.io import diagnosis, review_decisions, tables
 from tasks.stages.refine import stage
 from tasks.stages.refine.params import Settings
 from tests.support import ScratchRun
@@ -39,7 +39,7 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
         tables.write(folder / f"{split}_documents.parquet", [], Document)
     inputs["decisions"].write_text("")
     for decision in decided:
-        decisions.append(inputs["decisions"], Decision(**{"author": "ann", "reason": "her word", **decision}))
+        review_decisions.append(inputs["decisions"], Decision(**{"author": "ann", "reason": "her word", **decision}))
     made_from = {key: inputs[key] for key in ("base", "tuned", "examples", "signals")}
     inputs["diagnosis"].write_text(json.dumps({"hashes": diagnosis.hashes(made_from)}))
     return inputs

@@ -5,15 +5,15 @@ import json
 import pytest
 
 from tasks.core.records import Decision
-from tasks.io import decisions
+from tasks.io import review_decisions
 
 
 def test_the_last_decision_on_an_id_counts_and_its_time_is_for_people(tmp_path):
     path = tmp_path / "decisions.jsonl"
-    decisions.append(path, Decision("a", "reject", "ann", "wrong", time="2026-01-01"))
-    decisions.append(path, Decision("b", "edit", "bob", "clearer", "Yes – é."))
-    decisions.append(path, Decision("a", "accept", "ann", "right after all", time="2026-01-02"))
-    assert decisions.read(path) == {
+    review_decisions.append(path, Decision("a", "reject", "ann", "wrong", time="2026-01-01"))
+    review_decisions.append(path, Decision("b", "edit", "bob", "clearer", "Yes – é."))
+    review_decisions.append(path, Decision("a", "accept", "ann", "right after all", time="2026-01-02"))
+    assert review_decisions.read(path) == {
         "a": Decision("a", "accept", "ann", "right after all"), "b": Decision("b", "edit", "bob", "clearer", "Yes – é."),
     }  # fmt: skip
 
@@ -21,9 +21,9 @@ def test_the_last_decision_on_an_id_counts_and_its_time_is_for_people(tmp_path):
 def test_remarks_and_empty_lines_decide_nothing(tmp_path):
     path = tmp_path / "decisions.jsonl"
     path.write_text("# what people decided\n\n")
-    assert decisions.read(path) == {}
-    decisions.append(path, Decision("a", "reject", "ann", "# wrong"))
-    assert decisions.read(path)["a"].reason == "# wrong"
+    assert review_decisions.read(path) == {}
+    review_decisions.append(path, Decision("a", "reject", "ann", "# wrong"))
+    assert review_decisions.read(path)["a"].reason == "# wrong"
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_a_line_that_is_no_decision_is_named(tmp_path, line, problem):
     path = tmp_path / "decisions.jsonl"
     path.write_text("\n" + (line if isinstance(line, str) else json.dumps(line)) + "\n")
     with pytest.raises(ValueError, match="line 2") as error:
-        decisions.read(path)
+        review_decisions.read(path)
     assert problem in str(error.value)

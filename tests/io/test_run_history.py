@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tasks.io import recorded, run_store, tracking
+from tasks.io import run_history, run_store, tracking
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def run_id(name):
 def test_runs_arrive_as_they_were_with_their_parent_and_only_once(store, tmp_path, elsewhere):
     parent, stage = flow()
     file = tmp_path / "data/runs.jsonl"
-    assert recorded.export([run_id(stage)], file) == 2
+    assert run_history.export([run_id(stage)], file) == 2
     there = [picture(parent), picture(stage)]
 
     elsewhere()
-    assert recorded.take_in(file) == (2, 0)
-    assert recorded.take_in(file) == (0, 2)
+    assert run_history.take_in(file) == (2, 0)
+    assert run_history.take_in(file) == (0, 2)
     assert [picture(parent), picture(stage)] == there
     client, experiment = run_store.connect()
     assert len(client.search_runs([experiment])) == 2
@@ -76,7 +76,7 @@ def test_the_same_runs_are_the_same_lines(store, tmp_path):
     _, stage = flow()
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     for file in (first, second):
-        recorded.export([run_id(stage)], file)
+        run_history.export([run_id(stage)], file)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -88,14 +88,14 @@ def test_a_line_that_is_no_event_is_named(store, tmp_path, line):
     file = tmp_path / "runs.jsonl"
     file.write_text(json.dumps({"run": "a1", "kind": "end", "time": 0, "status": "FINISHED"}) + f"\n{line}\n")
     with pytest.raises(ValueError, match=r"runs\.jsonl:2"):
-        recorded.take_in(file)
+        run_history.take_in(file)
     assert not list(run_store.SPOOL.glob("*.jsonl"))
 
 
 def test_a_store_that_is_away_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
     with pytest.raises(ConnectionError, match="does not answer"):
-        recorded.export(["a"], tmp_path / "runs.jsonl")
+        run_history.export(["a"], tmp_path / "runs.jsonl")
 
 
 def test_runs_that_made_nothing_say_nothing_of_what_a_stage_takes(store):
@@ -105,6 +105,6 @@ def test_runs_that_made_nothing_say_nothing_of_what_a_stage_takes(store):
         cached.end("FINISHED")
     failed = tracking.Recorder("tune@r1", tags={"dvc.stage": "tune@r1"})
     failed.end("FAILED", wait=True)
-    (only,) = recorded.past(["tune"], most=5)["tune"]
+    (only,) = run_history.past(["tune"], most=5)["tune"]
     assert (only.settings["tune.seed"], only.memory_mb, only.output_mb) == ("0", 5.0, None)
-    assert recorded.past(["tun"]) == {"tun": []}
+    assert run_history.past(["tun"]) == {"tun": []}

@@ -1,4 +1,4 @@
-"""The decisions of people, a line of JSON each: `data/decisions.jsonl`, which git keeps. Lines that begin with `#` are remarks."""
+"""Review decisions, a line of JSON each: `data/decisions.jsonl`, which git keeps. Lines that begin with `#` are comments."""
 
 import json
 from dataclasses import asdict
@@ -12,13 +12,13 @@ SCHEMA = TypeAdapter(Decision)
 
 
 def read(path: Path) -> dict[str, Decision]:
-    """The last decision on each id, without its time. Raises ValueError that names the line where one is none."""
-    found: dict[str, Decision] = {}
+    """Read the last decision on each id, without its time. Raises ValueError that names an invalid line."""
+    decisions: dict[str, Decision] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             decision = _parsed(line, f"{path}: line {number}")
-            found[decision.id] = decision
-    return found
+            decisions[decision.id] = decision
+    return decisions
 
 
 def append(path: Path, decision: Decision) -> None:
@@ -36,7 +36,7 @@ def _parsed(line: str, where: str) -> Decision:
             raise ValueError(f"there is no field {', '.join(sorted(unknown))}")
         decision = SCHEMA.validate_python(values | {"time": ""})
     except ValidationError as error:
-        problem = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problem = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
         raise ValueError(f"{where} is no decision: {problem}.") from None
     except ValueError as error:
         raise ValueError(f"{where} is no decision: {error}.") from None

@@ -1,4 +1,4 @@
-"""What MLflow remembers: what earlier runs of a stage took, and whole runs as lines of a file that goes to another machine."""
+"""Earlier runs in MLflow: the time and memory they took, and their export to a file that another machine imports."""
 
 import json
 import logging
@@ -14,19 +14,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Past:
-    """What one finished run of a stage took."""
+    """The time and memory of one finished run of a stage."""
 
     settings: dict[str, str]
-    """All that it recorded of itself, its settings among it: name in full → value."""
+    """All recorded parameters, settings included: full name → value."""
     machine: str
-    """The class of the machine, in words."""
+    """The machine class, in words."""
     seconds: float
     memory_mb: float | None
     output_mb: float | None
 
 
 def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
-    """The latest runs of each stage, whichever its item, that really made their outputs. None while the store is out of reach."""
+    """Return the latest runs of each stage, of any item, that computed their outputs. Returns none while the store is out of reach."""
     if run_store.is_new():
         return {}  # its schema takes seconds to make, and holds nothing
     try:
@@ -40,8 +40,8 @@ def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
 def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
     # Only a stage that ran has a key: every run that found nothing to do left a cached child, and there may be hundreds of those.
     finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%' and tags.`ratchet.key` LIKE '%'"
-    found = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
-    return [_of(run) for run in found if _made_anew(run, stage)][:most]
+    latest = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
+    return [_of(run) for run in latest if _made_anew(run, stage)][:most]
 
 
 def _made_anew(run: Any, stage: str) -> bool:
@@ -60,31 +60,33 @@ def _of(run: Any) -> Past:
 
 
 def export(runs: Iterable[str], path: Path) -> int:
-    """Write these MLflow runs, and those that they are children of, one event a line. Returns how many there are.
+    """Write these MLflow runs and their parents to a file, one event a line. Returns the number of runs.
 
     The events are those of a spool (`tasks.io.tracking`), each with our name of its run. Raises ConnectionError while the store
     is out of reach.
     """
     try:
         client, _ = run_store.connect()
-        found = {run: client.get_run(run) for run in dict.fromkeys(runs)}
-        parents = dict.fromkeys(run.data.tags.get("mlflow.parentRunId") for run in found.values())
-        found = {name: client.get_run(name) for name in parents if name} | found  # a parent comes before its children
+        exported = {run: client.get_run(run) for run in dict.fromkeys(runs)}
+        parents = dict.fromkeys(run.data.tags.get("mlflow.parentRunId") for run in exported.values())
+        exported = {
+            name: client.get_run(name) for name in parents if name
+        } | exported  # a parent comes before its children
         lines = [
             json.dumps({"run": run.data.tags["ratchet.run"]} | event, ensure_ascii=False)
-            for run in found.values()
-            for event in _events(client, run, found)
+            for run in exported.values()
+            for event in _events(client, run, exported)
         ]
     except run_store.outages() as error:
         raise ConnectionError(
             f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
         ) from None
     files.write_atomically(path, "".join(f"{line}\n" for line in lines))
-    return len(found)
+    return len(exported)
 
 
 def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What a run's spool would hold, in one event of each kind and moment."""
+    """Yield the events of a run as its spool would hold them."""
     info, data = run.info, run.data
     parent = others.get(data.tags.get("mlflow.parentRunId", ""))
     tags = {name: value for name, value in sorted(data.tags.items()) if not name.startswith("mlflow.")}
@@ -106,7 +108,7 @@ def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[s
 
 
 def take_in(path: Path) -> tuple[int, int]:
-    """Give the runs of such a file to the carrier of this workspace, those that MLflow does not know yet. Returns new, known.
+    """Give the runs of such a file to this workspace's carrier, except those MLflow has. Returns the numbers of new and known runs.
 
     Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
     """

@@ -1,4 +1,4 @@
-"""The outputs of stages: written beside their places, renamed there once all are whole, and taken over where another item has them."""
+"""Outputs of stages: written to siblings, renamed into place once all are complete, or copied from an equal item."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ Paths = Mapping[str, Path]
 
 
 def prepare(writes: Paths) -> dict[str, Path]:
-    """A sibling to write each output to, free of what an earlier, broken run left."""
+    """Return a sibling to write each output to, cleared of what an interrupted run left."""
     partial = {name: files.sibling(path) for name, path in writes.items()}
     for path in partial.values():
         files.remove(path)
@@ -32,15 +32,15 @@ def publish(partial: Paths, writes: Paths) -> None:
 
 
 def remember(stage: str, key: str, writes: Paths) -> None:
-    """Note what the outputs of a stage (`tune@r0`) hold, and the key of all that they follow from."""
+    """Record the digests of a stage's outputs (`tune@r0`), and the key of all that they follow from."""
     record = {"key": key, "outputs": {name: provenance.digest(path) for name, path in writes.items()}}
     files.write_atomically(_record(stage), json.dumps(record))
 
 
 def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
-    """Copy the outputs of `stage` to `partial` if they follow from `key` and every byte of them is what it wrote.
+    """Copy the outputs of `stage` to `partial` if they follow from `key` and every byte is as the stage wrote it.
 
-    Returns whether that was so. Copies rather than links: DVC, which has these bytes already, links both to its cache.
+    Returns whether they were copied. Copies rather than links: DVC, which has these bytes already, links both to its cache.
     """
     record = _recalled(stage)
     if record.get("key") != key:
@@ -49,13 +49,13 @@ def take_over(stage: str, key: str, writes: Paths, partial: Paths) -> bool:
         for name, path in writes.items():
             copy(path, partial[name])
     except (FileNotFoundError, shutil.Error):  # it is being made anew, or a part of it is not there
-        whole = False
+        is_unchanged = False
     else:
-        whole = {name: provenance.digest(path) for name, path in partial.items()} == record["outputs"]
-    if not whole:
+        is_unchanged = {name: provenance.digest(path) for name, path in partial.items()} == record["outputs"]
+    if not is_unchanged:
         for path in partial.values():
             files.remove(path)
-    return whole
+    return is_unchanged
 
 
 def copy(source: Path, target: Path) -> None:
@@ -67,7 +67,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """The bytes of a file, or of all files in a folder."""
+    """Return the size in bytes of a file, or of all files in a folder."""
     inside = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in inside if file.is_file())
 
