@@ -30,20 +30,20 @@ class Net(nn.Module):
 
 
 def mask(form):
-    """1.0 for what trains of the weight."""
-    found = torch.zeros(O, I)
+    """Return 1.0 for the entries of the weight that train, 0.0 for others."""
+    ones = torch.zeros(O, I)
     if form == "columns":
-        found[:, INDEX[form]] = 1.0
+        ones[:, INDEX[form]] = 1.0
     elif form == "rows":
-        found[INDEX[form]] = 1.0
+        ones[INDEX[form]] = 1.0
     else:
         for entry in INDEX[form].tolist():
-            found[entry // I, entry % I] = 1.0
-    return found
+            ones[entry // I, entry % I] = 1.0
+    return ones
 
 
 def part(form, weight):
-    """What trains of a weight, as a delta holds it."""
+    """Return the trained part of a weight, as a delta holds it."""
     if form == "entries":
         return torch.stack([weight[entry // I, entry % I] for entry in INDEX[form].tolist()])
     return weight[:, INDEX[form]] if form == "columns" else weight[INDEX[form]]
@@ -154,12 +154,12 @@ def test_an_index_and_a_delta_are_saved_and_loaded(form):
 def kept(layer, x):
     """Bytes of activations that the backward pass of a layer keeps: everything but its own weights."""
     own = {tensor.data_ptr() for tensor in [*layer.parameters(), *layer.buffers()]}
-    found = {}
+    sizes = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: found.update({t.data_ptr(): t.nbytes} if t.data_ptr() not in own else {}) or t, lambda t: t
+        lambda t: sizes.update({t.data_ptr(): t.nbytes} if t.data_ptr() not in own else {}) or t, lambda t: t
     ):
         layer(x)
-    return sum(found.values())
+    return sum(sizes.values())
 
 
 def test_columns_keep_their_share_of_the_activations():

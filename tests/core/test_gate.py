@@ -50,9 +50,9 @@ BASE = Bar("base", model(2.0, 3.0))
     ],
 )
 def test_better_here_and_no_worse_elsewhere_is_promoted_and_nothing_else(domain, general, verdict, reason):
-    found = gate.judge(model(domain, general, 1), BASE, [BASE], 1, RULES)
-    assert found.verdict == verdict
-    assert found.reason.startswith(reason.replace(" not decided than", ": not decided against"))
+    judgement = gate.judge(model(domain, general, 1), BASE, [BASE], 1, RULES)
+    assert judgement.verdict == verdict
+    assert judgement.reason.startswith(reason.replace(" not decided than", ": not decided against"))
 
 
 def test_a_loss_that_creeps_up_by_less_than_the_margin_each_time_is_stopped_by_what_was_promoted_before():
@@ -62,11 +62,11 @@ def test_a_loss_that_creeps_up_by_less_than_the_margin_each_time_is_stopped_by_w
         1, 5
     ):  # each is better here, and worse elsewhere by 0.03 than the one before; the margin is 0.05
         candidate = model(2.0 - 0.1 * night, 3.0 + 0.03 * night, night)
-        found = gate.judge(candidate, ever[-1], ever, 1, RULES)
+        judgement = gate.judge(candidate, ever[-1], ever, 1, RULES)
         assert (
             gate.judge(candidate, ever[-1], ever[-1:], 1, RULES).verdict == "promoted"
         )  # the last one alone lets it pass
-        verdicts.append(found.verdict)
+        verdicts.append(judgement.verdict)
         ever.append(Bar(f"version {night}", candidate))
     assert verdicts[0] == "promoted"
     assert set(verdicts[2:]) == {"refused"}
@@ -74,8 +74,8 @@ def test_a_loss_that_creeps_up_by_less_than_the_margin_each_time_is_stopped_by_w
 
 def test_a_guarded_measure_that_was_not_measured_lets_nothing_pass():
     candidate = [row for row in model(1.9, 3.0, 1) if row.measure == "domain"]
-    found = gate.judge(candidate, BASE, [BASE], 1, RULES)
-    assert (found.verdict, found.reason) == ("not decided", "general: not measured against base")
+    judgement = gate.judge(candidate, BASE, [BASE], 1, RULES)
+    assert (judgement.verdict, judgement.reason) == ("not decided", "general: not measured against base")
 
 
 def test_texts_decide_where_there_are_no_examples_and_nothing_else_does():
@@ -106,15 +106,15 @@ def test_what_passed_before_can_be_guarded_too():
     bar = Bar("base", [*BASE.results, *answers(before)])
     assert gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules).verdict == "promoted"
     after[:80] = [False] * 80
-    found = gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules)
-    assert (found.verdict, found.checks[-1].worse_by.value) == ("refused", pytest.approx(0.2))
+    judgement = gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules)
+    assert (judgement.verdict, judgement.checks[-1].worse_by.value) == ("refused", pytest.approx(0.2))
 
 
 def test_bounds_of_a_ratio_are_students_where_all_weigh_the_same():
     values = np.random.default_rng(0).normal(1, 2, 12)
-    found = statistics.ratio_bounds(values, np.ones(12), [str(n) for n in range(12)], 0.001)
+    estimate = statistics.ratio_bounds(values, np.ones(12), [str(n) for n in range(12)], 0.001)
     expected = stats.t.interval(0.998, 11, values.mean(), stats.sem(values))
-    assert (found.low, found.high) == pytest.approx(expected)
+    assert (estimate.low, estimate.high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("tail", [0.025, 0.05 / 110])
@@ -138,7 +138,7 @@ def test_bounds_of_rare_changes_are_not_too_sure():
 
 
 def nights(count, seed, worse=(0.0, 0.0)):
-    """Whether any of some nights promotes a candidate that is this much worse than the champion in truth."""
+    """Return whether any of some nights promotes a candidate that is truly this much worse than the champion."""
     rng = np.random.default_rng(seed)
     champion = losses("domain", 2.0, rng) + losses("general", 3.0, rng)
     bar = Bar("champion", champion)

@@ -1,4 +1,4 @@
-"""What counts as a word."""
+"""Words are letters and digits of any script, in lower case."""
 
 from tasks.core.ngrams import words
 

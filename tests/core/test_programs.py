@@ -45,8 +45,8 @@ def test_comments_and_docstrings_are_found_where_they_stand(end):
             "class C: 'é'; x = 'x'  # last",
         ]
     )
-    found = [code[start:stop] for start, stop in remarks(code)]
-    assert found == [
+    texts = [code[start:stop] for start, stop in remarks(code)]
+    assert texts == [
         "# é𝔘 at the top", f"\'\'\'é: of{end}    two lines.\'\'\'", "# \x0c\u2028 beside", "'é'", "# last",
     ]  # fmt: skip
 

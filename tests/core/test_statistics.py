@@ -25,8 +25,8 @@ def coverage(num_groups: int, trials: int, grouped: bool = True) -> float:
     hits = 0
     for seed in range(trials):
         nats, tokens, groups = modules(rng, num_groups)
-        found = statistics.ratio(nats, tokens, groups if grouped else None, Bootstrap(resamples=400, seed=seed))
-        hits += found.low <= 2 <= found.high
+        estimate = statistics.ratio(nats, tokens, groups if grouped else None, Bootstrap(resamples=400, seed=seed))
+        hits += estimate.low <= 2 <= estimate.high
     return hits / trials
 
 
@@ -45,13 +45,13 @@ def test_taking_the_items_of_a_group_for_independent_is_too_sure():
 
 def test_a_difference_that_is_zero_in_truth_is_found_about_5_times_in_100():
     rng = np.random.default_rng(3)
-    found = 0
+    misses = 0
     for seed in range(400):
         nats, tokens, groups = modules(rng, 40)
         after = nats + tokens * rng.normal(0, 0.2, len(nats))
         change = statistics.ratio_difference(nats, after, tokens, groups, Bootstrap(resamples=400, seed=seed))
-        found += not change.low <= 0 <= change.high
-    assert 0.02 <= found / 400 <= 0.085
+        misses += not change.low <= 0 <= change.high
+    assert 0.02 <= misses / 400 <= 0.085
 
 
 def test_pairing_cancels_what_makes_items_hard():
@@ -74,19 +74,19 @@ def test_the_difference_is_after_minus_before():
 
 def test_two_groups_span_what_their_draws_can_give():
     # The draws are both groups (1.5), or one of them twice (1 or 2); two units leave the quantiles at the ends.
-    found = statistics.mean([1, 1, 2, 2], ["a", "a", "b", "b"], QUICK)
-    assert (found.value, found.low, found.high, found.n) == (1.5, 1, 2, 2)
+    estimate = statistics.mean([1, 1, 2, 2], ["a", "a", "b", "b"], QUICK)
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (1.5, 1, 2, 2)
 
 
 def test_items_of_equal_value_have_an_interval_without_width():
-    found = statistics.mean([3, 3, 3], how=QUICK)
-    assert (found.low, found.high) == (3, 3)
+    estimate = statistics.mean([3, 3, 3], how=QUICK)
+    assert (estimate.low, estimate.high) == (3, 3)
 
 
 def test_one_group_bounds_nothing():
-    found = statistics.ratio([1, 2], [1, 1], ["a", "a"])
-    assert (found.value, found.low, found.high, found.n) == (1.5, -math.inf, math.inf, 1)
-    assert found.record() == {"value": 1.5, "low": None, "high": None, "n": 1}
+    estimate = statistics.ratio([1, 2], [1, 1], ["a", "a"])
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (1.5, -math.inf, math.inf, 1)
+    assert estimate.record() == {"value": 1.5, "low": None, "high": None, "n": 1}
 
 
 def test_a_group_without_tokens_weighs_nothing():
@@ -123,9 +123,9 @@ def test_equal_seeds_give_equal_intervals_and_other_seeds_others():
 
 def test_the_order_of_the_items_does_not_matter():
     nats, tokens, groups = modules(np.random.default_rng(0), 12)
-    found = statistics.ratio(nats, tokens, groups, QUICK)
+    estimate = statistics.ratio(nats, tokens, groups, QUICK)
     back = statistics.ratio(nats[::-1], tokens[::-1], groups[::-1], QUICK)
-    assert (back.value, back.low, back.high) == pytest.approx((found.value, found.low, found.high))
+    assert (back.value, back.low, back.high) == pytest.approx((estimate.value, estimate.low, estimate.high))
 
 
 def test_more_confidence_needs_a_wider_interval():
@@ -142,9 +142,9 @@ def test_a_bootstrap_that_cannot_be_is_refused(wrong):
 
 def test_none_of_n_is_the_rule_that_can_be_solved_by_hand():
     # (1 - p)^n = 0.025 where none of n passed.
-    found = statistics.proportion(0, 10)
-    assert (found.value, found.low) == (0, 0)
-    assert found.high == pytest.approx(1 - 0.025**0.1)
+    estimate = statistics.proportion(0, 10)
+    assert (estimate.value, estimate.low) == (0, 0)
+    assert estimate.high == pytest.approx(1 - 0.025**0.1)
     assert statistics.proportion(10, 10).low == pytest.approx(0.025**0.1)
 
 
@@ -153,16 +153,16 @@ def test_the_bounds_of_a_proportion_are_where_the_binomial_tails_hold_a_fortieth
     def tail(p: float, counts: range) -> float:
         return sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in counts)
 
-    found = statistics.proportion(passed, trials)
-    assert tail(found.low, range(passed, trials + 1)) == pytest.approx(0.025)
-    assert tail(found.high, range(passed + 1)) == pytest.approx(0.025)
+    estimate = statistics.proportion(passed, trials)
+    assert tail(estimate.low, range(passed, trials + 1)) == pytest.approx(0.025)
+    assert tail(estimate.high, range(passed + 1)) == pytest.approx(0.025)
 
 
 def test_no_trials_bound_nothing():
-    found = statistics.proportion(0, 0)
-    assert math.isnan(found.value)
-    assert (found.low, found.high, found.n) == (0, 1, 0)
-    assert found.record()["value"] is None
+    estimate = statistics.proportion(0, 0)
+    assert math.isnan(estimate.value)
+    assert (estimate.low, estimate.high, estimate.n) == (0, 1, 0)
+    assert estimate.record()["value"] is None
 
 
 @pytest.mark.parametrize(("passed", "trials"), [(3, 2), (-1, 2)])
@@ -198,9 +198,9 @@ def test_mcnemar_counts_only_what_changed():
 
 
 def test_seeds_have_students_interval():
-    found = statistics.over_seeds([1.0, 2.0, 3.0])
+    estimate = statistics.over_seeds([1.0, 2.0, 3.0])
     half = 4.302653 / 3**0.5  # t of two degrees of freedom, and a standard deviation of 1
-    assert (found.value, found.low, found.high, found.n) == (
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (
         2.0,
         pytest.approx(2 - half),
         pytest.approx(2 + half),
@@ -209,8 +209,8 @@ def test_seeds_have_students_interval():
 
 
 def test_one_seed_bounds_nothing():
-    found = statistics.over_seeds([1.5])
-    assert (found.value, found.low, found.high) == (1.5, -math.inf, math.inf)
+    estimate = statistics.over_seeds([1.5])
+    assert (estimate.value, estimate.low, estimate.high) == (1.5, -math.inf, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -248,23 +248,25 @@ def test_pass_at_k_of_too_few_samples_is_refused(samples, passed, k):
 
 def test_a_share_has_the_interval_of_a_mean_within_0_to_1():
     values, groups = [0.0, 1.0, 0.25, 0.5, 1.0, 0.0], list("aabbcd")
-    found, mean = statistics.share(values, groups, QUICK), statistics.mean(values, groups, QUICK)
-    assert (found.value, found.n) == (mean.value, 4)
-    assert (found.low, found.high) == (max(mean.low, 0.0), min(mean.high, 1.0))
+    estimate, mean = statistics.share(values, groups, QUICK), statistics.mean(values, groups, QUICK)
+    assert (estimate.value, estimate.n) == (mean.value, 4)
+    assert (estimate.low, estimate.high) == (max(mean.low, 0.0), min(mean.high, 1.0))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_shares_that_are_all_alike_are_as_sure_as_their_groups_are_many(value):
-    found, exact = statistics.share([value] * 6, list("aabbcd")), statistics.proportion(4 * round(value), 4)
-    assert (found.low, found.high, found.n) == (exact.low, exact.high, 4)
+    estimate, exact = statistics.share([value] * 6, list("aabbcd")), statistics.proportion(4 * round(value), 4)
+    assert (estimate.low, estimate.high, estimate.n) == (exact.low, exact.high, 4)
 
 
 def test_a_standard_error_becomes_students_interval():
-    found = statistics.from_error(0.5, 0.1, 11)
-    assert (found.low, found.high) == pytest.approx((0.5 - 0.2228139, 0.5 + 0.2228139))  # t of 10 degrees at 97.5 %
+    estimate = statistics.from_error(0.5, 0.1, 11)
+    assert (estimate.low, estimate.high) == pytest.approx(
+        (0.5 - 0.2228139, 0.5 + 0.2228139)
+    )  # t of 10 degrees at 97.5 %
 
 
 @pytest.mark.parametrize(("error", "n"), [(0.0, 50), (0.1, 1)])
 def test_no_error_or_one_item_bounds_nothing(error, n):
-    found = statistics.from_error(0.5, error, n)
-    assert (found.low, found.high) == (-math.inf, math.inf)
+    estimate = statistics.from_error(0.5, error, n)
+    assert (estimate.low, estimate.high) == (-math.inf, math.inf)

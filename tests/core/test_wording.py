@@ -1,4 +1,4 @@
-"""What a request was made of can be told from it; what stands in a field stays in it."""
+"""A request can be parsed back into its parts; data in a field cannot end the field."""
 
 import pytest
 from hypothesis import given

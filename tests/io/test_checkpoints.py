@@ -1,4 +1,4 @@
-"""What is saved is what is loaded, and a folder that is no model says what it lacks."""
+"""Models are loaded as they were saved, and a folder that is no model is refused with what it lacks."""
 
 import json
 import shutil

@@ -63,8 +63,8 @@ def server(monkeypatch):
 
 
 def test_answers_stand_in_the_order_of_the_prompts(server, tmp_path):
-    found = texts(at(server, tmp_path).write(PROMPTS, KEYS, HOW))
-    assert found == [f"answer to number {n}" for n in range(6)]
+    written = texts(at(server, tmp_path).write(PROMPTS, KEYS, HOW))
+    assert written == [f"answer to number {n}" for n in range(6)]
     path, _, request = next(call for call in server.asked if call[2]["messages"][0]["content"] == "number 0")
     assert path == "/v1/chat/completions"
     assert request == {
@@ -142,8 +142,8 @@ def test_a_key_that_is_not_set_is_named(server, tmp_path, monkeypatch):
 
 
 def test_equal_questions_are_asked_once(server, tmp_path):
-    found = texts(at(server, tmp_path).write([PROMPTS[0]] * 5, [KEYS[0]] * 5, HOW))
-    assert (found, len(server.asked)) == (["answer to number 0"] * 5, 1)
+    written = texts(at(server, tmp_path).write([PROMPTS[0]] * 5, [KEYS[0]] * 5, HOW))
+    assert (written, len(server.asked)) == (["answer to number 0"] * 5, 1)
 
 
 def test_a_prompt_that_the_server_will_not_take_is_told_and_the_others_are_answered(server, tmp_path):

@@ -54,7 +54,7 @@ def pair(tiny):
 
 @torch.no_grad()
 def right(pair, row):
-    """Whether the likeliest option is the right one, by the model alone."""
+    """Return whether the model alone finds the right option likeliest."""
     model, tokenizer = pair
     likelihoods = []
     for option in row["options"]:
@@ -67,12 +67,12 @@ def right(pair, row):
 
 def test_a_local_task_gives_what_the_model_alone_gives_without_a_network(pair, include):
     pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
-    (found,) = harness.run(*pair, ["which"], include=include, batch_size=5)
+    (score,) = harness.run(*pair, ["which"], include=include, batch_size=5)
     expected = [right(pair, row) for row in ROWS]
     assert 0 < sum(expected) < len(ROWS), "all alike would hide a mix-up"
-    assert (found.name, found.items) == ("which acc", len(ROWS))
-    assert found.value == pytest.approx(statistics.fmean(expected))
-    assert found.error == pytest.approx(statistics.stdev(expected) / math.sqrt(len(ROWS)))
+    assert (score.name, score.items) == ("which acc", len(ROWS))
+    assert score.value == pytest.approx(statistics.fmean(expected))
+    assert score.error == pytest.approx(statistics.stdev(expected) / math.sqrt(len(ROWS)))
     (first,) = harness.run(*pair, ["which"], include=include, limit=5)
     assert (first.value, first.items) == (pytest.approx(statistics.fmean(expected[:5])), 5)
 
@@ -82,10 +82,10 @@ def test_a_group_with_figures_of_its_own_stands_for_its_tasks(pair, include):
     text = (include / "which.yaml").read_text()
     (include / "again.yaml").write_text(text.replace("task: which", "task: again"))
     (include / "both.yaml").write_text(GROUP)
-    (found,) = harness.run(*pair, ["both"], include=include)
-    assert (found.name, found.items) == ("both acc", 2 * len(ROWS))
-    assert found.value == pytest.approx(statistics.fmean(right(pair, row) for row in ROWS))
-    assert found.error > 0
+    (score,) = harness.run(*pair, ["both"], include=include)
+    assert (score.name, score.items) == ("both acc", 2 * len(ROWS))
+    assert score.value == pytest.approx(statistics.fmean(right(pair, row) for row in ROWS))
+    assert score.error > 0
 
 
 def test_a_group_without_figures_is_told_by_its_tasks():
@@ -94,8 +94,8 @@ def test_a_group_without_figures_is_told_by_its_tasks():
         "one": {"sample_len": 3, "acc,none": 1.0},
         "two": {"sample_len": 3, "acc,none": 0.0},
     }
-    found = {"results": results, "group_subtasks": {"some": ["one", "two"]}}
-    assert [score.name for task in harness.heads(found) for score in harness.scores(task, results[task])] == [
+    evaluation = {"results": results, "group_subtasks": {"some": ["one", "two"]}}
+    assert [score.name for task in harness.heads(evaluation) for score in harness.scores(task, results[task])] == [
         "one acc",
         "two acc",
     ]

@@ -20,10 +20,10 @@ def test_a_missing_package_is_named_with_its_key_and_the_command(ask):
 
 
 def test_files_are_those_of_the_package():
-    found = packages.files("polars", "key")
-    assert found == sorted(found)
-    assert all(path.is_absolute() for path in found)
-    assert any(path.parts[-2:] == ("polars", "__init__.py") and path.is_file() for path in found)
+    installed = packages.files("polars", "key")
+    assert installed == sorted(installed)
+    assert all(path.is_absolute() for path in installed)
+    assert any(path.parts[-2:] == ("polars", "__init__.py") and path.is_file() for path in installed)
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_a_section_that_does_not_exist_is_named(read):
 
 
 def test_all_problems_come_at_once(read):
-    found = problems(read, "tune:\n  rank: 0\n  rate: fast\n  extra: 1\nsources:\n  - {kind: disk}\n")
-    assert [line.split(": ")[0:2] for line in found] == [
+    messages = problems(read, "tune:\n  rank: 0\n  rate: fast\n  extra: 1\nsources:\n  - {kind: disk}\n")
+    assert [line.split(": ")[0:2] for line in messages] == [
         ["params.yaml:2", "tune.rank"],
         ["params.yaml:3", "tune.rate"],
         ["params.yaml:4", "tune.extra"],

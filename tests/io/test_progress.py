@@ -1,4 +1,4 @@
-"""Whoever watches sees that work goes on; the items are those that came."""
+"""Progress is shown, and the items pass unchanged."""
 
 import io
 import sys

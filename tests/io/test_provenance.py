@@ -57,14 +57,14 @@ def test_a_change_changes_the_digest(tmp_path, change):
 
 def test_a_file_that_did_not_move_is_not_read_twice_even_by_the_next_process(tmp_path):
     file = write(tmp_path / "a", "text")
-    found = provenance.digest(file)
+    digest = provenance.digest(file)
     provenance.save_digests()
     provenance._known.cache_clear()
-    assert json.loads(provenance.DIGESTS.read_text())[str(file)][3] == found
+    assert json.loads(provenance.DIGESTS.read_text())[str(file)][3] == digest
     stat = file.stat()
     file.write_text("TEXT")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # nothing tells the two apart but the content
-    assert provenance.digest(file) == found
+    assert provenance.digest(file) == digest
     os.utime(file)
     assert provenance.digest(file) == hashlib.sha256(b"TEXT").hexdigest()
 
@@ -83,8 +83,8 @@ def test_a_closure_holds_imports_of_imports_and_those_inside_functions(tmp_path)
     write(tmp_path / "tasks" / "deep" / "c.py", "import numpy\nimport tasks.a\n")
     write(tmp_path / "tasks" / "d.py", "")
     write(tmp_path / "tasks" / "alone.py", "")
-    found = [path.as_posix() for path in provenance.closure("tasks.a")]
-    assert found == [
+    files = [path.as_posix() for path in provenance.closure("tasks.a")]
+    assert files == [
         "tasks/__init__.py",
         "tasks/a.py",
         "tasks/b.py",
@@ -103,12 +103,12 @@ def test_code_digests_differ_where_a_file_differs(tmp_path):
 
 
 def test_the_machines_class_names_versions_and_no_machine():
-    found = provenance.machine_class()
-    assert found["python"] == platform.python_version()
-    assert set(provenance.PACKAGES) < set(found)
-    assert platform.machine() in found["processor"]
-    assert platform.node() not in " ".join(found.values())
-    assert "/" not in " ".join(found.values())
+    facts = provenance.machine_class()
+    assert facts["python"] == platform.python_version()
+    assert set(provenance.PACKAGES) < set(facts)
+    assert platform.machine() in facts["processor"]
+    assert platform.node() not in " ".join(facts.values())
+    assert "/" not in " ".join(facts.values())
 
 
 def test_facts_in_another_order_are_the_same_facts():

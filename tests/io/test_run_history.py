@@ -45,7 +45,7 @@ def picture(name):
         for metric in run.data.metrics
     }
     tags = {tag: value for tag, value in run.data.tags.items() if not tag.startswith("mlflow.")}
-    data = [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
+    data = [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs]
     info = run.info
     return info.run_name, info.status, info.start_time, info.end_time, tags, run.data.params, points, data
 
@@ -60,12 +60,12 @@ def test_runs_arrive_as_they_were_with_their_parent_and_only_once(store, tmp_pat
     parent, stage = flow()
     file = tmp_path / "data/runs.jsonl"
     assert run_history.export([run_id(stage)], file) == 2
-    there = [picture(parent), picture(stage)]
+    original = [picture(parent), picture(stage)]
 
     elsewhere()
     assert run_history.take_in(file) == (2, 0)
     assert run_history.take_in(file) == (0, 2)
-    assert [picture(parent), picture(stage)] == there
+    assert [picture(parent), picture(stage)] == original
     client, experiment = run_store.connect()
     assert len(client.search_runs([experiment])) == 2
     child = client.get_run(run_id(stage))

@@ -58,8 +58,8 @@ def runs(store):
 def history(store, run, key):
     from mlflow import MlflowClient
 
-    found = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, key)
-    return [(metric.step, metric.value) for metric in found]
+    points = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, key)
+    return [(metric.step, metric.value) for metric in points]
 
 
 def spools():
@@ -120,8 +120,8 @@ def test_a_child_names_its_parent_by_our_own_id(store):
     parent = tracking.Recorder("parent")
     carrier.deliver()
     carried(tracking.Recorder("child", parent=parent.id), parent)
-    found = runs(store)
-    assert found["child"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
+    recorded_runs = runs(store)
+    assert recorded_runs["child"].data.tags["mlflow.parentRunId"] == recorded_runs["parent"].info.run_id
 
 
 def test_a_parent_that_arrives_last_adopts_its_children(store):
@@ -132,8 +132,8 @@ def test_a_parent_that_arrives_last_adopts_its_children(store):
     assert set(runs(store)) == {"child"}
     hidden.rename(parent._path)
     carried(parent)
-    found = runs(store)
-    assert found["child"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
+    recorded_runs = runs(store)
+    assert recorded_runs["child"].data.tags["mlflow.parentRunId"] == recorded_runs["parent"].info.run_id
 
 
 def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
@@ -142,9 +142,9 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
     assert len(spools()) == 2
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
     carrier.carry()
-    found = runs(store)
-    assert {name: run.info.status for name, run in found.items()} == {"first": "FAILED", "second": "FINISHED"}
-    assert history(store, found["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    recorded_runs = runs(store)
+    assert {name: run.info.status for name, run in recorded_runs.items()} == {"first": "FAILED", "second": "FINISHED"}
+    assert history(store, recorded_runs["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
     assert spools() == []
 
 
@@ -217,21 +217,21 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
         time.sleep(0.1)
     assert len(spools()) == 1
     carried(tracking.Recorder("next"))
-    found = runs(store)
-    assert {name: run.info.status for name, run in found.items()} == {"killed": "KILLED", "next": "FINISHED"}
-    assert history(store, found["killed"], "loss") == [(1, 1.0)]
+    recorded_runs = runs(store)
+    assert {name: run.info.status for name, run in recorded_runs.items()} == {"killed": "KILLED", "next": "FINISHED"}
+    assert history(store, recorded_runs["killed"], "loss") == [(1, 1.0)]
     assert spools() == []
 
 
 def test_a_run_that_was_killed_before_its_spool_had_a_name_leaves_nothing(store):
     run_store.SPOOL.mkdir(parents=True)
-    left = run_store.SPOOL / "left.new"
-    left.write_text('{"kind": "sta')
+    unfinished = run_store.SPOOL / "left.new"
+    unfinished.write_text('{"kind": "sta')
     with carrier.birth():  # another run is being born: it might be its
         carrier.deliver()
-        assert left.exists()
+        assert unfinished.exists()
     carrier.deliver()
-    assert not left.exists()
+    assert not unfinished.exists()
 
 
 def test_a_run_that_is_still_written_is_nobodys_orphan(store):
@@ -268,8 +268,11 @@ def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
     tracking.Recorder("failed", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FAILED")
     tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FINISHED")
     carried(tracking.Recorder("its equal", tags={"dvc.stage": "tune@r1", "ratchet.key": "k1"}))
-    found = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
-    assert found == {"tune@r0": runs(store)["made"].info.run_id, "tune@r1": runs(store)["its equal"].info.run_id}
+    producers = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
+    assert producers == {
+        "tune@r0": runs(store)["made"].info.run_id,
+        "tune@r1": runs(store)["its equal"].info.run_id,
+    }
 
 
 def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_of_both_later(store, away):
@@ -284,18 +287,18 @@ def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_o
     assert carrier.outage()
     away.undo()
     carrier.carry()
-    found = runs(store)
-    assert found["cached"].data.tags["ratchet.produced_by"] == found["made"].info.run_id
-    assert "ratchet.produced_by" not in found["of other inputs"].data.tags
+    recorded_runs = runs(store)
+    assert recorded_runs["cached"].data.tags["ratchet.produced_by"] == recorded_runs["made"].info.run_id
+    assert "ratchet.produced_by" not in recorded_runs["of other inputs"].data.tags
 
 
 def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
     from mlflow import MlflowClient
 
-    gone = tracking.Recorder("gone")
+    closed = tracking.Recorder("gone")
     carrier.deliver()
     MlflowClient(f"sqlite:///{store}").delete_run(runs(store)["gone"].info.run_id)
-    carried(gone, tracking.Recorder("after"))
+    carried(closed, tracking.Recorder("after"))
     assert runs(store)["after"].info.status == "FINISHED"
     assert spools() == []
     assert not carrier.outage()
@@ -318,12 +321,14 @@ def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
 
 
 def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypatch):
-    asked = []
-    monkeypatch.setattr(run_store, "connect", lambda: asked.append(1) or (_ for _ in ()).throw(ConnectionError("away")))
+    requests = []
+    monkeypatch.setattr(
+        run_store, "connect", lambda: requests.append(1) or (_ for _ in ()).throw(ConnectionError("away"))
+    )
     for _ in range(3):
         tracking.Recorder("run").end("FINISHED")
     carrier.deliver()
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert carrier.outage() == "away"
     assert len(spools()) == 3
 
@@ -421,9 +426,9 @@ def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
     assert python(STAGE, **{environment.PARENT_RUN: flow.id}).returncode == 0
     flow.end("FINISHED", wait=True)
     assert spools() == []
-    found = runs(store)
-    assert found["stage"].data.tags["mlflow.parentRunId"] == found["flow"].info.run_id
-    assert history(store, found["stage"], "loss") == [(1, 1.0)]
+    recorded_runs = runs(store)
+    assert recorded_runs["stage"].data.tags["mlflow.parentRunId"] == recorded_runs["flow"].info.run_id
+    assert history(store, recorded_runs["stage"], "loss") == [(1, 1.0)]
 
 
 def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):
