@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import scratch
 
-from flows import comparison, standings
+from flows.experiments import recipes, results_table, search, trials
 from tasks.core import statistics
 
 RESAMPLES = 2000
@@ -23,19 +23,19 @@ RESAMPLES = 2000
 
 def main(recipe_name: str) -> None:
     """Print the table."""
-    _, recipe = comparison.read([recipe_name])
-    searched: dict[comparison.Trial, comparison.Rows] = {}
-    trials = comparison.search(recipe)
-    while trials:
-        searched |= {trial: result(recipe, recipe_name, trial) for trial in trials}
-        trials = comparison.widened(recipe, searched)
-    rates = comparison.best_rates(recipe, searched)
+    _, recipe = recipes.read([recipe_name])
+    searched: dict[recipes.Trial, recipes.Figures] = {}
+    searching = search.grid(recipe)
+    while searching:
+        searched |= {trial: result(recipe, recipe_name, trial) for trial in searching}
+        searching = search.widened(recipe, searched)
+    rates = search.best_rates(recipe, searched)
     tasks = pl.read_parquet("data/ingested/test.parquet").select(item="id", task="task")
     items: dict[str, list[pl.DataFrame]] = {name: [] for name in recipe.compositions}
-    for trial in comparison.finals(recipe, rates):
+    for trial in search.finals(recipe, rates):
         if trial.composition:
             result(recipe, recipe_name, trial)
-            rows = scratch.items(comparison.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
+            rows = scratch.items(trials.prepare(recipe, recipe_name, trial) / "results.parquet", "domain")
             items[trial.composition].append(rows.join(tasks, on="item", how="left", maintain_order="left"))
     first = next(iter(items.values()))[0]
     names = first["task"].unique().sort().to_list()
@@ -64,7 +64,7 @@ def show(
         for name, by_seed in zip(compositions, worst_CS, strict=True)
         for seed, worst in enumerate(by_seed)
     ]
-    standings.keep(f"{recipe_name}-by-task", rows)
+    results_table.save_figures(f"{recipe_name}-by-task", rows)
     drawn_RC = resampled(nats_CSN, tokens_N, members)
     for place, name in enumerate(compositions):
         called = ", ".join(sorted({tasks[task] for task in losses_CSK[place].argmax(axis=-1)}))
@@ -90,12 +90,12 @@ def by_task(nats_XN: np.ndarray, tokens_N: np.ndarray, members: list[np.ndarray]
     return np.stack([nats_XN[..., place].sum(axis=-1) / tokens_N[place].sum() for place in members], axis=-1)
 
 
-def result(recipe: comparison.Recipe, name: str, trial: comparison.Trial) -> comparison.Rows:
+def result(recipe: recipes.Recipe, name: str, trial: recipes.Trial) -> recipes.Figures:
     """Return the result of a trial; exit with a message if it has not run."""
-    path: Path = comparison.prepare(recipe, name, trial) / "result.json"
+    path: Path = trials.prepare(recipe, name, trial) / "result.json"
     if not path.is_file():
-        sys.exit(f"{comparison.title(trial)} has not run: `ratchet compare` first.")
-    row: comparison.Rows = json.loads(path.read_text(encoding="utf-8"))
+        sys.exit(f"{trials.title(trial)} has not run: `ratchet compare` first.")
+    row: recipes.Figures = json.loads(path.read_text(encoding="utf-8"))
     return row
 
 

@@ -35,7 +35,7 @@ import intact  # noqa: E402
 import victims  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows import server, supervisor  # noqa: E402
+from flows.execution import prefect_server, supervisor  # noqa: E402
 from tasks.io import progress  # noqa: E402
 from tasks.run import WORK  # noqa: E402
 
@@ -118,11 +118,11 @@ class Bench:
 
     def url(self) -> str:
         """Return the address of the shared server, which is started if it does not run."""
-        if self._server is None or self._server.poll() is not None or not server.answers(self._url):
+        if self._server is None or self._server.poll() is not None or not prefect_server.answers(self._url):
             self.close()
             os.environ["PREFECT_HOME"] = str(self.folder / "prefect")
-            server.PATIENCE_S = 3600.0  # however busy the machine is
-            self._server, self._url = server.start(server.free_port(), ui=False)
+            prefect_server.PATIENCE_S = 3600.0  # however busy the machine is
+            self._server, self._url = prefect_server.start(prefect_server.free_port(), ui=False)
         return self._url
 
     def close(self) -> None:
@@ -187,7 +187,7 @@ class Bench:
     def _started(self, kill: Kill, space: Path, mark: str) -> "Iterator[subprocess.Popen[bytes]]":
         environment = self.environment(space, mark, prefect=kill.driver == "flow")
         if kill.driver == "deployment":
-            environment["PREFECT_SERVER_API_PORT"] = str(server.free_port())
+            environment["PREFECT_SERVER_API_PORT"] = str(prefect_server.free_port())
         log = space.parent / f"{space.name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import scratch
 
-from flows import standings
+from flows.experiments import results_table
 from tasks.core import statistics
 
 MODEL = {"group": "rounds", "base": "models/pretrained"}
@@ -53,7 +53,7 @@ def main(seeds: list[int]) -> None:
                 gap = difference(before, after)
                 rows.append({"composition": title, "seed": seed, "loss": loss(after), "smaller": round(ratio, 2)})
                 print(f"{seed:>4}  {title:<24} {ratio:>7.1f}×   {gap}   {chosen}", flush=True)
-    standings.keep("compression", rows)
+    results_table.save_figures("compression", rows)
 
 
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}

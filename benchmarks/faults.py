@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from flows import standings
+    from flows.experiments import results_table
 
     setup = synthetic() if options.setup == "synthetic" else workspace(options.tokens)
     pairs = {name: list(islice(fault_pairs(setup, getattr(setup, name)), most)) for name, most in PAIRS.items()}
@@ -98,7 +98,9 @@ def main() -> None:
         results[arm] = [trial(arm, best, seed, final=True) for seed in options.seeds]
         table(results)
     named = options.arms if options.arms != list(ARMS) else []
-    standings.keep("-".join(["faults", options.setup, *named]).replace(" ", "-"), figures(results, options.seeds))
+    results_table.save_figures(
+        "-".join(["faults", options.setup, *named]).replace(" ", "-"), figures(results, options.seeds)
+    )
 
 
 def figures(results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> list[dict[str, Any]]:

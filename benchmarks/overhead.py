@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import intact  # noqa: E402
 import workspaces  # noqa: E402
 
-from flows import server, supervisor  # noqa: E402
+from flows.execution import prefect_server, supervisor  # noqa: E402
 
 DRIVERS = {"dvc repro": ["dvc", "repro", "--quiet"], "ratchet run": ["flows.commands", "run"]}
 Seconds = tuple[float, float]
@@ -83,7 +83,7 @@ def main() -> None:
     folder = (Path(".ratchet/chaos") / options.profile).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
-    process, url = server.start(server.free_port(), ui=False)
+    process, url = prefect_server.start(prefect_server.free_port(), ui=False)
     try:
         states = workspaces.States(folder, ROOT, options.profile, None, None, lambda: url)
         space = folder / "overhead"

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import workspaces  # noqa: E402
 
-from flows import graph  # noqa: E402  # the path comes first, where this runs as a script
+from flows.execution.dvc import forecast  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import statistics  # noqa: E402
 
 SETTINGS: dict[str, list[object]] = {
@@ -93,7 +93,7 @@ def _line(what: str, right: list[bool]) -> str:
 def _trial(workspace: Path, seed: int, number: int) -> dict:
     draw = random.Random(f"{seed}/{number}")
     edits = [draw.choice(EDITS)(workspace, draw) for _ in range(draw.randint(1, 3))]
-    foretold = {step.stage: (step.state, step.why) for step in graph.plan()}
+    foretold = {step.stage: (step.state, step.why) for step in forecast.plan()}
     said = _repro()
     stages = []
     for stage, (state, why) in foretold.items():
@@ -202,8 +202,8 @@ def _output(workspace: Path, draw: random.Random) -> str:
 
 
 def _touch(workspace: Path, draw: random.Random) -> str:
-    os.utime(workspace / "data/decisions.jsonl")
-    return "touched data/decisions.jsonl"
+    os.utime(workspace / "data/review_decisions.jsonl")
+    return "touched data/review_decisions.jsonl"
 
 
 def _back(workspace: Path, draw: random.Random) -> str:

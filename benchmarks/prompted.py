@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the model; adapters are fp32")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from flows import standings
+    from flows.experiments import results_table
 
     data = split(list(reviews(options.archive)))
     given = functools.partial(trial, data, precision=options.precision)
@@ -98,7 +98,7 @@ def main() -> None:
         for arm, by_seed in results.items()
         for seed, row in zip(options.seeds, by_seed, strict=True)
     ]
-    standings.keep("prompted" if options.steps == STEPS else f"prompted-{options.steps}", rows)
+    results_table.save_figures("prompted" if options.steps == STEPS else f"prompted-{options.steps}", rows)
 
 
 def best_rate(arm: str, rates: Sequence[float], tried: Callable[[float], dict[str, Any]]) -> float:

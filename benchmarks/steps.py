@@ -36,9 +36,9 @@ def main() -> None:
     if options.only:
         print(json.dumps(measure(options.only, options)))
         return
-    from flows import comparison
+    from flows.experiments import recipes
 
-    _, recipe = comparison.read([str(options.recipe)])
+    _, recipe = recipes.read([str(options.recipe)])
     by_composition: dict[str, list[dict[str, float]]] = {name: [] for name in (*recipe.compositions, INFERENCE)}
     for number in range(options.rounds):
         for name in by_composition if number % 2 == 0 else reversed(by_composition):
@@ -71,8 +71,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     """Return CPU seconds per step without the first, a warm-up, and peak memory above the loaded model."""
     import torch
 
-    from flows import comparison
-    from flows.comparison import Trial
+    from flows.experiments import recipes, trials
+    from flows.experiments.recipes import Trial
     from tasks.core.compute import Compute
     from tasks.core.records import Example
     from tasks.engine import compose, encode, job, train
@@ -82,9 +82,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
 
     quiet()
     torch.set_num_threads(1)
-    _, recipe = comparison.read([str(options.recipe)])
+    _, recipe = recipes.read([str(options.recipe)])
     composition = next(iter(recipe.compositions)) if name == INFERENCE else name
-    sections = comparison.settings_of(recipe, Trial(composition, 1e-6, 0, False))
+    sections = trials.sections_of(recipe, Trial(composition, 1e-6, 0, False))
     changes = {"pack_tokens": options.pack_tokens, "max_tokens": 10**9, "epochs": 1, "accumulation": 1, "warmup": 0.0}
     plan = TuneParams.model_validate(sections["tune"]).model_copy(update=changes | {"save_every": 0})
     compute = Compute.model_validate(sections["compute"] | {"threads": 1})

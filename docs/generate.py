@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows import claims  # noqa: E402
+from flows.experiments import claims  # noqa: E402
 from tasks import methods, settings  # noqa: E402  # the path comes first, where this runs as a script
 
 HEAD = """# Settings
@@ -114,7 +114,7 @@ def catalogue() -> str:
             merges = {True: "yes", False: "no", None: ""}[found.mergeable]
             wraps = f"`{found.wraps}`" if found.wraps else ""
             parts.append(
-                f"| `{found.name}` | {found.title} | {paper} | {merges} | {wraps} | {claims.state(found.name)} |"
+                f"| `{found.name}` | {found.title} | {paper} | {merges} | {wraps} | {claims.summary(found.name)} |"
             )
         parts.append("")
     return "\n".join(parts)

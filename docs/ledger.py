@@ -22,17 +22,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows import claims, comparison, standings  # noqa: E402  # the path comes first, where this runs as a script
+from flows.experiments import claims, results_table, trials  # noqa: E402  # the path comes first, where this runs as a script
 
 
 def main(name: str, sides: list[str]) -> None:
     """Print the difference that `sides` name, or give all claims of a comparison their figures."""
-    kept = comparison.FOLDER / name / standings.FIGURES
+    kept = trials.FOLDER / name / results_table.FIGURES
     if not kept.is_file():
         raise ValueError(f"{kept} is not there: `ratchet compare {name}` writes it when it has ended.")
     if sides:
         of, less, metric = sides
-        print(*standings.by_seed(json.loads(kept.read_text(encoding="utf-8")), of, less, metric), sep=", ")
+        print(
+            *results_table.differences_by_seed(json.loads(kept.read_text(encoding="utf-8")), of, less, metric), sep=", "
+        )
         return
     files = [file for file in sorted(claims.FOLDER.glob("*.json")) if name in _comparisons(file)]
     if not files:
@@ -56,7 +58,7 @@ def fill(file: Path, name: str) -> None:
     for row, claim in zip(rows, claims.read(file.stem), strict=True):
         if claim.source is None or claim.source.comparison != name:
             continue
-        figures = claims.taken(claim)
+        figures = claims.figures_from_source(claim)
         filled = dataclasses.replace(claim, per_seed=figures)
         row |= {"seeds": len(figures), "per_seed": figures, "verdict": filled.implied()}
         found = filled.interval()

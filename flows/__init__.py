@@ -1,4 +1,15 @@
-"""Flows run the graph of dvc.yaml. Importing this package keeps the tools below quiet and inside the workspace."""
+"""Run the graph of dvc.yaml as flows, and the `ratchet` command line.
+
+The flows that are deployed stand here: `pipeline`, `retrain`, `monitor`, `promote`; `deployments` defines how, `serve` keeps them up.
+Packages, each of which imports only those after it:
+  commands     one file for each `ratchet` command
+  experiments  compare compositions of methods, or two models; claims of papers
+  registry     promote models, keep their history and versions, verify and share a workspace
+  project      import data, edit params.yaml, review rewrites
+  execution    run stages by DVC, Prefect's server, resources, the workspace lease
+
+Importing this package keeps the tools below quiet and inside the workspace.
+"""
 
 import contextlib
 import os
@@ -16,7 +27,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 if Path("dvc.yaml").is_file():
-    with contextlib.suppress(OSError):  # a folder that cannot be written is told by whoever writes first
+    with contextlib.suppress(OSError):  # whoever writes first reports a folder that cannot be written
         Path(".ratchet").mkdir(exist_ok=True)  # Prefect makes its folder, but none above it
 # Prefect reads its settings when it is imported, which is after this package.
 environment.set_defaults(environment.NO_TELEMETRY | environment.NO_PICKLE | _DEFAULTS)

@@ -1,6 +1,6 @@
-"""What a workspace offers to Prefect: its deployments, when they run, and the automation that tells dead runs.
+"""Define a workspace's deployments in Prefect, their schedules, and the automation that marks dead runs.
 
-What is set here is of the machine and changes no byte of a result, so it stands in the environment:
+These settings belong to the machine and change no result, so they stand in the environment:
 RATCHET_NIGHTLY and RATCHET_MONITOR are the cron lines of `retrain/nightly` and `monitor/incoming`, RATCHET_TIMEZONE is the zone that
 they are read in. An empty line is no schedule.
 """
@@ -34,11 +34,11 @@ from tasks.core import environment
 WORKSTATION = "workstation"
 ZOMBIES = "Flow runs without a heartbeat have crashed"
 BEATS = 4
-"""So many heartbeats may be missed."""
+"""Heartbeats that may be missed."""
 
 
-def all_of_them() -> list[RunnerDeployment]:
-    """The deployments. Raises ValueError where the environment names no schedule that could be."""
+def all_deployments() -> list[RunnerDeployment]:
+    """Return the deployments. Raises ValueError if the environment names an invalid schedule."""
     return [
         _deployment(pipeline, WORKSTATION, "The graph of dvc.yaml."),
         _deployment(
@@ -64,7 +64,7 @@ def all_of_them() -> list[RunnerDeployment]:
 
 
 def schedule(variable: str, default: str) -> CronSchedule | None:
-    """The schedule that an environment variable gives as a cron line; None where it is empty."""
+    """Return the schedule in an environment variable, a cron line; None if it is empty."""
     line, zone = os.environ.get(variable, default).strip(), os.environ.get(environment.TIMEZONE, "UTC")
     if not line:
         return None
@@ -79,20 +79,20 @@ def schedule(variable: str, default: str) -> CronSchedule | None:
 
 
 def described(deployments: list[RunnerDeployment]) -> Iterator[str]:
-    """A line for each deployment: its name and what starts it."""
-    names = {f"{one.flow_name}/{one.name}": one for one in deployments}
+    """Yield a line for each deployment: its name and what starts it."""
+    names = {f"{deployment.flow_name}/{deployment.name}": deployment for deployment in deployments}
     width = max(map(len, names))
-    for name, one in names.items():
-        times = [at.schedule for at in one.schedules or ()]
+    for name, deployment in names.items():
+        times = [at.schedule for at in deployment.schedules or ()]
         crons = [f"{at.cron} ({at.timezone})" for at in times if isinstance(at, CronSchedule)]
-        events = [f"event {DRIFT}"] if one.triggers else []
+        events = [f"event {DRIFT}"] if deployment.triggers else []
         yield f"  {name:<{width}}  {', '.join(crons + events) or 'when asked for'}"
 
 
 def watch_heartbeats() -> None:
-    """Have runs marked Crashed whose heartbeats stop, by one automation however often this is called.
+    """Mark runs as Crashed whose heartbeats stop, by one automation however often this is called.
 
-    It is changed rather than made anew: an automation forgets whom it waits for when it goes.
+    An existing automation is updated rather than replaced: a new one would not know which runs it waits for.
     """
     wanted = _zombies()
     known = _read(wanted.name)
@@ -103,15 +103,15 @@ def watch_heartbeats() -> None:
 
 
 def _deployment(flow: Flow[Any, Any], name: str, description: str, **when: Any) -> RunnerDeployment:
-    made = flow.to_deployment(
+    deployment = flow.to_deployment(
         name,
         description=description,
         entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
         paused=False,  # the one before was paused when its server ended
         **when,
     )
-    assert isinstance(made, RunnerDeployment)
-    return made
+    assert isinstance(deployment, RunnerDeployment)
+    return deployment
 
 
 def _on_drift() -> DeploymentEventTrigger:
@@ -148,8 +148,8 @@ def _zombies() -> AutomationCore:
 
 def _read(name: str) -> Automation | None:
     try:
-        found = Automation.read(name=name)
+        automation = Automation.read(name=name)
     except ValueError:  # what Prefect raises where there is none
         return None
-    assert isinstance(found, Automation)
-    return found
+    assert isinstance(automation, Automation)
+    return automation

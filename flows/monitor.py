@@ -1,6 +1,6 @@
-"""Whether what comes in is still what was trained on; `ratchet monitor FILE…`, or the deployment `monitor/incoming`.
+"""Monitor incoming data for drift as a Prefect flow: `ratchet monitor FILE…`, or the deployment `monitor/incoming`.
 
-Where it is not, the event `ratchet.drift` says so, and starts `retrain/on-drift` where `ratchet up` runs.
+On drift it emits the event `ratchet.drift`, which starts `retrain/on-drift` while `ratchet up` runs.
 """
 
 import time
@@ -18,47 +18,47 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.states import Completed
 
-from flows import server, turn, watching
-from flows.watching import Look
+from flows.execution import flow_lease, prefect_server
+from flows.registry import drift_log
+from flows.registry.drift_log import DriftCheck
 from tasks.io import progress
 
 DRIFT = "ratchet.drift"
-"""The event that says: incoming data are other than what was trained on."""
+"""The event of incoming data that differ from the training data."""
 NAMES = ["Drift", "No drift", "Nothing new"]
 """The states that it can end in, beside Prefect's own."""
 PATIENCE_S, PACE_S = 30.0, 0.2
-"""How long an event may take to its server, and how often that is asked."""
+"""Seconds that an event may take to its server, and between two questions for it."""
 
 
 @flow(name="monitor", persist_result=False)
 def monitor(files: list[str] | None = None) -> State[Any]:
     """Look at `files`, or at `monitor.incoming` of params.yaml. Ends as `Drift`, `No drift` or `Nothing new`.
 
-    Data that were looked at before, against the same model and the same training data, raise no second event where the first
-    could be heard.
+    Data that were checked before, against the same model and the same training data, raise no second event if the first was heard.
     """
-    with turn.taken():
-        paths = watching.places(files or [])
-        if not files and watching.is_empty(paths):
+    with flow_lease.acquired():
+        paths = drift_log.incoming_paths(files or [])
+        if not files and drift_log.is_empty(paths):
             return _ended("Nothing new", f"no table has come in at {_shown(paths)}")
-        found = watching.look(paths)
-    name = "Drift" if found.drifted else "No drift"
-    if found.known:
-        return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {found.line}")
-    _show(found)
-    heard = not found.drifted or (tell(found, paths) and not server.is_private())
+        findings = drift_log.check(paths)
+    name = "Drift" if findings.drifted else "No drift"
+    if findings.known:
+        return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {findings.line}")
+    _show(findings)
+    heard = not findings.drifted or (emit(findings, paths) and not prefect_server.is_private())
     if heard:  # an event that nobody heard is told again
-        watching.remember(found)
-    return _ended(name, f"{_shown(paths)}: {found.line}")
+        drift_log.mark_reported(findings)
+    return _ended(name, f"{_shown(paths)}: {findings.line}")
 
 
-def tell(found: Look, paths: Sequence[Path]) -> bool:
-    """Emit the event. Returns whether the server has it: Prefect sends it in the background, and says nothing where that fails."""
-    finding = f"{' and '.join(found.drifted)} of {_shown(paths)} differ from what was trained on: {found.line}"
+def emit(findings: DriftCheck, paths: Sequence[Path]) -> bool:
+    """Emit the event. Returns True if it has reached the server: Prefect sends it in the background, and reports no failure."""
+    finding = f"{' and '.join(findings.drifted)} of {_shown(paths)} differ from what was trained on: {findings.line}"
     event = emit_event(
         DRIFT,
         resource={"prefect.resource.id": "ratchet.incoming", "prefect.resource.name": _shown(paths)},
-        payload={"finding": finding, "findings": dict(found.findings)},
+        payload={"finding": finding, "findings": dict(findings.findings)},
     )
     if event is not None and _has_arrived(event.id):
         return True
@@ -77,9 +77,9 @@ def _has_arrived(event: UUID) -> bool:
     return False
 
 
-def _show(found: Look) -> None:
-    rows = [{"monitor": name, **finding} for name, finding in found.findings.items()]
-    create_table_artifact(rows, key="drift", description=found.line)
+def _show(findings: DriftCheck) -> None:
+    rows = [{"monitor": name, **finding} for name, finding in findings.findings.items()]
+    create_table_artifact(rows, key="drift", description=findings.line)
 
 
 def _ended(name: str, line: str) -> State[Any]:

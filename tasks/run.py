@@ -23,7 +23,7 @@ from tasks.core import environment, imports
 from tasks.core.nested import flat
 from tasks.core.params import Params
 from tasks.core.training import in_words
-from tasks.io import locks, process, progress, provenance, run_store, stage_outputs, tracking
+from tasks.io import git, locks, process, progress, provenance, run_store, stage_outputs, tracking
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -237,7 +237,7 @@ def _open_run(
     tags = {
         "dvc.stage": name,
         "ratchet.key": key,
-        "git.commit": provenance.commit(),
+        "git.commit": git.commit(),
         "machine": " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items()),
     }
     if flow := os.environ.get(environment.FLOW_RUN):

@@ -12,17 +12,24 @@ from typing import Any
 from pydantic import create_model
 
 from tasks import methods, stages
+from tasks.core.compute import Compute
+from tasks.core.gate import GateParams
 from tasks.core.params import Params
 from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import params, provenance
 from tasks.methods.monitors import MonitorConfig
+from tasks.stages.compress.params import CompressParams
+from tasks.stages.fetch.params import FetchParams
 
 PARAMS = Path("params.yaml")
 
 
-class _Graph(Params):
-    """The sections of no stage. `ratchet rounds` writes those of the graph: DVC can compute none of them."""
+class PipelineConfig(Params):
+    """The contents of params.yaml: sections of no stage, and those of stages that flows read too. `schema` adds the others.
+
+    `ratchet rounds` writes `rounds`, `turns` and `models`: DVC can compute none of them.
+    """
 
     rounds: dict[str, Round]
     turns: dict[str, Turn]
@@ -31,6 +38,12 @@ class _Graph(Params):
     """Of no stage: `ratchet monitor` reads it."""
     resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
     """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
+    compute: Compute
+    fetch: FetchParams
+    compress: CompressParams
+    gate: GateParams
+    methods: Params = Params()
+    """A section for each method that is used; `schema` has its type."""
 
 
 def stage_names() -> list[str]:
@@ -50,17 +63,19 @@ def settings_type(stage: str) -> type[Params]:
 
 
 @cache
-def schema() -> type[Params]:
+def schema() -> type[PipelineConfig]:
     """The type of the whole file: the union of the sections that stages read."""
+    known = {name: field.annotation for name, field in PipelineConfig.model_fields.items() if name != "methods"}
     fields: dict[str, Any] = {}
     for stage in stage_names():
         for name, field in settings_type(stage).model_fields.items():
-            if name in _Graph.model_fields or name == "methods":
+            if name == "methods":
                 continue
-            assert fields.get(name, (field.annotation,))[0] == field.annotation, f"two types for section {name!r}"
-            fields[name] = (field.annotation, ... if field.is_required() else field.default)
+            assert known.setdefault(name, field.annotation) == field.annotation, f"two types for section {name!r}"
+            if name not in PipelineConfig.model_fields:
+                fields[name] = (field.annotation, ... if field.is_required() else field.default)
     fields["methods"] = (_methods_type(), _methods_type()())
-    return create_model("Settings", __base__=_Graph, **fields)
+    return create_model("Settings", __base__=PipelineConfig, **fields)
 
 
 @cache
@@ -70,7 +85,7 @@ def _methods_type() -> type[Params]:
     return create_model("Methods", __base__=Params, **fields)
 
 
-def load(path: Path = PARAMS) -> Any:
+def load(path: Path = PARAMS) -> PipelineConfig:
     """All settings in `path`. Raises one ValueError with every problem, each with its line."""
     settings = params.read(path, schema())
     problems = (

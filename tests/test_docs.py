@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import claims
+from flows.experiments import claims
 from tasks import methods, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,9 @@ def test_a_claims_verdict_is_what_its_figures_say(method, claim):
     if claim.per_seed or claim.per_round:
         assert claim.verdict == claim.implied()
     if claim.source and claim.per_seed:
-        assert claim.per_seed == claims.taken(claim), "run: python docs/ledger.py " + claim.source.comparison
+        assert claim.per_seed == claims.figures_from_source(claim), (
+            "run: python docs/ledger.py " + claim.source.comparison
+        )
     if claim.verdict == "not decidable at this size":
         how_large = claim.detectable() or "% power" in claim.found  # figures that are all equal have no spread
         assert how_large, "how large an effect would have been seen"

@@ -14,12 +14,12 @@ HELP = "Adapts a language model to your domain in a closed loop, and never slips
 
 
 def names() -> list[str]:
-    """The commands, by file name."""
+    """Return the commands, by file name."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def application() -> typer.Typer:
-    """All commands. Each file holds a function of its own name, whose docstring is its help."""
+    """Return the application with all commands. Each file holds a function of its own name, whose docstring is its help."""
     app = typer.Typer(
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -30,7 +30,7 @@ def application() -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. What a user can mend ends in one message and exit code 1; RATCHET_TRACEBACK=1 shows where."""
+    """Run one command. An error that a user can correct is one message and exit code 1; RATCHET_TRACEBACK=1 shows its traceback."""
     if "" not in sys.path:
         sys.path.insert(0, "")  # the project is where one stands, as with `python -m`
     try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.estimates import Range, Source
+    from flows.execution.estimates import Basis, Range
 
 
 def compare(
@@ -20,46 +20,53 @@ def compare(
 
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
     """
-    from flows import comparison, ledger, standings
+    from flows.execution import flow_runs
+    from flows.experiments import recipes, results_rendering, results_table, search, trials
     from tasks.io import progress
 
-    name, recipe = comparison.read(names, seeds=seeds, tokens=tokens)
-    comparison.check(recipe)
-    searched = len(comparison.search(recipe))
+    name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
+    recipes.check(recipe)
+    searched = len(search.grid(recipe))
     finals = len(recipe.compositions) * recipe.seeds
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried, "
         "or none beats no training. "
-        f"{_time(comparison.duration(recipe))}The bar tells the time that is left once the first is done."
+        f"{_time(trials.duration(recipe))}The bar tells the time that is left once the first is done."
     )
     if dry:
         return
-    with ledger.parent(title=f"compare · {name}") as run:
-        results = comparison.choose(recipe, name, run.id)
-        best = comparison.best_rates(recipe, results)
-        results |= comparison.execute(recipe, name, comparison.finals(recipe, best), run.id)
-    rows = standings.lines(recipe, best, results)
-    folder = standings.keep(name, standings.figures(recipe, results))
+    with flow_runs.recorded(title=f"compare · {name}") as run:
+        results = search.choose(recipe, name, run.id)
+        best = search.best_rates(recipe, results)
+        results |= trials.execute(recipe, name, search.finals(recipe, best), run.id)
+    rows = results_table.rows(recipe, best, results)
+    folder = results_table.save_figures(name, results_table.figures(recipe, results))
     open_ends = [
         f"{composition}: {rate:g} is the outermost learning rate tried; {further:g} may do better."
-        if comparison.learned(composition, results)
+        if search.learned(composition, results)
         else f"{composition}: no learning rate tried does better than no training; {further:g} may."
         for composition, rate in best.items()
-        if (further := comparison.beyond(composition, rate, results))
+        if (further := search.beyond(composition, rate, results))
     ]
-    text = "\n".join([standings.table(rows), standings.of_base(results, recipe.stage), *open_ends])
+    text = "\n".join(
+        [
+            results_rendering.table(rows),
+            results_rendering.base_line(results_table.base_losses(results, recipe.stage)),
+            *open_ends,
+        ]
+    )
     (folder / "table.md").write_text(text + "\n", encoding="utf-8")
-    (folder / "pareto.svg").write_text(standings.plot(rows), encoding="utf-8")
+    (folder / "pareto.svg").write_text(results_rendering.plot(rows), encoding="utf-8")
     typer.echo(text)
     typer.echo(f"\nTable, plot and the figures of each training: {folder}")
 
 
-def _time(found: "tuple[Range, Source] | None") -> str:
-    from flows import estimates
+def _time(estimate: "tuple[Range, Basis] | None") -> str:
+    from flows.execution import estimates
 
-    if found is None:
+    if estimate is None:
         return ""
-    seconds, source = found
-    return f"Time: {estimates.as_time(seconds)}, by {estimates.WORDS[source]}. "
+    seconds, basis = estimate
+    return f"Time: {estimates.as_time(seconds)}, by {estimates.BASIS_IN_WORDS[basis]}. "

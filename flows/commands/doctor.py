@@ -20,7 +20,7 @@ ROOM_GB = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. A fix is a command, or what to do."""
+    """The result of one check. A fix is a command, or an instruction."""
 
     state: Literal["good", "limited", "blocked"]
     what: str
@@ -37,8 +37,8 @@ def doctor(
 
     Example: ratchet doctor --gpus 4
     """
-    looks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
-    findings = [finding for look in looks for finding in look()] if gpus is None else list(_gpus(gpus))
+    checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
+    findings = [finding for check in checks for finding in check()] if gpus is None else list(_gpus(gpus))
     for finding in findings:
         typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
     for row in _table() if gpus else ():
@@ -66,15 +66,15 @@ def _machine() -> Iterator[Finding]:
         if missing
         else Finding("good", versions)
     )
-    found = shutil.which("python")
+    python = shutil.which("python")
     if (
-        found is None
-        or Path(found).resolve() != Path(sys.executable).resolve()
-        or Path(found).parent != Path(sys.executable).parent
+        python is None
+        or Path(python).resolve() != Path(sys.executable).resolve()
+        or Path(python).parent != Path(sys.executable).parent
     ):
         fix = f"source {Path(os.path.relpath(sys.executable)).parent}/activate (or let `ratchet run` do it)"
         yield Finding(
-            "limited", f"`python` is {found or 'not there'}: plain `dvc repro` would run stages with that one", fix
+            "limited", f"`python` is {python or 'not there'}: plain `dvc repro` would run stages with that one", fix
         )
     free = shutil.disk_usage(".").free / 1e9
     yield (
@@ -92,11 +92,11 @@ def _gpus(count: int) -> Iterator[Finding]:
     from tasks import methods, settings
     from tasks.core.training import in_words
 
-    everything = settings.load()
+    config = settings.load()
     for stage in settings.stage_names():
         if not settings.declaration(stage).trains:
             continue
-        chosen = settings.parts(stage, everything)
+        chosen = settings.parts(stage, config)
         words = in_words(chosen.values())
         for kind, fsdp in (("DDP", False), ("FSDP", True)):
             if reasons := methods.alone(chosen, fsdp=fsdp):
@@ -107,7 +107,7 @@ def _gpus(count: int) -> Iterator[Finding]:
 
 
 def _table() -> Iterator[str]:
-    """A row for each method that trains: whether DDP and FSDP can share it, and why not."""
+    """Yield a row for each method that trains: support for DDP and FSDP, and the reasons against it."""
     from tasks import methods
     from tasks.core.training import FAMILIES
 
@@ -149,46 +149,53 @@ def _settings() -> Iterator[Finding]:
 
 
 def _files() -> Iterator[Finding]:
-    from flows import mending
+    from flows.execution.dvc import repair
 
-    broken = mending.damages()
-    for problem in broken:
+    damages = repair.damages()
+    for problem in damages:
         yield Finding("limited", problem, "`ratchet run` (or `ratchet tidy`) mends it before it starts")
-    if not broken:
+    if not damages:
         yield Finding("good", "dvc.lock, DVC's own locks and all outputs are whole")
 
 
 def _owners() -> Iterator[Finding]:
-    from flows import mending, workspace
+    from flows.execution import workspace_lease
+    from flows.execution.dvc import rwlock
 
-    for path, owner in workspace.held().items():
+    for path, owner in workspace_lease.held().items():
         yield Finding(
             "blocked" if owner.elsewhere else "limited",
             f"{path.stem} {'belongs to' if owner.elsewhere else 'is at work:'} {owner}",
-            workspace.remedy(path, owner),
+            workspace_lease.remedy(path, owner),
         )
-    for pid, command in mending.owners().items():
-        if mending.works(pid):
+    for pid, command in rwlock.owners().items():
+        if rwlock.is_alive(pid):
             yield Finding("limited", f"DVC is at work (process {pid}: {command[:60]})", f"wait for it, or: kill {pid}")
 
 
 def _graph() -> Iterator[Finding]:
-    from flows import graph, mending, workspace
+    from flows.execution import workspace_lease
+    from flows.execution.dvc import forecast, lock_file, version
 
-    if workspace.at_work() or mending.lock_problem():
+    if workspace_lease.is_busy() or lock_file.problem():
         return  # it would wait for DVC's lock, or say once more what is torn
     try:
-        steps = graph.plan()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        version.check()
+    except RuntimeError as error:
+        yield Finding("blocked", str(error), version.INSTALL)
+        return
+    try:
+        steps = forecast.plan()
+    except (ValueError, FileNotFoundError) as error:
         yield Finding("blocked", str(error), "mend dvc.yaml; `git diff dvc.yaml` shows what changed in it")
     else:
         yield Finding("good", f"the graph is sound: {len(steps)} stages")
-        if stale := graph.stale():
+        if stale := lock_file.obsolete_stages():
             yield Finding("limited", f"dvc.lock has stages that dvc.yaml has not: {', '.join(stale)}", "ratchet tidy")
 
 
 def _store() -> Iterator[Finding]:
-    from flows import workspace
+    from flows.execution import workspace_lease
     from tasks.io import run_store
 
     try:
@@ -207,12 +214,12 @@ def _store() -> Iterator[Finding]:
     yield Finding("good", f"MLflow store {run_store.shown()}")
     if waiting := len(list(run_store.SPOOL.glob("*.jsonl"))):
         yield Finding("limited", f"{waiting} runs wait in {run_store.SPOOL} for MLflow", "the next run carries them")
-    elif not workspace.at_work() and (dead := _unfinished(run_store.uri())):
+    elif not workspace_lease.is_busy() and (dead := _unfinished(run_store.uri())):
         yield Finding("limited", f"runs that nobody ends any more: {', '.join(dead)}", "`ratchet ui` can delete them")
 
 
 def _unfinished(uri: str) -> list[str]:
-    """The MLflow runs that read RUNNING."""
+    """Return the MLflow runs with status RUNNING."""
     import mlflow
     from mlflow.entities import ViewType
 
@@ -223,14 +230,14 @@ def _unfinished(uri: str) -> list[str]:
 
 
 def _prefect() -> Iterator[Finding]:
-    from flows import server
+    from flows.execution import prefect_server
 
-    url = server.configured()
+    url = prefect_server.configured()
     if not url:
         yield Finding("good", "Prefect: runs start a private server; `ratchet up` keeps one")
-    elif not server.answers(url):
+    elif not prefect_server.answers(url):
         yield Finding("limited", f"no Prefect server answers at {url}; runs start a private one", "ratchet up")
-    elif problem := server.stranger(url):
+    elif problem := prefect_server.version_mismatch(url):
         yield Finding("blocked", problem[0], problem[1])
     else:
         yield Finding("good", f"a Prefect server of our version answers at {url}")

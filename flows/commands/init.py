@@ -20,35 +20,35 @@ def init(
 
     Example: ratchet init ~/chats.jsonl, then ratchet run
     """
-    from flows import adoption
+    from flows.project import data_import
     from tasks import settings
 
     settings.load()
-    sources = adoption.detect(path)
-    found = adoption.preview(sources)
-    _show(found)
-    if sources.examples and found["groups"] < FEW:
+    sources = data_import.detect(path)
+    preview = data_import.preview(sources)
+    _show(preview)
+    if sources.examples and preview["groups"] < FEW:
         raise ValueError(
-            f"{path}: {found['kept']} usable records in {found['groups']} groups (files, threads, rows) are too few to train on "
+            f"{path}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train on "
             f"and to measure by; {FEW} groups would do. Nothing was changed."
         )
-    target = adoption.copy(path)
-    changed = adoption.write(sources.moved(path, target), settings.PARAMS)
+    target = data_import.copy_data(path)
+    changed = data_import.write_sources(sources.moved(path, target), settings.PARAMS)
     typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
     typer.echo("Next: ratchet run")
 
 
-def _show(found: dict[str, Any]) -> None:
-    for number, row in enumerate(found["rows"], 1):
+def _show(preview: dict[str, Any]) -> None:
+    for number, row in enumerate(preview["rows"], 1):
         typer.echo(f"── {number}: {row['source']}\n{_short(row['prompt'])}\n→ {_short(row['response'])}")
-    for refusal in found["refusals"]:
+    for refusal in preview["refusals"]:
         typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {refusal['detail']}")
-    refused = ", ".join(f"{count} {reason}" for reason, count in found["refused"].items())
+    refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
     refused = f"; refused: {refused}" if refused else ""
-    total = found["kept"] + sum(found["refused"].values())
-    typer.echo(f"── of {total} records read, {found['kept']} can be used{refused}")
+    total = preview["kept"] + sum(preview["refused"].values())
+    typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
 
 
 def _short(text: str) -> str:

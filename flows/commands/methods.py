@@ -12,7 +12,7 @@ def methods(
 
     Example: ratchet methods adapters
     """
-    from flows import claims
+    from flows.experiments import claims
     from tasks import methods as registry
 
     wanted = set(names or [])
@@ -24,9 +24,9 @@ def methods(
             continue
         typer.echo(family)
         for name in shown:
-            found = registry.describe(family, name)
-            merges = {True: "merges", False: "does not merge", None: ""}[found.mergeable]
-            facts = [found.paper, merges, found.wraps and f"wraps {found.wraps}", claims.state(name)]
-            typer.echo(f"  {name:<16} {found.title}")
+            card = registry.describe(family, name)
+            merges = {True: "merges", False: "does not merge", None: ""}[card.mergeable]
+            facts = [card.paper, merges, card.wraps and f"wraps {card.wraps}", claims.summary(name)]
+            typer.echo(f"  {name:<16} {card.title}")
             if facts := [fact for fact in facts if fact]:
                 typer.echo(f"  {'':<16} {' · '.join(facts)}")

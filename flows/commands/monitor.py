@@ -16,7 +16,8 @@ def monitor(
 
     Example: ratchet monitor data/incoming/monday.jsonl
     """
-    from flows import server, stopping, watching
+    from flows.execution import cancellation, prefect_server
+    from flows.registry import drift_log
     from tasks.core.imports import lasting
     from tasks.io import progress
 
@@ -24,10 +25,10 @@ def monitor(
         from flows.monitor import monitor as flow
 
     given = [str(path) for path in files or []]
-    watching.places(given)
-    with stopping.told(), server.used():
+    drift_log.incoming_paths(given)
+    with cancellation.handled(), prefect_server.connected():
         ended = flow(given, return_state=True)
         ended.result()
-        heard = not server.is_private()
+        heard = not prefect_server.is_private()
     if ended.name == "Drift" and not heard:
         progress.say("`ratchet up` does not run here, so nothing was started. `ratchet retrain` does it by hand.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.estimates import Estimate
-    from flows.graph import Step
+    from flows.execution.dvc.forecast import Step
+    from flows.execution.estimates import StageEstimate
 
 
 def plan(
@@ -24,12 +24,13 @@ def plan(
     import dataclasses
     import json
 
-    from flows import estimates, graph
+    from flows.execution import estimates
+    from flows.execution.dvc import forecast
     from tasks import settings
 
     settings.load()
-    steps = graph.plan(stages or [])
-    taken = estimates.of([step.stage for step in steps if step.state in ("run", "may change")])
+    steps = forecast.plan(stages or [])
+    taken = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
     if as_json:
         rows = [
             dataclasses.asdict(step)
@@ -46,29 +47,31 @@ def plan(
         typer.echo(line)
 
 
-def _summary(steps: "Sequence[Step]", taken: "Mapping[str, Estimate]") -> list[str]:
-    """What all of it takes, one stage after the other, and what the figures rest on."""
-    from flows.estimates import WORDS, Range, as_size, as_time
+def _summary(steps: "Sequence[Step]", taken: "Mapping[str, StageEstimate]") -> list[str]:
+    """Return the sum over the stages, one after the other, and the basis of the figures."""
+    from flows.execution.estimates import BASIS_IN_WORDS, Range, as_size, as_time
 
     waiting = [step for step in steps if step.state in ("run", "may change")]
     if not waiting:
         return []
-    known = [(step.state == "run", taken[step.stage]) for step in waiting if step.stage in taken]
+    estimated = [step for step in waiting if step.stage in taken]
     lines = [""]
-    if known:
-        sure = [one for runs, one in known if runs]
-        every = [one for _, one in known]
-        total = Range(sum(one.seconds.low for one in sure), sum(one.seconds.high for one in every))
-        memory = [one.memory_mb for one in every if one.memory_mb]
-        disk = [one.disk_mb for one in every if one.disk_mb]
+    if estimated:
+        estimates = [taken[step.stage] for step in estimated]
+        certain = [taken[step.stage] for step in estimated if step.state == "run"]
+        total = Range(sum(one.seconds.low for one in certain), sum(one.seconds.high for one in estimates))
+        memory = [one.memory_mb for one in estimates if one.memory_mb]
+        disk = [one.disk_mb for one in estimates if one.disk_mb]
         parts = [f"one after the other {as_time(total)}"]
         if memory:
             parts.append(f"at most {as_size(Range(*[max(one.high for one in memory)] * 2))} of memory at a time")
         if disk:
             parts.append(f"up to {as_size(Range(*[sum(one.high for one in disk)] * 2))} of new files")
         lines.append(f"Together: {', '.join(parts)}.")
-        rests_on = dict.fromkeys(one.source for one in every)
-        lines.append("Figures rest on " + ", ".join(f"{_MARKS[name]} {WORDS[name]}" for name in rests_on) + ".")
+        bases = dict.fromkeys(one.source for one in estimates)
+        lines.append(
+            "Figures rest on " + ", ".join(f"{_MARKS[basis]} {BASIS_IN_WORDS[basis]}" for basis in bases) + "."
+        )
     if lacking := [step.stage for step in waiting if step.stage not in taken]:
         lines.append(f"Nothing is known yet of what these take: {', '.join(lacking)}.")
     return lines
@@ -77,11 +80,11 @@ def _summary(steps: "Sequence[Step]", taken: "Mapping[str, Estimate]") -> list[s
 _MARKS = {"equal settings": "=", "other settings": "~", "tokens × parameters": "?"}
 
 
-def _figures(one: "Estimate | None") -> str:
-    from flows.estimates import as_size, as_time
+def _figures(estimate: "StageEstimate | None") -> str:
+    from flows.execution.estimates import as_size, as_time
 
-    if one is None:
+    if estimate is None:
         return "–"
-    parts = [f"{_MARKS[one.source]} {as_time(one.seconds)}"]
-    parts += [as_size(found) for found in (one.memory_mb, one.disk_mb) if found]
+    parts = [f"{_MARKS[estimate.source]} {as_time(estimate.seconds)}"]
+    parts += [as_size(megabytes) for megabytes in (estimate.memory_mb, estimate.disk_mb) if megabytes]
     return "  ".join(parts) + "  "

@@ -6,16 +6,16 @@ def promote() -> None:
 
     Example: ratchet run, then ratchet promote
     """
-    from flows import history, promotion
+    from flows.registry import history, promotion
     from tasks.io import progress
 
-    found = promotion.promote()
+    decision = promotion.promote()
     past = history.read()
-    progress.say(f"version {found.version} ({found.name}): {past.outcome(found)}")
-    for cause in found.reason.split("; "):
+    progress.say(f"version {decision.version} ({decision.name}): {past.outcome(decision)}")
+    for cause in decision.reason.split("; "):
         progress.say(f"  {cause}")
     progress.say(
-        f"Look {found.look} against {'version ' + str(found.champion) if found.champion else 'the model that all began with'}, "
-        f"judged at a level of {found.level:.2g} of {found.rules.alpha:g}. "
+        f"Look {decision.look} against {'version ' + str(decision.champion) if decision.champion else 'the model that all began with'}, "
+        f"judged at a level of {decision.level:.2g} of {decision.rules.alpha:g}. "
         f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )

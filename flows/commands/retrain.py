@@ -2,15 +2,15 @@
 
 
 def retrain() -> None:
-    """What a night does, now: new data through the pipeline, before the gate, into place if it passes.
+    """Retrain now, as each night does: run the pipeline on new data, let the gate judge the candidate, promote it if it passes.
 
     Example: ratchet retrain (each night of itself: ratchet up)
     """
-    from flows import server, stopping
+    from flows.execution import cancellation, prefect_server
     from tasks.core.imports import lasting
 
     with lasting():
         from flows.retrain import retrain as flow
 
-    with stopping.told(), server.used():
+    with cancellation.handled(), prefect_server.connected():
         flow()

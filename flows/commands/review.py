@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from flows.reviewing import Row
+    from flows.project.review import Proposal
     from tasks.core.records import Decision
 
 CHOICES: dict[str, Literal["accept", "edit", "reject"]] = {"a": "accept", "e": "edit", "r": "reject"}
@@ -24,28 +24,28 @@ def review(
 ) -> None:
     """Look through what the loop has rewritten, beside what it was, and decide: accept, edit ($EDITOR) or reject.
 
-    What was decided is kept at once, in data/decisions.jsonl, and not asked again; the next run honours it.
+    What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
 
     Example: ratchet review, or ratchet review r1 --refused
     """
-    from flows import reviewing
+    from flows.project import review
     from tasks import settings
     from tasks.io import review_decisions
 
-    everything = settings.load()
-    if not everything.turns:
+    config = settings.load()
+    if not config.turns:
         raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
-    name = turn or list(everything.turns)[-1]
-    file = settings.files("refine", name, everything)[0]["decisions"]
-    rows = reviewing.undecided(reviewing.rows(name, everything, refused=refused), file)
-    if not rows:
+    name = turn or list(config.turns)[-1]
+    file = settings.files("refine", name, config)[0]["decisions"]
+    proposals = review.undecided(review.proposals(name, config, refused=refused), file)
+    if not proposals:
         typer.echo(f"{name}: no proposal waits for a decision.")
         return
     who, decided = author or _git_name(), 0
     try:
-        for number, row in enumerate(rows[start - 1 :], start):
-            typer.echo(f"\n━━ {number} of {len(rows)} · {reviewing.shown(row)}\n")
-            decision = _ask(row, who)
+        for number, proposal in enumerate(proposals[start - 1 :], start):
+            typer.echo(f"\n━━ {number} of {len(proposals)} · {review.as_text(proposal)}\n")
+            decision = _ask(proposal, who)
             if decision:
                 review_decisions.append(file, decision)
                 decided += 1
@@ -54,8 +54,8 @@ def review(
     typer.echo(f"{decided} decided, in {file}. `ratchet run` honours them.")
 
 
-def _ask(row: "Row", author: str) -> "Decision | None":
-    """What a person decides of a row; None where they skip it. Raises typer.Abort where they quit."""
+def _ask(proposal: "Proposal", author: str) -> "Decision | None":
+    """Ask a person for a decision on a proposal; None if they skip it. Raises typer.Abort if they quit."""
     from datetime import UTC, datetime
 
     from tasks.core.records import Decision
@@ -66,15 +66,15 @@ def _ask(row: "Row", author: str) -> "Decision | None":
             raise typer.Abort
         if key == "s":
             return None
-        text = _edited(row.response) if key == "e" else ""
+        text = _edited(proposal.response) if key == "e" else ""
         if key in CHOICES and (text or key != "e"):
             reason = typer.prompt("Reason", default="", show_default=False)
             time = datetime.now(UTC).isoformat(timespec="seconds")
-            return Decision(row.line.id, CHOICES[key], author, reason, text, time)
+            return Decision(proposal.lineage.id, CHOICES[key], author, reason, text, time)
 
 
 def _edited(text: str) -> str:
-    """What a person made of a text in their editor; nothing where they left it as it was, emptied it, or have no editor."""
+    """Return a text as a person edited it; empty if they left it as it was, emptied it, or have no editor."""
     import os
     import shlex
     import shutil
@@ -90,17 +90,17 @@ def _edited(text: str) -> str:
         file = Path(folder) / "response.md"
         file.write_text(text, encoding="utf-8")
         subprocess.run([*editor, str(file)], check=False)
-        found = file.read_text(encoding="utf-8")
-    if found == text or not found.strip():
+        edited = file.read_text(encoding="utf-8")
+    if edited == text or not edited.strip():
         typer.echo("Nothing was edited.")
         return ""
-    return found
+    return edited
 
 
 def _git_name() -> str:
-    """The name that git signs with, or the user's of this machine."""
+    """Return the name that git signs with, or that of this machine's user."""
     import getpass
-    import subprocess
 
-    told = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False).stdout.strip()
-    return told or getpass.getuser()
+    from tasks.io import git
+
+    return git.user_name() or getpass.getuser()

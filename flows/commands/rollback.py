@@ -13,7 +13,7 @@ def rollback(
 
     Example: ratchet rollback --to 3 --reason "answers in French"
     """
-    from flows import promotion
+    from flows.registry import promotion
     from tasks.io import progress
 
     promotion.rollback(to, reason)

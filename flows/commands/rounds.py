@@ -14,9 +14,9 @@ def rounds(
 
     Example: ratchet rounds 3
     """
-    from flows import unrolling
+    from flows.project import rounds
     from tasks import settings
 
-    unrolling.write(number, settings.PARAMS)
+    rounds.write_rounds(number, settings.PARAMS)
     names = ", ".join(settings.names_of_rounds(number))
     typer.echo(f"{settings.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows import graph
+    from flows.execution.dvc import forecast
 
 
 def run(
@@ -16,34 +16,35 @@ def run(
 
     Example: ratchet run, or ratchet run evaluate@r0
     """
-    from flows import briefing, stopping, workspace
+    from flows.execution import cancellation, preflight, report_summary, workspace_lease
     from tasks.io import progress
 
-    with stopping.told(), workspace.claimed():  # what is mended must be nobody's at work
-        steps = briefing.prepare(stages or [])
+    with cancellation.handled(), workspace_lease.acquired():  # what is mended must be nobody's at work
+        steps = preflight.prepare(stages or [])
         if all(step.state == "unchanged" for step in steps):
             _record(steps)
             progress.say(f"Nothing changed: all {len(steps)} stages are up to date.")
-            briefing.show_summary()
+            report_summary.show()
         else:
             _run(stages or [])
 
 
-def _record(steps: "Sequence[graph.Step]") -> None:
-    """A flow without Prefect: nothing runs, but MLflow hears of it."""
-    from flows import graph, ledger
+def _record(steps: "Sequence[forecast.Step]") -> None:
+    """Record a flow in which nothing runs, without Prefect."""
+    from flows.execution import flow_runs
+    from flows.execution.dvc import lock_file
 
-    with ledger.parent() as run:
-        graph.tidy()
-        ledger.record_cached(run, [step.stage for step in steps])
+    with flow_runs.recorded() as run:
+        lock_file.tidy()
+        flow_runs.record_cached(run, [step.stage for step in steps])
 
 
 def _run(stages: list[str]) -> None:
-    from flows import server
+    from flows.execution import prefect_server
     from tasks.core.imports import lasting
 
     with lasting():
         from flows.pipeline import pipeline
 
-    with server.used():
+    with prefect_server.connected():
         pipeline(stages)

@@ -14,6 +14,6 @@ def share(
 
     Example: ratchet share --to ../store, later: ratchet share
     """
-    from flows import handing_over
+    from flows.registry import share
 
-    handing_over.share(to)
+    share.share_workspace(to)

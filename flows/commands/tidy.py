@@ -8,9 +8,10 @@ def tidy() -> None:
 
     Example: ratchet tidy
     """
-    from flows import briefing, graph, workspace
+    from flows.execution import preflight, workspace_lease
+    from flows.execution.dvc import lock_file
     from tasks.io import progress
 
-    with workspace.claimed():
-        briefing.mend()
-        progress.say("dvc.lock is in order now." if graph.tidy() else "dvc.lock was in order already.")
+    with workspace_lease.acquired():
+        preflight.repair_workspace()
+        progress.say("dvc.lock is in order now." if lock_file.tidy() else "dvc.lock was in order already.")

@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -44,9 +43,7 @@ def use(
 
 
 def _replaceable(profiles: list[Path]) -> bool:
-    """Whether nothing would be lost: the file equals a profile, or git holds it as it is."""
-    if any(PARAMS.read_bytes() == profile.read_bytes() for profile in profiles):
-        return True
-    tracked = subprocess.run(["git", "ls-files", "--error-unmatch", str(PARAMS)], capture_output=True, check=False)
-    clean = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)], capture_output=True, check=False)
-    return tracked.returncode == 0 and clean.returncode == 0
+    """Return True if nothing would be lost: the file equals a profile, or git holds it as it is."""
+    from tasks.io import git
+
+    return any(PARAMS.read_bytes() == profile.read_bytes() for profile in profiles) or git.is_committed(PARAMS)

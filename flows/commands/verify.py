@@ -18,11 +18,16 @@ def verify(
     """
     from itertools import chain
 
-    from flows import verifying, workspace
+    from flows.execution import workspace_lease
+    from flows.registry import verification
 
     failed = 0
-    with workspace.claimed():
-        for check in chain(verifying.files(), verifying.runs(), verifying.losses(models or []) if measure else ()):
+    with workspace_lease.acquired():
+        for check in chain(
+            verification.check_files(),
+            verification.import_runs(),
+            verification.check_losses(models or []) if measure else (),
+        ):
             typer.echo(f"{'✓' if check.holds else '✗'} {check.what}")
             failed += not check.holds
     if failed:

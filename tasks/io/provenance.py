@@ -4,7 +4,6 @@ import ast
 import hashlib
 import json
 import platform
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -87,13 +86,6 @@ def _imports(source: str) -> list[str]:
 def code_digest(sources: list[Path]) -> str:
     """Return one digest of many source files."""
     return hashlib.sha256("".join(digest(file) for file in sources).encode()).hexdigest()
-
-
-def commit() -> str:
-    """Return the git commit that is checked out, or `none`."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "none"
 
 
 def facts_digest(values: dict[str, str]) -> str:

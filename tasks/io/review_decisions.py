@@ -1,4 +1,4 @@
-"""Review decisions, a line of JSON each: `data/decisions.jsonl`, which git keeps. Lines that begin with `#` are comments."""
+"""Review decisions, a line of JSON each: `data/review_decisions.jsonl`, which git keeps. Lines that begin with `#` are comments."""
 
 import json
 from dataclasses import asdict
@@ -9,13 +9,29 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.core.records import Decision
 
 SCHEMA = TypeAdapter(Decision)
+FORMER = "decisions.jsonl"
+"""The former name of the file."""
+
+
+def check_name(path: Path) -> None:
+    """Raise ValueError if review decisions still stand in the file of the former name beside `path`."""
+    former = path.with_name(FORMER)
+    if former == path or not _has_decisions(former):
+        return
+    remedy = (
+        f"Both hold decisions: put the lines of {former} before those of {path}, and remove {former}."
+        if _has_decisions(path)
+        else f"Move it:\n    git mv --force {former} {path}\nor, if git does not track it:\n    mv {former} {path}"
+    )
+    raise ValueError(f"{former} is called {path} now, and is not read under its former name. {remedy}")
 
 
 def read(path: Path) -> dict[str, Decision]:
     """Read the last decision on each id, without its time. Raises ValueError that names an invalid line."""
+    check_name(path)
     decisions: dict[str, Decision] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
+        if _is_decision(line):
             decision = _parsed(line, f"{path}: line {number}")
             decisions[decision.id] = decision
     return decisions
@@ -25,6 +41,14 @@ def append(path: Path, decision: Decision) -> None:
     """Add a decision at the end of the file."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
+
+
+def _has_decisions(path: Path) -> bool:
+    return path.is_file() and any(map(_is_decision, path.read_text(encoding="utf-8").splitlines()))
+
+
+def _is_decision(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#")
 
 
 def _parsed(line: str, where: str) -> Decision:

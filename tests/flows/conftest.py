@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import server
+from flows.execution import prefect_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,16 +153,16 @@ def up(template, tmp_path_factory) -> Iterator[Workspace]:
     folder = tmp_path_factory.mktemp("up") / "workspace"
     shutil.copytree(template, folder)
     made = Workspace(folder)
-    port = str(server.free_port())
+    port = str(prefect_server.free_port())
     made.api = f"http://127.0.0.1:{port}/api"
     process = made.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in made.printed(), made.printed)
-    made.offered_at_once = server.ask(made.api, "deployments/name/pipeline/workstation")
+    made.offered_at_once = prefect_server.get(made.api, "deployments/name/pipeline/workstation")
     made.pid = process.pid
     yield made
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
-    assert not server.answers(made.api)
+    assert not prefect_server.answers(made.api)
 
 
 @pytest.fixture

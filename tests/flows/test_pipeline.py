@@ -9,7 +9,7 @@ from itertools import accumulate
 import mlflow
 import pytest
 
-from flows import supervisor
+from flows.execution import supervisor
 from tests.flows.conftest import processes, wait_for
 
 

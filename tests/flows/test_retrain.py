@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from flows import nights, retrain
-from flows import workspace as workspace_lock
+from flows import retrain
+from flows.execution import workspace_lease
+from flows.registry import retrain_log
 from tests.flows.conftest import wait_for
-from tests.flows.test_promotion import Nights
+from tests.flows.registry.test_promotion import Nights
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
 
@@ -31,7 +32,7 @@ def never():
 
 
 def night(run=pipeline, drift=""):
-    return retrain.night("nightly", drift, run)
+    return retrain.retrain_once("nightly", drift, run)
 
 
 def test_new_data_are_judged_and_a_night_without_news_says_so_in_one_line(models, done):
@@ -47,7 +48,7 @@ def test_new_data_are_judged_and_a_night_without_news_says_so_in_one_line(models
         ["nightly", "promoted"],
         ["nightly", "nothing new"],
     ]
-    assert all("\n" not in line.reason for line in nights.last(14))
+    assert all("\n" not in line.reason for line in retrain_log.last(14))
 
 
 def test_drift_without_new_data_asks_for_some(models):
@@ -68,7 +69,7 @@ def test_a_refused_candidate_is_an_outcome_with_its_reason(models):
     ended = night()
     assert ended.outcome == "refused"
     assert "general" in ended.reason
-    assert nights.last(1)[0].outcome == "refused"
+    assert retrain_log.last(1)[0].outcome == "refused"
 
 
 def test_a_night_that_fails_is_told_and_can_be_repeated(models):
@@ -79,30 +80,30 @@ def test_a_night_that_fails_is_told_and_can_be_repeated(models):
 
     with pytest.raises(RuntimeError, match="tune@r0"):
         night(broken)
-    (failed,) = nights.last(14)
+    (failed,) = retrain_log.last(14)
     assert (failed.outcome, failed.reason) == ("failed", "stage tune@r0 failed (exit code 1).")
     assert night().outcome == "promoted"
 
 
 def test_a_night_that_was_killed_reads_cut_off_and_a_torn_line_swallows_none(workspace):
-    nights.JOURNAL.parent.mkdir(exist_ok=True)
+    retrain_log.JOURNAL.parent.mkdir(exist_ok=True)
     program = (
-        "import os\nfrom flows import nights, workspace\n"
-        "with workspace.claimed(), nights.recorded('nightly'): os.kill(os.getpid(), 9)"
+        "import os\nfrom flows.execution import workspace_lease\nfrom flows.registry import retrain_log\n"
+        "with workspace_lease.acquired(), retrain_log.recorded('nightly'): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program], env=workspace.environment, check=False)
-    assert [night.outcome for night in nights.last(14)] == ["cut off"]
-    with nights.JOURNAL.open("a") as file:
+    assert [night.outcome for night in retrain_log.last(14)] == ["cut off"]
+    with retrain_log.JOURNAL.open("a") as file:
         file.write('{"id": "half')
-    with workspace_lock.claimed(), nights.recorded("nightly") as ended:
-        assert [night.outcome for night in nights.last(14)] == ["cut off", "at work"]
+    with workspace_lease.acquired(), retrain_log.recorded("nightly") as ended:
+        assert [night.outcome for night in retrain_log.last(14)] == ["cut off", "at work"]
         ended.outcome = "refused"
-    assert [night.outcome for night in nights.last(14)] == ["cut off", "refused"]
+    assert [night.outcome for night in retrain_log.last(14)] == ["cut off", "refused"]
 
 
 def test_a_flow_may_claim_again_what_it_has_and_others_wait_for_it(workspace):
-    program = "from flows import workspace\nwith workspace.claimed(wait=True): print('mine')"
-    with workspace_lock.claimed(), workspace_lock.claimed():
+    program = "from flows.execution import workspace_lease\nwith workspace_lease.acquired(wait=True): print('mine')"
+    with workspace_lease.acquired(), workspace_lease.acquired():
         other = workspace.start("timeit", "-n1", "-r1", program)
         wait_for(lambda: "This one begins when it has ended." in workspace.printed(), workspace.printed)
         assert f"process {os.getpid()}" in workspace.printed()

@@ -15,11 +15,12 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import deployments, monitor, server, supervisor
+from flows import deployments, monitor
 from flows.deployments import BEATS
+from flows.execution import prefect_server, supervisor
 from tasks.io import locks
 from tests.flows.conftest import Workspace, processes, wait_for
-from tests.flows.test_promotion import Nights
+from tests.flows.registry.test_promotion import Nights
 from tests.test_monitor import THEIRS, prompts, send, training_data
 
 
@@ -38,7 +39,7 @@ def orphaned(template, tmp_path_factory):
     workspace.offered = counted(workspace)
     first.kill()
     first.wait()
-    wait_for(lambda: not processes(mark) and not server.answers(workspace.api), workspace.printed)
+    wait_for(lambda: not processes(mark) and not prefect_server.answers(workspace.api), workspace.printed)
 
     second = served(workspace)
     yield workspace
@@ -73,7 +74,7 @@ def test_it_listens_to_this_machine_alone(up):
 def test_nights_begin_at_their_time_and_by_drift_and_runs_of_the_workspace_one_after_the_other(done, monkeypatch):
     monkeypatch.setenv("RATCHET_NIGHTLY", "30 2 * * 1")
     monkeypatch.setenv("RATCHET_TIMEZONE", "Europe/Berlin")
-    found = {f"{one.flow_name}/{one.name}": one for one in deployments.all_of_them()}
+    found = {f"{one.flow_name}/{one.name}": one for one in deployments.all_deployments()}
     (at,) = found["retrain/nightly"].schedules
     assert (at.schedule.cron, at.schedule.timezone) == ("30 2 * * 1", "Europe/Berlin")
     (trigger,) = found["retrain/on-drift"].triggers
@@ -99,7 +100,7 @@ def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
 
 
 def test_a_free_port_has_no_listener():
-    assert server.listener(server.free_port()) is None
+    assert prefect_server.port_owner(prefect_server.free_port()) is None
 
 
 def test_drift_starts_a_retraining(up):
@@ -152,7 +153,7 @@ def begun(workspace, flow):
 
 def served(workspace):
     """`ratchet up`, once it serves."""
-    port = str(server.free_port())
+    port = str(prefect_server.free_port())
     workspace.api = f"http://127.0.0.1:{port}/api"
     process = workspace.start("flows.commands", "up", PREFECT_SERVER_API_PORT=port)
     wait_for(lambda: "prefect deployment run" in workspace.printed(), workspace.printed)
@@ -190,21 +191,23 @@ def test_the_address_that_a_killed_server_left_behind_is_nobodys(tmp_path, monke
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     url = "http://127.0.0.1:4200/api"  # where another workspace's server may answer by now
     with temporary_settings({PREFECT_API_URL: url}):
-        with server.announced(url), locks.exclusive(tmp_path / ".ratchet/locks/up.lock"):
-            assert server.configured() == url
-        assert server.configured() == url  # a person's own profile
-        server.ANNOUNCED.write_text(url)
-        assert server.configured() is None
-        assert not server.ANNOUNCED.exists()
-        server.ANNOUNCED.write_text(url)
+        with prefect_server.announced(url), locks.exclusive(tmp_path / ".ratchet/locks/up.lock"):
+            assert prefect_server.configured() == url
+        assert prefect_server.configured() == url  # a person's own profile
+        prefect_server.ANNOUNCED.write_text(url)
+        assert prefect_server.configured() is None
+        assert not prefect_server.ANNOUNCED.exists()
+        prefect_server.ANNOUNCED.write_text(url)
         monkeypatch.setenv("PREFECT_API_URL", url)
-        assert server.configured() == url
+        assert prefect_server.configured() == url
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_an_event_that_the_server_does_not_have_was_not_heard(up, monkeypatch, there):
     monkeypatch.setattr(monitor, "PATIENCE_S", 1.0)
-    with temporary_settings({PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{server.free_port()}/api"}):
+    with temporary_settings(
+        {PREFECT_API_URL: up.api if there else f"http://127.0.0.1:{prefect_server.free_port()}/api"}
+    ):
         assert not monitor._has_arrived(uuid4())
 
 
@@ -218,12 +221,14 @@ def test_a_server_that_cannot_be_started_again_ends_what_rests_on_it(tmp_path, m
             raise RuntimeError("the Prefect server did not start.")
         return first, "http://127.0.0.1:1/api"
 
-    monkeypatch.setattr(server, "start", start)
-    monkeypatch.setattr(server.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(server.os, "kill", lambda pid, number: ended.set() if number == signal.SIGTERM else None)
-    server.keep(server.free_port(), ui=False)
+    monkeypatch.setattr(prefect_server, "start", start)
+    monkeypatch.setattr(prefect_server.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(
+        prefect_server.os, "kill", lambda pid, number: ended.set() if number == signal.SIGTERM else None
+    )
+    prefect_server.keep_running(prefect_server.free_port(), ui=False)
     assert ended.wait(30)
-    assert len(starts) == 1 + server.RESTARTS
+    assert len(starts) == 1 + prefect_server.RESTARTS
     assert "did not start. Without a server nothing goes on here." in capsys.readouterr().out
 
 
@@ -239,8 +244,8 @@ def test_ending_a_server_that_is_just_being_started_again_ends_the_new_one(tmp_p
         made.append(supervisor.start(asleep))
         return made[-1], "http://127.0.0.1:1/api"
 
-    monkeypatch.setattr(server, "start", start)
-    _, end = server.keep(server.free_port(), ui=False)
+    monkeypatch.setattr(prefect_server, "start", start)
+    _, end = prefect_server.keep_running(prefect_server.free_port(), ui=False)
     supervisor.stop(made)
     assert begun.wait(30)
     ending = threading.Thread(target=end)

@@ -18,7 +18,7 @@ STAGE = Stage(
         "examples": "data/rounds/{prev}/examples.parquet",
         "signals": "data/rounds/{item}/signals.parquet",
         "diagnosis": "data/rounds/{item}/diagnosis.json",
-        "decisions": "data/decisions.jsonl",
+        "decisions": "data/review_decisions.jsonl",
         "embedder": "models/embedder",
         "ingested": "data/ingested",
     },

@@ -1,6 +1,6 @@
 """Stage `refine`: rewrite or extend the examples that the diagnosis of a round chose (Middo).
 
-reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,diagnosis.json}, data/decisions.jsonl,
+reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,diagnosis.json}, data/review_decisions.jsonl,
         models/pretrained/, models/tuned/<prev>/, models/embedder/, data/ingested/
 writes  data/rounds/<turn>/{examples,lineage}.parquet, data/rounds/<turn>/refinement.json
 """

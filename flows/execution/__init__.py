@@ -1,0 +1,1 @@
+"""Run the graph: stages by DVC, resources, Prefect's server, the workspace and its lease, the MLflow record of a flow."""

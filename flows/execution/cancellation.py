@@ -1,0 +1,80 @@
+"""End a command that is interrupted while a flow works: by Ctrl-C, a signal, or a cancellation in Prefect."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from uuid import UUID
+
+import typer
+
+from tasks.io import progress
+
+PACE_S = 2.0
+"""Seconds between two questions to Prefect whether a run was cancelled."""
+_cancelled: list[UUID] = []
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Let Ctrl-C, a plain `kill` and a cancelled run end what was started and close what is recorded; the exit code tells which."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress.say("Stopped. What is finished is kept; the next run goes on from here.")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except SystemExit:
+        for run in _cancelled:
+            _confirm(run)
+        raise
+
+
+def follow(run: str) -> None:
+    """End this process if its flow run is cancelled in Prefect, which ends only what its workers started. Returns at once."""
+    from httpx import HTTPError
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    def is_open() -> bool:
+        """Return True while the run goes on, and while the server is away."""
+        try:
+            state = client.read_flow_run(UUID(run)).state
+        except ObjectNotFound:  # deleted
+            return False
+        except HTTPError:
+            return True
+        if state is not None and state.is_cancelling():
+            progress.say("This run was cancelled in Prefect.")
+            _cancelled.append(UUID(run))
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+        return state is None or not state.is_final()
+
+    def watch() -> None:
+        with client:
+            while is_open():
+                time.sleep(PACE_S)
+
+    client = get_client(sync_client=True)  # here: a thread does not know which settings hold for this one
+    threading.Thread(target=watch, name="follow-cancelling", daemon=True).start()
+
+
+def _confirm(run: UUID) -> None:
+    """Set a run that was being cancelled to Cancelled: to Prefect's engine, a run that ends by a signal has crashed."""
+    from httpx import HTTPError
+    from prefect import get_client
+    from prefect.states import Cancelled
+
+    # A server that is away knows soon by itself that no heart beats.
+    with suppress(HTTPError), get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, Cancelled(), force=True)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Let a plain `kill` unwind: what was started is stopped, what was recorded is closed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off the tidying
+    raise SystemExit(128 + signal.SIGTERM)

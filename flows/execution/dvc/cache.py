@@ -1,0 +1,77 @@
+"""Bring outputs and DVC's cache together: check, check out, link, find a file by its hash, push to the remote."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.execution.dvc import cli, repository
+
+WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
+"""DVC's status of an output → the same for a person."""
+GONE = "not in DVC's cache. `dvc gc` took it, or the cache of another machine has it."
+REMOTE = "store"
+"""The name of the remote that `ratchet share` sets."""
+
+
+def folder() -> Path:
+    """Return the folder of DVC's cache, as DVC's configuration names it."""
+    from dvc.config import Config
+
+    return Path(Config(".dvc", validate=False)["cache"].get("dir") or ".dvc/cache").resolve()
+
+
+def file(digest: str) -> Path:
+    """Return the file with this hash in DVC's cache. Raises FileNotFoundError if the cache lacks it."""
+    with repository.opened() as repo:
+        path = Path(repo.cache.local.oid_to_path(digest))
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: {GONE}")
+    return path
+
+
+def check_outputs() -> tuple[int, dict[str, str]]:
+    """Return the number of outputs in dvc.lock, and what is wrong with those that are not as it says: path → problem."""
+    with repository.opened() as repo:
+        outs = [out for stage in repository.ordered_stages(repo)[1] for out in stage.outs]
+        problems = {str(out): "has no hash in dvc.lock" for out in outs if not out.hash_info}
+        for out in outs:
+            problems |= {
+                path: WRONG[status] for path, status in out.status().items() if out.hash_info and status in WRONG
+            }
+        return len(outs), problems
+
+
+def checkout(stages: Sequence[str]) -> None:
+    """Put the outputs of these stages in place, as dvc.lock has them. Raises FileNotFoundError if DVC's cache lacks one."""
+    from dvc.exceptions import CheckoutError
+
+    with repository.opened() as repo:
+        try:
+            repo.checkout(targets=list(stages), force=True)
+        except CheckoutError as error:
+            raise FileNotFoundError(f"{', '.join(error.target_infos)}: {GONE}") from None
+
+
+def relink(stages: Sequence[str]) -> None:
+    """Let the outputs of these stages share their bytes with DVC's cache, where the file system allows it.
+
+    DVC leaves copies behind when it commits a folder: a model would lie on the disk twice.
+    """
+    if stages:
+        with repository.opened() as repo:
+            repo.checkout(targets=list(stages), relink=True)
+
+
+def has_remote() -> bool:
+    """Return True if DVC's configuration names a remote to push to."""
+    with repository.opened() as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
+def set_remote(address: str) -> None:
+    """Make an address the remote that DVC pushes to."""
+    cli.run("remote", "add", "--quiet", "--default", "--force", REMOTE, address)
+
+
+def push() -> None:
+    """Push all outputs and the run cache to the remote."""
+    cli.run("push", "--run-cache")

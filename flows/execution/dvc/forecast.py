@@ -1,0 +1,154 @@
+"""Foretell what a run makes of each stage, and why, without running any.
+
+Everything happens in this process: a graph of twenty stages is read and compared with the workspace in under a second.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from flows.execution.dvc import repository, run_cache
+from flows.execution.dvc.cache import WRONG
+from tasks.core.nested import flat
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+State = Literal["run", "restored", "unchanged", "may change"]
+
+NEVER = "it has not run yet"
+SHOWN = 40
+"""Characters of a setting's value that a reason quotes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The forecast for one stage."""
+
+    stage: str
+    state: State
+    """`may change`: a stage before it runs, and whether this one must follow depends on what that writes."""
+    why: tuple[str, ...]
+    upstream: tuple[str, ...]
+    """The stages that it reads from."""
+
+
+def plan(targets: Sequence[str] = ()) -> list[Step]:
+    """Return the steps that bring `targets` and what they need (all stages if none is named) up to date, in DVC's order.
+
+    `dvc repro --dry` calls everything unchanged that only a stage before it will change; this follows the changes.
+    """
+    with repository.opened() as repo:
+        graph, order = repository.ordered_stages(repo, targets)
+        if not order:
+            raise ValueError("dvc.yaml holds no stage.")
+        forecast = _Forecast(repo)
+        steps = []
+        for stage in order:
+            upstream = tuple(before.addressing for before in graph.successors(stage))
+            state, why = forecast.of(stage)
+            steps.append(Step(stage.addressing, state, why, upstream))
+        return steps
+
+
+class _Forecast:
+    """Foretells stages in plan order, and remembers the outputs that the earlier ones will have."""
+
+    def __init__(self, repo: "Repo") -> None:
+        self._repo = repo
+        self._coming: dict[str, Output | None] = {}
+        """Path → an output that the workspace does not hold yet; None if nobody can know it before its stage has run."""
+
+    def of(self, stage: "Stage") -> tuple[State, tuple[str, ...]]:
+        """Return what a run makes of this stage, and the reasons."""
+        unknown = [] if stage.frozen else [dep for dep in stage.deps if self._is_unknown(dep)]
+        causes = [*self._inputs(stage, unknown), *_command(stage)]
+        after = [] if NEVER in causes else [f"{dep} may change" for dep in unknown]
+        why = tuple(dict.fromkeys([*causes, *_outputs(stage), *after]))
+        if not why:
+            return "unchanged", ()
+        if not unknown and (restored := self._outputs_in_cache(stage, by_entry=not causes)):
+            self._coming |= restored
+            return "restored", why
+        self._coming |= {out.fs_path: None for out in stage.outs}
+        return ("run" if causes or not unknown else "may change"), why
+
+    def _source(self, dep: "Output") -> "tuple[str, Output | None] | None":
+        """Return the output to come that holds `dep`, or that `dep` holds: its path, and the output where it is known."""
+        for path, out in self._coming.items():
+            if dep.fs.protocol == "local" and dep.fs.isin_or_eq(dep.fs_path, path):
+                return path, out
+            if dep.fs.protocol == "local" and dep.fs.isin(path, dep.fs_path):
+                return path, None
+        return None
+
+    def _is_unknown(self, dep: "Output") -> bool:
+        source = self._source(dep)
+        return source is not None and source[1] is None
+
+    def _hash(self, dep: "Output") -> Any:
+        """Return the hash that `dep` will have when its stage runs; None if it will be missing."""
+        source = self._source(dep)
+        if source is None or source[1] is None:
+            return dep.get_hash() if dep.exists else None
+        part = source[1].get_obj(filter_info=dep.fs_path)
+        return part.hash_info if part else None
+
+    def _inputs(self, stage: "Stage", unknown: "list[Output]") -> Iterator[str]:
+        from dvc.dependency import ParamsDependency
+
+        if stage.frozen:
+            return
+        if not any(dep.hash_info for dep in stage.deps) and not any(out.hash_info for out in stage.outs):
+            yield NEVER
+            return
+        if stage.always_changed:
+            yield "dvc.yaml says that it always runs"
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency):
+                yield from _params(dep)
+            elif dep not in unknown and (now := self._hash(dep)) != dep.hash_info:
+                kind = "code " if dep.fs_path.endswith(".py") else ""
+                yield f"{kind}{dep} {'is missing' if now is None else 'changed' if dep.hash_info else 'is a new input'}"
+
+    def _outputs_in_cache(self, stage: "Stage", *, by_entry: bool) -> "dict[str, Output] | None":
+        """Return the outputs of an earlier run with the very same inputs, if DVC's cache still has them."""
+        from dvc_data.hashfile.meta import Meta
+
+        for dep in stage.deps:
+            dep.hash_info, dep.meta = self._hash(dep), Meta()  # an old meta would bring its old hash along
+        if not all(dep.hash_info for dep in stage.deps) or not run_cache.is_used_for(stage):
+            return None
+        run = run_cache.earlier_run(self._repo, stage, by_entry=by_entry)
+        return {out.fs_path: out for out in run.outs} if run else None
+
+
+def _params(dep: Any) -> Iterator[str]:
+    """Yield the settings of a params dependency that differ from the last run, by full name."""
+    before, now = dict(flat(dep.hash_info.value or {})), dict(flat(dep.read_params()))
+    for name in sorted(before.keys() | now.keys()):
+        if name not in before:
+            yield f"{name} is a new setting ({_short(now[name])})"
+        elif name not in now:
+            yield f"{name} is gone"
+        elif before[name] != now[name]:
+            yield f"{name}: {_short(before[name])} → {_short(now[name])}"
+
+
+def _command(stage: "Stage") -> Iterator[str]:
+    if stage.changed_stage():
+        yield "its command changed"
+
+
+def _outputs(stage: "Stage") -> Iterator[str]:
+    for out in (out for out in stage.outs if out.hash_info):
+        for path, status in out.status().items():
+            if status in WRONG:
+                yield f"{path} {WRONG[status]}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

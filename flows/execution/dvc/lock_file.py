@@ -1,0 +1,116 @@
+"""Read, write and order `dvc.lock`, and tell whether a write of it was cut off: DVC rewrites it in place."""
+
+from collections.abc import Mapping
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.execution import workspace
+from flows.execution.dvc import repository
+from tasks.io import progress
+
+PATH = Path("dvc.lock")
+GOOD = workspace.SCRATCH / "dvc.lock.good"
+"""The last canonical lock file, which replaces a torn one."""
+TEMPORARY = Path("dvc.lock.partial")
+SCHEMA = "2.0"
+
+
+def stages(path: Path = PATH) -> dict[str, dict[str, Any]]:
+    """Return the stages of a lock file in its order; none if there is no file."""
+    contents = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return dict((contents or {}).get("stages", {}))
+
+
+def write(entries: Mapping[str, Any]) -> None:
+    """Write a `dvc.lock` that holds these stages."""
+    text = yaml.safe_dump({"schema": SCHEMA, "stages": dict(entries)}, sort_keys=False)
+    PATH.write_text(text, encoding="utf-8")
+
+
+def tidy() -> bool:
+    """Put `dvc.lock` in its canonical form: stages in plan order, without those that dvc.yaml lacks. Return True if it changed.
+
+    Two drivers finish stages in different orders; in this form their lock files agree to the byte. Entries that a write which
+    was cut off has lost at the end are put back from the last good copy: if such an entry is out of date, its stage runs.
+    """
+    from dvc.utils.serialize import dumps_yaml, load_yaml
+
+    with repository.opened() as repo:
+        if not PATH.exists():
+            return False
+        lock = load_yaml(PATH)
+        good = load_yaml(GOOD).get("stages", {}) if GOOD.exists() and not problem(GOOD) else {}
+        names = [stage.name for stage in repository.ordered_stages(repo)[1] if hasattr(stage, "name")]
+        entries = lock.get("stages", {})
+        if lost := [name for name in _lost(entries, good) if name in names]:
+            entries |= {name: good[name] for name in lost}
+            progress.say(f"{PATH} lacks {', '.join(lost)}, which its last good copy has; put back from there.")
+        text = dumps_yaml(lock | {"stages": {name: entries[name] for name in names if name in entries}})
+        changed = text != PATH.read_text(encoding="utf-8")
+        if changed:
+            workspace.replace(PATH, text, TEMPORARY)
+        workspace.replace(GOOD, text)
+        return changed
+
+
+def obsolete_stages() -> list[str]:
+    """Return the stages that `dvc.lock` has and dvc.yaml lacks."""
+    with repository.opened() as repo:
+        defined = {stage.addressing for stage in repo.index.graph}
+        return [name for name in stages() if name not in defined]
+
+
+def problem(path: Path = PATH) -> str | None:
+    """Return why a lock file is torn; None if it is complete or absent.
+
+    The rest of a YAML file that was cut off is mostly valid YAML. A cut between two files of a stage cannot be seen here:
+    `tidy` finds that the others are missing.
+    """
+    if not path.exists():
+        return None
+    if not path.read_bytes().endswith(b"\n"):
+        return "its last line has no end"
+    from dvc.exceptions import DvcException
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.serialize import load_yaml
+    from voluptuous import Invalid
+
+    try:
+        lock = load_yaml(path)
+        if not lock:
+            return "it is empty"
+        COMPILED_LOCKFILE_SCHEMA(lock)
+    except (DvcException, Invalid) as error:
+        return str(error).splitlines()[0]
+    incomplete = [name for name, entry in lock.get("stages", {}).items() if not _has_hashes(entry)]
+    return f"stage {incomplete[0]} has an entry without a hash" if incomplete else None
+
+
+def _has_hashes(entry: dict[str, Any]) -> bool:
+    """Return True if every file of a stage's entry has its hash, beside its path and the name of the hash."""
+    files = [*entry.get("deps", []), *entry.get("outs", [])]
+    return all(
+        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in files
+    )
+
+
+def _lost(entries: dict[str, Any], good: dict[str, Any]) -> list[str]:
+    """Return the stages that a write which was cut off has lost: the last ones of the good copy, as far as the lock file has
+    nothing or only a part of each."""
+
+    def is_lost(name: str) -> bool:
+        return entries.get(name) != good[name] and _is_part(entries.get(name, {}), good[name])
+
+    return list(takewhile(is_lost, reversed(good)))[::-1]
+
+
+def _is_part(part: Any, full: Any) -> bool:
+    """Return True if everything that `part` holds stands in `full` too."""
+    if isinstance(part, dict) and isinstance(full, dict):
+        return all(name in full and _is_part(value, full[name]) for name, value in part.items())
+    if isinstance(part, list) and isinstance(full, list):
+        return len(part) <= len(full) and all(map(_is_part, part, full))
+    return bool(part == full)

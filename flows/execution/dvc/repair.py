@@ -1,0 +1,87 @@
+"""Find and repair what killed processes leave behind: torn files of DVC, entries of dead processes, unfinished outputs."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.execution import workspace, workspace_lease
+from flows.execution.dvc import lock_file, repository, run_cache, rwlock, version
+from tasks import settings
+from tasks.io import files
+
+
+def repair() -> list[str]:
+    """Repair what is broken in this workspace and return what was done, one line each.
+
+    Waits for a DVC process at work, whose files look torn for moments. The caller must hold the workspace's lease: what another
+    flow or another machine has at work is no damage.
+    """
+    version.check()
+    if not damages() and not lock_file.TEMPORARY.exists():
+        return []
+    with repository.locked():
+        lock_file.TEMPORARY.unlink(missing_ok=True)
+        return [*_repair_lock_file(), *_repair_rwlock(), *_repair_run_cache(), *_remove_unfinished_outputs()]
+
+
+def damages() -> list[str]:
+    """Return what `repair` would repair, one line each."""
+    torn = [
+        f"{path} is torn: {problem}"
+        for path, problem in ((lock_file.PATH, lock_file.problem()), (rwlock.PATH, rwlock.problem()))
+        if problem
+    ]
+    dead = [f"a dead process ({pid}) owns paths in DVC's table" for pid in rwlock.dead_owners()]
+    cut = [f"{path}: DVC's run cache has an entry whose write was cut off" for path in run_cache.unfinished()]
+    left = [f"{path} was left unfinished by a stage that was killed" for path in _unfinished_outputs()]
+    return [*torn, *dead, *cut, *left]
+
+
+def _repair_lock_file() -> Iterator[str]:
+    if problem := lock_file.problem():
+        torn = workspace.SCRATCH / "dvc.lock.torn"
+        torn.parent.mkdir(exist_ok=True)
+        shutil.copyfile(lock_file.PATH, torn)
+        if lock_file.GOOD.exists() and not lock_file.problem(lock_file.GOOD):
+            shutil.copyfile(lock_file.GOOD, lock_file.TEMPORARY)
+            lock_file.TEMPORARY.replace(lock_file.PATH)
+            replacement = "the last good copy was put in its place"
+        else:
+            lock_file.PATH.unlink()
+            replacement = "it is made anew from DVC's run cache"
+        yield f"{lock_file.PATH} was torn ({problem}); {replacement}. The torn one is {torn}."
+
+
+def _repair_rwlock() -> Iterator[str]:
+    if problem := rwlock.problem():
+        torn = workspace.SCRATCH / "rwlock.torn"
+        torn.parent.mkdir(exist_ok=True)
+        rwlock.PATH.rename(torn)
+        yield f"{rwlock.PATH} was torn ({problem}) and was moved to {torn}."
+    elif dead := rwlock.dead_owners():
+        rwlock.drop(dead)
+        yield f"DVC's table of paths in use named a process that is gone ({', '.join(map(str, dead))}); its claims are dropped."
+
+
+def _repair_run_cache() -> Iterator[str]:
+    for path in run_cache.unfinished():
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+        yield f"{path}, an entry of DVC's run cache whose write was cut off, is removed."
+
+
+def _remove_unfinished_outputs() -> Iterator[str]:
+    for path in _unfinished_outputs():
+        files.remove(path)
+        yield f"{path}, which a killed stage left unfinished, is removed."
+
+
+def _unfinished_outputs() -> list[Path]:
+    """Return the partial outputs of our stages while no stage works here. Other files with that ending are a person's uploads."""
+    places = [place for stage in settings.stage_names() for place in settings.declaration(stage).writes.values()]
+    patterns = [re.sub(r"\{\w+\}", "*", place) for place in places]
+    paths = sorted({path for pattern in patterns for path in Path().glob(f"{pattern}.partial")})
+    return [] if paths and workspace_lease.is_stage_running() else paths

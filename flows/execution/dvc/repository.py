@@ -1,0 +1,114 @@
+"""Open the workspace's DVC repository, wait for its lock, and order its stages. DVC's errors leave as one ValueError."""
+
+import difflib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.execution.dvc import version
+from tasks.io import progress
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+    from networkx import DiGraph
+
+TEMPORARY_FOLDER = Path(".dvc/tmp")
+"""The folder of DVC's locks."""
+
+
+@contextmanager
+def opened() -> "Iterator[Repo]":
+    """Open the workspace's DVC repository and hold its lock.
+
+    Raises ValueError for whatever DVC refuses, RuntimeError if DVC is missing or of an untested version.
+    """
+    version.check()
+    try:
+        from dvc.exceptions import CyclicGraphError, DvcException
+        from dvc.repo import lock_repo
+    except ImportError as error:
+        raise RuntimeError(f"DVC cannot be imported ({error}). Install it anew: {version.INSTALL}") from None
+    if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
+        raise FileNotFoundError(f"{Path.cwd()} has no dvc.yaml and .dvc/. Run this in the project's root folder.")
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    repo = None
+    try:
+        repo = _open_when_free()
+        with lock_repo(repo):
+            yield repo
+    except CyclicGraphError as error:
+        names = str(error).rpartition(": ")[2].rstrip(".")
+        raise ValueError(
+            f"dvc.yaml: these stages wait for each other: {names}. One must read less than it does."
+        ) from None
+    except DvcException as error:
+        raise ValueError(_message_with_causes(error)) from None
+    finally:
+        if repo is not None:
+            repo.close()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Hold DVC's locks without opening its repository: no DVC process writes its files meanwhile."""
+    from dvc.lock import Lock
+
+    TEMPORARY_FOLDER.mkdir(parents=True, exist_ok=True)
+    with Lock(str(TEMPORARY_FOLDER / "lock"), wait=True), Lock(str(TEMPORARY_FOLDER / "rwlock.lock"), wait=True):
+        yield
+
+
+def ordered_stages(repo: "Repo", targets: Sequence[str] = ()) -> "tuple[DiGraph[Stage], list[Stage]]":
+    """Return DVC's graph (stage → the stages it reads from), and the stages that `targets` need in the order of `dvc repro`."""
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    graph = get_active_graph(repo.index.graph)
+    by_name = {stage.addressing: stage for stage in graph}
+    chosen: list[Stage] = []
+    for target in targets:
+        group = [stage for name, stage in by_name.items() if name == target or name.startswith(f"{target}@")]
+        if not group:
+            near = difflib.get_close_matches(target, by_name, n=2)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(by_name)}."
+            raise ValueError(f"dvc.yaml has no stage {target!r}. {hint}")
+        chosen += group
+    # A target's own order is that of the whole graph: what runs is a part of `dvc repro`, in the same order.
+    needed = set(plan_repro(graph, chosen or None))
+    return graph, [stage for stage in plan_repro(graph) if stage in needed]
+
+
+def write_local_config(workspace: Path, cache_folder: Path) -> None:
+    """Give another workspace a DVC configuration without git and with this cache."""
+    config = f"[core]\n    no_scm = true\n[cache]\n    dir = {cache_folder}\n"
+    (workspace / ".dvc").mkdir(exist_ok=True)
+    (workspace / ".dvc/config.local").write_text(config, encoding="utf-8")
+
+
+def _open_when_free() -> "Repo":
+    """Open the repository. If another process holds its lock, say so and wait as long as it takes."""
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    repo = Repo(".")
+    try:
+        with repo.lock:
+            return repo
+    except LockError:  # DVC has tried for 3 s
+        repo.close()
+        owner = Path(repo.lock.lockfile).read_text().strip() or "unknown"
+        progress.say(f"Process {owner} has locked this workspace for DVC; waiting for it …")
+        return Repo(".", _wait_for_lock=True)
+
+
+def _message_with_causes(error: BaseException) -> str:
+    """Return the messages of a DVC error and its causes, without the blank lines and links meant for DVC's console."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        parts += [text] if text and text not in parts else []
+        cause = cause.__cause__
+    return ": ".join(parts)

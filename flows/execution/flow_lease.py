@@ -1,0 +1,26 @@
+"""The workspace lease of a Prefect flow, whoever started it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import runtime
+from prefect.logging import get_run_logger
+
+from flows.execution import cancellation, prefect_server, supervisor, workspace_lease
+from tasks.io import progress
+
+
+@contextmanager
+def acquired() -> Iterator[None]:
+    """Hold the workspace for this flow alone, and copy progress lines to Prefect's log of the run.
+
+    The run of a deployment waits for the lease, and ends with the process that serves it. A run from a terminal is refused with
+    the number of the process that holds the lease: the person who started it can decide. Both end if Prefect cancels them.
+    """
+    is_deployment = bool(runtime.deployment.id)
+    if is_deployment:
+        supervisor.follow_parent()
+    elif not prefect_server.is_private():
+        cancellation.follow(str(runtime.flow_run.id))
+    with progress.heard_by(get_run_logger().info), workspace_lease.acquired(wait=is_deployment):
+        yield

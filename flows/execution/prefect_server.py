@@ -1,0 +1,250 @@
+"""Find or start the Prefect server of a flow: the one that `ratchet up` runs, or a private one that ends with the flow."""
+
+import atexit
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+from flows.execution import supervisor, workspace, workspace_lease
+from tasks.io import locks, logs, progress
+
+HOST = "127.0.0.1"
+"""A server of ours listens to this machine alone: Prefect's API has no password."""
+ANNOUNCED = workspace.SCRATCH / "announced"
+"""Holds the address while it stands in the profile. It stays behind if the server was killed."""
+_private: set[str] = set()
+"""The addresses of servers that end with this process."""
+RESTARTS = 5
+"""Attempts to restart a server that has ended."""
+PATIENCE_S = 300.0
+"""Seconds that a server may take until its first answer. It takes 4 s on two free cores, and minutes where twenty processes share them."""
+
+
+def answers(url: str) -> bool:
+    """Return True if a Prefect server answers at this API address."""
+    return get(url, "health") is not None
+
+
+def get(url: str, path: str) -> Any:
+    """Return what a Prefect API answers at `path`; None if nothing or something else listens."""
+    try:
+        with urllib.request.urlopen(f"{url}/{path}", timeout=10) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+        return None
+
+
+def version_mismatch(url: str) -> tuple[str, str] | None:
+    """Return the problem and its fix if a server's version is incompatible with the client's, else None."""
+    client, server = metadata.version("prefect"), get(url, "admin/version")
+    if server is None or str(server).split(".")[:2] == client.split(".")[:2]:
+        return None
+    fix = f"pip install prefect=={server}, or unset PREFECT_API_URL: the run then has a server of its own"
+    if url == _announced():
+        fix = "Prefect was changed while `ratchet up` runs: end that, and start it again"
+    return f"the Prefect server at {url} has version {server}, this environment {client}", fix
+
+
+def configured() -> str | None:
+    """Return the API address in Prefect's settings: of the environment, or of the profile that `ratchet up` writes.
+
+    An address that a killed `ratchet up` left in the profile is removed: another workspace's server may answer there now.
+    """
+    from prefect.settings import PREFECT_API_URL, update_current_profile
+
+    url = PREFECT_API_URL.value()
+    if os.environ.get("PREFECT_API_URL") or url != _announced():
+        return url
+    if locks.held(workspace_lease.LOCKS / f"{workspace_lease.SERVER}.lock"):
+        return url
+    update_current_profile({PREFECT_API_URL: None})
+    ANNOUNCED.unlink(missing_ok=True)
+    return None
+
+
+def _announced() -> str | None:
+    """Return the address that a `ratchet up` of this workspace wrote into the profile and has not removed."""
+    try:
+        return ANNOUNCED.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def announced(url: str) -> Iterator[None]:
+    """Write a server's address to the workspace's Prefect profile, where plain `prefect` finds it, and remove it at the end."""
+    from prefect.settings import PREFECT_API_URL, update_current_profile
+
+    workspace.replace(ANNOUNCED, url)
+    update_current_profile({PREFECT_API_URL: url})
+    try:
+        yield
+    finally:
+        update_current_profile({PREFECT_API_URL: None})
+        ANNOUNCED.unlink(missing_ok=True)
+
+
+def find_or_start() -> str:
+    """Return the API address of a server: the configured one while it answers, else a private one that ends with this process.
+
+    Raises RuntimeError if the configured one has another version.
+    """
+    url = configured()
+    if url and answers(url):
+        if problem := version_mismatch(url):
+            raise RuntimeError(f"{problem[0]}. {problem[1]}")
+        return url
+    if url and os.environ.get("PREFECT_API_URL"):
+        progress.say(f"No Prefect server answers at PREFECT_API_URL={url}; this run has one of its own.")
+    url, end = keep_running(free_port(), ui=False)
+    _private.add(url)
+    # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
+    atexit.register(end)
+    return url
+
+
+def is_private() -> bool:
+    """Return True if the server in use ends with this process, so that nobody else hears of its events."""
+    return configured() in _private
+
+
+@contextmanager
+def connected() -> Iterator[str]:
+    """Let the flows inside run on a server, and yield its API address. Raises RuntimeError if it stops answering for minutes."""
+    from httpx import TransportError
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = find_or_start()
+    try:
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+    except TransportError as error:  # Prefect has asked again and again, for minutes
+        raise RuntimeError(
+            f"Prefect's server at {url} does not answer any more ({error}). What the stages have made is kept: start the server "
+            "again, or unset PREFECT_API_URL to have one of its own, and run this again."
+        ) from error
+
+
+def keep_running(port: int, *, ui: bool) -> tuple[str, Callable[[], None]]:
+    """Start a Prefect server and restart it if it ends early (killed for memory, say). Returns its API address and a function to
+    end it.
+
+    Flows that ask the server wait for it, and its database keeps what it knew. If it cannot be restarted, this process gets
+    SIGTERM: `ratchet up` would live on without a server, and no scheduled flow would begin.
+    """
+    process, url = start(port, ui=ui)
+    current, ended = [process], threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            code = current[0].wait()
+            if ended.is_set():
+                return
+            progress.say(f"Prefect's server has ended (exit code {code}); it is started again.")
+            try:
+                current[0] = _restart(port, ui, ended)
+            except RuntimeError as error:
+                progress.say(f"{error} Without a server nothing goes on here.")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, name="keep-server", daemon=True)
+    watcher.start()
+
+    def end() -> None:
+        ended.set()
+        while watcher.is_alive():
+            supervisor.stop(current)  # in the next round the one that was just being started
+            watcher.join(supervisor.PACE_S)
+        supervisor.stop(current)
+
+    return url, end
+
+
+def _restart(port: int, ui: bool, ended: threading.Event) -> "subprocess.Popen[bytes]":
+    """Start a server on a port that another has just left. Raises RuntimeError if it does not start."""
+    while not _is_free(port) and not ended.is_set():  # the old one may be about to end
+        time.sleep(supervisor.PACE_S)
+    for _ in range(RESTARTS - 1):
+        try:
+            return start(port, ui=ui)[0]
+        except RuntimeError:  # a port that was just given up may be refused for a moment
+            time.sleep(1)
+    return start(port, ui=ui)[0]
+
+
+def start(port: int, *, ui: bool) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a Prefect server on this port of this machine; return it and its API address. It cannot outlive this process."""
+    log = workspace.LOGS / "prefect.log"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    with logs.append(log) as file:  # why the one before has ended stands there
+        process = supervisor.start(
+            command + ([] if ui else ["--no-ui"]), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    url = f"http://{HOST}:{port}/api"
+    deadline = time.monotonic() + PATIENCE_S
+    while not answers(url):
+        if process.poll() is not None:
+            raise RuntimeError(f"the Prefect server did not start. {log} says why.")
+        if time.monotonic() > deadline:
+            supervisor.stop([process])
+            raise RuntimeError(
+                f"the Prefect server did not answer within {PATIENCE_S:.0f} s. Where other work keeps this machine busy, run it "
+                f"again later; `dvc repro` needs no server. What it said stands in {log}."
+            )
+        time.sleep(0.1)
+    return process, url
+
+
+def free_port() -> int:
+    """Return a port that nothing listens to."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_owner(port: int) -> str | None:
+    """Return the process that listens to a port of this machine; None if it is free."""
+    try:
+        return None if _is_free(port) else _name_of_port_owner(port)
+    except PermissionError:
+        return "the system: ports below 1024 are not for users"
+
+
+def _is_free(port: int) -> bool:
+    """Return True if nobody listens to a port of this machine. Raises PermissionError if this user may not."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def _name_of_port_owner(port: int) -> str:
+    import psutil
+
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        try:
+            held = {at.laddr.port for at in process.net_connections(kind="inet") if at.status == psutil.CONN_LISTEN}
+        except psutil.Error:
+            continue  # gone by now, or another user's
+        if port in held:
+            return f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})"
+    return "a process of another user"

@@ -1,0 +1,35 @@
+"""Checks before a flow: repair torn files, then find whatever is already known to fail, before anything runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.execution.dvc import forecast, repair
+from tasks import settings
+from tasks.core.candidate import choose
+from tasks.io import progress, review_decisions, run_store
+from tasks.settings import PipelineConfig
+
+
+def prepare(stages: Sequence[str]) -> list[forecast.Step]:
+    """Return the plan for `stages`, after the workspace is repaired and its config, run store and graph are checked."""
+    repair_workspace()
+    config = settings.load()
+    review_decisions.check_name(Path(settings.declaration("refine").reads["decisions"]))
+    run_store.check()
+    steps = forecast.plan(stages)
+    if any(step.stage == "register" for step in steps):
+        _check_candidate(config)
+    return steps
+
+
+def repair_workspace() -> None:
+    """Repair what a killed process left broken, and say so."""
+    for line in repair.repair():
+        progress.say(line)
+
+
+def _check_candidate(config: PipelineConfig) -> None:
+    """Raise ValueError if no entry of `models` measures the candidate: stage `register` would, after all else has run."""
+    compress = config.compress
+    for name in config.rounds if compress.round == "best" else [compress.round]:
+        choose(config.models, config.gate.candidate, {"round": name, "compressor": compress.compressor})

@@ -1,0 +1,78 @@
+"""Decide which stage begins next, and hand out the machine so that stages never take more together than there is."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from flows.execution.resources import Machine, Request
+
+
+class Scheduler:
+    """Allocates the machine to stages. The next one is the ready stage with the longest chain of others behind it.
+
+    So training, which most of the graph waits for, comes before the measuring of models that are there already. A stage is ready
+    from the moment when the last that it reads from is done, though its own thread asks a little later. None passes the next
+    one: a large stage would wait for ever behind small ones.
+    """
+
+    def __init__(
+        self, available: Machine, upstream: Mapping[str, Iterable[str]], requests: Mapping[str, Request]
+    ) -> None:
+        """`upstream` maps each stage to those it reads from, which stand before it."""
+        self._cores, self._memory_gb, self._gpus = available.cores, available.memory_gb, list(available.gpus)
+        self._requests = requests
+        self._upstream = {stage: frozenset(before) for stage, before in upstream.items()}
+        self._order = sorted(upstream, key=_followers(self._upstream).__getitem__, reverse=True)
+        self._begun: set[str] = set()
+        self._done: set[str] = set()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def allocation(self, stage: str) -> Iterator[Sequence[str]]:
+        """Wait until the stage is next and what it requests is free, and hold that. Yields the names of its GPUs.
+
+        A stage may ask again.
+        """
+        request = self._requests[stage]
+        with self._changed:
+            self._begun.discard(stage)
+            self._changed.wait_for(lambda: stage == self._next() and self._fits(request))
+            self._begun.add(stage)
+            gpus = [self._gpus.pop(0) for _ in range(request.gpus)]
+            self._take(request, 1)
+        try:
+            yield gpus
+        finally:
+            with self._changed:
+                self._gpus += gpus
+                self._take(request, -1)
+
+    def done(self, stage: str) -> None:
+        """Let the stages that read from this one begin. Called while it holds its allocation, before others are given it."""
+        with self._changed:
+            self._begun.add(stage)
+            self._done.add(stage)
+            self._changed.notify_all()
+
+    def _take(self, request: Request, times: int) -> None:
+        self._cores -= times * request.cores
+        self._memory_gb -= times * request.memory_gb
+        self._changed.notify_all()
+
+    def _fits(self, request: Request) -> bool:
+        memory = request.memory_gb <= self._memory_gb + 1e-6  # requests that add up to all of it, but for rounding
+        return request.cores <= self._cores and memory and request.gpus <= len(self._gpus)
+
+    def _next(self) -> str | None:
+        """Return the next stage. One that reads from a failed stage is never ready."""
+        ready = (s for s in self._order if s not in self._begun and self._upstream[s] <= self._done)
+        return next(ready, None)
+
+
+def _followers(upstream: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Return the length of the longest chain of stages behind each."""
+    count = dict.fromkeys(upstream, 0)
+    for stage in reversed(list(upstream)):
+        for before in upstream[stage]:
+            count[before] = max(count[before], count[stage] + 1)
+    return count

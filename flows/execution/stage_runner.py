@@ -1,0 +1,114 @@
+"""Run a stage: bring it up to date by DVC, in a supervised process of its own."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flows.execution import supervisor, workspace
+from flows.execution.dvc import cli, console
+from flows.execution.dvc.console import State
+from tasks.io import progress
+
+KEPT = 5
+"""Lines of a failed stage that its error quotes."""
+
+
+class Busy(RuntimeError):
+    """Raised if another DVC process holds a lock that a stage needs. Worth another try, unlike every other failure."""
+
+
+class StageRunner:
+    """Runs the stages of one flow. An exception that leaves its `with` block ends the stages at work; none starts after it."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            with self._guard:
+                self._stopped = True
+                running = list(self._running)
+            supervisor.stop(running)
+
+    def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
+        """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
+
+        What the stage prints goes to the console line by line, with DVC's own words to `.ratchet/logs/<stage>.log`.
+        Raises Busy while another DVC process is in the way, RuntimeError if the stage fails.
+        """
+        workspace.LOGS.mkdir(parents=True, exist_ok=True)
+        log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
+        process = self._start(stage, env)
+        try:
+            state, last_lines, busy = _follow(stage, process, log)
+        except BaseException:
+            # A full disk under the log, say: a stage that nobody hears must not work on, nor beside the next.
+            supervisor.stop([process])
+            raise
+        finally:
+            self._running.discard(process)
+        if process.returncode == 0:
+            return state
+        raise _failure(stage, process.returncode, last_lines, log, busy=busy)
+
+    def _start(self, stage: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
+        with self._guard:
+            if self._stopped:
+                raise RuntimeError(f"stage {stage} did not start: the flow is being stopped.")
+            process = supervisor.start(
+                cli.repro_command(stage),
+                env=_environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",  # a program may print any bytes
+            )
+            self._running.add(process)
+        return process
+
+
+def _follow(stage: str, process: subprocess.Popen[str], log: Path) -> tuple[State, list[str], bool]:
+    """Show and log what a stage prints until it ends. Returns what DVC did, the stage's last lines, and True if DVC was busy."""
+    state: State = "unchanged"
+    last_lines: deque[str] = deque(maxlen=KEPT)
+    busy = False
+    assert process.stdout
+    with log.open("w", encoding="utf-8") as file, process.stdout:
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            text = line.rstrip()
+            state = console.state(stage, text) or state
+            busy = busy or console.is_busy(text)
+            if text and not console.is_chatter(text):
+                last_lines.append(text)
+                progress.say(f"  {stage} │ {text}")
+    process.wait()
+    return state, list(last_lines), busy
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a stage: `python` in a command of dvc.yaml is the interpreter that runs this."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(extra)
+
+
+def _failure(stage: str, code: int, last_lines: list[str], log: Path, *, busy: bool) -> RuntimeError:
+    if busy:
+        return Busy(f"{stage}: another DVC process is in the way; {log} says which.")
+    quoted = "\n".join(f"    {line}" for line in last_lines)
+    return RuntimeError(f"stage {stage} failed (exit code {code}). The last lines of {log}:\n{quoted}")

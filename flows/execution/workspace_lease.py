@@ -1,0 +1,74 @@
+"""The lease of a workspace: one flow, and one server, at a time; stages and models have locks of their own beside it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from flows.execution.workspace import SCRATCH
+from tasks.io import locks, progress
+
+LOCKS = SCRATCH / "locks"
+FLOW, SERVER = "flow", "up"
+"""Locks of what starts stages: a flow, and the server that waits for flows to start."""
+PACE_S = 0.5
+
+_ours: set[str] = set()
+"""The locks that this process holds: what a flow calls may acquire again what the flow has."""
+
+
+@contextmanager
+def acquired(name: str = FLOW, holder: str = "another flow", *, wait: bool = False) -> Iterator[None]:
+    """Hold the workspace for one flow (or one server) alone. Waits for another process, or raises RuntimeError that names it."""
+    if name in _ours:
+        yield
+        return
+    with ExitStack() as stack:
+        reported = None
+        while owner := _owner_or_lock(name, stack):
+            if not wait or owner.elsewhere:
+                raise RuntimeError(
+                    f"{holder} ({owner}) works in this workspace. {remedy(LOCKS / f'{name}.lock', owner)}"
+                )
+            if owner != reported:
+                progress.say(f"{holder} ({owner}) works in this workspace. This one begins when it has ended.")
+                reported = owner
+            time.sleep(PACE_S)
+        _ours.add(name)
+        stack.callback(_ours.discard, name)
+        yield
+
+
+def remedy(lock: Path, owner: locks.Owner) -> str:
+    """Return what a person does about a lock that is held."""
+    if owner.elsewhere:
+        return (
+            f"A workspace is for one machine at a time: see on {owner.host} whether it is at work. "
+            f"If it is dead, take its claim away: rm {lock}"
+        )
+    return f"Wait for it, or end it and all it started: kill {owner.pid}"
+
+
+def held() -> dict[Path, locks.Owner]:
+    """Return the locks that a living process holds now, or a process of another machine may hold."""
+    owners = {path: locks.held(path) for path in sorted(LOCKS.glob("*.lock"))}
+    return {path: owner for path, owner in owners.items() if owner}
+
+
+def is_busy() -> bool:
+    """Return True if a flow or a stage works here now, or may on another machine."""
+    return any(path.stem != SERVER for path in held())
+
+
+def is_stage_running() -> bool:
+    """Return True if a stage works here now, or may on another machine."""
+    return any(path.stem not in (FLOW, SERVER) for path in held())
+
+
+def _owner_or_lock(name: str, stack: ExitStack) -> locks.Owner | None:
+    """Return the owner of a lock; None if this process now holds it, until the stack is left."""
+    try:
+        stack.enter_context(locks.exclusive(LOCKS / f"{name}.lock"))
+    except locks.Taken as taken:
+        return taken.owner
+    return None

@@ -1,0 +1,193 @@
+"""Tell two judged models apart: the stages whose inputs differ, what follows from them, and the items lost and won."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.execution.dvc import lock_file
+from flows.registry import history, promotion, versions
+from tasks.core.nested import flat
+from tasks.core.records import LOSSES, Example, Result
+from tasks.io import git, tables
+
+SHOWN = 5
+"""Items of each kind that are named."""
+GATE_SET = Path("data/ingested/gate.parquet")
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The record of a model: its card, the lock file and settings it was made with, and its results on the gate set."""
+
+    name: str
+    card: dict[str, Any]
+    lock: dict[str, dict[str, Any]]
+    """The stages of its dvc.lock, in plan order."""
+    results: list[Result]
+    judged: bool = True
+    """True if the gate has decided on it. Before that its items are not shown."""
+    settings: Path = Path("params.yaml")
+    commit: str = "none"
+    """The commit that was checked out when it was judged; for the candidate, the present one."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A stage whose own inputs differ, apart from the outputs of stages before it."""
+
+    stage: str
+    what: list[str]
+    effect: list[str]
+    """The stages whose outputs differ because of it, itself the first, each reading from one before. Empty if no output differs."""
+
+
+def load_record(name: str) -> ModelRecord:
+    """Return the record of a model: a version's number, `champion`, or `candidate`. Raises ValueError if there is none."""
+    past = history.read()
+    if name == "candidate":
+        candidate = promotion.load_candidate()
+        gate_hash = promotion.gate_set_hash(tables.read(candidate.results, Result))
+        judged = any((line.candidate, line.gate) == (candidate.hash, gate_hash) for line in past.decisions)
+        record = _record(name, promotion.CANDIDATE, lock_file.PATH, candidate.results, judged=judged)
+        return replace(record, commit=git.commit())
+    if name == "champion" and past.champion == history.REFERENCE:
+        raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")
+    number = str(past.champion) if name == "champion" else name
+    folder = versions.FOLDER / number
+    if not folder.is_dir():
+        known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
+        raise ValueError(f"There is no version {name!r}. There are: {', '.join([*known, 'champion', 'candidate'])}.")
+    record = _record(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
+    return replace(record, settings=folder / "params.yaml", commit=versions.decision(int(number)).commit)
+
+
+def _record(name: str, card: Path, lock: Path, results: Path, *, judged: bool = True) -> ModelRecord:
+    return ModelRecord(
+        name, json.loads(card.read_text(encoding="utf-8")), lock_file.stages(lock), tables.read(results, Result), judged
+    )
+
+
+def causes(before: ModelRecord, after: ModelRecord) -> list[Cause]:
+    """Return the stages whose own inputs differ between the two models, in plan order; one that follows from an earlier one is none.
+
+    A stage that made other bytes from equal inputs is a cause too: another machine, or something that does not repeat. Nothing
+    runs: everything is read from the stored lock files.
+    """
+    differing, lineage = [], _lineage(before) | _lineage(after)
+    for stage, entry in after.lock.items():
+        if stage not in lineage:
+            continue
+        earlier = before.lock.get(stage)
+        if earlier is None:
+            what = ["a stage that the other did not have"]
+        else:
+            what = list(_own_changes(earlier, entry, _outputs(after) | _outputs(before)))
+        if what:
+            differing.append(Cause(stage, what, _effect(stage, before, after, lineage)))
+    removed = [stage for stage in before.lock if stage in lineage and stage not in after.lock]
+    return differing + [Cause(stage, ["a stage that the first alone had"], [stage]) for stage in removed]
+
+
+def _lineage(record: ModelRecord) -> set[str]:
+    """Return the stages that a model and its results follow from; all of them if its card names no files."""
+    files = [file["path"] for file in record.card.get("files", {}).values()]
+    if not files:
+        return set(record.lock)
+    return upstream(record.lock, [*files, f"{promotion.RESULTS}/{record.card['candidate']}.parquet"])
+
+
+def upstream(lock: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> set[str]:
+    """Return the stages of a dvc.lock that these files follow from."""
+    needed, wanted = set(), list(paths)
+    for stage, entry in reversed(list(lock.items())):  # plan order: what a stage reads is made before it
+        if any(_overlap(path, out) for out in hashes(entry, "outs") for path in wanted):
+            needed.add(stage)
+            wanted += hashes(entry, "deps")
+    return needed
+
+
+def _effect(stage: str, before: ModelRecord, after: ModelRecord, lineage: set[str]) -> list[str]:
+    """Return the chain of stages with other outputs that begins with this one, each reading a changed output of one before."""
+    chain: list[str] = []
+    changed: list[str] = []
+    for name, entry in ((name, entry) for name, entry in after.lock.items() if name in lineage):
+        earlier, outs = hashes(before.lock.get(name, {}), "outs"), hashes(entry, "outs")
+        other = [path for path, digest in outs.items() if earlier.get(path) != digest]
+        reads = any(_overlap(path, out) for path in hashes(entry, "deps") for out in changed)
+        if other and (name == stage or reads):
+            chain.append(name)
+            changed += other
+    return chain
+
+
+def _outputs(record: ModelRecord) -> set[str]:
+    """Return the paths that stages write: a change in one follows from the stage that wrote it."""
+    return {out["path"] for entry in record.lock.values() for out in entry.get("outs", [])}
+
+
+def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], outputs: set[str]) -> Iterator[str]:
+    first, later = hashes(before, "deps"), hashes(after, "deps")
+    changed = [path for path in sorted(first.keys() | later.keys()) if first.get(path) != later.get(path)]
+    for path in changed:
+        if not any(_overlap(path, out) for out in outputs):
+            yield f"{'code' if path.endswith('.py') else 'data'} {path}"
+    settings = list(_settings(before.get("params", {}), after.get("params", {})))
+    yield from settings
+    if not changed and not settings and hashes(before, "outs") != hashes(after, "outs"):
+        yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
+
+
+def hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Return the hashes of the `deps` or `outs` of an entry of dvc.lock: path → hash."""
+    return {item["path"]: item.get("md5", "") for item in entry.get(kind, [])}
+
+
+def _overlap(path: str, out: str) -> bool:
+    """Return True if one path is the other or holds it: a stage may read a folder in which others write."""
+    first, second = Path(path), Path(out)
+    return first == second or first in second.parents or second in first.parents
+
+
+def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    first, later = (dict(pair for file in side.values() for pair in flat(file)) for side in (before, after))
+    for name in sorted(first.keys() | later.keys()):
+        if first.get(name) != later.get(name):
+            yield f"{name}: {first.get(name, 'not there')} → {later.get(name, 'not there')}"
+
+
+def machine_changes(before: ModelRecord, after: ModelRecord) -> list[str]:
+    """Return the differences between the machines that made the two."""
+    return list(_settings({"": before.card.get("machine", {})}, {"": after.card.get("machine", {})}))
+
+
+def item_changes(before: ModelRecord, after: ModelRecord) -> Iterator[str]:
+    """Yield, for each measure, the numbers of items lost and won, and those that changed most, lost ones first.
+
+    A candidate that was not judged has none: to choose by them would be a look at the gate set that nobody counts.
+    """
+    if not (before.judged and after.judged):
+        yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
+        return
+    earlier = {(row.measure, row.item): row for row in before.results}
+    pairs = [(earlier[key], row) for row in after.results if (key := (row.measure, row.item)) in earlier]
+    sources = {row.id: row.source for row in tables.read(GATE_SET, Example)} if GATE_SET.is_file() else {}
+    for measure in dict.fromkeys(row.measure for _, row in pairs):
+        rises = [(_worse_by(first, second), second.item) for first, second in pairs if second.measure == measure]
+        lost, won = (sorted((r for r in rises if sign * r[0] > 0), key=lambda r: -abs(r[0])) for sign in (1, -1))
+        yield f"{measure}: {len(lost)} of {len(rises)} items lost, {len(won)} won"
+        for word, changed in (("lost", lost), ("won", won)):
+            for rise, item in changed[:SHOWN]:
+                yield (
+                    f"  {word} {sources.get(item, item)} ({-rise:+.3f})"
+                    if measure not in LOSSES
+                    else f"  {word} {sources.get(item, item)} ({rise:+.3f} nats/token)"
+                )
+
+
+def _worse_by(before: Result, after: Result) -> float:
+    """Return the rise of a loss in nats per token, or the fall of a share."""
+    if after.measure in LOSSES:
+        return after.value / after.tokens - before.value / before.tokens
+    return before.value - after.value

@@ -1,0 +1,104 @@
+"""Read the recipe of a comparison: compositions of methods to train on one task at equal tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks import methods, settings
+from tasks.core.params import Params
+from tasks.core.training import FAMILIES
+from tasks.io import params
+
+RECIPES = Path("params/compare")
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+MEASURES = {"tune": "domain", "pretrain": "domain_text"}
+"""The measure that each stage is to improve, by its name in `evaluate`."""
+ITEMS = {"tune": "r0", "pretrain": None}
+"""The item of each stage, whose data it trains on."""
+BASES = {"tune": "models/pretrained", "pretrain": "models/base"}
+"""The model that each stage starts from."""
+Figures = dict[str, Any]
+"""The contents of a trial's result.json, and its folder."""
+
+
+class Recipe(Params):
+    """A comparison. The data, and all settings that it does not name, are those of params.yaml."""
+
+    compositions: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Name → changes of the stage's section (`adapter: lora`), and under `methods` of theirs. The others are compared with the
+    first."""
+    learning_rates: tuple[float, ...] | dict[str, tuple[float, ...]] = RATES
+    """Values that are tried for each composition on validation: for all, or by name. If the best is the first or the last, the
+    search goes on beyond it; if none is better than no training, beyond the largest."""
+    seeds: int = Field(3, ge=1)
+    """Trainings of each composition with its best learning rate."""
+    tokens: int = Field(40_000, ge=1)
+    """Tokens of each training that is measured on the test sets."""
+    search_tokens: int | None = Field(None, ge=1)
+    """Tokens of each training that chooses a learning rate; by default as many as the others."""
+    stage: Literal["tune", "pretrain"] = "tune"
+    """The stage in which the compositions train."""
+    changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Changes of params.yaml for all compositions and for the base, by section: `{tune: {pack_tokens: 256}}`."""
+
+    def rates(self, name: str) -> tuple[float, ...]:
+        """Return the learning rates to try for a composition. Raises ValueError if they are missing or too few to choose from."""
+        rates = self.learning_rates if isinstance(self.learning_rates, tuple) else self.learning_rates.get(name, ())
+        if len(rates) < 4:
+            raise ValueError(f"learning_rates of {name}: a fair choice needs at least 4 values (found {len(rates)}).")
+        return rates
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a comparison, or the measurement of the base."""
+
+    composition: str | None
+    """None for the base, which is only measured."""
+    rate: float
+    seed: int
+    test: bool
+
+
+def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
+    """Return the name and the recipe for arguments: a file of params/compare, or methods, one composition each."""
+    given = {name: value for name, value in options.items() if value is not None}
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    file = known.get(names[0], Path(names[0]))
+    if len(names) == 1 and file.is_file():
+        if script := params.parse(file)[0].get("benchmark"):
+            raise ValueError(f"{file}: its sides differ in more than what trains. `python {script}` runs it.")
+        recipe: Recipe = params.read(file, Recipe)
+        return file.stem, Recipe.model_validate(recipe.model_dump() | given)
+    try:
+        compositions = {name: _alone(name) for name in names}
+    except ValueError as error:
+        raise ValueError(f"{error} Recipes: {', '.join(known) or 'none'}.") from None
+    return "-".join(names), Recipe(compositions=compositions, **given)
+
+
+def check(recipe: Recipe) -> None:
+    """Raise FileNotFoundError if an input of the trials is missing, ValueError if the config asks for several processes."""
+    config = settings.load()
+    if config.compute.processes > 1:
+        raise ValueError("compute.processes: a comparison trains in one process, so that costs compare. Set it to 1.")
+    item = ITEMS[recipe.stage]
+    reads, _ = settings.files(recipe.stage, item, config)
+    if missing := [str(path) for path in reads.values() if not path.exists()]:
+        stage = f"{recipe.stage}@{item}" if item else recipe.stage
+        raise FileNotFoundError(
+            f"{', '.join(missing)}: not there yet. `ratchet run {stage}` makes what a comparison needs."
+        )
+
+
+def _alone(name: str) -> dict[str, Any]:
+    """Return the composition whose only part that is not neutral is this method."""
+    parts = {"adapter": "none", "selector": "all"}
+    families = methods.families_of(name)
+    for family in FAMILIES:
+        if family in families:
+            return parts | {family.removesuffix("s"): name}
+    raise ValueError(f"{name} is one of the {families[0]}, which do not train: a comparison is of trainings.")

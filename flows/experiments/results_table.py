@@ -1,0 +1,226 @@
+"""Compute the results of a comparison: a row for each composition, and the figures of each training."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.experiments import trials
+from flows.experiments.recipes import MEASURES, Figures, Recipe, Trial
+from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_difference
+
+
+@dataclass(frozen=True)
+class Row:
+    """A composition in the table. Figures are means over seeds. Unless a field says otherwise, their intervals come from
+    resampling groups of test items, with seeds averaged."""
+
+    name: str
+    rate: float
+    losses: list[float]
+    """Domain loss by seed."""
+    domain: Estimate
+    gain: Estimate
+    """Domain loss less the base's, paired by item; negative is better."""
+    against_first: Estimate | None
+    """Domain loss less that of the recipe's first composition, paired by seed: the interval says what another seed would give."""
+    on_items: Estimate | None
+    """The same difference paired by item: the interval says what other test items would give, with these very seeds."""
+    forgetting: Estimate
+    """General loss less the base's, paired by item; positive is worse."""
+    matched: Estimate | None
+    """General loss less that of the recipe's first composition where both have the same domain loss, over seeds. Only known
+    where both losses are measured at every checkpoint, as `pretrain` does."""
+    passed: Estimate | None
+    sandbox: int | None
+    """The level of the sandbox in which answers were judged."""
+    trainable: int
+    active: int
+    """The most of them that move in one step."""
+    peak_memory_mb: list[float]
+    """By seed."""
+    tokens_per_s: list[float]
+    """By seed, over the optimizer steps alone: of CPU time on a CPU and of the clock elsewhere."""
+    bytes: int
+
+
+def rows(recipe: Recipe, best: Mapping[str, float], results: Mapping[Trial, Figures]) -> list[Row]:
+    """Return the rows of the table."""
+    base = results[Trial(None, 0.0, 0, True)]
+    runs = {
+        name: [results[Trial(name, best[name], seed, True)] for seed in range(recipe.seeds)]
+        for name in recipe.compositions
+    }
+    first = next(iter(recipe.compositions))
+    measure = MEASURES[recipe.stage]
+    items = {name: [_items(row["folder"], measure) for row in rows] for name, rows in runs.items()}
+    before, general = (_items(base["folder"], name) for name in (measure, "general"))
+    losses = {name: [row["metrics"][measure]["loss"] for row in rows] for name, rows in runs.items()}
+    table = []
+    for name, trainings in runs.items():
+        domain, kept = _mean(items[name]), _mean([_items(row["folder"], "general") for row in trainings])
+        passes = _mean([_items(row["folder"], "pass@1") for row in trainings])
+        table.append(
+            Row(
+                name=name,
+                rate=best[name],
+                losses=losses[name],
+                domain=ratio(*_columns(domain)),
+                gain=_difference(before, domain),
+                against_first=None if name == first else paired(losses[first], losses[name]),
+                on_items=None if name == first else _difference(_mean(items[first]), domain),
+                forgetting=_difference(general, kept),
+                matched=None if name == first else matched(runs[first], trainings),
+                passed=ratio(*_columns(passes)) if passes else None,
+                sandbox=trainings[0]["metrics"]["settings"]["sandbox"],
+                trainable=trainings[0]["trainable"],
+                active=trainings[0]["active"],
+                peak_memory_mb=[row["peak_memory_mb"] for row in trainings],
+                tokens_per_s=[row["tokens_per_s"] for row in trainings if row["tokens_per_s"]],
+                bytes=trainings[0]["bytes"],
+            )
+        )
+    return table
+
+
+FIGURES = "figures.json"
+"""The file beside a comparison's table that holds what the table is made of, training by training."""
+
+
+def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
+    """Return the figures of the base and of each training on the test sets, with both losses at every checkpoint if they are known."""
+    measures = {"loss": MEASURES[recipe.stage], "general": "general", "pass@1": "pass@1"}
+    figure_rows = []
+    for trial, row in results.items():
+        if trial.test:
+            items = {name: _items(row["folder"], measure) for name, measure in measures.items()}
+            figure: Figures = {"composition": trial.composition, "seed": trial.seed, "rate": trial.rate}
+            figure |= {name: round(_level(values), 6) for name, values in items.items() if values}
+            if row.get("validation") is not None:
+                figure["validation"] = row["validation"]
+            if {"domain", "general"} <= row.get("measured", {}).keys():
+                figure["course"] = _course(row)
+            figure_rows.append(figure)
+    return figure_rows
+
+
+def save_figures(name: str, rows: Sequence[Figures]) -> Path:
+    """Write the figures of a comparison, a line for each training, and return their folder."""
+    folder = trials.FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    body = ",\n".join(json.dumps(row) for row in rows)
+    (folder / FIGURES).write_text(f"[\n{body}\n]\n", encoding="utf-8")
+    return folder
+
+
+def differences_by_seed(rows: Sequence[Figures], of: str, less: str, metric: str) -> list[float]:
+    """Return the metric of composition `of` less that of `less`, for each seed that both were trained with.
+
+    Metric `matched` is the general loss where both first come down to the same domain loss. Raises ValueError that names the
+    figures there are.
+    """
+    by_seed = [{row["seed"]: row for row in rows if row["composition"] == name} for name in (of, less)]
+    pairs = [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())]
+    name = "course" if metric == "matched" else metric
+    if not pairs or any(name not in row for pair in pairs for row in pair):
+        known = {str(row["composition"]): [key for key in row if key not in ("composition", "seed")] for row in rows}
+        available = "; ".join(f"{composition}: {', '.join(names)}" for composition, names in known.items())
+        raise ValueError(f"No seed has {name} of both {of} and {less}. There are {available}.")
+    if metric == "matched":
+        return [round(_matched(control[name], composition[name]), 4) for composition, control in pairs]
+    return [round(composition[name] - control[name], 4) for composition, control in pairs]
+
+
+def paired(first: Sequence[float], other: Sequence[float]) -> Estimate:
+    """Return the mean of `other` less `first` over seeds; figures of both stand in the order of the same seeds."""
+    return over_seeds([after - before for before, after in zip(first, other, strict=True)])
+
+
+def matched(first: Sequence[Figures], other: Sequence[Figures]) -> Estimate | None:
+    """Return by how much more `other` forgets than `first` at equal domain loss, in nats per token over seeds.
+
+    The runs of each seed are compared at the lowest validation loss on the domain that both reach.
+    """
+    if not all({"domain", "general"} <= row["measured"].keys() for row in (*first, *other)):
+        return None
+    return over_seeds([_matched(_course(before), _course(after)) for before, after in zip(first, other, strict=True)])
+
+
+Course = list[tuple[float, float]]
+"""Domain and general loss at each checkpoint, from before training on."""
+
+
+def _course(row: Figures) -> Course:
+    domain, general = (row["measured"][name] for name in ("domain", "general"))
+    return [(loss, kept) for (_, loss), (_, kept) in zip(domain, general, strict=True)]
+
+
+def _matched(first: Course, other: Course) -> float:
+    level = max(min(domain for domain, _ in course) for course in (first, other))
+    return _general_at(level, other) - _general_at(level, first)
+
+
+def _general_at(level: float, course: Course) -> float:
+    """Return the general loss where the course first comes down to this domain loss, on a straight line between two checkpoints."""
+    (before, kept), *rest = course
+    for after, general in rest:
+        if before > level >= after:
+            return kept + (general - kept) * (before - level) / (before - after)
+        before, kept = after, general
+    return course[0][1]  # it never came below where it started
+
+
+Items = dict[str, tuple[float, int, str]]
+"""Test item → (nats, tokens, group)."""
+
+
+def _items(folder: str, measure: str) -> Items:
+    import polars as pl
+
+    frame = pl.read_parquet(Path(folder) / "results.parquet").filter(pl.col("measure") == measure)
+    return {row["item"]: (row["value"], row["tokens"], row["group"]) for row in frame.to_dicts()}
+
+
+def _mean(seeds: Sequence[Items]) -> Items:
+    """Return the items with the mean of their nats over seeds."""
+    return {
+        item: (statistics.fmean(results[item][0] for results in seeds), tokens, group)
+        for item, (_, tokens, group) in seeds[0].items()
+    }
+
+
+def _columns(items: Items) -> tuple[list[float], list[int], list[str]]:
+    rows = [items[item] for item in sorted(items)]
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def _level(items: Items) -> float:
+    return sum(nats for nats, _, _ in items.values()) / sum(tokens for _, tokens, _ in items.values())
+
+
+def _difference(before: Items, after: Items) -> Estimate:
+    nats, tokens, groups = _columns(before)
+    return ratio_difference(nats, _columns(after)[0], tokens, groups, Bootstrap())
+
+
+def pareto(table: Iterable[Row]) -> set[str]:
+    """Return the compositions that no other beats in both domain loss and forgetting."""
+    rows = list(table)
+
+    def beaten(line: Row) -> bool:
+        return any(
+            other.domain.value <= line.domain.value
+            and other.forgetting.value <= line.forgetting.value
+            and (other.domain.value, other.forgetting.value) != (line.domain.value, line.forgetting.value)
+            for other in rows
+        )
+
+    return {line.name for line in rows if not beaten(line)}
+
+
+def base_losses(results: Mapping[Trial, Figures], stage: str) -> dict[str, Estimate]:
+    """Return the domain and the general loss before any training."""
+    folder = results[Trial(None, 0.0, 0, True)]["folder"]
+    measures = {"domain": MEASURES[stage], "general": "general"}
+    return {name: ratio(*_columns(_items(folder, measure))) for name, measure in measures.items()}

@@ -1,0 +1,1 @@
+"""Change what a workspace holds: import data, edit params.yaml, set the number of rounds, review rewrites."""

@@ -1,0 +1,109 @@
+"""Collect a turn's proposals for a person to review, and format them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks import methods, settings
+from tasks.core.records import Example, Lineage, Signals
+from tasks.core.visible import visible
+from tasks.io import review_decisions, tables
+from tasks.settings import PipelineConfig
+
+PROPOSED = ("simplify", "improve", "extend")
+SHOWN = 4_000
+"""Characters of a text on the terminal."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposed rewrite beside the example that it was made from."""
+
+    lineage: Lineage
+    before: Example
+    after: Example | None
+    """The accepted example; None if the proposal was refused."""
+    signals: Signals | None
+    why: Sequence[str]
+
+    @property
+    def response(self) -> str:
+        """The text that a person would edit."""
+        return self.after.response if self.after else self.lineage.proposal
+
+
+def proposals(turn: str, config: PipelineConfig, *, refused: bool) -> list[Proposal]:
+    """Return the accepted proposals of a turn, or the refused ones, in the order of their table.
+
+    Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
+    """
+    reads, writes = settings.files("refine", turn, config)
+    lineages = [
+        lineage
+        for lineage in tables.read(writes["lineage"], Lineage)
+        if lineage.operator in PROPOSED and lineage.accepted is not refused
+    ]
+    before = _by_id(tables.read(reads["examples"], Example))
+    after = _by_id(tables.read(writes["examples"], Example))
+    signals = {row.example: row for row in tables.read(reads["signals"], Signals)}
+    explain = _explain(reads["diagnosis"])
+    collected = []
+    for lineage in lineages:
+        parent = signals.get(lineage.parents[0])
+        why = explain(parent) if parent else []
+        collected.append(Proposal(lineage, before[lineage.parents[0]], after.get(lineage.id), parent, why))
+    return collected
+
+
+def undecided(reviewed: Sequence[Proposal], file: Path) -> list[Proposal]:
+    """Return the proposals without a line in the file of review decisions."""
+    review_decisions.check_name(file)
+    decided = review_decisions.read(file) if file.is_file() else {}
+    return [proposal for proposal in reviewed if proposal.lineage.id not in decided]
+
+
+def as_text(proposal: Proposal) -> str:
+    """Format a proposal for a terminal."""
+    lineage, after = proposal.lineage, proposal.after.messages if proposal.after else None
+    blocks = [
+        f"{lineage.operator} by {lineage.generator} · {proposal.before.source} · {lineage.id}",
+        *([f"refused: {lineage.reason} {lineage.detail}".rstrip()] if not lineage.accepted else []),
+        *proposal.why,
+        *([_figures(proposal.signals)] if proposal.signals else []),
+        "",
+        "── before",
+        _conversation(proposal.before.messages),
+        "",
+        "── after" if after else "── proposed",
+        _conversation(after) if after else lineage.proposal,
+    ]
+    return "\n".join(visible(block, SHOWN) for block in blocks)
+
+
+def _conversation(messages: Sequence[Any]) -> str:
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def _figures(signals: Signals) -> str:
+    named: Mapping[str, float | None] = {
+        "loss before": signals.loss_before,
+        "loss after": signals.loss_after,
+        "likeness to its neighbours": signals.neighbour_similarity,
+        "quality": signals.quality,
+    }
+    return ", ".join(f"{name} {value:.3g}" for name, value in named.items() if value is not None)
+
+
+def _explain(diagnosis: Path) -> Any:
+    import json
+
+    from tasks.methods import curators
+
+    contents = json.loads(diagnosis.read_text(encoding="utf-8"))
+    explain, limits = methods.load("curators", contents["curator"]).METHOD.explain, curators.limits(contents)
+    return lambda row: explain(row, limits)
+
+
+def _by_id(examples: Sequence[Example]) -> dict[str, Example]:
+    return {example.id: example for example in examples}

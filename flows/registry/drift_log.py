@@ -1,0 +1,105 @@
+"""Check incoming data for drift, once for the same data and model: the findings, and which of them were reported."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.execution import workspace
+from flows.project import data_import
+from flows.registry import history
+from tasks import settings
+from tasks.io import provenance
+
+FOLDER = workspace.SCRATCH / "monitor"
+"""A file of findings for each check: `<basis>.json`, and `<basis>.told` once they were reported to whoever acts on them."""
+
+
+@dataclass(frozen=True)
+class DriftCheck:
+    """The findings of the monitors."""
+
+    drifted: list[str]
+    """The monitors whose chance is below the level."""
+    line: str
+    """The findings in one line."""
+    findings: Mapping[str, Any]
+    basis: str
+    """A hash of the data and of what they were compared with."""
+
+    @property
+    def known(self) -> bool:
+        """True if the same findings were reported before."""
+        return _mark(self.basis).exists()
+
+
+def incoming_paths(given: Sequence[str]) -> list[Path]:
+    """Return the files and folders to check: those given, else `monitor.incoming`. Raises ValueError if there is neither."""
+    configured = settings.load().monitor.incoming
+    if given:
+        return [Path(path) for path in given]
+    if configured is None:
+        raise ValueError(
+            "There is nothing to look at: name a file (`ratchet monitor FILE`), or a place in params.yaml (`monitor: {incoming: "
+            "data/incoming}`)."
+        )
+    return [configured]
+
+
+def is_empty(paths: Sequence[Path]) -> bool:
+    """Return True if no table has come in: a folder that does not exist yet counts as empty."""
+    return not any(path.is_file() or any(_tables(path)) for path in paths)
+
+
+def check(paths: Sequence[Path]) -> DriftCheck:
+    """Run the monitors in a process of its own: flows do not import torch. Findings of an earlier check are read from their file."""
+    basis = _basis(paths)
+    file = FOLDER / f"{basis}.json"
+    if not file.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tasks.monitor", str(file), *map(str, paths)]
+        if subprocess.run(command, check=False).returncode:
+            raise RuntimeError("What came in could not be looked at; the lines above say why.")
+    return _drift_check(json.loads(file.read_text(encoding="utf-8")), basis)
+
+
+def mark_reported(findings: DriftCheck) -> None:
+    """Record that these findings were reported to whoever acts on them."""
+    _mark(findings.basis).touch()
+
+
+def _mark(basis: str) -> Path:
+    return FOLDER / f"{basis}.told"
+
+
+def _drift_check(record: Mapping[str, Any], basis: str) -> DriftCheck:
+    findings = ", ".join(_as_text(name, finding) for name, finding in record["findings"].items())
+    refused = f", {sum(record['refused'].values())} rows refused" if record["refused"] else ""
+    line = f"{findings}; level {record['level']:.2g}, {record['items']} of {record['read']} items{refused}"
+    return DriftCheck(list(record["drifted"]), line, record["findings"], basis)
+
+
+def _as_text(name: str, finding: Mapping[str, Any]) -> str:
+    interval = "" if finding["low"] is None else f" [{finding['low']:+.3f}, {finding['high']:+.3f}]"
+    return f"{name} {finding['value']:+.3f}{interval} {finding['unit']} (p = {finding['chance']:.3f})"
+
+
+def _basis(paths: Sequence[Path]) -> str:
+    """Return a hash of all that the findings follow from: the data, what they are compared with, the config."""
+    config = settings.load()
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(_tables(path)))]
+    references = [Path("dvc.lock"), Path("models/candidate.json")]
+    digests = {path.as_posix(): provenance.digest(path) for path in [*files, *references] if path.exists()}
+    facts = digests | {
+        "champion": str(history.read().champion),
+        "monitor": config.monitor.model_dump_json(),
+        "methods": json.dumps({name: str(getattr(config.methods, name)) for name in config.monitor.methods}),
+    }
+    return provenance.facts_digest(facts)
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in data_import.TABLES]

@@ -1,0 +1,171 @@
+"""Read and extend the history of promotions: `data/promotions.jsonl`, a line for every decision of the gate and every rollback.
+
+The history decides what was promoted; the champion's folder and MLflow's registry follow it. Lines are only ever added, and
+each holds the hash of the one before, so that an edit of any but the last is seen. Every decision also lies with its version in
+`models/versions`, so that lines which git took away (a stash, another branch) are put back (`flows.registry.promotion`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from flows.execution import workspace
+from tasks.core.gate import GateParams, Verdict
+from tasks.core.params import Params
+
+HISTORY = Path("data/promotions.jsonl")
+REFERENCE = 0
+"""The version that stands for the model all began with, before anything was promoted."""
+
+
+class PromotionDecision(Params):
+    """The gate's decision on a candidate."""
+
+    kind: Literal["decision"] = "decision"
+    time: str
+    version: int
+    """The candidate's own number; a second decision on it has the same."""
+    verdict: Verdict
+    reason: str
+    candidate: str
+    """The hash of its files."""
+    name: str
+    """What `models` calls it."""
+    files: dict[str, str]
+    """The hash of each of its folders."""
+    results: str
+    """The hash of its results on the gate set, as the store of versions has them."""
+    champion: int
+    """The version that it had to beat."""
+    look: int
+    level: float
+    gate: str
+    """The hash of what the gate set held."""
+    rules: GateParams
+    checks: list[dict[str, Any]]
+    """The evidence, measure by measure."""
+    commit: str
+    after: str = ""
+
+
+class Rollback(Params):
+    """A person's return to an earlier version."""
+
+    kind: Literal["rollback"] = "rollback"
+    time: str
+    version: int
+    """The champion from here on."""
+    left: int
+    """The champion until then."""
+    reason: str
+    after: str = ""
+
+
+Line = Annotated[PromotionDecision | Rollback, Field(discriminator="kind")]
+_LINE: TypeAdapter[PromotionDecision | Rollback] = TypeAdapter(Line)
+
+
+class History:
+    """The lines so far, and the champion, looks and numbers that follow from them."""
+
+    def __init__(self, lines: Sequence[PromotionDecision | Rollback], tail: str = "") -> None:
+        self.lines = list(lines)
+        self.tail = tail
+        """The hash that the next line has as `after`."""
+        self.decisions = [line for line in lines if isinstance(line, PromotionDecision)]
+        self.promoted = {line.version: line for line in self.decisions if line.verdict == "promoted"}
+
+    @property
+    def champion(self) -> int:
+        """The version in place; `REFERENCE` where none was promoted yet."""
+        moves = (
+            line.version for line in reversed(self.lines) if isinstance(line, Rollback) or line.verdict == "promoted"
+        )
+        return next(moves, REFERENCE)
+
+    @property
+    def in_place(self) -> str:
+        """The champion in words."""
+        if self.champion:
+            return f"version {self.champion}"
+        return "the model that all began with" + ("" if self.promoted else " (nothing was promoted yet)")
+
+    @property
+    def looks(self) -> int:
+        """The number of decisions against the present champion. It includes those before a rollback to it: the set was looked at."""
+        return sum(line.champion == self.champion for line in self.decisions)
+
+    def decided(self, candidate: str, gate: str, rules: GateParams) -> PromotionDecision | None:
+        """Return the earlier decision on this candidate against the present champion, by these rules and on this set.
+
+        A candidate that is in place, or that a person took back, keeps the decision that promoted it: only a person puts it in
+        place again (`ratchet rollback`).
+        """
+        settled = {self.champion, *(line.left for line in self.lines if isinstance(line, Rollback))}
+        for line in self.decisions:
+            stands = line.verdict == "promoted" and line.version in settled
+            same = (line.champion, line.gate, line.rules) == (self.champion, gate, rules)
+            if line.candidate == candidate and (stands or same):
+                return line
+        return None
+
+    def outcome(self, decision: PromotionDecision) -> str:
+        """Return the verdict of a decision, and the version in place if that is another one than it promoted."""
+        back = decision.verdict == "promoted" and decision.version != self.champion
+        return (
+            f"{decision.verdict}, but {self.in_place} is in its place now; `ratchet rollback --to {decision.version}` changes that"
+            if back
+            else decision.verdict
+        )
+
+    def version_of(self, candidate: str) -> int:
+        """Return the number of this candidate: its own, or the next free one."""
+        known = {line.candidate: line.version for line in self.decisions}
+        return known.get(candidate, max(known.values(), default=REFERENCE) + 1)
+
+
+def read() -> History:
+    """Return the history. Raises ValueError that names a line which is invalid or does not follow the one before."""
+    lines, previous = [], ""
+    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
+    for number, row in enumerate(text.splitlines(), 1):
+        try:
+            line = parse(row)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ValueError(
+                f"{HISTORY}:{number}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}. {_RESTORE}"
+            ) from None
+        if line.after != _hash(previous):
+            raise ValueError(f"{HISTORY}:{number} does not follow the line before it: the past was edited. {_RESTORE}")
+        lines.append(line)
+        previous = row
+    return History(lines, _hash(previous))
+
+
+def parse(row: str) -> PromotionDecision | Rollback:
+    """Return a line of the file as a record. Raises pydantic's ValidationError."""
+    return _LINE.validate_json(row)
+
+
+def append(line: PromotionDecision | Rollback) -> None:
+    """Add a line that follows the last one (`History.tail`), whole or not at all."""
+    text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
+    assert line.after == _hash(text.splitlines()[-1] if text else "")
+    workspace.replace(HISTORY, f"{text}{line.model_dump_json()}\n")
+
+
+def now() -> str:
+    """Return the time as lines have it: UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_RESTORE = f"`git log -p {HISTORY}` has its earlier states."
+
+
+def _hash(row: str) -> str:
+    return hashlib.sha256(row.encode()).hexdigest()[:16] if row else ""

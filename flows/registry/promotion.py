@@ -1,0 +1,258 @@
+"""Judge the candidate by the gate, record the decision, and let the champion's folder and MLflow's registry follow it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows.execution import workspace, workspace_lease
+from flows.registry import history, versions
+from flows.registry.history import REFERENCE, History, PromotionDecision, Rollback
+from tasks import settings
+from tasks.core import gate
+from tasks.core.gate import Bar, GateParams, Judgement
+from tasks.core.records import Result
+from tasks.io import git, progress, provenance, registry, tables
+
+CANDIDATE = Path("models/candidate.json")
+RESULTS = Path("data/gate")
+UNCOVERED = 0.2
+"""Share of the candidate's items that an earlier model may lack before it is measured anew."""
+
+
+class Candidate(NamedTuple):
+    """The model that stage `register` offers for promotion."""
+
+    name: str
+    hash: str
+    paths: dict[str, Path]
+    hashes: dict[str, str]
+    reference: str
+
+    @property
+    def results(self) -> Path:
+        """The file with its results on the gate set."""
+        return RESULTS / f"{self.name}.parquet"
+
+
+def promote() -> PromotionDecision:
+    """Return the gate's decision on the present candidate; a candidate that was judged before keeps its decision.
+
+    Raises ValueError if there is nothing to judge or nothing to judge by: then no look is spent.
+    """
+    with workspace_lease.acquired():
+        rules, candidate, past = settings.load().gate, load_candidate(), complete_history()
+        results = _results(candidate.name)
+        gate_hash = gate_set_hash(results)
+        decision = past.decided(candidate.hash, gate_hash, rules)
+        if decision:
+            progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
+        else:
+            decision = _decide(candidate, results, gate_hash, rules, past)
+        apply_history()
+    return decision
+
+
+def rollback(version: int, reason: str) -> None:
+    """Put an earlier version back in place, or with `REFERENCE` none at all.
+
+    Raises ValueError if it was never promoted or its files are not complete.
+    """
+    with workspace_lease.acquired():
+        past = complete_history()
+        if version not in (REFERENCE, *past.promoted):
+            known = ", ".join(map(str, past.promoted)) or "none"
+            raise ValueError(f"Version {version} was never promoted. These were: {known}.")
+        if version != REFERENCE:
+            versions.check_files(version, past.promoted[version].files)
+        if past.champion != version:
+            line = Rollback(time=history.now(), version=version, left=past.champion, reason=reason, after=past.tail)
+            versions.store_line(line)
+            history.append(line)
+        apply_history()
+
+
+def complete_history() -> History:
+    """Return the history, after lines that only the store of versions holds are put back in it.
+
+    Such lines are those of a process that was killed between the two, and those that git took away. Raises ValueError if they do
+    not follow the last line. Without this the next candidate would get the number of one that was promoted, and meet fewer bars than there were.
+    """
+    past = history.read()
+    while lost := missing_lines(past):
+        following = next((line for line in lost if line.after == past.tail), None)
+        if following is None:
+            raise ValueError(
+                f"{history.HISTORY} lacks the {lost[0].kind} of {lost[0].time} (version {lost[0].version}), which {versions.FOLDER} "
+                "holds: lines of it were lost. `git stash list`, `git reflog` and "
+                f"`git log --all -- {history.HISTORY}` show where they went; put the file back."
+            )
+        history.append(following)
+        progress.say(
+            f"{history.HISTORY} lacked the {following.kind} of {following.time} (version {following.version}); it is put back."
+        )
+        past = history.read()
+    return past
+
+
+def missing_lines(past: History) -> list[PromotionDecision | Rollback]:
+    """Return the lines that the store of versions holds and the history lacks."""
+    return [line for line in versions.lines() if line not in past.lines]
+
+
+def apply_history() -> None:
+    """Set the champion's link and MLflow's registry by the history."""
+    past = history.read()
+    versions.set_champion(past.champion)
+    if past.decisions:
+        registry.mirror(_registered(past), _aliases(past))
+
+
+def load_candidate() -> Candidate:
+    """Return the candidate. Raises ValueError if there is none, or if it is no longer what was measured."""
+    if not CANDIDATE.is_file():
+        raise FileNotFoundError(f"{CANDIDATE} is missing. `ratchet run register` makes it.")
+    card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
+    if card["candidate"] is None:
+        raise ValueError(f"There is no candidate: {card['why']}.")
+    paths = {kind: Path(file["path"]) for kind, file in card["files"].items()}
+    hashes = {kind: str(file["hash"]) for kind, file in card["files"].items()}
+    results = card["results"] if isinstance(card["results"], dict) else {}  # earlier ones had no base's
+    expected: dict[Path, str | None] = {paths[kind]: hashes[kind] for kind in paths}
+    expected |= {RESULTS / f"{name}.parquet": results.get(name) for name in (card["candidate"], card["reference"])}
+    for path, digest in expected.items():
+        if not path.exists() or provenance.digest(path) != digest:
+            raise ValueError(
+                f"{path} is not what {CANDIDATE} was written for. `ratchet run register` brings both up to date."
+            )
+    return Candidate(card["candidate"], card["hash"], paths, hashes, card["reference"])
+
+
+def _decide(
+    candidate: Candidate, results: Sequence[Result], gate_hash: str, rules: GateParams, past: History
+) -> PromotionDecision:
+    bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
+    bars |= {number: _bar(number, past, results, gate_hash) for number in past.promoted}
+    judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
+    decision = _line(candidate, judgement, gate_hash, rules, past)
+    if decision.version in past.promoted:
+        versions.store_line(decision)
+    else:
+        versions.store(decision, candidate.results, candidate.paths if decision.verdict == "promoted" else {})
+    # This line is the promotion. If it is cut off here, `complete_history` writes it later, and all else follows from it.
+    history.append(decision)
+    return decision
+
+
+def _line(
+    candidate: Candidate, judgement: Judgement, gate_hash: str, rules: GateParams, past: History
+) -> PromotionDecision:
+    version = past.version_of(candidate.hash)
+    return PromotionDecision(
+        time=history.now(),
+        version=version,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        candidate=candidate.hash,
+        name=candidate.name,
+        files=candidate.hashes,
+        results=past.promoted[version].results if version in past.promoted else provenance.digest(candidate.results),
+        champion=past.champion,
+        look=judgement.look,
+        level=judgement.level,
+        gate=gate_hash,
+        rules=rules,
+        checks=[_evidence(check) for check in judgement.checks],
+        commit=git.commit(),
+        after=past.tail,
+    )
+
+
+def _evidence(check: gate.Check) -> dict[str, Any]:
+    return asdict(check) | {"worse_by": check.worse_by.record() if check.worse_by else None}
+
+
+def _results(name: str) -> list[Result]:
+    """Return a model's results on the present gate set. Raises ValueError if there is no such set."""
+    results = tables.read(RESULTS / f"{name}.parquet", Result)
+    if not results:
+        raise ValueError(
+            "There is no gate set, so nothing is promoted: give it a share of the data (`gate: 0.1` in `ingest.splits` of "
+            "params.yaml) and run again."
+        )
+    return results
+
+
+def _bar(version: int, past: History, results: Sequence[Result], gate_hash: str) -> Bar:
+    """Return a promoted version's results on the candidate's items: as measured then, or anew if the gate set has changed too much.
+
+    Raises if the store has lost the results, or if they have other tokens: then no candidate can be compared with that version.
+    """
+    bar = Bar(f"version {version}", tables.read(stored_results(version, past.promoted[version].results), Result))
+    if gate.uncovered(results, bar) <= UNCOVERED:
+        return bar
+    files = past.promoted[version].files
+    versions.check_files(version, files)
+    anew = versions.folder(version) / f"results-{gate_hash}.parquet"
+    seal = anew.with_suffix(".sha256")
+    if not (anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)):
+        progress.say(f"The gate set is another than version {version} was measured on: measuring it anew.")
+        _measure(version, files, anew)
+        workspace.replace(seal, provenance.digest(anew))
+    bar = Bar(bar.name, tables.read(anew, Result))
+    if gate.uncovered(results, bar) > UNCOVERED:
+        raise ValueError(
+            f"The candidate and {bar.name} do not have the same tokens, and nats per token compare only under one tokenizer. Give "
+            "the candidate the tokenizer of what was promoted; for another one, begin a workspace of its own."
+        )
+    return bar
+
+
+def _measure(version: int, files: Mapping[str, str], output: Path) -> None:
+    """Write the results of a version on the present gate set, in a process of its own: flows do not import torch."""
+    model = versions.folder(version) / "model"
+    base = model.with_name("base") if "base" in files else model
+    done = subprocess.run([sys.executable, "-m", "tasks.exam", str(model), str(base), str(output)], check=False)
+    if done.returncode:
+        raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
+
+
+def stored_results(version: int, digest: str) -> Path:
+    """Return the file with the results of a promoted version. Raises if it is missing or not the one that was judged."""
+    path = versions.folder(version) / versions.RESULTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: what version {version} was worth is not known here, so nothing can be held against it. Copy "
+            "models/versions/ from where it was promoted."
+        )
+    if provenance.digest(path) != digest:
+        raise ValueError(
+            f"{path} is not what version {version} was judged by, so nothing can be held against it. Copy the file from where it "
+            "was promoted, or from the copy of models/versions/ that you keep."
+        )
+    return path
+
+
+def gate_set_hash(results: Sequence[Result]) -> str:
+    """Return a hash of the gate set: its items, and their sizes under the candidate's tokenizer."""
+    items = sorted(f"{row.measure} {row.item} {row.tokens}" for row in results)
+    return provenance.facts_digest(dict.fromkeys(items, ""))[:16]
+
+
+def _registered(past: History) -> list[registry.Version]:
+    latest = {line.version: line for line in past.decisions}
+    return [
+        registry.Version(
+            number, line.candidate, f"{line.verdict}: {line.reason}", {"verdict": line.verdict, "name": line.name}
+        )
+        for number, line in sorted(latest.items())
+    ]
+
+
+def _aliases(past: History) -> dict[str, int]:
+    champion = {"champion": past.champion} if past.champion != REFERENCE else {}
+    last = past.decisions[-1].version
+    return champion | ({"challenger": last} if last != past.champion else {})

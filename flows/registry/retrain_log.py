@@ -1,0 +1,110 @@
+"""Log the retrainings of this workspace (`.ratchet/nights.jsonl`): a line when one begins and a line when it has ended.
+
+The log lies beside the other logs and not in git: most retrainings find nothing new. Decisions, which count, are
+lines of `data/promotions.jsonl`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from flows.execution import workspace, workspace_lease
+from flows.registry import history
+from tasks.core.params import Params
+
+JOURNAL = workspace.SCRATCH / "nights.jsonl"
+
+
+class Begun(Params):
+    """The line of a retraining that began."""
+
+    id: str
+    time: str
+    cause: str
+    """`nightly`, `on-drift`, or `by hand`."""
+
+
+class Ended(Params):
+    """The line of a retraining that ended."""
+
+    id: str
+    outcome: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A retraining as `ratchet status` shows it."""
+
+    time: str
+    cause: str
+    outcome: str
+    reason: str
+    seconds: float | None
+
+
+@dataclass
+class RetrainOutcome:
+    """The outcome of a retraining, set while it lasts."""
+
+    outcome: str = "failed"
+    reason: str = ""
+
+
+@contextmanager
+def recorded(cause: str) -> Iterator[RetrainOutcome]:
+    """Log a retraining. An exception becomes its reason; one that is killed has no end in the log, and is shown as cut off."""
+    number, start, outcome = uuid4().hex[:12], time.monotonic(), RetrainOutcome()
+    _append(Begun(id=number, time=history.now(), cause=cause))
+    try:
+        yield outcome
+    except BaseException as error:
+        outcome.outcome = "failed" if isinstance(error, Exception) else "stopped"
+        outcome.reason = str(error).partition("\n")[0]
+        raise
+    finally:
+        seconds = round(time.monotonic() - start, 1)
+        _append(Ended(id=number, outcome=outcome.outcome, reason=outcome.reason, seconds=seconds))
+
+
+def last(count: int) -> list[Retraining]:
+    """Return the last retrainings, the oldest first. A line that a crash cut off is skipped; its retraining is shown as cut off."""
+    begun: dict[str, Begun] = {}
+    ended: dict[str, Ended] = {}
+    for row in JOURNAL.read_text(encoding="utf-8").splitlines() if JOURNAL.exists() else []:
+        try:
+            values = json.loads(row)
+            if "cause" in values:
+                begun[values["id"]] = Begun.model_validate(values)
+            else:
+                ended[values["id"]] = Ended.model_validate(values)
+        except (ValueError, KeyError):
+            continue
+    is_running = any(path.stem == workspace_lease.FLOW for path in workspace_lease.held())
+    return [
+        _retraining(line, ended.get(line.id), is_running=is_running and number == len(begun))
+        for number, line in list(enumerate(begun.values(), 1))[-count:]
+    ]
+
+
+def _retraining(begun: Begun, ended: Ended | None, *, is_running: bool) -> Retraining:
+    if ended:
+        return Retraining(begun.time, begun.cause, ended.outcome, ended.reason, ended.seconds)
+    if is_running:
+        return Retraining(begun.time, begun.cause, "at work", "", None)
+    return Retraining(
+        begun.time, begun.cause, "cut off", "its process was ended; the next one goes on from there", None
+    )
+
+
+def _append(line: Begun | Ended) -> None:
+    JOURNAL.parent.mkdir(parents=True, exist_ok=True)
+    torn = JOURNAL.exists() and not JOURNAL.read_bytes().endswith(
+        b"\n"
+    )  # a crash amid a line: it must not swallow this one
+    with JOURNAL.open("a", encoding="utf-8") as file:
+        file.write(("\n" if torn else "") + line.model_dump_json() + "\n")

@@ -1,0 +1,58 @@
+"""Ask git about the workspace's files and commits."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def run(*arguments: str) -> bytes:
+    """Run a git command and return what it prints. Raises ValueError with git's message if it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def commit() -> str:
+    """Return the commit that is checked out, or `none`."""
+    return _answer("rev-parse", "--verify", "--quiet", "HEAD") or "none"
+
+
+def user_name() -> str:
+    """Return the name that git signs with; empty if it has none."""
+    return _answer("config", "user.name")
+
+
+def is_committed(path: Path) -> bool:
+    """Return True if the last commit holds this file as it is."""
+    return _succeeds("ls-files", "--error-unmatch", str(path)) and _succeeds("diff", "--quiet", "HEAD", "--", str(path))
+
+
+def has_changes(path: Path) -> bool:
+    """Return True if a commit of this file would record something. False without git."""
+    return bool(_answer("status", "--porcelain", "--", str(path)))
+
+
+def untracked(folder: Path) -> list[Path]:
+    """Return the files in a folder that git does not track, ignored ones included."""
+    return [Path(name) for name in _answer("ls-files", "--others", "-z", "--", str(folder)).split("\0") if name]
+
+
+def workspace_files() -> list[Path]:
+    """Return the files that git tracks or would add, edited or not."""
+    names = run("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode().split("\0")
+    return [Path(name) for name in names if name and Path(name).is_file()]
+
+
+def _answer(*arguments: str) -> str:
+    """Return what a git command prints; empty if it fails or git is not installed."""
+    if shutil.which("git") is None:
+        return ""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _succeeds(*arguments: str) -> bool:
+    return (
+        shutil.which("git") is not None
+        and not subprocess.run(["git", *arguments], capture_output=True, check=False).returncode
+    )

@@ -1,0 +1,105 @@
+"""One stage at a time, with what DVC says of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from flows.execution import stage_runner, supervisor, workspace_lease
+from flows.execution.stage_runner import StageRunner
+from tests.flows.conftest import processes, wait_for
+
+
+def test_a_stage_runs_then_is_unchanged_then_restored(workspace, capfd):
+    assert StageRunner().reproduce("one", {}) == "ran"
+    assert StageRunner().reproduce("one", {}) == "unchanged"
+    workspace.path("one.txt").unlink()
+    assert StageRunner().reproduce("one", {}) == "restored"
+    assert capfd.readouterr().out == ""  # the stage itself printed nothing
+
+
+def test_what_a_stage_prints_is_shown_and_kept(workspace, capfd):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo hello $GREETED && cp in.txt one.txt")
+    StageRunner().reproduce("one", {"GREETED": "world"})
+    assert capfd.readouterr().out == "  one │ hello world\n"
+    assert "hello world" in workspace.path(".ratchet/logs/one.log").read_text()
+
+
+def test_python_of_a_stage_is_the_one_that_runs_the_flow(workspace, capfd, monkeypatch):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: command -v python && cp in.txt one.txt")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    StageRunner().reproduce("one", {})
+    assert capfd.readouterr().out.split()[-1].startswith(os.path.dirname(sys.executable))  # noqa: PTH120
+
+
+def test_a_failure_quotes_the_last_lines_and_names_the_log(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: echo line 3 of the data is bad && exit 7")
+    with pytest.raises(
+        RuntimeError, match=r"stage one failed(.|\n)*one\.log(.|\n)*line 3 of the data is bad"
+    ) as failure:
+        StageRunner().reproduce("one", {})
+    assert not isinstance(failure.value, stage_runner.Busy)
+
+
+def test_what_dvc_itself_cannot_do_is_quoted_too(workspace):
+    workspace.path("in.txt").unlink()
+    with pytest.raises(RuntimeError, match=r"stage one failed(.|\n)*No such file or directory.*in\.txt"):
+        StageRunner().reproduce("one", {})
+
+
+def test_a_path_in_use_by_another_dvc_is_busy_and_nothing_else_is(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 31.25; cp in.txt one.txt")
+    other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "one"], start_new_session=True)
+    wait_for(lambda: processes("sleep 31.25"))
+    try:
+        with pytest.raises(stage_runner.Busy):
+            StageRunner().reproduce("one", {})
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+
+
+def test_an_exception_ends_the_stages_at_work_and_lets_no_other_start(workspace):
+    workspace.edit("dvc.yaml", "cmd: cp in.txt one.txt", "cmd: sleep 32.25; cp in.txt one.txt")
+    failures = []
+    runner = StageRunner()
+
+    def work(stage: str) -> None:
+        try:
+            runner.reproduce(stage, {})
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    def interrupted() -> None:
+        with runner:
+            thread.start()
+            wait_for(lambda: processes("sleep 32.25"))
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=work, args=("one",))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    thread.join(10)
+    work("side")
+    assert processes("sleep 32.25") == []
+    assert "stage one failed" in failures[0]
+    assert "did not start" in failures[1]
+    assert StageRunner().reproduce("side", {}) == "ran"  # a flow that failed stops no other of its process
+
+
+def test_a_second_flow_is_refused_with_the_number_of_the_first(tmp_path):
+    program = "from flows.execution import workspace_lease; import time\nwith workspace_lease.acquired(): print(1, flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as first:
+        assert first.stdout
+        first.stdout.readline()
+        with pytest.raises(RuntimeError, match=f"process {first.pid}"), workspace_lease.acquired():
+            pass
+        assert {path.stem: owner.pid for path, owner in workspace_lease.held().items()} == {"flow": str(first.pid)}
+        first.kill()
+    with workspace_lease.acquired():
+        pass
+    supervisor.stop([])

@@ -1,0 +1,371 @@
+"""Comparisons of compositions: fair searches, trials that are run once, and a table that says what it measured."""
+
+import itertools
+import json
+import math
+import re
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from flows.execution import estimates
+from flows.execution.estimates import Range
+from flows.experiments import recipes, results_rendering, results_table, search, trials
+from flows.experiments.recipes import Recipe, Trial
+from flows.experiments.results_table import Row
+from tasks.core.statistics import Estimate
+from tests.flows.conftest import ROOT
+
+TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}}}
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    """The repository's settings and recipes; what trials write goes elsewhere."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(trials, "FOLDER", tmp_path)
+
+
+@pytest.fixture
+def recipe():
+    return Recipe.model_validate(TWO | {"seeds": 2, "tokens": 1000})
+
+
+def course(*points):
+    """A trial's result whose validation losses went through these (domain, general) points."""
+    return {
+        "measured": {
+            "domain": [[10 * step, domain] for step, (domain, _) in enumerate(points)],
+            "general": [[10 * step, general] for step, (_, general) in enumerate(points)],
+        }
+    }
+
+
+def line(name, domain, forgetting, **others):
+    """A row of the table with these figures."""
+    loss, kept = (Estimate(value, value - 0.1, value + 0.1, 8) for value in (domain, forgetting))
+    row = Row(
+        name, 1e-3, [domain], loss, loss, None, None, kept, None, None, None, 10, 10, [100.0, 140.0, 90.0], [50.0], 2**20
+    )  # fmt: skip
+    return replace(row, **others)
+
+
+def test_every_composition_has_as_many_learning_rates_and_every_seed(recipe):
+    searched = search.grid(recipe)
+    assert {name: sum(t.composition == name for t in searched) for name in TWO["compositions"]} == {
+        "lora": 4,
+        "full": 4,
+    }
+    assert not any(trial.test for trial in searched), "test data choose nothing"
+    finals = search.finals(recipe, {"lora": 1e-3, "full": 1e-4})
+    assert [(t.composition, t.rate, t.seed) for t in finals] == [
+        (None, 0.0, 0),
+        ("lora", 1e-3, 0),
+        ("lora", 1e-3, 1),
+        ("full", 1e-4, 0),
+        ("full", 1e-4, 1),
+    ]
+
+
+def test_the_rate_of_the_lowest_validation_loss_is_taken(recipe):
+    results = {trial: {"validation": abs(trial.rate - 3e-4)} for trial in search.grid(recipe)}
+    assert search.best_rates(recipe, results) == {"lora": 3e-4, "full": 3e-4}
+
+
+def test_a_choice_among_few_rates_is_refused():
+    few = Recipe.model_validate(TWO | {"learning_rates": [1e-3, 1e-4]})
+    with pytest.raises(ValueError, match=r"learning_rates of lora: .* at least 4 values \(found 2\)"):
+        search.grid(few)
+
+
+def test_a_rate_that_diverged_is_never_the_best(recipe):
+    results = {
+        trial: {"validation": float("nan") if trial.rate == 1e-4 else trial.rate} for trial in search.grid(recipe)
+    }
+    assert search.best_rates(recipe, results) == {"lora": 3e-4, "full": 3e-4}
+    nothing = {trial: {"validation": float("nan")} for trial in search.grid(recipe)}
+    with pytest.raises(ValueError, match="lora, full: no learning rate gave a finite validation loss"):
+        search.best_rates(recipe, nothing)
+
+
+@pytest.fixture
+def losses(monkeypatch):
+    """Trials end at once, in a validation loss that is a function of the rate; what ran, in order."""
+
+    def of(loss, before=math.inf):
+        ran = []
+
+        def execute(recipe, name, trials, parent):
+            ran.extend(trials)
+            course = [(0, before), (1000, before)]
+            return {trial: {"validation": loss(trial.rate), "measured": {"validation": course}} for trial in trials}
+
+        monkeypatch.setattr(trials, "execute", execute)
+        return ran
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("best", "further", "open_end"),
+    [
+        (3e-4, [], None),
+        (8e-3, [9e-3, 2.7e-2], None),
+        (4e-5, [3.33e-5, 1.11e-5], None),
+        (1.0, [9e-3, 2.7e-2, 8.1e-2], 0.243),
+    ],
+)
+def test_a_search_goes_on_beyond_the_rates_while_the_best_is_the_first_or_the_last_three_times_at_most(
+    losses, best, further, open_end
+):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(lambda rate: abs(rate - best) / min(rate, best))
+    results = search.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*recipes.RATES, *further]
+    chosen = search.best_rates(recipe, results)["lora"]
+    assert chosen == min((trial.rate for trial in ran), key=lambda rate: abs(rate - best) / min(rate, best))
+    assert search.beyond("lora", chosen, results) == open_end
+
+
+@pytest.mark.parametrize(
+    ("loss", "further"),
+    [
+        (lambda rate: 2.0 + abs(rate - 3e-4), [9e-3, 2.7e-2, 8.1e-2]),  # level everywhere
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 1e-2 else 1.0, [9e-3, 2.7e-2, 8.1e-2]),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-2 else 1.0 + rate, [9e-3, 2.7e-2, 8.1e-2]),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 2e-3 else float("nan"), []),
+        (lambda rate: 2.0 + abs(rate - 3e-4) if rate < 5e-3 else float("nan"), [9e-3]),
+        (lambda rate: 1.0 + abs(rate - 3e-4), []),
+    ],
+)
+def test_a_search_that_finds_nothing_better_than_no_training_goes_on_with_larger_rates(losses, loss, further):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(loss, before=1.5)
+    search.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*recipes.RATES, *further]
+
+
+def test_a_rate_beyond_that_diverges_ends_the_search(losses):
+    recipe = Recipe.model_validate({"compositions": {"lora": {"adapter": "lora"}}})
+    ran = losses(lambda rate: 1 / rate if rate < 5e-3 else float("nan"))
+    results = search.choose(recipe, "x", "parent")
+    assert [trial.rate for trial in ran] == [*recipes.RATES, 9e-3]
+    assert search.best_rates(recipe, results) == {"lora": 3e-3}
+
+
+def test_a_composition_without_rates_is_named():
+    some = Recipe.model_validate(TWO | {"learning_rates": {"lora": [1e-4, 3e-4, 1e-3, 3e-3]}})
+    with pytest.raises(ValueError, match=r"learning_rates of full: .* \(found 0\)"):
+        search.grid(some)
+
+
+def test_methods_named_on_the_command_line_are_compositions_of_their_family():
+    name, recipe = recipes.read(["lora", "lisa"], seeds=2, tokens=None)
+    assert name == "lora-lisa"
+    assert recipe.seeds == 2
+    assert recipe.compositions["lora"] == {"adapter": "lora", "selector": "all"}
+    assert recipe.compositions["lisa"] == {"adapter": "none", "selector": "lisa"}
+
+
+def test_an_unknown_name_is_answered_with_near_ones_and_the_recipes():
+    with pytest.raises(ValueError, match=r"lorra.*lora.*Recipes: .*mola"):
+        recipes.read(["lorra"])
+
+
+def test_what_does_not_train_is_not_compared():
+    with pytest.raises(ValueError, match=r"proxy_tuning is one of the decoders, which do not train.*Recipes: "):
+        recipes.read(["lora", "proxy_tuning"])
+
+
+SHIPPED = {path.stem: "benchmark:" in path.read_text() for path in sorted((ROOT / recipes.RECIPES).glob("*.yaml"))}
+
+
+@pytest.mark.parametrize("file", [name for name, has_script in SHIPPED.items() if has_script])
+def test_a_recipe_that_a_script_runs_says_so(file):
+    with pytest.raises(ValueError, match=rf"`python benchmarks/{file}.py` runs it"):
+        recipes.read([file])
+    assert (ROOT / f"benchmarks/{file}.py").is_file()
+
+
+@pytest.mark.parametrize("file", [name for name, has_script in SHIPPED.items() if not has_script])
+def test_every_shipped_recipe_makes_settings_that_are_whole(file):
+    _, recipe = recipes.read([file])
+    for trial in search.grid(recipe):
+        assert (trials.prepare(recipe, file, trial) / "params.yaml").is_file()
+
+
+def test_a_trials_folder_follows_from_its_settings_alone(recipe):
+    first = trials.prepare(recipe, "first", Trial("lora", 1e-3, 0, False))
+    assert trials.prepare(recipe, "second", Trial("lora", 1e-3, 0, False)) == first
+    others = [Trial("lora", 1e-4, 0, False), Trial("lora", 1e-3, 1, False), Trial("full", 1e-3, 0, False)]
+    assert len({first, *(trials.prepare(recipe, "first", trial) for trial in others)}) == 4
+
+
+def test_what_a_recipe_changes_for_all_is_in_every_trial_and_in_the_bases():
+    changed = Recipe.model_validate(
+        TWO | {"changes": {"tune": {"pack_tokens": 256}, "evaluate": {"pass_items": 3}}, "tokens": 1000}
+    )
+    for trial in (Trial("lora", 1e-3, 0, True), Trial(None, 0.0, 0, True)):
+        whole = trials.sections_of(changed, trial)
+        assert (whole["tune"]["pack_tokens"], whole["evaluate"]["pass_items"]) == (256, 3)
+        assert whole["tune"]["objective"] == "cross_entropy", "what is not named stays"
+
+
+def test_keys_are_written_as_people_write_them(recipe, monkeypatch, tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("faults: {sources: []}", "faults: {sources: [{from: mutation}]}")
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    whole = trials.sections_of(recipe, Trial("lora", 1e-3, 0, False))
+    assert whole["faults"]["sources"][0]["from"] == "mutation"
+
+
+def test_a_section_that_a_recipe_changes_and_no_stage_has_is_named():
+    wrong = Recipe.model_validate(TWO | {"changes": {"tuen": {"pack_tokens": 256}}})
+    with pytest.raises(ValueError, match="tuen"):
+        trials.prepare(wrong, "wrong", Trial("lora", 1e-3, 0, False))
+
+
+def result(folder, seed, name, loss):
+    """A measured trial whose two test items have this loss, give or take 0.5."""
+    (folder / f"{name}{seed}").mkdir()
+    rows = [
+        {"measure": measure, "item": item, "value": 10 * (loss + off), "tokens": 10, "group": item}
+        for measure in ("domain", "general")
+        for item, off in (("a", -0.5), ("b", 0.5))
+    ]
+    rows += [
+        {"measure": "pass@1", "item": item, "value": float(seed == 0), "tokens": 1, "group": item}
+        for item in ("c", "d")
+    ]
+    pl.DataFrame(rows).write_parquet(folder / f"{name}{seed}" / "results.parquet")
+    return {
+        "folder": str(folder / f"{name}{seed}"),
+        "metrics": {"domain": {"loss": loss}, "settings": {"sandbox": 2}},
+        "measured": {},
+        "trainable": 10,
+        "active": 10,
+        "peak_memory_mb": 1.0,
+        "tokens_per_s": 1.0,
+        "bytes": 1,
+    }
+
+
+def test_the_difference_to_the_first_is_paired_by_seed_and_its_interval_is_over_seeds(recipe, tmp_path):
+    results = {Trial(None, 0.0, 0, True): result(tmp_path, 0, "base", 4.0)}
+    for name, losses in {"lora": (2.0, 3.0), "full": (2.1, 3.3)}.items():
+        results |= {Trial(name, 1e-3, s, True): result(tmp_path, s, name, loss) for s, loss in enumerate(losses)}
+    first, other = results_table.rows(recipe, {"lora": 1e-3, "full": 1e-3}, results)
+    assert first.against_first is None
+    # Differences 0.1 and 0.3: mean 0.2, standard error 0.1, and Student's t of one degree of freedom is 12.706.
+    assert other.against_first.value == pytest.approx(0.2)
+    assert other.against_first.low == pytest.approx(0.2 - 1.2706, abs=1e-3)
+    # All items moved alike: the bootstrap over them sees no spread at all, whatever the seeds did.
+    assert (other.on_items.low, other.on_items.high) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert other.passed.value == 0.5, "the first seed passes everything, the other nothing"
+
+
+def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):
+    results = {
+        Trial("lora", 1e-3, 0, False): {"validation": 1.0},
+        Trial(None, 0.0, 0, True): result(tmp_path, 0, "base", 4.0),
+    }
+    for seed, loss in enumerate((2.0, 3.0)):
+        results[Trial("lora", 1e-3, seed, True)] = result(tmp_path, seed, "lora", loss) | {"validation": loss + 0.5}
+    file = results_table.save_figures("one", results_table.figures(recipe, results)) / results_table.FIGURES
+    assert json.loads(file.read_text()) == [
+        {"composition": None, "seed": 0, "rate": 0.0, "loss": 4.0, "general": 4.0, "pass@1": 1.0},
+        {"composition": "lora", "seed": 0, "rate": 1e-3, "loss": 2.0, "general": 2.0, "pass@1": 1.0, "validation": 2.5},
+        {"composition": "lora", "seed": 1, "rate": 1e-3, "loss": 3.0, "general": 3.0, "pass@1": 0.0, "validation": 3.5},
+    ]
+    assert len(file.read_text().splitlines()) == 2 + 3
+
+
+def test_what_takes_turns_is_told_by_how_much_moves_at_once():
+    text = results_rendering.table(
+        [line("full", 1.0, 0.2, trainable=1000, active=1000), line("lisa", 1.2, 0.1, trainable=1000, active=300)]
+    )
+    assert "| 1,000 |" in text
+    assert "| 1,000 (300 at once) |" in text
+
+
+def test_memory_and_speed_are_told_with_their_range_over_seeds():
+    assert "| 100 (90 to 140) | 50.0 (50.0 to 50.0) |" in results_rendering.table([line("a", 1.0, 0.2)])
+
+
+def test_the_time_of_a_comparison_is_that_of_its_trainings_and_tests(recipe, monkeypatch):
+    def estimate(low, high):
+        return estimates.StageEstimate(Range(low, high), None, None, "other settings", 1)
+
+    asked = []
+    monkeypatch.setattr(
+        estimates, "for_training", lambda stage, tokens: asked.append(tokens) or estimate(tokens, 2 * tokens)
+    )
+    monkeypatch.setattr(estimates, "for_stages", lambda stages: {"evaluate": estimate(10, 20)})
+    found = trials.duration(recipe.model_copy(update={"search_tokens": 100}))
+    # 8 trainings of 100 tokens choose the rates, 4 of 1,000 are measured, and so is the base.
+    assert found == (Range(8 * 100 + 4 * 1000 + 5 * 10, 8 * 200 + 4 * 2000 + 5 * 20), "other settings")
+    assert asked == [100, 1000]
+
+
+def test_of_what_is_not_known_no_time_is_told(recipe, monkeypatch):
+    monkeypatch.setattr(estimates, "for_training", lambda stage, tokens: None)
+    monkeypatch.setattr(estimates, "for_stages", lambda stages: {})
+    assert trials.duration(recipe) is None
+
+
+def test_the_table_keeps_the_interval_over_seeds_and_the_one_over_items_apart():
+    apart = {"against_first": Estimate(0.2, -0.1, 0.5, 2), "on_items": Estimate(0.2, 0.15, 0.25, 8)}
+    text = results_rendering.table([line("a", 1.0, 0.2), line("b", 1.2, 0.1, **apart)])
+    assert "| against the first, over seeds | over items |" in text
+    assert "| +0.200 [−0.100, +0.500] | +0.200 [+0.150, +0.250] |" in text
+
+
+def test_forgetting_is_compared_where_the_domain_loss_is_equal():
+    first = course((3.0, 1.0), (2.0, 1.2), (1.0, 1.6))
+    other = course((3.0, 1.0), (1.5, 1.3))
+    # Both reach 1.5: the first half-way between its last points, at 1.4, the other at 1.3.
+    found = results_table.matched([first, first], [other, other])
+    assert found.value == pytest.approx(-0.1)
+    assert (found.low, found.high) == (pytest.approx(-0.1), pytest.approx(-0.1))
+
+
+def test_a_training_that_never_helped_is_where_it_started():
+    stuck = course((3.0, 1.0), (3.2, 1.5))
+    assert results_table.matched([course((3.0, 1.0), (2.0, 1.2))], [stuck]).value == 0
+
+
+def test_without_both_losses_nothing_is_matched():
+    row = {"measured": {"validation": [[0, 1.0]]}}
+    assert results_table.matched([row], [row]) is None
+
+
+def test_only_what_no_other_beats_in_both_is_on_the_front():
+    rows = [line("a", 1.0, 0.2), line("b", 1.2, 0.1), line("c", 1.1, 0.3)]
+    assert results_table.pareto(rows) == {"a", "b"}
+    text = results_rendering.table(rows)
+    assert "| a * | 0.001 | 1.000 [0.900, 1.100] |" in text
+    assert "| c | 0.001 |" in text
+
+
+def test_the_plot_shows_every_composition_with_its_figures():
+    svg = results_rendering.plot([line("a", 1.0, 0.2), line("b", 1.2, -0.1)])
+    assert svg.count("<circle") == 2
+    assert "b (+1.200, −0.100)" in svg
+
+
+def test_compositions_that_come_out_alike_have_labels_that_can_be_told_apart():
+    svg = results_rendering.plot([line(name, 1.0 + 0.001 * number, 0.2) for number, name in enumerate("abcdef")])
+    heights = sorted(float(y) for y in re.findall(r'y="([0-9.]+)">[a-f] \(', svg))
+    assert len(heights) == 6
+    assert min(below - above for above, below in itertools.pairwise(heights)) >= 14
+
+
+def test_pass_at_1_stands_in_the_table_and_in_the_plot_where_it_was_measured():
+    rows = [line("a", 1.0, 0.2, passed=Estimate(0.25, 0.1, 0.4, 8), sandbox=2), line("b", 1.2, 0.1)]
+    assert "| 25.0 [10.0, 40.0] % |" in results_rendering.table(rows)
+    assert "| pass@1 (sandbox level 2) |" in results_rendering.table(rows)
+    assert "| pass@1 |" in results_rendering.table(rows[1:])
+    svg = results_rendering.plot(rows)
+    assert "a (+1.000, +0.200, pass@1 25.0 [10.0, 40.0] %)" in svg
+    assert "b (+1.200, +0.100)" in svg

@@ -1,0 +1,31 @@
+"""What comes in is looked at once, and once more where what it is held against has changed."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.registry import drift_log, promotion
+from tests.flows.registry.test_promotion import Nights
+from tests.test_monitor import THEIRS, prompts, send, training_data
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
+
+
+def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(done, store):
+    Nights(done.folder).night("better", 1.9)
+    training_data(done.folder)
+    with done.path("params.yaml").open("a") as settings:
+        settings.write("monitor: {methods: [mmd]}\n")
+    send(done.folder, prompts(40, THEIRS, 2))
+    first, again = (drift_log.check([Path("in.jsonl")]) for _ in range(2))
+    assert not again.known  # nobody was told yet
+    drift_log.mark_reported(first)
+    assert again.known
+    assert first.drifted == again.drifted == ["mmd"]
+    assert again.line == first.line
+    send(done.folder, prompts(40, THEIRS, 3))
+    assert not drift_log.check([Path("in.jsonl")]).known
+    send(done.folder, prompts(40, THEIRS, 2))
+    assert drift_log.check([Path("in.jsonl")]).known  # though others were looked at since
+    promotion.promote()
+    assert not drift_log.check([Path("in.jsonl")]).known

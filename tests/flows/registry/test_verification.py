@@ -1,0 +1,77 @@
+"""What a workspace holds against its record."""
+
+import dataclasses
+import json
+
+import pytest
+from safetensors.numpy import save_file
+
+from flows.registry import verification
+from tasks.core.records import Result
+from tasks.io import checkpoints
+
+THEN = [
+    Result(measure, f"{measure} {n}", f"g{n}", None, 100.0 + n, 50, 400, "", "")
+    for measure in ("domain", "general", "pass@1")
+    for n in range(4)
+]
+
+
+def shifted(by):
+    return [dataclasses.replace(row, value=row.value + by) for row in THEN if row.measure != "pass@1"]
+
+
+def told(now, precision="fp32", same_class=True):
+    return [(c.holds, c.what) for c in verification.compare_losses("r0", THEN, now, precision, same_class=same_class)]
+
+
+@pytest.mark.parametrize("same_class", [True, False])
+def test_equal_losses_hold_on_any_machine_and_answers_are_left_out(same_class):
+    assert told(shifted(0), same_class=same_class) == [
+        (True, "r0: domain loss 2.0300 nats/token on 4 items, equal to the record to the bit"),
+        (True, "r0: general loss 2.0300 nats/token on 4 items, equal to the record to the bit"),
+    ]
+
+
+def test_the_last_bit_counts_on_the_same_class_of_machine():
+    now = shifted(0)
+    now[0] = dataclasses.replace(now[0], value=now[0].value + 1e-13)
+    (domain, _), (general, _) = told(now)
+    assert (domain, general) == (False, True)
+
+
+@pytest.mark.parametrize(("precision", "by", "holds"), [("fp32", 0.04, True), ("fp32", 0.06, False), ("bf16", 0.9, True), ("bf16", 1.1, False)])  # fmt: skip
+def test_another_class_may_differ_within_the_tolerance_of_the_precision(precision, by, holds):
+    found = told(shifted(by), precision, same_class=False)
+    assert [held for held, _ in found] == [holds, holds]
+    assert f"another class of machine may differ by {verification.TOLERANCE[precision]:g} ({precision})" in found[0][1]
+
+
+def test_other_items_are_no_measurement_of_the_same():
+    assert told(shifted(0)[1:])[0] == (False, "r0: domain loss is of other items or tokens than its record")
+
+
+def model(folder, weights, parent=None):
+    import numpy as np
+
+    folder.mkdir(parents=True)
+    save_file({"w": np.full(3, weights, dtype=np.float32)}, folder / "model.safetensors")
+    checkpoints.write_card(folder, parent=parent)
+    return checkpoints.read_card(folder)["weights"]
+
+
+def cards():
+    return [(check.holds, check.what.partition(":")[0].partition(" was")[0]) for check in verification._cards()]
+
+
+def test_models_are_what_their_cards_say_down_to_what_they_were_made_from(tmp_path):
+    base = model(tmp_path / "models/base", 1.0)
+    model(tmp_path / "models/tuned/r0", 2.0, parent=base)
+    assert cards() == [(True, "models/base"), (True, "models/tuned/r0")]
+
+    card = tmp_path / "models/base" / checkpoints.CARD
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"weights": "0" * 64}))
+    assert cards() == [(False, "models/base"), (True, "models/tuned/r0")]
+
+    model(tmp_path / "models/tuned/r1", 3.0, parent="f" * 64)
+    assert cards()[2:] == [(True, "models/tuned/r1"), (False, "models/tuned/r1")]
