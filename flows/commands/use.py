@@ -21,6 +21,7 @@ def use(
     Example: ratchet use tiny
     """
     from tasks import settings
+    from tasks.io import files
 
     profiles = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
     if profile not in profiles:
@@ -33,9 +34,8 @@ def use(
             f"{PARAMS} holds edits that are in no profile and no commit. Commit it, save it as {PROFILES}/NAME.yaml, "
             f"or overwrite it: ratchet use {profile} --force"
         )
-    partial = PARAMS.with_name(f".{PARAMS.name}.partial")
-    shutil.copyfile(profiles[profile], partial)
-    partial.replace(PARAMS)
+    with files.atomic_path(PARAMS) as copy:
+        shutil.copyfile(profiles[profile], copy)
     about = itertools.takewhile(lambda line: line.startswith("#"), PARAMS.read_text(encoding="utf-8").splitlines())
     for line in about:
         typer.echo(line.removeprefix("#").removeprefix(" "))

@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from flows.execution import supervisor, workspace, workspace_lease
-from tasks.io import locks, logs, progress
+from tasks.io import files, locks, logs, progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
@@ -87,7 +87,7 @@ def announced(url: str) -> Iterator[None]:
     """Write a server's address to the workspace's Prefect profile, where plain `prefect` finds it, and remove it at the end."""
     from prefect.settings import PREFECT_API_URL, update_current_profile
 
-    workspace.replace(ANNOUNCED, url)
+    files.write_atomically(ANNOUNCED, url)
     update_current_profile({PREFECT_API_URL: url})
     try:
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
+from tasks.io import files
 from tasks.io import params as config_file
 
 
@@ -23,12 +24,7 @@ def edited_config(params: Path) -> Iterator[Any]:
     yaml.indent(mapping=2, sequence=4, offset=2)
     tree = yaml.load(params)
     yield tree
-    partial = params.with_name(params.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
-    try:
-        settings.load(partial)
-    except ValueError:
-        partial.unlink()
-        raise
-    partial.replace(params)
+    with files.atomic_path(params) as edited:
+        with edited.open("w", encoding="utf-8") as file:
+            yaml.dump(tree, file)
+        settings.load(edited)

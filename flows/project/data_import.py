@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.project import config_editing
+from tasks.io import files
 
 RAW = Path("data/raw")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
@@ -77,14 +78,11 @@ def copy_data(path: Path) -> Path:
     target = RAW / path.resolve().name
     if target.exists():
         raise ValueError(f"{target} is there already. Remove it, or point to it: ratchet init {target}")
-    partial = target.with_name(target.name + ".partial")
-    RAW.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(path, partial, ignore=shutil.ignore_patterns(*IGNORED))
-    else:
-        shutil.copyfile(path, partial)
-    partial.rename(target)
+    with files.atomic_path(target) as copy:
+        if path.is_dir():
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(*IGNORED))
+        else:
+            shutil.copyfile(path, copy)
     return target
 
 

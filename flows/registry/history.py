@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from flows.execution import workspace
 from tasks.core.gate import GateParams, Verdict
 from tasks.core.params import Params
+from tasks.io import files
 
 HISTORY = Path("data/promotions.jsonl")
 REFERENCE = 0
@@ -156,7 +156,7 @@ def append(line: PromotionDecision | Rollback) -> None:
     """Add a line that follows the last one (`History.tail`), whole or not at all."""
     text = HISTORY.read_text(encoding="utf-8") if HISTORY.exists() else ""
     assert line.after == _hash(text.splitlines()[-1] if text else "")
-    workspace.replace(HISTORY, f"{text}{line.model_dump_json()}\n")
+    files.write_atomically(HISTORY, f"{text}{line.model_dump_json()}\n")
 
 
 def now() -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.execution import workspace, workspace_lease
+from flows.execution import workspace_lease
 from flows.registry import history, versions
 from flows.registry.history import REFERENCE, History, PromotionDecision, Rollback
 from tasks import settings
@@ -194,14 +194,14 @@ def _bar(version: int, past: History, results: Sequence[Result], gate_hash: str)
     bar = Bar(f"version {version}", tables.read(stored_results(version, past.promoted[version].results), Result))
     if gate.uncovered(results, bar) <= UNCOVERED:
         return bar
-    files = past.promoted[version].files
-    versions.check_files(version, files)
+    digests = past.promoted[version].files
+    versions.check_files(version, digests)
     anew = versions.folder(version) / f"results-{gate_hash}.parquet"
     seal = anew.with_suffix(".sha256")
     if not (anew.is_file() and seal.is_file() and seal.read_text() == provenance.digest(anew)):
         progress.say(f"The gate set is another than version {version} was measured on: measuring it anew.")
-        _measure(version, files, anew)
-        workspace.replace(seal, provenance.digest(anew))
+        _measure(version, digests, anew)
+        files.write_atomically(seal, provenance.digest(anew))
     bar = Bar(bar.name, tables.read(anew, Result))
     if gate.uncovered(results, bar) > UNCOVERED:
         raise ValueError(
@@ -211,10 +211,10 @@ def _bar(version: int, past: History, results: Sequence[Result], gate_hash: str)
     return bar
 
 
-def _measure(version: int, files: Mapping[str, str], output: Path) -> None:
+def _measure(version: int, digests: Mapping[str, str], output: Path) -> None:
     """Write the results of a version on the present gate set, in a process of its own: flows do not import torch."""
     model = versions.folder(version) / "model"
-    base = model.with_name("base") if "base" in files else model
+    base = model.with_name("base") if "base" in digests else model
     done = subprocess.run([sys.executable, "-m", "tasks.exam", str(model), str(base), str(output)], check=False)
     if done.returncode:
         raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")

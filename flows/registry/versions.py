@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from flows.execution import workspace
 from flows.registry import history
 from flows.registry.history import PromotionDecision, Rollback
-from tasks.io import provenance
+from tasks.io import files, provenance
 
 FOLDER = Path("models/versions")
 CHAMPION = Path("models/champion")
@@ -31,7 +30,7 @@ def folder(version: int) -> Path:
     return FOLDER / str(version)
 
 
-def store(decision: PromotionDecision, results: Path, files: Mapping[str, Path]) -> None:
+def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, Path]) -> None:
     """Store a decision before it stands in the history, with its evidence, and the files of a model that it promotes, by kind.
 
     A version is stored whole or not at all.
@@ -43,9 +42,9 @@ def store(decision: PromotionDecision, results: Path, files: Mapping[str, Path])
     for path in map(Path, EVIDENCE):
         if path.is_file():
             shutil.copyfile(path, partial / path.name)
-    for kind, source in files.items():
+    for kind, source in model_files.items():
         shutil.copytree(source, partial / kind, copy_function=_link)
-    workspace.replace(partial / DECISION, decision.model_dump_json())
+    files.write_atomically(partial / DECISION, decision.model_dump_json())
     shutil.rmtree(folder(decision.version), ignore_errors=True)  # of one that was refused before
     partial.rename(folder(decision.version))
 
@@ -55,7 +54,7 @@ def store_line(line: PromotionDecision | Rollback) -> None:
     version stays a bar for all candidates that come.
     """
     path = ROLLBACK if isinstance(line, Rollback) else folder(line.version) / DECISION
-    workspace.replace(path, line.model_dump_json())
+    files.write_atomically(path, line.model_dump_json())
 
 
 def lines() -> list[PromotionDecision | Rollback]:
@@ -84,9 +83,9 @@ def _line(path: Path) -> PromotionDecision | Rollback:
         ) from None
 
 
-def check_files(version: int, files: Mapping[str, str]) -> None:
+def check_files(version: int, digests: Mapping[str, str]) -> None:
     """Raise ValueError unless the store holds these folders of a version, by their hashes."""
-    for kind, expected in files.items():
+    for kind, expected in digests.items():
         path = _present(version, kind)
         if (digest := provenance.digest(path)) != expected:
             raise ValueError(
@@ -115,10 +114,8 @@ def set_champion(version: int) -> None:
     target = Path(FOLDER.name) / str(version)
     if CHAMPION.is_symlink() and CHAMPION.readlink() == target:
         return
-    partial = CHAMPION.with_name(CHAMPION.name + ".partial")
-    partial.unlink(missing_ok=True)
-    partial.symlink_to(target)
-    partial.replace(CHAMPION)
+    with files.atomic_path(CHAMPION) as link:
+        link.symlink_to(target)
 
 
 def linked_champion() -> int:

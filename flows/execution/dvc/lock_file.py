@@ -9,12 +9,12 @@ import yaml
 
 from flows.execution import workspace
 from flows.execution.dvc import repository
-from tasks.io import progress
+from tasks.io import files, progress
 
 PATH = Path("dvc.lock")
 GOOD = workspace.SCRATCH / "dvc.lock.good"
 """The last canonical lock file, which replaces a torn one."""
-TEMPORARY = Path("dvc.lock.partial")
+TEMPORARY = files.sibling(PATH)
 SCHEMA = "2.0"
 
 
@@ -51,8 +51,8 @@ def tidy() -> bool:
         text = dumps_yaml(lock | {"stages": {name: entries[name] for name in names if name in entries}})
         changed = text != PATH.read_text(encoding="utf-8")
         if changed:
-            workspace.replace(PATH, text, TEMPORARY)
-        workspace.replace(GOOD, text)
+            files.write_atomically(PATH, text)
+        files.write_atomically(GOOD, text)
         return changed
 
 
@@ -91,9 +91,9 @@ def problem(path: Path = PATH) -> str | None:
 
 def _has_hashes(entry: dict[str, Any]) -> bool:
     """Return True if every file of a stage's entry has its hash, beside its path and the name of the hash."""
-    files = [*entry.get("deps", []), *entry.get("outs", [])]
+    paths = [*entry.get("deps", []), *entry.get("outs", [])]
     return all(
-        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in files
+        any(isinstance(value, str) and name not in ("path", "hash") for name, value in file.items()) for file in paths
     )
 
 

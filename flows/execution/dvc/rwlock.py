@@ -5,6 +5,7 @@ from typing import Any
 
 from flows.execution import workspace_lease
 from flows.execution.dvc.repository import TEMPORARY_FOLDER
+from tasks.io import files
 
 PATH = TEMPORARY_FOLDER / "rwlock"
 
@@ -56,9 +57,7 @@ def drop(pids: list[int]) -> None:
                 del paths[path]
             elif isinstance(holders, list):
                 paths[path] = alive
-    partial = PATH.with_name("rwlock.partial")
-    partial.write_text(json.dumps(table), encoding="utf-8")
-    partial.rename(PATH)
+    files.write_atomically(PATH, json.dumps(table))
 
 
 def _table() -> dict[str, Any]:
