@@ -21,7 +21,7 @@ from tasks.engine.compose import Part
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Objective, ObjectiveSpec, Table
-from tasks.stages.fetch.build import byte_tokenizer
+from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny as small
 from tests.methods.contract import composition, part
 from tests.support import ScratchRun
