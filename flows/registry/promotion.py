@@ -15,7 +15,7 @@ from tasks import settings
 from tasks.core import gate
 from tasks.core.gate import Bar, GateParams, Judgement
 from tasks.core.records import Result
-from tasks.io import git, progress, provenance, registry, tables
+from tasks.io import files, git, progress, provenance, registry, tables
 
 CANDIDATE = Path("models/candidate.json")
 RESULTS = Path("data/gate")
