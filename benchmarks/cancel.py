@@ -87,7 +87,7 @@ def _seconds_until_ended(
     while True:
         process.poll()  # reap an ended process
         alive = victims.marked(mark)
-        if all(pid in idle or victims.CARRIER in words.split() for pid, words in alive.items()):
+        if all(pid in idle or victims.UPLOADER in words.split() for pid, words in alive.items()):
             return time.monotonic() - start
         time.sleep(victims.PACE_S)
 

@@ -166,7 +166,7 @@ class Bench:
             start = time.monotonic()
             if kill.driver == "deployment" and kill.target != "worker":
                 self._close_when_idle(process)
-            survivors = victims.wait_for_end(mark, workspaces.PATIENCE_S, carrier=False)
+            survivors = victims.wait_for_end(mark, workspaces.PATIENCE_S, uploader=False)
             said = (space.parent / f"{space.name}.log").read_text(errors="replace").splitlines()
             return {
                 "code": process.poll() if survivors else process.wait(),  # DVC treats an unreaped process as alive

@@ -38,7 +38,7 @@ def main(seeds: list[int]) -> None:
     print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            workspace, params = Path(folder), scratch.settings()
+            workspace, params = Path(folder), scratch.config()
             scratch.link(workspace, "models/base", "models/pretrained")
             params |= {"rounds": {"r0": {}}, "turns": {}}
             params["tune"]["seed"] = seed
@@ -47,8 +47,8 @@ def main(seeds: list[int]) -> None:
             scratch.run(workspace, params, "select")
             before = measure(workspace, params, "r0")
             rows.append({"composition": "uncompressed", "seed": seed, "loss": loss(before)})
-            for title, (name, settings) in WAYS.items():
-                ratio, chosen = compress(workspace, params, name, settings)
+            for title, (name, config) in WAYS.items():
+                ratio, chosen = compress(workspace, params, name, config)
                 after = measure(workspace, params, "small")
                 gap = difference(before, after)
                 rows.append({"composition": title, "seed": seed, "loss": loss(after), "smaller": round(ratio, 2)})
@@ -59,24 +59,24 @@ def main(seeds: list[int]) -> None:
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
 
 
-def compress(workspace: Path, params: dict[str, Any], name: str, settings: dict[str, Any]) -> tuple[float, str]:
+def compress(workspace: Path, params: dict[str, Any], name: str, config: dict[str, Any]) -> tuple[float, str]:
     """Compress round r0.
 
     Return the factor by which it is smaller than in 16 bits, and ComPEFT's choice. Training stores 32 bits.
     """
     params = copy.deepcopy(params)
     params["compress"]["compressor"] = name
-    params["methods"][name] = settings
+    params["methods"][name] = config
     scratch.run(workspace, params, "compress")
     metrics = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))
     size, chosen = metrics["bytes"], metrics["settings"]
     return float(size["before"] / 2 / size["after"]), choice(chosen) if name == "compeft" else ""
 
 
-def choice(settings: dict[str, Any]) -> str:
+def choice(config: dict[str, Any]) -> str:
     """Format ComPEFT's k and alpha; only its own rule has an alpha."""
-    alpha = f", alpha {settings['alphas'][0]:g}" if settings["rule"] == "compeft" else ""
-    return f"k {settings['densities'][0]:g}{alpha}"
+    alpha = f", alpha {config['alphas'][0]:g}" if config["rule"] == "compeft" else ""
+    return f"k {config['densities'][0]:g}{alpha}"
 
 
 def measure(workspace: Path, params: dict[str, Any], name: str) -> pl.DataFrame:

@@ -27,10 +27,10 @@ def trained(
     reference = None if plan.adapter != "none" else copy.deepcopy(model)
     if plan.adapter != "none":
         torch.manual_seed(plan.seed)
-        config = methods.spec("adapters", plan.adapter).config.model_validate(sections[plan.adapter])
-        model = methods.load("adapters", plan.adapter).attach(model, config)
+        adapter_config = methods.spec("adapters", plan.adapter).config.model_validate(sections[plan.adapter])
+        model = methods.load("adapters", plan.adapter).attach(model, adapter_config)
     with tempfile.TemporaryDirectory() as work:
-        settings = DPOConfig(
+        arguments = DPOConfig(
             output_dir=work, beta=BETA, learning_rate=rate, lr_scheduler_type=plan.schedule, warmup_steps=math.ceil(plan.warmup * steps),
             per_device_train_batch_size=1, gradient_accumulation_steps=math.ceil(len(rows) / steps), max_steps=steps,
             train_sampling_strategy="sequential",
@@ -40,7 +40,7 @@ def trained(
         trainer = DPOTrainer(
             model=model,
             ref_model=reference,
-            args=settings,
+            args=arguments,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
         )

@@ -143,7 +143,7 @@ def synthetic() -> Setup:
     from tasks.core.compute import Compute
     from tasks.core.training import Training
     from tasks.engine import compose, device, encode, train
-    from tasks.stages.fetch.params import FromConfig
+    from tasks.stages.fetch.config import FromConfig
     from tasks.stages.fetch.random_init import random_model
 
     rows, wrong = functions.examples(5_800, seed=0), functions.mistaken(5_800, seed=0)
@@ -193,15 +193,15 @@ def given(rows: Sequence[Any], wrong: Sequence[Any]) -> Path:
 
 def workspace(tokens: int) -> Setup:
     """Return the setup `workspace`: its model, data and composition."""
-    from tasks import settings
+    from tasks import configuration
     from tasks.core.records import Example
     from tasks.engine import compose, job
     from tasks.io import tables
     from tasks.stages.faults.verify import has_tests
 
-    config = settings.load()
+    config = configuration.load()
     plan = config.tune.model_copy(update={"max_tokens": tokens, "epochs": 1, "save_every": 0})
-    sections = settings.for_stage("tune", config).methods
+    sections = configuration.for_stage("tune", config).methods
     folders = {"train": "rounds/r0/examples", "valid": "ingested/valid", "test": "ingested/test"}
     rows = {
         name: [row for row in tables.read(Path(f"data/{place}.parquet"), Example) if has_tests(row)]
@@ -219,7 +219,7 @@ def fault_pairs(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, An
     from tasks.engine.encode import encoder
     from tasks.io import sandbox
     from tasks.methods.objectives.fait.encode import encode_example
-    from tasks.stages.faults.params import FaultsParams
+    from tasks.stages.faults.config import FaultsConfig
     from tasks.stages.faults.search import PairSearch
 
     class Quiet:
@@ -233,9 +233,9 @@ def fault_pairs(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, An
         return encode_example(example, [pair] if pair else [], tools)
 
     examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
-    params = FaultsParams.model_validate({"sources": setup.sources})
+    config = FaultsConfig.model_validate({"sources": setup.sources})
     run: Any = Quiet()
-    pairs = {pair.example: pair for pair in PairSearch(params, encoded, sandbox.run, run).find(examples)}
+    pairs = {pair.example: pair for pair in PairSearch(config, encoded, sandbox.run, run).find(examples)}
     for example in examples:
         if example.id in pairs:
             yield example, pairs[example.id]

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core import gate
-from tasks.core.gate import Bar, GateParams
+from tasks.core.gate import Bar, GateConfig
 from tasks.core.records import Result
 from tasks.core.statistics import proportion
 
-RULES = GateParams()
+RULES = GateConfig()
 MARGIN = RULES.margins["general"]
 LOOKS = (1, 10, 100)
 SPREADS = {"domain": 0.04, "general": 0.008}

@@ -22,8 +22,8 @@ from tasks.engine.encode import encoder
 from tasks.io import checkpoints, tables
 from tasks.methods.objectives.fait.encode import encode_example
 from tasks.methods.objectives.fait.marks import compare
+from tasks.stages.faults.config import FaultsConfig
 from tasks.stages.faults.pair import Candidate, pair
-from tasks.stages.faults.params import FaultsParams
 
 EXAMPLES, BASE = Path("data/rounds/r0/examples.parquet"), Path("models/base")
 JOINED, PAIRS, LONG_PAIRS, ROUNDS = 40, 200, 3, 3
@@ -46,7 +46,7 @@ def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
     texts = [good for _, good in pairs]
     ids = [[tokenizer(text)["input_ids"] for text in each] for each in pairs]
     candidates = [Candidate(answered(good), bad, "mutation") for bad, good in pairs]
-    params = FaultsParams(max_chars=max(map(len, texts)) + 1)
+    config = FaultsConfig(max_chars=max(map(len, texts)) + 1)
     tools = encoder(tokenizer)
 
     def encoded(example: Example, fault_pair: Any) -> Any:
@@ -57,7 +57,7 @@ def report(name: str, pairs: list[Pair], tokenizer: Any) -> None:
         "characters": lambda: [difflib.SequenceMatcher(None, *each, autojunk=False).get_opcodes() for each in pairs],
         "token ids": lambda: [difflib.SequenceMatcher(None, *each, autojunk=False).get_opcodes() for each in ids],
         "lines first": lambda: [lines_first(*each) for each in pairs],
-        "pairs": lambda: [pair(candidate, params, encoded) for candidate in candidates],
+        "pairs": lambda: [pair(candidate, config, encoded) for candidate in candidates],
         "batch": lambda: tokenizer(texts, return_offsets_mapping=True),
         "singly": lambda: [tokenizer(text, return_offsets_mapping=True) for text in texts],
     }

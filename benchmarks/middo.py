@@ -34,16 +34,16 @@ from planted import SHOULD, Planted, plant
 from quiet import Quiet
 
 from tasks.core import statistics
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Signals
 from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints, params, sandbox, tables
+from tasks.io import checkpoints, config_file, sandbox, tables
 from tasks.methods.curators.middo.config import MiddoConfig
 from tasks.methods.curators.middo.method import PASSES, choose
 from tasks.stages.diagnose import params as diagnose
 from tasks.stages.diagnose import stage as diagnose_stage
-from tasks.stages.fetch.params import FromConfig
+from tasks.stages.fetch.config import FromConfig
 from tasks.stages.fetch.random_init import random_model
 from tasks.stages.tune import params as tune
 from tasks.stages.tune import stage as tune_stage
@@ -76,7 +76,7 @@ class Recipe(Params):
     methods: dict[str, dict[str, Any]]
 
 
-RECIPE = params.read(ROOT / "params/compare/middo.yaml", Recipe)
+RECIPE = config_file.read(ROOT / "params/compare/middo.yaml", Recipe)
 
 
 def folder(fields: set[str]) -> Path:
@@ -119,8 +119,8 @@ def trial(arm: str, seed: int) -> Rows:
     chosen: Mapping[str, Sequence[str]] = {}
     if arm in RECIPE.arms:
         signals = diagnosed(work, data.examples, first)
-        settings = MiddoConfig.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
-        chosen = {row.example: row.chosen for row in choose(signals, settings)[0]}
+        config = MiddoConfig.model_validate(RECIPE.methods["middo"] | {"seed": seed} | RECIPE.arms[arm])
+        chosen = {row.example: row.chosen for row in choose(signals, config)[0]}
     elif arm == "truth":
         chosen = {name: SHOULD[kind][:1] for name, kind in data.kinds.items()}
     model = tuned(work / arm, mended(data, chosen), seed) if chosen else first
@@ -196,9 +196,9 @@ def train(base: Path, folder: Path, examples: Sequence[Example], seed: int, toke
     tables.write(folder / "valid.parquet", rows()[UNSEEN], Example)
     tables.write(folder / "faults.parquet", [], FaultPair)
     section = RECIPE.tune | {"max_tokens": tokens, "seed": seed}
-    settings = tune.Settings.model_validate({"compute": RECIPE.compute, "tune": section, "methods": RECIPE.methods})
+    config = tune.StageConfig.model_validate({"compute": RECIPE.compute, "tune": section, "methods": RECIPE.methods})
     inputs = {name: folder / f"{name}.parquet" for name in ("examples", "valid", "faults")}
-    tune_stage.main(inputs | {"base": base}, {"model": folder / "half"}, settings, run)
+    tune_stage.main(inputs | {"base": base}, {"model": folder / "half"}, config, run)
     (folder / "half").rename(folder / "model")
 
 
@@ -209,7 +209,7 @@ def diagnosed(folder: Path, examples: Sequence[Example], model: Path) -> list[Si
         inputs = {"base": start(), "tuned": model, "examples": folder / "examples.parquet", "embedder": folder}
         outputs = {"signals": folder / "half.parquet", "diagnosis": folder / "diagnosis.json"}
         sections = {"compute": RECIPE.compute, "diagnose": RECIPE.diagnose, "methods": RECIPE.methods}
-        diagnose_stage.main(inputs, outputs, diagnose.Settings.model_validate(sections), Quiet(folder))
+        diagnose_stage.main(inputs, outputs, diagnose.StageConfig.model_validate(sections), Quiet(folder))
         outputs["signals"].rename(folder / "signals.parquet")
     return tables.read(folder / "signals.parquet", Signals)
 

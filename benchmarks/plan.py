@@ -133,9 +133,9 @@ def _entries() -> dict[str, dict[str, list[str]]]:
         entries = {}
         for stage in stages:
             files = [file for out in map(str, stage.outs) for file in _files_of(out, read)]
-            settings = [name for dep in stage.deps for name in getattr(dep, "params", None) or []]
+            config = [name for dep in stage.deps for name in getattr(dep, "params", None) or []]
             deps = [str(dep) for dep in stage.deps if not getattr(dep, "params", None)]
-            entries[stage.addressing] = {"deps": deps, "params": settings, "files": files}
+            entries[stage.addressing] = {"deps": deps, "params": config, "files": files}
         return entries
 
 

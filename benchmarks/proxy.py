@@ -47,7 +47,7 @@ def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -
 
     Return the settings to tune it with.
     """
-    params = scratch.settings() | {"models": MODELS}
+    params = scratch.config() | {"models": MODELS}
     model = {"fetch": {"model": params["fetch"]["model"] | shape, "embedder": None}}
     learning = {
         "pretrain": params["pretrain"] | {"max_tokens": tokens},

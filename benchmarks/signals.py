@@ -37,7 +37,7 @@ Result = dict[str, Any]
 def main() -> None:
     """Run all sides of a measurement in turn and print the results."""
     sys.path.insert(0, str(ROOT))
-    from tasks.stages.diagnose.params import Judging
+    from tasks.stages.diagnose.config import Judging
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("what", choices=SIDES)
@@ -233,17 +233,17 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         from tasks import methods
         from tasks.io import checkpoints
         from tasks.stages.diagnose import signals
-        from tasks.stages.diagnose.params import Settings
+        from tasks.stages.diagnose.config import StageConfig
         from tasks.stages.diagnose.stage import TunedModel
 
         curator = methods.load("curators", "middo")
         examples, model = to_judge(options, curator) if options.taught else (rows(options.examples), BASE)
         compute = {"device": "cpu", "precision": "bf16", "threads": 1}
         diagnose = {"judging": {"max_new_tokens": options.words}}
-        settings = Settings.model_validate({"compute": compute, "methods": {}, "diagnose": diagnose})
+        config = StageConfig.model_validate({"compute": compute, "methods": {}, "diagnose": diagnose})
         folders = {"base": model, "tuned": model}
         work = Path(tempfile.mkdtemp())  # an answer cached by an earlier run would cost nothing
-        judge = TunedModel(*checkpoints.load(model, dtype="bfloat16"), folders, settings, Quiet(work))
+        judge = TunedModel(*checkpoints.load(model, dtype="bfloat16"), folders, config, Quiet(work))
         judge.judgements(quality, examples[:1], curator)
         start = time.process_time()
         judged = judge.judgements(quality, examples, curator)

@@ -16,12 +16,12 @@ import yaml
 def main(stage: str) -> None:
     """Write the outputs of a stage, such as `tune@r0`."""
     entry = json.loads(Path("stand_in.json").read_text())[stage]
-    settings = yaml.safe_load(Path("params.yaml").read_text())
+    config = yaml.safe_load(Path("params.yaml").read_text())
     digest = hashlib.sha256()
     for path in entry["deps"]:
         digest.update(_content(Path(path)))
     for name in entry["params"]:
-        section = settings
+        section = config
         for part in name.split("."):
             section = section.get(part) if isinstance(section, dict) else None
         digest.update(json.dumps([name, section], sort_keys=True).encode())

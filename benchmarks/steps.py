@@ -78,7 +78,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     from tasks.engine import compose, encode, job, train
     from tasks.io import tables
     from tasks.io.process import quiet
-    from tasks.stages.tune.params import TuneParams
+    from tasks.stages.tune.config import TuneConfig
 
     quiet()
     torch.set_num_threads(1)
@@ -86,7 +86,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     composition = next(iter(recipe.compositions)) if name == INFERENCE else name
     sections = trials.sections_of(recipe, Trial(composition, 1e-6, 0, False))
     changes = {"pack_tokens": options.pack_tokens, "max_tokens": 10**9, "epochs": 1, "accumulation": 1, "warmup": 0.0}
-    plan = TuneParams.model_validate(sections["tune"]).model_copy(update=changes | {"save_every": 0})
+    plan = TuneConfig.model_validate(sections["tune"]).model_copy(update=changes | {"save_every": 0})
     compute = Compute.model_validate(sections["compute"] | {"threads": 1})
     parts = compose.read(plan, sections["methods"])
     model, tokenizer = job.load(BASE, parts, compute)

@@ -163,7 +163,7 @@ def with_trl(model: Any, sequences: list[Any], precision: str, work: Path, token
 
     model.config.use_cache = False  # else attention crosses from one packed example into the next
     rows = [{"input_ids": s.ids, "completion_mask": [int(w > 0) for w in s.weights]} for s in sequences]
-    settings = SFTConfig(
+    config = SFTConfig(
         output_dir=str(work),
         packing=True,
         max_length=PACK_TOKENS,
@@ -183,7 +183,7 @@ def with_trl(model: Any, sequences: list[Any], precision: str, work: Path, token
         report_to=[],
         disable_tqdm=True,
     )
-    trainer = SFTTrainer(model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.train()
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 

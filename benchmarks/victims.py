@@ -15,8 +15,8 @@ PACE_S = 0.1
 MISSES = 3
 """Failed searches in a row before a victim counts as ended: the kernel's list of children has gaps while some end."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-CARRIER = "tasks.io.carrier"
-ASIDE = (CARRIER, "server")
+UPLOADER = "tasks.io.spool_uploader"
+ASIDE = (UPLOADER, "server")
 """Processes whose CPU time says nothing about the progress of a run."""
 
 
@@ -115,14 +115,14 @@ def strike(
     return None
 
 
-def wait_for_end(mark: str, patience_s: float, *, carrier: bool = True) -> dict[int, str]:
+def wait_for_end(mark: str, patience_s: float, *, uploader: bool = True) -> dict[int, str]:
     """Wait until no process of a run is left. Return those that are left after `patience_s`.
 
-    Without `carrier`, the uploader of runs to MLflow may stay: it outlives stages and flows on purpose.
+    Without `uploader`, the uploader of runs to MLflow may stay: it outlives stages and flows on purpose.
     """
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        alive = {pid: words for pid, words in marked(mark).items() if carrier or CARRIER not in words.split()}
+        alive = {pid: words for pid, words in marked(mark).items() if uploader or UPLOADER not in words.split()}
         if not alive:
             return {}
         time.sleep(0.5)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from flows.experiments import claims  # noqa: E402
-from tasks import methods, settings  # noqa: E402  # the path comes first, where this runs as a script
+from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
 
 HEAD = """# Settings
 
@@ -52,7 +52,7 @@ held against each other.
 
 def schema() -> dict[str, Any]:
     """The JSON schema of params.yaml."""
-    return settings.schema().model_json_schema()
+    return configuration.schema().model_json_schema()
 
 
 def reference() -> str:

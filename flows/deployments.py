@@ -28,7 +28,7 @@ from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.retrain import NAMES as ENDS_OF_RETRAIN
 from flows.retrain import retrain
-from tasks import settings
+from tasks import configuration
 from tasks.core import environment
 
 WORKSTATION = "workstation"
@@ -57,7 +57,7 @@ def all_deployments() -> list[RunnerDeployment]:
             monitor,
             "incoming",
             "Whether what came in since (`monitor.incoming` of params.yaml) is still what was trained on.",
-            schedule=schedule(environment.MONITOR, "0 * * * *") if settings.load().monitor.incoming else None,
+            schedule=schedule(environment.MONITOR, "0 * * * *") if configuration.load().monitor.incoming else None,
         ),
         _deployment(promote, "manual", "The gate on the present candidate."),
     ]

@@ -18,7 +18,7 @@ from flows.execution import artifacts, flow_lease, flow_runs, preflight, report_
 from flows.execution.artifacts import StageOutcome
 from flows.execution.dvc import cache, forecast, lock_file
 from flows.execution.scheduler import Scheduler
-from tasks import settings
+from tasks import configuration
 from tasks.core import environment
 from tasks.io import progress
 from tasks.io.process import explain
@@ -108,7 +108,7 @@ def _run(
     """Run all steps as tasks, each after those it reads from. Returns their outcomes, and the messages of those that failed."""
     futures: dict[str, PrefectFuture[Any]] = {}
     available = resources.machine()
-    requests = resources.requests([step.stage for step in steps], settings.load(), available)
+    requests = resources.requests([step.stage for step in steps], configuration.load(), available)
     scheduler = Scheduler(available, {step.stage: step.upstream for step in steps}, requests)
     for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results

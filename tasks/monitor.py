@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import methods, settings
+from tasks import configuration, methods
 from tasks.core import environment
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal, content_id
@@ -36,8 +36,8 @@ Figures = NDArray[np.float32]
 
 def main(output: Path, paths: Sequence[Path]) -> None:
     """Read the incoming data, run every monitor, and write the verdict."""
-    config = settings.load()
-    params = config.monitor
+    config = configuration.load()
+    monitor_config = config.monitor
     process.set_threads(config.compute)
     rows = list(incoming.read(incoming.files(paths)))
     refused = Counter(row.reason for row in rows if isinstance(row, Refusal))
@@ -47,9 +47,9 @@ def main(output: Path, paths: Sequence[Path]) -> None:
             f"{len(examples)} rows of {', '.join(map(str, paths))} can be read ({_counted(refused) or 'none was refused'}); "
             f"below {FEW} nothing can be said."
         )
-    items = drawn(examples, params.max_items, params.seed)
-    findings = {name: _ask(name, items, config) for name in params.methods}
-    level = params.alpha / len(findings)
+    items = drawn(examples, monitor_config.max_items, monitor_config.seed)
+    findings = {name: _ask(name, items, config) for name in monitor_config.methods}
+    level = monitor_config.alpha / len(findings)
     verdict = {
         "drifted": [name for name, finding in findings.items() if finding.chance <= level],
         "level": level,
@@ -88,7 +88,7 @@ def _embeddings(items: Sequence[Example], config: Any) -> tuple[Figures, Figures
 
 def _losses(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
     """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
-    from tasks.engine import asked, device, encode, scoring
+    from tasks.engine import device, encode, prompt_encoding, scoring
     from tasks.io import models
 
     device.use(config.compute)
@@ -96,7 +96,7 @@ def _losses(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
     network, tokenizer = models.load(folder, base, **device.placement(config.compute))
     held_out = drawn(_table(HELD_OUT), config.monitor.reference_items, config.monitor.seed)
     answered = all(item.response != incoming.NONE for item in items)
-    of = partial(encode.example if answered else asked.question, tokenizer=tokenizer)
+    of = partial(encode.example if answered else prompt_encoding.question, tokenizer=tokenizer)
     longest = network.config.max_position_embeddings
     track = partial(progress.track, label="monitor", unit="pack")
 

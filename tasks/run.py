@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from tasks import settings
+from tasks import configuration
 from tasks.core import environment, imports
+from tasks.core.config import Params
 from tasks.core.nested import flat
-from tasks.core.params import Params
 from tasks.core.training import in_words
 from tasks.io import git, locks, process, progress, provenance, run_store, stage_outputs, tracking
 
@@ -34,7 +34,7 @@ WORK = SCRATCH / "work"
 def main(arguments: list[str]) -> int:
     """Run one stage, and return the exit code: 0 if its outputs are in place."""
     if not 1 <= len(arguments) <= 2:
-        progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(settings.stage_names())}")
+        progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(configuration.stage_names())}")
         return 2
     stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
     return process.run(lambda: run_stage(stage, item), f"{_name(stage, item)} stopped: ")
@@ -42,30 +42,32 @@ def main(arguments: list[str]) -> int:
 
 def run_stage(stage: str, item: str | None) -> None:
     """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
-    if stage not in settings.stage_names():
-        raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(settings.stage_names())}.")
-    config = settings.load()
-    reads, writes = settings.files(stage, item, config)
+    if stage not in configuration.stage_names():
+        raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(configuration.stage_names())}.")
+    config = configuration.load()
+    reads, writes = configuration.files(stage, item, config)
     for name, path in reads.items():
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} ({name}) is missing. `dvc repro {_name(stage, item)}` makes what comes first."
             )
-    stage_config = settings.for_stage(stage, config)
+    stage_config = configuration.for_stage(stage, config)
     if compute := getattr(stage_config, "compute", None):
         process.set_threads(compute)
     if _rank() > 0:
-        _assist(stage, item, reads, list(writes), stage_config, settings.key(stage, item, config))
+        _assist(stage, item, reads, list(writes), stage_config, configuration.key(stage, item, config))
         return
     run_store.check()
-    key = settings.key(stage, item, config)
+    key = configuration.key(stage, item, config)
     provenance.save_digests()
     with _lock(_name(stage, item)), _turn(stage, item, key):
         partial = stage_outputs.prepare(writes)
         equal_stage = _taken_over(stage, item, key, config, partial)
         if not equal_stage:
             _share_out(stage, item, config)
-        with _open_run(stage, item, key, stage_config, reads, list(settings.parts(stage, config).values())) as recorder:
+        with _open_run(
+            stage, item, key, stage_config, reads, list(configuration.parts(stage, config).values())
+        ) as recorder:
             run = StageRun(stage, item, key, recorder)
             if equal_stage:
                 run.note(taken_over_from=equal_stage)
@@ -99,7 +101,7 @@ def _shared() -> bool:
 
 def _share_out(stage: str, item: str | None, config: Any) -> None:
     """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
-    if _shared() or not settings.declaration(stage).trains:
+    if _shared() or not configuration.declaration(stage).trains:
         return
     if (processes := config.compute.processes) > 1:
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -114,9 +116,9 @@ def _taken_over(stage: str, item: str | None, key: str, config: Any, partial: Ma
     """
     if item is None or _shared():
         return None
-    items = getattr(config, settings.declaration(stage).items or "")
+    items = getattr(config, configuration.declaration(stage).items or "")
     for other in (name for name in items if name != item):
-        _, other_writes = settings.files(stage, other, config)
+        _, other_writes = configuration.files(stage, other, config)
         if stage_outputs.take_over(_name(stage, other), key, other_writes, partial):
             return _name(stage, other)
     return None

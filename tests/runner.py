@@ -21,8 +21,8 @@ DRIVER = """
 import errno, os, signal, sys, time
 import tasks.stages.{stage}.stage as stage
 from tasks import run
-from tasks.io import carrier
-{carrier}
+from tasks.io import spool_uploader
+{uploader}
 
 def main(inputs, outputs, settings, run):
     for path in outputs.values():
@@ -71,8 +71,8 @@ class Workspace:
     def driver(self, body: str = "", stage: str = "fetch", arguments: tuple[str, ...] = ("fetch",)) -> str:
         """The path of a script that runs a stage with this body."""
         path = self.folder / f"driver-{len(list(self.folder.iterdir()))}.py"
-        carrier = "" if self.mlflow else "carrier.start = lambda: None"
-        path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), carrier=carrier))
+        uploader = "" if self.mlflow else "spool_uploader.start = lambda: None"
+        path.write_text(DRIVER.format(body=body, stage=stage, arguments=list(arguments), uploader=uploader))
         return str(path)
 
     def drive(self, body: str = "", **options: object) -> tuple[int, str, str]:
@@ -103,8 +103,8 @@ class Workspace:
         """Carry what waits for the store, or wait for the process that is at it."""
         spool = self.folder / ".ratchet/spool"
         for _ in range(10 * WAIT_S):
-            self._end(self.start(sys.executable, "-m", "tasks.io.carrier"))  # ends at once where another carries
-            with (spool / "carrier.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+            self._end(self.start(sys.executable, "-m", "tasks.io.spool_uploader"))  # ends at once where another carries
+            with (spool / "uploader.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):
                     return

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.experiments import claims
-from tasks import methods, settings
+from tasks import configuration, methods
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def test_params_yaml_is_the_default_profile():
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_is_sound_and_stands_in_the_readme(profile):
-    settings.load(profile)
+    configuration.load(profile)
     assert f"| `{profile.stem}` |" in (ROOT / "README.md").read_text()
 
 

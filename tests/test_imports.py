@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import settings
+from tasks import configuration
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +54,6 @@ def test_a_circle_through_a_function_is_found(tmp_path):
 @pytest.mark.parametrize("stage", ["fetch", "pretrain", "faults", "tune", "diagnose"])
 def test_a_stage_that_meets_no_compressed_model_does_not_depend_on_compressors(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
-    files = {path.as_posix() for path in settings.closure(stage)}
+    files = {path.as_posix() for path in configuration.closure(stage)}
     assert "tasks/io/checkpoints.py" in files
     assert not [file for file in files if "compress" in file]

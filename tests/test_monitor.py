@@ -99,11 +99,11 @@ def test_where_rows_stand_and_how_often_changes_nothing(workspace, store):
 def test_the_figures_are_in_mlflow(workspace, store):
     path = send(workspace, prompts(40, THEIRS, 2))
     found = look(workspace, path)
-    from tasks.io import carrier
+    from tasks.io import spool_uploader
 
-    while carrier.lives():
+    while spool_uploader.lives():
         time.sleep(0.1)
-    carrier.carry()
+    spool_uploader.carry()
     client = mlflow.MlflowClient(f"sqlite:///{store}")
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FINISHED"

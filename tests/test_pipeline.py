@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tasks import methods, settings  # noqa: E402  # after the path, where this runs as a script
+from tasks import configuration, methods  # noqa: E402  # after the path, where this runs as a script
 
-STAGES = settings.stage_names()
+STAGES = configuration.stage_names()
 DVC = ROOT / "dvc.yaml"
 
 
@@ -35,8 +35,8 @@ def in_dvc_words(path: str, items: str | None) -> str:
 
 def code_of(stage: str) -> list[str]:
     """The code a stage runs, in dvc.yaml's words: the folders of chosen methods by template, all else by import."""
-    files = {path.as_posix() for path in settings.closure(stage)}
-    parts = {f"tasks/methods/{family}/${{{place}}}" for family, place in settings.declaration(stage).parts.items()}
+    files = {path.as_posix() for path in configuration.closure(stage)}
+    parts = {f"tasks/methods/{family}/${{{place}}}" for family, place in configuration.declaration(stage).parts.items()}
     return sorted(files | parts)
 
 
@@ -50,21 +50,21 @@ def test_a_stage_depends_on_the_code_it_imports(stage, monkeypatch):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_files_it_reads(stage):
     declared = [path for path in entry(stage)["deps"] if not path.startswith("tasks/")]
-    stated = settings.declaration(stage)
+    stated = configuration.declaration(stage)
     assert declared == [in_dvc_words(path, stated.items) for path in stated.reads.values()]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_makes_the_files_it_writes(stage):
     made = entry(stage)["outs"] + entry(stage).get("metrics", [])
-    stated = settings.declaration(stage)
+    stated = configuration.declaration(stage)
     assert sorted(made) == sorted(in_dvc_words(path, stated.items) for path in stated.writes.values())
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_sections_it_is_given(stage):
-    sections = set(settings.settings_type(stage).model_fields) - {"methods"}
-    parts = {f"methods.${{{place}}}" for place in settings.declaration(stage).parts.values()}
+    sections = set(configuration.stage_config_type(stage).model_fields) - {"methods"}
+    parts = {f"methods.${{{place}}}" for place in configuration.declaration(stage).parts.values()}
     assert set(entry(stage)["params"]) == sections | parts
 
 
@@ -105,7 +105,7 @@ def chosen(family: str, number: int) -> str:
 
 def folders_chosen(stage: str, number: int) -> set[str]:
     """The folders of the methods that a stage composes under the settings of this number."""
-    return {FOLDERS[family, chosen(family, number)] for family in settings.declaration(stage).parts}
+    return {FOLDERS[family, chosen(family, number)] for family in configuration.declaration(stage).parts}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def in_dvc_view(folder: Path) -> dict[str, list]:
 def test_a_file_of_a_method_changes_the_stages_whose_settings_choose_it_and_no_others(workspace, number):
     everything = yaml.safe_load((ROOT / "params.yaml").read_text())
     for stage in STAGES:
-        for family, place in settings.declaration(stage).parts.items():
+        for family, place in configuration.declaration(stage).parts.items():
             section, key = place.split(".")
             everything.setdefault(section, {})[key] = chosen(family, number)
     (workspace / "params.yaml").write_text(yaml.safe_dump(everything))
@@ -174,13 +174,13 @@ def test_a_folder_changes_for_dvc_with_each_of_its_files_but_not_by_being_import
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_key_of_a_stage_has_the_files_of_the_methods_it_chooses_and_of_no_others(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
-    shared = {path.as_posix() for path in settings.closure(stage)}
+    shared = {path.as_posix() for path in configuration.closure(stage)}
     for number in CHOICES:
         config = SimpleNamespace()
-        for family, place in settings.declaration(stage).parts.items():
+        for family, place in configuration.declaration(stage).parts.items():
             section, key = place.split(".")
             vars(vars(config).setdefault(section, SimpleNamespace()))[key] = chosen(family, number)
-        files = {path.as_posix() for path in settings.code(stage, config)}
+        files = {path.as_posix() for path in configuration.code(stage, config)}
         of_methods = {file for file in files if any(file.startswith(f"{folder}/") for folder in FOLDERS.values())}
         in_folders = {
             f"{folder}/{path.name}" for folder in folders_chosen(stage, number) for path in (ROOT / folder).glob("*.py")
@@ -201,13 +201,13 @@ def test_a_training_depends_on_faits_files_only_where_it_chooses_fait(stage, mon
         "encode.py",
         "marks.py",
     }
-    assert not of_fait & {*settings.closure(stage)}
+    assert not of_fait & {*configuration.closure(stage)}
     for objective in methods.names("objectives"):
         training = SimpleNamespace(
             **{family.removesuffix("s"): "none" for family in ("bases", "expanders", "adapters")}
         )
         vars(training).update(selector="all", optimizer="adamw", objective=objective)
-        chosen_files = of_fait & {*settings.code(stage, SimpleNamespace(**{stage: training}))}
+        chosen_files = of_fait & {*configuration.code(stage, SimpleNamespace(**{stage: training}))}
         assert chosen_files == (of_fait if objective == "fait" else set())
 
 

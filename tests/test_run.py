@@ -246,21 +246,21 @@ def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
     code, _, err = workspace.drive(stage="tune", arguments=("tune", "r0"))
     assert code == 0, err
     (events,) = workspace.spooled
-    start, settings, inputs = events[:3]
+    start, config, inputs = events[:3]
     assert start["name"] == f"tune@r0 · lora × adamw × cross_entropy · {start['tags']['ratchet.key'][:8]}"
     assert start["parent"] == "f" * 32
     assert start["tags"]["dvc.stage"] == "tune@r0"
     assert start["tags"]["prefect.flow_run_id"] == "a-flow-run"
-    assert settings["values"]["methods.lora.rank"] == "16"
+    assert config["values"]["methods.lora.rank"] == "16"
     assert inputs["values"] == {"models/pretrained": "a" * 32 + ".dir", "data/ingested/valid.parquet": "b" * 32}
 
 
 def test_unfinished_work_belongs_to_its_inputs_and_settings(workspace):
     folders = []
     for seed in (0, 0, 1):
-        settings = yaml.safe_load((workspace.folder / "params.yaml").read_text())
-        settings["fetch"] = {"model": {"from": "config", "seed": seed}}
-        (workspace.folder / "params.yaml").write_text(yaml.safe_dump(settings))
+        config = yaml.safe_load((workspace.folder / "params.yaml").read_text())
+        config["fetch"] = {"model": {"from": "config", "seed": seed}}
+        (workspace.folder / "params.yaml").write_text(yaml.safe_dump(config))
         _, out, _ = workspace.drive("run.say(str(run.work))")
         folders.append(out.splitlines()[1])
     assert folders[0] == folders[1] != folders[2]

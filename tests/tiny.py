@@ -18,11 +18,11 @@ BF16 = Compute(precision="bf16", threads=1)
 def fetch(folder: Path, model: dict[str, Any], embedder: dict[str, Any] | None = None) -> dict[str, Path]:
     """What stage `fetch` writes into `folder` for these settings."""
     from tasks.stages.fetch import stage
-    from tasks.stages.fetch.params import Settings
+    from tasks.stages.fetch.config import StageConfig
 
     outputs = {"base": folder / "base", "embedder": folder / "embedder"}
-    settings = Settings.model_validate({"fetch": {"model": model, "embedder": embedder}})
-    stage.main({}, outputs, settings, ScratchRun(folder))
+    config = StageConfig.model_validate({"fetch": {"model": model, "embedder": embedder}})
+    stage.main({}, outputs, config, ScratchRun(folder))
     return outputs
 
 

@@ -89,14 +89,14 @@ def _machine() -> Iterator[Finding]:
 
 
 def _gpus(count: int) -> Iterator[Finding]:
-    from tasks import methods, settings
+    from tasks import configuration, methods
     from tasks.core.training import in_words
 
-    config = settings.load()
-    for stage in settings.stage_names():
-        if not settings.declaration(stage).trains:
+    config = configuration.load()
+    for stage in configuration.stage_names():
+        if not configuration.declaration(stage).trains:
             continue
-        chosen = settings.parts(stage, config)
+        chosen = configuration.parts(stage, config)
         words = in_words(chosen.values())
         for kind, fsdp in (("DDP", False), ("FSDP", True)):
             if reasons := methods.alone(chosen, fsdp=fsdp):
@@ -132,10 +132,10 @@ def _sandbox() -> Iterator[Finding]:
 
 
 def _settings() -> Iterator[Finding]:
-    from tasks import settings
+    from tasks import configuration
 
     try:
-        settings.load()
+        configuration.load()
     except (ValueError, FileNotFoundError) as error:
         yield Finding("blocked", str(error), "mend params.yaml; `ratchet use workstation` writes the default one")
     else:

@@ -21,9 +21,9 @@ def init(
     Example: ratchet init ~/chats.jsonl, then ratchet run
     """
     from flows.project import data_import
-    from tasks import settings
+    from tasks import configuration
 
-    settings.load()
+    configuration.load()
     sources = data_import.detect(path)
     preview = data_import.preview(sources)
     _show(preview)
@@ -33,7 +33,7 @@ def init(
             f"and to measure by; {FEW} groups would do. Nothing was changed."
         )
     target = data_import.copy_data(path)
-    changed = data_import.write_sources(sources.moved(path, target), settings.PARAMS)
+    changed = data_import.write_sources(sources.moved(path, target), configuration.PARAMS)
     typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")

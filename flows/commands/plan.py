@@ -26,9 +26,9 @@ def plan(
 
     from flows.execution import estimates
     from flows.execution.dvc import forecast
-    from tasks import settings
+    from tasks import configuration
 
-    settings.load()
+    configuration.load()
     steps = forecast.plan(stages or [])
     taken = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
     if as_json:

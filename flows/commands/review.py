@@ -29,14 +29,14 @@ def review(
     Example: ratchet review, or ratchet review r1 --refused
     """
     from flows.project import review
-    from tasks import settings
+    from tasks import configuration
     from tasks.io import review_decisions
 
-    config = settings.load()
+    config = configuration.load()
     if not config.turns:
         raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
     name = turn or list(config.turns)[-1]
-    file = settings.files("refine", name, config)[0]["decisions"]
+    file = configuration.files("refine", name, config)[0]["decisions"]
     proposals = review.undecided(review.proposals(name, config, refused=refused), file)
     if not proposals:
         typer.echo(f"{name}: no proposal waits for a decision.")

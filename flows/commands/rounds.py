@@ -15,8 +15,8 @@ def rounds(
     Example: ratchet rounds 3
     """
     from flows.project import rounds
-    from tasks import settings
+    from tasks import configuration
 
-    rounds.write_rounds(number, settings.PARAMS)
-    names = ", ".join(settings.names_of_rounds(number))
-    typer.echo(f"{settings.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")
+    rounds.write_rounds(number, configuration.PARAMS)
+    names = ", ".join(configuration.names_of_rounds(number))
+    typer.echo(f"{configuration.PARAMS} has the rounds {names} now. `ratchet plan` shows what that changes.")

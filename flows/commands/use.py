@@ -20,7 +20,7 @@ def use(
 
     Example: ratchet use tiny
     """
-    from tasks import settings
+    from tasks import configuration
     from tasks.io import files
 
     profiles = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
@@ -28,7 +28,7 @@ def use(
         near = difflib.get_close_matches(profile, profiles, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(profiles)}."
         raise ValueError(f"{PROFILES} has no profile {profile!r}. {hint}")
-    settings.load(profiles[profile])
+    configuration.load(profiles[profile])
     if not force and PARAMS.exists() and not _replaceable(list(profiles.values())):
         raise ValueError(
             f"{PARAMS} holds edits that are in no profile and no commit. Commit it, save it as {PROFILES}/NAME.yaml, "

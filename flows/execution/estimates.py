@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks import run, settings
+from tasks import configuration, run
+from tasks.configuration import PipelineConfig
 from tasks.io import provenance, run_history
 from tasks.io.run_history import Past
-from tasks.settings import PipelineConfig
 
 SHOWN = 5
 """Runs that a range spans: the latest of those with the nearest settings."""
@@ -93,7 +93,7 @@ WORK: dict[str, Callable[[Callable[[str], float]], Work]] = {
 
 def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
     """Return the estimate of each stage that has one."""
-    config, known = settings.load(), set(settings.stage_names())
+    config, known = configuration.load(), set(configuration.stage_names())
     families = dict.fromkeys(name for stage in stages if (name := stage.partition("@")[0]) in known)
     runs = run_history.past(families)
     estimates = {name: _estimate(name, config, runs.get(name, [])) for name in families}
@@ -103,14 +103,14 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
 def for_training(stage: str, tokens: int) -> StageEstimate | None:
     """Return the estimate of a stage that trains on so many tokens, with params.yaml's other settings; None if nothing is known."""
     past = run_history.past([stage]).get(stage, [])
-    runs = [run for run in past if _work(stage, run.settings).trained]  # a model that passed through was not trained
-    return _estimate(stage, settings.load(), runs, {f"{stage}.max_tokens": str(tokens)})
+    runs = [run for run in past if _work(stage, run.config).trained]  # a model that passed through was not trained
+    return _estimate(stage, configuration.load(), runs, {f"{stage}.max_tokens": str(tokens)})
 
 
 def _estimate(
     stage: str, config: PipelineConfig, runs: Sequence[Past], changes: dict[str, str] | None = None
 ) -> StageEstimate | None:
-    now = {name: str(value) for name, value in run.as_recorded(settings.for_stage(stage, config)).items()}
+    now = {name: str(value) for name, value in run.as_recorded(configuration.for_stage(stage, config)).items()}
     now |= changes or {}
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
@@ -119,7 +119,7 @@ def _estimate(
 
 def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> StageEstimate:
     """Return the range of the runs nearest to these settings; the latest is first in `runs`."""
-    differences = [sum(past.settings.get(name) != value for name, value in now.items()) for past in runs]
+    differences = [sum(past.config.get(name) != value for name, value in now.items()) for past in runs]
     nearest = [past for past, count in zip(runs, differences, strict=True) if count == min(differences)][:SHOWN]
     seconds = [value for past in nearest for value in _seconds(stage, now, past)]
     return StageEstimate(
@@ -133,7 +133,7 @@ def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> Stage
 
 def _seconds(stage: str, now: Mapping[str, str], past: Past) -> list[float]:
     """Return the seconds a run took, and those it would have taken if all of them were in proportion to the tokens."""
-    operations, then = _work(stage, now).operations, _work(stage, past.settings).operations
+    operations, then = _work(stage, now).operations, _work(stage, past.config).operations
     return [past.seconds, past.seconds * operations / then] if operations and then else [past.seconds]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from tasks import settings
+from tasks import configuration
 from tasks.io import git, provenance, tracking
 
 
@@ -41,12 +41,12 @@ def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
 
 def stage_keys(stages: list[str]) -> dict[str, str]:
     """Return the runner's key of each stage that it knows; dvc.yaml may hold others."""
-    known = set(settings.stage_names())
+    known = set(configuration.stage_names())
     parts = {stage: stage.partition("@") for stage in stages}
     items = {stage: (name, item or None) for stage, (name, _, item) in parts.items() if name in known}
     if not items:
         return {}
-    config = settings.load()
-    keys = {stage: settings.key(name, item, config) for stage, (name, item) in items.items()}
+    config = configuration.load()
+    keys = {stage: configuration.key(name, item, config) for stage, (name, item) in items.items()}
     provenance.save_digests()
     return keys

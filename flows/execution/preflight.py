@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.execution.dvc import forecast, repair
-from tasks import settings
+from tasks import configuration
+from tasks.configuration import PipelineConfig
 from tasks.core.candidate import choose
 from tasks.io import progress, review_decisions, run_store
-from tasks.settings import PipelineConfig
 
 
 def prepare(stages: Sequence[str]) -> list[forecast.Step]:
     """Return the plan for `stages`, after the workspace is repaired and its config, run store and graph are checked."""
     repair_workspace()
-    config = settings.load()
-    review_decisions.check_name(Path(settings.declaration("refine").reads["decisions"]))
+    config = configuration.load()
+    review_decisions.check_name(Path(configuration.declaration("refine").reads["decisions"]))
     run_store.check()
     steps = forecast.plan(stages)
     if any(step.stage == "register" for step in steps):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from tasks import settings
+from tasks import configuration
+from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.resources import Resources
-from tasks.settings import PipelineConfig
 
 GB = 1e9
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
@@ -66,7 +66,7 @@ def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) 
 
 def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
     declared = config.resources.get(stage, Resources())
-    computes = stage in settings.stage_names() and "compute" in settings.settings_type(stage).model_fields
+    computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
     compute = config.compute
     cores = declared.cores or (compute.threads * compute.processes if computes else 1)
     cores = min(cores, available.cores)  # more threads than cores is slow, and no reason not to run

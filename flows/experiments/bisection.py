@@ -185,7 +185,7 @@ def _write_files(after: ModelRecord, first: str, place: Path, cache_folder: Path
         else:
             _extract(place, commit)
         _add_what_git_lacks(place, cache_folder)
-        shutil.copyfile(after.settings, place / "params.yaml")
+        shutil.copyfile(after.config, place / "params.yaml")
         with contextlib.chdir(place):
             problems = _problems(after, first)
         if not problems:

@@ -28,7 +28,7 @@ class ModelRecord:
     results: list[Result]
     judged: bool = True
     """True if the gate has decided on it. Before that its items are not shown."""
-    settings: Path = Path("params.yaml")
+    config: Path = Path("params.yaml")
     commit: str = "none"
     """The commit that was checked out when it was judged; for the candidate, the present one."""
 
@@ -60,7 +60,7 @@ def load_record(name: str) -> ModelRecord:
         known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
         raise ValueError(f"There is no version {name!r}. There are: {', '.join([*known, 'champion', 'candidate'])}.")
     record = _record(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
-    return replace(record, settings=folder / "params.yaml", commit=versions.decision(int(number)).commit)
+    return replace(record, config=folder / "params.yaml", commit=versions.decision(int(number)).commit)
 
 
 def _record(name: str, card: Path, lock: Path, results: Path, *, judged: bool = True) -> ModelRecord:
@@ -133,9 +133,9 @@ def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], outputs: s
     for path in changed:
         if not any(_overlap(path, out) for out in outputs):
             yield f"{'code' if path.endswith('.py') else 'data'} {path}"
-    settings = list(_settings(before.get("params", {}), after.get("params", {})))
-    yield from settings
-    if not changed and not settings and hashes(before, "outs") != hashes(after, "outs"):
+    config = list(_settings(before.get("params", {}), after.get("params", {})))
+    yield from config
+    if not changed and not config and hashes(before, "outs") != hashes(after, "outs"):
         yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
 
 

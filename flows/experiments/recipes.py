@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks import methods, settings
-from tasks.core.params import Params
+from tasks import configuration, methods
+from tasks.core.config import Params
 from tasks.core.training import FAMILIES
-from tasks.io import params
+from tasks.io import config_file
 
 RECIPES = Path("params/compare")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -69,9 +69,9 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
     known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
     file = known.get(names[0], Path(names[0]))
     if len(names) == 1 and file.is_file():
-        if script := params.parse(file)[0].get("benchmark"):
+        if script := config_file.parse(file)[0].get("benchmark"):
             raise ValueError(f"{file}: its sides differ in more than what trains. `python {script}` runs it.")
-        recipe: Recipe = params.read(file, Recipe)
+        recipe: Recipe = config_file.read(file, Recipe)
         return file.stem, Recipe.model_validate(recipe.model_dump() | given)
     try:
         compositions = {name: _alone(name) for name in names}
@@ -82,11 +82,11 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
 
 def check(recipe: Recipe) -> None:
     """Raise FileNotFoundError if an input of the trials is missing, ValueError if the config asks for several processes."""
-    config = settings.load()
+    config = configuration.load()
     if config.compute.processes > 1:
         raise ValueError("compute.processes: a comparison trains in one process, so that costs compare. Set it to 1.")
     item = ITEMS[recipe.stage]
-    reads, _ = settings.files(recipe.stage, item, config)
+    reads, _ = configuration.files(recipe.stage, item, config)
     if missing := [str(path) for path in reads.values() if not path.exists()]:
         stage = f"{recipe.stage}@{item}" if item else recipe.stage
         raise FileNotFoundError(

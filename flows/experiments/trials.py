@@ -15,7 +15,7 @@ from typing import Any
 from flows.execution import estimates
 from flows.execution.estimates import Basis, Range
 from flows.experiments.recipes import BASES, ITEMS, Figures, Recipe, Trial
-from tasks import settings
+from tasks import configuration
 from tasks.core import environment
 from tasks.io import progress, provenance
 
@@ -29,7 +29,7 @@ def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> 
         folder = prepare(recipe, name, trial)
         if not (folder / "result.json").is_file():
             env = os.environ | {environment.PARENT_RUN: parent}
-            done = subprocess.run([sys.executable, "-m", "tasks.trial", str(folder)], env=env, check=False)
+            done = subprocess.run([sys.executable, "-m", "tasks.run_trial", str(folder)], env=env, check=False)
             if done.returncode:
                 raise RuntimeError(
                     f"{title(trial)} failed; the lines above say why. What is finished is kept in {FOLDER}."
@@ -47,13 +47,13 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
     partial = FOLDER / "settings.yaml"
     FOLDER.mkdir(parents=True, exist_ok=True)
     partial.write_text(text, encoding="utf-8")
-    config = settings.load(partial)
-    key = [settings.key(recipe.stage, ITEMS[recipe.stage], config) if trial.composition else ""]
+    config = configuration.load(partial)
+    key = [configuration.key(recipe.stage, ITEMS[recipe.stage], config) if trial.composition else ""]
     if trial.test:
         read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", BASES[recipe.stage])
         key += [provenance.digest(Path(path)) for path in read_by_test]
-        key += [settings.for_stage("evaluate", config).model_dump_json()]
-        key += [provenance.code_digest(settings.code("evaluate", config))]
+        key += [configuration.for_stage("evaluate", config).model_dump_json()]
+        key += [provenance.code_digest(configuration.code("evaluate", config))]
     folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     sections["models"] = {"trial": _model(recipe, trial, folder)}
     folder.mkdir(exist_ok=True)
@@ -71,7 +71,7 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
 
 def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     """Return the sections of a trial's settings: those of params.yaml with the recipe's changes."""
-    sections: dict[str, Any] = settings.load().model_dump(mode="json", exclude_none=True, by_alias=True)
+    sections: dict[str, Any] = configuration.load().model_dump(mode="json", exclude_none=True, by_alias=True)
     for section, values in recipe.changes.items():
         sections[section] = sections.get(section, {}) | values
     if trial.composition is None:
@@ -83,7 +83,7 @@ def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
     if not trial.test:
         section["save_every"] = 0  # what is measured on the way chooses nothing
     sections[recipe.stage] = section
-    for family in settings.declaration(recipe.stage).parts:
+    for family in configuration.declaration(recipe.stage).parts:
         sections["methods"].setdefault(section[family.removesuffix("s")], {})
     for name, values in method_changes.items():
         sections["methods"][name] = sections["methods"].get(name, {}) | values

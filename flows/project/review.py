@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import methods, settings
+from tasks import configuration, methods
+from tasks.configuration import PipelineConfig
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.visible import visible
 from tasks.io import review_decisions, tables
-from tasks.settings import PipelineConfig
 
 PROPOSED = ("simplify", "improve", "extend")
 SHOWN = 4_000
@@ -38,7 +38,7 @@ def proposals(turn: str, config: PipelineConfig, *, refused: bool) -> list[Propo
 
     Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
     """
-    reads, writes = settings.files("refine", turn, config)
+    reads, writes = configuration.files("refine", turn, config)
     lineages = [
         lineage
         for lineage in tables.read(writes["lineage"], Lineage)

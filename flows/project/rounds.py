@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.project import config_editing
-from tasks import settings
+from tasks import configuration
 
 ROUND = re.compile(r"r\d+")
 
@@ -23,8 +23,8 @@ def write_rounds(number: int, params: Path) -> None:
         entry.fa.set_flow_style()
         return entry
 
-    names = settings.names_of_rounds(number)
-    turns = settings.turns_between(names)
+    names = configuration.names_of_rounds(number)
+    turns = configuration.turns_between(names)
     with config_editing.edited_config(params) as tree:
         _fit(tree.setdefault("rounds", CommentedMap()), {name: inline() for name in names})
         tree["turns"] = (

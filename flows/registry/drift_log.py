@@ -11,7 +11,7 @@ from typing import Any
 from flows.execution import workspace
 from flows.project import data_import
 from flows.registry import history
-from tasks import settings
+from tasks import configuration
 from tasks.io import provenance
 
 FOLDER = workspace.SCRATCH / "monitor"
@@ -38,7 +38,7 @@ class DriftCheck:
 
 def incoming_paths(given: Sequence[str]) -> list[Path]:
     """Return the files and folders to check: those given, else `monitor.incoming`. Raises ValueError if there is neither."""
-    configured = settings.load().monitor.incoming
+    configured = configuration.load().monitor.incoming
     if given:
         return [Path(path) for path in given]
     if configured is None:
@@ -89,7 +89,7 @@ def _as_text(name: str, finding: Mapping[str, Any]) -> str:
 
 def _basis(paths: Sequence[Path]) -> str:
     """Return a hash of all that the findings follow from: the data, what they are compared with, the config."""
-    config = settings.load()
+    config = configuration.load()
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(_tables(path)))]
     references = [Path("dvc.lock"), Path("models/candidate.json")]
     digests = {path.as_posix(): provenance.digest(path) for path in [*files, *references] if path.exists()}

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tasks.core.gate import GateParams, Verdict
-from tasks.core.params import Params
+from tasks.core.config import Params
+from tasks.core.gate import GateConfig, Verdict
 from tasks.io import files
 
 HISTORY = Path("data/promotions.jsonl")
@@ -45,7 +45,7 @@ class PromotionDecision(Params):
     level: float
     gate: str
     """The hash of what the gate set held."""
-    rules: GateParams
+    rules: GateConfig
     checks: list[dict[str, Any]]
     """The evidence, measure by measure."""
     commit: str
@@ -99,7 +99,7 @@ class History:
         """The number of decisions against the present champion. It includes those before a rollback to it: the set was looked at."""
         return sum(line.champion == self.champion for line in self.decisions)
 
-    def decided(self, candidate: str, gate: str, rules: GateParams) -> PromotionDecision | None:
+    def decided(self, candidate: str, gate: str, rules: GateConfig) -> PromotionDecision | None:
         """Return the earlier decision on this candidate against the present champion, by these rules and on this set.
 
         A candidate that is in place, or that a person took back, keeps the decision that promoted it: only a person puts it in

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from flows.execution import workspace_lease
 from flows.registry import history, versions
 from flows.registry.history import REFERENCE, History, PromotionDecision, Rollback
-from tasks import settings
+from tasks import configuration
 from tasks.core import gate
-from tasks.core.gate import Bar, GateParams, Judgement
+from tasks.core.gate import Bar, GateConfig, Judgement
 from tasks.core.records import Result
 from tasks.io import files, git, progress, provenance, registry, tables
 
@@ -44,7 +44,7 @@ def promote() -> PromotionDecision:
     Raises ValueError if there is nothing to judge or nothing to judge by: then no look is spent.
     """
     with workspace_lease.acquired():
-        rules, candidate, past = settings.load().gate, load_candidate(), complete_history()
+        rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
         results = _results(candidate.name)
         gate_hash = gate_set_hash(results)
         decision = past.decided(candidate.hash, gate_hash, rules)
@@ -132,7 +132,7 @@ def load_candidate() -> Candidate:
 
 
 def _decide(
-    candidate: Candidate, results: Sequence[Result], gate_hash: str, rules: GateParams, past: History
+    candidate: Candidate, results: Sequence[Result], gate_hash: str, rules: GateConfig, past: History
 ) -> PromotionDecision:
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
     bars |= {number: _bar(number, past, results, gate_hash) for number in past.promoted}
@@ -148,7 +148,7 @@ def _decide(
 
 
 def _line(
-    candidate: Candidate, judgement: Judgement, gate_hash: str, rules: GateParams, past: History
+    candidate: Candidate, judgement: Judgement, gate_hash: str, rules: GateConfig, past: History
 ) -> PromotionDecision:
     version = past.version_of(candidate.hash)
     return PromotionDecision(
@@ -215,7 +215,7 @@ def _measure(version: int, digests: Mapping[str, str], output: Path) -> None:
     """Write the results of a version on the present gate set, in a process of its own: flows do not import torch."""
     model = versions.folder(version) / "model"
     base = model.with_name("base") if "base" in digests else model
-    done = subprocess.run([sys.executable, "-m", "tasks.exam", str(model), str(base), str(output)], check=False)
+    done = subprocess.run([sys.executable, "-m", "tasks.gate_eval", str(model), str(base), str(output)], check=False)
     if done.returncode:
         raise RuntimeError(f"Version {version} could not be measured; the lines above say why.")
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from flows.execution import workspace, workspace_lease
 from flows.registry import history
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 JOURNAL = workspace.SCRATCH / "nights.jsonl"
 

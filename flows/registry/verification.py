@@ -12,7 +12,7 @@ from typing import Any
 from flows.execution.dvc import cache, forecast
 from flows.registry import history, promotion, versions
 from flows.registry.share import RUNS
-from tasks import settings
+from tasks import configuration
 from tasks.core.records import LOSSES, Result
 from tasks.io import checkpoints, provenance, run_history, tables
 
@@ -131,14 +131,14 @@ def import_runs() -> Iterator[Check]:
 
 def check_losses(names: Sequence[str]) -> Iterator[Check]:
     """Measure the losses of these models (all if none is named) anew, and compare them with their record."""
-    config = settings.load()
+    config = configuration.load()
     if unknown := [name for name in names if name not in config.models]:
         raise ValueError(f"params.yaml has no model {unknown[0]!r}. There are: {', '.join(config.models)}.")
     for name in names or config.models:
-        _, writes = settings.files("evaluate", name, config)
+        _, writes = configuration.files("evaluate", name, config)
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder) / "results.parquet"
-            command = [sys.executable, "-m", "tasks.recheck", name, str(results)]
+            command = [sys.executable, "-m", "tasks.remeasure", name, str(results)]
             if subprocess.run(command, check=False).returncode:
                 yield Check(False, f"{name} could not be measured; the lines above say why")
                 continue

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from tasks.core.config import Params
 from tasks.core.ngrams import ngrams, words
-from tasks.core.params import Params
 from tasks.core.records import Example
 
 FEWEST = 3

@@ -18,7 +18,7 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 # A flow sets these for the stages it starts.
 PARENT_RUN = "RATCHET_PARENT"
-"""The id of the flow's run, by which its stages become its children; its carrier takes their runs to MLflow too."""
+"""The id of the flow's run, by which its stages become its children; its uploader takes their runs to MLflow too."""
 FLOW_RUN = "RATCHET_FLOW_RUN"
 """Prefect's id of the flow run, which becomes a tag."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from tasks.core import statistics
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.records import DOMAIN_LOSSES, LOSSES, Result
 from tasks.core.statistics import Estimate
 
@@ -27,7 +27,7 @@ Finding = Literal["better", "no worse", "worse", "not decided", "not measured"]
 Verdict = Literal["promoted", "refused", "not decided"]
 
 
-class GateParams(Params):
+class GateConfig(Params):
     """The `gate` section of params.yaml: what is promoted, and by which rules."""
 
     candidate: str | None = None
@@ -89,7 +89,7 @@ def level(look: int, alpha: float) -> float:
     return alpha / (look * (look + 1))
 
 
-def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look: int, rules: GateParams) -> Judgement:
+def judge(candidate: Sequence[Result], champion: Bar, ever: Sequence[Bar], look: int, rules: GateConfig) -> Judgement:
     """Judge a candidate against the champion, and against every model that was `ever` promoted.
 
     Raises ValueError if the candidate has no result of `DOMAIN_LOSSES`.

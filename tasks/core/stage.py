@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

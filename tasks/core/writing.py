@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.records import Message
 
 

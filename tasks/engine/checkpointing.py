@@ -22,8 +22,8 @@ WITHOUT_EFFECT = frozenset({"save_every", "workers"})
 class TrainingState:
     """The part of a checkpoint that Trainer does not keep."""
 
-    def __init__(self, settings: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
-        self.settings = settings
+    def __init__(self, config: dict[str, Any], methods: dict[str, dict[str, Any]]) -> None:
+        self.config = config
         """Everything that decides the course of the training; a checkpoint of other settings is refused."""
         self.methods = methods
         """Kind of method → the state that its `on_step` keeps."""
@@ -46,9 +46,9 @@ class TrainingState:
         """Take over the state of a checkpoint. Raises ValueError if it was made with other settings."""
         saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
         changed = [
-            f"{name} is {self.settings.get(name)!r}, and was {saved['settings'].get(name)!r}"
-            for name in sorted({*self.settings, *saved["settings"]})
-            if self.settings.get(name) != saved["settings"].get(name)
+            f"{name} is {self.config.get(name)!r}, and was {saved['settings'].get(name)!r}"
+            for name in sorted({*self.config, *saved["settings"]})
+            if self.config.get(name) != saved["settings"].get(name)
         ]
         if changed:
             raise ValueError(
@@ -63,7 +63,7 @@ class TrainingState:
 
 def settings_of(parts: Composition, config: Training, compute: Compute, packs: int) -> dict[str, Any]:
     """Return everything that decides the course of a training, flat, as JSON has it."""
-    settings = {
+    recorded = {
         **{name: value for name, value in config.model_dump(mode="json").items() if name not in WITHOUT_EFFECT},
         **parts.names,
         **{
@@ -75,7 +75,7 @@ def settings_of(parts: Composition, config: Training, compute: Compute, packs: i
         "processes": device.processes(),
         "packs": packs,
     }
-    flat: dict[str, Any] = json.loads(json.dumps(settings))
+    flat: dict[str, Any] = json.loads(json.dumps(recorded))
     return flat
 
 

@@ -156,8 +156,8 @@ def _quantization(path: Path) -> Any:
     """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
     card = read_card(path)
     name = card.get("method", {}).get("base", "none")
-    settings = card["settings"]["methods"][name] if name != "none" else {}
-    config = methods.spec("bases", name).config.model_validate(settings)
+    recorded = card["settings"]["methods"][name] if name != "none" else {}
+    config = methods.spec("bases", name).config.model_validate(recorded)
     return methods.load("bases", name).quantization(config)
 
 

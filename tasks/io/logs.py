@@ -1,4 +1,4 @@
-"""Log files that several processes append to one after the other: of MLflow's carrier and Prefect's server."""
+"""Log files that several processes append to one after the other: of MLflow's uploader and Prefect's server."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 class Past:
     """The time and memory of one finished run of a stage."""
 
-    settings: dict[str, str]
+    config: dict[str, str]
     """All recorded parameters, settings included: full name → value."""
     machine: str
     """The machine class, in words."""
@@ -51,7 +51,7 @@ def _made_anew(run: Any, stage: str) -> bool:
 def _of(run: Any) -> Past:
     metrics = run.data.metrics
     return Past(
-        settings=run.data.params,
+        config=run.data.params,
         machine=run.data.tags.get("machine", ""),
         seconds=(run.info.end_time - run.info.start_time) / 1000,
         memory_mb=metrics.get("peak_memory_mb"),
@@ -108,7 +108,7 @@ def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[s
 
 
 def take_in(path: Path) -> tuple[int, int]:
-    """Give the runs of such a file to this workspace's carrier, except those MLflow has. Returns the numbers of new and known runs.
+    """Give the runs of such a file to this workspace's uploader, except those MLflow has. Returns the numbers of new and known runs.
 
     Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
     """

@@ -1,8 +1,8 @@
 """Recording of MLflow runs without waiting for MLflow.
 
-Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the carrier (`tasks.io.carrier`) sends to
+Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the uploader (`tasks.io.spool_uploader`) sends to
 MLflow. So no stage pays for MLflow's import, and an outage loses nothing: events that could not be sent wait in the spool for the
-next carrier.
+next uploader.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from tasks.core import environment
-from tasks.io import carrier, progress, run_store
+from tasks.io import progress, run_store, spool_uploader
 from tasks.io.run_store import SPOOL
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -36,12 +36,12 @@ class Recorder:
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
         unseen = self._path.with_suffix(".new")
-        with carrier.birth():
+        with spool_uploader.birth():
             self._file = unseen.open("w", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the carrier that the run goes on
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
             self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
             unseen.rename(self._path)
-        # A flow's carrier takes the runs of its stages too, and one of their own would end with the stage.
+        # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
         self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
         self._see_to_a_carrier()
@@ -65,7 +65,7 @@ class Recorder:
     def made_by(self, stage: str, key: str) -> None:
         """Tag the run with the one that made this stage's outputs from these inputs (`ratchet.produced_by`), where MLflow has it.
 
-        `key` is that of the stage (`tasks.settings.key`). The carrier looks, so that this process needs no MLflow.
+        `key` is that of the stage (`tasks.configuration.key`). The uploader looks, so that this process needs no MLflow.
         """
         self._write("maker", stage=stage, key=key)
 
@@ -76,14 +76,14 @@ class Recorder:
             self._file.close()
         self._see_to_a_carrier()
         if wait:
-            carrier.wait_for([self._path, *carrier.children(self.id)])
-        if self._is_first and (reason := carrier.outage()):
+            spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
+        if self._is_first and (reason := spool_uploader.outage()):
             progress.say(f"MLflow ({run_store.shown()}) does not answer; runs wait in {SPOOL}. {reason}")
 
     def _see_to_a_carrier(self) -> None:
-        if self._carried_here and not carrier.lives():
-            with contextlib.suppress(OSError):  # the disk is full, say: the next run's carrier takes this one too
-                carrier.start()
+        if self._carried_here and not spool_uploader.lives():
+            with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
+                spool_uploader.start()
 
     def _write(self, kind: str, **event: Any) -> None:
         try:
@@ -96,7 +96,7 @@ class Recorder:
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
     """Map each stage to the id of the MLflow run that made its present outputs, where one is known.
 
-    `keys` maps a stage's name to its key (`tasks.settings.key`). Returns nothing while the store is out of reach.
+    `keys` maps a stage's name to its key (`tasks.configuration.key`). Returns nothing while the store is out of reach.
     """
     run_ids: dict[str, str] = {}
     try:
@@ -128,8 +128,8 @@ def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
     SPOOL.mkdir(parents=True, exist_ok=True)
     for name, events in runs.items():
         unseen = SPOOL / f"{name}.new"
-        with carrier.birth():
+        with spool_uploader.birth():
             unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
             unseen.rename(unseen.with_suffix(".jsonl"))
-    carrier.carry()
-    carrier.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries
+    spool_uploader.carry()
+    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries

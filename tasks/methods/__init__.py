@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 ROOT = Path(__file__).parent
 FILES = ("__init__.py", "config.py", "method.py")

@@ -49,8 +49,8 @@ def part(form, weight):
     return weight[:, INDEX[form]] if form == "columns" else weight[INDEX[form]]
 
 
-def attached(form, **settings):
-    net = Net(**settings)
+def attached(form, **config):
+    net = Net(**config)
     return net, deltas.put(net, "here", form, INDEX[form])
 
 

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from tasks.core import gate, statistics
-from tasks.core.gate import Bar, GateParams
+from tasks.core.gate import Bar, GateConfig
 from tasks.core.records import Result
 
-RULES = GateParams()
+RULES = GateConfig()
 SPREAD = 0.02
 """Standard deviation of what an item's loss differs by between two models, in nats per token."""
 
@@ -101,7 +101,7 @@ def test_all_looks_together_spend_alpha():
 
 
 def test_what_passed_before_can_be_guarded_too():
-    rules = GateParams(margins={"general": 0.05, "pass@1": 0.1})
+    rules = GateConfig(margins={"general": 0.05, "pass@1": 0.1})
     before, after = [True] * 200 + [False] * 200, [True] * 200 + [False] * 200
     bar = Bar("base", [*BASE.results, *answers(before)])
     assert gate.judge([*model(1.9, 3.0, 1), *answers(after)], bar, [bar], 1, rules).verdict == "promoted"

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 
 class Section(Params):

@@ -13,8 +13,8 @@ PROFILES = sorted(path.stem for path in Path(__file__).resolve().parents[2].glob
 def test_a_fresh_workspace_plans_every_stage(workspace, profile):
     copy = workspace(profile)
     steps = json.loads(copy.run("flows.commands", "plan", "--json"))
-    settings = yaml.safe_load((copy.folder / "params.yaml").read_text())
-    rounds, turns, models = (settings[name] for name in ("rounds", "turns", "models"))
+    config = yaml.safe_load((copy.folder / "params.yaml").read_text())
+    rounds, turns, models = (config[name] for name in ("rounds", "turns", "models"))
     items = {"faults": rounds, "tune": rounds, "diagnose": turns, "refine": turns, "evaluate": models}
     expected = {f"{stage}@{name}" for stage, names in items.items() for name in names}
     assert {step["stage"] for step in steps} == expected | {

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.records import Message
 from tasks.core.sequences import Column, Encoding
 from tasks.core.training import Training

@@ -117,8 +117,8 @@ def test_a_validation_draws_nothing_and_leaves_every_module_in_its_mode(tiny):
 
 
 def test_by_itself_validation_takes_less_than_a_twentieth(tiny):
-    def interval(tokens, **settings):
-        config = Training(pack_tokens=48, max_tokens=10**6, epochs=20, **settings)
+    def interval(tokens, **overrides):
+        config = Training(pack_tokens=48, max_tokens=10**6, epochs=20, **overrides)
         batches = lay_out(SEQUENCES, ("",), (), config)
         held_out = {"validation": [small.sequences(1, longest=3)[0]] * (tokens // 3)} if tokens else {"validation": []}
         return validation.interval(config, batches, held_out), batches

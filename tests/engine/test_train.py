@@ -44,9 +44,9 @@ FULL = replace(composition(), optimizer=ADAMW)
 LORA = replace(FULL, adapter=part("adapters", "lora", rank=4, dropout=0.1))
 
 
-def change(plan, **settings):
+def change(plan, **config):
     """The same plan but for these settings."""
-    return plan.model_copy(update=settings)
+    return plan.model_copy(update=config)
 
 
 def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.FP32, kill_at=None):

@@ -107,8 +107,8 @@ def test_drift_starts_a_retraining(up):
     with contextlib.chdir(up.folder):  # a candidate's files are hashed where they stand
         Nights(up.folder).night("better", 1.9)
     training_data(up.folder)
-    with up.path("params.yaml").open("a") as settings:
-        settings.write("monitor: {methods: [mmd]}\n")
+    with up.path("params.yaml").open("a") as config:
+        config.write("monitor: {methods: [mmd]}\n")
     send(up.folder, prompts(40, THEIRS, 2))
     said = up.run("prefect", "deployment", "run", "monitor/incoming", "-p", 'files=["in.jsonl"]', "--watch").stdout
     assert "finished successfully in 'Drift'" in said, said

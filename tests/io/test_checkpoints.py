@@ -80,8 +80,8 @@ def test_an_adapter_of_other_weights_is_refused(folder, tmp_path):
 def test_an_adapter_whose_weights_are_not_those_of_its_settings_is_refused_by_name(folder, tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    settings = {"num_tokens": 4, "rank": 3, "max_tokens": 64}
-    checkpoints.write_adapter(adapter, {"model.dept.prompt": torch.zeros(4, 64)}, "dept", settings)
+    config = {"num_tokens": 4, "rank": 3, "max_tokens": 64}
+    checkpoints.write_adapter(adapter, {"model.dept.prompt": torch.zeros(4, 64)}, "dept", config)
     with pytest.raises(ValueError, match=r"does not fit.*: model\.dept\.A, model\.dept\.B stands on one side only"):
         checkpoints.load(adapter, folder)
 

@@ -16,8 +16,8 @@ KEYS = [f"key {n}" for n in range(6)]
 HOW = Decoding(temperature=0.5, top_p=0.9, max_new_tokens=20)
 
 
-def at(server, cache, model="m", **settings):
-    return Endpoint(Server(url=server.url, model=model, **settings), cache)
+def at(server, cache, model="m", **config):
+    return Endpoint(Server(url=server.url, model=model, **config), cache)
 
 
 def texts(answers):

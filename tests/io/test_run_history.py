@@ -106,5 +106,5 @@ def test_runs_that_made_nothing_say_nothing_of_what_a_stage_takes(store):
     failed = tracking.Recorder("tune@r1", tags={"dvc.stage": "tune@r1"})
     failed.end("FAILED", wait=True)
     (only,) = run_history.past(["tune"], most=5)["tune"]
-    assert (only.settings["tune.seed"], only.memory_mb, only.output_mb) == ("0", 5.0, None)
+    assert (only.config["tune.seed"], only.memory_mb, only.output_mb) == ("0", 5.0, None)
     assert run_history.past(["tun"]) == {"tun": []}

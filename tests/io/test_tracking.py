@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core import environment
-from tasks.io import carrier, run_store, tracking
+from tasks.io import run_store, spool_uploader, tracking
 
 ROOT = Path(__file__).resolve().parents[2]
 AWAY = {
@@ -25,15 +25,15 @@ AWAY = {
 def _no_carrier(request, monkeypatch):
     """The tests say when spools are carried, but for those that leave it to the `process`."""
     if "process" not in request.fixturenames:
-        monkeypatch.setattr(carrier, "start", lambda: None)
-        monkeypatch.setattr(carrier, "LINGER_S", 0.0)
+        monkeypatch.setattr(spool_uploader, "start", lambda: None)
+        monkeypatch.setattr(spool_uploader, "LINGER_S", 0.0)
 
 
 @pytest.fixture
 def process():
-    """The carrier is a process of its own, as in life; none is left at the end."""
+    """The uploader is a process of its own, as in life; none is left at the end."""
     yield
-    for started in carrier._started:
+    for started in spool_uploader._started:
         started.wait(30)
 
 
@@ -70,7 +70,7 @@ def carried(*recorders, status="FINISHED"):
     """End these runs and carry all there is."""
     for recorder in recorders:
         recorder.end(status)
-    carrier.carry()
+    spool_uploader.carry()
 
 
 def record(name="run", **options):
@@ -109,16 +109,16 @@ def test_the_times_are_those_of_the_events_and_not_of_the_upload(store, away):
     recorder = tracking.Recorder("run")
     recorder.end("FINISHED")
     after = int(time.time() * 1000)
-    carrier.carry()
+    spool_uploader.carry()
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    carrier.carry()
+    spool_uploader.carry()
     info = runs(store)["run"].info
     assert before <= info.start_time <= info.end_time <= after
 
 
 def test_a_child_names_its_parent_by_our_own_id(store):
     parent = tracking.Recorder("parent")
-    carrier.deliver()
+    spool_uploader.deliver()
     carried(tracking.Recorder("child", parent=parent.id), parent)
     recorded_runs = runs(store)
     assert recorded_runs["child"].data.tags["mlflow.parentRunId"] == recorded_runs["parent"].info.run_id
@@ -128,7 +128,7 @@ def test_a_parent_that_arrives_last_adopts_its_children(store):
     parent = tracking.Recorder("parent")
     hidden = parent._path.rename("hidden")  # as when its process is cut off from the store
     tracking.Recorder("child", parent=parent.id).end("FINISHED")
-    carrier.carry()
+    spool_uploader.carry()
     assert set(runs(store)) == {"child"}
     hidden.rename(parent._path)
     carried(parent)
@@ -141,7 +141,7 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
     carried(record("second"))
     assert len(spools()) == 2
     away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-    carrier.carry()
+    spool_uploader.carry()
     recorded_runs = runs(store)
     assert {name: run.info.status for name, run in recorded_runs.items()} == {"first": "FAILED", "second": "FINISHED"}
     assert history(store, recorded_runs["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -150,13 +150,13 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
 
 def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(store, monkeypatch):
     recorder = record()
-    carrier.deliver()
+    spool_uploader.deliver()
     with monkeypatch.context() as patch:
         for name, value in AWAY.items():
             patch.setenv(name, value)
         recorder.metrics({"loss": 0.0}, 3)
-        carrier.deliver()
-        assert carrier.outage()
+        spool_uploader.deliver()
+        assert spool_uploader.outage()
     carried(recorder)
     assert list(runs(store)) == ["run"]
     assert history(store, runs(store)["run"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)]
@@ -164,7 +164,7 @@ def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(stor
 
 def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
     recorder = record()
-    carrier.deliver()
+    spool_uploader.deliver()
     (sent,) = run_store.SPOOL.glob("*.sent")
     sent.unlink()  # as if the process had died between MLflow's answer and our note of it
     carried(recorder)
@@ -177,7 +177,7 @@ def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
 def test_a_setting_noted_twice_keeps_its_first_value_and_stops_nothing(store):
     recorder = tracking.Recorder("run")
     recorder.params(sandbox="2")
-    carrier.deliver()
+    spool_uploader.deliver()
     recorder.params(sandbox="3")
     carried(recorder)
     run = runs(store)["run"]
@@ -213,7 +213,7 @@ def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
         [sys.executable, "-c", KILLED], env=os.environ | AWAY | {"PYTHONPATH": str(ROOT)}, check=False
     )
     assert died.returncode == -signal.SIGKILL
-    while carrier.lives():  # its own, which has found the store away
+    while spool_uploader.lives():  # its own, which has found the store away
         time.sleep(0.1)
     assert len(spools()) == 1
     carried(tracking.Recorder("next"))
@@ -227,16 +227,16 @@ def test_a_run_that_was_killed_before_its_spool_had_a_name_leaves_nothing(store)
     run_store.SPOOL.mkdir(parents=True)
     unfinished = run_store.SPOOL / "left.new"
     unfinished.write_text('{"kind": "sta')
-    with carrier.birth():  # another run is being born: it might be its
-        carrier.deliver()
+    with spool_uploader.birth():  # another run is being born: it might be its
+        spool_uploader.deliver()
         assert unfinished.exists()
-    carrier.deliver()
+    spool_uploader.deliver()
     assert not unfinished.exists()
 
 
 def test_a_run_that_is_still_written_is_nobodys_orphan(store):
     living = tracking.Recorder("living")
-    assert not carrier._close_if_ownerless(living._path)
+    assert not spool_uploader._close_if_ownerless(living._path)
     assert '"end"' not in living._path.read_text()
     carried(living)
 
@@ -283,10 +283,10 @@ def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_o
         later = tracking.Recorder(name)
         later.made_by("tune@r0", key)
         later.end("FINISHED")
-    carrier.carry()
-    assert carrier.outage()
+    spool_uploader.carry()
+    assert spool_uploader.outage()
     away.undo()
-    carrier.carry()
+    spool_uploader.carry()
     recorded_runs = runs(store)
     assert recorded_runs["cached"].data.tags["ratchet.produced_by"] == recorded_runs["made"].info.run_id
     assert "ratchet.produced_by" not in recorded_runs["of other inputs"].data.tags
@@ -296,12 +296,12 @@ def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
     from mlflow import MlflowClient
 
     closed = tracking.Recorder("gone")
-    carrier.deliver()
+    spool_uploader.deliver()
     MlflowClient(f"sqlite:///{store}").delete_run(runs(store)["gone"].info.run_id)
     carried(closed, tracking.Recorder("after"))
     assert runs(store)["after"].info.status == "FINISHED"
     assert spools() == []
-    assert not carrier.outage()
+    assert not spool_uploader.outage()
     assert len(list(run_store.SPOOL.glob("*.refused"))) == 1
 
 
@@ -313,10 +313,10 @@ def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
     number = client.get_experiment_by_name(run_store.EXPERIMENT).experiment_id
     client.delete_experiment(number)
     carried(tracking.Recorder("after"))
-    assert f"mlflow experiments restore -x {number}" in carrier.outage()
+    assert f"mlflow experiments restore -x {number}" in spool_uploader.outage()
     assert len(spools()) == 1
     client.restore_experiment(number)
-    carrier.carry()
+    spool_uploader.carry()
     assert {"before", "after"} <= runs(store).keys()
 
 
@@ -327,9 +327,9 @@ def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypa
     )
     for _ in range(3):
         tracking.Recorder("run").end("FINISHED")
-    carrier.deliver()
+    spool_uploader.deliver()
     assert len(requests) == 1
-    assert carrier.outage() == "away"
+    assert spool_uploader.outage() == "away"
     assert len(spools()) == 3
 
 
@@ -359,10 +359,10 @@ def test_a_spool_holds_one_event_a_line():
 
 
 def test_one_process_at_a_time_carries(store):
-    with carrier._locked():
+    with spool_uploader._locked():
         carried(tracking.Recorder("run"))
         assert len(spools()) == 1
-    carrier.carry()
+    spool_uploader.carry()
     assert spools() == []
 
 
@@ -370,15 +370,15 @@ def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store,
     late, passes = tracking.Recorder("late"), []
 
     def leave_too_soon():
-        # The run's owner sees the lock held, and starts no carrier.
-        passes.append(carrier.lives())
+        # The run's owner sees the lock held, and starts no uploader.
+        passes.append(spool_uploader.lives())
         if len(passes) == 1:
             late.end("FINISHED")
         else:
-            carrier.deliver()
+            spool_uploader.deliver()
 
-    monkeypatch.setattr(carrier, "_carry_while_written", leave_too_soon)
-    carrier.carry()
+    monkeypatch.setattr(spool_uploader, "_carry_while_written", leave_too_soon)
+    spool_uploader.carry()
     assert passes == [True, True]
     assert spools() == []
 
@@ -411,12 +411,12 @@ def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(sto
 
 
 def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
-    before = len(carrier._started)
+    before = len(spool_uploader._started)
     flow = tracking.Recorder("flow")
     for number in range(20):
         tracking.Recorder(f"child {number}", parent=flow.id).end("FINISHED")
     flow.end("FINISHED", wait=True)
-    assert len(carrier._started) - before == 1
+    assert len(spool_uploader._started) - before == 1
     assert spools() == []
     assert len(runs(store)) == 21
 

@@ -54,11 +54,11 @@ def said(name, what, default=None):
     return getattr(importlib.import_module(f"tests.methods.test_{name}"), what, default)
 
 
-def part(family, name=None, **settings):
+def part(family, name=None, **overrides):
     """A method with the settings of its test file, or with these."""
     chosen = name or NEUTRAL[family]
     spec = methods.spec(family, chosen)
-    config = spec.config(**(said(name, "SMALL", {}) if name else {}) | settings)
+    config = spec.config(**(said(name, "SMALL", {}) if name else {}) | overrides)
     return Part(chosen, spec, methods.load(family, chosen), config)
 
 

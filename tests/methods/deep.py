@@ -17,10 +17,10 @@ SIZES = {
 }
 
 
-def llama(layers=6, **settings):
+def llama(layers=6, **config):
     """A LLaMA of random weights; its projections have biases where asked for."""
     torch.manual_seed(1)
-    model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers, max_position_embeddings=256, **settings))
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers, max_position_embeddings=256, **config))
     return with_biases(model)
 
 

@@ -411,13 +411,13 @@ def test_rates_follow_the_schedule_and_never_compound(monkeypatch):
     monkeypatch.setattr(adept, "unit_importance", lambda model, units, probe: RULE)
     model = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.ones(2, 2)) for name in RULE})
     optimizer, scheduler = rated(dict(model.named_parameters()), rate=1e-4, schedule=lambda step: 1 / (1 + step))
-    params, state = AdeptConfig(interval=2), {}
+    config, state = AdeptConfig(interval=2), {}
 
     def rates():
         return [group["lr"] for group in optimizer.param_groups]
 
     def step(number):
-        on_step(at_step(model, optimizer, scheduler, number, state), params)
+        on_step(at_step(model, optimizer, scheduler, number, state), config)
         found = rates()
         for parameter in model.values():
             parameter.grad = torch.zeros_like(parameter)
@@ -440,8 +440,8 @@ def test_norms_are_known_by_their_type(normalisation):
     model = trained(deep.qwen3(3))
     optimizer, scheduler = rated(units(model))
     state = {}
-    params = AdeptConfig(interval=1, normalisation=normalisation)
-    on_step(at_step(model, optimizer, scheduler, 1, state), params)
+    config = AdeptConfig(interval=1, normalisation=normalisation)
+    on_step(at_step(model, optimizer, scheduler, 1, state), config)
     norms = [name for name in units(model) if "norm" in name]
     assert {name.rsplit(".", 2)[1] for name in norms} == {
         "input_layernorm",

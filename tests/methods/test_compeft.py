@@ -20,8 +20,8 @@ SMALL = {"densities": (0.2, 0.5), "alphas": (1.0, 2.0)}
 GRID = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
-def point(density=0.2, alpha=1.0, **settings):
-    return CompeftConfig(densities=(density,), alphas=(alpha,), **settings)
+def point(density=0.2, alpha=1.0, **config):
+    return CompeftConfig(densities=(density,), alphas=(alpha,), **config)
 
 
 def adapter(seed=0, ranks=(4, 8)):

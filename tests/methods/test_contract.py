@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks import methods
-from tasks.core.params import Params
+from tasks.core.config import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = [(family, name) for family in methods.families() for name in methods.names(family)]
@@ -87,14 +87,14 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "ROOT", tmp_path)
     monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
 
-    def write(family, name, **settings):
+    def write(family, name, **config):
         folder = tmp_path / family / name
         folder.mkdir(parents=True)
         for package in (folder.parent, folder):
             (package / "__init__.py").touch()
-        fields = "\n".join(f"    {key}: int = {value}" for key, value in settings.items()) or "    pass"
+        fields = "\n".join(f"    {key}: int = {value}" for key, value in config.items()) or "    pass"
         (folder / "config.py").write_text(
-            "from tasks.core.params import Params\nfrom tasks.methods import Spec\n\n\n"
+            "from tasks.core.config import Params\nfrom tasks.methods import Spec\n\n\n"
             f"class Config(Params):\n{fields}\n\n\nSPEC = Spec(config=Config)\n"
         )
         (folder / "method.py").write_text("METHOD = 1\n")

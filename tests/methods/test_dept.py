@@ -92,8 +92,8 @@ def test_the_papers_ways_to_split_a_prompt_of_100_tokens_are_all_of_76_800_numbe
 
 
 def test_the_default_is_one_of_these_pairs_and_of_their_size_at_their_width_and_length_alone():
-    def size(width, **settings):
-        return sum(tensor.numel() for tensor in start(nn.Embedding(9, width), DeptConfig(**settings)).values())
+    def size(width, **config):
+        return sum(tensor.numel() for tensor in start(nn.Embedding(9, width), DeptConfig(**config)).values())
 
     assert (DeptConfig().num_tokens, DeptConfig().rank) == (60, 30)
     assert size(768, max_tokens=256) == 76_800
@@ -348,15 +348,15 @@ def test_pads_are_no_positions_and_in_the_authors_code_they_are(base):
 def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, batch_size):
     base, tokenizer = checkpoints.load(tiny)
     wide(base)
-    params = DeptConfig(num_tokens=4, rank=3, max_tokens=256)
-    model, dept = trained(base, params)
+    config = DeptConfig(num_tokens=4, rank=3, max_tokens=256)
+    model, dept = trained(base, config)
     sequences = small.sequences(5)
     with torch.no_grad():
-        sums = {s.id: nll(by_hand(base, dept, s.ids, params), s).sum().item() for s in sequences}
+        sums = {s.id: nll(by_hand(base, dept, s.ids, config), s).sum().item() for s in sequences}
         expected = []
         for prompt in PROMPTS:
             ids = tokenizer(encode.render_prompt(prompt, tokenizer), add_special_tokens=False)["input_ids"]
-            written = loop(base, dept, ids, params, 6)[len(ids) :]
+            written = loop(base, dept, ids, config, 6)[len(ids) :]
             end = written.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in written else 6
             expected.append(tokenizer.decode(written[:end], skip_special_tokens=True))
     for _ in range(2):
@@ -445,8 +445,8 @@ def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added
 
 
 def test_a_sequence_that_A_has_no_rows_for_is_refused(tiny):
-    params = DeptConfig(num_tokens=2, rank=2, max_tokens=6)
-    model = attach(small.load(tiny), params)
+    config = DeptConfig(num_tokens=2, rank=2, max_tokens=6)
+    model = attach(small.load(tiny), config)
     ids = torch.arange(1, 8)[None]  # 0 is the pad
     model(ids[:, :6])
     with pytest.raises(ValueError, match=r"has 7 tokens, and methods\.dept\.max_tokens is 6"):

@@ -64,10 +64,10 @@ def test_the_magnitudes_start_as_the_norms_of_the_weight():
 
 def test_the_defaults_are_those_of_the_paper():
     """Table 1: 0.84 % of LLaMA-7B on q, k, v, up and down."""
-    params = DoraConfig()
-    assert (params.rank, params.alpha, params.dropout) == (32, 64, 0.05)
+    config = DoraConfig()
+    assert (config.rank, config.alpha, config.dropout) == (32, 64, 0.05)
     model = llama_7b()
-    chosen = params.model_copy(update={"targets": ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")})
+    chosen = config.model_copy(update={"targets": ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")})
     count = trainable(model, chosen)
     assert round(100 * count / (model.num_parameters() + count), 2) == 0.84
 

@@ -46,10 +46,10 @@ def wrong_programs(nll, marks, owners):
     return Auxiliary(torch.tensor(nll), segments, owners, {"marks": torch.tensor(marks)})
 
 
-def bound(base, **settings):
+def bound(base, **config):
     """The tiny model whose forward returns FAIT's loss."""
     model = small.load(base).eval()
-    bind_loss(model, part("objectives", "fait", **settings), part("adapters", "none"))
+    bind_loss(model, part("objectives", "fait", **config), part("adapters", "none"))
     return model
 
 
@@ -104,10 +104,10 @@ def test_weights_of_the_data_multiply():
 def test_the_margin_is_that_of_the_card():
     # s+ = -1 over its marked token, s- = -3: lambda = 0.119203, and a token of both marks weighs 1.238406.
     wrong = wrong_programs([3.0, 9.0], [CODE | LINE | CHAR, CODE], [0, 0])
-    params = FaitConfig(weighting="margin")
-    share = margins(NLL, tokens(auxiliary=wrong), params.tau)
+    config = FaitConfig(weighting="margin")
+    share = margins(NLL, tokens(auxiliary=wrong), config.tau)
     torch.testing.assert_close(share, torch.tensor([0.119203, 0.0]), atol=1e-6, rtol=0)
-    found = loss(NLL, tokens(auxiliary=wrong), params)
+    found = loss(NLL, tokens(auxiliary=wrong), config)
     torch.testing.assert_close(found, NLL.sum() + 0.119203 * NLL[1] + 2 * 0.119203 * NLL[2], atol=1e-5, rtol=0)
 
 
@@ -153,8 +153,8 @@ def test_no_gradient_comes_from_the_wrong_programs(tiny):
 
 
 @pytest.mark.parametrize("settings", [{"weighting": "constant"}, {"refresh_every": 4}, {"weighting": "none"}])
-def test_wrong_programs_are_looked_at_only_where_they_count(tiny, settings):
-    model, calls = bound(tiny, **settings), []
+def test_wrong_programs_are_looked_at_only_where_they_count(tiny, config):
+    model, calls = bound(tiny, **config), []
     model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
     model(**row(), objective_state={"shares": torch.zeros(3)})
     assert len(calls) == 1
@@ -196,25 +196,25 @@ def moment(step, auxiliary=lambda: iter(()), **state):
 
 
 def test_a_schedule_falls_from_its_highest_share_to_none():
-    params = FaitConfig(weighting="schedule", highest=0.8)
+    config = FaitConfig(weighting="schedule", highest=0.8)
     now = moment(5)
-    on_step(now, params)
+    on_step(now, config)
     assert now.state["share"] == [pytest.approx(0.4)]
-    found = loss(NLL, tokens(state={"share": torch.tensor([0.4])}), params)
+    found = loss(NLL, tokens(state={"share": torch.tensor([0.4])}), config)
     torch.testing.assert_close(found, (torch.tensor([1, 1.4, 1.8, 1, 1, 1.8]) * NLL).sum())
 
 
 def test_margins_are_kept_between_refreshes():
     wrong = wrong_programs([3.0], [CODE | CHAR], [0])
-    params = FaitConfig(refresh_every=5)
+    config = FaitConfig(refresh_every=5)
     now = moment(5, lambda: iter([(NLL, tokens(auxiliary=wrong))]))
-    on_step(now, params)
+    on_step(now, config)
     assert now.state["shares"] == [0.0, 0.0, 0.0, pytest.approx(0.119203, abs=1e-6)]
     later = moment(6, shares=[0.5] * 4)
-    on_step(later, params)
+    on_step(later, config)
     assert later.state["shares"] == [0.5] * 4
     shares = torch.tensor([0.0, 0.25, 0.0, 0.5])  # sequences 3 and 1 are in this pack
-    found = loss(NLL, tokens(state={"shares": shares}), params)
+    found = loss(NLL, tokens(state={"shares": shares}), config)
     torch.testing.assert_close(found, (torch.tensor([1, 1.5, 2, 1, 1, 1.5]) * NLL).sum())
 
 

@@ -18,10 +18,10 @@ def trainable(model, params):
     return params.n * len(surgery.linears(model, params.targets))
 
 
-def layers(**settings):
+def layers(**config):
     """The first decoder layer of an adapted model."""
     torch.manual_seed(0)
-    return attach(small.qwen2(), FourierftConfig(**SMALL | settings)).get_base_model().model.layers[0]
+    return attach(small.qwen2(), FourierftConfig(**SMALL | config)).get_base_model().model.layers[0]
 
 
 def places(layer):

@@ -36,7 +36,7 @@ CUTS = {
 }
 
 
-def llama(tied=False, **settings):
+def llama(tied=False, **config):
     """A LLaMA with grouped heads whose width is not hidden / heads, and a head of its own unless tied."""
     torch.manual_seed(2)
     sizes = {
@@ -47,7 +47,7 @@ def llama(tied=False, **settings):
         "head_dim": 32,
     }
     return LlamaForCausalLM(
-        LlamaConfig(vocab_size=259, num_key_value_heads=2, tie_word_embeddings=tied, **sizes, **settings)
+        LlamaConfig(vocab_size=259, num_key_value_heads=2, tie_word_embeddings=tied, **sizes, **config)
     ).eval()
 
 

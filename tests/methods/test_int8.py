@@ -16,9 +16,9 @@ BITS = 8
 TOLERANCE = 0.05
 
 
-def layers(tiny, **settings):
+def layers(tiny, **config):
     """A layer of the tiny model in 8 bits, and its weight before."""
-    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Config(**settings)))
+    model, _ = checkpoints.load(tiny, quantization=quantization(Int8Config(**config)))
     return model.model.layers[0].mlp.up_proj, small.load(tiny).model.layers[0].mlp.up_proj.weight.detach()
 
 

@@ -54,10 +54,10 @@ def saved(tmp_path_factory):
     return folder
 
 
-def lisa(adapter=None, **settings):
+def lisa(adapter=None, **config):
     """A composition with LISA in it."""
     parts = contract.composition(**({"adapters": adapter} if adapter else {}))
-    return replace(parts, selector=part("selectors", "lisa", **settings))
+    return replace(parts, selector=part("selectors", "lisa", **config))
 
 
 def course(model, parts, count, seed=0):

@@ -41,13 +41,13 @@ def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make_layer(shape=(20, 12), rank=5, bias=True, **settings):
+def make_layer(shape=(20, 12), rank=5, bias=True, **config):
     """An adapted layer whose z has moved, and the weight that it was made from."""
     torch.manual_seed(0)
     base = torch.nn.Linear(shape[1], shape[0], bias=bias)
-    params = LolduConfig(rank=rank, **settings)
+    loldu_config = LolduConfig(rank=rank, **config)
     weight = base.weight.detach().clone()
-    layer = loldu.LolduLinear(base, factor(weight, rank), params)
+    layer = loldu.LolduLinear(base, factor(weight, rank), loldu_config)
     with torch.no_grad():
         layer.z_R += noise(len(layer.z_R), seed=3)
     return layer, weight
@@ -88,10 +88,10 @@ def test_the_factors_are_the_first_of_the_whole_decomposition(shape, rank):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_computes_the_papers_dense_product(shape, bias):
-    settings = {"rank": 5, "alpha": 3.0}
-    layer, weight = make_layer(shape, bias=bias, **settings)
+    config = {"rank": 5, "alpha": 3.0}
+    layer, weight = make_layer(shape, bias=bias, **config)
     x = noise(7, shape[1], seed=1)
-    expected = F.linear(x, dense(layer, weight, settings).float(), layer.base.bias)
+    expected = F.linear(x, dense(layer, weight, config).float(), layer.base.bias)
     assert not torch.allclose(expected, layer.base(x), atol=1e-2), "z has not moved"
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(layer.merge()(x), expected, rtol=1e-5, atol=1e-5)
@@ -119,8 +119,8 @@ def official_layer():
     base = torch.nn.Linear(6, 4)
     base.weight.data = wave(4, 6, phase=0.3, dtype=torch.float32)
     base.bias.data = wave(4, phase=1.0, dtype=torch.float32)
-    params = LolduConfig(rank=3, alpha=2.0)
-    return loldu.LolduLinear(base, factor(base.weight, 3), params)
+    config = LolduConfig(rank=3, alpha=2.0)
+    return loldu.LolduLinear(base, factor(base.weight, 3), config)
 
 
 def test_a_layer_its_gradient_and_its_merged_weight_are_those_of_the_official_module():
@@ -233,13 +233,13 @@ def test_as_many_numbers_along_the_weights_directions_along_random_ones_and_in_v
     """Which of them is best is a finding, told in the method's docstring, and no promise: a better LoLDU would be no fault."""
     base, known = taught(deep.llama(2), lambda x: (3 * x + 1) % 40, 3e-3, range(150))
     assert known < 1
-    settings = {
+    config = {
         "lu": (LolduConfig(rank=16, alpha=16, targets="all-linear"), loldu, 0.02),
         "random": (LolduConfig(rank=16, alpha=16, targets="all-linear", directions="random"), loldu, 0.02),
         "vera": (vera.VeraConfig(rank=24, targets=("o_proj", "down_proj")), vera, 0.1),
     }
     found = {}
-    for name, (params, method, rate) in settings.items():
+    for name, (params, method, rate) in config.items():
         model = method.attach(copy.deepcopy(base), params)
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 224
         _, found[name] = taught(model, lambda x: (7 * x + 5) % 40, rate, range(1000, 1060))

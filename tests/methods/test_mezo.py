@@ -39,9 +39,9 @@ def copies(parameters):
     return [parameter.detach().clone() for parameter in parameters]
 
 
-def over(parameters, seed=0, **settings):
+def over(parameters, seed=0, **config):
     """MeZO over these parameters: matrices, then vectors, as the engine groups them."""
-    return make(grouped(parameters), MezoConfig(**settings), seed)
+    return make(grouped(parameters), MezoConfig(**config), seed)
 
 
 def grouped(parameters):
@@ -219,10 +219,10 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
 
 
 def test_the_log_alone_leads_from_the_base_to_the_final_weights():
-    settings = MezoConfig(learning_rate=1e-2, weight_decay=0.3, directions=2)
+    config = MezoConfig(learning_rate=1e-2, weight_decay=0.3, directions=2)
     parameters = numbers((20, 10), (30,), (5, 4))
     start = copies(parameters)
-    mezo = make(grouped(parameters), settings, seed=0)
+    mezo = make(grouped(parameters), config, seed=0)
     for step in range(12):
         parameters[2].requires_grad_(step % 3 == 0)  # as a selector that changes over time
         mezo.param_groups[0]["lr"] *= 0.9
@@ -230,7 +230,7 @@ def test_the_log_alone_leads_from_the_base_to_the_final_weights():
     final = copies(parameters)
     assert len(mezo.course["log"]) == 11
     again = [nn.Parameter(value.clone()) for value in start]
-    replay(grouped(again), settings, mezo.course["log"])
+    replay(grouped(again), config, mezo.course["log"])
     for found, wanted, before in zip(again, final, start, strict=True):
         torch.testing.assert_close(found.detach(), wanted, rtol=0, atol=1e-5)
         assert not torch.allclose(wanted, before, atol=1e-2)

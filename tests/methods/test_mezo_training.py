@@ -34,15 +34,15 @@ def answers(folder, said):
     return list(encode.examples(rows, checkpoints.load_tokenizer(folder), 256))
 
 
-def plan(**settings):
+def plan(**config):
     return Training(
-        **{"pack_tokens": 256, "warmup": 0, "schedule": "constant_with_warmup", "save_every": 1000} | settings
+        **{"pack_tokens": 256, "warmup": 0, "schedule": "constant_with_warmup", "save_every": 1000} | config
     )
 
 
-def parts(adapter, objective="cross_entropy", **settings):
+def parts(adapter, objective="cross_entropy", **config):
     return replace(
-        composition(adapters=adapter, objectives=objective), optimizer=part("optimizers", "mezo", **settings or SMALL)
+        composition(adapters=adapter, objectives=objective), optimizer=part("optimizers", "mezo", **config or SMALL)
     )
 
 

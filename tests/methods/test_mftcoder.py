@@ -264,8 +264,8 @@ CURVES = {
 
 
 def test_coba_follows_the_ratios_to_the_losses_before_training():
-    params = MftcoderConfig(balance="coba", warmup=4, history=5)
-    seen, _ = follow(CURVES, params)
+    config = MftcoderConfig(balance="coba", warmup=4, history=5)
+    seen, _ = follow(CURVES, config)
     assert seen[:4] == [[1 / 3] * 3] * 4
     ratios = [[CURVES[name](s) / CURVES[name](0) for name in NAMES] for s in range(12)]
     slopes, worst = [], []
@@ -354,8 +354,8 @@ def test_self_paced_weights_are_equal_before_step_window_as_in_the_official_trai
 
 
 def test_self_paced_weights_follow_the_last_window_of_losses():
-    params = MftcoderConfig(balance="self_paced", window=4)
-    seen, state = follow(CURVES, params)
+    config = MftcoderConfig(balance="self_paced", window=4)
+    seen, state = follow(CURVES, config)
     losses = [[CURVES[name](s) for name in NAMES] for s in range(12)]
     for step in range(4, 12):
         assert seen[step] == pytest.approx(self_paced(losses[step - 3 : step + 1]), rel=1e-5)
@@ -387,10 +387,10 @@ def test_weights_are_left_between_updates():
 
 def test_several_batches_of_an_update_are_taken_in_turn():
     looked = []
-    params = MftcoderConfig(balance="self_paced", valid_batches=2)
+    config = MftcoderConfig(balance="self_paced", valid_batches=2)
     for step in range(3):
         state = {}
-        on_step(moment(step, state, [{"code": 1.0, "maths": 2.0, "text": 3.0}, {"code": 5.0}, {"text": 9.0}]), params)
+        on_step(moment(step, state, [{"code": 1.0, "maths": 2.0, "text": 3.0}, {"code": 5.0}, {"text": 9.0}]), config)
         looked.append(state["losses"][0])
     assert looked == [[3.0, 2.0, 3.0], [1.0, 2.0, 6.0], [5.0, None, 9.0]]
 
@@ -457,11 +457,11 @@ def rows(counts, seed=0, length=6):
     return made
 
 
-def parts(adapter="none", **settings):
+def parts(adapter="none", **config):
     return replace(
         composition(adapters=adapter),
         optimizer=part("optimizers", "adamw", learning_rate=3e-3),
-        objective=part("objectives", "mftcoder", **settings),
+        objective=part("objectives", "mftcoder", **config),
     )
 
 
@@ -486,11 +486,11 @@ PLAN = Training(pack_tokens=40, accumulation=2, max_tokens=100_000, epochs=2, wa
     "balance", [{"balance": "coba", "warmup": 2}, {"balance": "self_paced", "window": 2}], ids=lambda b: b["balance"]
 )
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path, balance):
-    settings = replace(parts("lora", **balance), adapter=part("adapters", "lora", rank=4, dropout=0.2))
-    straight, notes = train(tiny, tmp_path / "straight", settings, PLAN, COUNTS)
+    config = replace(parts("lora", **balance), adapter=part("adapters", "lora", rank=4, dropout=0.2))
+    straight, notes = train(tiny, tmp_path / "straight", config, PLAN, COUNTS)
     with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", settings, PLAN, COUNTS, kill_at=5)
-    resumed, again = train(tiny, tmp_path / "killed", settings, PLAN, COUNTS)
+        train(tiny, tmp_path / "killed", config, PLAN, COUNTS, kill_at=5)
+    resumed, again = train(tiny, tmp_path / "killed", config, PLAN, COUNTS)
     assert len(straight.losses) > 5
     assert notes == again
     assert len(set(notes["task_weights"])) > 1
@@ -539,10 +539,10 @@ def test_fixed_weights_reach_the_loss(tiny, tmp_path):
 UNEQUAL = {"a": 20, "b": 6, "c": 2}
 
 
-def unequal(base, work, epochs, **settings):
+def unequal(base, work, epochs, **config):
     """The held-out loss of each task after training on all, and the last weights where there are any."""
     plan = Training(pack_tokens=400, max_tokens=10**6, epochs=epochs, warmup=0.0, save_every=1000)
-    outcome, notes = train(base, work, parts(**settings), plan, UNEQUAL)
+    outcome, notes = train(base, work, parts(**config), plan, UNEQUAL)
     held_out = {
         task: [row for row in rows(dict.fromkeys(UNEQUAL, 8), length=7) if row.task == task] for task in UNEQUAL
     }

@@ -44,14 +44,14 @@ def test_a_third_of_another_kind_is_told_and_none_is_not(share, expected):
     """Two kinds of texts, as far apart as kinds of prompts are: a cosine of about 0.3 between kinds, 0.6 within."""
     random = np.random.default_rng(3)
     centres = random.normal(size=(2, 64))
-    params, trials, said = MmdConfig(**SMALL), 60, 0
+    config, trials, said = MmdConfig(**SMALL), 60, 0
 
     def texts(count, strange):
         kinds = (np.arange(count) < strange * count).astype(int)
         return (centres[kinds] + 0.8 * random.normal(size=(count, 64))).astype(np.float32)
 
     for trial in range(trials):
-        said += score(fit(texts(150, 0), params), texts(60, share), trial).chance <= 0.01
+        said += score(fit(texts(150, 0), config), texts(60, share), trial).chance <= 0.01
     found = proportion(said, trials, 0.999)
     assert found.low <= expected[1]
     assert found.value >= expected[0], f"told in {said} of {trials}"

@@ -41,20 +41,20 @@ def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make_layer(num_experts=4, sizes=(12, 20), **settings):
+def make_layer(num_experts=4, sizes=(12, 20), **config):
     """An adapted layer after some training, as far as its function goes."""
     torch.manual_seed(0)
-    params = MolaConfig(**{"rank": 3, "alpha": 6.0, "dropout": 0.0} | settings)
-    layer = mola.MolaLinear(torch.nn.Linear(*sizes).requires_grad_(False), num_experts, params)
+    mola_config = MolaConfig(**{"rank": 3, "alpha": 6.0, "dropout": 0.0} | config)
+    layer = mola.MolaLinear(torch.nn.Linear(*sizes).requires_grad_(False), num_experts, mola_config)
     torch.nn.init.normal_(layer.B_OER)
     torch.nn.init.normal_(layer.router_EI)
     return layer
 
 
-def trained(model, **settings):
+def trained(model, **config):
     """`model` with experts that do something."""
     torch.manual_seed(0)
-    attached = attach(model, MolaConfig(**SMALL | {"dropout": 0.0} | settings))
+    attached = attach(model, MolaConfig(**SMALL | {"dropout": 0.0} | config))
     for name, parameter in attached.named_parameters():
         if name.endswith(("B_OER", "router_EI")):
             torch.nn.init.normal_(parameter, std=0.3)
@@ -101,8 +101,8 @@ def official(layer, phase):
 @pytest.mark.parametrize("top_k", [1, 2, 3])
 def test_a_layer_and_its_gradients_are_those_of_the_official_code(top_k):
     """Linear_MoE with three experts; it routes in float32 whatever its input, and so do we."""
-    settings = {"rank": 2, "alpha": 3.0, "top_k": top_k, "experts": (3,) * 4}
-    layer = official(make_layer(3, (5, 4), **settings), 0.5)
+    config = {"rank": 2, "alpha": 3.0, "top_k": top_k, "experts": (3,) * 4}
+    layer = official(make_layer(3, (5, 4), **config), 0.5)
     x = wave(2, 4, 5, phase=6.0).requires_grad_()
     y = layer(x)
     y.backward(wave(2, 4, 4, phase=7.0))
@@ -216,8 +216,8 @@ def test_the_router_learns_of_the_text_from_the_second_step_on(tiny):
     assert all(torch.count_nonzero(g) > 0 for g in gradients("router_EI"))
 
 
-def balance(model, **settings):
-    return penalty(model, MolaConfig(**SMALL | {"balance": 1.0} | settings))
+def balance(model, **config):
+    return penalty(model, MolaConfig(**SMALL | {"balance": 1.0} | config))
 
 
 def route_all(model, router):
@@ -249,12 +249,12 @@ class Decoder(torch.nn.Module):
 
 
 def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
-    params = MolaConfig(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
-    model = attach(Decoder(1, 3, 3, ["q_proj"]), params)
+    config = MolaConfig(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
+    model = attach(Decoder(1, 3, 3, ["q_proj"]), config)
     layer = model.layers[0]["q_proj"]
     layer.router_EI.data = torch.tensor([[50.0] * 3, *[[0.0] * 3] * 4])
     layer(torch.rand(7, 3) + 1)
-    assert penalty(model, params).item() == pytest.approx(0.5 * 5)
+    assert penalty(model, config).item() == pytest.approx(0.5 * 5)
 
 
 def by_hand(model, ids, top_k):
@@ -294,13 +294,13 @@ def test_the_load_balance_is_taken_over_all_linear_layers_of_a_decoder_layer(tin
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_the_load_balance_and_its_gradient_are_those_of_the_official_code(top_k):
     """load_balancing_loss_func on two decoder layers, of two and of three experts, with two linear layers each."""
-    params = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
-    model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), params)
+    config = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
+    model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config)
     layers = mola.by_decoder_layer(model)
     for number, of_layer in layers.items():
         for place, layer in enumerate(of_layer.values()):
             official(layer, 0.5 + number + 2 * place)(wave(2, 4, 5, phase=6.0))
-    found, expected = penalty(model, params), frozen("mola")[f"balance_{top_k}"]
+    found, expected = penalty(model, config), frozen("mola")[f"balance_{top_k}"]
     routers = [layer.router_EI for of_layer in layers.values() for layer in of_layer.values()]
     same(found, expected["loss"])
     for grad, wanted in zip(torch.autograd.grad(found, routers), expected["router_grads"], strict=True):
@@ -311,12 +311,12 @@ def test_the_load_balance_is_on_by_default_as_in_the_authors_script_for_instruct
     """`mola_training_instruction.py` adds 0.001 of it, which for the model above is 0.0020; `mola_training.py` adds none."""
     found = {}
     for balance in (MolaConfig().balance, 0.0):
-        params = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), balance=balance)
-        model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), params)
+        config = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), balance=balance)
+        model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config)
         for number, of_layer in mola.by_decoder_layer(model).items():
             for place, layer in enumerate(of_layer.values()):
                 official(layer, 0.5 + number + 2 * place)(wave(2, 4, 5, phase=6.0))
-        found[balance] = penalty(model, params).item()
+        found[balance] = penalty(model, config).item()
     assert found == pytest.approx({0.001: 0.001 * frozen("mola")["balance_2"]["loss"], 0.0: 0.0}, rel=1e-6)
     assert found[0.001] == pytest.approx(0.0020, abs=1e-5)
 
@@ -425,8 +425,8 @@ def test_experts_fit_clusters_that_one_update_cannot(seed):
         torch.manual_seed(seed)
         base = torch.nn.Linear(32, 32, bias=False).requires_grad_(False)
         weight = base.weight
-        params = MolaConfig(rank=rank, alpha=2.0 * rank, dropout=0, experts=(num_experts,) * 4, top_k=top_k)
-        layer = mola.MolaLinear(base, num_experts, params)
+        config = MolaConfig(rank=rank, alpha=2.0 * rank, dropout=0, experts=(num_experts,) * 4, top_k=top_k)
+        layer = mola.MolaLinear(base, num_experts, config)
         optimizer = torch.optim.Adam([p for p in layer.parameters() if p.requires_grad], lr=1e-2)
         for _ in range(steps):
             x, y = tokens(256)

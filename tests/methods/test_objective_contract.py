@@ -10,7 +10,7 @@ from tasks import methods
 from tasks.engine.forward import observe, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.methods.objectives import Tokens
-from tasks.stages.tune.params import STAGE
+from tasks.stages.tune.config import STAGE
 from tests import tiny as small
 from tests.methods import contract
 

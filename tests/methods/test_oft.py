@@ -19,10 +19,10 @@ def trainable(model, params):
     return sum(triangle * (1 if params.block_share else m.in_features // params.block_size) for m in layers)
 
 
-def layer(scale=0.3, **settings):
+def layer(scale=0.3, **config):
     """A layer with a bias, turned by random angles."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), OftConfig(**SMALL | settings)).get_base_model().model.layers[0].self_attn.q_proj
+    found = attach(small.qwen2(), OftConfig(**SMALL | config)).get_base_model().model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(found.oft_R["default"].weight, std=scale)
     return found
 

@@ -42,11 +42,11 @@ def tokenizer(tiny):
 
 
 def steered(tokenizer, main, expert, antiexpert, alpha=1.0):
-    params = ProxyTuningConfig(alpha=alpha)
+    config = ProxyTuningConfig(alpha=alpha)
     return generation.steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],
-        lambda own, helpers: combine(own, helpers, params),
+        lambda own, helpers: combine(own, helpers, config),
     )
 
 
@@ -238,13 +238,13 @@ def test_each_model_reads_the_prompt_in_its_own_form(tokenizer):
         assert answer == tokenizer.decode(written, skip_special_tokens=True)
 
 
-def sampled(models, tokenizer, **settings):
+def sampled(models, tokenizer, **config):
     """60 tokens written after one prefix with seed 0, or those up to an end of turn."""
     torch.manual_seed(0)
     ids = tokenizer("any prefix", return_tensors="pt")["input_ids"]
     loop = raw(steered(tokenizer, *models, alpha=0.7), "any prefix")
     options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 60, "pad_token_id": 256, "eos_token_id": None}
-    return models[0].generate(input_ids=ids, custom_generate=loop, **options | settings)[0, ids.shape[1] :].tolist()
+    return models[0].generate(input_ids=ids, custom_generate=loop, **options | config)[0, ids.shape[1] :].tolist()
 
 
 def test_the_temperature_acts_on_the_combined_logits(tokenizer):
@@ -325,11 +325,11 @@ def test_a_small_tuned_model_brings_a_larger_one_near_to_where_tuning_would(toke
     main, antiexpert = (taught(narrow(width), a) for width in (64, 24))
     expert, ceiling = taught(antiexpert, b), taught(main, b)
     held_out = [Encoded(str(n), row.tolist(), [1.0] * 24) for n, row in enumerate(drawn(chain(7, changed=8), 64, 3))]
-    params = ProxyTuningConfig()
+    config = ProxyTuningConfig()
     steering = generation.steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],
-        lambda own, helpers: combine(own, helpers, params),
+        lambda own, helpers: combine(own, helpers, config),
     )
     alone, proxy, tuned = (
         scoring.mean(scoring.losses(model, held_out, nll=nll))

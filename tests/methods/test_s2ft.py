@@ -383,8 +383,8 @@ def test_random_is_a_function_of_the_seed_and_draws_from_no_shared_generator(tin
 
 def scored(tiny, score, subset="large", **ratios):
     found = model("llama", tiny)
-    params = S2ftConfig(**{"v": 0, "o": 0, "u": 0, "d": 0} | ratios, score=score, subset=subset)
-    return found, params
+    config = S2ftConfig(**{"v": 0, "o": 0, "u": 0, "d": 0} | ratios, score=score, subset=subset)
+    return found, config
 
 
 @torch.no_grad()

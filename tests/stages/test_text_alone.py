@@ -9,15 +9,15 @@ from tasks.core.records import Result
 from tasks.core.stage import Model
 from tasks.io import tables
 from tasks.stages.evaluate import stage as evaluate
-from tasks.stages.evaluate.params import Settings as EvaluateSettings
+from tasks.stages.evaluate.config import StageConfig as EvaluateSettings
 from tasks.stages.ingest import stage as ingest
-from tasks.stages.ingest.params import Settings as IngestSettings
+from tasks.stages.ingest.config import StageConfig as IngestSettings
 from tasks.stages.pretrain import stage as pretrain
-from tasks.stages.pretrain.params import Settings as PretrainSettings
+from tasks.stages.pretrain.config import StageConfig as PretrainSettings
 from tasks.stages.report import stage as report
-from tasks.stages.report.params import Settings as ReportSettings
+from tasks.stages.report.config import StageConfig as ReportSettings
 from tasks.stages.tune import stage as tune
-from tasks.stages.tune.params import Settings as TuneSettings
+from tasks.stages.tune.config import StageConfig as TuneStageConfig
 from tests.stages.ingest.planting import page
 from tests.support import ScratchRun
 
@@ -81,7 +81,7 @@ def finished(tiny, tmp_path):
     tune.main(
         {"base": models / "pretrained", "examples": r0, "valid": ingested / "valid.parquet"},
         {"model": models / "tuned" / "r0"},
-        settings(TuneSettings),
+        settings(TuneStageConfig),
         ScratchRun(tmp_path, "r0"),
     )
     measured = {"base": ("reference", tiny), "pretrained": ("rounds", models / "pretrained")}

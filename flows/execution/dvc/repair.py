@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.execution import workspace, workspace_lease
 from flows.execution.dvc import lock_file, repository, run_cache, rwlock, version
-from tasks import settings
+from tasks import configuration
 from tasks.io import files
 
 
@@ -81,7 +81,9 @@ def _remove_unfinished_outputs() -> Iterator[str]:
 
 def _unfinished_outputs() -> list[Path]:
     """Return the partial outputs of our stages while no stage works here. Other files with that ending are a person's uploads."""
-    places = [place for stage in settings.stage_names() for place in settings.declaration(stage).writes.values()]
+    places = [
+        place for stage in configuration.stage_names() for place in configuration.declaration(stage).writes.values()
+    ]
     patterns = [re.sub(r"\{\w+\}", "*", place) for place in places]
     paths = sorted({path for pattern in patterns for path in Path().glob(f"{pattern}.partial")})
     return [] if paths and workspace_lease.is_stage_running() else paths

@@ -26,7 +26,7 @@ class Puzzle:
     """The verifier's score of the answer: 1 is right."""
 
 
-def puzzles(task: str, size: int, seed: int, settings: Mapping[str, Any]) -> Iterator[Puzzle]:
+def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Iterator[Puzzle]:
     """Yield `size` items of the data set `task`.
 
     Raises ValueError if the package or the data set does not exist, or rejects the settings.
@@ -40,9 +40,9 @@ def puzzles(task: str, size: int, seed: int, settings: Mapping[str, Any]) -> Ite
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(DATASETS))}."
         raise ValueError(f"{KEY} has no data set {task!r}. {hint}")
     try:
-        data = reasoning_gym.create_dataset(task, **{"seed": seed, "size": size, **settings})
+        data = reasoning_gym.create_dataset(task, **{"seed": seed, "size": size, **config})
     except (TypeError, ValueError, AssertionError) as error:
-        raise ValueError(f"{KEY}: {task} does not take {dict(settings)}: {error}") from None
+        raise ValueError(f"{KEY}: {task} does not take {dict(config)}: {error}") from None
     for number in range(size):
         entry = data[number]
         answer = entry["answer"]

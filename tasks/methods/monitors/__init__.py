@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods import Spec
 
 FEW = 5

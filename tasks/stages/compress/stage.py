@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import methods
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.io import checkpoints, compressed, models, tables
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tasks.stages.compress import sparsity
-from tasks.stages.compress.params import Settings
+from tasks.stages.compress.config import StageConfig
 
 Facts = dict[str, Any]
 """Contents of compression.json."""
@@ -39,29 +39,29 @@ class Scored(NamedTuple):
 Measure = Callable[[Path], Scored]
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Compress, and write size and validation loss before and after; with `none`, record that nothing is compressed."""
-    compress, output = settings.compress, outputs["model"]
+    compress, output = config.compress, outputs["model"]
     tuned = _tuned(inputs, compress.round)
     method = methods.load("compressors", compress.compressor)
-    params = methods.spec("compressors", compress.compressor).config.model_validate(
-        settings.methods[compress.compressor]
+    method_config = methods.spec("compressors", compress.compressor).config.model_validate(
+        config.methods[compress.compressor]
     )
     start = time.perf_counter()
     match method:
         case DeltaCompressor():
-            facts, speed = _store_delta(method, params, tuned, inputs, output, settings, run)
+            facts, speed = _store_delta(method, method_config, tuned, inputs, output, config, run)
         case WeightCompressor():
-            facts, speed = _store_weights(method, params, tuned, inputs, output, settings)
+            facts, speed = _store_weights(method, method_config, tuned, inputs, output, config)
         case _:
             output.mkdir()
             compressed.write_note(output, compress.compressor, {})
             facts, speed = {}, {}
-    _write_card(tuned, output, settings)
+    _write_card(tuned, output, config)
     metrics = {"round": tuned.name, "compressor": compress.compressor} | facts
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if facts:
-        _report(tuned.name, facts, speed, settings, time.perf_counter() - start, run)
+        _report(tuned.name, facts, speed, config, time.perf_counter() - start, run)
     if facts and (grid := checkpoints.read_card(inputs["base"]).get("grid")):
         run.say(
             f"compress {tuned.name}: the base was dequantised from {grid}, so rounding it to as coarse a grid again costs "
@@ -82,32 +82,32 @@ def _tuned(inputs: dict[str, Path], name: str) -> Path:
 
 def _store_delta(
     method: DeltaCompressor,
-    params: Params,
+    method_config: Params,
     tuned: Path,
     inputs: dict[str, Path],
     output: Path,
-    settings: Settings,
+    config: StageConfig,
     run: Run,
 ) -> tuple[Facts, dict[str, float]]:
     """Store the difference under the candidate settings of the lowest validation loss; the first of equals.
 
     Returns the contents of compression.json, and the tokens scored in a second before and after.
     """
-    measure = _measure(inputs, settings)
+    measure = _measure(inputs, config)
     before = measure(tuned)
     delta = compressed.read_delta(tuned, inputs["base"])
     tried: list[Facts] = []
     kept: dict[str, float] = {}
     speed = {"before": before.tokens_per_s}
-    for candidate in run.track(method.candidates(params), unit="candidate"):
+    for candidate in run.track(method.candidates(method_config), unit="candidate"):
         quantised = method.quantise(delta, candidate)
         folder = run.work / "candidate"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         compressed.copy_facts(tuned, folder)
         compressed.write_delta(folder, method.encode(quantised))
-        compressed.write_note(folder, settings.compress.compressor, candidate.model_dump(mode="json"))
-        _write_card(tuned, folder, settings)
+        compressed.write_note(folder, config.compress.compressor, candidate.model_dump(mode="json"))
+        _write_card(tuned, folder, config)
         scored = measure(folder)
         result = {
             "settings": candidate.model_dump(mode="json"),
@@ -132,18 +132,23 @@ def _store_delta(
 
 
 def _store_weights(
-    method: WeightCompressor, params: Params, tuned: Path, inputs: dict[str, Path], output: Path, settings: Settings
+    method: WeightCompressor,
+    method_config: Params,
+    tuned: Path,
+    inputs: dict[str, Path],
+    output: Path,
+    config: StageConfig,
 ) -> tuple[Facts, dict[str, float]]:
     """Store the full model, with its adapter merged. Returns the same as `_store_delta`."""
-    measure = _measure(inputs, settings)
+    measure = _measure(inputs, config)
     before = measure(tuned)
-    model, tokenizer = checkpoints.load(tuned, inputs["base"], device=settings.compute.device)
+    model, tokenizer = checkpoints.load(tuned, inputs["base"], device=config.compute.device)
     _check_plain(model, tuned)
     output.mkdir()
-    method.write(model, tokenizer, output, params)
+    method.write(model, tokenizer, output, method_config)
     del model
-    chosen = params.model_dump(mode="json")
-    compressed.write_note(output, settings.compress.compressor, chosen)
+    chosen = method_config.model_dump(mode="json")
+    compressed.write_note(output, config.compress.compressor, chosen)
     uncompressed = inputs["base"] if checkpoints.is_adapter(tuned) else tuned
     after = measure(output)
     facts = {
@@ -154,14 +159,14 @@ def _store_weights(
     return facts, {"before": before.tokens_per_s, "after": after.tokens_per_s}
 
 
-def _measure(inputs: dict[str, Path], settings: Settings) -> Measure:
+def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
     """Return a function that measures validation loss and speed of the model in a folder.
 
     It raises ValueError for a model whose tokenizer gives other tokens than the first one's.
     """
     from tasks.engine import device, encode, scoring  # torch: not needed where nothing is compressed
 
-    compress, compute = settings.compress, settings.compute
+    compress, compute = config.compress, config.compute
     device.use(compute)
     examples = tables.read(inputs["valid"], Example)
     expected: list[Encoded] = []
@@ -197,13 +202,13 @@ def _check_plain(model: Any, tuned: Path) -> None:
         )
 
 
-def _write_card(tuned: Path, output: Path, settings: Settings) -> None:
+def _write_card(tuned: Path, output: Path, config: StageConfig) -> None:
     """Write `ratchet.json`: the tuned model's card, which names its parent, and the settings of the compression."""
     card = checkpoints.read_card(tuned)
     added = {
-        "method": card.get("method", {}) | {"compressor": settings.compress.compressor},
+        "method": card.get("method", {}) | {"compressor": config.compress.compressor},
         "compressed": card.get("weights"),
-        "compress": settings.model_dump(mode="json"),
+        "compress": config.model_dump(mode="json"),
     }
     checkpoints.write_card(output, **card | added)
 
@@ -213,7 +218,7 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in checkpoints.weights(folder))
 
 
-def _report(name: str, facts: Facts, speed: dict[str, float], settings: Settings, seconds: float, run: Run) -> None:
+def _report(name: str, facts: Facts, speed: dict[str, float], config: StageConfig, seconds: float, run: Run) -> None:
     size, loss = facts["bytes"], facts["loss"]
     run.log(
         bytes_before=size["before"],
@@ -226,7 +231,7 @@ def _report(name: str, facts: Facts, speed: dict[str, float], settings: Settings
     )
     shares = "".join(f", {share:.1%} of {kind} kept" for kind, share in facts.get("kept", {}).items())
     run.say(
-        f"compress {name}: {settings.compress.compressor}, {size['before']:,} → {size['after']:,} bytes"
+        f"compress {name}: {config.compress.compressor}, {size['before']:,} → {size['after']:,} bytes"
         f" ({size['before'] / size['after']:.1f} times smaller), validation loss {loss['before']:.4f} → "
         f"{loss['after']:.4f} nats/token{shares}"
     )

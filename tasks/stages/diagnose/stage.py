@@ -22,44 +22,46 @@ from tasks.engine import device, embedding, encode, neighbours, readout, scoring
 from tasks.io import checkpoints, diagnosis, embedders, tables
 from tasks.methods.curators import Curator
 from tasks.stages.diagnose import judging, signals
-from tasks.stages.diagnose.params import Settings
+from tasks.stages.diagnose.config import StageConfig
 from tasks.stages.diagnose.screen import NOT_FINITE, screen, transcript
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
-    params = settings.diagnose
-    curator: Curator = methods.load("curators", params.curator)
-    curator_params = methods.spec("curators", params.curator).config.model_validate(settings.methods[params.curator])
-    device.use(settings.compute)
+    diagnose_config = config.diagnose
+    curator: Curator = methods.load("curators", diagnose_config.curator)
+    curator_params = methods.spec("curators", diagnose_config.curator).config.model_validate(
+        config.methods[diagnose_config.curator]
+    )
+    device.use(config.compute)
     examples = tables.read(inputs["examples"], Example)
 
-    model, tokenizer = _load(inputs["base"], None, settings)
+    model, tokenizer = _load(inputs["base"], None, config)
     encoded = partial(encode.example, tokenizer=tokenizer)
     longest = model.config.max_position_embeddings
-    sequences, excluded = screen(examples, encoded, longest, params.max_tokens, params.seed)
+    sequences, excluded = screen(examples, encoded, longest, diagnose_config.max_tokens, diagnose_config.seed)
     before = _losses(model, sequences, run)
     del model  # one model in memory at a time
-    model, tokenizer = _load(inputs["tuned"], inputs["base"], settings)
+    model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
     after = _losses(model, sequences, run)
     excluded |= dict.fromkeys(signals.not_finite(before, after), NOT_FINITE)
 
     included = [example for example in examples if example.id not in excluded]
-    tuned = TunedModel(model, tokenizer, inputs, settings, run)
+    tuned = TunedModel(model, tokenizer, inputs, config, run)
     neighbourhood = tuned.neighbourhood(included, curator.neighbours(curator_params))
-    judged = tuned.judgements(params.quality, included, curator)
+    judged = tuned.judgements(diagnose_config.quality, included, curator)
     rows = signals.signal_rows(examples, sequences, excluded, (before, after), neighbourhood, judged, curator)
     rows, limits = curator.choose(rows, curator_params)
 
     tables.write(outputs["signals"], rows, Signals)
     sources = {name: inputs[name] for name in ("base", "tuned", "examples")} | {"signals": outputs["signals"]}
     quality = {
-        "mode": params.quality,
+        "mode": diagnose_config.quality,
         "unreadable": signals.unreadable(judged),
         "agreement": tuned.agreement(judged, included, curator),
     }
     report = {
-        "curator": params.curator,
+        "curator": diagnose_config.curator,
         "hashes": diagnosis.hashes(sources),
         "quality": quality,
         **signals.totals(rows, sequences, limits),
@@ -68,8 +70,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     run.say(summary(f"diagnose {run.item}", report))
 
 
-def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
-    return checkpoints.load(folder, base, **device.placement(settings.compute))
+def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
+    return checkpoints.load(folder, base, **device.placement(config.compute))
 
 
 def _losses(model: Any, sequences: Sequence[Encoded], run: Run) -> dict[str, float]:
@@ -83,7 +85,7 @@ class TunedModel:
     model: Any
     tokenizer: Any
     inputs: Mapping[str, Path]
-    settings: Settings
+    config: StageConfig
     run: Run
 
     def neighbourhood(self, examples: Sequence[Example], k: int) -> signals.Neighbourhood:
@@ -92,14 +94,14 @@ class TunedModel:
         if not texts:
             return {}
         vectors = self._vectors(list(texts.values()))
-        nearest = neighbours.nearest(vectors, k, self.settings.diagnose.exact_up_to)
+        nearest = neighbours.nearest(vectors, k, self.config.diagnose.exact_up_to)
         return signals.neighbourhood(list(texts), *nearest)
 
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
         track = self._track("row")
-        if self.settings.diagnose.encoder == "tuned":
+        if self.config.diagnose.encoder == "tuned":
             return embedding.pooled(self.model, self.tokenizer(texts)["input_ids"], track)
-        embedder, compute = self.inputs["embedder"], self.settings.compute
+        embedder, compute = self.inputs["embedder"], self.config.compute
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
         if not embedding.is_encoder(embedder):
             return embedders.embed(embedder, texts)
@@ -118,10 +120,10 @@ class TunedModel:
         self, judged: judging.Judgements, examples: Sequence[Example], curator: Curator
     ) -> dict[str, Any] | None:
         """Return how far judging by odds and by generation agree on `compare` examples; None if that is not set."""
-        params = self.settings.diagnose
-        if params.quality != "readout" or not params.compare:
+        config = self.config.diagnose
+        if config.quality != "readout" or not config.compare:
             return None
-        return signals.agreement(judged, self.judgements("generate", examples[: params.compare], curator), curator)
+        return signals.agreement(judged, self.judgements("generate", examples[: config.compare], curator), curator)
 
     @property
     def _longest(self) -> int:
@@ -130,12 +132,12 @@ class TunedModel:
     def _fits(self, prompt: Sequence[Message]) -> bool:
         """Return True if a prompt and its answer fit into the model's context."""
         ids = self.tokenizer(encode.render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
-        return len(ids) + self.settings.diagnose.judging.max_new_tokens <= self._longest
+        return len(ids) + self.config.diagnose.judging.max_new_tokens <= self._longest
 
     def _write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:
-        params, folders = self.settings.diagnose, self.inputs
-        write = writer.of_model(folders["tuned"], params.judging, self.settings.compute, self.run, folders["base"])
-        return [answer.text for answer in write(prompts, [f"{params.seed} {key}" for key in keys])]
+        config, folders = self.config.diagnose, self.inputs
+        write = writer.of_model(folders["tuned"], config.judging, self.config.compute, self.run, folders["base"])
+        return [answer.text for answer in write(prompts, [f"{config.seed} {key}" for key in keys])]
 
     def _track(self, unit: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
         return partial(self.run.track, unit=unit)

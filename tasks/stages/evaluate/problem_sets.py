@@ -10,7 +10,7 @@ from tasks.engine import encode
 from tasks.io import packages
 from tasks.io.sources import benchmarks
 from tasks.stages.evaluate import subsample
-from tasks.stages.evaluate.params import EvaluateParams
+from tasks.stages.evaluate.config import EvaluateConfig
 
 HUMAN_EVAL = "human_eval"
 
@@ -43,14 +43,14 @@ class ProblemSet:
         return None
 
 
-def problem_sets(test: Sequence[Example], tokenizer: Any, params: EvaluateParams) -> list[ProblemSet]:
+def problem_sets(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig) -> list[ProblemSet]:
     """Return the held-out problems, and HumanEval if it is set: as many of each as `params` say, the same for every model."""
     usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
-    problems = subsample.sample(usable, params.pass_items, params.seed)
-    empty = "no held-out example has tests" if params.pass_items else "evaluate.pass_items is 0"
+    problems = subsample.sample(usable, config.pass_items, config.seed)
+    empty = "no held-out example has tests" if config.pass_items else "evaluate.pass_items is 0"
     sets = [ProblemSet("", problems, "" if problems else empty)]
-    if params.human_eval:
-        sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(_human_eval()), params.human_eval, params.seed)))
+    if config.human_eval:
+        sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(_human_eval()), config.human_eval, config.seed)))
     return sets
 
 

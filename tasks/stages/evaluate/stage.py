@@ -23,7 +23,7 @@ from tasks.engine.generation import Sampling
 from tasks.io import checkpoints, models, provenance, sandbox, tables
 from tasks.io.sources import gym
 from tasks.stages.evaluate import grade, pinned, standard_benchmarks, subsample
-from tasks.stages.evaluate.params import EvaluateParams, Settings
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
 from tasks.stages.evaluate.summarise import Planned, pass_rates, summarise
@@ -32,38 +32,38 @@ Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Score, generate answers, grade them, and write every item and the summary."""
-    params = settings.evaluate
-    device.use(settings.compute)
-    model, tokenizer = _load(inputs["model"], inputs["base"], settings)
-    evaluated = _evaluated_model(model, tokenizer, inputs, settings)
-    pick = partial(subsample.shuffled, seed=params.seed)
-    measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, params, run, pick)
-    summary = summarise(measured.results, measured.planned, params)
+    evaluate_config = config.evaluate
+    device.use(config.compute)
+    model, tokenizer = _load(inputs["model"], inputs["base"], config)
+    evaluated = _evaluated_model(model, tokenizer, inputs, config)
+    pick = partial(subsample.shuffled, seed=evaluate_config.seed)
+    measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
+    summary = summarise(measured.results, measured.planned, evaluate_config)
     metrics = {
         **summary,
-        **_standard(evaluated, params),
+        **_standard(evaluated, evaluate_config),
         "parameters": model.num_parameters(),
         "trainable": _trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
-        "settings": _conditions(settings, measured.level),
+        "settings": _conditions(config, measured.level),
     }
     tables.write(outputs["results"], measured.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
-        tables.write(outputs["gate"], _gate_results(inputs, evaluated, tokenizer, params, run), Result)
+        tables.write(outputs["gate"], _gate_results(inputs, evaluated, tokenizer, evaluate_config, run), Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in summary.items() if "loss" in figures}
     run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **pass_rates(measured.answers))
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
 
-def examine(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
+def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
     """Measure a model on the gate set alone, as `main` does after the other data."""
-    device.use(settings.compute)
-    model, tokenizer = _load(inputs["model"], inputs["base"], settings)
-    evaluated = _evaluated_model(model, tokenizer, inputs, settings)
-    tables.write(output, _gate_results(inputs, evaluated, tokenizer, settings.evaluate, run), Result)
+    device.use(config.compute)
+    model, tokenizer = _load(inputs["model"], inputs["base"], config)
+    evaluated = _evaluated_model(model, tokenizer, inputs, config)
+    tables.write(output, _gate_results(inputs, evaluated, tokenizer, config.evaluate, run), Result)
 
 
 @dataclass(frozen=True)
@@ -90,44 +90,44 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    test: Path, documents: Path, evaluated: _Evaluated, tokenizer: Any, params: EvaluateParams, run: Run, pick: Pick
+    test: Path, documents: Path, evaluated: _Evaluated, tokenizer: Any, config: EvaluateConfig, run: Run, pick: Pick
 ) -> _Measured:
     """Score the examples and documents of one set that `pick` chooses, and have its problems solved."""
     examples = tables.read(test, Example)
     losses = [
         result
-        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, params, pick)
+        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
         for result in _score(measure, sequences, groups, evaluated, run)
     ]
-    level, planned = _plan(problem_sets(examples, tokenizer, params), run)
-    answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, params, run)]
+    level, planned = _plan(problem_sets(examples, tokenizer, config), run)
+    answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
     return _Measured(losses, answers, planned, level)
 
 
 def _gate_results(
-    inputs: dict[str, Path], evaluated: _Evaluated, tokenizer: Any, params: EvaluateParams, run: Run
+    inputs: dict[str, Path], evaluated: _Evaluated, tokenizer: Any, config: EvaluateConfig, run: Run
 ) -> list[Result]:
     """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows."""
-    params = params.model_copy(update={"pass_items": params.gate_items, "human_eval": 0, "samples": 0})
+    config = config.model_copy(update={"pass_items": config.gate_items, "human_eval": 0, "samples": 0})
     sets = inputs["gate"], inputs["gate_documents"]
-    return _measure(*sets, evaluated, tokenizer, params, run, subsample.by_id).results
+    return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results
 
 
-def _evaluated_model(model: Any, tokenizer: Any, inputs: dict[str, Path], settings: Settings) -> _Evaluated:
+def _evaluated_model(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageConfig) -> _Evaluated:
     """Return the measured model, or the model that the decoder has it steer.
 
     Raises ValueError if that is not the pinned one.
     """
-    name = settings.evaluate.decoder
+    name = config.evaluate.decoder
     decoder = methods.spec("decoders", name)
-    config = decoder.config.model_validate(settings.methods[name])
+    decoder_config = decoder.config.model_validate(config.methods[name])
     if not decoder.helpers:
         return _Evaluated(model, tokenizer)
-    main = _load(_pinned_folder(name, config), None, settings)
+    main = _load(_pinned_folder(name, decoder_config), None, config)
     tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
     roles = {"expert": (model, tokenizer)}
-    roles["antiexpert"] = _load(inputs["base"], None, settings) if tuned else roles["expert"]
-    combine = partial(methods.load("decoders", name).combine, config=config)
+    roles["antiexpert"] = _load(inputs["base"], None, config) if tuned else roles["expert"]
+    combine = partial(methods.load("decoders", name).combine, config=decoder_config)
     return _Evaluated(*main, generation.steer(main, [roles[role] for role in decoder.helpers], combine))
 
 
@@ -152,32 +152,32 @@ def digest(folder: Path) -> str:
     )
 
 
-def _load(folder: Path, base: Path | None, settings: Settings) -> tuple[Any, Any]:
-    return models.load(folder, base, **device.placement(settings.compute))
+def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
+    return models.load(folder, base, **device.placement(config.compute))
 
 
 def _texts(
-    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, params: EvaluateParams, pick: Pick
+    test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, config: EvaluateConfig, pick: Pick
 ) -> Iterable[tuple[str, list[Encoded], dict[str, str]]]:
     """Yield each measure of loss that has data: its name, the sequences to score, and the group of each item.
 
     Raises ValueError if there are examples and none fits.
     """
     if test:
-        fitting = [row for row in encode.examples(test, tokenizer, params.max_tokens) if row is not None]
+        fitting = [row for row in encode.examples(test, tokenizer, config.max_tokens) if row is not None]
         if not fitting:
             raise ValueError(
-                f"evaluate.max_tokens={params.max_tokens}: none of the {len(test)} held-out examples fits."
+                f"evaluate.max_tokens={config.max_tokens}: none of the {len(test)} held-out examples fits."
             )
         groups = {example.id: example.group for example in test}
-        yield "domain", pick(fitting, params.domain_tokens), groups
+        yield "domain", pick(fitting, config.domain_tokens), groups
     for measure, domain in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.domain == domain]
         if not rows:
             continue  # a corpus is a choice; the report says what could not be measured
-        first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, params.max_tokens)))}
+        first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, config.max_tokens)))}
         groups = {document.id: document.group for document in rows}
-        yield measure, pick(first.values(), params.text_tokens), groups
+        yield measure, pick(first.values(), config.text_tokens), groups
 
 
 def _score(
@@ -203,7 +203,7 @@ def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planne
     return level, [(problem_set, problem_set.reason_not_run(level)) for problem_set in sets]
 
 
-def _solve(problem_set: ProblemSet, evaluated: _Evaluated, params: EvaluateParams, run: Run) -> list[Result]:
+def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
     track: Callable[[Any], Any] = partial(run.track, unit="batch")
 
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[str]:
@@ -211,44 +211,44 @@ def _solve(problem_set: ProblemSet, evaluated: _Evaluated, params: EvaluateParam
             evaluated.model,
             [problem.prompt for problem in problems],
             evaluated.tokenizer,
-            max_new_tokens=params.max_new_tokens,
-            batch_size=params.batch_size,
+            max_new_tokens=config.max_new_tokens,
+            batch_size=config.batch_size,
             sampling=sampling,
-            stop=params.stop,
+            stop=config.stop,
             track=track,
             steering=evaluated.steering,
         )
 
     grade_answers = partial(grade.grade, run_cases=partial(sandbox.run, minimum=2), score=gym.score)
-    return solve(problem_set, params, write, grade_answers)
+    return solve(problem_set, config, write, grade_answers)
 
 
-def _standard(evaluated: _Evaluated, params: EvaluateParams) -> dict[str, Any]:
+def _standard(evaluated: _Evaluated, config: EvaluateConfig) -> dict[str, Any]:
     """Return the scores of standard benchmarks, if any are set.
 
     Raises ValueError if the decoder steers another model.
     """
-    if params.harness is None:
+    if config.harness is None:
         return {}
     if evaluated.steering:
         raise ValueError(
-            f"evaluate.harness measures one model's own logits, and decoder {params.decoder} steers another's. "
+            f"evaluate.harness measures one model's own logits, and decoder {config.decoder} steers another's. "
             "Leave one of the two out."
         )
-    return {"harness": standard_benchmarks.measure(evaluated.model, evaluated.tokenizer, params.harness, params)}
+    return {"harness": standard_benchmarks.measure(evaluated.model, evaluated.tokenizer, config.harness, config)}
 
 
-def _conditions(settings: Settings, level: int | None) -> dict[str, Any]:
+def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
     """Return everything that a measure depends on beside the model and the data."""
-    params = settings.evaluate
+    evaluate_config = config.evaluate
     return {
-        **params.model_dump(mode="json"),
+        **evaluate_config.model_dump(mode="json"),
         "padding": generation.PADDING,
-        "precision": device.precision(settings.compute),
+        "precision": device.precision(config.compute),
         "machine": provenance.machine_class(),
-        "methods": settings.methods,
+        "methods": config.methods,
         "sandbox": level,
-        "ends_at": [*generation.ENDS, *params.stop],
+        "ends_at": [*generation.ENDS, *evaluate_config.stop],
     }
 
 

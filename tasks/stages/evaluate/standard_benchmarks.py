@@ -6,10 +6,10 @@ from typing import Any
 from tasks.core import statistics
 from tasks.io import harness, provenance
 from tasks.stages.evaluate import pinned
-from tasks.stages.evaluate.params import EvaluateParams, Harness
+from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
 
-def measure(model: Any, tokenizer: Any, config: Harness, params: EvaluateParams) -> dict[str, Any]:
+def measure(model: Any, tokenizer: Any, config: Harness, evaluate_config: EvaluateConfig) -> dict[str, Any]:
     """Return each score by name, with an interval from its standard error, and the version of the harness.
 
     Raises ValueError if the digest of the user's folder of tasks is not the one set: DVC does not watch the folder.
@@ -24,13 +24,13 @@ def measure(model: Any, tokenizer: Any, config: Harness, params: EvaluateParams)
         limit=config.limit,
         batch_size=config.batch_size,
         chat=config.chat,
-        seed=params.seed,
+        seed=evaluate_config.seed,
     )
-    return {"version": harness.version(), "scores": {score.name: _record(score, params) for score in scores}}
+    return {"version": harness.version(), "scores": {score.name: _record(score, evaluate_config) for score in scores}}
 
 
-def _record(score: harness.Score, params: EvaluateParams) -> dict[str, float | None]:
-    estimate = statistics.from_error(score.value, score.error, score.items, params.confidence)
+def _record(score: harness.Score, config: EvaluateConfig) -> dict[str, float | None]:
+    estimate = statistics.from_error(score.value, score.error, score.items, config.confidence)
     return estimate.record() | {"error": round(score.error, 6)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core import statistics
 from tasks.core.records import PASS, Result
-from tasks.stages.evaluate.params import EvaluateParams
+from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
 TIERS = ("short", "medium", "long")
@@ -16,17 +16,17 @@ Planned = tuple[ProblemSet, str | None]
 """A set of problems, and the reason if it is not run."""
 
 
-def summarise(results: Sequence[Result], sets: Sequence[Planned], params: EvaluateParams) -> dict[str, Any]:
+def summarise(results: Sequence[Result], sets: Sequence[Planned], config: EvaluateConfig) -> dict[str, Any]:
     """Return every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
 
     The measures of a named set stand under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups;
     those of the greedy pass@1 are exact.
     """
-    bootstrap = statistics.Bootstrap(seed=params.seed, confidence=params.confidence)
+    bootstrap = statistics.Bootstrap(seed=config.seed, confidence=config.confidence)
     measures = dict.fromkeys(row.measure for row in results if row.is_loss)
     summary = {measure: _loss([row for row in results if row.measure == measure], bootstrap) for measure in measures}
     for problem_set, not_run in sets:
-        figures = _problem_set(problem_set, results, not_run, params, bootstrap)
+        figures = _problem_set(problem_set, results, not_run, config, bootstrap)
         summary |= {problem_set.name: figures} if problem_set.name else figures
     return summary
 
@@ -58,7 +58,7 @@ def _problem_set(
     problem_set: ProblemSet,
     results: Sequence[Result],
     not_run: str | None,
-    params: EvaluateParams,
+    config: EvaluateConfig,
     bootstrap: statistics.Bootstrap,
 ) -> dict[str, Any]:
     def of(*measures: str) -> list[Result]:
@@ -67,12 +67,12 @@ def _problem_set(
 
     first = of(PASS)
     figures = {
-        PASS: {"not_run": not_run} if not_run else _passed(first, params.confidence),
+        PASS: {"not_run": not_run} if not_run else _passed(first, config.confidence),
         "outcomes": _verdicts(first),
     }
-    if params.samples and not not_run:
-        drawn = of(*(f"sample {number}" for number in range(params.samples)))
-        chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), bootstrap) for k in params.ks}
+    if config.samples and not not_run:
+        drawn = of(*(f"sample {number}" for number in range(config.samples)))
+        chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), bootstrap) for k in config.ks}
         figures["sampled"] = chances | {"outcomes": _verdicts(drawn)}
     return figures
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tasks.core.programs import program
 from tasks.core.records import Example, Message
 from tasks.core.writing import Write
+from tasks.stages.faults.config import Drawn
 from tasks.stages.faults.pair import Candidate
-from tasks.stages.faults.params import Drawn
 
 # Our wording; the paper's was not available. The example's text is in the user's turn only, between tags that it cannot close.
 ASK = (

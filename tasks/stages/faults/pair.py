@@ -11,7 +11,7 @@ from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.core.sequences import Encoded
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, LINE, MARKS
-from tasks.stages.faults.params import FaultsParams
+from tasks.stages.faults.config import FaultsConfig
 
 Encode = Callable[[Example, FaultPair | None], Encoded | None]
 
@@ -29,13 +29,13 @@ class Candidate:
     """Message of a server that refused to generate a program."""
 
 
-def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPair | Unfit:
+def pair(candidate: Candidate, config: FaultsConfig, encode: Encode) -> FaultPair | Unfit:
     """Return the pair of an example's program and a candidate, not yet verified, or the reason if there is none."""
     if candidate.refused:
         return Unfit("the server refuses", candidate.refused)
     correct, incorrect = program(candidate.example.response), candidate.incorrect
-    if (longest := max(len(correct), len(incorrect))) > params.max_chars:
-        return Unfit("too long", f"{longest} characters; faults.max_chars is {params.max_chars}")
+    if (longest := max(len(correct), len(incorrect))) > config.max_chars:
+        return Unfit("too long", f"{longest} characters; faults.max_chars is {config.max_chars}")
     try:
         if essence(correct) == essence(incorrect):
             return Unfit("equal", "nothing but comments, docstrings or layout differs")
@@ -43,14 +43,14 @@ def pair(candidate: Candidate, params: FaultsParams, encode: Encode) -> FaultPai
     except SyntaxError as error:
         return Unfit("no Python", str(error))
     fault_pair = _compare(candidate, correct, incorrect)
-    if fault_pair.similarity < params.similarity and fault_pair.changed_lines > params.max_lines:
+    if fault_pair.similarity < config.similarity and fault_pair.changed_lines > config.max_lines:
         return Unfit("unlike", f"similarity {fault_pair.similarity:.2f}, {fault_pair.changed_lines} lines differ")
     encoded = encode(candidate.example, fault_pair)
     if encoded is None:
         return Unfit("control token", "a program spells a token of the model that parts turns")
     marked = _marked_tokens(encoded)
     share = sum(marked) / max(len(marked), 1)
-    if not 0 < share <= params.max_marked:
+    if not 0 < share <= config.max_marked:
         return Unfit("marks nothing" if share == 0 else "marks too much", f"{share:.0%} of the response's tokens")
     in_remarks = encode(candidate.example, replace(fault_pair, good_lines=[], good_chars=spans, anchors=[]))
     assert in_remarks

@@ -7,9 +7,9 @@ from itertools import islice
 from tasks.core.programs import essence, program, without_docstrings
 from tasks.core.records import Example, Refusal, Unfit, excerpt
 from tasks.io.sources import commits, table
+from tasks.stages.faults.config import Commits, Given, Mutation
 from tasks.stages.faults.mutate import mutants
 from tasks.stages.faults.pair import Candidate
-from tasks.stages.faults.params import Commits, Given, Mutation
 
 
 def mutated(source: Mutation, examples: Sequence[Example], seed: int) -> dict[str, Iterator[Candidate]]:

@@ -7,8 +7,8 @@ from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
 from tasks.core.stage import Run
 from tasks.core.writing import Write
 from tasks.stages.faults import generate, propose, verify
+from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, Source, Teacher
 from tasks.stages.faults.pair import Candidate, Encode, pair
-from tasks.stages.faults.params import Drawn, FaultsParams, Mutation, Sampled, Source, Teacher
 
 Writer = Callable[[Drawn], Write]
 """Returns the function that generates text, for a source that needs a model."""
@@ -18,9 +18,9 @@ class PairSearch:
     """Searches pairs, source after source, and records every refused candidate."""
 
     def __init__(
-        self, params: FaultsParams, encoded: Encode, judge: verify.RunCases, run: Run, writer: Writer | None = None
+        self, config: FaultsConfig, encoded: Encode, judge: verify.RunCases, run: Run, writer: Writer | None = None
     ) -> None:
-        self.params, self.refused = params, list[Refusal]()
+        self.config, self.refused = config, list[Refusal]()
         self._encode, self._judge, self._run, self._writer = encoded, judge, run, writer
         self._kept: dict[str, dict[str, FaultPair]] = {}
 
@@ -30,7 +30,7 @@ class PairSearch:
         Raises FileNotFoundError or ValueError for a missing source.
         """
         usable = {example.id: example for example in self._usable(examples)}
-        for source in self.params.sources:
+        for source in self.config.sources:
             self._verify(self._proposals(source, examples, usable))
         return [fault_pair for name in usable for fault_pair in self._kept.get(name, {}).values()]
 
@@ -46,8 +46,8 @@ class PairSearch:
 
     def _is_program(self, example: Example) -> bool:
         code, unfit = program(example.response), None
-        if len(code) > self.params.max_chars:
-            unfit = Unfit("too long", f"{len(code)} characters; faults.max_chars is {self.params.max_chars}")
+        if len(code) > self.config.max_chars:
+            unfit = Unfit("too long", f"{len(code)} characters; faults.max_chars is {self.config.max_chars}")
         elif self._encode(example, None) is None:
             unfit = Unfit("control token", "it spells a token of the model that parts turns")
         else:
@@ -65,7 +65,7 @@ class PairSearch:
         """Return a source's candidates, by example."""
         incomplete = [example for name, example in usable.items() if not self._has_enough(name)]
         if isinstance(source, Mutation):
-            return propose.mutated(source, incomplete, self.params.seed)
+            return propose.mutated(source, incomplete, self.config.seed)
         if isinstance(source, Sampled | Teacher):
             return self._written(source, incomplete)
         candidates_by_example = propose.matched(source, examples, self.refused)
@@ -87,7 +87,7 @@ class PairSearch:
                     Candidate(example, "", source.from_), Unfit("no tests", "nothing would tell right from wrong")
                 )
         ask = generate.attempts if isinstance(source, Sampled) else generate.on_purpose
-        candidates_by_example = ask(source, tested, self.params.seed, self._writer(source))
+        candidates_by_example = ask(source, tested, self.config.seed, self._writer(source))
         return {name: iter(candidates) for name, candidates in candidates_by_example.items()}
 
     def _verify(self, proposals: dict[str, Iterator[Candidate]]) -> None:
@@ -112,9 +112,9 @@ class PairSearch:
             if self._has_enough(name):
                 if candidate.source == "mutation":
                     return None
-                self._refuse(candidate, Unfit("enough pairs", f"faults.per_example is {self.params.per_example}"))
+                self._refuse(candidate, Unfit("enough pairs", f"faults.per_example is {self.config.per_example}"))
                 continue
-            result = pair(candidate, self.params, self._encode)
+            result = pair(candidate, self.config, self._encode)
             if isinstance(result, FaultPair) and result.id in self._kept.get(name, {}):
                 result = Unfit("double", "the same wrong program is there already")
             if isinstance(result, FaultPair):
@@ -123,7 +123,7 @@ class PairSearch:
         return None
 
     def _has_enough(self, name: str) -> bool:
-        return len(self._kept.get(name, ())) >= self.params.per_example
+        return len(self._kept.get(name, ())) >= self.config.per_example
 
     def _refuse(self, candidate: Candidate, unfit: Unfit) -> None:
         """Record a refusal: a mutant under its kind, a given pair under its place, any other candidate under its example."""

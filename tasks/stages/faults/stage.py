@@ -14,14 +14,14 @@ from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.writing import Write
 from tasks.io import checkpoints, sandbox, tables
-from tasks.stages.faults.params import Drawn, Settings, Teacher
+from tasks.stages.faults.config import Drawn, StageConfig, Teacher
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Find pairs, and write them and the refusals; two empty tables without sources."""
     kept: list[FaultPair] = []
     refused: list[Refusal] = []
-    if settings.faults.sources:
+    if config.faults.sources:
         from tasks.engine.encode import encoder
         from tasks.methods.objectives.fait.encode import encode_example
         from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
@@ -36,9 +36,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
             return encode_example(example, [pair] if pair else [], tools)
 
         def writer(source: Drawn) -> Write:
-            return _writer(source, inputs["model"], settings, run)
+            return _writer(source, inputs["model"], config, run)
 
-        pair_search = search.PairSearch(settings.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
+        pair_search = search.PairSearch(config.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
         kept, refused = pair_search.find(examples), pair_search.refused
         verified, commented = sum(pair.verified for pair in kept), round(_mean(kept, "commented"), 6)
         run.note(fault_pairs=len(kept), fault_pairs_verified=verified, fault_marks_commented=commented)
@@ -47,13 +47,13 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     tables.write(outputs["refused"], refused, Refusal)
 
 
-def _writer(source: Drawn, model: Path, settings: Settings, run: Run) -> Write:
+def _writer(source: Drawn, model: Path, config: StageConfig, run: Run) -> Write:
     """Return the function that generates text for a source: by its server, or by the model on this machine."""
     from tasks.engine import writer
 
     if isinstance(source, Teacher) and source.server:
         return writer.of_server(source.server, source, run)
-    return writer.of_model(model, source, settings.compute, run)
+    return writer.of_model(model, source, config.compute, run)
 
 
 def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: Sequence[Refusal]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.core.imports import lasting
-from tasks.stages.fetch.params import FromConfig
+from tasks.stages.fetch.config import FromConfig
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -28,7 +28,7 @@ def byte_tokenizer() -> Any:
     return fast
 
 
-def random_model(params: FromConfig, vocabulary: int, end: int, pad: int) -> Any:
+def random_model(from_config: FromConfig, vocabulary: int, end: int, pad: int) -> Any:
     """Return a LLaMA with tied embeddings and random weights.
 
     Raises ValueError if the heads do not divide the hidden size.
@@ -37,19 +37,19 @@ def random_model(params: FromConfig, vocabulary: int, end: int, pad: int) -> Any
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-    if params.hidden % params.heads or params.heads % params.kv_heads:
+    if from_config.hidden % from_config.heads or from_config.heads % from_config.kv_heads:
         raise ValueError(
-            f"fetch.model: heads={params.heads} must divide hidden={params.hidden}, and kv_heads={params.kv_heads} must divide heads."
+            f"fetch.model: heads={from_config.heads} must divide hidden={from_config.hidden}, and kv_heads={from_config.kv_heads} must divide heads."
         )
-    torch.manual_seed(params.seed)
+    torch.manual_seed(from_config.seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=params.hidden,
-        intermediate_size=params.mlp,
-        num_hidden_layers=params.layers,
-        num_attention_heads=params.heads,
-        num_key_value_heads=params.kv_heads,
-        max_position_embeddings=params.context,
+        hidden_size=from_config.hidden,
+        intermediate_size=from_config.mlp,
+        num_hidden_layers=from_config.layers,
+        num_attention_heads=from_config.heads,
+        num_key_value_heads=from_config.kv_heads,
+        max_position_embeddings=from_config.context,
         tie_word_embeddings=True,
         eos_token_id=end,
         bos_token_id=end,

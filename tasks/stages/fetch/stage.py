@@ -14,7 +14,7 @@ from tasks.core.imports import lasting
 from tasks.core.stage import Run
 from tasks.io import checkpoints, packages
 from tasks.stages.fetch import random_init
-from tasks.stages.fetch.params import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Model, Settings
+from tasks.stages.fetch.config import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Model, StageConfig
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """Files of a model folder that are copied. Pickles and code are not among them."""
@@ -22,14 +22,14 @@ PLAIN = {"F64", "F32", "F16", "BF16"}
 """GGUF types of unquantised numbers."""
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Write the base model and the embedder."""
-    _fetch_model(settings.fetch.model, outputs["base"], run)
+    _fetch_model(config.fetch.model, outputs["base"], run)
     outputs["embedder"].mkdir()
-    if settings.fetch.embedder is None:
+    if config.fetch.embedder is None:
         (outputs["embedder"] / "README.md").write_text("No embedder: `fetch.embedder` is empty.\n", encoding="utf-8")
     else:
-        _copy(_folder(settings.fetch.embedder), outputs["embedder"])
+        _copy(_folder(config.fetch.embedder), outputs["embedder"])
 
 
 def _fetch_model(source: Model, output: Path, run: Run) -> None:

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal
 from tasks.io import sandbox
+from tasks.stages.ingest.config import ExampleSource, Folder, Gym, Package
 from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
-from tasks.stages.ingest.params import ExampleSource, Folder, Gym, Package
 from tasks.stages.ingest.reading.examples import python_modules, read_puzzles, read_rows
 from tasks.stages.ingest.reading.sources import sample
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.core.records import Document, Example, Split
-from tasks.stages.ingest.params import IngestParams
+from tasks.stages.ingest.config import IngestConfig
 
 FILLED: tuple[Split, ...] = ("test", "valid")
 
@@ -22,24 +22,24 @@ class Group:
     """Examples, or characters of documents."""
 
 
-def split_examples(examples: Sequence[Example], params: IngestParams) -> dict[str, Split]:
+def split_examples(examples: Sequence[Example], config: IngestConfig) -> dict[str, Split]:
     """Draw the split of each group of examples."""
     groups: dict[str, Group] = {}
     for example in examples:
         group = groups.get(example.group, Group(example.group, example.domain, 0))
         groups[example.group] = replace(group, size=group.size + 1)
-    return assign_splits(groups.values(), params.splits.held_out, params.seed)
+    return assign_splits(groups.values(), config.splits.held_out, config.seed)
 
 
 def split_documents(
-    documents: Sequence[Document], strata: Sequence[str], params: IngestParams, fixed: Mapping[str, Split]
+    documents: Sequence[Document], strata: Sequence[str], config: IngestConfig, fixed: Mapping[str, Split]
 ) -> list[Split]:
     """Return the split of each document. Groups in `fixed`, those of examples, keep theirs; the others fill up the shares."""
     groups: dict[str, Group] = {}
     for document, stratum in zip(documents, strata, strict=True):
         group = groups.get(document.group, Group(document.group, stratum, 0))
         groups[document.group] = replace(group, size=group.size + len(document.text))
-    splits = assign_splits(groups.values(), params.splits.held_out, params.seed, fixed)
+    splits = assign_splits(groups.values(), config.splits.held_out, config.seed, fixed)
     return [splits[document.group] for document in documents]
 
 

@@ -19,11 +19,11 @@ from tasks.core.stage import Run
 from tasks.io import embedders, sandbox, tables
 from tasks.io.sources.package import Module
 from tasks.stages.ingest import counts
+from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, StageConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import filter_and_split_examples
 from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
-from tasks.stages.ingest.params import Folder, Gym, IngestParams, Package, Settings
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import module_document, read_documents
 from tasks.stages.ingest.reading.examples import python_modules, read_benchmark, read_puzzles, read_rows
@@ -32,28 +32,30 @@ from tasks.stages.ingest.reading.sources import check_version, label, local_path
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
-    params, quarantine = settings.ingest, Quarantine()
-    if params.near_duplicates.cosine is not None:
+    ingest_config, quarantine = config.ingest, Quarantine()
+    if ingest_config.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
-    check_sources(params, inputs["raw"], run)
-    benchmark = list(_read_benchmarks(params, quarantine))
+    check_sources(ingest_config, inputs["raw"], run)
+    benchmark = list(_read_benchmarks(ingest_config, quarantine))
     modules = {
-        label(source): python_modules(source) for source in params.sources if isinstance(source, Package | Folder)
+        label(source): python_modules(source)
+        for source in ingest_config.sources
+        if isinstance(source, Package | Folder)
     }
-    candidates = list(_read_examples(params, modules, quarantine, run))
-    texts = list(_read_corpora(params, quarantine))
+    candidates = list(_read_examples(ingest_config, modules, quarantine, run))
+    texts = list(_read_corpora(ingest_config, quarantine))
 
     items = [item.record for item in benchmark]
     embed = partial(embedders.embed, inputs["embedder"])
-    kept, groups = filter_and_split_examples(candidates, items, params, embed, quarantine)
-    if params.sources:
-        check_splits(kept, params, quarantine)
+    kept, groups = filter_and_split_examples(candidates, items, ingest_config, embed, quarantine)
+    if ingest_config.sources:
+        check_splits(kept, ingest_config, quarantine)
     evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [module_document(module) for members in modules.values() for module in members]
-    documents = filter_and_split_documents(texts, mined, groups, evaluation, params, quarantine)
-    check_corpora(documents, params)
+    documents = filter_and_split_documents(texts, mined, groups, evaluation, ingest_config, quarantine)
+    check_corpora(documents, ingest_config)
 
     frames = _write_tables(
         outputs, [item.record for item in kept], items, [item.record for item in documents], quarantine.refusals
@@ -69,9 +71,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     run.say(summary(report))
 
 
-def check_sources(params: IngestParams, raw: Path, run: Run) -> None:
+def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
     """Raise if a source is missing or has another version, before any work is done; name files that DVC does not watch."""
-    sources = (*params.sources, *params.benchmarks, *params.corpora.domain, *params.corpora.general)
+    sources = (*config.sources, *config.benchmarks, *config.corpora.domain, *config.corpora.general)
     for source in sources:
         check_version(source)
     paths = sorted({path for path in map(local_path, sources) if path})
@@ -87,10 +89,10 @@ def check_sources(params: IngestParams, raw: Path, run: Run) -> None:
             )
 
 
-def check_splits(kept: Sequence[Sourced[Example]], params: IngestParams, quarantine: Quarantine) -> None:
+def check_splits(kept: Sequence[Sourced[Example]], config: IngestConfig, quarantine: Quarantine) -> None:
     """Raise ValueError if no example is kept, or if a split that has a share is empty."""
     sizes = Counter(item.record.split for item in kept)
-    missing = [split for split in SPLITS if not sizes[split] and params.splits.held_out.get(split, 1)]
+    missing = [split for split in SPLITS if not sizes[split] and config.splits.held_out.get(split, 1)]
     if not missing:
         return
     refusals = quarantine.refusals
@@ -108,11 +110,11 @@ def check_splits(kept: Sequence[Sourced[Example]], params: IngestParams, quarant
     )
 
 
-def check_corpora(documents: Sequence[Sourced[Document]], params: IngestParams) -> None:
+def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) -> None:
     """Raise ValueError if a corpus has nothing to train on or nothing to measure by."""
-    for domain, sources in params.corpora.by_domain.items():
+    for domain, sources in config.corpora.by_domain.items():
         available = {item.record.split for item in documents if item.record.domain == domain}
-        needed = ("train", "test", "gate") if params.splits.gate else ("train", "test")
+        needed = ("train", "test", "gate") if config.splits.gate else ("train", "test")
         missing = [split for split in needed if split not in available]
         if sources and missing:
             raise ValueError(
@@ -131,27 +133,27 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"examples: {splits}\ndropped: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
 
 
-def _read_benchmarks(params: IngestParams, quarantine: Quarantine) -> Iterator[Sourced[Example]]:
+def _read_benchmarks(config: IngestConfig, quarantine: Quarantine) -> Iterator[Sourced[Example]]:
     """Yield the items of the external evaluation sets."""
-    for source in params.benchmarks:
-        yield from quarantine.receive(f"benchmark: {label(source)}", read_benchmark(source, params.seed))
+    for source in config.benchmarks:
+        yield from quarantine.receive(f"benchmark: {label(source)}", read_benchmark(source, config.seed))
 
 
 def _read_examples(
-    params: IngestParams, modules: Mapping[str, list[Module]], quarantine: Quarantine, run: Run
+    config: IngestConfig, modules: Mapping[str, list[Module]], quarantine: Quarantine, run: Run
 ) -> Iterator[Sourced[Example]]:
     """Yield the examples of every source; mined functions only after they passed their own tests in the sandbox."""
     if modules:
         level = sandbox.probe()
         run.note(sandbox=level.name, sandbox_level=level.number)
-    for source in params.sources:
+    for source in config.sources:
         name = label(source)
         if isinstance(source, Package | Folder):
-            yield from quarantine.receive(name, _verified(modules[name], source.max_rows, params.seed, run))
+            yield from quarantine.receive(name, _verified(modules[name], source.max_rows, config.seed, run))
         elif isinstance(source, Gym):
-            yield from quarantine.receive(name, read_puzzles(source, params.seed))
+            yield from quarantine.receive(name, read_puzzles(source, config.seed))
         else:
-            yield from quarantine.receive(name, read_rows(source, params.seed))
+            yield from quarantine.receive(name, read_rows(source, config.seed))
 
 
 def _verified(modules: Sequence[Module], limit: int | None, seed: int, run: Run) -> Iterator[Example | Refusal]:
@@ -161,9 +163,9 @@ def _verified(modules: Sequence[Module], limit: int | None, seed: int, run: Run)
     return verify_candidates(run.track(candidates, unit="function"), partial(sandbox.run, trusted=True))
 
 
-def _read_corpora(params: IngestParams, quarantine: Quarantine) -> Iterator[Sourced[Document]]:
+def _read_corpora(config: IngestConfig, quarantine: Quarantine) -> Iterator[Sourced[Document]]:
     """Yield the uncut documents of both corpora."""
-    for domain, sources in params.corpora.by_domain.items():
+    for domain, sources in config.corpora.by_domain.items():
         for source in sources:
             yield from quarantine.receive(f"{domain}: {label(source)}", read_documents(source, domain))
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
 from tasks.io import checkpoints
-from tasks.stages.pretrain.params import Settings
+from tasks.stages.pretrain.config import StageConfig
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Train, and write the full model with its losses on both corpora; or pass the base model through."""
-    if settings.pretrain.max_tokens == 0:
+    if config.pretrain.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
     with lasting():  # most graphs pass the base through: spare them torch
         from tasks.stages.pretrain import train
-    train.train(inputs, outputs["model"], settings, run)
+    train.train(inputs, outputs["model"], config, run)

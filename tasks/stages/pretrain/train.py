@@ -9,15 +9,15 @@ from tasks.core.stage import Run
 from tasks.engine import compose, encode, job
 from tasks.engine.train import TrainData
 from tasks.io import checkpoints, tables
+from tasks.stages.pretrain.config import PretrainConfig, StageConfig
 from tasks.stages.pretrain.mix import set_aside, with_replay
-from tasks.stages.pretrain.params import PretrainParams, Settings
 
 
-def train(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -> None:
+def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
     """Train the base model on the domain's documents, and write the full model with its losses on both corpora."""
-    pretrain = settings.pretrain
-    parts = compose.read(pretrain, settings.methods)
-    model, tokenizer = job.load(inputs["base"], parts, settings.compute)
+    pretrain = config.pretrain
+    parts = compose.read(pretrain, config.methods)
+    model, tokenizer = job.load(inputs["base"], parts, config.compute)
     train, valid = (_encode(inputs[name], tokenizer, pretrain) for name in ("train", "valid"))
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
@@ -35,12 +35,12 @@ def train(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -
         TrainData(sequences, held_out, probe),
         parts=parts,
         config=pretrain,
-        compute=settings.compute,
+        compute=config.compute,
         run=run,
         output=output,
         standalone=True,
         card={
-            "settings": settings.model_dump(mode="json"),
+            "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )
@@ -51,7 +51,7 @@ def train(inputs: dict[str, Path], output: Path, settings: Settings, run: Run) -
         run.say(f"pretrain: {name} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
 
 
-def _encode(path: Path, tokenizer: Any, pretrain: PretrainParams) -> dict[str, list[Encoded]]:
+def _encode(path: Path, tokenizer: Any, pretrain: PretrainConfig) -> dict[str, list[Encoded]]:
     """Encode the documents of each corpus, in pieces that fit into a pack."""
     rows = tables.read(path, Document)
     return {

@@ -21,7 +21,7 @@ from tasks.io import checkpoints, diagnosis, embedders, models, review_decisions
 from tasks.io.sources import gym
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
-from tasks.stages.refine.params import Endpoint, Local, Rules, Settings
+from tasks.stages.refine.config import Endpoint, Local, Rules, StageConfig
 from tasks.stages.refine.proposals import Generator, create_jobs
 from tasks.stages.refine.refiner import Refiner
 
@@ -29,19 +29,19 @@ EVALUATION_EXAMPLES = ("valid", "test", "gate", "benchmark")
 EVALUATION_DOCUMENTS = ("valid_documents", "test_documents", "gate_documents")
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Propose rewrites of the chosen examples, accept or reject them, and write the next round's examples and their lineage."""
-    params = settings.refine
+    refine_config = config.refine
     diagnosis.check(inputs["diagnosis"], inputs)
     examples, signals = tables.read(inputs["examples"], Example), tables.read(inputs["signals"], Signals)
     decision_of = review_decisions.read(inputs["decisions"])
-    jobs = create_jobs(examples, signals, one_each=params.keep_scale == "exact")
+    jobs = create_jobs(examples, signals, one_each=refine_config.keep_scale == "exact")
     refined, lineage, matched = examples, list[Lineage](), set[str]()
     if jobs or any(example.id in decision_of for example in examples):
-        refiner = _refiner(inputs, examples, decision_of, settings, run)
+        refiner = _refiner(inputs, examples, decision_of, config, run)
         refiner.apply_decisions(examples)
         refiner.propose_and_accept(jobs)
-        refined = refiner.next_round(examples, signals, params.keep_scale)
+        refined = refiner.next_round(examples, signals, refine_config.keep_scale)
         lineage, matched = refiner.lineage, refiner.matched_decisions
     record = summary.refinement_record(examples, refined, jobs, lineage, len(decision_of.keys() - matched))
     tables.write(outputs["examples"], refined, Example)
@@ -52,9 +52,13 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
 
 
 def _refiner(
-    inputs: dict[str, Path], examples: Sequence[Example], decision_of: dict[str, Decision], settings: Settings, run: Run
+    inputs: dict[str, Path],
+    examples: Sequence[Example],
+    decision_of: dict[str, Decision],
+    config: StageConfig,
+    run: Run,
 ) -> Refiner:
-    accept = settings.refine.accept
+    accept = config.refine.accept
     level = sandbox.probe()
     run.note(sandbox=str(level))
     acceptor = Acceptor(
@@ -65,40 +69,40 @@ def _refiner(
         sandbox.run if level.number >= 2 else None,
         lambda example: gym.score(example.tests, example.response) if example.tests else 1.0,
         partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
-        _judge(settings, run),
+        _judge(config, run),
     )
     return Refiner(
-        _generator(inputs, settings, run), acceptor, decision_of, 1 + max(example.round for example in examples)
+        _generator(inputs, config, run), acceptor, decision_of, 1 + max(example.round for example in examples)
     )
 
 
-def _generator(inputs: dict[str, Path], settings: Settings, run: Run) -> Generator:
+def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Generator:
     """Return the generator of proposals that params.yaml names."""
-    config, seed = settings.refine.generator, settings.refine.seed
-    if isinstance(config, Rules):
+    source, seed = config.refine.generator, config.refine.seed
+    if isinstance(source, Rules):
         from tasks.stages.refine.rules.generator import RuleGenerator
 
-        return RuleGenerator(seed, config.tries, sandbox.outputs)
+        return RuleGenerator(seed, source.tries, sandbox.outputs)
     from tasks.engine import writer
     from tasks.stages.refine.prompting.generator import PromptedGenerator
 
-    if isinstance(config, Endpoint):
-        name, write = config.server.model, writer.of_server(config.server, config, run)
+    if isinstance(source, Endpoint):
+        name, write = source.server.model, writer.of_server(source.server, source, run)
     else:
-        name, write = str(config.model), _local_model(config, inputs, settings, run)
-    return PromptedGenerator(name, config.asks, config.tries, seed, write)
+        name, write = str(source.model), _local_model(source, inputs, config, run)
+    return PromptedGenerator(name, source.asks, source.tries, seed, write)
 
 
-def _local_model(config: Local, inputs: dict[str, Path], settings: Settings, run: Run) -> Write:
+def _local_model(source: Local, inputs: dict[str, Path], config: StageConfig, run: Run) -> Write:
     from tasks.engine import writer
 
     places = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
-    folder, parent = places.get(str(config.model), (Path(config.model), None))
-    return writer.of_model(folder, config, settings.compute, run, parent, models.load)
+    folder, parent = places.get(str(source.model), (Path(source.model), None))
+    return writer.of_model(folder, source, config.compute, run, parent, models.load)
 
 
-def _judge(settings: Settings, run: Run) -> Write | None:
-    if (judge := settings.refine.accept.judge) is None:
+def _judge(config: StageConfig, run: Run) -> Write | None:
+    if (judge := config.refine.accept.judge) is None:
         return None
     from tasks.engine import writer
 

@@ -12,22 +12,22 @@ from typing import Any
 from tasks.core.candidate import choose, reference
 from tasks.core.stage import Model, Run
 from tasks.io import checkpoints, compressed, provenance
-from tasks.stages.register.params import Settings
+from tasks.stages.register.config import StageConfig
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Choose the candidate, and write its card."""
     compression = json.loads(inputs["compression"].read_text(encoding="utf-8"))
-    name, why = choose(settings.models, settings.gate.candidate, compression)
-    card = {"candidate": None, "why": why} if name is None else _card(name, why, inputs["gate"], settings)
+    name, why = choose(config.models, config.gate.candidate, compression)
+    card = {"candidate": None, "why": why} if name is None else _card(name, why, inputs["gate"], config)
     outputs["candidate"].write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     run.say(f"candidate: {name or 'none'} ({why})")
 
 
-def _card(name: str, why: str, folder: Path, settings: Settings) -> dict[str, Any]:
-    files = _files(settings.models[name])
+def _card(name: str, why: str, folder: Path, config: StageConfig) -> dict[str, Any]:
+    files = _files(config.models[name])
     hashes = {kind: provenance.digest(Path(path)) for kind, path in files.items()}
-    start = reference(settings.models)
+    start = reference(config.models)
     return {
         "candidate": name,
         "why": why,

@@ -21,6 +21,7 @@ from tasks.core.stage import Model, Run, Turn
 from tasks.core.statistics import Bootstrap
 from tasks.io import tables
 from tasks.methods import curators
+from tasks.stages.report.config import StageConfig
 from tasks.stages.report.data import loop
 from tasks.stages.report.data.availability import compression_caveat
 from tasks.stages.report.data.benchmark_scores import benchmark_rows
@@ -29,7 +30,6 @@ from tasks.stages.report.data.fault_pairs import Faults
 from tasks.stages.report.data.loop import Loop
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.data.verdict import compute_verdict
-from tasks.stages.report.params import Settings
 from tasks.stages.report.render.data_files import metric_name, plot_tables, summary_record
 from tasks.stages.report.render.pages import html_page, model_card
 from tasks.stages.report.render.summary_text import summary_text
@@ -37,14 +37,14 @@ from tasks.stages.report.render.summary_text import summary_text
 NOTHING = "Nothing was measured: `models` in params.yaml names no model.\n"
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Compare the models, compute the verdicts and write the report. Without models the summary says that there are none."""
-    if not settings.models:
+    if not config.models:
         outputs["report"].mkdir(parents=True)
         (outputs["report"] / "summary.txt").write_text(NOTHING, encoding="utf-8")
         run.say(NOTHING.rstrip())
         return
-    data = _report_data(inputs, settings)
+    data = _report_data(inputs, config)
     text = summary_text(data)
 
     folder = outputs["report"]
@@ -64,11 +64,11 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
     run.say(text.rstrip())
 
 
-def _report_data(inputs: Mapping[str, Path], settings: Settings) -> ReportData:
-    params, (reference, others) = settings.report, roles(settings.models)
-    bootstrap = Bootstrap(params.resamples, params.seed, params.confidence)
+def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
+    report_config, (reference, others) = config.report, roles(config.models)
+    bootstrap = Bootstrap(report_config.resamples, report_config.seed, report_config.confidence)
     names = [reference, *others]
-    paths = {name: Path(settings.models[name].group) / name for name in names}
+    paths = {name: Path(config.models[name].group) / name for name in names}
     results = {name: tables.read(inputs["results"] / f"{path}.parquet", Result) for name, path in paths.items()}
     metrics = {name: _read(inputs["metrics"] / f"{path}.json") for name, path in paths.items()}
     comparisons = [compare((reference, results[reference]), (name, results[name]), bootstrap) for name in others]
@@ -80,18 +80,18 @@ def _report_data(inputs: Mapping[str, Path], settings: Settings) -> ReportData:
     courses = [(name, folder / "training.json") for name, folder in trained]
     return ReportData(
         comparisons=comparisons,
-        verdicts=[compute_verdict(comparison, params.general_margin) for comparison in comparisons],
+        verdicts=[compute_verdict(comparison, report_config.general_margin) for comparison in comparisons],
         metrics=metrics,
         courses={name: _read(path) for name, path in courses if path.is_file()},
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
-        loop=_loop(inputs, settings.turns) if settings.turns else None,
+        loop=_loop(inputs, config.turns) if config.turns else None,
         base=_read(inputs["base"]),
-        caveat=compression_caveat(settings.models, _read(inputs["base"]).get("grid")),
+        caveat=compression_caveat(config.models, _read(inputs["base"]).get("grid")),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
         bootstrap=bootstrap,
-        margin=params.general_margin,
-        answers=params.answers,
+        margin=report_config.general_margin,
+        answers=report_config.answers,
     )
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from tasks.core.stage import Run
 from tasks.stages.select import best_round
-from tasks.stages.select.params import Settings
+from tasks.stages.select.config import StageConfig
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Choose a round, and write it with the losses of all rounds."""
-    losses = {name: best_round.validation_loss(_training_record(inputs["tuned"] / name)) for name in settings.rounds}
+    losses = {name: best_round.validation_loss(_training_record(inputs["tuned"] / name)) for name in config.rounds}
     choice = best_round.choose(losses)
     # JSON has no NaN: a loss that is not finite becomes null.
     validation = {name: loss if loss is not None and math.isfinite(loss) else None for name, loss in losses.items()}

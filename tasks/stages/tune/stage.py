@@ -12,17 +12,17 @@ from tasks.engine import compose, encode, job
 from tasks.engine.telemetry import VALIDATION
 from tasks.engine.train import TrainData
 from tasks.io import checkpoints, tables
-from tasks.stages.tune.params import Settings
+from tasks.stages.tune.config import StageConfig
 
 
-def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, run: Run) -> None:
+def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Train, and write the model with its training and validation losses; or pass the pretrained model through."""
-    tune, label = settings.tune, f"tune {run.item}"
+    tune, label = config.tune, f"tune {run.item}"
     if tune.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
-    parts = compose.read(tune, settings.methods)
-    model, tokenizer = job.load(inputs["base"], parts, settings.compute)
+    parts = compose.read(tune, config.methods)
+    model, tokenizer = job.load(inputs["base"], parts, config.compute)
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
     table = parts.objective.spec.table
     table_rows = tables.read(inputs[table.name], table.row) if table else []
@@ -39,11 +39,11 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], settings: Settings, 
         TrainData(sequences, valid={VALIDATION: valid}),
         parts=parts,
         config=tune,
-        compute=settings.compute,
+        compute=config.compute,
         run=run,
         output=outputs["model"],
         card={
-            "settings": settings.model_dump(mode="json"),
+            "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )

@@ -90,9 +90,9 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert said.count("→ ") == 5
     assert "line 13: not JSON" in said
     assert "of 14 records read, 12 can be used; refused: 1 not JSON, 1 unknown shape" in said
-    settings = yaml.safe_load(project.path("params.yaml").read_text())
-    assert settings["ingest"]["sources"] == [{"from": "file", "path": "data/raw/own.jsonl"}]
-    assert settings["ingest"]["corpora"]["domain"] == []
+    config = yaml.safe_load(project.path("params.yaml").read_text())
+    assert config["ingest"]["sources"] == [{"from": "file", "path": "data/raw/own.jsonl"}]
+    assert config["ingest"]["corpora"]["domain"] == []
     assert project.path("data/raw/own.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
     assert "# The default profile" in project.path("params.yaml").read_text()
 
@@ -105,9 +105,9 @@ def test_own_code_becomes_examples_and_corpus(project, tmp_path):
             f'def add{number}(a):\n    """The sum.\n\n    >>> add{number}(1)\n    {number + 2}\n    """\n    return a + {number + 1}\n'
         )
     project.ratchet("init", str(tmp_path / "own"))
-    settings = yaml.safe_load(project.path("params.yaml").read_text())
-    assert settings["ingest"]["sources"] == [{"from": "folder", "path": "data/raw/own"}]
-    assert settings["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/own"}]
+    config = yaml.safe_load(project.path("params.yaml").read_text())
+    assert config["ingest"]["sources"] == [{"from": "folder", "path": "data/raw/own"}]
+    assert config["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/own"}]
 
 
 def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):

@@ -16,7 +16,7 @@ from httpx import ConnectError
 
 from flows.execution import artifacts, prefect_server, supervisor
 from flows.execution.dvc import forecast
-from tasks.io import carrier, run_store, tracking
+from tasks.io import run_store, spool_uploader, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
 from tests.flows.test_serve import asked, runs_of
@@ -123,25 +123,25 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
     port = prefect_server.free_port()
     first = serve_mlflow(tmp_path, port)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(carrier, "start", lambda: None)
+    monkeypatch.setattr(spool_uploader, "start", lambda: None)
     recorder = tracking.Recorder("run")
     recorder.metrics({"loss": 3.0}, 1)
-    carrier.deliver()
-    assert carrier.outage() == ""
+    spool_uploader.deliver()
+    assert spool_uploader.outage() == ""
     for pid in [*supervisor.descendants(first.pid), first.pid]:
         os.kill(pid, signal.SIGKILL)
     first.wait()
     recorder.metrics({"loss": 2.0}, 2)
     recorder.params(note="said while nobody listened")
     start = time.monotonic()
-    carrier.deliver()
-    assert str(port) in carrier.outage()
+    spool_uploader.deliver()
+    assert str(port) in spool_uploader.outage()
     assert time.monotonic() - start < 60  # and not the minutes that MLflow itself would try
     recorder.end("FINISHED")
 
     second = serve_mlflow(tmp_path, port)
     try:
-        carrier.carry()
+        spool_uploader.carry()
         from mlflow import MlflowClient
 
         client = MlflowClient(f"http://127.0.0.1:{port}")
@@ -241,12 +241,12 @@ def test_a_flows_own_server_that_is_killed_is_started_again_and_the_flow_goes_on
 
 
 def started(pid, before):
-    """The descendants of a process that were not there before, but for the carrier, which ends when nobody records."""
+    """The descendants of a process that were not there before, but for the uploader, which ends when nobody records."""
     found = []
     for one in set(supervisor.descendants(pid)) - before:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(" ".join(psutil.Process(one).cmdline()))
-    return [line for line in found if line and "tasks.io.carrier" not in line]
+    return [line for line in found if line and "tasks.io.spool_uploader" not in line]
 
 
 def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_run_works(up):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.execution import resources
 from flows.execution.resources import Machine, Request
 from flows.execution.scheduler import Scheduler
-from tasks import settings as config_file
+from tasks import configuration as config_file
 from tests.flows.conftest import ROOT
 
 ONE = Request(cores=1)

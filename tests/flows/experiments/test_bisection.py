@@ -87,8 +87,8 @@ def stages(workspace, monkeypatch):
 
 def made(folder, commit="none", **levels):
     """The model that these levels make, as it would be kept."""
-    settings = {name: {"level": levels.get(name, 0.0)} for name in MODELS}
-    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    config = {name: {"level": levels.get(name, 0.0)} for name in MODELS}
+    Path("params.yaml").write_text(yaml.safe_dump(config))
     subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=True)
     lock_file.tidy()
     kept = folder / "_".join(f"{name}{level}" for name, level in levels.items())
@@ -96,7 +96,7 @@ def made(folder, commit="none", **levels):
     shutil.copyfile("params.yaml", kept / "params.yaml")
     lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     card = {"candidate": "r0", "files": {}}
-    return model_differences.ModelRecord(kept.name, card, lock, [], settings=kept / "params.yaml", commit=commit)
+    return model_differences.ModelRecord(kept.name, card, lock, [], config=kept / "params.yaml", commit=commit)
 
 
 def told(before, after):

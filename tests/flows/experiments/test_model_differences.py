@@ -13,7 +13,7 @@ def nights(tmp_path, store):
     return Nights(tmp_path)
 
 
-def lock(settings, code, data="d"):
+def lock(config, code, data="d"):
     """A dvc.lock of two stages, of which the second reads what the first writes."""
     stages = {
         "first": {
@@ -22,8 +22,8 @@ def lock(settings, code, data="d"):
         },
         "second": {
             "deps": [{"path": "out/part", "md5": f"{data}{code}"}],
-            "params": {"params.yaml": {"tune": settings}},
-            "outs": [{"path": "models/tuned/r0", "md5": f"{data}{code}{settings}"}],
+            "params": {"params.yaml": {"tune": config}},
+            "outs": [{"path": "models/tuned/r0", "md5": f"{data}{code}{config}"}],
         },
     }
     return yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)

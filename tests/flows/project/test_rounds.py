@@ -8,7 +8,7 @@ import yaml
 
 from flows import commands
 from flows.project import rounds
-from tasks import settings
+from tasks import configuration
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = sorted(ROOT.glob("params/*.yaml"))
@@ -35,7 +35,7 @@ def params(tmp_path):
 def test_the_maps_of_a_profile_are_those_that_the_command_writes(profile, tmp_path):
     again = tmp_path / "params.yaml"
     shutil.copyfile(profile, again)
-    rounds.write_rounds(len(settings.load(profile).rounds), again)
+    rounds.write_rounds(len(configuration.load(profile).rounds), again)
     assert maps(again) == maps(profile)
 
 
@@ -106,4 +106,4 @@ def test_rounds_that_are_no_chain_are_refused_with_what_would_do(params, rounds,
     text["turns"] = {name: {"prev": prev} for name, prev in turns.items()}
     params.write_text(yaml.safe_dump(text, sort_keys=False))
     with pytest.raises(ValueError, match=r"are no chain r0, r1, … .* `ratchet rounds NUMBER` writes both"):
-        settings.load(params)
+        configuration.load(params)

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarni
 def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(done, store):
     Nights(done.folder).night("better", 1.9)
     training_data(done.folder)
-    with done.path("params.yaml").open("a") as settings:
-        settings.write("monitor: {methods: [mmd]}\n")
+    with done.path("params.yaml").open("a") as config:
+        config.write("monitor: {methods: [mmd]}\n")
     send(done.folder, prompts(40, THEIRS, 2))
     first, again = (drift_log.check([Path("in.jsonl")]) for _ in range(2))
     assert not again.known  # nobody was told yet

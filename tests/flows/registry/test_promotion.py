@@ -17,7 +17,7 @@ from flows.registry import history, promotion, versions
 from tasks.core.records import Result
 from tasks.io import provenance, registry, tables
 from tasks.stages.register import stage
-from tasks.stages.register.params import Settings
+from tasks.stages.register.config import StageConfig
 from tests.flows.conftest import ROOT
 from tests.support import ScratchRun
 
@@ -33,8 +33,8 @@ class Nights:
     def __init__(self, folder):
         self.folder = folder
         one_round = {"rounds": {"r0": {}}, "turns": {}, "models": MODELS}
-        settings = yaml.safe_load((ROOT / "params/micro.yaml").read_text()) | one_round
-        (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        config = yaml.safe_load((ROOT / "params/micro.yaml").read_text()) | one_round
+        (folder / "params.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         self.measure("base", 2.0, 3.0)
         (folder / "models/pretrained").mkdir(parents=True)
         (folder / "models/pretrained/config.json").write_text("{}")
@@ -60,8 +60,8 @@ class Nights:
     def register(self):
         (self.folder / "compression.json").write_text('{"round": "r0", "compressor": "none"}')
         inputs = {"compression": self.folder / "compression.json", "gate": self.folder / "data/gate"}
-        settings = Settings.model_validate({"gate": {}, "models": MODELS})
-        stage.main(inputs, {"candidate": self.folder / "models/candidate.json"}, settings, ScratchRun(self.folder))
+        config = StageConfig.model_validate({"gate": {}, "models": MODELS})
+        stage.main(inputs, {"candidate": self.folder / "models/candidate.json"}, config, ScratchRun(self.folder))
 
     def lines(self):
         path = self.folder / "data/promotions.jsonl"
@@ -246,7 +246,7 @@ def test_where_the_gate_set_has_changed_what_was_promoted_is_measured_anew_once(
     promotion.promote()
     asked = []
 
-    def measure(version, files, output):  # what `tasks.exam` would find; tests/test_exam.py holds that it does
+    def measure(version, files, output):  # what `tasks.gate_eval` would find; tests/test_exam.py holds that it does
         asked.append((version, sorted(files)))
         shutil.copyfile(nights.folder / "data/gate/base.parquet", output)
 

@@ -18,10 +18,10 @@ from tasks.core.records import Example, FaultPair, Message
 from tasks.engine import encode, generation, scoring
 from tasks.io import checkpoints, compressed, models, tables
 from tasks.stages.compress import stage
-from tasks.stages.compress.params import Settings
+from tasks.stages.compress.config import StageConfig
 from tasks.stages.compress.sparsity import nonzero_shares
 from tasks.stages.tune import stage as tune
-from tasks.stages.tune.params import Settings as TuneSettings
+from tasks.stages.tune.config import StageConfig as TuneStageConfig
 from tests import tiny as small
 from tests.methods import contract
 from tests.support import ScratchRun
@@ -44,7 +44,7 @@ def tuned(tiny, tmp_path_factory):
     tables.write(folder / "valid.parquet", examples(4, split="valid"), Example)
     tables.write(folder / "faults.parquet", [], FaultPair)
     for name, adapter in (("r0", "lora"), ("r1", "none")):
-        settings = TuneSettings.model_validate(
+        config = TuneStageConfig.model_validate(
             {
                 "compute": {"precision": "fp32", "threads": 1},
                 "tune": {"adapter": adapter, "pack_tokens": 128, "max_tokens": 1500, "warmup": 0, "epochs": 3},
@@ -52,7 +52,7 @@ def tuned(tiny, tmp_path_factory):
             }
         )
         inputs = {"base": tiny} | {kind: folder / f"{kind}.parquet" for kind in ("examples", "faults", "valid")}
-        tune.main(inputs, {"model": folder / "models" / name}, settings, ScratchRun(folder / name, name))
+        tune.main(inputs, {"model": folder / "models" / name}, config, ScratchRun(folder / name, name))
     return folder
 
 
@@ -67,15 +67,15 @@ def inputs(tiny, tuned):
 def compress(inputs, tmp_path):
     """The folder of the compressed model, the metrics, and what the run heard, under these settings."""
 
-    def of(compressor, name="first", precision="fp32", method=None, **settings):
+    def of(compressor, name="first", precision="fp32", method=None, **overrides):
         run = ScratchRun(tmp_path / name)
         (tmp_path / name).mkdir()
         outputs = {"model": tmp_path / name / "model", "metrics": tmp_path / name / "compression.json"}
         section = contract.said(compressor, "SMALL", {}) if method is None else method
-        config = Settings.model_validate(
+        config = StageConfig.model_validate(
             {
                 "compute": {"precision": precision, "threads": 1},
-                "compress": {"compressor": compressor, **settings},
+                "compress": {"compressor": compressor, **overrides},
                 "methods": {compressor: section},
             }
         )

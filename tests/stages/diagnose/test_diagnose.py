@@ -12,7 +12,7 @@ from tasks.engine import encode
 from tasks.io import checkpoints, diagnosis, tables
 from tasks.methods.curators.middo.method import QUESTIONS
 from tasks.stages.diagnose import judging, stage
-from tasks.stages.diagnose.params import Settings
+from tasks.stages.diagnose.config import StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -67,18 +67,18 @@ def inputs(tiny, tmp_path):
 def diagnose(inputs, tmp_path):
     """The signals by example, the diagnosis, and what the run said, of these examples under these settings."""
 
-    def of(rows, middo=None, name="r1", files=None, **settings):
+    def of(rows, middo=None, name="r1", files=None, **config):
         tables.write(inputs["examples"], rows, Example)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         outputs = {"signals": folder / "signals.parquet", "diagnosis": folder / "diagnosis.json"}
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
-            "diagnose": settings,
+            "diagnose": config,
             "methods": {"middo": middo or {}},
         }
         run = ScratchRun(folder, name)
-        stage.main(inputs | (files or {}), outputs, Settings.model_validate(sections), run)
+        stage.main(inputs | (files or {}), outputs, StageConfig.model_validate(sections), run)
         table = tables.read(outputs["signals"], Signals)
         assert [signals.example for signals in table] == [row.id for row in rows]
         return {signals.example: signals for signals in table}, json.loads(outputs["diagnosis"].read_text()), run
@@ -171,7 +171,7 @@ def test_orders_in_the_data_change_no_other_row_and_reach_no_system_turn(diagnos
 
     monkeypatch.setattr(judging, "render_prompt", spy)
     monkeypatch.setattr("tasks.engine.generation.render_prompt", spy)
-    settings = {"quality": quality, "judging": {"batch_size": 1}}
+    config = {"quality": quality, "judging": {"batch_size": 1}}
     rows = plain_rows()
     harmless = [small.example(40 + n, prompt=f"Ask {n}", response=f"Reply {n}") for n in range(20)]
     planted = [
@@ -180,9 +180,9 @@ def test_orders_in_the_data_change_no_other_row_and_reach_no_system_turn(diagnos
         else small.example(40 + n, prompt=f"Ask {n}", response=ORDERS[n - 10])
         for n in range(20)
     ]
-    before, _, _ = diagnose([*rows, *harmless], name="harmless", **settings)
+    before, _, _ = diagnose([*rows, *harmless], name="harmless", **config)
     prompts.clear()
-    after, _, _ = diagnose([*rows, *planted], name="planted", **settings)
+    after, _, _ = diagnose([*rows, *planted], name="planted", **config)
     for row in rows:
         assert numbers(after[row.id]) == pytest.approx(numbers(before[row.id]), abs=1e-4)
     assert len(prompts) == 32 * 6

@@ -15,7 +15,7 @@ from tasks.io import checkpoints, tables
 from tasks.io.sandbox import Level
 from tasks.io.sources import benchmarks
 from tasks.stages.evaluate import stage
-from tasks.stages.evaluate.params import EvaluateParams, Settings
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -58,16 +58,16 @@ def evaluate(inputs, tmp_path, monkeypatch):
     """Run the stage with this decoder and return its outputs; an answer's score is its length modulo 2."""
     monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
 
-    def of(decoder="plain", settings=None, more=None, item="r0", outputs=(), **files):
+    def of(decoder="plain", config=None, more=None, item="r0", outputs=(), **files):
         outputs = {
             "metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet", **dict(outputs)
         }  # fmt: skip
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "evaluate": EVALUATE | {"decoder": decoder} | (more or {}),
-            "methods": {decoder: settings or {}},
+            "methods": {decoder: config or {}},
         }
-        stage.main(inputs | files, outputs, Settings.model_validate(sections), ScratchRun(tmp_path, item))
+        stage.main(inputs | files, outputs, StageConfig.model_validate(sections), ScratchRun(tmp_path, item))
         answers = {row.item: row.output for row in tables.read(outputs["results"], Result) if row.measure == "pass@1"}
         return json.loads(outputs["metrics"].read_text()), answers
 
@@ -215,13 +215,13 @@ def test_a_k_above_the_number_of_samples_is_refused_with_what_would_do(wrong):
     with pytest.raises(
         ValidationError, match=r"pass@(10|6) cannot be told from 5 samples: raise `samples` or lower `ks`"
     ):
-        EvaluateParams.model_validate(wrong)
+        EvaluateConfig.model_validate(wrong)
 
 
 def test_settings_that_could_mean_nothing_are_refused():
     for wrong in ({"stop": [""]}, {"ks": []}, {"ks": [0]}, {"temperature": 0}, {"top_p": 0}, {"human_eval": 165}):
         with pytest.raises(ValidationError):
-            EvaluateParams.model_validate(wrong)
+            EvaluateConfig.model_validate(wrong)
 
 
 def test_without_examples_texts_alone_are_measured(evaluate, inputs, tmp_path):

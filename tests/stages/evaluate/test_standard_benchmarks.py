@@ -6,7 +6,7 @@ import pytest
 
 from tasks.io import harness, provenance
 from tasks.stages.evaluate import standard_benchmarks
-from tasks.stages.evaluate.params import EvaluateParams, Harness
+from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def measure(monkeypatch):
         arguments.update(options, tasks=tasks)
         return [harness.Score("arc acc", 0.5, 0.1, 11), harness.Score("ppl word", 12.5, 0.0, 11)]
 
-    def of(**settings):
-        params = EvaluateParams(harness=Harness.model_validate({"tasks": ["arc"]} | settings), seed=3)
-        return standard_benchmarks.measure(None, None, params.harness, params), arguments
+    def of(**config):
+        evaluate_config = EvaluateConfig(harness=Harness.model_validate({"tasks": ["arc"]} | config), seed=3)
+        return standard_benchmarks.measure(None, None, evaluate_config.harness, evaluate_config), arguments
 
     monkeypatch.setattr(harness, "run", run)
     monkeypatch.setattr(harness, "version", lambda: "1.2")

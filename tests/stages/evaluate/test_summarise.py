@@ -1,7 +1,7 @@
 """Figures come from the items of their measure, whatever the kind of an item says."""
 
 from tasks.core.records import Result
-from tasks.stages.evaluate.params import EvaluateParams
+from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 from tasks.stages.evaluate.summarise import summarise
 
@@ -15,7 +15,7 @@ def answer(number: int, kind: str, measure: str = "pass@1") -> Result:
 
 
 def summary(*rows: Result) -> dict:
-    return summarise(rows, [(ProblemSet("", []), None)], EvaluateParams())
+    return summarise(rows, [(ProblemSet("", []), None)], EvaluateConfig())
 
 
 def test_an_answer_without_a_kind_is_no_loss():

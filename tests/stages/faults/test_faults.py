@@ -11,7 +11,7 @@ from tasks.core.writing import Answer
 from tasks.io import tables
 from tasks.methods.objectives.fait import marks
 from tasks.stages.faults import stage
-from tasks.stages.faults.params import Settings
+from tasks.stages.faults.config import StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -41,7 +41,7 @@ def example(number, code, tests=None, fenced=True):
 def faults(tiny, tmp_path):
     """The pairs, the refusals and what was said, for these examples under these settings."""
 
-    def of(examples, *sources, name="first", **settings):
+    def of(examples, *sources, name="first", **config):
         folder = tmp_path / name
         folder.mkdir()
         tables.write(folder / "examples.parquet", examples, Example)
@@ -49,8 +49,8 @@ def faults(tiny, tmp_path):
         stage.main(
             {"model": tiny, "examples": folder / "examples.parquet", "raw": folder},
             {"pairs": folder / "faults.parquet", "refused": folder / "refused.parquet"},
-            Settings.model_validate(
-                {"compute": {"precision": "fp32", "threads": 1}, "faults": {"sources": list(sources), **settings}}
+            StageConfig.model_validate(
+                {"compute": {"precision": "fp32", "threads": 1}, "faults": {"sources": list(sources), **config}}
             ),
             run,
         )

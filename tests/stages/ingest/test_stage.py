@@ -8,7 +8,7 @@ import pytest
 from tasks.core.records import Document, Example, Refusal
 from tasks.io import tables
 from tasks.stages.ingest import stage
-from tasks.stages.ingest.params import Folder, Settings
+from tasks.stages.ingest.config import Folder, StageConfig
 from tasks.stages.ingest.reading.documents import read_documents
 from tests.stages.ingest.planting import page, passage
 from tests.support import ScratchRun
@@ -29,7 +29,7 @@ def ingest(tmp_path, sources, name="out", **changes):
     (tmp_path / "raw").mkdir(exist_ok=True)
     run = ScratchRun(tmp_path)
     inputs = {"embedder": tmp_path / "embedder", "raw": tmp_path / "raw"}
-    stage.main(inputs, outputs, Settings.model_validate({"compute": {}, "ingest": ingest}), run)
+    stage.main(inputs, outputs, StageConfig.model_validate({"compute": {}, "ingest": ingest}), run)
     return run, json.loads((outputs["ingested"] / "report.json").read_text())
 
 

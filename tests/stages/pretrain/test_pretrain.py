@@ -20,7 +20,7 @@ from tasks.io import checkpoints, tables
 from tasks.methods.adapters import Adapter, AdapterSpec
 from tasks.methods.adapters.none.config import NoneConfig
 from tasks.stages.pretrain import stage
-from tasks.stages.pretrain.params import Settings
+from tasks.stages.pretrain.config import StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -81,11 +81,11 @@ def write(folder):
     return {"train": folder / "train.parquet", "valid": folder / "valid.parquet"}
 
 
-def execute(inputs, folder, sections=METHODS, **settings):
+def execute(inputs, folder, sections=METHODS, **config):
     """The folder of the pretrained model and what the run heard, under these settings."""
     run = ScratchRun(folder)
-    given = {"compute": {"precision": "fp32", "threads": 1}, "pretrain": PRETRAIN | settings, "methods": sections}
-    stage.main(inputs, {"model": folder / "model"}, Settings.model_validate(given), run)
+    given = {"compute": {"precision": "fp32", "threads": 1}, "pretrain": PRETRAIN | config, "methods": sections}
+    stage.main(inputs, {"model": folder / "model"}, StageConfig.model_validate(given), run)
     return folder / "model", run
 
 
@@ -96,7 +96,7 @@ def inputs(tiny, tmp_path):
 
 @pytest.fixture
 def pretrain(inputs, tmp_path):
-    return lambda name="first", *sections, **settings: execute(inputs, tmp_path / name, *sections, **settings)
+    return lambda name="first", *sections, **config: execute(inputs, tmp_path / name, *sections, **config)
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +297,8 @@ def test_what_is_looked_at_is_of_no_set_that_is_measured(pretrain, inputs, monke
 
 
 @pytest.mark.parametrize("settings", [{}, {"expander": "adept"}])
-def test_without_tokens_the_base_passes_through_bit_for_bit(pretrain, inputs, settings):
-    output, run = pretrain(max_tokens=0, **settings)
+def test_without_tokens_the_base_passes_through_bit_for_bit(pretrain, inputs, config):
+    output, run = pretrain(max_tokens=0, **config)
     assert digests(output) == digests(inputs["base"])
     assert all((output / name).samefile(inputs["base"] / name) for name in digests(output)), "no second copy on disk"
     assert run.metrics == []
@@ -375,11 +375,11 @@ def test_an_adapter_over_new_layers_is_refused(pretrain):
 
 def test_a_quantised_base_is_refused(monkeypatch):
     known(monkeypatch, "packed", methods.spec("bases", "none"), methods.load("bases", "none"))
-    settings = Settings.model_validate(
+    config = StageConfig.model_validate(
         {"compute": {}, "pretrain": {"base": "packed"}, "methods": METHODS | {"packed": {}}}
     )
     with pytest.raises(ValueError, match="writes a whole model, and base 'packed' stores weights quantised"):
-        compose.check(compose.read(settings.pretrain, settings.methods), standalone=True)
+        compose.check(compose.read(config.pretrain, config.methods), standalone=True)
 
 
 def test_the_card_names_the_parent_and_all_settings(baseline, tiny):

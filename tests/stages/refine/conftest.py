@@ -31,10 +31,10 @@ class Turn:
 def refine(tiny, tmp_path):
     """Return a function that refines examples; `chosen` maps an example's position to the sets it was chosen for."""
 
-    def of(examples, chosen, *, name="turn", decided=(), evaluation=(), near=None, **settings):
+    def of(examples, chosen, *, name="turn", decided=(), evaluation=(), near=None, **config):
         folder = tmp_path / name
         inputs = prepare(folder, tiny, examples, chosen, decided=decided, evaluation=evaluation, near=near)
-        run = work(inputs, folder, settings)
+        run = work(inputs, folder, config)
         return Turn(
             tables.read(folder / "new_examples", Example), tables.read(folder / "new_lineage", Lineage),
             json.loads((folder / "new_refinement").read_text()), run, folder,

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.records import Decision, Document, Example, Signals
 from tasks.io import diagnosis, review_decisions, tables
 from tasks.stages.refine import stage
-from tasks.stages.refine.params import Settings
+from tasks.stages.refine.config import StageConfig
 from tests.support import ScratchRun
 
 
@@ -45,12 +45,12 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
     return inputs
 
 
-def work(inputs: dict[str, Any], folder: str | Path, settings: dict[str, Any]) -> ScratchRun:
+def work(inputs: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> ScratchRun:
     """Run the stage with `folder` as its work folder and for its outputs."""
     run = ScratchRun(Path(folder), "r1")
     outputs = {key: Path(folder) / f"new_{key}" for key in ("examples", "lineage", "refinement")}
-    sections = {"compute": {"precision": "fp32", "threads": 1}, "refine": settings}
-    stage.main({key: Path(path) for key, path in inputs.items()}, outputs, Settings.model_validate(sections), run)
+    sections = {"compute": {"precision": "fp32", "threads": 1}, "refine": config}
+    stage.main({key: Path(path) for key, path in inputs.items()}, outputs, StageConfig.model_validate(sections), run)
     return run
 
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from tasks import settings
+from tasks import configuration
 from tasks.core.candidate import choose, reference
 from tasks.core.records import Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
 from tasks.stages.register import stage
-from tasks.stages.register.params import Settings
+from tasks.stages.register.config import StageConfig
 from tests.support import ScratchRun
 from tests.test_settings import ROOT
 
@@ -41,7 +41,7 @@ def register(tmp_path):
         (tmp_path / "compression.json").write_text(json.dumps(compression))
         run, output = ScratchRun(tmp_path), tmp_path / "candidate.json"
         inputs = {"compression": tmp_path / "compression.json", "gate": tmp_path / "data/gate"}
-        stage.main(inputs, {"candidate": output}, Settings.model_validate({"gate": gate, "models": models}), run)
+        stage.main(inputs, {"candidate": output}, StageConfig.model_validate({"gate": gate, "models": models}), run)
         return json.loads(output.read_text()), run.said[-1]
 
     return of
@@ -92,6 +92,6 @@ def test_a_candidate_that_is_not_measured_is_told_with_what_would_do():
 
 @pytest.mark.parametrize("profile", sorted(ROOT.glob("params/*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_measures_its_candidate(profile):
-    config = settings.load(profile)
+    config = configuration.load(profile)
     for name in config.rounds:
         choose(config.models, config.gate.candidate, {"round": name, "compressor": config.compress.compressor})

@@ -11,7 +11,7 @@ from tasks.core.records import Example, FaultPair, Lineage, Message, Refusal, Re
 from tasks.core.statistics import pass_at_k
 from tasks.io import tables
 from tasks.stages.report import stage
-from tasks.stages.report.params import Settings
+from tasks.stages.report.config import StageConfig
 from tests.support import ScratchRun
 
 GROUPS = 8
@@ -259,7 +259,7 @@ def run_stage(
         "models": {n: {"path": f"models/{n}", "base": "models/base", "group": g} for n, g in groups.items()},
     }
     run = ScratchRun(folder)
-    stage.main(inputs, {"report": folder / "report"}, Settings.model_validate(sections), run)
+    stage.main(inputs, {"report": folder / "report"}, StageConfig.model_validate(sections), run)
     return folder / "report", run
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.stages.report.params import ReportParams
+from tasks.stages.report.config import ReportConfig
 from tests.stages.report.material import (
     COURSE,
     HOSTILE,
@@ -406,4 +406,4 @@ def test_without_a_model_to_compare_it_says_which_models_there_are(tmp_path):
 @pytest.mark.parametrize("wrong", [{"general_margin": 0}, {"confidence": 1}, {"resamples": 10}, {"margin": 0.1}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
-        ReportParams.model_validate(wrong)
+        ReportConfig.model_validate(wrong)

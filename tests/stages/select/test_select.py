@@ -6,7 +6,7 @@ import pytest
 
 from tasks.stages.select import stage
 from tasks.stages.select.best_round import choose
-from tasks.stages.select.params import Settings
+from tasks.stages.select.config import StageConfig
 from tests.support import ScratchRun
 
 
@@ -23,8 +23,8 @@ def select(tmp_path):
                 (tmp_path / "tuned" / name / "training.json").write_text(text)
         run = ScratchRun(tmp_path)
         output = tmp_path / "selection.json"
-        settings = Settings.model_validate({"rounds": {name: {} for name in names}})
-        stage.main({"tuned": tmp_path / "tuned"}, {"selection": output}, settings, run)
+        config = StageConfig.model_validate({"rounds": {name: {} for name in names}})
+        stage.main({"tuned": tmp_path / "tuned"}, {"selection": output}, config, run)
         selection = json.loads(output.read_text())
         assert run.notes == {"selected": selection["round"]}
         assert run.said == [f"select: {selection['round']}, {selection['why']}"]
@@ -75,6 +75,6 @@ def test_ten_rounds_stand_in_their_order_and_not_by_letters():
 
 
 def test_a_round_that_did_not_run_is_named(tmp_path):
-    settings = Settings.model_validate({"rounds": {"r0": {}}})
+    config = StageConfig.model_validate({"rounds": {"r0": {}}})
     with pytest.raises(FileNotFoundError, match="`dvc repro tune@r0` makes it"):
-        stage.main({"tuned": tmp_path}, {"selection": tmp_path / "out.json"}, settings, ScratchRun(tmp_path))
+        stage.main({"tuned": tmp_path}, {"selection": tmp_path / "out.json"}, config, ScratchRun(tmp_path))

@@ -14,7 +14,7 @@ from tasks.io import checkpoints, tables
 from tasks.methods.adapters.mola import method as mola
 from tasks.methods.objectives.fait import marks
 from tasks.stages.tune import stage
-from tasks.stages.tune.params import Settings
+from tasks.stages.tune.config import StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
 
@@ -39,14 +39,14 @@ def inputs(tiny, tmp_path):
 def tune(inputs, tmp_path):
     """The folder of the tuned model and what the run heard, under these settings."""
 
-    def of(name="first", methods=METHODS, precision="fp32", **settings):
+    def of(name="first", methods=METHODS, precision="fp32", **config):
         run = ScratchRun(tmp_path / name, name)  # what is written does not depend on it
         output = tmp_path / name / "model"
         stage.main(
             inputs,
             {"model": output},
-            Settings.model_validate(
-                {"compute": {"precision": precision, "threads": 1}, "tune": TUNE | settings, "methods": methods}
+            StageConfig.model_validate(
+                {"compute": {"precision": precision, "threads": 1}, "tune": TUNE | config, "methods": methods}
             ),
             run,
         )
@@ -250,9 +250,9 @@ def test_bf16_trains(tune):
 
 def test_a_device_that_is_not_there_is_refused(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    settings = Settings.model_validate({"compute": {"device": "cuda"}, "tune": TUNE, "methods": METHODS})
+    config = StageConfig.model_validate({"compute": {"device": "cuda"}, "tune": TUNE, "methods": METHODS})
     with pytest.raises(ValueError, match=r"compute\.device: 'cuda' is not on this machine. There is: cpu"):
-        stage.main(inputs, {"model": tmp_path / "m"}, settings, ScratchRun(tmp_path, "r0"))
+        stage.main(inputs, {"model": tmp_path / "m"}, config, ScratchRun(tmp_path, "r0"))
 
 
 def test_finished_work_is_found_by_an_equal_run(tune, tmp_path):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods.compressors import CompressorSpec
 
 Density = Annotated[float, Field(gt=0, le=1)]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods.compressors import CompressorSpec
 
 

@@ -1,6 +1,6 @@
 """Settings of plain decoding, and the facts about it that need no torch."""
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods.decoders import DecoderSpec
 
 

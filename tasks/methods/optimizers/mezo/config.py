@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods.optimizers import OptimizerSpec
 
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.methods.selectors import SelectorSpec
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from tasks.core.contamination import overlaps, sides
 from tasks.core.records import Document, Example, Split
 from tasks.stages.ingest.chunking import chunk_document
+from tasks.stages.ingest.config import Domain, IngestConfig, NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import RANKS, Pair
-from tasks.stages.ingest.params import Domain, IngestParams, NearDuplicates
 from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import seeded_hash, split_documents
@@ -20,7 +20,7 @@ def filter_and_split_documents(
     modules: Sequence[Document],
     groups: Mapping[str, Split],
     evaluation: Sequence[Example],
-    params: IngestParams,
+    config: IngestConfig,
     quarantine: Quarantine,
 ) -> list[Sourced[Document]]:
     """Return the documents that are kept, cut into chunks, each with its split.
@@ -29,30 +29,30 @@ def filter_and_split_documents(
     nothing that overlaps an evaluation example stays in a training corpus. `modules` are the texts that examples were mined
     from; they count as held out even where no corpus names them.
     """
-    splits = split_documents(_records(items), [item.source for item in items], params, groups)
+    splits = split_documents(_records(items), [item.source for item in items], config, groups)
     items = [Sourced(item.source, replace(item.record, split=split)) for item, split in zip(items, splits, strict=True)]
     hidden = [replace(module, split=groups.get(module.group, "train")) for module in modules]
     hidden = [module for module in hidden if module.split != "train"]
     held_out = [*hidden, *(document for document in _records(items) if document.split != "train")]
 
-    items = quarantine.keep_others(items, _near_duplicates(_records(items), hidden, params))
-    items = quarantine.keep_others(items, _over_limit(_records(items), params))
+    items = quarantine.keep_others(items, _near_duplicates(_records(items), hidden, config))
+    items = quarantine.keep_others(items, _over_limit(_records(items), config))
     # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
-    items = quarantine.keep_others(items, _contaminated(_records(items), sides(evaluation), params))
-    items = list(_chunks(items, params.corpora.piece_chars, quarantine))
+    items = quarantine.keep_others(items, _contaminated(_records(items), sides(evaluation), config))
+    items = list(_chunks(items, config.corpora.piece_chars, quarantine))
     contents = [cleaning.without_comments(document.text) for document in held_out]
-    return quarantine.keep_others(items, _contaminated(_records(items), contents, params))
+    return quarantine.keep_others(items, _contaminated(_records(items), contents, config))
 
 
 def _records(items: Sequence[Sourced[Document]]) -> list[Document]:
     return [item.record for item in items]
 
 
-def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], params: IngestParams) -> Reasons:
+def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], config: IngestConfig) -> Reasons:
     combined, first = [*hidden, *documents], len(hidden)
     pairs = {
         (a, b)
-        for a, b in _near_pairs(combined, params.near_duplicates)
+        for a, b in _near_pairs(combined, config.near_duplicates)
         if b >= first and (a >= first or RANKS[combined[a].split] < RANKS[combined[b].split])
     }
     ranks = [0] * first + [RANKS[document.split] for document in documents]
@@ -66,19 +66,19 @@ def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], 
     }
 
 
-def _near_pairs(documents: Sequence[Document], params: NearDuplicates) -> set[Pair]:
+def _near_pairs(documents: Sequence[Document], config: NearDuplicates) -> set[Pair]:
     """Return the pairs of documents that are near-duplicates, comment lines aside."""
     contents = [cleaning.without_comments(document.text) for document in documents]
     equal = duplicates.equal_positions(map(cleaning.collapse_whitespace, contents))
     pairs = {(first, later) for later, first in equal.items()}
-    if params.jaccard is None:
+    if config.jaccard is None:
         return pairs
-    return pairs | duplicates.jaccard_pairs(duplicates.shingles(contents, params), params.jaccard)
+    return pairs | duplicates.jaccard_pairs(duplicates.shingles(contents, config), config.jaccard)
 
 
-def _over_limit(documents: Sequence[Document], params: IngestParams) -> Reasons:
+def _over_limit(documents: Sequence[Document], config: IngestConfig) -> Reasons:
     """Refuse what exceeds the size of a corpus. Each split has its share of the size, so that the limit keeps the shares."""
-    limit, held_out = params.corpora.max_chars, params.splits.held_out
+    limit, held_out = config.corpora.max_chars, config.splits.held_out
     limits = {"train": limit * (1 - sum(held_out.values()))}
     limits |= {split: limit * share for split, share in held_out.items()}
     positions: defaultdict[tuple[Domain, Split], list[int]] = defaultdict(list)
@@ -87,7 +87,7 @@ def _over_limit(documents: Sequence[Document], params: IngestParams) -> Reasons:
     return {
         members[index]: ("over the limit", f"max_chars is {limit}")
         for (_, split), members in positions.items()
-        for index in _beyond([documents[position] for position in members], limits[split], params.seed)
+        for index in _beyond([documents[position] for position in members], limits[split], config.seed)
     }
 
 
@@ -108,11 +108,11 @@ def _chunks(items: Sequence[Sourced[Document]], limit: int, quarantine: Quaranti
         yield from (Sourced(item.source, chunk) for chunk in chunks)
 
 
-def _contaminated(documents: Sequence[Document], evaluation: Sequence[str], params: IngestParams) -> Reasons:
+def _contaminated(documents: Sequence[Document], evaluation: Sequence[str], config: IngestConfig) -> Reasons:
     """Refuse training documents that overlap a text models are evaluated by."""
     training = [position for position, document in enumerate(documents) if document.split == "train"]
     contents = [cleaning.without_comments(documents[position].text) for position in training]
-    overlapping = overlaps(contents, evaluation, params.contamination)
+    overlapping = overlaps(contents, evaluation, config.contamination)
     return {
         training[a]: ("leak", f"overlaps the held-out text {cleaning.beginning(evaluation[b])!r}")
         for a, b in overlapping.items()

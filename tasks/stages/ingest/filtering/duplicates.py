@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tasks.core.ngrams import ngrams, words
 from tasks.core.records import Split
-from tasks.stages.ingest.params import NearDuplicates
+from tasks.stages.ingest.config import NearDuplicates
 
 Pair = tuple[int, int]
 SHINGLE = 3
@@ -31,14 +31,14 @@ def equal_positions(keys: Iterable[Hashable]) -> dict[int, int]:
     }
 
 
-def shingles(contents: Sequence[str], params: NearDuplicates) -> dict[int, set[str]]:
+def shingles(contents: Sequence[str], config: NearDuplicates) -> dict[int, set[str]]:
     """Return the three-word shingles of each text, by position, without those of templates. Short texts are left out."""
     all_shingles = [ngrams(words(content), SHINGLE) for content in contents]
     counts = Counter(shingle for text_shingles in all_shingles for shingle in text_shingles)
-    limit = max(FEW, params.template * len(contents))
+    limit = max(FEW, config.template * len(contents))
     templates = {shingle for shingle, count in counts.items() if count > limit}
     specific = {position: text_shingles - templates for position, text_shingles in enumerate(all_shingles)}
-    min_shingles = params.min_words - SHINGLE
+    min_shingles = config.min_words - SHINGLE
     return {
         position: text_shingles for position, text_shingles in specific.items() if len(text_shingles) > min_shingles
     }

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from tasks.core.contamination import comparable, leaks, prompt_of
 from tasks.core.records import Example, Split
+from tasks.stages.ingest.config import IngestConfig, NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import RANKS, Pair
-from tasks.stages.ingest.params import IngestParams, NearDuplicates
 from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import seeded_hash, split_examples
@@ -21,19 +21,19 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 def filter_and_split_examples(
     items: Sequence[Sourced[Example]],
     benchmark: Sequence[Example],
-    params: IngestParams,
+    config: IngestConfig,
     embed: Embed,
     quarantine: Quarantine,
 ) -> tuple[list[Sourced[Example]], dict[str, Split]]:
     """Return the examples that are kept, each with its split, and the split of every group."""
-    items = quarantine.keep_others(items, dict(_too_long(_records(items), params)))
+    items = quarantine.keep_others(items, dict(_too_long(_records(items), config)))
     items = quarantine.keep_others(items, _equal(_records(items), benchmark))
-    items = quarantine.keep_others(items, _over_limit(_records(items), params))
+    items = quarantine.keep_others(items, _over_limit(_records(items), config))
 
-    groups = split_examples(_records(items), params)
+    groups = split_examples(_records(items), config)
     items = [Sourced(source, replace(record, split=groups[record.group])) for source, record in items]
-    items = quarantine.keep_others(items, _near_duplicates(_records(items), benchmark, params, embed))
-    items = quarantine.keep_others(items, _contaminated(_records(items), benchmark, params))
+    items = quarantine.keep_others(items, _near_duplicates(_records(items), benchmark, config, embed))
+    items = quarantine.keep_others(items, _contaminated(_records(items), benchmark, config))
     return items, groups
 
 
@@ -41,14 +41,14 @@ def _records(items: Sequence[Sourced[Example]]) -> list[Example]:
     return [item.record for item in items]
 
 
-def _too_long(examples: Sequence[Example], params: IngestParams) -> Iterator[tuple[int, tuple[str, str]]]:
+def _too_long(examples: Sequence[Example], config: IngestConfig) -> Iterator[tuple[int, tuple[str, str]]]:
     for position, example in enumerate(examples):
         prompt, response = len(prompt_of(example)), len(example.response)
-        if prompt > params.max_prompt_chars:
-            detail = f"the prompt has {prompt} characters; max_prompt_chars is {params.max_prompt_chars}"
+        if prompt > config.max_prompt_chars:
+            detail = f"the prompt has {prompt} characters; max_prompt_chars is {config.max_prompt_chars}"
             yield position, ("too long", detail)
-        elif response > params.max_response_chars:
-            detail = f"the response has {response} characters; max_response_chars is {params.max_response_chars}"
+        elif response > config.max_response_chars:
+            detail = f"the response has {response} characters; max_response_chars is {config.max_response_chars}"
             yield position, ("too long", detail)
 
 
@@ -66,18 +66,18 @@ def _equal(examples: Sequence[Example], benchmark: Sequence[Example]) -> Reasons
     }
 
 
-def _over_limit(examples: Sequence[Example], params: IngestParams) -> Reasons:
-    if params.max_examples is None:
+def _over_limit(examples: Sequence[Example], config: IngestConfig) -> Reasons:
+    if config.max_examples is None:
         return {}
-    drawn = sorted(range(len(examples)), key=lambda position: seeded_hash(params.seed, examples[position].id))
-    return dict.fromkeys(drawn[params.max_examples :], ("over the limit", f"max_examples is {params.max_examples}"))
+    drawn = sorted(range(len(examples)), key=lambda position: seeded_hash(config.seed, examples[position].id))
+    return dict.fromkeys(drawn[config.max_examples :], ("over the limit", f"max_examples is {config.max_examples}"))
 
 
 def _near_duplicates(
-    examples: Sequence[Example], benchmark: Sequence[Example], params: IngestParams, embed: Embed
+    examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig, embed: Embed
 ) -> Reasons:
     combined, first = [*benchmark, *examples], len(benchmark)
-    pairs = _near_pairs(combined, params.near_duplicates, embed)
+    pairs = _near_pairs(combined, config.near_duplicates, embed)
     ranks = [0] * first + [RANKS[example.split] for example in examples]
     removed = duplicates.merge_duplicates({(a, b) for a, b in pairs if b >= first}, ranks)
     return {
@@ -88,24 +88,24 @@ def _near_duplicates(
     }
 
 
-def _near_pairs(examples: Sequence[Example], params: NearDuplicates, embed: Embed) -> set[Pair]:
+def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embed) -> set[Pair]:
     """Return the pairs of examples whose prompts or whose responses are near-duplicates."""
-    prompts = duplicates.shingles([comparable(example, prompt_of(example)) for example in examples], params)
-    responses = duplicates.shingles([comparable(example, example.response) for example in examples], params)
+    prompts = duplicates.shingles([comparable(example, prompt_of(example)) for example in examples], config)
+    responses = duplicates.shingles([comparable(example, example.response) for example in examples], config)
     pairs: set[Pair] = set()
-    if params.jaccard is not None:
-        pairs |= duplicates.jaccard_pairs(prompts, params.jaccard)
-        pairs |= duplicates.jaccard_pairs(responses, params.jaccard)
-    if params.cosine is not None and responses:
+    if config.jaccard is not None:
+        pairs |= duplicates.jaccard_pairs(prompts, config.jaccard)
+        pairs |= duplicates.jaccard_pairs(responses, config.jaccard)
+    if config.cosine is not None and responses:
         positions = list(responses)
-        near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), params.cosine)
+        near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), config.cosine)
         pairs |= {(positions[a], positions[b]) for a, b in near}
     return pairs
 
 
-def _contaminated(examples: Sequence[Example], benchmark: Sequence[Example], params: IngestParams) -> Reasons:
+def _contaminated(examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig) -> Reasons:
     """Refuse training examples that overlap an evaluation example."""
     training = [position for position, example in enumerate(examples) if example.split == "train"]
     evaluation = [*benchmark, *(example for example in examples if example.split != "train")]
-    leaked = leaks([examples[position] for position in training], evaluation, params.contamination)
+    leaked = leaks([examples[position] for position in training], evaluation, config.contamination)
     return {training[a]: ("leak", f"overlaps {evaluation[b].source}") for a, b in leaked.items()}

@@ -7,35 +7,35 @@ from tasks.core.records import Document, Refusal, content_id
 from tasks.io.sources import descriptions, table, text
 from tasks.io.sources.package import Module
 from tasks.io.sources.text import Text
-from tasks.stages.ingest import params
-from tasks.stages.ingest.params import Folder, Package
+from tasks.stages.ingest import config
+from tasks.stages.ingest.config import Folder, Package
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.conversations import is_decoded
 from tasks.stages.ingest.reading.examples import python_modules
 from tasks.stages.ingest.reading.sources import label, table_rows
 
 
-def read_documents(source: params.CorpusSource, domain: params.Domain) -> Iterator[Document | Refusal]:
+def read_documents(source: config.CorpusSource, domain: config.Domain) -> Iterator[Document | Refusal]:
     """Yield the uncut documents of a source."""
     if isinstance(source, Package | Folder):
         yield from (module_document(module, domain) for module in python_modules(source))
     if isinstance(source, Folder):
         yield from _folder(source, domain)
-    elif isinstance(source, params.TextFile):
+    elif isinstance(source, config.TextFile):
         yield from _text_column(source, domain)
     elif not isinstance(source, Package):
         for prose in _package_prose(source):
             yield _document(prose.text, domain, prose.name, prose.name, prose.license)
 
 
-def module_document(module: Module, domain: params.Domain = "domain") -> Document:
+def module_document(module: Module, domain: config.Domain = "domain") -> Document:
     """Return a module as a document, in the group of the functions that are mined from it."""
     origin = f"{' '.join(filter(None, (module.distribution, module.version)))}: {module.path}"
     identity = content_id("module", module.name, module.text)
     return Document(identity, module.text, domain, module.name, "train", origin, module.license)
 
 
-def _folder(source: Folder, domain: params.Domain) -> Iterator[Document | Refusal]:
+def _folder(source: Folder, domain: config.Domain) -> Iterator[Document | Refusal]:
     """Yield the files of a folder, each a group of its own, without the lines that many of them share."""
     files = list(text.folder(source.path, source.license))
     bodies = cleaning.without_shared_lines(
@@ -49,7 +49,7 @@ def _folder(source: Folder, domain: params.Domain) -> Iterator[Document | Refusa
             yield Refusal(label(source), file.name, "not UTF-8", file.detail, "")
 
 
-def _text_column(source: params.TextFile, domain: params.Domain) -> Iterator[Document | Refusal]:
+def _text_column(source: config.TextFile, domain: config.Domain) -> Iterator[Document | Refusal]:
     name = label(source)
     for row in table_rows(source.path):
         if isinstance(row, table.Broken):
@@ -64,13 +64,13 @@ def _text_column(source: params.TextFile, domain: params.Domain) -> Iterator[Doc
         yield _document(body, domain, f"{name}: {group}", row.where, source.license)
 
 
-def _package_prose(source: params.Descriptions | params.Topics | params.Sklearn) -> Iterator[Text]:
-    if isinstance(source, params.Descriptions):
+def _package_prose(source: config.Descriptions | config.Topics | config.Sklearn) -> Iterator[Text]:
+    if isinstance(source, config.Descriptions):
         return descriptions.distributions(source.names)
-    return descriptions.topics() if isinstance(source, params.Topics) else descriptions.sklearn()
+    return descriptions.topics() if isinstance(source, config.Topics) else descriptions.sklearn()
 
 
-def _document(body: str, domain: params.Domain, group: str, where: str, license: str) -> Document | Refusal:
+def _document(body: str, domain: config.Domain, group: str, where: str, license: str) -> Document | Refusal:
     body = cleaning.clean(body)
     if not body:
         return Refusal(group, where, "empty text", "nothing is left of it", "")

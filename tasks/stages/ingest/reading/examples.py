@@ -8,8 +8,8 @@ from tasks.core.wording import block
 from tasks.io import packages
 from tasks.io.sources import benchmarks, gym, hub, package, table
 from tasks.io.sources.package import Module
+from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Rows
 from tasks.stages.ingest.mining.candidates import solution_tier
-from tasks.stages.ingest.params import Datasets, File, Folder, Gym, HumanEval, Package, Rows
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.loss_weights import loss_weights
@@ -75,8 +75,8 @@ def example_from_row(
 def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
     """Yield the tasks that reasoning-gym generates."""
     license = packages.license_of("reasoning-gym")
-    for task, settings in source.tasks.items():
-        for puzzle in gym.puzzles(task, source.size, seed, settings):
+    for task, config in source.tasks.items():
+        for puzzle in gym.puzzles(task, source.size, seed, config):
             where = f"{task} {puzzle.number}"
             if puzzle.answer is None or puzzle.score < 1:
                 detail = f"the verifier gives {puzzle.score:g} to the generator's own answer, {puzzle.answer!r}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.records import Example, Message, Refusal, Unfit, excerpt, identify
 from tasks.io.sources import table
-from tasks.stages.ingest.params import TABLES
+from tasks.stages.ingest.config import TABLES
 from tasks.stages.ingest.reading.conversations import PAIRS, SYSTEM, conversation
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")

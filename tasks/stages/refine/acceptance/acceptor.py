@@ -9,8 +9,8 @@ from tasks.core.writing import Write
 from tasks.stages.refine.acceptance.model_checks import Embed, check_similarity, check_with_judge
 from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_programs
 from tasks.stages.refine.acceptance.text_checks import check_foreign_content, check_length, check_protected_text
+from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.example_text import normalized
-from tasks.stages.refine.params import Acceptance
 from tasks.stages.refine.proposals import Proposal
 
 DUPLICATE = Unfit("double", "another example says the same")
@@ -20,7 +20,7 @@ DUPLICATE = Unfit("double", "another example says the same")
 class Acceptor:
     """Compares proposals with their parents, with all other examples and evaluation data, and with their tests."""
 
-    params: Acceptance
+    config: Acceptance
     examples: Sequence[Example]
     """The examples of the previous round."""
     evaluation: Sequence[str]
@@ -69,8 +69,8 @@ class Acceptor:
         if decision:
             return None
         return (
-            check_length(proposal, self.params)
-            or check_protected_text(proposal, self.params)
+            check_length(proposal, self.config)
+            or check_protected_text(proposal, self.config)
             or check_foreign_content(proposal)
         )
 
@@ -82,19 +82,19 @@ class Acceptor:
         if not proposals or not self.evaluation:
             return [None] * len(proposals)
         training = [*self.examples, *(proposal.example for proposal in proposals)]
-        overlapping = overlaps(sides(training), self.evaluation, self.params.contamination)
+        overlapping = overlaps(sides(training), self.evaluation, self.config.contamination)
         leaks = {side % len(training): excerpt(self.evaluation[text], 80) for side, text in overlapping.items()}
         positions = range(len(self.examples), len(training))
         return [Unfit("contaminated", f"overlaps {leaks[at]!r}") if at in leaks else None for at in positions]
 
     def _check_similarity(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
-        embed, least = self.embed, self.params.likeness
+        embed, least = self.embed, self.config.likeness
         if embed is None or least is None:
             return [None] * len(proposals)
         return _checked_texts(proposals, lambda texts: check_similarity(texts, embed, least))
 
     def _check_with_judge(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
-        judge, ask_judge = self.params.judge, self.ask_judge
+        judge, ask_judge = self.config.judge, self.ask_judge
         if judge is None or ask_judge is None:
             return [None] * len(proposals)
         return _checked_texts(proposals, lambda texts: check_with_judge(texts, ask_judge, judge.least))

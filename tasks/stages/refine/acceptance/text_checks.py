@@ -3,14 +3,14 @@
 import re
 
 from tasks.core.records import Unfit
+from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.example_text import as_text
-from tasks.stages.refine.params import Acceptance
 from tasks.stages.refine.proposals import Proposal
 
 LINK = re.compile(r"\b(?:https?|ftp|file|data|javascript):\S+|\bwww\.\S+", re.IGNORECASE)
 
 
-def check_length(proposal: Proposal, params: Acceptance) -> Unfit | None:
+def check_length(proposal: Proposal, config: Acceptance) -> Unfit | None:
     """Reject a proposal much longer or shorter than its parent. A new example beside its parent may be shorter."""
     old, new = proposal.job.example, proposal.example
     for side, before, after in (
@@ -18,17 +18,17 @@ def check_length(proposal: Proposal, params: Acceptance) -> Unfit | None:
         ("response", len(old.response), len(new.response)),
     ):
         change = f"the {side} went from {before} to {after} characters"
-        if after > max(params.free, params.length * before):
+        if after > max(config.free, config.length * before):
             return Unfit("too long", change)
-        if before > max(params.free, params.length * after) and proposal.job.operator != "extend":
+        if before > max(config.free, config.length * after) and proposal.job.operator != "extend":
             return Unfit("too short", change)
     return None
 
 
-def check_protected_text(proposal: Proposal, params: Acceptance) -> Unfit | None:
+def check_protected_text(proposal: Proposal, config: Acceptance) -> Unfit | None:
     """Reject a proposal whose prompt lost a text that must stay."""
     old, new = as_text(proposal.job.example.prompt), as_text(proposal.example.prompt)
-    for pattern in params.protected:
+    for pattern in config.protected:
         lost = {match.group() for match in re.finditer(pattern, old)}
         lost -= {match.group() for match in re.finditer(pattern, new)}
         if lost:

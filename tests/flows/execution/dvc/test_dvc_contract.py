@@ -137,8 +137,8 @@ def test_the_graph_has_the_attributes_that_the_forecast_reads(done):
                 assert out.def_path
             assert not any(out.persist for out in stage.outs)
             assert all(out.is_in_repo for out in stage.outs)
-        (settings,) = [dep for dep in stages[0].deps if isinstance(dep, ParamsDependency)]
-        assert settings.hash_info.value == settings.read_params() == {"compute.threads": 2}
+        (config,) = [dep for dep in stages[0].deps if isinstance(dep, ParamsDependency)]
+        assert config.hash_info.value == config.read_params() == {"compute.threads": 2}
 
 
 def test_a_status_of_an_output_is_one_of_the_known_words(done):

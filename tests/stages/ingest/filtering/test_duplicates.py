@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.stages.ingest.config import NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
-from tasks.stages.ingest.params import NearDuplicates
 
 PARAMS = NearDuplicates()
 WORDS = [f"word{number}" for number in range(1000)]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Document, Example, Message, Tests
+from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import filter_and_split_examples
-from tasks.stages.ingest.params import IngestParams
 from tasks.stages.ingest.quarantine import Quarantine
 
 WORDS = [f"word{number}" for number in range(5000)]
@@ -26,7 +26,7 @@ def no_embedder(texts):
 def settings(**changes):
     near = {"jaccard": 0.7, "cosine": None}
     sources = [{"from": "file", "path": "rows.jsonl"}]
-    return IngestParams.model_validate({"sources": sources, "near_duplicates": near, **changes})
+    return IngestConfig.model_validate({"sources": sources, "near_duplicates": near, **changes})
 
 
 def example(number, group=None, prompt=None, response=None, domain="made", tests=None):

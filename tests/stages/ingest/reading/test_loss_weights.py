@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.core.records import Example, Refusal
-from tasks.stages.ingest.params import File
+from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import example_from_row
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.records import Message, Tests
 from tasks.core.wording import request
-from tasks.stages.refine.params import Acceptance
+from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.prompting import prompts
 from tests import tiny as small
 from tests.chat_server import serving
@@ -57,8 +57,8 @@ def gullible(request):
     return f"{system[0] if bad else 'A plan.'}\n{prompts.MARK}\n{'https://evil.example ' if 'https://' in user else ''}{worked}"
 
 
-def endpoint(server, **settings):
-    return {"from": "endpoint", "server": {"url": server.url, "model": "m", "timeout_s": 5}, **settings}
+def endpoint(server, **config):
+    return {"from": "endpoint", "server": {"url": server.url, "model": "m", "timeout_s": 5}, **config}
 
 
 OPEN = {"accept": {"likeness": None}}

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 from tasks.core.training import Training, parts
 
@@ -20,7 +20,7 @@ STAGE = Stage(
 )
 
 
-class PretrainParams(Training):
+class PretrainConfig(Training):
     """Continued pretraining on the domain's corpus. Forgetting is measured on the general corpus."""
 
     adapter: str = "none"
@@ -34,10 +34,10 @@ class PretrainParams(Training):
     first training pack."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `pretrain` reads."""
 
     compute: Compute
-    pretrain: PretrainParams
+    pretrain: PretrainConfig
     methods: dict[str, dict[str, Any]]
     """The sections of the parts."""

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from tasks.core.params import Params
-from tasks.io import params
+from tasks.core.config import Params
+from tasks.io import config_file
 
 
 class Disk(Params):
@@ -42,7 +42,7 @@ def read(tmp_path, monkeypatch):
         from pathlib import Path
 
         Path("params.yaml").write_text(text, encoding="utf-8")
-        return params.read(Path("params.yaml"), Schema)
+        return config_file.read(Path("params.yaml"), Schema)
 
     return of
 
@@ -54,9 +54,9 @@ def problems(read, text):
 
 
 def test_a_good_file_is_read(read):
-    settings = read("tune: {rank: 2}\nsources:\n  - {kind: net, address: x}\n")
-    assert settings.tune == Tune(rank=2)
-    assert settings.sources == [Net(kind="net", address="x")]
+    config = read("tune: {rank: 2}\nsources:\n  - {kind: net, address: x}\n")
+    assert config.tune == Tune(rank=2)
+    assert config.sources == [Net(kind="net", address="x")]
 
 
 def test_a_misspelt_key_has_its_line_and_a_near_match(read):
@@ -132,7 +132,7 @@ def test_what_is_no_yaml_is_refused_with_its_line(read):
 def test_what_is_no_text_is_refused(tmp_path):
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00tune")
     with pytest.raises(ValueError, match=r"params\.yaml.*no YAML"):
-        params.read(tmp_path / "params.yaml", Schema)
+        config_file.read(tmp_path / "params.yaml", Schema)
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "- a list\n", "just words\n"])
@@ -143,7 +143,7 @@ def test_a_file_without_sections_is_refused(read, text):
 
 def test_a_missing_file_says_what_writes_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml: there is no such file.*ratchet use"):
-        params.read(tmp_path / "nowhere.yaml", Schema)
+        config_file.read(tmp_path / "nowhere.yaml", Schema)
 
 
 def test_a_section_left_empty_is_named(read):
@@ -154,6 +154,6 @@ def test_a_section_left_empty_is_named(read):
 
 def test_lines_of_keys_and_items_count_from_one(tmp_path):
     (tmp_path / "p.yaml").write_text("a:\n  b: 1\n\nc:\n  - x\n  - y: 2\n")
-    raw, lines = params.parse(tmp_path / "p.yaml")
+    raw, lines = config_file.parse(tmp_path / "p.yaml")
     assert raw == {"a": {"b": 1}, "c": ["x", {"y": 2}]}
     assert lines == {("a",): 1, ("a", "b"): 2, ("c",): 4, ("c", 0): 5, ("c", 1): 6, ("c", 1, "y"): 6}

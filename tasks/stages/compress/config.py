@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 
 STAGE = Stage(
@@ -20,7 +20,7 @@ STAGE = Stage(
 )
 
 
-class CompressParams(Params):
+class CompressConfig(Params):
     """Compression of a tuned model. `none` leaves it as it is."""
 
     compressor: str = "none"
@@ -33,10 +33,10 @@ class CompressParams(Params):
     """Longest validation example; longer ones are left out."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `compress` reads."""
 
     compute: Compute
-    compress: CompressParams
+    compress: CompressConfig
     methods: dict[str, dict[str, Any]]
     """The section of the compressor."""

@@ -1,12 +1,12 @@
 """Stage `select` has no section of its own; it chooses from `rounds`."""
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Round, Stage
 
 STAGE = Stage(reads={"tuned": "models/tuned"}, writes={"selection": "data/selection.json"})
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `select` reads."""
 
     rounds: dict[str, Round]

@@ -1,4 +1,4 @@
-"""Measure the losses of a recorded model again, in a process of its own: `python -m tasks.recheck NAME RESULTS`.
+"""Measure the losses of a recorded model again, in a process of its own: `python -m tasks.remeasure NAME RESULTS`.
 
 `ratchet verify` starts it. Items and packs are those of stage `evaluate`, and the precision is the recorded one: on the same class
 of machine the losses are equal to the bit.
@@ -9,27 +9,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tasks import settings
+from tasks import configuration
 from tasks.io import process
 from tasks.run import StageRun, code
-from tasks.stages.evaluate.params import Settings
+from tasks.stages.evaluate.config import StageConfig
 
 LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None}
 
 
 def main(name: str, results: Path) -> None:
     """Write the losses of the model's items."""
-    config = settings.load()
+    config = configuration.load()
     process.set_threads(config.compute)
-    reads, writes = settings.files("evaluate", name, config)
+    reads, writes = configuration.files("evaluate", name, config)
     recorded = json.loads(writes["metrics"].read_text(encoding="utf-8"))
-    stage_config = _as_recorded(settings.for_stage("evaluate", config), recorded["settings"]["precision"])
+    stage_config = _as_recorded(configuration.for_stage("evaluate", config), recorded["settings"]["precision"])
     with tempfile.TemporaryDirectory() as folder:
         outputs = {"results": results, "metrics": Path(folder) / "metrics.json"}
         code("evaluate").main(reads, outputs, stage_config, StageRun("evaluate", name, "recheck", None))
 
 
-def _as_recorded(stage_config: Settings, precision: str) -> Settings:
+def _as_recorded(stage_config: StageConfig, precision: str) -> StageConfig:
     """Return the stage's settings for losses alone, in the recorded precision instead of `auto`."""
     return stage_config.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""The carrier: the one process of a workspace that takes spooled runs to MLflow, in batches (`python -m tasks.io.carrier`).
+"""The uploader: the one process of a workspace that takes spooled runs to MLflow, in batches (`python -m tasks.io.spool_uploader`).
 
 Whoever begins a run (`tasks.io.tracking`) starts it where none lives, and it ends when nobody records any more. A spool whose
 owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
@@ -23,11 +23,11 @@ from tasks.io.run_store import SPOOL
 EVERY_S = 5.0
 """Metrics reach MLflow at most this much later."""
 LINGER_S = 2.0
-"""Seconds the carrier stays when nobody records: the next stage of a `dvc repro` comes sooner, and need not start another."""
+"""Seconds the uploader stays when nobody records: the next stage of a `dvc repro` comes sooner, and need not start another."""
 PACE_S = 0.1
-LOCK = "carrier.lock"
-LOG = SPOOL.parent / "logs" / "carrier.log"
-"""The carrier's console output."""
+LOCK = "uploader.lock"
+LOG = SPOOL.parent / "logs" / "uploader.log"
+"""The uploader's console output."""
 
 _DAMAGED = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes 
 def carry(handed_over: TextIO | None = None) -> None:
     """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so.
 
-    Whoever starts a carrier hands the lock over, open and held.
+    Whoever starts a uploader hands the lock over, open and held.
     """
     lock = handed_over
     while lock := lock or _locked():
@@ -45,7 +45,7 @@ def carry(handed_over: TextIO | None = None) -> None:
             _outage_note().unlink(missing_ok=True)
             _carry_while_written()
         lock = None
-        # Whoever began or ended a run just now saw the lock held and started no carrier.
+        # Whoever began or ended a run just now saw the lock held and started no uploader.
         if outage() or not any(SPOOL.glob("*.jsonl")):
             return
 
@@ -116,10 +116,10 @@ def start() -> None:
     with lock, logs.append(LOG) as log:
         _started.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tasks.io.carrier", str(lock.fileno())],
+                [sys.executable, "-m", "tasks.io.spool_uploader", str(lock.fileno())],
                 pass_fds=[lock.fileno()],
                 env=environment,
-                stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the carrier's
+                stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the uploader's
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -128,7 +128,7 @@ def start() -> None:
 
 
 def _locked() -> TextIO | None:
-    """Take the lock that the carrier holds while it lives; None if another process has it. It is held until it is closed here
+    """Take the lock that the uploader holds while it lives; None if another process has it. It is held until it is closed here
     and in the process it was handed to."""
     SPOOL.mkdir(parents=True, exist_ok=True)
     lock = (SPOOL / LOCK).open("w")
@@ -139,7 +139,7 @@ def _locked() -> TextIO | None:
 
 
 def lives() -> bool:
-    """Return whether a carrier is at work in this workspace."""
+    """Return whether a uploader is at work in this workspace."""
     try:
         with (SPOOL / LOCK).open() as lock:
             return locks.in_use(lock)
@@ -200,7 +200,7 @@ def _close_if_ownerless(path: Path) -> bool:
 
 
 def _send_news(path: Path) -> None:
-    """Send what is new in a spool; the spool of a closed run goes. The carrier's lock keeps others out."""
+    """Send what is new in a spool; the spool of a closed run goes. The uploader's lock keeps others out."""
     progress = path.with_suffix(".sent")
     state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
     events = list(_events(path, state["line"]))

@@ -2,7 +2,7 @@
 
 import shutil
 
-from tasks import exam, settings
+from tasks import configuration, gate_eval
 from tasks.core.records import Document, Example, Result
 from tasks.io import tables
 from tasks.stages.evaluate import stage
@@ -19,12 +19,12 @@ def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):
     for split, examples in rows.items():
         tables.write(tmp_path / f"data/ingested/{split}.parquet", examples, Example)
         tables.write(tmp_path / f"data/ingested/{split}_documents.parquet", [], Document)
-    exam.main(tiny, tiny, tmp_path / "again.parquet")
+    gate_eval.main(tiny, tiny, tmp_path / "again.parquet")
 
-    reads = settings.declaration("evaluate").reads
+    reads = configuration.declaration("evaluate").reads
     inputs = {name: tmp_path / path for name, path in reads.items()} | {"model": tiny, "base": tiny}
     outputs = {name: tmp_path / f"{name}.out" for name in ("metrics", "results", "gate")}
-    stage.main(inputs, outputs, settings.for_stage("evaluate", settings.load()), ScratchRun(tmp_path, "r0"))
+    stage.main(inputs, outputs, configuration.for_stage("evaluate", configuration.load()), ScratchRun(tmp_path, "r0"))
     found = tables.read(tmp_path / "again.parquet", Result)
     assert found == tables.read(outputs["gate"], Result)
     assert [row.item for row in found] == [row.id for row in rows["gate"]]

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Model, Stage, Turn
 
 STAGE = Stage(
@@ -22,7 +22,7 @@ STAGE = Stage(
 )
 
 
-class ReportParams(Params):
+class ReportConfig(Params):
     """Settings of the comparison of models."""
 
     general_margin: float = Field(0.05, gt=0)
@@ -37,9 +37,9 @@ class ReportParams(Params):
     """Tasks whose answers are shown side by side on the page."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """The sections of params.yaml that stage `report` reads."""
 
-    report: ReportParams
+    report: ReportConfig
     turns: dict[str, Turn]
     models: dict[str, Model]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tasks.io import params as yaml
-from tasks.stages.ingest.params import IngestParams, Settings
+from tasks.io import config_file as yaml
+from tasks.stages.ingest.config import IngestConfig, StageConfig
 
 FILE = {"from": "file", "path": "rows.jsonl"}
 
@@ -24,15 +24,15 @@ def test_every_kind_of_source_parses():
         "domain": [{"from": "package", "name": "toolz"}, {"from": "folder", "path": "texts"}, FILE],
         "general": [{"from": "descriptions", "names": ["toolz"]}, {"from": "topics"}, {"from": "sklearn"}],
     }
-    params = IngestParams.model_validate(
+    config = IngestConfig.model_validate(
         {"sources": sources, "benchmarks": [{"from": "human-eval"}, FILE], "corpora": corpora}
     )
-    assert [source.from_ for source in params.sources] == [source["from"] for source in sources]
-    assert IngestParams.model_validate(params.model_dump()) == params
+    assert [source.from_ for source in config.sources] == [source["from"] for source in sources]
+    assert IngestConfig.model_validate(config.model_dump()) == config
 
 
 def test_text_of_the_domain_is_enough():
-    assert IngestParams.model_validate({"corpora": {"domain": [{"from": "folder", "path": "texts"}]}}).sources == ()
+    assert IngestConfig.model_validate({"corpora": {"domain": [{"from": "folder", "path": "texts"}]}}).sources == ()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_text_of_the_domain_is_enough():
 )
 def test_a_setting_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ValidationError) as error:
-        IngestParams.model_validate({"sources": [FILE], **changes})
+        IngestConfig.model_validate({"sources": [FILE], **changes})
     assert message in str(error.value)
 
 
@@ -68,4 +68,4 @@ def test_a_file_with_a_wrong_key_is_told_with_its_line(tmp_path: Path):
     file = tmp_path / "params.yaml"
     file.write_text("ingest:\n  sources:\n    - {from: file, path: rows.jsonl}\n  near_duplicates:\n    jacard: 0.8\n")
     with pytest.raises(ValueError, match=r"params.yaml:5: ingest.near_duplicates.jacard: .*jaccard"):
-        yaml.read(file, Settings)
+        yaml.read(file, StageConfig)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, model_validator
 
 from tasks.core.compute import Compute
+from tasks.core.config import Params
 from tasks.core.contamination import Contamination
-from tasks.core.params import Params
 from tasks.core.records import Split
 from tasks.core.stage import Stage
 
@@ -211,7 +211,7 @@ class Shares(Params):
         return self
 
 
-class IngestParams(Params):
+class IngestConfig(Params):
     """The `ingest` section of params.yaml."""
 
     seed: int = 0
@@ -230,7 +230,7 @@ class IngestParams(Params):
     max_response_chars: int = Field(4_000, ge=1)
 
     @model_validator(mode="after")
-    def _has_something_to_learn(self) -> "IngestParams":
+    def _has_something_to_learn(self) -> "IngestConfig":
         if not self.sources and not self.corpora.domain:
             raise ValueError(
                 "there is nothing to learn from: name sources of examples in `ingest.sources`, of text in "
@@ -239,11 +239,11 @@ class IngestParams(Params):
         return self
 
 
-class Settings(Params):
+class StageConfig(Params):
     """The sections of params.yaml that the stage reads."""
 
     compute: Compute
-    ingest: IngestParams
+    ingest: IngestConfig
 
 
 Table = TypeVar("Table", File, TextFile)

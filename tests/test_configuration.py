@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks import methods, settings
+from tasks import configuration, methods
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = settings.stage_names()
+STAGES = configuration.stage_names()
 GOOD = {
     "compute": {"threads": 1},
     "fetch": {"model": {"from": "config"}},
@@ -39,7 +39,7 @@ def load(tmp_path):
             {**shipped, **{k: v for k, v in GOOD.items() if k not in ("ingest", "report")}, **sections}
         )
         (tmp_path / "params.yaml").write_text(text)
-        return settings.load(tmp_path / "params.yaml")
+        return configuration.load(tmp_path / "params.yaml")
 
     return of
 
@@ -54,8 +54,8 @@ def test_a_good_file_is_read(load):
 def test_every_stage_of_the_graph_has_settings_and_files():
     assert {"fetch", "ingest", "tune", "evaluate", "report"} <= set(STAGES)
     for stage in STAGES:
-        assert settings.declaration(stage).writes
-        assert set(settings.settings_type(stage).model_fields) <= set(settings.schema().model_fields)
+        assert configuration.declaration(stage).writes
+        assert set(configuration.stage_config_type(stage).model_fields) <= set(configuration.schema().model_fields)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ def test_mistakes_of_several_methods_come_at_once(load):
 
 
 def test_a_stage_sees_its_own_sections_and_the_methods_it_composes(load):
-    found = settings.for_stage("tune", load())
+    found = configuration.for_stage("tune", load())
     assert set(type(found).model_fields) == {"compute", "tune", "methods"}
     assert set(found.methods) == {"lora", "none", "all", "adamw", "cross_entropy"}
 
 
 def test_the_parts_of_a_stage_are_what_the_settings_name(load):
-    assert settings.parts("tune", load()) == {
+    assert configuration.parts("tune", load()) == {
         "bases": "none",
         "expanders": "none",
         "adapters": "lora",
@@ -121,11 +121,11 @@ def test_the_parts_of_a_stage_are_what_the_settings_name(load):
         "optimizers": "adamw",
         "objectives": "cross_entropy",
     }
-    assert settings.parts("fetch", load()) == {}
+    assert configuration.parts("fetch", load()) == {}
 
 
 def test_the_files_of_an_item_are_its_own(load):
-    reads, writes = settings.files("evaluate", "r0", load())
+    reads, writes = configuration.files("evaluate", "r0", load())
     assert reads["model"] == Path("models/tuned/r0")
     assert writes["metrics"] == Path("data/metrics/rounds/r0.json")
 
@@ -141,7 +141,7 @@ def test_the_files_of_an_item_are_its_own(load):
 )
 def test_an_item_that_is_not_there_is_refused(load, stage, item, message):
     with pytest.raises(ValueError, match=message):
-        settings.files(stage, item, load())
+        configuration.files(stage, item, load())
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def key(load, monkeypatch):
     """The key of a stage under these sections, its inputs in the temporary folder."""
 
     def of(stage, item=None, **sections):
-        return settings.key(stage, item, load(**sections))
+        return configuration.key(stage, item, load(**sections))
 
     return of
 
@@ -183,12 +183,12 @@ def test_the_key_of_a_stage_does_not_follow_from_others_settings(key):
 def test_the_code_of_a_stage_is_its_imports_and_the_methods_it_composes(load, tmp_path, monkeypatch):
     found = load()
     monkeypatch.chdir(ROOT)
-    files = {path.as_posix() for path in settings.code("tune", found)}
+    files = {path.as_posix() for path in configuration.code("tune", found)}
     assert {"tasks/stages/tune/stage.py", "tasks/engine/packing.py", "tasks/methods/adapters/lora/method.py"} <= files
     assert {"tasks/methods/adapters/_peft.py", "tasks/methods/adapters/lora/__init__.py"} <= files
     assert not any(path.startswith("tasks/methods/adapters/none/") for path in files)
     assert "tasks/methods/adapters/_peft.py" not in {
-        path.as_posix() for path in settings.code("tune", load(tune={"adapter": "none"}))
+        path.as_posix() for path in configuration.code("tune", load(tune={"adapter": "none"}))
     }
     assert not any(path.startswith("tasks/stages/fetch/") for path in files)
 
@@ -227,8 +227,8 @@ def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tm
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from tasks import methods, settings\n"
-        "settings.load(Path('params.yaml'))\n"
+        "from tasks import configuration, methods\n"
+        "configuration.load(Path('params.yaml'))\n"
         "[methods.spec(family, name) for family in methods.families() for name in methods.names(family)]\n"
         "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'datasets', 'prefect', 'dvc', 'sentence_transformers'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or None)\n"

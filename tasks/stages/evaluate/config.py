@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 
 STAGE = Stage(
@@ -46,7 +46,7 @@ class Harness(Params):
     """Put tasks in the model's chat template."""
 
 
-class EvaluateParams(Params):
+class EvaluateConfig(Params):
     """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
     decoder: str = "plain"
@@ -87,7 +87,7 @@ class EvaluateParams(Params):
     """Seed of the bootstrap, of sampled answers, and of the subsets."""
 
     @model_validator(mode="after")
-    def _has_samples_enough(self) -> "EvaluateParams":
+    def _has_samples_enough(self) -> "EvaluateConfig":
         if 0 < self.samples < max(self.ks):
             raise ValueError(
                 f"pass@{max(self.ks)} cannot be told from {self.samples} samples: raise `samples` or lower `ks`"
@@ -95,10 +95,10 @@ class EvaluateParams(Params):
         return self
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `evaluate` reads."""
 
     compute: Compute
-    evaluate: EvaluateParams
+    evaluate: EvaluateConfig
     methods: dict[str, dict[str, Any]]
     """The section of the decoder."""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import trial
+from tasks import run_trial
 
 LOSSES = [(1, 10, 5.0), (2, 30, 5.0), (3, 60, 5.0), (4, 100, 5.0), (5, 150, 5.0)]
 """(step, tokens so far, loss)."""
@@ -12,23 +12,23 @@ LOSSES = [(1, 10, 5.0), (2, 30, 5.0), (3, 60, 5.0), (4, 100, 5.0), (5, 150, 5.0)
 
 def test_the_speed_is_that_of_the_steps_without_loading_and_without_checkpoints():
     ends = {1: 100.0, 2: 101.0, 3: 111.0, 4: 113.0, 5: 123.0}  # a checkpoint after steps 2 and 4
-    assert trial.speed(ends, LOSSES, save_every=2) == pytest.approx((20 + 40) / (1 + 2))
-    assert trial.speed(ends, LOSSES, save_every=0) == pytest.approx(140 / 23)
+    assert run_trial.speed(ends, LOSSES, save_every=2) == pytest.approx((20 + 40) / (1 + 2))
+    assert run_trial.speed(ends, LOSSES, save_every=0) == pytest.approx(140 / 23)
 
 
 def test_a_training_that_went_on_has_the_speed_of_the_steps_that_it_made_itself():
-    assert trial.speed({4: 7.0, 5: 9.0}, LOSSES, save_every=0) == pytest.approx(50 / 2)
+    assert run_trial.speed({4: 7.0, 5: 9.0}, LOSSES, save_every=0) == pytest.approx(50 / 2)
 
 
 @pytest.mark.parametrize(("ends", "save_every"), [({}, 0), ({5: 3.0}, 0), ({1: 1.0, 2: 2.0}, 1)])
 def test_without_two_steps_in_a_row_there_is_no_speed(ends, save_every):
-    assert trial.speed(ends, LOSSES, save_every) is None
+    assert run_trial.speed(ends, LOSSES, save_every) is None
 
 
 def test_a_step_ends_when_it_is_logged(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ticks = iter((3.0, 5.0))
-    run = trial.TimedRun("tune", "r0", "0" * 16, None, clock=lambda: next(ticks))
+    run = run_trial.TimedRun("tune", "r0", "0" * 16, None, clock=lambda: next(ticks))
     run.log(1, **{"train/loss": 1.0})
     run.log(1, **{"valid/loss": 1.0})
     run.log(None, validation=1.0)
@@ -39,7 +39,7 @@ def test_a_step_ends_when_it_is_logged(monkeypatch, tmp_path):
 
 def test_a_step_after_a_validation_is_left_out_of_the_speed():
     ends = {1: 100.0, 2: 101.0, 3: 111.0, 4: 113.0, 5: 123.0}
-    assert trial.speed(ends, LOSSES, save_every=0, validated={2, 4}) == pytest.approx((20 + 40) / (1 + 2))
+    assert run_trial.speed(ends, LOSSES, save_every=0, validated={2, 4}) == pytest.approx((20 + 40) / (1 + 2))
 
 
 def test_without_validation_tokens_no_rate_can_be_chosen_and_nothing_trains(tmp_path):
@@ -47,5 +47,5 @@ def test_without_validation_tokens_no_rate_can_be_chosen_and_nothing_trains(tmp_
     with pytest.raises(
         ValueError, match=r"tune\.valid_tokens is 0, and learning rates are chosen by the validation loss"
     ):
-        trial._train("tune", tmp_path, SimpleNamespace(tune=section), None)
+        run_trial._train("tune", tmp_path, SimpleNamespace(tune=section), None)
     assert not any(tmp_path.iterdir())

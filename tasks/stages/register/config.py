@@ -1,7 +1,7 @@
 """The `register` stage's share of params.yaml: section `gate`, which `ratchet promote` reads too."""
 
-from tasks.core.gate import GateParams
-from tasks.core.params import Params
+from tasks.core.config import Params
+from tasks.core.gate import GateConfig
 from tasks.core.stage import Model, Stage
 
 STAGE = Stage(
@@ -16,8 +16,8 @@ STAGE = Stage(
 )
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `register` reads."""
 
-    gate: GateParams
+    gate: GateConfig
     models: dict[str, Model]

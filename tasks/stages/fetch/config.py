@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 
 STAGE = Stage(writes={"base": "models/base", "embedder": "models/embedder"})
@@ -69,7 +69,7 @@ Model = Annotated[FromPackage | FromHub | FromFolder | FromGguf | FromConfig, Fi
 Embedder = Annotated[FromPackage | FromHub | FromFolder, Field(discriminator="from_")]
 
 
-class FetchParams(Params):
+class FetchConfig(Params):
     """Sources of the base model and the embedder."""
 
     model: Model
@@ -77,7 +77,7 @@ class FetchParams(Params):
     """A sentence-transformers model that finds near-duplicates by meaning; without one they are found by their words only."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `fetch` reads."""
 
-    fetch: FetchParams
+    fetch: FetchConfig

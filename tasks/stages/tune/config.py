@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 from tasks.core.training import Training, parts
 
@@ -22,17 +22,17 @@ STAGE = Stage(
 )
 
 
-class TuneParams(Training):
+class TuneConfig(Training):
     """Training on the examples of a round."""
 
     max_tokens: int = Field(40_000, ge=0)
     """Training ends after this many tokens, prompts included. With 0 the pretrained model is passed through unchanged."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `tune` reads."""
 
     compute: Compute
-    tune: TuneParams
+    tune: TuneConfig
     methods: dict[str, dict[str, Any]]
     """The sections of the parts."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from tasks.core.compute import Compute
+from tasks.core.config import Params
 from tasks.core.contamination import Contamination
-from tasks.core.params import Params
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding, Server
 
@@ -101,7 +101,7 @@ class Acceptance(Params):
     """The judge of texts without tests."""
 
 
-class RefineParams(Params):
+class RefineConfig(Params):
     """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -114,8 +114,8 @@ class RefineParams(Params):
     seed: int = 0
 
 
-class Settings(Params):
+class StageConfig(Params):
     """The sections of params.yaml that stage `refine` reads."""
 
     compute: Compute
-    refine: RefineParams = RefineParams()
+    refine: RefineConfig = RefineConfig()

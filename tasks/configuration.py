@@ -13,14 +13,14 @@ from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.compute import Compute
-from tasks.core.gate import GateParams
-from tasks.core.params import Params
+from tasks.core.config import Params
+from tasks.core.gate import GateConfig
 from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
-from tasks.io import params, provenance
+from tasks.io import config_file, provenance
 from tasks.methods.monitors import MonitorConfig
-from tasks.stages.compress.params import CompressParams
-from tasks.stages.fetch.params import FetchParams
+from tasks.stages.compress.config import CompressConfig
+from tasks.stages.fetch.config import FetchConfig
 
 PARAMS = Path("params.yaml")
 
@@ -39,9 +39,9 @@ class PipelineConfig(Params):
     resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
     """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
     compute: Compute
-    fetch: FetchParams
-    compress: CompressParams
-    gate: GateParams
+    fetch: FetchConfig
+    compress: CompressConfig
+    gate: GateConfig
     methods: Params = Params()
     """A section for each method that is used; `schema` has its type."""
 
@@ -49,17 +49,17 @@ class PipelineConfig(Params):
 def stage_names() -> list[str]:
     """The stages, by folder name."""
     folder = Path(stages.__file__).parent
-    return sorted(path.parent.name for path in folder.glob("*/params.py"))
+    return sorted(path.parent.name for path in folder.glob("*/config.py"))
 
 
 def declaration(stage: str) -> Stage:
     """The files and parts that a stage declares, without importing what it runs."""
-    return importlib.import_module(f"tasks.stages.{stage}.params").STAGE
+    return importlib.import_module(f"tasks.stages.{stage}.config").STAGE
 
 
-def settings_type(stage: str) -> type[Params]:
+def stage_config_type(stage: str) -> type[Params]:
     """The type of a stage's settings; its fields are the sections it reads."""
-    return importlib.import_module(f"tasks.stages.{stage}.params").Settings
+    return importlib.import_module(f"tasks.stages.{stage}.config").StageConfig
 
 
 @cache
@@ -68,7 +68,7 @@ def schema() -> type[PipelineConfig]:
     known = {name: field.annotation for name, field in PipelineConfig.model_fields.items() if name != "methods"}
     fields: dict[str, Any] = {}
     for stage in stage_names():
-        for name, field in settings_type(stage).model_fields.items():
+        for name, field in stage_config_type(stage).model_fields.items():
             if name == "methods":
                 continue
             assert known.setdefault(name, field.annotation) == field.annotation, f"two types for section {name!r}"
@@ -87,22 +87,22 @@ def _methods_type() -> type[Params]:
 
 def load(path: Path = PARAMS) -> PipelineConfig:
     """All settings in `path`. Raises one ValueError with every problem, each with its line."""
-    settings = params.read(path, schema())
+    config = config_file.read(path, schema())
     problems = (
-        _unrolled_problems(settings)
-        + _monitor_problems(settings)
-        + _resources_problems(settings)
+        _unrolled_problems(config)
+        + _monitor_problems(config)
+        + _resources_problems(config)
         + [
             problem
             for stage in stage_names()
-            if _is_run(stage, settings)
-            for family, name in parts(stage, settings).items()
-            for problem in _part_problems(declaration(stage).parts[family], family, name, settings)
+            if _is_run(stage, config)
+            for family, name in parts(stage, config).items()
+            for problem in _part_problems(declaration(stage).parts[family], family, name, config)
         ]
     )
     if problems:
         raise ValueError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
-    return settings
+    return config
 
 
 def names_of_rounds(number: int) -> list[str]:
@@ -115,63 +115,63 @@ def turns_between(rounds: Sequence[str]) -> dict[str, Turn]:
     return {after: Turn(prev=before) for before, after in pairwise(rounds)}
 
 
-def _unrolled_problems(settings: Any) -> list[str]:
-    expected = names_of_rounds(len(settings.rounds))
-    if expected and list(settings.rounds) == expected and settings.turns == turns_between(expected):
+def _unrolled_problems(config: Any) -> list[str]:
+    expected = names_of_rounds(len(config.rounds))
+    if expected and list(config.rounds) == expected and config.turns == turns_between(expected):
         return []
-    found = ", ".join(settings.rounds) or "none", ", ".join(settings.turns) or "none"
+    found = ", ".join(config.rounds) or "none", ", ".join(config.turns) or "none"
     return [
         f"rounds ({found[0]}) and turns ({found[1]}) are no chain r0, r1, … in which each but the first is made from the one "
         "before. `ratchet rounds NUMBER` writes both."
     ]
 
 
-def _monitor_problems(settings: Any) -> list[str]:
-    unknown = [name for name in settings.monitor.methods if name not in methods.names("monitors")]
+def _monitor_problems(config: Any) -> list[str]:
+    unknown = [name for name in config.monitor.methods if name not in methods.names("monitors")]
     there = ", ".join(methods.names("monitors"))
     return [f"monitor.methods: there is no monitor {name!r}. There are: {there}." for name in unknown]
 
 
-def _resources_problems(settings: Any) -> list[str]:
-    odd = [name for name in settings.resources if name not in stage_names()]
+def _resources_problems(config: Any) -> list[str]:
+    odd = [name for name in config.resources if name not in stage_names()]
     return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
 
 
-def _is_run(stage: str, settings: Any) -> bool:
+def _is_run(stage: str, config: Any) -> bool:
     """Whether a stage has anything to do: one of items that has none asks for no method."""
     items = declaration(stage).items
-    return items is None or bool(getattr(settings, items))
+    return items is None or bool(getattr(config, items))
 
 
-def _part_problems(place: str, family: str, name: str, settings: Any) -> list[str]:
+def _part_problems(place: str, family: str, name: str, config: Any) -> list[str]:
     if name not in methods.names(family):
         return [f"{place}: {family} has no method {name!r}. There are: {', '.join(methods.names(family))}."]
-    if getattr(settings.methods, name) is None:
+    if getattr(config.methods, name) is None:
         return [f"methods.{name} is missing. Write `{name}: {{}}` there for its defaults."]
     return []
 
 
-def for_stage(stage: str, settings: Any) -> Any:
+def for_stage(stage: str, config: Any) -> Any:
     """The part of `settings` that a stage declares; of `methods`, the sections of the parts it names."""
-    kind = settings_type(stage)
-    values = {name: getattr(settings, name) for name in kind.model_fields}
+    kind = stage_config_type(stage)
+    values = {name: getattr(config, name) for name in kind.model_fields}
     if "methods" in values:
         values["methods"] = {
-            name: getattr(settings.methods, name).model_dump(mode="json") for name in parts(stage, settings).values()
+            name: getattr(config.methods, name).model_dump(mode="json") for name in parts(stage, config).values()
         }
     return kind.model_validate(values)
 
 
-def parts(stage: str, settings: Any) -> dict[str, str]:
+def parts(stage: str, config: Any) -> dict[str, str]:
     """The method that settings choose for each family a stage composes: `{"adapters": "lora", …}`."""
     chosen = {}
     for family, place in declaration(stage).parts.items():
         section, key = place.split(".")
-        chosen[family] = str(getattr(getattr(settings, section), key))
+        chosen[family] = str(getattr(getattr(config, section), key))
     return chosen
 
 
-def files(stage: str, item: str | None, settings: Any) -> tuple[dict[str, Path], dict[str, Path]]:
+def files(stage: str, item: str | None, config: Any) -> tuple[dict[str, Path], dict[str, Path]]:
     """The paths that a stage reads and writes, by name. Raises ValueError where the stage has no such item."""
     declared = declaration(stage)
     values: Mapping[str, Any] = {}
@@ -179,7 +179,7 @@ def files(stage: str, item: str | None, settings: Any) -> tuple[dict[str, Path],
         if item is not None:
             raise ValueError(f"Stage {stage} has no items, but was asked for {item!r}: `python -m tasks.run {stage}`.")
     else:
-        items = getattr(settings, declared.items)
+        items = getattr(config, declared.items)
         if item not in items:
             raise ValueError(
                 f"Stage {stage} has no item {item!r}. params.yaml has {declared.items}: {', '.join(items)}."
@@ -207,9 +207,9 @@ def closure(stage: str) -> list[Path]:
     return sorted({*_own_code(stage), *shared})
 
 
-def code(stage: str, settings: Any) -> list[Path]:
+def code(stage: str, config: Any) -> list[Path]:
     """Return every file of this project whose edit can change a stage's outputs: its own code, and the chosen methods'."""
-    chosen = parts(stage, settings).items()
+    chosen = parts(stage, config).items()
     imported = {f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}.method")}
     folders = {file for family, name in chosen for file in _files_in(_folder(family, name))}
     return sorted({*_own_code(stage), *imported, *folders})
@@ -230,16 +230,16 @@ def _files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
-def key(stage: str, item: str | None, settings: Any) -> str:
+def key(stage: str, item: str | None, config: Any) -> str:
     """A hash of everything a stage's outputs follow from: inputs by content, settings, code.
 
     Neither the item's name nor a path is in it, so items that must come out equal have one key.
     """
-    reads, _ = files(stage, item, settings)
+    reads, _ = files(stage, item, config)
     basis = {
         "stage": stage,
         "inputs": {name: provenance.digest(path) for name, path in reads.items()},
-        "settings": for_stage(stage, settings).model_dump(mode="json"),
-        "code": provenance.code_digest(code(stage, settings)),
+        "settings": for_stage(stage, config).model_dump(mode="json"),
+        "code": provenance.code_digest(code(stage, config)),
     }
     return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:32]

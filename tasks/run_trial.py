@@ -1,4 +1,4 @@
-"""One trial of a comparison, in a process of its own: `python -m tasks.trial FOLDER`.
+"""One trial of a comparison, in a process of its own: `python -m tasks.run_trial FOLDER`.
 
 The folder holds `params.yaml`, the config of the trial, and `trial.json`: the stage that trains (none for the base alone), and
 whether the model is measured on the test sets. `result.json` is written to it, and then the model is removed: a comparison of
@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import settings
+from tasks import configuration
 from tasks.core import environment
 from tasks.io import files, process, tracking
 from tasks.run import StageRun, code
@@ -27,7 +27,7 @@ ITEM = "r0"
 def main(folder: Path) -> None:
     """Train and measure as the folder says, and write the result."""
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    config = settings.load(folder / "params.yaml")
+    config = configuration.load(folder / "params.yaml")
     process.set_threads(config.compute)
     recorder = tracking.Recorder(trial["title"], parent=os.environ.get(environment.PARENT_RUN), tags=trial["tags"])
     recorder.params(**trial["facts"])
@@ -87,13 +87,13 @@ def speed(
 def _train(stage: str, folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
     if not getattr(config, stage).valid_tokens:
         raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
-    item = ITEM if settings.declaration(stage).items else None
+    item = ITEM if configuration.declaration(stage).items else None
     clock = time.process_time if config.compute.device == "cpu" else time.perf_counter
-    run = TimedRun(stage, item, settings.key(stage, item, config), recorder, clock=clock)
-    reads, _ = settings.files(stage, item, config)
+    run = TimedRun(stage, item, configuration.key(stage, item, config), recorder, clock=clock)
+    reads, _ = configuration.files(stage, item, config)
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)
-    code(stage).main(reads, {"model": model}, settings.for_stage(stage, config), run)
+    code(stage).main(reads, {"model": model}, configuration.for_stage(stage, config), run)
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))
     shutil.rmtree(run.work)
     last = {name: points[-1][1] for name, points in course["measured"].items()}
@@ -121,9 +121,9 @@ def _peak_memory(device: str) -> float:
 def _test(folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
     name = next(iter(config.models))
     run = StageRun("evaluate", name, "compare", recorder)
-    reads, _ = settings.files("evaluate", name, config)
+    reads, _ = configuration.files("evaluate", name, config)
     writes = {"metrics": folder / "metrics.json", "results": folder / "results.parquet"}
-    code("evaluate").main(reads, writes, settings.for_stage("evaluate", config), run)
+    code("evaluate").main(reads, writes, configuration.for_stage("evaluate", config), run)
     metrics: dict[str, Any] = json.loads(writes["metrics"].read_text(encoding="utf-8"))
     return {"metrics": metrics}
 

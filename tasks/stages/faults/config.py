@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding, Server
 
@@ -84,7 +84,7 @@ class Commits(Params):
 Source = Annotated[Mutation | Sampled | Teacher | Given | Commits, Field(discriminator="from_")]
 
 
-class FaultsParams(Params):
+class FaultsConfig(Params):
     """Pairs of a correct program and a similar wrong one. The thresholds are ours, not the paper's."""
 
     sources: tuple[Source, ...] = ()
@@ -102,8 +102,8 @@ class FaultsParams(Params):
     seed: int = 0
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `faults` reads."""
 
     compute: Compute
-    faults: FaultsParams = FaultsParams()
+    faults: FaultsConfig = FaultsConfig()

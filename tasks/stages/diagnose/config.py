@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.params import Params
+from tasks.core.config import Params
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding
 
@@ -34,7 +34,7 @@ class Judging(Decoding):
     """Longest answer. The score comes first; the rest is ignored."""
 
 
-class DiagnoseParams(Params):
+class DiagnoseConfig(Params):
     """Diagnosis of examples by the model that was trained on them."""
 
     curator: str = "middo"
@@ -56,10 +56,10 @@ class DiagnoseParams(Params):
     """Seed of the order of examples, and of the answers."""
 
 
-class Settings(Params):
+class StageConfig(Params):
     """Sections of params.yaml that stage `diagnose` reads."""
 
     compute: Compute
-    diagnose: DiagnoseParams = DiagnoseParams()
+    diagnose: DiagnoseConfig = DiagnoseConfig()
     methods: dict[str, dict[str, Any]]
     """The section of the curator."""
