@@ -21,45 +21,37 @@ SEEN = {
 FAR = {"embeddings": lambda items: items + 12.0, "losses": lambda items: items * [2.0, 1.0]}
 
 
-def monitor(name):
-    part = contract.part("monitors", name)
-    return part.method, part.config
+def drawn(part, count, seed, shift=lambda items: items):
+    return shift(SEEN[part.spec.sees](np.random.default_rng(seed), count)).astype(np.float32)
 
 
-def drawn(method, count, seed, shift=lambda items: items):
-    return shift(SEEN[method.sees](np.random.default_rng(seed), count)).astype(np.float32)
-
-
-def ask(method, params, reference, came, seed=0):
-    return method.score(method.fit(reference, params), came, seed)
+def ask(part, reference, came, seed=0):
+    return part.method.score(part.method.fit(reference, part.config), came, seed)
 
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_what_is_alike_is_called_strange_as_rarely_as_the_level_says(name):
-    method, params = monitor(name)
+    part = contract.part("monitors", name)
     trials, level = 200, 0.1
-    said = sum(
-        ask(method, params, drawn(method, 40, 2 * n), drawn(method, 20, 2 * n + 1), n).chance <= level
-        for n in range(trials)
-    )
+    said = sum(ask(part, drawn(part, 40, 2 * n), drawn(part, 20, 2 * n + 1), n).chance <= level for n in range(trials))
     assert proportion(said, trials, 0.999).low <= level, f"{said} false alarms of {trials} at level {level}"
 
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_what_is_far_off_is_told_at_the_smallest_chance_there_is(name):
-    method, params = monitor(name)
-    found = ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1, FAR[method.sees]))
-    assert found.chance == pytest.approx(1 / (params.permutations + 1))
-    assert found.value > ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1)).value
+    part = contract.part("monitors", name)
+    found = ask(part, drawn(part, 60, 0), drawn(part, 40, 1, FAR[part.spec.sees]))
+    assert found.chance == pytest.approx(1 / (part.config.permutations + 1))
+    assert found.value > ask(part, drawn(part, 60, 0), drawn(part, 40, 1)).value
 
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_a_finding_repeats_and_nothing_given_is_changed(name):
-    method, params = monitor(name)
-    reference, came = drawn(method, 30, 0), drawn(method, 20, 1)
+    part = contract.part("monitors", name)
+    reference, came = drawn(part, 30, 0), drawn(part, 20, 1)
     before = reference.copy(), came.copy()
-    first = ask(method, params, reference, came, 7)
-    assert first == ask(method, params, reference, came, 7)
+    first = ask(part, reference, came, 7)
+    assert first == ask(part, reference, came, 7)
     assert np.array_equal(before[0], reference)
     assert np.array_equal(before[1], came)
     assert 0 < first.chance <= 1
@@ -68,16 +60,16 @@ def test_a_finding_repeats_and_nothing_given_is_changed(name):
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_the_order_of_items_moves_no_value(name):
-    method, params = monitor(name)
-    reference, came = drawn(method, 30, 0), drawn(method, 20, 1)
-    turned = ask(method, params, reference[::-1], came[::-1])
-    assert turned.value == pytest.approx(ask(method, params, reference, came).value, rel=1e-4, abs=1e-6)
+    part = contract.part("monitors", name)
+    reference, came = drawn(part, 30, 0), drawn(part, 20, 1)
+    turned = ask(part, reference[::-1], came[::-1])
+    assert turned.value == pytest.approx(ask(part, reference, came).value, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_an_interval_holds_the_value_and_stands_whole_or_not_at_all(name):
-    method, params = monitor(name)
-    found = ask(method, params, drawn(method, 60, 0), drawn(method, 40, 1))
+    part = contract.part("monitors", name)
+    found = ask(part, drawn(part, 60, 0), drawn(part, 40, 1))
     assert (found.low is None) == (found.high is None)
     if found.low is not None:
         assert found.low <= found.value <= found.high
@@ -85,15 +77,15 @@ def test_an_interval_holds_the_value_and_stands_whole_or_not_at_all(name):
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_too_few_items_are_refused_with_their_number(name):
-    method, params = monitor(name)
+    part = contract.part("monitors", name)
     with pytest.raises(ValueError, match=f"{FEW - 1} items against 30 say nothing"):
-        ask(method, params, drawn(method, 30, 0), drawn(method, FEW - 1, 1))
+        ask(part, drawn(part, 30, 0), drawn(part, FEW - 1, 1))
 
 
 @pytest.mark.parametrize("name", MONITORS)
 def test_items_that_are_all_equal_are_no_drift(name):
-    method, params = monitor(name)
-    same = np.ones((20, drawn(method, 1, 0).shape[1]), dtype=np.float32)
-    found = ask(method, params, same, same[:10])
+    part = contract.part("monitors", name)
+    same = np.ones((20, drawn(part, 1, 0).shape[1]), dtype=np.float32)
+    found = ask(part, same, same[:10])
     assert found.value == pytest.approx(0, abs=1e-6)
     assert found.chance == 1
