@@ -1,0 +1,134 @@
+"""Ask the workspace's fork server to run a stage. Needs the standard library alone, so that it starts in no time."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tasks.forkserver import protocol
+
+PR_SET_PDEATHSIG = 1
+PATIENCE_S = 10.0
+"""How long a child whose server has gone may take to end."""
+
+
+def run(arguments: list[str]) -> int | None:
+    """Run a stage in a child of the fork server and return its exit code; None where this process is to run it itself."""
+    if not is_wanted():
+        return None
+    try:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(protocol.SOCKET))
+    except OSError:
+        return None
+    with connection:
+        request = {
+            "arguments": arguments,
+            "environment": dict(os.environ),
+            "fingerprint": protocol.fingerprint(os.environ),
+        }
+        try:
+            protocol.send(connection, request, (0, 1, 2))
+            answer = protocol.receive(connection)
+        except OSError:
+            return None
+        if answer is None or "pid" not in answer[0]:
+            return None
+        return _wait(connection, answer[0]["pid"])
+
+
+def is_wanted() -> bool:
+    """Return whether stages of this process may run in a fork server: on Linux, and where no torchrun has started it."""
+    return sys.platform == "linux" and os.environ.get(protocol.SWITCH) != "0" and "RANK" not in os.environ
+
+
+def start_for_next() -> None:
+    """Start a fork server where this is the second stage that one `dvc repro` runs: a single one would not profit.
+
+    It is tried once for each: a flow starts its own, and says so by `RATCHET_DRIVER`.
+    """
+    if not is_wanted() or protocol.DRIVER in os.environ:
+        return
+    driver = os.getppid()
+    with contextlib.suppress(OSError):  # a full disk: stages then run in processes of their own
+        protocol.DRIVERS.parent.mkdir(exist_ok=True)
+        known = protocol.DRIVERS.read_text().split() if protocol.DRIVERS.exists() else []
+        name = f"{driver}:{_start_time(driver)}"
+        if known == [name]:
+            start(driver)
+        if name not in known or len(known) == 1:
+            protocol.DRIVERS.write_text(" ".join([*known, name] if name in known else [name]))
+
+
+def start(driver: int) -> "subprocess.Popen[bytes]":
+    """Start a fork server that ends with process `driver`, in a session of its own."""
+    return subprocess.Popen(
+        command(driver),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def command(driver: int) -> list[str]:
+    """Return the command line of a fork server."""
+    return [sys.executable, "-m", "tasks.forkserver.server", str(driver)]
+
+
+def _wait(connection: socket.socket, child: int) -> int | None:
+    """Return the exit code of the child; None where it ended with its server, so that the stage has to run again."""
+    with _forwarding(child), contextlib.suppress(OSError):
+        if answer := protocol.receive(connection):
+            return int(answer[0]["code"])
+    deadline = time.monotonic() + PATIENCE_S
+    while _lives(child):  # the kernel ends it with its server; until then it holds the stage's lock
+        if time.monotonic() > deadline:
+            sys.stderr.write(
+                f"The fork server has gone, and its child {child} has not ended. End it: kill -9 {child}\n"
+            )
+            return 1
+        time.sleep(0.05)
+    sys.stderr.write("The fork server has gone; the stage starts anew in a process of its own.\n")
+    return None
+
+
+@contextmanager
+def _forwarding(child: int) -> Iterator[None]:
+    """Within, hand on to the child what asks this process to stop, the death of its parent included."""
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    parent = os.getppid()
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        forward(signal.SIGTERM, None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start_time(pid: int) -> str:
+    """Return when a process began, in ticks since the machine did: its number may be given away again."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""What client and server of the fork server agree on: the socket, the messages, and what makes a server stale."""
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SOCKET = Path(".ratchet/forkserver.sock")
+"""Relative to the workspace: the path of a Unix socket may have 107 bytes."""
+CODE = Path(__file__).resolve().parents[1]
+"""The code of stages: package `tasks`."""
+DRIVERS = Path(".ratchet/forkserver.driver")
+"""Names the `dvc repro` that has run a stage last, twice where a server was started for it."""
+SWITCH = "RATCHET_FORKSERVER"
+"""Set to 0, no stage asks for a fork server and none is started."""
+DRIVER = "RATCHET_DRIVER"
+"""The process whose stages a fork server serves, where it is not the parent of the stage. The server ends with it."""
+VARIES = frozenset(
+    {SWITCH, DRIVER, "RATCHET_PARENT", "RATCHET_FLOW_RUN", "RATCHET_OWNER", "RATCHET_TRACEBACK", "CUDA_VISIBLE_DEVICES"}
+)
+"""Environment variables that no library reads when it is imported: a child gets those of its client."""
+SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "PS1"})
+"""Variables that shells change between two commands."""
+LENGTH = 8
+"""Bytes before a message that say how long it is."""
+
+
+def fingerprint(environment: Mapping[str, str]) -> str:
+    """Return a digest of all that a warm process has in memory: the project's code, settings, packages, and the environment.
+
+    Files are compared by size and time of change. DVC sets variables for its commands, none of which a library reads.
+    """
+    files = sorted([*CODE.rglob("*.py"), Path("params.yaml"), Path(sysconfig.get_path("purelib"))])
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    fixed = sorted(
+        (name, value)
+        for name, value in environment.items()
+        if name not in VARIES | SHELL and not name.startswith("DVC_")
+    )
+    return hashlib.sha256(json.dumps([sys.executable, str(Path.cwd()), stats, fixed]).encode()).hexdigest()
+
+
+def send(connection: socket.socket, message: Mapping[str, Any], files: tuple[int, ...] = ()) -> None:
+    """Send a message, with open files of this process where it names any."""
+    data = json.dumps(message).encode()
+    whole = len(data).to_bytes(LENGTH, "big") + data
+    sent = socket.send_fds(connection, [whole], list(files)) if files else 0
+    connection.sendall(whole[sent:])
+
+
+def receive(connection: socket.socket, files: int = 0) -> tuple[dict[str, Any], list[int]] | None:
+    """Receive a message and up to `files` open files; None where the other side has gone."""
+    data, received = b"", list[int]()
+    while len(data) < LENGTH or len(data) < LENGTH + int.from_bytes(data[:LENGTH], "big"):
+        try:
+            chunk, new, _flags, _address = socket.recv_fds(connection, 65_536, files)
+        except ConnectionResetError:
+            chunk, new = b"", []
+        received += new
+        if not chunk:
+            for file in received:
+                os.close(file)
+            return None
+        data += chunk
+    return json.loads(data[LENGTH:]), received

@@ -1,0 +1,263 @@
+"""The fork server: stages run in its children as they do in processes of their own, and nothing of it is left."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.runner import ROOT, WAIT_S, Workspace
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork server needs Linux")
+
+# A server without the large libraries, whose stage `fetch` does what a test says.
+SERVER = """
+import os, sys, time
+import tasks.stages.fetch.stage as stage
+from tasks.forkserver import server
+
+def main(inputs, outputs, settings, run):
+    for path in outputs.values():
+        path.mkdir()
+        (path / "half").write_text("half")
+    run.say(f"started {{os.getpid()}}")
+    {body}
+
+stage.main = main
+server.MODULES = ()
+sys.exit(server.main(int(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path, empty_store):
+    made = Workspace(tmp_path, empty_store)
+    made.env |= {"OPENBLAS_NUM_THREADS": "1"}  # as the server sets it: else numpy, which tests bring, has threads
+    return made
+
+
+@pytest.fixture
+def serve(workspace):
+    """Starts a server whose stages do what a body says; `driver` is the process that it ends with."""
+    started = []
+
+    def start(body="", driver=None):
+        script = workspace.folder / "server.py"
+        script.write_text(SERVER.format(body=body))
+        process = workspace.start(sys.executable, str(script), str(driver or os.getpid()))
+        started.append(process)
+        wait_for(lambda: answers(workspace.folder) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def answers(folder):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(folder / ".ratchet/forkserver.sock"))
+        return True
+    return False
+
+
+def stage(workspace):
+    return workspace.start(sys.executable, "-m", "tasks.run", "fetch")
+
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def began(process):
+    """The number of the process that works, once it does."""
+    word, pid = process.stdout.readline().split()
+    assert word == "started"
+    return int(pid)
+
+
+def parent(pid):
+    return int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_stage_runs_in_a_child_and_what_it_says_and_makes_is_the_clients(workspace, serve):
+    server = serve(
+        "assert os.getppid() == int(os.environ.get('SERVER', os.getppid())); assert sys.argv[1:] == ['fetch']"
+    )
+    process = stage(workspace)
+    assert began(process) not in (process.pid, server.pid)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (0, ""), err
+    assert workspace.outputs() == ["base", "embedder"]
+    assert workspace.last_words == ["FINISHED"]
+
+
+def test_a_failure_is_the_clients_exit_code_and_message(workspace, serve):
+    serve("raise ValueError('row 3 is bad')")
+    process = stage(workspace)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert "fetch stopped: row 3 is bad" in out, err
+
+
+def test_a_child_has_the_environment_of_its_client(workspace, serve):
+    serve("run.say(os.environ['RATCHET_FLOW_RUN'])")
+    workspace.env["RATCHET_FLOW_RUN"] = "flow 7"
+    process = stage(workspace)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert "flow 7" in out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_client_that_is_asked_to_stop_stops_its_stage_which_reads_killed(workspace, serve, number):
+    serve("time.sleep(600)")
+    process = stage(workspace)
+    child = began(process)
+    process.send_signal(number)
+    process.communicate(timeout=WAIT_S)
+    assert process.returncode == 128 + number
+    assert not lives(child)
+    assert workspace.last_words == ["KILLED"]
+
+
+def test_a_client_that_is_killed_takes_its_stage_with_it(workspace, serve):
+    server = serve("time.sleep(600)")
+    process = stage(workspace)
+    child = began(process)
+    process.kill()
+    wait_for(lambda: not lives(child))
+    assert server.poll() is None
+    process.communicate()
+
+
+def test_a_client_whose_parent_is_killed_stops_its_stage(workspace, serve):
+    serve("time.sleep(600)")
+    shell = workspace.start("bash", "-c", f'"{sys.executable}" -m tasks.run fetch; true')
+    child = began(shell)
+    shell.kill()
+    wait_for(lambda: not lives(child))
+    shell.communicate(timeout=WAIT_S)
+
+
+def test_a_server_that_is_killed_takes_its_stages_with_it_and_they_start_anew(workspace, serve):
+    server = serve("time.sleep(600)")
+    process = stage(workspace)
+    child = began(process)
+    server.kill()
+    out, err = process.communicate(timeout=WAIT_S)
+    assert not lives(child)
+    assert process.returncode == 0, out + err
+    assert "starts anew" in err
+    assert "models/base/config.json" in workspace.digests()
+
+
+def test_a_server_ends_with_its_driver_and_leaves_no_socket(workspace, serve):
+    driver = subprocess.Popen(["sleep", "600"])
+    server = serve(driver=driver.pid)
+    driver.kill()
+    driver.wait()
+    assert server.wait(WAIT_S) == 0
+    assert not (workspace.folder / ".ratchet/forkserver.sock").exists()
+
+
+@pytest.mark.parametrize("changed", ["settings", "environment"])
+def test_a_server_that_is_stale_ends_and_the_stage_runs_in_its_own_process(workspace, serve, changed):
+    server = serve("raise ValueError('stale')")
+    if changed == "settings":
+        with (workspace.folder / "params.yaml").open("a") as file:
+            file.write("# edited\n")
+    else:
+        workspace.env["HF_HOME"] = "elsewhere"
+    code, out, err = workspace.stage("fetch")
+    assert code == 0, out + err
+    assert server.wait(WAIT_S) == 0
+
+
+def test_code_and_packages_are_part_of_what_makes_a_server_stale(tmp_path, monkeypatch):
+    from tasks.forkserver import protocol
+
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/stage.py").write_text("x = 1")
+    monkeypatch.setattr(protocol, "CODE", tmp_path / "code")
+    monkeypatch.setattr(protocol.sysconfig, "get_path", lambda _: str(tmp_path / "packages"))
+    seen = {protocol.fingerprint({})}
+    for change in (
+        lambda: (tmp_path / "code/stage.py").write_text("x = 22"),
+        lambda: (tmp_path / "code/other.py").write_text(""),
+        lambda: (tmp_path / "packages").mkdir(),
+        lambda: (tmp_path / "packages/torch").mkdir(),
+    ):
+        time.sleep(0.01)
+        change()
+        seen.add(protocol.fingerprint({}))
+    assert len(seen) == 5
+    assert protocol.fingerprint({"RATCHET_PARENT": "a"}) == protocol.fingerprint({"DVC_ROOT": "b"})
+
+
+def test_a_stale_socket_file_hinders_nobody(workspace, serve):
+    serve().kill()
+    code, out, err = workspace.stage("fetch")
+    assert code == 0, out + err
+    serve("run.say('anew')")
+    process = stage(workspace)
+    assert "anew" in process.communicate(timeout=WAIT_S)[0]
+
+
+def test_a_switch_leaves_every_stage_in_a_process_of_its_own(workspace, serve):
+    serve("raise ValueError('asked')")
+    workspace.env["RATCHET_FORKSERVER"] = "0"
+    assert workspace.stage("fetch")[0] == 0
+
+
+def test_a_client_that_says_nothing_keeps_nobody_waiting(workspace, serve):
+    serve()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(workspace.folder / ".ratchet/forkserver.sock"))
+        silent.close()
+        assert workspace.stage("fetch")[0] == 0
+
+
+def test_the_client_needs_the_standard_library_alone():
+    program = (
+        "import sys; import tasks.forkserver.client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    others = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"tasks", "__main__"}
+    assert not {name for name in others if not name.startswith(("_", "sitecustomize"))}, others
+
+
+@pytest.mark.parametrize(("stages", "servers"), [(1, 0), (2, 1), (4, 1)])
+def test_a_dvc_repro_gets_its_server_with_its_second_stage(workspace, stages, servers, monkeypatch):
+    from tasks.forkserver import client
+
+    monkeypatch.chdir(workspace.folder)
+    started = []
+    monkeypatch.setattr(client, "start", started.append)
+    for _ in range(stages):
+        client.start_for_next()
+    assert len(started) == servers
+    monkeypatch.setattr(client, "_start_time", lambda _: "another process of that number")
+    client.start_for_next()
+    assert len(started) == servers
