@@ -37,7 +37,7 @@ import workspaces  # noqa: E402
 
 from flows.execution import prefect_server, supervisor  # noqa: E402
 from tasks.io import progress  # noqa: E402
-from tasks.run import WORK  # noqa: E402
+from tasks.runner import WORK  # noqa: E402
 
 Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]
 SHARES: dict[Target, int] = {"stage": 7, "dvc": 6, "supervisor": 3, "flow": 2, "worker": 1, "server": 1}

@@ -17,7 +17,7 @@ import intact
 import victims
 
 from tasks.io import progress
-from tasks.run import WORK
+from tasks.runner import WORK
 
 PATIENCE_S = 600.0
 """Seconds after which a run that has not ended counts as never ending. A busy machine is slow."""

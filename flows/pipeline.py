@@ -85,6 +85,8 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
             with flow_runs.recorded(str(runtime.flow_run.id)) as run:
                 try:
                     with stage_runner.StageRunner() as runner:
+                        if _count_model_stages(steps) > 1:
+                            runner.start_fork_server()
                         outcomes, problems = _run(steps, runner, run.id)
                 finally:
                     preflight.repair_workspace()
@@ -118,6 +120,15 @@ def _run(
         future.wait()
     outcomes = [_outcome(stage, future) for stage, future in futures.items()]
     return outcomes, [futures[outcome.stage].state.message or "" for outcome in outcomes if outcome.state == "failed"]
+
+
+def _count_model_stages(steps: Sequence[forecast.Step]) -> int:
+    """Return the number of stages that may run and load a model."""
+    waiting = {step.stage: step.stage.partition("@")[0] for step in steps if step.state != "unchanged"}
+    known = configuration.stage_names()
+    return sum(
+        "compute" in configuration.stage_config_type(stage).model_fields for stage in waiting.values() if stage in known
+    )
 
 
 def _outcome(stage: str, future: PrefectFuture[Any]) -> StageOutcome:

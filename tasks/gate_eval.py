@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks import configuration
 from tasks.io import process
-from tasks.run import StageRun, code
+from tasks.runner import StageRun, code
 
 
 def main(model: Path, base: Path, results: Path) -> None:

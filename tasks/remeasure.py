@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks import configuration
 from tasks.io import process
-from tasks.run import StageRun, code
+from tasks.runner import StageRun, code
 from tasks.stages.evaluate.config import StageConfig
 
 LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None}

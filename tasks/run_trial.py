@@ -18,7 +18,7 @@ from typing import Any
 from tasks import configuration
 from tasks.core import environment
 from tasks.io import files, process, tracking
-from tasks.run import StageRun, code
+from tasks.runner import StageRun, code
 
 RESULT = "result.json"
 ITEM = "r0"

@@ -20,7 +20,7 @@ WAIT_S = 60
 DRIVER = """
 import errno, os, signal, sys, time
 import tasks.stages.{stage}.stage as stage
-from tasks import run
+from tasks import runner
 from tasks.io import spool_uploader
 {uploader}
 
@@ -34,7 +34,7 @@ def main(inputs, outputs, settings, run):
     {body}
 
 stage.main = main
-sys.exit(run.main({arguments}))
+sys.exit(runner.main({arguments}))
 """
 
 

@@ -36,7 +36,10 @@ sys.exit(server.main(int(sys.argv[1])))
 @pytest.fixture
 def workspace(tmp_path, empty_store):
     made = Workspace(tmp_path, empty_store)
-    made.env |= {"OPENBLAS_NUM_THREADS": "1"}  # as the server sets it: else numpy, which tests bring, has threads
+    made.env |= {
+        "RATCHET_FORKSERVER": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }  # as the server sets it: else numpy, which tests bring, has threads
     return made
 
 
@@ -253,6 +256,7 @@ def test_a_dvc_repro_gets_its_server_with_its_second_stage(workspace, stages, se
     from tasks.forkserver import client
 
     monkeypatch.chdir(workspace.folder)
+    monkeypatch.setenv("RATCHET_FORKSERVER", "1")
     started = []
     monkeypatch.setattr(client, "start", started.append)
     for _ in range(stages):

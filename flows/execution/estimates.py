@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks import configuration, run
+from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
 from tasks.io import provenance, run_history
 from tasks.io.run_history import Past
@@ -110,7 +110,7 @@ def for_training(stage: str, tokens: int) -> StageEstimate | None:
 def _estimate(
     stage: str, config: PipelineConfig, runs: Sequence[Past], changes: dict[str, str] | None = None
 ) -> StageEstimate | None:
-    now = {name: str(value) for name, value in run.as_recorded(configuration.for_stage(stage, config)).items()}
+    now = {name: str(value) for name, value in runner.as_recorded(configuration.for_stage(stage, config)).items()}
     now |= changes or {}
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little

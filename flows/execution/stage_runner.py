@@ -13,6 +13,7 @@ from typing import Self
 from flows.execution import supervisor, workspace
 from flows.execution.dvc import cli, console
 from flows.execution.dvc.console import State
+from tasks.forkserver import client, protocol
 from tasks.io import progress
 
 KEPT = 5
@@ -28,6 +29,7 @@ class StageRunner:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
+        self._fork_server: subprocess.Popen[str] | None = None
         self._stopped = False
         self._guard = threading.Lock()
 
@@ -42,6 +44,19 @@ class StageRunner:
                 self._stopped = True
                 running = list(self._running)
             supervisor.stop(running)
+        if self._fork_server:
+            supervisor.stop([self._fork_server])
+
+    def start_fork_server(self) -> None:
+        """Start the process in whose children stages run, so that they import large libraries once. It ends with this block."""
+        if client.is_wanted():
+            self._fork_server = supervisor.start(
+                client.command(os.getpid()),
+                env=_environment({}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
     def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
         """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
@@ -104,7 +119,7 @@ def _follow(stage: str, process: subprocess.Popen[str], log: Path) -> tuple[Stat
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a stage: `python` in a command of dvc.yaml is the interpreter that runs this."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(extra)
+    return dict(os.environ) | {"PATH": path, "PYTHONUNBUFFERED": "1", protocol.DRIVER: str(os.getpid())} | dict(extra)
 
 
 def _failure(stage: str, code: int, last_lines: list[str], log: Path, *, busy: bool) -> RuntimeError:

@@ -17,7 +17,7 @@ CODE = Path(__file__).resolve().parents[1]
 DRIVERS = Path(".ratchet/forkserver.driver")
 """Names the `dvc repro` that has run a stage last, twice where a server was started for it."""
 SWITCH = "RATCHET_FORKSERVER"
-"""Set to 0, no stage asks for a fork server and none is started."""
+"""Set to 1, stages ask for a fork server, and one is started. Off by default until it has been through `make chaos`."""
 DRIVER = "RATCHET_DRIVER"
 """The process whose stages a fork server serves, where it is not the parent of the stage. The server ends with it."""
 VARIES = frozenset(

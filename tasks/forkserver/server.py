@@ -164,12 +164,11 @@ _BEFORE = dict(os.environ)
 
 def _use_threads_of_settings() -> None:
     """Set OMP_NUM_THREADS, which is read when libraries are loaded, as the runner of stages does, and what else it sets before."""
-    from tasks import run
+    from tasks import configuration
+    from tasks.io import process
 
-    run.quiet()
-    from tasks import settings
-
-    os.environ["OMP_NUM_THREADS"] = str(settings.load().compute.threads)
+    process.quiet()
+    process.set_threads(configuration.load().compute)
 
 
 def _listen() -> socket.socket | None:
@@ -225,7 +224,7 @@ def _run_stage(request: Mapping[str, Any]) -> int:
     """Put this process in the place of the client, and run its stage."""
     from threadpoolctl import ThreadpoolController
 
-    from tasks import run
+    from tasks import runner
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
@@ -235,7 +234,7 @@ def _run_stage(request: Mapping[str, Any]) -> int:
     for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
         library.set_num_threads(threads)
     sys.argv = ["tasks/run.py", *request["arguments"]]
-    return run.main(request["arguments"], forked=True)
+    return runner.main(request["arguments"], forked=True)
 
 
 def _kill(pid: int) -> None:

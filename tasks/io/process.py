@@ -31,13 +31,17 @@ LIBRARIES = {
 """Environment of the libraries that stages use: no bars beside ours, no warnings, no kernels from elsewhere."""
 
 
-def run(main: Callable[[], object], label: str = "") -> int:
+def run(main: Callable[[], object], label: str = "", *, forked: bool = False) -> int:
     """Run `main` as the whole work of this process, and return the exit code.
 
-    It ends with the process that started it. An error that a person can mend is told in one message, after `label`.
+    It ends with the process that started it; a child of the fork server (`forked`) sees to that by itself. An error that a person
+    can mend is told in one message, after `label`.
     """
     quiet()
-    die_with_parent()
+    if forked:
+        signal.signal(signal.SIGTERM, _terminate)
+    else:
+        die_with_parent()
     try:
         main()
     except expected() as error:

@@ -7,7 +7,7 @@ import yaml
 
 from flows.execution import estimates
 from flows.execution.estimates import Range, as_size, as_time
-from tasks import configuration, run
+from tasks import configuration, runner
 from tasks.io import provenance, run_history, tracking
 from tasks.io.run_history import Past
 from tests.flows.conftest import ROOT
@@ -54,7 +54,7 @@ def profile(tmp_path):
 
 
 def model_of(stage, everything):
-    now = {name: str(value) for name, value in run.as_recorded(configuration.for_stage(stage, everything)).items()}
+    now = {name: str(value) for name, value in runner.as_recorded(configuration.for_stage(stage, everything)).items()}
     return estimates.from_model(stage, now, everything)
 
 
@@ -103,7 +103,7 @@ def record(stage, values, machine=None, **facts):
 
 def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile, store):
     everything = profile("micro")
-    own = run.as_recorded(configuration.for_stage("tune", everything))
+    own = runner.as_recorded(configuration.for_stage("tune", everything))
     record("tune@r0", own)
     record("tune@r7", own, machine="another class of machine")
     record("tune@r0", own, taken_over_from="tune@r1")
@@ -116,7 +116,7 @@ def test_runs_of_mlflow_stand_behind_a_figure_whichever_item_they_are_of(profile
 
 
 def test_a_training_of_so_many_tokens_is_told_by_trainings_alone(profile, store):
-    own = run.as_recorded(configuration.for_stage("tune", profile("tiny")))
+    own = runner.as_recorded(configuration.for_stage("tune", profile("tiny")))
     record("tune@r0", own | {"tune.max_tokens": 0})  # passed through, in no time
     assert estimates.for_training("tune", 10**6).source == "tokens × parameters"
     record("tune@r0", own)

@@ -1,0 +1,287 @@
+"""The one runner of every stage, which `python -m tasks.run STAGE [ITEM]` calls.
+
+It does what is the same for all: the stage's lock, death with its parent, typed settings, the MLflow run, and outputs that
+appear by a rename as the last act. Nothing it does may change an output. A stage whose inputs, settings and code equal those of
+another of its items copies that item's outputs: a round that changed nothing costs nothing.
+"""
+
+import fcntl
+import importlib
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tasks import configuration
+from tasks.core import environment, imports
+from tasks.core.config import Params
+from tasks.core.nested import flat
+from tasks.core.training import in_words
+from tasks.io import git, locks, process, progress, provenance, run_store, stage_outputs, tracking
+
+T = TypeVar("T")
+SCRATCH = Path(".ratchet")
+WORK = SCRATCH / "work"
+"""Folder for unfinished work, from which a stage continues after a kill."""
+
+
+def main(arguments: list[str], *, forked: bool = False) -> int:
+    """Run one stage, and return the exit code: 0 if its outputs are in place. `forked`: in a child of the fork server."""
+    if not 1 <= len(arguments) <= 2:
+        progress.say(f"usage: python -m tasks.run STAGE [ITEM]\nstages: {', '.join(configuration.stage_names())}")
+        return 2
+    stage, item = arguments[0], arguments[1] if len(arguments) == 2 else None
+    return process.run(lambda: run_stage(stage, item), f"{_name(stage, item)} stopped: ", forked=forked)
+
+
+def run_stage(stage: str, item: str | None) -> None:
+    """Run a stage under its lock and its MLflow run, and rename its outputs into place."""
+    if stage not in configuration.stage_names():
+        raise ValueError(f"There is no stage {stage!r}. There are: {', '.join(configuration.stage_names())}.")
+    config = configuration.load()
+    reads, writes = configuration.files(stage, item, config)
+    for name, path in reads.items():
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} ({name}) is missing. `dvc repro {_name(stage, item)}` makes what comes first."
+            )
+    stage_config = configuration.for_stage(stage, config)
+    if compute := getattr(stage_config, "compute", None):
+        process.set_threads(compute)
+    if _rank() > 0:
+        _assist(stage, item, reads, list(writes), stage_config, configuration.key(stage, item, config))
+        return
+    run_store.check()
+    key = configuration.key(stage, item, config)
+    provenance.save_digests()
+    with _lock(_name(stage, item)), _turn(stage, item, key):
+        partial = stage_outputs.prepare(writes)
+        equal_stage = _taken_over(stage, item, key, config, partial)
+        if not equal_stage:
+            _share_out(stage, item, config)
+        with _open_run(
+            stage, item, key, stage_config, reads, list(configuration.parts(stage, config).values())
+        ) as recorder:
+            run = StageRun(stage, item, key, recorder)
+            if equal_stage:
+                run.note(taken_over_from=equal_stage)
+                run.say(
+                    f"{_name(stage, item)}: its inputs, settings and code are those of {equal_stage}, whose outputs it takes over"
+                )
+            else:
+                code(stage).main(reads, partial, stage_config, run)
+            run.log(None, output_mb=sum(map(stage_outputs.size, partial.values())) / 2**20)
+            stage_outputs.publish(partial, writes)
+            if item is not None:
+                stage_outputs.remember(_name(stage, item), key, writes)
+                provenance.save_digests()
+
+
+def code(stage: str) -> Any:
+    """Import the module of a stage."""
+    with imports.lasting():
+        return importlib.import_module(f"tasks.stages.{stage}.stage")
+
+
+def _rank() -> int:
+    """Return the rank of this process among those that share a training; 0 for a single process too."""
+    return int(os.environ.get(environment.RANK, "0"))
+
+
+def _shared() -> bool:
+    """Return whether this is one of several processes that share a training."""
+    return environment.RANK in os.environ
+
+
+def _share_out(stage: str, item: str | None, config: Any) -> None:
+    """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
+    if _shared() or not configuration.declaration(stage).trains:
+        return
+    if (processes := config.compute.processes) > 1:
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        arguments = [stage] if item is None else [stage, item]
+        os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
+
+
+def _taken_over(stage: str, item: str | None, key: str, config: Any, partial: Mapping[str, Path]) -> str | None:
+    """Copy the outputs of another item with the same key to `partial`, and return its stage (`tune@r0`); None without one.
+
+    Processes that share a training never skip it: one of them alone would leave the others waiting.
+    """
+    if item is None or _shared():
+        return None
+    items = getattr(config, configuration.declaration(stage).items or "")
+    for other in (name for name in items if name != item):
+        _, other_writes = configuration.files(stage, other, config)
+        if stage_outputs.take_over(_name(stage, other), key, other_writes, partial):
+            return _name(stage, other)
+    return None
+
+
+def _assist(
+    stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], stage_config: Params, key: str
+) -> None:
+    """Run the share of a process of rank > 0 in a training. Only rank 0 writes, prints and records."""
+    module = code(stage)
+    with tempfile.TemporaryDirectory() as folder:
+        module.main(
+            reads, {name: Path(folder) / name for name in writes}, stage_config, Assistant(stage, item, key, None)
+        )
+
+
+class StageRun:
+    """The run context of a stage (`tasks.core.stage.Run`): the console, the MLflow run, and a folder for unfinished work."""
+
+    def __init__(self, stage: str, item: str | None, key: str, recorder: tracking.Recorder | None) -> None:
+        self.item = item
+        self._label, self._recorder = _name(stage, item), recorder
+        # Another class of machine continues nobody's work: its last digits would differ.
+        machine = provenance.facts_digest(provenance.machine_class())
+        self._work = WORK / self._label / f"{key[:16]}-{machine[:8]}"
+
+    @property
+    def work(self) -> Path:
+        self._work.mkdir(parents=True, exist_ok=True)
+        return self._work
+
+    @property
+    def cache(self) -> Path:
+        return SCRATCH / "cache"
+
+    def say(self, text: str) -> None:
+        progress.say(text)
+
+    def note(self, **params: Any) -> None:
+        if self._recorder:
+            self._recorder.params(**params)
+
+    def log(self, step: int | None = None, **metrics: float) -> None:
+        if self._recorder:
+            self._recorder.metrics(metrics, step)
+
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
+        return progress.track(items, label=self._label, total=total, unit=unit, status=status)
+
+
+class Assistant(StageRun):
+    """The run context of ranks > 0: shares the work folder, prints and logs nothing."""
+
+    def say(self, text: str) -> None:
+        """Print nothing: rank 0 does."""
+
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int | None = None,
+        unit: str = "item",
+        status: Callable[[], str] = lambda: "",
+    ) -> Iterator[T]:
+        yield from items
+
+
+def _name(stage: str, item: str | None) -> str:
+    """Return the stage's name in DVC."""
+    return stage if item is None else f"{stage}@{item}"
+
+
+@contextmanager
+def _turn(stage: str, item: str | None, key: str) -> Iterator[None]:
+    """Let items with equal keys run one after the other, so that later ones can copy the outputs of the first."""
+    if item is None or _shared():
+        yield
+        return
+    path = SCRATCH / "turns" / f"{stage}-{key[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say(f"{_name(stage, item)}: an equal {stage} is at work; waiting for what it makes")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # one that comes now may work beside one that waited: that costs time alone
+
+
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """Hold the stage's lock: one writer per stage and workspace."""
+    try:
+        with locks.exclusive(SCRATCH / "locks" / f"{name}.lock"):
+            yield
+    except locks.Taken as taken:
+        raise RuntimeError(
+            f"{taken.owner} is running this very stage ({taken.path}). Wait for it, or end it."
+        ) from None
+
+
+@contextmanager
+def _open_run(
+    stage: str, item: str | None, key: str, stage_config: Params, reads: Mapping[str, Path], parts: list[str]
+) -> Iterator[tracking.Recorder]:
+    """Open the MLflow run of a stage, a child of the flow's run if a flow started it. Its status is the outcome of the stage."""
+    name = _name(stage, item)
+    tags = {
+        "dvc.stage": name,
+        "ratchet.key": key,
+        "git.commit": git.commit(),
+        "machine": " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items()),
+    }
+    if flow := os.environ.get(environment.FLOW_RUN):
+        tags["prefect.flow_run_id"] = flow
+    title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
+    recorder = tracking.Recorder(title, parent=os.environ.get(environment.PARENT_RUN), tags=tags)
+    recorder.params(**as_recorded(stage_config))
+    recorder.datasets(_dvc_hashes(reads))
+    status: tracking.Status = "FAILED"
+    try:
+        yield recorder
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        recorder.metrics({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        recorder.end(status)
+
+
+def as_recorded(stage_config: Params) -> dict[str, Any]:
+    """Return the settings of a stage as its MLflow run records them: full name → value."""
+    return {name: _portable(value) for name, value in flat(stage_config.model_dump())}
+
+
+def _portable(value: Any) -> Any:
+    """Return the value without paths of this machine: an absolute path becomes its last name."""
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    if isinstance(value, Mapping):
+        return {name: _portable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(inner) for inner in value]
+    return value
+
+
+def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
+    """Return DVC's hash of each input that another stage made: those are committed before this stage starts."""
+    try:
+        text = Path("dvc.lock").read_text()
+        lock = yaml.safe_load(text) if text.endswith("\n") else {}
+        hashes = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}  # another DVC is just writing it: what is half there is no fault of this stage
+    return {str(path): hashes[str(path)] for path in reads.values() if str(path) in hashes}
