@@ -34,7 +34,7 @@ from planted import SHOULD, Planted, plant
 from quiet import Quiet
 
 from tasks.core import statistics
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Signals
 from tasks.engine import encode, generation, scoring
@@ -56,7 +56,7 @@ STARTED, UNSEEN, POOL = slice(300, 1_800), slice(1_800, 1_900), slice(1_900, Non
 Rows = dict[str, Any]
 
 
-class Recipe(Params):
+class Recipe(Config):
     """Contents of params/compare/middo.yaml."""
 
     benchmark: str

@@ -13,7 +13,7 @@ from pydantic import create_model
 
 from tasks import methods, stages
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.gate import GateConfig
 from tasks.core.resources import Resources
 from tasks.core.stage import Model, Round, Stage, Turn
@@ -25,7 +25,7 @@ from tasks.stages.fetch.config import FetchConfig
 PARAMS = Path("params.yaml")
 
 
-class PipelineConfig(Params):
+class PipelineConfig(Config):
     """The contents of params.yaml: sections of no stage, and those of stages that flows read too. `schema` adds the others.
 
     `ratchet rounds` writes `rounds`, `turns` and `models`: DVC can compute none of them.
@@ -42,7 +42,7 @@ class PipelineConfig(Params):
     fetch: FetchConfig
     compress: CompressConfig
     gate: GateConfig
-    methods: Params = Params()
+    methods: Config = Config()
     """A section for each method that is used; `schema` has its type."""
 
 
@@ -57,7 +57,7 @@ def declaration(stage: str) -> Stage:
     return importlib.import_module(f"tasks.stages.{stage}.config").STAGE
 
 
-def stage_config_type(stage: str) -> type[Params]:
+def stage_config_type(stage: str) -> type[Config]:
     """The type of a stage's settings; its fields are the sections it reads."""
     return importlib.import_module(f"tasks.stages.{stage}.config").StageConfig
 
@@ -79,10 +79,10 @@ def schema() -> type[PipelineConfig]:
 
 
 @cache
-def _methods_type() -> type[Params]:
+def _methods_type() -> type[Config]:
     """The type of section `methods`: a field for every method there is. One without settings has an empty section."""
     fields: dict[str, Any] = {name: (config | None, None) for name, config in methods.configs().items()}
-    return create_model("Methods", __base__=Params, **fields)
+    return create_model("Methods", __base__=Config, **fields)
 
 
 def load(path: Path = PARAMS) -> PipelineConfig:

@@ -20,7 +20,7 @@ import yaml
 
 from tasks import configuration
 from tasks.core import environment, imports
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.nested import flat
 from tasks.core.training import in_words
 from tasks.io import git, locks, process, progress, provenance, run_store, stage_outputs, tracking
@@ -125,7 +125,7 @@ def _taken_over(stage: str, item: str | None, key: str, config: Any, partial: Ma
 
 
 def _assist(
-    stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], stage_config: Params, key: str
+    stage: str, item: str | None, reads: Mapping[str, Path], writes: list[str], stage_config: Config, key: str
 ) -> None:
     """Run the share of a process of rank > 0 in a training. Only rank 0 writes, prints and records."""
     module = code(stage)
@@ -232,7 +232,7 @@ def _lock(name: str) -> Iterator[None]:
 
 @contextmanager
 def _open_run(
-    stage: str, item: str | None, key: str, stage_config: Params, reads: Mapping[str, Path], parts: list[str]
+    stage: str, item: str | None, key: str, stage_config: Config, reads: Mapping[str, Path], parts: list[str]
 ) -> Iterator[tracking.Recorder]:
     """Open the MLflow run of a stage, a child of the flow's run if a flow started it. Its status is the outcome of the stage."""
     name = _name(stage, item)
@@ -260,7 +260,7 @@ def _open_run(
         recorder.end(status)
 
 
-def as_recorded(stage_config: Params) -> dict[str, Any]:
+def as_recorded(stage_config: Config) -> dict[str, Any]:
     """Return the settings of a stage as its MLflow run records them: full name → value."""
     return {name: _portable(value) for name, value in flat(stage_config.model_dump())}
 

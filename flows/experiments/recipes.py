@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tasks import configuration, methods
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.training import FAMILIES
 from tasks.io import config_file
 
@@ -24,7 +24,7 @@ Figures = dict[str, Any]
 """The contents of a trial's result.json, and its folder."""
 
 
-class Recipe(Params):
+class Recipe(Config):
     """A comparison. The data, and all settings that it does not name, are those of params.yaml."""
 
     compositions: dict[str, dict[str, Any]] = Field(min_length=1)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.gate import GateConfig, Verdict
 from tasks.io import files
 
@@ -22,7 +22,7 @@ REFERENCE = 0
 """The version that stands for the model all began with, before anything was promoted."""
 
 
-class PromotionDecision(Params):
+class PromotionDecision(Config):
     """The gate's decision on a candidate."""
 
     kind: Literal["decision"] = "decision"
@@ -52,7 +52,7 @@ class PromotionDecision(Params):
     after: str = ""
 
 
-class Rollback(Params):
+class Rollback(Config):
     """A person's return to an earlier version."""
 
     kind: Literal["rollback"] = "rollback"

@@ -13,12 +13,12 @@ from uuid import uuid4
 
 from flows.execution import workspace, workspace_lease
 from flows.registry import history
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 JOURNAL = workspace.SCRATCH / "nights.jsonl"
 
 
-class Begun(Params):
+class Begun(Config):
     """The line of a retraining that began."""
 
     id: str
@@ -27,7 +27,7 @@ class Begun(Params):
     """`nightly`, `on-drift`, or `by hand`."""
 
 
-class Ended(Params):
+class Ended(Config):
     """The line of a retraining that ended."""
 
     id: str

@@ -4,10 +4,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 
-class Compute(Params):
+class Compute(Config):
     """Device and precision of models. Workers and URIs change no bytes, so they stand in the environment."""
 
     device: Literal["cpu", "cuda", "mps"] = "cpu"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.ngrams import ngrams, words
 from tasks.core.records import Example
 
@@ -13,7 +13,7 @@ FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are."""
 
 
-class Contamination(Params):
+class Contamination(Config):
     """Limits from which on a training text counts as contaminated by an evaluation text."""
 
     ngram: int = Field(default=13, ge=4)

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from tasks.core import statistics
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.records import DOMAIN_LOSSES, LOSSES, Result
 from tasks.core.statistics import Estimate
 
@@ -27,7 +27,7 @@ Finding = Literal["better", "no worse", "worse", "not decided", "not measured"]
 Verdict = Literal["promoted", "refused", "not decided"]
 
 
-class GateConfig(Params):
+class GateConfig(Config):
     """The `gate` section of params.yaml: what is promoted, and by which rules."""
 
     candidate: str | None = None

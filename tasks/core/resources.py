@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 
-class Resources(Params):
+class Resources(Config):
     """The request of one stage. What is available stands in the environment, since it differs between machines."""
 
     cores: int | None = Field(None, ge=1)

@@ -5,23 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 T = TypeVar("T")
 
 
-class Round(Params):
+class Round(Config):
     """An entry of the `rounds` map: a training on the examples of its name."""
 
 
-class Turn(Params):
+class Turn(Config):
     """An entry of the `turns` map: a round whose examples are made from those of another, by diagnosing and refining."""
 
     prev: str
     """The round that it goes on from."""
 
 
-class Model(Params):
+class Model(Config):
     """An entry of the `models` map."""
 
     path: str

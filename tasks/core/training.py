@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +25,7 @@ def in_words(parts: Iterable[str]) -> str:
     return " × ".join(name for name in parts if name not in ("none", "all"))
 
 
-class Training(Params):
+class Training(Config):
     """One composition of methods and the plan of its training; stages that train extend it."""
 
     base: str = "none"

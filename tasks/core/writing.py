@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.records import Message
 
 
-class Decoding(Params):
+class Decoding(Config):
     """Settings of the sampling."""
 
     temperature: float = Field(0.8, gt=0)
@@ -19,7 +19,7 @@ class Decoding(Params):
     """Answers that a model of this machine writes in one batch."""
 
 
-class Server(Params):
+class Server(Config):
     """A server that speaks OpenAI's chat completions."""
 
     url: str = Field(pattern=r"^https?://")

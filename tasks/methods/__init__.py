@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 ROOT = Path(__file__).parent
 FILES = ("__init__.py", "config.py", "method.py")
@@ -23,7 +23,7 @@ FILES = ("__init__.py", "config.py", "method.py")
 class Spec:
     """The facts about a method that need no torch; each family adds its own."""
 
-    config: type[Params]
+    config: type[Config]
     """Its section under `methods:` of params.yaml."""
     wraps: str = ""
     """The library class that does the work; empty where the folder itself is the method."""
@@ -91,12 +91,12 @@ def _import(family: str, name: str, module: str) -> Any:
     return importlib.import_module(f"tasks.methods.{family}.{name}.{module}")
 
 
-def configs() -> dict[str, type[Params]]:
+def configs() -> dict[str, type[Config]]:
     """Return the config class of each method, by its name alone, as the section `methods` of params.yaml knows it.
 
     Raises ValueError where two families have a method of one name, and one of the two has settings.
     """
-    classes: dict[str, type[Params]] = {}
+    classes: dict[str, type[Config]] = {}
     owners: dict[str, str] = {}
     for family in families():
         for name in names(family):

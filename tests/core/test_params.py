@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 
-class Section(Params):
+class Section(Config):
     """A section."""
 
     rank: int = 1

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.records import Message
 from tasks.core.sequences import Column, Encoding
 from tasks.core.training import Training
@@ -40,7 +40,7 @@ class Preference:
     rejected_log_p: float
 
 
-class DpoConfig(Params):
+class DpoConfig(Config):
     """Nothing to set."""
 
 

@@ -5,28 +5,28 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.io import config_file
 
 
-class Disk(Params):
+class Disk(Config):
     kind: Literal["disk"]
     path: str
 
 
-class Net(Params):
+class Net(Config):
     kind: Literal["net"]
     address: str
     retries: int = Field(3, ge=0)
 
 
-class Tune(Params):
+class Tune(Config):
     rank: int = Field(8, ge=1)
     rate: float = 0.1
     adapter: str = "lora"
 
 
-class Schema(Params):
+class Schema(Config):
     tune: Tune = Tune()
     sources: list[Annotated[Disk | Net, Field(discriminator="kind")]] = Field(default_factory=list)
     optional: Tune | None = None

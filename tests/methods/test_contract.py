@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks import methods
-from tasks.core.config import Params
+from tasks.core.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = [(family, name) for family in methods.families() for name in methods.names(family)]
@@ -18,7 +18,7 @@ HEAVY = {"torch", "peft", "transformers"}
 @pytest.mark.parametrize(("family", "name"), EVERY)
 def test_a_method_has_defaults_for_all_its_settings(family, name):
     config = methods.spec(family, name).config
-    assert issubclass(config, Params)
+    assert issubclass(config, Config)
     config()
     assert all(field.description for field in config.model_fields.values()), "every setting has a docstring under it"
 
@@ -95,8 +95,8 @@ def place(tmp_path, monkeypatch):
             (package / "__init__.py").touch()
         fields = "\n".join(f"    {key}: int = {value}" for key, value in config.items()) or "    pass"
         (folder / "config.py").write_text(
-            "from tasks.core.config import Params\nfrom tasks.methods import Spec\n\n\n"
-            f"class Config(Params):\n{fields}\n\n\nSPEC = Spec(config=Config)\n"
+            "from tasks.core import config\nfrom tasks.methods import Spec\n\n\n"
+            f"class ExampleConfig(config.Config):\n{fields}\n\n\nSPEC = Spec(config=ExampleConfig)\n"
         )
         (folder / "method.py").write_text("METHOD = 1\n")
         return folder

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods import Spec
 
 FEW = 5
@@ -56,7 +56,7 @@ class Monitor:
     """The kept reference, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
 
 
-class MonitorConfig(Params):
+class MonitorConfig(Config):
     """The `monitor` section of params.yaml. No stage reads it: what it says changes no byte of a result."""
 
     methods: tuple[str, ...] = Field(("mmd", "loss_gap"), min_length=1)

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 
 STAGE = Stage(
@@ -20,7 +20,7 @@ STAGE = Stage(
 )
 
 
-class CompressConfig(Params):
+class CompressConfig(Config):
     """Compression of a tuned model. `none` leaves it as it is."""
 
     compressor: str = "none"
@@ -33,7 +33,7 @@ class CompressConfig(Params):
     """Longest validation example; longer ones are left out."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `compress` reads."""
 
     compute: Compute

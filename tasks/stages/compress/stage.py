@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import methods
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
@@ -82,7 +82,7 @@ def _tuned(inputs: dict[str, Path], name: str) -> Path:
 
 def _store_delta(
     method: DeltaCompressor,
-    method_config: Params,
+    method_config: Config,
     tuned: Path,
     inputs: dict[str, Path],
     output: Path,
@@ -133,7 +133,7 @@ def _store_delta(
 
 def _store_weights(
     method: WeightCompressor,
-    method_config: Params,
+    method_config: Config,
     tuned: Path,
     inputs: dict[str, Path],
     output: Path,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding
 
@@ -34,7 +34,7 @@ class Judging(Decoding):
     """Longest answer. The score comes first; the rest is ignored."""
 
 
-class DiagnoseConfig(Params):
+class DiagnoseConfig(Config):
     """Diagnosis of examples by the model that was trained on them."""
 
     curator: str = "middo"
@@ -56,7 +56,7 @@ class DiagnoseConfig(Params):
     """Seed of the order of examples, and of the answers."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `diagnose` reads."""
 
     compute: Compute

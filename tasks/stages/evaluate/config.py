@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 
 STAGE = Stage(
@@ -28,7 +28,7 @@ STAGE = Stage(
 )
 
 
-class Harness(Params):
+class Harness(Config):
     """Standard benchmarks by lm-evaluation-harness, an extra: `pip install "ratchet-llm[lm-eval]" -c constraints.txt`."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
@@ -46,7 +46,7 @@ class Harness(Params):
     """Put tasks in the model's chat template."""
 
 
-class EvaluateConfig(Params):
+class EvaluateConfig(Config):
     """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
     decoder: str = "plain"
@@ -95,7 +95,7 @@ class EvaluateConfig(Params):
         return self
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `evaluate` reads."""
 
     compute: Compute

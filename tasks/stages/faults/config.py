@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding, Server
 
@@ -29,7 +29,7 @@ OperatorName = Literal[
 OPERATORS: tuple[OperatorName, ...] = OperatorName.__args__  # type: ignore[attr-defined]
 
 
-class Mutation(Params):
+class Mutation(Config):
     """One small mistake made in a correct program."""
 
     from_: Literal["mutation"] = Field(alias="from")
@@ -62,7 +62,7 @@ class Teacher(Drawn):
     """Server of the teacher; without one the pretrained model is used."""
 
 
-class Given(Params):
+class Given(Config):
     """The user's own pairs: a table with columns `correct` and `incorrect`, and `prompt` if programs do not identify
     the example."""
 
@@ -70,7 +70,7 @@ class Given(Params):
     path: Path
 
 
-class Commits(Params):
+class Commits(Config):
     """Functions before and after bug-fix commits of a git repository."""
 
     from_: Literal["commits"] = Field(alias="from")
@@ -84,7 +84,7 @@ class Commits(Params):
 Source = Annotated[Mutation | Sampled | Teacher | Given | Commits, Field(discriminator="from_")]
 
 
-class FaultsConfig(Params):
+class FaultsConfig(Config):
     """Pairs of a correct program and a similar wrong one. The thresholds are ours, not the paper's."""
 
     sources: tuple[Source, ...] = ()
@@ -102,7 +102,7 @@ class FaultsConfig(Params):
     seed: int = 0
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `faults` reads."""
 
     compute: Compute

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 
 STAGE = Stage(writes={"base": "models/base", "embedder": "models/embedder"})
 
 
-class Source(Params):
+class Source(Config):
     """Source of a model; `from` names its kind."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -69,7 +69,7 @@ Model = Annotated[FromPackage | FromHub | FromFolder | FromGguf | FromConfig, Fi
 Embedder = Annotated[FromPackage | FromHub | FromFolder, Field(discriminator="from_")]
 
 
-class FetchConfig(Params):
+class FetchConfig(Config):
     """Sources of the base model and the embedder."""
 
     model: Model
@@ -77,7 +77,7 @@ class FetchConfig(Params):
     """A sentence-transformers model that finds near-duplicates by meaning; without one they are found by their words only."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `fetch` reads."""
 
     fetch: FetchConfig

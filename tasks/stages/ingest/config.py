@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, model_validator
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.contamination import Contamination
 from tasks.core.records import Split
 from tasks.core.stage import Stage
@@ -19,7 +19,7 @@ STAGE = Stage(
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 
 
-class Source(Params):
+class Source(Config):
     """An entry of a list of sources; its `from` says of which kind it is."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -161,7 +161,7 @@ Benchmark = Annotated[HumanEval | File, Field(discriminator="from_")]
 CorpusSource = Annotated[Package | Folder | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")]
 
 
-class Corpora(Params):
+class Corpora(Config):
     """Running text: what the model should get better at, and what it must not forget."""
 
     domain: tuple[CorpusSource, ...] = ()
@@ -177,7 +177,7 @@ class Corpora(Params):
         return {"domain": self.domain, "general": self.general}
 
 
-class NearDuplicates(Params):
+class NearDuplicates(Config):
     """Thresholds above which two texts are near-duplicates. Prompts are compared with prompts, responses with responses."""
 
     jaccard: float | None = Field(default=0.7, gt=0, le=1)
@@ -190,7 +190,7 @@ class NearDuplicates(Params):
     """Three words in a row that more than this share of the texts hold (and more than ten texts) are a template's."""
 
 
-class Shares(Params):
+class Shares(Config):
     """The parts of the groups that are held out."""
 
     valid: float = Field(default=0.1, gt=0, lt=1)
@@ -211,7 +211,7 @@ class Shares(Params):
         return self
 
 
-class IngestConfig(Params):
+class IngestConfig(Config):
     """The `ingest` section of params.yaml."""
 
     seed: int = 0
@@ -239,7 +239,7 @@ class IngestConfig(Params):
         return self
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """The sections of params.yaml that the stage reads."""
 
     compute: Compute

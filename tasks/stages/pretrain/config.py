@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 from tasks.core.training import Training, parts
 
@@ -34,7 +34,7 @@ class PretrainConfig(Training):
     first training pack."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `pretrain` reads."""
 
     compute: Compute

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.contamination import Contamination
 from tasks.core.stage import Stage
 from tasks.core.writing import Decoding, Server
@@ -31,7 +31,7 @@ STAGE = Stage(
 )
 
 
-class Rules(Params):
+class Rules(Config):
     """Changes of programs by rule, without a model: each preserves the meaning, or is checked by running the program."""
 
     from_: Literal["rules"] = Field(alias="from")
@@ -76,7 +76,7 @@ class Endpoint(Writing):
 Generator = Annotated[Rules | Local | Endpoint, Field(discriminator="from_")]
 
 
-class Judge(Params):
+class Judge(Config):
     """A model that scores rewritten texts from 0 to 10."""
 
     server: Server
@@ -84,7 +84,7 @@ class Judge(Params):
     """Proposals with a lower score are rejected."""
 
 
-class Acceptance(Params):
+class Acceptance(Config):
     """Thresholds of acceptance. Programs must pass their tests in any case."""
 
     length: float = Field(4.0, ge=1)
@@ -101,7 +101,7 @@ class Acceptance(Params):
     """The judge of texts without tests."""
 
 
-class RefineConfig(Params):
+class RefineConfig(Config):
     """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -114,7 +114,7 @@ class RefineConfig(Params):
     seed: int = 0
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """The sections of params.yaml that stage `refine` reads."""
 
     compute: Compute

@@ -1,6 +1,6 @@
 """The `register` stage's share of params.yaml: section `gate`, which `ratchet promote` reads too."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.gate import GateConfig
 from tasks.core.stage import Model, Stage
 
@@ -16,7 +16,7 @@ STAGE = Stage(
 )
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `register` reads."""
 
     gate: GateConfig

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Model, Stage, Turn
 
 STAGE = Stage(
@@ -22,7 +22,7 @@ STAGE = Stage(
 )
 
 
-class ReportConfig(Params):
+class ReportConfig(Config):
     """Settings of the comparison of models."""
 
     general_margin: float = Field(0.05, gt=0)
@@ -37,7 +37,7 @@ class ReportConfig(Params):
     """Tasks whose answers are shown side by side on the page."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """The sections of params.yaml that stage `report` reads."""
 
     report: ReportConfig

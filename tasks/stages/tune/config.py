@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.core.compute import Compute
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.stage import Stage
 from tasks.core.training import Training, parts
 
@@ -29,7 +29,7 @@ class TuneConfig(Training):
     """Training ends after this many tokens, prompts included. With 0 the pretrained model is passed through unchanged."""
 
 
-class StageConfig(Params):
+class StageConfig(Config):
     """Sections of params.yaml that stage `tune` reads."""
 
     compute: Compute

@@ -4,11 +4,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class DeptConfig(Params):
+class DeptConfig(Config):
     """The `methods.dept` section."""
 
     num_tokens: int = Field(60, ge=0)

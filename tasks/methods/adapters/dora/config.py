@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class DoraConfig(Params):
+class DoraConfig(Config):
     """The `methods.dora` section. Its defaults are the paper's for LLaMA-7B (appendix, table 8)."""
 
     rank: int = Field(32, ge=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class FourierftConfig(Params):
+class FourierftConfig(Config):
     """The `methods.fourierft` section. Its defaults are the paper's for LLaMA."""
 
     n: int = Field(1000, ge=1)

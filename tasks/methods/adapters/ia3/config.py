@@ -1,10 +1,10 @@
 """Settings of (IA)³, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class Ia3Config(Params):
+class Ia3Config(Config):
     """The `methods.ia3` section."""
 
     targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")

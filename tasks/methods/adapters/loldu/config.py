@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class LolduConfig(Params):
+class LolduConfig(Config):
     """The `methods.loldu` section."""
 
     rank: int = Field(128, ge=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class LoraConfig(Params):
+class LoraConfig(Config):
     """The `methods.lora` section."""
 
     rank: int = Field(16, ge=1)

@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class MolaConfig(Params):
+class MolaConfig(Config):
     """The `methods.mola` section."""
 
     rank: int = Field(8, ge=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class OftConfig(Params):
+class OftConfig(Config):
     """The `methods.oft` section."""
 
     block_size: int = Field(32, ge=2)

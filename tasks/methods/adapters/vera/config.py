@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.adapters import AdapterSpec
 
 
-class VeraConfig(Params):
+class VeraConfig(Config):
     """The `methods.vera` section."""
 
     rank: int = Field(256, ge=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.bases import BaseSpec
 
 
-class Int8Config(Params):
+class Int8Config(Config):
     """The `methods.int8` section."""
 
     threshold: float = Field(6.0, ge=0)

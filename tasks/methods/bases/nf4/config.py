@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.bases import BaseSpec
 
 
-class Nf4Config(Params):
+class Nf4Config(Config):
     """The `methods.nf4` section."""
 
     double_quant: bool = True

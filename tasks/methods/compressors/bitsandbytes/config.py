@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.compressors import CompressorSpec
 
 
-class BitsandbytesConfig(Params):
+class BitsandbytesConfig(Config):
     """The `methods.bitsandbytes` section."""
 
     bits: Literal[8, 4] = 8

@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.compressors import CompressorSpec
 
 Density = Annotated[float, Field(gt=0, le=1)]
 Alpha = Annotated[float, Field(gt=0)]
 
 
-class CompeftConfig(Params):
+class CompeftConfig(Config):
     """The `methods.compeft` section."""
 
     densities: tuple[Density, ...] = Field((0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.compressors import CompressorSpec
 
 
-class GgufConfig(Params):
+class GgufConfig(Config):
     """The `methods.gguf` section."""
 
     type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"

@@ -1,10 +1,10 @@
 """Settings of no compression, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.compressors import CompressorSpec
 
 
-class NoneConfig(Params):
+class NoneConfig(Config):
     """The `methods.none` section: nothing to set."""
 
 

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.curators import CuratorSpec
 
 
-class MiddoConfig(Params):
+class MiddoConfig(Config):
     """The `methods.middo` section."""
 
     complexity: float = Field(1.0, ge=0)

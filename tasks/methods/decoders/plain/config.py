@@ -1,10 +1,10 @@
 """Settings of plain decoding, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.decoders import DecoderSpec
 
 
-class PlainConfig(Params):
+class PlainConfig(Config):
     """The `methods.plain` section: nothing to set."""
 
 

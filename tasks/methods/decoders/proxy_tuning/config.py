@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.decoders import DecoderSpec
 
 
-class ProxyTuningConfig(Params):
+class ProxyTuningConfig(Config):
     """The `methods.proxy_tuning` section."""
 
     alpha: float = Field(1.0, ge=0)

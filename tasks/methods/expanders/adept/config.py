@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.expanders import ExpanderSpec
 
 
-class AdeptConfig(Params):
+class AdeptConfig(Config):
     """The `methods.adept` section."""
 
     layers: int = Field(4, ge=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.expanders import ExpanderSpec
 
 
-class LlamaProConfig(Params):
+class LlamaProConfig(Config):
     """The `methods.llama_pro` section."""
 
     layers: int = Field(8, ge=1)

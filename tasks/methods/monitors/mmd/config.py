@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.monitors import MonitorSpec
 
 
-class MmdConfig(Params):
+class MmdConfig(Config):
     """The `methods.mmd` section."""
 
     permutations: int = Field(999, ge=99)

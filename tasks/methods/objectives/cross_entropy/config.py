@@ -1,10 +1,10 @@
 """Settings of cross-entropy, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.objectives import ObjectiveSpec
 
 
-class CrossEntropyConfig(Params):
+class CrossEntropyConfig(Config):
     """The `methods.cross_entropy` section: nothing to set."""
 
 

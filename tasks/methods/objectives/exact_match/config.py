@@ -1,10 +1,10 @@
 """Settings of exact match, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.objectives import ObjectiveSpec
 
 
-class ExactMatchConfig(Params):
+class ExactMatchConfig(Config):
     """The `methods.exact_match` section: nothing to set."""
 
 

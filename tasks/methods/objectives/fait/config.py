@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.core.records import FaultPair
 from tasks.core.sequences import Column
 from tasks.methods.objectives import ObjectiveSpec, Table
 from tasks.methods.objectives.fait.column import MARKS
 
 
-class FaitConfig(Params):
+class FaitConfig(Config):
     """The `methods.fait` section. Every default is ours, not the paper's."""
 
     weighting: Literal["none", "constant", "margin", "schedule"] = "margin"

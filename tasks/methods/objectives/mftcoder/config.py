@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.objectives import ObjectiveSpec
 
 
-class MftcoderConfig(Params):
+class MftcoderConfig(Config):
     """The `methods.mftcoder` section."""
 
     aggregation: Literal["case1", "case2", "case3", "case4"] = "case3"

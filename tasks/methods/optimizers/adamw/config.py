@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.optimizers import OptimizerSpec
 
 
-class AdamwConfig(Params):
+class AdamwConfig(Config):
     """The `methods.adamw` section."""
 
     learning_rate: float = Field(5e-4, gt=0)

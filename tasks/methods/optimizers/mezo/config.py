@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.optimizers import OptimizerSpec
 
 
-class MezoConfig(Params):
+class MezoConfig(Config):
     """The `methods.mezo` section."""
 
     learning_rate: float = Field(1e-6, gt=0)

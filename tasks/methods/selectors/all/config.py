@@ -1,10 +1,10 @@
 """Settings of the choice of everything, and the facts about it that need no torch."""
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.selectors import SelectorSpec
 
 
-class AllConfig(Params):
+class AllConfig(Config):
     """The `methods.all` section: nothing to set."""
 
 

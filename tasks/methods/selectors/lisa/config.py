@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.selectors import SelectorSpec
 
 
-class LisaConfig(Params):
+class LisaConfig(Config):
     """The `methods.lisa` section."""
 
     layers: int = Field(2, ge=0)

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.config import Params
+from tasks.core.config import Config
 from tasks.methods.selectors import SelectorSpec
 
 
@@ -24,7 +24,7 @@ CUTS = {
 }
 
 
-class S2ftConfig(Params):
+class S2ftConfig(Config):
     """The `methods.s2ft` section. The ratios are the authors' for Llama-2-7B; about 1 % of a small model trains."""
 
     v: float = Field(0.0, ge=0, le=1)
