@@ -23,7 +23,7 @@ import victims  # noqa: E402
 import workspaces  # noqa: E402
 
 from flows.execution import prefect_server, supervisor  # noqa: E402
-from tasks.io import progress  # noqa: E402
+from tasks.io.system import progress  # noqa: E402
 
 STAGE = "tune@r0"
 WAYS = ("Ctrl-C", "SIGTERM", "prefect flow-run cancel")

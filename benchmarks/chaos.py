@@ -36,7 +36,7 @@ import victims  # noqa: E402
 import workspaces  # noqa: E402
 
 from flows.execution import prefect_server, supervisor  # noqa: E402
-from tasks.io import progress  # noqa: E402
+from tasks.io.system import progress  # noqa: E402
 from tasks.runner import WORK  # noqa: E402
 
 Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import methods
-from tasks.core.contamination import prompt_of
 from tasks.core.records import Document, Example, Signals
 from tasks.core.statistics import proportion
-from tasks.io import embedders, tables
+from tasks.core.text.contamination import prompt_of
+from tasks.io import tables
+from tasks.io.weights import embedders
 from tasks.methods.monitors import MonitorConfig
 
 EXAMPLES, DOCUMENTS = Path("data/rounds/r0/examples.parquet"), Path("data/ingested/train_documents.parquet")

@@ -142,7 +142,8 @@ def synthetic() -> Setup:
 
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, device, encode, train
+    from tasks.engine import device, encode
+    from tasks.engine.training import compose, train
     from tasks.stages.fetch.config import FromConfig
     from tasks.stages.fetch.random_init import random_model
 
@@ -179,7 +180,7 @@ def synthetic() -> Setup:
 
 def given(rows: Sequence[Any], wrong: Sequence[Any]) -> Path:
     """Write a file of pairs: the program of each example, and its wrong version."""
-    from tasks.core.programs import program
+    from tasks.core.text.programs import program
 
     pairs = [
         {"prompt": row.prompt[0].content, "correct": program(row.response), "incorrect": program(other.response)}
@@ -195,7 +196,7 @@ def workspace(tokens: int) -> Setup:
     """Return the setup `workspace`: its model, data and composition."""
     from tasks import configuration
     from tasks.core.records import Example
-    from tasks.engine import compose, job
+    from tasks.engine.training import compose, job
     from tasks.io import tables
     from tasks.stages.faults.verify import has_tests
 
@@ -261,7 +262,8 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     """Train an arm, and return its model and tokenizer."""
     import dpo
 
-    from tasks.engine import compose, encode, train
+    from tasks.engine import encode
+    from tasks.engine.training import compose, train
 
     model, tokenizer = setup.load()
     if arm == "base":
@@ -329,8 +331,8 @@ def preferences(model: Any, tokenizer: Any, pairs: list[Any]) -> Iterator[dict[s
 
 def passes(setup: Setup, model: Any, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """Yield for each held-out function 1 if the greedy answer passes, else 0."""
-    from tasks.core.programs import program
-    from tasks.engine import generation
+    from tasks.core.text.programs import program
+    from tasks.engine.inference import generation
     from tasks.io import sandbox
 
     tasks = setup.test[: setup.solved]

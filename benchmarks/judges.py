@@ -17,7 +17,7 @@ from tasks.core.records import Example, Message
 from tasks.methods.curators import Curator
 
 if TYPE_CHECKING:
-    from tasks.engine.telemetry import StepMetrics
+    from tasks.engine.training.telemetry import StepMetrics
 
 WHOLE, DEALT, PROMPT = (7, 9), (0, 2), (6, 9)
 """Least and largest score of an intact response, of one with shuffled words, and of a prompt."""
@@ -52,8 +52,9 @@ def taught(base: Path, examples: Sequence[Example], curator: Curator, folder: Pa
     """Return the folder of a judge trained on these examples; train it if it does not exist."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, device, encode, store, train
-    from tasks.io import checkpoints
+    from tasks.engine import device, encode
+    from tasks.engine.training import compose, store, train
+    from tasks.io.weights import checkpoints
 
     if folder.is_dir():
         return folder

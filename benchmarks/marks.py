@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Message
+from tasks.core.text.programs import program
 from tasks.engine.encode import encoder
-from tasks.io import checkpoints, tables
+from tasks.io import tables
+from tasks.io.weights import checkpoints
 from tasks.methods.objectives.fait.encode import encode_example
 from tasks.methods.objectives.fait.marks import compare
 from tasks.stages.faults.config import FaultsConfig

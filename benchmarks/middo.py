@@ -35,10 +35,12 @@ from quiet import Quiet
 
 from tasks.core import statistics
 from tasks.core.config import Config
-from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Signals
-from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints, config_file, sandbox, tables
+from tasks.core.text.programs import program
+from tasks.engine import encode
+from tasks.engine.inference import generation, scoring
+from tasks.io import config_file, sandbox, tables
+from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.config import MiddoConfig
 from tasks.methods.curators.middo.method import PASSES, choose
 from tasks.stages.diagnose import params as diagnose

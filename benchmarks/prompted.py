@@ -169,8 +169,9 @@ def measured(
     """Train and return the result of the best checkpoint; without steps, of the untrained model."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, device, packing, train
-    from tasks.io import checkpoints
+    from tasks.engine import device, packing
+    from tasks.engine.training import compose, train
+    from tasks.io.weights import checkpoints
 
     compute = Compute(precision=precision, threads=1)
     device.use(compute)
@@ -205,7 +206,7 @@ class Judge:
         self._hits: list[float] = []
 
     def __call__(self, attached: Any) -> dict[str, float]:
-        from tasks.core.surgery import evaluating, plain
+        from tasks.core.weights.surgery import evaluating, plain
         from tasks.engine.forward import use_packed_attention
 
         model: Any = plain(attached)
@@ -241,7 +242,7 @@ def judged(model: Any, tokenizer: Any, rows: Sequence[Review], wording: Wording)
     """Return log-probabilities of the two words, normalised over both, (N, 2): bad, good."""
     from scipy.special import log_softmax
 
-    from tasks.engine import readout
+    from tasks.engine.inference import readout
 
     encoded = [wording.tokens(text, tokenizer) for text, _ in rows]
     trees = [readout.Tree(ids[:-1], [readout.Branch(len(ids) - 1, ids[-1:])]) for ids, _ in encoded]

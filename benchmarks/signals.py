@@ -116,7 +116,7 @@ def rows(count: int) -> list[Any]:
 
     from tasks.core.records import Example
     from tasks.io import tables
-    from tasks.io.process import quiet
+    from tasks.io.system.process import quiet
 
     quiet()
     torch.set_num_threads(1)
@@ -126,7 +126,7 @@ def rows(count: int) -> list[Any]:
 def sequences(options: argparse.Namespace) -> list[Any]:
     """Return the examples encoded."""
     from tasks.engine import encode
-    from tasks.io import checkpoints
+    from tasks.io.weights import checkpoints
 
     encoded = encode.examples(rows(options.examples), checkpoints.load_tokenizer(BASE), 1024)
     return [sequence for sequence in encoded if sequence is not None]
@@ -134,8 +134,8 @@ def sequences(options: argparse.Namespace) -> list[Any]:
 
 def packed_losses(options: argparse.Namespace) -> Result:
     """Score each response by our engine, in nats per token."""
-    from tasks.engine import scoring
-    from tasks.io import checkpoints
+    from tasks.engine.inference import scoring
+    from tasks.io.weights import checkpoints
 
     ours = sequences(options)
     model, _ = checkpoints.load(BASE, dtype="bfloat16")
@@ -178,7 +178,7 @@ def packed_vectors(dtype: str) -> Callable[[argparse.Namespace], Result]:
     """Return a side that embeds prompts by our engine in this precision."""
 
     def side(options: argparse.Namespace) -> Result:
-        from tasks.engine import embedding
+        from tasks.engine.inference import embedding
 
         texts = prompts(options)
         encoder = embedding.Encoder(EMBEDDER, dtype=dtype, device="cpu")
@@ -207,7 +207,7 @@ def nearest(options: argparse.Namespace) -> Result:
     import faiss  # noqa: F401  # loaded before memory is measured
     import numpy as np
 
-    from tasks.engine import neighbours
+    from tasks.engine.inference import neighbours
 
     vectors = np.random.default_rng(0).standard_normal((options.rows, 384), dtype=np.float32)
     neighbours.nearest(vectors[:100], 2, 100)
@@ -231,7 +231,7 @@ def judging(quality: str) -> Callable[[argparse.Namespace], Result]:
         from quiet import Quiet
 
         from tasks import methods
-        from tasks.io import checkpoints
+        from tasks.io.weights import checkpoints
         from tasks.stages.diagnose import signals
         from tasks.stages.diagnose.config import StageConfig
         from tasks.stages.diagnose.stage import TunedModel

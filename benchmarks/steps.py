@@ -75,9 +75,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     from flows.experiments.recipes import Trial
     from tasks.core.compute import Compute
     from tasks.core.records import Example
-    from tasks.engine import compose, encode, job, train
+    from tasks.engine import encode
+    from tasks.engine.training import compose, job, train
     from tasks.io import tables
-    from tasks.io.process import quiet
+    from tasks.io.system.process import quiet
     from tasks.stages.tune.config import TuneConfig
 
     quiet()

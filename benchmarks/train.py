@@ -93,8 +93,9 @@ def measure(train: Callable[..., list[float]], precision: str, count: int) -> di
 
     from tasks.core.records import Example
     from tasks.engine import encode
-    from tasks.io import checkpoints, tables
-    from tasks.io.process import quiet
+    from tasks.io import tables
+    from tasks.io.system.process import quiet
+    from tasks.io.weights import checkpoints
 
     quiet()
     torch.set_num_threads(1)
@@ -136,8 +137,8 @@ def with_ratchet(model: Any, sequences: list[Any], precision: str, work: Path, t
     """Train by our engine and return the loss of each step."""
     from tasks.core.compute import Compute
     from tasks.core.training import Training
-    from tasks.engine import compose, train
     from tasks.engine.packing import fill
+    from tasks.engine.training import compose, train
 
     plan = Training(
         adapter="none",

@@ -15,7 +15,7 @@ PACE_S = 0.1
 MISSES = 3
 """Failed searches in a row before a victim counts as ended: the kernel's list of children has gaps while some end."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-UPLOADER = "tasks.io.spool_uploader"
+UPLOADER = "tasks.io.runs.spool_uploader"
 ASIDE = (UPLOADER, "server")
 """Processes whose CPU time says nothing about the progress of a run."""
 

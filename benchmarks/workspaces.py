@@ -16,7 +16,7 @@ from pathlib import Path
 import intact
 import victims
 
-from tasks.io import progress
+from tasks.io.system import progress
 from tasks.runner import WORK
 
 PATIENCE_S = 600.0

@@ -21,7 +21,7 @@ from prefect.states import Completed
 from flows.execution import flow_lease, prefect_server
 from flows.registry import drift_log
 from flows.registry.drift_log import DriftCheck
-from tasks.io import progress
+from tasks.io.system import progress
 
 DRIFT = "ratchet.drift"
 """The event of incoming data that differ from the training data."""

@@ -20,8 +20,8 @@ from flows.execution.dvc import cache, forecast, lock_file
 from flows.execution.scheduler import Scheduler
 from tasks import configuration
 from tasks.core import environment
-from tasks.io import progress
-from tasks.io.process import explain
+from tasks.io.system import progress
+from tasks.io.system.process import explain
 
 PACE_S = 0.1
 

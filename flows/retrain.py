@@ -18,7 +18,7 @@ from flows.registry import history, promotion, retrain_log
 from flows.registry.history import PromotionDecision
 from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.gate import Verdict
-from tasks.io import progress
+from tasks.io.system import progress
 
 NOTHING = "nothing new"
 NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING)]

@@ -12,7 +12,7 @@ from prefect.settings import (
 
 from flows import deployments
 from flows.execution import prefect_server, workspace_lease
-from tasks.io import progress
+from tasks.io.system import progress
 
 
 def up() -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tasks import configuration
-from tasks.io import process
+from tasks.io.system import process
 from tasks.runner import StageRun, code
 
 

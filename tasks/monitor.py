@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 from tasks import configuration, methods
 from tasks.core import environment
-from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal, content_id
-from tasks.io import embedders, files, process, progress, provenance, tables, tracking
+from tasks.core.text.contamination import prompt_of
+from tasks.io import provenance, tables
+from tasks.io.runs import tracking
+from tasks.io.system import files, process, progress
+from tasks.io.weights import embedders
 from tasks.methods.monitors import FEW, Finding
 from tasks.stages.ingest.reading import incoming
 
@@ -88,8 +91,9 @@ def _embeddings(items: Sequence[Example], config: Any) -> tuple[Figures, Figures
 
 def _losses(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
     """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
-    from tasks.engine import device, encode, prompt_encoding, scoring
-    from tasks.io import models
+    from tasks.engine import device, encode
+    from tasks.engine.inference import prompt_encoding, scoring
+    from tasks.io.weights import models
 
     device.use(config.compute)
     folder, base = model()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tasks import configuration
-from tasks.io import process
+from tasks.io.system import process
 from tasks.runner import StageRun, code
 from tasks.stages.evaluate.config import StageConfig
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from tasks import configuration
 from tasks.core import environment
-from tasks.io import files, process, tracking
+from tasks.io.runs import tracking
+from tasks.io.system import files, process
 from tasks.runner import StageRun, code
 
 RESULT = "result.json"

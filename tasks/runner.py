@@ -23,7 +23,9 @@ from tasks.core import environment, imports
 from tasks.core.config import Config
 from tasks.core.nested import flat
 from tasks.core.training import in_words
-from tasks.io import git, locks, process, progress, provenance, run_store, stage_outputs, tracking
+from tasks.io import provenance, stage_outputs
+from tasks.io.runs import run_store, tracking
+from tasks.io.system import git, locks, process, progress
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")

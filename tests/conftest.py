@@ -73,7 +73,7 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
     """An MLflow database with our experiment and no run. Its schema takes seconds to make: copy it."""
-    from tasks.io import run_store
+    from tasks.io.runs import run_store
 
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:

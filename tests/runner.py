@@ -21,7 +21,7 @@ DRIVER = """
 import errno, os, signal, sys, time
 import tasks.stages.{stage}.stage as stage
 from tasks import runner
-from tasks.io import spool_uploader
+from tasks.io.runs import spool_uploader
 {uploader}
 
 def main(inputs, outputs, settings, run):
@@ -103,7 +103,9 @@ class Workspace:
         """Carry what waits for the store, or wait for the process that is at it."""
         spool = self.folder / ".ratchet/spool"
         for _ in range(10 * WAIT_S):
-            self._end(self.start(sys.executable, "-m", "tasks.io.spool_uploader"))  # ends at once where another carries
+            self._end(
+                self.start(sys.executable, "-m", "tasks.io.runs.spool_uploader")
+            )  # ends at once where another carries
             with (spool / "uploader.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if (spool / "outage.txt").exists() or not list(spool.glob("*.jsonl")):

@@ -55,5 +55,5 @@ def test_a_circle_through_a_function_is_found(tmp_path):
 def test_a_stage_that_meets_no_compressed_model_does_not_depend_on_compressors(stage, monkeypatch):
     monkeypatch.chdir(ROOT)
     files = {path.as_posix() for path in configuration.closure(stage)}
-    assert "tasks/io/checkpoints.py" in files
+    assert "tasks/io/weights/checkpoints.py" in files
     assert not [file for file in files if "compress" in file]

@@ -99,7 +99,7 @@ def test_where_rows_stand_and_how_often_changes_nothing(workspace, store):
 def test_the_figures_are_in_mlflow(workspace, store):
     path = send(workspace, prompts(40, THEIRS, 2))
     found = look(workspace, path)
-    from tasks.io import spool_uploader
+    from tasks.io.runs import spool_uploader
 
     while spool_uploader.lives():
         time.sleep(0.1)

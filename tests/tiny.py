@@ -102,7 +102,7 @@ def decided(folder: Path) -> tuple[Any, Any]:
     """The model in `folder` with weights drawn wide, so that what it says depends on what it is asked; and its tokenizer."""
     import torch
 
-    from tasks.io import checkpoints
+    from tasks.io.weights import checkpoints
 
     model, tokenizer = checkpoints.load(folder)
     torch.manual_seed(0)

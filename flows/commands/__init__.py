@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
         if os.environ.get(environment.TRACEBACK):
             raise
-        from tasks.io.process import explain
+        from tasks.io.system.process import explain
 
         typer.echo(explain(error), err=True)
         sys.exit(1)

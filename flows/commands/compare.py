@@ -22,7 +22,7 @@ def compare(
     """
     from flows.execution import flow_runs
     from flows.experiments import recipes, results_rendering, results_table, search, trials
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
     recipes.check(recipe)

@@ -196,7 +196,7 @@ def _graph() -> Iterator[Finding]:
 
 def _store() -> Iterator[Finding]:
     from flows.execution import workspace_lease
-    from tasks.io import run_store
+    from tasks.io.runs import run_store
 
     try:
         run_store.check()

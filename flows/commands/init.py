@@ -52,6 +52,6 @@ def _show(preview: dict[str, Any]) -> None:
 
 
 def _short(text: str) -> str:
-    from tasks.core.visible import visible
+    from tasks.core.text.visible import visible
 
     return visible(text, SHOWN)

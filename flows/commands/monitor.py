@@ -19,7 +19,7 @@ def monitor(
     from flows.execution import cancellation, prefect_server
     from flows.registry import drift_log
     from tasks.core.imports import lasting
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     with lasting():
         from flows.monitor import monitor as flow

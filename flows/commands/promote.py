@@ -7,7 +7,7 @@ def promote() -> None:
     Example: ratchet run, then ratchet promote
     """
     from flows.registry import history, promotion
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     decision = promotion.promote()
     past = history.read()

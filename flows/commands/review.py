@@ -101,6 +101,6 @@ def _git_name() -> str:
     """Return the name that git signs with, or that of this machine's user."""
     import getpass
 
-    from tasks.io import git
+    from tasks.io.system import git
 
     return git.user_name() or getpass.getuser()

@@ -14,7 +14,7 @@ def rollback(
     Example: ratchet rollback --to 3 --reason "answers in French"
     """
     from flows.registry import promotion
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     promotion.rollback(to, reason)
     placed = f"Version {to} is in place: models/champion." if to else "No version is in place: models/champion is gone."

@@ -17,7 +17,7 @@ def run(
     Example: ratchet run, or ratchet run evaluate@r0
     """
     from flows.execution import cancellation, preflight, report_summary, workspace_lease
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     with cancellation.handled(), workspace_lease.acquired():  # what is mended must be nobody's at work
         steps = preflight.prepare(stages or [])

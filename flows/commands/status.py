@@ -13,7 +13,7 @@ def status(
     Example: ratchet status, or ratchet status --last 50
     """
     from flows.registry import history, promotion, retrain_log
-    from tasks.io import git
+    from tasks.io.system import git
 
     past = history.read()
     typer.echo(f"In place: {past.in_place}. Looks at the gate set against it: {past.looks}.")

@@ -10,7 +10,7 @@ def tidy() -> None:
     """
     from flows.execution import preflight, workspace_lease
     from flows.execution.dvc import lock_file
-    from tasks.io import progress
+    from tasks.io.system import progress
 
     with workspace_lease.acquired():
         preflight.repair_workspace()

@@ -13,7 +13,8 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows.execution import prefect_server
-    from tasks.io import progress, run_links, run_store
+    from tasks.io.runs import run_links, run_store
+    from tasks.io.system import progress
 
     if run_links.is_server():
         raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")

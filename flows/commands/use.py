@@ -21,7 +21,7 @@ def use(
     Example: ratchet use tiny
     """
     from tasks import configuration
-    from tasks.io import files
+    from tasks.io.system import files
 
     profiles = {path.stem: path for path in sorted(PROFILES.glob("*.yaml"))}
     if profile not in profiles:
@@ -44,6 +44,6 @@ def use(
 
 def _replaceable(profiles: list[Path]) -> bool:
     """Return True if nothing would be lost: the file equals a profile, or git holds it as it is."""
-    from tasks.io import git
+    from tasks.io.system import git
 
     return any(PARAMS.read_bytes() == profile.read_bytes() for profile in profiles) or git.is_committed(PARAMS)

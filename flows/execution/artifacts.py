@@ -9,7 +9,8 @@ from httpx import TransportError
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from flows.execution.dvc import console, forecast
-from tasks.io import progress, run_links
+from tasks.io.runs import run_links
+from tasks.io.system import progress
 
 PLAN, STAGES, PROGRESS = "pipeline-plan", "pipeline-stages", "pipeline-progress"
 

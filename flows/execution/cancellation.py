@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from tasks.io import progress
+from tasks.io.system import progress
 
 PACE_S = 2.0
 """Seconds between two questions to Prefect whether a run was cancelled."""

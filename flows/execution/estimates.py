@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
-from tasks.io import provenance, run_history
-from tasks.io.run_history import Past
+from tasks.io import provenance
+from tasks.io.runs import run_history
+from tasks.io.runs.run_history import Past
 
 SHOWN = 5
 """Runs that a range spans: the latest of those with the nearest settings."""

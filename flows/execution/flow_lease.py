@@ -7,7 +7,7 @@ from prefect import runtime
 from prefect.logging import get_run_logger
 
 from flows.execution import cancellation, prefect_server, supervisor, workspace_lease
-from tasks.io import progress
+from tasks.io.system import progress
 
 
 @contextmanager

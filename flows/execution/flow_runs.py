@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from tasks import configuration
-from tasks.io import git, provenance, tracking
+from tasks.io import provenance
+from tasks.io.runs import tracking
+from tasks.io.system import git
 
 
 @contextmanager

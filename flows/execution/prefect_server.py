@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from flows.execution import supervisor, workspace, workspace_lease
-from tasks.io import files, locks, logs, progress
+from tasks.io.system import files, locks, logs, progress
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""

@@ -7,7 +7,9 @@ from flows.execution.dvc import forecast, repair
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core.candidate import choose
-from tasks.io import progress, review_decisions, run_store
+from tasks.io import review_decisions
+from tasks.io.runs import run_store
+from tasks.io.system import progress
 
 
 def prepare(stages: Sequence[str]) -> list[forecast.Step]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.io import progress
+from tasks.io.system import progress
 
 FOLDER = Path("data/report")
 

@@ -14,7 +14,7 @@ from flows.execution import supervisor, workspace
 from flows.execution.dvc import cli, console
 from flows.execution.dvc.console import State
 from tasks.forkserver import client, protocol
-from tasks.io import progress
+from tasks.io.system import progress
 
 KEPT = 5
 """Lines of a failed stage that its error quotes."""

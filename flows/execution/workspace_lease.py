@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from flows.execution.workspace import SCRATCH
-from tasks.io import locks, progress
+from tasks.io.system import locks, progress
 
 LOCKS = SCRATCH / "locks"
 FLOW, SERVER = "flow", "up"

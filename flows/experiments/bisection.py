@@ -27,7 +27,9 @@ from flows.registry import promotion
 from tasks.core import environment, gate
 from tasks.core.records import DOMAIN_LOSSES, Result
 from tasks.core.statistics import Estimate
-from tasks.io import files, git, progress, run_store, tables
+from tasks.io import tables
+from tasks.io.runs import run_store
+from tasks.io.system import files, git, progress
 
 FOLDER = workspace.SCRATCH / "why"
 """The workspace in which hybrids are made. It is kept if a stage fails: its logs say why."""

@@ -10,7 +10,8 @@ from flows.execution.dvc import lock_file
 from flows.registry import history, promotion, versions
 from tasks.core.nested import flat
 from tasks.core.records import LOSSES, Example, Result
-from tasks.io import git, tables
+from tasks.io import tables
+from tasks.io.system import git
 
 SHOWN = 5
 """Items of each kind that are named."""

@@ -17,7 +17,8 @@ from flows.execution.estimates import Basis, Range
 from flows.experiments.recipes import BASES, ITEMS, Figures, Recipe, Trial
 from tasks import configuration
 from tasks.core import environment
-from tasks.io import progress, provenance
+from tasks.io import provenance
+from tasks.io.system import progress
 
 FOLDER = Path(".ratchet/compare")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import configuration
-from tasks.io import config_file, files
+from tasks.io import config_file
+from tasks.io.system import files
 
 
 @contextmanager

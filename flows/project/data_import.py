@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.project import config_editing
-from tasks.io import files
+from tasks.io.system import files
 
 RAW = Path("data/raw")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")

@@ -8,7 +8,7 @@ from typing import Any
 from tasks import configuration, methods
 from tasks.configuration import PipelineConfig
 from tasks.core.records import Example, Lineage, Signals
-from tasks.core.visible import visible
+from tasks.core.text.visible import visible
 from tasks.io import review_decisions, tables
 
 PROPOSED = ("simplify", "improve", "extend")

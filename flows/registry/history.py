@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.core.config import Config
 from tasks.core.gate import GateConfig, Verdict
-from tasks.io import files
+from tasks.io.system import files
 
 HISTORY = Path("data/promotions.jsonl")
 REFERENCE = 0

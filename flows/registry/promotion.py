@@ -15,7 +15,9 @@ from tasks import configuration
 from tasks.core import gate
 from tasks.core.gate import Bar, GateConfig, Judgement
 from tasks.core.records import Result
-from tasks.io import files, git, progress, provenance, registry, tables
+from tasks.io import provenance, tables
+from tasks.io.runs import registry
+from tasks.io.system import files, git, progress
 
 CANDIDATE = Path("models/candidate.json")
 RESULTS = Path("data/gate")

@@ -10,7 +10,8 @@ from flows.execution import flow_runs
 from flows.execution.dvc import cache, forecast
 from flows.project.data_import import RAW
 from flows.registry import history, versions
-from tasks.io import git, progress, run_history, tracking
+from tasks.io.runs import run_history, tracking
+from tasks.io.system import git, progress
 
 RUNS = Path("data/runs.jsonl")
 """The MLflow runs that made the present outputs, for git to carry."""

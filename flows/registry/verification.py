@@ -14,7 +14,9 @@ from flows.registry import history, promotion, versions
 from flows.registry.share import RUNS
 from tasks import configuration
 from tasks.core.records import LOSSES, Result
-from tasks.io import checkpoints, provenance, run_history, tables
+from tasks.io import provenance, tables
+from tasks.io.runs import run_history
+from tasks.io.weights import checkpoints
 
 MODELS = Path("models")
 TOLERANCE = {"fp32": 0.001, "bf16": 0.02}

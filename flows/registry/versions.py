@@ -14,7 +14,8 @@ from pathlib import Path
 
 from flows.registry import history
 from flows.registry.history import PromotionDecision, Rollback
-from tasks.io import files, provenance
+from tasks.io import provenance
+from tasks.io.system import files
 
 FOLDER = Path("models/versions")
 CHAMPION = Path("models/champion")

@@ -46,7 +46,7 @@ def dtype(compute: Compute) -> str:
 
 
 class Placement(TypedDict):
-    """Keywords of `tasks.io.checkpoints.load` and `tasks.io.models.load`."""
+    """Keywords of `tasks.io.weights.checkpoints.load` and `tasks.io.weights.models.load`."""
 
     dtype: str
     device: str

@@ -36,7 +36,7 @@ def example(row: Example, tokenizer: Tokenizer) -> Encoded | None:
 def by_objective(
     rows: Iterable[Example], objective: Any, table: Iterable[Any], tokenizer: Tokenizer, max_tokens: int
 ) -> Iterator[Encoding]:
-    """Yield each example as an objective (`tasks.engine.compose.Part`) encodes it, given the rows of `table` that belong to it.
+    """Yield each example as an objective (`tasks.engine.training.compose.Part`) encodes it, given the rows of `table` that belong to it.
 
     Such a row names its example's id in `example`.
     """

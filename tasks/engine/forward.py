@@ -178,7 +178,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
 def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     """Give `model` a forward that returns the objective's loss of a packed row plus the adapter's penalty.
 
-    Both are parts (`tasks.engine.compose.Part`). The loss is computed inside the model so that every wrapper (peft, DDP, FSDP)
+    Both are parts (`tasks.engine.training.compose.Part`). The loss is computed inside the model so that every wrapper (peft, DDP, FSDP)
     sees the head's gradients; bind it before an adapter wraps the model. It is divided by `num_items_in_batch`, Trainer's count
     of trained tokens over the accumulated step.
     """

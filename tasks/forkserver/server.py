@@ -31,10 +31,10 @@ MODULES = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
     "peft",
-    "tasks.engine.job",
-    "tasks.engine.generation",
-    "tasks.engine.embedding",
-    "tasks.engine.readout",
+    "tasks.engine.training.job",
+    "tasks.engine.inference.generation",
+    "tasks.engine.inference.embedding",
+    "tasks.engine.inference.readout",
 )
 """What most stages with a model import, and what takes long."""
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
@@ -165,7 +165,7 @@ _BEFORE = dict(os.environ)
 def _use_threads_of_settings() -> None:
     """Set OMP_NUM_THREADS, which is read when libraries are loaded, as the runner of stages does, and what else it sets before."""
     from tasks import configuration
-    from tasks.io import process
+    from tasks.io.system import process
 
     process.quiet()
     process.set_threads(configuration.load().compute)

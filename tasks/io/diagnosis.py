@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.io import checkpoints, provenance
+from tasks.io import provenance
+from tasks.io.weights import checkpoints
 
 
 def hashes(inputs: Mapping[str, Path]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.io import packages
+from tasks.io.system import packages
 
 KEY = "evaluate.harness"
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from tasks.io import files
+from tasks.io.system import files
 
 DIGESTS = Path(".ratchet/digests.json")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "polars", "numpy")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.io import files, provenance
+from tasks.io import provenance
+from tasks.io.system import files
 
 MADE = Path(".ratchet/made")
 Paths = Mapping[str, Path]

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union
 
 import polars as pl
 
-from tasks.io import files
+from tasks.io.system import files
 
 R = TypeVar("R")
 ROWS_PER_GROUP = 10_000

@@ -15,11 +15,12 @@ from tasks.core.config import Config
 from tasks.core.records import Message
 from tasks.core.sequences import Column, Encoding
 from tasks.core.training import Training
-from tasks.engine import encode, job
-from tasks.engine import train as engine
-from tasks.engine.compose import Part
+from tasks.engine import encode
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
+from tasks.engine.training import job
+from tasks.engine.training import train as engine
+from tasks.engine.training.compose import Part
 from tasks.methods.objectives import Objective, ObjectiveSpec, Table
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny as small

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save
 
 from tasks.core.training import Training
-from tasks.engine import train as engine
-from tasks.io import checkpoints
+from tasks.engine.training import train as engine
+from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.methods.contract import composition, part
 

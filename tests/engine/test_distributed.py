@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from tasks import methods
 from tasks.core.training import FAMILIES
-from tasks.engine import compose
+from tasks.engine.training import compose
 from tests.methods.contract import NEUTRAL, composition
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +77,9 @@ with imports.lasting():
     from safetensors.torch import save_file
     from torch.distributed.fsdp import FSDPModule
     from tasks.core.training import Training
-    from tasks.core.surgery import plain
-    from tasks.engine import scoring, train
-    from tasks.io import checkpoints
+    from tasks.core.weights.surgery import plain
+    from tasks.engine.inference import scoring; from tasks.engine.training import train
+    from tasks.io.weights import checkpoints
     from tests import tiny
     from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, answered
     from tests.methods.contract import composition, part

@@ -134,7 +134,7 @@ def test_a_request_to_stop_ends_the_stages_and_reads_killed(workspace, prefect, 
     assert process.wait(30) == 128 + number
     assert processes(mark) == []
     # The uploader outlives a flow on purpose, for a moment.
-    assert not [line for pid in mine if (line := command(pid)) and "tasks.io.spool_uploader" not in line]
+    assert not [line for pid in mine if (line := command(pid)) and "tasks.io.runs.spool_uploader" not in line]
     assert "Traceback" not in workspace.printed()
     assert [run.info.status for run in parents(workspace)] == ["KILLED"]
 

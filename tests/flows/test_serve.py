@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import deployments, monitor
 from flows.deployments import BEATS
 from flows.execution import prefect_server, supervisor
-from tasks.io import locks
+from tasks.io.system import locks
 from tests.flows.conftest import Workspace, processes, wait_for
 from tests.flows.registry.test_promotion import Nights
 from tests.test_monitor import THEIRS, prompts, send, training_data

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tasks.core.records import Message
-from tasks.core.writing import Answer, Decoding, Server
+from tasks.core.text.writing import Answer, Decoding, Server
 from tasks.io.generators import endpoint
 from tasks.io.generators.endpoint import Endpoint
 

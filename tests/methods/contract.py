@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from tasks import methods
-from tasks.core.surgery import plain
 from tasks.core.training import FAMILIES, Moment, Probe
-from tasks.engine import compose
-from tasks.engine.compose import Composition, Part
+from tasks.core.weights.surgery import plain
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
+from tasks.engine.training import compose
+from tasks.engine.training.compose import Composition, Part
 from tests import tiny as small
 
 MODELS = ["llama", "qwen2"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tasks import methods
-from tasks.core.surgery import plain
-from tasks.engine import compose, store
-from tasks.io import checkpoints
+from tasks.core.weights.surgery import plain
+from tasks.engine.training import compose, store
+from tasks.io.weights import checkpoints
 from tests.methods import contract
 
 ADAPTERS = methods.names("adapters")

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tasks.core import surgery
 from tasks.core.sequences import Encoded
 from tasks.core.training import Moment, Probe
+from tasks.core.weights import surgery
 from tasks.engine.forward import token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.methods.expanders._duplicate import duplicate

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tasks import methods
-from tasks.core import surgery
-from tasks.core.surgery import plain
 from tasks.core.training import Training
-from tasks.engine import store
-from tasks.engine import train as engine
-from tasks.io import checkpoints
+from tasks.core.weights import surgery
+from tasks.core.weights.surgery import plain
+from tasks.engine.training import store
+from tasks.engine.training import train as engine
+from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.methods import contract
 

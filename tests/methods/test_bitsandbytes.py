@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.methods.compressors.bitsandbytes import method as bitsandbytes
 from tasks.methods.compressors.bitsandbytes.config import BitsandbytesConfig
 from tasks.methods.compressors.bitsandbytes.method import read, write

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tasks import methods
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tests.methods import contract
 

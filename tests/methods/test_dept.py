@@ -17,11 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tasks.core.records import Message
 from tasks.core.sequences import Encoded
 from tasks.core.training import Training
-from tasks.engine import compose, encode, generation, scoring, store
-from tasks.engine import train as engine
+from tasks.engine import encode
 from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.inference import generation, scoring
 from tasks.engine.packing import Pack, collate
-from tasks.io import checkpoints
+from tasks.engine.training import compose, store
+from tasks.engine.training import train as engine
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters.dept.config import DeptConfig
 from tasks.methods.adapters.dept.method import attach, rates, start
 from tests import tiny as small

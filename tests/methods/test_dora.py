@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters.dora.config import DoraConfig
 from tasks.methods.adapters.dora.method import attach
 from tests import tiny as small
@@ -87,7 +87,7 @@ def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
 
 def test_a_base_whose_scales_peft_would_lose_is_refused(tiny):
     pytest.importorskip("bitsandbytes")
-    from tasks.io import checkpoints
+    from tasks.io.weights import checkpoints
     from tasks.methods.bases.int8.config import Int8Config
     from tasks.methods.bases.int8.method import quantization
 

@@ -5,9 +5,9 @@ import torch
 
 from tasks.core.sequences import Encoded
 from tasks.core.training import Training
-from tasks.engine import compose
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
+from tasks.engine.training import compose
 from tasks.methods.objectives import Tokens
 from tasks.methods.objectives.exact_match.config import ExactMatchConfig
 from tasks.methods.objectives.exact_match.method import loss

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tasks import methods
-from tasks.core.surgery import decoder_layers, layer_number
-from tasks.engine import store
-from tasks.io import checkpoints
+from tasks.core.weights.surgery import decoder_layers, layer_number
+from tasks.engine.training import store
+from tasks.io.weights import checkpoints
 from tests.methods import contract
 
 EXPANDERS = methods.names("expanders")

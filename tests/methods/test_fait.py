@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from tasks import methods
-from tasks.core.surgery import plain
 from tasks.core.training import Moment, Training
-from tasks.engine import compose
-from tasks.engine import train as engine
+from tasks.core.weights.surgery import plain
 from tasks.engine.forward import bind_loss, observe
 from tasks.engine.packing import Pack, collate
+from tasks.engine.training import compose
+from tasks.engine.training import train as engine
 from tasks.methods.objectives import Auxiliary, Tokens
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
 from tasks.methods.objectives.fait.config import SPEC, FaitConfig

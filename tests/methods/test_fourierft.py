@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters.fourierft.config import FourierftConfig
 from tasks.methods.adapters.fourierft.method import attach
 from tests import tiny as small

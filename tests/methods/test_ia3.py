@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tasks.core import surgery
-from tasks.engine import store
-from tasks.io import checkpoints
+from tasks.core.weights import surgery
+from tasks.engine.training import store
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters.ia3.config import Ia3Config
 from tasks.methods.adapters.ia3.method import attach
 from tests import tiny as small

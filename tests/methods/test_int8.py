@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.methods.bases.int8 import method as int8
 from tasks.methods.bases.int8.config import Int8Config
 from tasks.methods.bases.int8.method import quantization

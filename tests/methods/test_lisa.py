@@ -13,10 +13,10 @@ import torch
 from scipy.stats import chi2
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.core.surgery import decoder_layers, layer_number, plain
 from tasks.core.training import Moment
-from tasks.engine import checkpointing, compose
-from tasks.engine import train as engine
+from tasks.core.weights.surgery import decoder_layers, layer_number, plain
+from tasks.engine.training import checkpointing, compose
+from tasks.engine.training import train as engine
 from tasks.methods.selectors.lisa.method import draw
 from tests import tiny as small
 from tests.engine.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, digest, train

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import MptConfig, MptForCausalLM
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.expanders.llama_pro.config import LlamaProConfig
 from tasks.methods.expanders.llama_pro.method import expand, uniform
 from tests.methods import contract, deep

@@ -12,12 +12,12 @@ import torch
 from numpy.random import RandomState
 from torch.nn import functional as F
 
-from tasks.core import surgery
 from tasks.core.sequences import Encoded
-from tasks.engine import store
+from tasks.core.weights import surgery
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.packing import Pack, collate
-from tasks.io import checkpoints
+from tasks.engine.training import store
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters.loldu import method as loldu
 from tasks.methods.adapters.loldu.config import LolduConfig
 from tasks.methods.adapters.loldu.method import attach, factor, initial, merge

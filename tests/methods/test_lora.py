@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters.lora.config import LoraConfig
 from tasks.methods.adapters.lora.method import attach
 from tests import tiny as small

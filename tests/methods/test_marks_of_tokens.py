@@ -7,8 +7,8 @@ from itertools import islice
 
 import pytest
 
-from tasks.core.programs import program
 from tasks.core.records import FaultPair
+from tasks.core.text.programs import program
 from tasks.engine.encode import encoder
 from tasks.engine.packing import collate, schedule
 from tasks.methods.objectives.fait import marks

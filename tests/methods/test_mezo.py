@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.core.training import Group
-from tasks.engine import compose
+from tasks.engine.training import compose
 from tasks.methods.optimizers.mezo.config import MezoConfig
 from tasks.methods.optimizers.mezo.method import make, replay, step_seed
 from tests.methods import deep

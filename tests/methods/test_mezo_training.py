@@ -11,9 +11,11 @@ import torch
 
 from tasks.core.records import Message
 from tasks.core.training import Group, Training
-from tasks.engine import checkpointing, encode, generation
-from tasks.engine import train as engine
-from tasks.io import checkpoints
+from tasks.engine import encode
+from tasks.engine.inference import generation
+from tasks.engine.training import checkpointing
+from tasks.engine.training import train as engine
+from tasks.io.weights import checkpoints
 from tasks.methods.optimizers.mezo.config import MezoConfig
 from tasks.methods.optimizers.mezo.method import make
 from tests import tiny as small

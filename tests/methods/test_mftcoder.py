@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from tasks.core.sequences import Encoded
 from tasks.core.training import Moment, Probe, Training
-from tasks.engine import checkpointing, scoring
-from tasks.engine import train as engine
 from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.inference import scoring
 from tasks.engine.packing import Pack, collate
+from tasks.engine.training import checkpointing
+from tasks.engine.training import train as engine
 from tasks.methods.objectives import Tokens
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 from tasks.methods.objectives.mftcoder.method import coba, loss, on_step, self_paced, share, slope

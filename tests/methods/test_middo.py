@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Signals
-from tasks.engine import neighbours
+from tasks.engine.inference import neighbours
 from tasks.methods.curators import Limit
 from tasks.methods.curators.middo.config import MiddoConfig
 from tasks.methods.curators.middo.method import METHOD, QUESTIONS, choose, expect, explain, limit, quality, score

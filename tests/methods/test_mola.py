@@ -13,9 +13,9 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.core import surgery
-from tasks.engine import compose, store
-from tasks.io import checkpoints
+from tasks.core.weights import surgery
+from tasks.engine.training import compose, store
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters.lora import method as lora
 from tasks.methods.adapters.mola import method as mola
 from tasks.methods.adapters.mola.config import MolaConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.methods.bases.nf4 import method as nf4
 from tasks.methods.bases.nf4.config import Nf4Config
 from tasks.methods.bases.nf4.method import quantization

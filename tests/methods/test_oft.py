@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters.oft.config import OftConfig
 from tasks.methods.adapters.oft.method import attach
 from tests import tiny as small

@@ -12,10 +12,10 @@ from tokenizers import AddedToken
 
 from tasks.core.records import Message
 from tasks.core.sequences import Encoded
-from tasks.engine import generation, scoring
 from tasks.engine.encode import render_prompt
 from tasks.engine.forward import token_losses
-from tasks.io import checkpoints
+from tasks.engine.inference import generation, scoring
+from tasks.io.weights import checkpoints
 from tasks.methods.decoders.proxy_tuning.config import ProxyTuningConfig
 from tasks.methods.decoders.proxy_tuning.method import combine
 from tests import tiny as small

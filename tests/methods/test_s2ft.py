@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.core import deltas
-from tasks.core.surgery import decoder_layers
 from tasks.core.training import Moment
-from tasks.engine import checkpointing
+from tasks.core.weights import deltas
+from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.training import checkpointing
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 from tasks.methods.selectors.s2ft.method import choose, merge, on_step, pick
 from tests.core.test_deltas import kept

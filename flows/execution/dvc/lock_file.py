@@ -9,7 +9,7 @@ import yaml
 
 from flows.execution import workspace
 from flows.execution.dvc import repository
-from tasks.io import files, progress
+from tasks.io.system import files, progress
 
 PATH = Path("dvc.lock")
 GOOD = workspace.SCRATCH / "dvc.lock.good"

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.execution import workspace, workspace_lease
 from flows.execution.dvc import lock_file, repository, run_cache, rwlock, version
 from tasks import configuration
-from tasks.io import files
+from tasks.io.system import files
 
 
 def repair() -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.execution.dvc import version
-from tasks.io import progress
+from tasks.io.system import progress
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

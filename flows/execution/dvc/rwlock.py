@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.execution import workspace_lease
 from flows.execution.dvc.repository import TEMPORARY_FOLDER
-from tasks.io import files
+from tasks.io.system import files
 
 PATH = TEMPORARY_FOLDER / "rwlock"
 

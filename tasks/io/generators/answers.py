@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.io import files
+from tasks.io.system import files
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from tasks.core.records import Message
-from tasks.core.writing import Answer, Decoding, Server
+from tasks.core.text.writing import Answer, Decoding, Server
 from tasks.io.generators.answers import Answers
 
 TRIES = 4

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
-from tasks.core import wording
 from tasks.core.records import Message, Tests
-from tasks.io import packages
+from tasks.core.text import wording
+from tasks.io.system import packages
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 
-from tasks.io import packages
 from tasks.io.sources.text import Text
+from tasks.io.system import packages
 
 FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 NO_PROSE = re.compile(r"^[ \t]*(>>>|\.\.\. |\$ |\[?!\[|<|\.\. |:[\w-]+:|\|).*$", re.MULTILINE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.records import Tests
-from tasks.io import packages
+from tasks.io.system import packages
 
 KEY = "ingest: reasoning-gym"
 

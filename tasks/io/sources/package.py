@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
-from tasks.io import packages
+from tasks.io.system import packages
 
 STANDARD = ("python", "stdlib")
 """Names that mean the standard library."""

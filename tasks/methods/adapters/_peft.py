@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import peft
 from torch import nn
 
-from tasks.core.surgery import ALL_LINEAR
+from tasks.core.weights.surgery import ALL_LINEAR
 
 
 def wrap(model: nn.Module, config: peft.PeftConfig) -> nn.Module:

@@ -6,7 +6,7 @@ acts on:
 - `DeltaCompressor` acts on what training changed: an adapter's tensors, or weights less those of the base. It is two pure
   steps. `quantise` loses: the same names and shapes, fewer distinct values. `encode` loses nothing: the tensors of a file,
   from which `decode` gives the quantised ones back to the bit. What is added to what is no business of the method
-  (`tasks.io.compressed`).
+  (`tasks.io.weights.compressed`).
 - `WeightCompressor` acts on the weights of a whole plain model, adapter merged. `write` makes a folder, `read` opens it.
   Formats of other programs, such as GGUF, are of this kind.
 - `Compressor` alone leaves the model as it is.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-from tasks.core.surgery import decoder_layers, plain
+from tasks.core.weights.surgery import decoder_layers, plain
 
 WRITERS = (("self_attn.o_proj", "attn.c_proj"), ("mlp.down_proj", "mlp.c_proj"))
 """The two linear layers through which a decoder layer adds to the residual stream, as LLaMA and Qwen and as GPT-2 call them. With

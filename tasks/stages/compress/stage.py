@@ -3,7 +3,7 @@
 reads   models/tuned/<compress.round>/, models/pretrained/, data/ingested/valid.parquet, data/selection.json
 writes  models/compressed/ (the method's files, compressed.json, ratchet.json), data/metrics/compression.json
 
-`tasks.io.models.load` opens the result as it opens any model.
+`tasks.io.weights.models.load` opens the result as it opens any model.
 """
 
 import json
@@ -18,7 +18,8 @@ from tasks.core.config import Config
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.io import checkpoints, compressed, models, tables
+from tasks.io import tables
+from tasks.io.weights import checkpoints, compressed, models
 from tasks.methods.compressors import DeltaCompressor, WeightCompressor
 from tasks.stages.compress import sparsity
 from tasks.stages.compress.config import StageConfig
@@ -164,7 +165,8 @@ def _measure(inputs: dict[str, Path], config: StageConfig) -> Measure:
 
     It raises ValueError for a model whose tokenizer gives other tokens than the first one's.
     """
-    from tasks.engine import device, encode, scoring  # torch: not needed where nothing is compressed
+    from tasks.engine import device, encode  # torch: not needed where nothing is compressed
+    from tasks.engine.inference import scoring  # torch: not needed where nothing is compressed
 
     compress, compute = config.compress, config.compute
     device.use(compute)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Example, Message
-from tasks.core.wording import field
+from tasks.core.text.wording import field
 from tasks.engine.encode import Tokenizer, render_prompt
-from tasks.engine.readout import Branch, Tree
+from tasks.engine.inference.readout import Branch, Tree
 from tasks.methods.curators import Curator, Question
 from tasks.stages.diagnose.screen import transcript
 

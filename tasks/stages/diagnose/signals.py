@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from tasks.core.records import Example, Signals
 from tasks.core.sequences import Encoded
-from tasks.engine.scoring import Loss
+from tasks.engine.inference.scoring import Loss
 from tasks.methods.curators import Curator, Limit
 from tasks.stages.diagnose.judging import Judgements
 

@@ -18,8 +18,10 @@ from tasks import methods
 from tasks.core.records import Example, Message, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import device, embedding, encode, neighbours, readout, scoring, writer
-from tasks.io import checkpoints, diagnosis, embedders, tables
+from tasks.engine import device, encode
+from tasks.engine.inference import embedding, neighbours, readout, scoring, writer
+from tasks.io import diagnosis, tables
+from tasks.io.weights import checkpoints, embedders
 from tasks.methods.curators import Curator
 from tasks.stages.diagnose import judging, signals
 from tasks.stages.diagnose.config import StageConfig

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Tests
+from tasks.core.text.programs import program
 from tasks.io.sandbox import Case, Verdict
 
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.records import Example, Message
-from tasks.core.wording import block
+from tasks.core.text.wording import block
 from tasks.engine import encode
-from tasks.io import packages
 from tasks.io.sources import benchmarks
+from tasks.io.system import packages
 from tasks.stages.evaluate import subsample
 from tasks.stages.evaluate.config import EvaluateConfig
 

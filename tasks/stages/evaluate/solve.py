@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tasks.core import statistics
 from tasks.core.records import PASS, Example, Result
-from tasks.engine.generation import Sampling
+from tasks.engine.inference.generation import Sampling
 from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.grade import Grade
 from tasks.stages.evaluate.problem_sets import ProblemSet

@@ -17,11 +17,13 @@ from tasks import methods
 from tasks.core.records import Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import device, encode, generation, scoring
+from tasks.engine import device, encode
 from tasks.engine.forward import token_losses
-from tasks.engine.generation import Sampling
-from tasks.io import checkpoints, models, provenance, sandbox, tables
+from tasks.engine.inference import generation, scoring
+from tasks.engine.inference.generation import Sampling
+from tasks.io import provenance, sandbox, tables
 from tasks.io.sources import gym
+from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate import grade, pinned, standard_benchmarks, subsample
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets

@@ -8,7 +8,7 @@ from pydantic import Field
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
-from tasks.core.writing import Decoding, Server
+from tasks.core.text.writing import Decoding, Server
 
 STAGE = Stage(
     reads={

@@ -4,9 +4,9 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Message
-from tasks.core.writing import Write
+from tasks.core.text.programs import program
+from tasks.core.text.writing import Write
 from tasks.stages.faults.config import Drawn
 from tasks.stages.faults.pair import Candidate
 

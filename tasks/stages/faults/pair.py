@@ -6,9 +6,9 @@ from operator import and_
 
 from rapidfuzz.distance import Levenshtein
 
-from tasks.core.programs import essence, program, remarks
 from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.core.sequences import Encoded
+from tasks.core.text.programs import essence, program, remarks
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, LINE, MARKS
 from tasks.stages.faults.config import FaultsConfig

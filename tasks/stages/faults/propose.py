@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from tasks.core.programs import essence, program, without_docstrings
 from tasks.core.records import Example, Refusal, Unfit, excerpt
+from tasks.core.text.programs import essence, program, without_docstrings
 from tasks.io.sources import commits, table
 from tasks.stages.faults.config import Commits, Given, Mutation
 from tasks.stages.faults.mutate import mutants

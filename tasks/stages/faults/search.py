@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tasks.core.programs import essence, program
 from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
 from tasks.core.stage import Run
-from tasks.core.writing import Write
+from tasks.core.text.programs import essence, program
+from tasks.core.text.writing import Write
 from tasks.stages.faults import generate, propose, verify
 from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, Source, Teacher
 from tasks.stages.faults.pair import Candidate, Encode, pair

@@ -12,8 +12,9 @@ from pathlib import Path
 from tasks.core.records import Example, FaultPair, Refusal
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.core.writing import Write
-from tasks.io import checkpoints, sandbox, tables
+from tasks.core.text.writing import Write
+from tasks.io import sandbox, tables
+from tasks.io.weights import checkpoints
 from tasks.stages.faults.config import Drawn, StageConfig, Teacher
 
 
@@ -49,7 +50,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 def _writer(source: Drawn, model: Path, config: StageConfig, run: Run) -> Write:
     """Return the function that generates text for a source: by its server, or by the model on this machine."""
-    from tasks.engine import writer
+    from tasks.engine.inference import writer
 
     if isinstance(source, Teacher) and source.server:
         return writer.of_server(source.server, source, run)

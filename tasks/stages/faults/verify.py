@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from tasks.core.programs import program
 from tasks.core.records import Example, FaultPair, Unfit
+from tasks.core.text.programs import program
 from tasks.io.sandbox import Case, Limits, Verdict
 
 RunCases = Callable[..., Iterator[Verdict]]

@@ -12,7 +12,8 @@ from typing import Any
 
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
-from tasks.io import checkpoints, packages
+from tasks.io.system import packages
+from tasks.io.weights import checkpoints
 from tasks.stages.fetch import random_init
 from tasks.stages.fetch.config import FromConfig, FromFolder, FromGguf, FromHub, FromPackage, Model, StageConfig
 

@@ -7,9 +7,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config
-from tasks.core.contamination import Contamination
 from tasks.core.records import Split
 from tasks.core.stage import Stage
+from tasks.core.text.contamination import Contamination
 
 STAGE = Stage(
     reads={"embedder": "models/embedder", "raw": "data/raw"},

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from tasks.core.contamination import prompt_of
 from tasks.core.records import Example, Refusal
+from tasks.core.text.contamination import prompt_of
 from tasks.io import sandbox
 from tasks.stages.ingest.config import ExampleSource, Folder, Gym, Package
 from tasks.stages.ingest.mining.candidates import mine_candidates

@@ -16,8 +16,9 @@ import polars as pl
 
 from tasks.core.records import Document, Example, Refusal, Split
 from tasks.core.stage import Run
-from tasks.io import embedders, sandbox, tables
+from tasks.io import sandbox, tables
 from tasks.io.sources.package import Module
+from tasks.io.weights import embedders
 from tasks.stages.ingest import counts
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, StageConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.core.imports import lasting
 from tasks.core.stage import Run
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tasks.stages.pretrain.config import StageConfig
 
 

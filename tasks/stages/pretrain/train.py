@@ -6,9 +6,11 @@ from typing import Any
 from tasks.core.records import Document
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import compose, encode, job
-from tasks.engine.train import TrainData
-from tasks.io import checkpoints, tables
+from tasks.engine import encode
+from tasks.engine.training import compose, job
+from tasks.engine.training.train import TrainData
+from tasks.io import tables
+from tasks.io.weights import checkpoints
 from tasks.stages.pretrain.config import PretrainConfig, StageConfig
 from tasks.stages.pretrain.mix import set_aside, with_replay
 

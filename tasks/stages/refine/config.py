@@ -7,9 +7,9 @@ from pydantic import ConfigDict, Field
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config
-from tasks.core.contamination import Contamination
 from tasks.core.stage import Stage
-from tasks.core.writing import Decoding, Server
+from tasks.core.text.contamination import Contamination
+from tasks.core.text.writing import Decoding, Server
 
 STAGE = Stage(
     reads={

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.contamination import sides
 from tasks.core.records import Decision, Document, Example, Lineage, Signals
 from tasks.core.stage import Run
-from tasks.core.writing import Decoding, Write
-from tasks.io import checkpoints, diagnosis, embedders, models, review_decisions, sandbox, tables
+from tasks.core.text.contamination import sides
+from tasks.core.text.writing import Decoding, Write
+from tasks.io import diagnosis, review_decisions, sandbox, tables
 from tasks.io.sources import gym
+from tasks.io.weights import checkpoints, embedders, models
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
 from tasks.stages.refine.config import Endpoint, Local, Rules, StageConfig
@@ -83,7 +84,7 @@ def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Genera
         from tasks.stages.refine.rules.generator import RuleGenerator
 
         return RuleGenerator(seed, source.tries, sandbox.outputs)
-    from tasks.engine import writer
+    from tasks.engine.inference import writer
     from tasks.stages.refine.prompting.generator import PromptedGenerator
 
     if isinstance(source, Endpoint):
@@ -94,7 +95,7 @@ def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Genera
 
 
 def _local_model(source: Local, inputs: dict[str, Path], config: StageConfig, run: Run) -> Write:
-    from tasks.engine import writer
+    from tasks.engine.inference import writer
 
     places = {"tuned": (inputs["tuned"], inputs["base"]), "pretrained": (inputs["base"], None)}
     folder, parent = places.get(str(source.model), (Path(source.model), None))
@@ -104,7 +105,7 @@ def _local_model(source: Local, inputs: dict[str, Path], config: StageConfig, ru
 def _judge(config: StageConfig, run: Run) -> Write | None:
     if (judge := config.refine.accept.judge) is None:
         return None
-    from tasks.engine import writer
+    from tasks.engine.inference import writer
 
     return writer.of_server(judge.server, Decoding(temperature=0.1, top_p=1.0, max_new_tokens=16), run)
 

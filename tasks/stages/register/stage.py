@@ -11,7 +11,8 @@ from typing import Any
 
 from tasks.core.candidate import choose, reference
 from tasks.core.stage import Model, Run
-from tasks.io import checkpoints, compressed, provenance
+from tasks.io import provenance
+from tasks.io.weights import checkpoints, compressed
 from tasks.stages.register.config import StageConfig
 
 

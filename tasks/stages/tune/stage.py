@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tasks.core.records import Example
 from tasks.core.stage import Run
-from tasks.engine import compose, encode, job
-from tasks.engine.telemetry import VALIDATION
-from tasks.engine.train import TrainData
-from tasks.io import checkpoints, tables
+from tasks.engine import encode
+from tasks.engine.training import compose, job
+from tasks.engine.training.telemetry import VALIDATION
+from tasks.engine.training.train import TrainData
+from tasks.io import tables
+from tasks.io.weights import checkpoints
 from tasks.stages.tune.config import StageConfig
 
 

@@ -8,8 +8,9 @@ import yaml
 from flows.execution import estimates
 from flows.execution.estimates import Range, as_size, as_time
 from tasks import configuration, runner
-from tasks.io import provenance, run_history, tracking
-from tasks.io.run_history import Past
+from tasks.io import provenance
+from tasks.io.runs import run_history, tracking
+from tasks.io.runs.run_history import Past
 from tests.flows.conftest import ROOT
 
 NOW = {"tune.max_tokens": "1000", "tune.seed": "0", "tune.adapter": "lora"}

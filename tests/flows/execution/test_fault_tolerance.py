@@ -16,7 +16,7 @@ from httpx import ConnectError
 
 from flows.execution import artifacts, prefect_server, supervisor
 from flows.execution.dvc import forecast
-from tasks.io import run_store, spool_uploader, tracking
+from tasks.io.runs import run_store, spool_uploader, tracking
 from tests.flows.conftest import processes, wait_for
 from tests.flows.test_pipeline import parents
 from tests.flows.test_serve import asked, runs_of
@@ -246,7 +246,7 @@ def started(pid, before):
     for one in set(supervisor.descendants(pid)) - before:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(" ".join(psutil.Process(one).cmdline()))
-    return [line for line in found if line and "tasks.io.spool_uploader" not in line]
+    return [line for line in found if line and "tasks.io.runs.spool_uploader" not in line]
 
 
 def test_cancelling_a_flow_run_ends_all_of_it_in_time_reads_killed_and_the_next_run_works(up):

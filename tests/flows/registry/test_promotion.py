@@ -15,7 +15,8 @@ import yaml
 from flows import commands
 from flows.registry import history, promotion, versions
 from tasks.core.records import Result
-from tasks.io import provenance, registry, tables
+from tasks.io import provenance, tables
+from tasks.io.runs import registry
 from tasks.stages.register import stage
 from tasks.stages.register.config import StageConfig
 from tests.flows.conftest import ROOT

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from flows.registry import verification
 from tasks.core.records import Result
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 
 THEN = [
     Result(measure, f"{measure} {n}", f"g{n}", None, 100.0 + n, 50, 400, "", "")

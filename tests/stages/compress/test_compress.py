@@ -15,8 +15,10 @@ from tokenizers import Tokenizer
 
 from tasks import methods
 from tasks.core.records import Example, FaultPair, Message
-from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints, compressed, models, tables
+from tasks.engine import encode
+from tasks.engine.inference import generation, scoring
+from tasks.io import tables
+from tasks.io.weights import checkpoints, compressed, models
 from tasks.stages.compress import stage
 from tasks.stages.compress.config import StageConfig
 from tasks.stages.compress.sparsity import nonzero_shares

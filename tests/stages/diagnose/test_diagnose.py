@@ -9,7 +9,8 @@ import torch
 
 from tasks.core.records import Example, Message, Signals
 from tasks.engine import encode
-from tasks.io import checkpoints, diagnosis, tables
+from tasks.io import diagnosis, tables
+from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.method import QUESTIONS
 from tasks.stages.diagnose import judging, stage
 from tasks.stages.diagnose.config import StageConfig
@@ -170,7 +171,7 @@ def test_orders_in_the_data_change_no_other_row_and_reach_no_system_turn(diagnos
         return render(messages, tokenizer)
 
     monkeypatch.setattr(judging, "render_prompt", spy)
-    monkeypatch.setattr("tasks.engine.generation.render_prompt", spy)
+    monkeypatch.setattr("tasks.engine.inference.generation.render_prompt", spy)
     config = {"quality": quality, "judging": {"batch_size": 1}}
     rows = plain_rows()
     harmless = [small.example(40 + n, prompt=f"Ask {n}", response=f"Reply {n}") for n in range(20)]
@@ -197,7 +198,7 @@ def test_a_judge_that_does_what_the_data_say_judges_all_other_rows_alike(diagnos
         texts = [prompt[0].content for prompt in prompts]
         return [text if any(order in text for order in ORDERS) else "Score: 7" for text in texts]
 
-    monkeypatch.setattr("tasks.engine.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
     rows = plain_rows()
     planted = [small.example(40 + n, prompt=order, response="Reply") for n, order in enumerate(ORDERS)]
     by_id, report, _ = diagnose([*rows, *planted], quality="generate")
@@ -235,7 +236,7 @@ def test_words_are_read_and_what_cannot_be_read_is_counted(diagnose, monkeypatch
     def write(model, prompts, tokenizer, **_):
         return ["Score: 7" if "What is 3 " in prompt[0].content else "I would rather not say." for prompt in prompts]
 
-    monkeypatch.setattr("tasks.engine.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
     by_id, report, _ = diagnose(plain_rows(), quality="generate")
     assert by_id["example-0003"].quality == 7
     assert by_id["example-0004"].quality is None
@@ -252,7 +253,7 @@ def test_what_is_too_long_to_be_asked_about_is_not_judged_in_words(diagnose, inp
         questions.extend(prompt[0].content for prompt in prompts)
         return ["Score: 7"] * len(prompts)
 
-    monkeypatch.setattr("tasks.engine.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
     (short,) = plain_rows(1)
     long = small.example(1, prompt="What is it? " * 40, response="It.")
     diagnose([short], name="alone", quality="generate")
@@ -269,7 +270,7 @@ def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch)
     def write(model, prompts, tokenizer, **_):
         return [f"Score: {len(prompt[0].content) % 10}" for prompt in prompts]
 
-    monkeypatch.setattr("tasks.engine.generation.write", write)
+    monkeypatch.setattr("tasks.engine.inference.generation.write", write)
     rows = plain_rows()
     by_id, report, _ = diagnose(rows, quality="readout", compare=8)
     assert report["quality"]["agreement"]["examples"] == 8
@@ -286,7 +287,7 @@ def test_the_two_ways_of_judging_are_compared_on_a_sample(diagnose, monkeypatch)
         return next(places[row.id] for row in rows if row.prompt[0].content in text)
 
     for sign in (1, -1):
-        monkeypatch.setattr("tasks.engine.generation.write", alike(sign))
+        monkeypatch.setattr("tasks.engine.inference.generation.write", alike(sign))
         _, report, _ = diagnose(rows, name=f"sign{sign}", quality="readout", compare=8)
         assert report["quality"]["agreement"] == {"examples": 8, "spearman": pytest.approx(sign)}
     _, report, _ = diagnose(plain_rows(2), name="few", quality="readout", compare=8)

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from tasks.core import statistics
 from tasks.core.records import Document, Example, Result, Tests
-from tasks.engine import encode, generation, scoring
-from tasks.io import checkpoints, tables
+from tasks.engine import encode
+from tasks.engine.inference import generation, scoring
+from tasks.io import tables
 from tasks.io.sandbox import Level
 from tasks.io.sources import benchmarks
+from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small

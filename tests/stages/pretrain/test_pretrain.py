@@ -11,12 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from tasks import methods
-from tasks.core import surgery
 from tasks.core.records import Document
-from tasks.engine import checkpointing, compose, encode, job, scoring
-from tasks.engine.callbacks import MethodHooks
-from tasks.engine.telemetry import Telemetry
-from tasks.io import checkpoints, tables
+from tasks.core.weights import surgery
+from tasks.engine import encode
+from tasks.engine.inference import scoring
+from tasks.engine.training import checkpointing, compose, job
+from tasks.engine.training.callbacks import MethodHooks
+from tasks.engine.training.telemetry import Telemetry
+from tasks.io import tables
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters import Adapter, AdapterSpec
 from tasks.methods.adapters.none.config import NoneConfig
 from tasks.stages.pretrain import stage

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks import functions
-from tasks.core.programs import program
 from tasks.core.records import Example, Lineage, Tests
-from tasks.core.wording import request
+from tasks.core.text.programs import program
+from tasks.core.text.wording import request
 from tasks.io import tables
 from tasks.io.sandbox import Case, run
 from tasks.stages.refine import summary

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from tasks.core.records import Example, FaultPair
-from tasks.engine import checkpointing, encode, scoring
-from tasks.engine.telemetry import Telemetry
-from tasks.io import checkpoints, tables
+from tasks.engine import encode
+from tasks.engine.inference import scoring
+from tasks.engine.training import checkpointing
+from tasks.engine.training.telemetry import Telemetry
+from tasks.io import tables
+from tasks.io.weights import checkpoints
 from tasks.methods.adapters.mola import method as mola
 from tasks.methods.objectives.fait import marks
 from tasks.stages.tune import stage

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.core.surgery import plain
+from tasks.core.weights.surgery import plain
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.dept.config import DeptConfig
 

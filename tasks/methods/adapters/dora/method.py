@@ -3,7 +3,7 @@
 import peft
 from torch import nn
 
-from tasks.core.surgery import check_rank
+from tasks.core.weights.surgery import check_rank
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.dora.config import DoraConfig
 

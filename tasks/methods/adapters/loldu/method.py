@@ -5,7 +5,7 @@ from numpy.random import RandomState  # its draws are the same in every version,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.loldu.config import LolduConfig
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.core import surgery
+from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.mola.config import MolaConfig
 

@@ -3,7 +3,7 @@
 import peft
 from torch import nn
 
-from tasks.core.surgery import sizes
+from tasks.core.weights.surgery import sizes
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.vera.config import VeraConfig
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tasks.core.surgery import decoder_layers, evaluating
 from tasks.core.training import Moment, Probe
+from tasks.core.weights.surgery import decoder_layers, evaluating
 from tasks.methods.expanders import Expander
 from tasks.methods.expanders._duplicate import depth, duplicate
 from tasks.methods.expanders.adept.config import AdeptConfig

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tasks.core.programs import Span, locate
 from tasks.core.records import Example, FaultPair, Message
 from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
+from tasks.core.text.programs import Span, locate
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE, MARKS
 from tasks.methods.objectives.fait.marks import DEFAULT, Marking

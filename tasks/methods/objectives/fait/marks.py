@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rapidfuzz.distance import Editops, LCSseq, Levenshtein
 
-from tasks.core.programs import Span
 from tasks.core.sequences import TokenizedText
+from tasks.core.text.programs import Span
 
 if TYPE_CHECKING:
     import numpy as np

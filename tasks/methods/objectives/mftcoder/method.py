@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tasks.core.sequences import IGNORE
-from tasks.core.surgery import evaluating
 from tasks.core.training import Moment
+from tasks.core.weights.surgery import evaluating
 from tasks.methods.objectives import Objective, Tokens
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 

@@ -6,8 +6,8 @@ from itertools import chain
 
 from torch import nn
 
-from tasks.core.surgery import decoder_layers
 from tasks.core.training import Moment, Probe
+from tasks.core.weights.surgery import decoder_layers
 from tasks.methods.selectors import Selector
 from tasks.methods.selectors.lisa.config import LisaConfig
 

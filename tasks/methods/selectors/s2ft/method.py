@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.core import deltas
-from tasks.core.surgery import ALL_LINEAR, evaluating, linears, plain
 from tasks.core.training import Moment, Probe
+from tasks.core.weights import deltas
+from tasks.core.weights.surgery import ALL_LINEAR, evaluating, linears, plain
 from tasks.methods.selectors import Selector
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 

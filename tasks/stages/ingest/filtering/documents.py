@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tasks.core.contamination import overlaps, sides
 from tasks.core.records import Document, Example, Split
+from tasks.core.text.contamination import overlaps, sides
 from tasks.stages.ingest.chunking import chunk_document
 from tasks.stages.ingest.config import Domain, IngestConfig, NearDuplicates
 from tasks.stages.ingest.filtering import duplicates

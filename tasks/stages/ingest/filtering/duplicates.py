@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.ngrams import ngrams, words
 from tasks.core.records import Split
+from tasks.core.text.ngrams import ngrams, words
 from tasks.stages.ingest.config import NearDuplicates
 
 Pair = tuple[int, int]

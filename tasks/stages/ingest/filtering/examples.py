@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.contamination import comparable, leaks, prompt_of
 from tasks.core.records import Example, Split
+from tasks.core.text.contamination import comparable, leaks, prompt_of
 from tasks.stages.ingest.config import IngestConfig, NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import RANKS, Pair

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
-from tasks.core.wording import block, quoted, request
+from tasks.core.text.wording import block, quoted, request
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.mining.doctests import free_doctest
 from tasks.stages.ingest.mining.extraction import Function, extract

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from tasks.core.wording import quoted
+from tasks.core.text.wording import quoted
 from tasks.io.sources.package import Module
 from tasks.stages.ingest.mining.name_resolution import (
     Library,

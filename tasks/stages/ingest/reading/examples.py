@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
-from tasks.core.wording import block
-from tasks.io import packages
+from tasks.core.text.wording import block
 from tasks.io.sources import benchmarks, gym, hub, package, table
 from tasks.io.sources.package import Module
+from tasks.io.system import packages
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Rows
 from tasks.stages.ingest.mining.candidates import solution_tier
 from tasks.stages.ingest.reading import cleaning

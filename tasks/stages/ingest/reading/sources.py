@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from tasks.io import packages
 from tasks.io.sources import package, table
+from tasks.io.system import packages
 from tasks.stages.ingest import config
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package
 from tasks.stages.ingest.splits import seeded_hash

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tasks.core.contamination import overlaps, sides
 from tasks.core.records import Example, Unfit, excerpt
-from tasks.core.writing import Write
+from tasks.core.text.contamination import overlaps, sides
+from tasks.core.text.writing import Write
 from tasks.stages.refine.acceptance.model_checks import Embed, check_similarity, check_with_judge
 from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_programs
 from tasks.stages.refine.acceptance.text_checks import check_foreign_content, check_length, check_protected_text

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Unfit
-from tasks.core.writing import Write
+from tasks.core.text.writing import Write
 from tasks.stages.refine.example_text import as_text
 from tasks.stages.refine.prompting.answers import parse_score
 from tasks.stages.refine.prompting.prompts import judge_prompt

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Unfit
+from tasks.core.text.programs import program
 from tasks.io.sandbox import Case, Verdict
 from tasks.stages.refine.example_text import is_code
 from tasks.stages.refine.proposals import Proposal

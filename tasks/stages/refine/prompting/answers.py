@@ -5,9 +5,9 @@ import doctest
 import re
 from dataclasses import replace
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, Unfit, identify
-from tasks.core.wording import requested
+from tasks.core.text.programs import program
+from tasks.core.text.wording import requested
 from tasks.stages.refine.example_text import is_code
 from tasks.stages.refine.prompting.prompts import MARK
 from tasks.stages.refine.proposals import Job

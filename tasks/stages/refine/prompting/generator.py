@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.core.records import Message, Unfit, content_id
-from tasks.core.writing import Answer, Write
+from tasks.core.text.writing import Answer, Write
 from tasks.stages.refine.prompting.answers import parse_new_prompt, rewritten_example
 from tasks.stages.refine.prompting.prompts import answer_prompt, rewrite_prompt
 from tasks.stages.refine.proposals import PUZZLE, Failed, Job, Proposal

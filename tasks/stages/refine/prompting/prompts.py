@@ -7,7 +7,7 @@ for every row of an operator.
 from collections.abc import Mapping, Sequence
 
 from tasks.core.records import Example, Message
-from tasks.core.wording import field
+from tasks.core.text.wording import field
 from tasks.stages.refine.example_text import as_text, is_code
 from tasks.stages.refine.proposals import Job, Operator
 

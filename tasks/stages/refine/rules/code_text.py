@@ -5,7 +5,7 @@ import io
 import tokenize
 from collections.abc import Sequence
 
-from tasks.core.wording import Request, quoted, request
+from tasks.core.text.wording import Request, quoted, request
 from tasks.stages.refine.rules.variable_names import bound_by, parsed
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, Unfit, identify
+from tasks.core.text.programs import program
 from tasks.io.sandbox import Case, Outputs, Verdict
 from tasks.stages.refine.proposals import NO_PYTHON, NO_RULE, Failed, Job, Proposal
 from tasks.stages.refine.rules import idioms, new_functions, variable_names

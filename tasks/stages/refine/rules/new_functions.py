@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.core.programs import program
 from tasks.core.records import Example, Message, Tests, identify
-from tasks.core.wording import Request, block, quoted, request, requested
+from tasks.core.text.programs import program
+from tasks.core.text.wording import Request, block, quoted, request, requested
 from tasks.stages.refine.rules.code_text import (
     docstring,
     expression,

@@ -2,7 +2,7 @@
 
 import re
 
-from tasks.core.wording import requested
+from tasks.core.text.wording import requested
 from tasks.stages.refine.rules import code_text
 
 NOTE = re.compile(r"^\.\. version(?:added|changed)::.*\n?(?:(?:[ \t]+.*|[ \t]*)(?:\n|\Z))*", re.MULTILINE)

@@ -6,7 +6,7 @@ from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.core.visible import visible
+from tasks.core.text.visible import visible
 from tasks.stages.report import number_format
 from tasks.stages.report.data import fault_pairs
 from tasks.stages.report.data.loop import ORIGINS, SETS

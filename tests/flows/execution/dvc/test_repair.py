@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from flows.execution.dvc import lock_file, repair, rwlock
-from tasks.io import locks
+from tasks.io.system import locks
 from tests.flows.conftest import processes, wait_for
 from tests.flows.execution.dvc.test_forecast import repro, states
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Message, Tests
-from tasks.core.wording import request
+from tasks.core.text.wording import request
 from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.prompting import prompts
 from tests import tiny as small
@@ -271,7 +271,7 @@ def test_a_new_function_without_examples_is_refused(refine):
 
 
 def test_a_model_of_this_machine_writes_too(refine, monkeypatch):
-    from tasks.engine import generation
+    from tasks.engine.inference import generation
 
     right, keys = "```python\ndef half(n):\n    return n // 2\n```", []
 
@@ -305,7 +305,7 @@ def memorized(folder, example, target):
     import torch
 
     from tasks.engine import encode
-    from tasks.io import checkpoints
+    from tasks.io.weights import checkpoints
 
     model, sequence = small.load(folder).train(), encode.example(example, checkpoints.load_tokenizer(folder))
     ids = torch.tensor([sequence.ids])

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tasks.core.records import Example, Lineage, Message
-from tasks.io import checkpoints, tables
+from tasks.io import tables
 from tasks.io.generators import endpoint
+from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.chat_server import FAULTS, serving
 from tests.stages.refine.turns import prepare, work
@@ -26,7 +27,7 @@ CHOSEN = dict.fromkeys(range(10), ("hard",))
 @pytest.fixture(scope="module")
 def reply(tiny):
     """Return a function that answers with a small random model; it puts a new prompt after the mark."""
-    from tasks.engine import generation
+    from tasks.engine.inference import generation
     from tasks.stages.refine.prompting.prompts import MARK
 
     model, tokenizer = checkpoints.load(tiny)

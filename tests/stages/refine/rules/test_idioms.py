@@ -5,7 +5,7 @@ import random
 import pytest
 
 from benchmarks import functions
-from tasks.core.programs import program
+from tasks.core.text.programs import program
 from tasks.stages.refine.rules.idioms import normalize_idioms
 
 SAME = {

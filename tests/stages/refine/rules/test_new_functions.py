@@ -5,9 +5,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from benchmarks import functions as synthetic
-from tasks.core.programs import program
 from tasks.core.records import Example, Tests
-from tasks.core.wording import request, requested
+from tasks.core.text.programs import program
+from tasks.core.text.wording import request, requested
 from tasks.io import sandbox
 from tasks.io.sandbox import Case
 from tasks.stages.refine.rules import new_functions

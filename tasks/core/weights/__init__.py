@@ -1,0 +1,1 @@
+"""Weights of a model: its layers by kind, and sparse differences."""

@@ -1,0 +1,103 @@
+"""Linear layers with a sparse, trained change of a frozen weight.
+
+    y = (W + D) x + b,  where D is zero but for one structured or unstructured slice, and starts as zero
+
+Only the slice is stored, has a gradient and an optimizer state; Adam moves it exactly as it would move those numbers of W.
+Shapes: I, O = features in and out; N = columns, rows or entries that train; … = the input's leading dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.core.weights.surgery import plain, replace
+
+Form = Literal["columns", "rows", "entries"]
+"""Meaning of the N numbers of an index: input features, output features, or entries of the flattened weight."""
+
+
+class DeltaLinear(nn.Linear):
+    """A linear layer whose weight and bias are frozen, with a trained change of the weight's `index`.
+
+    The weight and the bias are those of the layer it stands for and keep their names. `delta` is (O, N) for columns, (N, I) for
+    rows and (N,) for entries.
+    """
+
+    index: Tensor
+
+    def __init__(self, base: nn.Linear, form: Form, index: Tensor) -> None:
+        super().__init__(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+        self.weight, self.bias = base.weight.requires_grad_(False), base.bias
+        if base.bias is not None:
+            base.bias.requires_grad_(False)
+        shapes = {"columns": (base.out_features, len(index)), "rows": (len(index), base.in_features)}
+        self.form = form
+        self.register_buffer("index", index.to(base.weight.device))
+        self.delta = nn.Parameter(base.weight.new_zeros(shapes.get(form, (len(index),))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the changed weight to `x`, (…, I) → (…, O)."""
+        if self.form == "entries":
+            changed: Tensor = _Entries.apply(x, self.weight, self.bias, self.delta, self.index)  # type: ignore[no-untyped-call]
+            return changed
+        y = F.linear(x, self.weight, self.bias)
+        if self.form == "columns":  # keeps N columns of x for the backward pass, and no more
+            return y + F.linear(x.index_select(-1, self.index), self.delta)
+        return y.index_add_(-1, self.index, F.linear(x, self.delta))
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """Return a plain layer with the changed weight. The change is added in place: the weight stays the same tensor."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        layer.weight, layer.bias = self.weight, self.bias
+        if self.form == "entries":
+            layer.weight.copy_(_add(self.weight, self.delta, self.index))
+        else:
+            layer.weight.index_add_(1 if self.form == "columns" else 0, self.index, self.delta)
+        return layer.train(self.training)
+
+
+class _Entries(torch.autograd.Function):
+    """A linear layer with scattered changes. The weight's gradient stands in memory for one layer at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, delta, index)
+        return F.linear(x, _add(weight, delta, index), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, weight, delta, index = ctx.saved_tensors
+        (grad,) = grads  # in autocast's type, where that is on
+        grad_x = (grad @ _add(weight, delta, index).to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+        grad_OI = grad.flatten(0, -2).T @ x.to(grad.dtype).flatten(0, -2)
+        return grad_x, None, None, grad_OI.flatten()[index].to(delta.dtype), None
+
+
+def _add(weight_OI: Tensor, delta_N: Tensor, index_N: Tensor) -> Tensor:
+    """Return the weight with the changes added to its entries."""
+    return weight_OI.flatten().index_add(0, index_N, delta_N).view_as(weight_OI)
+
+
+def put(model: nn.Module, name: str, form: Form, index: Tensor) -> DeltaLinear:
+    """Freeze the linear layer of this full name and let only `index` of its weight train."""
+    base = plain(model).get_submodule(name)
+    assert isinstance(base, nn.Linear), f"{name} is a {type(base).__name__}"
+    layer = DeltaLinear(base, form, index).train(base.training)
+    replace(model, name, layer)
+    return layer
+
+
+def deltas(model: nn.Module) -> dict[str, DeltaLinear]:
+    """Return the layers with a delta, by their full names."""
+    return {name: module for name, module in plain(model).named_modules() if isinstance(module, DeltaLinear)}
+
+
+def merge(model: nn.Module) -> None:
+    """Add every delta to its weight and put the plain layers back."""
+    for name, layer in deltas(model).items():
+        replace(model, name, layer.merged())

@@ -1,0 +1,1 @@
+"""Inference: scoring, generation, embeddings, and what is read from a forward pass."""

@@ -1,0 +1,86 @@
+"""Text embeddings: the mean of a model's last hidden states over a text's tokens.
+
+Texts share rows without padding, each attends to itself alone, and means are taken in fp32 whatever the model computes in.
+Shapes: T = tokens of a row, N = texts, H = hidden size.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.engine.forward import use_packed_attention
+from tasks.engine.inference.scoring import PACK_TOKENS
+from tasks.engine.packing import groups
+from tasks.io.weights import checkpoints
+
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@torch.no_grad()
+def pooled(
+    model: Any, texts: Sequence[Sequence[int]], track: Track = iter, row_tokens: int = PACK_TOKENS
+) -> NDArray[np.float32]:
+    """Return the mean last hidden state of each text's tokens, (N, H), in the order of the texts; zeros for one without tokens.
+
+    `model` is a causal language model, whose hidden states are those before its head, or an encoder.
+    """
+    use_packed_attention(model)
+    body = model.get_decoder() if model.get_output_embeddings() is not None else model
+    means_NH = np.zeros((len(texts), body.config.hidden_size), dtype=np.float32)
+    numbers = [number for number, text in enumerate(texts) if text]
+    for group in track(list(groups(numbers, row_tokens, lambda number: len(texts[number])))):
+        means_NH[group] = _means(body, [texts[number] for number in group]).cpu().numpy()
+    return means_NH
+
+
+def _means(body: Any, texts: Sequence[Sequence[int]]) -> Tensor:
+    lengths = [len(text) for text in texts]
+    row = {
+        "input_ids": [token for text in texts for token in text],
+        "position_ids": [place for length in lengths for place in range(length)],
+    }
+    inputs = {name: torch.tensor([values], device=body.device) for name, values in row.items()}
+    boundaries = torch.tensor([0, *accumulate(lengths)])
+    cache = {"use_cache": False} if getattr(body.config, "use_cache", False) else {}
+    hidden_TH = body(**inputs, boundaries=boundaries, **cache).last_hidden_state[0].float()
+    return torch.stack([part_TH.mean(dim=0) for part_TH in hidden_TH.split(lengths)])
+
+
+def is_encoder(folder: Path) -> bool:
+    """Return True if the sentence-transformers model in `folder` is a transformer with mean pooling, and nothing more that learns."""
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        return False
+    pooling = json.loads((folder / modules[1]["path"] / "config.json").read_text(encoding="utf-8"))
+    return [name for name, on in pooling.items() if name.startswith("pooling_mode") and on is True] == [
+        "pooling_mode_mean_tokens"
+    ] or pooling.get("pooling_mode") == "mean"
+
+
+class Encoder:
+    """The sentence-transformers model in a folder. Raises ValueError if it is no encoder (`is_encoder`)."""
+
+    def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
+        if not is_encoder(folder):
+            raise ValueError(f"{folder} is not a transformer with mean pooling alone.")
+        from transformers import AutoModel
+
+        model = AutoModel.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+        self._model, self._tokenizer = model.to(device).eval(), checkpoints.load_tokenizer(folder)
+        config = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+        self._max_tokens = config.get("max_seq_length") or model.config.max_position_embeddings
+
+    def vectors(self, texts: Sequence[str], track: Track = iter) -> NDArray[np.float32]:
+        """Return one vector for each text, (N, H), not of unit length; texts longer than the model's context are cut."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
+        return pooled(self._model, ids, track)

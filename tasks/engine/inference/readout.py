@@ -1,0 +1,126 @@
+"""Logits of a few tokens after each of several continuations of one text, from one forward pass.
+
+The shared text, the trunk, is read once. A branch continues the first tokens of its trunk and attends to these and to itself.
+Trees share rows without padding and do not affect each other.
+Shapes: T = tokens of a row, Q = branches, C = candidates, B A D = batch, heads, head width.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from tasks.engine.attention import attend
+from tasks.engine.inference.scoring import PACK_TOKENS
+from tasks.engine.packing import groups
+
+ATTENTION = "ratchet_branches"
+Track = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A continuation."""
+
+    stands_on: int
+    """Tokens of the trunk that come before it."""
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A text and its continuations."""
+
+    trunk: Sequence[int]
+    branches: Sequence[Branch]
+
+    def __len__(self) -> int:
+        return len(self.trunk) + sum(len(branch.ids) for branch in self.branches)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive tokens of a row, and the number of tokens of their trunk that they attend to as well."""
+
+    start: int
+    end: int
+    root: int
+    seen: int
+
+    def sees(self, states_BATD: Tensor) -> Tensor:
+        """Return the states of the row that the piece attends to: its trunk's and its own."""
+        trunk = states_BATD[:, :, self.root : self.root + self.seen]
+        return torch.cat([trunk, states_BATD[:, :, self.start : self.end]], dim=2)
+
+
+def branch_attention(
+    module: nn.Module,
+    query_BATD: Tensor,
+    key_BATD: Tensor,
+    value_BATD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    pieces: Sequence[_Piece],
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Return the causal attention of each piece to itself and to its trunk, (B, T, A, D)."""
+    outputs = [
+        attend(
+            query_BATD[:, :, piece.start : piece.end],
+            piece.sees(key_BATD),
+            piece.sees(value_BATD),
+            before=piece.seen,
+            scale=scaling,
+        )
+        for piece in pieces
+    ]
+    return torch.cat([output_BATD.transpose(1, 2) for output_BATD in outputs], dim=1), None
+
+
+AttentionInterface.register(ATTENTION, branch_attention)
+AttentionMaskInterface.register(ATTENTION, lambda **_: None)
+
+
+@torch.no_grad()
+def log_odds(
+    model: PreTrainedModel, trees: Sequence[Tree], candidates: Sequence[int], track: Track = iter
+) -> list[NDArray[np.float64]]:
+    """Return the logits of the candidate tokens after each branch, (Q, C) for each tree, in the order of the trees."""
+    model.set_attn_implementation(ATTENTION)
+    head = model.get_output_embeddings()
+    rows = torch.tensor(list(candidates), device=model.device)
+    weight = head.weight[rows].float()
+    bias = None if head.bias is None else head.bias[rows].float()
+    logits: dict[int, NDArray[np.float64]] = {}
+    for group in track(list(groups(range(len(trees)), PACK_TOKENS, lambda number: len(trees[number])))):
+        row, pieces, ends = _row([trees[number] for number in group])
+        inputs = {name: values.to(model.device) for name, values in row.items()}
+        hidden_TH = model.get_decoder()(**inputs, pieces=pieces, use_cache=False).last_hidden_state[0]
+        logits_QC = F.linear(hidden_TH[ends].float(), weight, bias).double().cpu().numpy()
+        sizes = np.cumsum([len(trees[number].branches) for number in group])[:-1]
+        logits |= dict(zip(group, np.split(logits_QC, sizes), strict=True))
+    return [logits[number] for number in range(len(trees))]
+
+
+def _row(trees: Sequence[Tree]) -> tuple[dict[str, Tensor], list[_Piece], list[int]]:
+    """Return the tensors of a row of trees, (1, T), its pieces, and the index of each branch's last token."""
+    ids: list[int] = []
+    positions: list[int] = []
+    pieces: list[_Piece] = []
+    ends: list[int] = []
+    for tree in trees:
+        root = len(ids)
+        for stands_on, tokens in ((0, tree.trunk), *((branch.stands_on, branch.ids) for branch in tree.branches)):
+            pieces.append(_Piece(len(ids), len(ids) + len(tokens), root, stands_on))
+            ids += tokens
+            positions += range(stands_on, stands_on + len(tokens))
+            ends.append(len(ids) - 1)
+        del ends[-len(tree.branches) - 1]  # the trunk's
+    return {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}, pieces, ends

@@ -1,0 +1,88 @@
+"""Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.core.compute import Compute
+from tasks.core.imports import lasting
+from tasks.core.records import Message
+from tasks.core.stage import Run
+from tasks.core.text.writing import Answer, Decoding, Server, Write
+from tasks.io.generators.answers import Answers
+from tasks.io.weights import checkpoints
+
+Load = Callable[..., tuple[Any, Any]]
+"""`tasks.io.weights.checkpoints.load`, or `tasks.io.weights.models.load` where a compressed model may be named."""
+
+
+def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
+    """Return a function that has a server write. Tokens and cost of answers that are not kept from earlier runs are logged."""
+    from tasks.io.generators.endpoint import Endpoint
+
+    endpoint = Endpoint(server, run.cache / "answers")
+    read = written = 0
+
+    def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> Iterator[Answer]:
+        nonlocal read, written
+        answers = endpoint.write(prompts, keys, decoding)
+        for answer in run.track(answers, total=len(prompts), unit="answer"):
+            read, written = read + answer.tokens_read, written + answer.tokens_written
+            yield answer
+        cost = (read * server.prompt_price + written * server.answer_price) / 1e6
+        run.log(tokens_read=read, tokens_written=written, cost=cost)
+
+    return write
+
+
+def of_model(
+    folder: Path,
+    decoding: Decoding,
+    compute: Compute,
+    run: Run,
+    parent: Path | None = None,
+    load: Load = checkpoints.load,
+) -> Write:
+    """Return a function that has the model in `folder` write; `parent` is the base of an adapter.
+
+    Batches are formed from the whole list of prompts and kept one by one: an interrupted run continues to the same bytes.
+    """
+    with lasting():
+        from tasks.engine import device
+        from tasks.engine.inference import generation
+    device.use(compute)
+    model, tokenizer = load(folder, parent, **device.placement(compute))
+    answers = Answers(run.cache / "answers")
+    identity = [
+        checkpoints.weights_digest(folder),
+        checkpoints.weights_digest(parent) if parent else "",
+        compute.precision,
+    ]
+
+    def batch(prompts: list[Sequence[Message]], keys: list[str]) -> list[str]:
+        conversations = [[asdict(message) for message in prompt] for prompt in prompts]
+        question = [identity, decoding.model_dump(mode="json"), conversations, keys]
+        if (texts := answers.get(question)) is None:
+            texts = generation.write(
+                model,
+                prompts,
+                tokenizer,
+                max_new_tokens=decoding.max_new_tokens,
+                batch_size=len(prompts),
+                sampling=generation.Sampling(decoding.temperature, decoding.top_p, keys),
+            )
+            answers.keep(question, texts)
+        return [str(text) for text in texts]
+
+    def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[Answer]:
+        order = sorted(range(len(prompts)), key=lambda index: sum(len(message.content) for message in prompts[index]))
+        batches = [order[start : start + decoding.batch_size] for start in range(0, len(order), decoding.batch_size)]
+        texts = [""] * len(prompts)
+        for indices in run.track(batches, unit="batch"):
+            written = batch([prompts[index] for index in indices], [keys[index] for index in indices])
+            for index, text in zip(indices, written, strict=True):
+                texts[index] = text
+        return [Answer(text) for text in texts]
+
+    return write

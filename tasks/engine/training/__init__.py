@@ -1,0 +1,1 @@
+"""Training: compositions put together, the one loop, checkpoints, telemetry."""

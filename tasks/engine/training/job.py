@@ -1,0 +1,121 @@
+"""The steps that stages which train share: load, measure, train, measure again, and write the model with its course."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.compute import Compute
+from tasks.core.records import Example
+from tasks.core.sequences import Encoded, Encoding
+from tasks.core.stage import Run
+from tasks.core.training import Training
+from tasks.engine import device, encode
+from tasks.engine.training import compose, store, train, validation
+from tasks.engine.training.compose import Composition, Part
+from tasks.engine.training.telemetry import Telemetry
+from tasks.engine.training.train import TrainData, TrainResult
+from tasks.io.weights import checkpoints
+
+Course = Mapping[str, list[tuple[int, float]]]
+"""Validation set → (tokens so far, loss in nats per token)."""
+
+
+def load(base: Path, parts: Composition, compute: Compute) -> tuple[Any, Any]:
+    """Return the model that is to train, its frozen weights stored as the composition says, and its tokenizer."""
+    device.use(compute)
+    quantization = parts.base.method.quantization(parts.base.config)
+    return checkpoints.load(base, device=compute.device, quantization=quantization)
+
+
+def execute(
+    model: Any,
+    tokenizer: Any,
+    data: TrainData,
+    *,
+    parts: Composition,
+    config: Training,
+    compute: Compute,
+    run: Run,
+    output: Path,
+    card: Mapping[str, Any],
+    standalone: bool = False,
+) -> Course:
+    """Train `model` and write it to `output` with `training.json` and `ratchet.json`, to which `card` is added.
+
+    Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
+    output is a model that needs no other, whatever was trained.
+    """
+    compose.check(parts, standalone=standalone, fsdp=compute.fsdp)
+    for column in parts.objective.spec.columns:
+        if column.missing and not any(column.name in sequence.columns for sequence in data.train):
+            raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
+    before = validation.losses(model, data.valid, compute)
+    telemetry = Telemetry(run, before)
+    result = train.train(
+        model.train(),
+        data,
+        parts,
+        config,
+        compute,
+        run.work,
+        on_step=telemetry.on_step,
+        on_validation=telemetry.on_validation,
+    )
+    if summary := telemetry.summary():
+        run.say(f"trained: {summary}")
+    course = {name: [(0, loss), *result.measured[name]] for name, loss in before.items()}
+    run.note(trainable=result.trainable, trained_tokens=result.tokens, precision=device.precision(compute))
+    for name, points in course.items():
+        losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
+        run.log(None, **losses)
+    store.save(result.attached, parts, tokenizer, output, standalone=standalone)
+    report = _report(result, parts, course)
+    (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    checkpoints.write_card(output, method=parts.names, **card)
+    return course
+
+
+def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str, Any]:
+    """Return the contents of training.json."""
+    facts = parts.adapter.method.facts
+    return {
+        "composition": parts.names,
+        "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in result.losses],
+        "measured": {name: [[tokens, round(loss, 6)] for tokens, loss in points] for name, points in course.items()},
+        "tokens": result.tokens,
+        "trainable": result.trainable,
+        "active": result.active,
+        "parameters": result.parameters,
+        **({"adapter": facts(result.model)} if facts else {}),
+    }
+
+
+def encode_examples(
+    rows: Sequence[Example],
+    tokenizer: Any,
+    pack_tokens: int,
+    run: Run,
+    label: str,
+    objective: Part | None = None,
+    table: Sequence[Any] = (),
+) -> list[Encoded]:
+    """Return the sequences of examples that a pack can hold and that train anything; report how many were left out.
+
+    With an `objective` they are encoded as it says, with the rows of its `table`.
+    """
+    if objective and objective.method.encode:
+        encodings = list(encode.by_objective(rows, objective, table, tokenizer, pack_tokens))
+    else:
+        encodings = [Encoding([sequence]) for sequence in encode.examples(rows, tokenizer, pack_tokens)]
+    kept = [[s for s in encoding.sequences if s is not None and s.num_trained] for encoding in encodings]
+    total = sum(len(encoding.sequences) for encoding in encodings)
+    if left_out := total - sum(map(len, kept)):
+        run.say(
+            f"{label}: {left_out} of {total} examples are longer than a pack, hold a control token, or train nothing, "
+            "and were left out"
+        )
+    unused = sum(encoding.unused for encoding, sequences in zip(encodings, kept, strict=True) if sequences)
+    if objective and unused:
+        run.say(f"{label}: {unused} {objective.spec.table.unused}")
+    return [sequence for sequences in kept for sequence in sequences]

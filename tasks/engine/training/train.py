@@ -1,0 +1,229 @@
+"""The one training engine, on a plain `transformers.Trainer`. Stages `tune` and `pretrain` are thin callers.
+
+A composition of methods trains (`tasks.engine.training.compose`). The engine lays out the packs and calls the methods' hooks; stepping,
+accumulation, precision, resume and distribution are Trainer's.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+
+from tasks.core.compute import Compute
+from tasks.core.sequences import Column, Encoded
+from tasks.core.training import Moment, Probe, Training
+from tasks.core.weights.surgery import evaluating, plain
+from tasks.engine import device
+from tasks.engine.forward import observe, token_losses
+from tasks.engine.packing import Pack, by_budget, collate
+from tasks.engine.training import checkpointing, compose, fsdp, validation
+from tasks.engine.training.batches import Batches, lay_out
+from tasks.engine.training.callbacks import CheckpointCompletion, MethodHooks, StepReporter
+from tasks.engine.training.checkpointing import TrainingState
+from tasks.engine.training.compose import Attached, Composition
+from tasks.engine.training.flops import Utilisation
+from tasks.engine.training.telemetry import OnStep, OnValidation, StepMetrics
+from tasks.engine.training.trainer import PackTrainer, training_arguments
+from tasks.methods.objectives import Tokens
+
+Measure = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The sequences of a training."""
+
+    train: Sequence[Encoded]
+    valid: validation.Sets = field(default_factory=dict)
+    """Held-out sets by name; methods may look at them too."""
+    probe: Sequence[Encoded] = ()
+    """A few sequences that train nothing, for methods to look at. Where it is empty they look at the first pack that trains."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained model and the course of its training."""
+
+    attached: Attached
+    losses: list[tuple[int, int, float]]
+    """(step, tokens so far, loss of the step in nats per trained token)."""
+    tokens: int
+    trainable: int
+    """Parameters that may move at any time."""
+    active: int
+    """The most of them that moved in one step: fewer where a selector lets them take turns."""
+    parameters: int
+    measured: dict[str, list[tuple[int, float]]]
+    """Name → (tokens so far, value) at each checkpoint and at the end."""
+
+    @property
+    def model(self) -> nn.Module:
+        return self.attached.model
+
+
+def train(
+    model: nn.Module,
+    data: TrainData,
+    parts: Composition,
+    config: Training,
+    compute: Compute,
+    work: Path,
+    *,
+    on_step: OnStep = lambda _: None,
+    on_validation: OnValidation = lambda _, __: None,
+    measure: Measure | None = None,
+) -> TrainResult:
+    """Train `model` on `data` and return the result.
+
+    Checkpoints go to `work`; a run that finds a complete one there continues it, and ends in the same bytes on a CPU.
+    `on_step` is called after every optimizer step, `on_validation` after every validation. `measure` returns the values that are
+    kept at each checkpoint and at the end: by default the losses on the validation sets.
+    Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
+    """
+    # data
+    sequences = [replace(sequence, number=number) for number, sequence in enumerate(data.train)]
+    held_out = [sequence for rows in data.valid.values() for sequence in rows]
+    tasks = tuple(sorted({sequence.task for sequence in (*sequences, *data.probe, *held_out)}))
+    batches = lay_out(sequences, tasks, parts.objective.spec.columns, config)
+    probe = _probe(list(by_budget(data.probe, config.pack_tokens)) or batches.packs[:1], tasks)
+    valid = _probe(by_budget(held_out, config.pack_tokens), tasks)
+    with_auxiliary = list(by_budget([sequence for sequence in sequences if sequence.auxiliary], config.pack_tokens))
+
+    # model
+    torch.manual_seed(config.seed)  # an adapter draws its first weights here
+    attached = compose.compose(model, parts, probe, config.seed, fsdp=compute.fsdp)
+
+    # optimizer
+    optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)
+    gradient_free = parts.optimizer.spec.gradient_free
+
+    # loop
+    state = TrainingState(
+        checkpointing.settings_of(parts, config, compute, len(batches.packs)),
+        {kind: {} for kind, _ in compose.hooks(parts)},
+    )
+    start = Moment(
+        step=0,
+        steps=batches.steps,
+        seed=config.seed,
+        model=attached.model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        probe=probe,
+        valid=valid,
+        sequences=len(sequences),
+        auxiliary=lambda: _observed(attached.model, with_auxiliary, batches.columns, compute),
+    )
+    measure = measure or (lambda model: validation.losses(model, data.valid, compute))
+    utilisation = Utilisation(attached.model, compute)
+
+    def validate(step: int) -> dict[str, float]:
+        with fsdp.whole_root(attached.model):
+            values = measure(attached.model)
+        on_validation(step, values)
+        return values
+
+    def report(step: int, logs: Mapping[str, float], seconds: float) -> None:
+        packs = batches.of_step(step)
+        metrics = StepMetrics(
+            step=step,
+            steps=batches.steps,
+            loss=logs["loss"],
+            learning_rate=logs["learning_rate"],
+            gradient_norm=None if gradient_free else logs.get("grad_norm"),
+            epoch=batches.sequences_after[step - 1] / len(sequences),
+            tokens=sum(map(len, packs)),
+            trained_tokens=sum(sequence.num_trained for pack in packs for sequence in pack.sequences),
+            seconds=seconds,
+            mfu=None if gradient_free else utilisation.of(packs, seconds),
+        )
+        on_step(metrics)
+
+    trainer = PackTrainer(
+        attached,
+        batches,
+        optimizer,
+        scheduler,
+        training_arguments(config, compute, steps=batches.steps, work=work, gradient_free=gradient_free),
+        callbacks=[
+            MethodHooks(parts, attached, start, state),
+            CheckpointCompletion(work, state, validate),
+            StepReporter(report, validate, validation.interval(config, batches, data.valid)),
+        ],
+        gradient_free=gradient_free,
+        objective_state=lambda: _objective_state(parts, state),
+    )
+    checkpoint = checkpointing.newest_complete(work)
+    if checkpoint:
+        state.restore(checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    # result
+    if compute.fsdp:
+        attached = fsdp.gathered(attached)
+    if not config.save_every:
+        state.measured.append((batches.steps, measure(attached.model)))
+        on_validation(*state.measured[-1])
+    return _result(attached, batches, state, trainer.state.log_history)
+
+
+def _optimizer(attached: Attached, parts: Composition, config: Training, steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Return the optimizer of what trains, and the schedule of its learning rate."""
+    groups = compose.groups(attached, parts)
+    optimizer: Optimizer = parts.optimizer.method.make(groups, parts.optimizer.config, config.seed)
+    warmup = math.ceil(config.warmup * steps)
+    scheduler: LRScheduler = get_scheduler(
+        config.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps
+    )
+    return optimizer, scheduler
+
+
+def _result(
+    attached: Attached, batches: Batches, state: TrainingState, history: Iterable[Mapping[str, float]]
+) -> TrainResult:
+    """Return the result of a training from its state and Trainer's history."""
+    losses = [(int(row["step"]), float(row["loss"])) for row in history if "loss" in row]
+    return TrainResult(
+        attached=attached,
+        losses=[(step, batches.tokens_after[step - 1], loss) for step, loss in losses],
+        tokens=sum(map(len, batches.packs)),
+        trainable=sum(p.numel() for p in attached.trainable.values()),
+        active=state.active,
+        parameters=sum(p.numel() for p in attached.model.parameters()),
+        measured=state.measured_by_tokens(batches.tokens_after),
+    )
+
+
+def _probe(packs: Iterable[Pack], tasks: tuple[str, ...]) -> Probe:
+    """Return the packs for methods to look at."""
+
+    def losses(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        inner: Any = plain(model)
+        return token_losses(inner, {name: tensor.to(inner.device) for name, tensor in batch.items()})
+
+    return Probe([collate([pack], tasks) for pack in packs], losses, tasks)
+
+
+def _objective_state(parts: Composition, state: TrainingState) -> dict[str, Tensor]:
+    """Return the entries of the objective's state that its loss reads."""
+    entries = state.methods.get("objective", {})
+    return {name: torch.tensor(entries[name]) for name in parts.objective.spec.state if name in entries}
+
+
+@torch.no_grad()
+def _observed(
+    model: nn.Module, packs: Sequence[Pack], columns: Sequence[Column], compute: Compute
+) -> Iterator[tuple[Tensor, Tokens]]:
+    """Yield the token losses and `Tokens` of some packs with their auxiliary sequences. The model's mode is left as it is."""
+    inner: Any = plain(model)
+    with evaluating(inner), device.autocast(compute):
+        for pack in packs:
+            batch = {name: tensor.to(inner.device) for name, tensor in collate([pack], columns=columns).items()}
+            yield observe(inner, batch, auxiliary=True)

@@ -1,0 +1,129 @@
+"""`transformers.Trainer` as the engine uses it: on packs, with checkpoints of what trains, and with or without gradients."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from tasks.core.compute import Compute
+from tasks.core.training import Training
+from tasks.engine import device
+from tasks.engine.training.batches import Batches, PackDataset
+from tasks.engine.training.checkpointing import WEIGHTS
+from tasks.engine.training.compose import Attached
+
+
+class PackTrainer(Trainer):
+    """A Trainer whose checkpoints hold only what trains, and which can step without a gradient."""
+
+    def __init__(
+        self,
+        attached: Attached,
+        batches: Batches,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        arguments: TrainingArguments,
+        callbacks: list[TrainerCallback],
+        *,
+        gradient_free: bool,
+        objective_state: Callable[[], dict[str, Tensor]],
+    ) -> None:
+        """`objective_state` returns the tensors that the objective's loss is given in every forward pass."""
+        super().__init__(
+            model=attached.model,
+            args=arguments,
+            train_dataset=PackDataset(batches),
+            data_collator=_first,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+        self.optimizer, self.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
+        self._trainable = attached.trainable
+        self._estimate: Callable[[Callable[[], Tensor]], Tensor] | None = None
+        if gradient_free:
+            self._estimate = optimizer.estimate  # type: ignore[attr-defined]
+        self._objective_state = objective_state
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        if self._estimate is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        row = self._prepare_inputs(inputs)
+
+        def loss() -> Tensor:
+            # Autocast keeps cast weights as long as it lasts, and here they change between two calls.
+            with self.compute_loss_context_manager():
+                return self.compute_loss(model, row, num_items_in_batch=num_items_in_batch)
+
+        model.eval()
+        with torch.no_grad():
+            return self._estimate(loss)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return super()._prepare_inputs(inputs | {"objective_state": self._objective_state()})
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        tensors = self._trainable if state_dict is None else state_dict
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensors[name].detach().contiguous() for name in self._trainable}, folder / WEIGHTS)
+
+    @torch.no_grad()
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if self.is_fsdp_enabled:
+            raise ValueError(
+                f"{resume_from_checkpoint}: with compute.fsdp a training does not go on from a checkpoint. "
+                f"Remove {Path(resume_from_checkpoint).parent} to begin anew, or set compute.fsdp: false."
+            )
+        saved = load_file(Path(resume_from_checkpoint) / WEIGHTS)
+        if unmatched := sorted(saved.keys() ^ self._trainable.keys()):
+            raise ValueError(
+                f"{resume_from_checkpoint} holds other weights than train now ({unmatched[0]} is on one side alone): another "
+                f"choice of layers was made. Remove {Path(resume_from_checkpoint).parent} to begin anew."
+            )
+        for name, tensor in saved.items():
+            self._trainable[name].copy_(tensor)
+
+
+def training_arguments(
+    config: Training, compute: Compute, *, steps: int, work: Path, gradient_free: bool
+) -> TrainingArguments:
+    """Return Trainer's arguments for a training of so many steps with its checkpoints in `work`."""
+    return TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=1,  # an item is a pack
+        gradient_accumulation_steps=config.accumulation,
+        max_steps=steps,
+        max_grad_norm=0.0 if gradient_free else config.clip,
+        bf16=device.precision(compute) == "bf16",
+        fsdp=compute.fsdp,
+        use_cpu=compute.device == "cpu",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_num_workers=config.workers,
+        train_sampling_strategy="sequential",  # the schedule has shuffled already, epoch by epoch
+        remove_unused_columns=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not finite is to be seen
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 1,
+        save_total_limit=2,
+        ignore_data_skip=False,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _first(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the only row: it is a batch already."""
+    (row,) = rows
+    return row

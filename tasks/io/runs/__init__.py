@@ -1,0 +1,1 @@
+"""MLflow runs: recorded in a spool on disk, uploaded, looked up, registered."""

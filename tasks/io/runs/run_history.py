@@ -1,0 +1,131 @@
+"""Earlier runs in MLflow: the time and memory they took, and their export to a file that another machine imports."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.io.runs import run_store, tracking
+from tasks.io.system import files
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The time and memory of one finished run of a stage."""
+
+    config: dict[str, str]
+    """All recorded parameters, settings included: full name → value."""
+    machine: str
+    """The machine class, in words."""
+    seconds: float
+    memory_mb: float | None
+    output_mb: float | None
+
+
+def past(stages: Iterable[str], most: int = 20) -> dict[str, list[Past]]:
+    """Return the latest runs of each stage, of any item, that computed their outputs. Returns none while the store is out of reach."""
+    if run_store.is_new():
+        return {}  # its schema takes seconds to make, and holds nothing
+    try:
+        client, experiment = run_store.connect()
+        return {stage: _past(client, experiment, stage, most) for stage in stages}
+    except run_store.outages() as error:
+        _log.warning("MLflow (%s) does not answer: %s", run_store.shown(), error)
+        return {}
+
+
+def _past(client: Any, experiment: str, stage: str, most: int) -> list[Past]:
+    # Only a stage that ran has a key: every run that found nothing to do left a cached child, and there may be hundreds of those.
+    finished = f"attributes.status = 'FINISHED' and tags.`dvc.stage` LIKE '{stage}%' and tags.`ratchet.key` LIKE '%'"
+    latest = client.search_runs([experiment], finished, max_results=4 * most, order_by=["attributes.start_time DESC"])
+    return [_of(run) for run in latest if _made_anew(run, stage)][:most]
+
+
+def _made_anew(run: Any, stage: str) -> bool:
+    return run.data.tags["dvc.stage"].partition("@")[0] == stage and "taken_over_from" not in run.data.params
+
+
+def _of(run: Any) -> Past:
+    metrics = run.data.metrics
+    return Past(
+        config=run.data.params,
+        machine=run.data.tags.get("machine", ""),
+        seconds=(run.info.end_time - run.info.start_time) / 1000,
+        memory_mb=metrics.get("peak_memory_mb"),
+        output_mb=metrics.get("output_mb"),
+    )
+
+
+def export(runs: Iterable[str], path: Path) -> int:
+    """Write these MLflow runs and their parents to a file, one event a line. Returns the number of runs.
+
+    The events are those of a spool (`tasks.io.runs.tracking`), each with our name of its run. Raises ConnectionError while the store
+    is out of reach.
+    """
+    try:
+        client, _ = run_store.connect()
+        exported = {run: client.get_run(run) for run in dict.fromkeys(runs)}
+        parents = dict.fromkeys(run.data.tags.get("mlflow.parentRunId") for run in exported.values())
+        exported = {
+            name: client.get_run(name) for name in parents if name
+        } | exported  # a parent comes before its children
+        lines = [
+            json.dumps({"run": run.data.tags["ratchet.run"]} | event, ensure_ascii=False)
+            for run in exported.values()
+            for event in _events(client, run, exported)
+        ]
+    except run_store.outages() as error:
+        raise ConnectionError(
+            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
+        ) from None
+    files.write_atomically(path, "".join(f"{line}\n" for line in lines))
+    return len(exported)
+
+
+def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a run as its spool would hold them."""
+    info, data = run.info, run.data
+    parent = others.get(data.tags.get("mlflow.parentRunId", ""))
+    tags = {name: value for name, value in sorted(data.tags.items()) if not name.startswith("mlflow.")}
+    yield {
+        "kind": "start",
+        "time": info.start_time,
+        "name": info.run_name,
+        "parent": parent.data.tags["ratchet.run"] if parent else None,
+        "tags": tags,
+    }
+    yield {"kind": "params", "time": info.start_time, "values": dict(sorted(data.params.items()))}
+    for name in sorted(data.metrics):
+        for point in client.get_metric_history(info.run_id, name):
+            yield {"kind": "metrics", "time": point.timestamp, "step": point.step, "values": {name: point.value}}
+    datasets = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    if datasets:
+        yield {"kind": "datasets", "time": info.start_time, "values": dict(sorted(datasets.items()))}
+    yield {"kind": "end", "time": info.end_time, "status": info.status}
+
+
+def take_in(path: Path) -> tuple[int, int]:
+    """Give the runs of such a file to this workspace's uploader, except those MLflow has. Returns the numbers of new and known runs.
+
+    Raises ValueError naming the line that is no event, ConnectionError while the store is out of reach.
+    """
+    events: dict[str, list[dict[str, Any]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            event = json.loads(line)
+            name, kind = event.pop("run"), event["kind"]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(
+                f"{path}:{number} is no event of a run. `git log -p {path}` has its earlier states."
+            ) from None
+        if not name.isalnum() or kind not in tracking.KINDS:
+            raise ValueError(f"{path}:{number}: no run is called {name!r}, or no event {kind!r}.")
+        events.setdefault(name, []).append(event)
+    known = tracking.known(events)
+    if new := {name: lines for name, lines in events.items() if name not in known}:
+        tracking.hand_in(new)
+    return len(new), len(known)

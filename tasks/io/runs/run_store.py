@@ -1,0 +1,139 @@
+"""MLflow's store of runs: its address, a check that it can be used, and a client."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from tasks.core import environment
+from tasks.core.imports import lasting
+
+SPOOL = Path(".ratchet/spool")
+"""The run spool: events that wait to be sent to the store (`tasks.io.runs.tracking`)."""
+EXPERIMENT = "ratchet"
+DATABASES = ("postgresql", "mysql", "mssql")
+"""Prefixes of addresses of remote databases, whose drivers have to be installed."""
+KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
+"""Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
+PATIENCE_S = 30.0
+"""Seconds that a local database may be busy, and that the end of a run waits for its last batch. Later events stay in the spool."""
+
+
+def uri() -> str:
+    """Return the address of the store: `MLFLOW_TRACKING_URI`, else `mlflow.db` of this workspace, which plain `mlflow ui` reads."""
+    return os.environ.get(environment.TRACKING_URI) or "sqlite:///mlflow.db"
+
+
+def shown() -> str:
+    """Return the address without its password."""
+    return re.sub(r"(://[^/@]*?):[^/]*@", r"\1:***@", uri())
+
+
+def is_new() -> bool:
+    """Return whether the store is a local database that does not exist yet."""
+    return uri().startswith("sqlite:///") and not Path(uri().removeprefix("sqlite:///")).is_file()
+
+
+def check() -> None:
+    """Raise ValueError where the store is no database or server, a database whose driver is not installed, or a local one that
+    cannot be written.
+
+    A remote store that does not answer is an outage, not a mistake: runs are spooled until it does.
+    """
+    if not uri().startswith(KINDS):
+        kinds = ", ".join(f"{kind}…" for kind in KINDS)
+        raise ValueError(f"MLFLOW_TRACKING_URI={shown()}: expected a database or a server ({kinds}).")
+    if uri().startswith(DATABASES):
+        _check_driver()
+    if not uri().startswith("sqlite:///"):
+        return
+    path = Path(uri().removeprefix("sqlite:///"))
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.rollback()
+    except sqlite3.Error as error:
+        raise ValueError(
+            f"{path}: MLflow cannot record runs here ({error}). Make the file writable, move it aside, "
+            "or name another store in MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _check_driver() -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        make_url(uri()).get_dialect().import_dbapi()
+    except (ImportError, NoSuchModuleError) as error:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI={shown()}: its driver is not installed ({error}). "
+            '`pip install "ratchet-llm[postgres]"` brings that of PostgreSQL; postgresql+NAME:// names another one.'
+        ) from None
+
+
+def outages() -> tuple[type[Exception], ...]:
+    """Return the exceptions that an unreachable, full or locked store raises."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, OSError)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the store answered that it will never take this, so that retrying is useless."""
+    return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+
+
+def connect() -> tuple[Any, str]:
+    """Return a client of the store and the id of our experiment. The first process creates the database."""
+    # A server that is away is asked again by the next batch: MLflow's own patience of minutes would hold up every run's end.
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    environment.set_defaults(environment.NO_TELEMETRY | patience)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with lasting():
+        import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if uri().startswith(DATABASES):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1  # one that is away: ten attempts take 100 s, and whoever comes next waits for them
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = mlflow.MlflowClient(uri())
+        existing = client.get_experiment_by_name(EXPERIMENT)
+        if existing and existing.lifecycle_stage == "deleted":
+            raise ConnectionError(
+                f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
+            )
+        # The kind decides which columns and charts MLflow's pages begin with.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return client, existing.experiment_id if existing else client.create_experiment(EXPERIMENT, tags=kind)
+
+
+def experiment() -> str:
+    """Return the id of our experiment. Raises ConnectionError if the store does not answer."""
+    try:
+        return connect()[1]
+    except outages() as error:
+        reason = str(error).partition("\n")[0]
+        raise ConnectionError(f"MLflow's store does not answer: {reason}") from None
+
+
+def find(client: Any, experiment: str, own_id: str) -> str | None:
+    """Return the MLflow run with this id of ours (tag `ratchet.run`), None without one."""
+    runs = client.search_runs([experiment], f"tags.`ratchet.run` = '{own_id}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def maker(client: Any, experiment: str, stage: str, key: str) -> str | None:
+    """Return the MLflow run that made a stage's outputs under this key. Equal items of a stage share a key."""
+    query = f"tags.`dvc.stage` = '{stage}' and tags.`ratchet.key` = '{key}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], query, max_results=1)
+    return runs[0].info.run_id if runs else None

@@ -1,0 +1,309 @@
+"""The uploader: the one process of a workspace that takes spooled runs to MLflow, in batches (`python -m tasks.io.runs.spool_uploader`).
+
+Whoever begins a run (`tasks.io.runs.tracking`) starts it where none lives, and it ends when nobody records any more. A spool whose
+owner is gone without a last word belongs to a killed process, and its run is closed as KILLED.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from tasks.io.runs import run_store
+from tasks.io.runs.run_store import SPOOL
+from tasks.io.system import files, locks, logs
+
+EVERY_S = 5.0
+"""Metrics reach MLflow at most this much later."""
+LINGER_S = 2.0
+"""Seconds the uploader stays when nobody records: the next stage of a `dvc repro` comes sooner, and need not start another."""
+PACE_S = 0.1
+LOCK = "uploader.lock"
+LOG = SPOOL.parent / "logs" / "uploader.log"
+"""The uploader's console output."""
+
+_DAMAGED = {"kind": "damaged", "time": 0}
+_log = logging.getLogger(__name__)
+_started: list[subprocess.Popen[bytes]] = []  # held, since an object that goes while its process lives is a warning
+
+
+def carry(handed_over: TextIO | None = None) -> None:
+    """Take the spools of this workspace to MLflow until nobody records any more. Returns at once where another does so.
+
+    Whoever starts a uploader hands the lock over, open and held.
+    """
+    lock = handed_over
+    while lock := lock or _locked():
+        with lock:
+            _outage_note().unlink(missing_ok=True)
+            _carry_while_written()
+        lock = None
+        # Whoever began or ended a run just now saw the lock held and started no uploader.
+        if outage() or not any(SPOOL.glob("*.jsonl")):
+            return
+
+
+@contextlib.contextmanager
+def birth() -> Iterator[None]:
+    """While a spool is begun under another name (`.new`): nobody takes it for what a killed process left."""
+    with (SPOOL / "birth.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _sweep() -> None:
+    """Remove spools whose owner was killed before they had their name."""
+    with (SPOOL / "birth.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in SPOOL.glob("*.new"):
+            path.unlink()
+
+
+def _carry_while_written() -> None:
+    due, tried, last_news = 0.0, set[Path](), time.monotonic()
+    while SPOOL.is_dir():
+        spools = sorted(SPOOL.glob("*.jsonl"))
+        ended = {path for path in spools if _close_if_ownerless(path)}
+        if time.monotonic() >= due or ended - tried:
+            deliver()
+            due, tried = time.monotonic() + EVERY_S, ended
+            if ended:
+                last_news = time.monotonic()
+        if ended != set(spools):
+            last_news = time.monotonic()
+        elif time.monotonic() - last_news > LINGER_S:
+            return
+        time.sleep(PACE_S)
+
+
+def deliver() -> None:
+    """Send what is new in every spool, or note why it cannot be sent. A store that is away is asked once, not for every spool."""
+    _sweep()
+    for path in sorted(SPOOL.glob("*.jsonl"), key=_begun):  # a run that made something before the one that points to it
+        try:
+            _send_news(path)
+        except run_store.outages() as error:
+            if run_store.is_refusal(error):
+                _set_aside(path, error)
+                continue
+            _outage_note().write_text(str(error))
+            return
+    _outage_note().unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    """Keep what MLflow will never take, such as the rest of a run that was deleted there, out of the way of what follows."""
+    _log.warning("MLflow refuses the rest of %s, which is kept as .refused: %s", path.name, error)
+    path.with_suffix(".sent").unlink(missing_ok=True)
+    path.rename(path.with_suffix(".refused"))
+
+
+def start() -> None:
+    """Start the process that carries, unless one does; it outlives this one, and a Ctrl-C. It has the lock from its first moment,
+    so that a flow which begins twenty runs in a second starts one process and not twenty."""
+    lock = _locked()
+    if lock is None:
+        return
+    ours = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    with lock, logs.append(LOG) as log:
+        _started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tasks.io.runs.spool_uploader", str(lock.fileno())],
+                pass_fds=[lock.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,  # whoever reads our output must not wait for the uploader's
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        )
+
+
+def _locked() -> TextIO | None:
+    """Take the lock that the uploader holds while it lives; None if another process has it. It is held until it is closed here
+    and in the process it was handed to."""
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    lock = (SPOOL / LOCK).open("w")
+    if locks.seized(lock):
+        return lock
+    lock.close()
+    return None
+
+
+def lives() -> bool:
+    """Return whether a uploader is at work in this workspace."""
+    try:
+        with (SPOOL / LOCK).open() as lock:
+            return locks.in_use(lock)
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(spools: list[Path]) -> None:
+    """Return when these spools have been carried away, when the store is out of reach, or after `run_store.PATIENCE_S`."""
+    deadline = time.monotonic() + run_store.PATIENCE_S
+    while any(path.exists() for path in spools) and not outage() and time.monotonic() < deadline:
+        time.sleep(PACE_S / 2)
+
+
+def children(parent: str) -> list[Path]:
+    """Return the spools of a run's children."""
+    spools = []
+    for path in SPOOL.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # carried away just now
+            if next(_events(path, 0), {}).get("parent") == parent:
+                spools.append(path)
+    return spools
+
+
+def _begun(spool: Path) -> int:
+    """Return the start time of a spool's run, in ms."""
+    return int(next(_events(spool, 0), {"time": 0})["time"])
+
+
+def _outage_note() -> Path:
+    return SPOOL / "outage.txt"
+
+
+def outage() -> str:
+    """Return the error of the last delivery; empty if the store took it."""
+    try:
+        return _outage_note().read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _close_if_ownerless(path: Path) -> bool:
+    """Return whether the owner of a spool has exited. If its run was not closed, it ends as KILLED."""
+    with path.open("rb+") as spool:
+        try:
+            fcntl.flock(spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        text = spool.read()
+        complete_lines = text[: text.rfind(b"\n") + 1]  # a killed writer can leave half a line
+        spool.seek(len(complete_lines))
+        spool.truncate()
+        events = [_event(line) for line in complete_lines.splitlines()]
+        if not _has_ended(events):
+            last = events[-1]["time"] if events else 0
+            spool.write(json.dumps({"kind": "end", "time": last, "status": "KILLED"}).encode() + b"\n")
+    return True
+
+
+def _send_news(path: Path) -> None:
+    """Send what is new in a spool; the spool of a closed run goes. The uploader's lock keeps others out."""
+    progress = path.with_suffix(".sent")
+    state: dict[str, Any] = json.loads(progress.read_text()) if progress.exists() else {"line": 0, "run": None}
+    events = list(_events(path, state["line"]))
+    if not events:
+        return
+    client, experiment = run_store.connect()
+    for event in events:
+        if event["kind"] == "start":
+            state["run"] = _open(client, experiment, event)
+    if state["run"]:
+        _send(client, experiment, state["run"], events)
+    state["line"] += len(events)
+    if _has_ended(events):
+        progress.unlink(missing_ok=True)
+        path.unlink()
+        return
+    files.write_atomically(progress, json.dumps(state))
+
+
+def _events(path: Path, start: int) -> Iterator[dict[str, Any]]:
+    """Yield the events of a spool from line `start` on, as far as lines are complete."""
+    with path.open("rb") as spool:
+        for number, line in enumerate(spool):
+            if number >= start and line.endswith(b"\n"):
+                yield _event(line)
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """Parse one line of a spool. A damaged line becomes an event that is skipped, so it holds up nothing."""
+    try:
+        event = dict(json.loads(line))
+        return event if {"kind", "time"} <= event.keys() else _DAMAGED
+    except (ValueError, TypeError):
+        return _DAMAGED
+
+
+def _has_ended(events: list[dict[str, Any]]) -> bool:
+    return any(event["kind"] == "end" for event in events)
+
+
+def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
+    """Return the MLflow run of a `start` event, created unless an earlier, interrupted attempt did."""
+    tags = dict(event["tags"])
+    if existing := run_store.find(client, experiment, tags["ratchet.run"]):
+        return existing
+    if event["parent"]:
+        tags["ratchet.parent"] = event["parent"]
+        if parent := run_store.find(client, experiment, event["parent"]):
+            tags["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment, start_time=event["time"], tags=tags, run_name=event["name"])
+    # Children that came first, while their parent waited in a spool of its own, are adopted now.
+    for child in client.search_runs([experiment], f"tags.`ratchet.parent` = '{tags['ratchet.run']}'"):
+        client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
+    return run.info.run_id
+
+
+def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) -> None:
+    """Send the events of a run in batches, its end last."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [event for event in events if event["kind"] == kind]
+
+    metrics = [Metric(n, v, e["time"], e["step"]) for e in of("metrics") for n, v in e["values"].items()]
+    params = [Param(n, v) for e in of("params") for n, v in e["values"].items()]
+    tags = [RunTag(n, v) for e in of("tags") for n, v in e["values"].items()]
+    for start in range(0, len(metrics), 1000):
+        _offer(lambda some: client.log_batch(run, metrics=some), metrics[start : start + 1000])
+    for start in range(0, len(params), 100):
+        _offer(lambda some: client.log_batch(run, params=some), params[start : start + 100])
+    if tags:
+        _offer(lambda some: client.log_batch(run, tags=some), tags)
+    inputs = [
+        DatasetInput(Dataset(name=name, digest=digest[:36], source_type="dvc", source=json.dumps({"path": name})), [])
+        for event in of("datasets")
+        for name, digest in event["values"].items()
+    ]
+    if inputs:
+        _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
+    for event in of("maker"):
+        if producer := run_store.maker(client, experiment, event["stage"], event["key"]):
+            client.set_tag(run, "ratchet.produced_by", producer)
+    for event in of("end"):
+        client.set_terminated(run, event["status"], end_time=event["time"])
+
+
+def _offer(send: Callable[[list[Any]], None], values: list[Any]) -> None:
+    """Send values together; one by one where MLflow refuses some, so that only those are lost, and said to be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        send(values)
+    except MlflowException as error:
+        if not run_store.is_refusal(error):
+            raise  # an outage: all of it goes again later
+        if len(values) == 1:
+            _log.warning("MLflow refuses %s", error)
+            return
+        for value in values:
+            _offer(send, [value])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever started it as it ended by that signal heard no second one
+    carry(os.fdopen(int(sys.argv[1]), "w") if sys.argv[1:] else None)

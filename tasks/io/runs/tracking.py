@@ -1,0 +1,136 @@
+"""Recording of MLflow runs without waiting for MLflow.
+
+Every run is written to a spool (`.ratchet/spool/<id>.jsonl`, one event a line), which the uploader (`tasks.io.runs.spool_uploader`) sends to
+MLflow. So no stage pays for MLflow's import, and an outage loses nothing: events that could not be sent wait in the spool for the
+next uploader.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from tasks.core import environment
+from tasks.io.runs import run_store, spool_uploader
+from tasks.io.runs.run_store import SPOOL
+from tasks.io.system import progress
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+KINDS = ("start", "params", "tags", "metrics", "datasets", "maker", "end")
+"""The events of a run."""
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """One MLflow run. Once it has begun, recording never raises; what MLflow does not take now is sent later."""
+
+    def __init__(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        self.id = uuid.uuid4().hex
+        """Our id of the run (tag `ratchet.run`), valid as `parent` of others before MLflow knows the run."""
+        SPOOL.mkdir(parents=True, exist_ok=True)
+        self._path = SPOOL / f"{self.id}.jsonl"
+        unseen = self._path.with_suffix(".new")
+        with spool_uploader.birth():
+            self._file = unseen.open("w", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
+            self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
+            unseen.rename(self._path)
+        # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
+        self._is_first = parent is None  # said once, not by every child
+        self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
+        self._see_to_a_carrier()
+
+    def params(self, **values: Any) -> None:
+        """Record settings and facts; MLflow keeps the first value of a name."""
+        self._write("params", values={name: str(value)[:6000] for name, value in values.items()})
+
+    def tags(self, **values: str) -> None:
+        """Set tags. A dot in a tag's name is written as two underscores: `dvc__stage` sets `dvc.stage`."""
+        self._write("tags", values={name.replace("__", "."): str(value) for name, value in values.items()})
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Record metrics of one moment."""
+        self._write("metrics", values={name: float(value) for name, value in values.items()}, step=step or 0)
+
+    def datasets(self, digests: Mapping[str, str]) -> None:
+        """Record the inputs of the run: path → DVC's hash of it. No data is read."""
+        self._write("datasets", values=dict(digests))
+
+    def made_by(self, stage: str, key: str) -> None:
+        """Tag the run with the one that made this stage's outputs from these inputs (`ratchet.produced_by`), where MLflow has it.
+
+        `key` is that of the stage (`tasks.configuration.key`). The uploader looks, so that this process needs no MLflow.
+        """
+        self._write("maker", stage=stage, key=key)
+
+    def end(self, status: Status, *, wait: bool = False) -> None:
+        """Close the run. With `wait`, MLflow has received all its events when this returns, or is out of reach."""
+        self._write("end", status=status)
+        with contextlib.suppress(OSError):  # the disk is full: `_write` has said so
+            self._file.close()
+        self._see_to_a_carrier()
+        if wait:
+            spool_uploader.wait_for([self._path, *spool_uploader.children(self.id)])
+        if self._is_first and (reason := spool_uploader.outage()):
+            progress.say(f"MLflow ({run_store.shown()}) does not answer; runs wait in {SPOOL}. {reason}")
+
+    def _see_to_a_carrier(self) -> None:
+        if self._carried_here and not spool_uploader.lives():
+            with contextlib.suppress(OSError):  # the disk is full, say: the next run's uploader takes this one too
+                spool_uploader.start()
+
+    def _write(self, kind: str, **event: Any) -> None:
+        try:
+            self._file.write(json.dumps({"kind": kind, "time": int(time.time() * 1000), **event}) + "\n")
+            self._file.flush()
+        except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
+            _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
+
+
+def produced_by(keys: Mapping[str, str]) -> dict[str, str]:
+    """Map each stage to the id of the MLflow run that made its present outputs, where one is known.
+
+    `keys` maps a stage's name to its key (`tasks.configuration.key`). Returns nothing while the store is out of reach.
+    """
+    run_ids: dict[str, str] = {}
+    try:
+        client, experiment = run_store.connect()
+        for stage, key in keys.items():
+            if run := run_store.maker(client, experiment, stage, key):
+                run_ids[stage] = run
+    except run_store.outages() as error:
+        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
+    return run_ids
+
+
+def known(runs: Iterable[str]) -> set[str]:
+    """Return those of our run ids that MLflow has or will get from the spool. Raises ConnectionError if it does not answer."""
+    names = list(runs)
+    try:
+        client, experiment = run_store.connect()
+        return {
+            name for name in names if (SPOOL / f"{name}.jsonl").exists() or run_store.find(client, experiment, name)
+        }
+    except run_store.outages() as error:
+        raise ConnectionError(
+            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
+        ) from None
+
+
+def hand_in(runs: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Record runs of another machine, by our ids, each with all its events. MLflow has them when this returns."""
+    SPOOL.mkdir(parents=True, exist_ok=True)
+    for name, events in runs.items():
+        unseen = SPOOL / f"{name}.new"
+        with spool_uploader.birth():
+            unseen.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+            unseen.rename(unseen.with_suffix(".jsonl"))
+    spool_uploader.carry()
+    spool_uploader.wait_for([SPOOL / f"{name}.jsonl" for name in runs])  # where another process carries

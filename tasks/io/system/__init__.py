@@ -1,0 +1,1 @@
+"""The machine: files, locks, processes, git, installed packages, progress lines."""

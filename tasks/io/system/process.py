@@ -1,0 +1,110 @@
+"""A process of its own (a stage, a trial): quiet libraries, death with its parent, and one message for an error a person can mend."""
+
+import ctypes
+import errno
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from tasks.core import environment
+from tasks.core.compute import Compute
+from tasks.io.system import progress
+
+PR_SET_PDEATHSIG = 1
+TERMINATED = 128 + signal.SIGTERM
+LIBRARIES = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCHDYNAMO_DISABLE": "1",  # nothing here is compiled; bitsandbytes would load a compiler, or compute as this machine's does
+    "TRANSFORMERS_VERBOSITY": "error",
+    "USE_HUB_KERNELS": "NO",
+}
+"""Environment of the libraries that stages use: no bars beside ours, no warnings, no kernels from elsewhere."""
+
+
+def run(main: Callable[[], object], label: str = "", *, forked: bool = False) -> int:
+    """Run `main` as the whole work of this process, and return the exit code.
+
+    It ends with the process that started it; a child of the fork server (`forked`) sees to that by itself. An error that a person
+    can mend is told in one message, after `label`.
+    """
+    quiet()
+    if forked:
+        signal.signal(signal.SIGTERM, _terminate)
+    else:
+        die_with_parent()
+    try:
+        main()
+    except expected() as error:
+        if os.environ.get(environment.TRACEBACK):
+            raise
+        progress.say(f"{label}{explain(error)}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def set_threads(compute: Compute) -> None:
+    """Set the threads of OpenMP. Call it before numpy or torch is imported: they read the number once."""
+    os.environ[environment.OMP_THREADS] = str(compute.threads)
+
+
+def quiet() -> None:
+    """Switch off telemetry, warnings and downloaded code of the libraries that stages use, unless the user set them otherwise."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # they speak to us who maintain this; our tests turn them into errors
+    # transformers imports bitsandbytes wherever it is installed, which then misses a kernel that `_settle` would switch off.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    environment.set_defaults(environment.NO_TELEMETRY | environment.NO_PICKLE | LIBRARIES)
+    environment.set_defaults({"HF_HOME": str(Path(".ratchet/huggingface").resolve())})
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends: DVC would start a second writer beside it.
+
+    It ends as on Ctrl-C, with its run closed and its lock dropped.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    parent = os.getppid()
+    if platform.system() == "Linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            raise SystemExit(TERMINATED)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # being asked twice must not break off what closes the run
+    raise SystemExit(TERMINATED)
+
+
+def explain(error: Exception) -> str:
+    """Return a message that a person can act on."""
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        where = getattr(error, "filename", None) or Path.cwd()
+        return f"the disk is full ({where}). Free some space and run it again; nothing was half written."
+    return str(error)
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """Return the types of errors that a person can mend; others are bugs, and show a traceback."""
+    writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
+    loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
+    return (ValueError, RuntimeError, OSError, *loaded)

@@ -1,0 +1,196 @@
+"""Models on disk: Hugging Face folders with safetensors, and `ratchet.json` beside the weights that says where they came from."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import methods
+from tasks.io import provenance
+
+CARD = "ratchet.json"
+PEFT_ADAPTER = "adapter_config.json"
+OWN_ADAPTER = "adapter.json"
+COMPRESSION_NOTE = "compressed.json"
+"""The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+def load(
+    path: Path, base: Path | None = None, *, dtype: str = "float32", device: str = "cpu", quantization: Any = None
+) -> tuple[Any, Any]:
+    """Load the model at `path` and its tokenizer, in evaluation mode.
+
+    `tasks.io.weights.models.load` opens compressed models too. An adapter is loaded onto `base`, stored as it was when the adapter was trained, and merged into it where that is exact.
+    `quantization` is what a method of family `bases` gives. Raises ValueError where an adapter was trained on other weights
+    than the base's, and where the folder lacks weights as safetensors or a tokenizer.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if is_compressed(path):
+        raise ValueError(
+            f"{path} is a compressed model, which cannot be taken here. Name the model that it was made of."
+        )
+    plain = path if not is_adapter(path) else base
+    if plain is None:
+        raise ValueError(f"{path} is an adapter: name the model it was trained on.")
+    check_folder(plain)
+    if is_adapter(path):
+        check_parent(path, plain)
+        quantization = _quantization(path)
+    model = AutoModelForCausalLM.from_pretrained(
+        plain,
+        dtype=getattr(torch, dtype),
+        quantization_config=quantization,
+        device_map={"": device} if quantization else None,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    _settle(model)
+    if is_adapter(path):
+        model = _put_on(path, model, merge=quantization is None)
+    return (model if quantization else model.to(device)).eval(), load_tokenizer(plain)
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: Mapping[str, Any]) -> None:
+    """Write an adapter of ours: its tensors, and the method with the settings that `load` attaches it by."""
+    from safetensors.torch import save_file
+
+    save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / "adapter.safetensors")
+    text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
+    (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
+
+
+def pass_through(source: Path, target: Path) -> None:
+    """Write the model at `source` to `target` unchanged, without `training.json`: no training took place here.
+
+    The files are the same bytes under another name; copies where the disk cannot link.
+    """
+    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns("training.json"))
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Load the tokenizer in a model's folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+
+
+def is_adapter(path: Path) -> bool:
+    """Return whether the folder holds an adapter rather than a whole model."""
+    return (path / PEFT_ADAPTER).is_file() or (path / OWN_ADAPTER).is_file()
+
+
+def is_compressed(path: Path) -> bool:
+    """Return whether the folder was written by a compressor."""
+    return (path / COMPRESSION_NOTE).is_file()
+
+
+def check_folder(path: Path) -> None:
+    """Raise ValueError naming what the model folder at `path` lacks."""
+    if not (path / "config.json").is_file():
+        raise ValueError(f"{path} is no model folder: config.json is missing.")
+    if not list(path.glob("*.safetensors")):
+        pickled = [file.name for file in path.glob("*.bin")]
+        weights_found = (
+            f"found {', '.join(pickled)}, which can run code when it is opened; convert it" if pickled else "found none"
+        )
+        raise ValueError(f"{path} has no weights as .safetensors: {weights_found}.")
+    if not (path / "tokenizer.json").is_file():
+        raise ValueError(
+            f"{path} has no tokenizer.json. Save the tokenizer beside the weights (`tokenizer.save_pretrained`)."
+        )
+
+
+def write_card(path: Path, **facts: Any) -> None:
+    """Write `ratchet.json`: the given facts, the hash of the weights, and the class of machine that made them."""
+    card = facts | {"weights": weights_digest(path), "machine": provenance.machine_class()}
+    (path / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the contents of `ratchet.json`; empty for a folder that Ratchet did not make."""
+    file = path / CARD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def weights_digest(path: Path) -> str:
+    """Return one hash of all weights in a folder."""
+    return provenance.facts_digest({file.name: provenance.digest(file) for file in weights(path)})
+
+
+def weights(path: Path) -> list[Path]:
+    """Return the files of a folder that hold weights."""
+    return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf"))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _settle(model: Any) -> None:
+    """Keep 4-bit weights as they are stored, and what quantised layers return in the model's type.
+
+    On a CPU with AVX512-BF16 bitsandbytes repacks them at their first use in evaluation mode, into a form that passes no gradient
+    on, computes in bf16 whatever was asked for, and fails where the outputs of a layer are no multiple of 32. And peft's (IA)³ hands
+    such a layer fp32 and passes on what it returns: in a model of bf16, attention then meets two types.
+    """
+    import torch
+
+    dtype = model.dtype
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+        if dtype is not torch.float32 and hasattr(module, "out_features") and not module.weight.is_floating_point():
+            module.register_forward_hook(lambda _layer, _inputs, output: output.to(dtype))
+
+
+def _quantization(path: Path) -> Any:
+    """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
+    card = read_card(path)
+    name = card.get("method", {}).get("base", "none")
+    recorded = card["settings"]["methods"][name] if name != "none" else {}
+    config = methods.spec("bases", name).config.model_validate(recorded)
+    return methods.load("bases", name).quantization(config)
+
+
+def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
+    """Attach the adapter at `path` to `model`; merge it where that is exact and asked for."""
+    if (path / PEFT_ADAPTER).is_file():
+        from peft import PeftModel
+
+        attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
+        return attached.merge_and_unload() if merge else attached.get_base_model()
+    from safetensors.torch import load_file
+
+    card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
+    method = methods.load("adapters", card["adapter"])
+    config = methods.spec("adapters", card["adapter"]).config.model_validate(card["params"])
+    attached = method.attach(model, config)
+    places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
+    tensors = load_file(path / "adapter.safetensors")
+    if places.keys() != tensors.keys():
+        mismatched = sorted(places.keys() ^ tensors.keys())
+        raise ValueError(
+            f"{path} does not fit the model it is put on: {', '.join(mismatched[:3])} stands on one side only."
+        )
+    for name, tensor in tensors.items():
+        places[name].data.copy_(tensor)
+    attached.requires_grad_(False)
+    return method.merge(attached) if merge and method.merge else attached
+
+
+def check_parent(path: Path, base: Path) -> None:
+    """Raise ValueError where the card at `path` names other weights than those that `base` holds, by their hash."""
+    expected = read_card(path).get("parent")
+    if expected and expected != (weights_hash := weights_digest(base)):
+        raise ValueError(
+            f"{path} was trained on weights {expected[:12]}, but {base} holds {weights_hash[:12]}. Name the base it was trained on."
+        )

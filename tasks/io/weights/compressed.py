@@ -1,0 +1,129 @@
+"""Compressed models on disk: what a compressor stored, `compressed.json` that says how, and `ratchet.json`.
+
+Of a difference it is `delta.safetensors`, to be added to the base: to nothing where an adapter was compressed, whose other
+files stand beside it; to its weights where it was trained whole. `unpack` gives the adapter's own folder back.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import methods
+from tasks.io.weights import checkpoints
+from tasks.methods.compressors import DeltaCompressor, WeightCompressor
+
+DELTA = "delta.safetensors"
+REFERENCES = {"LORA": 0, "IA3": 1}
+"""Value of an adapter's tensors that changes nothing. LoRA's A may start anywhere; the paper takes it as it is."""
+
+
+def load(path: Path, base: Path | None, *, dtype: str = "float32", device: str = "cpu") -> tuple[Any, Any]:
+    """Load the model at `path` and its tokenizer, in evaluation mode; a difference is added to `base`."""
+    import torch
+
+    name = read_note(path)["compressor"]
+    method = methods.load("compressors", name)
+    if isinstance(method, WeightCompressor):
+        return method.read(path, dtype, device)
+    if not isinstance(method, DeltaCompressor):
+        raise ValueError(f"{path} holds no model: compress.compressor is {name}. Use the tuned model itself.")
+    if base is None:
+        raise ValueError(f"{path} is a difference: name the model that it is added to.")
+    if checkpoints.is_adapter(path):
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(path, Path(folder))
+            return checkpoints.load(Path(folder), base, dtype=dtype, device=device)
+    checkpoints.check_parent(path, base)
+    model, tokenizer = checkpoints.load(base)
+    weights = dict(model.named_parameters())
+    for key, tensor in _decode(path).items():
+        weights[key].data.add_(tensor)
+    for weight in weights.values():  # buffers keep their precision, as when a model is loaded in `dtype`
+        weight.data = weight.data.to(getattr(torch, dtype))
+    return model.to(device), tokenizer
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the adapter that is compressed at `path` to `folder` as it was before, but for what was lost."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor + _reference(path) for name, tensor in _decode(path).items()}
+    copy_facts(path, folder)
+    shutil.copyfile(path / checkpoints.CARD, folder / checkpoints.CARD)
+    name = "adapter_model.safetensors" if (path / checkpoints.PEFT_ADAPTER).is_file() else "adapter.safetensors"
+    save_file(tensors, folder / name, {"format": "pt"})
+
+
+def read_delta(path: Path, base: Path) -> dict[str, Any]:
+    """Return what training changed: an adapter's tensors less their neutral value, or weights less those of `base`.
+
+    Raises ValueError where whole weights do not have the shapes of the base's.
+    """
+    from safetensors.torch import load_file
+
+    if checkpoints.is_adapter(path):
+        (file,) = path.glob("*.safetensors")
+        return {name: tensor - _reference(path) for name, tensor in load_file(file).items()}
+    # By the models' own names: a tied head is one tensor, whether a file repeats it or not.
+    tuned, start = (dict(checkpoints.load(folder)[0].named_parameters()) for folder in (path, base))
+    if odd := [name for name in sorted({*tuned, *start}) if _shape(tuned, name) != _shape(start, name)]:
+        raise ValueError(f"{path} has another shape than {base} ({odd[0]}), so there is no difference between them.")
+    return {name: (tensor - start[name]).detach() for name, tensor in tuned.items()}
+
+
+def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
+    """Write the encoded difference."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, folder / DELTA)
+
+
+def copy_facts(path: Path, folder: Path) -> None:
+    """Copy what describes an adapter, and the course of its training."""
+    for name in (checkpoints.PEFT_ADAPTER, checkpoints.OWN_ADAPTER, "training.json"):
+        if (path / name).is_file():
+            shutil.copyfile(path / name, folder / name)
+
+
+def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None:
+    """Write `compressed.json`: the method and the settings that it was applied with."""
+    text = json.dumps({"compressor": compressor, "params": params}, indent=1) + "\n"
+    (folder / checkpoints.COMPRESSION_NOTE).write_text(text, encoding="utf-8")
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Return the contents of `compressed.json`."""
+    return dict(json.loads((path / checkpoints.COMPRESSION_NOTE).read_text(encoding="utf-8")))
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    method = methods.load("compressors", read_note(path)["compressor"])
+    return dict(method.decode(load_file(path / DELTA)))
+
+
+def _reference(path: Path) -> int:
+    """Return the neutral value of an adapter's tensors: LoRA adds, from 0; (IA)^3 multiplies, from 1.
+
+    Raises ValueError for adapters that start elsewhere: their tensors are not what training changed.
+    """
+    config = path / checkpoints.PEFT_ADAPTER
+    if config.is_file():
+        adapter_config = json.loads(config.read_text(encoding="utf-8"))
+        kind = "DORA" if adapter_config.get("use_dora") else adapter_config["peft_type"]
+    else:
+        kind = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"].upper()
+    if kind not in REFERENCES:
+        raise ValueError(
+            f"{path} is an adapter of kind {kind}, whose tensors start from more than one value, so what training changed cannot "
+            f"be told from them. Compress {' or '.join(REFERENCES)}, or store the whole model: compressor gguf or bitsandbytes."
+        )
+    return REFERENCES[kind]
+
+
+def _shape(tensors: Mapping[str, Any], name: str) -> Any:
+    return tensors[name].shape if name in tensors else None

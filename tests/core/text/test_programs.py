@@ -1,0 +1,70 @@
+"""Programs are found in answers, and two that say the same are told as one."""
+
+import pytest
+
+from tasks.core.text.programs import essence, locate, program, remarks, without_docstrings
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("```python\nx = 1\n```", "x = 1"),
+        ("Here:\n\n```py\nx = 1\ny = 2\n```\nThat is all.", "x = 1\ny = 2"),
+        ("```\nx = 1", "x = 1"),
+        ("x = 1\n", "x = 1\n"),
+        ("```python\nfirst\n```\n```python\nsecond\n```", "first"),
+    ],
+)
+def test_the_program_is_the_first_block_or_all_there_is(text, code):
+    start, end = locate(text)
+    assert program(text) == text[start:end] == code
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "def f( x ):\n\n    return x+1  # one more",
+        'def f(x):\n    """One more."""\n    return x + 1',
+        "def f(x): return (x + 1)",
+    ],
+)
+def test_comments_docstrings_and_layout_say_nothing(other):
+    assert essence(other) == essence("def f(x):\n    return x + 1\n")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_comments_and_docstrings_are_found_where_they_stand(end):
+    code = end.join(
+        [
+            "# é𝔘 at the top",
+            "def f(x='# no comment'):",
+            "    '''é: of",
+            "    two lines.'''",
+            "    y = 'no docstring'  # \x0c\u2028 beside",
+            "    return y",
+            "class C: 'é'; x = 'x'  # last",
+        ]
+    )
+    texts = [code[start:stop] for start, stop in remarks(code)]
+    assert texts == [
+        "# é𝔘 at the top", f"\'\'\'é: of{end}    two lines.\'\'\'", "# \x0c\u2028 beside", "'é'", "# last",
+    ]  # fmt: skip
+
+
+def test_a_docstring_alone_is_a_body_that_does_nothing():
+    assert essence('def f():\n    """Nothing."""') == essence("def f():\n    pass")
+
+
+def test_another_name_is_another_program():
+    assert essence("def f(x):\n    return x") != essence("def f(y):\n    return y")
+
+
+@pytest.mark.parametrize("code", ["def f(:", "x = '\0'", "(" * 500 + ")" * 500, "x" + " + x" * 5000])
+def test_what_is_no_python_is_said_so(code):
+    with pytest.raises(SyntaxError):
+        essence(code)
+
+
+def test_docstrings_go_and_all_else_stays_as_it_is():
+    code = 'def f(x):\n    """One\n\n    more."""\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'
+    assert without_docstrings(code) == 'def f(x):\n    # here\n    return  x+1\n\ndef g():\n    """Nothing."""\n'

@@ -1,0 +1,199 @@
+"""`ratchet chat`: one model or two answer what is typed, each with its own memory of the talk; two small ones may steer one."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.core.records import Message
+from tasks.engine.inference import chat
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def models(tiny, tmp_path):
+    """`models/base` and `models/tuned/r0` of a workspace; the second is the first, for it is the talk that is tested."""
+    for place in ("base", "tuned/r0"):
+        shutil.copytree(tiny, tmp_path / "models" / place)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def talks(monkeypatch):
+    """What the models are asked: (number of the model in order of its first question, the talk so far)."""
+    asked, known = [], {}
+
+    def reply(model, tokenizer, talk, steering):
+        assert steering is None
+        number = known.setdefault(id(model), len(known))
+        asked.append((number, [message.content for message in talk]))
+        return f"answer {len(asked)}"
+
+    monkeypatch.setattr(chat, "_reply", reply)
+    return asked
+
+
+def type_in(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def test_both_models_answer_and_each_remembers_its_own_talk(models, talks, monkeypatch, capsys):
+    type_in(monkeypatch, "first\nsecond\n\nnever read\n")
+    assert chat.main(["base", "r0"]) == 0
+    assert talks == [
+        (0, ["first"]),
+        (1, ["first"]),
+        (0, ["first", "answer 1", "second"]),
+        (1, ["first", "answer 2", "second"]),
+    ]
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("──")] == ["── base ──", "── r0 ──"] * 2
+    assert "answer 4" in said
+
+
+def test_a_talk_can_start_afresh(models, talks, monkeypatch):
+    type_in(monkeypatch, "first\n/new\nsecond\n")
+    chat.main(["base"])
+    assert [talk for _, talk in talks] == [["first"], ["second"]]
+
+
+def test_the_answer_is_the_models_own(models, tiny, monkeypatch, capsys):
+    from tasks.engine.inference import generation
+    from tasks.io.weights import checkpoints
+
+    monkeypatch.setattr(chat, "MAX_NEW_TOKENS", 6)
+    type_in(monkeypatch, "Well?\n")
+    chat.main(["base"])
+    model, tokenizer = checkpoints.load(tiny)
+    (expected,) = generation.write(model, [[Message("user", "Well?")]], tokenizer, max_new_tokens=6, batch_size=1)
+    assert len(expected) > 1
+    assert f"── base ──\n{expected}\n" in capsys.readouterr().out
+
+
+def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, monkeypatch):
+    for place in ("model", "base"):
+        shutil.copytree(tiny, models / "versions/3" / place)
+    (models / "champion").symlink_to("versions/3")
+    loaded = []
+    monkeypatch.setattr(chat.models, "load", lambda *folders: loaded.append(folders))
+    chat._load("champion")
+    chat._load("r0")
+    assert loaded == [
+        (Path("models/champion/model"), Path("models/champion/base")),
+        (Path("models/tuned/r0"), chat.BASE),
+    ]
+
+
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(models):
+    (models / "base/ratchet.json").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.engine.inference.chat", "r7"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "There is no model 'r7'. There are: base, tuned/r0." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def ratchet_chat(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "flows.commands", "chat", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def trio(tiny, tmp_path):
+    """A large model, a small one, and an adapter on the small one, all of weights that show in what they write."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for number, name in enumerate(("large", "small")):
+        folder = tmp_path / "models" / name
+        shutil.copytree(tiny, folder)
+        _wide(AutoModelForCausalLM.from_pretrained(tiny), number).save_pretrained(folder)
+    small = AutoModelForCausalLM.from_pretrained(tmp_path / "models/small")
+    tuned = get_peft_model(small, LoraConfig(r=4, target_modules="all-linear"))
+    _wide(tuned, 2, only_trained=True).save_pretrained(tmp_path / "models/tuned/r0")
+    (tmp_path / "models/tuned/r0/ratchet.json").write_text("{}")
+    return tmp_path / "models"
+
+
+def _wide(model, seed, *, only_trained=False):
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and (parameter.requires_grad or not only_trained):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def test_an_expert_steers_and_one_that_is_an_adapter_stands_on_the_antiexpert(trio, monkeypatch, capsys):
+    from tasks.io.weights import checkpoints
+
+    monkeypatch.setattr(chat, "MAX_NEW_TOKENS", 12)
+
+    def said(name, *steering):
+        type_in(monkeypatch, "Well?\n")
+        chat.main([name], *steering)
+        return capsys.readouterr().out
+
+    expert = checkpoints.load(trio / "tuned/r0", trio / "small")
+    answer = chat._reply(*expert, [Message("user", "Well?")], None)
+    assert len(answer) > 1
+    # The antiexpert, steered by the whole of what the expert learnt, answers as the expert.
+    steering = ["r0", "small"], "proxy_tuning"
+    assert f"── small ──\n{answer}\n" in said("small", *steering) != said("small")
+    assert said("large", *steering, 0.0) == said("large") != said("large", *steering, 1.0)
+
+
+def test_a_decoder_that_there_is_not_is_answered_with_near_ones(trio):
+    with pytest.raises(ValueError, match=r"no method 'proxy-tuning'. Did you mean proxy_tuning"):
+        chat.main(["large"], ["r0", "small"], "proxy-tuning")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"), [([], None), (["--alpha", "0.5"], 0.5)], ids=["by default", "half the way"]
+)
+def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
+    from flows import commands
+
+    started = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
+    with pytest.raises(SystemExit):
+        commands.main(["chat", "large", "--expert", "r0", "--antiexpert", "small", *alpha])
+    ((_, dash, module, *rest),) = started
+    assert (dash, module) == ("-m", "tasks.engine.inference.chat")
+    found = chat._arguments(rest)
+    assert vars(found) == {
+        "names": ["large"],
+        "steered_by": ["r0", "small"],
+        "decoder": "proxy_tuning",
+        "alpha": expected,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", "b", "c"), "chat takes one model or two, not 3."),
+        (("a", "--expert", "b"), "Steering takes one model, an --expert and the --antiexpert"),
+        (("a", "--alpha", "2"), "Steering takes one model, an --expert and the --antiexpert"),
+        (("a", "b", "--expert", "c", "--antiexpert", "d"), "Steering takes one model"),
+    ],
+)
+def test_what_chat_cannot_do_is_refused(arguments, message):
+    done = ratchet_chat(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr + done.stdout

@@ -1,0 +1,80 @@
+"""A text's vector is its own mean hidden state, whatever shares its row."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from tasks.engine.inference import embedding
+from tests import tiny as small
+
+TEXTS = [sequence.ids for sequence in small.sequences(12, seed=3)]
+
+
+@torch.no_grad()
+def by_hand(body, ids):
+    return body(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(dim=0).numpy()
+
+
+def bert():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 259, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return BertModel(BertConfig(**sizes, intermediate_size=64, initializer_range=0.2)).eval()
+
+
+@pytest.mark.parametrize("make", [small.qwen2, small.gpt2, bert])
+@pytest.mark.parametrize("row_tokens", [1, 40, 1000])
+def test_a_vector_is_the_mean_of_a_plain_forward(make, row_tokens):
+    model = make().eval()
+    found = embedding.pooled(model, TEXTS, row_tokens=row_tokens)
+    plain = make().eval()
+    body = plain if make is bert else plain.get_decoder()
+    np.testing.assert_allclose(found, [by_hand(body, ids) for ids in TEXTS], rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_hidden_state_is_the_one_before_the_head(tiny):
+    model = small.load(tiny).eval()
+    (found,) = embedding.pooled(model, [TEXTS[0]])
+    plain = small.load(tiny).eval()
+    with torch.no_grad():
+        states = plain(input_ids=torch.tensor([TEXTS[0]]), output_hidden_states=True).hidden_states[-1]
+    np.testing.assert_allclose(found, states[0].mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_text_without_tokens_is_nowhere(tiny):
+    found = embedding.pooled(small.load(tiny), [TEXTS[0], []])
+    assert found[0].any()
+    assert not found[1].any()
+
+
+def pipeline(folder, modules, pooling):
+    folder.mkdir()
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling))
+    rows = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules]
+    (folder / "modules.json").write_text(json.dumps(rows))
+    return folder
+
+
+MEAN = {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+
+
+@pytest.mark.parametrize(
+    ("more", "pooling", "answer"),
+    [
+        ((), MEAN, True),
+        ((("Normalize", "2"),), MEAN, True),
+        ((), {"pooling_mode": "mean"}, True),
+        ((("Dense", "2"),), MEAN, False),
+        ((), MEAN | {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, False),
+        ((), MEAN | {"pooling_mode_cls_token": True}, False),
+    ],
+)
+def test_only_a_transformer_with_the_mean_of_its_tokens_is_taken(tmp_path, more, pooling, answer):
+    folder = pipeline(tmp_path / "model", (("Transformer", ""), ("Pooling", "1_Pooling"), *more), pooling)
+    assert embedding.is_encoder(folder) is answer
+    if not answer:
+        with pytest.raises(ValueError, match="mean pooling alone"):
+            embedding.Encoder(folder, dtype="float32", device="cpu")

@@ -1,0 +1,187 @@
+"""Batched decoding writes what decoding one by one writes, in the order of the prompts; drawn answers follow from their keys."""
+
+import copy
+
+import pytest
+import torch
+
+from tasks.core.records import Message
+from tasks.engine import encode
+from tasks.engine.inference import generation, scoring
+from tests import tiny as small
+
+KEYS = [f"0 item-{number} 0" for number in range(5)]
+PROMPTS = [[Message("user", text)] for text in ("A long question of many words?", "b", "", "Somewhat shorter", "é" * 9)]
+
+
+@pytest.fixture(scope="module")
+def pair(tiny):
+    """A model whose answers depend on the prompt: random weights, drawn wide."""
+    return small.decided(tiny)
+
+
+def alone(pair, prompt, max_new_tokens):
+    """What transformers writes to one prompt, token by token without a cache."""
+    model, tokenizer = pair
+    text = encode.render_prompt(prompt, tokenizer)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    start = ids.shape[1]
+    for _ in range(max_new_tokens):
+        following = model(input_ids=ids, use_cache=False).logits[0, -1].argmax()
+        ids = torch.cat([ids, following.view(1, 1)], dim=1)
+        if following == tokenizer.eos_token_id:
+            break
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_answers_are_those_of_a_plain_loop_in_the_order_of_the_prompts(pair, batch_size):
+    model, tokenizer = pair
+    found = generation.write(model, PROMPTS, tokenizer, max_new_tokens=8, batch_size=batch_size)
+    with torch.no_grad():
+        assert found == [alone(pair, prompt, 8) for prompt in PROMPTS]
+    assert len(set(found)) > 1, "the same answer to everything would hide a mix-up"
+
+
+def test_the_answers_are_as_long_as_allowed_and_no_longer(pair):
+    model, tokenizer = pair
+    (text,) = generation.write(model, PROMPTS[:1], tokenizer, max_new_tokens=3, batch_size=4)
+    assert (
+        len(tokenizer(text, add_special_tokens=False)["input_ids"]) <= 3 * 3
+    )  # a byte that is no text decodes to three
+
+
+def test_a_tokenizer_without_a_padding_token_will_do(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token = None
+    found = generation.write(model, PROMPTS, bare, max_new_tokens=4, batch_size=5)
+    assert found == generation.write(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=5)
+
+
+def test_no_prompt_no_answer(pair):
+    model, tokenizer = pair
+    assert generation.write(model, [], tokenizer, max_new_tokens=3, batch_size=4) == []
+
+
+def test_the_batches_pass_through_the_tracker(pair):
+    model, tokenizer = pair
+    seen = []
+
+    def track(batches):
+        for batch in batches:
+            seen.append(batch)
+            yield batch
+
+    generation.write(model, PROMPTS, tokenizer, max_new_tokens=1, batch_size=2, track=track)
+    assert sorted(index for batch in seen for index in batch) == list(range(len(PROMPTS)))
+    lengths = [len(PROMPTS[index][0].content) for batch in seen for index in batch]
+    assert lengths == sorted(lengths)
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [("no block", False), ("```python\nx", False), ("```python\nx\n```", True), ("``` ``` ```", True)],
+)
+def test_an_answer_ends_at_its_first_closed_block(pair, text, closed):
+    _, tokenizer = pair
+    prompt = tokenizer("```prompt``` ", add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
+    assert generation._Ended(tokenizer, len(prompt))(ids, None).tolist() == [closed]
+
+
+def test_scoring_and_generation_can_take_turns(pair):
+    model, tokenizer = pair
+    rows = small.sequences(5)
+    first = list(scoring.losses(model, rows))
+    written = generation.write(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2)
+    with torch.no_grad():
+        assert written == [alone(pair, prompt, 4) for prompt in PROMPTS]
+    assert list(scoring.losses(model, rows)) == first
+    assert generation.write(model, PROMPTS, tokenizer, max_new_tokens=4, batch_size=2) == written
+
+
+def test_a_steered_model_without_a_chat_template_reads_the_plain_text(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    steering = generation.steer((model, bare), [], lambda own, _: own)
+    found = generation.write(model, PROMPTS[:2], bare, max_new_tokens=8, batch_size=2, steering=steering)
+    for prompt, answer in zip(PROMPTS[:2], found, strict=True):
+        ids = tokenizer(prompt[0].content, return_tensors="pt")["input_ids"]
+        written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
+        assert answer == tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_a_model_without_a_chat_template_that_nothing_steers_is_refused(pair):
+    model, tokenizer = pair
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(ValueError, match="chat_template"):
+        generation.write(model, PROMPTS, bare, max_new_tokens=1, batch_size=2)
+
+
+def drawn(pair, rows=range(5), batch_size=5, temperature=1.0, top_p=1.0, keys=KEYS, **more):
+    """What is drawn for these prompts."""
+    sampling = generation.Sampling(temperature, top_p, [keys[row] for row in rows])
+    prompts = [PROMPTS[row] for row in rows]
+    return generation.write(
+        pair[0], prompts, pair[1], max_new_tokens=8, batch_size=batch_size, sampling=sampling, **more
+    )
+
+
+def test_a_drawn_answer_follows_from_its_key_whatever_shares_its_batch(pair):
+    found = drawn(pair)
+    assert found == drawn(pair) == drawn(pair, batch_size=2) == drawn(pair, batch_size=1)
+    assert drawn(pair, [3, 0]) == [found[3], found[0]]
+    assert found != generation.write(pair[0], PROMPTS, pair[1], max_new_tokens=8, batch_size=5)
+    others = drawn(pair, keys=[key + "1" for key in KEYS])
+    assert all(one != other for one, other in zip(found, others, strict=True))
+
+
+@pytest.mark.parametrize("narrow", [{"temperature": 1e-4}, {"top_p": 1e-6}])
+def test_a_temperature_near_0_and_a_small_top_p_are_greedy(pair, narrow):
+    assert drawn(pair, **narrow) == generation.write(pair[0], PROMPTS, pair[1], max_new_tokens=8, batch_size=5)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    chances, rows = torch.tensor([0.0, 0.5, 0.3, 0.0, 0.15, 0.05, 0.0]), 4000
+    processor = generation.Sampling(1.0, 1.0, [str(row) for row in range(rows)]).of(range(rows))
+    left = processor(None, chances.log().expand(rows, -1)).softmax(dim=1)
+    assert (left.max(dim=1).values == 1).all()
+    spread = (chances * (1 - chances) / rows).sqrt()
+    assert ((left.mean(dim=0) - chances).abs() <= 4 * spread).all()
+
+
+def test_temperature_and_top_p_are_those_of_transformers():
+    # softmax([2, 1, 0] / 0.5) is [0.865, 0.117, 0.016]; up to 0.9 come the first two, which are 0.881 and 0.119 of them.
+    rows = 3000
+    processor = generation.Sampling(0.5, 0.9, [str(row) for row in range(rows)]).of(range(rows))
+    shares = processor(None, torch.tensor([2.0, 1.0, 0.0]).expand(rows, -1)).softmax(dim=1).mean(dim=0)
+    assert shares[0].item() == pytest.approx(0.881, abs=0.025)
+    assert shares[2] == 0
+
+
+def test_a_steered_model_draws_from_the_combined_logits(pair):
+    same = generation.steer(pair, [pair], lambda own, others: others[0])
+    flat = generation.steer(pair, [], lambda own, _: own * 0)
+    assert drawn(pair, steering=same) == drawn(pair)
+    assert drawn(pair, steering=flat) != drawn(pair)
+
+
+def test_an_answer_ends_before_the_first_stop_sequence(pair):
+    model, tokenizer = pair
+    whole = generation.write(model, PROMPTS, tokenizer, max_new_tokens=8, batch_size=2)
+    stop = [whole[0][2:4], whole[0][4:5]]
+    found = generation.write(model, PROMPTS, tokenizer, max_new_tokens=8, batch_size=2, stop=stop)
+    expected = [min((text.partition(end)[0] for end in stop), key=len) for text in whole]
+    assert found == expected
+    assert found[0] == whole[0][:2]
+
+
+def test_stop_sequences_of_the_prompt_end_nothing(pair):
+    _, tokenizer = pair
+    prompt = tokenizer("END one ", add_special_tokens=False)["input_ids"]
+    for text, ended in (("two", False), ("two END", True)):
+        ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
+        assert generation._Ended(tokenizer, len(prompt), ["END"])(ids, None).tolist() == [ended]

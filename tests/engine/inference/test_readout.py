@@ -1,0 +1,51 @@
+"""What comes next after each branch is what a plain forward over its whole text says."""
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.engine.inference import readout
+from tasks.engine.inference.readout import Branch, Tree
+from tests import tiny as small
+
+DIGITS = list(range(48, 58))
+
+
+def trees(count=6, seed=5):
+    """Trees whose branches stand on a part of their trunk, on all of it, or on nothing."""
+    ids = [sequence.ids for sequence in small.sequences(count * 4, seed=seed)]
+    made = []
+    for place in range(0, len(ids), 4):
+        trunk, *branches = ids[place : place + 4]
+        stands_on = (0, len(trunk) // 2, len(trunk))
+        made.append(Tree(trunk, [Branch(on, own) for on, own in zip(stands_on, branches, strict=True)]))
+    return made
+
+
+@torch.no_grad()
+def by_hand(model, tree):
+    texts = [[*tree.trunk[: branch.stands_on], *branch.ids] for branch in tree.branches]
+    return [model(input_ids=torch.tensor([ids])).logits[0, -1, DIGITS].numpy() for ids in texts]
+
+
+@pytest.mark.parametrize("make", [small.qwen2, small.gpt2])
+@pytest.mark.parametrize("row_tokens", [1, 120, 10_000])
+def test_the_odds_are_those_of_a_plain_forward(make, row_tokens, monkeypatch):
+    monkeypatch.setattr(readout, "PACK_TOKENS", row_tokens)
+    found = readout.log_odds(make().eval(), trees(), DIGITS)
+    plain = make().eval()
+    for tree, odds in zip(trees(), found, strict=True):
+        np.testing.assert_allclose(odds, by_hand(plain, tree), rtol=1e-4, atol=1e-4)
+
+
+def test_the_trunk_is_read_once():
+    model, seen = small.qwen2().eval(), []
+    model.get_decoder().register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    readout.log_odds(model, trees(1), DIGITS)
+    assert seen == [len(trees(1)[0])]
+
+
+def test_nothing_to_ask_asks_nothing(tiny):
+    assert readout.log_odds(small.load(tiny), [], DIGITS) == []

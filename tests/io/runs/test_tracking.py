@@ -1,0 +1,453 @@
+"""Runs reach MLflow whole, once and with a true status, whatever dies and whatever is away."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.core import environment
+from tasks.io.runs import run_store, spool_uploader, tracking
+
+ROOT = Path(__file__).resolve().parents[2]
+AWAY = {
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_carrier(request, monkeypatch):
+    """The tests say when spools are carried, but for those that leave it to the `process`."""
+    if "process" not in request.fixturenames:
+        monkeypatch.setattr(spool_uploader, "start", lambda: None)
+        monkeypatch.setattr(spool_uploader, "LINGER_S", 0.0)
+
+
+@pytest.fixture
+def process():
+    """The uploader is a process of its own, as in life; none is left at the end."""
+    yield
+    for started in spool_uploader._started:
+        started.wait(30)
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """A store that does not answer, until it is called off."""
+    with monkeypatch.context() as patch:
+        for name, value in AWAY.items():
+            patch.setenv(name, value)
+        yield patch
+
+
+def runs(store):
+    """All runs in the store, by name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name(run_store.EXPERIMENT)
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def history(store, run, key):
+    from mlflow import MlflowClient
+
+    points = MlflowClient(f"sqlite:///{store}").get_metric_history(run.info.run_id, key)
+    return [(metric.step, metric.value) for metric in points]
+
+
+def spools():
+    return sorted(run_store.SPOOL.glob("*.jsonl"))
+
+
+def carried(*recorders, status="FINISHED"):
+    """End these runs and carry all there is."""
+    for recorder in recorders:
+        recorder.end(status)
+    spool_uploader.carry()
+
+
+def record(name="run", **options):
+    """A run with something of everything."""
+    recorder = tracking.Recorder(name, tags={"dvc.stage": "tune@r0"}, **options)
+    recorder.params(rank=8, adapter="lora")
+    for step in range(3):
+        recorder.metrics({"loss": 3.0 - step, "rate": 0.1}, step)
+    recorder.metrics({"final": 0.5})
+    recorder.tags(note="done", dvc__hash="abc")
+    recorder.datasets({"data/a.parquet": "d41d8cd98f00b204e9800998ecf8427e", "models/base": "f" * 32 + ".dir"})
+    return recorder
+
+
+def test_everything_that_is_recorded_arrives(store):
+    carried(record())
+    run = runs(store)["run"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"rank": "8", "adapter": "lora"}
+    assert history(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    assert run.data.metrics["final"] == 0.5
+    assert {"dvc.stage": "tune@r0", "note": "done", "dvc.hash": "abc"}.items() <= run.data.tags.items()
+    inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
+    assert inputs == {"data/a.parquet": "d41d8cd98f00b204e9800998ecf8427e", "models/base": "f" * 32 + ".dir"}
+    assert spools() == []
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_the_status_is_the_one_that_was_said(store, status):
+    carried(tracking.Recorder("run"), status=status)
+    assert runs(store)["run"].info.status == status
+
+
+def test_the_times_are_those_of_the_events_and_not_of_the_upload(store, away):
+    before = int(time.time() * 1000)
+    recorder = tracking.Recorder("run")
+    recorder.end("FINISHED")
+    after = int(time.time() * 1000)
+    spool_uploader.carry()
+    away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    spool_uploader.carry()
+    info = runs(store)["run"].info
+    assert before <= info.start_time <= info.end_time <= after
+
+
+def test_a_child_names_its_parent_by_our_own_id(store):
+    parent = tracking.Recorder("parent")
+    spool_uploader.deliver()
+    carried(tracking.Recorder("child", parent=parent.id), parent)
+    recorded_runs = runs(store)
+    assert recorded_runs["child"].data.tags["mlflow.parentRunId"] == recorded_runs["parent"].info.run_id
+
+
+def test_a_parent_that_arrives_last_adopts_its_children(store):
+    parent = tracking.Recorder("parent")
+    hidden = parent._path.rename("hidden")  # as when its process is cut off from the store
+    tracking.Recorder("child", parent=parent.id).end("FINISHED")
+    spool_uploader.carry()
+    assert set(runs(store)) == {"child"}
+    hidden.rename(parent._path)
+    carried(parent)
+    recorded_runs = runs(store)
+    assert recorded_runs["child"].data.tags["mlflow.parentRunId"] == recorded_runs["parent"].info.run_id
+
+
+def test_an_outage_loses_nothing_and_doubles_nothing(store, away):
+    record("first").end("FAILED")
+    carried(record("second"))
+    assert len(spools()) == 2
+    away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    spool_uploader.carry()
+    recorded_runs = runs(store)
+    assert {name: run.info.status for name, run in recorded_runs.items()} == {"first": "FAILED", "second": "FINISHED"}
+    assert history(store, recorded_runs["first"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    assert spools() == []
+
+
+def test_an_outage_in_the_middle_of_a_run_loses_nothing_and_doubles_nothing(store, monkeypatch):
+    recorder = record()
+    spool_uploader.deliver()
+    with monkeypatch.context() as patch:
+        for name, value in AWAY.items():
+            patch.setenv(name, value)
+        recorder.metrics({"loss": 0.0}, 3)
+        spool_uploader.deliver()
+        assert spool_uploader.outage()
+    carried(recorder)
+    assert list(runs(store)) == ["run"]
+    assert history(store, runs(store)["run"], "loss") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.0)]
+
+
+def test_a_batch_that_was_sent_but_not_ticked_off_is_not_doubled(store):
+    recorder = record()
+    spool_uploader.deliver()
+    (sent,) = run_store.SPOOL.glob("*.sent")
+    sent.unlink()  # as if the process had died between MLflow's answer and our note of it
+    carried(recorder)
+    assert list(runs(store)) == ["run"]
+    run = runs(store)["run"]
+    assert history(store, run, "loss") == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    assert len(run.inputs.dataset_inputs) == 2
+
+
+def test_a_setting_noted_twice_keeps_its_first_value_and_stops_nothing(store):
+    recorder = tracking.Recorder("run")
+    recorder.params(sandbox="2")
+    spool_uploader.deliver()
+    recorder.params(sandbox="3")
+    carried(recorder)
+    run = runs(store)["run"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"sandbox": "2"}
+
+
+def test_what_mlflow_refuses_does_not_hold_up_the_rest(store):
+    recorder = tracking.Recorder("run", tags={"empty": ""})
+    recorder.metrics({"pass@1": 0.5, "loss": float("nan")})
+    recorder.params(**{"a,b=c": 1, "long": "x" * 10_000})
+    carried(recorder)
+    run = runs(store)["run"]
+    assert run.info.status == "FINISHED"
+    assert "loss" in run.data.metrics
+    assert run.data.params["long"] == "x" * 6000
+
+
+KILLED = """
+import os, signal
+from tasks.core import environment
+from tasks.io.runs import tracking
+recorder = tracking.Recorder("killed")
+recorder.metrics({"loss": 1.0}, 1)
+with open(recorder._path, "a") as spool:
+    spool.write('{"kind": "metr')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_run_of_a_killed_process_is_closed_as_killed_by_the_next(store):
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED], env=os.environ | AWAY | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    while spool_uploader.lives():  # its own, which has found the store away
+        time.sleep(0.1)
+    assert len(spools()) == 1
+    carried(tracking.Recorder("next"))
+    recorded_runs = runs(store)
+    assert {name: run.info.status for name, run in recorded_runs.items()} == {"killed": "KILLED", "next": "FINISHED"}
+    assert history(store, recorded_runs["killed"], "loss") == [(1, 1.0)]
+    assert spools() == []
+
+
+def test_a_run_that_was_killed_before_its_spool_had_a_name_leaves_nothing(store):
+    run_store.SPOOL.mkdir(parents=True)
+    unfinished = run_store.SPOOL / "left.new"
+    unfinished.write_text('{"kind": "sta')
+    with spool_uploader.birth():  # another run is being born: it might be its
+        spool_uploader.deliver()
+        assert unfinished.exists()
+    spool_uploader.deliver()
+    assert not unfinished.exists()
+
+
+def test_a_run_that_is_still_written_is_nobodys_orphan(store):
+    living = tracking.Recorder("living")
+    assert not spool_uploader._close_if_ownerless(living._path)
+    assert '"end"' not in living._path.read_text()
+    carried(living)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"kind": "metrics", "time": 1, "values": {"loss": 1.0}, "step": 0}\n',
+        '{"kind": "sta\x00\n',
+        "\n",
+        "5\n",
+        "{}\n",
+        "\xff\n",
+        '{"kind": "tags", "time": 1, "values": {}}\n{"kind": "end", "time"\n',
+        '{"kind": "end", "time": 1, "status": "FINISHED"}\n{"kind": "tags", "time": 2, "values": {}}\n',
+    ],
+)
+def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
+    run_store.SPOOL.mkdir(parents=True)
+    (run_store.SPOOL / "damaged.jsonl").write_text(text, encoding="latin-1")
+    carried(tracking.Recorder("run"))
+    assert list(runs(store)) == ["run"]
+    assert runs(store)["run"].info.status == "FINISHED"
+    assert spools() == []
+
+
+def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
+    tracking.Recorder("failed", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FAILED")
+    tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FINISHED")
+    carried(tracking.Recorder("its equal", tags={"dvc.stage": "tune@r1", "ratchet.key": "k1"}))
+    producers = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
+    assert producers == {
+        "tune@r0": runs(store)["made"].info.run_id,
+        "tune@r1": runs(store)["its equal"].info.run_id,
+    }
+
+
+def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_of_both_later(store, away):
+    made = tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"})
+    made.end("FINISHED")
+    time.sleep(0.01)  # runs are carried in the order of their beginnings, whatever their names
+    for name, key in (("cached", "k1"), ("of other inputs", "k2")):
+        later = tracking.Recorder(name)
+        later.made_by("tune@r0", key)
+        later.end("FINISHED")
+    spool_uploader.carry()
+    assert spool_uploader.outage()
+    away.undo()
+    spool_uploader.carry()
+    recorded_runs = runs(store)
+    assert recorded_runs["cached"].data.tags["ratchet.produced_by"] == recorded_runs["made"].info.run_id
+    assert "ratchet.produced_by" not in recorded_runs["of other inputs"].data.tags
+
+
+def test_a_run_that_was_deleted_in_mlflow_holds_up_nothing(store):
+    from mlflow import MlflowClient
+
+    closed = tracking.Recorder("gone")
+    spool_uploader.deliver()
+    MlflowClient(f"sqlite:///{store}").delete_run(runs(store)["gone"].info.run_id)
+    carried(closed, tracking.Recorder("after"))
+    assert runs(store)["after"].info.status == "FINISHED"
+    assert spools() == []
+    assert not spool_uploader.outage()
+    assert len(list(run_store.SPOOL.glob("*.refused"))) == 1
+
+
+def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
+    from mlflow import MlflowClient
+
+    carried(tracking.Recorder("before"))
+    client = MlflowClient(f"sqlite:///{store}")
+    number = client.get_experiment_by_name(run_store.EXPERIMENT).experiment_id
+    client.delete_experiment(number)
+    carried(tracking.Recorder("after"))
+    assert f"mlflow experiments restore -x {number}" in spool_uploader.outage()
+    assert len(spools()) == 1
+    client.restore_experiment(number)
+    spool_uploader.carry()
+    assert {"before", "after"} <= runs(store).keys()
+
+
+def test_a_store_that_is_away_is_asked_once_and_not_for_every_run(away, monkeypatch):
+    requests = []
+    monkeypatch.setattr(
+        run_store, "connect", lambda: requests.append(1) or (_ for _ in ()).throw(ConnectionError("away"))
+    )
+    for _ in range(3):
+        tracking.Recorder("run").end("FINISHED")
+    spool_uploader.deliver()
+    assert len(requests) == 1
+    assert spool_uploader.outage() == "away"
+    assert len(spools()) == 3
+
+
+def test_a_full_disk_breaks_no_run_off(store, monkeypatch, caplog):
+    recorder = tracking.Recorder("run")
+
+    def full(_text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        recorder, "_file", type("Full", (), {"write": staticmethod(full), "close": recorder._file.close})()
+    )
+    recorder.metrics({"loss": 1.0})
+    recorder.end("FINISHED")
+    assert "No space left on device" in caplog.text
+
+
+def test_nothing_is_found_while_the_store_is_away(away):
+    assert tracking.produced_by({"tune@r0": "k1"}) == {}
+
+
+def test_a_spool_holds_one_event_a_line():
+    recorder = record()
+    events = [json.loads(line) for line in recorder._path.read_text().splitlines()]
+    assert [event["kind"] for event in events] == ["start", "params", *["metrics"] * 4, "tags", "datasets"]
+    recorder.end("FINISHED")
+
+
+def test_one_process_at_a_time_carries(store):
+    with spool_uploader._locked():
+        carried(tracking.Recorder("run"))
+        assert len(spools()) == 1
+    spool_uploader.carry()
+    assert spools() == []
+
+
+def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store, monkeypatch):
+    late, passes = tracking.Recorder("late"), []
+
+    def leave_too_soon():
+        # The run's owner sees the lock held, and starts no uploader.
+        passes.append(spool_uploader.lives())
+        if len(passes) == 1:
+            late.end("FINISHED")
+        else:
+            spool_uploader.deliver()
+
+    monkeypatch.setattr(spool_uploader, "_carry_while_written", leave_too_soon)
+    spool_uploader.carry()
+    assert passes == [True, True]
+    assert spools() == []
+
+
+def python(code, **env):
+    """A process that runs `code` in this folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)} | env, check=False, timeout=60
+    )
+
+
+STAGE = """
+import os, sys
+from tasks.core import environment
+from tasks.io.runs import tracking
+recorder = tracking.Recorder("stage", parent=os.environ.get(environment.PARENT_RUN))
+recorder.metrics({"loss": 1.0}, 1)
+recorder.end("FINISHED")
+sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every stage
+"""
+
+
+def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(store, process):
+    for _ in range(2):
+        assert python(STAGE).returncode == 0
+        assert len(spools()) > 0
+    while spools():
+        time.sleep(0.1)
+    assert runs(store)["stage"].data.metrics == {"loss": 1.0}
+
+
+def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
+    before = len(spool_uploader._started)
+    flow = tracking.Recorder("flow")
+    for number in range(20):
+        tracking.Recorder(f"child {number}", parent=flow.id).end("FINISHED")
+    flow.end("FINISHED", wait=True)
+    assert len(spool_uploader._started) - before == 1
+    assert spools() == []
+    assert len(runs(store)) == 21
+
+
+def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
+    flow = tracking.Recorder("flow")
+    assert python(STAGE, **{environment.PARENT_RUN: flow.id}).returncode == 0
+    flow.end("FINISHED", wait=True)
+    assert spools() == []
+    recorded_runs = runs(store)
+    assert recorded_runs["stage"].data.tags["mlflow.parentRunId"] == recorded_runs["flow"].info.run_id
+    assert history(store, recorded_runs["stage"], "loss") == [(1, 1.0)]
+
+
+def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):
+    flow = tracking.Recorder("flow")
+    killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[environment.PARENT_RUN])")
+    assert python(killed, **{environment.PARENT_RUN: flow.id}).returncode == -signal.SIGKILL
+    for _ in range(300):
+        if spools() == [flow._path]:
+            break
+        time.sleep(0.1)
+    assert {name: run.info.status for name, run in runs(store).items()} == {"killed": "KILLED", "flow": "RUNNING"}
+    flow.end("FINISHED", wait=True)
+
+
+def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must(away, process, capsys):
+    flow = tracking.Recorder("flow")
+    start = time.monotonic()
+    flow.end("FINISHED", wait=True)
+    assert time.monotonic() - start < run_store.PATIENCE_S
+    said = capsys.readouterr().out
+    assert "http://127.0.0.1:9" in said
+    assert "runs wait in .ratchet/spool" in said
