@@ -19,7 +19,7 @@ from tasks.engine.training import checkpointing, compose
 from tasks.engine.training import train as engine
 from tasks.methods.selectors.lisa.method import draw
 from tests import tiny as small
-from tests.engine.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, digest, train
+from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
 from tests.methods.contract import part
 

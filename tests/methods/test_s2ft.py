@@ -20,8 +20,8 @@ from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.training import checkpointing
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 from tasks.methods.selectors.s2ft.method import choose, merge, on_step, pick
-from tests.core.test_deltas import kept
-from tests.engine.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
+from tests.core.weights.test_deltas import kept
+from tests.engine.training.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
 from tests.methods.contract import part
 from tests.methods.official import frozen, same, wave

@@ -13,7 +13,7 @@ import torch
 from tasks.core.records import Message
 from tasks.engine.inference import chat
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

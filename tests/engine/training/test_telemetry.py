@@ -14,7 +14,7 @@ from tasks.engine.training import train as engine
 from tasks.engine.training.batches import lay_out
 from tasks.engine.training.telemetry import StepMetrics, Telemetry
 from tests import tiny as small
-from tests.engine.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change
+from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change
 from tests.support import ScratchRun
 
 HELD_OUT = small.sequences(6, seed=5)

@@ -13,7 +13,7 @@ import pytest
 from tasks.core import environment
 from tasks.io.runs import run_store, spool_uploader, tracking
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 AWAY = {
     "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
