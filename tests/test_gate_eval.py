@@ -8,7 +8,7 @@ from tasks.io import tables
 from tasks.stages.evaluate import stage
 from tests import tiny as small
 from tests.support import ScratchRun
-from tests.test_settings import ROOT
+from tests.test_configuration import ROOT
 
 
 def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):

@@ -12,7 +12,7 @@ from tasks import monitor
 from tasks.core.records import Example, Message
 from tasks.io import tables
 from tests import tiny as small
-from tests.test_settings import ROOT
+from tests.test_configuration import ROOT
 
 OURS = ["sort", "list", "count", "words", "sum", "even", "odd", "numbers", "reverse", "text"]
 THEIRS = ["please", "book", "a", "table", "flight", "hotel", "for", "two", "tonight", "tomorrow"]

@@ -152,7 +152,7 @@ def test_no_gradient_comes_from_the_wrong_programs(tiny):
     assert seen == [(batch["auxiliary_input_ids"].tolist(), False), (batch["input_ids"].tolist(), True)]
 
 
-@pytest.mark.parametrize("settings", [{"weighting": "constant"}, {"refresh_every": 4}, {"weighting": "none"}])
+@pytest.mark.parametrize("config", [{"weighting": "constant"}, {"refresh_every": 4}, {"weighting": "none"}])
 def test_wrong_programs_are_looked_at_only_where_they_count(tiny, config):
     model, calls = bound(tiny, **config), []
     model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))

@@ -299,7 +299,7 @@ def test_what_is_looked_at_is_of_no_set_that_is_measured(pretrain, inputs, monke
     assert not {s.id for s in given.probe} & {row.id for row in tables.read(inputs["valid"], Document)}
 
 
-@pytest.mark.parametrize("settings", [{}, {"expander": "adept"}])
+@pytest.mark.parametrize("config", [{}, {"expander": "adept"}])
 def test_without_tokens_the_base_passes_through_bit_for_bit(pretrain, inputs, config):
     output, run = pretrain(max_tokens=0, **config)
     assert digests(output) == digests(inputs["base"])

@@ -12,7 +12,7 @@ from tasks.io import provenance, tables
 from tasks.stages.register import stage
 from tasks.stages.register.config import StageConfig
 from tests.support import ScratchRun
-from tests.test_settings import ROOT
+from tests.test_configuration import ROOT
 
 MODELS = {
     "base": {"group": "reference", "path": "models/base", "base": "models/base"},
