@@ -4,7 +4,7 @@ SEED ?= $(shell date +%Y%m%d)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test check chaos docs clean
+.PHONY: install run test check chaos reference docs clean
 
 install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
 
@@ -34,8 +34,11 @@ chaos: install ## kill everything that can be killed, 220 times, and see whether
 	$(BIN)/python benchmarks/chaos.py --profile tiny --inside tune@r0 --kills 20 || failed=1; \
 	exit $$failed
 
-docs: install ## the reference of settings, from the code
+reference: install ## the pages of the documentation that are made from the code
 	$(BIN)/python docs/generate.py
+
+docs: reference ## the documentation as a site in site/, offline, with strict links
+	$(BIN)/zensical build --clean --strict
 
 clean: ## forget the environment and all scratch; data, models and the DVC cache stay
 	rm -rf .venv .ratchet

@@ -1,28 +1,49 @@
 """Writes what the code knows best: `make docs` makes the references of settings and methods, and the ledger of claims."""
 
+import ast
+import dataclasses
 import importlib
+import inspect
+import itertools
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from flows.commands import application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
+from tasks.core import records as records_module  # noqa: E402
 
 HEAD = """# Settings
 
-Every key of `params.yaml`: its type, its default (— where it must be given), and what it does. Made from the code by `make docs`;
-[params.schema.json](params.schema.json) says the same to editors.
+Every key of `params.yaml`: its type, its default (— where it must be given), and what it does. Made from the code by `make reference`;
+`docs/params.schema.json` says the same to editors.
 """
 
 METHODS = """# Methods
 
 Made from the methods' own folders by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
-section under `methods:` sets it ([settings.md](settings.md)).
+section under `methods:` sets it ([settings](settings.md)).
+"""
+
+CLI = """# Command line
+
+Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace.
+The exit code is 0 on success, 1 where something a person can mend is in the way (one message says what), 2 for a wrong call, 130 after Ctrl-C, and 143
+after a plain `kill`. `RATCHET_TRACEBACK=1` shows the traceback of an error.
+"""
+
+RECORDS = """# Records
+
+The schemas of all tables: frozen dataclasses in `tasks/core/records.py`. Made from the code by `make reference`. Tables are Parquet files; DuckDB, polars
+and pandas read them in place.
 """
 
 CLAIMS = """# Claims of papers, and what was found here
@@ -34,7 +55,7 @@ size, or open. Where figures by seed or by round are given, the verdict is what 
 seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
 else not decidable. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
 items or modules, where one is given, says what other items would give with these very seeds. Programs were judged in a sandbox of
-level 2 wherever pass@1 is told. Made from `docs/claims/` by `make docs`.
+level 2 wherever pass@1 is told. Made from `docs/claims/` by `make reference`.
 
 **What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
 most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
@@ -56,10 +77,13 @@ def schema() -> dict[str, Any]:
 
 
 def reference() -> str:
-    """All sections as Markdown tables."""
-    whole = schema()
-    records = {"params.yaml": whole} | whole["$defs"]
-    return "\n".join([HEAD, *(_section(name, record) for name, record in records.items() if record.get("properties"))])
+    """Return all sections as Markdown tables."""
+    full = schema()
+    records = {"params.yaml": full} | full["$defs"]
+    text = "\n".join([HEAD, *(_section(name, record) for name, record in records.items() if record.get("properties"))])
+    for name in (name for name, record in records.items() if not record.get("properties")):
+        text = text.replace(f"[{name}](#{name.lower()})", "no settings")  # it has no section to link to
+    return text
 
 
 def _section(name: str, record: dict[str, Any]) -> str:
@@ -151,7 +175,7 @@ def _row(claim: claims.Claim) -> Iterator[str]:
     if claim.source and claim.per_seed:
         data = claim.source
         file = f"{data.comparison}.json"
-        yield f"- data: [{file}](claims/data/{file}), {data.metric} of {data.of} less that of {data.less}"
+        yield f"- data: `docs/claims/data/{file}`, {data.metric} of {data.of} less that of {data.less}"
     if size := claim.detectable():
         yield (
             f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "
@@ -169,16 +193,76 @@ def _times(value: float) -> str:
     return f"{value:.3f}"
 
 
+def commands() -> str:
+    """Return the reference of the command line, from the commands' own help."""
+    app: Any = typer.main.get_command(application())
+    parts = [CLI]
+    for name, command in app.commands.items():
+        about, _, example = inspect.cleandoc(command.help or "").partition("Example:")
+        context = command.context_class(command, info_name=f"ratchet {name}")
+        parts.append(
+            f"## ratchet {name}\n\n{about.strip()}\n\n```\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
+        )
+        options = [option.get_help_record(context) for option in command.params]
+        rows = [f"| `{record[0]}` | {_cell(record[1])} |" for record in options if record and record[0] != "--help"]
+        if rows:
+            parts.append("| argument or option | |\n| --- | --- |\n" + "\n".join(rows) + "\n")
+        if example:
+            parts.append(f"Example: `{example.strip()}`\n")
+    return "\n".join(parts)
+
+
+def records() -> str:
+    """Return the reference of the tables' schemas, from the dataclasses."""
+    parts = [RECORDS]
+    for name, record in vars(records_module).items():
+        if not (dataclasses.is_dataclass(record) and record.__module__ == records_module.__name__):
+            continue
+        docs = _field_docs(record)
+        about = (inspect.getdoc(record) or "").split("\n\n", 1)[0].replace("\n", " ")
+        rows = [
+            f"| `{field.name}` | `{_annotation(field)}` | {_cell(docs.get(field.name, ''))} |"
+            for field in dataclasses.fields(record)
+        ]
+        parts.append(f"## {name}\n\n{about}\n\n| field | type | |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _annotation(field: "dataclasses.Field[Any]") -> str:
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    return str(kind if "[" not in str(field.type) else field.type).replace("|", "or")
+
+
+def _field_docs(record: type) -> dict[str, str]:
+    """Return the docstrings below the fields of a dataclass."""
+    body = ast.parse(inspect.getsource(record)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, doc in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(doc, ast.Expr):
+            docs[field.target.id] = str(getattr(doc.value, "value", ""))
+    return docs
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def pages() -> dict[str, str]:
+    """Return every generated file, by its path below docs/."""
+    return {
+        "pages/reference/settings.md": reference(),
+        "pages/reference/methods.md": catalogue(),
+        "pages/reference/cli.md": commands(),
+        "pages/reference/records.md": records(),
+        "pages/results/claims.md": ledger(),
+        "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
+    }
+
+
 def main() -> None:
     """Write all pages."""
-    schema_text = json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
-    pages = {
-        "settings.md": reference(),
-        "params.schema.json": schema_text,
-        "methods.md": catalogue(),
-        "claims.md": ledger(),
-    }
-    for name, text in pages.items():
+    for name, text in pages().items():
         (ROOT / "docs" / name).write_text(text, encoding="utf-8")
 
 

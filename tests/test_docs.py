@@ -1,7 +1,7 @@
 """Pages that are made from the code say what it says, and the README names what there is."""
 
 import importlib.util
-import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,11 +20,9 @@ def generate():
     return module
 
 
-def test_the_reference_of_settings_is_in_step(generate):
-    assert (ROOT / "docs/settings.md").read_text() == generate.reference(), "run: make docs"
-    assert json.loads((ROOT / "docs/params.schema.json").read_text()) == generate.schema(), "run: make docs"
-    assert (ROOT / "docs/methods.md").read_text() == generate.catalogue(), "run: make docs"
-    assert (ROOT / "docs/claims.md").read_text() == generate.ledger(), "run: make docs"
+def test_what_is_made_from_the_code_is_in_step(generate):
+    for name, text in generate.pages().items():
+        assert (ROOT / "docs" / name).read_text() == text, f"{name}: run `make reference`"
 
 
 def test_params_yaml_is_the_default_profile():
@@ -32,14 +30,14 @@ def test_params_yaml_is_the_default_profile():
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_profile_is_sound_and_stands_in_the_readme(profile):
+def test_every_profile_is_sound_and_documented(profile):
     configuration.load(profile)
-    assert f"| `{profile.stem}` |" in (ROOT / "README.md").read_text()
+    assert f"| `{profile.stem}` |" in (ROOT / "docs/pages/how-to/profiles.md").read_text()
 
 
 @pytest.mark.parametrize("family", methods.families())
-def test_the_readme_says_what_a_family_is(family):
-    assert f"| {family} |" in (ROOT / "README.md").read_text()
+def test_the_documentation_says_what_a_family_is(family):
+    assert f"| {family} |" in (ROOT / "docs/pages/concepts/compositions.md").read_text()
 
 
 def test_every_claim_is_of_a_method_that_there_is():
@@ -74,3 +72,22 @@ def test_a_claims_verdict_is_what_its_figures_say(method, claim):
 def test_a_claim_decided_on_the_lab_says_how_many_steps_it_trains(method, claim):
     if claim.found and "ratchet use lab" in claim.command:
         assert "steps" in claim.steps
+
+
+FILES = re.compile(r"`((?:tasks|flows|tests|benchmarks|docs|params)/[\w./-]+\.\w+)`")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/pages").rglob("*.md"))],
+    ids=lambda path: path.stem,
+)
+def test_files_that_a_page_names_are_there(page):
+    assert [name for name in FILES.findall(page.read_text()) if "<" not in name and not (ROOT / name).exists()] == []
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
