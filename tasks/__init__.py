@@ -1,1 +1,1 @@
-"""What Ratchet does to data and models. Imports point down: run, settings, stages, engine, io, methods, core."""
+"""The work on data and models. Imports point down: run, runner, configuration, stages, engine, io, methods, core."""

@@ -119,9 +119,9 @@ def _unrolled_problems(config: Any) -> list[str]:
     expected = names_of_rounds(len(config.rounds))
     if expected and list(config.rounds) == expected and config.turns == turns_between(expected):
         return []
-    found = ", ".join(config.rounds) or "none", ", ".join(config.turns) or "none"
+    rounds, turns = (", ".join(names) or "none" for names in (config.rounds, config.turns))
     return [
-        f"rounds ({found[0]}) and turns ({found[1]}) are no chain r0, r1, … in which each but the first is made from the one "
+        f"rounds ({rounds}) and turns ({turns}) are no chain r0, r1, … in which each but the first is made from the one "
         "before. `ratchet rounds NUMBER` writes both."
     ]
 
@@ -138,7 +138,7 @@ def _resources_problems(config: Any) -> list[str]:
 
 
 def _is_run(stage: str, config: Any) -> bool:
-    """Whether a stage has anything to do: one of items that has none asks for no method."""
+    """Return True if a stage has anything to do: one whose items are none asks for no method."""
     items = declaration(stage).items
     return items is None or bool(getattr(config, items))
 

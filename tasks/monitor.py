@@ -126,10 +126,10 @@ def model() -> tuple[Path, Path | None]:
 def _table(path: Path) -> list[Example]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: there is nothing to compare with. `ratchet run ingest` makes it.")
-    found = list(tables.read(path, Example))
-    if len(found) < FEW:
-        raise ValueError(f"{path} holds {len(found)} examples; below {FEW} nothing can be said.")
-    return found
+    examples = list(tables.read(path, Example))
+    if len(examples) < FEW:
+        raise ValueError(f"{path} holds {len(examples)} examples; below {FEW} nothing can be said.")
+    return examples
 
 
 def _record(verdict: dict[str, Any], paths: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What a stage is to the runner, and what the runner is to a stage."""
+"""The contract of a stage and the runner: what a stage declares, and what it is given."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,12 +49,12 @@ class Stage:
 
     @property
     def trains(self) -> bool:
-        """Whether several processes can share its work (`compute.processes`)."""
+        """Return True if several processes can share its work (`compute.processes`)."""
         return "optimizers" in self.parts
 
 
 class Run(Protocol):
-    """What the runner hands to a stage beside its files and settings. Nothing of it may change an output."""
+    """The context that the runner gives to a stage beside its files and config. Nothing of it may change an output."""
 
     @property
     def item(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What methods are told of a training: its settings, the groups of an optimizer, a probe, and the moment before a step."""
+"""The records that methods are given of a training: its config, the groups of an optimizer, a probe, and the moment before a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What client and server of the fork server agree on: the socket, the messages, and what makes a server stale."""
+"""The protocol of the fork server: its socket, its messages, and the fingerprint by which a server is stale."""
 
 import hashlib
 import json

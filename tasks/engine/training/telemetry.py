@@ -1,4 +1,4 @@
-"""What a person sees of a running training: a line of progress, and MLflow's metrics by step. No output holds any of it."""
+"""Telemetry of a running training for people: a line of progress, and MLflow's metrics by step. No output holds any of it."""
 
 import resource
 import time

@@ -50,7 +50,7 @@ class Auxiliary:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is known of the N trained tokens beside their losses."""
+    """Properties of the N trained tokens beside their losses."""
 
     weights: "Tensor"
     """Weight of each token, (N,)."""
