@@ -129,7 +129,7 @@ def test_what_was_trained_over_it_loads_onto_the_same_storage(folder, tmp_path, 
     expected = contract.losses(outcome.model)
     store.save(outcome.attached, parts, None, tmp_path / "saved")
     config = {"methods": {name: parts.base.config.model_dump(mode="json")}}
-    checkpoints.write_card(tmp_path / "saved", method=parts.names, config=config)
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=config)
     assert [file.name for file in (tmp_path / "saved").glob("*.safetensors")] == ["adapter_model.safetensors"]
     loaded, _ = checkpoints.load(tmp_path / "saved", folder, dtype=contract.named(dtype))
     if name == "none":  # it is merged
@@ -176,7 +176,7 @@ def test_experts_over_it_are_kept(folder, tmp_path, name, dtype):
     contract.steps(attached, optimizer, parts)
     store.save(attached, parts, None, tmp_path / "saved")
     config = {"methods": {name: parts.base.config.model_dump(mode="json")}}
-    checkpoints.write_card(tmp_path / "saved", method=parts.names, config=config)
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=config)
     loaded, _ = checkpoints.load(tmp_path / "saved", folder, dtype=contract.named(dtype))
     assert torch.equal(contract.losses(loaded), contract.losses(attached.model))
 

@@ -78,6 +78,6 @@ def test_over_quantised_weights_it_is_scored_in_bf16_too(tiny, tmp_path, base):
     attached, _ = contract.composed(model, parts)
     store.save(attached, parts, None, tmp_path / "saved")
     config = {"methods": {base: parts.base.config.model_dump(mode="json")}}
-    checkpoints.write_card(tmp_path / "saved", method=parts.names, config=config)
+    checkpoints.write_card(tmp_path / "saved", method=parts.names, settings=config)
     loaded, _ = checkpoints.load(tmp_path / "saved", tiny, dtype="bfloat16")
     torch.testing.assert_close(contract.losses(loaded), contract.losses(model), rtol=0, atol=0.1)

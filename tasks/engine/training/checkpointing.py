@@ -46,9 +46,9 @@ class TrainingState:
         """Take over the state of a checkpoint. Raises ValueError if it was made with other settings."""
         saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
         changed = [
-            f"{name} is {self.config.get(name)!r}, and was {saved['settings'].get(name)!r}"
-            for name in sorted({*self.config, *saved["settings"]})
-            if self.config.get(name) != saved["settings"].get(name)
+            f"{name} is {self.config.get(name)!r}, and was {saved['config'].get(name)!r}"
+            for name in sorted({*self.config, *saved["config"]})
+            if self.config.get(name) != saved["config"].get(name)
         ]
         if changed:
             raise ValueError(
