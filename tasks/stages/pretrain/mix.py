@@ -30,7 +30,11 @@ def with_replay(
             f"{available:,}. Name more sources in ingest.corpora.general, or lower pretrain.replay, max_tokens or probe_tokens."
         )
     order = random.Random(f"{seed}/replay")
-    return [*_some(domain, round((1 - share) * total), order), *_some(general, wanted, order)]
+    chosen = _some(domain, round((1 - share) * total), order)
+    replayed = _some(general, wanted, order)
+    if sum(map(len, [*chosen, *replayed])) > tokens:  # the first of a tiny share alone may be longer than the share
+        replayed = replayed[:-1]
+    return [*chosen, *replayed]
 
 
 def _some(sequences: Sequence[Encoded], tokens: int, order: random.Random) -> list[Encoded]:
