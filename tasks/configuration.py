@@ -115,7 +115,7 @@ def turns_between(rounds: Sequence[str]) -> dict[str, Turn]:
     return {after: Turn(prev=before) for before, after in pairwise(rounds)}
 
 
-def _unrolled_problems(config: Any) -> list[str]:
+def _unrolled_problems(config: PipelineConfig) -> list[str]:
     expected = names_of_rounds(len(config.rounds))
     if expected and list(config.rounds) == expected and config.turns == turns_between(expected):
         return []
@@ -126,24 +126,24 @@ def _unrolled_problems(config: Any) -> list[str]:
     ]
 
 
-def _monitor_problems(config: Any) -> list[str]:
+def _monitor_problems(config: PipelineConfig) -> list[str]:
     unknown = [name for name in config.monitor.methods if name not in methods.names("monitors")]
     there = ", ".join(methods.names("monitors"))
     return [f"monitor.methods: there is no monitor {name!r}. There are: {there}." for name in unknown]
 
 
-def _resources_problems(config: Any) -> list[str]:
+def _resources_problems(config: PipelineConfig) -> list[str]:
     odd = [name for name in config.resources if name not in stage_names()]
     return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
 
 
-def _is_run(stage: str, config: Any) -> bool:
+def _is_run(stage: str, config: PipelineConfig) -> bool:
     """Return True if a stage has anything to do: one whose items are none asks for no method."""
     items = declaration(stage).items
     return items is None or bool(getattr(config, items))
 
 
-def _part_problems(place: str, family: str, name: str, config: Any) -> list[str]:
+def _part_problems(place: str, family: str, name: str, config: PipelineConfig) -> list[str]:
     if name not in methods.names(family):
         return [f"{place}: {family} has no method {name!r}. There are: {', '.join(methods.names(family))}."]
     if getattr(config.methods, name) is None:
@@ -151,7 +151,7 @@ def _part_problems(place: str, family: str, name: str, config: Any) -> list[str]
     return []
 
 
-def for_stage(stage: str, config: Any) -> Any:
+def for_stage(stage: str, config: PipelineConfig) -> Any:
     """The part of `settings` that a stage declares; of `methods`, the sections of the parts it names."""
     kind = stage_config_type(stage)
     values = {name: getattr(config, name) for name in kind.model_fields}
@@ -162,7 +162,7 @@ def for_stage(stage: str, config: Any) -> Any:
     return kind.model_validate(values)
 
 
-def parts(stage: str, config: Any) -> dict[str, str]:
+def parts(stage: str, config: PipelineConfig) -> dict[str, str]:
     """The method that settings choose for each family a stage composes: `{"adapters": "lora", …}`."""
     chosen = {}
     for family, place in declaration(stage).parts.items():
@@ -171,7 +171,7 @@ def parts(stage: str, config: Any) -> dict[str, str]:
     return chosen
 
 
-def files(stage: str, item: str | None, config: Any) -> tuple[dict[str, Path], dict[str, Path]]:
+def files(stage: str, item: str | None, config: PipelineConfig) -> tuple[dict[str, Path], dict[str, Path]]:
     """The paths that a stage reads and writes, by name. Raises ValueError where the stage has no such item."""
     declared = declaration(stage)
     values: Mapping[str, Any] = {}
@@ -207,7 +207,7 @@ def closure(stage: str) -> list[Path]:
     return sorted({*_own_code(stage), *shared})
 
 
-def code(stage: str, config: Any) -> list[Path]:
+def code(stage: str, config: PipelineConfig) -> list[Path]:
     """Return every file of this project whose edit can change a stage's outputs: its own code, and the chosen methods'."""
     chosen = parts(stage, config).items()
     imported = {f for family, name in chosen for f in provenance.closure(f"tasks.methods.{family}.{name}.method")}
@@ -230,7 +230,7 @@ def _files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
-def key(stage: str, item: str | None, config: Any) -> str:
+def key(stage: str, item: str | None, config: PipelineConfig) -> str:
     """A hash of everything a stage's outputs follow from: inputs by content, settings, code.
 
     Neither the item's name nor a path is in it, so items that must come out equal have one key.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import configuration, methods
+from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.core.records import Example, Refusal, content_id
 from tasks.core.text.contamination import prompt_of
@@ -72,7 +73,7 @@ def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
     return sorted(examples, key=lambda example: content_id(str(seed), example.id))[:limit]
 
 
-def _ask(name: str, items: Sequence[Example], config: Any) -> Finding:
+def _ask(name: str, items: Sequence[Example], config: PipelineConfig) -> Finding:
     spec, monitor = methods.spec("monitors", name), methods.load("monitors", name)
     monitor_config = getattr(config.methods, name) or spec.config()
     figures = {"embeddings": _embeddings, "losses": _losses}[spec.sees]
@@ -80,7 +81,7 @@ def _ask(name: str, items: Sequence[Example], config: Any) -> Finding:
     return monitor.score(monitor.fit(reference, monitor_config), came, config.monitor.seed)
 
 
-def _embeddings(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
+def _embeddings(items: Sequence[Example], config: PipelineConfig) -> tuple[Figures, Figures]:
     """The prompts trained on, and those that came in."""
     embedders.check(EMBEDDER, "monitor.methods", "leave out what looks at embeddings")
     trained = drawn(_table(TRAINED), config.monitor.reference_items, config.monitor.seed)
@@ -89,7 +90,7 @@ def _embeddings(items: Sequence[Example], config: Any) -> tuple[Figures, Figures
     return vectors[: len(trained)], vectors[len(trained) :]
 
 
-def _losses(items: Sequence[Example], config: Any) -> tuple[Figures, Figures]:
+def _losses(items: Sequence[Example], config: PipelineConfig) -> tuple[Figures, Figures]:
     """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
     from tasks.engine import device, encode
     from tasks.engine.inference import prompt_encoding, scoring

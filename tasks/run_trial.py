@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import configuration
+from tasks.configuration import PipelineConfig
 from tasks.core import environment
 from tasks.io.runs import tracking
 from tasks.io.system import files, process
@@ -85,7 +86,7 @@ def speed(
     return sum(seen[step + 1] - seen[step] for step in before) / seconds if seconds else None
 
 
-def _train(stage: str, folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+def _train(stage: str, folder: Path, config: PipelineConfig, recorder: tracking.Recorder) -> dict[str, Any]:
     if not getattr(config, stage).valid_tokens:
         raise ValueError(f"{stage}.valid_tokens is 0, and learning rates are chosen by the validation loss.")
     item = ITEM if configuration.declaration(stage).items else None
@@ -119,7 +120,7 @@ def _peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _test(folder: Path, config: Any, recorder: tracking.Recorder) -> dict[str, Any]:
+def _test(folder: Path, config: PipelineConfig, recorder: tracking.Recorder) -> dict[str, Any]:
     name = next(iter(config.models))
     run = StageRun("evaluate", name, "compare", recorder)
     reads, _ = configuration.files("evaluate", name, config)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tasks import configuration
+from tasks.configuration import PipelineConfig
 from tasks.core import environment, imports
 from tasks.core.config import Config
 from tasks.core.nested import flat
@@ -101,7 +102,7 @@ def _shared() -> bool:
     return environment.RANK in os.environ
 
 
-def _share_out(stage: str, item: str | None, config: Any) -> None:
+def _share_out(stage: str, item: str | None, config: PipelineConfig) -> None:
     """Replace this process by torchrun if several are to share a training; it starts this runner in each of them."""
     if _shared() or not configuration.declaration(stage).trains:
         return
@@ -111,7 +112,9 @@ def _share_out(stage: str, item: str | None, config: Any) -> None:
         os.execv(sys.executable, [sys.executable, *launch, "-m", "tasks.run", *arguments])
 
 
-def _taken_over(stage: str, item: str | None, key: str, config: Any, partial: Mapping[str, Path]) -> str | None:
+def _taken_over(
+    stage: str, item: str | None, key: str, config: PipelineConfig, partial: Mapping[str, Path]
+) -> str | None:
     """Copy the outputs of another item with the same key to `partial`, and return its stage (`tune@r0`); None without one.
 
     Processes that share a training never skip it: one of them alone would leave the others waiting.
