@@ -101,7 +101,7 @@ def _explain(diagnosis: Path) -> Any:
     from tasks.methods import curators
 
     contents = json.loads(diagnosis.read_text(encoding="utf-8"))
-    explain, limits = methods.load("curators", contents["curator"]).METHOD.explain, curators.limits(contents)
+    explain, limits = methods.load("curators", contents["curator"]).explain, curators.limits(contents)
     return lambda row: explain(row, limits)
 
 

@@ -143,7 +143,7 @@ def test_code_that_was_edited_since_is_taken_from_git(stages, tmp_path):
     assert told(before, after) == [(["ingest", "tune"], 2.5), (["ingest"], 0.5), (["tune"], 2.0)]
 
     git("reset", "--hard", commit)  # what made the second is in no commit that follows
-    with pytest.raises(ValueError, match=r"(?s)is not to be found.*  here: tune: code tune\.py changed"):
+    with pytest.raises(ValueError, match=r"(?s)are not found.*  here: tune: code tune\.py changed"):
         told(before, after)
     assert not bisection.FOLDER.exists()
 
