@@ -29,6 +29,7 @@ def main(inputs, outputs, settings, run):
 
 stage.main = main
 server.MODULES = ()
+server.PATIENCE_S = 1.0
 sys.exit(server.main(int(sys.argv[1])))
 """
 
@@ -230,11 +231,41 @@ def test_a_switch_leaves_every_stage_in_a_process_of_its_own(workspace, serve):
 
 
 def test_a_client_that_says_nothing_keeps_nobody_waiting(workspace, serve):
-    serve()
+    server = serve("run.say('served')")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(workspace.folder / ".ratchet/forkserver.sock"))
-        silent.close()
-        assert workspace.stage("fetch")[0] == 0
+        process = stage(workspace)
+        out, err = process.communicate(timeout=WAIT_S)
+        assert (process.returncode, "served" in out) == (0, True), out + err
+    assert server.poll() is None
+
+
+def test_a_stale_server_lets_a_stage_at_work_end_as_long_as_its_driver_lives(workspace, serve):
+    driver = subprocess.Popen(["sleep", "600"])
+    server = serve("time.sleep(4)", driver=driver.pid)
+    process = stage(workspace)
+    began(process)
+    workspace.env["HF_HOME"] = "elsewhere"
+    workspace.stage("fetch")  # finds the server stale, and the stage at work
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, out + err
+    assert server.wait(WAIT_S) == 0
+    driver.kill()
+    driver.wait()
+
+
+def test_a_stale_server_whose_driver_goes_ends_its_stages(workspace, serve):
+    driver = subprocess.Popen(["sleep", "600"])
+    server = serve("time.sleep(600)", driver=driver.pid)
+    process = stage(workspace)
+    child = began(process)
+    workspace.env["HF_HOME"] = "elsewhere"
+    workspace.stage("fetch")
+    driver.kill()
+    driver.wait()
+    assert server.wait(WAIT_S) == 0
+    assert not lives(child)
+    process.communicate(timeout=WAIT_S)
 
 
 def test_the_client_needs_the_standard_library_alone():

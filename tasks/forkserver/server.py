@@ -62,14 +62,14 @@ class Server:
         """By the file descriptor that tells their end."""
         self._selector = selectors.DefaultSelector()
         self._driver = os.pidfd_open(driver)
-        self._selector.register(self._driver, selectors.EVENT_READ, self._close)
+        self._selector.register(self._driver, selectors.EVENT_READ, self._end)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._is_open = True
+        self._is_open = self._has_driver = True
 
     def serve(self) -> None:
         """Serve until the driver has gone (or this server is stale) and every child has ended."""
         while self._is_open or self._children:
-            events = self._selector.select(None if self._is_open else PATIENCE_S)
+            events = self._selector.select(None if self._has_driver else PATIENCE_S)
             if not events:
                 for child in self._children.values():
                     _kill(child.pid)
@@ -77,24 +77,33 @@ class Server:
                 key.data()
 
     def _close(self) -> None:
-        """Accept no more requests."""
+        """Accept no more requests; stages at work go on."""
         if self._is_open:
             self._is_open = False
             protocol.SOCKET.unlink(missing_ok=True)
-            for watched in (self._listener, self._driver):
-                self._selector.unregister(watched)
+            self._selector.unregister(self._listener)
             self._listener.close()
+
+    def _end(self) -> None:
+        """Accept no more requests, since the driver has gone: its stages have `PATIENCE_S` to end by themselves."""
+        self._has_driver = False
+        self._selector.unregister(self._driver)
+        self._close()
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.settimeout(PATIENCE_S)  # a client that says nothing must not keep the others waiting
-        received = protocol.receive(connection, files=3)
+        try:
+            received = protocol.receive(connection, files=3)
+        except (OSError, ValueError):  # it said nothing in time, or what is no message
+            received = None
         if received is None:
             connection.close()
             return
         request, files = received
         if request["fingerprint"] != self._fingerprint or len(files) != 3 or _count_threads() != 1:
-            protocol.send(connection, {"refused": "stale"})
+            with contextlib.suppress(OSError):
+                protocol.send(connection, {"refused": "stale"})
             connection.close()
             self._close()
         else:
