@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.core import environment
+
 SOCKET = Path(".ratchet/forkserver.sock")
 """Relative to the workspace: the path of a Unix socket may have 107 bytes."""
 CODE = Path(__file__).resolve().parents[1]
@@ -21,7 +23,15 @@ SWITCH = "RATCHET_FORKSERVER"
 DRIVER = "RATCHET_DRIVER"
 """The process whose stages a fork server serves, where it is not the parent of the stage. The server ends with it."""
 VARIES = frozenset(
-    {SWITCH, DRIVER, "RATCHET_PARENT", "RATCHET_FLOW_RUN", "RATCHET_OWNER", "RATCHET_TRACEBACK", "CUDA_VISIBLE_DEVICES"}
+    {
+        SWITCH,
+        DRIVER,
+        environment.PARENT_RUN,
+        environment.FLOW_RUN,
+        environment.TRACEBACK,
+        "RATCHET_OWNER",  # of flows/execution/supervisor.py
+        "CUDA_VISIBLE_DEVICES",
+    }
 )
 """Environment variables that no library reads when it is imported: a child gets those of its client."""
 SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "PS1"})
