@@ -35,7 +35,7 @@ section under `methods:` sets it ([settings](settings.md)).
 
 CLI = """# Command line
 
-Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace.
+Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace, `compare-logs` in any.
 The exit code is 0 on success, 1 where something a person can mend is in the way (one message says what), 2 for a wrong call, 130 after Ctrl-C, and 143
 after a plain `kill`. `RATCHET_TRACEBACK=1` shows the traceback of an error.
 """

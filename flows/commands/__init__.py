@@ -1,4 +1,4 @@
-"""The `ratchet` command line. A command is a file of this folder, and its name is the file's name."""
+"""The `ratchet` command line. A command is a file of this folder, and its name is the file's, with hyphens for underscores."""
 
 import importlib
 import os
@@ -15,7 +15,8 @@ HELP = "Adapts a language model to your domain in a closed loop, and never slips
 
 def names() -> list[str]:
     """Return the commands, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
 def application() -> typer.Typer:
@@ -25,7 +26,8 @@ def application() -> typer.Typer:
     )
     app.callback()(lambda: None)
     for name in names():
-        app.command(name)(getattr(importlib.import_module(f"flows.commands.{name}"), name))
+        module = name.replace("-", "_")
+        app.command(name)(getattr(importlib.import_module(f"flows.commands.{module}"), module))
     return app
 
 

@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 Vector = NDArray[np.float64]
+_DRAWS_IN_MEMORY = 2**24
+"""Counts of groups in resamples that are drawn at a time: 8 bytes each, twice."""
 
 
 @dataclass(frozen=True)
@@ -245,9 +247,13 @@ def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
     t = special.stdtrit(num_groups - 1, (1 + how.confidence) / 2)
     tail = special.ndtr(-math.sqrt(num_groups / (num_groups - 1)) * t)
     random = np.random.default_rng(how.seed)
-    draws_BG = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=how.resamples)
-    # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
-    sums_2B = np.einsum("bg,gk->kb", draws_BG.astype(np.float64), sums_G2)
+    share_G, rows = np.full(num_groups, 1 / num_groups), max(1, _DRAWS_IN_MEMORY // num_groups)
+    chunks = []
+    for start in range(0, how.resamples, rows):
+        draws_BG = random.multinomial(num_groups, share_G, size=min(rows, how.resamples - start))
+        # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
+        chunks.append(np.einsum("bg,gk->kb", draws_BG.astype(np.float64), sums_G2))
+    sums_2B = np.concatenate(chunks, axis=1)
     low, high = np.quantile(sums_2B[0] / sums_2B[1], [tail, 1 - tail])
     return float(low), float(high)
 

@@ -1,0 +1,77 @@
+"""The records of a log: the items of each task with their scores, whatever harness wrote them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DIGESTED = 5000
+"""Characters of a text that its digest is of: inspect-ai cuts the texts of its summaries a little above."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One judged answer as a log has it. An item has one for each epoch, or one for each filter."""
+
+    item: str
+    target: str
+    """Digest of the right answer, or of the document: items with equal ids and other targets are other items."""
+    prompt: str
+    """Digest of what the model was asked."""
+    facts: Mapping[str, str]
+    """Fields of the item, one of which may name its group."""
+    scores: Mapping[str, Any]
+    """Score by measure, as the log has it."""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item with the mean of its scores over epochs."""
+
+    target: str
+    prompt: str
+    facts: Mapping[str, str]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TaskLog:
+    """The results of one model on one task."""
+
+    task: str
+    model: str
+    version: str
+    """The version of the task, empty if the log has none."""
+    solver: str
+    """The prompt template and the other steps that answer, as far as the log has them."""
+    run: str
+    """The harness's id of the run: two files of one run have the same. Empty if the log has none."""
+    items: Mapping[str, Item]
+    epochs: int
+    """The largest number of scores of one item."""
+    remarks: tuple[str, ...]
+    """Sentences about what the log lacks, with counts."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """One argument of the command: a file, or a folder of files that belong together."""
+
+    path: Path
+    harness: str
+    tasks: Mapping[str, TaskLog]
+    files: tuple[Path, ...]
+    digests: tuple[str, ...] = field(repr=False)
+    """SHA-256 of each of the files."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 item`, `2,000 items`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def digest(text: str) -> str:
+    """Return the digest of the first `DIGESTED` characters of a text."""
+    return hashlib.sha256(text[:DIGESTED].encode("utf-8", "surrogatepass")).hexdigest()
