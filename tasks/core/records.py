@@ -11,11 +11,34 @@ Split = Literal["train", "valid", "test", "gate"]
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool that the assistant writes."""
+
+    name: str
+    arguments: str
+    """A JSON object."""
+    id: str | None = None
+
+
+@dataclass(frozen=True)
 class Message:
     """One turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
+    """`tool` gives the result of a call."""
     content: str
+    tool_calls: list[ToolCall] | None = None
+    """An assistant's calls, beside its content."""
+    name: str | None = None
+    """The tool that a result is of, where the data say it."""
+    tool_call_id: str | None = None
+    """The id of the call that a result is of, where the data say it."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Return every text of the turn that comes from data."""
+        calls = [text for call in self.tool_calls or () for text in (call.name, call.arguments, call.id)]
+        return [text for text in (self.content, *calls, self.name, self.tool_call_id) if text]
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,12 @@ class Example:
     """Loss weight of each character of the last message; none means ones."""
     parents: list[str] = field(default_factory=list)
     round: int = 0
+    tools: str | None = None
+    """The tools that the assistant may call: a JSON list of schemas, as OpenAI's interface has them."""
+    rejected: str | None = None
+    """A worse answer to the same prompt, of a preference pair."""
+    desirable: bool | None = None
+    """The judgement of the response, where data judge single answers. One that is not desirable trains `kto` alone."""
 
     @property
     def prompt(self) -> list[Message]:
@@ -261,7 +290,22 @@ def content_id(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def identify(messages: Sequence[Message], tests: Tests | None = None) -> str:
-    """Return the id of an example: a hash of its messages and its tests."""
+def identify(
+    messages: Sequence[Message],
+    tests: Tests | None = None,
+    *,
+    tools: str | None = None,
+    rejected: str | None = None,
+    desirable: bool | None = None,
+) -> str:
+    """Return the id of an example: a hash of its messages, its tests, and what else of these it has."""
     spoken = [part for message in messages for part in (message.role, message.content)]
-    return content_id(*spoken, *([tests.kind, tests.code, tests.entry] if tests else []))
+    tested = [tests.kind, tests.code, tests.entry] if tests else []
+    calls = [
+        (place, call.name, call.arguments)
+        for place, message in enumerate(messages)
+        for call in message.tool_calls or ()
+    ]
+    further = {"calls": calls, "tools": tools, "rejected": rejected, "desirable": desirable}
+    present = {name: value for name, value in further.items() if value not in (None, [])}
+    return content_id(*spoken, *tested, *([json.dumps(present, ensure_ascii=False)] if present else []))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from tasks.core.records import Example, Message
+from tasks.core.records import Example
 
 IGNORE = -100
 """The label of a position that trains nothing, as everywhere in transformers."""
@@ -56,19 +56,33 @@ class TokenizedText:
     offsets: Sequence[tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation in tokens: its last answer, and all that the model has read when it begins to write it."""
+
+    context: list[int]
+    context_weights: list[float]
+    """The loss weight of each token of the context: 1 in earlier answers that train, else 0."""
+    answer: TokenizedText
+    """The last answer with its end of turn. Offsets count from its first character, so text that the template puts before it is below 0."""
+    size: int
+    """UTF-8 bytes of the answers that train."""
+
+    def without_earlier_answers(self) -> Conversation:
+        """Return the conversation with its last answer alone to train."""
+        return replace(self, context_weights=[0.0] * len(self.context))
+
+
 @dataclass(frozen=True)
 class Encoder:
     """The engine's functions for encoding an example, bound to a tokenizer. An objective's `encode` calls them."""
 
-    is_plain: Callable[[Sequence[Message]], bool]
-    """Return whether no message spells a control token of the model."""
-    prompt: Callable[[Sequence[Message]], list[int]]
-    """Return the tokens of a conversation up to where the assistant begins."""
-    answer: Callable[[str], TokenizedText]
-    """Return a response and its end of turn in tokens."""
-    sequence: Callable[[Example, str, list[int], TokenizedText, Sequence[float] | None], Encoded]
-    """Return one sequence of an example: its response, the tokens of its prompt, those of the response with its end of turn,
-    and the loss weight of each character of the response; None means ones."""
+    is_plain: Callable[[Example], bool]
+    """Return whether no text of the example spells a control token of the model."""
+    conversation: Callable[[Example], Conversation]
+    """Return the example's conversation as the model's chat template writes it."""
+    sequence: Callable[[Example, Conversation], Encoded]
+    """Return one sequence: the conversation, whose last answer has the weights of the example's characters."""
 
 
 @dataclass(frozen=True)

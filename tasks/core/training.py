@@ -20,6 +20,10 @@ FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "object
 the singular."""
 
 
+TrainOn = Literal["all", "last"]
+"""The answers of a conversation that train: each of the assistant's, or its last."""
+
+
 def in_words(parts: Iterable[str]) -> str:
     """The methods of a composition, without those that change nothing."""
     return " × ".join(name for name in parts if name not in ("none", "all"))

@@ -2,39 +2,61 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from tasks.core.records import Document, Example, Message
-from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
-
-Tokenizer = Any
-"""A fast tokenizer of transformers."""
+from tasks.core.sequences import Conversation, Encoded, Encoder, Encoding, TokenizedText
+from tasks.core.training import TrainOn
+from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, control_tokens, written_answer
 
 
 def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
-    """Yield each example as one sequence; None if it is longer than `max_tokens` or holds a control token of the model."""
+    """Yield each example as one sequence whose last answer is trained.
+
+    It is None where the sequence is longer than `max_tokens`, or `example` gives None.
+    """
     for row in rows:
         sequence = example(row, tokenizer)
         yield sequence if sequence is not None and len(sequence) <= max_tokens else None
 
 
 def example(row: Example, tokenizer: Tokenizer) -> Encoded | None:
-    """Return an example as one sequence whose response, end of turn included, is trained.
+    """Return an example as one sequence whose last answer, end of turn included, is trained; all before it is context.
 
-    None if it spells a control token of the model: data must not open a turn.
-    Prompt and response are tokenised apart, as they are when the model writes: no token lies across their border. A token
-    takes the largest weight of the characters it covers, so that no weight is lost at a token's edge.
+    None if it spells a control token of the model, since data must not open a turn, or if its answer is judged undesirable.
+    The tokens are those of the chat template up to the end of the last turn. A token takes the largest weight of the characters it
+    covers, so that no weight is lost at a token's edge.
     """
-    if not is_plain(row.messages, tokenizer):
+    if row.desirable is False or not is_plain_example(row, tokenizer):
         return None
-    prompt_ids = encode_prompt(row.prompt, tokenizer)
-    return join(row, row.response, prompt_ids, encode_answer(row.response, tokenizer), row.weights)
+    return join(row, conversation(row, tokenizer))
+
+
+def training_sequences(row: Example, tokenizer: Tokenizer, train_on: TrainOn) -> list[Encoded | None]:
+    """Return the sequences of an example whose answers `train_on` names: one, unless the template forbids it.
+
+    Some templates write an answer of the past otherwise than the answer that comes next (they leave its reasoning out). Each answer
+    then has a sequence of its own, with the context that the model is served.
+    """
+    if row.desirable is False or not is_plain_example(row, tokenizer):
+        return [None]
+    ends = _answered(row, train_on)
+    if len(ends) == 1 or _is_one_text(_written(row, ends, tokenizer)):
+        return [join(row, conversation(row, tokenizer, train_on))]
+    earlier = [replace(row, messages=row.messages[:end], weights=None) for end in ends[:-1]]
+    return [join(part, conversation(part, tokenizer)) for part in (*earlier, row)]
 
 
 def by_objective(
-    rows: Iterable[Example], objective: Any, table: Iterable[Any], tokenizer: Tokenizer, max_tokens: int
+    rows: Iterable[Example],
+    objective: Any,
+    table: Iterable[Any],
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    train_on: TrainOn = "last",
 ) -> Iterator[Encoding]:
     """Yield each example as an objective (`tasks.engine.training.compose.Part`) encodes it, given the rows of `table` that belong to it.
 
@@ -43,40 +65,95 @@ def by_objective(
     table_rows: defaultdict[str, list[Any]] = defaultdict(list)
     for table_row in table:
         table_rows[table_row.example].append(table_row)
-    tools = encoder(tokenizer)
+    tools = encoder(tokenizer, train_on)
     for row in rows:
         yield objective.method.encode(row, table_rows.get(row.id, ()), tools, max_tokens, objective.config)
 
 
-def encoder(tokenizer: Tokenizer) -> Encoder:
+def encoder(tokenizer: Tokenizer, train_on: TrainOn = "last") -> Encoder:
     """Return the functions that an objective encodes examples with."""
     return Encoder(
-        is_plain=partial(is_plain, tokenizer=tokenizer),
-        prompt=partial(encode_prompt, tokenizer=tokenizer),
-        answer=partial(encode_answer, tokenizer=tokenizer),
+        is_plain=partial(is_plain_example, tokenizer=tokenizer),
+        conversation=partial(conversation, tokenizer=tokenizer, train_on=train_on),
         sequence=join,
     )
 
 
-def encode_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens of a conversation up to where the assistant begins."""
-    ids: list[int] = tokenizer(render_prompt(messages, tokenizer), add_special_tokens=False)["input_ids"]
-    return ids
+def conversation(row: Example, tokenizer: Tokenizer, train_on: TrainOn = "last") -> Conversation:
+    """Return an example's conversation in the tokens of the chat template, up to the end of its last turn.
+
+    Earlier answers have no weight where the template writes them otherwise than an answer that comes next.
+    Raises ValueError with the example's source if the template cannot say the conversation.
+    """
+    written = _written(row, _answered(row, train_on), tokenizer)
+    written = written if _is_one_text(written) else written[-1:]
+    last = written[-1]
+    borders = [border for answer in written for border in (len(answer.prompt), len(answer.up_to_here))]
+    tokens, cuts = _cut_at(last.up_to_here, borders, tokenizer)
+    start = cuts[-2]
+    weights = [0.0] * start
+    for first, end in zip(cuts[:-2:2], cuts[1:-2:2], strict=True):
+        weights[first:end] = [1.0] * (end - first)
+    origin = borders[-2] + last.start
+    offsets = _gapless([(first - origin, end - origin) for first, end in tokens.offsets[start:]])
+    contents = [row.messages[end - 1].content for end in _answered(row, train_on)[-len(written) :]]
+    answer = TokenizedText(tokens.ids[start:], offsets)
+    return Conversation(tokens.ids[:start], weights, answer, sum(len(text.encode()) for text in contents))
 
 
-def encode_answer(response: str, tokenizer: Tokenizer) -> TokenizedText:
-    """Return a response and its end of turn in tokens."""
-    text = response + _end_of_turn(tokenizer)
-    batch = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return TokenizedText(batch["input_ids"], _gapless(batch["offset_mapping"]))
+def join(row: Example, tokens: Conversation) -> Encoded:
+    """Return a conversation as one sequence, whose last answer is trained under the weights of the example's characters."""
+    weights = [_weight(start, end, row.weights) for start, end in tokens.answer.offsets]
+    ids = [*tokens.context, *tokens.answer.ids]
+    return Encoded(row.id, ids, [*tokens.context_weights, *weights], tokens.size, row.task)
 
 
-def join(
-    row: Example, response: str, prompt_ids: list[int], answer: TokenizedText, weights: Sequence[float] | None
-) -> Encoded:
-    """Return prompt and answer as one sequence, of which the answer is trained under the weights of its characters."""
-    token_weights = [0.0] * len(prompt_ids) + [_weight(start, end, weights) for start, end in answer.offsets]
-    return Encoded(row.id, [*prompt_ids, *answer.ids], token_weights, len(response.encode()), row.task)
+def _answered(row: Example, train_on: TrainOn) -> list[int]:
+    """Return the number of messages up to and with each answer that trains."""
+    ends = [number for number, message in enumerate(row.messages, 1) if message.role == "assistant"]
+    return ends if train_on == "all" else ends[-1:]
+
+
+def _written(row: Example, ends: Sequence[int], tokenizer: Tokenizer) -> list[WrittenAnswer]:
+    try:
+        return [written_answer(row.messages[:end], tokenizer, row.tools) for end in ends]
+    except CannotSay as error:
+        raise ValueError(
+            f"{row.source}: the chat template of the model cannot say this conversation: {error}. Choose a model whose template "
+            "can (tool calls: Qwen2.5, Llama 3.1, Hermes 3 and their successors), or leave such rows out of `ingest.sources`."
+        ) from error
+
+
+def _is_one_text(written: Sequence[WrittenAnswer]) -> bool:
+    """Return True if every answer stands in the text of the last one as the model is to write it."""
+    return all(written[-1].up_to_here.startswith(answer.up_to_here) for answer in written)
+
+
+def _cut_at(text: str, borders: Sequence[int], tokenizer: Tokenizer) -> tuple[TokenizedText, list[int]]:
+    """Return a text in tokens, and the number of tokens before each of its `borders`, which are characters; the last is its end.
+
+    The text is tokenised at once, as it is served. Where a token would lie across a border it is tokenised in pieces: what the model
+    has read when it begins to write ends there.
+    """
+
+    def tokens_of(part: str) -> TokenizedText:
+        batch = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+        return TokenizedText(batch["input_ids"], batch["offset_mapping"])
+
+    tokens = tokens_of(text)
+    heads = [tokens_of(text[:border]).ids for border in borders[:-1]]
+    if all(tokens.ids[: len(head)] == head for head in heads):
+        return tokens, [*map(len, heads), len(tokens.ids)]
+    spans = list(pairwise([0, *borders]))
+    pieces = [tokens_of(text[start:end]) for start, end in spans]
+    offsets = [
+        (first + start, last + start)
+        for piece, (start, _) in zip(pieces, spans, strict=True)
+        for first, last in piece.offsets
+    ]
+    return TokenizedText([token for piece in pieces for token in piece.ids], offsets), list(
+        accumulate(len(piece.ids) for piece in pieces)
+    )
 
 
 def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -104,24 +181,21 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
 
 def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:
     """Return whether no message spells a control token, which the tokenizer would take for a turn's beginning or end."""
-    controls = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return not any(token in message.content for message in messages for token in controls)
+    controls = control_tokens(tokenizer)
+    return not any(token in text for message in messages for text in message.texts for token in controls)
 
 
-def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> str:
-    """Return the conversation as the model's chat template writes it, up to where the assistant begins."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-
-
-def _end_of_turn(tokenizer: Tokenizer) -> str:
-    return tokenizer.eos_token
+def is_plain_example(row: Example, tokenizer: Tokenizer) -> bool:
+    """Return whether neither the messages of an example nor its tools spell a control token."""
+    tools = [Message("system", row.tools)] if row.tools else []
+    return is_plain([*row.messages, *tools], tokenizer)
 
 
 def _weight(start: int, end: int, weights: Sequence[float] | None) -> float:
     """Return the weight of a token over response characters [start, end); 1 if no weights are given."""
-    if weights is None or start >= len(weights):
+    if weights is None or start >= len(weights) or end < 0:
         return 1.0
+    start = max(start, 0)
     return max(weights[start : max(end, start + 1)])
 
 

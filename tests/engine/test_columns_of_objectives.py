@@ -47,12 +47,13 @@ class DpoConfig(Config):
 
 def encode_preferences(row, preferences, encoder, max_tokens, config):
     """The example's answer with each rejected one as its auxiliary sequence."""
-    prompt, sequences, unused = encoder.prompt(row.prompt), [], 0
+    sequences, unused = [], 0
     for preference in preferences:
         pair = []
         for text, log_p in ((row.response, preference.chosen_log_p), (preference.rejected, preference.rejected_log_p)):
-            assert encoder.is_plain([Message("assistant", text)])
-            sequence = encoder.sequence(row, text, prompt, encoder.answer(text), None)
+            answered = replace(row, messages=[*row.prompt, Message("assistant", text)])
+            assert encoder.is_plain(answered)
+            sequence = encoder.sequence(answered, encoder.conversation(answered))
             pair.append(replace(sequence, columns={REFERENCE: [log_p] * len(sequence)}))
         fits = all(len(sequence) <= max_tokens for sequence in pair)
         sequences += [replace(pair[0], auxiliary=(pair[1],))] if fits else [pair[0]]

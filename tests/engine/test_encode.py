@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Document, Message
-from tasks.engine import encode
+from tasks.engine import chat_template, encode
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 
@@ -43,7 +43,7 @@ def document(text):
 def test_the_prompt_weighs_nothing_and_the_response_with_its_end_weighs_one(prompt, response):
     row = tiny.example(prompt=prompt, response=response)
     found = encoded(row)
-    context = TOKENIZER(encode.render_prompt(row.prompt, TOKENIZER), add_special_tokens=False)["input_ids"]
+    context = TOKENIZER(chat_template.render_prompt(row.prompt, TOKENIZER), add_special_tokens=False)["input_ids"]
     assert found.ids[: len(context)] == context
     assert found.weights == [0.0] * len(context) + [1.0] * (len(found) - len(context))
     assert TOKENIZER.decode(found.ids[len(context) :]) == response + "<|im_end|>"
@@ -58,7 +58,7 @@ def test_a_token_takes_the_largest_weight_of_its_characters(response, data):
     drawn = data.draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=len(response), max_size=len(response)))
     found = encoded(tiny.example(response=response, weights=drawn), tokenizer)
     start = found.ids.index(tokenizer.convert_tokens_to_ids("<|im_end|>"))  # the end of the user's turn
-    prompt = len(tokenizer(encode.render_prompt([Message("user", "Well?")], tokenizer))["input_ids"])
+    prompt = len(tokenizer(chat_template.render_prompt([Message("user", "Well?")], tokenizer))["input_ids"])
     assert start < prompt
     at = 0
     expected = []
@@ -73,7 +73,9 @@ def test_a_token_takes_the_largest_weight_of_its_characters(response, data):
 def test_no_token_lies_across_the_border_of_prompt_and_response():
     tokenizer = pairs_tokenizer(("Ċ", "a"))  # Ċ is how a byte tokenizer writes the line break that ends the prompt
     found = encoded(tiny.example(prompt="x", response="a"), tokenizer)
-    context = tokenizer(encode.render_prompt([Message("user", "x")], tokenizer), add_special_tokens=False)["input_ids"]
+    context = tokenizer(chat_template.render_prompt([Message("user", "x")], tokenizer), add_special_tokens=False)[
+        "input_ids"
+    ]
     assert found.ids[: len(context)] == context, "the model will see this prompt when it writes"
     assert found.weights == [0.0] * len(context) + [1.0, 1.0]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tasks import methods
 from tasks.core.records import Message
 from tasks.core.sequences import IGNORE
-from tasks.engine.encode import render_prompt
+from tasks.engine.chat_template import render_prompt
 from tasks.engine.forward import combined_losses, token_losses, use_packed_attention
 from tasks.engine.inference import generation
 from tasks.io.weights import checkpoints

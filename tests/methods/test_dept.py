@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tasks.core.records import Message
 from tasks.core.sequences import Encoded
 from tasks.core.training import Training
-from tasks.engine import encode
+from tasks.engine import chat_template
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.inference import generation, scoring
 from tasks.engine.packing import Pack, collate
@@ -357,7 +357,7 @@ def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, ba
         sums = {s.id: nll(by_hand(base, dept, s.ids, config), s).sum().item() for s in sequences}
         expected = []
         for prompt in PROMPTS:
-            ids = tokenizer(encode.render_prompt(prompt, tokenizer), add_special_tokens=False)["input_ids"]
+            ids = tokenizer(chat_template.render_prompt(prompt, tokenizer), add_special_tokens=False)["input_ids"]
             written = loop(base, dept, ids, config, 6)[len(ids) :]
             end = written.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in written else 6
             expected.append(tokenizer.decode(written[:end], skip_special_tokens=True))

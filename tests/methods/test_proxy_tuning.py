@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 
 from tasks.core.records import Message
 from tasks.core.sequences import Encoded
-from tasks.engine.encode import render_prompt
+from tasks.engine.chat_template import render_prompt
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import generation, scoring
 from tasks.io.weights import checkpoints

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from tasks.core.records import Message
-from tasks.engine.encode import Tokenizer, render_prompt
+from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.forward import combined_losses, use_packed_attention
 
 FENCE = "```"

@@ -2,7 +2,8 @@
 
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded
-from tasks.engine.encode import Tokenizer, is_plain, render_prompt
+from tasks.engine.chat_template import Tokenizer, render_prompt
+from tasks.engine.encode import is_plain
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:
@@ -12,7 +13,7 @@ def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:
     """
     if not is_plain(row.prompt, tokenizer):
         return None
-    rendered, text = render_prompt(row.prompt, tokenizer), row.prompt[-1].content.strip()
+    rendered, text = render_prompt(row.prompt, tokenizer, row.tools), row.prompt[-1].content.strip()
     start = rendered.rindex(text)
     end = start + len(text)
     encoding = tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)

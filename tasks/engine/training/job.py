@@ -9,7 +9,7 @@ from tasks.core.compute import Compute
 from tasks.core.records import Example
 from tasks.core.sequences import Encoded, Encoding
 from tasks.core.stage import Run
-from tasks.core.training import Training
+from tasks.core.training import Training, TrainOn
 from tasks.engine import device, encode
 from tasks.engine.training import compose, store, train, validation
 from tasks.engine.training.compose import Composition, Part
@@ -99,16 +99,20 @@ def encode_examples(
     label: str,
     objective: Part | None = None,
     table: Sequence[Any] = (),
+    train_on: TrainOn = "last",
 ) -> list[Encoded]:
     """Return the sequences of examples that a pack can hold and that train anything; report how many were left out.
 
-    With an `objective` they are encoded as it says, with the rows of its `table`.
+    With an `objective` they are encoded as it says, with the rows of its `table`. `train_on` names the answers that train.
     """
     if objective and objective.method.encode:
-        encodings = list(encode.by_objective(rows, objective, table, tokenizer, pack_tokens))
+        encodings = list(encode.by_objective(rows, objective, table, tokenizer, pack_tokens, train_on))
     else:
-        encodings = [Encoding([sequence]) for sequence in encode.examples(rows, tokenizer, pack_tokens)]
-    kept = [[s for s in encoding.sequences if s is not None and s.num_trained] for encoding in encodings]
+        encodings = [Encoding(encode.training_sequences(row, tokenizer, train_on)) for row in rows]
+    kept = [
+        [s for s in encoding.sequences if s is not None and len(s) <= pack_tokens and s.num_trained]
+        for encoding in encodings
+    ]
     total = sum(len(encoding.sequences) for encoding in encodings)
     if left_out := total - sum(map(len, kept)):
         run.say(

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.records import Example, Message
 from tasks.core.text.wording import field
-from tasks.engine.encode import Tokenizer, render_prompt
+from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.inference.readout import Branch, Tree
 from tasks.methods.curators import Curator, Question
 from tasks.stages.diagnose.screen import transcript

@@ -19,6 +19,7 @@ from tasks.core.records import Example, Message, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, encode
+from tasks.engine.chat_template import render_prompt
 from tasks.engine.inference import embedding, neighbours, readout, scoring, writer
 from tasks.io import diagnosis, tables
 from tasks.io.weights import checkpoints, embedders
@@ -133,7 +134,7 @@ class TunedModel:
 
     def _fits(self, prompt: Sequence[Message]) -> bool:
         """Return True if a prompt and its answer fit into the model's context."""
-        ids = self.tokenizer(encode.render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(render_prompt(prompt, self.tokenizer), add_special_tokens=False)["input_ids"]
         return len(ids) + self.config.diagnose.judging.max_new_tokens <= self._longest
 
     def _write(self, prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic import Field
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
-from tasks.core.training import Training, parts
+from tasks.core.training import Training, TrainOn, parts
 
 STAGE = Stage(
     reads={
@@ -27,6 +27,9 @@ class TuneConfig(Training):
 
     max_tokens: int = Field(40_000, ge=0)
     """Training ends after this many tokens, prompts included. With 0 the pretrained model is passed through unchanged."""
+    train_on: TrainOn = "all"
+    """The answers of a conversation that train: all of the assistant's, or the last alone. What comes before an answer is its
+    context. Answers of preference pairs, diagnosis and evaluation look at the last."""
 
 
 class StageConfig(Config):

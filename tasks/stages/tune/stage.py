@@ -4,6 +4,7 @@ reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/
 writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
 """
 
+from functools import partial
 from pathlib import Path
 
 from tasks.core.records import Example
@@ -28,8 +29,16 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
     table = parts.objective.spec.table
     table_rows = tables.read(inputs[table.name], table.row) if table else []
-    sequences = job.encode_examples(rows, tokenizer, tune.pack_tokens, run, label, parts.objective, table_rows)
-    valid = encode.take(job.encode_examples(held_out, tokenizer, tune.pack_tokens, run, label), tune.valid_tokens)
+    encoded = partial(
+        job.encode_examples,
+        tokenizer=tokenizer,
+        pack_tokens=tune.pack_tokens,
+        run=run,
+        label=label,
+        train_on=tune.train_on,
+    )
+    sequences = encoded(rows, objective=parts.objective, table=table_rows)
+    valid = encode.take(encoded(held_out), tune.valid_tokens)
     if not sequences:
         raise ValueError(
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tasks.core.records import Message
-from tasks.engine import encode
+from tasks.engine import chat_template
 from tasks.engine.inference import generation, scoring
 from tests import tiny as small
 
@@ -23,7 +23,7 @@ def pair(tiny):
 def alone(pair, prompt, max_new_tokens):
     """What transformers writes to one prompt, token by token without a cache."""
     model, tokenizer = pair
-    text = encode.render_prompt(prompt, tokenizer)
+    text = chat_template.render_prompt(prompt, tokenizer)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
     start = ids.shape[1]
     for _ in range(max_new_tokens):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.core.records import Example, Message, Signals
-from tasks.engine import encode
+from tasks.engine import chat_template, encode
 from tasks.io import diagnosis, tables
 from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.method import QUESTIONS
@@ -164,7 +164,7 @@ def test_a_loss_that_is_none_touches_no_other(diagnose, inputs, tmp_path):
 @pytest.mark.parametrize("quality", ["readout", "generate"])
 def test_orders_in_the_data_change_no_other_row_and_reach_no_system_turn(diagnose, quality, monkeypatch):
     prompts: list[list[Message]] = []
-    render = encode.render_prompt
+    render = chat_template.render_prompt
 
     def spy(messages, tokenizer):
         prompts.append(list(messages))
@@ -227,7 +227,7 @@ def test_readout_asks_what_a_plain_prompt_would_ask(inputs):
     lead, tokens = judging.digits(tokenizer, curator.lead)
     tree = judging.tree(row, curator, tokenizer, lead)
     for question, branch in zip(QUESTIONS.values(), tree.branches, strict=True):
-        text = encode.render_prompt([judging.question_message(row, question, curator.digit)], tokenizer)
+        text = chat_template.render_prompt([judging.question_message(row, question, curator.digit)], tokenizer)
         assert tokenizer.decode([*tree.trunk[: branch.stands_on], *branch.ids]) == text + curator.lead
     assert tokenizer.decode(tokens) == "0123456789"
 

@@ -37,24 +37,31 @@ def encode_example(
     row: Example, pairs: Sequence[FaultPair], encoder: Encoder, marking: Marking = DEFAULT
 ) -> Encoded | None:
     """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
-    if not encoder.is_plain([*row.messages, *(Message("assistant", pair.incorrect) for pair in pairs)]):
+    start, end = locate(row.response) if pairs else (0, 0)
+    faulty = [with_response(row, row.response[:start] + pair.incorrect + row.response[end:]) for pair in pairs]
+    if not all(map(encoder.is_plain, [row, *faulty])):
         return None
-    prompt, correct = encoder.prompt(row.prompt), encoder.answer(row.response)
-    sequence = encoder.sequence(row, row.response, prompt, correct, row.weights)
+    correct = encoder.conversation(row)
+    sequence = encoder.sequence(row, correct)
     if not pairs:
         return sequence
-    start, end = locate(row.response)
+    num_context = len(correct.context)
     flags = [0] * len(sequence)
     auxiliary = []
-    for pair in pairs:
-        response = row.response[:start] + pair.incorrect + row.response[end:]
-        incorrect = encoder.answer(response)
-        good, bad = _sides(pair, correct, incorrect, start, marking)
-        wrong = encoder.sequence(row, response, prompt, incorrect, None)
-        auxiliary.append(replace(wrong, columns={MARKS: [0] * len(prompt) + _flags(incorrect, bad, start)}))
-        of_pair = [0] * len(prompt) + _flags(correct, good, start)
+    for pair, faulty_row in zip(pairs, faulty, strict=True):
+        incorrect = encoder.conversation(faulty_row).without_earlier_answers()
+        good, bad = _sides(pair, correct.answer, incorrect.answer, start, marking)
+        wrong = encoder.sequence(faulty_row, incorrect)
+        bad_flags = [0] * len(incorrect.context) + _flags(incorrect.answer, bad, start)
+        auxiliary.append(replace(wrong, columns={MARKS: bad_flags}))
+        of_pair = [0] * num_context + _flags(correct.answer, good, start)
         flags = [mark | flag for mark, flag in zip(flags, of_pair, strict=True)]
     return replace(sequence, columns={MARKS: flags}, auxiliary=tuple(auxiliary))
+
+
+def with_response(row: Example, response: str) -> Example:
+    """Return the example with another response, whose characters all weigh the same."""
+    return replace(row, messages=[*row.prompt, Message("assistant", response)], weights=None)
 
 
 @dataclass(frozen=True)

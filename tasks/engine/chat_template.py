@@ -1,0 +1,122 @@
+"""Conversations as the model's chat template writes them: the prompt of an answer, and the answer with its end of turn."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jinja2 import TemplateError
+
+from tasks.core.records import Message
+
+Tokenizer = Any
+"""A fast tokenizer of transformers."""
+OTHER = "another"
+
+
+class CannotSay(ValueError):
+    """The template refuses a conversation, or leaves a part of it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAnswer:
+    """An answer of the assistant in the text of the template."""
+
+    prompt: str
+    """The conversation up to where the assistant begins."""
+    text: str
+    """All that the assistant writes: the answer, its calls, its end of turn."""
+    start: int
+    """The place in `text` where the answer's own characters begin."""
+
+    @property
+    def up_to_here(self) -> str:
+        """Return the conversation up to the end of this turn."""
+        return self.prompt + self.text
+
+
+def control_tokens(tokenizer: Tokenizer) -> set[str]:
+    """Return the texts that the tokenizer takes for control tokens: the beginning or end of a turn, of a text."""
+    return {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+
+
+def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
+    """Return the conversation as the template writes it, up to where the assistant begins."""
+    return _render(messages, tokenizer, tools, is_prompt=True)
+
+
+def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> WrittenAnswer:
+    """Return the last message, the assistant's, as the template writes it.
+
+    The turn ends with the first control token after the answer. Where the template writes an answer of the past otherwise than
+    after its own prompt (it leaves reasoning out), or without an end, it is the answer's text and the tokenizer's end token.
+    Raises CannotSay if the template refuses the conversation or leaves a part of it out.
+    """
+    last = messages[-1]
+    prompt, conversation = render_prompt(messages[:-1], tokenizer, tools), _render(messages, tokenizer, tools)
+    _check_complete(conversation, messages, tokenizer, tools)
+    written = conversation.removeprefix(prompt)
+    start = written.find(last.content)
+    if not conversation.startswith(prompt) or start < 0:
+        if last.tool_calls:
+            raise CannotSay("it writes tool calls of the past otherwise than the assistant is to write them")
+        return WrittenAnswer(prompt, last.content + tokenizer.eos_token, 0)
+    end_of_content = start + len(last.content)
+    if last.tool_calls:
+        end_of_content = max(end_of_content, written.rindex(last.tool_calls[-1].name))
+    end = re.compile("|".join(map(re.escape, control_tokens(tokenizer)))).search(written, end_of_content)
+    if end:
+        return WrittenAnswer(prompt, written[: end.end()], start)
+    text = written.rstrip() if last.tool_calls else written[:end_of_content]
+    return WrittenAnswer(prompt, text + tokenizer.eos_token, start)
+
+
+def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None, *, is_prompt: bool = False) -> str:
+    turns = [_turn(message) for message in messages]
+    further = {"tools": json.loads(tools)} if tools else {}
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=is_prompt, **further)
+    except (TemplateError, TypeError) as error:
+        raise CannotSay(f"it refuses the turns {', '.join(message.role for message in messages)}: {error}") from error
+    return text
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """Return a message as templates take it."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+                **({"id": call.id} if call.id else {}),
+            }
+            for call in message.tool_calls
+        ]
+    further = {"name": message.name, "tool_call_id": message.tool_call_id}
+    return turn | {name: value for name, value in further.items() if value}
+
+
+def _check_complete(conversation: str, messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None) -> None:
+    """Raise CannotSay if the template left out a system message, a call, the result of one, or the tools.
+
+    A part is left out if the text stays the same with another part in its place.
+    """
+    if tools and _render(messages, tokenizer, None) == conversation:
+        raise CannotSay("it leaves out the schemas of the tools")
+    for place, message in enumerate(messages):
+        for part, other in _others(message):
+            if _render([*messages[:place], other, *messages[place + 1 :]], tokenizer, tools) == conversation:
+                raise CannotSay(f"it leaves out {part} of turn {place + 1}, of role {message.role!r}")
+
+
+def _others(message: Message) -> Iterator[tuple[str, Message]]:
+    """Yield what a template may leave out of a message, and the message with another text there."""
+    if message.role in ("system", "tool"):
+        yield "the text", replace(message, content=f"{message.content} {OTHER}")
+    for place, call in enumerate(message.tool_calls or ()):
+        for other in (replace(call, name=OTHER), replace(call, arguments=json.dumps({OTHER: OTHER}))):
+            calls = [*(message.tool_calls or ())]
+            calls[place] = other
+            yield f"a tool call ({call.name})", replace(message, tool_calls=calls)
