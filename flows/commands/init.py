@@ -1,20 +1,33 @@
 """`ratchet init`."""
 
-from pathlib import Path
+import sys
 from typing import Annotated, Any
 
 import typer
 
 SHOWN = 300
 """Characters of a message that are shown."""
-FEW = 10
-"""Groups below which three splits make no sense."""
+FEW = 4
+"""Groups below which a split would be empty: train, valid, test and gate."""
 
 
 def init(
-    path: Annotated[
-        Path, typer.Argument(help="A table (JSONL, JSON, CSV, Parquet), or a folder of code, texts or tables.")
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A table (JSON lines, JSON, CSV, Excel, Parquet, Arrow; compressed or in an archive), a database, a folder of tables, "
+            "code or texts; or the address of a file (https://, s3://).",
+        ),
     ],
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="The column of prompts, or a Jinja template of columns: '{{ title }}: {{ body }}'."),
+    ] = None,
+    response: Annotated[str | None, typer.Option(help="The column of responses, or a template.")] = None,
+    messages: Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")] = None,
+    query: Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:
     """Take your own data: show five rows, copy it, name it in params.yaml.
 
@@ -24,27 +37,60 @@ def init(
     from tasks import configuration
 
     configuration.load()
-    sources = data_import.detect(path)
-    preview = data_import.preview(sources)
-    _show(preview)
-    if sources.examples and preview["groups"] < FEW:
-        raise ValueError(
-            f"{path}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train on "
-            f"and to measure by; {FEW} groups would do. Nothing was changed."
-        )
-    target = data_import.copy_data(path)
-    changed = data_import.write_sources(sources.moved(path, target), configuration.PARAMS)
+    options = {"prompt": prompt, "response": response, "messages": messages}
+    columns = {name: value for name, value in options.items() if value is not None}
+    with data_import.on_disk(place) as path:
+        sources = data_import.detect(path, query)
+        for line in sources.files:
+            typer.echo(line)
+        sources = sources.with_columns(columns) if columns else sources
+        preview = data_import.preview(sources)
+        if any(preview["guesses"]):
+            sources = sources.answered([_accepted(guess, place, yes=yes) for guess in preview["guesses"]])
+            preview = data_import.preview(sources)
+        _show(preview)
+        if sources.examples and preview["groups"] < FEW:
+            raise ValueError(
+                f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
+                f"on and to measure by; {FEW} groups are the least, one for each split. Nothing was changed."
+            )
+        target = data_import.copy_data(path)
+        changed = data_import.write_sources(sources.moved(path, target), configuration.PARAMS)
     typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
     typer.echo("Next: ratchet run")
 
 
+def _accepted(guess: dict[str, Any] | None, place: str, *, yes: bool) -> dict[str, Any] | None:
+    """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
+    if guess is None:
+        return None
+    proposal = f"{guess['text']!r} as text of the corpus" if guess["text"] else _options(guess["columns"])
+    question = f"The columns have no usual names. Take {proposal}? ({guess['reason']})"
+    if yes:
+        typer.echo(f"{question} yes")
+        return guess
+    by_hand = f"name the columns with\n  ratchet init {place} --prompt COLUMN --response COLUMN"
+    if not sys.stdin.isatty():
+        raise ValueError(f"{question}\nTake it with\n  ratchet init {place} --yes\nor {by_hand}")
+    if not typer.confirm(question, default=True):
+        raise ValueError(f"Nothing was changed; {by_hand}")
+    return guess
+
+
+def _options(columns: dict[str, str]) -> str:
+    return " ".join(f"--{name} {value!r}" for name, value in columns.items())
+
+
 def _show(preview: dict[str, Any]) -> None:
     for number, row in enumerate(preview["rows"], 1):
         typer.echo(f"── {number}: {row['source']}\n{_short(row['prompt'])}\n→ {_short(row['response'])}")
     for refusal in preview["refusals"]:
-        typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {refusal['detail']}")
+        typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {_short(refusal['detail'])}")
+    if len(preview["files"]) > 1:
+        for file, counts in preview["files"].items():
+            typer.echo(f"{file}: {counts.get('kept', 0)} can be used, {counts.get('refused', 0)} refused")
     refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
     refused = f"; refused: {refused}" if refused else ""
     total = preview["kept"] + sum(preview["refused"].values())

@@ -4,16 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flows.project import config_editing
+from tasks.io.sources import databases, folders, places, table
 from tasks.io.system import files
 
 RAW = Path("data/raw")
-TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-TEXTS = (".txt", ".md", ".rst", ".html", ".htm")
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """Files that mark a folder which `datasets` wrote with `save_to_disk`."""
 IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "node_modules", ".*_cache")
@@ -25,45 +28,85 @@ class Sources:
 
     examples: tuple[dict[str, Any], ...]
     corpus: tuple[dict[str, Any], ...]
+    files: tuple[str, ...] = ()
+    """The formats of the files and their numbers, and by name the files that nothing is read from."""
 
     def moved(self, old: Path, new: Path) -> "Sources":
         """Return these sources with the data at another place."""
 
         def move(source: dict[str, Any]) -> dict[str, Any]:
-            return source | {"path": (new / Path(source["path"]).relative_to(old)).as_posix()}
+            key = "database" if source["from"] == "query" else "path"
+            return source | {key: (new / Path(source[key]).relative_to(old)).as_posix()}
 
-        return Sources(tuple(map(move, self.examples)), tuple(map(move, self.corpus)))
+        return replace(self, examples=tuple(map(move, self.examples)), corpus=tuple(map(move, self.corpus)))
+
+    def with_columns(self, columns: Mapping[str, str]) -> "Sources":
+        """Return these sources with the columns of their tables named."""
+        return replace(
+            self,
+            examples=tuple(
+                source | {"columns": dict(columns)} if source["from"] in ("file", "query") else source
+                for source in self.examples
+            ),
+        )
+
+    def answered(self, guesses: list[dict[str, Any] | None]) -> "Sources":
+        """Return these sources as guesses of their columns say; a table of texts alone goes to the corpus."""
+        examples, corpus = [], list(self.corpus)
+        for source, guess in zip(self.examples, guesses, strict=True):
+            if guess and guess["text"]:
+                corpus.append(source | {"text": guess["text"]})
+            else:
+                examples.append(source | {"columns": guess["columns"]} if guess else source)
+        return replace(self, examples=tuple(examples), corpus=tuple(corpus))
 
 
-def detect(path: Path) -> Sources:
-    """Return the sources at `path`. Raises FileNotFoundError or ValueError if there is nothing to train on."""
+@contextmanager
+def on_disk(place: str) -> Iterator[Path]:
+    """Yield the path of a file or folder; what lies elsewhere (`https://…`, `s3://…`) is downloaded to a folder that is removed again."""
+    if not places.is_url(place):
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
+        copy = Path(folder) / places.name_of(place)
+        places.download(place, copy)
+        yield copy
+
+
+def detect(path: Path, query: str | None = None) -> Sources:
+    """Return the sources at `path`, of a database the one with this query.
+
+    Raises FileNotFoundError or ValueError if there is nothing to train on.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder.")
     if path.is_file():
-        if path.suffix.lower() not in TABLES:
-            raise ValueError(
-                f"{path}: expected a table ({', '.join(TABLES)}) or a folder, found {path.suffix or 'no ending'}."
-            )
-        return Sources((_source("file", path),), ())
+        role = folders.role(path)
+        if role == "database":
+            return _database(path, query)
+        if role != "table":
+            raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}.")
+        return Sources((_source("file", path),), (), (f"{path.name}: {table.describe(path)}",))
     if any((path / mark).is_file() for mark in SAVED):
         return Sources((_source("datasets", path),), ())
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    endings = dict.fromkeys(file.suffix for file in files if file.suffix.lower() in TABLES)
-    examples = [_source("file", path / f"**/*{ending}") for ending in endings]  # what comes later is taken too
-    has_code = any(file.suffix == ".py" for file in files)
-    has_text = any(file.suffix.lower() in TEXTS for file in files)
-    if has_code:
+    roles = {file: folders.role(file) for file in folders.walk(path)}
+    described = _described(path, roles)
+    examples = [_source("file", path)] if "table" in roles.values() else []
+    has_python = any(role == "code" and file.suffix == ".py" for file, role in roles.items())
+    has_text = "text" in roles.values()
+    if has_python:
         examples.append(_source("folder", path))
     if not examples and not has_text:
-        known = ", ".join((".py", *TEXTS, *TABLES))
-        raise ValueError(f"{path}: none of its {len(files)} files ends in {known}.")
-    return Sources(tuple(examples), (_source("folder", path),) if has_code or has_text else ())
+        raise ValueError(
+            f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join(described)}".strip()
+        )
+    return Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
 
 
 def preview(sources: Sources) -> dict[str, Any]:
     """Return a preview of what stage `ingest` makes of the sources. It runs in a process of its own: flows import no stage."""
     if not sources.examples:
-        return {"kept": 0, "refused": {}, "groups": 0, "rows": [], "refusals": []}
+        return {"kept": 0, "refused": {}, "groups": 0, "rows": [], "refusals": [], "files": {}, "guesses": []}
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
@@ -80,7 +123,7 @@ def copy_data(path: Path) -> Path:
         raise ValueError(f"{target} is there already. Remove it, or point to it: ratchet init {target}")
     with files.atomic_path(target) as copy:
         if path.is_dir():
-            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(*IGNORED))
+            shutil.copytree(path, copy, ignore=_left_out)
         else:
             shutil.copyfile(path, copy)
     return target
@@ -97,6 +140,55 @@ def write_sources(sources: Sources, params: Path) -> list[str]:
         tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
         changed.append("ingest.corpora.domain")
     return changed
+
+
+def _database(path: Path, query: str | None) -> Sources:
+    """Return the source of a database: the query, or all rows of its only table."""
+    names = databases.tables(path)
+    if query is None and len(names) != 1:
+        raise ValueError(
+            f"{path}: this database has the tables {', '.join(names) or 'none'}. Say what to read of it:\n"
+            f'  ratchet init {path} --query "SELECT … FROM … ORDER BY …"'
+        )
+    if query is None:
+        name = names[0].replace('"', '""')
+        query = f'SELECT * FROM "{name}" ORDER BY rowid'
+    source = {"from": "query", "database": path.as_posix(), "query": query}
+    return Sources((source,), (), (f"{path.name}: {table.describe(path)}, {', '.join(names)}",))
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Return the names that are not copied: files of tools, and links, which may lead out of the folder."""
+    links = {name for name in names if (Path(folder) / name).is_symlink()}
+    return links | shutil.ignore_patterns(*IGNORED)(folder, names)
+
+
+def _described(folder: Path, roles: Mapping[Path, folders.Role]) -> tuple[str, ...]:
+    """Return a line for each use of files and for each table, and one for each file that is of no use."""
+    lines = []
+    numbers = Counter(roles.values())
+    for file, role in roles.items():
+        name = file.relative_to(folder).as_posix()
+        if file.is_symlink():
+            lines.append(f"{name}: left out: a link")
+        elif role == "table":
+            lines.append(f"{name}: {_describe(file)}")
+        elif role == "database":
+            lines.append(f"{name}: left out: a database; name a query of it as a source in params.yaml")
+        elif role == "other":
+            lines.append(f"{name}: left out: its format is none that is known")
+    if numbers["text"]:
+        lines.append(f"{numbers['text']} texts: taken into the corpus")
+    if numbers["code"]:
+        lines.append(f"{numbers['code']} files of code: Python is mined for functions and taken into the corpus")
+    return tuple(lines)
+
+
+def _describe(file: Path) -> str:
+    try:
+        return table.describe(file)
+    except (ValueError, OSError) as error:
+        return f"cannot be read: {error}"
 
 
 def _source(kind: str, path: Path) -> dict[str, Any]:

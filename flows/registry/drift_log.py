@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution import workspace
-from flows.project import data_import
 from flows.registry import history
 from tasks import configuration
 from tasks.io import provenance
+from tasks.io.sources import folders
 
 FOLDER = workspace.SCRATCH / "monitor"
 """A file of findings for each check: `<basis>.json`, and `<basis>.told` once they were reported to whoever acts on them."""
@@ -102,4 +102,6 @@ def _basis(paths: Sequence[Path]) -> str:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in data_import.TABLES]
+    if not folder.is_dir():
+        return []
+    return [path for path in folders.walk(folder) if folders.role(path) == "table"]

@@ -2,11 +2,11 @@
 
 import ast
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.io.sources.table import Broken, Row
+from tasks.io.sources import git
+from tasks.io.sources.record import Broken, Row
 
 
 def functions(repository: Path, revision: str, match: str) -> Iterator[Row | Broken]:
@@ -26,9 +26,9 @@ def functions(repository: Path, revision: str, match: str) -> Iterator[Row | Bro
         revision,
         "--",
     )
-    for commit in _git(repository, *log).decode().split():
+    for commit in git.run(repository, *log).decode().split():
         diff = ("diff-tree", "-r", "-z", "--no-commit-id", "--name-only", "--diff-filter=M", commit)
-        for path in filter(None, _git(repository, *diff).split(b"\0")):
+        for path in filter(None, git.run(repository, *diff).split(b"\0")):
             if path.endswith(b".py"):
                 yield from _changed(repository, commit, os.fsdecode(path))
 
@@ -36,7 +36,7 @@ def functions(repository: Path, revision: str, match: str) -> Iterator[Row | Bro
 def _changed(repository: Path, commit: str, path: str) -> Iterator[Row | Broken]:
     where = f"{commit[:12]} {path}"
     try:
-        before, after = (_functions(_git(repository, "show", f"{side}:{path}")) for side in (f"{commit}^", commit))
+        before, after = (_functions(git.run(repository, "show", f"{side}:{path}")) for side in (f"{commit}^", commit))
     except UnicodeDecodeError as error:
         yield Broken(where, "not UTF-8", f"byte {error.start + 1} is {error.object[error.start]:#04x}", "")
         return
@@ -57,24 +57,3 @@ def _functions(source: bytes) -> dict[str, str]:
         raise SyntaxError(str(error)) from None
     definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {node.name: ast.get_source_segment(text, node) or "" for node in definitions}
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    """Run git on this repository and return its output.
-
-    No parent folder's repository is used, and no hook or program that it configures.
-    """
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    env |= {
-        "GIT_CEILING_DIRECTORIES": str(repository.resolve().parent),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "LC_ALL": "C.UTF-8",
-    }
-    command = ["git", "-C", str(repository), "-c", "log.showSignature=false", "-c", "core.fsmonitor=false", *arguments]
-    process = subprocess.run(command, capture_output=True, env=env, check=False)
-    if process.returncode:
-        reason = process.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it ended without a word"]
-        raise ValueError(
-            f"git cannot read {repository}: {reason[0]}. Name the folder of a repository and a commit of it."
-        )
-    return process.stdout

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.io.sources.table import Row, first_line
+from tasks.io.sources.record import Row, first_line
 
 
 def from_hub(name: str, revision: str, config: str | None, split: str) -> Iterator[Row]:

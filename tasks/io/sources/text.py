@@ -1,4 +1,4 @@
-"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML as its running text."""
+"""Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML, LaTeX, PDF and Word as their running text."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
-PLAIN = (".txt", ".md", ".rst")
-HTML = (".html", ".htm")
+from tasks.io.sources import documents
+from tasks.io.sources.record import UnreadableError
+
+ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".pdf", ".docx")
+MARKED_UP = (".html", ".htm", ".docx")
+"""Documents that are read as HTML."""
 SILENT = frozenset({"script", "style", "noscript", "template", "svg", "nav", "head"})
 BLOCKS = frozenset({
     "p", "div", "br", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "pre", "blockquote", "section", "article",
@@ -25,6 +29,8 @@ class Text:
     name: str
     text: str
     license: str
+    note: str = ""
+    """The encoding, or the share of it that could be extracted, where there is something to say."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Unreadable:
 
     name: str
     detail: str
+    reason: str = "not UTF-8"
 
 
 def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
@@ -43,15 +50,18 @@ def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
         )
     for file in sorted(path.rglob("*")):
         suffix = file.suffix.lower()
-        if suffix not in PLAIN + HTML or not file.is_file():
+        if suffix not in ENDINGS or not file.is_file():
             continue
         name = file.relative_to(path).as_posix()
-        try:
-            text = file.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            yield Unreadable(name, f"byte {error.start + 1} is not UTF-8")
+        if not file.resolve().is_relative_to(path.resolve()):
+            yield Unreadable(name, "links are not followed out of the folder", "a link out of the folder")
             continue
-        yield Text(name, from_html(text) if suffix in HTML else text, license)
+        try:
+            text, note = documents.extract(file)
+        except UnreadableError as error:
+            yield Unreadable(name, str(error), "unreadable file")
+            continue
+        yield Text(name, from_html(text) if suffix in MARKED_UP else text, license, note)
 
 
 def from_html(markup: str) -> str:

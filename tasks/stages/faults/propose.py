@@ -7,6 +7,7 @@ from itertools import islice
 from tasks.core.records import Example, Refusal, Unfit, excerpt
 from tasks.core.text.programs import essence, program, without_docstrings
 from tasks.io.sources import commits, table
+from tasks.io.sources.record import Broken, Record
 from tasks.stages.faults.config import Commits, Given, Mutation
 from tasks.stages.faults.mutate import mutants
 from tasks.stages.faults.pair import Candidate
@@ -36,7 +37,7 @@ def matched(source: Given | Commits, examples: Sequence[Example], refused: list[
         place = f"{source.path.as_posix()}: {row.where}"
         fitting = _fitting(row, known)
         if isinstance(fitting, Unfit):
-            shown = row.record if isinstance(row, table.Broken) else str(row.values.get("correct", ""))
+            shown = row.record if isinstance(row, Broken) else str(row.values.get("correct", ""))
             refused.append(Refusal(source.from_, place, fitting.reason, fitting.detail, excerpt(shown)))
             continue
         for example, incorrect in fitting:
@@ -44,17 +45,15 @@ def matched(source: Given | Commits, examples: Sequence[Example], refused: list[
     return candidates
 
 
-def _rows(source: Given | Commits) -> Iterator[table.Row | table.Broken]:
+def _rows(source: Given | Commits) -> Iterator[Record]:
     if isinstance(source, Given):
         return table.rows(source.path)
     return commits.functions(source.path, source.revision, source.match)
 
 
-def _fitting(
-    row: table.Row | table.Broken, known: Mapping[str | None, list[Example]]
-) -> list[tuple[Example, str]] | Unfit:
+def _fitting(row: Record, known: Mapping[str | None, list[Example]]) -> list[tuple[Example, str]] | Unfit:
     """Return the examples that a given pair fits, each with the wrong program in its layout; or the reason if there are none."""
-    if isinstance(row, table.Broken):
+    if isinstance(row, Broken):
         return Unfit(row.reason, row.detail)
     correct, incorrect, prompt = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
     if not isinstance(correct, str) or not isinstance(incorrect, str):

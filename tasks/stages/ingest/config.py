@@ -1,7 +1,8 @@
 """The `ingest` section: sources of examples and documents, duplicates, contamination, splits, limits."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -10,13 +11,12 @@ from tasks.core.config import Config
 from tasks.core.records import Split
 from tasks.core.stage import Stage
 from tasks.core.text.contamination import Contamination
+from tasks.core.text.templates import check_template
 
 STAGE = Stage(
     reads={"embedder": "models/embedder", "raw": "data/raw"},
     writes={"ingested": "data/ingested", "examples": "data/rounds/r0/examples.parquet"},
 )
-
-TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 
 
 class Source(Config):
@@ -54,8 +54,32 @@ class Folder(Source):
     """At most so many of its functions are tried, chosen by the seed."""
 
 
+class Columns(Config):
+    """The columns that make a conversation, where their names are not the usual ones.
+
+    Each is the name of a column, or a Jinja template of columns: `{{ title }}: {{ body }}`; `row["a name"]` is a column whose name is
+    no word. A row that lacks one of them is read by the usual names.
+    """
+
+    prompt: str | None = None
+    response: str | None = None
+    messages: str | None = None
+    """Turns with `role` and `content`, as a list or as JSON text."""
+
+    @model_validator(mode="after")
+    def _make_a_conversation(self) -> "Columns":
+        if (self.prompt is None) != (self.response is None) or (self.prompt is None) == (self.messages is None):
+            raise ValueError("name either `prompt` and `response`, or `messages`")
+        for value in filter(None, (self.prompt, self.response, self.messages)):
+            check_template(value)
+        return self
+
+
 class Rows(Source):
     """Options of tables whose rows have one of the usual shapes."""
+
+    columns: Columns | None = None
+    """The columns of prompt and response, where their names are not the usual ones."""
 
     task: str = "chat"
     """The kind of task of the rows."""
@@ -71,15 +95,42 @@ class Rows(Source):
 
 
 class File(Rows):
-    """A table of conversations: JSONL, JSON, CSV or Parquet."""
+    """A table of conversations: JSON lines, JSON, CSV, Excel, Parquet or Arrow, plain, compressed or in an archive."""
 
     from_: Literal["file"] = Field(alias="from")
     path: Path
-    """Or a pattern: `data/raw/chats/*.jsonl` takes every such file, those too that come later."""
+    """A file; a folder, whose tables are read and whose other files are named; or a pattern: `data/raw/chats/*.jsonl`.
+    Files that come later are taken too."""
+    url: str | None = None
+    """An address that fsspec reaches (`https://`, `s3://`), from which the file of this name is fetched once."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """The digest of the file at `url`."""
 
     @model_validator(mode="after")
-    def _is_a_table(self) -> "File":
-        return _check_suffix(self)
+    def _has_a_digest(self) -> "File":
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError(
+                "`url` needs the digest `sha256`, so that the same params give the same bytes, and it needs `url`"
+            )
+        return self
+
+
+class Query(Rows):
+    """The rows of a query to SQLite, DuckDB or PostgreSQL."""
+
+    from_: Literal["query"] = Field(alias="from")
+    database: str
+    """The file of a database, or `postgresql://user@host/name` (extra `postgres`); PGPASSWORD or `~/.pgpass` has its password."""
+    query: str
+    """One SELECT with an ORDER BY: the same params must give the same bytes."""
+
+    @model_validator(mode="after")
+    def _repeats_and_keeps_no_secret(self) -> "Query":
+        if "order by" not in " ".join(self.query.lower().split()):
+            raise ValueError("`query` needs an ORDER BY: without it a database may give its rows in any order")
+        if "://" in self.database and urlsplit(self.database).password:
+            raise ValueError("`database` holds a password: set PGPASSWORD, or write it to ~/.pgpass")
+        return self
 
 
 class Datasets(Rows):
@@ -130,10 +181,6 @@ class TextFile(Source):
     group: str | None = None
     license: str = "unknown"
 
-    @model_validator(mode="after")
-    def _is_a_table(self) -> "TextFile":
-        return _check_suffix(self)
-
 
 class Descriptions(Source):
     """The long descriptions (README prose) of installed distributions."""
@@ -155,10 +202,25 @@ class Sklearn(Installed):
     from_: Literal["sklearn"] = Field(alias="from")
 
 
+class Repository(Source):
+    """The source code of a git repository, in any language: tracked files whose licence is allowed."""
+
+    from_: Literal["repository"] = Field(alias="from")
+    path: Path
+    revision: str = Field(pattern=r"^[0-9a-f]{7,40}$")
+    """The commit to read: a branch can move, and the same params must give the same bytes."""
+    licenses: tuple[str, ...] = (
+        "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "PSF-2.0", "Unlicense", "Zlib",
+    )  # fmt: skip
+    """SPDX names. A file's licence is that of its SPDX header, else of the nearest LICENSE or COPYING above it."""
+
+
 Domain = Literal["domain", "general"]
-ExampleSource = Annotated[Package | Folder | File | Datasets | Gym, Field(discriminator="from_")]
+ExampleSource = Annotated[Package | Folder | File | Query | Datasets | Gym, Field(discriminator="from_")]
 Benchmark = Annotated[HumanEval | File, Field(discriminator="from_")]
-CorpusSource = Annotated[Package | Folder | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")]
+CorpusSource = Annotated[
+    Package | Folder | Repository | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")
+]
 
 
 class Corpora(Config):
@@ -244,12 +306,3 @@ class StageConfig(Config):
 
     compute: Compute
     ingest: IngestConfig
-
-
-Table = TypeVar("Table", File, TextFile)
-
-
-def _check_suffix(source: Table) -> Table:
-    if source.path.suffix.lower() not in TABLES:
-        raise ValueError(f"{source.path}: expected a file that ends in {', '.join(TABLES)}")
-    return source

@@ -5,25 +5,33 @@ JSON is a list of sources as in params.yaml; the output is one JSON object, whic
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from tasks.core.records import Example, Refusal
+from tasks.core.records import Example, Refusal, excerpt
 from tasks.core.text.contamination import prompt_of
 from tasks.io import sandbox
-from tasks.stages.ingest.config import ExampleSource, Folder, Gym, Package
+from tasks.io.sources import databases
+from tasks.io.sources.record import Record, Row
+from tasks.stages.ingest.config import ExampleSource, File, Folder, Gym, Package, Query
 from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
-from tasks.stages.ingest.reading.examples import python_modules, read_puzzles, read_rows
-from tasks.stages.ingest.reading.sources import sample
+from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.reading import shapes
+from tasks.stages.ingest.reading.examples import example_from_row, python_modules, read_puzzles, read_rows
+from tasks.stages.ingest.reading.sources import label, sample, table_rows
 
 SHOWN = 5
 FUNCTIONS = 60
 """Functions of a package that are tried; each takes a run in the sandbox."""
+GUESSED = 200
+"""Rows that a guess of the columns is made from."""
 SEED = 0
 
 
@@ -32,34 +40,80 @@ def main(arguments: list[str]) -> int:
     sources = TypeAdapter(tuple[ExampleSource, ...]).validate_json(arguments[0])
     try:
         sys.stdout.write(json.dumps(preview(sources), ensure_ascii=False))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
-    """Return the first kept and the first refused records, and the counts of both."""
-    records = [record for source in sources for record in _records(source)]
-    kept = [record for record in records if isinstance(record, Example)]
-    refused = [record for record in records if isinstance(record, Refusal)]
+    """Return the first kept and the first refused records, the counts of both by file, and a guess of the columns of unknown rows."""
+    kept: list[Example] = []
+    refused: list[Refusal] = []
+    reasons: Counter[str] = Counter()
+    groups: set[str] = set()
+    files: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for source in sources:
+        for file, record in _records(source):
+            if isinstance(record, Refusal):
+                reasons[record.reason] += 1
+                files[file]["refused"] += 1
+                refused += [record] if len(refused) < SHOWN else []
+            else:
+                groups.add(record.group)
+                files[file]["kept"] += 1
+                kept += [record] if len(kept) < SHOWN else []
     return {
-        "kept": len(kept),
-        "refused": dict(Counter(refusal.reason for refusal in refused).most_common()),
-        "groups": len({example.group for example in kept}),
-        "rows": [{"prompt": prompt_of(row), "response": row.response, "source": row.source} for row in kept[:SHOWN]],
+        "kept": sum(counts["kept"] for counts in files.values()),
+        "refused": dict(reasons.most_common()),
+        "groups": len(groups),
+        "rows": [{"prompt": prompt_of(row), "response": row.response, "source": row.source} for row in kept],
         "refusals": [
-            {"where": f"{refusal.source}, {refusal.where}", "reason": refusal.reason, "detail": refusal.detail}
-            for refusal in refused[:SHOWN]
+            {"where": f"{refusal.source}, {refusal.where}", "reason": refusal.reason, "detail": excerpt(refusal.detail)}
+            for refusal in refused
         ],
+        "files": {file: dict(counts) for file, counts in files.items()},
+        "guesses": [_guess(source, reasons["unknown shape"] > 0) for source in sources],
     }
 
 
-def _records(source: ExampleSource) -> Iterator[Example | Refusal]:
-    if isinstance(source, Package | Folder):
-        candidates = sample(mine_candidates(python_modules(source)), FUNCTIONS, SEED)
-        return verify_candidates(candidates, partial(sandbox.run, trusted=True))
-    return read_puzzles(source, SEED) if isinstance(source, Gym) else read_rows(source, SEED)
+def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:
+    """Return the columns that the rows of unknown shape seem to have; of multiple choice too, whose choices no usual shape has."""
+    if not isinstance(source, File | Query) or source.columns is not None:
+        return None
+    rows = (record for record in _rows(source) if isinstance(record, Row))
+    first = list(islice(rows, GUESSED))
+    answer = shapes.guess_choices([row.values for row in first])
+    if answer is None and has_unknown:
+        unknown = (row.values for row in chain(first, rows) if not _is_usual(row, source))
+        answer = shapes.guess(list(islice(unknown, GUESSED)))
+    if answer is None or (answer.text and isinstance(source, Query)):  # corpora read no databases
+        return None
+    return asdict(answer)
+
+
+def _rows(source: File | Query) -> Iterator[Record]:
+    if isinstance(source, Query):
+        return databases.rows(source.database, source.query)
+    return (record for _, record in table_rows(source))
+
+
+def _is_usual(record: Row, source: File | Query) -> bool:
+    example = example_from_row(record, label(source), source, "")
+    return not (isinstance(example, Refusal) and example.reason == "unknown shape")
+
+
+def _records(source: ExampleSource) -> Iterator[Sourced[Example | Refusal]]:
+    if not isinstance(source, Package | Folder | Gym):
+        yield from read_rows(source, SEED)
+        return
+    name = label(source)
+    if isinstance(source, Gym):
+        yield from (Sourced(name, record) for record in read_puzzles(source, SEED))
+        return
+    candidates = sample(mine_candidates(python_modules(source)), FUNCTIONS, SEED)
+    for verified in verify_candidates(candidates, partial(sandbox.run, trusted=True)):
+        yield Sourced(name, verified)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tasks.core.records import Document, Example, Refusal
+from tasks.core.records import Document, Example, Refusal, excerpt
 from tasks.stages.ingest.reading import cleaning
 
-R = TypeVar("R", Example, Document)
+R = TypeVar("R")
 Reasons = Mapping[int, tuple[str, str]]
 """Position of a record that is to be refused → reason and detail."""
 
+DETAIL = 1_000
+"""Characters of a detail that are kept: that of a table with thousands of columns names them all."""
 MERGED = ("duplicate", "near-duplicate")
 """The reasons of records whose copy is kept in the same split."""
 
@@ -31,15 +33,22 @@ class Quarantine:
 
     def receive(self, source: str, records: Iterable[R | Refusal]) -> Iterator[Sourced[R]]:
         """Count the records of `source`, file its refusals, and yield the others."""
-        self._num_read[source] += 0  # an empty source is reported too
-        for record in records:
-            self._num_read[source] += 1
+        return self.receive_files(source, (Sourced(source, record) for record in records))
+
+    def receive_files(self, source: str, records: Iterable[Sourced[R | Refusal]]) -> Iterator[Sourced[R]]:
+        """Count the records of each file of `source`, file the refusals, and yield the others."""
+        is_empty = True
+        for file, record in records:
+            is_empty = False
+            self._num_read[file] += 1
             if isinstance(record, Refusal):
-                where = record.where if record.source == source else f"{record.source} {record.where}".strip()
-                shown = cleaning.beginning(record.record)
-                self.refusals.append(Refusal(source, where, record.reason, record.detail, shown))
+                where = record.where if record.source == file else f"{record.source} {record.where}".strip()
+                detail, shown = excerpt(record.detail, DETAIL), cleaning.beginning(record.record)
+                self.refusals.append(Refusal(file, where, record.reason, detail, shown))
             else:
-                yield Sourced(source, record)
+                yield Sourced(file, record)
+        if is_empty:
+            self._num_read[source] += 0  # an empty source is reported too
 
     def refuse(self, item: Sourced[Any], reason: str, detail: str) -> None:
         """File a record that was read and is not kept."""

@@ -28,7 +28,27 @@ def split_examples(examples: Sequence[Example], config: IngestConfig) -> dict[st
     for example in examples:
         group = groups.get(example.group, Group(example.group, example.domain, 0))
         groups[example.group] = replace(group, size=group.size + 1)
-    return assign_splits(groups.values(), config.splits.held_out, config.seed)
+    splits = assign_splits(groups.values(), config.splits.held_out, config.seed)
+    return _with_one_group_each(splits, list(groups.values()), config)
+
+
+def _with_one_group_each(splits: dict[str, Split], groups: Sequence[Group], config: IngestConfig) -> dict[str, Split]:
+    """Return the splits with a group in each that has a share, as far as there are groups: the smallest of those that train.
+
+    The gate takes the group whose hash comes nearest to its own. If the data grow and the gate has groups by their names, that one
+    trains; none goes the other way.
+    """
+    splits = dict(splits)
+    for split, share in config.splits.held_out.items():
+        training = [group for group in groups if splits[group.name] == "train"]
+        if not share or split in splits.values() or len(training) < 2:
+            continue
+        if split == "gate":
+            chosen = min(training, key=lambda group: seeded_hash(config.seed, f"gate: {group.name}"))
+        else:
+            chosen = min(training, key=lambda group: (group.size, seeded_hash(config.seed, group.name)))
+        splits[chosen.name] = split
+    return splits
 
 
 def split_documents(

@@ -53,6 +53,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     kept, groups = filter_and_split_examples(candidates, items, ingest_config, embed, quarantine)
     if ingest_config.sources:
         check_splits(kept, ingest_config, quarantine)
+        for line in small_splits(kept, ingest_config):
+            run.say(line)
     evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [module_document(module) for members in modules.values() for module in members]
     documents = filter_and_split_documents(texts, mined, groups, evaluation, ingest_config, quarantine)
@@ -111,6 +113,18 @@ def check_splits(kept: Sequence[Sourced[Example]], config: IngestConfig, quarant
     )
 
 
+def small_splits(kept: Sequence[Sourced[Example]], config: IngestConfig) -> Iterator[str]:
+    """Yield a sentence for each held-out split of one group, with its share and the one that was asked for."""
+    sizes = Counter(item.record.split for item in kept)
+    groups = {split: {item.record.group for item in kept if item.record.split == split} for split in SPLITS}
+    for split, share in config.splits.held_out.items():
+        if share and len(groups[split]) == 1:
+            yield (
+                f"{split} holds one group: {sizes[split]} of {len(kept)} examples, {sizes[split] / len(kept):.0%} where "
+                f"{share:.0%} were asked for. Figures on it are rough; more groups would do."
+            )
+
+
 def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) -> None:
     """Raise ValueError if a corpus has nothing to train on or nothing to measure by."""
     for domain, sources in config.corpora.by_domain.items():
@@ -154,7 +168,7 @@ def _read_examples(
         elif isinstance(source, Gym):
             yield from quarantine.receive(name, read_puzzles(source, config.seed))
         else:
-            yield from quarantine.receive(name, read_rows(source, config.seed))
+            yield from quarantine.receive_files(name, read_rows(source, config.seed))
 
 
 def _verified(modules: Sequence[Module], limit: int | None, seed: int, run: Run) -> Iterator[Example | Refusal]:

@@ -97,6 +97,22 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "# The default profile" in project.path("params.yaml").read_text()
 
 
+def test_columns_of_other_names_are_asked_for_and_taken(project, tmp_path):
+    lines = ["Frage;Antwort", *(f"Wie heißt die Mehrzahl von Wort {n}?;Wörter, zum {n}. Mal" for n in range(9))]
+    (tmp_path / "fragen.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    refused = project.run("flows.commands", "init", str(tmp_path / "fragen.csv"))
+    assert refused.returncode == 1
+    assert "Take --prompt 'Frage' --response 'Antwort'? ('Frage' is a word for a prompt" in refused.stderr
+    assert "--yes" in refused.stderr
+    said = project.ratchet("init", str(tmp_path / "fragen.csv"), "--yes")
+    assert "fragen.csv: CSV (semicolon), cp1252" in said
+    assert "of 9 records read, 9 can be used" in said
+    config = yaml.safe_load(project.path("params.yaml").read_text())
+    assert config["ingest"]["sources"] == [
+        {"from": "file", "path": "data/raw/fragen.csv", "columns": {"prompt": "Frage", "response": "Antwort"}}
+    ]
+
+
 def test_own_code_becomes_examples_and_corpus(project, tmp_path):
     for number in range(10):
         module = tmp_path / "own" / f"m{number}.py"

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.io.sources import hub
-from tasks.io.sources.table import Row
+from tasks.io.sources.record import Row
 
 
 @pytest.fixture

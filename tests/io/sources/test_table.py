@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from tasks.io.sources.table import Broken, Row, rows
+from tasks.io.sources.record import Broken, Row
+from tasks.io.sources.table import rows
 
 
 def read(tmp_path, name, data):
@@ -35,17 +36,18 @@ def test_a_json_list_is_rows(tmp_path):
 
 
 def test_csv_keeps_what_fits_and_tells_the_lines_that_do_not(tmp_path):
-    data = b'prompt,completion\nhi,"a\nb, c"\nbad,row,three\n"01",y\nonlyone\nq\xff,r\nlast,one\n'
+    data = 'prompt,completion\nhi,"a\nb, c"\nbad,row,three\n"01",y\nonlyone\ncafé,é\n'.encode() + b"q\xff,r\nlast,one\n"
     records = read(tmp_path, "x.csv", data)
     assert [item.values for item in records if isinstance(item, Row)] == [
         {"prompt": "hi", "completion": "a\nb, c"},
         {"prompt": "01", "completion": "y"},
+        {"prompt": "café", "completion": "é"},
         {"prompt": "last", "completion": "one"},
     ]
     assert [(item.reason, item.record) for item in records if isinstance(item, Broken)] == [
         ("csv: too many columns", "bad,row,three"),
         ("csv: missing columns", "onlyone"),
-        ("csv: invalid encoding", "q?,r"),
+        ("not UTF-8", "q\ufffd,r"),
     ]
 
 
@@ -58,9 +60,9 @@ def test_parquet_keeps_nested_turns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("x.json", b'{"a": 1}\n{"a": 2}', "no JSON.*ends in .jsonl"),
-        ("x.json", b'{"a": 1}', "expected a list of objects"),
-        ("x.json", b'["\xff"]', "byte 3 is not UTF-8"),
+        ("x.json", b'{"a": 1,\n', "no JSON.*ends in .jsonl"),
+        ("x.json", b"a", "no JSON: it begins with 'a'"),
+        ("x.jsonl", b"\x1f\x8bgzip?", "end early or are damaged"),
         ("x.parquet", b"PAR0", "no Parquet file"),
     ],
 )

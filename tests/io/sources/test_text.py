@@ -41,5 +41,6 @@ def test_texts_come_in_order_and_unreadable_files_are_told(tmp_path):
     assert list(folder(tmp_path, "MIT")) == [
         Text("a.md", "# Title", "MIT"),
         Text("b/page.HTML", "page", "MIT"),
-        Unreadable("c.txt", "byte 1 is not UTF-8"),
+        Unreadable("c.txt", "line 1: not UTF-8: byte 1 of the line is 0xff", "unreadable file"),
+        Unreadable("d.pdf", "this is no PDF that can be read: Stream has ended unexpectedly", "unreadable file"),
     ]

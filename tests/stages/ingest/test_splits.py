@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.stages.ingest.splits import Group, assign_splits
+from tasks.core.records import Example, Message
+from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.splits import Group, assign_splits, split_examples
 
 SHARES = {"valid": 0.1, "test": 0.2}
 groups = st.lists(
@@ -79,3 +82,13 @@ def test_fixed_groups_keep_their_split_and_count():
     splits = assign_splits(members, SHARES, 0, fixed)
     assert {name: splits[name] for name in fixed} == fixed
     assert sizes(members, splits) == {"train": 7, "valid": 1, "test": 2}
+
+
+@pytest.mark.parametrize("number", [4, 5, 9, 12])
+def test_few_groups_leave_no_split_empty(number):
+    config = IngestConfig.model_validate({"sources": [{"from": "file", "path": "a"}], "splits": {"gate": 0.1}})
+    messages = [Message("user", "Why?"), Message("assistant", "Because.")]
+    examples = [Example(str(n), messages, "chat", "d", f"group {n}", "train", "s", "unknown") for n in range(number)]
+    splits = split_examples(examples, config)
+    assert set(splits.values()) == {"train", "valid", "test", "gate"}
+    assert Counter(splits.values())["train"] >= number / 4

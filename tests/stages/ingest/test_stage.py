@@ -321,4 +321,4 @@ def test_a_pattern_takes_files_that_come_later_and_moves_nothing_that_was_there(
     assert len(second) == 12
     assert {row.domain for row in second.values()} == {"chats"}
     assert all(second[name].group == row.group for name, row in first.items())
-    assert {row.source.split(": ")[1].split()[0] for row in second.values()} == {"a.jsonl", "b.jsonl"}
+    assert {row.source.split(": ")[0] for row in second.values()} == {"file chats/a.jsonl", "file chats/b.jsonl"}

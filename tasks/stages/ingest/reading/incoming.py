@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.records import Example, Message, Refusal, Unfit, excerpt, identify
-from tasks.io.sources import table
-from tasks.stages.ingest.config import TABLES
+from tasks.io.sources import folders, table
+from tasks.io.sources.record import Broken
 from tasks.stages.ingest.reading.conversations import PAIRS, SYSTEM, conversation
 
 PROMPT_COLUMNS = (*dict.fromkeys(prompt for prompt, _ in PAIRS), "text")
@@ -21,10 +21,9 @@ def files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder.")
-        below = sorted(path.rglob("*")) if path.is_dir() else [path]
-        tables += [file for file in below if file.is_file() and (file.suffix.lower() in TABLES or file == path)]
-    if unknown := [file for file in tables if file.suffix.lower() not in TABLES]:
-        raise ValueError(f"{unknown[0]}: expected a table that ends in {', '.join(TABLES)}.")
+        if path.is_file() and folders.role(path) != "table":
+            raise ValueError(f"{path}: expected a table, found {table.describe(path)}.")
+        tables += [file for file in folders.walk(path) if folders.role(file) == "table"] if path.is_dir() else [path]
     return tables
 
 
@@ -32,7 +31,7 @@ def read(paths: Sequence[Path]) -> Iterator[Example | Refusal]:
     """Yield every row of these tables as an example, whose response is `NONE` if it has none, or as a refusal."""
     for path in paths:
         for row in table.rows(path):
-            if isinstance(row, table.Broken):
+            if isinstance(row, Broken):
                 yield Refusal(path.as_posix(), row.where, row.reason, row.detail, row.record)
                 continue
             messages = _conversation(row.values)

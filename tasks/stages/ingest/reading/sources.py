@@ -3,14 +3,14 @@
 import heapq
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from tasks.io.sources import package, table
+from tasks.io.sources import databases, folders, package, places, table
+from tasks.io.sources.record import Broken, Record, UnreadableError, first_line
 from tasks.io.system import packages
 from tasks.stages.ingest import config
-from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package
+from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query
 from tasks.stages.ingest.splits import seeded_hash
 
 T = TypeVar("T")
@@ -25,12 +25,18 @@ def label(source: config.Source) -> str:
         return f"{source.from_} {source.name}"
     if isinstance(source, Datasets) and source.id:
         return f"{source.from_} {source.id}"
+    if isinstance(source, Query):
+        return f"{source.from_} {databases.shown(source.database)}"
     path = _path(source)
     return source.from_ if path is None else f"{source.from_} {_shown(path)}"
 
 
 def local_path(source: config.Source) -> Path | None:
     """Return the file or folder of a source, of a pattern the folder above all its files, or None if it is not on disk."""
+    if isinstance(source, Query):
+        return None if source.database.startswith(databases.POSTGRES) else Path(source.database)
+    if isinstance(source, File) and source.url is not None:
+        return None
     path = _path(source)
     return path and without_wildcards(path)
 
@@ -50,20 +56,46 @@ def check_version(source: config.Source) -> None:
         )
 
 
-def table_rows(path: Path) -> Iterator[table.Row | table.Broken]:
-    """Yield the rows of a table, or of all tables that a pattern matches, in the order of their names."""
-    if not is_pattern(path):
-        yield from table.rows(path)
+def table_rows(source: File | config.TextFile) -> Iterator[tuple[str, Record]]:
+    """Yield the rows of a table, or of all tables that a folder or pattern holds, each with the label of its file."""
+    if isinstance(source, File) and source.url is not None and source.sha256 is not None:
+        file = places.fetched(source.url, source.sha256)
+        yield from ((label(source), record) for record in table.rows(file))
         return
+    if source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
+        yield from ((label(source), record) for record in table.rows(source.path))
+        return
+    root = without_wildcards(source.path)
+    for file, problem in table_files(source.path):
+        name = f"{source.from_} {_shown(root)}/{file.relative_to(root).as_posix()}"
+        if problem:
+            yield name, Broken("the file", problem, f"{file.name} is not read", "")
+            continue
+        try:
+            yield from ((name, record) for record in table.rows(file))
+        except (UnreadableError, OSError) as error:
+            yield name, Broken("the file", "unreadable file", first_line(error), "")
+
+
+def table_files(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a folder or pattern in the order of their names, with the reason why one is not to be opened.
+
+    Below a folder, code and documents are left out: sources of code and corpora take them. Raises FileNotFoundError without any file.
+    """
     root = without_wildcards(path)
-    matches = sorted(file for file in root.glob(path.relative_to(root).as_posix()) if file.is_file())
-    if not matches:
+    pattern = path.relative_to(root).as_posix() if is_pattern(path) else "**/*"
+    files = sorted(file for file in root.glob(pattern) if not file.is_dir() and not _is_hidden(file.relative_to(root)))
+    if not files:
         raise FileNotFoundError(
             f"{path}: no file matches. Put one there, or correct the path in `ingest` in params.yaml."
         )
-    for file in matches:
-        for row in table.rows(file):
-            yield replace(row, where=f"{file.relative_to(root).as_posix()} {row.where}")
+    for file in files:
+        if not file.resolve().is_relative_to(root.resolve()):
+            yield file, "a link out of the folder"
+        elif not file.is_file():
+            yield file, "no file"
+        elif is_pattern(path) or folders.role(file) not in ("code", "text"):
+            yield file, ""
 
 
 def sample(items: Iterable[T], limit: int | None, seed: int) -> Iterable[T]:
@@ -84,8 +116,12 @@ def without_wildcards(path: Path) -> Path:
     return without_wildcards(path.parent) if is_pattern(path) else path
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part in folders.IGNORED or part.startswith(".") for part in path.parts)
+
+
 def _path(source: config.Source) -> Path | None:
-    return source.path if isinstance(source, Folder | File | Datasets | config.TextFile) else None
+    return source.path if isinstance(source, Folder | File | Datasets | config.Repository | config.TextFile) else None
 
 
 def _shown(path: Path) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tasks.core.records import Example, Refusal
+from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import example_from_row
 
@@ -12,7 +13,7 @@ from tasks.stages.ingest.reading.examples import example_from_row
 def read(response, weights, **row):
     source = File.model_validate({"from": "file", "path": "a.jsonl", "weights": "w"})
     values = {"prompt": "Well?", "completion": response, "w": weights} | row
-    return example_from_row(values, "line 1", "file a.jsonl", source, "a")
+    return example_from_row(Row("line 1", values), "file a.jsonl", source, "a")
 
 
 def test_each_character_has_its_weight():

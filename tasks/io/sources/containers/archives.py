@@ -1,0 +1,179 @@
+"""A file, or the members of a zip or tar archive. Nothing is unpacked to a path that an archive names."""
+
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
+
+from tasks.io.sources.containers.streams import SUFFIXES, Opened, decompressed
+from tasks.io.sources.record import Broken, UnreadableError, first_line
+
+MAX_MEMBERS = 100_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file on disk, or a member of an archive."""
+
+    name: str
+    """Its name, without the ending of a compression."""
+    size: int
+    """Bytes as they are stored."""
+    open_stored: Callable[[], BinaryIO]
+    path: Path | None = None
+    """Its place, where it is a file on disk."""
+    member: str = ""
+    """Its name in the archive."""
+    is_packed: bool = False
+    """True if the archive has compressed it: `open_stored` then gives more bytes than `size`."""
+
+    def open(self) -> Opened:
+        """Return its plain bytes."""
+        return decompressed(self.open_stored(), self.size, is_packed=self.is_packed)
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Yield a plain file with its bytes, for formats that are not read from the front to the end."""
+        with self.open() as opened:
+            if self.path is not None and not opened.compression:
+                yield self.path
+                return
+            with tempfile.NamedTemporaryFile(prefix="ratchet-", suffix=PurePosixPath(self.name).suffix) as copy:
+                _spool(opened, copy)
+                yield Path(copy.name)
+
+
+def file_entry(path: Path) -> Entry:
+    """Return the entry of a file on disk."""
+    return Entry(_plain_name(path.name), path.stat().st_size, lambda: path.open("rb"), path)
+
+
+def entries(path: Path) -> Iterator[Entry | Broken]:
+    """Yield the members of the archive at `path`, or the file itself. A member that cannot be read is `Broken`."""
+    entry = file_entry(path)
+    with entry.open() as opened:
+        head = opened.stream.peek(512)[:512]
+    if is_zip(head) and not is_office(path):
+        yield from _zip_members(path)
+    elif is_tar(head):
+        with entry.on_disk() as plain:
+            yield from _tar_members(plain)
+    else:
+        yield entry
+
+
+def is_zip(head: bytes) -> bool:
+    """Return True if these are the first bytes of a zip archive."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def is_tar(head: bytes) -> bool:
+    """Return True if these are the first 512 bytes of a tar archive."""
+    return head[257:262] == b"ustar"
+
+
+def is_office(path: Path) -> bool:
+    """Return True if the zip archive at `path` is a document of an office program."""
+    return bool(office_kind(path))
+
+
+def office_kind(file: Path | IO[bytes]) -> str:
+    """Return `excel` or `word` if a zip archive is such a document, else an empty text."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = set(archive.namelist())
+            kinds = (("excel", ("xl/workbook.xml", "xl/workbook.bin")), ("word", ("word/document.xml",)))
+            return next((kind for kind, marks in kinds if names.intersection(marks)), "")
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return ""
+
+
+def _zip_members(path: Path) -> Iterator[Entry | Broken]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UnreadableError(f"{path}: this zip archive cannot be read: {first_line(error)}") from None
+    with archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        yield from _beyond_limit(len(members))
+        for info in members[:MAX_MEMBERS]:
+            is_link = stat.S_ISLNK(info.external_attr >> 16)
+            if problem := _problem(info.filename, is_link=is_link, is_encrypted=bool(info.flag_bits & 1)):
+                yield problem
+                continue
+            name = info.filename
+
+            def open_member(info: zipfile.ZipInfo = info) -> BinaryIO:
+                return _opened_member(archive, info)
+
+            yield Entry(_plain_name(name), max(info.compress_size, 1), open_member, None, name, is_packed=True)
+
+
+def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    """Open a member; one whose compression is unknown has no bytes."""
+    try:
+        return cast(BinaryIO, archive.open(info))
+    except (NotImplementedError, zipfile.BadZipFile, RuntimeError, OSError) as error:
+        raise UnreadableError(f"{info.filename}: {first_line(error)}") from None
+
+
+def _tar_members(path: Path) -> Iterator[Entry | Broken]:
+    try:
+        archive = tarfile.open(path, "r:")  # noqa: SIM115
+    except (tarfile.TarError, OSError) as error:
+        raise UnreadableError(f"{path}: this tar archive cannot be read: {first_line(error)}") from None
+    with archive:
+        try:
+            members = [info for info in archive if not info.isdir()]
+        except (tarfile.TarError, OSError) as error:
+            raise UnreadableError(f"{path}: this tar archive ends early or is damaged: {first_line(error)}") from None
+        yield from _beyond_limit(len(members))
+        for info in members[:MAX_MEMBERS]:
+            if problem := _problem(info.name, is_link=not info.isfile()):
+                yield problem
+                continue
+
+            def open_member(info: tarfile.TarInfo = info) -> BinaryIO:
+                return cast(BinaryIO, archive.extractfile(info))
+
+            yield Entry(_plain_name(info.name), max(info.size, 1), open_member, None, info.name)
+
+
+def _problem(name: str, *, is_link: bool, is_encrypted: bool = False) -> Broken | None:
+    """Return the reason why a member is not read, if there is one."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        return Broken(name, "path out of the archive", "a member's name must stay below the archive", "")
+    if is_link:
+        return Broken(name, "a link", "links and devices in archives are not followed", "")
+    if is_encrypted:
+        return Broken(name, "encrypted", "decrypt the archive and add it again", "")
+    return None
+
+
+def _beyond_limit(num_members: int) -> Iterator[Broken]:
+    if num_members > MAX_MEMBERS:
+        detail = f"it has {num_members:,} members; the first {MAX_MEMBERS:,} are read"
+        yield Broken(f"members from {MAX_MEMBERS + 1}", "too many members", detail, "")
+
+
+def _plain_name(name: str) -> str:
+    """Return the name without the ending of a compression."""
+    lowered = name.lower()
+    if lowered.endswith(".tgz"):
+        return f"{name[:-4]}.tar"
+    suffix = next((suffix for suffix in SUFFIXES if lowered.endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _spool(opened: Opened, copy: IO[bytes]) -> None:
+    while data := opened.stream.read(1 << 20):
+        copy.write(data)
+    copy.flush()
+    if opened.damage:
+        raise UnreadableError(opened.damage)

@@ -1,0 +1,103 @@
+"""Decompress a stream: gzip, bzip2, xz and zstandard, found by the first bytes. Memory is bounded, and so is what comes of a bomb."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from tasks.io.sources.record import first_line
+
+MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+SUFFIXES = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd")
+BOMB_BYTES = 1 << 28
+"""Below this size nothing is a bomb."""
+BOMB_RATIO = 250
+"""Decompressed bytes for each compressed byte beyond which a larger stream is a bomb. Repetitive tables reach about 100."""
+BUFFER = 1 << 18
+
+
+def _zstandard(stream: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.CompressedInputStream(pyarrow.PythonFile(stream, mode="r"), "zstd")
+
+
+OPENERS: dict[str, Callable[[Any], Any]] = {
+    "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstandard": _zstandard,
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A readable stream of plain bytes."""
+
+    stream: Any
+    """An io.BufferedReader."""
+    compression: str
+    """`gzip`, …; empty if the bytes were plain."""
+    guards: "tuple[_Guarded, ...]"
+    source: BinaryIO
+
+    @property
+    def damage(self) -> str:
+        """Return the reason why the stream ended early; empty if it has not."""
+        return next((guard.damage for guard in self.guards if guard.damage), "")
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stream.close()
+        self.source.close()
+
+
+def decompressed(source: BinaryIO, size: int, *, is_packed: bool = False) -> Opened:
+    """Return the plain bytes of `source`, which takes `size` bytes on disk; `is_packed` if it is unpacked from fewer as it is read."""
+    stored = _Guarded(source, size if is_packed else None)
+    buffered = io.BufferedReader(stored, BUFFER)
+    head = buffered.peek(8)[:8]
+    compression = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+    if not compression:
+        return Opened(buffered, "", (stored,), source)
+    plain = _Guarded(OPENERS[compression](buffered), size)
+    return Opened(io.BufferedReader(plain, BUFFER), compression, (stored, plain), source)
+
+
+class _Guarded(io.RawIOBase):
+    """A stream that ends where its source is damaged or turns out to be a bomb, and keeps the reason.
+
+    An exception from the middle of a line would lose the beginning of that line.
+    """
+
+    def __init__(self, reader: Any, stored_bytes: int | None) -> None:
+        self._reader, self._stored_bytes = reader, stored_bytes
+        self._num_bytes = 0
+        self.damage = ""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.damage:
+            return 0
+        try:
+            data = self._reader.read1(len(buffer))  # `read` would lose what it has read before an error
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+            self.damage = f"the data end early or are damaged after {self._num_bytes:,} bytes: {first_line(error)}"
+            return 0
+        self._num_bytes += len(data)
+        if self._stored_bytes is not None and self._num_bytes > max(BOMB_BYTES, BOMB_RATIO * self._stored_bytes):
+            self.damage = (
+                f"{self._stored_bytes:,} compressed bytes become more than {self._num_bytes:,}: a decompression bomb"
+            )
+            return 0
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,114 @@
+"""Rows of a query to SQLite, DuckDB or PostgreSQL. The database is opened for reading alone."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from tasks.io.sources.record import Broken, Record, Row, first_line
+
+POSTGRES = ("postgresql://", "postgres://")
+ROWS = 1_000
+"""Rows that are fetched at a time."""
+
+
+def rows(database: str, query: str) -> Iterator[Record]:
+    """Yield the rows of a query, in its order. Raises ValueError if the database cannot be opened or refuses the query.
+
+    Where the database goes away later, the last record is `Broken` and says after which row.
+    """
+    if database.startswith(POSTGRES):
+        batches, errors = _postgres(database, query)
+    else:
+        batches, errors = _file(Path(database), query)
+    number = 0
+    try:
+        for batch in batches:
+            for values in batch:
+                number += 1
+                yield Row(f"row {number}", values)
+    except errors as error:
+        if not number:
+            raise ValueError(f"{shown(database)}: the query failed: {first_line(error)}") from None
+        yield Broken(f"after row {number}", "database went away", first_line(error), "")
+
+
+def shown(database: str) -> str:
+    """Return the name of a database without user and password."""
+    if not database.startswith(POSTGRES):
+        return database
+    address = urlsplit(database)
+    return f"postgresql://{address.hostname or 'localhost'}{address.path}"
+
+
+def tables(path: Path) -> list[str]:
+    """Return the names of the tables in a database file. Raises ValueError if it is none."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    names = []
+    for record in rows(str(path), query):
+        if isinstance(record, Broken):
+            raise ValueError(f"{path}: {record.detail}")
+        names.append(str(record.values["name"]))
+    return names
+
+
+Batches = tuple[Iterator[list[dict[str, Any]]], tuple[type[Exception], ...]]
+
+
+def _file(path: Path, query: str) -> Batches:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such database. Correct `database` in `ingest` in params.yaml.")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(b"SQLite format 3\x00"):
+        return _sqlite(path, query), (sqlite3.Error, OSError)
+    if head[8:12] == b"DUCK":
+        import duckdb
+
+        return _duckdb(path, query), (duckdb.Error, OSError)
+    raise ValueError(f"{path}: this is no database of SQLite or DuckDB.")
+
+
+def _sqlite(path: Path, query: str) -> Iterator[list[dict[str, Any]]]:
+    connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        yield from _fetched(connection.execute(query))
+    finally:
+        connection.close()
+
+
+def _duckdb(path: Path, query: str) -> Iterator[list[dict[str, Any]]]:
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True, config={"enable_external_access": "false"}) as connection:
+        yield from _fetched(connection.execute(query))
+
+
+def _postgres(address: str, query: str) -> Batches:
+    try:
+        import psycopg
+    except ImportError:
+        raise ValueError(
+            f'{shown(address)}: PostgreSQL needs the extra `postgres`: pip install "ratchet-llm[postgres]"'
+        ) from None
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        with psycopg.connect(address) as connection:
+            connection.read_only = True
+            with connection.cursor(
+                name="ratchet"
+            ) as cursor:  # a cursor of the server: no result is in memory as a whole
+                cursor.execute(query)
+                yield from _fetched(cursor)
+
+    return batches(), (psycopg.Error, OSError)
+
+
+def _fetched(cursor: Any) -> Iterator[list[dict[str, Any]]]:
+    fetch: Callable[[int], list[tuple[Any, ...]]] = cursor.fetchmany
+    while batch := fetch(ROWS):
+        names = [column[0] for column in cursor.description]
+        yield [dict(zip(names, values, strict=True)) for values in batch]

@@ -1,0 +1,104 @@
+"""Text of a document: plain text, Markdown, HTML, LaTeX, PDF and Word, with a note of what of it is not text."""
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tasks.io.sources.containers import archives
+from tasks.io.sources.containers.encodings import read_text
+from tasks.io.sources.formats import detection
+from tasks.io.sources.record import UnreadableError, first_line
+
+MAX_BYTES = 1 << 28
+"""Bytes of all parts of a Word file when decompressed."""
+COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*")
+BODY = re.compile(r"\\begin\{document\}(.*?)(?:\\end\{document\}|\Z)", re.DOTALL)
+
+
+def extract(path: Path) -> tuple[str, str]:
+    """Return the text of a document, HTML as its mark-up, and a note: the encoding, or the share that could be extracted.
+
+    Raises UnreadableError if it has no text or cannot be read.
+    """
+    entry = archives.file_entry(path)
+    named = detection.named_format(entry.name)
+    format = named if named in ("text", "HTML", "LaTeX") else detection.detect(entry).format
+    if format == "PDF":
+        return _pdf(path)
+    if "Word" in (format, named):
+        return _word(path)
+    try:
+        text, encoding = read_text(entry)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
+    note = "" if encoding == "utf-8" else encoding
+    return (latex_body(text) if format == "LaTeX" else text), note
+
+
+def latex_body(source: str) -> str:
+    """Return the body of a LaTeX document without comments; all of a file that has no body of its own."""
+    body = BODY.search(source)
+    lines = (body[1] if body else source).splitlines()
+    kept = [COMMENT.sub(r"\1", line).rstrip() for line in lines if not line.lstrip().startswith("%")]
+    return "\n".join(kept).strip()
+
+
+def _pdf(path: Path) -> tuple[str, str]:
+    """Return the text of a PDF, and the share of its pages that hold any."""
+    try:
+        import pypdf
+        from pypdf.errors import PyPdfError
+    except ImportError:
+        raise UnreadableError('PDF needs the extra `documents`: pip install "ratchet-llm[documents]"') from None
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it tells of every repair
+    pages = []
+    try:
+        reader = pypdf.PdfReader(path)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableError("it is encrypted; save it without a password")
+        pages = [_page_text(page) for page in reader.pages]
+    except (PyPdfError, OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, UnreadableError):
+            raise
+        raise UnreadableError(f"this is no PDF that can be read: {first_line(error)}") from None
+    filled = [page for page in pages if page.strip()]
+    if not filled:
+        raise UnreadableError(
+            f"none of its {len(pages)} pages holds text; scanned pages need character recognition first"
+        )
+    return "\n\n".join(filled), "" if len(filled) == len(pages) else f"text on {len(filled)} of {len(pages)} pages"
+
+
+def _page_text(page: Any) -> str:
+    """Return the text of a page; empty if it is damaged: the note counts it."""
+    try:
+        return str(page.extract_text())
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError, OSError):
+        return ""
+
+
+def _word(path: Path) -> tuple[str, str]:
+    """Return a Word document as HTML, and the number of its images."""
+    try:
+        import mammoth
+    except ImportError:
+        raise UnreadableError('Word needs the extra `documents`: pip install "ratchet-llm[documents]"') from None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
+    num_bytes = sum(info.file_size for info in members)
+    num_images = sum(info.filename.startswith("word/media/") for info in members)
+    if num_bytes > MAX_BYTES:
+        raise UnreadableError(f"its parts take {num_bytes:,} bytes when decompressed; at most {MAX_BYTES:,} are read")
+    try:
+        with path.open("rb") as file:
+            html = str(mammoth.convert_to_html(file, convert_image=lambda _image: []).value)
+    except Exception as error:  # mammoth has no errors of its own; XML's, zip's and its own lookups come through
+        raise UnreadableError(f"this is no Word document that can be read: {first_line(error)}") from None
+    if not re.sub(r"<[^>]*>", "", html).strip():
+        raise UnreadableError(f"it holds no text ({num_images} images)")
+    return html, f"without {num_images} images" if num_images else ""

@@ -1,0 +1,44 @@
+"""Find the use of each file below a folder: table, text, code or database; or the reason why it has none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from tasks.io.sources import table
+from tasks.io.sources.containers import archives
+from tasks.io.sources.containers.archives import Entry
+from tasks.io.sources.formats import detection
+
+Role = Literal["table", "text", "code", "database", "other"]
+IGNORED = frozenset({"__pycache__", "node_modules"})
+"""Folders of tools, beside those whose name begins with a dot."""
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder by path, without those of tools and hidden ones."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.name in IGNORED:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from walk(entry)
+        elif not entry.is_dir():
+            yield entry
+
+
+def role(path: Path) -> Role:
+    """Return the use of a file, by its content; `other` if it has none or cannot be read."""
+    named = detection.named_format(path.name)
+    if named == "code":  # a name decides: code may look like anything
+        return "code"
+    try:
+        entry = next(archives.entries(path), None)
+        if not isinstance(entry, Entry) or entry.member:
+            return "table"
+        format = detection.detect(entry).format
+    except (ValueError, OSError):
+        return "table" if named in table.READERS else "other"
+    if format in (*table.READERS, "empty"):
+        return "table"
+    if format in ("SQLite", "DuckDB"):
+        return "database"
+    return "text" if format in detection.TEXTS else "other"

@@ -1,0 +1,237 @@
+"""Tables with a header and a delimiter (CSV, TSV, …). Dialect and encoding are found in the file.
+
+A record whose quotes do not close is refused with its first line alone, and reading goes on with the next line.
+"""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.io.sources.containers.archives import Entry
+from tasks.io.sources.containers.encodings import Line, TextLines
+from tasks.io.sources.record import SHOWN, Broken, Record, Row
+
+DELIMITERS = {
+    ",": "comma",
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "bar",
+    "^": "caret",
+    "~": "tilde",
+    "\x1f": "unit separator",
+    "\x01": "SOH",
+}
+SNIFFED = 200
+"""Lines that the dialect is found in."""
+MAX_RECORD_LINES = 5_000
+MAX_RECORD_CHARS = 1 << 24
+"""The longest record; what goes on for longer has a quote that does not close."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The marks that part fields."""
+
+    delimiter: str
+    quote: str = '"'
+    escape: str | None = None
+    """The mark before a quote inside a field; without it the quote is doubled."""
+
+    @property
+    def name(self) -> str:
+        """Return it in words."""
+        marks = [DELIMITERS.get(self.delimiter, repr(self.delimiter))]
+        marks += ["single quotes"] if self.quote == "'" else []
+        marks += ["backslashes"] if self.escape else []
+        return ", ".join(marks)
+
+    def parse(self, lines: Iterator[str] | list[str]) -> Iterator[list[str]]:
+        """Yield the records in lines. Raises csv.Error where they do not fit."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+            strict=True,
+        )
+
+
+def read(entry: Entry) -> Iterator[Record]:
+    """Yield the rows below the header, by the line they begin in. Blank lines are no records, and an empty field is None."""
+    csv.field_size_limit(MAX_RECORD_CHARS)
+    dialect = find_dialect(entry)
+    lines = TextLines(entry)
+    names: list[str] | None = None
+    where = "line 0"
+    for record in _records(iter(lines), dialect):
+        where = record.where
+        if isinstance(record, Broken):
+            yield record
+        elif names is None:
+            names = _names(record.fields)
+        else:
+            yield _row(record, names)
+    if lines.damage:
+        yield Broken(f"after {where}", "damaged file", lines.damage, "")
+
+
+def find_dialect(entry: Entry) -> Dialect:
+    """Return the dialect in which most of the first records have as many fields as the header, and more than one."""
+    sample = _sample(entry)
+    if sample[:1] and sample[0].lower().startswith("sep=") and len(sample[0].rstrip()) <= 5:  # as Excel writes it
+        return Dialect(sample[0][4:5] or ",")
+    best, dialect = (0.0, 0), Dialect("\t" if entry.name.lower().endswith((".tsv", ".tab")) else ",")
+    for delimiter in DELIMITERS:
+        for candidate in _candidates(delimiter, sample):
+            score = _score(sample, candidate)
+            if score > best:
+                best, dialect = score, candidate
+    return dialect
+
+
+def _candidates(delimiter: str, sample: list[str]) -> list[Dialect]:
+    """Return the dialects with this delimiter of which there are signs: single quotes around the header, backslashes before quotes."""
+    candidates = [Dialect(delimiter)]
+    if sample and sample[0].startswith("'"):
+        candidates.append(Dialect(delimiter, "'"))
+    if any('\\"' in line for line in sample):
+        candidates.append(Dialect(delimiter, '"', "\\"))
+    return candidates
+
+
+def is_table(entry: Entry) -> bool:
+    """Return True if each of the first records has the same number of fields, and more than one."""
+    return _score(_sample(entry), find_dialect(entry))[0] == 1 and len(_sample(entry)) > 2
+
+
+@dataclass(frozen=True)
+class _Fields:
+    where: str
+    fields: list[str]
+    text: str
+
+
+def _records(lines: Iterator[Line | Broken], dialect: Dialect) -> Iterator[_Fields | Broken]:
+    """Yield the fields of each record."""
+    feed = _Feed(lines)
+    reader = dialect.parse(feed)
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield feed.refuse_first(_explain(str(error)))
+            reader = dialect.parse(feed)
+            continue
+        except _InterruptedError:
+            yield feed.refuse_first("the record is cut by a line that cannot be read")
+            reader = dialect.parse(feed)
+            continue
+        record = feed.accept()
+        if isinstance(record, Broken):
+            yield record
+        elif fields and not record.text.lower().startswith("sep="):
+            yield _Fields(record.where, fields, record.text)
+
+
+class _InterruptedError(Exception):
+    """A line in the middle of a record cannot be read."""
+
+
+class _Feed:
+    """Lines for a parser, which can be given back where they make no record."""
+
+    def __init__(self, lines: Iterator[Line | Broken]) -> None:
+        self._lines = lines
+        self._waiting: deque[Line | Broken] = deque()
+        self._used: list[Line] = []
+        self._broken: Broken | None = None
+        self._num_chars = 0
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else next(self._lines)
+        if isinstance(line, Broken):
+            if self._used:
+                self._waiting.appendleft(line)
+                raise _InterruptedError
+            self._broken = line
+            return "\n"
+        self._used.append(line)
+        self._num_chars += len(line.text)
+        if len(self._used) > MAX_RECORD_LINES or self._num_chars > MAX_RECORD_CHARS:
+            raise csv.Error("unexpected end of data")
+        return line.text + "\n"
+
+    def accept(self) -> _Fields | Broken:
+        """Return place and text of the record that was parsed."""
+        used, self._used, self._num_chars = self._used, [], 0
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            return broken
+        return _Fields(f"line {used[0].number}", [], "\n".join(line.text for line in used))
+
+    def refuse_first(self, detail: str) -> Broken:
+        """Refuse the first line that was used, and give the others back."""
+        first, *others = self._used
+        self._waiting.extendleft(reversed(others))
+        self._used, self._num_chars = [], 0
+        return Broken(f"line {first.number}", "csv: malformed", detail, first.text[:SHOWN])
+
+
+def _row(record: _Fields, names: list[str]) -> Record:
+    fields = record.fields
+    if len(fields) < len(names):
+        detail = f"it has {len(fields)} fields, the header {len(names)}"
+        return Broken(record.where, "csv: missing columns", detail, record.text[:SHOWN])
+    if any(fields[len(names) :]):
+        detail = f"it has {len(fields)} fields, the header {len(names)}"
+        return Broken(record.where, "csv: too many columns", detail, record.text[:SHOWN])
+    return Row(record.where, {name: field or None for name, field in zip(names, fields, strict=False)})
+
+
+def _names(fields: list[str]) -> list[str]:
+    """Return the names of the columns: stripped, each once, by number where the header has none."""
+    names: list[str] = []
+    while len(fields) > 1 and not fields[-1].strip():
+        fields = fields[:-1]
+    for number, field in enumerate(fields, 1):
+        name = field.strip() or f"column {number}"
+        names.append(f"{name} {number}" if name in names else name)
+    return names
+
+
+def _explain(message: str) -> str:
+    if message == "unexpected end of data":
+        return "a quote opens and does not close"
+    return message
+
+
+def _sample(entry: Entry) -> list[str]:
+    """Return the first lines that can be read."""
+    sample: list[str] = []
+    for line in TextLines(entry):
+        if isinstance(line, Line) and (line.text or sample):
+            sample.append(line.text)
+        if len(sample) >= SNIFFED or sum(map(len, sample[-1:])) > MAX_RECORD_CHARS:
+            break
+    return sample
+
+
+def _score(sample: list[str], dialect: Dialect) -> tuple[float, int]:
+    """Return the share of records with as many fields as the header, and that number. One field is no table."""
+    counts: list[int] = []
+    lines = (Line(number, text) for number, text in enumerate(sample, 1))
+    for record in _records(lines, dialect):
+        counts.append(0 if isinstance(record, Broken) else len(record.fields))
+    if len(sample) == SNIFFED:
+        counts = counts[:-1]  # the sample may have cut it
+    width = next((count for count in counts if count), 0)
+    if width < 2:
+        return 0.0, 0
+    return counts.count(width) / len(counts), width

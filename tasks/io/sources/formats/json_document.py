@@ -1,0 +1,319 @@
+"""A JSON document: a list of objects, objects keyed by id, a table under one key, columns, or one object. Read as a stream."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.io.sources.containers.archives import Entry
+from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, detected, unicode_of
+from tasks.io.sources.containers.streams import BUFFER, Opened
+from tasks.io.sources.formats.json_lines import as_row
+from tasks.io.sources.record import SHOWN, Broken, Record, Row, UnreadableError
+
+TURNS = ("messages", "conversations")
+"""Lists of objects that belong to one record."""
+KEY = "id"
+"""The column that the keys become where a document is keyed by id."""
+SPACE = re.compile(r"\s*")
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+ENDS = re.compile(r"[,\]}\n]")
+
+
+class MalformedError(ValueError):
+    """Text that is no JSON value."""
+
+
+def read(entry: Entry) -> Iterator[Record]:
+    """Yield the records of the document, in order. Raises UnreadableError if it has none."""
+    encoding = encoding_of(entry)
+    with entry.open() as opened:
+        text = _Text(opened, encoding)
+        if text.peek() == "[":
+            yield from _list(text)
+        elif text.peek() == "{":
+            yield from _object(entry, encoding)
+            return
+        else:
+            raise UnreadableError(f"{entry.name}: this is no JSON: it begins with {text.peek()!r}.")
+        yield from _rest(text)
+
+
+def encoding_of(entry: Entry) -> str:
+    """Return the encoding of a document, which may have no lines. Raises UnreadableError if it is in none that is known."""
+    with entry.open() as opened:
+        encoding, _ = unicode_of(opened.stream.peek(HEAD))
+        if encoding != "utf-8":
+            return encoding
+        decoder, start = codecs.getincrementaldecoder("utf-8")(), 0
+        while data := opened.stream.read(BUFFER):
+            try:
+                decoder.decode(data)
+            except UnicodeDecodeError as error:
+                position = start + error.start
+                other = detected(data[max(0, error.start - 4096) :])
+                if other is None:
+                    raise UnreadableError(
+                        f"{entry.name}: byte {position + 1} is not UTF-8. Save the file as UTF-8."
+                    ) from None
+                return other
+            start += len(data) - len(decoder.getstate()[0])
+    return "utf-8"
+
+
+def _list(text: "_Text", where: str = "row {}") -> Iterator[Record]:
+    """Yield the elements of the list at the text's place."""
+    text.peek()
+    text.skip(1)
+    number = 0
+    while True:
+        if text.peek() == "]":
+            text.skip(1)
+            return
+        number += 1
+        place = where.format(number)
+        try:
+            yield as_row(place, text.value())
+        except MalformedError as error:
+            skipped = text.skip_value()
+            if skipped is None:
+                yield Broken(f"from {place}", "not JSON", f"{error}; the rest of the list is left out", text.shown())
+                text.skip_all()
+                return
+            yield Broken(place, "not JSON", str(error), skipped[:SHOWN])
+        if text.peek() == ",":
+            text.skip(1)
+        elif text.peek() != "]":
+            detail = f"expected `,` or `]`, {text.describe()}; the rest of the list is left out"
+            yield Broken(f"after {place}", "not JSON", detail, text.shown())
+            text.skip_all()
+            return
+
+
+def _object(entry: Entry, encoding: str) -> Iterator[Record]:
+    """Yield the records in an object, or in objects one after the other."""
+    kinds = _kinds(entry, encoding)
+    tables = [key for key, kind in kinds.items() if kind == "table" and key not in TURNS]
+    is_keyed = bool(kinds) and set(kinds.values()) == {"object"}
+    with entry.open() as opened:
+        text = _Text(opened, encoding)
+        if len(tables) == 1:
+            yield from _under_key(text, tables[0])
+        elif is_keyed:
+            yield from _keyed(text)
+        else:
+            yield from _whole(entry, text, kinds)
+        yield from _rest(text)
+
+
+def _kinds(entry: Entry, encoding: str) -> dict[str, str]:
+    """Return the kind of the value of each key: `table` (a list that begins with an object), `list`, `object` or `value`."""
+    kinds: dict[str, str] = {}
+    with entry.open() as opened:
+        text = _Text(opened, encoding)
+        try:
+            for key in _keys(text):
+                first = text.peek()
+                kinds[key] = {"[": "list", "{": "object"}.get(first, "value")
+                if first == "[":
+                    text.skip(1)
+                    kinds[key] = "table" if text.peek() == "{" else "list"
+                    if kinds[key] == "table":
+                        for _ in _list_after_bracket(text):
+                            pass
+                        continue
+                    text.skip_list()
+                else:
+                    text.value()
+        except MalformedError:
+            return kinds
+    return kinds
+
+
+def _list_after_bracket(text: "_Text") -> Iterator[Any]:
+    while text.peek() != "]":
+        yield text.value()
+        if text.peek() == ",":
+            text.skip(1)
+        elif text.peek() != "]":
+            raise MalformedError(text.describe())
+    text.skip(1)
+
+
+def _keys(text: "_Text") -> Iterator[str]:
+    """Yield the keys of the object at the text's place; the caller reads the value of each before the next."""
+    text.peek()
+    text.skip(1)
+    while text.peek() != "}":
+        key = text.value()
+        if not isinstance(key, str) or text.peek() != ":":
+            raise MalformedError(f"expected a key and `:`, {text.describe()}")
+        text.skip(1)
+        yield key
+        if text.peek() == ",":
+            text.skip(1)
+        elif text.peek() != "}":
+            raise MalformedError(f"expected `,` or `}}`, {text.describe()}")
+    text.skip(1)
+
+
+def _under_key(text: "_Text", table: str) -> Iterator[Record]:
+    try:
+        for key in _keys(text):
+            if key == table:
+                yield from _list(text, f"{table}, row {{}}")
+            else:
+                text.value()
+    except MalformedError as error:
+        yield Broken("the end of the document", "not JSON", str(error), text.shown())
+        text.skip_all()
+
+
+def _keyed(text: "_Text") -> Iterator[Record]:
+    """Yield the objects of an object, each with its key as its id; or the rows of columns, as pandas writes them."""
+    place = "the beginning"
+    columns: dict[str, dict[str, Any]] = {}
+    try:
+        for key in _keys(text):
+            place, value = f"key {key!r}", text.value()
+            if list(value)[:1] in (["0"], ["1"]) and not any(isinstance(cell, dict) for cell in value.values()):
+                columns[key] = value
+            else:
+                yield as_row(place, {KEY: key, **value})
+    except MalformedError as error:
+        yield Broken(f"after {place}", "not JSON", str(error), text.shown())
+        text.skip_all()
+    numbers = dict.fromkeys(number for column in columns.values() for number in column)
+    for number in numbers:
+        yield Row(f"row {number}", {name: column.get(number) for name, column in columns.items()})
+
+
+def _whole(entry: Entry, text: "_Text", kinds: dict[str, str]) -> Iterator[Record]:
+    """Yield the one object, or each of those that follow each other; lists of equal length are columns."""
+    number = 0
+    while text.peek() == "{":
+        number += 1
+        try:
+            value = text.value()
+        except MalformedError as error:
+            if number == 1:
+                raise UnreadableError(
+                    f"{entry.name}: this is no JSON: {error}. A file of one object a line ends in .jsonl."
+                ) from None
+            yield Broken(f"from row {number}", "not JSON", str(error), text.shown())
+            text.skip_all()
+            return
+        lengths = {len(cells) for cells in value.values() if isinstance(cells, list)}
+        if number == 1 and len(kinds) > 1 and set(kinds.values()) == {"list"} and len(lengths) == 1:
+            for row, cells in enumerate(zip(*value.values(), strict=True), 1):
+                yield Row(f"row {row}", dict(zip(value, cells, strict=True)))
+        else:
+            yield Row(f"row {number}", value)
+
+
+def _rest(text: "_Text") -> Iterator[Broken]:
+    """Yield what stands after the end of the document, and the damage that ended it early."""
+    if text.damage:
+        yield Broken("the end of the file", "damaged file", text.damage, "")
+    elif text.peek():
+        yield Broken("after the document", "not JSON", f"expected the end, {text.describe()}", text.shown())
+
+
+class _Text:
+    """A window over the text of a document, which moves forward."""
+
+    def __init__(self, opened: Opened, encoding: str) -> None:
+        self._opened = opened
+        head = opened.stream.peek(8)
+        opened.stream.read(unicode_of(head)[1])
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._buffer, self._position, self._has_ended = "", 0, False
+        self._json = json.JSONDecoder()
+
+    @property
+    def damage(self) -> str:
+        return self._opened.damage
+
+    def peek(self) -> str:
+        """Return the next character that is no white space; empty at the end."""
+        while True:
+            match = SPACE.match(self._buffer, self._position)
+            assert match is not None
+            self._position = match.end()
+            if self._position < len(self._buffer) or not self._read_on():
+                return self._buffer[self._position : self._position + 1]
+
+    def skip(self, characters: int) -> None:
+        """Go on by so many characters that were seen."""
+        self._position += characters
+
+    def value(self) -> Any:
+        """Return the value at this place and go on behind it. Raises MalformedError, and stays, if there is none."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._json.raw_decode(self._buffer, self._position)
+            except json.JSONDecodeError as error:
+                is_cut = error.msg.startswith("Unterminated string") or error.pos > len(self._buffer) - 16
+                if is_cut and self._may_read_on() and self._read_on():
+                    continue
+                raise MalformedError(f"{error.msg} at character {error.pos - self._position + 1} of it") from None
+            except RecursionError:
+                raise MalformedError("it is nested too deeply") from None
+            if end < len(self._buffer) or not self._read_on():  # a number at the end may go on
+                self._position = end
+                return value
+
+    def skip_value(self) -> str | None:
+        """Go on behind a malformed value whose brackets close, and return it; None if they do not."""
+        while True:
+            end = self._closing()
+            if end is not None:
+                skipped = self._buffer[self._position : end]
+                self._position = end
+                return skipped
+            if not (self._may_read_on() and self._read_on()):
+                return None
+
+    def skip_list(self) -> None:
+        """Go on behind the end of the list whose bracket was skipped."""
+        for _ in _list_after_bracket(self):
+            pass
+
+    def skip_all(self) -> None:
+        """Go on to the end of the text."""
+        while self._read_on():
+            self._position = len(self._buffer)
+        self._position = len(self._buffer)
+
+    def shown(self) -> str:
+        return self._buffer[self._position : self._position + SHOWN]
+
+    def describe(self) -> str:
+        return f"found {self.peek()!r}" if self.peek() else "found the end of the file"
+
+    def _closing(self) -> int | None:
+        """Return the place behind the brackets that open here; of a value without brackets, before the next comma or bracket."""
+        if self.peek() not in ("{", "["):
+            match = ENDS.search(self._buffer, self._position)
+            return match and match.start()
+        depth = 0
+        for token in TOKENS.finditer(self._buffer, self._position):
+            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+            if depth == 0:
+                return token.end()
+        return None
+
+    def _may_read_on(self) -> bool:
+        return len(self._buffer) - self._position < MAX_LINE
+
+    def _read_on(self) -> bool:
+        """Read more text, at least as much as is waiting, and drop what was passed. False at the end."""
+        if self._has_ended:
+            return False
+        self._buffer, self._position = self._buffer[self._position :], 0
+        data = self._opened.stream.read(max(BUFFER, len(self._buffer)))
+        self._buffer += self._decoder.decode(data, final=not data)
+        self._has_ended = not data
+        return bool(data)

@@ -1,0 +1,38 @@
+"""A record of a source and its place: `Row` if it could be read, `Broken` if not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+SHOWN = 2_000
+"""Characters of a record that could not be read which are kept to show it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record and its place."""
+
+    where: str
+    """`line 3`, or `row 3` if a format has no lines; of a member of an archive, after its name."""
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A record, or the rest of a file, that could not be read."""
+
+    where: str
+    reason: str
+    detail: str
+    record: str
+
+
+Record = Row | Broken
+
+
+class UnreadableError(ValueError):
+    """A file of which nothing can be read."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message; its class without one."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,48 @@
+"""Rename the columns of a row as the settings say, so that it has one of the usual shapes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.records import Unfit
+from tasks.core.text import templates
+from tasks.stages.ingest.config import Columns
+
+NESTED = ("messages", "conversations", "chosen", "rejected", "tools")
+"""Columns that hold lists, which a table without nesting writes as JSON."""
+USUAL = frozenset({
+    "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "question", "answer", "correct",
+})  # fmt: skip
+"""Columns that say what a conversation is. Where settings name others, these would contradict them."""
+TARGETS = {"prompt": "prompt", "response": "completion", "messages": "messages"}
+"""The setting and the usual name of its column."""
+
+
+def usual(row: Mapping[str, Any], columns: Columns | None) -> Mapping[str, Any] | Unfit:
+    """Return the row with the usual names of columns, or the reason why it does not fit the settings. Other columns stay."""
+    settings = columns.model_dump(exclude_none=True) if columns else {}
+    if not settings or any(not templates.columns_of(value) <= row.keys() for value in settings.values()):
+        return _decoded(row)
+    try:
+        values = {TARGETS[name]: _content(templates.rendered(value, row)) for name, value in settings.items()}
+    except ValueError as error:
+        return Unfit("columns do not fit", str(error))
+    return _decoded({name: value for name, value in row.items() if name not in USUAL} | values)
+
+
+def _content(value: Any) -> Any:
+    """Return a number or a truth value as the text that it is in a table."""
+    return str(value) if isinstance(value, bool | int | float) else value
+
+
+def _decoded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the row with the lists that it holds as JSON."""
+    lists = {}
+    for name in NESTED:
+        value = row.get(name)
+        if isinstance(value, str) and value.lstrip()[:1] == "[":
+            try:
+                lists[name] = json.loads(value)
+            except (ValueError, RecursionError):
+                continue  # stays the text that it is, and is refused as such
+    return {**row, **lists} if lists else row

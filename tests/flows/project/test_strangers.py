@@ -1,0 +1,179 @@
+"""Files and folders as strangers have them: all are used, or refused rightly by name, by what `ratchet init` does."""
+
+import gzip
+import json
+import sqlite3
+
+import fastexcel
+import polars as pl
+import pytest
+from pydantic import TypeAdapter
+
+from flows.project import data_import
+from tasks.stages.ingest.config import ExampleSource
+from tasks.stages.ingest.preview import preview
+from tests.io.sources import strangers
+from tests.io.sources.strangers import LINES, PAIRS, delimited, zipped
+
+OWN = [{"Frage": prompt, "Antwort": completion, "Nr": number} for number, (prompt, completion) in enumerate(PAIRS)]
+LABELLED = [
+    {"text": f"A film as dull as number {number}.", "label": ["bad", "good"][number % 2]} for number in range(12)
+]
+QUIZ = [{"question": f"{n}+1?", "choices": [str(n), str(n + 1)], "answer": 1} for n in range(12)]
+ALPACA = [{"instruction": prompt, "input": "", "output": completion} for prompt, completion in PAIRS]
+SHAREGPT = [{"conversations": [{"from": "human", "value": p}, {"from": "gpt", "value": c}]} for p, c in PAIRS]
+CHAT = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": c}]} for p, c in PAIRS]
+
+
+def lines(rows):
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def taken(path):
+    """What `ratchet init PATH --yes` would take: its preview and its sources."""
+    sources = data_import.detect(path)
+    adapter = TypeAdapter(tuple[ExampleSource, ...])
+    view = preview(adapter.validate_python(sources.examples))
+    if any(view["guesses"]):
+        sources = sources.answered(view["guesses"])
+        view = preview(adapter.validate_python(sources.examples))
+    return view, sources
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *strangers.FILES.items(),
+        ("own names.csv", delimited(";", "latin-1", names=("Frage", "Antwort"))),
+        ("own_names.jsonl.gz", gzip.compress(lines(OWN))),
+        ("labels.csv", b"text,label\n" + b"".join(f"{r['text']},{r['label']}\n".encode() for r in LABELLED)),
+        ("quiz.jsonl", lines(QUIZ)),
+        ("alpaca.json", json.dumps(ALPACA).encode()),
+        ("sharegpt.json", json.dumps(SHAREGPT).encode()),
+        ("chat.jsonl", lines(CHAT)),
+        ("pairs.jsonl", lines({"prompt": p, "correct": c, "incorrect": "no"} for p, c in PAIRS)),
+        ("chat_as_text.csv", b"id,messages\n" + "".join(
+            f'{n},"{json.dumps(row["messages"], ensure_ascii=False)}"\n'.replace('"[', "\x00").replace(']"\n', "\x01")
+            .replace('"', '""').replace("\x00", '"[').replace("\x01", ']"\n') for n, row in enumerate(CHAT)).encode()),
+    ],
+)  # fmt: skip
+def test_a_file_of_twelve_rows_is_used_whole(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    view, _ = taken(tmp_path / name)
+    assert (view["kept"], view["refused"]) == (12, {})
+
+
+def test_a_workbook(tmp_path):
+    assert fastexcel.__version__
+    frame = pl.DataFrame(OWN)
+    path = tmp_path / "own.xlsx"
+    path.write_bytes(workbook([frame.columns, *frame.rows()]))
+    view, sources = taken(path)
+    assert (view["kept"], view["refused"]) == (12, {})
+    assert sources.examples[0]["columns"] == {"prompt": "Frage", "response": "Antwort"}
+    assert sources.files == ("own.xlsx: Excel",)
+
+
+def workbook(rows):
+    """A minimal workbook with one sheet of inline texts."""
+    cells = "".join(
+        "<row>" + "".join(f'<c t="inlineStr"><is><t>{value}</t></is></c>' for value in row) + "</row>" for row in rows
+    )
+    main, office = (
+        "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+        "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    )
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    return zipped({
+        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/a.xml"/></Relationships>',
+        "xl/worksheets/a.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    })  # fmt: skip
+
+
+def test_a_folder_of_mixed_kinds_names_every_file(tmp_path):
+    folder = tmp_path / "mixed"
+    files = {
+        "a.jsonl": LINES, "deep/b.csv": delimited(";", "utf-16"), "c.zip": zipped({"x.tsv": delimited("\t")}), "notes.md": b"# Notes",
+        "photo.png": b"\x89PNG\r\n\x1a\n\x00", "torn.parquet": b"PAR1", "code.rs": b"fn main() {}", "empty.csv": b"",
+    }  # fmt: skip
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "outside.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    (tmp_path / "elsewhere.jsonl").write_bytes(LINES)
+    view, sources = taken(folder)
+    assert view["files"] == {
+        "file mixed/a.jsonl": {"kept": 12}, "file mixed/c.zip": {"kept": 12}, "file mixed/deep/b.csv": {"kept": 12},
+        "file mixed/empty.csv": {"refused": 1}, "file mixed/outside.jsonl": {"refused": 1}, "file mixed/photo.png": {"refused": 1},
+        "file mixed/torn.parquet": {"refused": 1},
+    }  # fmt: skip
+    assert sources.corpus == ({"from": "folder", "path": folder.as_posix()},)
+    described = "\n".join(sources.files)
+    for said in (
+        "a.jsonl: JSON lines", "deep/b.csv: CSV (semicolon), utf-16-le", "c.zip: CSV (tab), in an archive", "photo.png: left out",
+        "torn.parquet: Parquet", "outside.jsonl: left out: a link", "1 texts: taken into the corpus", "1 files of code",
+    ):  # fmt: skip
+        assert said in described
+
+
+def test_texts_in_a_table_go_to_the_corpus(tmp_path):
+    (tmp_path / "texts.csv").write_text("id,text\n" + "".join(f'{n},"A long text, number {n}."\n' for n in range(9)))
+    view, sources = taken(tmp_path / "texts.csv")
+    assert (sources.examples, view["kept"]) == ((), 0)
+    assert sources.corpus == ({"from": "file", "path": (tmp_path / "texts.csv").as_posix(), "text": "text"},)
+
+
+def test_a_database_of_one_table_is_used_and_of_two_is_asked_about(tmp_path):
+    path = tmp_path / "own.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE fragen (Frage TEXT, Antwort TEXT)")
+        connection.executemany("INSERT INTO fragen VALUES (?, ?)", PAIRS)
+    view, sources = taken(path)
+    assert view["kept"] == 12
+    assert sources.examples[0]["columns"] == {"prompt": "Frage", "response": "Antwort"}
+    moved = sources.moved(path, tmp_path / "raw/own.sqlite")
+    assert moved.examples[0]["database"].endswith("raw/own.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE more (a TEXT)")
+    connection.close()
+    with pytest.raises(ValueError, match=r"has the tables fragen, more\..*\n.*--query"):
+        data_import.detect(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("numbers.csv", b"a,b\n1,2\n3,4\n", "unknown shape"),
+        ("lists.jsonl", b"[1]\n[2]\n", "not an object"),
+        ("torn.jsonl.gz", gzip.compress(LINES)[:-20], "damaged file"),
+        ("locked.zip", zipped({"../up.jsonl": LINES}), "path out of the archive"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_reason(tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    view, _ = taken(tmp_path / name)
+    assert reason in view["refused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("letter.pdf", b"%PDF-1.7", "expected a table or a folder, found PDF"),
+        ("photo.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF", "expected a table or a folder, found unknown"),
+        ("essay.txt", b"It was a dark night.\n\nSo it was.\n", "expected a table or a folder, found text"),
+    ],
+)
+def test_what_is_no_table_is_refused_by_its_format(tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=said):
+        data_import.detect(tmp_path / name)
+
+
+def test_a_folder_of_nothing_known_names_its_files(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00")
+    with pytest.raises(ValueError, match=r"none of its 1 files.*photo\.jpg: left out"):
+        data_import.detect(tmp_path / "own")

@@ -1,0 +1,80 @@
+"""Rows of a query are read in its order; a database that cannot be read, or goes away, is named."""
+
+import sqlite3
+import sys
+
+import duckdb
+import pytest
+
+from tasks.io.sources import databases
+from tasks.io.sources.record import Broken, Row
+
+QUERY = "SELECT prompt, completion FROM chats ORDER BY id"
+
+
+@pytest.fixture(params=["sqlite", "duckdb"])
+def database(request, tmp_path):
+    path = tmp_path / f"a.{request.param}"
+    connection = sqlite3.connect(path) if request.param == "sqlite" else duckdb.connect(str(path))
+    connection.execute("CREATE TABLE chats (id INTEGER, prompt TEXT, completion TEXT)")
+    connection.executemany(
+        "INSERT INTO chats VALUES (?, ?, ?)", [(n, f"What is {n}?", str(n)) for n in range(3, 0, -1)]
+    )
+    connection.commit()
+    connection.close()
+    return path
+
+
+def test_rows_of_a_query(database):
+    assert list(databases.rows(str(database), QUERY)) == [
+        Row(f"row {n}", {"prompt": f"What is {n}?", "completion": str(n)}) for n in (1, 2, 3)
+    ]
+    assert databases.tables(database) == ["chats"]
+
+
+@pytest.mark.parametrize("query", ["SELECT nothing FROM chats", "DELETE FROM chats", "DROP TABLE chats", "SELEC"])
+def test_a_query_that_fails_or_writes_is_refused(database, query):
+    before = database.read_bytes()
+    with pytest.raises(ValueError, match=rf"{database.name}: the query failed"):
+        list(databases.rows(str(database), query))
+    assert database.read_bytes() == before
+
+
+def test_a_duckdb_query_reaches_no_other_file(tmp_path):
+    duckdb.connect(str(tmp_path / "a.duckdb")).close()
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    with pytest.raises(ValueError, match="the query failed"):
+        list(databases.rows(str(tmp_path / "a.duckdb"), f"SELECT * FROM read_csv('{tmp_path}/secret.csv')"))
+
+
+def test_a_database_that_goes_away_is_named_after_its_last_row(tmp_path):
+    path = tmp_path / "a.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a TEXT)")
+    connection.executemany("INSERT INTO t VALUES (?)", [("x" * 400,) for _ in range(5000)])
+    connection.commit()
+    connection.close()
+    records = databases.rows(str(path), "SELECT a FROM t ORDER BY rowid")
+    first = next(records)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+    *_, last = records
+    assert isinstance(first, Row)
+    assert isinstance(last, Broken)
+    assert last.reason == "database went away"
+    assert last.where.startswith("after row ")
+
+
+def test_what_is_no_database_is_refused(tmp_path):
+    (tmp_path / "a.db").write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"a\.db: this is no database"):
+        list(databases.rows(str(tmp_path / "a.db"), QUERY))
+    with pytest.raises(FileNotFoundError, match="no such database"):
+        list(databases.rows(str(tmp_path / "b.db"), QUERY))
+
+
+def test_postgres_without_its_driver_names_the_extra_and_no_password(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"^postgresql://host/db: .*ratchet-llm\[postgres\]"):
+        list(databases.rows("postgresql://me:secret@host/db", QUERY))

@@ -1,0 +1,223 @@
+"""The same rows are read from every format, and what is found about a file is told."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tarfile
+import zipfile
+
+import pytest
+
+from tasks.io.sources import table
+from tasks.io.sources.containers import encodings, streams
+from tasks.io.sources.formats import json_document
+from tasks.io.sources.record import Broken, Row, UnreadableError
+from tests.io.sources import strangers
+
+
+def read(tmp_path, name, data):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return list(table.rows(path))
+
+
+def places(records):
+    return [(record.where, getattr(record, "reason", "")) for record in records]
+
+
+@pytest.mark.parametrize("name", strangers.FILES)
+def test_rows_are_the_same_in_every_format(tmp_path, name):
+    records = read(tmp_path, name, strangers.FILES[name])
+    assert [record for record in records if isinstance(record, Broken)] == []
+    pairs = [(record.values["prompt"], record.values["completion"]) for record in records]
+    assert pairs == strangers.PAIRS
+    assert len({record.where for record in records}) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("excel.csv", "CSV (semicolon), utf-16-le"),
+        ("latin.csv", "CSV (comma), cp1252"),
+        ("single.csv", "CSV (comma, single quotes)"),
+        ("packed.jsonl.zst", "JSON lines, zstandard"),
+        ("packed_twice.zip", "CSV (comma), in an archive, gzip"),
+        ("pretty.json", "JSON, cp1252"),
+    ],
+)
+def test_a_file_is_described(tmp_path, name, words):
+    (tmp_path / name).write_bytes(strangers.FILES[name])
+    assert table.describe(tmp_path / name) == words
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1251", "Как дела сегодня? Хорошо, спасибо большое"),
+        ("gb18030", "今天天气怎么样？很好，谢谢你"),
+        ("cp932", "今日の天気はどうですか。とても良いです"),
+        ("cp1250", "Jak se dnes máš? Příšerně žluťoučký kůň"),
+        ("euc-kr", "오늘 날씨가 어떻습니까 매우 좋습니다"),
+    ],
+)
+def test_text_in_the_encodings_of_other_languages(tmp_path, encoding, text):
+    lines = ["q,a\n", *(f"{text} {number},{text}\n" for number in range(5))]
+    records = read(tmp_path, "a.csv", "".join(lines).replace(", ", " ").encode(encoding))
+    assert [record.values["a"] for record in records] == [text.replace(", ", " ")] * 5
+
+
+def test_of_mixed_encodings_the_lines_in_the_other_one_are_named(tmp_path):
+    lines = [*["q,a", *["é,ü"] * 3], *["caf\\xe9,x"]]
+    data = "\n".join(lines[:4]).encode() + b"\ncaf\xe9,x\n"
+    assert places(read(tmp_path, "a.csv", data)) == [
+        ("line 2", ""), ("line 3", ""), ("line 4", ""), ("line 5", "not UTF-8"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, strangers.zstandard])
+def test_of_a_stream_that_ends_early_the_rows_before_are_read(tmp_path, pack):
+    data = pack(b"".join(b'{"a": %d}\n' % (number * 7919 % 100_003) for number in range(120_000)))
+    *rows, cut, last = read(tmp_path, "a.jsonl.packed", data[: len(data) - 2000])
+    assert len(rows) > 1_000
+    assert all(isinstance(record, Row) for record in rows)
+    assert isinstance(cut, Broken) or last.where == f"after {cut.where}"
+    assert last.reason == "damaged file"
+    assert "damaged after" in last.detail
+
+
+def test_a_bomb_is_cut_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "BOMB_BYTES", 1 << 16)
+    line = b'{"a": "' + b"0" * 1000 + b'"}\n'
+    for name, data in (
+        ("a.jsonl.gz", gzip.compress(line * 2000)),
+        ("a.zip", strangers.zipped({"a.jsonl": line * 2000})),
+    ):
+        *rows, last = read(tmp_path, name, data)
+        assert "decompression bomb" in last.detail
+        assert len(rows) < 2000
+
+
+def test_a_line_beyond_the_limit_is_cut_and_the_next_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(encodings, "MAX_LINE", 100)
+    data = b'{"a": 1}\n{"a": "' + b"x" * 300_000 + b'"}\n{"a": 3}\n'
+    records = read(tmp_path, "a.jsonl", data)
+    assert places(records) == [("line 1", ""), ("line 2", "line too long"), ("line 3", "")]
+    assert "300,010 bytes" in records[1].detail
+    assert places(read(tmp_path, "a.csv", b"q,a\n1,2\n" + b"x" * 500 + b",2\n3,4\n")) == [
+        ("line 2", ""), ("line 3", "line too long"), ("line 4", ""),
+    ]  # fmt: skip
+
+
+def test_a_value_beyond_the_limit_ends_a_document_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_document, "MAX_LINE", 1000)
+    monkeypatch.setattr(json_document, "BUFFER", 500)
+    records = read(tmp_path, "a.json", b'[{"a": 1}, {"a": "' + b"x" * 50_000 + b'"}, {"a": 3}]')
+    assert places(records) == [("row 1", ""), ("from row 2", "not JSON")]
+
+
+def test_an_archive_is_read_member_by_member(tmp_path):
+    members = {
+        "b.csv": strangers.delimited(), "a.jsonl": strangers.LINES, "../out.jsonl": strangers.LINES, "notes.md": b"# Notes",
+        "inner.zip": strangers.zipped({"a.jsonl": strangers.LINES}), "empty.csv": b"",
+    }  # fmt: skip
+    records = read(tmp_path, "a.zip", strangers.zipped(members))
+    assert [record.where for record in records if isinstance(record, Row)][::12] == ["b.csv line 2", "a.jsonl line 1"]
+    assert places(record for record in records if isinstance(record, Broken)) == [
+        ("../out.jsonl", "path out of the archive"), ("notes.md", "unreadable file"), ("inner.zip", "unreadable file"),
+        ("empty.csv line 1", "empty file"),
+    ]  # fmt: skip
+
+
+def test_a_tar_archive_is_read_and_its_links_are_not_followed(tmp_path):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        info = tarfile.TarInfo("rows.jsonl")
+        info.size = len(strangers.LINES)
+        archive.addfile(info, io.BytesIO(strangers.LINES))
+        link = tarfile.TarInfo("passwd.jsonl")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    records = read(tmp_path, "a.tar.gz", data.getvalue())
+    assert len(records) == 13
+    assert places(records[-1:]) == [("passwd.jsonl", "a link")]
+
+
+def test_a_damaged_member_leaves_the_others(tmp_path):
+    data = bytearray(strangers.zipped({"a.jsonl": strangers.LINES, "b.jsonl": strangers.LINES}))
+    data[60] ^= 0xFF
+    records = read(tmp_path, "a.zip", bytes(data))
+    assert sum(isinstance(record, Row) and record.where.startswith("b.jsonl") for record in records) == 12
+    assert any(isinstance(record, Broken) and record.where.startswith("a.jsonl") for record in records)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'[{"a": 1}, {"a" 2}, {"a": 3}]', [("row 1", ""), ("row 2", "not JSON"), ("row 3", "")]),
+        (b'[{"a": 1}, 2, "x", , {"a": 3}]', [("row 1", ""), ("row 2", "not an object"), ("row 3", "not an object"), ("row 4", "not JSON"), ("row 5", "")]),
+        (b'[{"a": 1}, {"a": 2', [("row 1", ""), ("from row 2", "not JSON")]),
+        (b'[{"a": 1}] {"b"', [("row 1", ""), ("after the document", "not JSON")]),
+        (b'[{"a": 1} {"a": 2}]', [("row 1", ""), ("after row 1", "not JSON")]),
+        (b'{"x": {"a": 1}, "y": {"a": }}', [("key 'x'", ""), ("after key 'x'", "not JSON")]),
+        (b'{"messages": [{"role": "user"}], "id": 1}', [("row 1", "")]),
+        (b'{"q": ["a", "b"], "r": ["c", "d"]}', [("row 1", ""), ("row 2", "")]),
+        (b"[]", []),
+    ],
+)  # fmt: skip
+def test_malformed_parts_of_a_document_are_named(tmp_path, data, expected):
+    assert places(read(tmp_path, "a.json", data)) == expected
+
+
+def test_an_id_is_kept_of_a_document_keyed_by_it(tmp_path):
+    records = read(tmp_path, "a.json", b'{"x": {"prompt": "p"}, "y": {"prompt": "q", "id": 7}}')
+    assert [record.values["id"] for record in records] == ["x", 7]
+
+
+def test_a_quote_that_does_not_close_costs_its_line_alone(tmp_path):
+    lines = ["q,a", *(f"{n},x" for n in range(50)), '51,"open', *(f"{n},y" for n in range(52, 99)), '"a"b,c']
+    records = read(tmp_path, "a.csv", "\n".join(lines).encode())
+    assert len(records) == len(lines) - 1
+    assert places(record for record in records if isinstance(record, Broken)) == [
+        ("line 52", "csv: malformed"), ("line 100", "csv: malformed"),
+    ]  # fmt: skip
+
+
+def test_a_table_of_4000_columns(tmp_path):
+    names = [f"c{number}" for number in range(4000)]
+    records = read(tmp_path, "a.csv", ("\n".join([",".join(names)] * 3)).encode())
+    assert [len(record.values) for record in records] == [4000, 4000]
+
+
+def test_a_damaged_parquet_is_named_and_what_is_whole_is_read(tmp_path, monkeypatch):
+    data = bytearray(strangers.parquet([{"a": "x" * 50 + str(number)} for number in range(100)]))
+    data[20:40] = b"\xff" * 20
+    records = read(tmp_path, "a.parquet", bytes(data))
+    assert places(records[-1:])[0][1] == "damaged file"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\x05\x06" + b"\x00" * 18, b"\x89PNG\r\n\x1a\n\x00\x00", b"# A text\n\nIt is prose, of course.\n"]
+)
+def test_what_is_no_table_is_refused_by_name(tmp_path, data):
+    try:
+        records = read(tmp_path, "thing", data)
+    except UnreadableError as error:
+        assert "thing: no table" in str(error)  # noqa: PT017
+    else:
+        assert [record for record in records if isinstance(record, Row)] == []
+
+
+def test_zeros_in_a_line_cost_that_line_alone(tmp_path):
+    records = read(tmp_path, "a.jsonl", b'{"a": 1}\n\x00\x00\n{"a": "\x00"}\n{"a": 4}\n')
+    assert places(records) == [("line 1", ""), ("line 2", "not JSON"), ("line 3", "not JSON"), ("line 4", "")]
+
+
+def test_an_encrypted_member_is_named(tmp_path):
+    data = bytearray(strangers.zipped({"a.jsonl": json.dumps({"a": 1})}))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        start = archive.start_dir
+    data[start + 8] |= 1
+    assert places(read(tmp_path, "a.zip", bytes(data))) == [("a.jsonl", "encrypted")]

@@ -1,0 +1,76 @@
+"""Code of a repository: tracked files whose licence is allowed; every other file is named with its reason."""
+
+import subprocess
+
+import pytest
+
+from tasks.io.sources import repository
+from tasks.io.sources.text import Text
+
+MIT = (
+    "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n\n"
+    "The above copyright notice and this permission notice shall be included in all copies."
+)
+GPL = "GNU GENERAL PUBLIC LICENSE\nVersion 3, 29 June 2007"
+ALLOWED = ("MIT", "Apache-2.0")
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    done = subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "LICENSE": MIT.encode(), "src/main.rs": b"fn main() {}\n", "src/a b.go": b"package main\n",
+        "vendor/COPYING": GPL.encode(), "vendor/v.c": b"int x;\n",
+        "vendor/free.c": b"// SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-only\nint y;\n",
+        "logo.png": b"\x89PNG\0\0", "app.min.js": b"x" * 5000, "gen.py": b"# Code generated. DO NOT EDIT.\n",
+        "old.txt": b"caf\xe9\n",
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "link.rs").symlink_to("/etc/passwd")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "all")
+    (tmp_path / "untracked.rs").write_text("fn secret() {}")
+    (tmp_path / "src/main.rs").write_text("changed")
+    return tmp_path
+
+
+def test_tracked_files_with_an_allowed_licence(project):
+    files = list(repository.files(project, git(project, "rev-parse", "HEAD"), ALLOWED))
+    texts = {file.name: (file.text, file.license) for file in files if isinstance(file, Text)}
+    assert texts == {
+        "LICENSE": (MIT, "MIT"),
+        "src/main.rs": ("fn main() {}\n", "MIT"),
+        "src/a b.go": ("package main\n", "MIT"),
+        "vendor/free.c": (
+            "// SPDX-License-Identifier: Apache-2.0 OR GPL-3.0-only\nint y;\n",
+            "Apache-2.0 OR GPL-3.0-only",
+        ),
+    }
+    assert {file.name: file.reason for file in files if not isinstance(file, Text)} == {
+        "vendor/COPYING": "licence not allowed", "vendor/v.c": "licence not allowed", "logo.png": "binary file",
+        "app.min.js": "generated file", "gen.py": "generated file", "old.txt": "not UTF-8", "link.rs": "a link",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("MIT", True), ("GPL-3.0-only", False), ("MIT OR GPL-3.0-only", True), ("MIT AND GPL-3.0-only", False),
+        ("(MIT OR GPL-2.0-only) ", True), ("Apache-2.0 WITH LLVM-exception", True), ("unknown", False),
+    ],
+)  # fmt: skip
+def test_expressions_of_licences(expression, allowed):
+    assert repository.is_allowed(expression, ALLOWED) is allowed
+
+
+def test_what_is_no_repository_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="git cannot read"):
+        list(repository.files(tmp_path, "0" * 40, ALLOWED))
