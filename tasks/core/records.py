@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Split = Literal["train", "valid", "test", "gate"]
@@ -99,6 +99,10 @@ class Example:
     def response(self) -> str:
         """The assistant's last message."""
         return self.messages[-1].content
+
+    def with_response(self, response: str) -> "Example":
+        """Return the example, under its own id, with another text as its response, whose characters all weigh the same."""
+        return replace(self, messages=[*self.prompt, Message("assistant", response)], weights=None)
 
 
 @dataclass(frozen=True)

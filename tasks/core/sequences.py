@@ -38,6 +38,8 @@ class Encoded:
     """Further sequences that belong to this one. The objective may read them; they are not trained by themselves."""
     number: int = 0
     """Its place among all sequences that train."""
+    passes: float = 1.0
+    """Times it is seen in an epoch: with 0.5 in every other one, on average."""
 
     @property
     def num_trained(self) -> int:

@@ -3,6 +3,7 @@
 Shapes: T = tokens of a pack, S = its sequences.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
         order = random.Random(f"{seed}/{epoch}")
         shuffled = list(sequences)
         order.shuffle(shuffled)
-        filled = fill(shuffled, size)
+        filled = fill(list(_of_epoch(shuffled, f"{seed}/{epoch}/passes")), size)
         order.shuffle(filled)
         for pack in filled:
             if tokens + len(pack) > max_tokens and packs:
@@ -70,6 +71,20 @@ def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: i
             packs.append(pack)
             tokens += len(pack)
     return packs
+
+
+def _of_epoch(sequences: Iterable[Encoded], seed: str) -> Iterator[Encoded]:
+    """Yield each sequence as often as an epoch sees it.
+
+    Of sequences that are to be seen 0.3 times, three in ten are, spread evenly from a drawn start: their number is met to one.
+    """
+    draw = random.Random(seed)
+    totals: dict[float, float] = {}
+    for sequence in sequences:
+        before = totals.setdefault(sequence.passes, draw.random())
+        totals[sequence.passes] = before + sequence.passes
+        times = 1 if sequence.passes == 1 else math.floor(totals[sequence.passes]) - math.floor(before)
+        yield from [sequence] * times
 
 
 def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[Column] = ()) -> dict[str, Tensor]:

@@ -42,8 +42,8 @@ def comparable(example: Example, text: str) -> str:
 
 
 def prompt_of(example: Example) -> str:
-    """Return all messages before the response as one text."""
-    return "\n".join(message.content for message in example.prompt)
+    """Return all messages before the response as one text: earlier answers, tool calls and their results too."""
+    return "\n".join(text for message in example.prompt for text in message.texts)
 
 
 def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contamination) -> dict[int, int]:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tasks.core.training import Training, TrainOn
 from tasks.engine import device, encode
 from tasks.engine.training import compose, store, train, validation
 from tasks.engine.training.compose import Composition, Part
+from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
 from tasks.engine.training.train import TrainData, TrainResult
 from tasks.io.weights import checkpoints
@@ -39,9 +42,10 @@ def execute(
     run: Run,
     output: Path,
     card: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
     standalone: bool = False,
 ) -> Course:
-    """Train `model` and write it to `output` with `training.json` and `ratchet.json`, to which `card` is added.
+    """Train `model` and write it to `output` with `training.json`, to which `facts` are added, and `ratchet.json`, to which `card` is.
 
     Returns the loss on each validation set before the training, at every checkpoint, and at the end. With `standalone` the
     output is a model that needs no other, whatever was trained.
@@ -50,6 +54,10 @@ def execute(
     for column in parts.objective.spec.columns:
         if column.missing and not any(column.name in sequence.columns for sequence in data.train):
             raise ValueError(f"objective {parts.objective.name!r} {column.missing}.")
+    if parts.objective.spec.reference:
+        identity = {"weights": card["parent"], "base": parts.base.name, **parts.base.config.model_dump(mode="json")}
+        track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
+        data = replace(data, train=with_reference(model, data.train, identity, compute, run.cache, track))
     before = validation.losses(model, data.valid, compute)
     telemetry = Telemetry(run, before)
     result = train.train(
@@ -70,7 +78,7 @@ def execute(
         losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
         run.log(None, **losses)
     store.save(result.attached, parts, tokenizer, output, standalone=standalone)
-    report = _report(result, parts, course)
+    report = {**_report(result, parts, course), **(facts or {})}
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course
@@ -119,7 +127,14 @@ def encode_examples(
             f"{label}: {left_out} of {total} examples are longer than a pack, hold a control token, or train nothing, "
             "and were left out"
         )
-    unused = sum(encoding.unused for encoding, sequences in zip(encodings, kept, strict=True) if sequences)
-    if objective and unused:
+    sequences = [sequence for of_example in kept for sequence in of_example]
+    if not objective:
+        return sequences
+    if without := sum(not encoding.sequences for encoding in encodings):
+        run.say(f"{label}: {without} of {len(rows)} examples have nothing that objective {objective.name!r} trains on")
+    if unused := sum(encoding.unused for encoding, of_example in zip(encodings, kept, strict=True) if of_example):
         run.say(f"{label}: {unused} {objective.spec.table.unused}")
-    return [sequence for sequences in kept for sequence in sequences]
+    if objective.spec.needs and not total:
+        raise ValueError(f"{label}: objective {objective.name!r} {objective.spec.needs}.")
+    link = objective.method.link
+    return list(link(sequences, pack_tokens, objective.config)) if link else sequences

@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.records import Example
-from tasks.core.sequences import Column, Encoder, Encoding
+from tasks.core.sequences import Column, Encoded, Encoder, Encoding
 from tasks.core.training import Moment
 from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+REFERENCE = Column("reference", fill=0.0)
+"""The negative log-likelihood of a whole sequence in nats under the model as it is before the training, on each of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ class ObjectiveSpec(TrainingSpec):
     """The further rows that `Objective.encode` takes."""
     auxiliary_gradient: bool = False
     """True if the losses of auxiliary sequences have a gradient."""
+    reference: bool = False
+    """True where `loss` reads the column `REFERENCE`: the engine fills it before the training starts."""
+    needs: str = ""
+    """Error message, after the objective's name, if no example gives it a sequence. Empty if every example does."""
     hits: bool = False
     """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""
@@ -99,6 +107,9 @@ class Objective:
     encode: Callable[[Example, Sequence[Any], Encoder, int, Any], Encoding] | None = None
     """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
     hold, and the config. Without it an example is one sequence, and its response is trained."""
+    link: Callable[[Sequence[Encoded], int, Any], Sequence[Encoded]] | None = None
+    """Return all sequences that train, each with what it needs of the others, given the longest sequence that a pack can hold and
+    the config."""
     reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
     unsteady: Callable[[Any], str] | None = None

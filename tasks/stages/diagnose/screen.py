@@ -6,6 +6,7 @@ from tasks.core.records import Example, Message, content_id
 from tasks.core.sequences import Encoded
 
 EMPTY = "empty response"
+UNDESIRABLE = "undesirable response"
 CONTROL = "control token"
 LONG = "too long"
 OVER_BUDGET = "not looked at"
@@ -17,8 +18,8 @@ def screen(
 ) -> tuple[list[Encoded], dict[str, str]]:
     """Return encoded sequences of about `max_tokens` tokens together, and for each excluded example the reason, by id.
 
-    `encode` returns None for an example that contains a control token of the model. The order follows from `seed` and the ids, so the
-    choice does not depend on the order of the examples.
+    Of a conversation the last answer is looked at. `encode` returns None for an example that contains a control token of the model.
+    The order follows from `seed` and the ids, so the choice does not depend on the order of the examples.
     """
     screened: list[Encoded] = []
     excluded: dict[str, str] = {}
@@ -35,8 +36,10 @@ def screen(
 
 
 def _fit(example: Example, encode: Callable[[Example], Encoded | None], longest: int) -> Encoded | str:
-    if not example.response.strip():
+    if not example.response.strip() and not example.messages[-1].tool_calls:
         return EMPTY
+    if example.desirable is False:
+        return UNDESIRABLE
     sequence = encode(example)
     if sequence is None:
         return CONTROL
@@ -47,4 +50,4 @@ def transcript(messages: Sequence[Message]) -> str:
     """Return a conversation as plain text; a single message without its role."""
     if len(messages) == 1:
         return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+    return "\n\n".join(f"{message.role}: {' '.join(message.texts)}" for message in messages)

@@ -48,6 +48,8 @@ class PairSearch:
         code, unfit = program(example.response), None
         if len(code) > self.config.max_chars:
             unfit = Unfit("too long", f"{len(code)} characters; faults.max_chars is {self.config.max_chars}")
+        elif example.desirable is False:
+            unfit = Unfit("undesirable", "the data call this answer undesirable")
         elif self._encode(example, None) is None:
             unfit = Unfit("control token", "it spells a token of the model that parts turns")
         else:

@@ -25,5 +25,5 @@ def normalized(example: Example) -> str:
 
 def with_response(example: Example, response: str) -> Example:
     """Return the example with another response."""
-    messages = [*example.prompt, Message("assistant", response)]
-    return replace(example, id=identify(messages, example.tests), messages=messages, weights=None)
+    answered = example.with_response(response)
+    return replace(answered, id=identify(answered.messages, example.tests, rejected=example.rejected))

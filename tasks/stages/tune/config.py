@@ -22,6 +22,25 @@ STAGE = Stage(
 )
 
 
+class Part(Config):
+    """The part of a mixture that one domain has."""
+
+    weight: float = Field(1.0, ge=0)
+    """Times its examples are seen in an epoch, if the temperature is 1: 2 is twice, 0.5 half of them, 0 none."""
+    max_tokens: int | None = Field(None, ge=1)
+    """At most about so many of its tokens are seen in an epoch."""
+
+
+class Mixture(Config):
+    """The parts that sources have in an epoch. A domain is a file, data set or package, or what its source calls `domain`."""
+
+    temperature: float = Field(1.0, gt=0)
+    """T: with n tokens, a domain's part of an epoch is as n^(1/T), so that above 1 small domains are seen more often and large ones
+    less (Arivazhagan et al. 2019, https://arxiv.org/abs/1907.05019); the epoch stays as long as it is."""
+    domains: dict[str, Part] = {}
+    """Weight and token budget by domain; those that are not named have weight 1 and no budget."""
+
+
 class TuneConfig(Training):
     """Training on the examples of a round."""
 
@@ -30,6 +49,8 @@ class TuneConfig(Training):
     train_on: TrainOn = "all"
     """The answers of a conversation that train: all of the assistant's, or the last alone. What comes before an answer is its
     context. Answers of preference pairs, diagnosis and evaluation look at the last."""
+    mixture: Mixture = Mixture()
+    """The parts that sources have."""
 
 
 class StageConfig(Config):

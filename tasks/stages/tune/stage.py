@@ -4,6 +4,8 @@ reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/
 writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from tasks.engine.training.telemetry import VALIDATION
 from tasks.engine.training.train import TrainData
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.stages.tune.config import StageConfig
+from tasks.stages.tune.config import Mixture, StageConfig
+from tasks.stages.tune.mixture import MixedDomain, mix
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -44,6 +47,11 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
             "With tune.max_tokens: 0 the pretrained model would pass through as the round's."
         )
+    parts_of_domains: Mapping[str, MixedDomain] = {}
+    if tune.mixture != Mixture():
+        sequences, parts_of_domains = mix(sequences, rows, tune.mixture)
+        for domain, part in parts_of_domains.items():
+            run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
     course = job.execute(
         model,
         tokenizer,
@@ -53,6 +61,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         compute=config.compute,
         run=run,
         output=outputs["model"],
+        facts={"mixture": {name: asdict(part) for name, part in parts_of_domains.items()}} if parts_of_domains else {},
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tasks.core.records import Example, FaultPair
+from tasks.core.records import Example, FaultPair, Message
 from tasks.engine import encode
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing
@@ -337,3 +338,57 @@ def test_faults_that_no_pack_can_hold_are_counted(tune, inputs, union):
     tables.write(inputs["faults"], pairs, FaultPair)
     _, run = tune(methods={**METHODS, "fait": {"union": union}}, objective="fait", max_tokens=300)
     assert run.said[0] == "tune first: 20 faults are longer than a pack, and their examples train without these marks"
+
+
+def conversations(count):
+    turns = [Message("user", "One?"), Message("assistant", "1"), Message("user", "Two?"), Message("assistant", "2")]
+    return [small.example(n, messages=turns) for n in range(count)]
+
+
+@pytest.mark.parametrize(("train_on", "answers"), [("all", 2), ("last", 1)])
+def test_all_answers_of_a_conversation_train_unless_the_last_alone_is_set(inputs, tune, monkeypatch, train_on, answers):
+    tables.write(inputs["examples"], conversations(3), Example)
+    kept = []
+    monkeypatch.setattr(stage.job, "execute", lambda model, tokenizer, data, **_: kept.extend(data.train) or {})
+    tune(train_on=train_on)
+    assert [sequence.num_trained for sequence in kept] == [2 * answers] * 3  # a digit and the end of turn
+
+
+def test_data_of_one_answer_train_alike_whatever_is_set(tune):
+    (first, _), (second, _) = tune("all", train_on="all"), tune("last", train_on="last")
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, second)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("objective", ["dpo", "orpo", "simpo", "kto"])
+def test_preference_pairs_train_and_repeat(inputs, tune, objective):
+    tables.write(inputs["examples"], examples(8, rejected="no"), Example)
+    methods = METHODS | {objective: {}}
+    (first, run), (second, _) = (tune(name, methods, objective=objective) for name in ("one", "two"))
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, second)]
+    assert weights[0] == weights[1]
+    losses = [loss for *_, loss in json.loads((first / "training.json").read_text())["loss"]]
+    assert losses[-1] < losses[0]
+    assert (run.cache / "reference").is_dir() == (objective in ("dpo", "kto"))
+
+
+def test_an_undesirable_answer_is_not_learnt_from(inputs, tune):
+    tables.write(inputs["examples"], [*examples(3), *examples(2, desirable=False)], Example)
+    _, run = tune()
+    assert run.said[0].startswith("tune first: 2 of 5 examples")
+
+
+def test_a_mixture_is_told_beside_the_losses(inputs, tune):
+    tables.write(
+        inputs["examples"], [*examples(6), *(replace(row, id=f"{row.id}b", domain="b") for row in examples(2))], Example
+    )
+    folder, run = tune(mixture={"domains": {"b": {"weight": 3}}}, max_tokens=100_000)
+    mixture = json.loads((folder / "training.json").read_text())["mixture"]
+    assert [(name, part["sequences"], part["passes"]) for name, part in mixture.items()] == [
+        ("b", 2, 3.0),
+        ("tests", 6, 1.0),
+    ]
+    assert sum(part["share"] for part in mixture.values()) == pytest.approx(1)
+    assert "tune first: b: 3.00 times an epoch, 50% of its tokens" in run.said
+    plain, _ = tune("plain")
+    assert "mixture" not in json.loads((plain / "training.json").read_text())

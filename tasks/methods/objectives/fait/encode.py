@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tasks.core.records import Example, FaultPair, Message
+from tasks.core.records import Example, FaultPair
 from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
 from tasks.core.text.programs import Span, locate
 from tasks.methods.objectives.fait import marks
@@ -38,7 +38,7 @@ def encode_example(
 ) -> Encoded | None:
     """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
     start, end = locate(row.response) if pairs else (0, 0)
-    faulty = [with_response(row, row.response[:start] + pair.incorrect + row.response[end:]) for pair in pairs]
+    faulty = [row.with_response(row.response[:start] + pair.incorrect + row.response[end:]) for pair in pairs]
     if not all(map(encoder.is_plain, [row, *faulty])):
         return None
     correct = encoder.conversation(row)
@@ -57,11 +57,6 @@ def encode_example(
         of_pair = [0] * num_context + _flags(correct.answer, good, start)
         flags = [mark | flag for mark, flag in zip(flags, of_pair, strict=True)]
     return replace(sequence, columns={MARKS: flags}, auxiliary=tuple(auxiliary))
-
-
-def with_response(row: Example, response: str) -> Example:
-    """Return the example with another response, whose characters all weigh the same."""
-    return replace(row, messages=[*row.prompt, Message("assistant", response)], weights=None)
 
 
 @dataclass(frozen=True)

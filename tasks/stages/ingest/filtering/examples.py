@@ -1,6 +1,6 @@
 """Choose the examples that are kept and draw their splits: limits, duplicates, near-duplicates, contamination."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +43,7 @@ def _records(items: Sequence[Sourced[Example]]) -> list[Example]:
 
 def _too_long(examples: Sequence[Example], config: IngestConfig) -> Iterator[tuple[int, tuple[str, str]]]:
     for position, example in enumerate(examples):
-        prompt, response = len(prompt_of(example)), len(example.response)
+        prompt, response = len(prompt_of(example)), max(len(example.response), len(example.rejected or ""))
         if prompt > config.max_prompt_chars:
             detail = f"the prompt has {prompt} characters; max_prompt_chars is {config.max_prompt_chars}"
             yield position, ("too long", detail)
@@ -54,16 +54,31 @@ def _too_long(examples: Sequence[Example], config: IngestConfig) -> Iterator[tup
 
 def _equal(examples: Sequence[Example], benchmark: Sequence[Example]) -> Reasons:
     """Refuse what equals an earlier example or an item of the benchmark, white space aside."""
-    combined, first = [*benchmark, *examples], len(benchmark)
-    contents = (
-        tuple((message.role, cleaning.collapse_whitespace(message.content)) for message in example.messages)
-        for example in combined
-    )
-    return {
-        later - first: ("leak" if earlier < first else "duplicate", f"the same as {combined[earlier].source}")
-        for later, earlier in duplicates.equal_positions(contents).items()
-        if later >= first
+    held_out = {_spoken(example): example.source for example in reversed(benchmark)}
+    doubles = {
+        later: ("duplicate", f"the same as {examples[earlier].source}")
+        for later, earlier in duplicates.equal_positions(map(_content, examples)).items()
     }
+    leaked = {
+        position: ("leak", f"the same as {held_out[spoken]}")
+        for position, example in enumerate(examples)
+        if (spoken := _spoken(example)) in held_out
+    }
+    return doubles | leaked
+
+
+def _content(example: Example) -> Hashable:
+    """Return all that makes an example another one, white space aside."""
+    rejected = example.rejected and cleaning.collapse_whitespace(example.rejected)
+    return _spoken(example), example.tools, rejected, example.desirable
+
+
+def _spoken(example: Example) -> Hashable:
+    """Return the messages of an example, white space aside."""
+    return tuple(
+        (message.role, *map(cleaning.collapse_whitespace, [message.content, *message.texts]))
+        for message in example.messages
+    )
 
 
 def _over_limit(examples: Sequence[Example], config: IngestConfig) -> Reasons:
@@ -89,7 +104,10 @@ def _near_duplicates(
 
 
 def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embed) -> set[Pair]:
-    """Return the pairs of examples whose prompts or whose responses are near-duplicates."""
+    """Return the pairs of examples whose prompts or whose responses are near-duplicates.
+
+    A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
+    """
     prompts = duplicates.shingles([comparable(example, prompt_of(example)) for example in examples], config)
     responses = duplicates.shingles([comparable(example, example.response) for example in examples], config)
     pairs: set[Pair] = set()
@@ -100,7 +118,13 @@ def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embe
         positions = list(responses)
         near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), config.cosine)
         pairs |= {(positions[a], positions[b]) for a, b in near}
-    return pairs
+    return {(a, b) for a, b in pairs if not _is_judged_beside(examples[a], examples[b])}
+
+
+def _is_judged_beside(example: Example, other: Example) -> bool:
+    """Return True for two judgements of answers to one prompt: they are alike, and both are needed."""
+    judged = all(one.rejected is not None or one.desirable is not None for one in (example, other))
+    return judged and example.prompt == other.prompt and _content(example) != _content(other)
 
 
 def _contaminated(examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig) -> Reasons:

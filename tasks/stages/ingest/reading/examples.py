@@ -13,10 +13,11 @@ from tasks.io.system import packages
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query, Rows
 from tasks.stages.ingest.mining.candidates import solution_tier
 from tasks.stages.ingest.quarantine import Sourced
-from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading import cleaning, tool_calls
 from tasks.stages.ingest.reading.columns import usual
 from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.loss_weights import loss_weights
+from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 
 
@@ -59,7 +60,14 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
-    group = f"{source}: {where}"
+    tools, judged = tool_calls.schemas(values, messages), judgement(values, messages)
+    for part in (tools, judged):
+        if isinstance(part, Unfit):
+            return Refusal(source, where, part.reason, part.detail, cleaning.beginning(values))
+    assert not isinstance(tools, Unfit)
+    assert not isinstance(judged, Unfit)
+    # Answers to one prompt stay together.
+    group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
     if options.group is not None:
         if values.get(options.group) is None:
             detail = f"the column {options.group!r} is empty"
@@ -69,7 +77,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     if isinstance(weights, Unfit):
         return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
     return Example(
-        id=identify(messages),
+        id=identify(messages, tools=tools, rejected=judged.rejected, desirable=judged.desirable),
         messages=messages,
         task=options.task,
         domain=domain,
@@ -78,6 +86,9 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
         source=f"{source}: {where}",
         license=options.license,
         weights=weights,
+        tools=tools,
+        rejected=judged.rejected,
+        desirable=judged.desirable,
     )
 
 

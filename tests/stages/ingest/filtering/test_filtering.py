@@ -203,3 +203,34 @@ def test_pieces_hold_the_whole_text_and_know_their_group():
     assert all(record.group == "m1" and len(record.text) <= 600 for record in kept)
     assert "".join("".join(record.text.split()) for record in kept) == "".join(original.text.split())
     assert len({record.id for record in kept}) == len(kept)
+
+
+def judged(number, prompt, response, **fields):
+    return replace(example(number, group="prompt", prompt=prompt, response=response), **fields)
+
+
+def test_answers_to_one_prompt_that_are_compared_are_all_kept_and_copies_are_merged():
+    prompt, response, worse = passage(1), passage(2), passage(3)
+    rows = [
+        judged(1, prompt, response, rejected=worse),
+        judged(2, prompt, response, rejected=passage(4)),
+        judged(3, prompt, response, desirable=True),
+        judged(4, prompt, worse, desirable=False),
+        judged(5, prompt, response, rejected=f" {worse}\n"),
+    ]
+    kept, _, quarantine = filtered(rows)
+    assert [row.id for row in kept] == ["row 1", "row 2", "row 3", "row 4"]
+    assert [refusal.reason for refusal in quarantine.refusals] == ["duplicate"]
+
+
+def test_a_pair_whose_conversation_is_held_out_is_a_leak():
+    held_out = example(1)
+    rows = [replace(held_out, id="pair", source="pair", rejected="no"), example(2)]
+    kept, _, quarantine = filtered(rows, [held_out])
+    assert [row.id for row in kept] == ["row 2"]
+    assert quarantine.refusals[0].reason == "leak"
+
+
+def test_a_rejected_answer_may_not_be_longer_than_a_response():
+    kept, _, _ = filtered([judged(1, "Why?", "Because.", rejected="no " * 100)], max_response_chars=200)
+    assert kept == []

@@ -1,0 +1,56 @@
+"""Pairs of a better and a worse answer to one prompt: their setting, and their encoding. Without torch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from tasks.core.config import Config
+from tasks.core.records import Example, FaultPair
+from tasks.core.sequences import Encoded, Encoder, Encoding
+from tasks.core.text.programs import locate
+from tasks.methods.objectives import Table
+
+FAULTS = Table("faults", FaultPair, "faults were not used")
+NEEDS = (
+    "compares two answers to one prompt, and no example has a rejected one. Bring rows with `prompt`, `chosen` and `rejected`, set "
+    "`pairs: faults` where `faults.sources` finds wrong programs, or use `objective: cross_entropy`"
+)
+
+
+class PairsConfig(Config):
+    """The setting that objectives on pairs share."""
+
+    pairs: Literal["preferences", "faults"] = "preferences"
+    """The worse answers: those that the data reject, or the wrong programs that stage `faults` found."""
+
+
+def rejected_answers(row: Example, faults: Sequence[FaultPair], config: PairsConfig) -> list[str]:
+    """Return the answers that are worse than the example's response."""
+    if config.pairs == "preferences":
+        return [] if row.rejected is None else [row.rejected]
+    start, end = locate(row.response)
+    return [row.response[:start] + fault.incorrect + row.response[end:] for fault in faults]
+
+
+def encode_pairs(
+    row: Example, faults: Sequence[FaultPair], encoder: Encoder, max_tokens: int, config: PairsConfig
+) -> Encoding:
+    """Return one sequence for each worse answer, which is its auxiliary sequence; none for an example without one.
+
+    Only the last answer of a conversation is compared, and all its characters weigh the same. A pair of which one side is longer than
+    a pack is None.
+    """
+    sequences: list[Encoded | None] = []
+    for rejected in rejected_answers(row, faults, config):
+        chosen, worse = (answer_sequence(row, text, encoder, max_tokens) for text in (row.response, rejected))
+        sequences.append(replace(chosen, auxiliary=(worse,)) if chosen and worse else None)
+    return Encoding(sequences)
+
+
+def answer_sequence(row: Example, response: str, encoder: Encoder, max_tokens: int) -> Encoded | None:
+    """Return the example with this response, the only text that trains; None if no pack holds it or it spells a control token."""
+    answered = replace(row, weights=None) if response == row.response else row.with_response(response)
+    if not encoder.is_plain(answered):
+        return None
+    sequence = encoder.sequence(answered, encoder.conversation(answered).without_earlier_answers())
+    return sequence if len(sequence) <= max_tokens else None

@@ -1,0 +1,18 @@
+"""Settings of DPO, and the facts about it that need no torch."""
+
+from pydantic import Field
+
+from tasks.methods.objectives import REFERENCE, ObjectiveSpec
+from tasks.methods.objectives._pairs import FAULTS, NEEDS, PairsConfig
+
+
+class DpoConfig(PairsConfig):
+    """The `methods.dpo` section."""
+
+    beta: float = Field(0.1, gt=0)
+    """How firmly the model is held to the reference."""
+
+
+SPEC = ObjectiveSpec(
+    config=DpoConfig, columns=(REFERENCE,), table=FAULTS, auxiliary_gradient=True, reference=True, needs=NEEDS
+)

@@ -1,0 +1,16 @@
+"""Settings of ORPO, and the facts about it that need no torch."""
+
+from pydantic import Field
+
+from tasks.methods.objectives import ObjectiveSpec
+from tasks.methods.objectives._pairs import FAULTS, NEEDS, PairsConfig
+
+
+class OrpoConfig(PairsConfig):
+    """The `methods.orpo` section."""
+
+    weight: float = Field(0.1, gt=0)
+    """lambda, the weight of the odds ratio (`beta` in TRL)."""
+
+
+SPEC = ObjectiveSpec(config=OrpoConfig, table=FAULTS, auxiliary_gradient=True, needs=NEEDS)

@@ -1,0 +1,27 @@
+"""Functions of ORPO. Equations and the legend of symbols are in the card, `__init__.py`."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
+from tasks.methods.objectives._pairs import encode_pairs
+from tasks.methods.objectives.orpo.config import OrpoConfig
+
+
+def loss(nll_N: Tensor, tokens: Tokens, config: OrpoConfig) -> Tensor:
+    """The sum of the token losses of the better answers, and the odds ratios' mean times the step's trained tokens."""
+    if (worse := auxiliary(tokens)) is None:
+        return nll_N.sum()
+    rejected, owners_S = worse
+    ratios_S = log_odds(own(nll_N, tokens).mean_log_p[owners_S]) - log_odds(rejected.mean_log_p)
+    return nll_N.sum() + config.weight * mean_over_step(-F.logsigmoid(ratios_S), tokens)
+
+
+def log_odds(mean_log_p_S: Tensor) -> Tensor:
+    """log p / (1 - p) of each answer, (S,)."""
+    return mean_log_p_S - torch.log(-torch.expm1(mean_log_p_S))
+
+
+METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True)

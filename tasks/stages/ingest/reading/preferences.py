@@ -1,0 +1,58 @@
+"""Read judgements of answers: the rejected side of a preference pair, or the label of a single answer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tasks.core.records import Message, Unfit
+from tasks.stages.ingest.reading.conversations import conversation, side_columns
+
+LABELS = {"true": True, "false": False}
+TAG = "kto_tag"
+"""The column of a label beside a conversation."""
+
+
+class Judgement(NamedTuple):
+    """What a row says of its answer."""
+
+    rejected: str | None = None
+    """A worse answer to the same prompt."""
+    desirable: bool | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Return True if the row judges at all."""
+        return self != Judgement()
+
+
+def judgement(row: Mapping[str, Any], messages: Sequence[Message]) -> Judgement | Unfit:
+    """Return the judgement in a row whose conversation is `messages`, or the reason why it cannot be one.
+
+    A pair has `chosen` and `rejected` beside a prompt, or as whole conversations (TRL, UltraFeedback). A single answer has `label`, true
+    or false, beside `prompt` and `completion` (TRL), or `kto_tag` beside a conversation.
+    """
+    if columns := side_columns(row):
+        chosen, rejected = columns
+        worse = conversation({**row, chosen: row[rejected]})
+        if isinstance(worse, Unfit):
+            return Unfit(worse.reason, f"the rejected side: {worse.detail}")
+        return _pair(messages, worse)
+    is_labelled = row.get("prompt") is not None and row.get("completion") is not None
+    label = row.get("label") if is_labelled else row.get(TAG)
+    return Judgement(desirable=_truth(label))
+
+
+def _pair(better: Sequence[Message], worse: Sequence[Message]) -> Judgement | Unfit:
+    if list(better[:-1]) != list(worse[:-1]):
+        return Unfit("sides of different prompts", "the two sides differ before their last turn")
+    if better[-1] == worse[-1]:
+        return Unfit("equal sides", "the chosen answer and the rejected one are the same")
+    if better[-1].tool_calls or worse[-1].tool_calls:
+        return Unfit("side calls a tool", "answers are compared as texts, and one of these is a tool call")
+    return Judgement(rejected=worse[-1].content)
+
+
+def _truth(label: Any) -> bool | None:
+    """Return the truth of a label; None for a label that is neither true nor false."""
+    if isinstance(label, bool):
+        return label
+    return LABELS.get(label.strip().lower()) if isinstance(label, str) else None

@@ -1,0 +1,109 @@
+"""Read the tool calls of an assistant's turn, the results of calls, and the schemas of tools, in OpenAI's, Hermes' and Qwen's spelling."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tasks.core.records import Message, ToolCall, Unfit
+
+BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+"""A call inside an assistant's text, as Hermes and Qwen write it."""
+RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
+TOOLS = ("tools", "functions")
+"""The columns that hold the schemas of tools."""
+
+
+class Spoken(NamedTuple):
+    """What an assistant's turn holds."""
+
+    content: Any
+    """Its text, without the calls in it."""
+    calls: list[ToolCall]
+
+
+def read(turn: Mapping[str, Any], role: str, content: Any) -> Spoken | Unfit:
+    """Return text and calls of an assistant's turn.
+
+    Calls are in `tool_calls` (OpenAI; arguments as JSON or as an object), in `function_call` (OpenAI's older one, Qwen-Agent), in blocks
+    inside the text (Hermes, Qwen), or are the text itself of a ShareGPT turn from `function_call`.
+    """
+    if role == "function_call":
+        raw, content = _parsed(content), ""
+        entries = raw if isinstance(raw, list) else [raw]
+    elif turn.get("tool_calls"):
+        entries = turn["tool_calls"]
+    elif turn.get("function_call"):
+        entries = [turn["function_call"]]
+    elif isinstance(content, str) and (blocks := BLOCK.findall(content)):
+        entries, content = [_parsed(block) for block in blocks], BLOCK.sub("", content)
+    else:
+        return Spoken(content, [])
+    if not isinstance(entries, list):
+        return Unfit("broken tool call", f"tool_calls is {type(entries).__name__}, not a list")
+    calls = []
+    for entry in entries:
+        call = _call(entry)
+        if isinstance(call, Unfit):
+            return call
+        calls.append(call)
+    return Spoken(content, calls)
+
+
+def result(content: str) -> str:
+    """Return the text of a tool's result, without the marks that Hermes puts around it."""
+    results = RESULT.findall(content)
+    return "\n".join(results) if results and not RESULT.sub("", content).strip() else content
+
+
+def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit | None:
+    """Return the tools that a row lists, as JSON in OpenAI's form; None if it lists none.
+
+    Where the system message spells them out already, as in Hermes' data, they are not given a second time.
+    """
+    value = next((row[name] for name in TOOLS if row.get(name)), None)
+    tools = _parsed(value)
+    is_written = bool(messages) and messages[0].role == "system" and "<tools>" in messages[0].content
+    if value is None or tools == [] or is_written:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        return Unfit("broken tools", "the column of tools holds no list of schemas")
+    functions = [tool.get("function", tool) for tool in tools]
+    if not all(isinstance(function, Mapping) and isinstance(function.get("name"), str) for function in functions):
+        return Unfit("broken tools", "a schema has no name")
+    return _dumped([{"type": "function", "function": function} for function in functions])
+
+
+def _call(entry: Any) -> ToolCall | Unfit:
+    """Return a call from its object; arguments may be JSON, or an object."""
+    if not isinstance(entry, Mapping):
+        return Unfit("broken tool call", "a call is no JSON object")
+    function = entry.get("function", entry)
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
+        return Unfit("broken tool call", "a call names no function")
+    arguments = _parsed(function.get("arguments", function.get("parameters")) or {})
+    if not isinstance(arguments, Mapping):
+        return Unfit("broken tool call", f"the arguments of {function['name']} are no JSON object")
+    call_id = entry.get("id")
+    return ToolCall(function["name"], _dumped(arguments), call_id if isinstance(call_id, str) and call_id else None)
+
+
+def _parsed(value: Any) -> Any:
+    """Return JSON that stands in a text; anything else as it is, and None for a text that is no JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _dumped(value: Any) -> str:
+    """Return a value as JSON without escapes, so that a control token in it is seen. Keys without a value, which tables add, are dropped."""
+    return json.dumps(_without_nothing(value), ensure_ascii=False)
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nothing(part) for key, part in value.items() if part is not None}
+    return [_without_nothing(part) for part in value] if isinstance(value, list) else value

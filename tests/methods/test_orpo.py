@@ -1,0 +1,22 @@
+"""ORPO is fine-tuning plus an odds ratio, which is TRL's on the same pairs."""
+
+import torch
+
+from tasks.methods.objectives.orpo.method import log_odds
+from tests.methods import preferences
+from tests.methods.official import frozen
+
+
+def test_its_odds_ratio_is_trls_and_the_rest_is_the_mean_loss_of_the_better_answers(tmp_path):
+    trl = frozen("orpo")
+    weight = trl["settings"]["weight"]
+    whole = preferences.loss("orpo", preferences.pairs(), tmp_path, {"weight": weight})
+    tuning = preferences.loss("cross_entropy", preferences.pairs(), tmp_path, {})
+    preferences.same(whole - tuning, trl["odds"])
+
+
+def test_log_odds_are_finite_where_an_answer_is_unlikely_and_grow_with_its_probability():
+    odds = log_odds(torch.tensor([-200.0, -1.0, -1e-6]))
+    assert torch.isfinite(odds).all()
+    assert (odds.diff() > 0).all()
+    torch.testing.assert_close(log_odds(torch.tensor(0.5).log()), torch.tensor(0.0))
