@@ -36,8 +36,7 @@ def with_reference(
     nats = _read(kept, len(flat))
     if nats is None:
         nats = _measured(model, flat, compute, track)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(kept, json.dumps(nats))
+        files.write_atomically(kept, json.dumps(nats), concurrent=True)
     figures = iter(nats)
 
     def noted(part: Encoded) -> Encoded:

@@ -63,6 +63,9 @@ class Refiner:
             self._record_failure(Failed(job, decision.author, why))
         if decision and (decision.decision != "accept" or replaces):
             return False
+        if unfit := _bound(job.example):
+            self._record_failure(Failed(job, "nobody", unfit))
+            return False
         if self.acceptor.run_programs is None and is_code(job.example):
             self._record_failure(Failed(job, "nobody", NO_SANDBOX))
             return False
@@ -203,3 +206,12 @@ def _dropped(example: Example) -> Lineage:
         example.id, [example.id], "drop", "keep_scale", "", True, "", "room for a new example; it has the nearest neighbours",
         excerpt(example.response, WRITTEN),
     )  # fmt: skip
+
+
+def _bound(example: Example) -> Unfit | None:
+    """Return the reason if the answer of an example cannot be exchanged for another text."""
+    if example.messages[-1].tool_calls:
+        return Unfit("tool call", "its answer calls a tool, which a text would not")
+    if example.rejected is not None or example.desirable is not None:
+        return Unfit("judged answer", "a person judged this very answer")
+    return None

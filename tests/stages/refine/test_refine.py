@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks import functions
-from tasks.core.records import Example, Lineage, Tests
+from tasks.core.records import Example, Lineage, Message, Tests, ToolCall
 from tasks.core.text.programs import program
 from tasks.core.text.wording import request
 from tasks.io import tables
@@ -212,3 +212,15 @@ def test_kept_rows_are_equal_in_every_field(refine):
     rows = [*ROWS[:3], small.example(9, response="yes", weights=[1.0, 0.5, 0.0], license="MIT")]
     turn = refine(rows, {0: ["hard"]})
     assert [asdict(example) for example in turn.examples[1:]] == [asdict(row) for row in rows[1:]]
+
+
+def test_a_call_and_a_judged_answer_are_not_exchanged_for_a_text(refine):
+    call = Message("assistant", "", [ToolCall("look_up", "{}")])
+    rows = [
+        small.example(1, messages=[Message("user", "Who?"), call], tools="[]"),
+        small.example(2, prompt="Who?", response="Nobody.", rejected="You."),
+        small.example(3, prompt="When?", response="Now.", desirable=True),
+    ]
+    turn = refine(rows, {number: ["hard"] for number in range(3)})
+    assert turn.examples == rows
+    assert turn.reasons == ["tool call", "judged answer", "judged answer"]

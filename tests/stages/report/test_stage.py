@@ -407,3 +407,11 @@ def test_without_a_model_to_compare_it_says_which_models_there_are(tmp_path):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
         ReportConfig.model_validate(wrong)
+
+
+def test_a_mixture_is_a_table_beside_the_training(tmp_path, monkeypatch):
+    assert "Mixture of" not in page(run_stage(tmp_path / "plain", BETTER)[0]).text
+    monkeypatch.setitem(COURSE, "mixture", {"chats": {"sequences": 2, "tokens": 1200, "passes": 3.0, "share": 0.5}})
+    text = " ".join(page(run_stage(tmp_path / "mixed", BETTER)[0]).text.split())
+    assert "Mixture of r0" in text
+    assert "chats 2 1,200 3.00 50.0" in text

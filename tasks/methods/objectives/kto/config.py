@@ -14,7 +14,7 @@ class KtoConfig(PairsConfig):
     """The `methods.kto` section."""
 
     beta: float = Field(0.1, gt=0)
-    """How firmly the model is held to the reference."""
+    """The weight of the log-ratios: the larger, the more the model is held to the reference."""
     desirable_weight: float = Field(1.0, gt=0)
     """w+; the paper keeps w+ times desirable answers between 1 and 4/3 of w- times undesirable ones."""
     undesirable_weight: float = Field(1.0, gt=0)

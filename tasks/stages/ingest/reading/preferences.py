@@ -12,7 +12,7 @@ TAG = "kto_tag"
 
 
 class Judgement(NamedTuple):
-    """What a row says of its answer."""
+    """The judgement that a row gives of its answer."""
 
     rejected: str | None = None
     """A worse answer to the same prompt."""

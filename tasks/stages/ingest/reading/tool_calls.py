@@ -15,7 +15,7 @@ TOOLS = ("tools", "functions")
 
 
 class Spoken(NamedTuple):
-    """What an assistant's turn holds."""
+    """The contents of an assistant's turn."""
 
     content: Any
     """Its text, without the calls in it."""
