@@ -3,6 +3,7 @@
 import pytest
 
 from tasks.core.records import Message, Refusal
+from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.examples import example_from_row
 
@@ -15,7 +16,7 @@ def said(text):
 
 
 def read(row):
-    return example_from_row(row, "row 1", "file pairs.jsonl", OPTIONS, "pairs")
+    return example_from_row(Row("row 1", row), "file pairs.jsonl", OPTIONS, "pairs")
 
 
 @pytest.mark.parametrize(

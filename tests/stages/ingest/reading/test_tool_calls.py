@@ -6,6 +6,7 @@ import pytest
 
 from tasks.core.records import Example, Message, Refusal, ToolCall, Unfit, identify
 from tasks.io import tables
+from tasks.io.sources.record import Row
 from tasks.stages.ingest.config import File
 from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.examples import example_from_row
@@ -64,7 +65,7 @@ def test_hermes_conversations_are_read_with_text_before_calls_and_results_in_mar
     assert found[2].content == "Let me see."
     assert [call.name for call in found[2].tool_calls] == ["add", "sub"]
     assert found[3] == Message("tool", "3\n-1")
-    example = example_from_row({"conversations": turns, "tools": [SCHEMA]}, "row 1", "s", OPTIONS, "d")
+    example = example_from_row(Row("row 1", {"conversations": turns, "tools": [SCHEMA]}), "s", OPTIONS, "d")
     assert example.tools is None, "the system message has them"
 
 
@@ -99,13 +100,13 @@ WRAPPED = {"type": "function", "function": SCHEMA}
 
 @pytest.mark.parametrize("tools", [[WRAPPED], [SCHEMA], json.dumps([WRAPPED]), json.dumps([SCHEMA])])
 def test_schemas_are_openais_whatever_the_spelling(tools):
-    example = example_from_row({"messages": TURNS, "tools": tools}, "row 1", "s", OPTIONS, "d")
+    example = example_from_row(Row("row 1", {"messages": TURNS, "tools": tools}), "s", OPTIONS, "d")
     assert json.loads(example.tools) == [WRAPPED]
 
 
 @pytest.mark.parametrize("tools", ["{", [1], [{"type": "function", "function": {}}], {"name": "add"}])
 def test_schemas_that_are_none_are_refused(tools):
-    refusal = example_from_row({"messages": TURNS, "tools": tools}, "row 1", "s", OPTIONS, "d")
+    refusal = example_from_row(Row("row 1", {"messages": TURNS, "tools": tools}), "s", OPTIONS, "d")
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "broken tools"
 
