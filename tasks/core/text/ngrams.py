@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 
-# Scripts without spaces count each character as a word; an underscore parts words.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
+PATTERN = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+"
+"""One word. Scripts without spaces count each character as a word; an underscore parts words."""
+WORD = re.compile(PATTERN)
 
 
 def words(text: str) -> list[str]:

@@ -87,7 +87,8 @@ def assign_splits(
         for group in drawn
         if group.name not in splits
     }
-    return {group.name: (splits | rest)[group.name] for group in drawn}
+    splits |= rest
+    return {group.name: splits[group.name] for group in drawn}
 
 
 def seeded_hash(seed: int, name: str) -> str:

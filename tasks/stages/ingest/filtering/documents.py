@@ -73,7 +73,7 @@ def _near_pairs(documents: Sequence[Document], config: NearDuplicates) -> set[Pa
     pairs = {(first, later) for later, first in equal.items()}
     if config.jaccard is None:
         return pairs
-    return pairs | duplicates.jaccard_pairs(duplicates.shingles(contents, config), config.jaccard)
+    return pairs | duplicates.jaccard_pairs(duplicates.comparable(contents, config), config.jaccard)
 
 
 def _over_limit(documents: Sequence[Document], config: IngestConfig) -> Reasons:

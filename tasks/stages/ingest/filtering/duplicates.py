@@ -1,19 +1,19 @@
 """Find duplicates (equal texts, shared shingles, near embeddings) and merge them: decide which record of a pair is removed."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Split
-from tasks.core.text.ngrams import ngrams, words
+from tasks.core.text import shingles
+from tasks.core.text.shingles import Shingles
 from tasks.stages.ingest.config import NearDuplicates
 
 Pair = tuple[int, int]
 SHINGLE = 3
-PERMUTATIONS = 128
-BANDS = 32  # of four rows each: finds 99.98 % of the pairs at a Jaccard of 0.7, 87 % at 0.5
 BLOCK = 2048
 FEW = 10
 """A shingle that at most so many texts share may come from copies; one that more share may be a template's."""
@@ -31,33 +31,26 @@ def equal_positions(keys: Iterable[Hashable]) -> dict[int, int]:
     }
 
 
-def shingles(contents: Sequence[str], config: NearDuplicates) -> dict[int, set[str]]:
-    """Return the three-word shingles of each text, by position, without those of templates. Short texts are left out."""
-    all_shingles = [ngrams(words(content), SHINGLE) for content in contents]
-    counts = Counter(shingle for text_shingles in all_shingles for shingle in text_shingles)
-    limit = max(FEW, config.template * len(contents))
-    templates = {shingle for shingle, count in counts.items() if count > limit}
-    specific = {position: text_shingles - templates for position, text_shingles in enumerate(all_shingles)}
-    min_shingles = config.min_words - SHINGLE
-    return {
-        position: text_shingles for position, text_shingles in specific.items() if len(text_shingles) > min_shingles
-    }
+@dataclass(frozen=True)
+class Comparable:
+    """The texts that are long enough to be compared, with their shingles."""
+
+    positions: NDArray[np.int64]
+    sets: Shingles
 
 
-def jaccard_pairs(specific: Mapping[int, set[str]], threshold: float) -> set[Pair]:
+def comparable(contents: Sequence[str], config: NearDuplicates) -> Comparable:
+    """Return the three-word shingles of each text, without those of templates. Texts with few words of their own are left out."""
+    sets = shingles.shingle(contents, SHINGLE)
+    sets = sets.without(shingles.templates(sets, max(FEW, config.template * len(contents))))
+    positions = np.flatnonzero(sets.sizes > config.min_words - SHINGLE)
+    return Comparable(positions, sets.take(positions))
+
+
+def jaccard_pairs(texts: Comparable, threshold: float) -> set[Pair]:
     """Return the pairs that share at least `threshold` of their shingles: candidates by MinHash and LSH, then checked exactly."""
-    from rensa import RMinHash, RMinHashLSH
-
-    positions = list(specific)
-    sketches = RMinHash.from_token_sets(
-        [list(specific[position]) for position in positions], num_perm=PERMUTATIONS, seed=0
-    )
-    index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
-    index.insert_many(sketches)
-    candidates = {
-        (positions[a], positions[b]) for a, sketch in enumerate(sketches) for b in index.query(sketch) if a < b
-    }
-    return {(a, b) for a, b in candidates if _jaccard(specific[a], specific[b]) >= threshold}
+    pairs = texts.positions[shingles.similar_pairs(texts.sets, threshold)]
+    return {(first, later) for first, later in pairs.tolist()}
 
 
 def cosine_pairs(vectors: NDArray[np.float32], threshold: float) -> set[Pair]:
@@ -93,7 +86,3 @@ def merge_duplicates(pairs: Iterable[Pair], ranks: Sequence[int]) -> dict[int, i
 def near_duplicate_reason(source: str, split: Split, *, is_same_split: bool) -> tuple[str, str]:
     """Return reason and detail for a record too like the one at `source`: merged within a split, a leak across two."""
     return ("near-duplicate" if is_same_split else "leak"), f"too like {source} ({split})"
-
-
-def _jaccard(a: set[str], b: set[str]) -> float:
-    return len(a & b) / len(a | b)

@@ -108,14 +108,14 @@ def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embe
 
     A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
     """
-    prompts = duplicates.shingles([comparable(example, prompt_of(example)) for example in examples], config)
-    responses = duplicates.shingles([comparable(example, example.response) for example in examples], config)
+    prompts = duplicates.comparable([comparable(example, prompt_of(example)) for example in examples], config)
+    responses = duplicates.comparable([comparable(example, example.response) for example in examples], config)
     pairs: set[Pair] = set()
     if config.jaccard is not None:
         pairs |= duplicates.jaccard_pairs(prompts, config.jaccard)
         pairs |= duplicates.jaccard_pairs(responses, config.jaccard)
-    if config.cosine is not None and responses:
-        positions = list(responses)
+    if config.cosine is not None and len(responses.positions):
+        positions = responses.positions.tolist()
         near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), config.cosine)
         pairs |= {(positions[a], positions[b]) for a, b in near}
     return {(a, b) for a, b in pairs if not _is_judged_beside(examples[a], examples[b])}

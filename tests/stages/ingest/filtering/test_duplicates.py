@@ -16,8 +16,8 @@ def passage(seed, length=60):
 
 
 def pairs(contents, threshold=0.7):
-    specific = duplicates.shingles([" ".join(content) for content in contents], PARAMS)
-    return duplicates.jaccard_pairs(specific, threshold)
+    texts = duplicates.comparable([" ".join(content) for content in contents], PARAMS)
+    return duplicates.jaccard_pairs(texts, threshold)
 
 
 def test_a_planted_near_duplicate_is_found_among_strangers():

@@ -1,0 +1,214 @@
+"""Shingles of many texts as arrays of hashes, MinHash band keys, and the pairs of near-duplicates, in NumPy.
+
+A shingle is a run of consecutive words. Sets of shingles are kept as 64-bit hashes: of 10^9 different shingles, two share a hash
+with a probability of 3 %, which changes one Jaccard similarity by one shingle.
+
+Source: Broder 1997, On the resemblance and containment of documents (MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive
+Datasets, §3.4 (bands of rows).
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks.core.text.ngrams import PATTERN
+
+Hashes = NDArray[np.uint64]
+Indices = NDArray[np.int64]
+
+PERMUTATIONS = 128
+BANDS = 32
+"""Of four rows each: a pair with a Jaccard similarity of 0.7 shares a band with a probability of 99.98 %, one of 0.5 with 87 %."""
+PAIRS_AT_ONCE = 100_000
+BLOCK = 50_000
+"""Shingles that are hashed at once."""
+ODD = np.uint64(0x9E3779B97F4A7C15)
+"""An odd multiplier spreads sums of hashes over all bits."""
+
+
+@dataclass(frozen=True)
+class Shingles:
+    """The sets of shingles of some texts, one after the other. Text `i` has `hashes[offsets[i]:offsets[i + 1]]`."""
+
+    hashes: Hashes
+    offsets: Indices
+    """One more than there are texts."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> Indices:
+        """Return the number of shingles of each text."""
+        return np.diff(self.offsets)
+
+    def without(self, templates: Hashes) -> "Shingles":
+        """Return the sets without the shingles in `templates`, which is sorted."""
+        if not len(templates):
+            return self
+        places = np.minimum(np.searchsorted(templates, self.hashes), len(templates) - 1)
+        return _select(self, templates[places] != self.hashes)
+
+    def take(self, texts: Indices) -> "Shingles":
+        """Return the sets of these texts, in this order."""
+        sizes = self.sizes[texts]
+        offsets = _offsets(sizes)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+        return Shingles(self.hashes[np.repeat(self.offsets[texts], sizes) + within], offsets)
+
+
+def shingle(contents: Sequence[str], length: int) -> Shingles:
+    """Return the sets of runs of `length` words of each text; a shorter text has none.
+
+    Words are those of `tasks.core.text.ngrams.words`.
+    """
+    folded = pl.Series([content.casefold() for content in contents], dtype=pl.String)
+    words = folded.str.extract_all(PATTERN)
+    counts = words.list.len().to_numpy().astype(np.int64)
+    hashes = _word_hashes(words.filter(counts > 0).explode())
+    runs = np.maximum(counts - length + 1, 0)
+    offsets, first_words = _offsets(runs), _offsets(counts)[:-1]
+    starts = np.arange(offsets[-1]) - np.repeat(offsets[:-1], runs) + np.repeat(first_words, runs)
+    combined = np.zeros(len(starts), dtype=np.uint64)
+    for position in range(length):
+        combined = _mix(combined * ODD + hashes[starts + position])
+    return _unique(combined, runs)
+
+
+def templates(sets: Shingles, limit: float) -> Hashes:
+    """Return, sorted, the shingles that more than `limit` texts hold."""
+    hashes, counts = np.unique(sets.hashes, return_counts=True)
+    return hashes[counts > limit]
+
+
+def band_keys(sets: Shingles) -> Hashes:
+    """Return the keys of the bands of each text, (texts, BANDS): equal keys mean equal minima of four permutations.
+
+    Every text must have a shingle.
+    """
+    draw = np.random.default_rng(0)
+    # Odd multipliers permute 32-bit numbers; minima then go by the high bits, which depend on all bits below.
+    multipliers = draw.integers(0, 2**31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    shifts = draw.integers(0, 2**32, PERMUTATIONS, dtype=np.uint32)
+    hashes = (sets.hashes >> np.uint64(32)).astype(np.uint32)
+    keys = np.zeros((len(sets), BANDS), dtype=np.uint64)
+    for rows in _blocks(sets.offsets):
+        first, last = sets.offsets[rows.start], sets.offsets[rows.stop]
+        block, starts = hashes[first:last], sets.offsets[rows] - first
+        for number in range(PERMUTATIONS):
+            minima = np.minimum.reduceat(block * multipliers[number] + shifts[number], starts)
+            band = keys[rows, number % BANDS]
+            keys[rows, number % BANDS] = _mix(band * ODD + minima)
+    return keys
+
+
+def _blocks(offsets: Indices) -> Iterator[slice]:
+    """Yield consecutive ranges of texts with about `BLOCK` shingles each, which stay in the processor's cache."""
+    start, texts = 0, len(offsets) - 1
+    while start < texts:
+        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1
+        stop = min(max(stop, start + 1), texts)
+        yield slice(start, stop)
+        start = stop
+
+
+def equal_pairs(keys: Hashes, most: int) -> Iterator[Indices]:
+    """Yield pairs of texts with equal keys, the earlier text first, as arrays of shape (pairs, 2).
+
+    Of more than `most` texts with one key, each is paired with the first `most` of them alone, so that the number of pairs grows
+    linearly with the number of texts.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(keys)])
+    sizes = np.diff(np.append(starts, len(keys)))
+    for place in range(most):
+        starts, sizes = starts[sizes > place + 1], sizes[sizes > place + 1]
+        if not len(starts):
+            return
+        later = sizes - place - 1
+        first = np.repeat(starts + place, later)
+        steps = np.arange(later.sum()) - np.repeat(_offsets(later)[:-1], later)
+        yield order[np.stack([first, first + 1 + steps], axis=1)]
+
+
+def similar_pairs(sets: Shingles, threshold: float, most: int = 64) -> Indices:
+    """Return, sorted, the pairs (earlier, later) of texts whose sets have a Jaccard similarity of at least `threshold`.
+
+    Candidates share a band of MinHash; all of them are then compared exactly. Shape (pairs, 2). Of more than `most` texts that
+    share a band, each is compared with the first `most`. Every text must have a shingle.
+    """
+    keys = band_keys(sets)
+    total = max(1, len(sets))
+    codes = np.zeros(0, dtype=np.int64)
+    for band in range(BANDS):
+        for pairs in equal_pairs(keys[:, band], most):
+            codes = np.union1d(codes, pairs[:, 0] * total + pairs[:, 1])
+    pairs = np.stack([codes // total, codes % total], axis=1)
+    return pairs[jaccard(sets, pairs) >= threshold]
+
+
+def jaccard(sets: Shingles, pairs: Indices) -> NDArray[np.float64]:
+    """Return the Jaccard similarity of each pair of texts, from their whole sets of shingles."""
+    similarities = np.zeros(len(pairs))
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        batch = pairs[start : start + PAIRS_AT_ONCE]
+        first, second = sets.take(batch[:, 0]), sets.take(batch[:, 1])
+        other = np.sort(_by_set(second))
+        hashes = _by_set(first)
+        places = np.minimum(np.searchsorted(other, hashes), len(other) - 1)
+        common = np.add.reduceat((other[places] == hashes).astype(np.int64), first.offsets[:-1])
+        similarities[start : start + len(batch)] = common / (first.sizes + second.sizes - common)
+    return similarities
+
+
+def _by_set(sets: Shingles) -> Hashes:
+    """Return hashes that also depend on the number of their set, so that one sorted array serves all sets."""
+    numbers = np.repeat(np.arange(1, len(sets) + 1, dtype=np.uint64), sets.sizes)
+    return sets.hashes ^ _mix(numbers * ODD)
+
+
+def _word_hashes(words: pl.Series) -> Hashes:
+    """Return a 64-bit hash of each word. Each different word is hashed once, by a function that is the same on every machine."""
+    different = words.unique().drop_nulls().sort()
+    hashes = np.array(
+        [int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") for word in different],
+        dtype=np.uint64,
+    )
+    return hashes[words.cast(pl.Enum(different)).to_physical().to_numpy()]
+
+
+def _unique(hashes: Hashes, sizes: Indices) -> Shingles:
+    """Return sets of the hashes of each text, which stand one after the other."""
+    sets = Shingles(hashes, _offsets(sizes))
+    marked = _by_set(sets)
+    ordered = np.sort(marked)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(repeated):
+        return sets
+    places = np.flatnonzero(repeated[np.minimum(np.searchsorted(repeated, marked), len(repeated) - 1)] == marked)
+    first = np.unique(marked[places], return_index=True)[1]
+    chosen = np.ones(len(hashes), dtype=bool)
+    chosen[np.delete(places, first)] = False
+    return _select(sets, chosen)
+
+
+def _select(sets: Shingles, chosen: NDArray[np.bool_]) -> Shingles:
+    """Return the sets with the chosen hashes alone."""
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    return Shingles(sets.hashes[chosen], before[sets.offsets])
+
+
+def _offsets(sizes: Indices) -> Indices:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+def _mix(values: Hashes) -> Hashes:
+    """Spread each value over all 64 bits (the finaliser of SplitMix64: Steele, Lea, Flood 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,92 @@
+"""Shingles are those of words and n-grams, similarities are exact, and no pair above the threshold is missed but by MinHash."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.text import ngrams, shingles
+
+WORDS = st.lists(st.sampled_from(["a", "B", "ß", "1", "_", "日", "本", "é", "-", "zz"]), max_size=12)
+TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
+
+
+def plain(text, length=3):
+    return ngrams.ngrams(ngrams.words(text), length)
+
+
+@given(TEXTS)
+def test_each_text_has_as_many_shingles_as_it_has_different_runs(texts):
+    sets = shingles.shingle(texts, 3)
+    assert sets.sizes.tolist() == [len(plain(text)) for text in texts]
+    for number, text in enumerate(texts):
+        own = set(sets.take(np.array([number])).hashes.tolist())
+        assert len(own) == len(plain(text))
+        for other, content in enumerate(texts):
+            common = own & set(sets.take(np.array([other])).hashes.tolist())
+            assert len(common) == len(plain(text) & plain(content))
+
+
+@given(TEXTS)
+def test_similarities_are_those_of_the_sets(texts):
+    sets = shingles.shingle(texts, 1)
+    texts = [text for text, size in zip(texts, sets.sizes, strict=True) if size]
+    sets = sets.take(np.flatnonzero(sets.sizes))
+    pairs = np.array([(a, b) for a in range(len(texts)) for b in range(len(texts))], dtype=np.int64).reshape(-1, 2)
+    expected = [
+        len(plain(texts[a], 1) & plain(texts[b], 1)) / len(plain(texts[a], 1) | plain(texts[b], 1)) for a, b in pairs
+    ]
+    assert shingles.jaccard(sets, pairs).tolist() == expected
+
+
+def random_texts(count, length=60, seed=0):
+    draw = np.random.default_rng(seed)
+    return [" ".join(f"w{word}" for word in draw.integers(0, 5000, length)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("block", [100, 50_000])
+def test_planted_pairs_are_found_whatever_the_blocks(monkeypatch, block):
+    monkeypatch.setattr(shingles, "BLOCK", block)
+    texts = random_texts(300)
+    copies = [f"another {text.partition(' ')[2]}" for text in texts[:100]]  # share 57 of 59 shingles
+    pairs = shingles.similar_pairs(shingles.shingle([*texts, *copies], 3), 0.7)
+    assert pairs.tolist() == [[number, 300 + number] for number in range(100)]
+
+
+def test_recall_is_what_the_bands_promise():
+    # Copies with a run of words replaced have similarities on both sides of the threshold.
+    draw = np.random.default_rng(1)
+    texts, copies = random_texts(2000, seed=2), []
+    for text in texts:
+        words = text.split()
+        size = int(draw.integers(4, 12))
+        words[20 : 20 + size] = [f"x{number}" for number in draw.integers(0, 5000, size)]
+        copies.append(" ".join(words))
+    sets = shingles.shingle([*texts, *copies], 3)
+    planted = np.stack([np.arange(2000), np.arange(2000) + 2000], axis=1)
+    alike = planted[shingles.jaccard(sets, planted) >= 0.7]
+    assert 300 < len(alike) < 2000
+    found = {tuple(pair) for pair in shingles.similar_pairs(sets, 0.7).tolist()}
+    assert found <= {tuple(pair) for pair in alike.tolist()}
+    assert len(found) >= 0.998 * len(alike)
+
+
+def test_a_large_group_makes_pairs_in_proportion_to_its_size():
+    sets = shingles.shingle(["the same words in every one of these texts"] * 500, 3)
+    pairs = shingles.similar_pairs(sets, 0.7, most=5)
+    assert {later for _, later in pairs.tolist()} == set(range(1, 500))
+    assert len(pairs) == sum(500 - 1 - place for place in range(5))
+
+
+def test_templates_are_shingles_that_many_hold():
+    texts = ["please rate this review", "please rate this film now", "something else it is"]
+    sets = shingles.shingle(texts, 3)
+    common = shingles.templates(sets, 1)
+    assert sets.without(common).sizes.tolist() == [1, 2, 2]
+    assert sets.without(common[:0]).sizes.tolist() == [2, 3, 2]
+
+
+def test_no_text_and_empty_texts_have_no_pairs():
+    assert len(shingles.shingle([], 3)) == 0
+    assert shingles.shingle(["", "a b"], 3).sizes.tolist() == [0, 0]
+    assert shingles.similar_pairs(shingles.shingle([], 3), 0.7).shape == (0, 2)
