@@ -1,13 +1,14 @@
 """Detection of training texts that overlap an evaluation text, by shared n-grams."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.core.config import Config
 from tasks.core.records import Example
-from tasks.core.text.ngrams import ngrams, words
+from tasks.core.text.shingles import Indices, Shingles, hash_words, shingle, templates
 
 FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are."""
@@ -52,51 +53,33 @@ def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contami
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
     half as many where one of the texts is short. A run that many training texts hold is a phrase and counts for nothing.
     """
+    training_words, evaluation_words = hash_words(training), hash_words(evaluation)
     best: dict[int, tuple[float, int]] = {}
     sizes = (params.ngram, params.ngram // 2)
-    training_words = [words(text) for text in training]
-    evaluation_words = [words(text) for text in evaluation]
-    short = 2 * params.ngram
     for size in sizes:
-        pairs = _shared(training_words, evaluation_words, size, params)
-        for (train_index, eval_index), share in pairs.items():
-            is_short = min(len(training_words[train_index]), len(evaluation_words[eval_index])) < short
-            if is_short == (size == sizes[1]) and share >= params.share:
-                best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
+        pairs, shares = _shared(shingle(training_words, size), shingle(evaluation_words, size), params.common)
+        lengths = np.minimum(training_words.counts[pairs[:, 0]], evaluation_words.counts[pairs[:, 1]])
+        counted = ((lengths < 2 * params.ngram) == (size == sizes[1])) & (shares >= params.share)
+        for (train_index, eval_index), share in zip(pairs[counted].tolist(), shares[counted].tolist(), strict=True):
+            best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
     return {train_index: best[train_index][1] for train_index in sorted(best)}
 
 
-def _shared(
-    training: Sequence[list[str]], evaluation: Sequence[list[str]], size: int, params: Contamination
-) -> dict[tuple[int, int], float]:
-    """Map each pair with a common n-gram to the share of the shorter text's n-grams that are common."""
-    holders: defaultdict[str, list[int]] = defaultdict(list)
-    evaluation_lengths = []
-    for eval_index, parts in enumerate(evaluation):
-        grams = ngrams(parts, size)
-        evaluation_lengths.append(len(grams))
-        for gram in grams:
-            holders[gram].append(eval_index)
+def _shared(training: Shingles, evaluation: Shingles, common: int) -> tuple[Indices, NDArray[np.float64]]:
+    """Return the pairs (training text, evaluation text) with `FEWEST` common n-grams or more, and the share of the shorter text's
+    n-grams that are common. An n-gram that more than `common` training texts hold is in none of the counts."""
+    hits = training.only(np.unique(evaluation.hashes))
+    phrases = templates(hits, common)
+    hits, holders = hits.without(phrases), evaluation.without(phrases)
+    training_sizes = training.sizes - training.only(phrases).sizes
 
-    hits: list[set[str]] = []
-    training_lengths = []
-    for parts in training:
-        grams = ngrams(parts, size)
-        training_lengths.append(len(grams))
-        hits.append({gram for gram in grams if gram in holders})
-
-    phrases = {
-        gram for gram, count in Counter(gram for grams in hits for gram in grams).items() if count > params.common
-    }
-    for gram in phrases:
-        for eval_index in holders[gram]:
-            evaluation_lengths[eval_index] -= 1
-    pairs: Counter[tuple[int, int]] = Counter()
-    for train_index, grams in enumerate(hits):
-        training_lengths[train_index] -= len(grams & phrases)
-        pairs.update((train_index, eval_index) for gram in grams - phrases for eval_index in holders[gram])
-    return {
-        (train_index, eval_index): count / min(training_lengths[train_index], evaluation_lengths[eval_index])
-        for (train_index, eval_index), count in pairs.items()
-        if count >= FEWEST
-    }
+    order = np.argsort(holders.hashes, kind="stable")
+    ordered, texts = holders.hashes[order], holders.texts[order]
+    first = np.searchsorted(ordered, hits.hashes, side="left")
+    counts = np.searchsorted(ordered, hits.hashes, side="right") - first
+    places = np.repeat(first, counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    total = max(1, len(evaluation))
+    codes, together = np.unique(np.repeat(hits.texts, counts) * total + texts[places], return_counts=True)
+    codes, together = codes[together >= FEWEST], together[together >= FEWEST]
+    pairs = np.stack([codes // total, codes % total], axis=1)
+    return pairs, together / np.minimum(training_sizes[pairs[:, 0]], holders.sizes[pairs[:, 1]])

@@ -48,10 +48,16 @@ class Shingles:
 
     def without(self, templates: Hashes) -> "Shingles":
         """Return the sets without the shingles in `templates`, which is sorted."""
-        if not len(templates):
-            return self
-        places = np.minimum(np.searchsorted(templates, self.hashes), len(templates) - 1)
-        return _select(self, templates[places] != self.hashes)
+        return _select(self, ~contains(templates, self.hashes))
+
+    def only(self, known: Hashes) -> "Shingles":
+        """Return the sets with those shingles alone that are in `known`, which is sorted."""
+        return _select(self, contains(known, self.hashes))
+
+    @property
+    def texts(self) -> Indices:
+        """Return the number of the text of each shingle."""
+        return np.repeat(np.arange(len(self)), self.sizes)
 
     def take(self, texts: Indices) -> "Shingles":
         """Return the sets of these texts, in this order."""
@@ -61,22 +67,43 @@ class Shingles:
         return Shingles(self.hashes[np.repeat(self.offsets[texts], sizes) + within], offsets)
 
 
-def shingle(contents: Sequence[str], length: int) -> Shingles:
-    """Return the sets of runs of `length` words of each text; a shorter text has none.
+@dataclass(frozen=True)
+class Words:
+    """The words of some texts in their order, as hashes. Text `i` has `hashes[offsets[i]:offsets[i + 1]]`."""
 
-    Words are those of `tasks.core.text.ngrams.words`.
-    """
+    hashes: Hashes
+    offsets: Indices
+
+    @property
+    def counts(self) -> Indices:
+        """Return the number of words of each text."""
+        return np.diff(self.offsets)
+
+
+def hash_words(contents: Sequence[str]) -> Words:
+    """Return the words of each text, as `tasks.core.text.ngrams.words` finds them; a combining mark belongs to its word."""
     folded = pl.Series([content.casefold() for content in contents], dtype=pl.String)
     words = folded.str.extract_all(PATTERN)
     counts = words.list.len().to_numpy().astype(np.int64)
-    hashes = _word_hashes(words.filter(counts > 0).explode())
-    runs = np.maximum(counts - length + 1, 0)
-    offsets, first_words = _offsets(runs), _offsets(counts)[:-1]
-    starts = np.arange(offsets[-1]) - np.repeat(offsets[:-1], runs) + np.repeat(first_words, runs)
+    return Words(_word_hashes(words.filter(counts > 0).explode()), _offsets(counts))
+
+
+def shingle(words: Words, length: int) -> Shingles:
+    """Return the set of runs of `length` words of each text; a shorter text has none."""
+    runs = np.maximum(words.counts - length + 1, 0)
+    offsets = _offsets(runs)
+    starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], runs)
     combined = np.zeros(len(starts), dtype=np.uint64)
     for position in range(length):
-        combined = _mix(combined * ODD + hashes[starts + position])
+        combined = _mix(combined * ODD + words.hashes[starts + position])
     return _unique(combined, runs)
+
+
+def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
+    """Return which of `hashes` are in `ordered`, a sorted array."""
+    if not len(ordered):
+        return np.zeros(len(hashes), dtype=bool)
+    return ordered[np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)] == hashes
 
 
 def templates(sets: Shingles, limit: float) -> Hashes:
@@ -159,9 +186,7 @@ def jaccard(sets: Shingles, pairs: Indices) -> NDArray[np.float64]:
         batch = pairs[start : start + PAIRS_AT_ONCE]
         first, second = sets.take(batch[:, 0]), sets.take(batch[:, 1])
         other = np.sort(_by_set(second))
-        hashes = _by_set(first)
-        places = np.minimum(np.searchsorted(other, hashes), len(other) - 1)
-        common = np.add.reduceat((other[places] == hashes).astype(np.int64), first.offsets[:-1])
+        common = np.add.reduceat(contains(other, _by_set(first)).astype(np.int64), first.offsets[:-1])
         similarities[start : start + len(batch)] = common / (first.sizes + second.sizes - common)
     return similarities
 
@@ -190,7 +215,7 @@ def _unique(hashes: Hashes, sizes: Indices) -> Shingles:
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(repeated):
         return sets
-    places = np.flatnonzero(repeated[np.minimum(np.searchsorted(repeated, marked), len(repeated) - 1)] == marked)
+    places = np.flatnonzero(contains(repeated, marked))
     first = np.unique(marked[places], return_index=True)[1]
     chosen = np.ones(len(hashes), dtype=bool)
     chosen[np.delete(places, first)] = False

@@ -11,13 +11,17 @@ WORDS = st.lists(st.sampled_from(["a", "B", "ß", "1", "_", "日", "本", "é", 
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
 
 
+def shingled(texts, length):
+    return shingles.shingle(shingles.hash_words(texts), length)
+
+
 def plain(text, length=3):
     return ngrams.ngrams(ngrams.words(text), length)
 
 
 @given(TEXTS)
 def test_each_text_has_as_many_shingles_as_it_has_different_runs(texts):
-    sets = shingles.shingle(texts, 3)
+    sets = shingled(texts, 3)
     assert sets.sizes.tolist() == [len(plain(text)) for text in texts]
     for number, text in enumerate(texts):
         own = set(sets.take(np.array([number])).hashes.tolist())
@@ -29,7 +33,7 @@ def test_each_text_has_as_many_shingles_as_it_has_different_runs(texts):
 
 @given(TEXTS)
 def test_similarities_are_those_of_the_sets(texts):
-    sets = shingles.shingle(texts, 1)
+    sets = shingled(texts, 1)
     texts = [text for text, size in zip(texts, sets.sizes, strict=True) if size]
     sets = sets.take(np.flatnonzero(sets.sizes))
     pairs = np.array([(a, b) for a in range(len(texts)) for b in range(len(texts))], dtype=np.int64).reshape(-1, 2)
@@ -49,7 +53,7 @@ def test_planted_pairs_are_found_whatever_the_blocks(monkeypatch, block):
     monkeypatch.setattr(shingles, "BLOCK", block)
     texts = random_texts(300)
     copies = [f"another {text.partition(' ')[2]}" for text in texts[:100]]  # share 57 of 59 shingles
-    pairs = shingles.similar_pairs(shingles.shingle([*texts, *copies], 3), 0.7)
+    pairs = shingles.similar_pairs(shingled([*texts, *copies], 3), 0.7)
     assert pairs.tolist() == [[number, 300 + number] for number in range(100)]
 
 
@@ -62,7 +66,7 @@ def test_recall_is_what_the_bands_promise():
         size = int(draw.integers(4, 12))
         words[20 : 20 + size] = [f"x{number}" for number in draw.integers(0, 5000, size)]
         copies.append(" ".join(words))
-    sets = shingles.shingle([*texts, *copies], 3)
+    sets = shingled([*texts, *copies], 3)
     planted = np.stack([np.arange(2000), np.arange(2000) + 2000], axis=1)
     alike = planted[shingles.jaccard(sets, planted) >= 0.7]
     assert 300 < len(alike) < 2000
@@ -72,7 +76,7 @@ def test_recall_is_what_the_bands_promise():
 
 
 def test_a_large_group_makes_pairs_in_proportion_to_its_size():
-    sets = shingles.shingle(["the same words in every one of these texts"] * 500, 3)
+    sets = shingled(["the same words in every one of these texts"] * 500, 3)
     pairs = shingles.similar_pairs(sets, 0.7, most=5)
     assert {later for _, later in pairs.tolist()} == set(range(1, 500))
     assert len(pairs) == sum(500 - 1 - place for place in range(5))
@@ -80,13 +84,13 @@ def test_a_large_group_makes_pairs_in_proportion_to_its_size():
 
 def test_templates_are_shingles_that_many_hold():
     texts = ["please rate this review", "please rate this film now", "something else it is"]
-    sets = shingles.shingle(texts, 3)
+    sets = shingled(texts, 3)
     common = shingles.templates(sets, 1)
     assert sets.without(common).sizes.tolist() == [1, 2, 2]
     assert sets.without(common[:0]).sizes.tolist() == [2, 3, 2]
 
 
 def test_no_text_and_empty_texts_have_no_pairs():
-    assert len(shingles.shingle([], 3)) == 0
-    assert shingles.shingle(["", "a b"], 3).sizes.tolist() == [0, 0]
-    assert shingles.similar_pairs(shingles.shingle([], 3), 0.7).shape == (0, 2)
+    assert len(shingled([], 3)) == 0
+    assert shingled(["", "a b"], 3).sizes.tolist() == [0, 0]
+    assert shingles.similar_pairs(shingled([], 3), 0.7).shape == (0, 2)

@@ -41,7 +41,7 @@ class Comparable:
 
 def comparable(contents: Sequence[str], config: NearDuplicates) -> Comparable:
     """Return the three-word shingles of each text, without those of templates. Texts with few words of their own are left out."""
-    sets = shingles.shingle(contents, SHINGLE)
+    sets = shingles.shingle(shingles.hash_words(contents), SHINGLE)
     sets = sets.without(shingles.templates(sets, max(FEW, config.template * len(contents))))
     positions = np.flatnonzero(sets.sizes > config.min_words - SHINGLE)
     return Comparable(positions, sets.take(positions))
