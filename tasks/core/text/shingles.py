@@ -171,10 +171,11 @@ def similar_pairs(sets: Shingles, threshold: float, most: int = 64) -> Indices:
     """
     keys = band_keys(sets)
     total = max(1, len(sets))
-    codes = np.zeros(0, dtype=np.int64)
-    for band in range(BANDS):
-        for pairs in equal_pairs(keys[:, band], most):
-            codes = np.union1d(codes, pairs[:, 0] * total + pairs[:, 1])
+    bands = [
+        np.concatenate([pairs @ [total, 1] for pairs in equal_pairs(keys[:, band], most)] or [np.zeros(0, np.int64)])
+        for band in range(BANDS)
+    ]
+    codes = np.unique(np.concatenate(bands))
     pairs = np.stack([codes // total, codes % total], axis=1)
     return pairs[jaccard(sets, pairs) >= threshold]
 

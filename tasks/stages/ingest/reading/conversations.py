@@ -1,5 +1,6 @@
 """Convert a row in one of the usual shapes of supervised data into a conversation."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -46,6 +47,8 @@ EXPECTED = (
     + " · ".join(f"{prompt} + {response}" for prompt, response in PAIRS)
     + " · prompt + chosen + rejected"
 )
+UNDECODED = re.compile("[\ufffd\ud800-\udfff]")
+"""Lone surrogates, and the mark that a decoder leaves for bytes it cannot read."""
 
 
 def conversation(row: Mapping[str, Any]) -> list[Message] | Unfit:
@@ -77,7 +80,7 @@ def side_columns(row: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def is_decoded(text: str) -> bool:
     """Return True if the text has no lone surrogate and no mark that a decoder leaves for bytes it cannot read."""
-    return "\ufffd" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return text.isascii() or not UNDECODED.search(text)
 
 
 def _turns(row: Mapping[str, Any]) -> list[Any] | Unfit:
