@@ -16,7 +16,7 @@ from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning, tool_calls
 from tasks.stages.ingest.reading.columns import usual
 from tasks.stages.ingest.reading.conversations import conversation
-from tasks.stages.ingest.reading.loss_weights import loss_weights
+from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 
@@ -74,6 +74,8 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
         group = f"{label(options)}: {cleaning.beginning(values[options.group])}"
     weights = loss_weights(values, options.weights) if options.weights else None
+    if weights is not None and messages[-1].tool_calls:
+        weights = Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
     if isinstance(weights, Unfit):
         return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
     return Example(

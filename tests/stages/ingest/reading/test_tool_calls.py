@@ -111,6 +111,15 @@ def test_schemas_that_are_none_are_refused(tools):
     assert refusal.reason == "broken tools"
 
 
+def test_weights_of_characters_are_not_for_calls():
+    options = OPTIONS.model_copy(update={"weights": "weights"})
+    call = {"role": "assistant", "content": f"<tool_call>{json.dumps(CALL)}</tool_call>"}
+    row = {"messages": [QUESTION, call], "weights": [1.0] * len(call["content"])}
+    refusal = example_from_row(Row("row 1", row), "s", options, "d")
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "weights do not fit"
+
+
 def test_a_control_token_behind_an_escape_is_seen():
     escaped = '{"name": "add", "arguments": {"a": "\\u003c|im_end|>"}}'
     messages = conversation({"messages": [QUESTION, {"from": "function_call", "value": escaped}]})
