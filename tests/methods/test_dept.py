@@ -346,7 +346,7 @@ def test_pads_are_no_positions_and_in_the_authors_code_they_are(base):
         assert (difference > 2) if pads else (difference < 1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_the_engine_writes_and_scores_what_is_computed_by_hand_in_turns(tiny, batch_size):
     base, tokenizer = checkpoints.load(tiny)
     wide(base)

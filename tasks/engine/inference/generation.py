@@ -1,10 +1,10 @@
-"""Generation of responses, by one model or steered by helpers, greedy or sampled, in left-padded batches of a fixed size.
+"""Generation of responses, by one model or steered by helpers, greedy or sampled, in left-padded batches.
 
 Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from transformers import (
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.forward import combined_losses, use_packed_attention
+from tasks.engine.inference import decoding
 
 FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
@@ -46,8 +47,13 @@ class Sampling:
 
     def of(self, rows: Sequence[int]) -> LogitsProcessorList:
         """Return the processors that draw the tokens of these prompts."""
-        warpers = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p)]
-        return LogitsProcessorList([*warpers, _Draw([self.keys[row] for row in rows])])
+        return self.drawing([random.Random(self.keys[row]) for row in rows])
+
+    def drawing(self, streams: Sequence[random.Random]) -> LogitsProcessorList:
+        """Return the processors that draw a token for each of these streams of random numbers, the next of each."""
+        return LogitsProcessorList(
+            [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p), _Draw(streams)]
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Steering:
             readers = [_Reader(model, ids_BT, torch.ones_like(ids_BT) if mask_BT is None else mask_BT)]
             for helper, tokenizer in self.helpers:
                 helper.set_attn_implementation("sdpa")
-                readers.append(_Reader(helper, *_left_padded(prompts, tokenizer, helper.device)))
+                ids = [_prompt_ids(prompt, tokenizer) for prompt in prompts]
+                readers.append(_Reader(helper, *decoding.left_padded(ids, helper.device)))
             done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
             while not done_B.all():
                 main_BV, *helpers = [reader.logits() for reader in readers]
@@ -180,41 +187,37 @@ def write(
 ) -> list[str]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
-    Batches are filled in order of length and their size is fixed: a batch's shape changes the last digits of logits, and so now
-    and then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`,
-    or after `max_new_tokens` tokens.
+    Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
+    their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
+    then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`, or after
+    `max_new_tokens` tokens.
     """
     model.set_attn_implementation("sdpa")
-    render = _prompt_text if steering else render_prompt
-    texts = [render(prompt, tokenizer) for prompt in prompts]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
+    render = _prompt_text if steering else render_prompt
+    texts = [render(prompt, tokenizer) for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    responses = [""] * len(texts)
-    tokenizer.padding_side = PADDING
-    for batch in track(batches):
-        inputs = tokenizer(
-            [texts[i] for i in batch],
-            add_special_tokens=tokenizer.chat_template is None,
-            padding=True,
-            return_tensors="pt",
-        )
-        width = inputs["input_ids"].shape[1]
-        outputs = model.generate(
-            **inputs.to(model.device),
+    batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
+    special = tokenizer.chat_template is None
+    ids = [tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
+    ended = _Ended(tokenizer, 0, stop)
+    if steering:
+        written = _steered(model, steering, prompts, ids, batches, tokenizer, max_new_tokens, sampling, ended)
+    else:
+        chooser = _Chooser(model, ids, tokenizer, sampling)
+        written = decoding.decode(
+            model,
+            ids,
+            batches,
+            batch_size=batch_size,
             max_new_tokens=max_new_tokens,
-            do_sample=False,  # the processor of `sampling` leaves only the token it drew
-            logits_processor=sampling.of(batch) if sampling else None,
-            pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=[_Ended(tokenizer, width, stop)],
-            custom_generate=steering.beside([prompts[i] for i in batch]) if steering else None,
+            choose=chooser.choose,
+            has_ended=lambda tokens: tokens[-1] in chooser.ends or ended.row(tokens),
         )
-        for index, text in zip(
-            batch, tokenizer.batch_decode(outputs[:, width:], skip_special_tokens=True), strict=True
-        ):
-            responses[index] = _before(text, stop)
-    return responses
+    responses = dict(written)
+    answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(texts))]
+    return [_before(text, stop) for text in answers]
 
 
 def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
@@ -224,23 +227,96 @@ def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
     return render_prompt(prompt, tokenizer)
 
 
-def _left_padded(
-    prompts: Sequence[Sequence[Message]], tokenizer: Tokenizer, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return token ids and attention mask of prompts, (B, T) each. The tokenizer of an untuned model may have no padding token."""
+def _prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
     special = tokenizer.chat_template is None
-    rows = [tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"] for prompt in prompts]
-    longest = max(map(len, rows))
-    ids = [[0] * (longest - len(row)) + row for row in rows]
-    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    return tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"]
+
+
+def _steered(
+    model: PreTrainedModel,
+    steering: Steering,
+    prompts: Sequence[Sequence[Message]],
+    ids: Sequence[list[int]],
+    batches: Iterable[list[int]],
+    tokenizer: Tokenizer,
+    max_new_tokens: int,
+    sampling: Sampling | None,
+    ended: "_Ended",
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the number and the tokens of each response that helpers steer, batch by batch."""
+    for batch in batches:
+        padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, padding_side=PADDING, return_tensors="pt")
+        width = padded["input_ids"].shape[1]
+        outputs = model.generate(
+            **padded.to(model.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,  # the processor of `sampling` leaves only the token it drew
+            logits_processor=sampling.of(batch) if sampling else None,
+            pad_token_id=tokenizer.pad_token_id,
+            stopping_criteria=[ended.after(width)],
+            custom_generate=steering.beside([prompts[i] for i in batch]),
+        )
+        yield from zip(batch, outputs[:, width:].tolist(), strict=True)
+
+
+class _Chooser:
+    """The choice of the next tokens: by the processors that the model's own generation config asks for, then drawn or the likeliest."""
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, sampling: Sampling | None
+    ) -> None:
+        self._prompts, self._sampling, self._padding = prompts, sampling, tokenizer.pad_token_id
+        self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
+        self._processors, ends = _generation_settings(model, self._padding)
+        self.ends = frozenset(ends)
+        """The tokens that end a response."""
+
+    def choose(self, numbers: Sequence[int], responses: Sequence[Sequence[int]], logits_AV: Tensor) -> Tensor:
+        """Return the next token of each row, (A,)."""
+        if self._processors:
+            rows = [[*self._prompts[number], *response] for number, response in zip(numbers, responses, strict=True)]
+            ids_AT, _ = decoding.left_padded(rows, logits_AV.device, self._padding)
+            logits_AV = self._processors(ids_AT, logits_AV)
+        if self._sampling:
+            draw = self._sampling.drawing([self._streams[number] for number in numbers])
+            logits_AV = draw(None, logits_AV)
+        return logits_AV.argmax(dim=1)
+
+
+def _generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsProcessorList, list[int]]:
+    """Return the processors that `model.generate` would use for greedy decoding, such as a repetition penalty, and the end tokens."""
+    processors, ends = LogitsProcessorList(), []
+
+    def keep(
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **_: Any,
+    ) -> Tensor:
+        processors.extend(logits_processor)
+        tokens = generation_config.eos_token_id
+        ends.extend([] if tokens is None else tokens if isinstance(tokens, list) else [tokens])
+        return input_ids
+
+    ids = torch.full((1, 1), padding, device=model.device)
+    model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=1,
+        do_sample=False,
+        pad_token_id=padding,
+        custom_generate=keep,
+    )
+    return processors, ends
 
 
 class _Draw(LogitsProcessor):
-    """Leaves each row one token, drawn by its probability with random numbers that follow from the row's key alone."""
+    """Leaves each row one token, drawn by its probability with the next number of the row's own stream."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._streams = [random.Random(key) for key in keys]
+    def __init__(self, streams: Sequence[random.Random]) -> None:
+        self._streams = streams
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         uniform_B1 = torch.tensor([[stream.random()] for stream in self._streams], dtype=torch.float64)
@@ -257,11 +333,30 @@ class _Ended(StoppingCriteria):
 
     def __init__(self, tokenizer: Tokenizer, width: int, stop: Sequence[str] = ()) -> None:
         self._tokenizer, self._width, self._stop = tokenizer, width, stop
+        self._last = {text[-1] for text in (FENCE, *stop)}
+        self._can_end: dict[int, bool] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        texts = self._tokenizer.batch_decode(input_ids[:, self._width :])
-        ended = [text.count(FENCE) >= 2 or any(end in text for end in self._stop) for text in texts]
+        ended = [self.row(tokens) for tokens in input_ids[:, self._width :].tolist()]
         return torch.tensor(ended, device=input_ids.device)
+
+    def after(self, width: int) -> "_Ended":
+        """Return the same for rows whose responses begin at this column."""
+        return _Ended(self._tokenizer, width, self._stop)
+
+    def row(self, tokens: Sequence[int]) -> bool:
+        """Return True if the response is complete by its last token. The text is decoded only where that token may end one."""
+        if not tokens or not self._may_end(tokens[-1]):
+            return False
+        text = self._tokenizer.decode(tokens)
+        return text.count(FENCE) >= 2 or any(end in text for end in self._stop)
+
+    def _may_end(self, token: int) -> bool:
+        """Return True for a token that has the last character of an end, or part of a character, or white space that decoding strips."""
+        if token not in self._can_end:
+            piece = self._tokenizer.decode([token])
+            self._can_end[token] = not piece.strip() or "\ufffd" in piece or any(end in piece for end in self._last)
+        return self._can_end[token] or any(end.isspace() for end in self._last)
 
 
 def _before(text: str, stop: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from tasks.core.records import Message
 from tasks.engine import chat_template
-from tasks.engine.inference import generation, scoring
+from tasks.engine.inference import decoding, generation, scoring
 from tests import tiny as small
 
 KEYS = [f"0 item-{number} 0" for number in range(5)]
@@ -185,3 +185,88 @@ def test_stop_sequences_of_the_prompt_end_nothing(pair):
     for text, ended in (("two", False), ("two END", True)):
         ids = torch.tensor([prompt + tokenizer(text, add_special_tokens=False)["input_ids"]])
         assert generation._Ended(tokenizer, len(prompt), ["END"])(ids, None).tolist() == [ended]
+
+
+def long_and_short(batch_size, pair, stop=(), most=8):
+    """Responses to prompts of many lengths, and the rows of each forward that wrote them."""
+    model, tokenizer = pair
+    prompts = [[Message("user", "why " * number)] for number in range(1, 13)]
+    rows = []
+    hook = model.register_forward_hook(lambda _, __, output: rows.append(len(output.logits)))
+    texts = generation.write(model, prompts, tokenizer, max_new_tokens=most, batch_size=batch_size, stop=stop)
+    hook.remove()
+    return texts, rows
+
+
+def test_a_response_that_ends_leaves_the_batch_and_the_next_prompt_takes_its_place(pair):
+    whole, _ = long_and_short(1, pair)
+    stop = sorted({text[2] for text in whole if len(text) > 3})[:2]  # some end early
+    alone, forwards_alone = long_and_short(1, pair, stop)
+    assert len({len(text) for text in alone}) > 2, "responses of one length would leave together"
+    for batch_size in (4, 5, 12, 32):
+        together, forwards = long_and_short(batch_size, pair, stop)
+        assert together == alone
+        assert max(forwards) == min(batch_size, 12)
+        assert sum(forwards) == sum(forwards_alone), "each row of a forward is a token of a response"
+        assert len(forwards) < len(forwards_alone) / 2
+
+
+def test_memory_that_is_too_small_grows(pair, monkeypatch):
+    expected, _ = long_and_short(1, pair, most=24)
+    monkeypatch.setattr(decoding, "SLACK", 1)
+    assert long_and_short(5, pair, most=24)[0] == expected
+
+
+def others():
+    """Models whose attention is another: biases and grouped heads; a window in every other layer; a window in all."""
+    from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    sizes = {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "eos_token_id": 258, "bos_token_id": 257, "pad_token_id": 256}
+    window = {"use_sliding_window": True, "sliding_window": 16, "layer_types": ["full_attention", "sliding_attention"]}
+    yield small.qwen2()
+    yield Qwen2ForCausalLM(Qwen2Config(**sizes, **window, num_hidden_layers=2))
+    yield MistralForCausalLM(MistralConfig(**sizes, sliding_window=16, num_hidden_layers=2))
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_models_with_other_attention_write_what_they_write_alone(pair, which):
+    model, tokenizer = list(others())[which].eval(), pair[1]
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad():
+        expected = [alone((model, tokenizer), prompt, 8) for prompt in PROMPTS]
+    for batch_size in (1, 2, 5):
+        assert generation.write(model, PROMPTS, tokenizer, max_new_tokens=8, batch_size=batch_size) == expected
+    assert len(set(expected)) > 1
+
+
+def test_what_the_models_generation_config_asks_for_is_done(pair):
+    model, tokenizer = copy.deepcopy(pair)
+    plain = generation.write(model, PROMPTS, tokenizer, max_new_tokens=12, batch_size=2)
+    model.generation_config.repetition_penalty = 3.0
+    expected = []
+    for prompt in PROMPTS:
+        ids = tokenizer(chat_template.render_prompt(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")
+        written = model.generate(**ids, max_new_tokens=12, do_sample=False)
+        expected.append(tokenizer.decode(written[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
+    assert generation.write(model, PROMPTS, tokenizer, max_new_tokens=12, batch_size=1) == expected
+    assert expected != plain
+
+
+def test_a_text_is_decoded_only_where_a_token_may_end_it(pair):
+    class Counting:
+        calls = 0
+
+        def decode(self, tokens):
+            self.calls += len(tokens) > 1
+            return pair[1].decode(tokens)
+
+    counting, text = Counting(), "many words and then the END"
+    tokens = pair[1](text, add_special_tokens=False)["input_ids"]
+    ended = generation._Ended(counting, 0, ["END"])
+    found = [ended.row(tokens[:length]) for length in range(len(tokens) + 1)]
+    assert found == [False] * len(tokens) + [True]
+    assert counting.calls < len(tokens) / 2

@@ -1,0 +1,203 @@
+"""Decoding by one model: rows that have ended leave the batch, and prompts that wait take their places.
+
+The keys and values of a batch are in memory that is allocated ahead: a step writes one column of it and copies none. Rows are padded on
+the left. A row that ends is overwritten by the last one. When a quarter of the rows have ended, waiting prompts are read together and
+joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. An adapter may hold tokens of its
+own before those of the rows (DePT does): they stay in front.
+Orca, Yu et al. 2022, https://www.usenix.org/conference/osdi22/presentation/yu: batching by step in place of batching by request.
+Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D = width of a head, V = vocabulary.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicLayer
+
+SLACK = 64
+"""Columns that are allocated ahead."""
+Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
+"""The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
+HasEnded = Callable[[Sequence[int]], bool]
+"""The tokens of a response → True if it is complete."""
+
+
+def left_padded(rows: Sequence[Sequence[int]], device: torch.device, padding: int = 0) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask of rows, (R, T) each."""
+    longest = max(map(len, rows))
+    ids = [[padding] * (longest - len(row)) + list(row) for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+class _Layer(DynamicLayer):
+    """Keys and values of one layer: the first rows and columns of memory for more of both."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Append the columns of all rows and return all columns. The first call sets the number of rows."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._memory = [state[:, :, :0] for state in (key_states, value_states)]
+            self.num_rows, self.length = len(key_states), 0
+        end = self.length + key_states.shape[2]
+        if end > self._memory[0].shape[2]:
+            self._memory = [
+                F.pad(memory[: self.num_rows], (0, 0, 0, end + SLACK - memory.shape[2])) for memory in self._memory
+            ]
+        for memory, state in zip(self._memory, (key_states, value_states), strict=True):
+            memory[: self.num_rows, :, self.length : end] = state
+        self.length = end
+        self._show()
+        return self.keys, self.values
+
+    def overwrite(self, row: int) -> None:
+        """Put the last row in the place of another one, and forget it there."""
+        self.num_rows -= 1
+        for memory in self._memory:
+            memory[row, :, : self.length] = memory[self.num_rows, :, : self.length]
+        self._show()
+
+    def join(self, other: "_Layer", held: int, drop: int, width: int) -> None:
+        """Append the rows of another layer. Both then have `held` columns, padding, and their tokens, `width` columns at the end.
+
+        The first `drop` columns of tokens of this one are dropped.
+        """
+        sides = [(self, drop), (other, 0)]
+        memory = [
+            torch.cat([_aligned(layer._memory[which], layer, held, start, width) for layer, start in sides])
+            for which in (0, 1)
+        ]
+        self._memory = memory
+        self.num_rows, self.length = len(memory[0]), held + width
+        self._show()
+
+    def _show(self) -> None:
+        self.keys, self.values = (memory[: self.num_rows, :, : self.length] for memory in self._memory)
+
+
+def _aligned(memory: Tensor, layer: _Layer, held: int, drop: int, width: int) -> Tensor:
+    """Return the rows of a layer with its tokens in the last of `held + width` columns, and room behind them."""
+    tokens = memory[: layer.num_rows, :, held + drop : layer.length]
+    padded = F.pad(tokens, (0, 0, width - tokens.shape[2], SLACK))  # zeros: what is masked must be finite
+    return torch.cat([memory[: layer.num_rows, :, :held], padded], dim=2) if held else padded
+
+
+class _Batch:
+    """The rows that a model is writing: their cache and mask."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        parameters = inspect.signature(model.forward).parameters
+        self._name = "cache" if "cache" in parameters else "past_key_values"  # as transformers called it before 5.24
+        self._cache: Cache | None = None
+        self._mask_AT = torch.ones(0, 0, dtype=torch.long, device=model.device)
+
+    def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Append rows for these prompts and return the logits of their next tokens, (R, V)."""
+        ids_RT, mask_RT = left_padded(prompts, self._mask_AT.device)
+        cache = Cache(layer_class_to_replicate=_Layer)
+        logits_RV = self._forward(ids_RT, mask_RT, cache)
+        self._join(cache, mask_RT)
+        return logits_RV
+
+    def step(self, token_A: Tensor) -> Tensor:
+        """Append a token to each row and return the logits of the next ones, (A, V)."""
+        self._mask_AT = F.pad(self._mask_AT, (0, 1), value=1)
+        assert self._cache is not None, "rows are read before they go on"
+        return self._forward(token_A[:, None], self._mask_AT, self._cache)
+
+    def overwrite(self, row: int) -> None:
+        """Put the last row in the place of another one, which has ended."""
+        self._mask_AT[row] = self._mask_AT[-1]
+        self._mask_AT = self._mask_AT[:-1]
+        if not len(self._mask_AT):
+            self._cache = None
+            return
+        for layer in self._layers(self._cache):
+            layer.overwrite(row)
+
+    def _forward(self, ids_RT: Tensor, mask_RT: Tensor, cache: Cache) -> Tensor:
+        positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)[:, -ids_RT.shape[1] :]
+        output = self._model(
+            input_ids=ids_RT,
+            attention_mask=mask_RT,
+            position_ids=positions_RT,
+            logits_to_keep=1,
+            use_cache=True,
+            **{self._name: cache},
+        )
+        return output.logits[:, -1].float()
+
+    def _join(self, cache: Cache, mask_RT: Tensor) -> None:
+        if self._cache is None:
+            self._cache, self._mask_AT = cache, mask_RT
+            return
+        first_A = self._mask_AT.argmax(dim=1)  # the column of a row's first token
+        drop, held = int(first_A.min()), self._layers(self._cache)[0].length - self._mask_AT.shape[1]
+        width = max(self._mask_AT.shape[1] - drop, mask_RT.shape[1])
+        for layer, other in zip(self._layers(self._cache), self._layers(cache), strict=True):
+            layer.join(other, held, drop, width)
+        masks = [self._mask_AT[:, drop:], mask_RT]
+        self._mask_AT = torch.cat([F.pad(mask, (width - mask.shape[1], 0)) for mask in masks])
+
+    @staticmethod
+    def _layers(cache: Cache | None) -> list[_Layer]:
+        return [] if cache is None else cache.layers
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    batches: Iterable[Sequence[int]],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    choose: Choose,
+    has_ended: HasEnded,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the number of each prompt with the tokens of its response, as they end.
+
+    `batches` are numbers of prompts, in the order in which they are read. At most `batch_size` rows are written at a time.
+    """
+    batch = _Batch(model)
+    numbers: list[int] = []
+    """The prompt of each row."""
+    responses: dict[int, list[int]] = {}
+
+    def ended_rows(logits_AV: Tensor, first: int) -> Iterator[tuple[int, list[int]]]:
+        """Append a token to each row from `first` on, and yield the rows that end by it."""
+        rows = numbers[first:]
+        tokens = choose(rows, [responses[number] for number in rows], logits_AV).tolist()
+        for number, token in zip(rows, tokens, strict=True):
+            responses[number].append(token)
+        for row in reversed(range(first, len(numbers))):
+            response = responses[numbers[row]]
+            if len(response) >= max_new_tokens or has_ended(response):
+                batch.overwrite(row)
+                yield numbers[row], responses.pop(numbers[row])
+                numbers[row] = numbers[-1]
+                numbers.pop()
+
+    def step() -> Iterator[tuple[int, list[int]]]:
+        last = [responses[number][-1] for number in numbers]
+        yield from ended_rows(batch.step(torch.tensor(last, device=model.device)), 0)
+
+    for wanted in batches:
+        waiting = list(wanted)
+        while waiting:
+            free = batch_size - len(numbers)
+            if 4 * free >= batch_size or not numbers:
+                start = len(numbers)
+                admitted, waiting = waiting[:free], waiting[free:]
+                numbers += admitted
+                responses |= {number: [] for number in admitted}
+                yield from ended_rows(batch.read([prompts[number] for number in admitted]), start)
+            else:
+                yield from step()
+    while numbers:
+        yield from step()
