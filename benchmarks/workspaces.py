@@ -66,7 +66,7 @@ class States:
         if not self._state(0).exists():
             _fresh(root, profile, self._state(0))
         plan = _run(self._state(0), "flows.commands", "plan", "--json")
-        order = [step["stage"] for step in json.loads(plan)]
+        order = [step["stage"] for step in json.loads(plan)["stages"]]
         self.order = order[: order.index(inside) + 1 if inside else stages]
         self.costs: dict[str, Cost] = {}
         for number, stage in enumerate(progress.track(self.order, label="undisturbed", unit="stage")):

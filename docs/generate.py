@@ -7,7 +7,8 @@ import inspect
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows.commands import application  # noqa: E402
+from flows.commands import _comparisons, _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import records as records_module  # noqa: E402
@@ -35,9 +36,58 @@ section under `methods:` sets it ([settings](settings.md)).
 
 CLI = """# Command line
 
-Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace, `compare-logs` in any.
-The exit code is 0 on success, 1 where something a person can mend is in the way (one message says what), 2 for a wrong call, 130 after Ctrl-C, and 143
-after a plain `kill`. `RATCHET_TRACEBACK=1` shows the traceback of an error.
+Made from the commands' own help by `make reference`; `ratchet COMMAND --help` prints the same. Every command works in the folder of a workspace,
+`compare-logs` in any. Its [exit code](exit-codes.md) tells a script how it ended. Those with `--json` print [one JSON object](json.md). The shell
+[completes](../how-to/completion.md) commands, options and names. `RATCHET_TRACEBACK=1` shows the traceback of an error. Colours are for terminals
+alone, and [`NO_COLOR=1`](https://no-color.org) leaves them out there too.
+"""
+
+EXIT_CODES = """# Exit codes
+
+The same for all commands. Made from the code by `make reference`.
+
+| code | meaning |
+| --- | --- |
+"""
+
+AFTER_EXIT_CODES = """
+A script that waits for a run and reports what came of it:
+
+```
+ratchet verify --no-measure
+case $? in
+  0) echo "as recorded" ;;
+  3) echo "something differs; the lines with ✗ say what" ;;
+  *) echo "it could not be checked; the message says why" ;;
+esac
+```
+
+With `--json` a command that fails prints its error as an object, and its exit code is the same: [JSON output](json.md). Shells show 128 and the number of the
+signal for a process that a signal ended, and commands that are ended by one exit with the same number.
+"""
+
+JSON = """# JSON output
+
+`plan`, `status`, `doctor`, `methods`, `compare`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
+said meanwhile, progress for instance, goes to stderr. The [exit code](exit-codes.md) is the same with and without it. Made from the
+code by `make reference`. New keys may be added; a key keeps its meaning.
+
+```
+ratchet plan --json
+ratchet doctor --json | jq -r '.findings[] | select(.state == "blocked") | .fix'
+```
+
+A command that fails prints an object with the key `error` in place of its report, and no report has that key:
+
+```json
+{"error": {"command": "ratchet plan --json", "exit_code": 1,
+           "message": "params.yaml:2: compute.thread: there is no such key. Did you mean threads?",
+           "problems": [{"where": "params.yaml:2",
+                         "what": "compute.thread: there is no such key.",
+                         "remedy": "Did you mean threads?"}]}}
+```
+
+Lists are in the order in which the command prints them. A number that is not known, or not finite, is null.
 """
 
 RECORDS = """# Records
@@ -197,19 +247,72 @@ def commands() -> str:
     """Return the reference of the command line, from the commands' own help."""
     app: Any = typer.main.get_command(application())
     parts = [CLI]
-    for name, command in app.commands.items():
-        about, _, example = inspect.cleandoc(command.help or "").partition("Example:")
-        context = command.context_class(command, info_name=f"ratchet {name}")
-        parts.append(
-            f"## ratchet {name}\n\n{about.strip()}\n\n```\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
-        )
-        options = [option.get_help_record(context) for option in command.params]
-        rows = [f"| `{record[0]}` | {_cell(record[1])} |" for record in options if record and record[0] != "--help"]
-        if rows:
-            parts.append("| argument or option | |\n| --- | --- |\n" + "\n".join(rows) + "\n")
-        if example:
-            parts.append(f"Example: `{example.strip()}`\n")
+    for title, names in _help.GROUPS.items():
+        parts.append(f"## {title}\n")
+        parts += [part for name in names for part in _command(name, app.commands[name])]
     return "\n".join(parts)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    about, _, example = inspect.cleandoc(command.help or "").partition("Example:")
+    context = command.context_class(command, info_name=f"ratchet {name}", terminal_width=78)
+    yield f"### ratchet {name}\n\n{about.strip()}\n\n```\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
+    options = [option.get_help_record(context) for option in command.params]
+    rows = [f"| `{record[0]}` | {_cell(record[1])} |" for record in options if record and record[0] != "--help"]
+    if rows:
+        yield "| argument or option | |\n| --- | --- |\n" + "\n".join(rows) + "\n"
+    if example:
+        yield f"Example: `{example.strip()}`\n"
+
+
+def exit_codes() -> str:
+    """Return the reference of exit codes."""
+    rows = [f"| {code:d} | {_cell(meaning)} |" for code, meaning in _exit_codes.MEANINGS.items()]
+    return EXIT_CODES + "\n".join(rows) + "\n" + AFTER_EXIT_CODES
+
+
+def json_output() -> str:
+    """Return the reference of what `--json` prints: a section for each report and for each record in it."""
+    parts, linked = (
+        [JSON],
+        {
+            record.__name__: record
+            for module in (_reports, _comparisons)
+            for record in vars(module).values()
+            if dataclasses.is_dataclass(record)
+        },
+    )
+    of_reports = {record: command for command, record in _schema.REPORTS.items()}
+    order = [*_schema.REPORTS.values(), *(record for record in linked.values() if record not in of_reports)]
+    for record in order:
+        command = of_reports.get(record)
+        docs = _field_docs(record)
+        rows = [
+            f"| `{field.name}` | {_json_type(field.type, linked)} | {_cell(docs.get(field.name, ''))} |"
+            for field in dataclasses.fields(record)
+        ]
+        title = f"ratchet {command}" if command else record.__name__
+        about = (inspect.getdoc(record) or "").replace("\n", " ")
+        parts.append(f"## {title}\n\n{about}\n\n| key | type | |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _json_type(annotation: Any, linked: dict[str, type]) -> str:
+    """Return a type in JSON's words, with links to the sections of records."""
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+    if annotation in names:
+        return names[annotation]
+    if dataclasses.is_dataclass(annotation):
+        name = annotation.__name__
+        assert linked[name] is annotation
+        return f"[{name}](#{name.lower()})"
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if typing.get_origin(annotation) is Sequence:
+        inner = _json_type(arguments[0], linked)
+        return f"list of {inner}{'s' if arguments[0] in names else ''}"
+    return " or ".join(_json_type(argument, linked) for argument in arguments)
 
 
 def records() -> str:
@@ -254,6 +357,8 @@ def pages() -> dict[str, str]:
         "pages/reference/settings.md": reference(),
         "pages/reference/methods.md": catalogue(),
         "pages/reference/cli.md": commands(),
+        "pages/reference/exit-codes.md": exit_codes(),
+        "pages/reference/json.md": json_output(),
         "pages/reference/records.md": records(),
         "pages/results/claims.md": ledger(),
         "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",

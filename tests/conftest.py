@@ -31,6 +31,7 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TORCHDYNAMO_DISABLE": "1",
+    "XDG_CACHE_HOME": str(HOME / "cache"),  # where the speed of the machine is remembered
 }
 os.environ.pop("RATCHET_PARENT", None)
 os.environ.pop("RATCHET_FLOW_RUN", None)

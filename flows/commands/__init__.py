@@ -1,16 +1,25 @@
 """The `ratchet` command line. A command is a file of this folder, and its name is the file's, with hyphens for underscores."""
 
 import importlib
+import json
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
+from flows.commands import _help, _terminal
+from flows.commands._exit_codes import ExitCode
 from tasks.core import environment
 
+if TYPE_CHECKING:
+    from flows.commands._reports import Report
+
 HELP = "Adapts a language model to your domain in a closed loop, and never slips back."
+JSON = "--json"
+"""The option by which a command prints its report, or its error, as one JSON object."""
 
 
 def names() -> list[str]:
@@ -19,28 +28,94 @@ def names() -> list[str]:
     return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
+def function(name: str) -> Callable[..., object]:
+    """Return the function of a command, which has the name of its file."""
+    module = name.replace("-", "_")
+    command: Callable[..., object] = getattr(importlib.import_module(f"flows.commands.{module}"), module)
+    return command
+
+
 def application() -> typer.Typer:
     """Return the application with all commands. Each file holds a function of its own name, whose docstring is its help."""
     app = typer.Typer(
-        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        cls=_help.Commands,
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=_help.settings(),
     )
-    app.callback()(lambda: None)
+    app.callback()(_settle)
     for name in names():
-        module = name.replace("-", "_")
-        app.command(name)(getattr(importlib.import_module(f"flows.commands.{module}"), module))
+        run = function(name)
+        app.command(name, cls=_help.Command, short_help=_help.first_sentence(run.__doc__))(run)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. An error that a user can correct is one message and exit code 1; RATCHET_TRACEBACK=1 shows its traceback."""
+    """Run one command and exit with its `ExitCode`.
+
+    An error that a person can mend is one message on stderr, or with `--json` an object on stdout; RATCHET_TRACEBACK=1 shows its
+    traceback.
+    """
     if "" not in sys.path:
         sys.path.insert(0, "")  # the project is where one stands, as with `python -m`
-    try:
-        application()(args=arguments, prog_name="ratchet")
-    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
-        if os.environ.get(environment.TRACEBACK):
-            raise
-        from tasks.io.system.process import explain
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_run_as_json(given) if JSON in given and "--help" not in given else _run(given))
 
-        typer.echo(explain(error), err=True)
-        sys.exit(1)
+
+def _settle(context: typer.Context) -> None:
+    if not _terminal.may_colour():
+        context.color = False
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        return _exit_code(_invoke(arguments))
+    except typer.TyperException as error:
+        error.show()  # type: ignore[attr-defined]  # all that the parser raises have it
+        return error.exit_code
+    except typer.Abort:
+        typer.echo("Aborted.", err=True)
+        return ExitCode.FAILED
+    except Exception as error:
+        from tasks.io.system import process
+
+        if os.environ.get(environment.TRACEBACK) or not isinstance(error, process.expected()):
+            raise
+        typer.echo(process.explain(error), err=True)
+        return ExitCode.FAILED
+
+
+def _run_as_json(arguments: list[str]) -> int:
+    """Print the report or the error of a command as JSON; whatever else is printed meanwhile goes to stderr."""
+    from flows.commands import _as_json
+
+    try:
+        with _as_json.stdout_kept():
+            returned = _invoke(arguments)
+    except Exception as error:
+        code, failure = _as_json.failure(error, arguments)
+        _print(_as_json.plain(failure))
+        if code == ExitCode.FAILED and os.environ.get(environment.TRACEBACK):
+            raise
+        return code
+    if returned is not None and not isinstance(returned, int):
+        _print(_as_json.plain(returned))
+    return _exit_code(returned)
+
+
+def _print(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _invoke(arguments: list[str]) -> "Report | int | None":
+    """Run one command. Returns its report, the exit code that it asked for, or None."""
+    returned: Report | int | None = application()(args=arguments, prog_name="ratchet", standalone_mode=False)
+    return returned
+
+
+def _exit_code(returned: "Report | int | None") -> int:
+    if returned is None or isinstance(returned, int):
+        return returned or ExitCode.DONE
+    return ExitCode.DONE if returned.holds else ExitCode.DOES_NOT_HOLD

@@ -4,19 +4,29 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import _completion
+
 
 def chat(
     models: Annotated[
-        list[str], typer.Argument(help="A folder, `base`, `champion`, or a round such as `r0`; one or two.")
+        list[str],
+        typer.Argument(
+            help="A folder, `base`, `champion`, or a round such as `r0`; one or two.", autocompletion=_completion.models
+        ),
     ],
     expert: Annotated[str | None, typer.Option(help="A small tuned model that steers the one you talk to.")] = None,
     antiexpert: Annotated[str | None, typer.Option(help="The small model that the expert was tuned from.")] = None,
     decoder: Annotated[
-        str, typer.Option(help="How they steer, as `ratchet methods decoders` lists it.")
+        str,
+        typer.Option(
+            help="How they steer, as `ratchet methods decoders` lists it.", autocompletion=_completion.decoders
+        ),
     ] = "proxy_tuning",
     alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,
 ) -> None:
-    """Talk to a model, or to two side by side, or to one that two small ones steer (by proxy-tuning, if nothing else is said).
+    """Talk to a model, or to two side by side.
+
+    A model can also be steered by two small ones, by proxy-tuning if nothing else is said.
 
     Example: ratchet chat base r0, or ratchet chat models/large --expert r0 --antiexpert pretrained
     """

@@ -4,39 +4,73 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import _completion
+from flows.commands._reports import Report
+
 if TYPE_CHECKING:
+    from flows.commands._comparisons import ComparedComposition, CompareReport
     from flows.execution.estimates import Basis, Range
+    from flows.experiments.recipes import Recipe
+    from flows.experiments.results_table import Row
+    from tasks.core.statistics import Estimate
 
 
 def compare(
-    names: Annotated[list[str], typer.Argument(help="A file of params/compare, or methods to compare.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="A file of params/compare, or methods to compare.", autocompletion=_completion.compositions
+        ),
+    ],
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each with its best learning rate.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each training.")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Say what it costs and stop.")] = False,
-) -> None:
-    """Compare compositions of methods on this workspace's data, at equal tokens, each with its own best learning rate.
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Compare compositions of methods on this workspace's data, at equal tokens.
 
-    Says first what it costs. Interrupted, it goes on where it stopped. Each trial is a run in MLflow.
+    Each has its own best learning rate, chosen on validation. Says first what it costs. Interrupted, it goes on where it stopped. Each
+    trial is a run in MLflow.
 
     Example: ratchet compare lora loldu s2ft lisa --seeds 3
     """
-    from flows.execution import flow_runs
-    from flows.experiments import recipes, results_rendering, results_table, search, trials
-    from tasks.io.system import progress
+    from flows.experiments import recipes
 
     name, recipe = recipes.read(names, seeds=seeds, tokens=tokens)
     recipes.check(recipe)
+    report = _cost(name, recipe)
+    return report if dry else _measure(name, recipe, report, as_json=as_json)
+
+
+def _cost(name: str, recipe: "Recipe") -> "CompareReport":
+    """Say what a comparison costs, and return its report so far."""
+    from flows.commands._comparisons import CompareReport
+    from flows.commands._reports import Range, convert
+    from flows.experiments import search, trials
+    from tasks.io.system import progress
+
     searched = len(search.grid(recipe))
     finals = len(recipe.compositions) * recipe.seeds
     cost = searched * (recipe.search_tokens or recipe.tokens) + finals * recipe.tokens
+    duration = trials.duration(recipe)
     progress.say(
         f"{name}: {len(recipe.compositions)} compositions, {searched} trainings to choose learning rates, {finals} to measure, "
         f"at least {cost:,} tokens in all: a search goes on where the best rate is the first or last one tried, "
         "or none beats no training. "
-        f"{_time(trials.duration(recipe))}The bar tells the time that is left once the first is done."
+        f"{_time(duration)}The bar tells the time that is left once the first is done."
     )
-    if dry:
-        return
+    seconds = convert(Range, duration[0]) if duration else None
+    return CompareReport(name, searched, finals, cost, seconds, compositions=None, open_ends=[], folder=None)
+
+
+def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: bool) -> "CompareReport":
+    """Run the trials, write and show their table, and return the whole report."""
+    from dataclasses import replace
+
+    from flows.commands import _terminal
+    from flows.execution import flow_runs
+    from flows.experiments import results_rendering, results_table, search, trials
+
     with flow_runs.recorded(title=f"compare · {name}") as run:
         results = search.choose(recipe, name, run.id)
         best = search.best_rates(recipe, results)
@@ -50,17 +84,40 @@ def compare(
         for composition, rate in best.items()
         if (further := search.beyond(composition, rate, results))
     ]
-    text = "\n".join(
-        [
-            results_rendering.table(rows),
-            results_rendering.base_line(results_table.base_losses(results, recipe.stage)),
-            *open_ends,
-        ]
-    )
-    (folder / "table.md").write_text(text + "\n", encoding="utf-8")
+    table, notes = results_rendering.table(rows), results_rendering.notes()
+    below = [notes, results_rendering.base_line(results_table.base_losses(results, recipe.stage)), *open_ends]
+    (folder / "table.md").write_text("\n".join([table, "", *below]) + "\n", encoding="utf-8")
     (folder / "pareto.svg").write_text(results_rendering.plot(rows), encoding="utf-8")
-    typer.echo(text)
-    typer.echo(f"\nTable, plot and the figures of each training: {folder}")
+    if not as_json:
+        width = _terminal.columns()
+        is_narrow = width is not None and max(map(len, table.splitlines())) > width
+        _terminal.show(_terminal.stacked(table) if is_narrow else table)
+        for line in ("", *below, "", f"Table, plot and the figures of each training: {folder}"):
+            _terminal.show(line, hanging=0)
+    return replace(report, compositions=[_composition(row) for row in rows], open_ends=open_ends, folder=str(folder))
+
+
+def _composition(row: "Row") -> "ComparedComposition":
+    from flows.commands._comparisons import ComparedComposition, Interval
+    from flows.commands._reports import convert
+
+    def interval(estimate: "Estimate") -> Interval:
+        return convert(Interval, estimate)
+
+    return ComparedComposition(
+        name=row.name,
+        rate=row.rate,
+        losses=row.losses,
+        domain=interval(row.domain),
+        gain=interval(row.gain),
+        against_first=interval(row.against_first) if row.against_first else None,
+        forgetting=interval(row.forgetting),
+        passed=interval(row.passed) if row.passed else None,
+        trainable=row.trainable,
+        peak_memory_mb=row.peak_memory_mb,
+        tokens_per_s=row.tokens_per_s,
+        bytes=row.bytes,
+    )
 
 
 def _time(estimate: "tuple[Range, Basis] | None") -> str:

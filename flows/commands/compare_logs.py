@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands._reports import Report
+
 
 def compare_logs(
     logs: Annotated[
@@ -19,16 +21,15 @@ def compare_logs(
         bool, typer.Option("--all-pairs", help="Each log with each, in place of all with the first.")
     ] = False,
     page: Annotated[Path | None, typer.Option(help="Write a page of HTML to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for other programs.")] = False,
-) -> None:
-    """Compare the scores of other harnesses' logs item by item: intervals, exact tests, corrected for their number, and power.
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Compare the scores of other harnesses' logs item by item.
 
-    Works in any folder.
+    Gives intervals, exact tests that are corrected for their number, and power. Works in any folder.
 
     Example: ratchet compare-logs small.eval large.eval --group subject --page comparison.html
     """
-    import json
-
+    from flows.commands._comparisons import CompareLogsReport
     from flows.experiments.logs import comparison, rendering
     from tasks.io.system.files import write_atomically
 
@@ -37,6 +38,6 @@ def compare_logs(
         from flows.experiments.logs.page import page as render_page
 
         write_atomically(page, render_page(report))
-    typer.echo(
-        json.dumps(rendering.record(report), indent=2, ensure_ascii=False) if as_json else rendering.text(report)
-    )
+    if not as_json:
+        typer.echo(rendering.text(report))
+    return CompareLogsReport(**rendering.record(report))

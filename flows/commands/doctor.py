@@ -5,26 +5,19 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from flows.commands import _terminal
+from flows.commands._reports import DoctorReport, Finding, GpuSupport, Report
 from tasks.core import environment
 
 MARKS = {"good": "✓", "limited": "–", "blocked": "✗"}
+COLOURS = {"✓": "green", "–": "yellow", "✗": "red"}
 ROOM_GB = 5
 """Free disk below which the default profile may not fit: environment, base model and cache."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. A fix is a command, or an instruction."""
-
-    state: Literal["good", "limited", "blocked"]
-    what: str
-    fix: str = ""
 
 
 def doctor(
@@ -32,19 +25,40 @@ def doctor(
         int | None,
         typer.Option(min=1, help="Say instead which trainings N GPUs can share: this workspace's, and every method's."),
     ] = None,
-) -> None:
-    """Look at machine and workspace; every finding with its fix.
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Look at machine and workspace, and say the fix of every problem.
+
+    The exit code is 3 where something blocks a run.
 
     Example: ratchet doctor --gpus 4
     """
     checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
     findings = [finding for check in checks for finding in check()] if gpus is None else list(_gpus(gpus))
-    for finding in findings:
-        typer.echo(f"{MARKS[finding.state]} {finding.what}" + (f"\n    → {finding.fix}" if finding.fix else ""))
-    for row in _table() if gpus else ():
-        typer.echo(row)
-    if any(finding.state == "blocked" for finding in findings):
-        raise typer.Exit(1)
+    report = DoctorReport(findings, list(_gpu_support()) if gpus else [])
+    if not as_json:
+        _show(report)
+    return report
+
+
+def _show(report: DoctorReport) -> None:
+    for finding in report.findings:
+        _terminal.show(f"{MARKS[finding.state]} {finding.what}", colours=COLOURS)
+        if finding.fix:
+            _terminal.show(f"→ {finding.fix}", indent=4)
+    if report.methods:
+        rows = [
+            (
+                row.family,
+                row.method,
+                *(MARKS["good" if yes else "blocked"] for yes in (row.ddp, row.fsdp)),
+                "; ".join(row.reasons),
+            )
+            for row in report.methods
+        ]
+        _terminal.show_table(
+            [("family", "method", "DDP", "FSDP", "(a composition runs where each of its parts does)"), *rows], COLOURS
+        )
 
 
 def _machine() -> Iterator[Finding]:
@@ -106,18 +120,16 @@ def _gpus(count: int) -> Iterator[Finding]:
                 yield Finding("good", f"{stage} ({words}) runs under {kind} on {count} GPUs: {keys}")
 
 
-def _table() -> Iterator[str]:
-    """Yield a row for each method that trains: support for DDP and FSDP, and the reasons against it."""
+def _gpu_support() -> Iterator[GpuSupport]:
+    """Yield, for each method that trains, its support for DDP and FSDP and the reasons against it."""
     from tasks import methods
     from tasks.core.training import FAMILIES
 
-    yield f"{'family':<12} {'method':<14} DDP FSDP  (a composition runs where each of its parts does)"
     for family in FAMILIES:
         for name in methods.names(family):
             ddp, fsdp = (methods.alone({family: name}, fsdp=cut) for cut in (False, True))
-            marks = [MARKS["blocked" if reasons else "good"] for reasons in (ddp, fsdp)]
-            why = "; ".join(reason.removeprefix(f"{family} {name}: ") for reason in fsdp)
-            yield f"{family:<12} {name:<14}  {marks[0]}    {marks[1]}   {why}".rstrip()
+            reasons = [reason.removeprefix(f"{family} {name}: ") for reason in fsdp]
+            yield GpuSupport(family, name, not ddp, not fsdp, reasons)
 
 
 def _sandbox() -> Iterator[Finding]:

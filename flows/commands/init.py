@@ -29,7 +29,9 @@ def init(
     query: Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:
-    """Take your own data: show five rows, copy it, name it in params.yaml.
+    """Take your own data into this workspace.
+
+    Shows five rows and every refusal with its reason, copies the data to data/raw, and names it in params.yaml.
 
     Example: ratchet init ~/chats.jsonl, then ratchet run
     """

@@ -12,7 +12,9 @@ def monitor(
         typer.Argument(help="Tables of prompts or examples, or folders of them; without any, `monitor.incoming`."),
     ] = None,
 ) -> None:
-    """Say whether what comes in is still what was trained on; where it is not, `ratchet up` retrains.
+    """Say whether what comes in is still like what was trained on.
+
+    Where it is not, `ratchet up` retrains.
 
     Example: ratchet monitor data/incoming/monday.jsonl
     """

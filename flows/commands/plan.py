@@ -1,65 +1,94 @@
 """`ratchet plan`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import _completion
+from flows.commands._reports import Report
+
 if TYPE_CHECKING:
     from flows.execution.dvc.forecast import Step
-    from flows.execution.estimates import StageEstimate
+    from flows.execution.estimates import Range, StageEstimate
+
+COLOURS = {"run": "yellow", "restored": "cyan", "unchanged": "green", "may change": "magenta"}
 
 
 def plan(
-    stages: Annotated[list[str] | None, typer.Argument(help="Only these stages and what they need.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, for other programs.")] = False,
-) -> None:
-    """Say what a run would do to each stage, why, and what that takes: time, memory and disk.
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these stages and what they need.", autocompletion=_completion.stages),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Say what a run would do to each stage, why, and how long it takes.
 
-    run, restored (from DVC's cache), unchanged, or may change (as a stage before it runs). Figures are those of earlier runs that
-    MLflow remembers; without any they follow from tokens × parameters, or are left out.
+    A stage is to run, to be restored (from DVC's cache), unchanged, or may change (as a stage before it runs). Time, memory and disk
+    are those of earlier runs that MLflow remembers. Without any they follow from the tokens, the size of the model and the speed of
+    this machine, which is measured once and takes some seconds.
 
     Example: ratchet plan --json
     """
-    import dataclasses
-    import json
-
+    from flows.commands._reports import Estimate, PlannedStage, PlanReport, Range, convert
     from flows.execution import estimates
     from flows.execution.dvc import forecast
     from tasks import configuration
 
     configuration.load()
     steps = forecast.plan(stages or [])
-    taken = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
-    if as_json:
-        rows = [
-            dataclasses.asdict(step)
-            | {"estimate": dataclasses.asdict(taken[step.stage]) if step.stage in taken else None}
-            for step in steps
-        ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    width = max((len(step.stage) for step in steps), default=0)
-    for step in steps:
-        figures = f"{_figures(taken.get(step.stage)):<34}" if taken else ""
-        typer.echo(f"{step.stage:<{width}}  {step.state:<10}  {figures}{'; '.join(step.why)}".rstrip())
-    for line in _summary(steps, taken):
-        typer.echo(line)
+    by_stage = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
+    if not as_json:
+        _show(steps, by_stage)
+    total = _total(steps, by_stage)
+    planned = [
+        PlannedStage(
+            step.stage,
+            step.state,
+            step.why,
+            step.upstream,
+            convert(Estimate, by_stage[step.stage]) if step.stage in by_stage else None,
+        )
+        for step in steps
+    ]
+    return PlanReport(planned, convert(Range, total) if total else None)
 
 
-def _summary(steps: "Sequence[Step]", taken: "Mapping[str, StageEstimate]") -> list[str]:
-    """Return the sum over the stages, one after the other, and the basis of the figures."""
+def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> None:
+    from flows.commands import _terminal
+
+    rows = [
+        (step.stage, step.state, *_figures(by_stage.get(step.stage), any_known=bool(by_stage)), "; ".join(step.why))
+        for step in steps
+    ]
+    _terminal.show_table(rows, COLOURS)
+    for line in _summary(steps, by_stage):
+        _terminal.show(line)
+
+
+def _total(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> "Range | None":
+    """Return the seconds of all stages that have an estimate, one after the other; the least without those that may not run."""
+    from flows.execution.estimates import Range
+
+    estimated = [(step.state, by_stage[step.stage].seconds) for step in steps if step.stage in by_stage]
+    if not estimated:
+        return None
+    return Range(
+        sum(seconds.low for state, seconds in estimated if state == "run"),
+        sum(seconds.high for _, seconds in estimated),
+    )
+
+
+def _summary(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> Iterator[str]:
+    """Yield the sum over the stages, one after the other, and the basis of the figures."""
     from flows.execution.estimates import BASIS_IN_WORDS, Range, as_size, as_time
 
     waiting = [step for step in steps if step.state in ("run", "may change")]
     if not waiting:
-        return []
-    estimated = [step for step in waiting if step.stage in taken]
-    lines = [""]
-    if estimated:
-        estimates = [taken[step.stage] for step in estimated]
-        certain = [taken[step.stage] for step in estimated if step.state == "run"]
-        total = Range(sum(one.seconds.low for one in certain), sum(one.seconds.high for one in estimates))
+        return
+    yield ""
+    if total := _total(steps, by_stage):
+        estimates = list(by_stage.values())
         memory = [one.memory_mb for one in estimates if one.memory_mb]
         disk = [one.disk_mb for one in estimates if one.disk_mb]
         parts = [f"one after the other {as_time(total)}"]
@@ -67,24 +96,37 @@ def _summary(steps: "Sequence[Step]", taken: "Mapping[str, StageEstimate]") -> l
             parts.append(f"at most {as_size(Range(*[max(one.high for one in memory)] * 2))} of memory at a time")
         if disk:
             parts.append(f"up to {as_size(Range(*[sum(one.high for one in disk)] * 2))} of new files")
-        lines.append(f"Together: {', '.join(parts)}.")
+        yield f"Together: {', '.join(parts)}."
         bases = dict.fromkeys(one.source for one in estimates)
-        lines.append(
-            "Figures rest on " + ", ".join(f"{_MARKS[basis]} {BASIS_IN_WORDS[basis]}" for basis in bases) + "."
-        )
-    if lacking := [step.stage for step in waiting if step.stage not in taken]:
-        lines.append(f"Nothing is known yet of what these take: {', '.join(lacking)}.")
-    return lines
+        yield "Figures rest on " + ", ".join(f"{_MARKS[basis]} {BASIS_IN_WORDS[basis]}" for basis in bases) + "."
+        if "machine speed" in bases and (load := _load()):
+            yield load
+    if lacking := [step.stage for step in waiting if step.stage not in by_stage]:
+        yield f"Nothing is known yet of what these take: {', '.join(lacking)}."
 
 
-_MARKS = {"equal settings": "=", "other settings": "~", "tokens × parameters": "?"}
+def _load() -> str:
+    """Return a remark where other work keeps this machine busy; empty where it is idle."""
+    import os
+
+    from flows.execution import resources
+
+    load, cores = os.getloadavg()[0], resources.machine().cores
+    return (
+        f"Other work keeps this machine busy (load {load:.0f} on {cores} cores): a run takes longer."
+        if load > cores
+        else ""
+    )
 
 
-def _figures(estimate: "StageEstimate | None") -> str:
+_MARKS = {"equal settings": "=", "other settings": "~", "machine speed": "?"}
+
+
+def _figures(estimate: "StageEstimate | None", *, any_known: bool) -> tuple[str, str]:
+    """Return the time of a stage, and its memory and disk."""
     from flows.execution.estimates import as_size, as_time
 
     if estimate is None:
-        return "–"
-    parts = [f"{_MARKS[estimate.source]} {as_time(estimate.seconds)}"]
-    parts += [as_size(megabytes) for megabytes in (estimate.memory_mb, estimate.disk_mb) if megabytes]
-    return "  ".join(parts) + "  "
+        return ("–" if any_known else ""), ""
+    sizes = [as_size(megabytes) for megabytes in (estimate.memory_mb, estimate.disk_mb) if megabytes]
+    return f"{_MARKS[estimate.source]} {as_time(estimate.seconds)}", "  ".join(sizes)

@@ -2,7 +2,9 @@
 
 
 def promote() -> None:
-    """Judge the candidate against the champion and all that was ever promoted, and put it in place if it passes.
+    """Judge the candidate, and put it in place if it passes.
+
+    It is judged against the champion and all that was ever promoted.
 
     Example: ratchet run, then ratchet promote
     """

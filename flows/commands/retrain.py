@@ -2,7 +2,9 @@
 
 
 def retrain() -> None:
-    """Retrain now, as each night does: run the pipeline on new data, let the gate judge the candidate, promote it if it passes.
+    """Retrain now, as each night does.
+
+    Runs the pipeline on new data, lets the gate judge the candidate, and promotes it if it passes.
 
     Example: ratchet retrain (each night of itself: ratchet up)
     """

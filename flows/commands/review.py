@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flows.commands import _completion
+
 if TYPE_CHECKING:
     from flows.project.review import Proposal
     from tasks.core.records import Decision
@@ -14,7 +16,10 @@ QUESTION = "[a]ccept, [e]dit, [r]eject, [s]kip, [q]uit"
 
 def review(
     turn: Annotated[
-        str | None, typer.Argument(help="The round that a turn made, such as r1; else the last one.")
+        str | None,
+        typer.Argument(
+            help="The round that a turn made, such as r1; else the last one.", autocompletion=_completion.turns
+        ),
     ] = None,
     refused: Annotated[
         bool, typer.Option("--refused", help="Those that were refused, instead of those taken.")
@@ -22,9 +27,9 @@ def review(
     start: Annotated[int, typer.Option(min=1, help="Begin at this row of those that nobody has decided.")] = 1,
     author: Annotated[str | None, typer.Option(help="Who decides; else the name that git knows.")] = None,
 ) -> None:
-    """Look through what the loop has rewritten, beside what it was, and decide: accept, edit ($EDITOR) or reject.
+    """Decide on what the loop has rewritten, each beside what it was.
 
-    What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
+    Accept, edit ($EDITOR) or reject. What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
 
     Example: ratchet review, or ratchet review r1 --refused
     """

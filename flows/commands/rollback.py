@@ -9,7 +9,9 @@ def rollback(
     to: Annotated[int, typer.Option(min=0, help="The version, as `ratchet status` numbers it; 0 for none of them.")],
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
 ) -> None:
-    """Put an earlier version back in place: the alias, and models/champion, its files checked by their hashes.
+    """Put an earlier version back in place.
+
+    Sets the alias and models/champion; its files are checked by their hashes.
 
     Example: ratchet rollback --to 3 --reason "answers in French"
     """

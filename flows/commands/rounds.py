@@ -10,7 +10,9 @@ def rounds(
         int, typer.Argument(min=1, help="1 trains once; each further one diagnoses, refines, trains again.")
     ],
 ) -> None:
-    """Set how often examples are trained on: writes `rounds`, `turns` and `models` of params.yaml.
+    """Set how many rounds the loop has.
+
+    Writes `rounds`, `turns` and `models` of params.yaml.
 
     Example: ratchet rounds 3
     """

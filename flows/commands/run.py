@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import _completion
+
 if TYPE_CHECKING:
     from flows.execution.dvc import forecast
 
 
 def run(
-    stages: Annotated[list[str] | None, typer.Argument(help="Only these stages and what they need.")] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these stages and what they need.", autocompletion=_completion.stages),
+    ] = None,
 ) -> None:
     """Bring every stage up to date, and show the result.
 

@@ -2,9 +2,9 @@
 
 
 def tidy() -> None:
-    """Put dvc.lock in its canonical form.
+    """Put dvc.lock in its canonical form, and mend torn files.
 
-    Stages in plan order, stale entries gone. Plain `dvc repro` appends; `ratchet run` does this by itself.
+    Stages stand in plan order, and stale entries go. Plain `dvc repro` appends; `ratchet run` does this by itself.
 
     Example: ratchet tidy
     """

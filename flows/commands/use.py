@@ -8,15 +8,22 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import _completion
+
 PROFILES = Path("params")
 PARAMS = Path("params.yaml")
 
 
 def use(
-    profile: Annotated[str, typer.Argument(help="A file of params/, without its ending.")],
+    profile: Annotated[
+        str,
+        typer.Argument(help="A file of params/, without its ending.", autocompletion=_completion.profiles),
+    ],
     force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
 ) -> None:
-    """Make a profile of params/ the settings of this workspace, and show its first lines: what it is, and what it needs first.
+    """Make a profile of params/ the settings of this workspace.
+
+    Shows its first lines: what it is, and what it needs first.
 
     Example: ratchet use tiny
     """

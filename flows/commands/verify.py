@@ -4,31 +4,42 @@ from typing import Annotated
 
 import typer
 
+from flows.commands import _completion
+from flows.commands._reports import Report
+
 
 def verify(
-    models: Annotated[list[str] | None, typer.Argument(help="Measure only these entries of `models`.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Measure only these entries of `models`.", autocompletion=_completion.measured_models),
+    ] = None,
     measure: Annotated[bool, typer.Option(help="Measure losses anew, beside the hashes.")] = True,
-) -> None:
-    """Check that this workspace holds what its record says, without training: hashes of outputs and models, losses measured anew.
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Check that this workspace holds what its record says, without training.
 
-    On the class of machine that made the models, losses must be equal to the bit; on another one within a stated tolerance. Runs in
-    data/runs.jsonl are taken over into MLflow. The exit code is 1 where anything does not hold.
+    Hashes of outputs and models are compared, and losses are measured anew. On the class of machine that made the models, losses must
+    be equal to the bit; on another one within a stated tolerance. Runs in data/runs.jsonl are taken over into MLflow. The exit code
+    is 3 where anything does not hold.
 
     Example: ratchet verify, or ratchet verify compressed, or ratchet verify --no-measure
     """
     from itertools import chain
 
+    from flows.commands import _terminal
+    from flows.commands._reports import VerifiedFact, VerifyReport, convert
     from flows.execution import workspace_lease
     from flows.registry import verification
 
-    failed = 0
+    facts = []
     with workspace_lease.acquired():
         for check in chain(
             verification.check_files(),
             verification.import_runs(),
             verification.check_losses(models or []) if measure else (),
         ):
-            typer.echo(f"{'✓' if check.holds else '✗'} {check.what}")
-            failed += not check.holds
-    if failed:
-        raise typer.Exit(1)
+            facts.append(convert(VerifiedFact, check))
+            if not as_json:
+                mark = "✓" if check.holds else "✗"
+                _terminal.show(f"{mark} {check.what}", colours={"✓": "green", "✗": "red"})
+    return VerifyReport(facts)

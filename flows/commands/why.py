@@ -1,81 +1,155 @@
 """`ratchet why`."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import _completion
+from flows.commands._reports import Report
+
 if TYPE_CHECKING:
+    from flows.commands._comparisons import BisectedPart, Cause, MeasureChange, WhyReport
+    from flows.experiments import model_differences
     from flows.experiments.bisection import Part
     from flows.experiments.model_differences import ModelRecord
 
 
 def why(
-    first: Annotated[str, typer.Argument(help="A version's number, `champion`, or `candidate`.")],
-    second: Annotated[str, typer.Argument(help="Another one.")],
+    first: Annotated[
+        str,
+        typer.Argument(help="A version's number, `champion`, or `candidate`.", autocompletion=_completion.versions),
+    ],
+    second: Annotated[str, typer.Argument(help="Another one.", autocompletion=_completion.versions)],
     bisect: Annotated[
         bool,
         typer.Option(
             "--bisect", help="Where several stages part, run what lies between and name the one that matters."
         ),
     ] = False,
-) -> None:
-    """Explain the difference between two models: the stages whose inputs differ, what follows from them, and the items of the gate set lost and won.
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
+) -> Report:
+    """Explain the difference between two models.
+
+    Names the stages whose inputs differ, what follows from them, and the items of the gate set lost and won.
 
     Example: ratchet why 3 4, or ratchet why champion candidate --bisect
     """
+    from dataclasses import replace
+
+    from flows.commands import _terminal
     from flows.experiments import model_differences
 
     before, after = model_differences.load_record(first), model_differences.load_record(second)
-    typer.echo(f"From {before.name} to {after.name}.")
-    causes = model_differences.causes(before, after)
-    effective = [cause for cause in causes if cause.effect]
-    for cause in effective:
-        typer.echo(f"{cause.stage}:")
-        for what in cause.what:
-            typer.echo(f"  {what}")
-        if followers := cause.effect[1:]:
-            typer.echo(f"  followed by {', '.join(followers)}")
-    for cause in [cause for cause in causes if not cause.effect]:
-        typer.echo(f"{cause.stage} made the same: {'; '.join(cause.what)}")
-    if not causes:
-        typer.echo("No setting, code or data differs.")
-    for line in model_differences.machine_changes(before, after):
-        typer.echo(f"machine: {line}")
-    for line in model_differences.item_changes(before, after):
-        typer.echo(line)
+    report = _report(before, after)
+    if not as_json:
+        for line in _lines(report):
+            _terminal.show(line)
     if bisect:
-        _bisect(before, after)
-    elif len(effective) > 1:
-        typer.echo(
-            f"{len(effective)} stages part on their own, and no record tells the effect of each alone. This command runs what lies "
+        parts, conclusion = _bisect(before, after)
+        return replace(report, bisection=[_part(part) for part in parts], conclusion=conclusion)
+    if (parting := sum(bool(cause.effect) for cause in report.causes)) > 1 and not as_json:
+        _terminal.show(
+            f"{parting} stages part on their own, and no record tells the effect of each alone. This command runs what lies "
             f"between:\n  ratchet why {first} {second} --bisect"
         )
+    return report
 
 
-def _bisect(before: "ModelRecord", after: "ModelRecord") -> None:
-    """Run what lies between the two, and name the stage with the largest effect."""
+def _report(before: "ModelRecord", after: "ModelRecord") -> "WhyReport":
+    """Return the report without a bisection."""
+    from flows.commands._comparisons import Cause, WhyReport
+    from flows.commands._reports import convert
+    from flows.experiments import model_differences
+
+    changes = model_differences.item_changes(before, after)
+    items = None if changes is None else [_measure_change(change) for change in changes]
+    causes = [convert(Cause, cause) for cause in model_differences.causes(before, after)]
+    machine = model_differences.machine_changes(before, after)
+    return WhyReport(before.name, after.name, causes, machine, items, bisection=None, conclusion=None)
+
+
+def _measure_change(change: "model_differences.MeasureChange") -> "MeasureChange":
+    from flows.commands._comparisons import ItemChange, MeasureChange
+    from flows.commands._reports import convert
+
+    lost, won = ([convert(ItemChange, item) for item in most] for most in (change.most_lost, change.most_won))
+    return MeasureChange(change.measure, change.items, change.lost, change.won, lost, won)
+
+
+def _lines(report: "WhyReport") -> Iterator[str]:
+    """Yield the report in words."""
+    yield f"From {report.before} to {report.after}."
+    for cause in report.causes:
+        if cause.effect:
+            yield from _cause_lines(cause)
+    for cause in report.causes:
+        if not cause.effect:
+            yield f"{cause.stage} made the same: {'; '.join(cause.what)}"
+    if not report.causes:
+        yield "No setting, code or data differs."
+    yield from (f"machine: {line}" for line in report.machine)
+    yield from _item_lines(report.items)
+
+
+def _cause_lines(cause: "Cause") -> Iterator[str]:
+    yield f"{cause.stage}:"
+    yield from (f"  {what}" for what in cause.what)
+    if followers := cause.effect[1:]:
+        yield f"  followed by {', '.join(followers)}"
+
+
+def _item_lines(changes: "Sequence[MeasureChange] | None") -> Iterator[str]:
+    """Yield, for each measure, the items lost and won in words."""
+    from tasks.core.records import LOSSES
+
+    if changes is None:
+        yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
+        return
+    for change in changes:
+        yield f"{change.measure}: {change.lost} of {change.items} items lost, {change.won} won"
+        for word, items in (("lost", change.most_lost), ("won", change.most_won)):
+            for item in items:
+                by = f"{item.worse_by:+.3f} nats/token" if change.measure in LOSSES else f"{-item.worse_by:+.3f}"
+                yield f"  {word} {item.source} ({by})"
+
+
+def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], str]":
+    """Run what lies between the two. Returns the parts that were measured, and the stage with the largest effect in words."""
     from flows.execution import cancellation, estimates, flow_runs, workspace_lease
     from flows.experiments import bisection
+    from tasks.io.system import progress
 
     groups = bisection.separable_causes(before, after)
     if not groups:
-        typer.echo("No stage parts, so there is nothing to tell apart.")
-        return
+        conclusion = "No stage parts, so there is nothing to tell apart."
+        progress.say(conclusion)
+        return [], conclusion
     with cancellation.handled(), workspace_lease.acquired():
         if reruns := bisection.stages_to_rerun(before, after):
             taken = estimates.for_stages(reruns)
             known = [taken[stage].seconds for stage in reruns if stage in taken]
             total = estimates.Range(sum(seconds.low for seconds in known), sum(seconds.high for seconds in known))
-            typer.echo(
+            progress.say(
                 f"Up to {(len(groups) - 1).bit_length()} times what lies between is made: {', '.join(reruns)}"
                 f"{f' ({estimates.as_time(total)} each)' if known else ''}."
             )
         with flow_runs.recorded(title=f"why · {before.name} · {after.name}") as run:
             parts = []
             for part in bisection.bisect(before, after, run.id):
-                typer.echo(_line(part))
+                progress.say(_line(part))
                 parts.append(part)
-    typer.echo(_conclusion(parts))
+    conclusion = _conclusion(parts)
+    progress.say(conclusion)
+    return parts, conclusion
+
+
+def _part(part: "Part") -> "BisectedPart":
+    from flows.commands._comparisons import BisectedPart, Interval
+    from flows.commands._reports import convert
+
+    stages = [cause.stage for cause in part.causes]
+    return BisectedPart(stages, convert(Interval, part.worse_by), part.items, part.is_certain)
 
 
 def _line(part: "Part") -> str:

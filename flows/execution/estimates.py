@@ -2,42 +2,42 @@
 
 Estimates rest on the stage's runs in MLflow: those with equal settings, else those with the fewest different ones. If the settings
 give the number of tokens a stage works through, and the runs had another number, the seconds lie between the run's own and those
-in proportion to the tokens. Without a run they follow from tokens × parameters, and from how fast this machine multiplies now.
+in proportion to the tokens. Without a run they follow from the work (`flows.execution.workload`) and from the speed of this machine
+(`flows.execution.machine_speed`).
 """
 
-import json
-import os
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
+from flows.execution import machine_speed, workload
+from flows.execution.machine_speed import Speed
+from flows.execution.workload import Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
+from tasks.core.nested import flat
+from tasks.forkserver import client
 from tasks.io import provenance
 from tasks.io.runs import run_history
 from tasks.io.runs.run_history import Past
 
 SHOWN = 5
 """Runs that a range spans: the latest of those with the nearest settings."""
-BASE = Path("models/base")
 MB = 2**20
-START_S = (3.0, 20.0)
-"""Seconds that a stage with a model takes beside its tokens: imports, reading and writing weights."""
-IDLE_S, IDLE_MB = (0.5, 10.0), (100.0, 2000.0)
+IDLE_S, IDLE_MB = (0.1, 0.5), (100.0, 2000.0)
 """Seconds of a stage that has nothing to compute; memory of every stage beside weights and optimizer states."""
-SPREAD = 3.0
-"""Factor by which the seconds may be longer or shorter than the operations alone say: a machine does not multiply all the time,
-and bf16 is faster."""
-READ, TRAIN, WRITE = 2.0, 6.0, 20.0
-"""Operations for each parameter and token that is read, trained on, or written; written tokens wait for memory."""
-Basis = Literal["equal settings", "other settings", "tokens × parameters"]
+SPREAD = 1.5
+"""Factor by which the seconds may be longer or shorter than the speed of the machine says: data are shorter than the settings allow,
+methods cost more than a plain training."""
+MEMORY_SPREAD = 3.0
+FORKED = 0.2
+"""Share of a start that remains where stages are children of a process that has imported their libraries."""
+Basis = Literal["equal settings", "other settings", "machine speed"]
 BASIS_IN_WORDS: dict[Basis, str] = {
     "equal settings": "earlier runs with these settings",
     "other settings": "earlier runs with other settings, in proportion to the tokens",
-    "tokens × parameters": "tokens × parameters, for want of runs",
+    "machine speed": "the measured speed of this machine when it is idle, for want of runs",
 }
 
 
@@ -61,37 +61,6 @@ class StageEstimate:
     """Number of runs behind the figures; 0 if they follow from tokens × parameters."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """The tokens that a stage reads, trains on and writes, as far as its settings give them."""
-
-    read: float = 0
-    trained: float = 0
-    written: float = 0
-
-    @property
-    def operations(self) -> float:
-        """The operations for each parameter of the model."""
-        return READ * self.read + TRAIN * self.trained + WRITE * self.written
-
-
-def _evaluated(number: Callable[[str], float]) -> Work:
-    losses = number("evaluate.domain_tokens") + 2 * number("evaluate.text_tokens")
-    items = number("evaluate.pass_items") + number("evaluate.gate_items") + number("evaluate.human_eval")
-    answers = items * (1 + number("evaluate.samples")) * number("evaluate.max_new_tokens")
-    return Work(read=2 * losses, written=answers)  # the gate set is measured as the test set is
-
-
-WORK: dict[str, Callable[[Callable[[str], float]], Work]] = {
-    "pretrain": lambda number: Work(trained=number("pretrain.max_tokens")),
-    "tune": lambda number: Work(trained=number("tune.max_tokens")),
-    "diagnose": lambda number: Work(read=8 * number("diagnose.max_tokens")),  # two losses and six judgements
-    "compress": lambda number: Work(read=2 * number("compress.valid_tokens")),
-    "evaluate": _evaluated,
-}
-"""Stage → its work by its settings. That of the other stages follows from the data."""
-
-
 def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
     """Return the estimate of each stage that has one."""
     config, known = configuration.load(), set(configuration.stage_names())
@@ -104,7 +73,9 @@ def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:
 def for_training(stage: str, tokens: int) -> StageEstimate | None:
     """Return the estimate of a stage that trains on so many tokens, with params.yaml's other settings; None if nothing is known."""
     past = run_history.past([stage]).get(stage, [])
-    runs = [run for run in past if _work(stage, run.config).trained]  # a model that passed through was not trained
+    runs = [
+        run for run in past if workload.of(stage, run.config).trained
+    ]  # a model that passed through was not trained
     return _estimate(stage, configuration.load(), runs, {f"{stage}.max_tokens": str(tokens)})
 
 
@@ -115,7 +86,12 @@ def _estimate(
     now |= changes or {}
     machine = " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items())
     comparable = [past for past in runs if past.machine == machine]  # another machine's times say little
-    return from_runs(stage, now, comparable) if comparable else from_model(stage, now, config)
+    if comparable:
+        return from_runs(stage, now, comparable)
+    if config.compute.device != "cpu":
+        return None  # the speed of a GPU is not measured
+    speed = machine_speed.of(config.compute)
+    return from_speed(stage, now, config, speed) if speed else None
 
 
 def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> StageEstimate:
@@ -134,7 +110,7 @@ def from_runs(stage: str, now: Mapping[str, str], runs: Sequence[Past]) -> Stage
 
 def _seconds(stage: str, now: Mapping[str, str], past: Past) -> list[float]:
     """Return the seconds a run took, and those it would have taken if all of them were in proportion to the tokens."""
-    operations, then = _work(stage, now).operations, _work(stage, past.config).operations
+    operations, then = (workload.of(stage, settings).operations for settings in (now, past.config))
     return [past.seconds, past.seconds * operations / then] if operations and then else [past.seconds]
 
 
@@ -143,23 +119,75 @@ def _range(values: Sequence[float | None]) -> Range | None:
     return Range(min(known), max(known)) if known else None
 
 
-def from_model(stage: str, now: Mapping[str, str], config: PipelineConfig) -> StageEstimate | None:
-    """Return the estimate by tokens × parameters; None if the settings do not give the tokens or the parameters are not known."""
-    parameters = _parameters(config.fetch.model.model_dump())
-    if stage not in WORK or config.compute.device != "cpu" or not parameters:
+def from_speed(stage: str, now: Mapping[str, str], config: PipelineConfig, speed: Speed) -> StageEstimate | None:
+    """Return the estimate by the work of a stage and the speed of this machine; None if the one or the other is not known."""
+    shape = workload.base_shape(config.fetch.model.model_dump())
+    settings = {name: str(value) for name, value in flat(config.model_dump())} | dict(now)
+    if stage in _OF_DATA:
+        seconds = _OF_DATA[stage](Settings(settings), speed, shape)
+        return None if seconds is None else StageEstimate(_spread(seconds), None, None, "machine speed", runs=0)
+    if not workload.is_known(stage) or shape is None:
         return None
-    weights_mb = 4 * parameters / MB
-    work = _work(stage, now)
+    weights_mb = workload.WEIGHT_BYTES * shape.parameters / MB
+    work = workload.of(stage, settings)
+    adapts = _adapts(stage, now)
     if not work.operations or now.get("compress.compressor") == "none":
-        seconds, memory = Range(*IDLE_S), Range(*IDLE_MB)
+        seconds_range, memory = Range(*IDLE_S), Range(*IDLE_MB)
     else:
-        took = work.operations * parameters / _speed(config.compute.threads)
-        seconds = Range(START_S[0] + took / SPREAD, START_S[1] + took * SPREAD)
-        states_mb = (
-            3 * weights_mb if work.trained and not _adapts(stage, now) else 0.0
-        )  # gradients, both moments of AdamW
-        memory = Range(IDLE_MB[0] + weights_mb / 2 + states_mb, IDLE_MB[1] + SPREAD * (weights_mb + states_mb))
-    return StageEstimate(seconds, memory, _disk(stage, now, weights_mb), "tokens × parameters", runs=0)
+        seconds_range = _spread(_start(speed) + work.seconds(shape, speed, adapts=adapts))
+        states_mb = 3 * weights_mb if work.trained and not adapts else 0.0  # gradients, both moments of AdamW
+        memory = Range(IDLE_MB[0] + weights_mb / 2 + states_mb, IDLE_MB[1] + MEMORY_SPREAD * (weights_mb + states_mb))
+    return StageEstimate(seconds_range, memory, _disk(stage, now, weights_mb), "machine speed", runs=0)
+
+
+def _spread(seconds: float) -> Range:
+    return Range(seconds / SPREAD, seconds * SPREAD)
+
+
+def _start(speed: Speed) -> float:
+    """Return the seconds in which a stage with a model starts."""
+    return speed.start_s * (FORKED if client.is_wanted() else 1.0)
+
+
+def _fetched(settings: Settings, speed: Speed, shape: Shape | None) -> float:
+    """Return the seconds of `fetch`: a start, and where the model is dequantised (GGUF) some for each parameter."""
+    is_quantised = settings.kind("fetch.model") in ("package", "gguf")
+    return speed.start_s * (1 + 2e-8 * (shape.parameters if shape and is_quantised else 0))
+
+
+def _ingested(settings: Settings, speed: Speed, _shape: Shape | None) -> float:
+    """Return the seconds of `ingest`: functions of a package are mined and their doctests run in as long as a stage starts."""
+    mined = settings.text("ingest.sources").count("'package'")
+    corpora = 0 if settings.is_empty("ingest.corpora.domain") else 2
+    read = corpora * settings.number("ingest.corpora.max_chars") / 1e7
+    embeds = 0 if settings.text("ingest.near_duplicates.cosine") in ("", "None") else 2
+    return speed.start_s * (0.5 + mined + read + embeds)
+
+
+def _faulted(settings: Settings, speed: Speed, _shape: Shape | None) -> float:
+    return speed.start_s * (0.05 if settings.is_empty("faults.sources") else 1.3)
+
+
+def _refined(settings: Settings, speed: Speed, _shape: Shape | None) -> float | None:
+    """Return the seconds of `refine` by rules; None where a model writes, as nobody knows for how many examples."""
+    return 1.2 * _start(speed) if settings.kind("refine.generator") == "rules" else None
+
+
+def _light(_settings: Settings, speed: Speed, _shape: Shape | None, *, starts: float) -> float:
+    return speed.start_s * starts
+
+
+_OF_DATA: dict[str, Callable[[Settings, Speed, Shape | None], float | None]] = {
+    "fetch": _fetched,
+    "ingest": _ingested,
+    "faults": _faulted,
+    "refine": _refined,
+    "select": partial(_light, starts=0.1),
+    "report": partial(_light, starts=0.3),
+    "register": partial(_light, starts=0.15),
+}
+"""Stage → its seconds, where they follow from the data and from how long Python takes rather than from tokens. In starts of a stage,
+which measure how fast this machine runs Python; the numbers are those of profiles `tiny`, `lab` and `telecom`."""
 
 
 def _adapts(stage: str, now: Mapping[str, str]) -> bool:
@@ -172,40 +200,6 @@ def _disk(stage: str, now: Mapping[str, str], weights_mb: float) -> Range | None
         adapts = stage == "tune" and _adapts(stage, now)  # an adapter of `pretrain` is merged
         return Range(0, weights_mb / 4) if adapts else Range(weights_mb / 2, weights_mb * 1.5)
     return Range(0, weights_mb) if stage == "compress" else None
-
-
-def _work(stage: str, recorded_settings: Mapping[str, str]) -> Work:
-    def number(name: str) -> float:
-        try:
-            return float(recorded_settings.get(name, 0))
-        except ValueError:
-            return 0.0
-
-    return WORK[stage](number) if stage in WORK else Work()
-
-
-def _parameters(model: Mapping[str, Any]) -> float | None:
-    """Return the number of parameters of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`)."""
-    if files := list(BASE.glob("*.safetensors")):
-        config = json.loads((BASE / "config.json").read_text(encoding="utf-8"))
-        width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
-        return sum(file.stat().st_size for file in files) / width
-    if {"hidden", "layers", "mlp"} <= model.keys():
-        return float(model["layers"] * model["hidden"] * (4 * model["hidden"] + 3 * model["mlp"]))
-    named = re.search(r"(\d+(?:\.\d+)?)([MB])\b", str(model.get("id") or model.get("path") or ""))
-    return float(named[1]) * {"M": 1e6, "B": 1e9}[named[2]] if named else None
-
-
-def _speed(threads: int) -> float:
-    """Measure the operations per second of so many threads by a product of matrices, here and now."""
-    import numpy as np
-
-    a = np.ones((1024, 1024), dtype=np.float32)
-    a @ a  # its threads begin
-    start = time.perf_counter()
-    a @ a
-    per_second = 2 * len(a) ** 3 / (time.perf_counter() - start)
-    return per_second * min(1.0, threads / (os.cpu_count() or 1))
 
 
 def as_time(seconds: Range) -> str:

@@ -163,28 +163,52 @@ def machine_changes(before: ModelRecord, after: ModelRecord) -> list[str]:
     return list(_settings({"": before.card.get("machine", {})}, {"": after.card.get("machine", {})}))
 
 
-def item_changes(before: ModelRecord, after: ModelRecord) -> Iterator[str]:
-    """Yield, for each measure, the numbers of items lost and won, and those that changed most, lost ones first.
+@dataclass(frozen=True)
+class ItemChange:
+    """An item that one model does worse than the other."""
 
-    A candidate that was not judged has none: to choose by them would be a look at the gate set that nobody counts.
+    item: str
+    source: str
+    """The source that the item is from; its id where that is not known."""
+    worse_by: float
+    """The rise of a loss in nats per token, or the fall of a share."""
+
+
+@dataclass(frozen=True)
+class MeasureChange:
+    """The items of one measure that the second model lost and won; those that changed most come first."""
+
+    measure: str
+    items: int
+    lost: int
+    won: int
+    most_lost: list[ItemChange]
+    most_won: list[ItemChange]
+
+
+def item_changes(before: ModelRecord, after: ModelRecord) -> list[MeasureChange] | None:
+    """Return, for each measure, the items lost and won.
+
+    None if a candidate was not judged: to choose by its items would be a look at the gate set that nobody counts.
     """
     if not (before.judged and after.judged):
-        yield "Items of the gate set: `ratchet promote` first, which counts the look at them."
-        return
+        return None
     earlier = {(row.measure, row.item): row for row in before.results}
     pairs = [(earlier[key], row) for row in after.results if (key := (row.measure, row.item)) in earlier]
     sources = {row.id: row.source for row in tables.read(GATE_SET, Example)} if GATE_SET.is_file() else {}
-    for measure in dict.fromkeys(row.measure for _, row in pairs):
-        rises = [(_worse_by(first, second), second.item) for first, second in pairs if second.measure == measure]
-        lost, won = (sorted((r for r in rises if sign * r[0] > 0), key=lambda r: -abs(r[0])) for sign in (1, -1))
-        yield f"{measure}: {len(lost)} of {len(rises)} items lost, {len(won)} won"
-        for word, changed in (("lost", lost), ("won", won)):
-            for rise, item in changed[:SHOWN]:
-                yield (
-                    f"  {word} {sources.get(item, item)} ({-rise:+.3f})"
-                    if measure not in LOSSES
-                    else f"  {word} {sources.get(item, item)} ({rise:+.3f} nats/token)"
-                )
+    measures = dict.fromkeys(row.measure for _, row in pairs)
+    return [_measure_change(name, [pair for pair in pairs if pair[1].measure == name], sources) for name in measures]
+
+
+def _measure_change(measure: str, pairs: Sequence[tuple[Result, Result]], sources: Mapping[str, str]) -> MeasureChange:
+    changes = [
+        ItemChange(after.item, sources.get(after.item, after.item), _worse_by(before, after)) for before, after in pairs
+    ]
+    lost, won = (
+        sorted((c for c in changes if sign * c.worse_by > 0), key=lambda c: (-abs(c.worse_by), c.item))
+        for sign in (1, -1)
+    )
+    return MeasureChange(measure, len(changes), len(lost), len(won), lost[:SHOWN], won[:SHOWN])
 
 
 def _worse_by(before: Result, after: Result) -> float:

@@ -29,7 +29,12 @@ def table(rows: Sequence[Row]) -> str:
     ]
     body = [list(_cells(row, row.name in best)) for row in rows]
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
-    notes = (
+    return "\n".join(text)
+
+
+def notes() -> str:
+    """Return what the columns of the table mean."""
+    return (
         "Means over seeds. Brackets: 95 % intervals. Against the first and at equal domain loss they are of differences paired by "
         "seed (Student's t): what another seed would give. Everywhere else they are a bootstrap over groups of test items, seeds "
         "averaged: what other items would give with these seeds, which alone is no reason to prefer a composition. "
@@ -37,7 +42,6 @@ def table(rows: Sequence[Row]) -> str:
         "Peak MB and tokens/s: the middle of the seeds, and from the least to the most of them; tokens/s are over the optimizer steps "
         "alone, of CPU time on a CPU. * no other is better in both."
     )
-    return "\n".join([*text, "", notes])
 
 
 def _cells(row: Row, best: bool) -> Iterator[str]:

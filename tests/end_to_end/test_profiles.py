@@ -12,7 +12,7 @@ PROFILES = sorted(path.stem for path in Path(__file__).resolve().parents[2].glob
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_fresh_workspace_plans_every_stage(workspace, profile):
     copy = workspace(profile)
-    steps = json.loads(copy.run("flows.commands", "plan", "--json"))
+    steps = json.loads(copy.attempt("flows.commands", "plan", "--json").stdout)["stages"]
     config = yaml.safe_load((copy.folder / "params.yaml").read_text())
     rounds, turns, models = (config[name] for name in ("rounds", "turns", "models"))
     items = {"faults": rounds, "tune": rounds, "diagnose": turns, "refine": turns, "evaluate": models}

@@ -48,7 +48,7 @@ def track(
     """Yield the items, and show how many have passed, with what `status` returns beside the count."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         bar = tqdm(items, total=total, unit=unit, desc=label, dynamic_ncols=True, leave=False, disable=False)
         for item in bar:
             yield item

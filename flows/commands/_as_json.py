@@ -1,0 +1,80 @@
+"""The output of `--json`: one object on stdout, the report of a command or its error, and nothing else."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+
+from flows.commands._exit_codes import ExitCode
+from flows.commands._reports import Failure, Problem
+
+PLACE = re.compile(r"(?P<where>[^\s:]+\.\w+(?::\d+)?|\w+(?:\.\w+)+|[A-Z_]{3,}=\S*): (?P<rest>.+)", re.DOTALL)
+"""The head of a message that names a file and its line, a setting, or a variable of the environment."""
+SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z`])")
+
+
+@contextlib.contextmanager
+def stdout_kept() -> Iterator[None]:
+    """Send to stderr what this process and those that it starts print to stdout inside the block."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def plain(value: Any) -> Any:
+    """Return a record as JSON can hold it: objects, lists, and null for a number that is not finite."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:
+    """Return the exit code of an error, and the error as a record. An unforeseen one is raised again after its traceback is due."""
+    from tasks.io.system import process
+
+    command = " ".join(["ratchet", *arguments])
+    if isinstance(error, typer.TyperException):
+        message, code = error.format_message(), error.exit_code
+        help_command = f"ratchet {arguments[0]} --help" if code and _is_command(arguments) else "ratchet --help"
+        return code, Failure.of(command, code, message, [Problem(command, message, help_command)])
+    if isinstance(error, process.expected()):
+        message = process.explain(error)
+    else:
+        sys.excepthook(type(error), error, error.__traceback__)
+        message = f"{type(error).__name__}: {error}. This is a bug of Ratchet; the traceback is on stderr."
+    return ExitCode.FAILED, Failure.of(command, ExitCode.FAILED, message, list(problems(message, command)))
+
+
+def problems(message: str, command: str) -> Iterator[Problem]:
+    """Yield the problems that a message names, one a line; lines that are indented belong to the one before.
+
+    A message says where, what was found, and what would do, in this order: the place stands before the first colon, what was found
+    is a sentence, and the rest is what would do.
+    """
+    for text in re.split(r"\n(?=\S)", message.strip()):
+        match = PLACE.match(text)
+        where, rest = (match["where"], match["rest"]) if match else (command, text)
+        what, *remedies = SENTENCE.split(rest, maxsplit=1)
+        yield Problem(where, what, remedies[0] if remedies else None)
+
+
+def _is_command(arguments: Sequence[str]) -> bool:
+    from flows.commands import names
+
+    return bool(arguments) and arguments[0].replace("-", "_") in names()

@@ -1,0 +1,226 @@
+"""The reports of `compare`, `compare-logs` and `why`, as records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.commands._reports import Range, Report
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ComparedComposition:
+    """A composition, with means over its seeds."""
+
+    name: str
+    rate: float
+    """The learning rate chosen on validation."""
+    losses: Sequence[float]
+    """Domain loss by seed, in nats per token."""
+    domain: Interval
+    """Domain loss, in nats per token; intervals are over test items where nothing else is said."""
+    gain: Interval
+    """Domain loss less the base's; negative is better."""
+    against_first: Interval | None
+    """Domain loss less that of the first composition, over seeds; null for the first."""
+    forgetting: Interval
+    """General loss less the base's; positive is worse."""
+    passed: Interval | None
+    """Share of programs that pass their tests; null where none were run."""
+    trainable: int
+    """Parameters that train."""
+    peak_memory_mb: Sequence[float]
+    """By seed."""
+    tokens_per_s: Sequence[float]
+    """By seed, over the optimizer steps alone."""
+    bytes: int
+    """Size of the trained model on disk."""
+
+
+@dataclass(frozen=True)
+class CompareReport(Report):
+    """The report of `ratchet compare`."""
+
+    name: str
+    searches: int
+    """Trainings that choose learning rates, at least."""
+    measured: int
+    """Trainings that are measured."""
+    tokens: int
+    """Tokens of all trainings, at least."""
+    seconds: Range | None
+    """Of all trainings; null where nothing is known."""
+    compositions: Sequence[ComparedComposition] | None
+    """Null with `--dry`."""
+    open_ends: Sequence[str]
+    """Compositions whose best learning rate may lie beyond those tried, in words."""
+    folder: str | None
+    """The folder of the table, the plot and the figures of each training; null with `--dry`."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A stage whose own inputs differ between the two models."""
+
+    stage: str
+    what: Sequence[str]
+    """The settings, code and data that differ."""
+    effect: Sequence[str]
+    """The stages whose outputs differ because of it, itself the first; empty if no output differs."""
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """An item of the gate set that one model does worse than the other."""
+
+    item: str
+    source: str
+    """The source that the item is from; its id where that is not known."""
+    worse_by: float
+    """The rise of a loss in nats per token, or the fall of a share."""
+
+
+@dataclass(frozen=True)
+class MeasureChange:
+    """The items of one measure that the second model lost and won."""
+
+    measure: str
+    items: int
+    lost: int
+    won: int
+    most_lost: Sequence[ItemChange]
+    most_won: Sequence[ItemChange]
+
+
+@dataclass(frozen=True)
+class BisectedPart:
+    """Stages, and their effect together."""
+
+    stages: Sequence[str]
+    worse_by: Interval
+    """The rise of the second model's loss due to them, in nats per token."""
+    items: int
+    """Test items that it was measured on."""
+    is_certain: bool
+    """True if the interval excludes zero."""
+
+
+@dataclass(frozen=True)
+class WhyReport(Report):
+    """The report of `ratchet why`."""
+
+    before: str
+    after: str
+    causes: Sequence[Cause]
+    machine: Sequence[str]
+    """Differences between the machines that made the two."""
+    items: Sequence[MeasureChange] | None
+    """Null where the gate has not judged both: to show items would be a look at the gate set that nobody counts."""
+    bisection: Sequence[BisectedPart] | None
+    """Null without `--bisect`."""
+    conclusion: str | None
+    """Of the bisection, in words."""
+
+
+@dataclass(frozen=True)
+class LoggedTask:
+    """The results of one model on one task, as a log has them."""
+
+    task: str
+    model: str
+    version: str
+    """The version of the task; empty if the log has none."""
+    items: int
+    epochs: int
+    """The largest number of scores of one item."""
+    remarks: Sequence[str]
+    """What the log lacks."""
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """One argument of `ratchet compare-logs`."""
+
+    name: str
+    path: str
+    harness: str
+    tasks: Sequence[LoggedTask]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its 95 % interval."""
+
+    value: float
+    low: float | None
+    """Null where the data bound nothing."""
+    high: float | None
+    n: int
+    """Independent units behind both."""
+
+
+@dataclass(frozen=True)
+class ChangedItem:
+    """An item whose scores differ."""
+
+    item: str
+    first: float
+    other: float
+
+
+@dataclass(frozen=True)
+class ComparedMeasure:
+    """One measure of a pair of logs."""
+
+    first: str
+    other: str
+    task: str
+    measure: str
+    items: int
+    """Items that both logs score."""
+    groups: int
+    """Independent units among them."""
+    first_score: Score
+    other_score: Score
+    difference: Score
+    """The other less the first, paired by item."""
+    higher: int
+    """Items that the other log scores higher."""
+    equal: int
+    lower: int
+    test: str
+    p: float
+    p_holm: float
+    """Corrected for all comparisons of the command."""
+    verdict: str
+    """`higher`, `lower`, `open`, or `equal` if no item differs."""
+    items_to_decide: int | None
+    """Items that decide the observed difference with a chance of 80 %, if it is the true one."""
+    detectable: float | None
+    """The difference that as many items as these decide."""
+    warnings: Sequence[str]
+    """What sets the two logs apart beside their scores."""
+    changed_items: Sequence[ChangedItem]
+    """The largest difference first."""
+
+
+@dataclass(frozen=True)
+class CompareLogsReport(Report):
+    """The report of `ratchet compare-logs`."""
+
+    logs: Sequence[ReadLog]
+    group: str | None
+    """The field that groups items."""
+    alpha: float
+    """The level of the verdicts, after Holm's correction."""
+    comparisons: Sequence[ComparedMeasure]
+    """One for each pair of logs and measure."""
+    remarks: Sequence[str]
+    """Tasks and measures that one log alone has."""

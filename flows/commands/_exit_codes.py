@@ -1,0 +1,26 @@
+"""The exit codes of all commands."""
+
+import signal
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit code of a command; `MEANINGS` says what each tells a script."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_CALL = 2
+    DOES_NOT_HOLD = 3
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+MEANINGS = {
+    ExitCode.DONE: "The command did its work.",
+    ExitCode.FAILED: "Something that a person can mend was in the way; one message says what, and what would do. What was finished is kept.",
+    ExitCode.WRONG_CALL: "The call is wrong: a command, an option or a value that does not exist. Nothing was done.",
+    ExitCode.DOES_NOT_HOLD: "The command did its work, and a check of it does not hold: `doctor` found something that blocks a run, "
+    "or `verify` found something that is not as recorded.",
+    ExitCode.INTERRUPTED: "Ctrl-C ended it. What was finished is kept.",
+    ExitCode.TERMINATED: "A plain `kill` (SIGTERM) ended it. What was finished is kept.",
+}

@@ -1,0 +1,69 @@
+"""Help of the command line: commands in groups, whole sentences, and columns that fit a narrow terminal."""
+
+import inspect
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+WIDTH = 80
+"""Columns of help on terminals that have as many or more."""
+COMPLETION = ("install_completion", "show_completion")
+
+GROUPS = {
+    "Data": ("init", "review", "monitor"),
+    "Run": ("plan", "run", "retrain"),
+    "Look": ("status", "why", "ui", "chat"),
+    "Compare": ("compare", "compare-logs", "methods"),
+    "Promote": ("promote", "rollback"),
+    "Serve": ("up",),
+    "Workspace": ("use", "rounds", "doctor", "verify", "share", "tidy"),
+}
+"""The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""
+
+
+def first_sentence(docstring: str | None) -> str:
+    """Return the first sentence of a docstring, whole and in one line."""
+    paragraph = " ".join(inspect.cleandoc(docstring or "").partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".") + "."
+
+
+def settings() -> dict[str, Any]:
+    """Return the settings by which help is as wide as the terminal; the library's own least width is 50 columns."""
+    return {"terminal_width": min(shutil.get_terminal_size().columns, WIDTH) - 1}
+
+
+class Command(TyperCommand):
+    """A command, with arguments and options in columns that fit."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_parameters(self, ctx, formatter)
+
+
+class Commands(TyperGroup):
+    """All commands, in groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        _write_parameters(self, ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the groups, their columns alike."""
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in GROUPS.items():
+            rows = [(f"{name:<{width}}", self.commands[name].get_short_help_str()) for name in names]
+            _write_rows(title, rows, formatter)
+
+
+def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
+    for title, kind in (("Arguments", "argument"), ("Options", "option")):
+        records = [param.get_help_record(ctx) for param in command.get_params(ctx) if param.param_type_name == kind]
+        _write_rows(title, [record for record in records if record], formatter)
+
+
+def _write_rows(title: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
+    """Write a section of two columns. A first cell wider than a third of the line has a line of its own."""
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows, col_max=max(formatter.width // 3, 10))

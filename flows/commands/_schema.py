@@ -1,0 +1,15 @@
+"""The schema of `--json`: the report of each command that has one. docs/generate.py writes its reference."""
+
+from flows.commands import _comparisons, _reports
+
+REPORTS: dict[str, type[_reports.Report]] = {
+    "plan": _reports.PlanReport,
+    "status": _reports.StatusReport,
+    "doctor": _reports.DoctorReport,
+    "methods": _reports.MethodsReport,
+    "compare": _comparisons.CompareReport,
+    "compare-logs": _comparisons.CompareLogsReport,
+    "why": _comparisons.WhyReport,
+    "verify": _reports.VerifyReport,
+}
+"""Command → its report."""

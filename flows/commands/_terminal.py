@@ -1,0 +1,89 @@
+"""Lines and tables for people: wrapped and coloured on a terminal, one line each and plain anywhere else."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+import typer
+
+WIDE = 100
+"""Columns beyond which text is not spread: longer lines are hard to read."""
+LEAST_LAST = 24
+"""Columns that the last cell of a table needs beside the others; with less, each cell has lines of its own."""
+GAP = "  "
+
+
+def columns() -> int | None:
+    """Return the width of the terminal that reads stdout; None where no terminal does, and lines are not to be wrapped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def may_colour() -> bool:
+    """Return False where NO_COLOR is set (https://no-color.org) or the terminal cannot show colours."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show(text: str, *, indent: int = 0, hanging: int = 2, colours: Mapping[str, str] | None = None) -> None:
+    """Print a text, wrapped if a terminal reads it: `indent` columns in, and `hanging` more from the second line on."""
+    for line in text.splitlines() or [""]:
+        typer.echo(_painted(_wrapped(line, columns(), indent, hanging), colours or {}))
+
+
+def show_table(rows: Sequence[Sequence[str]], colours: Mapping[str, str] | None = None) -> None:
+    """Print rows of cells in columns; where these are too many for the terminal, a row has a line for each cell."""
+    for line in lay_out(rows, columns()):
+        typer.echo(_painted(line, colours or {}))
+
+
+def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
+    """Yield the lines of a table. The last column is wrapped beside the others, or below them where there is no room."""
+    if not rows:
+        return
+    widths = [max(map(len, cells)) for cells in list(zip(*rows, strict=True))[:-1]]
+    used = [size for size in widths if size]
+    before_last = sum(used) + len(GAP) * len(used)
+    for row in rows:
+        *first, last = row
+        if width is not None and before_last + LEAST_LAST > width:
+            yield _wrapped(GAP.join(cell for cell in first[:2] if cell), width, 0, 4)
+            yield from (_wrapped(cell.strip(), width, 4, 0) for cell in (*first[2:], last) if cell.strip())
+            continue
+        beside = "".join(f"{cell:<{size}}{GAP}" for cell, size in zip(first, widths, strict=True) if size)
+        if width is None:
+            yield f"{beside}{last}".rstrip()
+        else:
+            yield _wrapped(last, width, 0, before_last, opening=beside).rstrip()
+
+
+def stacked(table: str) -> str:
+    """Return a Markdown table with a block for each of its rows: its first cell, then `column: value` lines."""
+    head, _, *body = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+    blocks = [
+        "\n".join([row[0], *(f"  {name}: {cell}" for name, cell in list(zip(head, row, strict=True))[1:])])
+        for row in body
+    ]
+    return "\n".join(blocks)
+
+
+def _wrapped(text: str, width: int | None, indent: int, hanging: int, opening: str = "") -> str:
+    start = " " * indent + opening
+    if width is None:
+        return start + text
+    return textwrap.fill(
+        text,
+        max(min(width, max(WIDE, len(start) + LEAST_LAST)), indent + hanging + 8),
+        initial_indent=start,
+        subsequent_indent=" " * (indent + hanging),
+        break_on_hyphens=False,
+    )
+
+
+def _painted(line: str, colours: Mapping[str, str]) -> str:
+    """Colour the words of a line that `colours` names, each once. `typer.echo` drops colours where no terminal reads them."""
+    for word, colour in colours.items():
+        before, match, after = f" {line} ".partition(f" {word} ")
+        if match:
+            return f"{before} {typer.style(word, fg=colour)} {after}"[1:-1]
+    return line

@@ -1,0 +1,182 @@
+"""The work of a stage by its settings: tokens that are read, trained on and written, and the model that they pass through."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.execution.machine_speed import Speed
+from tasks.io.system import packages
+
+READ, TRAIN, WRITE = 2.0, 6.0, 20.0
+"""Operations for each parameter and token that is read, trained on, or written; written tokens wait for memory."""
+ADAPTED = 5 / 6
+"""Share of the operations of a training that remain where weights are frozen: their gradients are not computed, those of what
+passes through them are."""
+ADDED_VALIDATION = 1.05
+"""Factor by which validations between checkpoints lengthen a training, at most (`validate_every`)."""
+PROMPT_TOKENS = 150
+"""Tokens of a prompt that is answered, and of an example that is judged, where the data are not known yet."""
+JUDGEMENTS = 6
+"""Answers of the judge for each example (`diagnose.quality`)."""
+BASE = Path("models/base")
+WEIGHT_BYTES = 4.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a model."""
+
+    parameters: float
+    hidden: float
+    layers: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tokens that a stage reads, trains on and writes, as far as its settings give them."""
+
+    read: float = 0
+    trained: float = 0
+    written: float = 0
+    validated: float = 0
+    """Tokens that a training reads to measure its losses."""
+    steps: float = 0
+    """Steps in which the next token of each answer of a batch is written, one after the other."""
+
+    @property
+    def operations(self) -> float:
+        """The operations for each parameter of the model, validations left out: what time is in proportion to."""
+        return READ * self.read + TRAIN * self.trained + WRITE * self.written
+
+    def seconds(self, shape: Shape, speed: Speed, *, adapts: bool) -> float:
+        """Return the seconds of CPU time of this work on an idle machine."""
+        pace = speed.pace(shape.hidden)
+        reading = READ * (self.read + self.validated + self.written) / pace.read_ops_per_s
+        training = TRAIN * (ADAPTED if adapts else 1.0) * self.trained / pace.train_ops_per_s
+        step_s = shape.layers * speed.layer_s + shape.parameters * WEIGHT_BYTES / speed.bytes_per_s
+        return shape.parameters * (reading + training) + self.steps * step_s
+
+
+class Settings:
+    """Settings by full name, as MLflow records them."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """Return a setting as a number; the default where it is missing or none."""
+        try:
+            return float(self._values[name])
+        except (KeyError, ValueError):
+            return default
+
+    def count(self, name: str) -> float:
+        """Return a setting as a number, or infinity where it is missing."""
+        return self.number(name, math.inf)
+
+    def text(self, name: str) -> str:
+        """Return a setting as it is recorded; empty where it is missing."""
+        return self._values.get(name, "")
+
+    def kind(self, name: str) -> str:
+        """Return the key `from` of a section, by which its kind is chosen."""
+        return self.text(f"{name}.from") or self.text(f"{name}.from_")
+
+    def is_empty(self, name: str) -> bool:
+        """Return True if a setting is known and holds nothing."""
+        return self._values.get(name) in ("()", "[]", "{}", "None")
+
+
+def of(stage: str, settings: Mapping[str, str]) -> Work:
+    """Return the work of a stage; none for a stage whose work follows from the data."""
+    return _WORK[stage](Settings(settings)) if stage in _WORK else Work()
+
+
+def is_known(stage: str) -> bool:
+    """Return True if the settings of a stage give its work."""
+    return stage in _WORK
+
+
+def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
+    def work(settings: Settings) -> Work:
+        tokens = settings.number(f"{stage}.max_tokens")
+        step_tokens = settings.number(f"{stage}.pack_tokens", 1024) * settings.number(f"{stage}.accumulation", 1)
+        save_every = settings.number(f"{stage}.save_every")
+        measured = 2 + (tokens / step_tokens / save_every if save_every else 0)
+        validated = sets * settings.number(f"{stage}.valid_tokens") * measured + (ADDED_VALIDATION - 1) * 3 * tokens
+        return Work(trained=tokens, validated=validated if tokens else 0)
+
+    return work
+
+
+def _diagnosed(settings: Settings) -> Work:
+    one_pass = settings.count("tune.max_tokens") / settings.number("tune.epochs", 1)
+    tokens = min(settings.number("diagnose.max_tokens"), one_pass)
+    judgements = JUDGEMENTS * tokens / PROMPT_TOKENS
+    written = (
+        judgements * settings.number("diagnose.judging.max_new_tokens")
+        if settings.text("diagnose.quality") == "generate"
+        else 0
+    )
+    return Work(
+        read=(2 + JUDGEMENTS) * tokens,
+        written=written,
+        steps=written / settings.number("diagnose.judging.batch_size", 8),
+    )
+
+
+def _evaluated(settings: Settings) -> Work:
+    has_examples, has_texts = (not settings.is_empty(f"ingest.{name}") for name in ("sources", "corpora.domain"))
+    domain, texts = settings.number("evaluate.domain_tokens"), settings.number("evaluate.text_tokens")
+    losses = has_examples * domain + (1 + has_texts) * texts
+    tests = settings.number("evaluate.pass_items") + settings.number("evaluate.human_eval")
+    answers = has_examples * (
+        tests * (1 + settings.number("evaluate.samples")) + settings.number("evaluate.gate_items")
+    )
+    written = answers * settings.number("evaluate.max_new_tokens")
+    # The gate set is measured as the test set is.
+    read = 2 * losses + PROMPT_TOKENS * answers
+    return Work(read=read, written=written, steps=written / settings.number("evaluate.batch_size", 32))
+
+
+_WORK: dict[str, Callable[[Settings], Work]] = {
+    "pretrain": _training("pretrain", sets=2),  # losses on the domain and on general text
+    "tune": _training("tune", sets=1),
+    "diagnose": _diagnosed,
+    "compress": lambda settings: Work(read=2 * settings.number("compress.valid_tokens")),
+    "evaluate": _evaluated,
+}
+"""Stage → its work by its settings. That of the other stages follows from the data."""
+
+
+def base_shape(model: Mapping[str, Any]) -> Shape | None:
+    """Return the size of the base: by its files, by its shape in the settings, or by its name (`…-7B-…`)."""
+    if files := list(BASE.glob("*.safetensors")):
+        config = json.loads((BASE / "config.json").read_text(encoding="utf-8"))
+        width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
+        parameters = sum(file.stat().st_size for file in files) / width
+        return Shape(parameters, config.get("hidden_size") or 768, config.get("num_hidden_layers") or 12)
+    if {"hidden", "layers", "mlp"} <= model.keys():
+        parameters = float(model["layers"] * model["hidden"] * (4 * model["hidden"] + 3 * model["mlp"]))
+        return Shape(parameters, model["hidden"], model["layers"])
+    name = str(model.get("id") or model.get("path") or _packaged_file(model.get("name")))
+    named = re.search(r"(\d+(?:\.\d+)?)([MB])\b", name)
+    return _usual_shape(float(named[1]) * {"M": 1e6, "B": 1e9}[named[2]]) if named else None
+
+
+def _usual_shape(parameters: float) -> Shape:
+    """Return the shape that models of so many parameters have: some 34 layers of 12 × width² (SmolLM2, Qwen2.5, within a quarter)."""
+    return Shape(parameters, math.sqrt(parameters / (12 * 34)), 34)
+
+
+def _packaged_file(package: Any) -> str:
+    """Return the name of the model file in an installed package; empty where there is none."""
+    try:
+        names = [file.name for file in packages.files(str(package), "fetch.model.name")]
+    except ValueError:
+        return ""
+    return next((name for name in names if name.endswith((".gguf", ".safetensors"))), "")
