@@ -77,6 +77,7 @@ def _wrapped(text: str, width: int | None, indent: int, hanging: int, opening: s
         initial_indent=start,
         subsequent_indent=" " * (indent + hanging),
         break_on_hyphens=False,
+        break_long_words=False,  # a path or a link that was broken could not be copied
     )
 
 

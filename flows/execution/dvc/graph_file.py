@@ -12,11 +12,11 @@ VARIABLE = re.compile(r"\$\{(?P<name>[\w.]+)\}")
 
 def stage_names() -> list[str]:
     """Return the stages in the order of the file, each stage of a `foreach` group after the group's own name."""
+    stages = read(PATH).get("stages")
     names = []
-    for name, entry in (read(PATH).get("stages") or {}).items():
-        names.append(name)
+    for name, entry in stages.items() if isinstance(stages, dict) else ():
         items = entry.get("foreach") if isinstance(entry, dict) else None
-        names += [f"{name}@{item}" for item in _resolved(items)]
+        names += [name, *(f"{name}@{item}" for item in _resolved(items))]
     return names
 
 

@@ -7,6 +7,7 @@ from flows.commands import _completion
 from flows.execution.dvc import graph_file
 from tests.flows.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
 HEAVY = ("torch", "dvc", "mlflow", "prefect", "pydantic")
 
 

@@ -12,6 +12,8 @@ from flows.execution import cancellation
 from flows.execution.dvc import forecast
 from tests.flows.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # in dvc itself
+
 
 def code_of(*arguments):
     with pytest.raises(SystemExit) as end:
