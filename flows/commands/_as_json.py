@@ -45,13 +45,13 @@ def plain(value: Any) -> Any:
 
 
 def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:
-    """Return the exit code of an error, and the error as a record. An unforeseen one is raised again after its traceback is due."""
+    """Return the exit code of an error, and the error as a record. The traceback of an unforeseen one is printed on stderr."""
     from tasks.io.system import process
 
     command = " ".join(["ratchet", *arguments])
     if isinstance(error, typer.TyperException):
-        message, code = error.format_message(), error.exit_code
-        help_command = f"ratchet {arguments[0]} --help" if code and _is_command(arguments) else "ratchet --help"
+        message, code, context = error.format_message(), error.exit_code, getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'ratchet'} --help"
         return code, Failure.of(command, code, message, [Problem(command, message, help_command)])
     if isinstance(error, process.expected()):
         message = process.explain(error)
@@ -72,9 +72,3 @@ def problems(message: str, command: str) -> Iterator[Problem]:
         where, rest = (match["where"], match["rest"]) if match else (command, text)
         what, *remedies = SENTENCE.split(rest, maxsplit=1)
         yield Problem(where, what, remedies[0] if remedies else None)
-
-
-def _is_command(arguments: Sequence[str]) -> bool:
-    from flows.commands import names
-
-    return bool(arguments) and arguments[0].replace("-", "_") in names()
