@@ -1,6 +1,7 @@
 """Lines and tables for people: wrapped and coloured on a terminal, one line each and plain anywhere else."""
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -33,12 +34,12 @@ def show(text: str, *, indent: int = 0, hanging: int = 2, colours: Mapping[str, 
 
 def show_table(rows: Sequence[Sequence[str]], colours: Mapping[str, str] | None = None) -> None:
     """Print rows of cells in columns; where these are too many for the terminal, a row has a line for each cell."""
-    for line in lay_out(rows, columns()):
-        typer.echo(_painted(line, colours or {}))
+    for row in lay_out(rows, columns()):
+        typer.echo(_painted(row, colours or {}))
 
 
 def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
-    """Yield the lines of a table. The last column is wrapped beside the others, or below them where there is no room."""
+    """Yield a text for each row of a table. The last column is wrapped beside the others, or below them where there is no room."""
     if not rows:
         return
     widths = [max(map(len, cells)) for cells in list(zip(*rows, strict=True))[:-1]]
@@ -47,8 +48,9 @@ def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
     for row in rows:
         *first, last = row
         if width is not None and before_last + LEAST_LAST > width:
-            yield _wrapped(GAP.join(cell for cell in first[:2] if cell), width, 0, 4)
-            yield from (_wrapped(cell.strip(), width, 4, 0) for cell in (*first[2:], last) if cell.strip())
+            head = _wrapped(GAP.join(cell for cell in first[:2] if cell), width, 0, 4)
+            below = (_wrapped(cell.strip(), width, 4, 0) for cell in (*first[2:], last) if cell.strip())
+            yield "\n".join([head, *below])
             continue
         beside = "".join(f"{cell:<{size}}{GAP}" for cell, size in zip(first, widths, strict=True) if size)
         if width is None:
@@ -81,10 +83,8 @@ def _wrapped(text: str, width: int | None, indent: int, hanging: int, opening: s
     )
 
 
-def _painted(line: str, colours: Mapping[str, str]) -> str:
-    """Colour the words of a line that `colours` names, each once. `typer.echo` drops colours where no terminal reads them."""
-    for word, colour in colours.items():
-        before, match, after = f" {line} ".partition(f" {word} ")
-        if match:
-            return f"{before} {typer.style(word, fg=colour)} {after}"[1:-1]
-    return line
+def _painted(text: str, colours: Mapping[str, str]) -> str:
+    """Colour the first word of a text that `colours` names. `typer.echo` drops colours where no terminal reads them."""
+    words = "|".join(map(re.escape, colours))
+    pattern = rf"(?<!\S)(?:{words})(?!\S)"
+    return re.sub(pattern, lambda match: typer.style(match[0], fg=colours[match[0]]), text, count=1) if words else text

@@ -33,7 +33,7 @@ def opened() -> "Iterator[Repo]":
         raise RuntimeError(f"DVC cannot be imported ({error}). Install it anew: {version.INSTALL}") from None
     if not Path("dvc.yaml").is_file() or not Path(".dvc").is_dir():
         raise FileNotFoundError(f"{Path.cwd()} has no dvc.yaml and .dvc/. Run this in the project's root folder.")
-    logging.getLogger("dvc").setLevel(logging.ERROR)
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its errors are raised too; at this level it draws no bars
     repo = None
     try:
         repo = _open_when_free()

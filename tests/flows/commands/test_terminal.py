@@ -65,6 +65,13 @@ def test_a_markdown_table_becomes_blocks():
     ]
 
 
+def test_the_first_word_that_has_a_colour_is_coloured():
+    said = _terminal._painted("fetch  run\n    it has not run yet", {"may change": "red", "run": "green"})
+    assert said == "fetch  \x1b[32mrun\x1b[0m\n    it has not run yet"
+    assert _terminal._painted("rerun it", {"run": "green"}) == "rerun it"
+    assert _terminal._painted("any", {}) == "any"
+
+
 def on_a_terminal(folder, columns, *command, **environment):
     """The output of a command on a terminal of so many columns."""
     ours, theirs = pty.openpty()
