@@ -110,12 +110,15 @@ def _load() -> str:
     import os
 
     from flows.execution import resources
+    from tasks import configuration
 
     load, cores = os.getloadavg()[0], resources.machine().cores
+    if load <= cores:
+        return ""
+    factor = (load + configuration.load().compute.threads) / cores
     return (
-        f"Other work keeps this machine busy (load {load:.0f} on {cores} cores): a run takes longer."
-        if load > cores
-        else ""
+        f"Other work keeps this machine busy (load {load:.0f} on {cores} cores): as long as it lasts, a run takes at least "
+        f"{factor:.0f} times as long."
     )
 
 
