@@ -13,11 +13,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tasks.core import imports
 from tasks.core.compute import Compute
+from tasks.core.speed import Pace, Speed
 from tasks.io.system import process
 
 TOKENS = 512
@@ -35,31 +36,6 @@ NARROW = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "
 WIDE = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 2, "num_attention_heads": 9}
 VOCABULARY = {96: 259, 576: 3300}
 """Width → tokens in the vocabulary, whose share of the parameters is that of models of this width."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The pace of a model of one width."""
-
-    hidden: int
-    read_ops_per_s: float
-    """Operations a second of a forward pass: 2 for each parameter and token."""
-    train_ops_per_s: float
-    """Operations a second of a forward and a backward pass: 6 for each parameter and token."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """The speed of a machine, at one precision and with one number of threads."""
-
-    start_s: float
-    """Seconds from the start of a process until it has imported what stages import."""
-    narrow: Pace
-    wide: Pace
-    layer_s: float
-    """Seconds that a layer takes for the next token of each answer of a batch, beside reading its weights."""
-    bytes_per_s: float
-    """Bytes of weights that are read from memory in a second."""
 
 
 def main(precision: str, threads: int) -> None:

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Literal
 
 from flows.execution import machine_speed, workload
-from flows.execution.machine_speed import Speed
 from flows.execution.workload import Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
 from tasks.core.nested import flat
+from tasks.core.speed import Speed
 from tasks.forkserver import client
 from tasks.io import provenance
 from tasks.io.runs import run_history

@@ -4,60 +4,21 @@ Nothing of it enters an output: it serves the estimates of `ratchet plan` before
 """
 
 import json
-import math
 import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.core.compute import Compute
+from tasks.core.speed import Pace, Speed
 from tasks.io import provenance
 from tasks.io.system import files
 
 PATIENCE_S = 180
 """Seconds after which a measurement counts as failed: a busy machine takes a minute for what an idle one does in ten seconds."""
 CPUINFO = Path("/proc/cpuinfo")
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The operations a second of a model of one width."""
-
-    hidden: int
-    read_ops_per_s: float
-    train_ops_per_s: float
-
-
-@dataclass(frozen=True)
-class Speed:
-    """The speed of a machine, as `tasks.machine_speed` measures it."""
-
-    start_s: float
-    """Seconds until a process has imported what stages import."""
-    narrow: Pace
-    wide: Pace
-    layer_s: float
-    """Seconds that a layer takes for the next token of a batch, beside reading its weights."""
-    bytes_per_s: float
-    """Bytes of weights that are read from memory in a second."""
-
-    def pace(self, hidden: float) -> Pace:
-        """Return the pace of a model of another width: between those measured, in proportion on logarithmic scales."""
-        narrow, wide = self.narrow, self.wide
-        share = math.log(hidden / narrow.hidden) / math.log(wide.hidden / narrow.hidden)
-        share = min(max(share, 0.0), 1.0)
-
-        def between(low: float, high: float) -> float:
-            return math.exp((1 - share) * math.log(low) + share * math.log(high))
-
-        return Pace(
-            round(hidden),
-            between(narrow.read_ops_per_s, wide.read_ops_per_s),
-            between(narrow.train_ops_per_s, wide.train_ops_per_s),
-        )
 
 
 def of(compute: Compute) -> Speed | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.execution.machine_speed import Speed
+from tasks.core.speed import Speed
 from tasks.io.system import packages
 
 READ, TRAIN, WRITE = 2.0, 6.0, 20.0

@@ -8,8 +8,8 @@ import yaml
 
 from flows.execution import estimates, machine_speed, workload
 from flows.execution.estimates import Range, as_size, as_time
-from flows.execution.machine_speed import Pace, Speed
 from tasks import configuration, runner
+from tasks.core.speed import Pace, Speed
 from tasks.io import provenance
 from tasks.io.runs import run_history, tracking
 from tasks.io.runs.run_history import Past

@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from flows.execution import machine_speed
-from flows.execution.machine_speed import Pace, Speed
 from tasks import machine_speed as measurement
 from tasks.core.compute import Compute
+from tasks.core.speed import Pace, Speed
 
 SPEED = Speed(6.0, Pace(96, 4e10, 2e10), Pace(576, 1.6e11, 8e10), layer_s=0.002, bytes_per_s=2e10)
 
