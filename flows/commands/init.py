@@ -1,5 +1,6 @@
 """`ratchet init`."""
 
+import json
 import sys
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ def init(
 ) -> None:
     """Take your own data into this workspace.
 
-    Shows five rows and every refusal with its reason, copies the data to data/raw, and names it in params.yaml.
+    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
 
     Example: ratchet init ~/chats.jsonl, then ratchet run
     """
@@ -57,7 +58,9 @@ def init(
                 f"on and to measure by; {FEW} groups are the least, one for each split. Nothing was changed."
             )
         target = data_import.copy_data(path)
-        changed = data_import.write_sources(sources.moved(path, target), configuration.PARAMS)
+        changed = data_import.write_sources(
+            sources.moved(path, target).checked(preview["checks"]), configuration.PARAMS
+        )
     typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
@@ -96,6 +99,9 @@ def _show(preview: dict[str, Any]) -> None:
     refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
     refused = f"; refused: {refused}" if refused else ""
     total = preview["kept"] + sum(preview["refused"].values())
+    for proposal in filter(None, preview["checks"]):
+        check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
+        typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +60,14 @@ class Sources:
                 examples.append(source | {"columns": guess["columns"]} if guess else source)
         return replace(self, examples=tuple(examples), corpus=tuple(corpus))
 
+    def checked(self, checks: Sequence[Mapping[str, Any] | None]) -> "Sources":
+        """Return these sources with the checks that the preview proposes for their answers."""
+        examples = tuple(
+            source | {"check": proposal["check"]} if proposal and proposal["check"] else source
+            for source, proposal in zip(self.examples, checks, strict=True)
+        )
+        return replace(self, examples=examples)
+
 
 @contextmanager
 def on_disk(place: str) -> Iterator[Path]:
@@ -106,7 +114,16 @@ def detect(path: Path, query: str | None = None) -> Sources:
 def preview(sources: Sources) -> dict[str, Any]:
     """Return a preview of what stage `ingest` makes of the sources. It runs in a process of its own: flows import no stage."""
     if not sources.examples:
-        return {"kept": 0, "refused": {}, "groups": 0, "rows": [], "refusals": [], "files": {}, "guesses": []}
+        return {
+            "kept": 0,
+            "refused": {},
+            "groups": 0,
+            "rows": [],
+            "refusals": [],
+            "files": {},
+            "guesses": [],
+            "checks": [],
+        }
     command = [sys.executable, "-m", "tasks.stages.ingest.preview", json.dumps(sources.examples)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:

@@ -18,9 +18,9 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from tasks.core import statistics
+from tasks.core import classification, statistics
 from tasks.core.config import Config
-from tasks.core.records import DOMAIN_LOSSES, LOSSES, Result
+from tasks.core.records import DOMAIN_LOSSES, LOSSES, SCORED, Result
 from tasks.core.statistics import Estimate
 
 Finding = Literal["better", "no worse", "worse", "not decided", "not measured"]
@@ -35,7 +35,8 @@ class GateConfig(Config):
     the round that `compress` would take."""
     margins: dict[str, Annotated[float, Field(gt=0)]] = Field({"general": 0.05})
     """The guarded measures, and how much worse each may be than any model ever promoted and still count as no worse: nats per
-    token of a loss (`general`, `domain_text`), a share of tasks for `pass@1` (which `evaluate.gate_items` measures)."""
+    token of a loss (`general`, `domain_text`), a share of items for `pass@1` and for what checks measure (`number accuracy`, `choice acc`,
+    `labels macro-F1`, `json score`, …), which `evaluate.gate_items` lets the model answer."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """The chance, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
 
@@ -165,17 +166,27 @@ def _finding(change: Estimate, margin: float) -> Finding:
 
 def _pairs(measure: str, candidate: Sequence[Result], bar: Sequence[Result]) -> list[tuple[Result, Result]]:
     """Pair the results of each item that both were given under one tokenizer, the bar's first."""
-    known = {result.item: result for result in bar if result.measure == measure}
-    both = [(known[result.item], result) for result in candidate if result.measure == measure and result.item in known]
+    source = classification.ACCURACY if measure == classification.MACRO_F1 else measure
+    known = {result.item: result for result in bar if result.measure == source}
+    both = [(known[result.item], result) for result in candidate if result.measure == source and result.item in known]
     return sorted((pair for pair in both if pair[0].tokens == pair[1].tokens), key=lambda pair: pair[0].item)
 
 
 def _worse_by(measure: str, pairs: Sequence[tuple[Result, Result]], tail: float) -> Estimate:
+    if measure == classification.MACRO_F1:
+        return _fall_of_macro_f1(pairs, tail)
     before_N, after_N = (np.array([pair[side].value for pair in pairs]) for side in (0, 1))
     groups = [one.group for one, _ in pairs]
     if measure in LOSSES:
         return statistics.ratio_bounds(after_N - before_N, [one.tokens for one, _ in pairs], groups, tail)
-    return statistics.share_bounds(before_N - after_N, groups, tail)
+    bounds = statistics.score_bounds if measure.endswith(SCORED) else statistics.share_bounds
+    return bounds(before_N - after_N, groups, tail)
+
+
+def _fall_of_macro_f1(pairs: Sequence[tuple[Result, Result]], tail: float) -> Estimate:
+    before, after = ([pair[side].parsed for pair in pairs] for side in (0, 1))
+    expected, groups = [one.expected for one, _ in pairs], [one.group for one, _ in pairs]
+    return classification.macro_f1_bounds(expected, after, before, groups, tail)
 
 
 def _hardness(check: Check) -> tuple[bool, bool, float]:

@@ -43,21 +43,27 @@ class Message:
 
 @dataclass(frozen=True)
 class Tests:
-    """Executable checks of a program.
+    """Executable checks of a program, or the check of another answer.
 
     `doctest`: `code` is a docstring's examples, run in the namespace that the program leaves behind.
     `script`: `code` is Python that runs after the program in the same namespace and raises where it is wrong.
     `answer`: no program; `code` names a reasoning-gym data set and `entry` holds its entry as JSON.
+    `check`: no program; `code` is a check of `tasks.core.answers` with its options, `entry` what it expects, both as JSON.
     """
 
     __test__ = False  # a record, whatever pytest makes of its name
 
-    kind: Literal["doctest", "script", "answer"]
+    kind: Literal["doctest", "script", "answer", "check"]
     code: str
     entry: str
     """The name under test, or the verifier's own data."""
     prelude: str = ""
     """Source that runs before the program."""
+
+    @property
+    def run_programs(self) -> bool:
+        """Return True if the answers are programs, which run in the sandbox."""
+        return self.kind in ("doctest", "script")
 
 
 @dataclass(frozen=True)
@@ -252,6 +258,8 @@ DOMAIN_LOSSES = ("domain", "domain_text")
 """The losses on a workspace's own examples and texts. The first that was measured decides which model is better there."""
 LOSSES = (*DOMAIN_LOSSES, "general")
 """The measures that are losses; every other is a share of tasks passed."""
+SCORED = " score"
+"""The end of the names of measures whose values lie between 0 and 1."""
 PASS = "pass@1"
 """The share of a workspace's own tasks that the first answer solves."""
 
@@ -261,27 +269,37 @@ class Result:
     """The result of a model on one item of one measure. Two models are paired by joining on (measure, item)."""
 
     measure: str
-    """`domain`, `domain_text`, `general` (a loss) or `pass@1`."""
+    """`domain`, `domain_text`, `general` (a loss), `pass@1`, or the measure of a check (`number accuracy`, `json score`)."""
     item: str
     group: str
     tier: str | None
     value: float
-    """Summed nats of a loss item; 1.0 or 0.0 of a pass@1 item."""
+    """Summed nats of a loss item; 1.0 or 0.0 of an answer that is right or wrong; 0 to 1 of a score."""
     tokens: int
-    """Trained tokens behind `value`; 1 for pass@1."""
+    """Trained tokens behind `value`; 1 for an answer."""
     size: int
-    """UTF-8 bytes behind `value` (bits per byte need them); 1 for pass@1."""
+    """UTF-8 bytes behind `value` (bits per byte need them); 1 for an answer."""
     outcome: str
     """`passed`, or how it failed; empty for a loss."""
     output: str
     """The text that the model wrote; empty for a loss."""
     inside: bool = False
     """True if some tests were compared inside the program's process, which it could have spoilt. False in older tables."""
+    parsed: str = ""
+    """The part of the answer that was compared with `expected`, where a check judged it; both are empty otherwise."""
+    expected: str = ""
+    domain: str = ""
+    """The domain of the example, by which figures of a check are split."""
 
     @property
     def is_loss(self) -> bool:
         """Return whether the value is a loss and not the verdict of tests."""
         return self.measure in LOSSES
+
+    @property
+    def is_binary(self) -> bool:
+        """Return whether the value says that an answer is right or wrong, 1 or 0."""
+        return not self.is_loss and not self.measure.endswith(SCORED) and "sampled" not in self.measure
 
 
 def excerpt(text: str, chars: int = 200) -> str:
@@ -302,9 +320,12 @@ def identify(
     rejected: str | None = None,
     desirable: bool | None = None,
 ) -> str:
-    """Return the id of an example: a hash of its messages, its tests, and what else of these it has."""
+    """Return the id of an example: a hash of its messages, its tests, and what else of these it has.
+
+    Another check of the same answer makes no other example.
+    """
     spoken = [part for message in messages for part in (message.role, message.content)]
-    tested = [tests.kind, tests.code, tests.entry] if tests else []
+    tested = [tests.kind, tests.code, tests.entry] if tests and tests.kind != "check" else []
     calls = [
         (place, call.name, call.arguments)
         for place, message in enumerate(messages)

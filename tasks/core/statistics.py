@@ -202,6 +202,20 @@ def share_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Esti
     return Estimate(over_groups.value, max(low, -1.0), min(high, 1.0), over_groups.n)
 
 
+def score_bounds(changes: ArrayLike, groups: Sequence[str], tail: float) -> Estimate:
+    """Return the mean of changes of scores, -1 to 1 each, with bounds that are each missed with chance `tail`.
+
+    Student's over groups. Where no score changed, they are those of how rare a change is, as in `proportion_difference`.
+    """
+    change_N = _vector(changes)
+    estimate = ratio_bounds(change_N, np.ones_like(change_N), groups, tail)
+    low, high = estimate.low, estimate.high
+    if not change_N.any():
+        high = proportion(0, estimate.n, 1 - 2 * tail).high
+        low = -high
+    return Estimate(estimate.value, max(low, -1.0), min(high, 1.0), estimate.n)
+
+
 def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
     """Return the exact two-sided p-value of McNemar's test of equally many items getting better and worse.
 
@@ -240,21 +254,31 @@ def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | 
 
 
 def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
-    """Return the percentile interval of the quotient, its quantiles widened for few groups (Hesterberg)."""
-    num_groups = len(sums_G2)
-    if num_groups < 2:
+    """Return the percentile interval of the quotient."""
+    if len(sums_G2) < 2:
         return -math.inf, math.inf
-    t = special.stdtrit(num_groups - 1, (1 + how.confidence) / 2)
-    tail = special.ndtr(-math.sqrt(num_groups / (num_groups - 1)) * t)
+    sums_2B = resampled(sums_G2, how).T
+    return percentiles(sums_2B[0] / sums_2B[1], len(sums_G2), how)
+
+
+def resampled(sums_GK: Vector, how: Bootstrap) -> Vector:
+    """Return the sums over groups in every resample, (B, K), from those of each group."""
+    num_groups = len(sums_GK)
     random = np.random.default_rng(how.seed)
     share_G, rows = np.full(num_groups, 1 / num_groups), max(1, _DRAWS_IN_MEMORY // num_groups)
     chunks = []
     for start in range(0, how.resamples, rows):
         draws_BG = random.multinomial(num_groups, share_G, size=min(rows, how.resamples - start))
         # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
-        chunks.append(np.einsum("bg,gk->kb", draws_BG.astype(np.float64), sums_G2))
-    sums_2B = np.concatenate(chunks, axis=1)
-    low, high = np.quantile(sums_2B[0] / sums_2B[1], [tail, 1 - tail])
+        chunks.append(np.einsum("bg,gk->bk", draws_BG.astype(np.float64), sums_GK))
+    return np.concatenate(chunks)
+
+
+def percentiles(values_B: Vector, num_groups: int, how: Bootstrap) -> tuple[float, float]:
+    """Return the percentile interval of a resampled figure, its quantiles widened for few groups (Hesterberg)."""
+    t = special.stdtrit(num_groups - 1, (1 + how.confidence) / 2)
+    tail = special.ndtr(-math.sqrt(num_groups / (num_groups - 1)) * t)
+    low, high = np.quantile(values_B, [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -156,3 +156,54 @@ def test_forty_nights_that_change_nothing_promote_at_most_one_time_in_twenty():
 
 def test_a_regression_of_twice_the_margin_elsewhere_is_blocked_however_good_it_is_here():
     assert not any(nights(20, seed, (-0.2, 0.1)) for seed in range(10))
+
+
+def graded(measure, values, parsed=None):
+    """Results of a check; `parsed` are the labels that were given, of which the first letter is expected in turn."""
+    labels = parsed or [""] * len(values)
+    return [
+        Result(measure, f"q{n}", f"q{n}", None, float(v), 1, 1, "", "", parsed=label, expected="ab"[n % 2])
+        for n, (v, label) in enumerate(zip(values, labels, strict=True))
+    ]
+
+
+def guarded(measure, before, after, margin=0.1):
+    """The finding of the gate on one guarded measure."""
+    champion = Bar("base", [*BASE.results, *before])
+    rules = GateConfig(margins={measure: margin})
+    judgement = gate.judge([*model(1.9, 3.0, 1), *after], champion, [champion], 1, rules)
+    return judgement.checks[1].finding, judgement
+
+
+@pytest.mark.parametrize("measure", ["number accuracy", "choice acc_norm", "json score"])
+def test_the_measure_of_a_check_can_be_guarded(measure):
+    before = graded(measure, [n % 2 for n in range(400)])
+    better = graded(measure, [1 if n % 10 else n % 2 for n in range(400)])
+    worse = graded(measure, [0 if n % 3 else n % 2 for n in range(400)])
+    assert guarded(measure, before, better)[0] == "no worse"
+    finding, judgement = guarded(measure, before, worse)
+    assert (finding, judgement.verdict) == ("worse", "refused")
+    assert judgement.reason.startswith(f"{measure} worse than base: share -0.3")
+    assert guarded(measure, before, before)[0] == "no worse"
+    assert guarded(measure, before[:9], before[:9])[0] == "not decided"  # nine equal answers exclude no fall of a tenth
+    assert guarded(measure, [], better)[0] == "not measured"
+
+
+def test_macro_f1_can_be_guarded_by_the_labels_that_were_given():
+    right = ["ab"[n % 2] for n in range(400)]
+    before = graded("labels accuracy", [1] * 400, [label if n % 4 else "b" for n, label in enumerate(right)])
+    better = graded("labels accuracy", [1] * 400, right)
+    worse = graded("labels accuracy", [1] * 400, [label if n % 4 < 2 else "a" for n, label in enumerate(right)])
+    assert guarded("labels macro-F1", before, better)[0] == "no worse"
+    assert guarded("labels macro-F1", better, worse)[0] == "worse"
+    assert guarded("labels macro-F1", before, before)[0] == "not decided"  # a jackknife without spread bounds nothing
+
+
+def test_scores_miss_their_bounds_as_seldom_as_the_tail_says():
+    rng = np.random.default_rng(0)
+    misses = 0
+    for _ in range(1000):
+        changes = rng.beta(2, 3, 60) - rng.beta(2, 3, 60)
+        bounds = statistics.score_bounds(changes, [f"g{n}" for n in range(60)], 0.05)
+        misses += bounds.low > 0
+    assert 25 < misses < 80

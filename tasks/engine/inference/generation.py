@@ -172,8 +172,24 @@ def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequen
     return Steering(helpers, combine, min([*widths, *not_shared]))
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Response:
+    """A model's response to one prompt."""
+
+    text: str
+    ended: bool
+    """False if it was cut off after `max_new_tokens` tokens."""
+
+
 def write(
+    model: PreTrainedModel, prompts: Sequence[Sequence[Message]], tokenizer: Tokenizer, **options: Any
+) -> list[str]:
+    """Return the texts of `respond`, which takes the same options."""
+    return [response.text for response in respond(model, prompts, tokenizer, **options)]
+
+
+@torch.no_grad()
+def respond(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[Message]],
     tokenizer: Tokenizer,
@@ -184,7 +200,7 @@ def write(
     stop: Sequence[str] = (),
     track: Track = iter,
     steering: Steering | None = None,
-) -> list[str]:
+) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
@@ -217,7 +233,17 @@ def write(
         )
     responses = dict(written)
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(texts))]
-    return [_before(text, stop) for text in answers]
+    turn_ends = _turn_ends(model)
+    return [
+        Response(_before(text, stop), not turn_ends.isdisjoint(responses[index]) or ended.row(responses[index]))
+        for index, text in enumerate(answers)
+    ]
+
+
+def _turn_ends(model: PreTrainedModel) -> set[int]:
+    """Return the tokens that end a response by the model's own config."""
+    tokens = model.generation_config.eos_token_id
+    return set(tokens) if isinstance(tokens, list) else {tokens} - {None}
 
 
 def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:

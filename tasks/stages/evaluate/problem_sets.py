@@ -1,10 +1,12 @@
-"""Sets of problems with tests: a model answers each problem, and its answers are graded."""
+"""Sets of problems: a model answers each problem, and its answers are graded by tests, verifiers and checks."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.records import Example, Message
+from tasks.core.answers import registry
+from tasks.core.records import PASS, Example, Message
 from tasks.core.text.wording import block
 from tasks.engine import encode
 from tasks.io.sources import benchmarks
@@ -24,11 +26,18 @@ class ProblemSet:
     problems: Sequence[Example]
     empty: str = ""
     """The reason, if there are no problems."""
+    check: registry.AnyKind | None = None
+    """A check of the kind that all problems have; None where they have tests. The problems' own checks may differ in options."""
 
     @property
     def runs_programs(self) -> bool:
         """True if some answers are programs: then no answer is generated without a sandbox."""
-        return any(problem.tests is not None and problem.tests.kind != "answer" for problem in self.problems)
+        return any(problem.tests is not None and problem.tests.run_programs for problem in self.problems)
+
+    @property
+    def first(self) -> str:
+        """Return the name of the measure of greedy answers: `pass@1`, `number accuracy`."""
+        return self.check.measure if self.check else self.measure(PASS)
 
     def measure(self, name: str) -> str:
         """Return the name of a measure in this set's results: `pass@1`, `human_eval pass@1`."""
@@ -44,14 +53,34 @@ class ProblemSet:
 
 
 def problem_sets(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig) -> list[ProblemSet]:
-    """Return the held-out problems, and HumanEval if it is set: as many of each as `params` say, the same for every model."""
+    """Return the held-out problems with tests, HumanEval if it is set, and the examples of each kind of check.
+
+    There are as many of each as `params` say, the same for every model.
+    """
     usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
-    problems = subsample.sample(usable, config.pass_items, config.seed)
+    tested = [row for row in usable if row.tests is not None and row.tests.kind != "check"]
+    problems = subsample.sample(tested, config.pass_items, config.seed)
     empty = "no held-out example has tests" if config.pass_items else "evaluate.pass_items is 0"
-    sets = [ProblemSet("", problems, "" if problems else empty)]
+    checked = list(_checked_sets(usable, config))
+    sets = [] if checked and not tested else [ProblemSet("", problems, "" if problems else empty)]
     if config.human_eval:
         sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(_human_eval()), config.human_eval, config.seed)))
-    return sets
+    return [*sets, *checked]
+
+
+def _checked_sets(usable: Sequence[Example], config: EvaluateConfig) -> Iterator[ProblemSet]:
+    """Yield a set for each kind of check."""
+    by_kind: defaultdict[str, list[Example]] = defaultdict(list)
+    checks: dict[str, registry.AnyKind] = {}
+    for row in usable:
+        if row.tests is not None and row.tests.kind == "check":
+            check, _ = registry.of(row.tests)
+            checks.setdefault(check.kind, check)
+            by_kind[check.kind].append(row)
+    for kind in sorted(by_kind):
+        problems = subsample.sample(by_kind[kind], config.answer_items, config.seed)
+        unnamed = "evaluate.judge names no server" if kind == "judge" and config.judge is None else ""
+        yield ProblemSet(kind, problems, unnamed if problems else "evaluate.answer_items is 0", checks[kind])
 
 
 def _human_eval() -> Iterator[Example]:

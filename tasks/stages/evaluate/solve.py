@@ -1,16 +1,19 @@
-"""Results of a model on a set of problems: the greedy answer to each (pass@1), and sampled answers (pass@k)."""
+"""Results of a model on a set of problems: the greedy answer to each, and of problems with tests sampled answers (pass@k)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tasks.core import statistics
-from tasks.core.records import PASS, Example, Result
-from tasks.engine.inference.generation import Sampling
+from tasks.core.answers import registry
+from tasks.core.answers.base import PASSED, Grade
+from tasks.core.records import Example, Result
+from tasks.engine.inference.generation import Response, Sampling
 from tasks.stages.evaluate.config import EvaluateConfig
-from tasks.stages.evaluate.grade import Grade
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
-Write = Callable[[Sequence[Example], Sampling | None], Sequence[str]]
+TRUNCATED = "truncated"
+"""The outcome of an answer that was cut off and is not right as far as it goes."""
+Write = Callable[[Sequence[Example], Sampling | None], Sequence[Response]]
 """Generates answers to problems: greedy ones without a `Sampling`."""
 GradeAnswers = Callable[[Sequence[Example], Sequence[str]], Iterable[Grade]]
 """Returns the grade of each answer."""
@@ -18,26 +21,18 @@ GradeAnswers = Callable[[Sequence[Example], Sequence[str]], Iterable[Grade]]
 
 def solve(problem_set: ProblemSet, config: EvaluateConfig, write: Write, grade: GradeAnswers) -> list[Result]:
     """Return the result of every problem's greedy answer and, if samples are set, of every sample and of pass@k."""
-    answers = write(problem_set.problems, None)
-    grades = grade(problem_set.problems, answers)
-    first = [
-        _answer(problem_set.measure(PASS), problem, answer_grade, text)
-        for problem, text, answer_grade in zip(problem_set.problems, answers, grades, strict=True)
-    ]
-    return first + (_draw(problem_set, config, write, grade) if config.samples else [])
+    responses = write(problem_set.problems, None)
+    first = _graded([problem_set.first] * len(responses), problem_set.problems, responses, grade)
+    return first + (_draw(problem_set, config, write, grade) if config.samples and not problem_set.check else [])
 
 
 def _draw(problem_set: ProblemSet, config: EvaluateConfig, write: Write, grade: GradeAnswers) -> list[Result]:
     problems = [problem for problem in problem_set.problems for _ in range(config.samples)]
     numbers = list(range(config.samples)) * len(problem_set.problems)
     keys = [f"{config.seed} {problem.id} {number}" for problem, number in zip(problems, numbers, strict=True)]
-    answers = write(problems, Sampling(config.temperature, config.top_p, keys))
-    drawn = [
-        _answer(problem_set.measure(f"sample {number}"), problem, answer_grade, text)
-        for problem, number, text, answer_grade in zip(
-            problems, numbers, answers, grade(problems, answers), strict=True
-        )
-    ]
+    responses = write(problems, Sampling(config.temperature, config.top_p, keys))
+    measures = [problem_set.measure(f"sample {number}") for number in numbers]
+    drawn = _graded(measures, problems, responses, grade)
     passed = Counter(row.item for row in drawn if row.value)
     return drawn + [
         _chance(problem_set, problem, passed[problem.id], k, config)
@@ -52,8 +47,25 @@ def _chance(problem_set: ProblemSet, problem: Example, passed: int, k: int, conf
     return Result(measure, problem.id, problem.group, problem.tier, value, 1, 1, passes, "")
 
 
-def _answer(measure: str, problem: Example, answer_grade: Grade, text: str) -> Result:
-    value = float(answer_grade.kind == "passed")
+def _graded(
+    measures: Sequence[str], problems: Sequence[Example], responses: Sequence[Response], grade: GradeAnswers
+) -> list[Result]:
+    grades = grade(problems, [response.text for response in responses])
+    return [
+        _result(measure, problem, response, answer_grade)
+        for measure, problem, response, answer_grade in zip(measures, problems, responses, grades, strict=True)
+    ]
+
+
+def _result(measure: str, problem: Example, response: Response, answer_grade: Grade) -> Result:
+    score, verdict, parsed, inside = answer_grade
+    expected, domain = "", ""
+    if problem.tests is not None and problem.tests.kind == "check":
+        check, reference = registry.of(problem.tests)
+        expected, domain = check.shown(reference), problem.domain
+        if not response.ended and verdict != PASSED:
+            verdict = TRUNCATED
     return Result(
-        measure, problem.id, problem.group, problem.tier, value, 1, 1, answer_grade.kind, text, answer_grade.inside
-    )
+        measure, problem.id, problem.group, problem.tier, score, 1, 1, verdict, response.text, inside, parsed, expected,
+        domain,
+    )  # fmt: skip

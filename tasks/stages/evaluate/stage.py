@@ -1,4 +1,4 @@
-"""Stage `evaluate`: measure one model on the domain and on general data, by loss and by programs that run.
+"""Stage `evaluate`: measure one model on the domain and on general data, by loss, by programs that run, and by answers that are checked.
 
 reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet; with a decoder that steers
         another model, the folder of that model
@@ -7,28 +7,31 @@ writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet 
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks import methods
+from tasks.core.answers.choice import Choice
+from tasks.core.answers.judge import Judge
 from tasks.core.records import Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, encode
 from tasks.engine.forward import token_losses
-from tasks.engine.inference import generation, scoring
-from tasks.engine.inference.generation import Sampling
-from tasks.io import provenance, sandbox, tables
-from tasks.io.sources import gym
+from tasks.engine.inference import generation, scoring, writer
+from tasks.engine.inference.generation import Response, Sampling
+from tasks.io import provenance, sandbox, tables, verifiers
+from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
-from tasks.stages.evaluate import grade, pinned, standard_benchmarks, subsample
+from tasks.stages.evaluate import answer_cache, grade, likelihood, pinned, standard_benchmarks, subsample
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
+from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
-from tasks.stages.evaluate.summarise import Planned, pass_rates, summarise
+from tasks.stages.evaluate.summarise import Planned, first_measures, summarise
 
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
@@ -56,7 +59,11 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         tables.write(outputs["gate"], _gate_results(inputs, evaluated, tokenizer, evaluate_config, run), Result)
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in summary.items() if "loss" in figures}
-    run.log(None, **{f"{measure}_loss": loss for measure, loss in losses.items()}, **pass_rates(measured.answers))
+    run.log(
+        None,
+        **{f"{measure}_loss": loss for measure, loss in losses.items()},
+        **first_measures(summary, measured.answers),
+    )
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
 
@@ -75,6 +82,8 @@ class _Evaluated:
     model: Any
     tokenizer: Any
     steering: generation.Steering | None = None
+    identity: Any = None
+    """Everything that its greedy answers depend on beside prompts and settings; None if none are kept."""
 
 
 class _Measured(NamedTuple):
@@ -110,7 +119,9 @@ def _gate_results(
     inputs: dict[str, Path], evaluated: _Evaluated, tokenizer: Any, config: EvaluateConfig, run: Run
 ) -> list[Result]:
     """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows."""
-    config = config.model_copy(update={"pass_items": config.gate_items, "human_eval": 0, "samples": 0})
+    config = config.model_copy(
+        update={"pass_items": config.gate_items, "answer_items": config.gate_items, "human_eval": 0, "samples": 0}
+    )
     sets = inputs["gate"], inputs["gate_documents"]
     return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results
 
@@ -124,7 +135,7 @@ def _evaluated_model(model: Any, tokenizer: Any, inputs: dict[str, Path], config
     decoder = methods.spec("decoders", name)
     decoder_config = decoder.config.model_validate(config.methods[name])
     if not decoder.helpers:
-        return _Evaluated(model, tokenizer)
+        return _Evaluated(model, tokenizer, identity=_identity(inputs, config))
     main = _load(_pinned_folder(name, decoder_config), None, config)
     tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
     roles = {"expert": (model, tokenizer)}
@@ -148,10 +159,18 @@ def _pinned_folder(name: str, values: Any) -> Path:
 
 def digest(folder: Path) -> str:
     """Return one hash over a model's folder: the `digest` setting of a decoder that steers it."""
-    files = [file for kind in ("*.safetensors", "*.json", "*.jinja") for file in folder.glob(kind)]
+    files = [file for kind in ("*.safetensors", "*.gguf", "*.json", "*.jinja") for file in folder.glob(kind)]
     return provenance.facts_digest(
         {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
     )
+
+
+def _identity(inputs: dict[str, Path], config: StageConfig) -> list[Any]:
+    """Return everything that an answer of the model depends on beside its prompt and the settings of generation."""
+    sources = provenance.closure("tasks.engine.inference.generation")
+    compute = config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)}
+    folders = [digest(inputs["model"]), digest(inputs["base"])]
+    return [*folders, compute, provenance.machine_class(), provenance.code_digest(sources)]
 
 
 def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
@@ -186,13 +205,16 @@ def _score(
     measure: str, sequences: list[Encoded], groups: dict[str, str], evaluated: _Evaluated, run: Run
 ) -> list[Result]:
     sizes = {sequence.id: sequence.size for sequence in sequences}
-    track = partial(run.track, unit="pack")
-    nll = evaluated.steering.losses if evaluated.steering else token_losses
     rows = [
         Result(measure, loss.id, groups[loss.id], None, loss.nats, loss.tokens, sizes[loss.id], "", "")
-        for loss in scoring.losses(evaluated.model, sequences, track, nll)
+        for loss in _losses(sequences, evaluated, run)
     ]
     return sorted(rows, key=lambda row: row.item)
+
+
+def _losses(sequences: Sequence[Encoded], evaluated: _Evaluated, run: Run) -> Iterator[scoring.Loss]:
+    nll = evaluated.steering.losses if evaluated.steering else token_losses
+    return scoring.losses(evaluated.model, sequences, partial(run.track, unit="pack"), nll)
 
 
 def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planned]]:
@@ -206,23 +228,39 @@ def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planne
 
 
 def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
-    track: Callable[[Any], Any] = partial(run.track, unit="batch")
+    answers = Answers(run.cache / "answers") if evaluated.identity else None
 
-    def write(problems: Sequence[Example], sampling: Sampling | None) -> list[str]:
-        return generation.write(
-            evaluated.model,
-            [problem.prompt for problem in problems],
-            evaluated.tokenizer,
-            max_new_tokens=config.max_new_tokens,
-            batch_size=config.batch_size,
-            sampling=sampling,
-            stop=config.stop,
-            track=track,
-            steering=evaluated.steering,
-        )
+    def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
+        prompts = [problem.prompt for problem in problems]
+        how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
 
-    grade_answers = partial(grade.grade, run_cases=partial(sandbox.run, minimum=2), score=gym.score)
-    return solve(problem_set, config, write, grade_answers)
+        def generate(batch: list[int]) -> list[Response]:
+            return generation.respond(
+                evaluated.model,
+                [prompts[position] for position in batch],
+                evaluated.tokenizer,
+                max_new_tokens=config.max_new_tokens,
+                batch_size=len(batch),
+                sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in batch]),
+                stop=config.stop,
+                steering=evaluated.steering,
+            )
+
+        keys = sampling.keys if sampling else [""] * len(prompts)
+        track = partial(run.track, unit="batch")
+        identity = [evaluated.identity, how]
+        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track)
+
+    if isinstance(problem_set.check, Judge):
+        assert config.judge is not None, "without a server the set is not run"
+        judging = Judging(writer.of_server(config.judge, DECODING, run), config.seed)
+        return solve(problem_set, config, write, judging.grade) + judging.planted
+    grade_answers = partial(grade.grade, run_cases=partial(sandbox.run, minimum=2), verify=verifiers.grade)
+    results = solve(problem_set, config, write, grade_answers)
+    if isinstance(problem_set.check, Choice):
+        losses = partial(_losses, evaluated=evaluated, run=run)
+        results += likelihood.score_options(problem_set.problems, evaluated.tokenizer, losses)
+    return results
 
 
 def _standard(evaluated: _Evaluated, config: EvaluateConfig) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Summarise the results of one model: each measure with its confidence interval."""
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from tasks.core import statistics
+from tasks.core import classification, statistics
+from tasks.core.answers.choice import ACC, ACC_NORM
+from tasks.core.answers.judge import AGREEMENT
+from tasks.core.answers.labels import Labels
 from tasks.core.records import PASS, Result
 from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
@@ -19,6 +23,8 @@ Planned = tuple[ProblemSet, str | None]
 def summarise(results: Sequence[Result], sets: Sequence[Planned], config: EvaluateConfig) -> dict[str, Any]:
     """Return every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
 
+    The measures of checks stand under `answers`, with counts of outcomes, and figures by domain if there are several.
+
     The measures of a named set stand under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups;
     those of the greedy pass@1 are exact.
     """
@@ -26,18 +32,64 @@ def summarise(results: Sequence[Result], sets: Sequence[Planned], config: Evalua
     measures = dict.fromkeys(row.measure for row in results if row.is_loss)
     summary = {measure: _loss([row for row in results if row.measure == measure], bootstrap) for measure in measures}
     for problem_set, not_run in sets:
+        if problem_set.check:
+            summary.setdefault("answers", {}).update(_checked(problem_set, results, not_run, bootstrap))
+            continue
         figures = _problem_set(problem_set, results, not_run, config, bootstrap)
         summary |= {problem_set.name: figures} if problem_set.name else figures
     return summary
 
 
-def pass_rates(solved: Sequence[Result]) -> dict[str, float]:
-    """Return the mean of every pass@k measure, under a name that MLflow accepts: letters, digits and underscores."""
+def first_measures(summary: Mapping[str, Any], solved: Sequence[Result]) -> dict[str, float]:
+    """Return every measure of answers, under a name that MLflow accepts: letters, digits and underscores."""
     measures = dict.fromkeys(row.measure for row in solved if "pass@" in row.measure)
-    return {
-        measure.replace("@", "_at_").replace(" ", "_"): round(fmean(r.value for r in solved if r.measure == measure), 6)
-        for measure in measures
+    values = {measure: round(fmean(row.value for row in solved if row.measure == measure), 6) for measure in measures}
+    values |= {
+        measure: figures["all"]["value"] for measure, figures in summary.get("answers", {}).items() if "all" in figures
     }
+    return {re.sub(r"\W+", "_", measure.replace("@", "_at_")): value for measure, value in values.items()}
+
+
+def _checked(
+    problem_set: ProblemSet, results: Sequence[Result], not_run: str | None, bootstrap: statistics.Bootstrap
+) -> dict[str, Any]:
+    """Return the figures of each measure of a kind of check."""
+    if not_run:
+        return {problem_set.first: {"not_run": not_run}}
+    others = {"choice": (ACC, ACC_NORM), "judge": (AGREEMENT,)}.get(problem_set.name, ())
+    by_measure = {name: [row for row in results if row.measure == name] for name in (problem_set.first, *others)}
+    figures = {name: _answers(rows, bootstrap) for name, rows in by_measure.items() if rows}
+    if isinstance(problem_set.check, Labels):
+        rows = [row for row in results if row.measure == problem_set.first]
+        expected, labels, groups = zip(*((row.expected, row.parsed, row.group) for row in rows), strict=True)
+        macro_f1 = classification.macro_f1(expected, labels, groups, bootstrap).record()
+        figures[classification.MACRO_F1] = {
+            "all": macro_f1,
+            "confusion": classification.confusion(expected, labels),
+        }
+    return figures
+
+
+def _answers(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:
+    domains = sorted({row.domain for row in rows})
+    parts = {domain: [row for row in rows if row.domain == domain] for domain in domains} if len(domains) > 1 else {}
+    return {
+        "all": answers_estimate(rows, bootstrap).record(),
+        **(
+            {"domains": {name: answers_estimate(part, bootstrap).record() for name, part in parts.items()}}
+            if parts
+            else {}
+        ),
+        "outcomes": _verdicts(rows),
+    }
+
+
+def answers_estimate(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> statistics.Estimate:
+    """Return the share of right answers with its exact interval, or the mean of scores with one over groups."""
+    values = [row.value for row in rows]
+    if all(row.is_binary for row in rows):
+        return statistics.proportion(int(sum(values)), len(values), bootstrap.confidence)
+    return statistics.share(values, [row.group for row in rows], bootstrap)
 
 
 def _loss(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:

@@ -20,7 +20,7 @@ WRONG = Limits(cpu_s=2.0)
 
 def has_tests(example: Example) -> bool:
     """Return True if the example has tests that the sandbox can run."""
-    return example.tests is not None and example.tests.kind != "answer"
+    return example.tests is not None and example.tests.run_programs
 
 
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:

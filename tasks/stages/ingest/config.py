@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.core.answers.registry import Check
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.records import Split
@@ -89,6 +90,9 @@ class Rows(Source):
     """The column whose equal values no split may part. Without it each row is a group of its own."""
     weights: str | None = None
     """The column with the loss weight of each character of the last message, a list of numbers; where it is empty they are 1."""
+    check: Check | None = None
+    """The check of its answers, by which stage `evaluate` measures accuracy: the name of a kind (`number`), or a mapping with options
+    (`{kind: choice, options: choices}`). Rows that the check does not fit are refused."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
     """At most so many rows are taken, chosen by the seed."""

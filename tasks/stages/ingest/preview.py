@@ -1,6 +1,7 @@
 """Preview of what `ingest` reads from some sources, without writing anything: `python -m tasks.stages.ingest.preview JSON`.
 
-JSON is a list of sources as in params.yaml; the output is one JSON object, which `ratchet init` shows.
+JSON is a list of sources as in params.yaml; the output is one JSON object, which `ratchet init` shows. Each table gets the check that its
+answers suggest.
 """
 
 import json
@@ -19,7 +20,8 @@ from tasks.core.text.contamination import prompt_of
 from tasks.io import sandbox
 from tasks.io.sources import databases
 from tasks.io.sources.record import Record, Row
-from tasks.stages.ingest.config import ExampleSource, File, Folder, Gym, Package, Query
+from tasks.stages.ingest.check_proposal import Proposal, propose
+from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
 from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
@@ -47,14 +49,16 @@ def main(arguments: list[str]) -> int:
 
 
 def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
-    """Return the first kept and the first refused records, the counts of both by file, and a guess of the columns of unknown rows."""
+    """Return the first kept and the first refused records, the counts of both by file, a guess of the columns of unknown rows,
+    and the check proposed for each source."""
     kept: list[Example] = []
     refused: list[Refusal] = []
     reasons: Counter[str] = Counter()
     groups: set[str] = set()
     files: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for source in sources:
-        for file, record in _records(source):
+    proposals = [_proposal(source) for source in sources]
+    for source, proposal in zip(sources, proposals, strict=True):
+        for file, record in _records(_with_check(source, proposal)):
             if isinstance(record, Refusal):
                 reasons[record.reason] += 1
                 files[file]["refused"] += 1
@@ -64,6 +68,7 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
                 files[file]["kept"] += 1
                 kept += [record] if len(kept) < SHOWN else []
     return {
+        "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
         "groups": len(groups),
@@ -73,7 +78,10 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for refusal in refused
         ],
         "files": {file: dict(counts) for file, counts in files.items()},
-        "guesses": [_guess(source, reasons["unknown shape"] > 0) for source in sources],
+        "guesses": [
+            None if proposal and proposal.shapes else _guess(source, reasons["unknown shape"] > 0)
+            for source, proposal in zip(sources, proposals, strict=True)
+        ],
     }
 
 
@@ -114,6 +122,17 @@ def _records(source: ExampleSource) -> Iterator[Sourced[Example | Refusal]]:
     candidates = sample(mine_candidates(python_modules(source)), FUNCTIONS, SEED)
     for verified in verify_candidates(candidates, partial(sandbox.run, trusted=True)):
         yield Sourced(name, verified)
+
+
+def _proposal(source: ExampleSource) -> Proposal | None:
+    """Return the check to propose; None for a source that is no table, or names one."""
+    return propose(source) if isinstance(source, File | Query | Datasets) and source.check is None else None
+
+
+def _with_check(source: ExampleSource, proposal: Proposal | None) -> ExampleSource:
+    if proposal is None or proposal.check is None:
+        return source
+    return type(source).model_validate(source.model_dump(exclude_defaults=True) | {"check": proposal.check})
 
 
 if __name__ == "__main__":

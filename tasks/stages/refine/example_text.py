@@ -8,7 +8,7 @@ from tasks.core.records import Example, Message, identify
 
 def is_code(example: Example) -> bool:
     """Return True if the example's response is a program."""
-    return example.task == "function" or (example.tests is not None and example.tests.kind != "answer")
+    return example.task == "function" or (example.tests is not None and example.tests.run_programs)
 
 
 def as_text(prompt: Sequence[Message]) -> str:

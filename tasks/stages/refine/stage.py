@@ -17,8 +17,7 @@ from tasks.core.records import Decision, Document, Example, Lineage, Signals
 from tasks.core.stage import Run
 from tasks.core.text.contamination import sides
 from tasks.core.text.writing import Decoding, Write
-from tasks.io import diagnosis, review_decisions, sandbox, tables
-from tasks.io.sources import gym
+from tasks.io import diagnosis, review_decisions, sandbox, tables, verifiers
 from tasks.io.weights import checkpoints, embedders, models
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
@@ -68,7 +67,7 @@ def _refiner(
         _evaluation_texts(inputs["ingested"]),
         _plainness_check(inputs["base"]),
         sandbox.run if level.number >= 2 else None,
-        lambda example: gym.score(example.tests, example.response) if example.tests else 1.0,
+        lambda example: verifiers.acceptance(example.tests, example.response) if example.tests else 1.0,
         partial(_embed, inputs["embedder"]) if accept.likeness is not None else None,
         _judge(config, run),
     )

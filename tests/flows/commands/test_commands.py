@@ -91,7 +91,8 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "line 13: not JSON" in said
     assert "of 14 records read, 12 can be used; refused: 1 not JSON, 1 unknown shape" in said
     config = yaml.safe_load(project.path("params.yaml").read_text())
-    assert config["ingest"]["sources"] == [{"from": "file", "path": "data/raw/own.jsonl"}]
+    assert config["ingest"]["sources"] == [{"from": "file", "path": "data/raw/own.jsonl", "check": "number"}]
+    assert '── check of the answers: "number": 12 of 12 answers are numbers' in said
     assert config["ingest"]["corpora"]["domain"] == []
     assert project.path("data/raw/own.jsonl").read_bytes() == (tmp_path / "own.jsonl").read_bytes()
     assert "# The default profile" in project.path("params.yaml").read_text()

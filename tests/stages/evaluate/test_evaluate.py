@@ -58,7 +58,7 @@ def inputs(tiny, tmp_path):
 @pytest.fixture
 def evaluate(inputs, tmp_path, monkeypatch):
     """Run the stage with this decoder and return its outputs; an answer's score is its length modulo 2."""
-    monkeypatch.setattr(stage.gym, "score", lambda tests, text: float(len(text) % 2))
+    monkeypatch.setattr(stage.verifiers.gym, "score", lambda tests, text: float(len(text) % 2))
 
     def of(decoder="plain", config=None, more=None, item="r0", outputs=(), **files):
         outputs = {
@@ -186,13 +186,14 @@ def test_human_eval_is_a_measure_of_its_own_which_its_own_solutions_pass(evaluat
     def write(model, prompts, *_, **options):
         """The reference solutions, but for one that does nothing."""
         problems = [solutions.get(prompt[0].content) for prompt in prompts]
-        wrong.extend(problem.name for problem in problems[:1] if problem)
-        return [
-            "" if p is None else f"```python\n{p.stub}{p.body if i else '    pass'}\n```"
-            for i, p in enumerate(problems)
+        wrong.extend(problem.name for problem in problems[:1] if problem and not wrong)
+        texts = [
+            "" if p is None else f"```python\n{p.stub}{'    pass' if p.name in wrong else p.body}\n```"
+            for p in problems
         ]
+        return [generation.Response(text, True) for text in texts]
 
-    monkeypatch.setattr(stage.generation, "write", write)
+    monkeypatch.setattr(stage.generation, "respond", write)
     without, _ = evaluate()
     metrics, _ = evaluate(more={"human_eval": 5})
     assert metrics["human_eval"]["pass@1"]["all"] == statistics.proportion(4, 5).record()

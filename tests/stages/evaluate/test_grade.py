@@ -3,6 +3,7 @@
 import pytest
 
 from tasks.core import records
+from tasks.core.answers.base import Grade
 from tasks.io.sandbox import Verdict
 from tasks.stages.evaluate.grade import grade, program
 from tests import tiny
@@ -40,18 +41,18 @@ def test_each_answer_has_the_grade_of_its_own_run():
             passes = case.program == "b"
             yield Verdict("passed" if passes else "assertion", 1, "", inside=passes)
 
-    def score(tests, text):
-        return 1.0 if (tests.entry, text) == ("1", "42") else 0.99
+    def verify(tests, text):
+        return Grade(1.0, "passed", text) if (tests.entry, text) == ("1", "42") else Grade(0.5, "some fields", text)
 
-    assert list(grade(examples, answers, run_cases, score)) == [
-        ("assertion", False),
-        ("passed", False),
-        ("passed", True),
-        ("wrong", False),
+    assert list(grade(examples, answers, run_cases, verify)) == [
+        Grade(0.0, "assertion"),
+        Grade(1.0, "passed", "42"),
+        Grade(1.0, "passed", inside=True),
+        Grade(0.5, "some fields", "43"),
     ]
     assert ran == [("a", "0"), ("b", "2")]
 
 
 def test_answers_and_examples_that_do_not_pair_up_are_an_error():
     with pytest.raises(ValueError, match="zip"):
-        list(grade([with_tests(0, "answer")], [], iter, lambda *_: 1.0))
+        list(grade([with_tests(0, "answer")], [], iter, lambda *_: Grade(1.0, "passed")))

@@ -1,10 +1,14 @@
 """Read examples and evaluation sets: rows of tables and data sets, generated puzzles, HumanEval."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import PurePath
 
+from tasks.core.answers import base, registry
 from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
+from tasks.core.text.contamination import prompt_of
 from tasks.core.text.wording import block
 from tasks.io.sources import benchmarks, databases, gym, hub, package
 from tasks.io.sources.package import Module
@@ -20,6 +24,9 @@ from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 
+UNCHECKED = "check does not fit"
+"""The beginning of the reasons of rows that their source's check does not fit."""
+
 
 def python_modules(source: Package | Folder) -> list[Module]:
     """Return the Python modules of a package or below a folder."""
@@ -28,35 +35,55 @@ def python_modules(source: Package | Folder) -> list[Module]:
     return [replace(module, license=source.license) for module in package.folder(source.path)]
 
 
-def read_rows(source: File | Query | Datasets, seed: int) -> Iterator[Sourced[Example | Refusal]]:
-    """Yield the rows of a table or data set as examples, each with the label of its file."""
+def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:
+    """Return the records of a table or data set, each with the label of its file, and the domain of its examples."""
     name = label(source)
     if isinstance(source, File):
-        records: Iterable[tuple[str, Record]] = table_rows(source)
-        domain = source.domain or (without_wildcards(source.path).name if is_pattern(source.path) else source.path.stem)
-    elif isinstance(source, Query):
+        is_many = is_pattern(source.path)
+        domain = source.domain or (without_wildcards(source.path).name if is_many else source.path.stem)
+        return table_rows(source), domain
+    if isinstance(source, Query):
         records = ((name, record) for record in databases.rows(source.database, source.query))
-        domain = source.domain or PurePath(source.database).stem
-    elif source.id is not None:
+        return records, source.domain or PurePath(source.database).stem
+    if source.id is not None:
         assert source.revision is not None
-        records = ((name, row) for row in hub.from_hub(source.id, source.revision, source.config, source.split))
-        domain = source.domain or source.id
-    else:
-        assert source.path is not None
-        records = ((name, row) for row in hub.from_disk(source.path, source.split))
-        domain = source.domain or source.path.name
+        rows = ((name, row) for row in hub.from_hub(source.id, source.revision, source.config, source.split))
+        return rows, source.domain or source.id
+    assert source.path is not None
+    return ((name, row) for row in hub.from_disk(source.path, source.split)), source.domain or source.path.name
+
+
+def read_rows(source: File | Query | Datasets, seed: int) -> Iterator[Sourced[Example | Refusal]]:
+    """Yield the rows of a table or data set as examples, each with the label of its file.
+
+    Raises ValueError if the source has a check that fits none of its rows.
+    """
+    records, domain = read_records(source)
+    unchecked: list[Refusal] = []
+    num_checked = 0
     for file, record in sample(records, source.max_rows, seed):
         if isinstance(record, Broken):
             yield Sourced(file, Refusal(file, record.where, record.reason, record.detail, record.record))
+            continue
+        read = example_from_row(record, file, source, domain)
+        if isinstance(read, Refusal) and read.reason.startswith(UNCHECKED):
+            unchecked.append(read)
         else:
-            yield Sourced(file, example_from_row(record, file, source, domain))
+            num_checked += isinstance(read, Example)
+        yield Sourced(file, read)
+    if unchecked and not num_checked:
+        raise ValueError(_fits_no_row(source, label(source), unchecked))
 
 
 def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
     """Return the example in a row of the file `source`, or a refusal with the reason."""
-    where, values = record.where, usual(record.values, options.columns)
+    where, named = record.where, usual(record.values, options.columns)
+    if isinstance(named, Unfit):
+        return Refusal(source, where, named.reason, named.detail, cleaning.beginning(record.values))
+    columns = {**record.values, **named}
+    values = options.check.reshape(named) if options.check else named
     if isinstance(values, Unfit):
-        return Refusal(source, where, values.reason, values.detail, cleaning.beginning(record.values))
+        return _unchecked(values, source, where, record.values)
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return Refusal(source, where, messages.reason, messages.detail, cleaning.beginning(values))
@@ -69,16 +96,16 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     # Answers to one prompt stay together.
     group = f"{label(options)}: prompt {identify(messages[:-1])}" if judged.is_given else f"{source}: {where}"
     if options.group is not None:
-        if values.get(options.group) is None:
+        if columns.get(options.group) is None:
             detail = f"the column {options.group!r} is empty"
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
-        group = f"{label(options)}: {cleaning.beginning(values[options.group])}"
+        group = f"{label(options)}: {cleaning.beginning(columns[options.group])}"
     weights = loss_weights(values, options.weights) if options.weights else None
     if weights is not None and messages[-1].tool_calls:
         weights = Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
     if isinstance(weights, Unfit):
         return Refusal(source, where, weights.reason, weights.detail, cleaning.beginning(values))
-    return Example(
+    example = Example(
         id=identify(messages, tools=tools, rejected=judged.rejected, desirable=judged.desirable),
         messages=messages,
         task=options.task,
@@ -91,6 +118,35 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
         tools=tools,
         rejected=judged.rejected,
         desirable=judged.desirable,
+    )
+    if options.check is None:
+        return example
+    answer = base.Row(prompt_of(example), answer_text(example.messages[-1]), columns)
+    tests = registry.tests(options.check, answer)
+    return (
+        _unchecked(tests, source, where, record.values) if isinstance(tests, Unfit) else replace(example, tests=tests)
+    )
+
+
+def answer_text(message: Message) -> str:
+    """Return a response as a check reads it: its text, or its calls of tools as JSON."""
+    calls = message.tool_calls or ()
+    return json.dumps([asdict(call) for call in calls], ensure_ascii=False) if calls else message.content
+
+
+def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, object]) -> Refusal:
+    return Refusal(source, where, f"{UNCHECKED}: {unfit.reason}", unfit.detail, cleaning.beginning(values))
+
+
+def _fits_no_row(source: Rows, name: str, refusals: Sequence[Refusal]) -> str:
+    """Return the message that the check of a source fits none of its rows, with the reasons and the first three."""
+    assert source.check is not None
+    reasons = Counter(refusal.reason.removeprefix(f"{UNCHECKED}: ") for refusal in refusals).most_common()
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    first = "; ".join(f"{refusal.where}: {refusal.detail}" for refusal in refusals[:3])
+    return (
+        f"ingest: {name}: check `{source.check.kind}` fits none of its {len(refusals)} rows ({counts}). The first: {first}. "
+        "Name another check, or the column with the right answers (`reference`), in `ingest.sources` of params.yaml."
     )
 
 

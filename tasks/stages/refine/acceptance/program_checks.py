@@ -20,7 +20,7 @@ def check_programs(
 ) -> Iterator[Unfit | None]:
     """Reject proposals that fail their tests, and those whose tests let a wrong program pass.
 
-    `run` is None if there is no sandbox; `score` is the verifier of puzzles.
+    `run` is None if there is no sandbox; `score` is the verifier of puzzles and of answers with a check.
     """
     untestable = [_check_testable(proposal, run) for proposal in proposals]
     cases = [
@@ -43,13 +43,13 @@ def _check_testable(proposal: Proposal, run: RunPrograms | None) -> Unfit | None
 def _check_answer(example: Example, score: Callable[[Example], float]) -> Unfit | None:
     if example.tests is None or score(example) >= 1:
         return None
-    return Unfit("fails its tests", "the puzzle's verifier does not take the answer")
+    return Unfit("fails its tests", "its verifier does not take the answer")
 
 
 def _cases(proposal: Proposal) -> Iterator[Case]:
     """Yield the program, several times, then the programs that must fail; nothing for puzzles and texts."""
     tests = proposal.example.tests
-    if tests is not None and tests.kind != "answer":
+    if tests is not None and tests.run_programs:
         for code in (*(program(proposal.example.response) for _ in range(RUNS)), *proposal.wrong_programs):
             yield Case(code, tests)
 

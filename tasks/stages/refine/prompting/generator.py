@@ -43,7 +43,7 @@ class PromptedGenerator:
 
     def _new_prompts(self, jobs: Sequence[Job], keys: Sequence[str]) -> list[str | Failed]:
         """Return a new prompt for each job, or the reason why there is none."""
-        puzzles = [bool(job.example.tests and job.example.tests.kind == "answer") for job in jobs]
+        puzzles = [bool(job.example.tests and not job.example.tests.run_programs) for job in jobs]
         requests = [None if puzzle else rewrite_prompt(job) for job, puzzle in zip(jobs, puzzles, strict=True)]
         answers = self._answers(requests, keys)
         why = Unfit(PUZZLE, "its verifier knows only the question as it stands")

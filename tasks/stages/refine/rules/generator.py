@@ -47,7 +47,7 @@ class RuleGenerator:
 
     def _candidates(self, job: Job) -> Iterator[Draft | Proposal]:
         """Yield all that the rules can propose for a job, the same on every call."""
-        if job.example.tests is None or job.example.tests.kind == "answer":
+        if job.example.tests is None or not job.example.tests.run_programs:
             return
         draw = random.Random(f"{self.seed} {job.example.id} {job.operator}")
         normalized, rules = normalize(job.example)

@@ -16,7 +16,7 @@ KINDS = {
 
 def kind(pair: Pair) -> str:
     """Return the kind of a pair of answers, one of `KINDS`."""
-    return KINDS[pair[0].value > 0, pair[1].value > 0]
+    return KINDS[pair[0].value == 1, pair[1].value == 1]
 
 
 def count_kinds(tasks: Sequence[Pair]) -> dict[str, int]:

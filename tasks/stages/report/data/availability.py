@@ -5,18 +5,25 @@ from typing import Any
 
 from tasks.core.records import PASS
 from tasks.core.stage import Model
-from tasks.stages.report.data.comparison import Comparison
+from tasks.stages.report.data.comparison import CHECKS, Comparison
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """Model → the metrics that stage evaluate wrote."""
 
 
 def reason_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
-    """Return the reason why there is no pass@1; None if there is one."""
+    """Return the reason why there is no pass@1; None if there is one, or if other answers were measured and none has tests."""
     if comparison.tasks:
         return None
     reasons = [metrics[name].get(PASS, {}).get("not_run") for name in (comparison.before, comparison.after)]
-    return next((reason for reason in reasons if reason), "no task was given")
+    nothing = None if any(measure in CHECKS for measure in comparison.answers) else "no task was given"
+    return next((reason for reason in reasons if reason), nothing)
+
+
+def reasons_checks_not_run(comparison: Comparison, metrics: Metrics) -> dict[str, str]:
+    """Return the measures of checks that were not run, with the reason."""
+    answers = metrics[comparison.after].get("answers", {})
+    return {measure: figures["not_run"] for measure, figures in answers.items() if "not_run" in figures}
 
 
 def reason_human_eval_not_run(comparison: Comparison, metrics: Metrics) -> str | None:

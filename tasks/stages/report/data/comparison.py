@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core import records, statistics
+from tasks.core import classification, records, statistics
+from tasks.core.answers import registry
+from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.records import DOMAIN_LOSSES, PASS, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
@@ -16,6 +18,8 @@ HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
 """The unit of standard benchmarks, each with a scale of its own."""
+CHECKS = (*registry.measures(), classification.MACRO_F1)
+"""The measures of answers that a check grades."""
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
     "nats/token": lambda result: result.tokens,
@@ -32,15 +36,15 @@ class Row:
 
     measure: str
     part: str
-    """The tier of a pass@1 row, or `all`; empty for other measures."""
+    """The tier of a pass@1 row, or `all`; the domain of a row of a check that has several; empty for other measures."""
     unit: str
-    """`nats/token`, `bits/byte`, `share` for shares of passed tasks, or `score`."""
+    """`nats/token`, `bits/byte`, `share` for shares of right answers and for scores of 0 to 1, or `score` of a standard benchmark."""
     items: int
     before: Estimate
     after: Estimate
     difference: Estimate
     p: float | None = None
-    """Exact p-value of McNemar's test, for first answers."""
+    """Exact p-value of McNemar's test, for first answers that are right or wrong."""
 
     @property
     def title(self) -> str:
@@ -62,6 +66,12 @@ class Comparison:
     def tasks(self) -> list[Pair]:
         """Return the answers of both to each task of pass@1."""
         return self.answers.get(_kind(PASS), [])
+
+    @property
+    def written(self) -> list[Pair]:
+        """Return the greedy answers that both wrote to held-out tasks and questions."""
+        kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in (ACC, ACC_NORM)))
+        return [pair for kind in kinds for pair in self.answers.get(kind, [])]
 
     @property
     def deciding_loss(self) -> Row:
@@ -89,9 +99,10 @@ def compare(
     rows += [_pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
         if "sampled" in measure:
-            rows.append(_sampled_row(measure, pairs, bootstrap))
+            rows.append(_score_row(measure, "", pairs, bootstrap))
         elif measure.endswith(PASS) and measure != PASS:
             rows.append(_pass_row(measure, "", pairs, bootstrap))
+    rows += [row for measure in CHECKS if tasks.get(measure) for row in _check_rows(measure, tasks[measure], bootstrap)]
     return Comparison(*names, rows, _answers(tasks))
 
 
@@ -157,13 +168,39 @@ def _pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstr
     )
 
 
-def _sampled_row(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
-    """Return the row of sampled pass@k, where each task has a probability instead of a yes or no."""
+def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Iterator[Row]:
+    """Yield the rows of a check: all items, each domain if there are several, and macro-F1 of labels."""
+    parts = {"": list(pairs)}
+    if len(domains := sorted({result.domain for result, _ in pairs})) > 1:
+        parts |= {domain: [pair for pair in pairs if pair[0].domain == domain] for domain in domains}
+    for part, part_pairs in parts.items():
+        make = _pass_row if all(result.is_binary for result, _ in part_pairs) else _score_row
+        yield make(measure, part, part_pairs, bootstrap)
+    if measure == classification.ACCURACY:
+        yield _macro_f1_row(pairs, bootstrap)
+
+
+def _macro_f1_row(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+    expected, groups = [one.expected for one, _ in pairs], [one.group for one, _ in pairs]
+    before, after = ([pair[side].parsed for pair in pairs] for side in (0, 1))
+    return Row(
+        classification.MACRO_F1,
+        "",
+        "share",
+        len(pairs),
+        classification.macro_f1(expected, before, groups, bootstrap),
+        classification.macro_f1(expected, after, groups, bootstrap),
+        classification.macro_f1_difference(expected, before, after, groups, bootstrap),
+    )
+
+
+def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+    """Return the row of a measure with a value between 0 and 1 for each item, such as sampled pass@k."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     groups = [result.group for result, _ in pairs]
     return Row(
         measure,
-        "",
+        part,
         "share",
         len(pairs),
         statistics.share(before, groups, bootstrap),
@@ -182,5 +219,7 @@ def _answers(tasks: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
 
 def _kind(measure: str) -> str:
     """Return the kind of answers behind a measure."""
+    if measure in CHECKS:
+        return measure
     tasks = "HumanEval" if measure.startswith(HUMAN_EVAL) else "held-out tasks"
     return f"{tasks}, {'first' if measure.endswith(PASS) else 'drawn'} answers"

@@ -5,7 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tasks.core.records import PASS
-from tasks.stages.report.data.availability import reason_not_run, sandbox_level, untrusted_passes
+from tasks.stages.report.data.availability import (
+    reason_not_run,
+    reasons_checks_not_run,
+    sandbox_level,
+    untrusted_passes,
+)
 from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
 from tasks.stages.report.data.forgetting import LossChange, loss_changes
 from tasks.stages.report.data.loop import BINS, Loop, count_origins, quality_histogram, shown_set
@@ -110,8 +115,8 @@ def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
 def metric_name(row: Row) -> str:
     """Return the name of a row's difference as an MLflow metric: letters, digits and underscores alone."""
     unit = row.unit.replace("/", "_per_") if row.measure in LOSSES else ""
-    measure = re.sub(r"\W+", "_", row.measure.replace("@", "_at_")).strip("_")
-    return "_".join(filter(None, (measure, row.part, unit, "difference")))
+    measure, part = (re.sub(r"\W+", "_", text.replace("@", "_at_")).strip("_") for text in (row.measure, row.part))
+    return "_".join(filter(None, (measure, part, unit, "difference")))
 
 
 def _comparison(comparison: Comparison, verdict: Verdict, data: ReportData) -> dict[str, Any]:
@@ -120,6 +125,7 @@ def _comparison(comparison: Comparison, verdict: Verdict, data: ReportData) -> d
         "elsewhere": verdict.elsewhere,
         "verdict": verdict.sentence,
         "rows": [_row(row) for row in comparison.rows],
+        "checks not run": reasons_checks_not_run(comparison, data.metrics),
         "pass@1 not run": reason_not_run(comparison, data.metrics),
         "sandbox": sandbox_level(comparison, data.metrics),
         "inside": untrusted_passes(comparison),

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from tasks.core.answers.choice import ACC
+from tasks.core.classification import MACRO_F1
+from tasks.core.records import SCORED
 from tasks.core.statistics import Bootstrap
-from tasks.stages.report.data.comparison import SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import CHECKS, SCORE, Comparison, Row
 
 
 def legend(comparisons: Sequence[Comparison], bootstrap: Bootstrap) -> str:
@@ -27,6 +30,21 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
             "Sampled pass@k: the chance that one of k drawn answers passes, without bias from all that were drawn; "
             "its interval is by the bootstrap."
         )
+    measures = {row.measure for row in rows}
+    if measures.intersection(CHECKS):
+        yield (
+            "Accuracy: the share of held-out questions whose first answer its check takes for right, with an exact interval; an answer that was "
+            "cut off (`truncated`) is graded as far as it goes."
+        )
+    if ACC in measures:
+        yield (
+            "choice acc: the share of items whose right option is the likeliest response; acc_norm: the likeliest per character, both as "
+            "lm-evaluation-harness defines them."
+        )
+    if any(measure.endswith(SCORED) for measure in measures):
+        yield "Scores are means over items of values between 0 and 1, in per cent, with intervals by the bootstrap."
+    if MACRO_F1 in measures:
+        yield "Macro-F1: the mean of F1 over the labels, each alike however rare, with an interval by the bootstrap."
     if any(row.unit == SCORE for row in rows):
         yield (
             "Standard benchmarks: scores of lm-evaluation-harness as it defines them, with intervals from its standard errors; "

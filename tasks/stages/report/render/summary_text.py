@@ -9,10 +9,11 @@ from tasks.stages.report.data.availability import (
     Metrics,
     reason_human_eval_not_run,
     reason_not_run,
+    reasons_checks_not_run,
     sandbox_level,
     untrusted_passes,
 )
-from tasks.stages.report.data.comparison import HUMAN_EVAL, SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import CHECKS, HUMAN_EVAL, SCORE, Comparison, Row
 from tasks.stages.report.data.loop import Loop
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.render.legend import legend
@@ -47,15 +48,17 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
     yield _line(("", "items", before, after, f"{_cut(after, 11)} − {_cut(before, 9)}"))
     yield "loss, nats per token"
     yield from (_line(_cells(row, LABELS[row.measure])) for row in comparison.rows if row.unit == "nats/token")
-    level = sandbox_level(comparison, metrics)
-    yield "pass@1, per cent" + (f" (programs run in a sandbox of level {level})" if level else "")
-    if reason := reason_not_run(comparison, metrics):
+    reason, level = reason_not_run(comparison, metrics), sandbox_level(comparison, metrics)
+    if reason or comparison.tasks:
+        yield "pass@1, per cent" + (f" (programs run in a sandbox of level {level})" if level else "")
+    if reason:
         yield from _not_run(reason)
     yield from (_line(_cells(row, row.part)) for row in comparison.rows if row.measure == PASS)
     yield from (_line(_cells(row, row.measure)) for row in comparison.rows if row.measure.startswith("sampled"))
     if reason := reason_human_eval_not_run(comparison, metrics):
         yield from ("HumanEval, per cent", *_not_run(reason))
     yield from _block("HumanEval, per cent", [row for row in comparison.rows if row.measure.startswith(HUMAN_EVAL)])
+    yield from _checks(comparison, metrics)
     if passes := untrusted_passes(comparison):
         yield from textwrap.wrap(passes, WIDTH)
     yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
@@ -63,6 +66,18 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
     yield _line(("trainable parameters", "", f"{first['trainable']:,}", f"{second['trainable']:,}", ""))
     sizes = number_format.mebibytes(first["bytes"]), number_format.mebibytes(second["bytes"])
     yield _line(("weights on disk, MiB", "", *sizes, ""))
+
+
+def _checks(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
+    """Yield the measures of answers that a check graded, each with its domains below it."""
+    rows = [row for row in comparison.rows if row.measure in CHECKS]
+    not_run = reasons_checks_not_run(comparison, metrics)
+    if rows or not_run:
+        yield "checked answers, per cent"
+    for row in rows:
+        yield _line(_cells(row, f"  {row.part}" if row.part else row.measure))
+    for measure, reason in not_run.items():
+        yield from _not_run(f"{measure}: {reason}")
 
 
 def _not_run(reason: str) -> list[str]:

@@ -93,14 +93,15 @@ def _section(data: ReportData, index: int) -> dict[str, Any]:
         "sandbox": availability.sandbox_level(comparison, data.metrics),
         "inside": availability.untrusted_passes(comparison),
         "outcomes": {kind: answers.count_outcomes(pairs) for kind, pairs in comparison.answers.items()},
-        "kinds": answers.count_kinds(comparison.tasks),
+        "checks_not_run": availability.reasons_checks_not_run(comparison, data.metrics),
+        "kinds": answers.count_kinds(comparison.written),
         "answers": [
             {
                 "kind": answers.kind(pair),
                 "example": data.examples[pair[0].item],
                 "sides": list(zip((comparison.before, comparison.after), pair, strict=True)),
             }
-            for pair in answers.choose_answers(comparison.tasks, data.answers)
+            for pair in answers.choose_answers(comparison.written, data.answers)
         ],
     }
 

@@ -1,0 +1,90 @@
+"""The protocol of all checks: what a row expects, and the grade of an answer."""
+
+import string
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from tasks.core.config import Config
+from tasks.core.records import SCORED, Unfit
+
+PASSED = "passed"
+WRONG = "wrong"
+
+
+class Grade(NamedTuple):
+    """The grade of one answer."""
+
+    score: float
+    """1 is right, 0 is wrong; scores of `graded` checks lie between."""
+    verdict: str
+    """`passed`, or the way it failed: `wrong`, `no number`, the verdict of a sandbox."""
+    parsed: str = ""
+    """The part of the answer that was compared; empty if there is none."""
+    inside: bool = False
+    """True if some tests of a program were compared in the process that ran it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a source as a check sees it."""
+
+    prompt: str
+    response: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Its columns."""
+
+
+class AnswerCheck(Config):
+    """The check of a source's answers. Each kind adds its options."""
+
+    graded: ClassVar[bool] = False
+    """True if scores lie between 0 and 1: the measure is their mean, and no share."""
+
+    kind: str
+    reference: str | None = None
+    """The column with the right answer; without it the response is the right answer."""
+
+    @property
+    def measure(self) -> str:
+        """Return the name of the measure, `number accuracy`."""
+        return f"{self.kind}{SCORED if self.graded else ' accuracy'}"
+
+    def reshape(self, values: Mapping[str, Any]) -> Mapping[str, Any] | Unfit:
+        """Return the columns of a row that become its conversation; most kinds take them as they are."""
+        return values
+
+    def expect(self, row: Row) -> Any | Unfit:
+        """Return what a right answer is held against, as JSON can hold it, or the reason why the check does not fit the row."""
+        raise NotImplementedError
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        """Return the grade of an answer."""
+        raise NotImplementedError
+
+    def shown(self, expected: Any) -> str:
+        """Return what is expected as text, for tables of results."""
+        return str(expected)
+
+    def reference_of(self, row: Row) -> Any | Unfit:
+        """Return the right answer of a row: its column `reference`, or its response."""
+        if self.reference is None:
+            return row.response
+        value = row.values.get(self.reference)
+        return Unfit("no reference", f"the column {self.reference!r} is empty") if value in (None, "") else value
+
+
+def binary(right: bool, parsed: str, failure: str = WRONG) -> Grade:
+    """Return the grade of an answer that is right or wrong."""
+    return Grade(float(right), PASSED if right else failure, parsed)
+
+
+def collapse(text: str) -> str:
+    """Return the text in Unicode's composed form, with single spaces between words."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def loosely(text: str) -> str:
+    """Return the text without case, and without punctuation around it."""
+    return collapse(text).casefold().strip(string.punctuation + string.whitespace)

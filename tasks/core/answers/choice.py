@@ -1,0 +1,135 @@
+"""Check `choice`: the answer is one of a question's options, by its letter or its text.
+
+The options stand in a column (a list of texts, or `{text: […], label: […]}`), or in the prompt, one a line (`B) Paris`). They are also
+scored without generation: `choice acc` is the share of items whose right option is the likeliest, `choice acc_norm` the same with each
+log-likelihood divided by the characters of its option, as lm-evaluation-harness defines both.
+"""
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely
+from tasks.core.records import Unfit
+
+ACC, ACC_NORM = "choice acc", "choice acc_norm"
+QUESTIONS = ("question", "prompt", "instruction", "query")
+"""The columns that may hold the question."""
+ANSWERS = ("answer", "response", "completion", "output", "answerKey", "label", "target", "gold")
+"""The columns that may hold the right option, where `reference` names none."""
+LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s+(\S.*)$", re.MULTILINE)
+STATED = re.compile(r"\b(?:(?i:answer|option|choice)\b(?:\s+is)?|is)\s*:?\s*\**\(?([A-Z])\)?(?!\w)")
+BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\s)", re.MULTILINE)
+
+
+class Choice(AnswerCheck):
+    """The answer names the right option."""
+
+    kind: Literal["choice"] = "choice"
+    options: str | None = None
+    """The column with the options; without it they are read from the prompt."""
+    answer: Literal["letter", "text"] = "letter"
+    """`letter`: the prompt lists the options, and the response is a letter. `text`: the prompt is the question alone, and the response
+    is the text of an option."""
+
+    def reshape(self, values: Mapping[str, Any]) -> Mapping[str, Any] | Unfit:
+        """Return the question with its options listed, and the right letter or text as the response."""
+        if self.options is None:
+            return values
+        options = read_options(values.get(self.options))
+        if options is None:
+            return Unfit("no options", f"the column {self.options!r} holds no list of two to 26 different texts")
+        question = next((name for name in QUESTIONS if isinstance(values.get(name), str)), None)
+        if question is None:
+            return Unfit("no question", f"none of the columns {', '.join(QUESTIONS)} holds a text")
+        column = self.reference or next((name for name in ANSWERS if values.get(name) not in (None, "")), None)
+        right = position(values.get(column) if column else None, *options)
+        if right is None:
+            given = "no column names it" if column is None else f"{column!r} is {str(values.get(column))[:40]!r}"
+            return Unfit("choices without the right one", f"{given}; the options are {', '.join(options[0])[:120]}")
+        prompt, response = values[question], options[0][right]
+        if self.answer == "letter":
+            prompt, response = f"{prompt}\n\n{listed(options[0])}", string.ascii_uppercase[right]
+        system = {name: value for name, value in values.items() if name in ("system", "system_prompt")}
+        return {**system, "prompt": prompt, "response": response}
+
+    def expect(self, row: Row) -> dict[str, Any] | Unfit:
+        if self.options is not None:
+            texts = (read_options(row.values.get(self.options)) or ([], []))[0]
+            right = position(row.response, texts, [])
+        else:
+            lines = LINE.findall(row.prompt)
+            texts = [text.strip() for _, text in lines]
+            if len(texts) < 2 or [letter for letter, _ in lines] != list(string.ascii_uppercase[: len(texts)]):
+                return Unfit("no options", "the prompt does not list options A, B, … each on a line of its own")
+            reference = self.reference_of(row)
+            right = position(None if isinstance(reference, Unfit) else reference, texts, [])
+        if right is None:
+            return Unfit("choices without the right one", f"{row.response[:40]!r} is none of {', '.join(texts)[:120]}")
+        return {"options": texts, "right": right}
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        chosen = chosen_option(answer, expected["options"])
+        if chosen is None:
+            return Grade(0.0, "no choice")
+        return binary(chosen == expected["right"], self._shown(chosen, expected["options"]))
+
+    def shown(self, expected: Any) -> str:
+        return self._shown(expected["right"], expected["options"])
+
+    def continuations(self, expected: Any) -> list[str]:
+        """Return the responses whose likelihoods are compared: letters or texts."""
+        texts = expected["options"]
+        return list(string.ascii_uppercase[: len(texts)]) if self.answer == "letter" else texts
+
+    def _shown(self, number: int, texts: Sequence[str]) -> str:
+        return string.ascii_uppercase[number] if self.answer == "letter" else texts[number]
+
+
+def read_options(value: Any) -> tuple[list[str], list[str]] | None:
+    """Return the texts and the labels of a column of options; None if it holds no two to 26 different texts."""
+    labels: Any = []
+    if isinstance(value, Mapping):
+        value, labels = value.get("text"), value.get("label") or []
+    if not isinstance(value, list) or not all(isinstance(text, str | int | float) for text in value):
+        return None
+    texts = [str(text).strip() for text in value]
+    if not 2 <= len(set(texts)) == len(texts) <= len(string.ascii_uppercase) or not all(texts):
+        return None
+    return texts, [str(label) for label in labels]
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return the options as lines, `A) …`."""
+    return "\n".join(f"{letter}) {text}" for letter, text in zip(string.ascii_uppercase, texts, strict=False))
+
+
+def position(reference: Any, texts: Sequence[str], labels: Sequence[str]) -> int | None:
+    """Return the place of the right option by its text, its label, its letter or its number from 0; None if it is none of them."""
+    if isinstance(reference, int) and not isinstance(reference, bool):
+        if str(reference) in labels:
+            return labels.index(str(reference))
+        return reference if 0 <= reference < len(texts) else None
+    if not isinstance(reference, str):
+        return None
+    for names in (texts, labels, string.ascii_uppercase[: len(texts)]):
+        if reference.strip() in list(names):
+            return list(names).index(reference.strip())
+    lettered = re.fullmatch(r"\(?([A-Z])[).:]?(?:\s.*)?", reference.strip(), re.DOTALL)
+    number = string.ascii_uppercase.index(lettered[1]) if lettered else len(texts)
+    return number if number < len(texts) else None
+
+
+def chosen_option(answer: str, texts: Sequence[str]) -> int | None:
+    """Return the option that an answer names: alone, as `the answer is …`, by a letter at its start, or by its text within."""
+    normal = [loosely(text) for text in texts]
+    whole = loosely(answer)
+    if whole in normal:
+        return normal.index(whole)
+    for letters in (STATED.findall(answer), BARE.findall(answer)[:1]):
+        numbers = [string.ascii_uppercase.index(letter.upper()) for letter in letters]
+        if numbers and numbers[-1] < len(texts):
+            return numbers[-1]
+    named = [n for n, text in enumerate(normal) if text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", whole)]
+    return named[0] if len(named) == 1 else None

@@ -1,0 +1,60 @@
+"""Check `exact`: the answer equals the reference after normalisation.
+
+With the same options it is `exact_match` of lm-evaluation-harness, whose order of steps it takes: patterns, case, punctuation, numbers.
+"""
+
+import re
+import string
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, collapse
+from tasks.core.records import Unfit
+
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+DIGITS = str.maketrans("", "", string.digits)
+
+
+class Exact(AnswerCheck):
+    """The answer equals the reference. White space is collapsed on both sides."""
+
+    kind: Literal["exact"] = "exact"
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    ignore_numbers: bool = False
+    ignore: tuple[str, ...] = ()
+    """Patterns (Python's regular expressions) that are removed from both sides first."""
+
+    @field_validator("ignore")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            check_pattern(pattern)
+        return patterns
+
+    def expect(self, row: Row) -> str | Unfit:
+        reference = self.reference_of(row)
+        if isinstance(reference, Unfit):
+            return reference
+        normal = self._normalise(str(reference))
+        return normal or Unfit("nothing to compare", f"the normalisation leaves nothing of {str(reference)[:60]!r}")
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        normal = self._normalise(answer)
+        return binary(normal == expected, normal)
+
+    def _normalise(self, text: str) -> str:
+        for pattern in self.ignore:
+            text = re.sub(pattern, "", text)
+        text = text.lower() if self.ignore_case else text
+        text = text.translate(PUNCTUATION) if self.ignore_punctuation else text
+        return collapse(text.translate(DIGITS) if self.ignore_numbers else text)
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError if the text is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None

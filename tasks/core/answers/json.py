@@ -1,0 +1,118 @@
+"""Check `json`: the answer is JSON, keeps a schema, and agrees with the reference field by field."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row
+from tasks.core.records import Unfit
+
+
+class Json(AnswerCheck):
+    """The share of fields in which the answer agrees with the reference; 0 if it is no JSON or breaks the schema.
+
+    A field is a value that holds no others, by its path. Fields that one side alone has disagree. Numbers are equal by value.
+    """
+
+    graded: ClassVar[bool] = True
+    kind: Literal["json"] = "json"
+    json_schema: dict[str, Any] | None = None
+    """A JSON schema (draft 2020-12, or what its `$schema` names) that answers must keep."""
+    fields: tuple[str, ...] = ()
+    """Top-level fields that are compared; none means all."""
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            from jsonschema import exceptions, validators
+
+            try:
+                validators.validator_for(schema).check_schema(schema)
+            except exceptions.SchemaError as error:
+                raise ValueError(f"this is no JSON schema: {error.json_path}: {error.message}") from None
+        return schema
+
+    def expect(self, row: Row) -> Any | Unfit:
+        reference = self.reference_of(row)
+        if isinstance(reference, Unfit):
+            return reference
+        value = reference if isinstance(reference, dict | list) else parse(str(reference))
+        if isinstance(value, Unfit):
+            return value
+        if broken := self._broken(value):
+            return Unfit("breaks the schema", broken)
+        return value
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        value = parse(answer)
+        if isinstance(value, Unfit):
+            return Grade(0.0, value.reason)
+        parsed = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        if self._broken(value):
+            return Grade(0.0, "breaks the schema", parsed)
+        score = agreement(self._compared(value), self._compared(expected))
+        return Grade(score, PASSED if score == 1 else "some fields" if score else WRONG, parsed)
+
+    def shown(self, expected: Any) -> str:
+        return json.dumps(expected, ensure_ascii=False, sort_keys=True)
+
+    def _compared(self, value: Any) -> Any:
+        if not self.fields or not isinstance(value, Mapping):
+            return value
+        return {name: value[name] for name in self.fields if name in value}
+
+    def _broken(self, value: Any) -> str:
+        """Return where the value breaks the schema; empty if it keeps it."""
+        if self.json_schema is None:
+            return ""
+        from jsonschema import validators
+
+        validator = validators.validator_for(self.json_schema)(self.json_schema)
+        error = next(iter(sorted(validator.iter_errors(value), key=lambda error: error.json_path)), None)
+        return f"{error.json_path}: {error.message}"[:200] if error else ""
+
+
+def parse(text: str) -> Any | Unfit:
+    """Return the first object or list in a text, which may stand in a code block or within a sentence."""
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    for start, letter in enumerate(text):
+        if letter in "{[":
+            try:
+                return decoder.raw_decode(text, start)[0]
+            except (ValueError, RecursionError):
+                continue
+    return Unfit("no JSON", f"{text[:60]!r}")
+
+
+def agreement(value: Any, expected: Any) -> float:
+    """Return the share of fields, of both sides together, that are equal."""
+    first, second = dict(_leaves(value)), dict(_leaves(expected))
+    paths = first.keys() | second.keys()
+    if not paths:
+        return 1.0
+    equal = sum(path in first and path in second and _equal(first[path], second[path]) for path in paths)
+    return equal / len(paths)
+
+
+def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    if not parts and path:
+        yield path, value
+    for name, part in parts:
+        yield from _leaves(part, (*path, name))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare two values: a truth value is no number, a text is compared without white space around it."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, str) and isinstance(other, str):
+        return one.strip() == other.strip()
+    return bool(one == other)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,62 @@
+"""Checks `rouge` and `chrf`: how much of the reference's wording the answer shares, by the libraries that papers use.
+
+Lin 2004, ROUGE, https://aclanthology.org/W04-1013 (package rouge-score, Google's reimplementation). Popović 2015, chrF,
+https://aclanthology.org/W15-3049 (package sacrebleu). Both are in the extra `overlap`.
+"""
+
+import importlib
+from typing import Any, ClassVar, Literal
+
+from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row, collapse
+from tasks.core.records import Unfit
+
+
+class Overlap(AnswerCheck):
+    """A check by common wording; the score is 0 to 1."""
+
+    graded: ClassVar[bool] = True
+
+    def expect(self, row: Row) -> str | Unfit:
+        reference = self.reference_of(row)
+        return reference if isinstance(reference, Unfit) else str(reference)
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        score = self._score(answer, expected)
+        return Grade(score, PASSED if collapse(answer) == collapse(expected) else "overlap" if score else WRONG, answer)
+
+    def _score(self, answer: str, expected: str) -> float:
+        raise NotImplementedError
+
+
+class Rouge(Overlap):
+    """The F-measure of ROUGE between answer and reference."""
+
+    kind: Literal["rouge"] = "rouge"
+    variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
+    stem: bool = False
+    """Compare word stems (Porter's, of English)."""
+
+    def _score(self, answer: str, expected: str) -> float:
+        scorer = _library("rouge_score.rouge_scorer", "rouge-score").RougeScorer([self.variant], use_stemmer=self.stem)
+        return float(scorer.score(expected, answer)[self.variant].fmeasure)
+
+
+class Chrf(Overlap):
+    """chrF, an F-measure of character n-grams, divided by 100."""
+
+    kind: Literal["chrf"] = "chrf"
+    word_order: int = 0
+    """2 is chrF++."""
+
+    def _score(self, answer: str, expected: str) -> float:
+        metric = _library("sacrebleu.metrics", "sacrebleu").CHRF(word_order=self.word_order)
+        return float(metric.sentence_score(answer, [expected]).score) / 100
+
+
+def _library(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise ValueError(
+            f'This check needs the package {package}: pip install "ratchet-llm[overlap]" -c constraints.txt'
+        ) from None

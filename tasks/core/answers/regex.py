@@ -1,0 +1,50 @@
+"""Check `regex`: a pattern takes the answer out of the text, on both sides."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, collapse
+from tasks.core.answers.exact import check_pattern
+from tasks.core.records import Unfit
+
+
+class Regex(AnswerCheck):
+    """A pattern finds the answer in the model's text and in the reference, and both are equal, white space and case aside."""
+
+    kind: Literal["regex"] = "regex"
+    pattern: str
+    """Python's regular expression. Its first group is the answer; without a group the match is."""
+    take: Literal["first", "last"] = "last"
+    """The match that counts where there are several."""
+    ignore_case: bool = True
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        check_pattern(pattern)
+        return pattern
+
+    def expect(self, row: Row) -> str | Unfit:
+        reference = self.reference_of(row)
+        if isinstance(reference, Unfit):
+            return reference
+        extracted = self._extract(str(reference))
+        if extracted is None and self.reference is not None:
+            return self._normalise(str(reference))  # a column holds the bare answer
+        return extracted or Unfit("no match", f"the pattern finds nothing in {str(reference)[-60:]!r}")
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        extracted = self._extract(answer)
+        return binary(extracted == expected, extracted or "", "no match" if extracted is None else "wrong")
+
+    def _extract(self, text: str) -> str | None:
+        matches = list(re.finditer(self.pattern, text))
+        if not matches:
+            return None
+        match = matches[0 if self.take == "first" else -1]
+        return self._normalise((match[1] if match.re.groups else match[0]) or "")
+
+    def _normalise(self, text: str) -> str:
+        return collapse(text).casefold() if self.ignore_case else collapse(text)

@@ -1,0 +1,76 @@
+"""Check `tool_call`: the answer calls the tools of the reference with the same arguments.
+
+A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as many chat templates write it, or an object or list of objects in
+JSON; OpenAI's `{"function": {"name": …, "arguments": "…"}}` is read too.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
+from tasks.core.answers.json import agreement, parse
+from tasks.core.records import Unfit
+
+TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+NONE = "no tool call"
+
+
+class ToolCall(AnswerCheck):
+    """The answer makes the calls of the reference, in any order: equal names and equal arguments."""
+
+    kind: Literal["tool_call"] = "tool_call"
+    compare: Literal["name", "arguments"] = "arguments"
+    """`name` leaves the arguments out."""
+
+    def expect(self, row: Row) -> list[dict[str, Any]] | Unfit:
+        reference = self.reference_of(row)
+        if isinstance(reference, Unfit):
+            return reference
+        text = reference if isinstance(reference, str) else json.dumps(reference)
+        return list(calls(text)) or Unfit(NONE, f"{text[:60]!r}")
+
+    def grade(self, answer: str, expected: Any) -> Grade:
+        made = list(calls(answer))
+        shown = self.shown(made) if made else ""
+        if sorted(call["name"] for call in made) != sorted(call["name"] for call in expected):
+            return binary(False, shown, "wrong tool" if made else NONE)
+        return binary(self.compare == "name" or _same(made, expected), shown, "wrong arguments")
+
+    def shown(self, expected: Any) -> str:
+        return json.dumps(expected, ensure_ascii=False, sort_keys=True)
+
+
+def calls(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the calls in a text as `{"name": …, "arguments": {…}}`; what is none is left out."""
+    for part in TAG.findall(text) or [text]:
+        value = parse(part)
+        for call in value if isinstance(value, list) else [value]:
+            if (read := _call(call)) is not None:
+                yield read
+
+
+def _call(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, Mapping):
+        return None
+    value = value["function"] if isinstance(value.get("function"), Mapping) else value
+    name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
+    if isinstance(arguments, str):
+        arguments = parse(arguments)
+    if not isinstance(name, str) or not isinstance(arguments, Mapping):
+        return None
+    return {"name": name, "arguments": dict(arguments)}
+
+
+def _same(made: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
+    """Return True if the calls can be paired so that all arguments are equal."""
+    remaining = list(expected)
+    for call in made:
+        twin = next(
+            (other for other in remaining if call["name"] == other["name"] and agreement(call, other) == 1), None
+        )
+        if twin is None:
+            return False
+        remaining.remove(twin)
+    return not remaining

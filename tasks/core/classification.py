@@ -1,0 +1,102 @@
+"""Macro-F1 of labels: the mean over labels of the harmonic mean of precision and recall, with intervals over groups.
+
+Labels that occur among the references count, each alike however rare. An answer without a label is a miss of its reference and of nothing
+else. Opitz & Burst 2019, https://arxiv.org/abs/1911.03347: of the two macro-F1 in use this is the mean of F1, not the F1 of means.
+Shapes: B = resamples, G = groups, L = labels.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import special
+
+from tasks.core import statistics
+from tasks.core.statistics import Bootstrap, Estimate, Vector
+
+ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
+"""The measure whose results hold references and labels, and the figure that is computed from all of them."""
+
+
+def macro_f1(
+    expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str], how: Bootstrap = statistics.DEFAULT
+) -> Estimate:
+    """Return macro-F1 with its interval by resampling groups. A single group has a value and no bounds."""
+    counts_GK, labels = _counts(expected, predicted, groups)
+    return _estimate(_f1(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _f1(sums_BK, labels))
+
+
+def macro_f1_difference(
+    expected: Sequence[str],
+    before: Sequence[str],
+    after: Sequence[str],
+    groups: Sequence[str],
+    how: Bootstrap = statistics.DEFAULT,
+) -> Estimate:
+    """Return macro-F1 after minus that before; one draw of groups serves both."""
+    counts_GK, labels = _paired_counts(expected, before, after, groups)
+    return _estimate(_rise(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _rise(sums_BK, labels))
+
+
+def macro_f1_bounds(
+    expected: Sequence[str], before: Sequence[str], after: Sequence[str], groups: Sequence[str], tail: float
+) -> Estimate:
+    """Return macro-F1 after minus that before, with bounds that are each missed with chance `tail` if groups scatter symmetrically.
+
+    Student's t with the jackknife's error over groups, as `statistics.ratio_bounds`. Equal answers to every item bound nothing.
+    """
+    counts_GK, labels = _paired_counts(expected, before, after, groups)
+    value, num_groups = float(_rise(counts_GK.sum(axis=0), labels)), len(counts_GK)
+    without_G = np.array([_rise(counts_GK.sum(axis=0) - counts_K, labels) for counts_K in counts_GK])
+    error = math.sqrt((num_groups - 1) / num_groups * float(((without_G - without_G.mean()) ** 2).sum()))
+    half = float(special.stdtrit(num_groups - 1, 1 - tail)) * error if num_groups > 1 and error > 0 else math.inf
+    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), num_groups)
+
+
+def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return how often each label was given for each reference; an empty label is none."""
+    table: dict[str, Counter[str]] = {label: Counter() for label in sorted(set(expected))}
+    for reference, label in zip(expected, predicted, strict=True):
+        table[reference][label] += 1
+    return {reference: dict(sorted(counts.items())) for reference, counts in table.items()}
+
+
+def _estimate(value: Vector, counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector]) -> Estimate:
+    if len(counts_GK) < 2:
+        return Estimate(float(value), -math.inf, math.inf, len(counts_GK))
+    low, high = statistics.percentiles(figure(statistics.resampled(counts_GK, how)), len(counts_GK), how)
+    return Estimate(float(value), low, high, len(counts_GK))
+
+
+def _counts(expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str]) -> tuple[Vector, int]:
+    """Return hits, references and predictions of each label in each group, (G, 3 L), and the number of labels."""
+    labels = {label: number for number, label in enumerate(sorted(set(expected)))}
+    places = {group: number for number, group in enumerate(sorted(set(groups)))}
+    counts_G3L = np.zeros((len(places), 3, len(labels)))
+    for reference, label, group in zip(expected, predicted, groups, strict=True):
+        counts_G3L[places[group], 0, labels[reference]] += label == reference
+        counts_G3L[places[group], 1, labels[reference]] += 1
+        if label in labels:
+            counts_G3L[places[group], 2, labels[label]] += 1
+    return counts_G3L.reshape(len(places), -1), len(labels)
+
+
+def _paired_counts(
+    expected: Sequence[str], before: Sequence[str], after: Sequence[str], groups: Sequence[str]
+) -> tuple[Vector, int]:
+    """Return the counts of both sides beside each other, (G, 6 L), and the number of labels."""
+    first, labels = _counts(expected, before, groups)
+    return np.concatenate([first, _counts(expected, after, groups)[0]], axis=1), labels
+
+
+def _f1(sums_K: Vector, labels: int) -> Vector:
+    """Return macro-F1 of sums (…, 3 L). A label that a resample does not hold is left out of its mean."""
+    hits_L, references_L, predictions_L = np.moveaxis(sums_K.reshape(*sums_K.shape[:-1], 3, labels), -2, 0)
+    present_L = references_L > 0
+    f1_L = 2 * hits_L / np.where(present_L, references_L + predictions_L, 1)
+    return np.where(present_L, f1_L, 0.0).sum(axis=-1) / np.maximum(present_L.sum(axis=-1), 1)
+
+
+def _rise(sums_K: Vector, labels: int) -> Vector:
+    return _f1(sums_K[..., 3 * labels :], labels) - _f1(sums_K[..., : 3 * labels], labels)

@@ -1,0 +1,122 @@
+"""Ask a judge for the better of two answers, the model's and the reference, and plant pairs whose verdict is known among them.
+
+Zheng et al. 2023, https://arxiv.org/abs/2306.05685: judges prefer a place, so the order is drawn for each pair. The planted pairs are ours:
+the reference beside that of another question.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks.core.answers import registry
+from tasks.core.answers.base import PASSED, Grade
+from tasks.core.answers.judge import AGREEMENT, Judge
+from tasks.core.records import Example, Message, Result
+from tasks.core.text.contamination import prompt_of
+from tasks.core.text.writing import Answer, Decoding, Write
+
+DECODING = Decoding(temperature=0.01, top_p=1.0, max_new_tokens=16)
+NO_VERDICT = "no verdict"
+MOST_PLANTED = 20
+VERDICT = re.compile(r"\W*(A|B|TIE)\b")
+REQUEST = """Two answers to one question follow. {criterion}
+
+Reply with one word: A, B, or TIE if neither is better.
+
+[Question]
+{question}
+
+[Answer A]
+{a}
+
+[Answer B]
+{b}"""
+
+
+class _Pair(NamedTuple):
+    """A pair of answers to a question: the one that is judged, and the one it is held against."""
+
+    problem: Example
+    judged: str
+    other: str
+    key: str
+
+    @property
+    def is_first(self) -> bool:
+        """Return True if the judged answer is shown as A."""
+        return random.Random(self.key).random() < 0.5
+
+    def request(self) -> list[Message]:
+        """Return the question to the judge."""
+        check, _ = registry.of(self.problem.tests) if self.problem.tests else (None, None)
+        assert isinstance(check, Judge)
+        a, b = (self.judged, self.other) if self.is_first else (self.other, self.judged)
+        text = REQUEST.format(criterion=check.criterion, question=prompt_of(self.problem), a=a, b=b)
+        return [Message("user", text)]
+
+    def preference(self, answer: Answer) -> float | None:
+        """Return 1 if the judge prefers the judged answer, 0 the other one, 0.5 neither; None if it says none of this."""
+        match = None if answer.refused else VERDICT.match(answer.text)
+        if match is None:
+            return None
+        return 0.5 if match[1] == "TIE" else float((match[1] == "A") == self.is_first)
+
+
+class Judging:
+    """Grades answers by a judge, and keeps the results of the planted pairs."""
+
+    def __init__(self, write: Write, seed: int) -> None:
+        self._write, self._seed = write, seed
+        self.planted: list[Result] = []
+
+    def grade(self, problems: Sequence[Example], answers: Sequence[str]) -> list[Grade]:
+        """Return the grade of each answer. Without a verdict it is a tie, and counted by name.
+
+        Raises ValueError if no answer of the judge is a verdict.
+        """
+        real = [
+            _Pair(problem, answer, _reference(problem), f"{self._seed} {problem.id}")
+            for problem, answer in zip(problems, answers, strict=True)
+        ]
+        planted = _planted(problems, self._seed)
+        pairs = [*real, *planted]
+        random.Random(self._seed).shuffle(pairs)
+        replies = list(self._write([pair.request() for pair in pairs], [pair.key for pair in pairs]))
+        preferences = {pair.key: pair.preference(reply) for pair, reply in zip(pairs, replies, strict=True)}
+        if not any(preference is not None for preference in preferences.values()):
+            first = "; ".join(repr(reply.refused or reply.text[:60]) for reply in replies[:3])
+            raise ValueError(
+                f"evaluate.judge: none of {len(replies)} answers is A, B or TIE. The first: {first}. Another model would do."
+            )
+        self.planted = [_agreement(pair, preferences[pair.key]) for pair in planted]
+        return [_grade(preferences[pair.key]) for pair in real]
+
+
+def _grade(preference: float | None) -> Grade:
+    if preference is None:
+        return Grade(0.5, NO_VERDICT)
+    return Grade(preference, {1.0: PASSED, 0.5: "tie", 0.0: "reference preferred"}[preference])
+
+
+def _planted(problems: Sequence[Example], seed: int) -> list[_Pair]:
+    """Return pairs with a known verdict: a reference, and that of another question, in either place."""
+    pairs: list[_Pair] = []
+    for number, (problem, other) in enumerate(zip(problems, [*problems[1:], *problems[:1]], strict=True)):
+        good, bad = _reference(problem), _reference(other)
+        if good.strip() != bad.strip() and len(pairs) < MOST_PLANTED:
+            judged, against = (good, bad) if number % 2 == 0 else (bad, good)
+            pairs.append(_Pair(problem, judged, against, f"{seed} planted {problem.id}"))
+    return pairs
+
+
+def _agreement(pair: _Pair, preference: float | None) -> Result:
+    expected = float(pair.judged == _reference(pair.problem))
+    outcome = NO_VERDICT if preference is None else PASSED if preference == expected else "disagrees"
+    problem = pair.problem
+    return Result(AGREEMENT, problem.id, problem.group, None, float(outcome == PASSED), 1, 1, outcome, pair.judged)
+
+
+def _reference(problem: Example) -> str:
+    assert problem.tests is not None
+    return str(registry.of(problem.tests)[1])

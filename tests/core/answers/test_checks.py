@@ -1,0 +1,287 @@
+"""Every kind of check reads what people and models write, and says why where it cannot."""
+
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.core.answers import registry
+from tasks.core.answers.base import Row
+from tasks.core.answers.choice import chosen_option
+from tasks.core.answers.number import last_number
+from tasks.core.records import Message, Unfit, identify
+
+
+def graded(check, response, answer, prompt="", **values):
+    """The grade of an answer where `response` is the row's."""
+    tests = registry.tests(registry.parse(check), Row(prompt, response, values))
+    assert not isinstance(tests, Unfit), tests
+    read, expected = registry.of(tests)  # as they come out of a table
+    return read.grade(answer, expected)
+
+
+def unfit(check, response, prompt="", **values):
+    """The reason why the check does not fit a row."""
+    tests = registry.tests(registry.parse(check), Row(prompt, response, values))
+    assert isinstance(tests, Unfit), tests
+    return tests.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Natalia sold 48/2 = <<48/2=24>>24 clips.\n#### 72", 72),
+        ("#### 1,234.50 dollars, of 3 people", Fraction("1234.5")),
+        ("He pays $5, then $1,250.", 1250),
+        ("It is 3.", 3),
+        ("the answer is 12 km/h", 12),
+        ("So 45% of them", 45),
+        ("-7 degrees", -7),
+        ("from 3-4", 4),  # a range, no minus sign
+        ("minus − 2.5", Fraction(-5, 2)),
+        ("3/4 of it", Fraction(3, 4)),
+        ("1 1/2 cups", Fraction(3, 2)),
+        (r"\boxed{\frac{2}{3}}, as 7 shows", Fraction(2, 3)),
+        ("12 345 678 people", 12_345_678),
+        ("2 000 and 5", 5),
+        (".5", Fraction(1, 2)),
+        ("6.02e23", Fraction("6.02e23")),
+        ("1/0", 1),
+        ("H2O and x1", None),
+        ("none", None),
+        ("####", None),
+        ("", None),
+    ],
+)
+def test_the_last_number_of_a_text(text, number):
+    assert last_number(text) == number
+
+
+def test_decimals_may_be_marked_by_a_comma():
+    assert last_number("Das macht 1.234,5 Euro", ",") == Fraction("1234.5")
+    assert graded({"kind": "number", "decimal": ","}, "2,5", "es sind 2,50").score == 1
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_a_number_is_read_with_and_without_thousands(number):
+    assert last_number(f"It is {number:,}.") == last_number(f"so {number} in all") == number
+
+
+@given(st.text())
+def test_no_text_breaks_a_check(text):
+    for check in ("number", "exact", "contains", "labels", "json", "tool_call", {"kind": "regex", "pattern": "a(b)?"}):
+        registry.parse(check).expect(Row("", text))
+    assert graded("number", "1", text).score in (0, 1)
+    assert graded("json", "{}", text).score <= 1
+    assert graded("tool_call", '{"name": "f", "arguments": {}}', text).score in (0, 1)
+    assert graded("choice", "A", text, prompt="A) yes\nB) no").score in (0, 1)
+
+
+def test_a_tolerance_is_absolute_or_relative():
+    assert graded("number", "#### 3.14", "3.1416").verdict == "wrong"
+    assert graded({"kind": "number", "tolerance": 0.01}, "#### 3.14", "3.1416").verdict == "passed"
+    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 110") == (1.0, "passed", "110", False)
+    assert graded({"kind": "number", "relative": 0.1}, "100", "it is 111").verdict == "wrong"
+    assert graded("number", "5", "I do not know").verdict == "no number"
+    assert unfit("number", "no idea") == "no number"
+
+
+def test_exact_answers_are_normalised_as_far_as_the_options_say():
+    assert graded("exact", "New  York", "New York\n").score == 1
+    assert graded("exact", "New York", "new york.").score == 0
+    assert (
+        graded({"kind": "exact", "ignore_case": True, "ignore_punctuation": True}, "New York", "new york.").score == 1
+    )
+    assert graded({"kind": "exact", "ignore": ["^The answer is "]}, "Paris", "The answer is Paris").score == 1
+    assert graded({"kind": "exact", "ignore_numbers": True}, "ab 1", "ab 2").score == 1
+    assert graded({"kind": "exact", "reference": "right"}, "so it is Rome", "Rome", right="Rome").score == 1
+    assert unfit({"kind": "exact", "reference": "right"}, "Rome", right=None) == "no reference"
+    assert unfit({"kind": "exact", "ignore_punctuation": True}, "?!") == "nothing to compare"
+
+
+def test_a_pattern_takes_the_answer_out_on_both_sides():
+    check = {"kind": "regex", "pattern": r"answer is (\w+)"}
+    assert graded(check, "So the answer is Blue", "answer is red; no, the answer is blue.").score == 1
+    assert graded(check | {"take": "first"}, "the answer is blue", "answer is red; no, the answer is blue").score == 0
+    assert graded(check, "the answer is blue", "blue").verdict == "no match"
+    assert graded(check | {"reference": "bare"}, "…", "the answer is blue", bare="Blue").score == 1
+    assert unfit(check, "blue") == "no match"
+
+
+def test_what_must_be_contained_may_be_a_list():
+    check = {"kind": "contains", "reference": "facts"}
+    assert graded(check, "x", "Born in ULM, 1879.", facts=["Ulm", "1879"]).score == 1
+    assert graded(check, "x", "Born in Ulm.", facts=["Ulm", "1879"]) == (0.0, "wrong", "ulm", False)
+    assert graded(check | {"require": "any"}, "x", "Born in Ulm.", facts=["Ulm", "1879"]).score == 1
+    assert unfit(check, "x", facts=[]) == "nothing to compare"
+
+
+def test_labels_are_found_alone_or_as_the_only_one_of_a_sentence():
+    named = {"kind": "labels", "labels": ["positive", "negative", "not sure"]}
+    assert graded("labels", "Positive", "positive.\nBecause it is good").score == 1
+    assert graded("labels", "positive", "I think it is positive").verdict == "wrong"
+    assert graded(named, "positive", "I think it is Positive!").score == 1
+    assert graded(named, "positive", "positive or negative?") == (0.0, "no label", "", False)
+    assert unfit(named, "neutral") == "no known label"
+
+
+ORDER = {"name": "Ada", "total": 3, "lines": [{"sku": "a", "n": 1}], "paid": True}
+SCHEMA = {"type": "object", "required": ["name"], "properties": {"total": {"type": "number"}}}
+
+
+def test_json_is_scored_field_by_field_within_its_schema():
+    check = {"kind": "json", "json_schema": SCHEMA}
+    reference = json.dumps(ORDER)
+    assert graded(check, reference, f"Here:\n```json\n{reference}\n```").verdict == "passed"
+    assert graded(check, reference, json.dumps(ORDER | {"total": 3.0})).score == 1
+    half = graded(check, reference, json.dumps({"name": "Ada", "paid": 1, "lines": [{"sku": "a", "n": 2}]}))
+    assert (half.verdict, half.score) == ("some fields", 2 / 5)
+    assert graded(check, reference, json.dumps(ORDER | {"more": 1})).score == 5 / 6  # what nobody asked for is no gain
+    assert graded(check, reference, '{"name": "Ada", "total": "3"}').verdict == "breaks the schema"
+    assert graded(check, reference, '{"name": "Ada"').verdict == "no JSON"
+    assert graded(check, reference, '{"name": NaN}').verdict == "no JSON"
+    assert graded({"kind": "json", "fields": ["name"]}, reference, '{"name": "Ada"}').score == 1
+    assert unfit(check, '{"total": 3}') == "breaks the schema"
+    assert unfit("json", "total: 3") == "no JSON"
+
+
+CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Ulm", "days": 2}}</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (f"I look it up. {CALL}", "passed"),
+        ('{"name": "weather", "arguments": {"days": 2, "city": "Ulm"}}', "passed"),
+        ('[{"function": {"name": "weather", "arguments": "{\\"city\\": \\"Ulm\\", \\"days\\": 2}"}}]', "passed"),
+        (CALL.removesuffix("</tool_call>"), "passed"),
+        (CALL.replace("2", "3"), "wrong arguments"),
+        (CALL.replace("weather", "time"), "wrong tool"),
+        (CALL + CALL, "wrong tool"),
+        ("It rains.", "no tool call"),
+    ],
+)
+def test_a_tool_call_is_its_name_and_its_arguments(answer, verdict):
+    assert graded("tool_call", CALL, answer).verdict == verdict
+
+
+def test_several_calls_may_come_in_any_order_and_arguments_may_be_left_out():
+    both = CALL + CALL.replace("Ulm", "Bonn")
+    assert graded("tool_call", both, CALL.replace("Ulm", "Bonn") + CALL).score == 1
+    assert graded("tool_call", both, CALL + CALL).verdict == "wrong arguments"
+    assert graded({"kind": "tool_call", "compare": "name"}, CALL, CALL.replace("2", "3")).score == 1
+    assert unfit("tool_call", "It rains.") == "no tool call"
+
+
+OPTIONS = ["Paris", "Rome", "New Rome"]
+LISTED = "Where?\nA) Paris\nB) Rome\nC) New Rome"
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("B", 1),
+        ("(B)", 1),
+        ("**B**", 1),
+        ("B) Rome", 1),
+        ("The answer is B.", 1),
+        ("A? No: the answer is (B)", 1),
+        ("Rome", 1),
+        ("rome.", 1),
+        ("It must be Paris, I think", 0),
+        ("Paris or Rome", None),
+        ("D", None),
+        ("A city", None),
+        ("", None),
+    ],
+)
+def test_an_option_is_named_by_letter_or_text(answer, number):
+    assert chosen_option(answer, OPTIONS) == number
+
+
+@pytest.mark.parametrize(
+    ("values", "letter"),
+    [
+        ({"question": "Where?", "choices": OPTIONS, "answer": 1}, "B"),
+        ({"question": "Where?", "choices": OPTIONS, "answer": "C"}, "C"),
+        ({"question": "Where?", "choices": OPTIONS, "answer": "Rome"}, "B"),
+        ({"question": "Where?", "choices": {"text": OPTIONS, "label": ["1", "2", "3"]}, "answerKey": "3"}, "C"),
+    ],
+)
+def test_a_column_of_options_is_listed_in_the_prompt(values, letter):
+    check = registry.parse({"kind": "choice", "options": "choices"})
+    shaped = check.reshape(values)
+    assert shaped == {"prompt": "Where?\n\nA) Paris\nB) Rome\nC) New Rome", "response": letter}
+    expected = check.expect(Row(shaped["prompt"], shaped["response"], values))
+    assert (expected["options"], check.shown(expected)) == (OPTIONS, letter)
+    by_text = registry.parse({"kind": "choice", "options": "choices", "answer": "text"})
+    assert by_text.reshape(values) == {"prompt": "Where?", "response": OPTIONS["ABC".index(letter)]}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"question": "Where?", "choices": OPTIONS, "answer": "Oslo"}, "choices without the right one"),
+        ({"question": "Where?", "choices": OPTIONS, "answer": 3}, "choices without the right one"),
+        ({"question": "Where?", "choices": OPTIONS, "answer": None}, "choices without the right one"),
+        ({"question": "Where?", "choices": ["Rome", "Rome"], "answer": 0}, "no options"),
+        ({"question": "Where?", "choices": "Rome", "answer": 0}, "no options"),
+        ({"choices": OPTIONS, "answer": 0}, "no question"),
+    ],
+)
+def test_options_that_are_none_are_named(values, reason):
+    shaped = registry.parse({"kind": "choice", "options": "choices"}).reshape(values)
+    assert isinstance(shaped, Unfit)
+    assert shaped.reason == reason
+
+
+def test_options_are_read_from_a_prompt_that_lists_them():
+    assert graded("choice", "B", "It is B", prompt=LISTED).score == 1
+    assert graded("choice", "Rome", "A", prompt=LISTED) == (0.0, "wrong", "A", False)
+    assert unfit("choice", "B", prompt="Where?") == "no options"
+    assert unfit("choice", "D", prompt=LISTED) == "choices without the right one"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("numbr", "does not match any of the expected tags"),
+        ({"kind": "regex", "pattern": "("}, "is no regular expression"),
+        ({"kind": "exact", "ignore": ["["]}, "is no regular expression"),
+        ({"kind": "json", "json_schema": {"type": "objekt"}}, "this is no JSON schema"),
+        ({"kind": "number", "tolerance": -1}, "greater than or equal to 0"),
+        ({"kind": "number", "tolerence": 1}, "Extra inputs are not permitted"),
+        ("regex", "Field required"),
+    ],
+)
+def test_a_setting_that_is_no_check_is_refused_by_name(setting, message):
+    with pytest.raises(ValidationError, match=message):
+        registry.parse(setting)
+
+
+def test_another_check_of_the_same_answer_makes_no_other_example():
+    messages = [Message("user", "1 + 1?"), Message("assistant", "2")]
+    checks = [registry.tests(registry.parse(kind), Row("1 + 1?", "2")) for kind in ("number", "exact")]
+    assert identify(messages, checks[0]) == identify(messages, checks[1]) == identify(messages)
+
+
+def test_every_kind_has_a_measure_of_its_own():
+    assert len(set(registry.measures())) == len(registry.measures()) == 14
+    assert {"number accuracy", "choice acc", "json score"} <= set(registry.measures())
+
+
+def test_rouge_and_chrf_are_those_of_their_libraries():
+    assert graded({"kind": "rouge", "variant": "rouge1"}, "the cat sat", "the cat").score == pytest.approx(0.8)
+    assert graded("rouge", "the cat sat", "sat cat the").score == pytest.approx(1 / 3)
+    assert graded("rouge", "the cat sat", "the  cat sat") == (pytest.approx(1), "passed", "the  cat sat", False)
+    assert graded("chrf", "the cat sat", "the cat sat").score == pytest.approx(1)
+    assert graded("chrf", "abc", "xyz") == (0.0, "wrong", "xyz", False)
+
+
+def test_a_library_that_is_missing_is_named_with_what_would_do(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sacrebleu.metrics", None)
+    with pytest.raises(ValueError, match=r"needs the package sacrebleu: pip install .ratchet-llm\[overlap\]"):
+        graded("chrf", "a", "b")

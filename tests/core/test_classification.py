@@ -1,0 +1,73 @@
+"""Macro-F1 and its intervals, against sklearn and against resampling by hand."""
+
+import random
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from tasks.core import classification
+from tasks.core.statistics import Bootstrap
+
+
+def drawn(count=60, seed=0, skill=0.6):
+    draw = random.Random(seed)
+    expected = [draw.choice(["a", "a", "a", "b", "c"]) for _ in range(count)]
+    predicted = [label if draw.random() < skill else draw.choice(["a", "b", "c", ""]) for label in expected]
+    return expected, predicted, [f"g{n // 2}" for n in range(count)]
+
+
+def test_the_figure_is_sklearns():
+    expected, predicted, groups = drawn()
+    figure = classification.macro_f1(expected, predicted, groups)
+    assert figure.value == pytest.approx(
+        f1_score(expected, predicted, labels=["a", "b", "c"], average="macro", zero_division=0)
+    )
+    assert figure.low < figure.value < figure.high
+    assert figure.n == 30
+
+
+def test_the_interval_is_that_of_resampled_groups():
+    expected, predicted, groups = drawn()
+    generator = np.random.default_rng(7)
+    rows = {group: [n for n, name in enumerate(groups) if name == group] for group in groups}
+    values = []
+    for _ in range(2000):
+        chosen = [n for g in generator.choice(list(rows), len(rows)) for n in rows[g]]
+        present = sorted({expected[n] for n in chosen})
+        values.append(
+            f1_score(
+                [expected[n] for n in chosen],
+                [predicted[n] for n in chosen],
+                labels=present,
+                average="macro",
+                zero_division=0,
+            )
+        )
+    figure = classification.macro_f1(expected, predicted, groups, Bootstrap(resamples=4000))
+    assert (figure.low, figure.high) == pytest.approx(tuple(np.quantile(values, [0.02, 0.98])), abs=0.03)
+
+
+def test_a_difference_is_paired():
+    expected, before, groups = drawn(skill=0.5)
+    after = [right if n % 3 == 0 else old for n, (right, old) in enumerate(zip(expected, before, strict=True))]
+    figure = classification.macro_f1_difference(expected, before, after, groups)
+    each = [classification.macro_f1(expected, labels, groups).value for labels in (before, after)]
+    assert figure.value == pytest.approx(each[1] - each[0])
+    assert figure.low > 0
+    bounds = classification.macro_f1_bounds(expected, before, after, groups, 0.025)
+    assert bounds.value == pytest.approx(figure.value)
+    assert (bounds.low, bounds.high) == pytest.approx((figure.low, figure.high), abs=0.06)
+    assert classification.macro_f1_bounds(expected, before, after, groups, 1e-5).low < bounds.low
+
+
+def test_what_bounds_nothing_says_so():
+    expected, before, _ = drawn(10)
+    one = classification.macro_f1(expected, before, ["g"] * 10)
+    assert (one.low, one.high, one.n) == (-np.inf, np.inf, 1)
+    equal = classification.macro_f1_bounds(expected, before, before, [f"g{n}" for n in range(10)], 0.05)
+    assert (equal.value, equal.low, equal.high) == (0, -1, 1)
+
+
+def test_the_confusion_matrix_counts_answers_without_a_label():
+    assert classification.confusion(["a", "a", "b"], ["a", "", "a"]) == {"a": {"": 1, "a": 1}, "b": {"a": 1}}

@@ -1,0 +1,261 @@
+"""Answers that a check grades: the same scores in any batch, each generated once, and what did not end is named."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.core import statistics
+from tasks.core.answers import registry
+from tasks.core.answers.base import Row
+from tasks.core.records import Document, Example, Result
+from tasks.engine import chat_template
+from tasks.io import tables
+from tasks.io.weights import checkpoints
+from tasks.stages.evaluate import answer_cache, stage
+from tasks.stages.evaluate.config import StageConfig
+from tests import tiny as small
+from tests.support import ScratchRun
+
+SHORT = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
+LISTED = "\nA) to walk\nB) a house of stone\nC) red"
+
+
+def checked(number, check, prompt, response="yes", **fields):
+    """A held-out example with a check."""
+    row = small.example(number, prompt=prompt, response=response, split="test", **fields)
+    return replace(row, tests=registry.tests(registry.parse(check), Row(prompt, response)))
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tmp_path_factory):
+    """The folder of a model whose answers depend on the question."""
+    folder = tmp_path_factory.mktemp("decided")
+    network, tokenizer = small.decided(tiny)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def evaluate(model, tmp_path):
+    """Run the stage on these examples and return its metrics, its results, and its run."""
+
+    def of(rows, outputs=(), **settings):
+        tables.write(tmp_path / "test.parquet", rows, Example)
+        tables.write(tmp_path / "documents.parquet", [], Document)
+        inputs = {"base": model, "model": model} | {
+            name: tmp_path / f"{name}.parquet" for name in ("test", "documents")
+        }
+        inputs |= {"gate": inputs["test"], "gate_documents": inputs["documents"]}
+        files = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet", **dict(outputs)}
+        sections = {
+            "compute": {"precision": "fp32", "threads": 1},
+            "evaluate": SHORT | settings,
+            "methods": {"plain": {}},
+        }
+        run = ScratchRun(tmp_path, "r0")
+        stage.main(inputs, files, StageConfig.model_validate(sections), run)
+        return json.loads(files["metrics"].read_text()), tables.read(files["results"], Result), run
+
+    return of
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """The number of prompts of each batch that was generated."""
+    sizes = []
+    respond = stage.generation.respond
+
+    def counted(model, prompts, *arguments, **options):
+        sizes.append(len(prompts))
+        return respond(model, prompts, *arguments, **options)
+
+    monkeypatch.setattr(stage.generation, "respond", counted)
+    return sizes
+
+
+def questions(count=9, check="exact", start=0):
+    """Questions of different lengths."""
+    return [
+        checked(n, check, f"Say {n}{' and go on' * (n % 4)}.", domain=f"part {n % 2}")
+        for n in range(start, start + count)
+    ]
+
+
+def own_answers(rows, results, right):
+    """The same examples, of which those in `right` expect what the model answers."""
+    outputs = {row.item: row.output for row in results if row.measure == "exact accuracy"}
+    return [
+        checked(n, "exact", row.prompt[0].content, outputs[row.id], domain=row.domain) if n in right else row
+        for n, row in enumerate(rows)
+    ]
+
+
+def test_accuracy_has_an_exact_interval_and_every_item_its_answer(evaluate):
+    rows = questions()
+    _, results, _ = evaluate(rows)
+    outputs = {row.item: row.output for row in results if row.measure == "exact accuracy"}
+    assert len(set(outputs.values())) > 4, "all alike would hide a mix-up"
+    right = [n for n, row in enumerate(rows) if outputs[row.id].strip()][:4]
+    metrics, results, run = evaluate(own_answers(rows, results, right))
+    figures = metrics["answers"]["exact accuracy"]
+    assert figures["all"] == statistics.proportion(4, 9).record()
+    assert {name: part["n"] for name, part in figures["domains"].items()} == {"part 0": 5, "part 1": 4}
+    assert figures["outcomes"]["passed"] == 4
+    passed = [row for row in results if row.measure == "exact accuracy" and row.value]
+    assert {row.item for row in passed} == {rows[n].id for n in right}
+    assert all(row.parsed == row.expected == " ".join(row.output.split()) for row in passed)
+    assert run.metrics[-1][1]["exact_accuracy"] == pytest.approx(4 / 9)
+    assert "pass@1" not in metrics  # nothing has tests, and nobody asked for it
+
+
+def test_greedy_scores_do_not_move_with_the_size_of_a_batch(evaluate):
+    rows = questions(12) + [checked(n, "choice", f"What is it, {n}?{LISTED}", "B") for n in range(20, 26)]
+    seen = []
+    for batch_size in (1, 2, 5, 32):
+        metrics, results, _ = evaluate(rows, batch_size=batch_size)
+        seen.append((metrics["answers"], [(row.measure, row.item, row.output) for row in results if not row.is_loss]))
+    assert all(each == seen[0] for each in seen)
+    assert len({output for _, _, output in seen[0][1]}) > 8
+
+
+def test_answers_that_were_generated_are_not_generated_again(evaluate, generated):
+    rows = questions(24)
+    first = evaluate(rows)
+    assert sum(generated) == 24
+    generated.clear()
+    assert evaluate(rows)[:2] == first[:2]
+    recheck = [checked(n, "number", row.prompt[0].content, "7") for n, row in enumerate(rows)]
+    evaluate(recheck)
+    assert generated == []  # another check, the same answers
+
+
+def test_data_that_come_later_cost_few_old_answers_and_change_no_byte(evaluate, generated, tmp_path):
+    rows = questions(24)
+    evaluate(rows, answer_items=100)
+    generated.clear()
+    more = [*rows, checked(99, "exact", "Say 99 and go on.")]
+    _, with_kept, _ = evaluate(more, answer_items=100)
+    assert 1 <= sum(generated) <= 12
+    shutil.rmtree(tmp_path / "cache")
+    _, anew, _ = evaluate(more, answer_items=100)
+    assert with_kept == anew
+
+
+def test_another_model_or_setting_is_another_answer(evaluate, generated, model, tmp_path):
+    rows = questions(6)
+    evaluate(rows)
+    for settings in ({"max_new_tokens": 5}, {"stop": ["xyz"]}):
+        generated.clear()
+        evaluate(rows, **settings)
+        assert sum(generated) == 6, settings
+    config = StageConfig.model_validate(
+        {"compute": {"precision": "fp32", "threads": 1}, "evaluate": SHORT, "methods": {"plain": {}}}
+    )
+    other = tmp_path / "other"
+    network, tokenizer = checkpoints.load(model)
+    torch.nn.init.normal_(network.get_output_embeddings().weight)
+    network.save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    names = [stage._identity({"model": folder, "base": model}, config) for folder in (model, other)]
+    assert names[0] != names[1]
+    threads = config.model_copy(update={"compute": config.compute.model_copy(update={"threads": 2})})
+    assert stage._identity({"model": model, "base": model}, threads) != names[0]
+
+
+def test_a_batch_keeps_its_items_as_others_come():
+    contents = [f"{'x' * (n % 7)}{n}" for n in range(200)]
+    named = [{contents[i] for i in batch} for batch in answer_cache.batches(contents, 8)]
+    more = [*contents, "xx new", "xxxxx new"]
+    again = [{more[i] for i in batch} for batch in answer_cache.batches(more, 8)]
+    assert sorted(item for batch in again for item in batch) == sorted(more)
+    assert max(map(len, again)) <= 8
+    assert sum(len(batch) for batch in again if batch not in named) < 60
+    assert sum(map(len, again)) / len(again) > 5
+
+
+def test_an_answer_that_never_ends_is_counted_as_truncated(evaluate):
+    rows = questions(6)
+    metrics, results, _ = evaluate(rows)
+    cut = [row for row in results if row.outcome == "truncated"]
+    assert metrics["answers"]["exact accuracy"]["outcomes"]["truncated"] == len(cut) > 0
+    first = cut[0]
+    stop = first.output[2:4]
+    _, results, _ = evaluate(rows, stop=[stop])
+    assert next(row.outcome for row in results if row.item == first.item and not row.is_loss) == "wrong"
+
+
+def test_0_of_n_is_shown_as_what_it_is(evaluate):
+    metrics, _, _ = evaluate(questions(8))
+    assert metrics["answers"]["exact accuracy"]["all"] == statistics.proportion(0, 8).record()
+    none, _, _ = evaluate(questions(8), answer_items=0)
+    assert none["answers"] == {"exact accuracy": {"not_run": "evaluate.answer_items is 0"}}
+
+
+@torch.no_grad()
+def by_hand(model, row, options):
+    """The log-likelihood of each option after the prompt, with the white space between them, one sequence at a time."""
+    network, tokenizer = checkpoints.load(model)
+    rendered = chat_template.render_prompt(row.prompt, tokenizer)
+    prompt = tokenizer(rendered.rstrip(), add_special_tokens=False)["input_ids"]
+    logs = []
+    for option in options:
+        ids = tokenizer(rendered[len(rendered.rstrip()) :] + option, add_special_tokens=False)["input_ids"]
+        scores = network(input_ids=torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(dim=1)
+        logs.append(scores.gather(1, torch.tensor(ids)[:, None]).sum().item())
+    return logs
+
+
+def test_options_are_compared_by_likelihood_and_by_likelihood_per_character(evaluate, model):
+    options = ["to walk", "a house of stone", "red"]
+    check = {"kind": "choice", "answer": "text"}
+    rows = [checked(n, check, f"What is it, {n}?{LISTED}", options[n % 3]) for n in range(8)]
+    metrics, results, _ = evaluate(rows)
+    hits = {"choice acc": 0, "choice acc_norm": 0}
+    for n, row in enumerate(rows):
+        logs = by_hand(model, row, options)
+        for measure, scores in (
+            ("choice acc", logs),
+            ("choice acc_norm", [log / len(text) for log, text in zip(logs, options, strict=True)]),
+        ):
+            chosen = max(range(3), key=scores.__getitem__)
+            result = next(r for r in results if (r.measure, r.item) == (measure, row.id))
+            assert (result.parsed, result.expected) == (options[chosen], options[n % 3])
+            shown = [float(line.split()[0]) for line in result.output.splitlines()]
+            assert shown == pytest.approx(scores, abs=1e-3)
+            hits[measure] += chosen == n % 3
+    assert {measure: metrics["answers"][measure]["all"]["value"] for measure in hits} == pytest.approx(
+        {measure: count / 8 for measure, count in hits.items()}
+    )
+    assert hits["choice acc"] != 8
+
+
+def test_options_that_are_equally_likely_are_named_a_tie(evaluate, monkeypatch):
+    monkeypatch.setattr(
+        stage.scoring, "losses", lambda model, sequences, *_: [stage.scoring.Loss(s.id, 1.0, 1) for s in sequences]
+    )
+    rows = [checked(n, "choice", f"What, {n}?\nA) x\nB) y", "A" if n else "B") for n in range(3)]
+    metrics, _, _ = evaluate(rows)
+    assert metrics["answers"]["choice acc"]["outcomes"] == {"tie": 3}
+    assert metrics["answers"]["choice acc"]["all"]["value"] == pytest.approx(
+        2 / 3
+    )  # the first one counts, as in lm-eval
+
+
+def test_labels_have_macro_f1_and_a_confusion_matrix(evaluate):
+    metrics, _, _ = evaluate([checked(n, "labels", f"Is {n} odd?", ("yes", "no")[n % 2]) for n in range(6)])
+    figures = metrics["answers"]["labels macro-F1"]
+    assert figures["all"]["value"] == 0
+    assert {label: sum(row.values()) for label, row in figures["confusion"].items()} == {"no": 3, "yes": 3}
+    assert metrics["answers"]["labels accuracy"]["all"] == statistics.proportion(0, 6).record()
+
+
+def test_the_gate_set_is_answered_too_where_the_settings_say_so(evaluate, tmp_path):
+    out = {"gate": tmp_path / "gate_results.parquet"}
+    for items in (0, 4):
+        evaluate(questions(9), outputs=out, gate_items=items)
+        rows = [row for row in tables.read(out["gate"], Result) if row.measure == "exact accuracy"]
+        assert len(rows) == items

@@ -1,0 +1,83 @@
+"""The report shows what checks measured: accuracy with its interval and test, macro-F1, parts by domain, and what was not run."""
+
+import json
+import re
+
+import pytest
+
+from tasks.core import classification, statistics
+from tasks.core.records import Result
+from tests.stages.report import material
+
+
+def graded(measure, values, domains=("all",), labels=None):
+    return [
+        Result(
+            measure, f"t{n}", f"g{n}", None, float(v), 1, 1, "passed" if v == 1 else "truncated" if n % 2 else "wrong",
+            f"so it is {n}", parsed=labels[n] if labels else str(n), expected="xy"[n % 2], domain=domains[n % len(domains)],
+        )
+        for n, v in enumerate(values)
+    ]  # fmt: skip
+
+
+BEFORE = [n % 4 == 0 for n in range(40)]
+AFTER = [n % 4 == 0 or n % 3 == 0 for n in range(40)]
+LABELS = [["xy"[n % 2] if n % 4 == 0 else "x" for n in range(40)], ["xy"[n % 2] if n % 3 else "" for n in range(40)]]
+
+
+@pytest.fixture
+def report(tmp_path):
+    def of(base, tuned, metrics=None):
+        models = {
+            "base": [*material.losses("domain", 2.0), *base],
+            "r0": [*material.losses("domain", 1.9), *tuned],
+        }
+        folder, run = material.run_stage(tmp_path, models, metrics=metrics)
+        summary = json.loads((folder / "summary.json").read_text())
+        return folder, run, {(row["measure"], row["part"]): row for row in summary["comparisons"]["r0"]["rows"]}
+
+    return of
+
+
+def test_accuracy_has_its_interval_the_paired_difference_and_mcnemars_test(report):
+    folder, run, rows = report(graded("number accuracy", BEFORE), graded("number accuracy", AFTER))
+    row = rows["number accuracy", ""]
+    assert row["after"] == statistics.proportion(sum(AFTER), 40).record()
+    assert row["difference"]["value"] == pytest.approx((sum(AFTER) - sum(BEFORE)) / 40)
+    assert row["mcnemar_p"] == round(statistics.mcnemar(BEFORE, AFTER), 6)
+    text = (folder / "summary.txt").read_text()
+    assert re.search(r"checked answers, per cent\n  number accuracy +40  25\.0 \[12\.7, 41\.2\]", text)
+    assert "pass@1, per cent" not in text
+    assert "Accuracy: the share of held-out questions" in " ".join(text.split())
+    assert run.metrics[0][1]["r0_number_accuracy_difference"] == pytest.approx(0.25)
+    page = (folder / "index.html").read_text()
+    assert "number accuracy" in page
+    assert re.search(r"taken for the answer: \d+ · expected: [xy]<", page)
+    assert "truncated" in page
+
+
+def test_domains_stand_below_their_measure_and_scores_have_no_mcnemar(report):
+    before = graded("json score", [0.5] * 40, ["orders.v1", "bills"])
+    after = graded("json score", [0.5 + n / 100 for n in range(40)], ["orders.v1", "bills"])
+    folder, run, rows = report(before, after)
+    assert rows["json score", "bills"]["items"] == 20
+    assert "mcnemar_p" not in rows["json score", ""]
+    assert rows["json score", ""]["difference"]["low"] > 0
+    assert "    orders.v1" in (folder / "summary.txt").read_text()
+    assert "r0_json_score_orders_v1_difference" in run.metrics[0][1]
+
+
+def test_macro_f1_stands_beside_the_accuracy_of_labels(report):
+    sides = [graded("labels accuracy", BEFORE, labels=labels) for labels in LABELS]
+    _, _, rows = report(*sides)
+    expected, groups = ["xy"[n % 2] for n in range(40)], [f"g{n}" for n in range(40)]
+    difference = classification.macro_f1_difference(expected, *LABELS, groups)
+    assert rows["labels macro-F1", ""]["difference"] == difference.record()
+
+
+def test_a_check_that_was_not_run_is_named_with_the_reason(report):
+    metrics = {"answers": {"judge score": {"not_run": "evaluate.judge names no server"}}}
+    folder, _, _ = report([], [], metrics)
+    for name in ("summary.txt", "index.html", "README.md"):
+        assert "judge score" in (folder / name).read_text(), name
+        assert "evaluate.judge names no server" in (folder / name).read_text(), name
