@@ -49,6 +49,13 @@ def test_text_of_the_domain_is_enough():
         ),
         ({"sources": [{**FILE, "columns": {"prompt": "frage"}}]}, "name either `prompt` and `response`, or `messages`"),
         ({"sources": [{**FILE, "columns": {"messages": "{{ a"}}]}, "the template '{{ a' cannot be parsed"),
+        ({"sources": [{**FILE, "url": "https://example.org/rows.jsonl"}]}, "`url` needs the digest `sha256`"),
+        ({"sources": [{"from": "query", "database": "a.db", "query": "SELECT 1"}]}, "needs an ORDER BY"),
+        (
+            {"sources": [{"from": "query", "database": "postgresql://me:pw@host/db", "query": "SELECT 1 ORDER BY 1"}]},
+            "holds a password: set PGPASSWORD",
+        ),
+        ({"corpora": {"domain": [{"from": "repository", "path": ".", "revision": "main"}]}}, "pattern"),
         ({"sources": [{"from": "datasets"}]}, "`revision` (the hub) or `path`"),
         ({"sources": [{"from": "datasets", "id": "owner/name"}]}, "`revision` is missing"),
         ({"sources": [{"from": "datasets", "id": "owner/name", "revision": "main"}]}, "pattern"),

@@ -1,6 +1,7 @@
 """The stage on a handful of files: kept and refused records, messages, written tables."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,54 @@ def test_equal_values_of_the_group_column_stay_together(tmp_path):
     assert sizes == {"train": 4, "valid": 1, "test": 1, "benchmark": 0}
     assert not groups["train"] & groups["test"]
     assert any("rows.csv lies outside" in line for line in run.said)
+
+
+def test_each_file_of_a_folder_is_balanced_by_itself(tmp_path):
+    """Read = kept + merged + refused holds for each file, whatever its format, and a query is a source as any."""
+    folder, words = tmp_path / "raw/mixed", list(PLURALS.items())
+    files = {
+        "a.jsonl": "".join(json.dumps({"prompt": f"What is {a} now?", "completion": f"{b}!"}) + "\n" for a, b in words) + "{\n",
+        "b.csv": "Wort;Mehrzahl\n" + "".join(f"Und {a} hier?;{b}\n" for a, b in [*words, words[0]]) + "zu;viel;hier\n",
+        "c.bin": "\x00\x01\x02",
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with sqlite3.connect(folder.parent / "d.sqlite") as connection:
+        connection.execute("CREATE TABLE t (question TEXT, answer TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(f"Say {a}?", b) for a, b in words] + [("Empty?", None)])
+    connection.close()
+    database = str(folder.parent / "d.sqlite")
+    sources = [
+        {"from": "file", "path": str(folder), "columns": {"prompt": "{{ Wort }}", "response": "Mehrzahl"}},
+        {"from": "query", "database": database, "query": "SELECT * FROM t ORDER BY rowid"},
+    ]
+    _, report = ingest(tmp_path, sources)
+    number = len(words)
+    assert list(report["sources"].values()) == [
+        {"read": number + 1, "kept": number, "merged": 0, "refused": {"not JSON": 1}},
+        {"read": number + 2, "kept": number, "merged": 1, "refused": {"csv: too many columns": 1}},
+        {"read": 1, "kept": 0, "merged": 0, "refused": {"unreadable file": 1}},
+        {"read": number + 1, "kept": number, "merged": 0, "refused": {"content is no text": 1}},
+    ]
+    assert list(report["sources"])[:3] == [f"file mixed/{name}" for name in files]
+    refusals = tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal)
+    assert {(row.source, row.where) for row in refusals if row.source == "file mixed/b.csv"} == {
+        ("file mixed/b.csv", "line 9"), ("file mixed/b.csv", "file mixed/b.csv: line 8"),
+    }  # fmt: skip
+
+
+def test_few_rows_are_split_and_it_is_said(tmp_path):
+    file = tmp_path / "raw" / "few.jsonl"
+    file.parent.mkdir()
+    rows = [{"prompt": f"{word}?", "completion": many} for word, many in list(PLURALS.items())[:4]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run, report = ingest(
+        tmp_path, [{"from": "file", "path": str(file)}], splits={"valid": 0.1, "test": 0.15, "gate": 0.1}
+    )
+    assert {name: row["examples"] for name, row in report["splits"].items()} == dict.fromkeys(report["splits"], 1)
+    assert len(report["splits"]) == 4
+    assert any("valid holds one group: 1 of 4 examples, 25% where 10% were asked for" in line for line in run.said)
 
 
 def function(name, value):

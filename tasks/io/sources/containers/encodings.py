@@ -3,8 +3,7 @@
 import codecs
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.streams import BUFFER, Opened
@@ -30,8 +29,7 @@ CANDIDATES = ["cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp125
 """The encodings in use where a file is not in Unicode. Without a list, a short text is taken for one of the 80 others."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of text without its end."""
 
     number: int

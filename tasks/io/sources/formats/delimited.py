@@ -7,6 +7,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import Line, TextLines
@@ -80,7 +81,7 @@ def read(entry: Entry) -> Iterator[Record]:
 def find_dialect(entry: Entry) -> Dialect:
     """Return the dialect in which most of the first records have as many fields as the header, and more than one."""
     sample = _sample(entry)
-    if sample[:1] and sample[0].lower().startswith("sep=") and len(sample[0].rstrip()) <= 5:  # as Excel writes it
+    if sample[:1] and _is_mark(sample[0]):
         return Dialect(sample[0][4:5] or ",")
     best, dialect = (0.0, 0), Dialect("\t" if entry.name.lower().endswith((".tsv", ".tab")) else ",")
     for delimiter in DELIMITERS:
@@ -106,11 +107,14 @@ def is_table(entry: Entry) -> bool:
     return _score(_sample(entry), find_dialect(entry))[0] == 1 and len(_sample(entry)) > 2
 
 
-@dataclass(frozen=True)
-class _Fields:
+class _Fields(NamedTuple):
     where: str
     fields: list[str]
-    text: str
+    lines: list[Line]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.text for line in self.lines)[:SHOWN]
 
 
 def _records(lines: Iterator[Line | Broken], dialect: Dialect) -> Iterator[_Fields | Broken]:
@@ -130,11 +134,11 @@ def _records(lines: Iterator[Line | Broken], dialect: Dialect) -> Iterator[_Fiel
             yield feed.refuse_first("the record is cut by a line that cannot be read")
             reader = dialect.parse(feed)
             continue
-        record = feed.accept()
-        if isinstance(record, Broken):
-            yield record
-        elif fields and not record.text.lower().startswith("sep="):
-            yield _Fields(record.where, fields, record.text)
+        used = feed.accept()
+        if isinstance(used, Broken):
+            yield used
+        elif fields and not (used[0].number == 1 and _is_mark(used[0].text)):
+            yield _Fields(f"line {used[0].number}", fields, used)
 
 
 class _InterruptedError(Exception):
@@ -168,13 +172,11 @@ class _Feed:
             raise csv.Error("unexpected end of data")
         return line.text + "\n"
 
-    def accept(self) -> _Fields | Broken:
-        """Return place and text of the record that was parsed."""
+    def accept(self) -> list[Line] | Broken:
+        """Return the lines of the record that was parsed, or the line that cannot be read."""
         used, self._used, self._num_chars = self._used, [], 0
         broken, self._broken = self._broken, None
-        if broken is not None:
-            return broken
-        return _Fields(f"line {used[0].number}", [], "\n".join(line.text for line in used))
+        return used if broken is None else broken
 
     def refuse_first(self, detail: str) -> Broken:
         """Refuse the first line that was used, and give the others back."""
@@ -186,13 +188,15 @@ class _Feed:
 
 def _row(record: _Fields, names: list[str]) -> Record:
     fields = record.fields
+    if len(fields) == len(names):
+        return Row(record.where, dict(zip(names, [field or None for field in fields], strict=True)))
     if len(fields) < len(names):
         detail = f"it has {len(fields)} fields, the header {len(names)}"
-        return Broken(record.where, "csv: missing columns", detail, record.text[:SHOWN])
+        return Broken(record.where, "csv: missing columns", detail, record.text)
     if any(fields[len(names) :]):
         detail = f"it has {len(fields)} fields, the header {len(names)}"
-        return Broken(record.where, "csv: too many columns", detail, record.text[:SHOWN])
-    return Row(record.where, {name: field or None for name, field in zip(names, fields, strict=False)})
+        return Broken(record.where, "csv: too many columns", detail, record.text)
+    return Row(record.where, dict(zip(names, [field or None for field in fields], strict=False)))
 
 
 def _names(fields: list[str]) -> list[str]:
@@ -204,6 +208,11 @@ def _names(fields: list[str]) -> list[str]:
         name = field.strip() or f"column {number}"
         names.append(f"{name} {number}" if name in names else name)
     return names
+
+
+def _is_mark(line: str) -> bool:
+    """Return True if a first line names the delimiter alone, as Excel writes it: `sep=;`."""
+    return line.lower().startswith("sep=") and len(line.rstrip()) <= 5
 
 
 def _explain(message: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, detected, unicode_of
-from tasks.io.sources.containers.streams import BUFFER, Opened
+from tasks.io.sources.containers.streams import Opened
 from tasks.io.sources.formats.json_lines import as_row
 from tasks.io.sources.record import SHOWN, Broken, Record, Row, UnreadableError
 
+BUFFER = 1 << 15
+"""Bytes that are read at a time. An error of the parser counts the lines of all text before it."""
 TURNS = ("messages", "conversations")
 """Lists of objects that belong to one record."""
 KEY = "id"

@@ -16,9 +16,9 @@ def read(entry: Entry) -> Iterator[Record]:
         if isinstance(line, Broken):
             yield line
             continue
-        number = line.number
-        if line.text and not line.text.isspace():
-            yield parse(f"line {number}", line.text)
+        number, text = line
+        if text and not text.isspace():
+            yield parse(f"line {number}", text)
     if lines.damage:
         yield Broken(f"after line {number}", "damaged file", lines.damage, "")
 
