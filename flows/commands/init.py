@@ -27,6 +27,7 @@ def init(
     ] = None,
     response: Annotated[str | None, typer.Option(help="The column of responses, or a template.")] = None,
     messages: Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")] = None,
+    rejected: Annotated[str | None, typer.Option(help="The column of worse responses, where there are preferences.")] = None,
     query: Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:
@@ -40,7 +41,7 @@ def init(
     from tasks import configuration
 
     configuration.load()
-    options = {"prompt": prompt, "response": response, "messages": messages}
+    options = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     columns = {name: value for name, value in options.items() if value is not None}
     with data_import.on_disk(place) as path:
         sources = data_import.detect(path, query)

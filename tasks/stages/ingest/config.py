@@ -66,12 +66,16 @@ class Columns(Config):
     response: str | None = None
     messages: str | None = None
     """Turns with `role` and `content`, as a list or as JSON text."""
+    rejected: str | None = None
+    """A worse response to the same prompt, which makes a preference of the row."""
 
     @model_validator(mode="after")
     def _make_a_conversation(self) -> "Columns":
         if (self.prompt is None) != (self.response is None) or (self.prompt is None) == (self.messages is None):
             raise ValueError("name either `prompt` and `response`, or `messages`")
-        for value in filter(None, (self.prompt, self.response, self.messages)):
+        if self.rejected is not None and self.response is None:
+            raise ValueError("`rejected` stands beside `prompt` and `response`")
+        for value in filter(None, (self.prompt, self.response, self.messages, self.rejected)):
             check_template(value)
         return self
 

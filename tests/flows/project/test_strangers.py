@@ -25,6 +25,16 @@ SHAREGPT = [{"conversations": [{"from": "human", "value": p}, {"from": "gpt", "v
 CHAT = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": c}]} for p, c in PAIRS]
 
 
+CALL = {"id": "c1", "type": "function", "function": {"name": "plural", "arguments": '{"word": "leaf"}'}}
+SCHEMA = {"type": "function", "function": {"name": "plural", "parameters": {"type": "object", "properties": {"word": {"type": "string"}}}}}
+TOOLS = [
+    {"tools": [SCHEMA], "messages": [
+        {"role": "user", "content": p}, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c1", "content": "leaves"}, {"role": "assistant", "content": c},
+    ]} for p, c in PAIRS
+]  # fmt: skip
+
+
 def lines(rows):
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
@@ -51,6 +61,8 @@ def taken(path):
         ("alpaca.json", json.dumps(ALPACA).encode()),
         ("sharegpt.json", json.dumps(SHAREGPT).encode()),
         ("chat.jsonl", lines(CHAT)),
+        ("preferences.jsonl", lines({"prompt": p, "chosen": c, "rejected": "no idea"} for p, c in PAIRS)),
+        ("tools.jsonl", lines(TOOLS)),
         ("pairs.jsonl", lines({"prompt": p, "correct": c, "incorrect": "no"} for p, c in PAIRS)),
         ("chat_as_text.csv", b"id,messages\n" + "".join(
             f'{n},"{json.dumps(row["messages"], ensure_ascii=False)}"\n'.replace('"[', "\x00").replace(']"\n', "\x01")

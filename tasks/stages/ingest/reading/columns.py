@@ -14,7 +14,9 @@ USUAL = frozenset({
     "messages", "conversations", "prompt", "completion", "response", "instruction", "input", "output", "question", "answer", "correct",
 })  # fmt: skip
 """Columns that say what a conversation is. Where settings name others, these would contradict them."""
-TARGETS = {"prompt": "prompt", "response": "completion", "messages": "messages"}
+LABEL = "label"
+"""A judgement of the answer, unless the settings make it the answer itself."""
+TARGETS = {"prompt": "prompt", "response": "completion", "messages": "messages", "rejected": "rejected"}
 """The setting and the usual name of its column."""
 
 
@@ -27,7 +29,11 @@ def usual(row: Mapping[str, Any], columns: Columns | None) -> Mapping[str, Any] 
         values = {TARGETS[name]: _content(templates.rendered(value, row)) for name, value in settings.items()}
     except ValueError as error:
         return Unfit("columns do not fit", str(error))
-    return _decoded({name: value for name, value in row.items() if name not in USUAL} | values)
+    if "rejected" in values:
+        values["chosen"] = values.pop("completion")
+    is_used = any(LABEL in templates.columns_of(value) for value in settings.values())
+    dropped = USUAL | {LABEL} if is_used else USUAL
+    return _decoded({name: value for name, value in row.items() if name not in dropped} | values)
 
 
 def _content(value: Any) -> Any:

@@ -62,6 +62,18 @@ def test_a_template_that_does_not_fit_refuses_the_row(template):
     assert (refusal.reason, template in refusal.detail) == ("columns do not fit", True)
 
 
+def test_a_preference_under_other_names():
+    source = File.model_validate({"from": "file", "path": "a", "columns": {"prompt": "f", "response": "b", "rejected": "s"}})
+    record = example_from_row(Row("line 1", {"f": "Q", "b": "good", "s": "bad"}), "file a", source, "a")
+    assert (record.response, record.rejected) == ("good", "bad")
+
+
+def test_a_label_that_is_the_answer_is_no_judgement_of_it():
+    source = File.model_validate({"from": "file", "path": "a", "columns": {"prompt": "text", "response": "label"}})
+    record = example_from_row(Row("line 1", {"text": "Is it so?", "label": True}), "file a", source, "a")
+    assert (record.response, record.desirable) == ("True", None)
+
+
 def guessed(*rows):
     return shapes.guess(rows)
 
