@@ -27,7 +27,9 @@ def init(
     ] = None,
     response: Annotated[str | None, typer.Option(help="The column of responses, or a template.")] = None,
     messages: Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")] = None,
-    rejected: Annotated[str | None, typer.Option(help="The column of worse responses, where there are preferences.")] = None,
+    rejected: Annotated[
+        str | None, typer.Option(help="The column of worse responses, where there are preferences.")
+    ] = None,
     query: Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:

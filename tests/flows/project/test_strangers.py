@@ -26,7 +26,10 @@ CHAT = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "con
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "plural", "arguments": '{"word": "leaf"}'}}
-SCHEMA = {"type": "function", "function": {"name": "plural", "parameters": {"type": "object", "properties": {"word": {"type": "string"}}}}}
+SCHEMA = {
+    "type": "function",
+    "function": {"name": "plural", "parameters": {"type": "object", "properties": {"word": {"type": "string"}}}},
+}
 TOOLS = [
     {"tools": [SCHEMA], "messages": [
         {"role": "user", "content": p}, {"role": "assistant", "content": None, "tool_calls": [CALL]},

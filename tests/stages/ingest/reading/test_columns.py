@@ -63,7 +63,9 @@ def test_a_template_that_does_not_fit_refuses_the_row(template):
 
 
 def test_a_preference_under_other_names():
-    source = File.model_validate({"from": "file", "path": "a", "columns": {"prompt": "f", "response": "b", "rejected": "s"}})
+    source = File.model_validate(
+        {"from": "file", "path": "a", "columns": {"prompt": "f", "response": "b", "rejected": "s"}}
+    )
     record = example_from_row(Row("line 1", {"f": "Q", "b": "good", "s": "bad"}), "file a", source, "a")
     assert (record.response, record.rejected) == ("good", "bad")
 
