@@ -2,8 +2,9 @@
 
 Each kill has a workspace of its own, in which the earlier stages are done by `dvc repro`. A run of the next one to three stages is
 started, by `dvc repro`, by `ratchet run`, or as a run of the deployment. One of its processes gets SIGKILL at a random moment: the
-stage, its DVC process, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which
-`ratchet up` restarts. Moments are shares of the CPU time of an undisturbed run, so that they mean the same on a busy machine. After
+stage (in a process of its own or in a child of the fork server), the client that waits for such a child, the fork server, the stage's
+DVC process, the supervisor between DVC and flow, the flow, the worker (`ratchet up`), or the Prefect server, which `ratchet up`
+restarts. Moments are shares of the CPU time of an undisturbed run, so that they mean the same on a busy machine. After
 the run has ended, the same is run again. The kill is recovered if the result has the entries in `dvc.lock` and the bytes of an
 undisturbed run, no process, no temporary or torn file, no cache object whose content contradicts its name, and no MLflow run that
 reads RUNNING.
@@ -39,20 +40,27 @@ from flows.execution import prefect_server, supervisor  # noqa: E402
 from tasks.io.system import progress  # noqa: E402
 from tasks.runner import WORK  # noqa: E402
 
-Target = Literal["stage", "dvc", "supervisor", "flow", "worker", "server"]
-SHARES: dict[Target, int] = {"stage": 7, "dvc": 6, "supervisor": 3, "flow": 2, "worker": 1, "server": 1}
+Target = Literal["stage", "client", "forkserver", "dvc", "supervisor", "flow", "worker", "server"]
+SHARES: dict[Target, int] = {
+    "stage": 5, "client": 2, "forkserver": 2, "dvc": 4, "supervisor": 3, "flow": 2, "worker": 1, "server": 1
+}  # fmt: skip
 """Kills of each target among twenty in a row."""
 DRIVERS = {
     "stage": ("dvc", "dvc", "flow"),
+    "client": ("flow",),
+    "forkserver": ("flow",),
     "dvc": ("dvc", "dvc", "flow"),
     "flow": ("flow", "deployment"),
     "worker": ("deployment",),
     "server": ("flow", "deployment"),
 }
-ATTEMPTS = 5
+FORKED = ("client", "forkserver")
+"""Targets beside a stage that a child of a fork server runs."""
+ATTEMPTS = 8
 """Attempts at a kill, if the run ends before its moment."""
 GONE_S = 35.0
-"""Longest time that processes of a run may outlive its kill. Not for kills of a server: it is restarted, and the run goes on."""
+"""Longest time that processes of a run may outlive its kill. Not for kills of a server, after which the run goes on: Prefect's is
+restarted, and without a fork server stages run in processes of their own."""
 TORN = re.compile(r"dvc\.lock' (is invalid|validation failed)|structure is corrupted|RWLock-file .* format error")
 """Messages with which plain DVC refuses to start after a torn file. `ratchet tidy` repairs it."""
 
@@ -82,10 +90,17 @@ class Kill:
         }[self.driver]
 
 
-def drawn(number: int, attempt: int, options: argparse.Namespace, order: list[str]) -> tuple[Kill, random.Random]:
-    """Return kill `number` of this seed, and the generator for its other random choices."""
+def drawn(
+    number: int, attempt: int, options: argparse.Namespace, order: list[str], with_models: list[str]
+) -> tuple[Kill, random.Random]:
+    """Return kill `number` of this seed, and the generator for its other random choices.
+
+    `with_models` are the stages that a fork server spares its imports. A flow starts one for two of them, in which the second runs.
+    """
     seed = f"{options.seed} {options.profile} {options.inside}"
-    able = {t: DRIVERS.get(t, ("flow",)) for t in SHARES if not options.inside or t not in ("worker", "server")}
+    able = {
+        t: DRIVERS.get(t, ("flow",)) for t in SHARES if not options.inside or t not in ("worker", "server", *FORKED)
+    }
     able = {t: [way for way in ways if options.driver in (None, way)] for t, ways in able.items()}
     turns = [t for t, share in SHARES.items() for _ in range(share) if able.get(t)]
     random.Random(f"{seed} {number // len(turns)}").shuffle(turns)
@@ -93,6 +108,11 @@ def drawn(number: int, attempt: int, options: argparse.Namespace, order: list[st
     target: Target = options.only or turns[number % len(turns)]
     driver = draw.choice(able[target])
     first = order.index(options.inside) if options.inside else draw.randrange(len(order))
+    if target in FORKED:
+        second = draw.randrange(1, len(with_models))
+        first = order.index(with_models[second - 1])
+        stages = tuple(order[first : order.index(with_models[second]) + 1])
+        return Kill(number, target, driver, first, stages, stages[-1], draw.random()), draw
     stages = tuple(order[first : first + (1 if options.inside else draw.choice((1, 1, 2, 3)))])
     return Kill(number, target, driver, first, stages, draw.choice(stages), draw.random()), draw
 
@@ -138,7 +158,7 @@ class Bench:
     def kill(self, number: int) -> dict[str, Any]:
         """Try kill `number` and return its result."""
         for attempt in range(ATTEMPTS):
-            kill, draw = drawn(number, attempt, self.options, self.states.order)
+            kill, draw = drawn(number, attempt, self.options, self.states.order, self.states.with_models)
             mark = f"{os.getpid()}-{number}-{attempt}"
             space = self.folder / f"kill-{number}"
             self.states.copy(kill.first, space)
@@ -159,8 +179,8 @@ class Bench:
     def _strike(self, kill: Kill, space: Path, mark: str, draw: random.Random) -> dict[str, Any] | None:
         """Run, kill, and wait until all processes of the run have ended."""
         with self._started(kill, space, mark) as process:
-            zero = victims.work_s(process.pid)
-            pid = victims.strike(process, *self._plan(kill, space, process, zero), draw)
+            zero = victims.work_s(victims.marked(mark))
+            pid = victims.strike(process, *self._plan(kill, space, process, mark, zero), draw)
             if pid is None:
                 return None
             start = time.monotonic()
@@ -202,7 +222,7 @@ class Bench:
         process.poll()
 
     def _plan(
-        self, kill: Kill, space: Path, process: "subprocess.Popen[bytes]", zero: float
+        self, kill: Kill, space: Path, process: "subprocess.Popen[bytes]", mark: str, zero: float
     ) -> tuple[Callable[[], int | None], Callable[[int], bool]]:
         """Return functions that find the victim, and that tell whether its moment has come."""
         costs = self.states.costs
@@ -210,8 +230,16 @@ class Bench:
         total = sum(costs[stage].dvc for stage in kill.stages)
         if kill.driver != "dvc":
             total += self.states.flow().dvc
+
+        def working() -> int | None:
+            return victims.forked(mark, kill.victim)
+
         find_pid: dict[str, Callable[[], int | None]] = {
-            "stage": lambda: victims.find(root, lambda words: victims.is_stage(words, kill.victim)),
+            "stage": lambda: _stage_process(kill.victim, root, mark),
+            "client": lambda: (
+                victims.find(root, lambda words: victims.is_stage(words, kill.victim)) if working() else None
+            ),
+            "forkserver": lambda: victims.fork_server(mark) if working() else None,
             "dvc": lambda: (
                 root if kill.driver == "dvc" else victims.find(root, lambda w: victims.is_dvc(w, kill.victim))
             ),
@@ -221,28 +249,42 @@ class Bench:
             "server": lambda: victims.find(self._serving(kill, root), victims.is_server),
         }
         if self.options.inside:
-            return find_pid[kill.target], self._while_training(kill, space, root)
-        costs_of_target = {"stage": costs[kill.victim].stage, "supervisor": costs[kill.victim].dvc}
+            return find_pid[kill.target], self._while_training(kill, space, root, mark)
+        if kill.target == "stage" or kill.target in FORKED:
+            return find_pid[kill.target], self._while_working(kill, root, mark)
+        costs_of_target = {"supervisor": costs[kill.victim].dvc}
         if kill.target == "dvc" and kill.driver == "flow":
             costs_of_target["dvc"] = costs[kill.victim].dvc
         moment = kill.share * costs_of_target.get(kill.target, total)
         if kill.target in costs_of_target:
-            return find_pid[kill.target], lambda pid: victims.work_s(pid) >= moment
-        return find_pid[kill.target], lambda _pid: victims.work_s(root) - zero >= moment
+            return find_pid[kill.target], lambda pid: victims.work_s(victims.below(pid)) >= moment
+        return find_pid[kill.target], lambda _pid: victims.work_s(victims.marked(mark)) - zero >= moment
 
     def _serving(self, kill: Kill, root: int) -> int:
         """Return a process above the Prefect server that the run uses."""
         return self._server.pid if self._server and kill.driver == "flow" else root
 
-    def _while_training(self, kill: Kill, space: Path, root: int) -> Callable[[int], bool]:
+    def _while_working(self, kill: Kill, root: int, mark: str) -> Callable[[int], bool]:
+        cost = self.states.costs[kill.victim].stage
+        forked_cost = max(0.1, cost - self.states.imports_s)
+
+        def far_enough(_pid: int) -> bool:
+            if child := victims.forked(mark, kill.victim):
+                return victims.work_s(victims.below(child)) >= kill.share * forked_cost
+            stage = _stage_process(kill.victim, root, mark)
+            return stage is not None and victims.work_s(victims.below(stage)) >= kill.share * cost
+
+        return far_enough
+
+    def _while_training(self, kill: Kill, space: Path, root: int, mark: str) -> Callable[[int], bool]:
         moment, begun = kill.share * self.states.costs[kill.victim].training, [0.0]
 
         def far_enough(_pid: int) -> bool:
-            stage = victims.find(root, lambda words: victims.is_stage(words, kill.victim))
+            stage = _stage_process(kill.victim, root, mark)
             if stage is None or not any((space / WORK / kill.victim).glob("*")):
                 return False
-            begun[0] = begun[0] or victims.work_s(stage)
-            return victims.work_s(stage) - begun[0] >= moment
+            begun[0] = begun[0] or victims.work_s(victims.below(stage))
+            return victims.work_s(victims.below(stage)) - begun[0] >= moment
 
         return far_enough
 
@@ -278,11 +320,16 @@ class Bench:
         return f"{' '.join(command)} failed: {(done.stdout + done.stderr)[-2000:]}" if done.returncode else ""
 
 
+def _stage_process(stage: str, root: int, mark: str) -> int | None:
+    """Return the process in which a stage works: a child of the fork server, or the one that DVC's shell started."""
+    return victims.forked(mark, stage) or victims.find(root, lambda words: victims.is_stage(words, stage))
+
+
 def _stayed(kill: Kill, struck: dict[str, Any]) -> list[str]:
     """Return processes that outlived a kill for too long."""
     if struck["left"]:
         return [f"outlived it by {workspaces.PATIENCE_S:.0f} s: {line}" for line in struck["left"]]
-    slow = kill.target != "server" and struck["gone_s"] > GONE_S
+    slow = kill.target not in ("server", "forkserver") and struck["gone_s"] > GONE_S
     return [f"gone only {struck['gone_s']:.0f} s after it"] if slow else []
 
 

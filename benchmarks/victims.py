@@ -5,9 +5,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tasks.forkserver import protocol
 
 MARK = "RATCHET_CHAOS"
 """Environment variable that every process of a run inherits, even after its parent has changed."""
@@ -15,6 +20,7 @@ PACE_S = 0.1
 MISSES = 3
 """Failed searches in a row before a victim counts as ended: the kernel's list of children has gaps while some end."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+FORK_SERVER = "tasks.forkserver.server"
 UPLOADER = "tasks.io.runs.spool_uploader"
 ASIDE = (UPLOADER, "server")
 """Processes whose CPU time says nothing about the progress of a run."""
@@ -28,8 +34,16 @@ def command(pid: int) -> list[str]:
         return []
 
 
+def name(pid: int) -> str:
+    """Return the name that a process gave itself; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
+
+
 def is_stage(words: list[str], stage: str) -> bool:
-    """Return True for the runner of a stage, not the shell around it."""
+    """Return True for the process that DVC's shell starts for a stage, in which it runs unless a fork server's child runs it."""
     return words[1:3] == ["-m", "tasks.run"] and words[3:] == stage.split("@")
 
 
@@ -71,10 +85,25 @@ def find(root: int, wanted: Callable[[list[str]], bool]) -> int | None:
     return next((pid for pid in below(root) if wanted(command(pid))), None)
 
 
-def work_s(root: int) -> float:
-    """Return the CPU seconds of a process and its descendants, ended ones included, without uploaders and servers."""
+def fork_server(mark: str) -> int | None:
+    """Return the fork server of a run, or None."""
+    return _named(mark, protocol.NAME)
+
+
+def forked(mark: str, stage: str) -> int | None:
+    """Return the child of a fork server that runs a stage, or None."""
+    return _named(mark, protocol.stage_name(stage.split("@")))
+
+
+def _named(mark: str, wanted: str) -> int | None:
+    """Return the process of this name among a run's fork servers and their children."""
+    return next((pid for pid, words in marked(mark).items() if FORK_SERVER in words and name(pid) == wanted), None)
+
+
+def work_s(pids: Iterable[int]) -> float:
+    """Return the CPU seconds of processes and of those of their children that have ended, without uploaders and servers."""
     total = 0.0
-    for pid in below(root):
+    for pid in pids:
         words = command(pid)
         if not words or any(word in words for word in ASIDE):
             continue

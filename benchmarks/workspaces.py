@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import intact
@@ -65,7 +67,7 @@ class States:
             note.write_text(self.code)
         if not self._state(0).exists():
             _fresh(root, profile, self._state(0))
-        plan = _run(self._state(0), "flows.commands", "plan", "--json")
+        plan = _run_python(self._state(0), "-m", "flows.commands", "plan", "--json")
         order = [step["stage"] for step in json.loads(plan)["stages"]]
         self.order = order[: order.index(inside) + 1 if inside else stages]
         self.costs: dict[str, Cost] = {}
@@ -97,6 +99,20 @@ class States:
             partial.rename(self._state(number + 1))
             note.write_text(json.dumps(asdict(cost)))
         return Cost(**json.loads(note.read_text()))
+
+    @cached_property
+    def imports_s(self) -> float:
+        """Return the CPU seconds of the imports that a child of the fork server is spared."""
+        code = "import importlib; from tasks.forkserver import server; [importlib.import_module(m) for m in server.MODULES]"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _run_python(self._state(0), "-c", code)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    @property
+    def with_models(self) -> list[str]:
+        """Return the stages that import much of what a fork server has imported already."""
+        return [stage for stage in self.order if self.costs[stage].stage > self.imports_s / 2]
 
     def flow(self) -> Cost:
         """Return the cost of a flow beyond the DVC processes of its stages."""
@@ -183,9 +199,9 @@ def _fresh(root: Path, profile: str, folder: Path) -> None:
     partial.rename(folder)
 
 
-def _run(folder: Path, *command: str) -> str:
+def _run_python(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=environment(folder), capture_output=True, text=True
+        [sys.executable, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True
     )
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
@@ -204,10 +220,10 @@ def _measured(folder: Path, stage: str, command: Sequence[str] = (), **more: str
         )  # fmt: skip
         total = 0.0
         while process.poll() is None:
-            total = max(total, victims.work_s(process.pid))
+            total = max(total, victims.work_s(victims.below(process.pid)))
             pid = victims.find(process.pid, lambda words: victims.is_stage(words, stage))
             if pid is not None:
-                stage_s = max(stage_s, victims.work_s(pid))
+                stage_s = max(stage_s, victims.work_s(victims.below(pid)))
                 if not training and any((folder / WORK / stage).glob("*")):
                     training = stage_s
             time.sleep(victims.PACE_S)

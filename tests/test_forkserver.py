@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,10 +38,7 @@ sys.exit(server.main(int(sys.argv[1])))
 @pytest.fixture
 def workspace(tmp_path, empty_store):
     made = Workspace(tmp_path, empty_store)
-    made.env |= {
-        "RATCHET_FORKSERVER": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }  # as the server sets it: else numpy, which tests bring, has threads
+    made.env["OPENBLAS_NUM_THREADS"] = "1"  # as the server sets it: else numpy, which tests bring, has threads
     return made
 
 
@@ -111,6 +109,16 @@ def test_a_stage_runs_in_a_child_and_what_it_says_and_makes_is_the_clients(works
     assert (process.returncode, out) == (0, ""), err
     assert workspace.outputs() == ["base", "embedder"]
     assert workspace.last_words == ["FINISHED"]
+
+
+def test_processes_have_names_that_ps_shows(workspace, serve):
+    server = serve("time.sleep(60)")
+    process = stage(workspace)
+    child = began(process)
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (server.pid, child)]
+    process.kill()
+    process.communicate()
+    assert names == ["forkserver", "fetch"]
 
 
 def test_a_failure_is_the_clients_exit_code_and_message(workspace, serve):
@@ -287,7 +295,7 @@ def test_a_dvc_repro_gets_its_server_with_its_second_stage(workspace, stages, se
     from tasks.forkserver import client
 
     monkeypatch.chdir(workspace.folder)
-    monkeypatch.setenv("RATCHET_FORKSERVER", "1")
+    monkeypatch.delenv("RATCHET_FORKSERVER", raising=False)
     started = []
     monkeypatch.setattr(client, "start", started.append)
     for _ in range(stages):

@@ -46,8 +46,8 @@ def run(arguments: list[str]) -> int | None:
 
 
 def is_wanted() -> bool:
-    """Return True where stages of this process may run in a fork server: on Linux, asked for, and not started by torchrun."""
-    return sys.platform == "linux" and os.environ.get(protocol.SWITCH) == "1" and "RANK" not in os.environ
+    """Return True where stages of this process may run in a fork server: on Linux, not switched off, not started by torchrun."""
+    return sys.platform == "linux" and os.environ.get(protocol.SWITCH) != "0" and "RANK" not in os.environ
 
 
 def start_for_next() -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ CODE = Path(__file__).resolve().parents[1]
 DRIVERS = Path(".ratchet/forkserver.driver")
 """Names the `dvc repro` that has run a stage last, twice where a server was started for it."""
 SWITCH = "RATCHET_FORKSERVER"
-"""Set to 1, stages ask for a fork server, and one is started. Off by default until it has been through `make chaos`."""
+"""Set to 0, every stage runs in a process of its own, and no fork server is started."""
+NAME = "forkserver"
+"""The name of the server's process, by which `ps` and `top` show it; a child has the name of its stage."""
 DRIVER = "RATCHET_DRIVER"
 """The process whose stages a fork server serves, where it is not the parent of the stage. The server ends with it."""
 VARIES = frozenset(
@@ -38,6 +40,11 @@ SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "PS1"})
 """Variables that shells change between two commands."""
 LENGTH = 8
 """Bytes before a message that say how long it is."""
+
+
+def stage_name(arguments: Sequence[str]) -> str:
+    """Return the name of the process of a stage: as much of `tune@r0` as the kernel keeps."""
+    return "@".join(arguments)[:15]
 
 
 def fingerprint(environment: Mapping[str, str]) -> str:

@@ -40,6 +40,7 @@ MODULES = (
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
 """Settings for imports that would start threads. Children undo the second."""
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 BACKLOG = 16
 PATIENCE_S = 10.0
 """How long stages may take to end once the driver has gone."""
@@ -160,6 +161,7 @@ def main(driver: int) -> int:
     if listener is None:
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _name_process(protocol.NAME)
     try:
         Server(listener, driver, fingerprint).serve()
     except ProcessLookupError:  # the driver has gone already
@@ -206,6 +208,7 @@ def _work(server: int, request: Mapping[str, Any], files: list[int], connections
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
             os._exit(1)
+        _name_process(protocol.stage_name(request["arguments"]))
         for connection in connections:
             connection.close()
         for number, file in enumerate(files):
@@ -244,6 +247,10 @@ def _run_stage(request: Mapping[str, Any]) -> int:
         library.set_num_threads(threads)
     sys.argv = ["tasks/run.py", *request["arguments"]]
     return runner.main(request["arguments"], forked=True)
+
+
+def _name_process(name: str) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NAME, name.encode())
 
 
 def _kill(pid: int) -> None:

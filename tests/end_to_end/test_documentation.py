@@ -1,0 +1,105 @@
+"""The commands of README and documentation, run in a workspace as a reader would run them, page by page."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (
+    "docs/pages/tutorials/own-data.md",
+    "docs/pages/tutorials/first-run.md",
+    "docs/pages/tutorials/nightly.md",
+    "docs/pages/tutorials/comparing.md",
+)
+"""Pages in the order in which they are walked; all others follow in the order of their names."""
+TRAINED_ELSEWHERE = "tests/end_to_end/test_compare.py runs a comparison to its end"
+NOT_RUN = {
+    "make run": "its parts are run here; with the default profile it trains for half an hour",
+    "make test": "it runs this test",
+    "git clone … ratchet && cd ratchet": "this checkout is that clone",
+    "git push": "there is no remote",
+    "ratchet up": "tests/flows/test_serve.py starts it and runs its deployments",
+    "prefect deployment run pipeline/workstation --watch": "tests/flows/test_serve.py",
+    "ratchet ui": "tests/flows/commands starts it: a server that runs until it is stopped",
+    'pip install -e ".[lm-eval]" -c constraints.txt': "it changes the environment; tests/io/test_harness.py has a stand-in",
+    "torchrun --standalone --nproc-per-node 4 -m tasks.run tune r0": "tests/test_run.py runs it with two processes",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL=postgresql+asyncpg://user:password@host/ratchet ratchet up": "no PostgreSQL",
+    "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000": "a shell's own setting",
+    "export MLFLOW_TRACKING_URI=postgresql://user:password@host/mlflow": "no PostgreSQL",
+    "ratchet use tiny": "tests/end_to_end/test_tiny.py runs that profile",
+    "ratchet why 3 4 --bisect": "tests/end_to_end/test_night.py bisects versions 1 and 2",
+    "dvc pull": "tests/end_to_end/test_tiny.py hands a run over",
+    "git clone …": "tests/end_to_end/test_tiny.py hands a run over",
+}
+"""Commands that cannot run here → the reason."""
+INSTEAD = {
+    "ratchet rollback --to 3": "ratchet rollback --to 1",
+    "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
+    "ratchet compare forgetting": "ratchet compare forgetting --dry",
+}
+"""Starts of commands whose numbers are examples, or that train for long → what runs. """
+REVIEW = {"ratchet review": "q\n", "ratchet chat": "What is 1 + 1?\n"}
+"""Starts of commands that ask → what is typed."""
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yield the commands of a page: lines of its code blocks without language, up to their comments."""
+    for block in re.findall(r"^ *```\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.M | re.S):
+        for line in block.splitlines():
+            command = re.sub(r"\s+#.*", "", line).strip()
+            if re.match(r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python)\b", command):
+                yield command
+
+
+def pages() -> list[Path]:
+    """Return README and the pages of the site, but the reference, whose commands are synopses."""
+    others = sorted(set((ROOT / "docs/pages").rglob("*.md")) - {ROOT / page for page in PAGES})
+    return [
+        ROOT / "README.md",
+        *(ROOT / page for page in PAGES),
+        *(page for page in others if page.parent.name != "reference"),
+    ]
+
+
+def test_every_reason_for_not_running_a_command_is_about_a_command():
+    written = {command for page in pages() for command in commands(page)}
+    assert set(NOT_RUN) <= written
+    assert all(any(command.startswith(start) for command in written) for start in (*INSTEAD, *REVIEW))
+
+
+def test_the_commands_run_as_they_are_written(workspace):
+    copy = workspace("micro")
+    copy.set("test: 0.25", "test: 0.25, gate: 0.25")
+    copy.set("text_tokens: 500", "text_tokens: 8000")
+    rows = (copy.folder / "params/micro-data/questions.jsonl").read_text().splitlines()
+    (copy.folder / "questions.jsonl").write_text("\n".join([*rows, "no json", json.dumps({"foo": 1})]) + "\n")
+    (copy.folder / "data/incoming").mkdir(parents=True, exist_ok=True)
+    (copy.folder / "data/incoming/monday.jsonl").write_text("\n".join(rows[:20]) + "\n")
+    for page in pages():
+        for command in commands(page):
+            if command not in NOT_RUN:
+                said = run(copy, command)
+                assert said.returncode == 0, f"{page.relative_to(ROOT)}: {command}\n{said.stdout}{said.stderr}"
+
+
+def run(copy, command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in the workspace, with the programs of this environment."""
+    for start, other in INSTEAD.items():
+        command = command.replace(start, other, 1)
+    typed = next((text for start, text in REVIEW.items() if command.startswith(start)), "")
+    home = copy.folder / "home"
+    home.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
+    signed = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment |= signed | {
+        "HOME": str(home),
+        "PYTHONPATH": str(copy.folder),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        command, shell=True, cwd=copy.folder, env=environment, input=typed, capture_output=True, text=True, check=False
+    )
