@@ -26,6 +26,11 @@ RESULT = "result.json"
 ITEM = "r0"
 
 
+def run(arguments: list[str], *, forked: bool = False) -> int:
+    """Run the trial in a folder, and return the exit code. `forked`: in a child of the fork server."""
+    return process.run(lambda: main(Path(arguments[0])), forked=forked)
+
+
 def main(folder: Path) -> None:
     """Train and measure as the folder says, and write the result."""
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
@@ -131,4 +136,4 @@ def _test(folder: Path, config: PipelineConfig, recorder: tracking.Recorder) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(lambda: main(Path(sys.argv[1]))))
+    sys.exit(run(sys.argv[1:]))

@@ -6,9 +6,11 @@ A finished trial is never run again: its folder is named by a hash of everything
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +19,53 @@ from flows.execution.estimates import Basis, Range
 from flows.experiments.recipes import BASES, ITEMS, Figures, Recipe, Trial
 from tasks import configuration
 from tasks.core import environment
+from tasks.forkserver import client
 from tasks.io import provenance
 from tasks.io.system import progress
 
 FOLDER = Path(".ratchet/compare")
+RESULT = "result.json"
 
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Figures]:
     """Run the trials without a result, one process after the other, and return all results."""
-    results = {}
-    for trial in progress.track(trials, label=f"compare {name}", total=len(trials), unit="trial"):
-        folder = prepare(recipe, name, trial)
-        if not (folder / "result.json").is_file():
-            env = os.environ | {environment.PARENT_RUN: parent}
-            done = subprocess.run([sys.executable, "-m", "tasks.run_trial", str(folder)], env=env, check=False)
-            if done.returncode:
+    folders = {trial: prepare(recipe, name, trial) for trial in trials}
+    waiting = [trial for trial in trials if not (folders[trial] / RESULT).is_file()]
+    with _fork_server(recipe, waiting):
+        for trial in progress.track(trials, label=f"compare {name}", total=len(trials), unit="trial"):
+            if trial in waiting and _run(folders[trial], os.environ | {environment.PARENT_RUN: parent}):
                 raise RuntimeError(
                     f"{title(trial)} failed; the lines above say why. What is finished is kept in {FOLDER}."
                 )
-        results[trial] = json.loads((folder / "result.json").read_text(encoding="utf-8")) | {"folder": str(folder)}
-    return results
+    return {
+        trial: json.loads((folder / RESULT).read_text(encoding="utf-8")) | {"folder": str(folder)}
+        for trial, folder in folders.items()
+    }
+
+
+@contextmanager
+def _fork_server(recipe: Recipe, trials: Sequence[Trial]) -> Iterator[None]:
+    """Serve forks within the block if several trials are to run. It has the threads of params.yaml, so a recipe that sets others has none."""
+    if len(trials) < 2 or "compute" in recipe.changes or not client.is_wanted():
+        yield
+        return
+    server = client.start(os.getpid())
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _run(folder: Path, variables: Mapping[str, str]) -> int:
+    """Run the trial in a folder, in a child of the fork server or in a process of its own, and return the exit code."""
+    code = client.run([str(folder)], "tasks.run_trial", name="trial", variables=variables, ends_with_parent=False)
+    if code is None:
+        command = [sys.executable, "-m", "tasks.run_trial", str(folder)]
+        code = subprocess.run(command, env=variables, check=False).returncode
+    if code == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
+    return code
 
 
 def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:

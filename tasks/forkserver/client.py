@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,8 +20,19 @@ PATIENCE_S = 10.0
 """How long a child whose server has gone may take to end."""
 
 
-def run(arguments: list[str]) -> int | None:
-    """Run a stage in a child of the fork server and return its exit code; None where this process is to run it itself."""
+def run(
+    arguments: list[str],
+    program: str = "tasks.run",
+    *,
+    name: str = "",
+    variables: Mapping[str, str] = os.environ,
+    ends_with_parent: bool = True,
+) -> int | None:
+    """Run a program of `protocol.PROGRAMS` in a child of the fork server and return its exit code; None if it is to run elsewhere.
+
+    `name` is what `ps` shows, without one that of a stage; `variables` is the child's environment. With `ends_with_parent` the death of
+    this process's parent stops the child.
+    """
     if not is_wanted():
         return None
     try:
@@ -31,8 +42,10 @@ def run(arguments: list[str]) -> int | None:
         return None
     with connection:
         request = {
+            "program": program,
             "arguments": arguments,
-            "environment": dict(os.environ),
+            "name": name or protocol.stage_name(arguments),
+            "environment": dict(variables),
             "fingerprint": protocol.fingerprint(os.environ),
         }
         try:
@@ -42,7 +55,7 @@ def run(arguments: list[str]) -> int | None:
             return None
         if answer is None or "pid" not in answer[0]:
             return None
-        return _wait(connection, answer[0]["pid"])
+        return _wait(connection, answer[0]["pid"], ends_with_parent=ends_with_parent)
 
 
 def is_wanted() -> bool:
@@ -84,9 +97,9 @@ def command(driver: int) -> list[str]:
     return [sys.executable, "-m", "tasks.forkserver.server", str(driver)]
 
 
-def _wait(connection: socket.socket, child: int) -> int | None:
+def _wait(connection: socket.socket, child: int, *, ends_with_parent: bool) -> int | None:
     """Return the exit code of the child; None where it ended with its server, so that the stage has to run again."""
-    with _forwarding(child), contextlib.suppress(OSError):
+    with _forwarding(child, ends_with_parent=ends_with_parent), contextlib.suppress(OSError):
         if answer := protocol.receive(connection):
             return int(answer[0]["code"])
     deadline = time.monotonic() + PATIENCE_S
@@ -102,8 +115,8 @@ def _wait(connection: socket.socket, child: int) -> int | None:
 
 
 @contextmanager
-def _forwarding(child: int) -> Iterator[None]:
-    """Within, hand on to the child what asks this process to stop, the death of its parent included."""
+def _forwarding(child: int, *, ends_with_parent: bool) -> Iterator[None]:
+    """Within, hand on to the child what asks this process to stop."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -111,9 +124,10 @@ def _forwarding(child: int) -> Iterator[None]:
 
     parent = os.getppid()
     before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        forward(signal.SIGTERM, None)
+    if ends_with_parent:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            forward(signal.SIGTERM, None)
     try:
         yield
     finally:

@@ -20,6 +20,8 @@ DRIVERS = Path(".ratchet/forkserver.driver")
 """Names the `dvc repro` that has run a stage last, twice where a server was started for it."""
 SWITCH = "RATCHET_FORKSERVER"
 """Set to 0, every stage runs in a process of its own, and no fork server is started."""
+PROGRAMS = {"tasks.run": "tasks.runner:main", "tasks.run_trial": "tasks.run_trial:run"}
+"""What `python -m` runs otherwise → the function that a child calls, with the arguments."""
 NAME = "forkserver"
 """The name of the server's process, by which `ps` and `top` show it; a child has the name of its stage."""
 DRIVER = "RATCHET_DRIVER"

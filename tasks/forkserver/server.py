@@ -11,6 +11,7 @@ import ctypes
 import gc
 import importlib
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -208,13 +209,13 @@ def _work(server: int, request: Mapping[str, Any], files: list[int], connections
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
             os._exit(1)
-        _name_process(protocol.stage_name(request["arguments"]))
+        _name_process(request["name"])
         for connection in connections:
             connection.close()
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        code = _run_stage(request)
+        code = _run_program(request)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -232,11 +233,9 @@ def _work(server: int, request: Mapping[str, Any], files: list[int], connections
         os._exit(code)
 
 
-def _run_stage(request: Mapping[str, Any]) -> int:
-    """Put this process in the place of the client, and run its stage."""
+def _run_program(request: Mapping[str, Any]) -> int:
+    """Put this process in the place of the client, and run its program."""
     from threadpoolctl import ThreadpoolController
-
-    from tasks import runner
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
@@ -245,8 +244,9 @@ def _run_stage(request: Mapping[str, Any]) -> int:
     os.environ |= request["environment"]
     for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
         library.set_num_threads(threads)
-    sys.argv = ["tasks/run.py", *request["arguments"]]
-    return runner.main(request["arguments"], forked=True)
+    sys.argv = [request["program"], *request["arguments"]]
+    main = pkgutil.resolve_name(protocol.PROGRAMS[request["program"]])
+    return int(main(request["arguments"], forked=True))
 
 
 def _name_process(name: str) -> None:
