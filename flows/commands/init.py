@@ -37,7 +37,7 @@ def init(
 
     Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
 
-    Example: ratchet init ~/chats.jsonl, then ratchet run
+    Example: ratchet init ~/chats.jsonl && ratchet run
     """
     from flows.project import data_import
     from tasks import configuration

@@ -1,12 +1,18 @@
 """The commands of README and documentation, run in a workspace as a reader would run them, page by page."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import duckdb
+import polars as pl
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -16,6 +22,8 @@ PAGES = (
     "docs/pages/tutorials/comparing.md",
 )
 """Pages in the order in which they are walked; all others follow in the order of their names."""
+LAST = ROOT / "docs/pages/how-to/own-data.md"
+"""It takes one file after the other into use."""
 TRAINED_ELSEWHERE = "tests/end_to_end/test_compare.py runs a comparison to its end"
 NOT_RUN = {
     "make run": "its parts are run here; with the default profile it trains for half an hour",
@@ -32,6 +40,11 @@ NOT_RUN = {
     "export MLFLOW_TRACKING_URI=postgresql://user:password@host/mlflow": "no PostgreSQL",
     "ratchet use tiny": "tests/end_to_end/test_tiny.py runs that profile",
     "ratchet why 3 4 --bisect": "tests/end_to_end/test_night.py bisects versions 1 and 2",
+    "ratchet compare-logs results/base results/tuned --group subject --page comparison.html": (
+        "tests/flows/experiments/test_log_comparison.py reads such folders"
+    ),
+    "ratchet --install-completion": "it edits the start-up files of the shell that it runs in",
+    "ratchet --show-completion": "it asks which shell it runs in",
     "dvc pull": "tests/end_to_end/test_tiny.py hands a run over",
     "git clone …": "tests/end_to_end/test_tiny.py hands a run over",
 }
@@ -48,8 +61,8 @@ REVIEW = {"ratchet review": "q\n", "ratchet chat": "What is 1 + 1?\n"}
 
 def commands(page: Path) -> Iterator[str]:
     """Yield the commands of a page: lines of its code blocks without language, up to their comments."""
-    for block in re.findall(r"^ *```\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.M | re.S):
-        for line in block.splitlines():
+    for language, block in re.findall(r"^ *```(\S*)\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.M | re.S):
+        for line in block.splitlines() if not language else ():
             command = re.sub(r"\s+#.*", "", line).strip()
             if re.match(r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python)\b", command):
                 yield command
@@ -57,11 +70,12 @@ def commands(page: Path) -> Iterator[str]:
 
 def pages() -> list[Path]:
     """Return README and the pages of the site, but the reference, whose commands are synopses."""
-    others = sorted(set((ROOT / "docs/pages").rglob("*.md")) - {ROOT / page for page in PAGES})
+    others = sorted(set((ROOT / "docs/pages").rglob("*.md")) - {ROOT / page for page in PAGES} - {LAST})
     return [
         ROOT / "README.md",
         *(ROOT / page for page in PAGES),
         *(page for page in others if page.parent.name != "reference"),
+        LAST,
     ]
 
 
@@ -79,11 +93,38 @@ def test_the_commands_run_as_they_are_written(workspace):
     (copy.folder / "questions.jsonl").write_text("\n".join([*rows, "no json", json.dumps({"foo": 1})]) + "\n")
     (copy.folder / "data/incoming").mkdir(parents=True, exist_ok=True)
     (copy.folder / "data/incoming/monday.jsonl").write_text("\n".join(rows[:20]) + "\n")
+    write_own_files(copy.folder)
+    logs = ROOT / "tests/flows/experiments/data/logs"
+    for size in ("small", "large"):
+        shutil.copyfile(logs / f"sums-{size}.eval", copy.folder / f"{size}.eval")
     for page in pages():
         for command in commands(page):
             if command not in NOT_RUN:
                 said = run(copy, command)
                 assert said.returncode == 0, f"{page.relative_to(ROOT)}: {command}\n{said.stdout}{said.stderr}"
+
+
+def write_own_files(folder: Path) -> None:
+    """Write the files that the page on one's own data takes."""
+    rows = pl.DataFrame(
+        {"frage": [f"What is {n} + 1?" for n in range(40)], "antwort": [f"It is {n + 1}." for n in range(40)]}
+    )
+    rows.rename({"frage": "Frage", "antwort": "Antwort"}).write_csv(folder / "fragen.csv")
+    tickets = rows.rename({"frage": "subject", "antwort": "final reply"})
+    tickets.with_columns(body=pl.lit("I need it today.")).write_parquet(folder / "tickets.parquet")
+    turns = [
+        json.dumps([{"role": "user", "content": asked}, {"role": "assistant", "content": said}])
+        for asked, said in rows.rows()
+    ]
+    pl.DataFrame({"verlauf": turns}).write_csv(folder / "chats.csv")
+    judged = rows.rename({"antwort": "besser"}).with_columns(schlechter=pl.lit("I do not know."))
+    judged.write_csv(folder / "urteile.csv")
+    with contextlib.closing(sqlite3.connect(folder / "chats.sqlite")) as database, database:
+        database.execute("create table chats (question text, answer text)")
+        database.executemany("insert into chats values (?, ?)", rows.rows())
+    with duckdb.connect(str(folder / "shop.duckdb")) as shop:
+        shop.execute("create table chats (id integer, frage text, antwort text)")
+        shop.executemany("insert into chats values (?, ?, ?)", [(n, *row) for n, row in enumerate(rows.rows())])
 
 
 def run(copy, command: str) -> "subprocess.CompletedProcess[str]":
