@@ -14,7 +14,7 @@ from tasks.io.system import process
 from tasks.runner import StageRun, code
 from tasks.stages.evaluate.config import StageConfig
 
-LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None}
+LOSSES_ALONE = {"pass_items": 0, "gate_items": 0, "human_eval": 0, "samples": 0, "harness": None, "server": None}
 
 
 def main(name: str, results: Path) -> None:

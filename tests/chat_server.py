@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks OpenAI's chat completions, and has its bad days."""
+"""A real HTTP server on loopback that speaks OpenAI's API, lists its models, and has its bad days."""
 
 import json
 import threading
@@ -11,7 +11,8 @@ from typing import Any
 SILENCE_S = 30.0
 """A server that says nothing says it so long, or until its client has gone."""
 FAULTS = ("429", "500", "cut", "malformed", "silent")
-Reply = Callable[[dict[str, Any]], str]
+Reply = Callable[[dict[str, Any]], str | tuple[str, str | None]]
+"""Of a request: the text of the answer, and the reason for its end where that is not `stop`."""
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -22,6 +23,7 @@ class ChatServer(ThreadingHTTPServer):
     def __init__(self, reply: Reply, fault: Callable[[dict[str, Any], int], str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.reply, self.fault = reply, fault
+        self.models: Any = [{"id": "m", "object": "model", "created": 1, "owned_by": "stand-in"}]
         self.asked: list[dict[str, Any]] = []
         self.paid: Counter[str] = Counter()
         """Whole answers, by request. One is counted before it is sent: who has read it finds it counted."""
@@ -39,6 +41,10 @@ class ChatServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: ChatServer
 
+    def do_GET(self) -> None:
+        bodies = {"/v1/models": {"object": "list", "data": self.server.models}, "/version": {"version": "1.0"}}
+        self.send(200 if self.path in bodies else 404, json.dumps(bodies.get(self.path, {"error": "not here"})))
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         content = json.dumps(request, sort_keys=True)
@@ -46,12 +52,13 @@ class Handler(BaseHTTPRequestHandler):
             before = sum(json.dumps(other, sort_keys=True) == content for other in self.server.asked)
             self.server.asked.append(request)
             fault = self.server.fault(request, before)
-            text = "" if fault else self.server.reply(request)
+            reply = "" if fault else self.server.reply(request)
             (self.server.failed if fault else self.server.paid)[fault or content] += 1
-        body = json.dumps(
-            {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
-        )
-        if fault in ("429", "500"):
+        text, reason = (reply, "stop") if isinstance(reply, str) else reply
+        written = {"message": {"content": text}} if self.path.endswith("/chat/completions") else {"text": text}
+        usage = {"prompt_tokens": 5, "completion_tokens": 2}
+        body = json.dumps({"choices": [{**written, "finish_reason": reason}], "usage": usage})
+        if fault.isdigit():
             return self.send(int(fault), "{}")
         if fault == "silent":
             return self.silence()

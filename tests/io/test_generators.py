@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.records import Message
 from tasks.core.text.writing import Answer, Decoding, Server
-from tasks.io.generators import endpoint
+from tasks.io.generators import client
 from tasks.io.generators.endpoint import Endpoint
 
 PROMPTS = [[Message("user", f"number {n}")] for n in range(6)]
@@ -27,7 +27,7 @@ def texts(answers):
 @pytest.fixture
 def server(monkeypatch):
     """A server on 127.0.0.1, what it was asked, and the statuses it gives before it answers."""
-    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: waits.append(seconds))
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: waits.append(seconds))
     asked, waits, statuses, shapes, lock = [], [], [], [], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -108,7 +108,7 @@ def test_a_server_that_stays_busy_is_named_and_what_it_gave_is_kept(server, tmp_
 
 
 def test_no_server_at_all_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint.time, "sleep", lambda _: None)
+    monkeypatch.setattr(client.time, "sleep", lambda _: None)
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
         list(Endpoint(Server(url="http://127.0.0.1:9/v1", model="m"), tmp_path).write(PROMPTS[:1], KEYS[:1], HOW))
 
@@ -183,9 +183,9 @@ def test_tokens_are_counted_once(server, tmp_path):
 
 def test_requests_keep_the_pace_that_a_server_allows(monkeypatch):
     waits = []
-    monkeypatch.setattr(endpoint.time, "monotonic", lambda: 100.0)
-    monkeypatch.setattr(endpoint.time, "sleep", waits.append)
-    pace = endpoint.Pace(30)
+    monkeypatch.setattr(client.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(client.time, "sleep", waits.append)
+    pace = client.Pace(30)
     for _ in range(3):
         pace.wait()
     assert waits == [2.0, 4.0]

@@ -20,7 +20,7 @@ class Decoding(Config):
 
 
 class Server(Config):
-    """A server that speaks OpenAI's chat completions."""
+    """A server that speaks OpenAI's API."""
 
     url: str = Field(pattern=r"^https?://")
     """`http://127.0.0.1:8000/v1`"""
@@ -49,6 +49,8 @@ class Answer:
     tokens_read: int = 0
     tokens_written: int = 0
     """Tokens by the server's count; 0 where it gives none, or where the answer was kept from an earlier run."""
+    ended: bool = True
+    """False if a server said that it was cut off at the largest number of tokens."""
 
 
 Write = Callable[[Sequence[Sequence[Message]], Sequence[str]], Iterable[Answer]]

@@ -100,7 +100,7 @@ class Steering:
             readers = [_Reader(model, ids_BT, torch.ones_like(ids_BT) if mask_BT is None else mask_BT)]
             for helper, tokenizer in self.helpers:
                 helper.set_attn_implementation("sdpa")
-                ids = [_prompt_ids(prompt, tokenizer) for prompt in prompts]
+                ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
                 readers.append(_Reader(helper, *decoding.left_padded(ids, helper.device)))
             done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
             while not done_B.all():
@@ -233,14 +233,14 @@ def respond(
         )
     responses = dict(written)
     answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(texts))]
-    turn_ends = _turn_ends(model)
+    end_tokens = turn_ends(model)
     return [
-        Response(_before(text, stop), not turn_ends.isdisjoint(responses[index]) or ended.row(responses[index]))
+        Response(before(text, stop), not end_tokens.isdisjoint(responses[index]) or ended.row(responses[index]))
         for index, text in enumerate(answers)
     ]
 
 
-def _turn_ends(model: PreTrainedModel) -> set[int]:
+def turn_ends(model: PreTrainedModel) -> set[int]:
     """Return the tokens that end a response by the model's own config."""
     tokens = model.generation_config.eos_token_id
     return set(tokens) if isinstance(tokens, list) else {tokens} - {None}
@@ -253,7 +253,8 @@ def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
     return render_prompt(prompt, tokenizer)
 
 
-def _prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
+def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens of a prompt in the model's chat template, or of its plain text if the model has none."""
     special = tokenizer.chat_template is None
     return tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"]
 
@@ -293,7 +294,7 @@ class _Chooser:
     ) -> None:
         self._prompts, self._sampling, self._padding = prompts, sampling, tokenizer.pad_token_id
         self._streams = [random.Random(key) for key in sampling.keys] if sampling else []
-        self._processors, ends = _generation_settings(model, self._padding)
+        self._processors, ends = generation_settings(model, self._padding)
         self.ends = frozenset(ends)
         """The tokens that end a response."""
 
@@ -309,7 +310,7 @@ class _Chooser:
         return logits_AV.argmax(dim=1)
 
 
-def _generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsProcessorList, list[int]]:
+def generation_settings(model: PreTrainedModel, padding: int) -> tuple[LogitsProcessorList, list[int]]:
     """Return the processors that `model.generate` would use for greedy decoding, such as a repetition penalty, and the end tokens."""
     processors, ends = LogitsProcessorList(), []
 
@@ -385,6 +386,6 @@ class _Ended(StoppingCriteria):
         return self._can_end[token] or any(end.isspace() for end in self._last)
 
 
-def _before(text: str, stop: Sequence[str]) -> str:
+def before(text: str, stop: Sequence[str]) -> str:
     """Return the text up to the first of the stop sequences."""
     return text[: min((text.find(end) for end in stop if end in text), default=len(text))]

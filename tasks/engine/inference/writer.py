@@ -1,6 +1,6 @@
 """Writers of new text for a stage: a server, or a model on this machine. Both keep their answers, so none is asked for twice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,31 @@ Load = Callable[..., tuple[Any, Any]]
 """`tasks.io.weights.checkpoints.load`, or `tasks.io.weights.models.load` where a compressed model may be named."""
 
 
+class Bill:
+    """Counts the tokens of a server's answers and logs them with their cost, under names that begin with `prefix`."""
+
+    def __init__(self, server: Server, run: Run, prefix: str = "") -> None:
+        self._server, self._run, self._prefix = server, run, prefix
+        self._read = self._written = 0
+
+    def count(self, answers: Iterable[Answer], total: int) -> Iterator[Answer]:
+        """Yield the answers, and log what all answers so far have cost."""
+        for answer in self._run.track(answers, total=total, unit="answer"):
+            self._read, self._written = self._read + answer.tokens_read, self._written + answer.tokens_written
+            yield answer
+        cost = (self._read * self._server.prompt_price + self._written * self._server.answer_price) / 1e6
+        figures = {"tokens_read": self._read, "tokens_written": self._written, "cost": cost}
+        self._run.log(None, **{f"{self._prefix}{name}": figure for name, figure in figures.items()})
+
+
 def of_server(server: Server, decoding: Decoding, run: Run) -> Write:
     """Return a function that has a server write. Tokens and cost of answers that are not kept from earlier runs are logged."""
     from tasks.io.generators.endpoint import Endpoint
 
-    endpoint = Endpoint(server, run.cache / "answers")
-    read = written = 0
+    endpoint, bill = Endpoint(server, run.cache / "answers"), Bill(server, run)
 
     def write(prompts: Sequence[Sequence[Message]], keys: Sequence[str]) -> Iterator[Answer]:
-        nonlocal read, written
-        answers = endpoint.write(prompts, keys, decoding)
-        for answer in run.track(answers, total=len(prompts), unit="answer"):
-            read, written = read + answer.tokens_read, written + answer.tokens_written
-            yield answer
-        cost = (read * server.prompt_price + written * server.answer_price) / 1e6
-        run.log(tokens_read=read, tokens_written=written, cost=cost)
+        yield from bill.count(endpoint.write(prompts, keys, decoding), len(prompts))
 
     return write
 

@@ -83,6 +83,9 @@ class EvaluateConfig(Config):
     """Texts at which an answer ends, beside the end of turn and the end of its first code block."""
     batch_size: int = Field(32, ge=1)
     """Answers in a batch."""
+    server: Server | None = None
+    """A server with OpenAI's completions that writes the answers in place of this machine. It has to hold the measured model under the
+    name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine."""
     judge: Server | None = None
     """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
     references."""

@@ -19,11 +19,14 @@ from tasks.core.answers.judge import Judge
 from tasks.core.records import Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
+from tasks.core.text.writing import Server
 from tasks.engine import device, encode
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import generation, scoring, writer
 from tasks.engine.inference.generation import Response, Sampling
+from tasks.engine.inference.served import ServedModel
 from tasks.io import provenance, sandbox, tables, verifiers
+from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate import answer_cache, grade, likelihood, pinned, standard_benchmarks, subsample
@@ -36,13 +39,14 @@ from tasks.stages.evaluate.summarise import Planned, first_measures, summarise
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
 
+PROBES = 2
+"""Prompts by which a served model is compared with the measured one."""
+
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Score, generate answers, grade them, and write every item and the summary."""
     evaluate_config = config.evaluate
-    device.use(config.compute)
-    model, tokenizer = _load(inputs["model"], inputs["base"], config)
-    evaluated = _evaluated_model(model, tokenizer, inputs, config)
+    model, tokenizer, evaluated = _loaded(inputs, config, run)
     pick = partial(subsample.shuffled, seed=evaluate_config.seed)
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
     summary = summarise(measured.results, measured.planned, evaluate_config)
@@ -69,9 +73,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
     """Measure a model on the gate set alone, as `main` does after the other data."""
-    device.use(config.compute)
-    model, tokenizer = _load(inputs["model"], inputs["base"], config)
-    evaluated = _evaluated_model(model, tokenizer, inputs, config)
+    _, tokenizer, evaluated = _loaded(inputs, config, run)
     tables.write(output, _gate_results(inputs, evaluated, tokenizer, config.evaluate, run), Result)
 
 
@@ -84,6 +86,8 @@ class _Evaluated:
     steering: generation.Steering | None = None
     identity: Any = None
     """Everything that its greedy answers depend on beside prompts and settings; None if none are kept."""
+    served: ServedModel | None = None
+    """The measured model on a server that generates in place of this machine."""
 
 
 class _Measured(NamedTuple):
@@ -105,12 +109,15 @@ def _measure(
 ) -> _Measured:
     """Score the examples and documents of one set that `pick` chooses, and have its problems solved."""
     examples = tables.read(test, Example)
+    level, planned = _plan(problem_sets(examples, tokenizer, config), run)
+    probes = [problem.prompt for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
+    if evaluated.served and probes:
+        evaluated.served.compare(probes)
     losses = [
         result
         for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
         for result in _score(measure, sequences, groups, evaluated, run)
     ]
-    level, planned = _plan(problem_sets(examples, tokenizer, config), run)
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
     return _Measured(losses, answers, planned, level)
 
@@ -124,6 +131,36 @@ def _gate_results(
     )
     sets = inputs["gate"], inputs["gate_documents"]
     return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results
+
+
+def _loaded(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, _Evaluated]:
+    """Return the measured model, its tokenizer, and what is scored and generates."""
+    device.use(config.compute)
+    server = _server(config, run)
+    described = (
+        completions.describe(server) if server else None
+    )  # a server that lacks the model is told before one is read
+    model, tokenizer = _load(inputs["model"], inputs["base"], config)
+    evaluated = _evaluated_model(model, tokenizer, inputs, config)
+    if server:
+        run.note(server=json.dumps(described, sort_keys=True))
+        identity = [digest(inputs["model"]), digest(inputs["base"]), described]
+        evaluated = replace(evaluated, served=ServedModel(server, model, tokenizer, identity, run))
+    return model, tokenizer, evaluated
+
+
+def _server(config: StageConfig, run: Run) -> Server | None:
+    """Return the server that generates, if one is set, with the name of the measured model.
+
+    Raises ValueError if the decoder needs the probabilities of all tokens, which no server gives.
+    """
+    server, decoder = config.evaluate.server, config.evaluate.decoder
+    if server and methods.spec("decoders", decoder).helpers:
+        raise ValueError(
+            f"evaluate.decoder {decoder} combines the log-probabilities of several models at each token, and a server gives "
+            "texts alone. Leave `evaluate.server` out."
+        )
+    return server and server.model_copy(update={"model": server.model.replace("{item}", run.item or "")})
 
 
 def _evaluated_model(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageConfig) -> _Evaluated:
@@ -232,6 +269,10 @@ def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfi
 
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
         prompts = [problem.prompt for problem in problems]
+        if evaluated.served:
+            return evaluated.served.respond(
+                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
+            )
         how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
 
         def generate(batch: list[int]) -> list[Response]:

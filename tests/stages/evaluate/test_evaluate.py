@@ -19,6 +19,7 @@ from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
+from tests.model_server import serving_weights
 from tests.support import ScratchRun
 
 EVALUATE = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
@@ -310,3 +311,40 @@ def test_standard_benchmarks_of_a_steered_model_are_refused(evaluate, large):
         ValueError, match=r"evaluate\.harness measures one model's own logits, and decoder proxy_tuning"
     ):
         evaluate("proxy_tuning", large, more={"harness": {"tasks": ["arc_easy"]}})
+
+
+def test_a_server_with_the_same_weights_gives_the_same_results(evaluate, inputs, tmp_path):
+    expected = evaluate()
+    results = (tmp_path / "results.parquet").read_bytes()
+    with serving_weights(*checkpoints.load(inputs["model"]), name="ours/r0") as server:
+        more = {"server": {"url": server.url, "model": "ours/{item}", "concurrency": 2}}
+        metrics, answers = evaluate(more=more)
+        assert (tmp_path / "results.parquet").read_bytes() == results
+        assert len(server.asked) == 2 + 4  # the probe, and the problems
+        evaluate(more=more)
+        assert len(server.asked) == 2 + 4 + 2
+        with pytest.raises(ValueError, match=r"does not serve 'ours/base'\. It lists: 'ours/r0'"):
+            evaluate(more=more, item="base")
+    assert answers == expected[1]
+    assert metrics["settings"]["server"]["model"] == "ours/{item}"
+
+
+def test_a_server_with_another_model_by_the_name_of_the_measured_one_is_refused(evaluate, inputs):
+    with serving_weights(*checkpoints.load(inputs["base"])) as server:
+        with pytest.raises(ValueError, match="serves other weights than the measured ones as 'm'"):
+            evaluate(more={"server": {"url": server.url, "model": "m"}})
+        evaluate(more={"server": {"url": server.url, "model": "m"}}, model=inputs["base"])
+
+
+def test_samples_of_a_server_are_counted_for_pass_at_k(evaluate, inputs, tmp_path):
+    with serving_weights(*checkpoints.load(inputs["model"])) as server:
+        more = DRAWN | {"server": {"url": server.url, "model": "m"}}
+        metrics, _ = evaluate(more=more)
+        assert len({request["seed"] for request in server.asked if request["temperature"] == 1.5}) == 16
+    assert sum(metrics["sampled"]["outcomes"].values()) == 16
+    assert evaluate(more=DRAWN)[0]["pass@1"] == metrics["pass@1"]
+
+
+def test_a_steered_model_is_not_on_any_server(evaluate, large):
+    with pytest.raises(ValueError, match=r"evaluate\.decoder proxy_tuning combines the log-probabilities"):
+        evaluate("proxy_tuning", large, more={"server": {"url": "http://127.0.0.1:9/v1", "model": "m"}})

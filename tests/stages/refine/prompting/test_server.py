@@ -13,7 +13,7 @@ import pytest
 
 from tasks.core.records import Example, Lineage, Message
 from tasks.io import tables
-from tasks.io.generators import endpoint
+from tasks.io.generators import client
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.chat_server import FAULTS, serving
@@ -55,7 +55,7 @@ def outputs(folder):
 
 
 def test_a_server_with_bad_days_gives_the_same_round_and_is_paid_once(tiny, tmp_path, reply, monkeypatch):
-    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
 
     def fault(request, before):
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
@@ -111,7 +111,7 @@ def test_a_refinement_that_is_killed_repeats_no_call(tiny, tmp_path, reply):
 
 
 def test_a_server_that_is_gone_stops_the_stage_and_what_it_gave_stays(tiny, tmp_path, reply, monkeypatch):
-    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     folder = tmp_path / "turn"
     inputs = prepare(folder, tiny, ROWS, CHOSEN)
     with serving(reply, lambda *_: "500" if len(server.paid) >= 5 else "") as server:

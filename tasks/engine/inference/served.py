@@ -1,0 +1,157 @@
+"""Generation by a server that holds the measured weights, in place of `generation.respond`, and their comparison with the local ones.
+
+The prompt is sent as token ids, those that `generation` reads: of a text, servers add a start token by rules of their own.
+Shapes: N = tokens of a response, V = vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import LogitsProcessorList, PreTrainedModel, RepetitionPenaltyLogitsProcessor
+
+from tasks.core.records import Message
+from tasks.core.stage import Run
+from tasks.core.text.writing import Answer, Server
+from tasks.engine.chat_template import Tokenizer
+from tasks.engine.inference import generation
+from tasks.engine.inference.generation import FENCE, Response, Sampling
+from tasks.engine.inference.writer import Bill
+from tasks.io.generators import completions
+from tasks.io.generators.answers import Answers
+from tasks.io.generators.client import seed
+
+PROBE_TOKENS = 32
+"""Longest response to a prompt by which served and local weights are compared."""
+MAX_GAP = 0.5
+"""Nats by which a token that the server writes may be less likely than the likeliest, by the local weights: in bf16 the logits of equal
+weights differ by some tenths between two engines."""
+Prompt = Sequence[Message]
+
+
+class _Doubt(NamedTuple):
+    """A prompt to which the server and the local weights write different responses."""
+
+    gap: float
+    """Nats by which the least likely token of the server's response is behind the likeliest; infinite where a response has no token."""
+    served: str
+    local: str
+
+
+class ServedModel:
+    """A model of a server, and the same weights on this machine.
+
+    `identity` is everything that a completion depends on beside its request: the measured weights, and what the server says of itself.
+    """
+
+    def __init__(self, server: Server, model: PreTrainedModel, tokenizer: Tokenizer, identity: Any, run: Run) -> None:
+        self._server, self._model, self._tokenizer, self._identity, self._run = server, model, tokenizer, identity, run
+        self._bill = Bill(server, run, "served_")
+
+    def respond(
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+    ) -> list[Response]:
+        """Return the response to each prompt as `generation.respond` does: greedy, or drawn by `sampling`, kept from earlier runs."""
+        requests = self._requests(prompts, max_new_tokens, sampling, stop)
+        answers = Answers(self._run.cache / "answers")
+        written = completions.complete(self._server, requests, answers, self._identity)
+        return [_response(answer, stop) for answer in self._bill.count(written, len(prompts))]
+
+    def compare(self, prompts: Sequence[Prompt]) -> None:
+        """Compare greedy responses of the server with those of the local weights.
+
+        Other responses are told as a warning where every token of the server's is nearly the likeliest by the local weights, as rounding
+        explains them. Raises ValueError where it is not: the server has other weights.
+        """
+        answers = list(completions.complete(self._server, self._requests(prompts, PROBE_TOKENS, None, ())))
+        responses = generation.respond(
+            self._model, prompts, self._tokenizer, max_new_tokens=PROBE_TOKENS, batch_size=len(prompts)
+        )
+        doubts = [
+            _Doubt(self._gap(prompt, answer), answer.text, response.text)
+            for prompt, answer, response in zip(prompts, answers, responses, strict=True)
+            if _response(answer, ()).text.strip() != response.text.strip()
+        ]
+        self._run.note(served_probes=len(prompts), served_differences=len(doubts))
+        if not doubts:
+            return
+        worst = max(doubts)
+        texts = f"It writes {worst.served!r}, and the measured weights write {worst.local!r}"
+        if worst.gap > MAX_GAP:
+            raise ValueError(
+                f"evaluate.server: {self._server.url} serves other weights than the measured ones as {self._server.model!r}. {texts}; "
+                f"a token of the first is {worst.gap:.2f} nats less likely than the likeliest, and {MAX_GAP} is the limit. Serve the "
+                "measured model, unquantised, or leave `evaluate.server` out."
+            )
+        self._run.say(
+            f"warning: {self._server.url} rounds otherwise than this machine in {len(doubts)} of {len(prompts)} probes. {texts}; "
+            f"no token of the first is more than {worst.gap:.2f} nats less likely than the likeliest."
+        )
+
+    def _requests(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        keys = sampling.keys if sampling else [""] * len(prompts)
+        shared = {
+            "model": self._server.model,
+            "max_tokens": max_new_tokens,
+            "temperature": sampling.temperature if sampling else 0.0,
+            "top_p": sampling.top_p if sampling else 1.0,
+            # A server may have defaults of its own for what is not named: vLLM reads the model's generation config, llama.cpp has its own.
+            "top_k": -1,
+            "min_p": 0.0,
+            **_penalties(_processors(self._model, self._tokenizer)),
+            **({"stop": list(stop)} if stop else {}),
+        }
+        return [
+            {**shared, "prompt": generation.prompt_ids(prompt, self._tokenizer), "seed": seed(key)}
+            for prompt, key in zip(prompts, keys, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _gap(self, prompt: Prompt, answer: Answer) -> float:
+        """Return the largest number of nats by which a token of the answer is behind the likeliest, by the local weights."""
+        ids = generation.prompt_ids(prompt, self._tokenizer)
+        text = answer.text.partition("\ufffd")[0]  # a character that was cut off
+        response = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        ends = generation.turn_ends(self._model) if answer.ended else set()
+        if not response and not ends:
+            return torch.inf
+        inputs = torch.tensor([[*ids, *response]], device=self._model.device)
+        logits_NV = self._model(input_ids=inputs).logits[0, -len(response) - 1 :].float()
+        processors = _processors(self._model, self._tokenizer)
+        gaps = []
+        for place, allowed in enumerate([*([token] for token in response), [*ends]]):
+            if allowed:
+                scores_1V = processors(inputs[:, : len(ids) + place], logits_NV[place : place + 1])
+                gaps.append(float(scores_1V.max() - scores_1V[0, allowed].max()))
+        return max(gaps)
+
+
+def _response(answer: Answer, stop: Sequence[str]) -> Response:
+    """Return a completion up to its first closed code block and before the first of the stop texts, as `generation` ends it."""
+    opened = answer.text.find(FENCE)
+    closed = answer.text.find(FENCE, opened + len(FENCE)) if opened >= 0 else -1
+    text = generation.before(answer.text[: closed + len(FENCE)] if closed >= 0 else answer.text, stop)
+    return Response(text, answer.ended or len(text) < len(answer.text) or closed >= 0)
+
+
+def _processors(model: PreTrainedModel, tokenizer: Tokenizer) -> LogitsProcessorList:
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return generation.generation_settings(model, padding)[0]
+
+
+def _penalties(processors: LogitsProcessorList) -> dict[str, float]:
+    """Return the model's repetition penalty by the names of vLLM and of llama.cpp.
+
+    Raises ValueError if the model's generation config asks for anything else, which no server can be told.
+    """
+    penalty = 1.0
+    for processor in processors:
+        if not isinstance(processor, RepetitionPenaltyLogitsProcessor):
+            raise ValueError(
+                f"evaluate.server: the model's generation_config.json asks for {type(processor).__name__}, and a server cannot "
+                "be told so. Leave `evaluate.server` out."
+            )
+        penalty = processor.penalty
+    return {"repetition_penalty": penalty, "repeat_penalty": penalty, "repeat_last_n": -1}

@@ -1,0 +1,175 @@
+"""Client of servers with OpenAI's API: retries, pace, and many requests at once whose answers come in order."""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from tasks.core.text.writing import Answer, Server
+
+TRIES = 4
+"""Tries of one request, if the server is busy, does not answer, or breaks off."""
+BUSY = (408, 409, 429, 500, 502, 503, 504)
+REJECTED = (400, 413, 422)
+"""Status codes by which a server rejects one request for its content."""
+REMEDIES = {
+    401: " Name the environment variable of its key in `key`.",
+    403: " Name the environment variable of its key in `key`.",
+    404: " Its API is below `/v1`: see that `url` ends so, and that `model` is one of its models.",
+}
+USAGE = ("prompt_tokens", "completion_tokens")
+CUT_OFF = "length"
+"""The reason for the end of an answer that has as many tokens as were asked for."""
+T = TypeVar("T")
+
+
+class Rejected(Exception):
+    """Raised if a server rejects one request for its content; it may answer others."""
+
+
+class _Incomplete(Exception):
+    """Raised if an answer did not arrive completely."""
+
+
+class Pace:
+    """Rate limiter: admits at most `per_minute` requests, evenly spaced."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._step, self._next, self._lock = 60 / per_minute if per_minute else 0.0, 0.0, threading.Lock()
+
+    def wait(self) -> None:
+        """Sleep until the next request is admitted."""
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._step
+        if (delay := turn - time.monotonic()) > 0:
+            time.sleep(delay)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Connections to one server; `connect` opens and closes them. Threads may share it."""
+
+    server: Server
+    _http: httpx.Client
+    _pace: Pace
+
+    def post(self, path: str, request: Any) -> Any:
+        """Return the answer to a request, as JSON; `path` is relative to the server's `url`.
+
+        Raises Rejected if the server rejects its content, and ValueError if it refuses, or does not answer after some tries.
+        """
+        return self._ask("POST", f"{self._url}{path}", request)[1]
+
+    def get(self, path: str) -> Any:
+        """Return what is at a path, as JSON. Raises as `post` does."""
+        return self._ask("GET", f"{self._url}{path}")[1]
+
+    def find(self, path: str) -> Any | None:
+        """Return what is at a path beside the API, as JSON, or None if the server has nothing there."""
+        status, body = self._ask("GET", f"{self._url.removesuffix('/v1')}{path}", optional=True)
+        return body if status == 200 else None
+
+    def in_order(self, ask: Callable[[dict[str, Any]], T], requests: Sequence[dict[str, Any]]) -> Generator[T]:
+        """Yield what `ask` returns for each request, in their order; equal requests are asked once.
+
+        At most `concurrency` are under way. If an error or the caller ends this early, they are awaited first, so that `ask` can keep
+        each answer that was paid for.
+        """
+        contents = [json.dumps(request) for request in requests]
+        with ThreadPoolExecutor(self.server.concurrency, "generator") as threads:
+            pending: dict[str, Future[T]] = {}
+            try:
+                for content, request in zip(contents, requests, strict=True):
+                    if content not in pending:
+                        pending[content] = threads.submit(ask, request)
+                yield from (pending[content].result() for content in contents)
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def answer(self, body: Any, text_of: Callable[[Any], Any]) -> Answer:
+        """Return the answer in a body; `text_of` returns the text of a choice. Raises ValueError if it has another shape."""
+        try:
+            choice, usage = body["choices"][0], body.get("usage") or {}
+            text, ended = str(text_of(choice) or ""), choice.get("finish_reason") != CUT_OFF
+            read, written = (int(usage.get(name) or 0) for name in USAGE)
+            return Answer(text, tokens_read=read, tokens_written=written, ended=ended)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise self.misshapen(body) from None
+
+    def misshapen(self, body: Any) -> ValueError:
+        """Return the error for an answer that does not have the shape of OpenAI's API."""
+        return ValueError(f"{self.server.url} answers in another shape: {json.dumps(body)[:200]!r}.")
+
+    @property
+    def _url(self) -> str:
+        return self.server.url.rstrip("/")
+
+    def _ask(self, method: str, url: str, request: Any = None, *, optional: bool = False) -> tuple[int, Any]:
+        """Return status and body of an answer, with retries if the server is busy. The body is None where nothing need be there."""
+        problem = ""
+        for attempt in range(TRIES):
+            wait = 2.0**attempt
+            self._pace.wait()
+            try:
+                response = self._http.request(method, url, json=request)
+                if optional and response.status_code != 200:
+                    return response.status_code, None
+                if response.status_code not in BUSY:
+                    return response.status_code, self._read(response)
+                problem, wait = f"status {response.status_code}", _retry_after(response, wait)
+            except (httpx.RequestError, _Incomplete) as error:
+                problem = str(error) or type(error).__name__
+            if attempt + 1 < TRIES:
+                time.sleep(wait)
+        raise ValueError(
+            f"{self.server.url} does not answer: {problem}, {TRIES} times. What was answered before is kept. "
+            "Start the server, or set another `url`, a longer `timeout_s` or a lower `concurrency`."
+        )
+
+    def _read(self, response: httpx.Response) -> Any:
+        """Parse a response. Raises _Incomplete if it is not JSON, and Rejected or ValueError if a retry would not help."""
+        status, shown = response.status_code, repr(response.text[:200].strip())
+        if status in REJECTED:
+            raise Rejected(f"status {status}, {shown}")
+        if status != 200:
+            remedy = REMEDIES.get(status, "")
+            raise ValueError(f"{self.server.url} refuses: status {status}, {shown}.{remedy}")
+        try:
+            return response.json()
+        except ValueError:
+            raise _Incomplete(f"an answer that is no JSON, {shown}") from None
+
+
+def seed(key: str) -> int:
+    """Return the seed for a key, within 31 bits."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) // 2
+
+
+@contextmanager
+def connect(server: Server) -> Iterator[Client]:
+    """Open connections to a server. Raises ValueError if the environment lacks its key."""
+    with httpx.Client(timeout=server.timeout_s, headers=_headers(server)) as http:
+        yield Client(server, http, Pace(server.requests_per_minute))
+
+
+def _headers(server: Server) -> dict[str, str]:
+    if not server.key:
+        return {}
+    if not (secret := os.environ.get(server.key)):
+        raise ValueError(f"{server.url} wants a key, and the environment variable {server.key} is not set.")
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def _retry_after(response: httpx.Response, default: float) -> float:
+    """Return the seconds of a busy server's Retry-After header, a minute at most; else `default`."""
+    named = response.headers.get("retry-after", "")
+    return min(float(named), 60.0) if named.isdigit() else default
