@@ -137,6 +137,8 @@ def _evaluated(settings: Settings) -> Work:
     answers = has_examples * (
         tests * (1 + settings.number("evaluate.samples")) + settings.number("evaluate.gate_items")
     )
+    if settings.text("evaluate.server.url"):
+        answers = 0  # another machine writes them, and nothing is known of its speed
     written = answers * settings.number("evaluate.max_new_tokens")
     # The gate set is measured as the test set is.
     read = 2 * losses + PROMPT_TOKENS * answers

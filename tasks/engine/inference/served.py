@@ -112,9 +112,9 @@ class ServedModel:
     def _gap(self, prompt: Prompt, answer: Answer) -> float:
         """Return the largest number of nats by which a token of the answer is behind the likeliest, by the local weights."""
         ids = generation.prompt_ids(prompt, self._tokenizer)
-        text = answer.text.partition("\ufffd")[0]  # a character that was cut off
+        text, incomplete, _ = answer.text.partition("\ufffd")  # a part of a character has no tokens of its own
         response = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        ends = generation.turn_ends(self._model) if answer.ended else set()
+        ends = generation.turn_ends(self._model) if answer.ended and not incomplete else set()
         if not response and not ends:
             return torch.inf
         inputs = torch.tensor([[*ids, *response]], device=self._model.device)

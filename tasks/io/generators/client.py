@@ -67,16 +67,19 @@ class Client:
 
         Raises Rejected if the server rejects its content, and ValueError if it refuses, or does not answer after some tries.
         """
-        return self._ask("POST", f"{self._url}{path}", request)[1]
+        return self._ask("POST", f"{self._url}{path}", request)
 
     def get(self, path: str) -> Any:
         """Return what is at a path, as JSON. Raises as `post` does."""
-        return self._ask("GET", f"{self._url}{path}")[1]
+        return self._ask("GET", f"{self._url}{path}")
 
     def find(self, path: str) -> Any | None:
-        """Return what is at a path beside the API, as JSON, or None if the server has nothing there."""
-        status, body = self._ask("GET", f"{self._url.removesuffix('/v1')}{path}", optional=True)
-        return body if status == 200 else None
+        """Return what is at a path beside the API, as JSON, or None if the server has nothing of the kind there."""
+        try:
+            response = self._http.get(f"{self._url.removesuffix('/v1')}{path}")
+            return response.json() if response.status_code == 200 else None
+        except (httpx.RequestError, ValueError):
+            return None
 
     def in_order(self, ask: Callable[[dict[str, Any]], T], requests: Sequence[dict[str, Any]]) -> Generator[T]:
         """Yield what `ask` returns for each request, in their order; equal requests are asked once.
@@ -113,25 +116,24 @@ class Client:
     def _url(self) -> str:
         return self.server.url.rstrip("/")
 
-    def _ask(self, method: str, url: str, request: Any = None, *, optional: bool = False) -> tuple[int, Any]:
-        """Return status and body of an answer, with retries if the server is busy. The body is None where nothing need be there."""
-        problem = ""
+    def _ask(self, method: str, url: str, request: Any = None) -> Any:
+        """Return the body of an answer, with retries if the server is busy."""
+        problem = shown = ""
         for attempt in range(TRIES):
             wait = 2.0**attempt
             self._pace.wait()
             try:
                 response = self._http.request(method, url, json=request)
-                if optional and response.status_code != 200:
-                    return response.status_code, None
                 if response.status_code not in BUSY:
-                    return response.status_code, self._read(response)
+                    return self._read(response)
                 problem, wait = f"status {response.status_code}", _retry_after(response, wait)
+                shown = f" The last answer was {response.text[:200].strip()!r}."
             except (httpx.RequestError, _Incomplete) as error:
-                problem = str(error) or type(error).__name__
+                problem, shown = str(error) or type(error).__name__, ""
             if attempt + 1 < TRIES:
                 time.sleep(wait)
         raise ValueError(
-            f"{self.server.url} does not answer: {problem}, {TRIES} times. What was answered before is kept. "
+            f"{self.server.url} does not answer: {problem}, {TRIES} times. What was answered before is kept.{shown} "
             "Start the server, or set another `url`, a longer `timeout_s` or a lower `concurrency`."
         )
 

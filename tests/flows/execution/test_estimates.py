@@ -141,6 +141,14 @@ def test_a_profile_without_examples_scores_texts_alone(profile):
     assert (without.read, without.steps) == (40, 0)
 
 
+def test_answers_that_a_server_writes_are_no_work_of_this_machine():
+    settings = {"evaluate.domain_tokens": "900", "evaluate.pass_items": "10", "evaluate.max_new_tokens": "64"}
+    own = workload.of("evaluate", settings)
+    served = workload.of("evaluate", settings | {"evaluate.server.url": "http://127.0.0.1:8000/v1"})
+    assert (own.written, served.written, served.steps) == (640, 0, 0)
+    assert served.read == 1800 < own.read
+
+
 def test_a_training_that_measures_itself_more_often_takes_longer(profile):
     seldom, often = (model_of("tune", profile("lab", tune={"save_every": steps})) for steps in (0, 1))
     assert often.seconds.low > 1.5 * seldom.seconds.low

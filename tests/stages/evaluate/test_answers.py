@@ -12,11 +12,13 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Document, Example, Result
 from tasks.engine import chat_template
+from tasks.engine.inference import served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import answer_cache, stage
 from tasks.stages.evaluate.config import StageConfig
 from tests import tiny as small
+from tests.model_server import serving_weights
 from tests.support import ScratchRun
 
 SHORT = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
@@ -231,6 +233,17 @@ def test_options_are_compared_by_likelihood_and_by_likelihood_per_character(eval
         {measure: count / 8 for measure, count in hits.items()}
     )
     assert hits["choice acc"] != 8
+
+
+def test_the_likelihood_of_options_is_measured_on_this_machine_where_a_server_writes(evaluate, model):
+    rows = [checked(n, "choice", f"What is it, {n}?{LISTED}", "B") for n in range(3)]
+    _, expected, _ = evaluate(rows)
+    with serving_weights(*checkpoints.load(model)) as server:
+        _, results, _ = evaluate(rows, server={"url": server.url, "model": "m"})
+        assert {request["max_tokens"] for request in server.asked} == {served.PROBE_TOKENS, SHORT["max_new_tokens"]}
+        assert len(server.asked) == 2 + 3
+    assert results == expected
+    assert {row.measure for row in results} >= {"choice accuracy", "choice acc", "choice acc_norm"}
 
 
 def test_options_that_are_equally_likely_are_named_a_tie(evaluate, monkeypatch):
