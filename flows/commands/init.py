@@ -93,7 +93,7 @@ def _options(columns: dict[str, str]) -> str:
 
 def _show(preview: dict[str, Any]) -> None:
     for number, row in enumerate(preview["rows"], 1):
-        typer.echo(f"── {number}: {row['source']}\n{_short(row['prompt'])}\n→ {_short(row['response'])}")
+        typer.echo("\n".join([f"── {number}: {row['source']}", _short(row["prompt"]), *_answers(row)]))
     for refusal in preview["refusals"]:
         typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {_short(refusal['detail'])}")
     if len(preview["files"]) > 1:
@@ -106,6 +106,15 @@ def _show(preview: dict[str, Any]) -> None:
         check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
+
+
+def _answers(row: dict[str, Any]) -> list[str]:
+    """Return the response of a row; of a preference pair both sides, of a judged answer its label."""
+    if row["rejected"] is not None:
+        return [f"→ chosen: {_short(row['response'])}", f"→ rejected: {_short(row['rejected'])}"]
+    if row["desirable"] is not None:
+        return [f"→ {'desirable' if row['desirable'] else 'undesirable'}: {_short(row['response'])}"]
+    return [f"→ {_short(row['response'])}"]
 
 
 def _short(text: str) -> str:

@@ -262,6 +262,8 @@ SCORED = " score"
 """The end of the names of measures whose values lie between 0 and 1."""
 PASS = "pass@1"
 """The share of a workspace's own tasks that the first answer solves."""
+PREFERENCE = "preference accuracy"
+"""The share of preference pairs whose chosen answer is likelier, for each of its tokens, than the rejected one."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,8 @@ class Result:
     """The result of a model on one item of one measure. Two models are paired by joining on (measure, item)."""
 
     measure: str
-    """`domain`, `domain_text`, `general` (a loss), `pass@1`, or the measure of a check (`number accuracy`, `json score`)."""
+    """`domain`, `domain_text`, `general` (a loss), `pass@1`, `preference accuracy`, or the measure of a check (`number accuracy`,
+    `json score`)."""
     item: str
     group: str
     tier: str | None

@@ -175,7 +175,7 @@ def guarded(measure, before, after, margin=0.1):
     return judgement.checks[1].finding, judgement
 
 
-@pytest.mark.parametrize("measure", ["number accuracy", "choice acc_norm", "json score"])
+@pytest.mark.parametrize("measure", ["number accuracy", "choice acc_norm", "json score", "preference accuracy"])
 def test_the_measure_of_a_check_can_be_guarded(measure):
     before = graded(measure, [n % 2 for n in range(400)])
     better = graded(measure, [1 if n % 10 else n % 2 for n in range(400)])

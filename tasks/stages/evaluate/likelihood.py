@@ -36,7 +36,7 @@ def score_options(problems: Sequence[Example], tokenizer: Any, losses: Losses) -
         logs = [-nats[_name(problem, number)] for number in range(len(texts))]
         per_character = [log / len(text) for log, text in zip(logs, texts, strict=True)]
         for measure, scores in ((ACC, logs), (ACC_NORM, per_character)):
-            results.append(_result(measure, problem, reference["right"], texts, scores))
+            results.append(likeliest(measure, problem, reference["right"], texts, scores))
     return results
 
 
@@ -56,7 +56,8 @@ def _options(problem: Example, texts: Sequence[str], tokenizer: Any) -> list[Enc
     return sequences
 
 
-def _result(measure: str, problem: Example, right: int, texts: Sequence[str], scores: Sequence[float]) -> Result:
+def likeliest(measure: str, problem: Example, right: int, texts: Sequence[str], scores: Sequence[float]) -> Result:
+    """Return whether the text of the highest score is the right one, which is named by its place."""
     best = max(scores)
     chosen = scores.index(best)
     outcome = TIE if scores.count(best) > 1 else PASSED if chosen == right else WRONG

@@ -1,4 +1,5 @@
-"""Stage `evaluate`: measure one model on the domain and on general data, by loss, by programs that run, and by answers that are checked.
+"""Stage `evaluate`: measure one model on the domain and on general data, by loss, by programs that run, by answers that are checked, and
+by preferences.
 
 reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet; with a decoder that steers
         another model, the folder of that model
@@ -29,7 +30,7 @@ from tasks.io import provenance, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
-from tasks.stages.evaluate import answer_cache, grade, likelihood, pinned, standard_benchmarks, subsample
+from tasks.stages.evaluate import answer_cache, grade, likelihood, pinned, preferences, standard_benchmarks, subsample
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
@@ -119,6 +120,8 @@ def _measure(
         for result in _score(measure, sequences, groups, evaluated, run)
     ]
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
+    if pairs := preferences.preference_pairs(examples, tokenizer, config, run):
+        answers += preferences.score(pairs, partial(_losses, evaluated=evaluated, run=run))
     return _Measured(losses, answers, planned, level)
 
 
@@ -127,7 +130,8 @@ def _gate_results(
 ) -> list[Result]:
     """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows."""
     config = config.model_copy(
-        update={"pass_items": config.gate_items, "answer_items": config.gate_items, "human_eval": 0, "samples": 0}
+        update=dict.fromkeys(("pass_items", "answer_items", "preference_items"), config.gate_items)
+        | {"human_eval": 0, "samples": 0}
     )
     sets = inputs["gate"], inputs["gate_documents"]
     return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results

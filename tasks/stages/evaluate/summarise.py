@@ -11,7 +11,7 @@ from tasks.core import classification, statistics
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
-from tasks.core.records import PASS, Result
+from tasks.core.records import PASS, PREFERENCE, Result
 from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
@@ -23,7 +23,7 @@ Planned = tuple[ProblemSet, str | None]
 def summarise(results: Sequence[Result], sets: Sequence[Planned], config: EvaluateConfig) -> dict[str, Any]:
     """Return every measure by name: losses in nats per token and bits per byte, pass@1 by tier or the reason it was not run.
 
-    The measures of checks stand under `answers`, with counts of outcomes, and figures by domain if there are several.
+    The measures of checks and of preferences stand under `answers`, with counts of outcomes, and figures by domain if there are several.
 
     The measures of a named set stand under its name. Intervals of losses and of sampled pass@k are bootstrapped over groups;
     those of the greedy pass@1 are exact.
@@ -37,6 +37,8 @@ def summarise(results: Sequence[Result], sets: Sequence[Planned], config: Evalua
             continue
         figures = _problem_set(problem_set, results, not_run, config, bootstrap)
         summary |= {problem_set.name: figures} if problem_set.name else figures
+    if preferred := [row for row in results if row.measure == PREFERENCE]:
+        summary.setdefault("answers", {})[PREFERENCE] = _answers(preferred, bootstrap)
     return summary
 
 

@@ -72,7 +72,16 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
         "groups": len(groups),
-        "rows": [{"prompt": prompt_of(row), "response": row.response, "source": row.source} for row in kept],
+        "rows": [
+            {
+                "prompt": prompt_of(row),
+                "response": row.response,
+                "rejected": row.rejected,
+                "desirable": row.desirable,
+                "source": row.source,
+            }
+            for row in kept
+        ],
         "refusals": [
             {"where": f"{refusal.source}, {refusal.where}", "reason": refusal.reason, "detail": excerpt(refusal.detail)}
             for refusal in refused

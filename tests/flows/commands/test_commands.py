@@ -98,6 +98,18 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "# The default profile" in project.path("params.yaml").read_text()
 
 
+def test_both_sides_of_a_pair_and_the_label_of_an_answer_are_shown(project, tmp_path):
+    pairs = [{"prompt": f"{n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(6)]
+    labels = [{"prompt": f"{n}?", "completion": f"answer {n}", "label": n % 2 == 0} for n in range(6)]
+    for name, given in (("pairs", pairs), ("labels", labels)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, given)))
+    said = project.ratchet("init", str(tmp_path / "pairs.jsonl"))
+    assert "0?\n→ chosen: good 0\n→ rejected: bad 0\n" in said
+    said = project.ratchet("init", str(tmp_path / "labels.jsonl"))
+    assert "0?\n→ desirable: answer 0\n" in said
+    assert "1?\n→ undesirable: answer 1\n" in said
+
+
 def test_columns_of_other_names_are_asked_for_and_taken(project, tmp_path):
     lines = ["Frage;Antwort", *(f"Wie heißt die Mehrzahl von Wort {n}?;Wörter, zum {n}. Mal" for n in range(9))]
     (tmp_path / "fragen.csv").write_bytes("\n".join(lines).encode("latin-1"))

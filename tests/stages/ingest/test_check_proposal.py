@@ -65,6 +65,8 @@ def test_a_column_of_options_is_multiple_choice_though_its_rows_are_no_conversat
     assert shown["rows"][1] == {
         "prompt": "Which, 1?\n\nA) a\nB) b\nC) 1",
         "response": "B",
+        "rejected": None,
+        "desirable": None,
         "source": f"file {file.path.name}: line 2",
     }
 

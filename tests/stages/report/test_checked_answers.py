@@ -67,6 +67,20 @@ def test_domains_stand_below_their_measure_and_scores_have_no_mcnemar(report):
     assert "r0_json_score_orders_v1_difference" in run.metrics[0][1]
 
 
+def test_preferences_stand_below_the_answers_under_a_heading_of_their_own(report):
+    folder, _, rows = report(graded("preference accuracy", BEFORE), graded("preference accuracy", AFTER))
+    row = rows["preference accuracy", ""]
+    assert row["after"] == statistics.proportion(sum(AFTER), 40).record()
+    assert row["mcnemar_p"] == round(statistics.mcnemar(BEFORE, AFTER), 6)
+    text = (folder / "summary.txt").read_text()
+    assert re.search(r"\npreferences, per cent\n  preference accuracy +40  25\.0 \[12\.7, 41\.2\]", text)
+    assert "checked answers" not in text
+    assert "Preference accuracy: the share of held-out pairs" in " ".join(text.split())
+    page = (folder / "index.html").read_text()
+    assert "preference accuracy" in page
+    assert "so it is 0" not in page, "the model wrote nothing that could be shown as its answer"
+
+
 def test_macro_f1_stands_beside_the_accuracy_of_labels(report):
     sides = [graded("labels accuracy", BEFORE, labels=labels) for labels in LABELS]
     _, _, rows = report(*sides)

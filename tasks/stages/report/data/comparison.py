@@ -9,7 +9,7 @@ from typing import Any
 from tasks.core import classification, records, statistics
 from tasks.core.answers import registry
 from tasks.core.answers.choice import ACC, ACC_NORM
-from tasks.core.records import DOMAIN_LOSSES, PASS, Result
+from tasks.core.records import DOMAIN_LOSSES, PASS, PREFERENCE, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
@@ -18,8 +18,10 @@ HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
 """The unit of standard benchmarks, each with a scale of its own."""
-CHECKS = (*registry.measures(), classification.MACRO_F1)
-"""The measures of answers that a check grades."""
+LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE)
+"""The measures of the likeliest of given answers, for which the model writes nothing."""
+CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE)
+"""The measures of answers that a check grades, or that data prefer."""
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
     "nats/token": lambda result: result.tokens,
@@ -70,7 +72,7 @@ class Comparison:
     @property
     def written(self) -> list[Pair]:
         """Return the greedy answers that both wrote to held-out tasks and questions."""
-        kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in (ACC, ACC_NORM)))
+        kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in LIKELIHOODS))
         return [pair for kind in kinds for pair in self.answers.get(kind, [])]
 
     @property

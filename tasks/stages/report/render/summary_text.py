@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from tasks.core.records import PASS
+from tasks.core.records import PASS, PREFERENCE
 from tasks.stages.report import number_format
 from tasks.stages.report.data.availability import (
     Metrics,
@@ -59,6 +59,7 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
         yield from ("HumanEval, per cent", *_not_run(reason))
     yield from _block("HumanEval, per cent", [row for row in comparison.rows if row.measure.startswith(HUMAN_EVAL)])
     yield from _checks(comparison, metrics)
+    yield from _by_domain("preferences, per cent", [row for row in comparison.rows if row.measure == PREFERENCE])
     if passes := untrusted_passes(comparison):
         yield from textwrap.wrap(passes, WIDTH)
     yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
@@ -69,15 +70,20 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
 
 
 def _checks(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
-    """Yield the measures of answers that a check graded, each with its domains below it."""
-    rows = [row for row in comparison.rows if row.measure in CHECKS]
+    """Yield the measures of answers that a check graded, and those that were not run."""
+    rows = [row for row in comparison.rows if row.measure in CHECKS and row.measure != PREFERENCE]
     not_run = reasons_checks_not_run(comparison, metrics)
-    if rows or not_run:
-        yield "checked answers, per cent"
-    for row in rows:
-        yield _line(_cells(row, f"  {row.part}" if row.part else row.measure))
+    heading = "checked answers, per cent"
+    yield from _by_domain(heading, rows) if rows or not not_run else [heading]
     for measure, reason in not_run.items():
         yield from _not_run(f"{measure}: {reason}")
+
+
+def _by_domain(heading: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield rows under their heading, each measure with its domains below it; nothing if there are no rows."""
+    if rows:
+        yield heading
+        yield from (_line(_cells(row, f"  {row.part}" if row.part else row.measure)) for row in rows)
 
 
 def _not_run(reason: str) -> list[str]:

@@ -1,0 +1,66 @@
+"""Preference pairs without generation: the answer that is likelier for each of its tokens, chosen or rejected.
+
+It is the length-normalised ranking accuracy of Chen et al. 2024, https://arxiv.org/abs/2405.19534: a sum of log-probabilities would prefer
+the shorter answer. No reference model is subtracted; what a training added is the paired difference to the base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tasks.core.records import PREFERENCE, Example, Result
+from tasks.core.sequences import Encoded
+from tasks.core.stage import Run
+from tasks.engine import encode
+from tasks.stages.evaluate import subsample
+from tasks.stages.evaluate.config import EvaluateConfig
+from tasks.stages.evaluate.likelihood import Losses, likeliest
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A held-out preference pair in tokens, of which the answers alone are scored."""
+
+    example: Example
+    rejected: Encoded
+    chosen: Encoded
+
+
+def preference_pairs(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig, run: Run) -> list[Pair]:
+    """Return the pairs to score, the same for every model; the run says how many cannot be scored."""
+    preferred = [row for row in test if row.rejected is not None] if config.preference_items else []
+    pairs = [pair for row in preferred if (pair := _pair(row, tokenizer, config.max_tokens))]
+    if len(pairs) < len(preferred):
+        run.say(
+            f"evaluate {run.item}: {len(preferred) - len(pairs)} of {len(preferred)} held-out preference pairs are not scored: a side is "
+            f"longer than evaluate.max_tokens={config.max_tokens}, or spells a control token"
+        )
+    return subsample.sample(pairs, config.preference_items, config.seed)
+
+
+def score(pairs: Sequence[Pair], losses: Losses) -> list[Result]:
+    """Return the result of `preference accuracy` of each pair."""
+    scored = {loss.id: loss for loss in losses([side for pair in pairs for side in (pair.rejected, pair.chosen)])}
+    results = []
+    for pair in pairs:
+        means = [-scored[side.id].nats / scored[side.id].tokens for side in (pair.rejected, pair.chosen)]
+        # The first of equally likely answers counts: as the rejected one is the first, a tie is no preference for the chosen one.
+        results.append(likeliest(PREFERENCE, pair.example, 1, _texts(pair.example), means))
+    return results
+
+
+def _pair(row: Example, tokenizer: Any, max_tokens: int) -> Pair | None:
+    """Return the two sides of a pair; None if one is longer than `max_tokens` or spells a control token."""
+    sides = [encode.example(row.with_response(text), tokenizer) for text in _texts(row)]
+    if any(side is None or len(side) > max_tokens for side in sides):
+        return None
+    rejected, chosen = (
+        replace(side, id=f"{row.id}/{name}") for side, name in zip(sides, ("rejected", "chosen"), strict=True) if side
+    )
+    return Pair(row, rejected, chosen)
+
+
+def _texts(row: Example) -> list[str]:
+    """Return the rejected answer and the chosen one."""
+    assert row.rejected is not None
+    return [row.rejected, row.response]
