@@ -22,6 +22,11 @@ PAGES = (
     "docs/pages/tutorials/comparing.md",
 )
 """Pages in the order in which they are walked; all others follow in the order of their names."""
+MODELS = """models:
+  base: {group: reference, path: models/base, base: models/base}
+  r0: {group: rounds, path: models/tuned/r0, base: models/pretrained}
+"""
+"""The models that are measured, as in the default profile."""
 LAST = ROOT / "docs/pages/how-to/own-data.md"
 """It takes one file after the other into use."""
 TRAINED_ELSEWHERE = "tests/end_to_end/test_compare.py runs a comparison to its end"
@@ -51,6 +56,8 @@ NOT_RUN = {
 """Commands that cannot run here → the reason."""
 INSTEAD = {
     "ratchet rollback --to 3": "ratchet rollback --to 1",
+    "ratchet rounds 3": "ratchet rounds 1",
+    "ratchet rounds 2": "ratchet rounds 1",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",
 }
@@ -89,6 +96,7 @@ def test_the_commands_run_as_they_are_written(workspace):
     copy = workspace("micro")
     copy.set("test: 0.25", "test: 0.25, gate: 0.25")
     copy.set("text_tokens: 500", "text_tokens: 8000")
+    copy.set("models: {}\n", MODELS)
     rows = (copy.folder / "params/micro-data/questions.jsonl").read_text().splitlines()
     (copy.folder / "questions.jsonl").write_text("\n".join([*rows, "no json", json.dumps({"foo": 1})]) + "\n")
     (copy.folder / "data/incoming").mkdir(parents=True, exist_ok=True)

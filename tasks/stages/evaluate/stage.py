@@ -279,20 +279,20 @@ def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfi
             )
         how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
 
-        def generate(batch: list[int]) -> list[Response]:
+        def generate(group: list[int]) -> list[Response]:
             return generation.respond(
                 evaluated.model,
-                [prompts[position] for position in batch],
+                [prompts[position] for position in group],
                 evaluated.tokenizer,
                 max_new_tokens=config.max_new_tokens,
-                batch_size=len(batch),
-                sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in batch]),
+                batch_size=config.batch_size,
+                sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in group]),
                 stop=config.stop,
                 steering=evaluated.steering,
             )
 
         keys = sampling.keys if sampling else [""] * len(prompts)
-        track = partial(run.track, unit="batch")
+        track = partial(run.track, unit="group of answers")
         identity = [evaluated.identity, how]
         return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track)
 
