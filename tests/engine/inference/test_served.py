@@ -163,13 +163,14 @@ def test_a_server_that_ends_before_the_weights_do_is_refused(pair, of):
         of(server).compare(PROMPTS[:1])
 
 
-def test_texts_that_rounding_explains_are_a_warning(tiny, pair, of, monkeypatch):
+def test_texts_that_rounding_explains_are_a_warning(of, monkeypatch):
     monkeypatch.setattr(served, "MAX_GAP", 1000.0)
-    with serving_weights(*drawn(tiny, 2)) as server:
+    with chat_server.serving(lambda request: ("no such answer", "length")) as server:
         model = of(server)
         model.compare(PROMPTS[:2])
     (said,) = model._run.said
     assert said.startswith(f"warning: {server.url} rounds otherwise than this machine in 2 of 2 probes.")
+    assert model._run.notes == {"served_probes": 2, "served_differences": 2}
 
 
 def test_a_repetition_penalty_is_passed_on_and_another_rule_is_refused(pair, of):
