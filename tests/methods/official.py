@@ -2,7 +2,7 @@
 
 `data/<method>.json` has them, and under `source` the repository, the commit and the files. Its functions and classes
 were run as they are, on a CPU with torch 2.13 and on what `wave` makes; some had to be taken out of files whose other
-imports are gone. None of that code is here.
+imports are gone. None of that code is here. TRL's losses are made by `trl_numbers.py`.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Pairs of answers and a model of sine waves, on which TRL's losses were taken, for the tests of objectives on whole answers.
 
-`data/<objective>.json` has the losses, the settings, and under `source` the version of TRL and the functions that gave them.
+`data/<objective>.json` has the losses, the settings, and under `source` the version of TRL and the functions that gave them;
+`trl_numbers.py` writes it.
 """
 
 import torch

@@ -4,7 +4,7 @@
 
 FOLDER is a scratch folder. TRL is no dependency of the project: install it into another environment that sees this one's packages
 (`pip install --no-deps trl==1.16.0`). Each trainer is made as its users make it, with rows of text that are not read again, and is then
-given one batch of the pairs. The last digit of a float32 depends on the processor.
+given one batch of the pairs. Batches that are padded or cut otherwise give other last digits of a float32.
 """
 
 import json

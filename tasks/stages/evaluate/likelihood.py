@@ -57,7 +57,7 @@ def _options(problem: Example, texts: Sequence[str], tokenizer: Any) -> list[Enc
 
 
 def likeliest(measure: str, problem: Example, right: int, texts: Sequence[str], scores: Sequence[float]) -> Result:
-    """Return whether the text of the highest score is the right one, which is named by its place."""
+    """Return the result of an item, which is right if the text at place `right` has the highest score; the first of equal ones counts."""
     best = max(scores)
     chosen = scores.index(best)
     outcome = TIE if scores.count(best) > 1 else PASSED if chosen == right else WRONG

@@ -51,13 +51,10 @@ def score(pairs: Sequence[Pair], losses: Losses) -> list[Result]:
 
 def _pair(row: Example, tokenizer: Any, max_tokens: int) -> Pair | None:
     """Return the two sides of a pair; None if one is longer than `max_tokens` or spells a control token."""
-    sides = [encode.example(row.with_response(text), tokenizer) for text in _texts(row)]
-    if any(side is None or len(side) > max_tokens for side in sides):
+    rejected, chosen = (encode.example(row.with_response(text), tokenizer) for text in _texts(row))
+    if rejected is None or chosen is None or max(len(rejected), len(chosen)) > max_tokens:
         return None
-    rejected, chosen = (
-        replace(side, id=f"{row.id}/{name}") for side, name in zip(sides, ("rejected", "chosen"), strict=True) if side
-    )
-    return Pair(row, rejected, chosen)
+    return Pair(row, replace(rejected, id=f"{row.id}/rejected"), replace(chosen, id=f"{row.id}/chosen"))
 
 
 def _texts(row: Example) -> list[str]:
