@@ -10,8 +10,8 @@ from tests.engine.chat_templates import FAMILIES
 
 ROWS = 24
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
-RUNS = {"cross_entropy": ("dvc", "repro", "--quiet"), "dpo": ("flows.pipeline",)}
-"""Objectives, and the driver that each run is given to."""
+RUNS = {"cross_entropy": ("dvc", "repro", "--quiet", "tune@r0"), "dpo": ("flows.pipeline",)}
+"""Objectives, and what is run of each: `dpo` to the report."""
 
 
 def pairs():
@@ -72,30 +72,28 @@ def refusal(copy):
 
 
 @pytest.fixture(scope="module")
-def trained(copy, refusal):
-    """The summary and the course of the training by each objective, with a template that can say tools."""
+def courses(copy, refusal):
+    """The training by each objective, with a template that can say tools; the last one by a run of everything."""
     params, model = copy.folder / "params.yaml", copy.folder / "params/micro-data/model"
     shutil.copytree(model, model.with_name("model-with-tools"))
     (model.with_name("model-with-tools") / "chat_template.jinja").write_text(FAMILIES["qwen2.5"].template)
     config = yaml.safe_load(params.read_text())
     config["fetch"]["model"]["path"] += "-with-tools"
     made = {}
-    for objective, driver in RUNS.items():
+    for objective, command in RUNS.items():
         config["tune"]["objective"] = objective
         config["methods"][objective] = {}
         params.write_text(yaml.safe_dump(config))
-        copy.run(*driver)
-        report, course = copy.folder / "data/report", copy.folder / "models/tuned/r0/training.json"
-        made[objective] = {
-            "text": (report / "summary.txt").read_text(),
-            "page": (report / "index.html").read_text(),
-            "rows": {
-                row["measure"]: row
-                for row in json.loads((report / "summary.json").read_text())["comparisons"]["r0"]["rows"]
-            },
-            "course": json.loads(course.read_text()),
-        }
+        copy.run(*command)
+        made[objective] = json.loads((copy.folder / "models/tuned/r0/training.json").read_text())
     return made
+
+
+@pytest.fixture(scope="module")
+def rows(copy, courses):
+    """The rows of the report's comparison, by measure."""
+    summary = json.loads((copy.folder / "data/report/summary.json").read_text())
+    return {row["measure"]: row for row in summary["comparisons"]["r0"]["rows"]}
 
 
 def test_init_shows_both_sides_and_the_conversation(copy):
@@ -114,9 +112,16 @@ def test_a_template_that_cannot_say_tools_refuses_by_name(refusal):
     )
 
 
-@pytest.mark.parametrize("objective", RUNS)
-def test_the_report_has_losses_and_preference_accuracy_with_intervals(trained, objective):
-    rows, text = trained[objective]["rows"], trained[objective]["text"]
+def test_conversations_train_with_every_answer_and_dpo_trains_on_the_pairs_alone(courses):
+    losses = [loss for *_, loss in courses["cross_entropy"]["loss"]]
+    assert losses[-1] < losses[0]
+    (_, _, first), *_ = courses["dpo"]["loss"]
+    assert first == pytest.approx(0.6931, abs=1e-3), "log 2: the model is its own reference before the first step"
+    assert courses["dpo"]["composition"]["objective"] == "dpo"
+    assert courses["dpo"]["tokens"] < courses["cross_entropy"]["tokens"]
+
+
+def test_the_report_has_losses_and_preference_accuracy_with_intervals(copy, rows):
     for measure in ("domain", "preference accuracy"):
         for side in ("before", "after", "difference"):
             figures = rows[measure][side]
@@ -126,23 +131,17 @@ def test_the_report_has_losses_and_preference_accuracy_with_intervals(trained, o
     assert preferred["after"]["low"] < preferred["after"]["high"]
     assert 0 <= preferred["mcnemar_p"] <= 1
     assert rows["domain"]["items"] > preferred["items"], "conversations are measured beside the pairs"
-    assert "preferences, per cent\n  preference accuracy" in text
-    assert "preference accuracy" in trained[objective]["page"]
+    report = copy.folder / "data/report"
+    assert "preferences, per cent\n  preference accuracy" in (report / "summary.txt").read_text()
+    assert "preference accuracy" in (report / "index.html").read_text()
 
 
-def test_dpo_trains_on_the_pairs_alone_and_begins_at_log_two(trained):
-    (_, _, first), *_ = trained["dpo"]["course"]["loss"]
-    assert first == pytest.approx(0.6931, abs=1e-3), "log 2: the model is its own reference before the first step"
-    assert trained["dpo"]["course"]["composition"]["objective"] == "dpo"
-    assert trained["dpo"]["course"]["tokens"] < trained["cross_entropy"]["course"]["tokens"]
-
-
-def test_mlflow_has_the_preference_accuracy(copy, trained):
+def test_mlflow_has_the_preference_accuracy(copy, rows):
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{copy.folder / 'mlflow.db'}")
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     evaluated = next(run for run in runs if run.data.tags.get("dvc.stage") == "evaluate@r0")
-    assert trained["dpo"]["rows"]["preference accuracy"]["after"]["value"] == pytest.approx(
-        evaluated.data.metrics["preference_accuracy"], abs=1e-6
+    assert evaluated.data.metrics["preference_accuracy"] == pytest.approx(
+        rows["preference accuracy"]["after"]["value"], abs=1e-6
     )
