@@ -40,7 +40,7 @@ from tasks.stages.evaluate.summarise import Planned, first_measures, summarise
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
 
-PROBES = 2
+PROBES = 4
 """Prompts by which a served model is compared with the measured one."""
 
 

@@ -241,7 +241,7 @@ def test_the_likelihood_of_options_is_measured_on_this_machine_where_a_server_wr
     with serving_weights(*checkpoints.load(model)) as server:
         _, results, _ = evaluate(rows, server={"url": server.url, "model": "m"})
         assert {request["max_tokens"] for request in server.asked} == {served.PROBE_TOKENS, SHORT["max_new_tokens"]}
-        assert len(server.asked) == 2 + 3
+        assert len(server.asked) == 3 + 3  # each question as a probe, and as a problem
     assert results == expected
     assert {row.measure for row in results} >= {"choice accuracy", "choice acc", "choice acc_norm"}
 

@@ -320,9 +320,9 @@ def test_a_server_with_the_same_weights_gives_the_same_results(evaluate, inputs,
         more = {"server": {"url": server.url, "model": "ours/{item}", "concurrency": 2}}
         metrics, answers = evaluate(more=more)
         assert (tmp_path / "results.parquet").read_bytes() == results
-        assert len(server.asked) == 2 + 4  # the probe, and the problems
+        assert len(server.asked) == stage.PROBES + 4  # and the problems
         evaluate(more=more)
-        assert len(server.asked) == 2 + 4 + 2
+        assert len(server.asked) == stage.PROBES + 4 + stage.PROBES
         with pytest.raises(ValueError, match=r"does not serve 'ours/base'\. It lists: 'ours/r0'"):
             evaluate(more=more, item="base")
     assert answers == expected[1]
