@@ -24,8 +24,8 @@ from tasks.io.generators.client import seed
 PROBE_TOKENS = 32
 """Longest response to a prompt by which served and local weights are compared."""
 MAX_GAP = 0.5
-"""Nats by which a token that the server writes may be less likely than the likeliest, by the local weights: in bf16 the logits of equal
-weights differ by some tenths between two engines."""
+"""Nats by which a token that the server writes may be less likely than the likeliest, by the local weights. On SmolLM2-135M rounding to
+bf16 takes 0.06, weights of 8 bits 0.24, of 6 bits 2.3."""
 Prompt = Sequence[Message]
 
 
