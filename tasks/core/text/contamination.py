@@ -4,25 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from tasks.core.config import Config
 from tasks.core.records import Example
+from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.shingles import Indices, Shingles, hash_words, shingle, templates
 
 FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are."""
-
-
-class Contamination(Config):
-    """Limits from which on a training text counts as contaminated by an evaluation text."""
-
-    ngram: int = Field(default=13, ge=4)
-    """Words in a row that must agree; half as many for texts shorter than twice this."""
-    share: float = Field(default=0.5, gt=0, le=1)
-    """The share of the shorter text's n-grams that the other must hold."""
-    common: int = Field(default=10, ge=1)
-    """An n-gram that more than so many training texts hold is a phrase, not a leak."""
 
 
 def leaks(training: Sequence[Example], evaluation: Sequence[Example], params: Contamination) -> dict[int, int]:

@@ -11,7 +11,7 @@ from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.records import Split
 from tasks.core.stage import Stage
-from tasks.core.text.contamination import Contamination
+from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.templates import check_template
 
 STAGE = Stage(

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
-from tasks.core.text.contamination import Contamination
+from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.writing import Decoding, Server
 
 STAGE = Stage(

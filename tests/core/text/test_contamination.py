@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tasks.core.text.contamination import Contamination, overlaps
+from tasks.core.text.contamination import overlaps
+from tasks.core.text.contamination_config import Contamination
 
 PARAMS = Contamination()
 WORDS = [f"word{number}" for number in range(5000)]
