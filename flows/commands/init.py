@@ -1,6 +1,7 @@
 """`ratchet init`."""
 
 import json
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -52,7 +53,8 @@ def init(
         sources = sources.with_columns(columns) if columns else sources
         preview = data_import.preview(sources)
         if any(preview["guesses"]):
-            sources = sources.answered([_accepted(guess, place, yes=yes) for guess in preview["guesses"]])
+            call = f"ratchet init {shlex.quote(place)}" + (f" --query {shlex.quote(query)}" if query else "")
+            sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
             preview = data_import.preview(sources)
         _show(preview)
         if sources.examples and preview["groups"] < FEW:
@@ -70,7 +72,7 @@ def init(
     typer.echo("Next: ratchet run")
 
 
-def _accepted(guess: dict[str, Any] | None, place: str, *, yes: bool) -> dict[str, Any] | None:
+def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str, Any] | None:
     """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
     if guess is None:
         return None
@@ -79,9 +81,9 @@ def _accepted(guess: dict[str, Any] | None, place: str, *, yes: bool) -> dict[st
     if yes:
         typer.echo(f"{question} yes")
         return guess
-    by_hand = f"name the columns with\n  ratchet init {place} --prompt COLUMN --response COLUMN"
+    by_hand = f"name the columns with\n  {call} --prompt COLUMN --response COLUMN"
     if not sys.stdin.isatty():
-        raise ValueError(f"{question}\nTake it with\n  ratchet init {place} --yes\nor {by_hand}")
+        raise ValueError(f"{question}\nTake it with\n  {call} --yes\nor {by_hand}")
     if not typer.confirm(question, default=True):
         raise ValueError(f"Nothing was changed; {by_hand}")
     return guess

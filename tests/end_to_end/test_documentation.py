@@ -58,6 +58,7 @@ NOT_RUN = {
 """Commands that cannot run here → the reason."""
 INSTEAD = {
     "ratchet rollback --to 3": "ratchet rollback --to 1",
+    "ratchet init shop.duckdb": "ratchet init shop.duckdb --yes",
     "ratchet rounds 3": "ratchet rounds 2",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",
