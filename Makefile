@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test check chaos reference docs clean
+.PHONY: install run test test-fast check chaos reference docs clean
 
 install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
 
@@ -20,6 +20,9 @@ run: install ## the main job: from a pretrained model and real data to a tuned m
 
 test: install ## every offline test, a file on each core, the long ones first; SEED=1 takes them in a random order
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 25 $(if $(SEED),--randomly-seed $(SEED),-p no:randomly)
+
+test-fast: install ## the tests that start no pipeline and train little, in about a minute
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow" -p no:randomly
 
 check: install ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -15,6 +15,27 @@ from tasks.core import imports
 HOME = Path(tempfile.mkdtemp(prefix="ratchet-tests-"))
 LONG = ("tests/end_to_end", "tests/flows")
 """Folders whose tests run whole pipelines in processes of their own."""
+SLOW = (
+    *LONG,
+    "tests/engine/inference/test_chat.py",
+    "tests/engine/test_compositions.py",
+    "tests/engine/test_distributed.py",
+    "tests/io/runs",
+    "tests/io/sandbox",
+    "tests/methods/test_adapter_contract.py",
+    "tests/methods/test_base_contract.py",
+    "tests/methods/test_lisa.py",
+    "tests/methods/test_mezo.py",
+    "tests/stages/compress",
+    "tests/stages/diagnose",
+    "tests/stages/faults",
+    "tests/stages/refine",
+    "tests/stages/tune",
+    "tests/test_forkserver.py",
+    "tests/test_run.py",
+    "tests/test_taking_over.py",
+)
+"""Files and folders that `make test-fast` leaves out: each takes more than nine seconds of CPU time."""
 
 # Set before any library is imported; the processes that tests start inherit it.
 os.environ |= {
@@ -50,8 +71,12 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files: in any order of the rest, both cores then end at about the same time."""
-    items.sort(key=lambda item: not item.path.relative_to(item.config.rootpath).as_posix().startswith(LONG))
+    """Begin with the long files, and mark the slow ones: in any order of the rest, both cores then end at about the same time."""
+    paths = {item: item.path.relative_to(item.config.rootpath).as_posix() for item in items}
+    items.sort(key=lambda item: not paths[item].startswith(LONG))
+    for item in items:
+        if paths[item].startswith(SLOW):
+            item.add_marker("slow")
 
 
 def pytest_unconfigure() -> None:
