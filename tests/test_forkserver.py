@@ -189,6 +189,14 @@ def test_a_server_ends_with_its_driver_and_leaves_no_socket(workspace, serve):
     assert not (workspace.folder / ".ratchet/forkserver.sock").exists()
 
 
+def test_a_server_that_is_asked_to_stop_leaves_no_socket(workspace, serve):
+    server = serve()
+    assert (workspace.folder / ".ratchet/forkserver.sock").exists()
+    server.terminate()
+    assert server.wait(WAIT_S) == 128 + signal.SIGTERM
+    assert not (workspace.folder / ".ratchet/forkserver.sock").exists()
+
+
 @pytest.mark.parametrize("changed", ["settings", "environment"])
 def test_a_server_that_is_stale_ends_and_the_stage_runs_in_its_own_process(workspace, serve, changed):
     server = serve("raise ValueError('stale')")

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from tasks.core import imports
@@ -162,6 +163,7 @@ def main(driver: int) -> int:
     if listener is None:
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
     _name_process(protocol.NAME)
     try:
         Server(listener, driver, fingerprint).serve()
@@ -181,6 +183,12 @@ def _use_threads_of_settings() -> None:
 
     process.quiet()
     process.set_threads(configuration.load().compute)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once, and leave no socket: programs that copy a folder stumble over one. The kernel ends the children."""
+    protocol.SOCKET.unlink(missing_ok=True)
+    os._exit(128 + number)
 
 
 def _listen() -> socket.socket | None:
@@ -205,6 +213,7 @@ def _work(server: int, request: Mapping[str, Any], files: list[int], connections
     """Run a stage in the child, and end it as an interpreter ends, without taking everything apart."""
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:
