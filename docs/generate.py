@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows.commands import _comparisons, _exit_codes, _help, _reports, _schema, application  # noqa: E402
+from flows.commands import _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import records as records_module  # noqa: E402
@@ -273,17 +273,12 @@ def exit_codes() -> str:
 
 def json_output() -> str:
     """Return the reference of what `--json` prints: a section for each report and for each record in it."""
-    parts, linked = (
-        [JSON],
-        {
-            record.__name__: record
-            for module in (_reports, _comparisons)
-            for record in vars(module).values()
-            if dataclasses.is_dataclass(record)
-        },
-    )
     of_reports = {record: command for command, record in _schema.REPORTS.items()}
-    order = [*_schema.REPORTS.values(), *(record for record in linked.values() if record not in of_reports)]
+    order = [*_schema.REPORTS.values(), _reports.Failure]
+    for record in order:
+        order += [part for part in _records_in(record) if part not in order]
+    linked = {record.__name__: record for record in order}
+    parts = [JSON]
     for record in order:
         command = of_reports.get(record)
         docs = _field_docs(record)
@@ -295,6 +290,16 @@ def json_output() -> str:
         about = (inspect.getdoc(record) or "").replace("\n", " ")
         parts.append(f"## {title}\n\n{about}\n\n| key | type | |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _records_in(annotation: Any) -> list[type]:
+    """Return the records that a type, or the fields of a record, mention."""
+    if dataclasses.is_dataclass(annotation):
+        types = [field.type for field in dataclasses.fields(annotation)]
+    else:
+        types = list(typing.get_args(annotation))
+    nested = [record for each in types if not dataclasses.is_dataclass(each) for record in _records_in(each)]
+    return [*(each for each in types if dataclasses.is_dataclass(each)), *nested]
 
 
 def _json_type(annotation: Any, linked: dict[str, type]) -> str:
@@ -309,7 +314,7 @@ def _json_type(annotation: Any, linked: dict[str, type]) -> str:
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{value}`" for value in arguments)
-    if typing.get_origin(annotation) is Sequence:
+    if typing.get_origin(annotation) in (Sequence, list):
         inner = _json_type(arguments[0], linked)
         return f"list of {inner}{'s' if arguments[0] in names else ''}"
     return " or ".join(_json_type(argument, linked) for argument in arguments)

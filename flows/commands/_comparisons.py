@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from flows.commands._reports import Range, Report
+from flows.commands._reports import Report
+from flows.execution.estimates import Range
+from flows.experiments.model_differences import Cause, MeasureChange
+from tasks.core import statistics
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,11 @@ class Interval:
     value: float
     low: float | None
     high: float | None
+
+    @classmethod
+    def of(cls, estimate: statistics.Estimate) -> Self:
+        """Return the interval of an estimate."""
+        return cls(estimate.value, estimate.low, estimate.high)
 
 
 @dataclass(frozen=True)
@@ -63,40 +72,6 @@ class CompareReport(Report):
     """Compositions whose best learning rate may lie beyond those tried, in words."""
     folder: str | None
     """The folder of the table, the plot and the figures of each training; null with `--dry`."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A stage whose own inputs differ between the two models."""
-
-    stage: str
-    what: Sequence[str]
-    """The settings, code and data that differ."""
-    effect: Sequence[str]
-    """The stages whose outputs differ because of it, itself the first; empty if no output differs."""
-
-
-@dataclass(frozen=True)
-class ItemChange:
-    """An item of the gate set that one model does worse than the other."""
-
-    item: str
-    source: str
-    """The source that the item is from; its id where that is not known."""
-    worse_by: float
-    """The rise of a loss in nats per token, or the fall of a share."""
-
-
-@dataclass(frozen=True)
-class MeasureChange:
-    """The items of one measure that the second model lost and won."""
-
-    measure: str
-    items: int
-    lost: int
-    won: int
-    most_lost: Sequence[ItemChange]
-    most_won: Sequence[ItemChange]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from flows.execution.estimates import Basis, Range
     from flows.experiments.recipes import Recipe
     from flows.experiments.results_table import Row
-    from tasks.core.statistics import Estimate
 
 
 def compare(
@@ -45,7 +44,6 @@ def compare(
 def _cost(name: str, recipe: "Recipe") -> "CompareReport":
     """Say what a comparison costs, and return its report so far."""
     from flows.commands._comparisons import CompareReport
-    from flows.commands._reports import Range, convert
     from flows.experiments import search, trials
     from tasks.io.system import progress
 
@@ -59,7 +57,7 @@ def _cost(name: str, recipe: "Recipe") -> "CompareReport":
         "or none beats no training. "
         f"{_time(duration)}The bar tells the time that is left once the first is done."
     )
-    seconds = convert(Range, duration[0]) if duration else None
+    seconds = duration[0] if duration else None
     return CompareReport(name, searched, finals, cost, seconds, compositions=None, open_ends=[], folder=None)
 
 
@@ -99,20 +97,16 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
 
 def _composition(row: "Row") -> "ComparedComposition":
     from flows.commands._comparisons import ComparedComposition, Interval
-    from flows.commands._reports import convert
-
-    def interval(estimate: "Estimate") -> Interval:
-        return convert(Interval, estimate)
 
     return ComparedComposition(
         name=row.name,
         rate=row.rate,
         losses=row.losses,
-        domain=interval(row.domain),
-        gain=interval(row.gain),
-        against_first=interval(row.against_first) if row.against_first else None,
-        forgetting=interval(row.forgetting),
-        passed=interval(row.passed) if row.passed else None,
+        domain=Interval.of(row.domain),
+        gain=Interval.of(row.gain),
+        against_first=Interval.of(row.against_first) if row.against_first else None,
+        forgetting=Interval.of(row.forgetting),
+        passed=Interval.of(row.passed) if row.passed else None,
         trainable=row.trainable,
         peak_memory_mb=row.peak_memory_mb,
         tokens_per_s=row.tokens_per_s,

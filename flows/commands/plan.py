@@ -30,7 +30,7 @@ def plan(
 
     Example: ratchet plan --json
     """
-    from flows.commands._reports import Estimate, PlannedStage, PlanReport, Range, convert
+    from flows.commands._workspace_reports import PlannedStage, PlanReport
     from flows.execution import estimates
     from flows.execution.dvc import forecast
     from tasks import configuration
@@ -42,16 +42,9 @@ def plan(
         _show(steps, by_stage)
     total = _total(steps, by_stage)
     planned = [
-        PlannedStage(
-            step.stage,
-            step.state,
-            step.why,
-            step.upstream,
-            convert(Estimate, by_stage[step.stage]) if step.stage in by_stage else None,
-        )
-        for step in steps
+        PlannedStage(step.stage, step.state, step.why, step.upstream, by_stage.get(step.stage)) for step in steps
     ]
-    return PlanReport(planned, convert(Range, total) if total else None)
+    return PlanReport(planned, total)
 
 
 def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> None:

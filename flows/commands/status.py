@@ -7,8 +7,9 @@ import typer
 from flows.commands._reports import Report
 
 if TYPE_CHECKING:
-    from flows.commands._reports import PastDecision, PastRetraining
+    from flows.commands._workspace_reports import PastDecision
     from flows.registry.history import History, PromotionDecision, Rollback
+    from flows.registry.retrain_log import Retraining
 
 COLOURS = {"promoted": "green", "kept": "yellow", "failed": "red"}
 
@@ -23,7 +24,7 @@ def status(
 
     Example: ratchet status, or ratchet status --last 50
     """
-    from flows.commands._reports import PastRetraining, StatusReport, convert
+    from flows.commands._workspace_reports import StatusReport
     from flows.registry import history, promotion, retrain_log
     from tasks.io.system import git
 
@@ -31,7 +32,7 @@ def status(
     missing = promotion.missing_lines(past)
     is_committed = not (past.lines and git.has_changes(history.HISTORY))
     decisions = [_past_decision(line) for line in past.lines[-count:]]
-    retrainings = [convert(PastRetraining, night) for night in retrain_log.last(count)]
+    retrainings = retrain_log.last(count)
     if not as_json:
         _show_place(past, missing, is_committed=is_committed)
         _show_past(past, decisions, retrainings)
@@ -41,7 +42,7 @@ def status(
 
 
 def _past_decision(line: "PromotionDecision | Rollback") -> "PastDecision":
-    from flows.commands._reports import PastDecision
+    from flows.commands._workspace_reports import PastDecision
     from flows.registry import history
 
     if isinstance(line, history.Rollback):
@@ -62,7 +63,7 @@ def _show_place(past: "History", missing: "list[PromotionDecision | Rollback]", 
         _terminal.show(f"Git does not hold it yet: git add {history.HISTORY} && git commit {history.HISTORY}")
 
 
-def _show_past(past: "History", decisions: "list[PastDecision]", retrainings: "list[PastRetraining]") -> None:
+def _show_past(past: "History", decisions: "list[PastDecision]", retrainings: "list[Retraining]") -> None:
     from flows.commands import _terminal
     from flows.registry import history
 

@@ -27,19 +27,19 @@ def verify(
     from itertools import chain
 
     from flows.commands import _terminal
-    from flows.commands._reports import VerifiedFact, VerifyReport, convert
+    from flows.commands._workspace_reports import VerifyReport
     from flows.execution import workspace_lease
     from flows.registry import verification
 
-    facts = []
+    checks = []
     with workspace_lease.acquired():
         for check in chain(
             verification.check_files(),
             verification.import_runs(),
             verification.check_losses(models or []) if measure else (),
         ):
-            facts.append(convert(VerifiedFact, check))
+            checks.append(check)
             if not as_json:
                 mark = "✓" if check.holds else "✗"
                 _terminal.show(f"{mark} {check.what}", colours={"✓": "green", "✗": "red"})
-    return VerifyReport(facts)
+    return VerifyReport(checks)

@@ -9,10 +9,9 @@ from flows.commands import _completion
 from flows.commands._reports import Report
 
 if TYPE_CHECKING:
-    from flows.commands._comparisons import BisectedPart, Cause, MeasureChange, WhyReport
-    from flows.experiments import model_differences
+    from flows.commands._comparisons import BisectedPart, WhyReport
     from flows.experiments.bisection import Part
-    from flows.experiments.model_differences import ModelRecord
+    from flows.experiments.model_differences import Cause, MeasureChange, ModelRecord
 
 
 def why(
@@ -58,23 +57,13 @@ def why(
 
 def _report(before: "ModelRecord", after: "ModelRecord") -> "WhyReport":
     """Return the report without a bisection."""
-    from flows.commands._comparisons import Cause, WhyReport
-    from flows.commands._reports import convert
+    from flows.commands._comparisons import WhyReport
     from flows.experiments import model_differences
 
-    changes = model_differences.item_changes(before, after)
-    items = None if changes is None else [_measure_change(change) for change in changes]
-    causes = [convert(Cause, cause) for cause in model_differences.causes(before, after)]
+    items = model_differences.item_changes(before, after)
+    causes = list(model_differences.causes(before, after))
     machine = model_differences.machine_changes(before, after)
     return WhyReport(before.name, after.name, causes, machine, items, bisection=None, conclusion=None)
-
-
-def _measure_change(change: "model_differences.MeasureChange") -> "MeasureChange":
-    from flows.commands._comparisons import ItemChange, MeasureChange
-    from flows.commands._reports import convert
-
-    lost, won = ([convert(ItemChange, item) for item in most] for most in (change.most_lost, change.most_won))
-    return MeasureChange(change.measure, change.items, change.lost, change.won, lost, won)
 
 
 def _lines(report: "WhyReport") -> Iterator[str]:
@@ -146,10 +135,9 @@ def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], s
 
 def _part(part: "Part") -> "BisectedPart":
     from flows.commands._comparisons import BisectedPart, Interval
-    from flows.commands._reports import convert
 
     stages = [cause.stage for cause in part.causes]
-    return BisectedPart(stages, convert(Interval, part.worse_by), part.items, part.is_certain)
+    return BisectedPart(stages, Interval.of(part.worse_by), part.items, part.is_certain)
 
 
 def _line(part: "Part") -> str:

@@ -55,10 +55,13 @@ class StageEstimate:
 
     seconds: Range
     memory_mb: Range | None
+    """MB (2^20 bytes) of memory at its peak."""
     disk_mb: Range | None
+    """MB (2^20 bytes) of new files."""
     source: Basis
+    """Earlier runs with these settings, earlier runs with others, or the measured speed of this machine."""
     runs: int
-    """Number of runs behind the figures; 0 if they follow from tokens × parameters."""
+    """Earlier runs behind the figures; 0 with `machine speed`."""
 
 
 def for_stages(stages: Sequence[str]) -> dict[str, StageEstimate]:

@@ -22,7 +22,7 @@ def recorded(flow_run: str | None = None, title: str = "pipeline") -> Iterator[t
     try:
         yield recorder
         status = "FINISHED"
-    except Exception:
+    except Exception:  # not KeyboardInterrupt and SystemExit, which leave KILLED
         status = "FAILED"
         raise
     finally:

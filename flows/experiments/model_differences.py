@@ -40,6 +40,7 @@ class Cause:
 
     stage: str
     what: list[str]
+    """The settings, code and data that differ."""
     effect: list[str]
     """The stages whose outputs differ because of it, itself the first, each reading from one before. Empty if no output differs."""
 

@@ -41,10 +41,13 @@ class Retraining:
     """A retraining as `ratchet status` shows it."""
 
     time: str
+    """UTC."""
     cause: str
+    """`nightly`, `on-drift`, or `by hand`."""
     outcome: str
     reason: str
     seconds: float | None
+    """Null while it works, and where its process was ended."""
 
 
 @dataclass

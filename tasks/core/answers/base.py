@@ -1,16 +1,33 @@
 """The protocol of all checks: what a row expects, and the grade of an answer."""
 
+import re
 import string
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import AfterValidator
 
 from tasks.core.config import Config
 from tasks.core.records import SCORED, Unfit
 
 PASSED = "passed"
 WRONG = "wrong"
+
+
+def _checked(pattern: str) -> str:
+    """Return a regular expression. Raises ValueError if the text is none."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_checked)]
+"""A regular expression of Python's, in settings."""
 
 
 class Grade(NamedTuple):
@@ -36,7 +53,7 @@ class Row:
     """Its columns."""
 
 
-class AnswerCheck(Config):
+class AnswerCheck(Config, ABC):
     """The check of a source's answers. Each kind adds its options."""
 
     graded: ClassVar[bool] = False
@@ -55,13 +72,13 @@ class AnswerCheck(Config):
         """Return the columns of a row that become its conversation; most kinds take them as they are."""
         return values
 
+    @abstractmethod
     def expect(self, row: Row) -> Any | Unfit:
         """Return what a right answer is held against, as JSON can hold it, or the reason why the check does not fit the row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grade(self, answer: str, expected: Any) -> Grade:
         """Return the grade of an answer."""
-        raise NotImplementedError
 
     def shown(self, expected: Any) -> str:
         """Return what is expected as text, for tables of results."""

@@ -5,6 +5,7 @@ https://aclanthology.org/W15-3049 (package sacrebleu). Both are in the extra `ov
 """
 
 import importlib
+from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row, collapse
@@ -24,8 +25,9 @@ class Overlap(AnswerCheck):
         score = self._score(answer, expected)
         return Grade(score, PASSED if collapse(answer) == collapse(expected) else "overlap" if score else WRONG, answer)
 
+    @abstractmethod
     def _score(self, answer: str, expected: str) -> float:
-        raise NotImplementedError
+        """Return the share of the wording that both have in common, 0 to 1."""
 
 
 class Rouge(Overlap):

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import fields
 
 import pytest
 from pydantic import TypeAdapter
@@ -161,16 +160,3 @@ def test_numbers_that_are_not_finite_are_null():
 def test_a_message_is_taken_apart(message, expected):
     problems = _as_json.problems(message, "ratchet run")
     assert [(problem.where, problem.what, problem.remedy) for problem in problems] == expected
-
-
-def test_a_record_takes_the_fields_of_another_one():
-    from flows.execution.estimates import StageEstimate
-    from flows.registry.retrain_log import Retraining
-    from flows.registry.verification import Check
-
-    for record, source in (
-        (_reports.Estimate, StageEstimate),
-        (_reports.PastRetraining, Retraining),
-        (_reports.VerifiedFact, Check),
-    ):
-        assert [field.name for field in fields(record)] == [field.name for field in fields(source)]

@@ -115,7 +115,8 @@ def _zip_members(path: Path) -> Iterator[Entry | Broken]:
 
 
 def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    """Open a member; one whose compression is unknown has no bytes."""
+    """Open a member. Raises UnreadableError if its bytes are damaged, or packed in a way that zipfile does not know, for which
+    it raises NotImplementedError."""
     try:
         return cast(BinaryIO, archive.open(info))
     except (NotImplementedError, zipfile.BadZipFile, RuntimeError, OSError) as error:
