@@ -1,4 +1,4 @@
-"""What every command prints with `--json`, a report or the error, and the reports of `doctor` and `methods`, as records.
+"""Records that commands print with `--json`: the error of any command, and the reports of `doctor` and `methods`.
 
 docs/generate.py writes their reference. Reports that need more than the standard library stand in modules that their commands load.
 A field that is a number may be null where it is not known or not finite.
