@@ -23,6 +23,8 @@ Indices = NDArray[np.int64]
 PERMUTATIONS = 128
 BANDS = 32
 """Of four rows each: a pair with a Jaccard similarity of 0.7 shares a band with a probability of 99.98 %, one of 0.5 with 87 %."""
+MOST = 1_000
+"""Texts of one band that all others of it are compared with."""
 PAIRS_AT_ONCE = 100_000
 BLOCK = 50_000
 """Shingles that are hashed at once."""
@@ -143,13 +145,13 @@ def _blocks(offsets: Indices) -> Iterator[slice]:
         start = stop
 
 
-def equal_pairs(keys: Hashes, most: int) -> Iterator[Indices]:
-    """Yield pairs of texts with equal keys, the earlier text first, as arrays of shape (pairs, 2).
+def equal_pairs(keys: Hashes, ranks: Indices, most: int) -> Iterator[Indices]:
+    """Yield pairs of texts with equal keys, the one of the lower rank first, as arrays of shape (pairs, 2).
 
-    Of more than `most` texts with one key, each is paired with the first `most` of them alone, so that the number of pairs grows
-    linearly with the number of texts.
+    Of more than `most` texts with one key, each is paired with the `most` of the lowest ranks alone, so that the number of pairs
+    grows linearly with the number of texts.
     """
-    order = np.argsort(keys, kind="stable")
+    order = np.lexsort((ranks, keys))  # stable: the earlier text first where ranks are equal
     ordered = keys[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(keys)])
     sizes = np.diff(np.append(starts, len(keys)))
@@ -163,16 +165,21 @@ def equal_pairs(keys: Hashes, most: int) -> Iterator[Indices]:
         yield order[np.stack([first, first + 1 + steps], axis=1)]
 
 
-def similar_pairs(sets: Shingles, threshold: float, most: int = 64) -> Indices:
+def similar_pairs(sets: Shingles, threshold: float, ranks: Sequence[int], most: int = MOST) -> Indices:
     """Return, sorted, the pairs (earlier, later) of texts whose sets have a Jaccard similarity of at least `threshold`.
 
     Candidates share a band of MinHash; all of them are then compared exactly. Shape (pairs, 2). Of more than `most` texts that
-    share a band, each is compared with the first `most`. Every text must have a shingle.
+    share a band, each is compared with the `most` of the lowest ranks: those that are kept where two are alike. Every text must have
+    a shingle.
     """
+    rank_of = np.asarray(ranks, dtype=np.int64)
     keys = band_keys(sets)
     total = max(1, len(sets))
     bands = [
-        np.concatenate([pairs @ [total, 1] for pairs in equal_pairs(keys[:, band], most)] or [np.zeros(0, np.int64)])
+        np.concatenate(
+            [np.sort(pairs, axis=1) @ [total, 1] for pairs in equal_pairs(keys[:, band], rank_of, most)]
+            or [np.zeros(0, np.int64)]
+        )
         for band in range(BANDS)
     ]
     codes = np.unique(np.concatenate(bands))

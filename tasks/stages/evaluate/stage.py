@@ -141,9 +141,8 @@ def _loaded(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any
     """Return the measured model, its tokenizer, and what is scored and generates."""
     device.use(config.compute)
     server = _server(config, run)
-    described = (
-        completions.describe(server) if server else None
-    )  # a server that lacks the model is told before one is read
+    # Asked before weights are read: a server may lack the model.
+    described = completions.describe(server) if server else None
     model, tokenizer = _load(inputs["model"], inputs["base"], config)
     evaluated = _evaluated_model(model, tokenizer, inputs, config)
     if server:

@@ -15,6 +15,10 @@ def shingled(texts, length):
     return shingles.shingle(shingles.hash_words(texts), length)
 
 
+def similar(sets, **options):
+    return shingles.similar_pairs(sets, 0.7, [0] * len(sets), **options)
+
+
 def plain(text, length=3):
     return ngrams.ngrams(ngrams.words(text), length)
 
@@ -53,7 +57,7 @@ def test_planted_pairs_are_found_whatever_the_blocks(monkeypatch, block):
     monkeypatch.setattr(shingles, "BLOCK", block)
     texts = random_texts(300)
     copies = [f"another {text.partition(' ')[2]}" for text in texts[:100]]  # share 57 of 59 shingles
-    pairs = shingles.similar_pairs(shingled([*texts, *copies], 3), 0.7)
+    pairs = similar(shingled([*texts, *copies], 3))
     assert pairs.tolist() == [[number, 300 + number] for number in range(100)]
 
 
@@ -70,14 +74,14 @@ def test_recall_is_what_the_bands_promise():
     planted = np.stack([np.arange(2000), np.arange(2000) + 2000], axis=1)
     alike = planted[shingles.jaccard(sets, planted) >= 0.7]
     assert 300 < len(alike) < 2000
-    found = {tuple(pair) for pair in shingles.similar_pairs(sets, 0.7).tolist()}
+    found = {tuple(pair) for pair in similar(sets).tolist()}
     assert found <= {tuple(pair) for pair in alike.tolist()}
     assert len(found) >= 0.998 * len(alike)
 
 
 def test_a_large_group_makes_pairs_in_proportion_to_its_size():
     sets = shingled(["the same words in every one of these texts"] * 500, 3)
-    pairs = shingles.similar_pairs(sets, 0.7, most=5)
+    pairs = similar(sets, most=5)
     assert {later for _, later in pairs.tolist()} == set(range(1, 500))
     assert len(pairs) == sum(500 - 1 - place for place in range(5))
 
@@ -93,4 +97,4 @@ def test_templates_are_shingles_that_many_hold():
 def test_no_text_and_empty_texts_have_no_pairs():
     assert len(shingled([], 3)) == 0
     assert shingled(["", "a b"], 3).sizes.tolist() == [0, 0]
-    assert shingles.similar_pairs(shingled([], 3), 0.7).shape == (0, 2)
+    assert similar(shingled([], 3)).shape == (0, 2)

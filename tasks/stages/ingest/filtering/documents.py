@@ -50,12 +50,12 @@ def _records(items: Sequence[Sourced[Document]]) -> list[Document]:
 
 def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], config: IngestConfig) -> Reasons:
     combined, first = [*hidden, *documents], len(hidden)
+    ranks = [0] * first + [RANKS[document.split] for document in documents]
     pairs = {
         (a, b)
-        for a, b in _near_pairs(combined, config.near_duplicates)
+        for a, b in _near_pairs(combined, ranks, config.near_duplicates)
         if b >= first and (a >= first or RANKS[combined[a].split] < RANKS[combined[b].split])
     }
-    ranks = [0] * first + [RANKS[document.split] for document in documents]
     return {
         position - first: duplicates.near_duplicate_reason(
             combined[twin].source,
@@ -66,14 +66,14 @@ def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], 
     }
 
 
-def _near_pairs(documents: Sequence[Document], config: NearDuplicates) -> set[Pair]:
+def _near_pairs(documents: Sequence[Document], ranks: Sequence[int], config: NearDuplicates) -> set[Pair]:
     """Return the pairs of documents that are near-duplicates, comment lines aside."""
     contents = [cleaning.without_comments(document.text) for document in documents]
     equal = duplicates.equal_positions(map(cleaning.collapse_whitespace, contents))
     pairs = {(first, later) for later, first in equal.items()}
     if config.jaccard is None:
         return pairs
-    return pairs | duplicates.jaccard_pairs(duplicates.comparable(contents, config), config.jaccard)
+    return pairs | duplicates.jaccard_pairs(duplicates.comparable(contents, config), config.jaccard, ranks)
 
 
 def _over_limit(documents: Sequence[Document], config: IngestConfig) -> Reasons:

@@ -47,9 +47,13 @@ def comparable(contents: Sequence[str], config: NearDuplicates) -> Comparable:
     return Comparable(positions, sets.take(positions))
 
 
-def jaccard_pairs(texts: Comparable, threshold: float) -> set[Pair]:
-    """Return the pairs that share at least `threshold` of their shingles: candidates by MinHash and LSH, then checked exactly."""
-    pairs = texts.positions[shingles.similar_pairs(texts.sets, threshold)]
+def jaccard_pairs(texts: Comparable, threshold: float, ranks: Sequence[int]) -> set[Pair]:
+    """Return the pairs that share at least `threshold` of their shingles: candidates by MinHash and LSH, then checked exactly.
+
+    Of very many texts alike, those of the lowest ranks are in pairs with all others (`shingles.MOST`).
+    """
+    ranks_of_texts = np.asarray(ranks, dtype=np.int64)[texts.positions]
+    pairs = texts.positions[shingles.similar_pairs(texts.sets, threshold, ranks_of_texts.tolist())]
     return {(first, later) for first, later in pairs.tolist()}
 
 

@@ -92,8 +92,8 @@ def _near_duplicates(
     examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig, embed: Embed
 ) -> Reasons:
     combined, first = [*benchmark, *examples], len(benchmark)
-    pairs = _near_pairs(combined, config.near_duplicates, embed)
     ranks = [0] * first + [RANKS[example.split] for example in examples]
+    pairs = _near_pairs(combined, ranks, config.near_duplicates, embed)
     removed = duplicates.merge_duplicates({(a, b) for a, b in pairs if b >= first}, ranks)
     return {
         position - first: duplicates.near_duplicate_reason(
@@ -103,7 +103,7 @@ def _near_duplicates(
     }
 
 
-def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embed) -> set[Pair]:
+def _near_pairs(examples: Sequence[Example], ranks: Sequence[int], config: NearDuplicates, embed: Embed) -> set[Pair]:
     """Return the pairs of examples whose prompts or whose responses are near-duplicates.
 
     A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
@@ -112,8 +112,8 @@ def _near_pairs(examples: Sequence[Example], config: NearDuplicates, embed: Embe
     responses = duplicates.comparable([comparable(example, example.response) for example in examples], config)
     pairs: set[Pair] = set()
     if config.jaccard is not None:
-        pairs |= duplicates.jaccard_pairs(prompts, config.jaccard)
-        pairs |= duplicates.jaccard_pairs(responses, config.jaccard)
+        pairs |= duplicates.jaccard_pairs(prompts, config.jaccard, ranks)
+        pairs |= duplicates.jaccard_pairs(responses, config.jaccard, ranks)
     if config.cosine is not None and len(responses.positions):
         positions = responses.positions.tolist()
         near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), config.cosine)

@@ -1,5 +1,7 @@
 """Duplicates are found, unrelated texts are not, and of two duplicates the one with the lower rank is kept."""
 
+from functools import partial
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +17,9 @@ def passage(seed, length=60):
     return list(np.random.default_rng(seed).choice(WORDS, length))
 
 
-def pairs(contents, threshold=0.7):
+def pairs(contents, threshold=0.7, ranks=None):
     texts = duplicates.comparable([" ".join(content) for content in contents], PARAMS)
-    return duplicates.jaccard_pairs(texts, threshold)
+    return duplicates.jaccard_pairs(texts, threshold, ranks or [0] * len(contents))
 
 
 def test_a_planted_near_duplicate_is_found_among_strangers():
@@ -38,6 +40,15 @@ def test_a_wording_that_many_share_makes_no_duplicates():
     asked = "please classify the sentiment of the following customer review as positive or negative"
     contents = [[asked, *passage(seed, length=10)] for seed in range(30)]
     assert pairs(contents) == set()
+
+
+def test_of_very_many_texts_alike_the_held_out_one_is_kept_wherever_it_stands(monkeypatch):
+    monkeypatch.setattr(duplicates.shingles, "similar_pairs", partial(duplicates.shingles.similar_pairs, most=5))
+    monkeypatch.setattr(duplicates, "FEW", 1000)  # else their common words are a template's
+    contents = [["one", "text", *passage(0, length=30), f"end{number}"] for number in range(40)]
+    ranks = [duplicates.RANKS["test" if number == 33 else "train"] for number in range(40)]
+    removed = duplicates.merge_duplicates(pairs(contents, ranks=ranks), ranks)
+    assert set(removed) == set(range(40)) - {33}
 
 
 def test_short_texts_are_in_no_pair():
