@@ -1,6 +1,5 @@
 """The fork server: stages run in its children as they do in processes of their own, and nothing of it is left."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.forkserver import client
 from tests.runner import ROOT, WAIT_S, Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork server needs Linux")
@@ -70,10 +70,7 @@ def wait_for(condition):
 
 
 def answers(folder):
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(str(folder / ".ratchet/forkserver.sock"))
-        return True
-    return False
+    return client.answers(os.path.relpath(folder / ".ratchet/forkserver.sock"))
 
 
 def stage(workspace):
@@ -189,6 +186,17 @@ def test_a_server_ends_with_its_driver_and_leaves_no_socket(workspace, serve):
     assert not (workspace.folder / ".ratchet/forkserver.sock").exists()
 
 
+def test_who_starts_a_server_waits_until_it_serves_or_has_ended(workspace, serve, monkeypatch):
+    monkeypatch.chdir(workspace.folder)
+    server = serve()
+    client.wait_until_ready(server)
+    assert client.answers()
+    server.terminate()
+    server.wait(WAIT_S)
+    client.wait_until_ready(server)
+    assert not client.answers()
+
+
 def test_a_server_that_is_asked_to_stop_leaves_no_socket(workspace, serve):
     server = serve()
     assert (workspace.folder / ".ratchet/forkserver.sock").exists()
@@ -300,8 +308,6 @@ def test_the_client_needs_the_standard_library_alone():
 
 @pytest.mark.parametrize(("stages", "servers"), [(1, 0), (2, 1), (4, 1)])
 def test_a_dvc_repro_gets_its_server_with_its_second_stage(workspace, stages, servers, monkeypatch):
-    from tasks.forkserver import client
-
     monkeypatch.chdir(workspace.folder)
     monkeypatch.delenv("RATCHET_FORKSERVER", raising=False)
     started = []

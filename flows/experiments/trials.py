@@ -45,11 +45,15 @@ def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> 
 
 @contextmanager
 def _fork_server(recipe: Recipe, trials: Sequence[Trial]) -> Iterator[None]:
-    """Serve forks within the block if several trials are to run. It has the threads of params.yaml, so a recipe that sets others has none."""
+    """Serve forks within the block if several trials are to run. It has the threads of params.yaml, so a recipe that sets others has none.
+
+    The first trial waits for it: memory is compared between trials, and a child has what the server imported.
+    """
     if len(trials) < 2 or "compute" in recipe.changes or not client.is_wanted():
         yield
         return
     server = client.start(os.getpid())
+    client.wait_until_ready(server)
     try:
         yield
     finally:

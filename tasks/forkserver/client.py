@@ -18,6 +18,8 @@ from tasks.forkserver import protocol
 PR_SET_PDEATHSIG = 1
 PATIENCE_S = 10.0
 """How long a child whose server has gone may take to end."""
+START_S = 120.0
+"""How long a server may import before nobody waits for it any more."""
 
 
 def run(
@@ -90,6 +92,19 @@ def start(driver: int) -> "subprocess.Popen[bytes]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def wait_until_ready(server: "subprocess.Popen[bytes]") -> None:
+    """Wait until a server that was started accepts requests, has ended, or `START_S` have passed."""
+    deadline = time.monotonic() + START_S
+    while server.poll() is None and not answers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def answers(path: str = str(protocol.SOCKET)) -> bool:
+    """Return True if a fork server, without a path that of this workspace, accepts requests."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def command(driver: int) -> list[str]:
