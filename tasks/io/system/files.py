@@ -1,10 +1,12 @@
 """Files and folders that appear complete or not at all: written to a sibling on the same disk, then renamed into place."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 def sibling(path: Path) -> Path:
@@ -15,12 +17,15 @@ def sibling(path: Path) -> Path:
 def write_atomically(path: Path, data: str | bytes, *, concurrent: bool = False) -> None:
     """Write `data` to the file at `path`, its folders included; text as UTF-8.
 
-    Set `concurrent` where several processes write this file and no lock keeps them apart: each then has a sibling of its own,
+    Set `concurrent` where several processes write this file and no lock keeps them apart: each then waits for the one before it,
     and the last rename stays.
     """
-    own_path = path.with_name(f"{path.name}.{os.getpid()}") if concurrent else path
-    with _renamed(sibling(own_path), path) as partial:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    contents = data.encode() if isinstance(data, str) else data
+    if concurrent:
+        _write_in_turn(path, contents)
+        return
+    with _renamed(sibling(path), path) as partial:
+        partial.write_bytes(contents)
 
 
 @contextmanager
@@ -52,6 +57,32 @@ def _renamed(partial: Path, path: Path) -> Iterator[Path]:
     except BaseException:
         remove(partial)
         raise
+
+
+def _write_in_turn(path: Path, contents: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = sibling(path)
+    with _locked(partial) as file:
+        try:
+            file.truncate(0)  # a killed process left it
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            remove(partial)
+            raise
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Return `path` open and locked against the other writers. The name may have gone to another file while this one waited."""
+    while True:
+        file = path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
 
 
 def _flush(path: Path) -> None:

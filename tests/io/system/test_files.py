@@ -1,4 +1,5 @@
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,28 @@ def test_a_file_is_written_with_its_folders_and_leaves_no_sibling(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_processes_without_a_lock_write_to_siblings_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_what_a_killed_process_left_is_gone_after_the_next_write(tmp_path: Path, concurrent: bool) -> None:
     path = tmp_path / "a.json"
-    written: list[str] = []
-    monkeypatch.setattr(files, "_flush", lambda partial: written.append(partial.name))
-    files.write_atomically(path, "x")
-    files.write_atomically(path, "x", concurrent=True)
-    assert written == ["a.json.partial", f"a.json.{os.getpid()}.partial"]
+    files.sibling(path).write_text("a long half of")
+    files.write_atomically(path, "{}", concurrent=concurrent)
+    assert path.read_text() == "{}"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_write_one_file_at_once_leave_one_of_their_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    writer = "import sys\nfrom pathlib import Path\nfrom tasks.io.system import files\n" + (
+        "for _ in range(100):\n    files.write_atomically(Path(sys.argv[1]), sys.argv[2] * 1000, concurrent=True)\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", writer, str(path), letter]) for letter in "abc"]
+    texts = set()
+    while any(process.poll() is None for process in processes):
+        if path.exists():
+            texts.add(path.read_text())
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert texts <= {letter * 1000 for letter in "abc"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
