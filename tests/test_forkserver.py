@@ -311,10 +311,11 @@ def test_a_dvc_repro_gets_its_server_with_its_second_stage(workspace, stages, se
     monkeypatch.chdir(workspace.folder)
     monkeypatch.delenv("RATCHET_FORKSERVER", raising=False)
     started = []
-    monkeypatch.setattr(client, "start", started.append)
-    for _ in range(stages):
-        client.start_for_next()
+    monkeypatch.setattr(client, "start", lambda driver: started.append(driver) or object())
+    monkeypatch.setattr(client, "wait_until_ready", lambda server: True)
+    ready = [client.start_for_driver() for _ in range(stages)]
+    assert ready == [number == 1 for number in range(stages)]  # the second stage alone waits for it
     assert len(started) == servers
     monkeypatch.setattr(client, "_start_time", lambda _: "another process of that number")
-    client.start_for_next()
+    assert not client.start_for_driver()
     assert len(started) == servers

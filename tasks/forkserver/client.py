@@ -65,22 +65,28 @@ def is_wanted() -> bool:
     return sys.platform == "linux" and os.environ.get(protocol.SWITCH) != "0" and "RANK" not in os.environ
 
 
-def start_for_next() -> None:
-    """Start a fork server where this is the second stage that one `dvc repro` runs: a single one would not profit.
+def start_for_driver() -> bool:
+    """Start a fork server where this is the second stage that one `dvc repro` runs; return True if it accepts requests.
 
-    It is tried once for each: a flow starts its own, and says so by `RATCHET_DRIVER`.
+    A single stage would not profit. The second one waits for the server: to import the same beside it would be work done twice.
+    It is tried once for each `dvc repro`: a flow starts its own, and says so by `RATCHET_DRIVER`.
     """
     if not is_wanted() or protocol.DRIVER in os.environ:
-        return
-    driver = os.getppid()
+        return False
+    driver, server = os.getppid(), None
     with contextlib.suppress(OSError):  # a full disk: stages then run in processes of their own
         protocol.DRIVERS.parent.mkdir(exist_ok=True)
         known = protocol.DRIVERS.read_text().split() if protocol.DRIVERS.exists() else []
         name = f"{driver}:{_start_time(driver)}"
         if known == [name]:
-            start(driver)
+            server = start(driver)
         if name not in known or len(known) == 1:
             protocol.DRIVERS.write_text(" ".join([*known, name] if name in known else [name]))
+    if server is None:
+        return False
+    if not _ask_for_signal_with(driver):
+        sys.exit(128 + signal.SIGTERM)
+    return wait_until_ready(server)
 
 
 def start(driver: int) -> "subprocess.Popen[bytes]":
@@ -94,11 +100,12 @@ def start(driver: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def wait_until_ready(server: "subprocess.Popen[bytes]") -> None:
-    """Wait until a server that was started accepts requests, has ended, or `START_S` have passed."""
+def wait_until_ready(server: "subprocess.Popen[bytes]") -> bool:
+    """Wait until a server that was started accepts requests and return True; False where it has ended or `START_S` have passed."""
     deadline = time.monotonic() + START_S
-    while server.poll() is None and not answers() and time.monotonic() < deadline:
+    while not (ready := answers()) and server.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    return ready
 
 
 def answers(path: str = str(protocol.SOCKET)) -> bool:
@@ -139,15 +146,19 @@ def _forwarding(child: int, *, ends_with_parent: bool) -> Iterator[None]:
 
     parent = os.getppid()
     before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    if ends_with_parent:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            forward(signal.SIGTERM, None)
+    if ends_with_parent and not _ask_for_signal_with(parent):
+        forward(signal.SIGTERM, None)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ask_for_signal_with(parent: int) -> bool:
+    """Let the kernel send SIGTERM to this process when its parent ends; return False if the parent has ended already."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    return os.getppid() == parent
 
 
 def _start_time(pid: int) -> str:

@@ -81,6 +81,13 @@ class Workspace:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Callable[[str], Workspace]:
-    """Makes a workspace with a profile in use."""
-    return lambda profile: Workspace(tmp_path_factory.mktemp(profile), profile)
+def workspace(tmp_path_factory, empty_store, empty_prefect) -> Callable[[str], Workspace]:
+    """Makes a workspace with a profile in use, whose databases of MLflow and Prefect have their schemas."""
+
+    def make(profile: str) -> Workspace:
+        made = Workspace(tmp_path_factory.mktemp(profile), profile)
+        shutil.copyfile(empty_store, made.folder / "mlflow.db")
+        shutil.copytree(empty_prefect, made.folder / ".ratchet/prefect")
+        return made
+
+    return make

@@ -92,7 +92,7 @@ class Workspace:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory, empty_store) -> Path:
+def template(tmp_path_factory, empty_store, empty_prefect) -> Path:
     """The workspace that others are copies of."""
     folder = tmp_path_factory.mktemp("template")
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
@@ -100,6 +100,8 @@ def template(tmp_path_factory, empty_store) -> Path:
     shutil.copyfile(ROOT / ".dvc/config", folder / ".dvc/config")
     shutil.copyfile(ROOT / "params/workstation.yaml", folder / "params.yaml")
     shutil.copyfile(empty_store, folder / "mlflow.db")
+    shutil.copytree(empty_prefect, folder / ".ratchet/prefect")
+    shutil.copytree(empty_prefect, os.environ["PREFECT_HOME"], dirs_exist_ok=True)  # for flows of this process
     (folder / ".gitignore").write_text("/.ratchet/\n/mlflow.db\n")
     pyproject = (ROOT / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(

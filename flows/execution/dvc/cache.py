@@ -58,7 +58,9 @@ def relink(stages: Sequence[str]) -> None:
     """
     if stages:
         with repository.opened() as repo:
-            repo.checkout(targets=list(stages), relink=True)
+            # DVC reads dvc.lock once for a graph that is named, and once for each stage that is.
+            all_ran = {stage.addressing for stage in repo.index.stages} <= {*stages}
+            repo.checkout(targets=["dvc.yaml"] if all_ran else list(stages), relink=True)
 
 
 def has_remote() -> bool:

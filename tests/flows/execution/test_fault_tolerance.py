@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,8 +158,8 @@ def test_what_a_tracking_server_misses_while_it_is_gone_it_hears_later(store, tm
     assert not list(run_store.SPOOL.glob("*.jsonl"))
 
 
-def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(workspace.folder.parent / "prefect"))
+def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished, empty_prefect, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder.parent / "prefect")))
     port = prefect_server.free_port()
     first, url = prefect_server.start(port, ui=False)
     workspace.edit(*WAITING)
@@ -179,8 +180,10 @@ def test_a_flow_goes_on_when_its_prefect_server_is_restarted(workspace, finished
         supervisor.stop([second])
 
 
-def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(workspace, finished, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(workspace.folder.parent / "prefect"))
+def test_a_prefect_server_that_stays_away_is_one_message_and_nothing_is_lost(
+    workspace, finished, empty_prefect, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, workspace.folder.parent / "prefect")))
     first, url = prefect_server.start(prefect_server.free_port(), ui=False)
     workspace.edit(*WAITING)
     impatient = {"PREFECT_CLIENT_MAX_RETRIES": "1", "PREFECT_API_URL": url}

@@ -174,9 +174,10 @@ def test_stages_that_dvc_yaml_has_no_more_are_told(done):
     assert lock_file.obsolete_stages() == ["side"]
 
 
-def test_outputs_share_their_bytes_with_the_cache_after_relinking(done):
+@pytest.mark.parametrize("stages", [["two"], ["one", "two", "side", "last"]])
+def test_outputs_share_their_bytes_with_the_cache_after_relinking(done, stages):
     assert done.path("two/sorted.txt").stat().st_nlink == 1
-    cache.relink(["two"])
+    cache.relink(stages)
     assert done.path("two/sorted.txt").stat().st_nlink > 1
     assert set(states().values()) == {"unchanged"}
 
