@@ -68,6 +68,9 @@ class Training(Config):
     workers: int = Field(0, ge=0)
     """Processes that load data."""
     seed: int = 0
+    floor: float = Field(0.0, ge=0)
+    """Loss below which a step is left out: nothing is run backward, and neither weights nor the optimizer's state move. 0 leaves
+    out none."""
 
 
 def parts(section: str) -> dict[str, str]:
@@ -95,6 +98,8 @@ class Probe:
     """Packed rows as the engine makes them."""
     losses: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
     """Negative log-likelihood of each trained token of a batch under a model in nats, (N,), with its graph."""
+    logits: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    """Logits of each trained token of a batch under a model, (N, V), with their graph."""
     tasks: tuple[str, ...] = ()
     """What the batches' task numbers stand for."""
 

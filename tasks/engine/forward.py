@@ -74,6 +74,12 @@ def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     ).float()
 
 
+def token_logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Return the logits that each trained token of a packed row is predicted by, (N, V), in order. All are in memory at once."""
+    hidden_NH, _, head = _trained(model, batch)
+    return F.linear(hidden_NH, head.weight.to(hidden_NH.dtype), head.bias).float()
+
+
 @torch.no_grad()
 def token_hits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return 1.0 for each trained token of a packed row that is the model's first choice, 0.0 for the others, (N,)."""

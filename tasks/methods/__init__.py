@@ -169,6 +169,8 @@ def alone(chosen: Mapping[str, str], *, fsdp: bool = False) -> list[str]:
     reasons = [f"{family} {chosen[family]}: {facts.alone}" for family, facts in specs.items() if facts.alone]
     if fsdp and chosen.get("bases", "none") != "none":
         reasons.append(f"bases {chosen['bases']}: FSDP cannot cut quantised weights")
+    if fsdp and "selectors" in specs and specs["selectors"].merges:
+        reasons.append(f"selectors {chosen['selectors']}: it puts deltas on whole weights, and FSDP has cut them")
     if fsdp and any(facts.acts_between_steps for facts in specs.values()):
         reasons.append("a part acts between steps, on weights that FSDP has cut")
     if fsdp and spec("optimizers", chosen.get("optimizers", "adamw")).gradient_free:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tasks.core.sequences import Encoded
-from tasks.engine.forward import bind_loss, token_hits, token_losses, use_packed_attention
+from tasks.engine.forward import bind_loss, token_hits, token_logits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tests import tiny
 from tests.methods.contract import part
@@ -38,6 +38,17 @@ def test_packed_losses_are_the_unpacked_ones(pair):
     found = token_losses(packed, collate([Pack(tuple(sequences))]))
     expected = torch.cat([reference(plain, sequence) for sequence in sequences])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_logits_are_those_of_the_trained_tokens(pair):
+    packed, plain = pair
+    sequences = tiny.sequences(4, seed=3)
+    logits = token_logits(packed, collate([Pack(tuple(sequences))]))
+    expected = [
+        plain(input_ids=torch.tensor([s.ids])).logits[0, :-1][torch.tensor(s.weights[1:]) > 0] for s in sequences
+    ]
+    torch.testing.assert_close(logits, torch.cat(expected), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 from tasks import methods
 from tasks.core.training import FAMILIES, Moment, Probe
 from tasks.core.weights.surgery import plain
-from tasks.engine.forward import token_losses, use_packed_attention
+from tasks.engine.forward import token_logits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose
 from tasks.engine.training.compose import Composition, Part
@@ -72,7 +72,18 @@ def batch(seed=1):
 
 
 def probe():
-    return Probe([batch(2)], lambda wrapped, row: token_losses(plain(wrapped), row))
+    """One row to look at."""
+    return looking([batch(2)])
+
+
+def looking(batches, *tasks):
+    """A probe of these rows."""
+    return Probe(
+        batches,
+        lambda wrapped, row: token_losses(plain(wrapped), row),
+        lambda wrapped, row: token_logits(plain(wrapped), row),
+        *tasks,
+    )
 
 
 def composed(wrapped, parts, *, hasty=False):

@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 import torch
+from torch import nn
 
 from tasks import methods
-from tasks.core.weights.surgery import plain
+from tasks.core.weights.surgery import owners, plain
 from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
 from tests.methods import contract
@@ -125,3 +126,48 @@ def test_all_linear_means_the_same_alone_in_a_list(tiny, name):
         return {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
 
     assert trained(("all-linear",)) == trained("all-linear")
+
+
+LINEAR = [name for name in OWN if methods.spec("adapters", name).linear]
+
+
+def adapted(model):
+    """The layers that an adapter changed, by their full names."""
+    return {name: plain(model).get_submodule(name) for name in set(owners(model).values())}
+
+
+@pytest.mark.parametrize("name", TARGETING)
+def test_the_owner_of_a_parameter_is_the_layer_that_it_adapts(tiny, kind, name):
+    method = contract.part("adapters", name)
+    model = method.method.attach(contract.model(kind, tiny), method.config)
+    owner = owners(model)
+    known = {key for key, module in contract.model(kind, tiny).named_modules() if isinstance(module, nn.Linear)}
+    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    assert owner.keys() == trained
+    assert all(f"{layer}." in parameter for parameter, layer in owner.items())
+    assert set(owner.values()) <= known
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@torch.no_grad()
+def test_an_update_is_linear_in_the_tensors_that_the_adapter_names(tiny, kind, name):
+    method = contract.part("adapters", name)
+    model = method.method.attach(contract.model(kind, tiny), method.config).eval()
+    torch.manual_seed(0)
+    places = [p for key, p in model.named_parameters() if set(method.spec.linear) & set(key.split("."))]
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    whole, base = [p.clone() for p in places], dict(contract.model(kind, tiny).named_modules())
+    inputs = {key: torch.randn(1, 7, base[key].in_features) for key in adapted(model)}
+
+    def outputs(share):
+        for parameter, full in zip(places, whole, strict=True):
+            parameter.copy_(full * share)
+        return {key: layer(inputs[key]) for key, layer in adapted(model).items()}
+
+    none, quarter, full = outputs(0.0), outputs(0.25), outputs(1.0)
+    for key in inputs:
+        torch.testing.assert_close(none[key], base[key](inputs[key]))
+        torch.testing.assert_close(quarter[key] - none[key], 0.25 * (full[key] - none[key]), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(full[key], none[key]), key

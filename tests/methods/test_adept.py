@@ -54,7 +54,7 @@ def text(number, length, prompt=1, seed=0):
 def probe(*packs):
     """A probe of these packs, or of two with plain texts of unequal length."""
     packs = packs or ([text(0, 12), text(1, 5)], [text(2, 9)])
-    return Probe([collate([Pack(tuple(pack))]) for pack in packs], lambda model, row: token_losses(model, row))
+    return contract.looking([collate([Pack(tuple(pack))]) for pack in packs])
 
 
 def units(model):
@@ -142,7 +142,7 @@ def test_gpt2_whose_layers_depend_on_their_number_is_refused():
 
 def test_more_copies_than_layers_are_refused_before_the_probe_is_asked():
     with pytest.raises(ValueError, match=r"layers=7 are to be copied, and LlamaForCausalLM has 6"):
-        expand(deep.llama(6), AdeptConfig(layers=7), Probe([], pytest.fail), 0)
+        expand(deep.llama(6), AdeptConfig(layers=7), Probe([], pytest.fail, pytest.fail), 0)
 
 
 # 2. The shape is that of a block expansion.
@@ -458,7 +458,9 @@ def test_with_interval_0_all_units_learn_alike():
     model = trained(deep.llama(3))
     optimizer, scheduler = rated(units(model))
     state = {}
-    on_step(at_step(model, optimizer, scheduler, 500, state, Probe([], pytest.fail)), AdeptConfig(interval=0))
+    on_step(
+        at_step(model, optimizer, scheduler, 500, state, Probe([], pytest.fail, pytest.fail)), AdeptConfig(interval=0)
+    )
     assert {group["lr"] for group in optimizer.param_groups} == {1e-4}
     assert "multipliers" not in state
 

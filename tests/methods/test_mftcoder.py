@@ -23,6 +23,7 @@ from tasks.methods.objectives import Tokens
 from tasks.methods.objectives.mftcoder.config import MftcoderConfig
 from tasks.methods.objectives.mftcoder.method import coba, loss, on_step, self_paced, share, slope
 from tests import tiny as small
+from tests.methods import contract
 from tests.methods.contract import composition, part
 from tests.methods.official import frozen, same, wave
 
@@ -243,7 +244,7 @@ def moment(step, state, losses, steps=1000, names=NAMES):
         {name: torch.tensor([values], dtype=None if name != "nll" else torch.float64) for name, values in row.items()}
         for row in rows
     ]
-    valid = Probe(batches, lambda model, row: row["nll"][0], names)
+    valid = Probe(batches, lambda model, row: row["nll"][0], pytest.fail, names)
     return Moment(step, steps, 0, torch.nn.Linear(1, 1), None, None, valid, valid, state)
 
 
@@ -507,7 +508,7 @@ def test_looking_at_validation_leaves_no_trace(tiny):
     modes = [module.training for module in model.modules()]
     names = tuple(sorted(COUNTS))
     batches = [collate([Pack(tuple(rows(dict.fromkeys(names, 2))))], names)]
-    valid = Probe(batches, lambda wrapped, row: token_losses(wrapped, dict(row)), names)
+    valid = contract.looking(batches, names)
     torch.manual_seed(0)
     before, generator = [p.detach().clone() for p in model.parameters()], torch.get_rng_state()
     state = {}

@@ -1,21 +1,28 @@
 """What every selector owes: it is run for each file found in the folder, over full weights and over LoRA.
 
-A selector's test file names under `REFUSES` the adapters that leave it nothing to choose from.
+A selector's test file says under `REFUSES` with which adapters it has nothing to choose from: the adapter, and what the message
+advises. `ADAPTER` names the adapter that it is tried with, where that is not `none`.
 """
+
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tasks import methods
 from tasks.core.weights.surgery import plain
-from tasks.engine.training import compose, store
+from tasks.engine.training import checkpointing, compose, store
 from tasks.io.weights import checkpoints
+from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, train
 from tests.methods import contract
 
 SELECTORS = methods.names("selectors")
 PAIRS = [(name, adapter) for name in SELECTORS for adapter in ("none", "lora")]
-REFUSED = [(name, adapter) for name, adapter in PAIRS if adapter in contract.said(name, "REFUSES", ())]
+REFUSED = [(name, adapter) for name, adapter in PAIRS if adapter in contract.said(name, "REFUSES", {})]
 WORKING = [pair for pair in PAIRS if pair not in REFUSED]
+ADAPTER = {name: contract.said(name, "ADAPTER", "none") for name in SELECTORS}
+PLAIN = [name for name in SELECTORS if ADAPTER[name] == "none"]
 MERGING = [name for name in SELECTORS if methods.spec("selectors", name).merges]
 
 
@@ -48,7 +55,8 @@ def test_only_what_a_selector_lets_move_moves(tiny, kind, name, adapter, dtype):
 
 @pytest.mark.parametrize(("name", "adapter"), REFUSED)
 def test_an_adapter_that_leaves_nothing_to_choose_from_is_refused(tiny, kind, name, adapter):
-    with pytest.raises(ValueError, match=f"selector '{name}' .*adapter: none"):
+    advice = contract.said(name, "REFUSES")[adapter]
+    with pytest.raises(ValueError, match=f"selector '{name}' .*{advice}"):
         contract.composed(contract.model(kind, tiny), contract.composition(selectors=name, adapters=adapter))
 
 
@@ -56,7 +64,7 @@ def test_an_adapter_that_leaves_nothing_to_choose_from_is_refused(tiny, kind, na
 def test_a_selector_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     count = contract.said(name, "trainable")
     assert count, f"tests/methods/test_{name}.py says nothing of what trains"
-    parts = contract.composition(selectors=name)
+    parts = contract.composition(selectors=name, adapters=ADAPTER[name])
     attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
     contract.steps(attached, optimizer, parts, count=1)
     found = sum(p.numel() for p in attached.model.parameters() if p.requires_grad)
@@ -65,16 +73,22 @@ def test_a_selector_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
 
 @pytest.mark.parametrize("name", SELECTORS)
 def test_a_choice_is_a_function_of_the_seed(tiny, name):
-    def moved():
-        parts = contract.composition(selectors=name)
-        attached, optimizer = contract.composed(contract.model("llama", tiny), parts)
+    parts = contract.composition(selectors=name, adapters=ADAPTER[name])
+
+    def losses(shared):
+        def attach(model, config):
+            torch.manual_seed(0)  # of an adapter's first weights
+            attached = parts.adapter.method.attach(model, config)
+            torch.manual_seed(shared)
+            return attached
+
+        adapter = replace(parts.adapter, method=replace(parts.adapter.method, attach=attach))
+        attached, optimizer = contract.composed(contract.model("llama", tiny), replace(parts, adapter=adapter))
         contract.steps(attached, optimizer, parts)
         return contract.losses(compose.merge(attached.model, parts))
 
-    torch.manual_seed(1)
-    first = moved()
-    torch.manual_seed(2)  # a selector draws from the seed it is given, and from nothing else
-    assert torch.equal(moved(), first)
+    first = losses(1)
+    assert torch.equal(losses(2), first), "a selector draws from the seed it is given, and from nothing else"
 
 
 @pytest.mark.parametrize("name", MERGING)
@@ -90,7 +104,7 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
     torch.testing.assert_close(contract.losses(merged), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
 def test_what_is_saved_is_a_plain_model(tiny, kind, tmp_path, name, dtype):
     parts = contract.composition(selectors=name)
@@ -101,3 +115,54 @@ def test_what_is_saved_is_a_plain_model(tiny, kind, tmp_path, name, dtype):
     loaded, _ = checkpoints.load(tmp_path / "saved", dtype=contract.named(dtype))
     for (key, found), wanted in zip(loaded.named_parameters(), plain(attached.model).parameters(), strict=True):
         assert torch.equal(found, wanted), key
+
+
+def selecting(name):
+    """A training's parts with this selector, and its adapter where it needs one."""
+    parts = {"none": FULL, "lora": LORA}[ADAPTER[name]]
+    return replace(parts, selector=contract.part("selectors", name))
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_killed_and_resumed_it_ends_in_the_bytes_of_a_straight_run(tiny, tmp_path, name):
+    parts, plan, few = selecting(name), change(PLAN, epochs=3), SEQUENCES[:12]
+    straight, steps = train(tiny, tmp_path / "straight", parts, plan, few)
+    with pytest.raises(Killed):
+        train(tiny, tmp_path / "killed", parts, plan, few, kill_at=4)
+    resumed, rest = train(tiny, tmp_path / "killed", parts, plan, few)
+    assert rest == steps[2:]
+    tensors = [{**outcome.attached.trainable, **outcome.attached.kept} for outcome in (straight, resumed)]
+    assert all(torch.equal(tensors[1][key], tensor) for key, tensor in tensors[0].items())
+    assert tensors[0].keys() == tensors[1].keys()
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_below_the_floor_nothing_moves(tiny, tmp_path, name):
+    plan = change(PLAN, accumulation=1, epochs=1, save_every=1, floor=100.0)
+    expected = contract.losses(contract.model("llama", tiny))
+    outcome, steps = train(tiny, tmp_path, selecting(name), plan, SEQUENCES[:6])
+    assert steps
+    assert torch.equal(contract.losses(outcome.model), expected)
+    state = torch.load(max(tmp_path.glob("checkpoint-*")) / "optimizer.pt", weights_only=True)["state"]
+    assert state == {}, "nor does the optimizer's state"
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_what_a_selector_puts_beside_weights_is_in_full_precision(tiny, kind, name):
+    parts = contract.composition(selectors=name)
+    attached, _ = contract.composed(contract.model(kind, tiny, torch.bfloat16), parts)
+    assert {parameter.dtype for parameter in attached.trainable.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_a_checkpoint_of_another_selection_is_refused_in_one_sentence(tiny, tmp_path, name):
+    parts, plan, few = selecting(name), change(PLAN, epochs=3), SEQUENCES[:12]
+    with pytest.raises(Killed):
+        train(tiny, tmp_path, parts, plan, few, kill_at=4)
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        saved = load_file(checkpoint / checkpointing.WEIGHTS)
+        first = min(saved)
+        saved[first] = saved[first].new_zeros(3, 5)
+        save_file(saved, checkpoint / checkpointing.WEIGHTS)
+    with pytest.raises(ValueError, match=r"holds other weights than train now \(.* is 3 × 5 there, and .* now\)"):
+        train(tiny, tmp_path, parts, plan, few)

@@ -109,6 +109,31 @@ def _named(model: nn.Module, known: dict[str, M], targets: Sequence[str] | str) 
     return known if wanted == {ALL_LINEAR} else {n: m for n, m in known.items() if n.rpartition(".")[2] in wanted}
 
 
+BASES = ("base_layer", "base")
+"""Names under which an adapter's layer holds the plain layer that it adapts: peft's, and our own."""
+
+
+def owners(model: nn.Module) -> dict[str, str]:
+    """Return the full name of the plain layer that each trainable parameter belongs to or adapts, by the parameter's name in `model`.
+
+    The layer of `…q_proj.lora_A.default.weight` is `…q_proj`. Parameters of no linear layer (embeddings, norms, prompts) are left out.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    owner: dict[nn.Parameter, str] = {}
+    for name, module in plain(model).named_modules():  # outer modules first
+        base = next((inner for key in BASES if (inner := getattr(module, key, None)) is not None), module)
+        if isinstance(base, nn.Linear | Conv1D):
+            for parameter in module.parameters():
+                owner.setdefault(parameter, name)
+    return {
+        name: owner[parameter]
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter in owner
+    }
+
+
 def layer_number(name: str) -> int:
     """Return the number of the decoder layer in a module's full name, counted from the bottom: 3 for `model.layers.3.mlp.up_proj`."""
     return next(int(number) for holder, number in pairwise(name.split(".")) if holder in LISTS)

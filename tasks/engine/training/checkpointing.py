@@ -14,6 +14,8 @@ from tasks.engine.training.compose import Composition
 COMPLETE = "complete"
 """A file that is written last: a checkpoint without it was cut off."""
 WEIGHTS = "trainable.safetensors"
+KEPT = "kept.safetensors"
+"""What changes without training, where there is any."""
 STATE = "training_state.json"
 WITHOUT_EFFECT = frozenset({"save_every", "workers"})
 """Settings that do not change what a training computes."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tasks import methods
 from tasks.core.training import FAMILIES, Group, Probe, Training
+from tasks.core.weights import deltas
 from tasks.engine import device
 from tasks.engine.forward import bind_loss
 
@@ -47,7 +48,9 @@ class Attached:
 
     model: nn.Module
     trainable: Mapping[str, nn.Parameter]
-    """The parameters that train at some step, by name. A checkpoint holds these and no others."""
+    """The parameters that train at some step, by name. A checkpoint holds these and what is kept."""
+    kept: Mapping[str, Tensor]
+    """The tensors that change without training, by name, such as the places of sparse deltas."""
     adapter: frozenset[str]
     """The names among them that the adapter added."""
     expansion: Mapping[str, Any]
@@ -81,7 +84,7 @@ def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fs
         raise ValueError(
             f"Nothing trains: adapter {parts.adapter.name!r} with selector {parts.selector.name!r} leaves every weight frozen."
         )
-    return Attached(attached, trainable, frozenset(of_adapter), expansion)
+    return Attached(attached, trainable, deltas.kept(attached), frozenset(of_adapter), expansion)
 
 
 def groups(attached: Attached, parts: Composition) -> list[Group]:
@@ -162,6 +165,21 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         raise ValueError(
             f"base {parts.base.name!r} stores weights quantised, and without an adapter they are what trains. "
             "Put an adapter beside them, or use `base: none`."
+        )
+
+
+def check_floor(parts: Composition, config: Training) -> None:
+    """Raise ValueError where steps cannot be left out by their loss."""
+    if not config.floor:
+        return
+    if parts.optimizer.spec.gradient_free:
+        raise ValueError(
+            f"floor {config.floor:g} leaves out backward passes, and optimizer {parts.optimizer.name!r} makes none. Set floor: 0."
+        )
+    if config.accumulation > 1 or device.processes() > 1:
+        raise ValueError(
+            f"floor {config.floor:g} is compared with the loss of one pack, and here several make a step. "
+            "Set accumulation: 1 and compute.processes: 1, and a larger pack_tokens; or floor: 0."
         )
 
 

@@ -7,6 +7,7 @@ accumulation, precision, resume and distribution are Trainer's.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tasks.core.sequences import Column, Encoded
 from tasks.core.training import Moment, Probe, Training
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
-from tasks.engine.forward import observe, token_losses
+from tasks.engine.forward import observe, token_logits, token_losses
 from tasks.engine.packing import Pack, by_budget, collate
 from tasks.engine.training import checkpointing, compose, fsdp, validation
 from tasks.engine.training.batches import Batches, lay_out
@@ -87,6 +88,8 @@ def train(
     kept at each checkpoint and at the end: by default the losses on the validation sets.
     Raises ValueError where the composition cannot work, and where a checkpoint was made with other settings.
     """
+    compose.check_floor(parts, config)
+
     # data
     sequences = [replace(sequence, number=number) for number, sequence in enumerate(data.train)]
     held_out = [sequence for rows in data.valid.values() for sequence in rows]
@@ -158,6 +161,7 @@ def train(
             StepReporter(report, validate, validation.interval(config, batches, data.valid)),
         ],
         gradient_free=gradient_free,
+        floor=config.floor,
         objective_state=lambda: _objective_state(parts, state),
     )
     checkpoint = checkpointing.newest_complete(work)
@@ -204,11 +208,12 @@ def _result(
 def _probe(packs: Iterable[Pack], tasks: tuple[str, ...]) -> Probe:
     """Return the packs for methods to look at."""
 
-    def losses(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    def apply(function: Callable[..., Tensor], model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         inner: Any = plain(model)
-        return token_losses(inner, {name: tensor.to(inner.device) for name, tensor in batch.items()})
+        return function(inner, {name: tensor.to(inner.device) for name, tensor in batch.items()})
 
-    return Probe([collate([pack], tasks) for pack in packs], losses, tasks)
+    batches = [collate([pack], tasks) for pack in packs]
+    return Probe(batches, partial(apply, token_losses), partial(apply, token_logits), tasks)
 
 
 def _objective_state(parts: Composition, state: TrainingState) -> dict[str, Tensor]:

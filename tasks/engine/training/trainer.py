@@ -15,7 +15,7 @@ from tasks.core.compute import Compute
 from tasks.core.training import Training
 from tasks.engine import device
 from tasks.engine.training.batches import Batches, PackDataset
-from tasks.engine.training.checkpointing import WEIGHTS
+from tasks.engine.training.checkpointing import KEPT, WEIGHTS
 from tasks.engine.training.compose import Attached
 
 
@@ -32,9 +32,10 @@ class PackTrainer(Trainer):
         callbacks: list[TrainerCallback],
         *,
         gradient_free: bool,
+        floor: float,
         objective_state: Callable[[], dict[str, Tensor]],
     ) -> None:
-        """`objective_state` returns the tensors that the objective's loss is given in every forward pass."""
+        """A step whose loss is below `floor` is left out. `objective_state` returns the tensors that the objective's loss is given in every forward pass."""
         super().__init__(
             model=attached.model,
             args=arguments,
@@ -44,7 +45,7 @@ class PackTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.optimizer, self.lr_scheduler = optimizer, scheduler  # as arguments they are refused under FSDP
-        self._trainable = attached.trainable
+        self._trainable, self._kept, self._floor = attached.trainable, attached.kept, floor
         self._estimate: Callable[[Callable[[], Tensor]], Tensor] | None = None
         if gradient_free:
             self._estimate = optimizer.estimate  # type: ignore[attr-defined]
@@ -53,6 +54,8 @@ class PackTrainer(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
+        if self._floor:
+            return self._step_above_floor(model, inputs, num_items_in_batch)
         if self._estimate is None:
             return super().training_step(model, inputs, num_items_in_batch)
         row = self._prepare_inputs(inputs)
@@ -66,6 +69,21 @@ class PackTrainer(Trainer):
         with torch.no_grad():
             return self._estimate(loss)
 
+    def _step_above_floor(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
+    ) -> Tensor:
+        """Return the loss of the step's only pack, and run it backward where it is not below the floor.
+
+        Without that parameters have no gradient, and the optimizer passes them over; gradients of zero would move them.
+        """
+        model.train()
+        row = self._prepare_inputs(inputs)
+        with self.compute_loss_context_manager():
+            loss: Tensor = self.compute_loss(model, row, num_items_in_batch=num_items)
+        if loss.item() >= self._floor:
+            self.accelerator.backward(loss)
+        return loss.detach()
+
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return super()._prepare_inputs(inputs | {"objective_state": self._objective_state()})
 
@@ -76,6 +94,8 @@ class PackTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensors[name].detach().contiguous() for name in self._trainable}, folder / WEIGHTS)
+        if self._kept:
+            save_file({name: tensor.contiguous() for name, tensor in self._kept.items()}, folder / KEPT)
 
     @torch.no_grad()
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
@@ -84,14 +104,22 @@ class PackTrainer(Trainer):
                 f"{resume_from_checkpoint}: with compute.fsdp a training does not go on from a checkpoint. "
                 f"Remove {Path(resume_from_checkpoint).parent} to begin anew, or set compute.fsdp: false."
             )
-        saved = load_file(Path(resume_from_checkpoint) / WEIGHTS)
-        if unmatched := sorted(saved.keys() ^ self._trainable.keys()):
+        folder = Path(resume_from_checkpoint)
+        tensors = {**self._trainable, **self._kept}
+        saved = load_file(folder / WEIGHTS) | (load_file(folder / KEPT) if (folder / KEPT).is_file() else {})
+        if unmatched := sorted(saved.keys() ^ tensors.keys()):
+            difference = f"{unmatched[0]} is on one side alone"
+        elif unmatched := sorted(name for name in saved if saved[name].shape != tensors[name].shape):
+            difference = f"{unmatched[0]} is {_size(saved[unmatched[0]])} there, and {_size(tensors[unmatched[0]])} now"
+        else:
+            difference = ""
+        if difference:
             raise ValueError(
-                f"{resume_from_checkpoint} holds other weights than train now ({unmatched[0]} is on one side alone): another "
-                f"choice of layers was made. Remove {Path(resume_from_checkpoint).parent} to begin anew."
+                f"{folder} holds other weights than train now ({difference}): another choice of weights was made. "
+                f"Remove {folder.parent} to begin anew."
             )
         for name, tensor in saved.items():
-            self._trainable[name].copy_(tensor)
+            tensors[name].copy_(tensor)
 
 
 def training_arguments(
@@ -121,6 +149,10 @@ def training_arguments(
         report_to=[],
         disable_tqdm=True,
     )
+
+
+def _size(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape))
 
 
 def _first(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -22,6 +22,9 @@ class AdapterSpec(TrainingSpec):
 
     merges: bool
     """True where plain weights can compute the same function: where the method has `merge`."""
+    linear: tuple[str, ...] = ()
+    """Segments in the names of the tensors that the update is linear in: times them it is that many times as large. Empty where
+    there are none, as where the update goes through a norm."""
     difference: str = ""
     """The difference of a freshly attached model to the base, where there is one."""
 

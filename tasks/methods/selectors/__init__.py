@@ -2,7 +2,8 @@
 
 A selector's folder holds `SPEC = SelectorSpec(config=…)` and `METHOD = Selector(choose=…)`. `choose(model, config, probe,
 seed)` narrows down what trains: it clears `requires_grad` of parameters, or puts trainable deltas on frozen ones. Every
-parameter that may move at any time requires a gradient when it returns, since the optimizer is made then.
+parameter that may move at any time requires a gradient when it returns, since the optimizer is made then. What deltas keep beside
+their numbers (`tasks.core.weights.deltas.kept`) is written into checkpoints and restored.
 """
 
 from collections.abc import Callable

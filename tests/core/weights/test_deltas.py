@@ -65,7 +65,7 @@ def test_a_fresh_delta_changes_no_bit(form, dtype):
     (x, _), *_ = batches(1, dtype)
     net, layer = attached(form, dtype=dtype)
     assert torch.equal(net(x), Net(dtype=dtype)(x))
-    assert layer.delta.dtype is dtype
+    assert layer.delta.dtype is torch.float32, "a small step would be lost in bf16"
     assert {n for n, p in net.here.named_parameters() if p.requires_grad} == {"delta"}
 
 
@@ -114,12 +114,12 @@ def test_merging_writes_the_delta_and_leaves_a_plain_layer(form, dtype):
     net, layer = attached(form, dtype=dtype)
     nn.init.normal_(layer.delta)
     before, bias, (x, _) = layer.weight.clone(), layer.bias.clone(), batches(1, dtype)[0]
-    expected, change = net(x), torch.zeros(O, I, dtype=dtype)
+    expected, change = net(x), torch.zeros(O, I)
     change[mask(form) == 1] = layer.delta.detach().flatten()  # both read the weight row by row
     deltas.merge(net)
     assert type(net.here) is nn.Linear
     assert net.state_dict().keys() == Net().state_dict().keys()
-    assert torch.equal(net.here.weight, before + change)
+    assert torch.equal(net.here.weight, (before.float() + change).to(dtype)), "rounded once"
     assert torch.equal(net.here.bias, bias)
     torch.testing.assert_close(net(x), expected, rtol=0, atol=1e-6 if dtype is torch.float32 else 0.05)
 
@@ -167,3 +167,85 @@ def test_columns_keep_their_share_of_the_activations():
     plain = kept(layer, x)
     assert plain == x.nbytes
     assert kept(deltas.DeltaLinear(layer, "columns", torch.arange(8)), x) == plain * 8 / 64
+
+
+def test_small_steps_add_up_in_bf16():
+    """A thousand steps of 1e-4 at a weight of 1, whose neighbour in bf16 is 1.0078."""
+    _, layer = attached("entries", dtype=torch.bfloat16)
+    layer.weight.fill_(1.0)
+    for _ in range(1000):
+        with torch.no_grad():
+            layer.delta += 1e-4
+    assert torch.allclose(layer.merged().weight.flatten()[INDEX["entries"]].float(), torch.tensor(1.1), atol=4e-3)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.0])
+def test_a_scale_slows_its_row_under_adam_by_that_share(share):
+    """Adam forgets the size of a gradient, so that a masked gradient would move the row as far as any other."""
+    scale = torch.tensor([share, 1.0])
+    net, layer = Net(), None
+    layer = deltas.put(net, "here", "rows", INDEX["rows"], scale)
+    plain, other = attached("rows")
+    moved = {}
+    for name, (model, delta) in {"scaled": (net, layer), "plain": (plain, other)}.items():
+        optimizer = torch.optim.AdamW([delta.delta], lr=1e-3, weight_decay=0)
+        (x, y), *_ = batches(1)
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        before = delta.weight.clone()
+        deltas.merge(model)
+        moved[name] = (model.here.weight - before)[INDEX["rows"]]
+    torch.testing.assert_close(moved["scaled"], scale[:, None] * moved["plain"], rtol=1e-3, atol=1e-6)
+    assert (moved["plain"] != 0).all()
+
+
+def test_a_scaled_delta_merges_into_what_it_computes():
+    net = Net()
+    layer = deltas.put(net, "here", "rows", INDEX["rows"], torch.tensor([0.3, 0.9]))
+    nn.init.normal_(layer.delta)
+    (x, _), *_ = batches(1)
+    expected = net(x)
+    deltas.merge(net)
+    torch.testing.assert_close(net(x), expected, rtol=0, atol=1e-6)
+
+
+def test_a_scale_of_entries_is_refused():
+    with pytest.raises(ValueError, match="A scale is of rows, and this delta is one of entries"):
+        deltas.put(Net(), "here", "entries", INDEX["entries"], torch.ones(5))
+
+
+def test_a_watcher_sees_the_gradient_of_the_whole_weight_and_keeps_nothing():
+    net, layer = attached("entries")
+    dense, seen = Net(), []
+    layer.watcher = lambda grad: seen.append(grad.clone())
+    (x, y), *_ = batches(1)
+    for model in (net, dense):
+        F.mse_loss(model(x), y).backward()
+    (gradient,) = seen
+    torch.testing.assert_close(gradient, dense.here.weight.grad)
+    assert torch.equal(layer.delta.grad, gradient.flatten()[INDEX["entries"]])
+    layer.watcher = None
+    F.mse_loss(net(x), y).backward()
+    assert len(seen) == 1
+
+
+def test_moved_deltas_start_as_zero_elsewhere_and_others_stay():
+    _, layer = attached("entries")
+    nn.init.normal_(layer.delta)
+    before = layer.delta.detach().clone()
+    layer.move(torch.tensor([1, 3]), torch.tensor([40, 2]))
+    assert layer.index.tolist() == [3, 40, 18, 2, O * I - 1]
+    assert layer.delta.tolist() == [before[0], 0.0, before[2], 0.0, before[4]]
+    expected = layer.weight.flatten().clone()
+    expected[torch.tensor([3, 18, O * I - 1])] += before[torch.tensor([0, 2, 4])]
+    assert torch.equal(layer.merged().weight.flatten(), expected)
+
+
+def test_what_is_kept_are_the_buffers_of_all_deltas():
+    net = Net()
+    deltas.put(net, "here", "rows", INDEX["rows"], torch.tensor([0.5, 1.0]))
+    layer = deltas.put(net, "above", "entries", torch.tensor([1, 2]))
+    layer.register_buffer("total", torch.zeros(2))
+    kept = deltas.kept(net)
+    assert kept.keys() == {"here.index", "here.scale", "above.index", "above.total"}
+    assert kept["above.total"] is layer.total

@@ -193,6 +193,34 @@ def test_a_weight_scales_the_gradient_of_its_own_token(tiny, tmp_path):
     assert not torch.allclose(moved["first"], moved["second"], rtol=0.1)
 
 
+def test_a_floor_leaves_out_the_steps_below_it_and_no_others(tiny, tmp_path):
+    """Against a loop that gives the optimizer no gradient then: the count of Adam's steps stands still too."""
+    plan = change(PLAN, accumulation=1, epochs=1, warmup=0.0, schedule="constant_with_warmup")
+    _, steps = train(tiny, tmp_path / "all", plan=plan)
+    floor = sorted(loss for _, _, loss, _ in steps)[len(steps) // 2]
+    outcome, steps = train(tiny, tmp_path / "floor", plan=change(plan, floor=floor))
+    losses = [loss for _, _, loss, _ in steps]
+    made = sum(loss >= floor for loss in losses)
+    assert 0 < made < len(losses)
+    assert [loss for _, _, loss, _ in steps] == [loss for _, _, loss in outcome.losses], "its loss is told all the same"
+    checkpoint = max((tmp_path / "floor").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    before = sum(loss >= floor for loss in losses[: int(checkpoint.name.split("-")[1])])
+    assert {int(of_parameter["step"]) for of_parameter in state.values()} == {before}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts", "message"),
+    [
+        ({"accumulation": 2}, FULL, "several make a step. Set accumulation: 1"),
+        ({"accumulation": 1}, replace(FULL, optimizer=part("optimizers", "mezo")), "optimizer 'mezo' makes none"),
+    ],
+)
+def test_a_floor_that_cannot_be_held_is_refused(tiny, tmp_path, changes, parts, message):
+    with pytest.raises(ValueError, match=message):
+        train(tiny, tmp_path, parts, change(PLAN, floor=0.01, **changes))
+
+
 def descent():
     """Plain gradient descent, which keeps the size of a gradient where Adam forgets it."""
 

@@ -25,5 +25,6 @@ SPEC = AdapterSpec(
     config=FourierftConfig,
     difference="Its coefficients start as noise, as in the paper, unless `zero_start` is set.",
     merges=True,
+    linear=("fourierft_spectrum",),
     wraps="peft.FourierFTConfig",
 )

@@ -21,4 +21,4 @@ class LoraConfig(Config):
     """Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732)."""
 
 
-SPEC = AdapterSpec(config=LoraConfig, merges=True, wraps="peft.LoraConfig")
+SPEC = AdapterSpec(config=LoraConfig, merges=True, linear=("lora_B",), wraps="peft.LoraConfig")

@@ -35,4 +35,4 @@ class MolaConfig(Config):
         return self
 
 
-SPEC = AdapterSpec(config=MolaConfig, merges=False)
+SPEC = AdapterSpec(config=MolaConfig, merges=False, linear=("B_OER",))

@@ -21,4 +21,4 @@ class VeraConfig(Config):
     """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
 
 
-SPEC = AdapterSpec(config=VeraConfig, merges=True, wraps="peft.VeraConfig")
+SPEC = AdapterSpec(config=VeraConfig, merges=True, linear=("vera_lambda_b",), wraps="peft.VeraConfig")

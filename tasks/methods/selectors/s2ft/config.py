@@ -57,4 +57,4 @@ class S2ftConfig(Config):
         return {target: ratio for target, ratio in shares if ratio}
 
 
-SPEC = SelectorSpec(config=S2ftConfig, acts_between_steps=True, merges=True)
+SPEC = SelectorSpec(config=S2ftConfig, merges=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.core.training import Moment, Probe
+from tasks.core.training import Probe
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import ALL_LINEAR, evaluating, linears, plain
 from tasks.methods.selectors import Selector
@@ -120,20 +120,9 @@ def _scores(
     return score_LU if config.subset == "large" else -score_LU
 
 
-def on_step(moment: Moment, config: S2ftConfig) -> None:
-    """Keep the choice in checkpoints, and raise ValueError where it came out otherwise than in the one that is continued."""
-    index = {name: layer.index.tolist() for name, layer in deltas.deltas(moment.model).items()}
-    kept = moment.state.setdefault("index", index)
-    if differing := [name for name in index if kept.get(name) != index[name]]:
-        raise ValueError(
-            f"selector 's2ft' chooses other slices than its checkpoint holds, of {differing[0]} for one: score "
-            f"{config.score!r} comes out otherwise on this machine. Go on where it began, or remove the checkpoints."
-        )
-
-
 def merge(model: nn.Module) -> None:
     """Add every slice to its weight and put the plain layers back."""
     deltas.merge(model)
 
 
-METHOD = Selector(choose=choose, on_step=on_step, merge=merge)
+METHOD = Selector(choose=choose, merge=merge)
