@@ -113,6 +113,11 @@ BASES = ("base_layer", "base")
 """Names under which an adapter's layer holds the plain layer that it adapts: peft's, and our own."""
 
 
+def base_layer(module: nn.Module) -> nn.Module:
+    """Return the plain layer inside an adapter's layer; any other module itself."""
+    return next((inner for key in BASES if (inner := getattr(module, key, None)) is not None), module)
+
+
 def owners(model: nn.Module) -> dict[str, str]:
     """Return the full name of the plain layer that each trainable parameter belongs to or adapts, by the parameter's name in `model`.
 
@@ -123,8 +128,7 @@ def owners(model: nn.Module) -> dict[str, str]:
 
     owner: dict[nn.Parameter, str] = {}
     for name, module in plain(model).named_modules():  # outer modules first
-        base = next((inner for key in BASES if (inner := getattr(module, key, None)) is not None), module)
-        if isinstance(base, nn.Linear | Conv1D):
+        if isinstance(base_layer(module), nn.Linear | Conv1D):
             for parameter in module.parameters():
                 owner.setdefault(parameter, name)
     return {
