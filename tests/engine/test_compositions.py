@@ -30,6 +30,7 @@ COMPOSITIONS = {
     "lisa": {"selectors": "lisa"},
     "kappatune": {"selectors": "kappatune"},
     "neuroada": {"selectors": "neuroada"},
+    "spiel": {"selectors": "spiel"},
     "adept": {"expanders": "adept"},
     "mezo": {"optimizers": "mezo"},
     "mftcoder": {"objectives": "mftcoder"},
@@ -44,7 +45,19 @@ COMPOSITIONS = {
     "adept × lisa": {"expanders": "adept", "selectors": "lisa"},
     "nf4 × lora": {"bases": "nf4", "adapters": "lora"},
 }
-HALF = ["lora", "loldu", "mola", "dept", "lisa", "adept", "mezo", "fait × lora", "s2ft × mftcoder", "nf4 × lora"]
+HALF = [
+    "lora",
+    "loldu",
+    "mola",
+    "dept",
+    "lisa",
+    "spiel",
+    "adept",
+    "mezo",
+    "fait × lora",
+    "s2ft × mftcoder",
+    "nf4 × lora",
+]
 """Those tried in bf16 too: each kind of method once."""
 WEIGHING = {
     "fait × full": {"weighting": "schedule", "placement": "random"},

@@ -142,6 +142,10 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             f"optimizer {parts.optimizer.name!r} compares two passes of a step, and objective {parts.objective.name!r} does not "
             f"weigh them alike: {reason}."
         )
+    if parts.optimizer.spec.gradient_free and parts.selector.spec.needs_gradient:
+        raise ValueError(
+            f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
+        )
     if parts.expander.name != "none" and parts.adapter.name != "none":
         raise ValueError(
             f"expander {parts.expander.name!r} trains its new layers, and adapter {parts.adapter.name!r} freezes them. "

@@ -1,0 +1,96 @@
+"""Functions of SpIEL. Equations and the legend of symbols are in the card, `__init__.py`."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.core.training import Moment, Probe
+from tasks.core.weights import deltas
+from tasks.core.weights.deltas import DeltaLinear
+from tasks.core.weights.surgery import plain
+from tasks.methods.selectors import Selector
+from tasks.methods.selectors._weights import trained_linears
+from tasks.methods.selectors.spiel.config import SpielConfig
+from tasks.methods.selectors.spiel.memory import MEMORIES, Accumulated, memory_of
+
+
+def choose(model: nn.Module, config: SpielConfig, probe: Probe, seed: int) -> None:
+    """Freeze `model` and let entries of its linear layers move that are drawn at random.
+
+    Raises ValueError where those weights do not train, as under an adapter, and where the density leaves none or wants more than all.
+    """
+    layers = trained_linears(model, config.targets, "spiel")
+    sizes = {name: layer.weight.numel() for name, layer in layers.items()}
+    everything, targeted = sum(p.numel() for p in plain(model).parameters()), sum(sizes.values())
+    budget = int(config.density * everything)
+    if not targeted / min(sizes.values()) <= budget <= targeted:
+        raise ValueError(
+            f"spiel.density {config.density:g} are {budget:,} of {everything:,} numbers. The layers that spiel.targets name have {targeted:,}, "
+            "and each of them needs one at least."
+        )
+    draw = torch.Generator().manual_seed(seed)
+    model.requires_grad_(False)
+    for name, size in sizes.items():
+        count = int(budget * size / targeted)
+        index = torch.randperm(size, generator=draw)[:count].sort().values
+        layer = deltas.put(model, name, "entries", index)
+        layer.memory = MEMORIES[config.criterion](layer)
+
+
+def on_step(moment: Moment, config: SpielConfig) -> None:
+    """Take in the gradients of the step before, change the entries where it is time, and watch the next step where it counts."""
+    if not config.period:
+        return
+    step = moment.step
+    for layer in deltas.deltas(moment.model).values():
+        memory = memory_of(layer)
+        memory.take_in(layer)
+        if step % config.period == config.accumulate:
+            _reselect(layer, moment, config)
+        if isinstance(memory, Accumulated) and (step == 0 or step % config.period == config.period - 1):
+            memory.begin()
+        layer.watcher = partial(memory.watch, layer) if watches(step, config) else None
+
+
+def watches(step: int, config: SpielConfig) -> bool:
+    """Return whether the gradient of the step after `step` ones counts. A phase of AG ends A steps after a multiple of R and, but for
+    the first, begins one step before it; MA looks at every step.
+    """
+    return config.criterion == "ma" or step % config.period in (*range(config.accumulate), config.period - 1)
+
+
+def share(step: int, steps: int, config: SpielConfig) -> float:
+    """Return p, the share of the entries that is dropped after `step` of `steps` steps."""
+    if config.policy == "cosine":
+        return config.rate * (1 + math.cos(math.pi * step / steps)) / 2
+    return 1.0 if step == config.accumulate else config.rate * (1 - step / steps)
+
+
+@torch.no_grad()
+def _reselect(layer: DeltaLinear, moment: Moment, config: SpielConfig) -> None:
+    """Drop the weakest entries of a layer, grow others, and give these an optimizer's state."""
+    weakest_M = (
+        layer.delta.abs().topk(int(len(layer.index) * share(moment.step, moment.steps, config)), largest=False).indices
+    )
+    state = moment.optimizer.state.get(layer.delta, {})
+    growth = memory_of(layer).grown(layer, weakest_M, state)
+    layer.move(growth.places_M, growth.entries_M)
+    betas = next(group for group in moment.optimizer.param_groups if _holds(group, layer.delta)).get("betas", ())
+    for key, value_M, beta in zip(("exp_avg", "exp_avg_sq"), (growth.mean_M, growth.square_M), betas, strict=False):
+        if key in state:
+            state[key][growth.places_M] = value_M * (1 - beta ** float(state["step"]))
+
+
+def _holds(group: dict[str, Any], parameter: nn.Parameter) -> bool:
+    return any(parameter is one for one in group["params"])
+
+
+def merge(model: nn.Module) -> None:
+    """Add every difference to its weight and put the plain layers back."""
+    deltas.merge(model)
+
+
+METHOD = Selector(choose=choose, on_step=on_step, merge=merge)
