@@ -120,6 +120,8 @@ class Moment:
     valid: Probe
     state: dict[str, Any] = field(default_factory=dict)
     """The method's own notes: JSON, kept in checkpoints."""
+    linear: frozenset[str] = frozenset()
+    """Names of the trainable parameters that the adapter's update is linear in."""
     sequences: int = 0
     """Sequences that train."""
     auxiliary: Callable[[], Iterator[tuple[Tensor, Any]]] = lambda: iter(())

@@ -40,6 +40,8 @@ COMPOSITIONS = {
     "fait × mezo": {"optimizers": "mezo", "objectives": "fait"},
     "lora × mezo": {"adapters": "lora", "optimizers": "mezo"},
     "lora × lisa": {"adapters": "lora", "selectors": "lisa"},
+    "lora × ist": {"adapters": "lora", "selectors": "ist"},
+    "mola × ist": {"adapters": "mola", "selectors": "ist"},
     "lora × kappatune": {"adapters": "lora", "selectors": "kappatune"},
     "s2ft × mftcoder": {"selectors": "s2ft", "objectives": "mftcoder"},
     "adept × lisa": {"expanders": "adept", "selectors": "lisa"},

@@ -114,7 +114,18 @@ def steps(attached, optimizer, parts, count=2):
     states = {kind: {} for kind, _ in compose.hooks(parts)}
     for step in range(count):
         for kind, hooked in compose.hooks(parts):
-            moment = Moment(step, count, 0, attached.model, optimizer, scheduler, probe(), probe(), states[kind])
+            moment = Moment(
+                step,
+                count,
+                0,
+                attached.model,
+                optimizer,
+                scheduler,
+                probe(),
+                probe(),
+                states[kind],
+                compose.linear(attached, parts),
+            )
             hooked.method.on_step(moment, hooked.config)
         optimizer.zero_grad()
         if parts.optimizer.spec.gradient_free:

@@ -103,6 +103,12 @@ def groups(attached: Attached, parts: Composition) -> list[Group]:
     ]
 
 
+def linear(attached: Attached, parts: Composition) -> frozenset[str]:
+    """Return the names of the trainable parameters that the adapter's update is linear in."""
+    segments = set(parts.adapter.spec.linear)
+    return frozenset(name for name in attached.trainable if segments & set(name.split(".")))
+
+
 def needs_merging(parts: Composition) -> bool:
     """Return whether a trained model can only be kept as a full model: it grew, or a selector put deltas on its weights."""
     return parts.expander.name != "none" or parts.selector.spec.merges
@@ -145,6 +151,12 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
     if parts.optimizer.spec.gradient_free and parts.selector.spec.needs_gradient:
         raise ValueError(
             f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
+        )
+    if parts.selector.spec.needs_linear and not parts.adapter.spec.linear:
+        able = [name for name in methods.names("adapters") if methods.spec("adapters", name).linear]
+        raise ValueError(
+            f"selector {parts.selector.name!r} scales an adapter's update down by tensors that it is linear in, and adapter "
+            f"{parts.adapter.name!r} has none. Adapters that have: {', '.join(able)}."
         )
     if parts.expander.name != "none" and parts.adapter.name != "none":
         raise ValueError(

@@ -121,6 +121,7 @@ def train(
         scheduler=scheduler,
         probe=probe,
         valid=valid,
+        linear=compose.linear(attached, parts),
         sequences=len(sequences),
         auxiliary=lambda: _observed(attached.model, with_auxiliary, batches.columns, compute),
     )
