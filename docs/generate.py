@@ -68,7 +68,7 @@ signal for a process that a signal ended, and commands that are ended by one exi
 
 JSON = """# JSON output
 
-`plan`, `status`, `doctor`, `methods`, `compare`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
+`plan`, `status`, `data` and its subcommands, `doctor`, `methods`, `compare`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
 said meanwhile, progress for instance, goes to stderr. The [exit code](exit-codes.md) is the same with and without it. Made from the
 code by `make reference`. New keys may be added; a key keeps its meaning.
 
@@ -249,7 +249,14 @@ def commands() -> str:
     parts = [CLI]
     for title, names in _help.GROUPS.items():
         parts.append(f"## {title}\n")
-        parts += [part for name in names for part in _command(name, app.commands[name])]
+        for name in names:
+            command = app.commands[name]
+            parts += _command(name, command)
+            parts += [
+                part
+                for sub, each in getattr(command, "commands", {}).items()
+                for part in _command(f"{name} {sub}", each)
+            ]
     return "\n".join(parts)
 
 
@@ -304,7 +311,7 @@ def _records_in(annotation: Any) -> list[type]:
 
 def _json_type(annotation: Any, linked: dict[str, type]) -> str:
     """Return a type in JSON's words, with links to the sections of records."""
-    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", Any: "any value"}
     if annotation in names:
         return names[annotation]
     if dataclasses.is_dataclass(annotation):

@@ -1,11 +1,15 @@
-"""The `ratchet` command line. A command is a file of this folder, and its name is the file's, with hyphens for underscores."""
+"""The `ratchet` command line. A command is a file of this folder, and its name is the file's, with hyphens for underscores.
+
+A command with subcommands is a folder, whose files are those.
+"""
 
 import importlib
 import json
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +17,7 @@ import typer
 from flows.commands import _help, _terminal
 from flows.commands._exit_codes import ExitCode
 from tasks.core import environment
+from tasks.core.text import visible
 
 if TYPE_CHECKING:
     from flows.commands._reports import Report
@@ -24,14 +29,23 @@ JSON = "--json"
 
 def names() -> list[str]:
     """Return the commands, by file name."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
+    return _names_in(__path__)
+
+
+def subcommands(name: str) -> list[str]:
+    """Return the subcommands of a command, by file name; none of most."""
+    return _names_in(getattr(_module(name), "__path__", []))
+
+
+def full_names() -> list[str]:
+    """Return the commands, each followed by its subcommands: `data`, `data diff`, …"""
+    return [full for name in names() for full in (name, *(f"{name} {sub}" for sub in subcommands(name)))]
 
 
 def function(name: str) -> Callable[..., object]:
-    """Return the function of a command, which has the name of its file."""
-    module = name.replace("-", "_")
-    command: Callable[..., object] = getattr(importlib.import_module(f"flows.commands.{module}"), module)
+    """Return the function of a command or of a subcommand (`data show`), which has the name of its file."""
+    module = _module(name)
+    command: Callable[..., object] = getattr(module, module.__name__.rpartition(".")[2])
     return command
 
 
@@ -47,9 +61,35 @@ def application() -> typer.Typer:
     )
     app.callback()(_settle)
     for name in names():
-        run = function(name)
-        app.command(name, cls=_help.Command, short_help=_help.first_sentence(run.__doc__))(run)
+        if subcommands(name):
+            app.add_typer(_group(name), name=name)
+        else:
+            _add(app, name, name)
     return app
+
+
+def _group(name: str) -> typer.Typer:
+    """Return a command with subcommands: alone it runs its own function."""
+    run = function(name)
+    group = typer.Typer(cls=_help.Subcommands, short_help=_help.first_sentence(run.__doc__), rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(run)
+    for sub in subcommands(name):
+        _add(group, sub, f"{name} {sub}")
+    return group
+
+
+def _add(app: typer.Typer, name: str, full_name: str) -> None:
+    run = function(full_name)
+    app.command(name, cls=_help.Command, short_help=_help.first_sentence(run.__doc__))(run)
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"flows.commands.{name.replace('-', '_').replace(' ', '.')}")
+
+
+def _names_in(folders: Iterable[str]) -> list[str]:
+    modules = (module.name for module in pkgutil.iter_modules(folders))
+    return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,7 +146,8 @@ def _run_as_json(arguments: list[str]) -> int:
 
 
 def _print(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print JSON in which no control character of the data acts on a terminal: its escapes are JSON's."""
+    typer.echo(visible.escaped(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def _invoke(arguments: list[str]) -> "Report | int | None":

@@ -34,14 +34,16 @@ def stdout_kept() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a record as JSON can hold it: objects, lists, and null for a number that is not finite."""
+    """Return a record as JSON can hold it: objects, lists, null for a number that is not finite, and text for times and the like."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def failure(error: Exception, arguments: Sequence[str]) -> tuple[int, Failure]:

@@ -12,7 +12,7 @@ WIDTH = 80
 COMPLETION = ("install_completion", "show_completion")
 
 GROUPS = {
-    "Data": ("init", "review", "monitor"),
+    "Data": ("init", "data", "review", "monitor"),
     "Run": ("plan", "run", "retrain"),
     "Look": ("status", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
@@ -54,6 +54,17 @@ class Commands(TyperGroup):
         for title, names in GROUPS.items():
             rows = [(f"{name:<{width}}", self.commands[name].get_short_help_str()) for name in names]
             _write_rows(title, rows, formatter)
+
+
+class Subcommands(TyperGroup):
+    """A command with subcommands, in columns that fit."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        names = self.list_commands(ctx)
+        width = max(map(len, names))
+        rows = [(f"{name:<{width}}", self.commands[name].get_short_help_str()) for name in names]
+        _write_rows("Commands", rows, formatter)
+        _write_parameters(self, ctx, formatter)
 
 
 def _write_parameters(command: Any, ctx: Any, formatter: Any) -> None:

@@ -1,6 +1,6 @@
 """The schema of `--json`: the report of each command that has one. docs/generate.py writes its reference."""
 
-from flows.commands import _comparisons, _reports, _workspace_reports
+from flows.commands import _comparisons, _data_reports, _reports, _workspace_reports
 
 REPORTS: dict[str, type[_reports.Report]] = {
     "plan": _workspace_reports.PlanReport,
@@ -10,6 +10,12 @@ REPORTS: dict[str, type[_reports.Report]] = {
     "compare": _comparisons.CompareReport,
     "compare-logs": _comparisons.CompareLogsReport,
     "why": _comparisons.WhyReport,
+    "data": _data_reports.DataReport,
+    "data sample": _data_reports.DataSampleReport,
+    "data search": _data_reports.DataSearchReport,
+    "data show": _data_reports.DataShowReport,
+    "data diff": _data_reports.DataDiffReport,
+    "data sql": _data_reports.DataSqlReport,
     "verify": _workspace_reports.VerifyReport,
 }
 """Command → its report."""

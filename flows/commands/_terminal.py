@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import typer
 
+from tasks.core.text.visible import visible
+
 WIDE = 100
 """Columns beyond which text is not spread: longer lines are hard to read."""
 LEAST_LAST = 24
@@ -36,6 +38,17 @@ def show_table(rows: Sequence[Sequence[str]], colours: Mapping[str, str] | None 
     """Print rows of cells in columns; where these are too many for the terminal, a row has a line for each cell."""
     for row in lay_out(rows, columns()):
         typer.echo(_painted(row, colours or {}))
+
+
+def cell(text: str, chars: int = 300) -> str:
+    """Return a text of the data as one line that does nothing to a terminal: white space is one space, controls are escaped."""
+    line = " ".join(text.split())
+    return visible(line if len(line) <= chars else f"{line[: chars - 1]}…", chars)
+
+
+def show_data(text: str, chars: int) -> None:
+    """Print a text of the data with its lines, cut to `chars`, so that no character of it acts on the terminal."""
+    show(visible(text, chars), indent=2, hanging=0)
 
 
 def lay_out(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Bring outputs and DVC's cache together: check, check out, link, find a file by its hash, push to the remote."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.execution.dvc import cli, repository
@@ -26,6 +27,29 @@ def file(digest: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {GONE}")
     return path
+
+
+def files(outputs: Mapping[str, str]) -> dict[str, Path]:
+    """Return the files of outputs in DVC's cache, those of folders one by one: path → file. `outputs` has path → hash.
+
+    Raises FileNotFoundError if the cache lacks one.
+    """
+    with repository.opened() as repo:
+        locate = repo.cache.local.oid_to_path
+        digests: dict[str, str] = {}
+        for path, digest in outputs.items():
+            if not digest.endswith(".dir"):
+                digests[path] = digest
+                continue
+            listing = json.loads(_present(Path(locate(digest)), path).read_text(encoding="utf-8"))
+            digests |= {f"{path}/{member['relpath']}": member["md5"] for member in listing}
+        return {path: _present(Path(locate(digest)), path) for path, digest in digests.items()}
+
+
+def _present(file: Path, path: str) -> Path:
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: {GONE}")
+    return file
 
 
 def check_outputs() -> tuple[int, dict[str, str]]:

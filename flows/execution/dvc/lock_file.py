@@ -20,8 +20,12 @@ SCHEMA = "2.0"
 
 def stages(path: Path = PATH) -> dict[str, dict[str, Any]]:
     """Return the stages of a lock file in its order; none if there is no file."""
-    contents = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return dict((contents or {}).get("stages", {}))
+    return parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def parse(text: str) -> dict[str, dict[str, Any]]:
+    """Return the stages in the text of a lock file, in its order."""
+    return dict((yaml.safe_load(text) or {}).get("stages", {}))
 
 
 def write(entries: Mapping[str, Any]) -> None:

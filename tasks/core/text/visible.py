@@ -8,4 +8,9 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u2
 def visible(text: str, chars: int) -> str:
     """Return the text cut to `chars` characters, with the number that were cut, and control and direction characters escaped."""
     shown = text if len(text) <= chars else f"{text[:chars]}\n… {len(text) - chars:,} characters more"
-    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", shown)
+    return escaped(shown)
+
+
+def escaped(text: str) -> str:
+    """Return the text with control and direction characters as escapes of JSON (`\\u001b`)."""
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

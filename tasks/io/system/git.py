@@ -13,6 +13,12 @@ def run(*arguments: str) -> bytes:
     return done.stdout
 
 
+def file_at(revision: str, path: Path) -> str:
+    """Return the text of a file of this folder at a revision. Raises ValueError in git's words if there is none."""
+    commit = run("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+    return run("show", f"{commit}:./{path.as_posix()}").decode()
+
+
 def commit() -> str:
     """Return the commit that is checked out, or `none`."""
     return _answer("rev-parse", "--verify", "--quiet", "HEAD") or "none"

@@ -26,10 +26,10 @@ def project(done):
     return done
 
 
-@pytest.mark.parametrize("name", commands.names())
+@pytest.mark.parametrize("name", commands.full_names())
 def test_every_command_has_help_with_an_example(name, capsys):
     with pytest.raises(SystemExit) as end:
-        commands.main([name, "--help"])
+        commands.main([*name.split(), "--help"])
     assert not end.value.code
     assert "Example: ratchet " in " ".join(capsys.readouterr().out.split())
 

@@ -33,10 +33,10 @@ def test_first_sentences_are_whole_at_any_width(columns, capsys, monkeypatch):
     assert said.out.index("\nData:\n") < said.out.index("\n  init ") < said.out.index("\nRun:\n")
 
 
-@pytest.mark.parametrize("name", commands.names())
+@pytest.mark.parametrize("name", commands.full_names())
 def test_the_help_of_a_command_fits_a_narrow_terminal(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    code, said = shown(capsys, name, "--help")
+    code, said = shown(capsys, *name.split(), "--help")
     assert code == 0
     assert max(map(len, said.out.splitlines())) <= 40
     about = " ".join((commands.function(name).__doc__ or "").split())
@@ -53,6 +53,21 @@ def test_a_mistyped_command_gets_near_matches(wrong, meant, capsys):
     code, said = shown(capsys, wrong)
     assert code == 2
     assert f"No such command '{wrong}'. Did you mean '{meant}'" in said.err
+
+
+def test_a_mistyped_subcommand_gets_near_matches(capsys):
+    code, said = shown(capsys, "data", "smaple")
+    assert code == 2
+    assert "No such command 'smaple'. Did you mean 'sample'" in said.err
+
+
+def test_the_help_of_a_command_lists_its_subcommands(capsys):
+    code, said = shown(capsys, "data", "--help")
+    assert code == 0
+    for name in commands.subcommands("data"):
+        assert f" {name} {_help.first_sentence(commands.function(f'data {name}').__doc__)}" in " ".join(
+            said.out.split()
+        )
 
 
 def test_a_command_that_resembles_none_gets_the_way_to_the_list(capsys):

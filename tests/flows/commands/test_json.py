@@ -48,7 +48,7 @@ def test_every_command_with_json_has_a_documented_report():
     import inspect
 
     with_json = {
-        name for name in commands.names() if "as_json" in inspect.signature(commands.function(name)).parameters
+        name for name in commands.full_names() if "as_json" in inspect.signature(commands.function(name)).parameters
     }
     assert with_json == set(_schema.REPORTS)
     assert with_json >= {"plan", "status", "doctor", "methods", "compare", "why", "verify"}

@@ -1,0 +1,104 @@
+"""Draw a sample of the data, and search their texts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from flows.project.data import connection
+
+Kind = Literal["examples", "rounds", "benchmark", "documents", "quarantine"]
+AROUND = 60
+"""Characters that an excerpt has on each side of what was searched for."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A record of a sample."""
+
+    kind: Kind
+    id: str
+    """Of a refused record its place."""
+    split: str
+    """Of an example of a round the round, of a refused record `refused`."""
+    source: str
+    about: str
+    """The domain; of a refused record the reason."""
+    first: str
+    """The prompt, the text of a document, or what was found in a refused record."""
+    last: str
+    """The response; empty for a document. Of a refused record its beginning."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A text that holds what was searched for."""
+
+    kind: Kind
+    id: str
+    split: str
+    source: str
+    part: str
+    """The role of the turn, `call of TOOL`, `rejected`, `tests`, `text`, or the reason of a refusal."""
+    excerpt: str
+
+
+CONVERSATION = """list_aggregate([turn.role || ': ' || turn.content FOR turn IN messages[:-2]], 'string_agg', chr(10)) AS first,
+    messages[-1].content AS last"""
+SELECTIONS = {
+    "examples": f"SELECT 'examples' AS kind, id, split, source, domain AS about, {CONVERSATION} FROM examples",
+    "rounds": f"SELECT 'rounds' AS kind, id, round_name AS split, source, domain AS about, {CONVERSATION} FROM rounds",
+    "benchmark": f"SELECT 'benchmark' AS kind, id, split, source, domain AS about, {CONVERSATION} FROM benchmark",
+    "documents": "SELECT 'documents' AS kind, id, split, source, domain AS about, text AS first, '' AS last FROM documents",
+    "quarantine": """SELECT 'quarantine' AS kind, "where" AS id, 'refused' AS split, source, reason AS about, detail AS first,
+        record AS last FROM quarantine""",
+}
+
+
+def sample(kind: Kind, number: int, seed: int, *, split: str | None, source: str | None) -> tuple[int, list[Drawn]]:
+    """Return how many records of a kind there are, and some of them: the same seed draws the same.
+
+    `split` is one of the split, the round or the reason of refusal; `source` is a part of the name of the source.
+    """
+    conditions = (
+        "(? IS NULL OR split = ? OR (kind = 'quarantine' AND about = ?)) AND (? IS NULL OR contains(source, ?))"
+    )
+    chosen = f"SELECT * FROM ({SELECTIONS[kind]}) WHERE {conditions}"
+    values = [split, split, split, source, source]
+    with connection.opened() as opened:
+        ((total,),) = opened.execute(f"SELECT count(*) FROM ({chosen})", values).fetchall()
+        drawn = connection.rows(
+            opened,
+            f"{chosen} ORDER BY md5(concat(?, ' ', source, ' ', id)), source, id LIMIT ?",
+            [*values, str(seed), number],
+        )
+    return total, [Drawn(**row | {"first": row["first"] or ""}) for row in drawn]
+
+
+def search(text: str, number: int, *, is_regex: bool, kind: Kind | None) -> tuple[int, list[Match]]:
+    """Return how many texts hold `text`, whatever the case, and the first of them.
+
+    Raises ValueError if it is no regular expression (RE2) and has to be one.
+    """
+    pattern = f"(?is).{{0,{AROUND}}}(?:{text if is_regex else _escaped(text)}).{{0,{AROUND}}}"
+    holds = "FROM texts WHERE regexp_matches(text, ?) AND (? IS NULL OR kind = ?)"
+    values = [pattern, kind, kind]
+    with connection.opened() as opened:
+        try:
+            ((total,),) = opened.execute(f"SELECT count(*) {holds}", values).fetchall()
+            matches = connection.rows(
+                opened,
+                f"SELECT kind, id, split, source, part, regexp_extract(text, ?) AS excerpt {holds} "
+                "ORDER BY kind, source, id, part LIMIT ?",
+                [pattern, *values, number],
+            )
+        except duckdb.InvalidInputException as error:
+            raise ValueError(f"{text!r} is no regular expression: {connection.first_line(error)}") from None
+    return total, [Match(**row) for row in matches]
+
+
+def _escaped(text: str) -> str:
+    """Return a pattern of RE2 that matches a text and nothing else. RE2 knows no escapes of characters beyond ASCII."""
+    return "".join(
+        f"\\{sign}" if sign.isascii() and not (sign.isalnum() or sign in "_ \n\t") else sign for sign in text
+    )

@@ -1,0 +1,227 @@
+"""Tell all that the workspace holds of one record: its source, its rewrites, the rounds and models it trained, signals and results."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+from flows.execution.dvc import graph_file
+from flows.project.data import connection
+
+Kind = Literal["example", "benchmark", "document", "proposal"]
+LEAST_PREFIX = 4
+"""Characters of an id from which on it may be cut short."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A text of a record."""
+
+    role: str
+    """The role of a turn, `call of TOOL`, `rejected`, `tests`, `text` or `proposal`."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rewrite that the record came from, or that was made of it."""
+
+    turn: str
+    """The round that the turn made."""
+    operator: str
+    generator: str
+    """Its author: a rule, a model or a person."""
+    parents: Sequence[str]
+    result: str
+    """The id of the rewrite; of a refused one the id that it would have had."""
+    accepted: bool
+    reason: str
+    """The reason of the refusal."""
+
+
+@dataclass(frozen=True)
+class SignalValues:
+    """The measurements of the record by the model that was trained on it."""
+
+    turn: str
+    """The round whose turn measured it."""
+    loss_before: float | None
+    """Nats a token of the response, before the training and after it."""
+    loss_after: float | None
+    neighbour_similarity: float | None
+    quality: float | None
+    flags: Sequence[str]
+    excluded: str
+    """The reason for having no signals; empty if there are any."""
+
+
+@dataclass(frozen=True)
+class ResultValue:
+    """The result of a model on the record. Results on the gate set are not shown."""
+
+    model: str
+    measure: str
+    value: float
+    """Of a loss nats a token, else 0 to 1."""
+    outcome: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A record that was left out because this one is like it."""
+
+    source: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReviewDecision:
+    """A person's decision on the record."""
+
+    decision: str
+    author: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All that is known of one record."""
+
+    id: str
+    kind: Kind
+    source: str
+    """The place it came from."""
+    license: str
+    domain: str
+    group: str
+    """The unit that no split parts."""
+    split: str
+    """Empty for a proposal that was refused."""
+    task: str
+    round: int
+    """0 for what was read, else the turn that made it."""
+    parents: Sequence[str]
+    parts: Sequence[Part]
+    rounds: Sequence[str]
+    """The rounds whose training examples it is among."""
+    models: Sequence[str]
+    """The models of params.yaml that such a round trains. `tune.max_tokens` may leave some examples out of a training."""
+    merged: Sequence[Merged]
+    lineage: Sequence[Step]
+    signals: Sequence[SignalValues]
+    results: Sequence[ResultValue]
+    decisions: Sequence[ReviewDecision]
+
+
+IDS = """SELECT id FROM (SELECT id FROM examples UNION SELECT id FROM rounds UNION SELECT id FROM benchmark
+    UNION SELECT id FROM documents UNION SELECT id FROM lineage)"""
+FACTS: dict[Kind, str] = {
+    "example": """SELECT * EXCLUDE (round_name) FROM (FROM rounds UNION ALL BY NAME FROM examples) WHERE id = ?
+        ORDER BY round_name NULLS FIRST LIMIT 1""",
+    "benchmark": "FROM benchmark WHERE id = ? LIMIT 1",
+    "document": "FROM documents WHERE id = ? LIMIT 1",
+    "proposal": "FROM lineage WHERE id = ? ORDER BY turn LIMIT 1",
+}
+ROUNDS = "SELECT DISTINCT round_name FROM rounds WHERE id = ? ORDER BY length(round_name), round_name"
+MERGED = """SELECT source, "where", reason FROM quarantine WHERE reason IN ('duplicate', 'near-duplicate')
+    AND (ends_with(detail, ' ' || ?) OR contains(detail, ' ' || ? || ' ')) ORDER BY source, "where" """
+LINEAGE = """SELECT turn, operator, generator, parents, id AS result, accepted, reason FROM lineage
+    WHERE id = ? OR list_contains(parents, ?) ORDER BY length(turn), turn, id"""
+SIGNALS = """SELECT turn, loss_before, loss_after, neighbour_similarity, quality, flags, excluded FROM signals
+    WHERE example = ? ORDER BY length(turn), turn"""
+RESULTS = """SELECT model, measure, CASE WHEN outcome = '' AND tokens > 0 THEN value / tokens ELSE value END AS value, outcome, output
+    FROM results WHERE item = ? ORDER BY model_group, model, measure"""
+DECISIONS = "SELECT decision, author, reason FROM decisions WHERE id = ?"
+
+
+def show(name: str) -> Shown:
+    """Return what is known of a record, by its id or the beginning of one. Raises ValueError with near matches if there is none."""
+    with connection.opened() as opened:
+        identity = _identity(opened, name)
+        kind, facts = _facts(opened, identity)
+        rounds = [round for (round,) in opened.execute(ROUNDS, [identity]).fetchall()]
+        source = str(facts.get("source", ""))
+        return Shown(
+            id=identity,
+            kind=kind,
+            source=source,
+            license=facts.get("license", ""),
+            domain=facts.get("domain", ""),
+            group=facts.get("group", ""),
+            split=facts.get("split", ""),
+            task=facts.get("task", ""),
+            round=facts.get("round", 0),
+            parents=facts.get("parents", []),
+            parts=list(_parts(facts)),
+            rounds=rounds,
+            models=_models(rounds),
+            merged=_records(opened, MERGED, Merged, source, source) if source else [],
+            lineage=_records(opened, LINEAGE, Step, identity, identity),
+            signals=_records(opened, SIGNALS, SignalValues, identity),
+            results=_records(opened, RESULTS, ResultValue, identity),
+            decisions=_records(opened, DECISIONS, ReviewDecision, identity),
+        )
+
+
+def _identity(opened: duckdb.DuckDBPyConnection, name: str) -> str:
+    """Return the only id that begins with `name`."""
+    if not name:
+        raise ValueError("The id is empty. `ratchet data sample` shows some.")
+    ids = sorted(identity for (identity,) in opened.execute(IDS).fetchall())
+    if name in ids:
+        return name
+    begun = [identity for identity in ids if len(name) >= LEAST_PREFIX and identity.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise ValueError(
+            f"{len(begun)} ids begin with {name!r}: {', '.join(begun[:3])}, … Give more of the one you mean."
+        )
+    near = difflib.get_close_matches(name, ids, n=3, cutoff=0.5)
+    hint = (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`ratchet data sample` and `ratchet data search TEXT` show ids."
+    )
+    raise ValueError(f"There is no record {name!r}. {hint}")
+
+
+def _facts(opened: duckdb.DuckDBPyConnection, identity: str) -> tuple[Kind, dict[str, Any]]:
+    for kind, query in FACTS.items():
+        if matches := connection.rows(opened, query, [identity]):
+            return kind, matches[0]
+    raise AssertionError(f"{identity} is in no table")
+
+
+def _parts(facts: dict[str, Any]) -> Iterator[Part]:
+    """Yield the texts of a record in their order."""
+    for turn in facts.get("messages", []):
+        yield Part(turn["role"], turn["content"])
+        yield from (Part(f"call of {call['name']}", call["arguments"]) for call in turn["tool_calls"] or [])
+    if facts.get("rejected"):
+        yield Part("rejected", facts["rejected"])
+    if tests := facts.get("tests"):
+        yield Part("tests", tests["code"])
+    yield from (
+        Part(field, facts[name]) for name, field in (("text", "text"), ("proposal", "proposal")) if name in facts
+    )
+
+
+def _models(rounds: Sequence[str]) -> list[str]:
+    """Return the models of params.yaml that these rounds train."""
+    models = graph_file.read(graph_file.PARAMS).get("models") or {}
+    return [
+        str(name)
+        for name, model in models.items()
+        if isinstance(model, dict) and Path(str(model.get("path"))).parent.as_posix() == "models/tuned"
+        if Path(str(model.get("path"))).name in rounds
+    ]
+
+
+def _records(opened: duckdb.DuckDBPyConnection, query: str, record: type[Any], *values: str) -> list[Any]:
+    return [record(**row) for row in connection.rows(opened, query, list(values))]

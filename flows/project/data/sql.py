@@ -1,0 +1,55 @@
+"""Run a query of the user's over the views: one SELECT, read only."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from flows.project.data import connection
+from flows.project.data.connection import TABLES
+
+VIEWS = (*TABLES, "decisions", "texts")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows of a query."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    more: bool
+    """True if the query has further rows."""
+
+
+def run(query: str, limit: int) -> Answer:
+    """Return the first rows of a query. Raises ValueError in one sentence where it is none, or names what is not there."""
+    files = connection.files_here()
+    with connection.opened() as opened:
+        try:
+            _check(opened, query, files)
+            result = opened.execute(query)
+            names = [column[0] for column in result.description or ()]
+            rows = result.fetchmany(limit + 1)
+        except duckdb.Error as error:
+            raise ValueError(f"The query failed: {connection.first_line(error)}") from None
+    return Answer(names, rows[:limit], more=len(rows) > limit)
+
+
+def _check(opened: duckdb.DuckDBPyConnection, query: str, files: Mapping[str, Path]) -> None:
+    """Raise ValueError unless the text is one SELECT over tables that are there."""
+    statements = opened.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise ValueError(f"The data are read only: expected one SELECT, found {kinds}.")
+    for name in sorted(opened.get_table_names(query)):
+        if name in TABLES and not any(connection.files_of(TABLES[name], files)):
+            raise ValueError(
+                f"There is no table {name!r} yet. Stage {TABLES[name].stage} makes it:\n  ratchet run {TABLES[name].stage}"
+            )
+        if name not in VIEWS:
+            near = difflib.get_close_matches(name, VIEWS, n=2)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(VIEWS)}."
+            raise ValueError(f"There is no table {name!r}. {hint}")
