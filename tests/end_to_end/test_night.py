@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,17 @@ MODELS = """models:
 """
 
 
+@dataclass(frozen=True)
+class Night:
+    """A night: what it printed and recorded, and the state of the workspace in the morning."""
+
+    said: str
+    record: dict[str, str]
+    decisions: int
+    examples: frozenset[str]
+    held_out: frozenset[str]
+
+
 @pytest.fixture(scope="module")
 def nightly(workspace):
     """A workspace whose examples are what has come into a folder, and a model of it is measured."""
@@ -32,58 +44,67 @@ def nightly(workspace):
     return copy
 
 
+@pytest.fixture(scope="module")
+def nights(nightly):
+    """Three nights: after the first file, without news, and after a second file with a rate at which nothing is learnt."""
+    arrive(nightly, "day-1", slice(None, None, 2))
+    first, second = night(nightly), night(nightly)
+    arrive(nightly, "day-2", slice(1, None, 2))
+    nightly.set("learning_rate: 0.003", "learning_rate: 1.0e-9")
+    return first, second, night(nightly)
+
+
 def arrive(workspace, day, part):
     """Some of the questions come as a file of that day."""
     rows = (workspace.folder / QUESTIONS).read_text().splitlines()[part]
     (workspace.folder / f"data/raw/{day}.jsonl").write_text("\n".join(rows) + "\n")
 
 
-def examples(workspace):
-    return {row.id for row in tables.read(workspace.folder / "data/rounds/r0/examples.parquet", Example)}
-
-
-def held_out(workspace):
-    names = ("valid", "test", "gate")
-    return {
-        row.id for name in names for row in tables.read(workspace.folder / f"data/ingested/{name}.parquet", Example)
-    }
-
-
 def night(workspace):
-    """Run a night; return its output and its record."""
+    """Run a night."""
     said = workspace.run("flows.commands", "retrain")
-    return said, json.loads((workspace.folder / ".ratchet/nights.jsonl").read_text().splitlines()[-1])
+    record = json.loads((workspace.folder / ".ratchet/nights.jsonl").read_text().splitlines()[-1])
+    decisions = (workspace.folder / "data/promotions.jsonl").read_text().splitlines()
+    held_out = [f"data/ingested/{name}.parquet" for name in ("valid", "test", "gate")]
+    return Night(
+        said,
+        record,
+        len(decisions),
+        ids(workspace, "data/rounds/r0/examples.parquet"),
+        frozenset().union(*(ids(workspace, table) for table in held_out)),
+    )
 
 
-def decisions(workspace):
-    return (workspace.folder / "data/promotions.jsonl").read_text().splitlines()
+def ids(workspace, table):
+    return frozenset(row.id for row in tables.read(workspace.folder / table, Example))
 
 
-def test_what_came_in_by_day_is_trained_on_and_judged_by_night(nightly):
-    arrive(nightly, "day-1", slice(None, None, 2))
-    said, first = night(nightly)
-    known = examples(nightly)
-    assert first["outcome"] == "promoted", said
-    assert known
+def test_what_came_in_by_day_is_trained_on_and_promoted(nights):
+    first, _, _ = nights
+    assert first.record["outcome"] == "promoted", first.said
+    assert first.decisions == 1
+    assert first.examples
 
-    said, second = night(nightly)
-    assert second["outcome"] == "nothing new", said
-    assert "no data, settings or code changed" in second["reason"]
-    assert len(decisions(nightly)) == 1
 
-    arrive(nightly, "day-2", slice(1, None, 2))
-    nightly.set("learning_rate: 0.003", "learning_rate: 1.0e-9")
-    said, third = night(nightly)
-    assert third["outcome"] == "refused", said
-    assert "fetch: ran" not in said
-    assert "ingest: data/raw changed" in said
-    assert len(decisions(nightly)) == 2
+def test_a_night_without_news_is_short(nights):
+    _, second, _ = nights
+    assert second.record["outcome"] == "nothing new", second.said
+    assert "no data, settings or code changed" in second.record["reason"]
+    assert second.decisions == 1
+
+
+def test_a_model_that_is_no_better_is_refused_and_the_data_have_grown(nights):
+    first, _, third = nights
+    assert third.record["outcome"] == "refused", third.said
+    assert third.decisions == 2
+    assert "fetch: ran" not in third.said
+    assert "ingest: data/raw changed" in third.said
+    assert len(third.examples) > len(first.examples)
+    assert first.examples <= third.examples | third.held_out  # larger held-out sets take examples of the training set
+
+
+def test_bisection_names_the_cause_of_the_difference(nightly, nights):
     lock = (nightly.folder / "dvc.lock").read_bytes()
-    assert len(examples(nightly)) > len(known)
-    assert known <= examples(nightly) | held_out(
-        nightly
-    )  # a larger test or validation set takes examples of the training set
-
     said = nightly.run("flows.commands", "why", "1", "2", "--bisect")
     assert re.search(r"\ningest, tune@r0: loss \+0\.\d+ \[\+0\.\d+, \+0\.\d+\] nats/token on \d+ test items\n", said), (
         said
@@ -110,7 +131,7 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_it_is_handed_over_through_s3(nightly, bucket, tmp_path):
+def test_it_is_handed_over_through_s3(nightly, nights, bucket, tmp_path):
     said = nightly.run("flows.commands", "share", "--to", bucket)
     # All that was never committed, the README too.
     assert "data/raw holds files that neither DVC nor git carries (3, 0.0 MB): git add --force data/raw" in said
