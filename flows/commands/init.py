@@ -120,6 +120,7 @@ def _answers(row: dict[str, Any]) -> list[str]:
 
 
 def _short(text: str) -> str:
+    from tasks.core.text.sensitive import search
     from tasks.core.text.visible import visible
 
-    return visible(text, SHOWN)
+    return visible(search.beginning(text, SHOWN), SHOWN)

@@ -103,7 +103,7 @@ def detect(path: Path, query: str | None = None) -> Sources:
     has_python = any(role == "code" and file.suffix == ".py" for file, role in roles.items())
     has_text = "text" in roles.values()
     if has_python:
-        examples.append(_source("folder", path))
+        examples.append(_source("folder", path) | {"functions": "documented"})
     if not examples and not has_text:
         raise ValueError(
             f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join(described)}".strip()
@@ -154,6 +154,8 @@ def write_sources(sources: Sources, params: Path) -> list[str]:
             tree["ingest"]["sources"] = list(sources.examples)
             tree["ingest"].ca.items.pop("sources", None)  # the comment spoke of the sources that were here
             changed.append("ingest.sources")
+            tree["ingest"].setdefault("splits", {})["by"] = "name"  # people's data grow
+            changed.append("ingest.splits.by")
         tree["ingest"].setdefault("corpora", {})["domain"] = list(sources.corpus)
         changed.append("ingest.corpora.domain")
     return changed

@@ -8,6 +8,7 @@ from typing import Any
 from tasks import configuration, methods
 from tasks.configuration import PipelineConfig
 from tasks.core.records import Example, Lineage, Signals
+from tasks.core.text.sensitive import search
 from tasks.core.text.visible import visible
 from tasks.io import review_decisions, tables
 
@@ -78,7 +79,7 @@ def as_text(proposal: Proposal) -> str:
         "── after" if after else "── proposed",
         _conversation(after) if after else lineage.proposal,
     ]
-    return "\n".join(visible(block, SHOWN) for block in blocks)
+    return "\n".join(visible(search.redacted(block, search.SECRETS), SHOWN) for block in blocks)
 
 
 def _conversation(messages: Sequence[Any]) -> str:

@@ -246,6 +246,22 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class SensitiveText:
+    """A place where a record holds a secret or personal data, by the rule that says so; the text itself is not here."""
+
+    source: str
+    where: str
+    """The record's own source: file and line, or name."""
+    part: str
+    """The role of the turn, `call of TOOL`, `tools`, `rejected`, `tests` or `text`."""
+    kind: Literal["secret", "personal"]
+    rule: str
+    masked: str
+    """The first characters, and the length."""
+    action: Literal["reported", "redacted", "refused"]
+
+
+@dataclass(frozen=True)
 class Unfit:
     """The reason for leaving out something that was read, found or written."""
 
@@ -305,7 +321,11 @@ class Result:
         return not self.is_loss and not self.measure.endswith(SCORED) and "sampled" not in self.measure
 
 
-def excerpt(text: str, chars: int = 200) -> str:
+EXCERPT = 200
+"""Characters of a record by which a person can find it."""
+
+
+def excerpt(text: str, chars: int = EXCERPT) -> str:
     """Return the start of a text, by which a person can find it, without characters that UTF-8 cannot encode."""
     return text[:chars].encode("utf-8", "replace").decode("utf-8")
 

@@ -68,6 +68,13 @@ def _tables(counts: "Counts") -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     )
     yield "Refused", [(f"{row.records:,}", _cell(row.reason)) for row in counts.reasons]
     yield (
+        "Secrets and personal data: places, records",
+        [
+            (f"{row.rule} {row.action}", f"{row.places:,}", f"{row.records:,}", _cell(row.source))
+            for row in counts.sensitive
+        ],
+    )
+    yield (
         "Rounds: examples",
         [(_cell(row.round), f"{row.examples:,}", f"{row.rewritten:,} rewritten") for row in counts.rounds],
     )

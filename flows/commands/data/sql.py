@@ -14,7 +14,7 @@ def sql(
 ) -> Report:
     """Ask the tables in SQL (DuckDB), for reading alone.
 
-    Views: examples, benchmark, documents, quarantine, rounds, signals, lineage, faults, results, decisions, and texts with a row for each text. No other file can be read, nothing is written, and no extension is loaded.
+    Views: examples, benchmark, documents, quarantine, sensitive, rounds, signals, lineage, faults, results, decisions, and texts with a row for each text. No other file can be read, nothing is written, and no extension is loaded. Secrets are shown as [github-token].
 
     Example: ratchet data sql "SELECT reason, count(*) FROM quarantine GROUP BY reason"
     """

@@ -88,13 +88,19 @@ def search(text: str, number: int, *, is_regex: bool, kind: Kind | None) -> tupl
             ((total,),) = opened.execute(f"SELECT count(*) {holds}", values).fetchall()
             matches = connection.rows(
                 opened,
-                f"SELECT kind, id, split, source, part, regexp_extract(text, ?) AS excerpt {holds} "
-                "ORDER BY kind, source, id, part LIMIT ?",
-                [pattern, *values, number],
+                f"SELECT kind, id, split, source, part, text {holds} ORDER BY kind, source, id, part LIMIT ?",
+                [*values, number],
             )
+            excerpts = [_excerpt(opened, row.pop("text"), pattern) for row in matches]
         except duckdb.InvalidInputException as error:
             raise ValueError(f"{text!r} is no regular expression: {connection.first_line(error)}") from None
-    return total, [Match(**row) for row in matches]
+    return total, [Match(**row, excerpt=excerpt) for row, excerpt in zip(matches, excerpts, strict=True)]
+
+
+def _excerpt(opened: duckdb.DuckDBPyConnection, text: str, pattern: str) -> str:
+    """Return what the pattern matches in a text that is without secrets already; its beginning where it matched a secret."""
+    ((excerpt,),) = opened.execute("SELECT regexp_extract(?, ?)", [text, pattern]).fetchall()
+    return str(excerpt) or text[: 2 * AROUND]
 
 
 def _escaped(text: str) -> str:

@@ -15,7 +15,8 @@ import duckdb
 import polars as pl
 
 from flows.execution import workspace
-from tasks.core.records import Decision, Document, Example, FaultPair, Lineage, Refusal, Result, Signals
+from tasks.core.records import Decision, Document, Example, FaultPair, Lineage, Refusal, Result, SensitiveText, Signals
+from tasks.core.text.sensitive import search
 from tasks.io import review_decisions, tables
 
 DATA = Path("data")
@@ -40,6 +41,7 @@ TABLES = {
     "benchmark": Table(Example, r"data/ingested/benchmark\.parquet", "ingest"),
     "documents": Table(Document, r"data/ingested/\w+_documents\.parquet", "ingest"),
     "quarantine": Table(Refusal, r"data/ingested/quarantine\.parquet", "ingest"),
+    "sensitive": Table(SensitiveText, r"data/ingested/sensitive\.parquet", "ingest"),
     "rounds": Table(Example, r"data/rounds/(?P<round_name>[^/]+)/examples\.parquet", "ingest"),
     "signals": Table(Signals, r"data/rounds/(?P<turn>[^/]+)/signals\.parquet", "diagnose"),
     "lineage": Table(Lineage, r"data/rounds/(?P<turn>[^/]+)/lineage\.parquet", "refine"),
@@ -116,10 +118,10 @@ def _locked(sides: Mapping[str, Mapping[str, Path]]) -> Iterator[duckdb.DuckDBPy
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
-    """Return the rows of a query as dictionaries."""
+    """Return the rows of a query as dictionaries, without secrets."""
     result = connection.execute(query, parameters)
     names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, values, strict=True)) for values in result.fetchall()]
+    return [dict(zip(names, without_secrets(values), strict=True)) for values in result.fetchall()]
 
 
 def files_of(table: Table, files: Mapping[str, Path]) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -153,6 +155,15 @@ def _create_table(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.Da
     connection.register("frame", frame.to_arrow())
     connection.execute(f"CREATE TABLE {name} AS SELECT * FROM frame")
     connection.unregister("frame")
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a value of a table, lists and structs too, with placeholders for the secrets in its texts."""
+    if isinstance(value, str):
+        return search.redacted(value, search.SECRETS)
+    if isinstance(value, dict):
+        return {name: without_secrets(item) for name, item in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def first_line(error: Exception) -> str:

@@ -77,6 +77,20 @@ class RoundCounts:
 
 
 @dataclass(frozen=True)
+class SensitiveCounts:
+    """The places of a source at which a rule found a secret or personal data."""
+
+    source: str
+    kind: str
+    """`secret` or `personal`."""
+    rule: str
+    action: str
+    """`reported`, `redacted` or `refused`."""
+    records: int
+    places: int
+
+
+@dataclass(frozen=True)
 class Counts:
     """The sizes of all tables of data."""
 
@@ -87,6 +101,7 @@ class Counts:
     reasons: Sequence[ReasonCount]
     """Of refusal, the most frequent first."""
     rounds: Sequence[RoundCounts]
+    sensitive: Sequence[SensitiveCounts]
 
 
 ORDER = "CASE split WHEN 'train' THEN 0 WHEN 'valid' THEN 1 WHEN 'test' THEN 2 ELSE 3 END"
@@ -99,6 +114,8 @@ CORPORA = f"""SELECT domain AS corpus, split, count(*) AS documents, sum(length(
 REASONS = "SELECT reason, count(*) AS records FROM quarantine GROUP BY reason ORDER BY records DESC, reason"
 ROUNDS = """SELECT round_name AS round, count(*) AS examples, count(*) FILTER (round > 0) AS rewritten
     FROM rounds GROUP BY round_name ORDER BY length(round_name), round_name"""
+SENSITIVE = """SELECT source, kind, rule, action, count(DISTINCT "where") AS records, count(*) AS places
+    FROM sensitive GROUP BY ALL ORDER BY kind DESC, source, rule, action"""
 
 
 def count() -> Counts:
@@ -111,6 +128,7 @@ def count() -> Counts:
             _records(opened, CORPORA, CorpusCounts),
             _records(opened, REASONS, ReasonCount),
             _records(opened, ROUNDS, RoundCounts),
+            _records(opened, SENSITIVE, SensitiveCounts),
         )
 
 

@@ -32,7 +32,7 @@ def run(query: str, limit: int) -> Answer:
             _check(opened, query, files)
             result = opened.execute(query)
             names = [column[0] for column in result.description or ()]
-            rows = result.fetchmany(limit + 1)
+            rows = connection.without_secrets(result.fetchmany(limit + 1))
         except duckdb.Error as error:
             raise ValueError(f"The query failed: {connection.first_line(error)}") from None
     return Answer(names, rows[:limit], more=len(rows) > limit)

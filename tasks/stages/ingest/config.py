@@ -12,6 +12,8 @@ from tasks.core.config import Config
 from tasks.core.records import Split
 from tasks.core.stage import Stage
 from tasks.core.text.contamination_config import Contamination
+from tasks.core.text.quality.config import Quality
+from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
 
 STAGE = Stage(
@@ -50,6 +52,9 @@ class Folder(Source):
 
     from_: Literal["folder"] = Field(alias="from")
     path: Path
+    functions: Literal["doctests", "tested", "documented"] = "doctests"
+    """The functions that become examples: those with doctests; those that the folder's own pytest tests call too; or also those that
+    have a docstring alone, whose answers nothing checks."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
     """At most so many of its functions are tried, chosen by the seed."""
@@ -263,6 +268,11 @@ class NearDuplicates(Config):
 class Shares(Config):
     """The parts of the groups that are held out."""
 
+    by: Literal["size", "name"] = "size"
+    """`size` meets the shares of valid and test to the example, in each package or file; when data are added, groups may change between them
+    and train. `name` lets the hash of a group's name alone decide, so that no group ever changes its split; the shares are met on average.
+    A row that is a group of its own is named by its prompt, so that its place does not matter."""
+
     valid: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
     gate: float = Field(default=0, ge=0, lt=1)
@@ -281,6 +291,17 @@ class Shares(Config):
         return self
 
 
+Action = Literal["report", "redact", "refuse"]
+
+
+class QualityLimits(Config):
+    """Limits of the quality rules, by what they are held against: the last answer of an example, or a document of a corpus."""
+
+    examples: Quality = Quality()
+    domain: Quality = Quality()
+    general: Quality = Quality()
+
+
 class IngestConfig(Config):
     """The `ingest` section of params.yaml."""
 
@@ -294,10 +315,24 @@ class IngestConfig(Config):
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
     splits: Shares = Shares()
+    secrets: Action = "report"
+    """Passwords, keys and tokens of services: `report` counts them, `redact` puts `[github-token]` in their place, `refuse` refuses the record.
+    Wherever data are shown they are masked."""
+    personal: Action = "report"
+    """E-mail addresses, phone numbers, IBANs, card numbers and IP addresses, likewise. Names are not found."""
+    quality: QualityLimits = QualityLimits()
+    """Rules of Gopher and C4; all are off until they have a limit."""
+    licenses: tuple[str, ...] = ()
+    """SPDX names of the licences that examples and documents may have; none allows all."""
     max_examples: int | None = Field(None, ge=3)
     """At most so many examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)
     max_response_chars: int = Field(4_000, ge=1)
+
+    @property
+    def actions(self) -> dict[Kind, Action]:
+        """Return what is done with each kind of sensitive text."""
+        return {"secret": self.secrets, "personal": self.personal}
 
     @model_validator(mode="after")
     def _has_something_to_learn(self) -> "IngestConfig":

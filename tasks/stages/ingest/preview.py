@@ -22,11 +22,16 @@ from tasks.io.sources import databases
 from tasks.io.sources.record import Record, Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
-from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import shapes
-from tasks.stages.ingest.reading.examples import example_from_row, python_modules, read_puzzles, read_rows
+from tasks.stages.ingest.reading.examples import (
+    example_from_row,
+    mine_functions,
+    python_modules,
+    read_puzzles,
+    read_rows,
+)
 from tasks.stages.ingest.reading.sources import label, sample, table_rows
 
 SHOWN = 5
@@ -128,7 +133,7 @@ def _records(source: ExampleSource) -> Iterator[Sourced[Example | Refusal]]:
     if isinstance(source, Gym):
         yield from (Sourced(name, record) for record in read_puzzles(source, SEED))
         return
-    candidates = sample(mine_candidates(python_modules(source)), FUNCTIONS, SEED)
+    candidates = sample(mine_functions(source, python_modules(source)), FUNCTIONS, SEED)
     for verified in verify_candidates(candidates, partial(sandbox.run, trusted=True)):
         yield Sourced(name, verified)
 

@@ -2,7 +2,7 @@
 
 reads   data/raw/, models/embedder/, and the packages, files and folders that params.yaml names
 writes  data/ingested/{valid,test,gate,benchmark}.parquet, data/ingested/{train,valid,test,gate}_documents.parquet,
-        data/ingested/quarantine.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet
+        data/ingested/{quarantine,sensitive}.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from tasks.core.records import Document, Example, Refusal, Split
+from tasks.core.records import Document, Example, Refusal, SensitiveText, Split
 from tasks.core.stage import Run
 from tasks.io import sandbox, tables
 from tasks.io.sources.package import Module
@@ -23,12 +23,13 @@ from tasks.stages.ingest import counts
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, StageConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import filter_and_split_examples
-from tasks.stages.ingest.mining.candidates import mine_candidates
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import module_document, read_documents
-from tasks.stages.ingest.reading.examples import python_modules, read_benchmark, read_puzzles, read_rows
+from tasks.stages.ingest.reading.examples import mine_functions, python_modules, read_benchmark, read_puzzles, read_rows
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
+from tasks.stages.ingest.screening import sensitive
+from tasks.stages.ingest.screening.screen import screen
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -48,23 +49,27 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     candidates = list(_read_examples(ingest_config, modules, quarantine, run))
     texts = list(_read_corpora(ingest_config, quarantine))
 
+    screened = screen(candidates, texts, ingest_config, quarantine)
     items = [item.record for item in benchmark]
     embed = partial(embedders.embed, inputs["embedder"])
-    kept, groups = filter_and_split_examples(candidates, items, ingest_config, embed, quarantine)
+    kept, groups = filter_and_split_examples(screened.examples, items, ingest_config, embed, quarantine)
     if ingest_config.sources:
         check_splits(kept, ingest_config, quarantine)
         for line in small_splits(kept, ingest_config):
             run.say(line)
     evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [module_document(module) for members in modules.values() for module in members]
-    documents = filter_and_split_documents(texts, mined, groups, evaluation, ingest_config, quarantine)
+    documents = filter_and_split_documents(screened.documents, mined, groups, evaluation, ingest_config, quarantine)
     check_corpora(documents, ingest_config)
 
+    refusals = sensitive.hide(quarantine.refusals, ingest_config.actions)
+    tables.write(outputs["ingested"] / "sensitive.parquet", screened.sensitive, SensitiveText)
     frames = _write_tables(
-        outputs, [item.record for item in kept], items, [item.record for item in documents], quarantine.refusals
+        outputs, [item.record for item in kept], items, [item.record for item in documents], refusals
     )
     report = {
         "sources": quarantine.balance([*benchmark, *kept, *documents]),
+        "sensitive": sensitive.count(screened.sensitive),
         **counts.count_tables(*frames),
         "pretraining": counts.PRETRAINING,
     }
@@ -72,6 +77,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     run.say(summary(report))
+    for line in sensitive.in_words(screened.sensitive):
+        run.say(line)
 
 
 def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
@@ -101,7 +108,8 @@ def check_splits(kept: Sequence[Sourced[Example]], config: IngestConfig, quarant
     refusals = quarantine.refusals
     reasons = Counter(refusal.reason for refusal in refusals).most_common(5)
     dropped = ", ".join(f"{number} {reason}" for reason, number in reasons) or "none was dropped"
-    first = next((f" The first: {r.source}, {r.where}: {r.reason}: {r.detail}." for r in refusals), "")
+    hidden = sensitive.hide(refusals[:1], config.actions)
+    first = next((f" The first: {r.source}, {r.where}: {r.reason}: {r.detail}." for r in hidden), "")
     if not kept:
         raise ValueError(
             f"ingest kept no example. What was dropped: {dropped}.{first} See `ingest.sources` in params.yaml."
@@ -164,16 +172,18 @@ def _read_examples(
     for source in config.sources:
         name = label(source)
         if isinstance(source, Package | Folder):
-            yield from quarantine.receive(name, _verified(modules[name], source.max_rows, config.seed, run))
+            yield from quarantine.receive(name, _verified(source, modules[name], config.seed, run))
         elif isinstance(source, Gym):
             yield from quarantine.receive(name, read_puzzles(source, config.seed))
         else:
             yield from quarantine.receive_files(name, read_rows(source, config.seed))
 
 
-def _verified(modules: Sequence[Module], limit: int | None, seed: int, run: Run) -> Iterator[Example | Refusal]:
-    """Yield the functions of some modules as verified examples, or as refusals."""
-    candidates = list(sample(mine_candidates(modules), limit, seed))
+def _verified(source: Package | Folder, modules: Sequence[Module], seed: int, run: Run) -> Iterator[Example | Refusal]:
+    """Yield the functions of a source as verified examples, as examples without tests if it asks for them, or as refusals."""
+    candidates = list(sample(mine_functions(source, modules), source.max_rows, seed))
+    if untested := sum(isinstance(candidate, Example) for candidate in candidates):
+        run.say(f"{label(source)}: {untested} functions have neither doctests nor tests; nothing checks their answers.")
     # These programs are of packages and folders that the user chose and would run anyway: limits suffice where no sandbox is.
     return verify_candidates(run.track(candidates, unit="function"), partial(sandbox.run, trusted=True))
 

@@ -135,7 +135,8 @@ def test_own_code_becomes_examples_and_corpus(project, tmp_path):
         )
     project.ratchet("init", str(tmp_path / "own"))
     config = yaml.safe_load(project.path("params.yaml").read_text())
-    assert config["ingest"]["sources"] == [{"from": "folder", "path": "data/raw/own"}]
+    assert config["ingest"]["sources"] == [{"from": "folder", "path": "data/raw/own", "functions": "documented"}]
+    assert config["ingest"]["splits"]["by"] == "name"
     assert config["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/own"}]
 
 

@@ -67,7 +67,12 @@ def test_counts_by_source_split_and_reason(examples, ratchet, report):
         ("r0", 20, 0),
         ("r1", 20, 1),
     ]
+    (sensitive,) = counts["sensitive"]
+    assert sensitive == {
+        "source": "file sums.jsonl", "kind": "personal", "rule": "e-mail-address", "action": "reported", "records": 1, "places": 1,
+    }  # fmt: skip
     said = " ".join(ratchet().split())
+    assert "e-mail-address reported 1 1 file sums.jsonl" in said
     assert "file sums.jsonl 33 30 2 1 not JSON" in said
     assert "train 20 66.7% 10 groups" in said
 
@@ -286,6 +291,22 @@ def test_no_character_of_the_data_acts_on_a_terminal(examples, ratchet, command,
     assert not set("\x1b\x9b\x07\u202e") & set(said)
     assert "\\u001b[31mred" in said
     assert "\\u009b5m" in said
+
+
+def test_no_secret_of_the_data_is_shown(examples, tmp_path, ratchet):
+    token = "ghp_" + "aB3dE5gH7jK9mN2pQ4rS6tU8vW0xY1zA2bC3"
+    holder = examples[4].with_response(f"Use {token}.")
+    planting.write_examples(tmp_path, [*examples[:4], holder, *examples[5:]])
+    for command in (
+        ["show", holder.id],
+        ["sample", "-n", "30"],
+        ["search", "Use ghp"],
+        ["sql", "SELECT messages, [{'a': text}] FROM examples, texts"],
+    ):
+        for options in ([], ["--json"]):
+            said = ratchet(*command, *options)
+            assert token not in said, command
+    assert "[github-token]" in ratchet("show", holder.id)
 
 
 def test_lines_fit_a_narrow_terminal(examples, ratchet, monkeypatch):

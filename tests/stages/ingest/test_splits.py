@@ -1,14 +1,16 @@
 """Groups stay whole, shares are met, and the same seed gives the same split."""
 
+import random
 from collections import Counter
+from math import sqrt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.records import Example, Message
+from tasks.core.records import Document, Example, Message
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.splits import Group, assign_splits, split_examples
+from tasks.stages.ingest.splits import Group, assign_by_name, assign_splits, split_documents, split_examples
 
 SHARES = {"valid": 0.1, "test": 0.2}
 groups = st.lists(
@@ -84,11 +86,100 @@ def test_fixed_groups_keep_their_split_and_count():
     assert sizes(members, splits) == {"train": 7, "valid": 1, "test": 2}
 
 
+def config(**splits):
+    return IngestConfig.model_validate({"sources": [{"from": "file", "path": "a"}], "splits": {"gate": 0.1} | splits})
+
+
+@pytest.mark.parametrize("by", ["size", "name"])
 @pytest.mark.parametrize("number", [4, 5, 9, 12])
-def test_few_groups_leave_no_split_empty(number):
-    config = IngestConfig.model_validate({"sources": [{"from": "file", "path": "a"}], "splits": {"gate": 0.1}})
+def test_few_groups_leave_no_split_empty(number, by):
     messages = [Message("user", "Why?"), Message("assistant", "Because.")]
     examples = [Example(str(n), messages, "chat", "d", f"group {n}", "train", "s", "unknown") for n in range(number)]
-    splits = split_examples(examples, config)
+    splits = split_examples(examples, config(by=by))
     assert set(splits.values()) == {"train", "valid", "test", "gate"}
-    assert Counter(splits.values())["train"] >= number / 4
+    assert Counter(splits.values())["train"] >= (number / 4 if by == "size" else 1)
+
+
+HELD_OUT = {"valid": 0.1, "test": 0.15, "gate": 0.1}
+
+
+@given(groups, groups, st.integers(0, 5))
+def test_by_name_no_group_ever_changes_its_split_however_the_data_grow(before, more, seed):
+    names = {group.name for group in before}
+    after = [*(group for group in more if group.name not in names), *before]
+    first, later = assign_by_name(before, HELD_OUT, seed), assign_by_name(after, HELD_OUT, seed)
+    assert first == {name: later[name] for name in first}
+
+
+def test_by_size_groups_move_as_the_data_grow():
+    """The reason why there is a choice."""
+    members = [Group(str(number), "x", 1) for number in range(400)]
+    first, later = assign_splits(members[:200], HELD_OUT, 0), assign_splits(members, HELD_OUT, 0)
+    assert any(first[name] != later[name] for name in first)
+
+
+@pytest.mark.parametrize("number", [100, 1_000, 10_000])
+def test_by_name_the_shares_drift_no_more_than_chance_has_it(number):
+    """Over twenty seeds and two strata: within 4 standard deviations in each, and on average within 4 of their mean."""
+    members = [Group(f"group {n}", "xy"[n % 2], 1) for n in range(number)]
+    drifts = {split: [] for split in HELD_OUT}
+    for seed in range(20):
+        splits = assign_by_name(members, HELD_OUT, seed)
+        for stratum in "xy":
+            drawn = [splits[group.name] for group in members if group.stratum == stratum]
+            for split, share in HELD_OUT.items():
+                spread = sqrt(share * (1 - share) / len(drawn))
+                drifts[split].append((drawn.count(split) / len(drawn) - share) / spread)
+    for split, values in drifts.items():
+        assert max(map(abs, values)) < 4, split
+        assert abs(sum(values) / len(values)) < 4 / sqrt(len(values)), split
+
+
+def test_by_name_a_larger_share_takes_from_train_and_returns_nothing_to_it():
+    members = [Group(str(number), "x", 1) for number in range(1_000)]
+    small, large = (assign_by_name(members, HELD_OUT | {"test": share}, 0) for share in (0.15, 0.25))
+    assert all(large[name] == "test" for name, split in small.items() if split == "test")
+    assert not any(large[name] == "train" for name, split in small.items() if split != "train")
+
+
+def test_by_name_the_gate_is_the_one_by_size_for_what_neither_tests_nor_steers():
+    members = [Group(str(number), "x", 1) for number in range(1_000)]
+    by_size, by_name = assign_splits(members, HELD_OUT, 0), assign_by_name(members, HELD_OUT, 0)
+    rest = [name for name in by_size if {by_size[name], by_name[name]} <= {"train", "gate"}]
+    assert len(rest) > 500
+    assert all(by_size[name] == by_name[name] for name in rest)
+
+
+def row(place, prompt):
+    messages = [Message("user", prompt), Message("assistant", f"Answer {place}.")]
+    source = f"file a.jsonl: line {place}"
+    return Example(f"{prompt} {place}", messages, "chat", "d", source, "train", source, "MIT")
+
+
+def test_by_name_a_row_keeps_its_split_wherever_it_stands_and_shares_it_with_rows_of_its_prompt():
+    prompts = [f"Prompt {n}?" for n in range(200)]
+    moved = random.Random(0).sample(prompts, len(prompts))
+    first, later = (
+        {prompt: splits[f"file a.jsonl: line {place}"] for place, prompt in enumerate(order)}
+        for order in (prompts, moved)
+        for splits in [split_examples([row(place, prompt) for place, prompt in enumerate(order)], config(by="name"))]
+    )
+    assert first == later
+    twins = split_examples(
+        [row(1, "Same?"), row(2, "Same?"), *(row(n, f"{n}?") for n in range(3, 40))], config(by="name")
+    )
+    assert twins["file a.jsonl: line 1"] == twins["file a.jsonl: line 2"]
+
+
+def test_by_name_documents_follow_examples_and_no_corpus_lacks_a_split():
+    documents = [
+        Document(f"{domain}{n}", f"text {domain} {n}", domain, f"{domain}/{n}.md", "train", f"{n}.md", "MIT")
+        for domain in ("domain", "general")
+        for n in range(5)
+    ]
+    fixed = {"domain/0.md": "test", "domain/1.md": "train"}
+    splits = split_documents(documents, ["s"] * 10, config(by="name"), fixed)
+    assert splits[:2] == ["test", "train"]
+    for start in (0, 5):
+        assert {"train", "valid", "test", "gate"} == set(splits[start : start + 5])
+    assert splits == split_documents(documents, ["s"] * 10, config(by="name"), fixed)

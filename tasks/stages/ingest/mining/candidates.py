@@ -1,17 +1,19 @@
-"""Mine examples from functions with doctests: the prompt is signature and docstring, the response the code, the tests the doctests."""
+"""Mine examples from functions: the prompt is signature and docstring, the response the code, the tests the doctests or the project's own."""
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tasks.core.records import Example, Message, Refusal, Tests, content_id
 from tasks.core.text.wording import block, quoted, request
 from tasks.io.sources.package import Module
+from tasks.stages.ingest.mining import project_tests
 from tasks.stages.ingest.mining.doctests import free_doctest
 from tasks.stages.ingest.mining.extraction import Function, extract
 from tasks.stages.ingest.mining.inlining import Inliner
-from tasks.stages.ingest.mining.name_resolution import Library, OwnDefinition, Scope, Unusable, parse
+from tasks.stages.ingest.mining.name_resolution import Library, Meaning, OwnDefinition, Scope, Unusable, parse
+from tasks.stages.ingest.mining.project_tests import PYTEST, ProjectTest, tests_by_function
 
 MAX_SOLUTION = 2000
 """Characters of a solution: about 600 tokens, which fits a packed row of the smallest models."""
@@ -34,63 +36,109 @@ class Candidate:
     """Functions of the same signature with trivial bodies. Tests that let one of them pass are worth nothing."""
 
 
-def mine_candidates(modules: Iterable[Module]) -> Iterator[Candidate | Refusal]:
-    """Yield a candidate or a refusal for each function with doctests of one distribution, in source order."""
-    library = Library(modules)
-    inliner = Inliner(library)
-    for module in library.modules.values():
-        if ">>>" in module.text:
-            yield from _candidates_of(module, inliner)
+@dataclass(frozen=True)
+class Checked:
+    """The docstring of a function as a prompt shows it, and what checks the function."""
+
+    docstring: str
+    tests: Tests | None
+    """Without their prelude; None for a function that nothing checks."""
+    needs: Mapping[str, Meaning]
+    """Names that the tests use and do not bind."""
 
 
-def _candidates_of(module: Module, inliner: Inliner) -> Iterator[Candidate | Refusal]:
-    """Yield the top-level functions of `module` that have a doctest. Methods would need an object and are left out."""
-    try:
-        scope = inliner.library.scope(module.name)
-    except Unusable as unusable:
-        yield _refusal(module, "", unusable, module.text)
-        return
-    for index, node in enumerate(scope.statements):
-        if isinstance(node, Function) and ">>>" in (ast.get_docstring(node) or ""):
-            try:
-                yield _candidate(inliner, scope, node, index)
-            except Unusable as unusable:
-                start = scope.starts[node.lineno - 1]
-                yield _refusal(module, node.name, unusable, scope.source[start : start + 400].decode(errors="ignore"))
+def mine_candidates(
+    modules: Iterable[Module], test_modules: Sequence[Module] = (), *, untested: bool = False
+) -> Iterator[Candidate | Example | Refusal]:
+    """Yield a candidate or a refusal for each function with doctests, or with tests in `test_modules`, in source order.
+
+    With `untested`, public functions with a docstring alone are examples too, without tests.
+    """
+    own = {module.name: module for module in modules}
+    library = Library([*([PYTEST] if test_modules else []), *test_modules, *own.values()])
+    miner = Miner(library, Inliner(library), tests_by_function(library, test_modules), untested)
+    for module in own.values():
+        if ">>>" in module.text or test_modules or untested:
+            yield from miner.examples_of(module)
+
+
+@dataclass(frozen=True)
+class Miner:
+    """The way from a function of a library to an example."""
+
+    library: Library
+    inliner: Inliner
+    tests: Mapping[OwnDefinition, Sequence[ProjectTest]]
+    untested: bool
+
+    def examples_of(self, module: Module) -> Iterator[Candidate | Example | Refusal]:
+        """Yield the top-level functions of `module` that have a check. Methods would need an object and are left out."""
+        try:
+            scope = self.library.scope(module.name)
+        except Unusable as unusable:
+            yield _refusal(module, "", unusable, module.text)
+            return
+        for index, node in enumerate(scope.statements):
+            if isinstance(node, Function) and self._is_wanted(module, node):
+                try:
+                    yield self._example(scope, node, index)
+                except Unusable as unusable:
+                    start = scope.starts[node.lineno - 1]
+                    record = scope.source[start : start + 400].decode(errors="ignore")
+                    yield _refusal(module, node.name, unusable, record)
+
+    def _is_wanted(self, module: Module, node: Function) -> bool:
+        docstring = ast.get_docstring(node) or ""
+        is_tested = OwnDefinition(module.name, node.name) in self.tests
+        is_documented = self.untested and not node.name.startswith("_")
+        return ">>>" in docstring or bool(docstring and (is_tested or is_documented))
+
+    def _checked(self, module: Module, node: Function) -> Checked:
+        """Return the doctests of a function, else the tests of its project, else none."""
+        docstring = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
+        if ">>>" in docstring:
+            doctest = free_doctest(self.library, module, docstring)
+            return Checked(doctest.text, Tests("doctest", doctest.examples, node.name), doctest.needs)
+        if tests := self.tests.get(OwnDefinition(module.name, node.name)):
+            return Checked(
+                docstring, Tests("script", project_tests.script(tests), node.name), project_tests.needs(tests)
+            )
+        return Checked(docstring, None, {})
+
+    def _example(self, scope: Scope, node: Function, index: int) -> Candidate | Example:
+        module, inliner, entry = scope.module, self.inliner, OwnDefinition(scope.module.name, node.name)
+        if scope.bound[node.name] != [index]:
+            raise Unusable("rebound", f"{node.name} is bound more than once")
+        checked = self._checked(module, node)
+        piece = extract(self.library, scope, node, bare=True)
+        prelude = inliner.closure({**piece.needs, **checked.needs}, entry)
+        context = inliner.closure(piece.needs, entry)
+        if sum(map(len, context.helpers)) > MAX_CONTEXT:
+            context = inliner.outline(piece.needs, entry)
+        header = _header(piece.text)
+        prompt = request(node.name, f"{header}\n    {quoted(checked.docstring, '    ')}", context.code)
+        if len(piece.text) > MAX_SOLUTION or len(prompt) > MAX_PROMPT:
+            raise Unusable("too_long", f"{len(piece.text)} characters of code, {len(prompt)} of prompt")
+        example = Example(
+            id=content_id("function", prompt, piece.text),
+            messages=[Message("user", prompt), Message("assistant", block(piece.text))],
+            task="function",
+            domain=module.distribution,
+            group=module.name,
+            split="train",
+            source=f"{_origin(module)}:{node.name}",
+            license=module.license,
+            tests=checked.tests and replace(checked.tests, prelude=prelude.code),
+            tier=solution_tier(piece.text),
+        )
+        if checked.tests is None:
+            return example
+        return Candidate(example, piece.text, tuple(f"{header}\n    {body}" for body in _trivial_bodies(node.args)))
 
 
 def solution_tier(solution: str) -> str:
     """Return `short`, `medium` or `long`."""
     return "short" if len(solution) <= SHORT else "medium" if len(solution) <= MEDIUM else "long"
-
-
-def _candidate(inliner: Inliner, scope: Scope, node: Function, index: int) -> Candidate:
-    module, library, entry = scope.module, inliner.library, OwnDefinition(scope.module.name, node.name)
-    if scope.bound[node.name] != [index]:
-        raise Unusable("rebound", f"{node.name} is bound more than once")
-    doctest = free_doctest(library, module, inspect.cleandoc(ast.get_docstring(node, clean=False) or ""))
-    piece = extract(library, scope, node, bare=True)
-    prelude = inliner.closure(piece.needs | doctest.needs, entry)
-    context = inliner.closure(piece.needs, entry)
-    if sum(map(len, context.helpers)) > MAX_CONTEXT:
-        context = inliner.outline(piece.needs, entry)
-    header = _header(piece.text)
-    prompt = request(node.name, f"{header}\n    {quoted(doctest.text, '    ')}", context.code)
-    if len(piece.text) > MAX_SOLUTION or len(prompt) > MAX_PROMPT:
-        raise Unusable("too_long", f"{len(piece.text)} characters of code, {len(prompt)} of prompt")
-    example = Example(
-        id=content_id("function", prompt, piece.text),
-        messages=[Message("user", prompt), Message("assistant", block(piece.text))],
-        task="function",
-        domain=module.distribution,
-        group=module.name,
-        split="train",
-        source=f"{_origin(module)}:{node.name}",
-        license=module.license,
-        tests=Tests("doctest", doctest.examples, node.name, prelude.code),
-        tier=solution_tier(piece.text),
-    )
-    return Candidate(example, piece.text, tuple(f"{header}\n    {body}" for body in _trivial_bodies(node.args)))
 
 
 def _trivial_bodies(args: ast.arguments) -> list[str]:

@@ -9,23 +9,25 @@ from tasks.stages.ingest.mining.candidates import Candidate
 
 
 def verify_candidates(
-    candidates: Iterable[Candidate | Refusal], run: Callable[[Iterable[Case]], Iterator[Verdict]]
+    candidates: Iterable[Candidate | Example | Refusal], run: Callable[[Iterable[Case]], Iterator[Verdict]]
 ) -> Iterator[Example | Refusal]:
-    """Yield an example or a refusal for each candidate, lazily and in order. Refusals among the candidates pass through.
+    """Yield an example or a refusal for each candidate, lazily and in order. Refusals and examples without tests pass through.
 
     All cases form one stream, so that the sandboxes behind `run` never wait until a verdict is read.
     """
-    waiting: deque[Candidate | Refusal] = deque()
+    waiting: deque[Candidate | Example | Refusal] = deque()
     verdicts = run(_cases(candidates, waiting))
     for verdict in verdicts:
-        yield from _refusals(waiting)
+        yield from _without_cases(waiting)
         candidate = waiting.popleft()
         assert isinstance(candidate, Candidate)
         yield _judge(candidate, verdict, [next(verdicts) for _ in candidate.trivial_programs])
-    yield from _refusals(waiting)
+    yield from _without_cases(waiting)
 
 
-def _cases(candidates: Iterable[Candidate | Refusal], waiting: deque[Candidate | Refusal]) -> Iterator[Case]:
+def _cases(
+    candidates: Iterable[Candidate | Example | Refusal], waiting: deque[Candidate | Example | Refusal]
+) -> Iterator[Case]:
     """Yield the cases of each candidate: its solution, then the trivial bodies. All that is read is appended to `waiting`."""
     for candidate in candidates:
         waiting.append(candidate)
@@ -35,8 +37,8 @@ def _cases(candidates: Iterable[Candidate | Refusal], waiting: deque[Candidate |
                 yield Case(program, candidate.example.tests)
 
 
-def _refusals(waiting: deque[Candidate | Refusal]) -> Iterator[Refusal]:
-    while waiting and isinstance(waiting[0], Refusal):
+def _without_cases(waiting: deque[Candidate | Example | Refusal]) -> Iterator[Example | Refusal]:
+    while waiting and not isinstance(waiting[0], Candidate):
         yield waiting.popleft()  # type: ignore[misc]
 
 

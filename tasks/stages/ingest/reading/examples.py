@@ -9,13 +9,14 @@ from pathlib import PurePath
 from tasks.core.answers import base, registry
 from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
 from tasks.core.text.contamination import prompt_of
+from tasks.core.text.sensitive import search
 from tasks.core.text.wording import block
 from tasks.io.sources import benchmarks, databases, gym, hub, package
 from tasks.io.sources.package import Module
 from tasks.io.sources.record import Broken, Record, Row
 from tasks.io.system import packages
 from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query, Rows
-from tasks.stages.ingest.mining.candidates import solution_tier
+from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates, solution_tier
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning, tool_calls
 from tasks.stages.ingest.reading.columns import usual
@@ -33,6 +34,14 @@ def python_modules(source: Package | Folder) -> list[Module]:
     if isinstance(source, Package):
         return package.modules(source.name)
     return [replace(module, license=source.license) for module in package.folder(source.path)]
+
+
+def mine_functions(source: Package | Folder, modules: Sequence[Module]) -> Iterator[Candidate | Example | Refusal]:
+    """Yield the functions of a source that its settings ask for."""
+    if isinstance(source, Package) or source.functions == "doctests":
+        return mine_candidates(modules)
+    tests = [replace(module, license=source.license) for module in package.modules_of_tests(source.path)]
+    return mine_candidates(modules, tests, untested=source.functions == "documented")
 
 
 def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, Record]], str]:
@@ -143,7 +152,7 @@ def _fits_no_row(source: Rows, name: str, refusals: Sequence[Refusal]) -> str:
     assert source.check is not None
     reasons = Counter(refusal.reason.removeprefix(f"{UNCHECKED}: ") for refusal in refusals).most_common()
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-    first = "; ".join(f"{refusal.where}: {refusal.detail}" for refusal in refusals[:3])
+    first = search.redacted("; ".join(f"{refusal.where}: {refusal.detail}" for refusal in refusals[:3]), search.SECRETS)
     return (
         f"ingest: {name}: check `{source.check.kind}` fits none of its {len(refusals)} rows ({counts}). The first: {first}. "
         "Name another check, or the column with the right answers (`reference`), in `ingest.sources` of params.yaml."

@@ -11,6 +11,7 @@ from tasks.core.records import (
     Message,
     Refusal,
     Result,
+    SensitiveText,
     Signals,
     Tests,
     ToolCall,
@@ -85,6 +86,10 @@ def write_examples(root: Path, made: list[Example]) -> None:
     tables.write(ingested / "train_documents.parquet", texts, Document)
     tables.write(ingested / "benchmark.parquet", [], Example)
     tables.write(ingested / "quarantine.parquet", refusals(), Refusal)
+    place = SensitiveText(
+        "file sums.jsonl", made[2].source, "user", "personal", "e-mail-address", "an… (19 characters)", "reported"
+    )
+    tables.write(ingested / "sensitive.parquet", [place], SensitiveText)
     balance = {"read": len(made) + 3, "kept": len(made), "merged": 2, "refused": {"not JSON": 1}}
     (ingested / "report.json").write_text(json.dumps({"sources": {"file sums.jsonl": balance}}))
 

@@ -1,0 +1,1 @@
+"""Secrets and personal data in texts: rules that find them, the masked form that may be shown, and their redaction."""

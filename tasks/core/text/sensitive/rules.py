@@ -1,0 +1,165 @@
+"""Rules that find secrets and personal data: a pattern each, and a check where the shape alone says too little.
+
+Shapes of keys are those that their issuers document or publish for secret scanning. Names of persons, postal addresses, and phone
+numbers without their country are not found: no pattern tells them from other words and digits.
+"""
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["secret", "personal"]
+
+DUMMIES = re.compile(
+    r"(?i)^(?:.*(?:example|placeholder|changeme|your[-_ ]?|dummy|redacted|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|%\(|\$\().*"
+    r"|\[[\w-]+\]|pass(?:word|wd)?|secret|token|(.)\1*|[a-z_]+|\d{1,5})$"
+)
+"""Values that stand for a secret in documentation, and words and small numbers."""
+EXAMPLE_DOMAINS = re.compile(r"(?i)[@.](?:example\.(?:com|org|net|edu)|[\w.-]*\.(?:example|test|invalid|localhost))$")
+"""Domains that RFC 2606 sets aside for examples."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of one kind of secret or personal data."""
+
+    name: str
+    kind: Kind
+    pattern: re.Pattern[str]
+    """The group `value`, if there is one, is what must not be seen."""
+    hint: str
+    """A pattern without look-around that matches wherever `pattern` does: thousands of texts a millisecond are passed over by it."""
+    check: Callable[[str], bool] = lambda value: True
+
+
+def is_real(value: str) -> bool:
+    """Return False for what documentation writes in place of a secret."""
+    return not DUMMIES.match(value)
+
+
+def is_strong(value: str) -> bool:
+    """Return True for a value that could be a password: letters and digits, and no placeholder."""
+    return is_real(value) and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+
+
+def is_jwt(value: str) -> bool:
+    """Return True if the first part of a JSON Web Token is a header with an algorithm (RFC 7519, section 5)."""
+    head = value.partition(".")[0]
+    try:
+        return "alg" in json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (binascii.Error, ValueError, TypeError):
+        return False
+
+
+def is_address(value: str) -> bool:
+    """Return True for an e-mail address that may be a person's: none of the domains for examples."""
+    return not EXAMPLE_DOMAINS.search(value)
+
+
+def is_phone_number(value: str) -> bool:
+    """Return True for a number that the numbering plan of its country knows."""
+    import phonenumbers
+
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(value))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def is_iban(value: str) -> bool:
+    """Return True if the check digits hold (ISO 13616: the number, its letters as 10 to 35, is 1 modulo 97)."""
+    compact = value.replace(" ", "")
+    digits = "".join(str(int(sign, 36)) for sign in compact[4:] + compact[:4])
+    return 15 <= len(compact) <= 34 and int(digits) % 97 == 1
+
+
+def is_card_number(value: str) -> bool:
+    """Return True for 13 to 19 digits of a card network whose check digit holds (ISO/IEC 7812-1, Luhn)."""
+    digits = [int(sign) for sign in value if sign.isdigit()]
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
+    return 13 <= len(digits) <= 19 and digits[0] in (3, 4, 5, 6) and (sum(doubled) + sum(digits[-1::-2])) % 10 == 0
+
+
+def is_public(value: str) -> bool:
+    """Return True for an address of the public internet: neither private nor set aside."""
+    try:
+        return ipaddress.ip_address(value).is_global
+    except ValueError:
+        return False
+
+
+def _secret(name: str, pattern: str, hint: str, check: Callable[[str], bool] = is_real) -> Rule:
+    return Rule(name, "secret", re.compile(pattern), hint, check)
+
+
+def _personal(name: str, pattern: str, hint: str, check: Callable[[str], bool]) -> Rule:
+    return Rule(name, "personal", re.compile(pattern), hint, check)
+
+
+NAMES = r"(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret)"
+RULES = (
+    _secret(
+        "private-key",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
+        "PRIVATE KEY",
+        lambda value: True,
+    ),  # RFC 7468, OpenSSH, OpenPGP
+    _secret("aws-access-key", r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b", "A[KS]IA[A-Z2-7]{16}"),
+    _secret(
+        "aws-secret-key",
+        r"(?i)aws.{0,20}(?:secret|key).{0,20}?['\"=: ](?P<value>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+        r"(?i)aws.{0,20}(?:secret|key)",
+    ),
+    _secret("github-token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{82})\b", "gh[pousr]_|github_pat_"),
+    _secret("gitlab-token", r"\bglpat-[\w-]{20,}", "glpat-"),
+    _secret("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}", "xox[abeoprs]-"),
+    _secret("slack-webhook", r"https://hooks\.slack\.com/services/T\w+/B\w+/\w+", r"hooks\.slack\.com"),
+    _secret("stripe-key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}", "[rs]k_(?:live|test)_"),
+    _secret("google-api-key", r"\bAIza[\w-]{35}(?![\w-])", "AIza"),
+    _secret("anthropic-key", r"\bsk-ant-[\w-]{20,}", "sk-ant-"),
+    _secret("openai-key", r"\bsk-(?:[A-Za-z0-9]{48}\b|(?:proj|svcacct|admin)-[\w-]{40,})", "sk-[A-Za-z0-9]"),
+    _secret("hugging-face-token", r"\bhf_[A-Za-z0-9]{34}\b", "hf_[A-Za-z0-9]{34}"),
+    _secret("npm-token", r"\bnpm_[A-Za-z0-9]{36}\b", "npm_[A-Za-z0-9]{36}"),
+    _secret("pypi-token", r"\bpypi-AgEIcHlwaS5vcmc[\w-]{50,}", "pypi-AgEI"),
+    _secret("sendgrid-key", r"\bSG\.[\w-]{22}\.[\w-]{43}(?![\w-])", r"SG\."),
+    _secret("telegram-token", r"\b\d{8,10}:AA[\w-]{33}(?![\w-])", "[0-9]:AA"),
+    _secret("azure-storage-key", r"AccountKey=(?P<value>[A-Za-z0-9+/]{86}==)", "AccountKey="),
+    _secret("json-web-token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", "eyJ", is_jwt),
+    _secret(
+        "url-password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>]{1,100}:(?P<value>[^\s/:@'\"<>]{3,200})@", "://[^ /]+:[^ /]+@"
+    ),  # RFC 3986, section 3.2.1
+    _secret(
+        "password",
+        rf"(?i)(?<![A-Za-z]){NAMES}['\"]?\s*(?:=>|:=|[:=])\s*['\"](?P<value>[^'\"\s]{{8,}})['\"]",
+        f"(?i){NAMES}['\"]?\\s*(?:=>|:=|[:=])\\s*['\"]",
+        is_strong,
+    ),
+    _personal(
+        "e-mail-address",
+        r"(?<![\w.+-])[A-Za-z0-9_](?:[\w.+-]{0,62}[\w+-])?@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w(@-])",
+        r"[A-Za-z0-9_+-]@[A-Za-z0-9-]+\.[A-Za-z]",
+        is_address,
+    ),  # the common part of RFC 5322's addr-spec; `a@b.T(` is a product of matrices
+    _personal(
+        "phone-number",
+        r"(?<![\w+])\+[1-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![\w])",
+        r"\+[1-9][0-9 ().\-/]{6}",
+        is_phone_number,
+    ),  # E.164
+    _personal(
+        "iban", r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}", is_iban
+    ),
+    _personal("card-number", r"(?<![\w.-])[3-6](?:[ -]?[0-9]){12,18}(?![\w.-])", "[3-6](?:[ -]?[0-9]){12}", is_card_number),
+    _personal(
+        "ip-address",
+        r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])|(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F:]*[0-9a-fA-F]{1,4}(?![\w:])",
+        r"(?:[0-9]{1,3}\.){3}[0-9]|(?:[0-9a-fA-F]{1,4}:){2}",
+        is_public,
+    ),
+)  # fmt: skip
+"""In the order in which they win where two match the same place."""

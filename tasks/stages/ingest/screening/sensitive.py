@@ -1,0 +1,211 @@
+"""Report, redact or refuse records with secrets and personal data."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from tasks.core.records import EXCERPT, Document, Example, Message, Refusal, SensitiveText, content_id, identify
+from tasks.core.text.sensitive import search
+from tasks.core.text.sensitive.rules import Kind, Rule
+from tasks.core.text.sensitive.search import Span
+from tasks.stages.ingest.config import Action
+from tasks.stages.ingest.quarantine import Quarantine, Sourced
+
+R = TypeVar("R", Example, Document)
+DONE: Mapping[Action, Literal["reported", "redacted", "refused"]] = {
+    "report": "reported",
+    "redact": "redacted",
+    "refuse": "refused",
+}
+REASONS: Mapping[Kind, str] = {"secret": "secret", "personal": "personal data"}
+NOT_REDACTED = "cannot be redacted"
+"""The reason of a program that passed its tests with what would have to go."""
+
+
+class Part(NamedTuple):
+    """A text of a record."""
+
+    name: str
+    """The role of a turn, `call of TOOL`, `tools`, `rejected`, `tests` or `text`."""
+    text: str
+
+
+class Match(NamedTuple):
+    """A place of a record that a rule matches."""
+
+    part: str
+    span: Span
+
+
+def screen_examples(
+    items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action], quarantine: Quarantine
+) -> tuple[list[Sourced[Example]], list[SensitiveText]]:
+    """Return the examples that are kept, redacted where the actions say so, and every place that a rule matched."""
+    return _screen(items, example_parts, redact_example, actions, quarantine)
+
+
+def screen_documents(
+    items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action], quarantine: Quarantine
+) -> tuple[list[Sourced[Document]], list[SensitiveText]]:
+    """Return the documents that are kept, redacted where the actions say so, and every place that a rule matched."""
+    return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions, quarantine)
+
+
+def count(places: Sequence[SensitiveText]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, for each source and rule, the numbers of records and of places, and the action."""
+    records: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    numbers = Counter((place.source, place.rule, place.action) for place in places)
+    for place in places:
+        records[place.source, place.rule, place.action].add(place.where)
+    counted: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for source, rule, action in sorted(numbers):
+        key = (source, rule, action)
+        row = counted[source].setdefault(rule, {"records": 0, "places": 0})
+        row["records"] += len(records[key])
+        row["places"] += numbers[key]
+        row[action] = numbers[key]
+    return dict(counted)
+
+
+def in_words(places: Sequence[SensitiveText]) -> Iterator[str]:
+    """Yield a line for each kind of sensitive text that was found: the numbers by rule and action, none of the text."""
+    for kind, title in (("secret", "secrets"), ("personal", "personal data")):
+        numbers = Counter((place.action, place.rule) for place in places if place.kind == kind)
+        if numbers:
+            shown = ", ".join(f"{number} {rule} {action}" for (action, rule), number in sorted(numbers.items()))
+            yield f"{title}: {shown} (ingest.{'secrets' if kind == 'secret' else 'personal'}; places in sensitive.parquet)"
+
+
+def hide(refusals: Sequence[Refusal], actions: Mapping[Kind, Action]) -> list[Refusal]:
+    """Return the refusals without secrets in what they show of records, and without personal data unless these are only reported.
+
+    A text that was cut loses the word at its end, of which no rule could tell what it began.
+    """
+    kinds: list[Kind] = ["secret"] if actions["personal"] == "report" else ["secret", "personal"]
+    shown = list(refusals)
+    for position in search.suspects(f"{refusal.record}\n{refusal.detail}" for refusal in refusals):
+        refusal = refusals[position]
+        shown[position] = replace(
+            refusal,
+            record=search.redacted(_without_last_word(refusal.record), kinds),
+            detail=search.redacted(refusal.detail, kinds),
+        )
+    return shown
+
+
+def example_parts(example: Example) -> list[Part]:
+    """Return every text of an example that comes from data."""
+    parts = []
+    for message in example.messages:
+        parts.append(Part(message.role, message.content))
+        parts += [Part(f"call of {call.name}", call.arguments) for call in message.tool_calls or ()]
+    if example.rejected is not None:
+        parts.append(Part("rejected", example.rejected))
+    if example.tools is not None:
+        parts.append(Part("tools", example.tools))
+    if example.tests is not None:
+        tests = (example.tests.prelude, example.tests.code, example.tests.entry)
+        parts.append(Part("tests", "\n".join(filter(None, tests))))
+    return parts
+
+
+def redact_example(example: Example, kinds: Sequence[Kind]) -> Example:
+    """Return an example with placeholders in every text, under the id of its new contents."""
+    weights, tests = example.weights, example.tests
+    if weights is not None:
+        weights = search.redacted_weights(weights, search.spans(example.response, kinds))
+    if tests is not None and not tests.run_programs:
+        tests = replace(
+            tests, code=search.redacted_json(tests.code, kinds), entry=search.redacted_json(tests.entry, kinds)
+        )
+    messages = [_redact_message(message, kinds) for message in example.messages]
+    tools = example.tools and search.redacted_json(example.tools, kinds)
+    rejected = example.rejected and search.redacted(example.rejected, kinds)
+    return replace(
+        example,
+        id=identify(messages, tests, tools=tools, rejected=rejected, desirable=example.desirable),
+        messages=messages,
+        group=search.distinct_redacted(example.group, kinds),
+        tests=tests,
+        weights=weights,
+        tools=tools,
+        rejected=rejected,
+    )
+
+
+def redact_document(document: Document, kinds: Sequence[Kind]) -> Document:
+    """Return a document with placeholders, under the id of its new contents."""
+    text, group = search.redacted(document.text, kinds), search.distinct_redacted(document.group, kinds)
+    return replace(document, id=content_id(document.domain, group, text), text=text, group=group)
+
+
+def _screen(
+    items: Sequence[Sourced[R]],
+    parts_of: Callable[[R], list[Part]],
+    redact: Callable[[R, Sequence[Kind]], R],
+    actions: Mapping[Kind, Action],
+    quarantine: Quarantine,
+) -> tuple[list[Sourced[R]], list[SensitiveText]]:
+    screened = list(items)
+    refused: dict[int, tuple[str, str]] = {}
+    places: list[SensitiveText] = []
+    texts = ("\n".join(part.text for part in parts_of(item.record)) for item in items)
+    for position, rules in search.suspects(texts).items():
+        source, record = items[position]
+        matches = list(_search(parts_of(record), rules))
+        if reason := _refusal(record, matches, actions):
+            refused[position] = reason
+        else:
+            redacted = [kind for kind, action in actions.items() if action == "redact"]
+            if any(place.span.rule.kind in redacted for place in matches):
+                screened[position] = Sourced(source, redact(record, redacted))
+        places += [
+            SensitiveText(
+                source,
+                record.source,
+                place.part,
+                place.span.rule.kind,
+                place.span.rule.name,
+                place.span.masked,
+                "refused" if position in refused else DONE[actions[place.span.rule.kind]],
+            )
+            for place in matches
+        ]
+    return quarantine.keep_others(screened, refused), places
+
+
+def _search(parts: Sequence[Part], rules: Sequence[Rule]) -> Iterator[Match]:
+    for part in parts:
+        yield from (Match(part.name, span) for span in search.spans(part.text, ("secret", "personal"), rules))
+
+
+def _refusal(
+    record: Example | Document, matches: Sequence[Match], actions: Mapping[Kind, Action]
+) -> tuple[str, str] | None:
+    """Return the reason for refusing a record, with the places by rule and masked form; None if it is kept."""
+    for place in sorted(matches, key=lambda place: place.span.rule.kind != "secret"):
+        if actions[place.span.rule.kind] == "refuse":
+            return REASONS[place.span.rule.kind], _shown(place)
+    if isinstance(record, Example) and record.tests is not None and record.tests.run_programs:
+        for place in matches:
+            if actions[place.span.rule.kind] == "redact" and place.part in ("assistant", "tests"):
+                return NOT_REDACTED, f"its tests passed with it: {_shown(place)}"
+    return None
+
+
+def _shown(place: Match) -> str:
+    return f"{place.span.rule.name} in {place.part}: {place.span.masked}"
+
+
+def _redact_message(message: Message, kinds: Sequence[Kind]) -> Message:
+    calls = message.tool_calls and [
+        replace(call, arguments=search.redacted_json(call.arguments, kinds)) for call in message.tool_calls
+    ]
+    content = message.content
+    redact = search.redacted_json if message.role == "tool" else search.redacted
+    return replace(message, content=redact(content, kinds), tool_calls=calls)
+
+
+def _without_last_word(text: str) -> str:
+    return text if len(text) < EXCERPT else f"{text[: max(text.rfind(' '), text.rfind(chr(10))) + 1]}…"
