@@ -107,6 +107,11 @@ def _show(preview: dict[str, Any]) -> None:
     for proposal in filter(None, preview["checks"]):
         check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
         typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
+    if preview["sensitive"]:
+        counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
+        typer.echo(
+            f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
+        )
     typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
 
 

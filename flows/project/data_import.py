@@ -118,6 +118,7 @@ def preview(sources: Sources) -> dict[str, Any]:
             "kept": 0,
             "refused": {},
             "groups": 0,
+            "sensitive": {},
             "rows": [],
             "refusals": [],
             "files": {},

@@ -7,7 +7,7 @@ answers suggest.
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from tasks.core.records import Example, Refusal, excerpt
 from tasks.core.text.contamination import prompt_of
+from tasks.core.text.sensitive import search
 from tasks.io import sandbox
 from tasks.io.sources import databases
 from tasks.io.sources.record import Record, Row
@@ -33,10 +34,13 @@ from tasks.stages.ingest.reading.examples import (
     read_rows,
 )
 from tasks.stages.ingest.reading.sources import label, sample, table_rows
+from tasks.stages.ingest.screening.sensitive import example_parts
 
 SHOWN = 5
 FUNCTIONS = 60
 """Functions of a package that are tried; each takes a run in the sandbox."""
+SEARCHED = 1_000
+"""Examples that are searched for secrets and personal data at a time."""
 GUESSED = 200
 """Rows that a guess of the columns is made from."""
 SEED = 0
@@ -61,6 +65,8 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     groups: set[str] = set()
     files: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    sensitive_texts: Counter[str] = Counter()
+    unsearched: list[Example] = []
     proposals = [_proposal(source) for source in sources]
     for source, proposal in zip(sources, proposals, strict=True):
         for file, record in _records(_with_check(source, proposal)):
@@ -72,11 +78,17 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
                 groups.add(record.group)
                 files[file]["kept"] += 1
                 kept += [record] if len(kept) < SHOWN else []
+                unsearched.append(record)
+                if len(unsearched) == SEARCHED:
+                    sensitive_texts.update(_rules_in(unsearched))
+                    unsearched.clear()
+    sensitive_texts.update(_rules_in(unsearched))
     return {
         "checks": [proposal and {"check": proposal.check, "reason": proposal.reason} for proposal in proposals],
         "kept": sum(counts["kept"] for counts in files.values()),
         "refused": dict(reasons.most_common()),
         "groups": len(groups),
+        "sensitive": dict(sensitive_texts.most_common()),
         "rows": [
             {
                 "prompt": prompt_of(row),
@@ -97,6 +109,14 @@ def preview(sources: tuple[ExampleSource, ...]) -> dict[str, Any]:
             for source, proposal in zip(sources, proposals, strict=True)
         ],
     }
+
+
+def _rules_in(examples: Sequence[Example]) -> Iterator[str]:
+    """Yield the rule of each secret and each piece of personal data in these examples."""
+    parts = [example_parts(example) for example in examples]
+    for position, rules in search.suspects("\n".join(part.text for part in texts) for texts in parts).items():
+        for part in parts[position]:
+            yield from (span.rule.name for span in search.spans(part.text, ("secret", "personal"), rules))
 
 
 def _guess(source: ExampleSource, has_unknown: bool) -> dict[str, Any] | None:

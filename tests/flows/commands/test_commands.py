@@ -98,6 +98,14 @@ def test_own_rows_are_shown_copied_and_named(project, tmp_path):
     assert "# The default profile" in project.path("params.yaml").read_text()
 
 
+def test_secrets_in_own_rows_are_counted_and_not_shown(project, tmp_path):
+    token = "ghp_" + "aB3dE5gH7jK9mN2pQ4rS6tU8vW0xY1zA2bC3"
+    secret = json.dumps({"prompt": f"use {token}", "completion": "Sent to anna.schmidt@web.de"})
+    said = project.ratchet("init", rows(tmp_path / "own.jsonl", 12, [secret, f"no json {token}"]))
+    assert "── secrets and personal data: 1 github-token, 1 e-mail-address." in said
+    assert token not in said
+
+
 def test_both_sides_of_a_pair_and_the_label_of_an_answer_are_shown(project, tmp_path):
     pairs = [{"prompt": f"{n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(6)]
     labels = [{"prompt": f"{n}?", "completion": f"answer {n}", "label": n % 2 == 0} for n in range(6)]
