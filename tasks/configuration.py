@@ -92,6 +92,7 @@ def load(path: Path = PARAMS) -> PipelineConfig:
         _unrolled_problems(config)
         + _monitor_problems(config)
         + _resources_problems(config)
+        + _turn_problems(config)
         + [
             problem
             for stage in stage_names()
@@ -135,6 +136,27 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
 def _resources_problems(config: PipelineConfig) -> list[str]:
     odd = [name for name in config.resources if name not in stage_names()]
     return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
+
+
+def _turn_problems(config: PipelineConfig) -> list[str]:
+    """A curator that looks at tasks needs the generator of new ones and a source of them, and that generator such a curator."""
+    values: Any = config
+    curator, generator = values.diagnose.curator, values.refine.generator.from_
+    if not config.turns or curator not in methods.names("curators"):
+        return []
+    looks_at_tasks = methods.spec("curators", curator).looks_at == "tasks"
+    problems = []
+    if looks_at_tasks != (generator == "tasks"):
+        problems.append(
+            f"refine.generator: {{from: {generator}}} does not go with diagnose.curator: {curator}: a curator that looks at tasks "
+            "(`failures`) needs {from: tasks}, and no other can use it."
+        )
+    if looks_at_tasks and all(source.from_ != "reasoning-gym" for source in values.ingest.sources):
+        problems.append(
+            f"diagnose.curator: {curator} asks fresh tasks, and no source of `ingest.sources` generates any with a verifier: add "
+            "one (`from: reasoning-gym`), or set curator: middo."
+        )
+    return problems
 
 
 def _is_run(stage: str, config: PipelineConfig) -> bool:

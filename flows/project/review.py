@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import configuration, methods
+from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.text.sensitive import search
@@ -101,9 +101,7 @@ def _explain(diagnosis: Path) -> Any:
 
     from tasks.methods import curators
 
-    contents = json.loads(diagnosis.read_text(encoding="utf-8"))
-    explain, limits = methods.load("curators", contents["curator"]).explain, curators.limits(contents)
-    return lambda row: explain(row, limits)
+    return curators.explainer(json.loads(diagnosis.read_text(encoding="utf-8")))
 
 
 def _by_id(examples: Sequence[Example]) -> dict[str, Example]:

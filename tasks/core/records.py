@@ -178,20 +178,37 @@ class Signals:
     """The reason for having no signals (`empty response`, `too long`, `loss is not finite`, `not looked at`); empty if there are any."""
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A fresh task that a tuned model was asked, its greedy answer, and the verifier's judgement. No model trains on it."""
+
+    id: str
+    """The task's, as an example has it."""
+    kind: str
+    """The kind of generated tasks that it is of."""
+    question: str
+    answer: str
+    """The model's."""
+    expected: str
+    """The generator's."""
+    passed: bool
+
+
 WRITTEN = 100_000
 """Characters of a proposal that lineage keeps."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """One proposed rewrite: its source examples, its text, accepted or refused, and the reason."""
+    """One proposed rewrite or new task: its source examples, its text, accepted or refused, and the reason."""
 
     id: str
     """The new example's, or the one that a refused proposal would have had."""
     parents: list[str]
-    """The examples it was made from; it stands in for the first one, unless `operator` is `extend`."""
-    operator: Literal["simplify", "improve", "extend", "edit", "reject", "drop"]
-    """`edit` and `reject` are a person's decisions; `drop` makes room for new examples where their number must not grow."""
+    """The examples it was made from; it stands in for the first one, unless `operator` is `extend`. A new task has none."""
+    operator: Literal["simplify", "improve", "extend", "add", "edit", "reject", "drop"]
+    """`add` is a new task of a generator; `edit` and `reject` are a person's decisions; `drop` makes room for new examples where their
+    number must not grow."""
     generator: str
     """Its author: the name of a rule, a model or a person."""
     prompt_hash: str
@@ -200,6 +217,7 @@ class Lineage:
     reason: str
     """The name of the reason it was refused, or a person's own words; empty otherwise."""
     detail: str
+    """More of the reason; of a new task that was accepted, what the model failed at."""
     proposal: str
     """Its response, whole unless it is longer than `WRITTEN` characters."""
 

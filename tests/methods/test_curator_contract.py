@@ -8,10 +8,12 @@ import pytest
 
 from tasks import methods
 from tasks.core.records import Signals
-from tasks.methods.curators import limits
+from tasks.methods.curators import Attempts, limits
 from tests.methods import contract
 
-CURATORS = methods.names("curators")
+LOOKS_AT = {name: methods.spec("curators", name).looks_at for name in methods.names("curators")}
+CURATORS = [name for name, looks_at in LOOKS_AT.items() if looks_at == "examples"]
+OF_TASKS = [name for name, looks_at in LOOKS_AT.items() if looks_at == "tasks"]
 
 
 def curator(name):
@@ -74,3 +76,13 @@ def test_questions_are_fields_of_the_record_and_answers_are_read_or_not(name):
     assert method.score("Score: 7") == 7
     assert 0 <= method.expect([0.0] * 10) <= 10
     assert method.quality([None for _ in method.questions]) is None
+
+
+@pytest.mark.parametrize("name", OF_TASKS)
+def test_a_curator_of_tasks_names_every_kind_and_the_order_of_kinds_decides_nothing_but_ties(name):
+    method, params = curator(name)
+    attempts = {f"kind-{number}": Attempts(40, 4 * number + 1) for number in range(8)}
+    numbers = method.allocate(attempts, params)
+    assert list(numbers) == list(attempts)
+    assert all(number >= 0 for number in numbers.values())
+    assert method.allocate(dict(reversed(attempts.items())), params) == numbers

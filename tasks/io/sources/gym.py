@@ -2,14 +2,20 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Tests
+from tasks.core.records import Example, Message, Tests, Unfit, content_id, identify
 from tasks.io.system import packages
 
 KEY = "ingest: reasoning-gym"
+DRAWS = 20
+"""Tasks that are generated at most for each new one that is wanted: a kind may have few, and all of them be known."""
+PLANTED = ("", "I do not know.")
+"""Wrong answers by which a verifier is tried before it is trusted."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,39 @@ class Puzzle:
     """The generator's record as JSON, input of the verifier."""
     score: float
     """The verifier's score of the answer: 1 is right."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of generated tasks: a data set with its settings, difficulty among them."""
+
+    name: str
+    """The data set, with its settings if several kinds are of it."""
+    task: str
+    """The data set."""
+    config: Mapping[str, Any]
+
+
+def kinds(sources: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Kind]:
+    """Return the kinds of all sources (data set → settings), each once."""
+    pairs = [(task, dict(config)) for source in sources for task, config in source.items()]
+    pairs = [pair for place, pair in enumerate(pairs) if pair not in pairs[:place]]
+    tasks = [task for task, _ in pairs]
+    return [Kind(task if tasks.count(task) == 1 else _named(task, config), task, config) for task, config in pairs]
+
+
+def _named(task: str, config: Mapping[str, Any]) -> str:
+    return f"{task} ({', '.join(f'{key} {value}' for key, value in config.items())})" if config else task
+
+
+def write_kinds(file: Path, generated: Sequence[Kind]) -> None:
+    """Write kinds as JSON."""
+    file.write_text(json.dumps([asdict(kind) for kind in generated], indent=1) + "\n", encoding="utf-8")
+
+
+def read_kinds(file: Path) -> list[Kind]:
+    """Read kinds as `write_kinds` writes them."""
+    return [Kind(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Iterator[Puzzle]:
@@ -50,8 +89,56 @@ def puzzles(task: str, size: int, seed: int, config: Mapping[str, Any]) -> Itera
         yield Puzzle(number, entry["question"], answer, json.dumps(entry, default=str, sort_keys=True), float(score))
 
 
+def example(puzzle: Puzzle, task: str, seed: int, license: str) -> Example | Unfit:
+    """Return a generated item as an example that trains, or the reason if its verifier does not take its own answer."""
+    if puzzle.answer is None or puzzle.score < 1:
+        return Unfit(
+            "unverified", f"the verifier gives {puzzle.score:g} to the generator's own answer, {puzzle.answer!r}"
+        )
+    question, answer = (unicodedata.normalize("NFC", text).strip() for text in (puzzle.question, puzzle.answer))
+    messages = [Message("user", question), Message("assistant", answer)]
+    tests = Tests("answer", task, puzzle.entry)
+    group = f"reasoning-gym: {content_id(task, question)}"
+    source = f"reasoning-gym: {task} {puzzle.number}, seed {seed}"
+    return Example(identify(messages, tests), messages, task, "reasoning", group, "train", source, license, tests)
+
+
+def new_examples(kind: Kind, number: int, seed: str, known: Collection[str]) -> list[Example]:
+    """Return `number` examples of a kind whose prompts (`prompt_key`) are not `known`, fewer if no more can be generated.
+
+    They are drawn by `seed`, which stands for a stream of its own of every kind.
+    """
+    license = packages.license_of("reasoning-gym")
+    stream = int(content_id(seed, kind.name), 16) % 2**31
+    seen, made = set(known), list[Example]()
+    for puzzle in puzzles(kind.task, number * DRAWS, stream, kind.config):
+        if len(made) == number:
+            break
+        new = example(puzzle, kind.task, stream, license)
+        if isinstance(new, Example) and (key := prompt_key(new)) not in seen:
+            seen.add(key)
+            made.append(new)
+    return made
+
+
+def prompt_key(example: Example) -> str:
+    """Return the prompt as one text with white space collapsed: tasks of equal keys ask the same."""
+    return " ".join(" ".join(message.content for message in example.prompt).split())
+
+
 def score(tests: Tests, answer: str) -> float:
     """Return the verifier's score of an answer: 1 is right."""
     from reasoning_gym.factory import create_dataset
 
     return float(create_dataset(tests.code, size=1, seed=0).score_answer(answer.strip(), json.loads(tests.entry)))
+
+
+def takes_anything(examples: Sequence[Example]) -> bool:
+    """Return True if the verifier takes wrong answers that are planted: one text for all tasks, or each the answer of another."""
+    plantings = [[text] * len(examples) for text in PLANTED]
+    plantings.append([task.response for task in (*examples[1:], *examples[:1])])
+    wrong = (
+        [(task, text) for task, text in zip(examples, texts, strict=True) if text != task.response]
+        for texts in plantings
+    )
+    return any(tasks and all(task.tests and score(task.tests, text) >= 1 for task, text in tasks) for tasks in wrong)

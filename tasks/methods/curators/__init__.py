@@ -1,17 +1,21 @@
-"""Curators: what to mend in a data set, by what the model that was trained on it makes of each example.
+"""Curators: what to mend in a data set, by what the model that was trained on it makes of its examples, or of fresh tasks.
 
-A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD = Curator(…)`, whose `method.py` imports no torch: `ratchet
-review` reads explanations. It sees signals and no texts: `choose` lays out the sets, `explain` says why an example is in one.
-Whoever gathers the signals asks the model the curator's `questions`, in free text, which `score` reads, or by the odds of the
+A curator's folder holds `SPEC = CuratorSpec(config=…)` and `METHOD`, whose `method.py` imports no torch: `ratchet review` reads
+explanations. It sees no texts.
+
+`looks_at="examples"`: `METHOD = Curator(…)` sees signals of each example; `choose` lays out the sets, `explain` says why an example is
+in one. Whoever gathers the signals asks the model the curator's `questions`, in free text, which `score` reads, or by the odds of the
 digits that an answer may begin with, which `expect` reads.
+`looks_at="tasks"`: `METHOD = TaskCurator(…)` sees how many fresh tasks of each kind the model failed; `allocate` says how many new
+tasks of each kind the next round gets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tasks.core.records import Signals
-from tasks.methods import Spec
+from tasks.methods import Spec, load
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Question:
 @dataclass(frozen=True, kw_only=True)
 class CuratorSpec(Spec):
     """The facts about a curator."""
+
+    looks_at: Literal["examples", "tasks"] = "examples"
+    """What the tuned model is measured on: the examples that it was trained on, or fresh tasks of sources that generate them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,31 @@ class Curator:
     """The quality that the scores of all questions amount to; None where too few are known."""
 
 
+@dataclass(frozen=True)
+class Attempts:
+    """The fresh tasks of a kind that a model was asked, and those that it failed."""
+
+    asked: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCurator:
+    """One way of telling of which kinds of generated tasks to add more."""
+
+    allocate: Callable[[Mapping[str, Attempts], Any], dict[str, int]]
+    """The number of new tasks of each kind, by what the model failed."""
+
+
 def limits(diagnosis: Mapping[str, Any]) -> dict[str, Limit]:
     """The limits as diagnosis.json holds them."""
     return {name: Limit(**figures) for name, figures in diagnosis["limits"].items()}
+
+
+def explainer(diagnosis: Mapping[str, Any]) -> Callable[[Signals], list[str]]:
+    """Return a function that explains the sets of an example under the curator and the limits of a diagnosis."""
+    curator = load("curators", diagnosis["curator"])
+    if isinstance(curator, TaskCurator):
+        return lambda _: []
+    bounds = limits(diagnosis)
+    return lambda row: list(curator.explain(row, bounds))

@@ -1,4 +1,4 @@
-"""The `diagnose` section: the number of examples, and the way their quality is judged."""
+"""The `diagnose` section: the examples or fresh tasks that a tuned model is measured on, and the way it is done."""
 
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ STAGE = Stage(
         "tuned": "models/tuned/{prev}",
         "examples": "data/rounds/{prev}/examples.parquet",
         "embedder": "models/embedder",
+        "ingested": "data/ingested",
     },
     writes={
         "signals": "data/rounds/{item}/signals.parquet",
+        "probes": "data/rounds/{item}/probes.parquet",
         "diagnosis": "data/rounds/{item}/diagnosis.json",
     },
     items="turns",
@@ -34,11 +36,24 @@ class Judging(Decoding):
     """Longest answer. The score comes first; the rest is ignored."""
 
 
+class Probing(Config):
+    """Fresh tasks that the tuned model answers greedily."""
+
+    each: int = Field(40, ge=1)
+    """Tasks of each kind that sources generate."""
+    max_new_tokens: int = Field(24, ge=1)
+    """Longest answer."""
+    batch_size: int = Field(32, ge=1)
+    """Answers in a batch."""
+
+
 class DiagnoseConfig(Config):
-    """Diagnosis of examples by the model that was trained on them."""
+    """Diagnosis of examples by the model that was trained on them, or of that model by fresh tasks."""
 
     curator: str = "middo"
-    """A folder of `tasks/methods/curators`: the signals that flag an example."""
+    """A folder of `tasks/methods/curators`: by signals of each example (`middo`), or by failures at fresh tasks (`failures`)."""
+    probes: Probing = Probing()
+    """For a curator that looks at tasks; the settings below are for one that looks at examples."""
     max_tokens: int = Field(1_000_000_000, ge=1)
     """Examples are diagnosed in an order drawn from the seed, up to about this many tokens. The others stay as they are."""
     encoder: Literal["tuned", "embedder"] = "tuned"
@@ -53,7 +68,7 @@ class DiagnoseConfig(Config):
     """With `readout`: number of examples judged by `generate` too, to measure the agreement of the two."""
     judging: Judging = Judging()
     seed: int = 0
-    """Seed of the order of examples, and of the answers."""
+    """Seed of the order of examples, of answers, and of fresh tasks."""
 
 
 class StageConfig(Config):

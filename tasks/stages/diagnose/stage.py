@@ -1,7 +1,8 @@
-"""Stage `diagnose`: measure each example of a round by the model that was trained on it (Middo).
+"""Stage `diagnose`: measure each example of a round by the model that was trained on it (Middo), or that model by fresh tasks.
 
-reads   models/pretrained/, models/tuned/<prev>/, data/rounds/<prev>/examples.parquet, models/embedder/
-writes  data/rounds/<turn>/signals.parquet, data/rounds/<turn>/diagnosis.json
+reads   models/pretrained/, models/tuned/<prev>/, data/rounds/<prev>/examples.parquet, models/embedder/, data/ingested/
+writes  data/rounds/<turn>/{signals,probes}.parquet, data/rounds/<turn>/diagnosis.json; a curator that looks at examples leaves the
+        table of probes empty, and one that looks at tasks that of signals
 """
 
 import json
@@ -9,36 +10,130 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks import methods
-from tasks.core.records import Example, Message, Signals
+from tasks.core.records import Example, Message, Probe, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import device, encode
 from tasks.engine.chat_template import render_prompt
-from tasks.engine.inference import embedding, neighbours, readout, scoring, writer
-from tasks.io import diagnosis, tables
+from tasks.engine.inference import answer_cache, embedding, generation, neighbours, readout, scoring, writer
+from tasks.io import diagnosis, provenance, tables, verifiers
+from tasks.io.generators.answers import Answers
+from tasks.io.sources import gym
 from tasks.io.weights import checkpoints, embedders
-from tasks.methods.curators import Curator
-from tasks.stages.diagnose import judging, signals
+from tasks.methods.curators import Curator, TaskCurator
+from tasks.stages.diagnose import judging, probing, signals
 from tasks.stages.diagnose.config import StageConfig
 from tasks.stages.diagnose.screen import NOT_FINITE, screen, transcript
 
+EVALUATION = ("valid", "test", "gate", "benchmark")
+"""Tables of stage ingest with examples that no training may see."""
+
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
-    diagnose_config = config.diagnose
-    curator: Curator = methods.load("curators", diagnose_config.curator)
-    curator_params = methods.spec("curators", diagnose_config.curator).config.model_validate(
-        config.methods[diagnose_config.curator]
-    )
+    """Measure examples or fresh tasks, as the curator needs it, and write the tables and the summary."""
+    name = config.diagnose.curator
+    spec = methods.spec("curators", name)
+    curator, curator_config = methods.load("curators", name), spec.config.model_validate(config.methods[name])
     device.use(config.compute)
     examples = tables.read(inputs["examples"], Example)
+    measure = _measure_tasks if spec.looks_at == "tasks" else _measure_examples
+    measured = measure(examples, curator, curator_config, inputs, config, run)
 
+    tables.write(outputs["signals"], measured.signals, Signals)
+    tables.write(outputs["probes"], measured.probes, Probe)
+    sources = {key: inputs[key] for key in ("base", "tuned", "examples")}
+    sources |= {key: outputs[key] for key in ("signals", "probes")}
+    report = {"curator": name, "hashes": diagnosis.hashes(sources), **measured.summary}
+    outputs["diagnosis"].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    run.say(measured.text)
+
+
+class Measured(NamedTuple):
+    """What a curator's measurement came to."""
+
+    signals: Sequence[Signals]
+    probes: Sequence[Probe]
+    summary: dict[str, Any]
+    """Of diagnosis.json."""
+    text: str
+
+
+def _measure_tasks(
+    examples: Sequence[Example],
+    curator: TaskCurator,
+    curator_config: Any,
+    inputs: Mapping[str, Path],
+    config: StageConfig,
+    run: Run,
+) -> Measured:
+    """Ask the tuned model fresh tasks of every kind, and spread new ones over the kinds."""
+    probing_config = config.diagnose.probes
+    held_out = [row for name in EVALUATION for row in tables.read(inputs["ingested"] / f"{name}.parquet", Example)]
+    known = {gym.prompt_key(example) for example in (*examples, *held_out)}
+    kinds = gym.read_kinds(inputs["ingested"] / "generated.json")
+    seed = f"probes {config.diagnose.seed} {1 + max(example.round for example in examples)}"
+    tasks = probing.fresh_tasks(kinds, probing_config.each, seed, known)
+
+    def grade(task: Example, answer: str) -> float:
+        assert task.tests is not None, "generated tasks have verifiers"
+        return verifiers.grade(task.tests, answer).score
+
+    probes = probing.probe(tasks, partial(_answer, inputs=inputs, config=config, run=run), grade)
+    by_kind = probing.allocation(tasks, probes, curator, curator_config)
+    summary = {**signals.totals([], [], {}), "examples": len(examples), "kinds": by_kind}
+    return Measured([], probes, summary, probing.summary(f"diagnose {run.item}", by_kind, probing_config.each))
+
+
+def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageConfig, run: Run) -> list[str]:
+    """Return the tuned model's greedy answer to each task; what an earlier run wrote is not written again."""
+    probing_config = config.diagnose.probes
+    model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
+    prompts = [task.prompt for task in tasks]
+
+    def generate(group: list[int]) -> list[generation.Response]:
+        return generation.respond(
+            model,
+            [prompts[position] for position in group],
+            tokenizer,
+            max_new_tokens=probing_config.max_new_tokens,
+            batch_size=probing_config.batch_size,
+        )
+
+    identity = [
+        *diagnosis.hashes({name: inputs[name] for name in ("base", "tuned")}).values(),
+        config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)},
+        provenance.machine_class(),
+        provenance.code_digest(provenance.closure("tasks.engine.inference.generation")),
+        probing_config.max_new_tokens,
+    ]
+    responses = answer_cache.respond(
+        prompts,
+        [""] * len(prompts),
+        probing_config.batch_size,
+        generate,
+        Answers(run.cache / "answers"),
+        identity,
+        partial(run.track, unit="group of answers"),
+    )
+    return [response.text for response in responses]
+
+
+def _measure_examples(
+    examples: Sequence[Example],
+    curator: Curator,
+    curator_config: Any,
+    inputs: Mapping[str, Path],
+    config: StageConfig,
+    run: Run,
+) -> Measured:
+    """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
+    diagnose_config = config.diagnose
     model, tokenizer = _load(inputs["base"], None, config)
     encoded = partial(encode.example, tokenizer=tokenizer)
     longest = model.config.max_position_embeddings
@@ -51,26 +146,18 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
     included = [example for example in examples if example.id not in excluded]
     tuned = TunedModel(model, tokenizer, inputs, config, run)
-    neighbourhood = tuned.neighbourhood(included, curator.neighbours(curator_params))
+    neighbourhood = tuned.neighbourhood(included, curator.neighbours(curator_config))
     judged = tuned.judgements(diagnose_config.quality, included, curator)
     rows = signals.signal_rows(examples, sequences, excluded, (before, after), neighbourhood, judged, curator)
-    rows, limits = curator.choose(rows, curator_params)
+    rows, limits = curator.choose(rows, curator_config)
 
-    tables.write(outputs["signals"], rows, Signals)
-    sources = {name: inputs[name] for name in ("base", "tuned", "examples")} | {"signals": outputs["signals"]}
     quality = {
         "mode": diagnose_config.quality,
         "unreadable": signals.unreadable(judged),
         "agreement": tuned.agreement(judged, included, curator),
     }
-    report = {
-        "curator": diagnose_config.curator,
-        "hashes": diagnosis.hashes(sources),
-        "quality": quality,
-        **signals.totals(rows, sequences, limits),
-    }
-    outputs["diagnosis"].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    run.say(summary(f"diagnose {run.item}", report))
+    totals = signals.totals(rows, sequences, limits)
+    return Measured(rows, [], {"quality": quality, **totals}, summary(f"diagnose {run.item}", totals))
 
 
 def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:

@@ -23,14 +23,14 @@ from tasks.core.stage import Run
 from tasks.core.text.writing import Server
 from tasks.engine import device, encode
 from tasks.engine.forward import token_losses
-from tasks.engine.inference import generation, scoring, writer
+from tasks.engine.inference import answer_cache, generation, scoring, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
 from tasks.io import provenance, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
-from tasks.stages.evaluate import answer_cache, grade, likelihood, pinned, preferences, standard_benchmarks, subsample
+from tasks.stages.evaluate import grade, likelihood, pinned, preferences, standard_benchmarks, subsample
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets

@@ -2,7 +2,8 @@
 
 reads   data/raw/, models/embedder/, and the packages, files and folders that params.yaml names
 writes  data/ingested/{valid,test,gate,benchmark}.parquet, data/ingested/{train,valid,test,gate}_documents.parquet,
-        data/ingested/{quarantine,sensitive}.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet
+        data/ingested/{quarantine,sensitive}.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet,
+        data/ingested/generated.json (the kinds of tasks that sources generate)
 """
 
 import json
@@ -17,6 +18,7 @@ import polars as pl
 from tasks.core.records import Document, Example, Refusal, SensitiveText, Split
 from tasks.core.stage import Run
 from tasks.io import sandbox, tables
+from tasks.io.sources import gym
 from tasks.io.sources.package import Module
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts
@@ -76,6 +78,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     (outputs["ingested"] / "report.json").write_text(
         json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    generating = [source.tasks for source in ingest_config.sources if isinstance(source, Gym)]
+    gym.write_kinds(outputs["ingested"] / "generated.json", gym.kinds(generating))
     run.say(summary(report))
     for line in sensitive.in_words(screened.sensitive):
         run.say(line)

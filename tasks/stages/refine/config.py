@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config
@@ -17,6 +17,7 @@ STAGE = Stage(
         "tuned": "models/tuned/{prev}",
         "examples": "data/rounds/{prev}/examples.parquet",
         "signals": "data/rounds/{item}/signals.parquet",
+        "probes": "data/rounds/{item}/probes.parquet",
         "diagnosis": "data/rounds/{item}/diagnosis.json",
         "decisions": "data/review_decisions.jsonl",
         "embedder": "models/embedder",
@@ -73,7 +74,24 @@ class Endpoint(Writing):
     server: Server
 
 
-Generator = Annotated[Rules | Local | Endpoint, Field(discriminator="from_")]
+class Tasks(Decoding):
+    """New tasks of the sources that generate them, as many of each kind as a curator that looks at tasks says (`failures`)."""
+
+    from_: Literal["tasks"] = Field(alias="from")
+    answers: Literal["source", "own"] = "source"
+    """Who answers them: the generator; or the tuned model itself, of whose samples the first that the verifier takes is kept. A task
+    without such a sample is left out, and another takes its place."""
+    tries: int = Field(3, ge=1)
+    """Times that refused tasks are replaced by others, at most."""
+    samples: int = Field(4, ge=1)
+    """Answers that the model samples for each task; this and what follows is for `answers: own`."""
+    temperature: float = Field(0.7, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_new_tokens: int = Field(24, ge=1)
+    batch_size: int = Field(32, ge=1)
+
+
+Generator = Annotated[Rules | Local | Endpoint | Tasks, Field(discriminator="from_")]
 
 
 class Judge(Config):
@@ -102,7 +120,8 @@ class Acceptance(Config):
 
 
 class RefineConfig(Config):
-    """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones."""
+    """Settings of the refinement: hard examples are simplified, poor ones improved, sparse ones extended by new ones; or new tasks are
+    added."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -112,6 +131,15 @@ class RefineConfig(Config):
     """`paper`: added examples make the round larger. `exact`: as many examples as before; the ones with the nearest neighbours that
     were not chosen are dropped, and an example that is both hard and poor gets one rewrite. Ours."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _can_keep_its_scale(self) -> "RefineConfig":
+        if isinstance(self.generator, Tasks) and self.keep_scale == "exact":
+            raise ValueError(
+                "`keep_scale: exact` drops the examples with the nearest neighbours, for which a curator of tasks does not look; "
+                "set keep_scale: paper"
+            )
+        return self
 
 
 class StageConfig(Config):

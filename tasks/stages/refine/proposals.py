@@ -6,12 +6,14 @@ from typing import Literal, Protocol
 
 from tasks.core.records import Decision, Example, Signals, Unfit
 
-Operator = Literal["simplify", "improve", "extend", "edit"]
+Operator = Literal["simplify", "improve", "extend", "add", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
 """Set that an example was chosen for → operator."""
 NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
 NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, KEPT})
 """Reasons for which nothing is proposed at all."""
+PROPOSING: tuple[Operator, ...] = (*OPERATORS.values(), "add")
+"""The operators of proposals; the others are a person's decisions."""
 REPLACING = ("simplify", "improve")
 """Operators whose results replace the example."""
 

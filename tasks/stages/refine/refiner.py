@@ -24,7 +24,8 @@ from tasks.stages.refine.proposals import KEPT, REPLACING, Failed, Generator, Jo
 class Refiner:
     """Works through jobs and records the lineage of every proposal."""
 
-    generator: Generator
+    generator: Generator | None
+    """None where there are no jobs: a person's decisions alone are applied."""
     acceptor: Acceptor
     decisions: Mapping[str, Decision]
     round: int
@@ -39,6 +40,7 @@ class Refiner:
         """Make one proposal after the other for each job, all jobs at once, until one is accepted or there are no more."""
         waiting, attempt = [job for job in jobs if self._is_open(job)], 0
         while waiting:
+            assert self.generator, "jobs need a generator"
             proposed = [self._readable(result) for result in self.generator.propose(waiting, attempt)]
             proposals = [self._with_decision(result) for result in proposed if isinstance(result, Proposal)]
             rejections = iter(zip(proposals, self.acceptor.accept_or_reject(proposals), strict=True))

@@ -1,28 +1,31 @@
-"""Stage `refine`: rewrite or extend the examples that the diagnosis of a round chose (Middo).
+"""Stage `refine`: rewrite or extend the examples that the diagnosis of a round chose (Middo), or add new tasks by its failures.
 
-reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,diagnosis.json}, data/review_decisions.jsonl,
-        models/pretrained/, models/tuned/<prev>/, models/embedder/, data/ingested/
+reads   data/rounds/<prev>/examples.parquet, data/rounds/<turn>/{signals.parquet,probes.parquet,diagnosis.json},
+        data/review_decisions.jsonl, models/pretrained/, models/tuned/<prev>/, models/embedder/, data/ingested/
 writes  data/rounds/<turn>/{examples,lineage}.parquet, data/rounds/<turn>/refinement.json
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.records import Decision, Document, Example, Lineage, Signals
+from tasks.core.records import Decision, Document, Example, Lineage, Probe, Signals
 from tasks.core.stage import Run
 from tasks.core.text.contamination import sides
 from tasks.core.text.writing import Decoding, Write
 from tasks.io import diagnosis, review_decisions, sandbox, tables, verifiers
+from tasks.io.sources import gym
 from tasks.io.weights import checkpoints, embedders, models
 from tasks.stages.refine import summary
 from tasks.stages.refine.acceptance.acceptor import Acceptor
-from tasks.stages.refine.config import Endpoint, Local, Rules, StageConfig
-from tasks.stages.refine.proposals import Generator, create_jobs
+from tasks.stages.refine.config import Endpoint, Local, Rules, StageConfig, Tasks
+from tasks.stages.refine.new_tasks import NewTasks, OwnAnswers
+from tasks.stages.refine.proposals import Generator, Operator, create_jobs
 from tasks.stages.refine.refiner import Refiner
 
 EVALUATION_EXAMPLES = ("valid", "test", "gate", "benchmark")
@@ -30,25 +33,105 @@ EVALUATION_DOCUMENTS = ("valid_documents", "test_documents", "gate_documents")
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Propose rewrites of the chosen examples, accept or reject them, and write the next round's examples and their lineage."""
-    refine_config = config.refine
-    diagnosis.check(inputs["diagnosis"], inputs)
-    examples, signals = tables.read(inputs["examples"], Example), tables.read(inputs["signals"], Signals)
+    """Propose changes of the round, accept or reject them, and write the next round's examples and their lineage."""
+    diagnosed = diagnosis.check(inputs["diagnosis"], inputs)
+    examples = tables.read(inputs["examples"], Example)
     decision_of = review_decisions.read(inputs["decisions"])
-    jobs = create_jobs(examples, signals, one_each=refine_config.keep_scale == "exact")
-    refined, lineage, matched = examples, list[Lineage](), set[str]()
-    if jobs or any(example.id in decision_of for example in examples):
-        refiner = _refiner(inputs, examples, decision_of, config, run)
-        refiner.apply_decisions(examples)
-        refiner.propose_and_accept(jobs)
-        refined = refiner.next_round(examples, signals, refine_config.keep_scale)
-        lineage, matched = refiner.lineage, refiner.matched_decisions
-    record = summary.refinement_record(examples, refined, jobs, lineage, len(decision_of.keys() - matched))
-    tables.write(outputs["examples"], refined, Example)
-    tables.write(outputs["lineage"], lineage, Lineage)
+    kinds = _kinds(diagnosed, config)
+    turn = (
+        _rewritten(inputs, examples, decision_of, config, run)
+        if kinds is None
+        else _extended(inputs, examples, kinds, decision_of, config, run)
+    )
+    unmatched = len(decision_of.keys() - turn.matched)
+    record = summary.refinement_record(examples, turn.examples, turn.chosen, turn.lineage, unmatched)
+    tables.write(outputs["examples"], turn.examples, Example)
+    tables.write(outputs["lineage"], turn.lineage, Lineage)
     outputs["refinement"].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     run.note(proposals=record["proposals"]["made"], proposals_accepted=record["proposals"]["accepted"])
     run.say(summary.in_words(f"refine {run.item}", record))
+
+
+class Refined(NamedTuple):
+    """The next round, and how it came about."""
+
+    examples: Sequence[Example]
+    chosen: Sequence[Operator]
+    """An operator for each change that was to be made."""
+    lineage: Sequence[Lineage]
+    matched: set[str]
+    """The ids of review decisions that are about this round."""
+
+
+def _kinds(diagnosed: Mapping[str, Any], config: StageConfig) -> Mapping[str, Any] | None:
+    """Return what the diagnosis says of each kind of generated tasks; None if it looked at examples.
+
+    Raises ValueError if the generator is not one for such a diagnosis.
+    """
+    kinds: Mapping[str, Any] | None = diagnosed.get("kinds")
+    if isinstance(config.refine.generator, Tasks) != (kinds is not None):
+        raise ValueError(
+            f"refine.generator: {config.refine.generator.from_} does not go with diagnose.curator: {diagnosed['curator']}. "
+            "`failures` needs {from: tasks}, and only it."
+        )
+    return kinds
+
+
+def _rewritten(
+    inputs: dict[str, Path],
+    examples: list[Example],
+    decision_of: dict[str, Decision],
+    config: StageConfig,
+    run: Run,
+) -> Refined:
+    """Return the round with rewrites of the chosen examples."""
+    signals, keep_scale = tables.read(inputs["signals"], Signals), config.refine.keep_scale
+    jobs = create_jobs(examples, signals, one_each=keep_scale == "exact")
+    chosen = [job.operator for job in jobs]
+    if not jobs and not any(example.id in decision_of for example in examples):
+        return Refined(examples, chosen, [], set())
+    refiner = _refiner(inputs, examples, decision_of, config, run)
+    refiner.apply_decisions(examples)
+    refiner.propose_and_accept(jobs)
+    refined = refiner.next_round(examples, signals, keep_scale)
+    return Refined(refined, chosen, refiner.lineage, refiner.matched_decisions)
+
+
+def _extended(
+    inputs: dict[str, Path],
+    examples: list[Example],
+    diagnosed: Mapping[str, Any],
+    decision_of: dict[str, Decision],
+    config: StageConfig,
+    run: Run,
+) -> Refined:
+    """Return the round with new tasks, as many of each kind as the diagnosis says."""
+    source, seed = config.refine.generator, config.refine.seed
+    assert isinstance(source, Tasks)
+    refiner = _refiner(inputs, examples, decision_of, config, run)
+    refiner.apply_decisions(examples)
+    own = None
+    if source.answers == "own" and any(counts["add"] for counts in diagnosed.values()):
+        from tasks.engine.inference import writer
+
+        write = writer.of_model(inputs["tuned"], source, config.compute, run, inputs["base"])
+        own = OwnAnswers("tuned", source.samples, seed, write, refiner.acceptor.score_answer)
+    held_out = _evaluation_examples(inputs["ingested"])
+    probed = [" ".join(probe.question.split()) for probe in tables.read(inputs["probes"], Probe)]
+    new = NewTasks(
+        gym.read_kinds(inputs["ingested"] / "generated.json"),
+        diagnosed,
+        refiner.acceptor,
+        {*map(gym.prompt_key, (*examples, *held_out)), *probed},
+        seed,
+        refiner.round,
+        source.tries,
+        own,
+    )
+    added = new.make()
+    chosen: list[Operator] = ["add"] * sum(counts["add"] for counts in diagnosed.values())
+    refined = [*refiner.next_round(examples, [], config.refine.keep_scale), *added]
+    return Refined(refined, chosen, [*refiner.lineage, *new.lineage], refiner.matched_decisions)
 
 
 def _refiner(
@@ -76,9 +159,11 @@ def _refiner(
     )
 
 
-def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Generator:
-    """Return the generator of proposals that params.yaml names."""
+def _generator(inputs: dict[str, Path], config: StageConfig, run: Run) -> Generator | None:
+    """Return the generator of rewrites that params.yaml names; None if it names that of new tasks."""
     source, seed = config.refine.generator, config.refine.seed
+    if isinstance(source, Tasks):
+        return None
     if isinstance(source, Rules):
         from tasks.stages.refine.rules.generator import RuleGenerator
 
@@ -116,11 +201,15 @@ def _embed(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
 
 def _evaluation_texts(folder: Path) -> list[str]:
     """Read every text that models are evaluated by."""
-    examples = [example for name in EVALUATION_EXAMPLES for example in tables.read(folder / f"{name}.parquet", Example)]
     documents = [
         document for name in EVALUATION_DOCUMENTS for document in tables.read(folder / f"{name}.parquet", Document)
     ]
-    return [*sides(examples), *(document.text for document in documents)]
+    return [*sides(_evaluation_examples(folder)), *(document.text for document in documents)]
+
+
+def _evaluation_examples(folder: Path) -> list[Example]:
+    """Read every example that models are evaluated by."""
+    return [example for name in EVALUATION_EXAMPLES for example in tables.read(folder / f"{name}.parquet", Example)]
 
 
 def _plainness_check(folder: Path) -> Callable[[Example], bool]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import Example, Lineage
-from tasks.stages.refine.proposals import NOT_PROPOSED, OPERATORS, Job
+from tasks.stages.refine.proposals import NOT_PROPOSED, PROPOSING, Operator
 
 FEW = 0.1
 """The share of accepted proposals below which the main reasons of refusal are reported."""
@@ -14,26 +14,30 @@ FEW = 0.1
 def refinement_record(
     before: Sequence[Example],
     after: Sequence[Example],
-    jobs: Sequence[Job],
+    chosen: Sequence[Operator],
     lineage: Sequence[Lineage],
     unmatched_decisions: int,
 ) -> dict[str, Any]:
-    """Return the contents of refinement.json. `unmatched_decisions` counts decisions whose id occurs in no example or proposal."""
-    attempts = [line for line in lineage if line.operator in OPERATORS.values()]
+    """Return the contents of refinement.json.
+
+    `chosen` has an operator for each change that was to be made; `unmatched_decisions` counts decisions whose id occurs in no example or
+    proposal.
+    """
+    attempts = [line for line in lineage if line.operator in PROPOSING]
     proposed = [line for line in attempts if line.reason not in NOT_PROPOSED]
     accepted = [line for line in proposed if line.accepted]
     changed = [example.id for example in after] != [example.id for example in before]
     return {
         "changed": changed,
-        "why": "" if changed else _why_nothing(jobs, proposed),
+        "why": "" if changed else _why_nothing(chosen, proposed),
         "examples": {"before": len(before), "after": len(after)},
-        "chosen": _counts(job.operator for job in jobs),
+        "chosen": _counts(chosen),
         "proposals": {"made": len(proposed), "accepted": len(accepted)},
         "accepted": _counts(line.operator for line in accepted),
         "accepted_by_generator": _counts(line.generator for line in accepted),
         "refused": {
             operator: _counts(line.reason for line in attempts if line.operator == operator and not line.accepted)
-            for operator in OPERATORS.values()
+            for operator in PROPOSING
         },
         "decisions": {
             "edited": sum(line.operator == "edit" and line.accepted for line in lineage),
@@ -46,8 +50,8 @@ def refinement_record(
     }
 
 
-def _why_nothing(jobs: Sequence[Job], proposed: Sequence[Lineage]) -> str:
-    if not jobs:
+def _why_nothing(chosen: Sequence[Operator], proposed: Sequence[Lineage]) -> str:
+    if not chosen:
         return "nothing chosen"
     return "refused" if proposed else "converged"
 

@@ -5,17 +5,17 @@ reads   models/base/ratchet.json, training.json of models/pretrained/ and models
         data/selection.json,
         data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
 writes  data/report/{summary.txt,summary.json,index.html,README.md},
-        data/report/plots/{loss,validation,forgetting,differences,passes,signals,quality,mix}.csv
+        data/report/plots/{loss,validation,forgetting,differences,passes,signals,quality,mix,rounds}.csv
 """
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tasks import methods
 from tasks.core.records import Example, FaultPair, Lineage, Refusal, Result, Signals
 from tasks.core.stage import Model, Run, Turn
 from tasks.core.statistics import Bootstrap
@@ -84,7 +84,7 @@ def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
         metrics=metrics,
         courses={name: _read(path) for name, path in courses if path.is_file()},
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
-        loop=_loop(inputs, config.turns) if config.turns else None,
+        loop=_loop(inputs, config.turns, (reference, results), bootstrap) if config.turns else None,
         base=_read(inputs["base"]),
         caveat=compression_caveat(config.models, _read(inputs["base"]).get("grid")),
         ingested=_read(inputs["ingested"]),
@@ -100,18 +100,25 @@ def _faults(folder: Path) -> Faults:
     return Faults(pairs, tables.read(folder / "faults_refused.parquet", Refusal))
 
 
-def _loop(inputs: Mapping[str, Path], turns: Mapping[str, Turn]) -> Loop:
+def _loop(
+    inputs: Mapping[str, Path],
+    turns: Mapping[str, Turn],
+    measured: tuple[str, Mapping[str, Sequence[Result]]],
+    bootstrap: Bootstrap,
+) -> Loop:
     rounds = inputs["rounds"]
     first = next(iter(turns.values())).prev
     examples = {name: tables.read(rounds / name / "examples.parquet", Example) for name in (first, *turns)}
     read = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
-    return Loop((first, examples[first]), read, _read(inputs["selection"]))
+    reference, results = measured
+    chain = [reference, first, *turns]
+    pairs = [compare((a, results[a]), (b, results[b]), bootstrap) for a, b in pairwise(chain) if {a, b} <= results.keys()]
+    steps = loop.steps(pairs) if len(pairs) == len(chain) - 1 else []
+    return Loop((first, examples[first]), read, _read(inputs["selection"]), steps)
 
 
 def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Example]) -> loop.Turn:
     diagnosis = _read(folder / "diagnosis.json")
-    limits = curators.limits(diagnosis)
-    explain = methods.load("curators", diagnosis["curator"]).explain
     return loop.Turn(
         prev=prev,
         signals=tables.read(folder / "signals.parquet", Signals),
@@ -120,7 +127,7 @@ def _turn(folder: Path, prev: str, before: Sequence[Example], after: Sequence[Ex
         lineage=tables.read(folder / "lineage.parquet", Lineage),
         before={example.id: example for example in before},
         after={example.id: example for example in after},
-        explain=lambda row: explain(row, limits),
+        explain=curators.explainer(diagnosis),
     )
 
 

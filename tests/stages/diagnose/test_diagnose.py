@@ -72,7 +72,8 @@ def diagnose(inputs, tmp_path):
         tables.write(inputs["examples"], rows, Example)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        outputs = {"signals": folder / "signals.parquet", "diagnosis": folder / "diagnosis.json"}
+        outputs = {name: folder / f"{name}.parquet" for name in ("signals", "probes")}
+        outputs["diagnosis"] = folder / "diagnosis.json"
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "diagnose": config,

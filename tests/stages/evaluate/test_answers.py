@@ -15,7 +15,8 @@ from tasks.engine import chat_template
 from tasks.engine.inference import served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.stages.evaluate import answer_cache, stage
+from tasks.engine.inference import answer_cache
+from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import StageConfig
 from tests import tiny as small
 from tests.model_server import serving_weights

@@ -31,9 +31,11 @@ class Turn:
 def refine(tiny, tmp_path):
     """Return a function that refines examples; `chosen` maps an example's position to the sets it was chosen for."""
 
-    def of(examples, chosen, *, name="turn", decided=(), evaluation=(), near=None, **config):
+    def of(examples, chosen, *, name="turn", decided=(), evaluation=(), near=None, tasks=None, **config):
         folder = tmp_path / name
-        inputs = prepare(folder, tiny, examples, chosen, decided=decided, evaluation=evaluation, near=near)
+        inputs = prepare(
+            folder, tiny, examples, chosen, decided=decided, evaluation=evaluation, near=near, **(tasks or {})
+        )
         run = work(inputs, folder, config)
         return Turn(
             tables.read(folder / "new_examples", Example), tables.read(folder / "new_lineage", Lineage),

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.core.records import Decision, Document, Example, Signals
+from tasks.core.records import Decision, Document, Example, Probe, Signals
 from tasks.io import diagnosis, review_decisions, tables
+from tasks.io.sources import gym
 from tasks.stages.refine import stage
 from tasks.stages.refine.config import StageConfig
 from tests.support import ScratchRun
@@ -20,8 +21,10 @@ def signals(example, *chosen, similarity=0.5, neighbours=()):
     )  # fmt: skip
 
 
-def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=None):
-    """Write the inputs of a turn and return their paths."""
+def prepare(
+    folder, model, examples, chosen, *, decided=(), evaluation=(), near=None, kinds=None, probes=(), generated=()
+):
+    """Write the inputs of a turn and return their paths. `kinds` is the diagnosis of a curator that looks at tasks."""
     folder.mkdir(exist_ok=True)
     rows = [
         signals(example, *chosen.get(place, ()), similarity=place / 100, neighbours=(near or {}).get(place, ()))
@@ -30,7 +33,10 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
     inputs = {
         "base": model, "tuned": model, "embedder": folder, "ingested": folder, "decisions": folder / "decisions.jsonl",
         "examples": folder / "examples.parquet", "signals": folder / "signals.parquet", "diagnosis": folder / "diagnosis.json",
+        "probes": folder / "probes.parquet",
     }  # fmt: skip
+    tables.write(inputs["probes"], probes, Probe)
+    gym.write_kinds(folder / "generated.json", generated)
     tables.write(inputs["examples"], examples, Example)
     tables.write(inputs["signals"], rows, Signals)
     for split, held in (("valid", ()), ("test", evaluation), ("gate", ()), ("benchmark", ())):
@@ -41,7 +47,8 @@ def prepare(folder, model, examples, chosen, *, decided=(), evaluation=(), near=
     for decision in decided:
         review_decisions.append(inputs["decisions"], Decision(**{"author": "ann", "reason": "her word", **decision}))
     made_from = {key: inputs[key] for key in ("base", "tuned", "examples", "signals")}
-    inputs["diagnosis"].write_text(json.dumps({"hashes": diagnosis.hashes(made_from)}))
+    measured = {"curator": "middo"} if kinds is None else {"curator": "failures", "kinds": kinds}
+    inputs["diagnosis"].write_text(json.dumps({"hashes": diagnosis.hashes(made_from), **measured}))
     return inputs
 
 

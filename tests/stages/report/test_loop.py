@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from tasks.core.records import Lineage
+from tasks.core.statistics import Estimate
 from tasks.stages.report.data import loop
+from tasks.stages.report.data.comparison import Row
 from tasks.stages.report.render import loop_charts
 from tests.stages.report.material import Round, line, results, run_stage, signals, trained
 
@@ -246,3 +248,87 @@ def test_equal_losses_of_all_are_drawn_too():
     same = [signals(str(n), 1.0, 1.0, 1.0) for n in range(3)]
     read_turn = turn(Round(), signals=same, diagnosis={"limits": {}})
     assert loop_charts.loss_map(read_turn).count("<path") == 3
+
+
+PASSED = {"base": 0, "r0": 12, "r1": 36}
+"""Of 40 tasks, by model."""
+
+
+def solving(**domain):
+    return {name: results(domain.get(name, 2.0), passed=[i < number for i in range(40)]) for name, number in PASSED.items()}
+
+
+def test_the_first_table_has_the_base_and_each_round_against_the_one_before(tmp_path):
+    folder, _ = run_stage(tmp_path, solving(), turn=Round())
+    lines = (folder / "summary.txt").read_text().splitlines()
+    assert lines[0].split() == ["turn", "by", "turn", "items", "before", "after", "difference"]
+    assert lines[1] == "pass@1, per cent"
+    assert re.match(r"  base → r0 +40  0.0 \[.*  30.0 \[.*  \+30.0 \[\+", lines[2])
+    assert re.match(r"  r0 → r1 +40  30.0 \[.*  90.0 \[.*  \+60.0 \[\+", lines[3])
+    steps = json.loads((folder / "summary.json").read_text())["loop"]["steps"]
+    assert [step["models"] for step in steps] == [["base", "r0"], ["r0", "r1"]]
+    assert [step["difference"]["value"] for step in steps] == [0.3, 0.6]
+    assert [(row["model"], row["value"]) for row in rows(folder, "rounds")] == [("base", "0.0"), ("r0", "0.3"), ("r1", "0.9")]
+
+
+def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
+    folder, _ = run_stage(tmp_path, solving(), turn=Round())
+    assert "pass@1 of the base and of each round" in page(folder)
+    row = loop.Step("base", "r0", Row("pass@1", "all", "share", 40, *(Estimate(x, x - 0.1, x + 0.1, 40) for x in (0.2, 0.5, 0.3))))
+    chart = ElementTree.fromstring(loop_charts.round_chart([row, replace(row, before="r0", after="r1")]))
+    assert [dot.get("cx") for dot in chart.iter("circle")] == sorted({dot.get("cx") for dot in chart.iter("circle")}, key=float)
+    heights = [float(dot.get("cy")) for dot in chart.iter("circle")]
+    assert heights[0] > heights[1] == heights[2]
+    assert sum(line.get("class") == "whisker" for line in chart.iter("line")) == 3
+    assert [text.text for text in chart.iter("text")].count("+30.0 [+20.0, +40.0]") == 2
+
+
+def test_without_answers_the_first_table_has_the_loss(tmp_path):
+    folder, _ = run_stage(tmp_path, MODELS, turn=Round())
+    lines = (folder / "summary.txt").read_text().splitlines()
+    assert lines[1] == "domain loss, nats per token"
+    assert lines[3].split()[:3] == ["r0", "→", "r1"]
+
+
+def test_a_round_that_was_not_measured_leaves_the_first_table_out(tmp_path):
+    folder, _ = run_stage(tmp_path, {name: MODELS[name] for name in ("base", "r0")}, turn=Round())
+    assert "turn by turn" not in (folder / "summary.txt").read_text()
+    assert ">Turn by turn</h3>" not in page(folder)
+
+
+@pytest.fixture
+def new_tasks():
+    """Return the output of a turn that added tasks by what the model failed."""
+    outputs = Round()
+    outputs.second, outputs.signals = [*outputs.first, trained("n1"), trained("n2")], []
+    outputs.lineage = [Lineage(name, [], "add", "reasoning-gym", "", True, "", "failed", "x") for name in ("n1", "n2")]
+    outputs.refinement |= {
+        "examples": {"before": 4, "after": 6}, "proposals": {"made": 2, "accepted": 2}, "accepted": {"add": 2},
+        "accepted_by_generator": {"reasoning-gym": 2}, "refused": {},
+    }  # fmt: skip
+    kinds = {
+        "lcm": {"asked": 40, "failed": 0, "add": 0, "why": "never failed"},
+        "gcd": {"asked": 40, "failed": 31, "add": 2, "why": ""},
+    }
+    outputs.diagnosis = {"curator": "failures", "limits": {}, "sets": {}, "examples": 4, "looked_at": 0, "excluded": {}, "kinds": kinds}
+    return outputs
+
+
+def test_a_turn_of_new_tasks_shows_what_failed_and_what_was_added(tmp_path, new_tasks):
+    folder, _ = run_stage(tmp_path, MODELS, turn=new_tasks)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page(folder)))
+    assert "gcd 40 31 2 lcm (never failed) 40 0 0" in text
+    assert "asked fresh tasks of every kind" in text
+    assert "Signals of" not in text
+    assert "4 → 6 examples; 2 of 2 proposals were taken (2 new tasks)" in text
+    assert {row["origin"]: row["examples"] for row in rows(folder, "mix") if row["round"] == "r1"} == {
+        "as read": "4",
+        "new tasks": "2",
+    }
+
+
+def test_a_turn_without_failures_says_so(tmp_path, new_tasks):
+    new_tasks.second, new_tasks.lineage = new_tasks.first, []
+    new_tasks.refinement |= {"changed": False, "why": "nothing chosen"}
+    folder, _ = run_stage(tmp_path, MODELS, turn=new_tasks)
+    assert "Nothing changed: the model failed none of the fresh tasks." in " ".join((folder / "summary.txt").read_text().split())

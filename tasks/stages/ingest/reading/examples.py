@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import PurePath
 
 from tasks.core.answers import base, registry
-from tasks.core.records import Example, Message, Refusal, Tests, Unfit, content_id, identify
+from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.core.text.wording import block
@@ -164,19 +164,11 @@ def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
     license = packages.license_of("reasoning-gym")
     for task, config in source.tasks.items():
         for puzzle in gym.puzzles(task, source.size, seed, config):
-            where = f"{task} {puzzle.number}"
-            if puzzle.answer is None or puzzle.score < 1:
-                detail = f"the verifier gives {puzzle.score:g} to the generator's own answer, {puzzle.answer!r}"
-                yield Refusal(label(source), where, "unverified", detail, puzzle.question)
-                continue
-            question, answer = cleaning.clean(puzzle.question), cleaning.clean(puzzle.answer)
-            messages = [Message("user", question), Message("assistant", answer)]
-            tests = Tests("answer", task, puzzle.entry)
-            group = f"reasoning-gym: {content_id(task, question)}"
-            yield Example(
-                identify(messages, tests), messages, task, "reasoning", group, "train",
-                f"reasoning-gym: {where}, seed {seed}", license, tests,
-            )  # fmt: skip
+            made = gym.example(puzzle, task, seed, license)
+            if isinstance(made, Unfit):
+                yield Refusal(label(source), f"{task} {puzzle.number}", made.reason, made.detail, puzzle.question)
+            else:
+                yield made
 
 
 def read_benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal]:

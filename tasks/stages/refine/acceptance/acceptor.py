@@ -7,7 +7,7 @@ from tasks.core.records import Example, Unfit, excerpt
 from tasks.core.text.contamination import overlaps, sides
 from tasks.core.text.writing import Write
 from tasks.stages.refine.acceptance.model_checks import Embed, check_similarity, check_with_judge
-from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_programs
+from tasks.stages.refine.acceptance.program_checks import RunPrograms, check_answer, check_programs
 from tasks.stages.refine.acceptance.text_checks import check_foreign_content, check_length, check_protected_text
 from tasks.stages.refine.config import Acceptance
 from tasks.stages.refine.example_text import normalized
@@ -48,8 +48,19 @@ class Acceptor:
             for position, rejection in zip(remaining, checked, strict=True):
                 rejections[position] = rejection
         return [
-            rejection or self._check_duplicate(proposal)
+            rejection or self._check_duplicate(proposal.example)
             for proposal, rejection in zip(proposals, rejections, strict=True)
+        ]
+
+    def accept_or_reject_new(self, examples: Sequence[Example]) -> list[Unfit | None]:
+        """Return, for each new example that was made from no other, None if it is accepted, else the reason."""
+        overlapping = self._check_overlap(examples)
+        return [
+            self._check_itself(example)
+            or check_answer(example, self.score_answer)
+            or overlap
+            or self._check_duplicate(example)
+            for example, overlap in zip(examples, overlapping, strict=True)
         ]
 
     def _check_text(self, proposal: Proposal) -> Unfit | None:
@@ -57,31 +68,37 @@ class Acceptor:
         decision = proposal.decision
         if decision and decision.decision == "reject":
             return Unfit("rejected", f"{decision.author}: {decision.reason}")
-        new, old = proposal.example, proposal.job.example
-        if not new.response.strip() or not new.prompt[-1].content.strip():
-            return Unfit("empty", "prompt or response is empty")
-        if normalized(new) == normalized(old):
+        if normalized(proposal.example) == normalized(proposal.job.example):
             return Unfit("unchanged", "it says what the example says")
-        if normalized(new) in self.known_texts:
-            return DUPLICATE
-        if not self.is_plain(new):
-            return Unfit("control token", "it spells a token of the model that parts turns")
-        if decision:
-            return None
+        if (unfit := self._check_itself(proposal.example)) or decision:
+            return unfit
         return (
             check_length(proposal, self.config)
             or check_protected_text(proposal, self.config)
             or check_foreign_content(proposal)
         )
 
+    def _check_itself(self, example: Example) -> Unfit | None:
+        """Check what needs no other text than those known."""
+        if not example.response.strip() or not example.prompt[-1].content.strip():
+            return Unfit("empty", "prompt or response is empty")
+        if normalized(example) in self.known_texts:
+            return DUPLICATE
+        if not self.is_plain(example):
+            return Unfit("control token", "it spells a token of the model that parts turns")
+        return None
+
     def _check_programs(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
         return check_programs(proposals, self.run_programs, self.score_answer)
 
     def _check_contamination(self, proposals: Sequence[Proposal]) -> Iterable[Unfit | None]:
+        return self._check_overlap([proposal.example for proposal in proposals])
+
+    def _check_overlap(self, examples: Sequence[Example]) -> list[Unfit | None]:
         """Reject what overlaps an evaluation text. N-grams that many examples of the round share do not count."""
-        if not proposals or not self.evaluation:
-            return [None] * len(proposals)
-        training = [*self.examples, *(proposal.example for proposal in proposals)]
+        if not examples or not self.evaluation:
+            return [None] * len(examples)
+        training = [*self.examples, *examples]
         overlapping = overlaps(sides(training), self.evaluation, self.config.contamination)
         leaks = {side % len(training): excerpt(self.evaluation[text], 80) for side, text in overlapping.items()}
         positions = range(len(self.examples), len(training))
@@ -99,8 +116,8 @@ class Acceptor:
             return [None] * len(proposals)
         return _checked_texts(proposals, lambda texts: check_with_judge(texts, ask_judge, judge.least))
 
-    def _check_duplicate(self, proposal: Proposal) -> Unfit | None:
-        text = normalized(proposal.example)
+    def _check_duplicate(self, example: Example) -> Unfit | None:
+        text = normalized(example)
         if text in self.known_texts:
             return DUPLICATE
         self.known_texts.add(text)

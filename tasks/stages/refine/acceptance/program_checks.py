@@ -29,7 +29,7 @@ def check_programs(
     verdicts = run(case for cases_of_one in cases for case in cases_of_one) if run and any(cases) else iter(())
     for proposal, unfit, cases_of_one in zip(proposals, untestable, cases, strict=True):
         runs = [next(verdicts) for _ in cases_of_one]
-        yield unfit or (_check_verdicts(runs) if runs else _check_answer(proposal.example, score))
+        yield unfit or (_check_verdicts(runs) if runs else check_answer(proposal.example, score))
 
 
 def _check_testable(proposal: Proposal, run: RunPrograms | None) -> Unfit | None:
@@ -40,7 +40,8 @@ def _check_testable(proposal: Proposal, run: RunPrograms | None) -> Unfit | None
     return None if run else NO_SANDBOX
 
 
-def _check_answer(example: Example, score: Callable[[Example], float]) -> Unfit | None:
+def check_answer(example: Example, score: Callable[[Example], float]) -> Unfit | None:
+    """Reject an answer that its verifier does not take."""
     if example.tests is None or score(example) >= 1:
         return None
     return Unfit("fails its tests", "its verifier does not take the answer")

@@ -80,6 +80,12 @@ class Comparison:
         """Return the loss that decides whether the second model is better: on examples, or on texts if there are none."""
         return next(row for measure in DOMAIN_LOSSES if (row := self.row(measure)))
 
+    @property
+    def accuracy(self) -> Row | None:
+        """Return the share of all held-out tasks that the first answer solves, or of answers that a check takes; None without any."""
+        measures = ((PASS, "all"), *((measure, "") for measure in CHECKS if measure not in LIKELIHOODS))
+        return next((row for name, part in measures if (row := self.row(name, part, "share"))), None)
+
     def row(self, measure: str, part: str = "", unit: str = "nats/token") -> Row | None:
         """Return the row of a measure; None if it was not measured."""
         return next((row for row in self.rows if (row.measure, row.part, row.unit) == (measure, part, unit)), None)

@@ -7,10 +7,12 @@ from itertools import groupby
 from typing import Any
 
 from tasks.core.records import Example, Lineage, Signals
+from tasks.core.statistics import Estimate
+from tasks.stages.report.data.comparison import Comparison, Row
 
 SETS = {"hard": "too hard", "low": "of low quality", "sparse": "alone"}
 """Set of examples → the words for its members."""
-ORIGINS = {"simplify": "simplified", "improve": "improved", "extend": "added", "edit": "edited by a person"}
+ORIGINS = {"simplify": "simplified", "improve": "improved", "extend": "added", "add": "new tasks", "edit": "edited by a person"}
 """Operator that made an example → the word for the example."""
 AS_READ = "as read"
 """The word for examples of the first round."""
@@ -20,6 +22,7 @@ ENDS = {
     "refused": "every proposal was refused",
 }
 """Reason why a turn changed nothing → its words."""
+NO_FAILURE = "the model failed none of the fresh tasks"
 ACCEPTED, REFUSED = 3, 1
 """Accepted and refused proposals of each operator on the page."""
 BINS = 20
@@ -48,12 +51,19 @@ class Turn:
         return limit and limit["threshold"]
 
     @property
+    def kinds(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the fresh tasks of each kind that were asked and failed, and the new ones to add; empty where examples were looked at."""
+        kinds: Mapping[str, Mapping[str, Any]] = self.diagnosis.get("kinds", {})
+        return dict(sorted(kinds.items(), key=lambda entry: (-entry[1]["add"], entry[0])))
+
+    @property
     def outcome(self) -> str:
         """Return the result of the turn in a sentence."""
         size, proposals = self.refinement["examples"], self.refinement["proposals"]
         if not self.refinement["changed"]:
             why = self.refinement["why"]
-            return f"Nothing changed: {ENDS.get(why, why)}. What follows is that of {self.prev}, and costs nothing."
+            reason = NO_FAILURE if self.kinds and why == "nothing chosen" else ENDS.get(why, why)
+            return f"Nothing changed: {reason}. What follows is that of {self.prev}, and costs nothing."
         accepted = _counted({ORIGINS[operator]: number for operator, number in self.refinement["accepted"].items()})
         return (
             f"{size['before']:,} → {size['after']:,} examples; {proposals['accepted']:,} of {proposals['made']:,} proposals "
@@ -71,12 +81,39 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A measure of two models that follow on each other: the base and the first round, or a round and the next."""
+
+    before: str
+    after: str
+    row: Row
+
+
+@dataclass(frozen=True)
 class Loop:
     """All turns of the loop, by the rounds that they make, the first round's examples, and the selection of the best round."""
 
     first: tuple[str, Sequence[Example]]
     turns: Mapping[str, Turn]
     selection: Mapping[str, Any]
+    steps: Sequence[Step] = ()
+    """Each round against the one before it, the first against the base; empty if a round was not measured."""
+
+
+def steps(comparisons: Sequence[Comparison]) -> list[Step]:
+    """Return the share of right answers of each model against the one before it; of what was not measured in all, the domain loss."""
+    rows = [[comparison.accuracy for comparison in comparisons], [comparison.deciding_loss for comparison in comparisons]]
+    measured = next(found for found in rows if all(found))
+    return [
+        Step(comparison.before, comparison.after, row)
+        for comparison, row in zip(comparisons, measured, strict=True)
+        if row
+    ]
+
+
+def levels_of(steps: Sequence[Step]) -> list[tuple[str, Estimate]]:
+    """Return the measure of the base and of each round."""
+    return [(step.before, step.row.before) for step in steps[:1]] + [(step.after, step.row.after) for step in steps]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tasks.stages.report.data.availability import (
 )
 from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
 from tasks.stages.report.data.forgetting import LossChange, loss_changes
-from tasks.stages.report.data.loop import BINS, Loop, count_origins, quality_histogram, shown_set
+from tasks.stages.report.data.loop import BINS, Loop, count_origins, levels_of, quality_histogram, shown_set
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.data.verdict import Verdict
 
@@ -76,11 +76,12 @@ def _loop_record(loop: Loop) -> dict[str, Any]:
         name: {"prev": turn.prev, "outcome": turn.outcome, "diagnosis": turn.diagnosis, "refinement": turn.refinement}
         for name, turn in loop.turns.items()
     }
-    return {"selection": loop.selection, "mix": count_origins(loop), "turns": turns}
+    steps = [{"models": [step.before, step.after], **_row(step.row)} for step in loop.steps]
+    return {"selection": loop.selection, "steps": steps, "mix": count_origins(loop), "turns": turns}
 
 
 def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
-    turns = loop.turns.items() if loop else ()
+    turns, steps = (loop.turns.items(), loop.steps) if loop else ((), ())
     signals = ("loss_before", "loss_after", "neighbour_similarity", "quality")
     return {
         "signals": [
@@ -100,6 +101,10 @@ def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
                     quality_histogram([q.quality for q in turn.signals if q.quality is not None])
                 )
             ),
+        ],
+        "rounds": [
+            ("model", "measure", "value", "low", "high", "items"),
+            *((name, steps[0].row.title, *list(level.record().values())[:3], steps[0].row.items) for name, level in levels_of(steps)),
         ],
         "mix": [
             ("round", "origin", "examples"),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tasks.core.records import Signals
 from tasks.stages.report import number_format
-from tasks.stages.report.data.loop import BINS, Turn, quality_histogram, shown_set
+from tasks.stages.report.data.loop import BINS, Step, Turn, levels_of, quality_histogram, shown_set
 from tasks.stages.report.render import svg
 from tasks.stages.report.render.charts import colour
 from tasks.stages.report.render.svg import WIDTH, Scale
@@ -87,6 +87,35 @@ def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) 
     for index, (name, parts) in enumerate(rounds.items()):
         shapes += _stack(name, parts, kinds, 12 + 32 * index, scale)
     return svg.picture(bottom + 24, "Examples of each round by what made them", shapes)
+
+
+def round_chart(steps: Sequence[Step]) -> Markup:
+    """Draw a measure of the base and of each round with its interval, and below it the paired difference of each turn."""
+    levels = levels_of(steps)
+    unit, factor = steps[0].row.unit, 100 if steps[0].row.unit == number_format.PER_CENT else 1
+    ticks = svg.ticks(*_ends([bound for _, e in levels for bound in (e.low, e.high)], unit))
+    scale_x, scale_y = Scale(-0.5, len(levels) - 0.5, LEFT, RIGHT), Scale(ticks[0], ticks[-1], 240, TOP)
+    title = f"{steps[0].row.title}, {'per cent' if factor == 100 else unit}"
+    shapes = [svg.text(LEFT, 12, title, "note")]
+    for y, label in zip(ticks, svg.tick_labels([round(factor * tick, 8) for tick in ticks]), strict=True):
+        shapes += [svg.line(LEFT, scale_y(y), RIGHT, scale_y(y), "grid"), svg.text(LEFT - 8, scale_y(y) + 4, label, "tick end")]
+    shapes.append(svg.polyline([(x, e.value) for x, (_, e) in enumerate(levels)], scale_x, scale_y, "mean model-1"))
+    for x, (name, level) in enumerate(levels):
+        tip = f"{name}: {number_format.level(level, unit)}"
+        shapes += [
+            svg.line(scale_x(x), scale_y(level.low), scale_x(x), scale_y(level.high), "whisker"),
+            svg.circle(scale_x(x), scale_y(level.value), "model-1", tip),
+            svg.text(scale_x(x), 262, name, "label middle"),
+        ]
+    for x, step in enumerate(steps):
+        shapes.append(svg.text(scale_x(x + 0.5), 282, number_format.change(step.row.difference, unit), "tick middle"))
+    return svg.picture(294, f"{steps[0].row.title} of the base and of each round", shapes)
+
+
+def _ends(bounds: Sequence[float], unit: str) -> tuple[float, float]:
+    """Return the ends of an axis: shares begin at 0."""
+    finite = [bound for bound in bounds if math.isfinite(bound)] or [0.0]
+    return (0.0 if unit == number_format.PER_CENT else min(finite)), max(finite)
 
 
 def set_shape(name: str, x: float, y: float) -> str:

@@ -14,7 +14,7 @@ from tasks.stages.report.data.availability import (
     untrusted_passes,
 )
 from tasks.stages.report.data.comparison import CHECKS, HUMAN_EVAL, SCORE, Comparison, Row
-from tasks.stages.report.data.loop import Loop
+from tasks.stages.report.data.loop import Loop, Step
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.render.legend import legend
 
@@ -27,14 +27,23 @@ Line = tuple[str, str, str, str, str]
 
 
 def summary_text(data: ReportData) -> str:
-    """Return every comparison with its verdict, the results of the loop's turns, and the legend of the figures."""
-    blocks = [
+    """Return the gain of each turn of the loop, every comparison with its verdict, the turns, and the legend of the figures."""
+    steps = ["\n".join(_steps(data.loop.steps))] if data.loop and data.loop.steps else []
+    blocks = steps + [
         "\n".join([*_table(comparison, data.metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
         for comparison, verdict in zip(data.comparisons, data.verdicts, strict=True)
     ]
     turns = ["\n".join(map(_wrap, _turns(data.loop)))] if data.loop else []
     last = _wrap(" ".join(filter(None, [data.caveat, legend(data.comparisons, data.bootstrap)])))
     return "\n\n\n".join([*blocks, *turns, last]) + "\n"
+
+
+def _steps(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield a table with a line for each round against the one before it."""
+    yield _line(("turn by turn", "items", "before", "after", "difference"))
+    first = steps[0].row
+    yield f"{first.title}, {'per cent' if first.unit == number_format.PER_CENT else 'nats per token'}"
+    yield from (_line(_cells(step.row, f"{_cut(step.before, 8)} → {_cut(step.after, 8)}")) for step in steps)
 
 
 def _turns(loop: Loop) -> Iterator[str]:

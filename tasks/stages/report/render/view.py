@@ -57,6 +57,8 @@ def _history(loop: Loop) -> dict[str, Any]:
     mix = count_origins(loop)
     return {
         "selection": loop.selection,
+        "steps": loop_charts.round_chart(loop.steps) if loop.steps else None,
+        "of_tasks": any(turn.kinds for turn in loop.turns.values()),
         "mix": mix,
         "kinds": [kind for kind in (AS_READ, *ORIGINS.values()) if any(kind in counts for counts in mix.values())],
         "turns": [

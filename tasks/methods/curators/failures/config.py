@@ -1,0 +1,20 @@
+"""Settings of `failures`, and the facts about it that need no torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.config import Config
+from tasks.methods.curators import CuratorSpec
+
+
+class FailuresConfig(Config):
+    """The `methods.failures` section."""
+
+    add: int = Field(240, ge=1)
+    """New tasks of a turn."""
+    where: Literal["failures", "uniform"] = "failures"
+    """The spread over kinds: in proportion to the measured failures, or evenly, the control."""
+
+
+SPEC = CuratorSpec(config=FailuresConfig, looks_at="tasks")

@@ -1,0 +1,33 @@
+"""Functions of `failures`. The equation is in the card, `__init__.py`."""
+
+import math
+from collections.abc import Mapping
+
+from tasks.methods.curators import Attempts, TaskCurator
+from tasks.methods.curators.failures.config import FailuresConfig
+
+
+def allocate(attempts: Mapping[str, Attempts], config: FailuresConfig) -> dict[str, int]:
+    """Return the number of new tasks of each kind; all zero if there is no failure to answer."""
+    asked = {kind: tried for kind, tried in attempts.items() if tried.asked}
+    if config.where == "uniform":
+        weights = dict.fromkeys(asked, 1.0)
+    else:
+        weights = {kind: tried.failed / tried.asked for kind, tried in asked.items()}
+    return dict.fromkeys(attempts, 0) | spread(config.add, weights)
+
+
+def spread(number: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Divide a number in proportion to weights: whole parts first, then one each by the largest remainders, the first of equals."""
+    total = sum(weights.values())
+    if not total:
+        return dict.fromkeys(weights, 0)
+    exact = {name: number * weight / total for name, weight in weights.items()}
+    parts = {name: math.floor(part) for name, part in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: parts[name] - exact[name])
+    for name in by_remainder[: number - sum(parts.values())]:
+        parts[name] += 1
+    return parts
+
+
+METHOD = TaskCurator(allocate=allocate)

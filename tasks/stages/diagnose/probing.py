@@ -1,0 +1,94 @@
+"""Ask the tuned model fresh tasks of every kind that sources generate, have them verified, and spread new tasks over the kinds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tasks.core.records import Example, Probe
+from tasks.io.sources import gym
+from tasks.io.sources.gym import Kind
+from tasks.methods.curators import Attempts, TaskCurator
+
+UNTRUSTED = "its verifier takes wrong answers that were planted"
+NO_MORE = "no task is left that is not in the data already"
+Answer = Callable[[Sequence[Example]], Sequence[str]]
+"""Returns the model's greedy answer to each task."""
+Grade = Callable[[Example, str], float]
+"""Returns the verifier's score of an answer: 1 is right."""
+
+
+def fresh_tasks(kinds: Sequence[Kind], each: int, seed: str, known: set[str]) -> dict[str, list[Example]]:
+    """Return `each` tasks of every kind whose prompts are not `known`, fewer where no more can be generated.
+
+    Raises ValueError if no source generates tasks, and if there is no fresh task of any kind.
+    """
+    if not kinds:
+        raise ValueError(
+            "diagnose.curator asks fresh tasks, and no source of `ingest.sources` generates any: add one "
+            "(`from: reasoning-gym`), or set curator: middo."
+        )
+    tasks: dict[str, list[Example]] = {}
+    for kind in kinds:
+        asked = {gym.prompt_key(task) for others in tasks.values() for task in others}
+        tasks[kind.name] = gym.new_examples(kind, each, seed, known | asked)
+    if not any(tasks.values()):
+        raise ValueError(
+            f"diagnose: of {', '.join(tasks)} {NO_MORE}. Widen their settings in `ingest.sources`, or lower its `size`."
+        )
+    return tasks
+
+
+def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) -> list[Probe]:
+    """Have the model answer the tasks, and the verifier judge the answers."""
+    pairs = [(kind, task) for kind, examples in tasks.items() for task in examples]
+    answers = answer([task for _, task in pairs])
+    return [
+        Probe(task.id, kind, task.prompt[-1].content, text, task.response, grade(task, text) >= 1)
+        for (kind, task), text in zip(pairs, answers, strict=True)
+    ]
+
+
+def allocation(
+    tasks: Mapping[str, Sequence[Example]], probes: Sequence[Probe], curator: TaskCurator, config: Any
+) -> dict[str, dict[str, Any]]:
+    """Return for each kind the tasks that were asked and failed, the new ones to add, and the reason if none are."""
+    reasons = {kind: _reason_left_out(examples) for kind, examples in tasks.items()}
+    passed = {kind: [probe.passed for probe in probes if probe.kind == kind] for kind in tasks}
+    attempts = {
+        kind: Attempts(len(passed[kind]), passed[kind].count(False)) for kind, reason in reasons.items() if not reason
+    }
+    shares = curator.allocate(attempts, config)
+    return {
+        kind: {
+            "asked": len(passed[kind]),
+            "failed": passed[kind].count(False),
+            "add": shares.get(kind, 0),
+            "why": reason or ("" if shares[kind] else "never failed"),
+        }
+        for kind, reason in reasons.items()
+    }
+
+
+def _reason_left_out(tasks: Sequence[Example]) -> str:
+    """Return the reason why a kind cannot be measured; empty if it can."""
+    if not tasks:
+        return NO_MORE
+    return UNTRUSTED if gym.takes_anything(tasks) else ""
+
+
+def summary(label: str, kinds: Mapping[str, Mapping[str, Any]], each: int) -> str:
+    """Return the lines that the stage prints: the sums, the kinds with failures, then whatever is out of the ordinary."""
+    asked, failed, added = (sum(counts[name] for counts in kinds.values()) for name in ("asked", "failed", "add"))
+    lines = [f"{label}: {failed} of {asked} fresh tasks failed; {added} new tasks to add"]
+    by_failures = sorted(kinds.items(), key=lambda entry: (-entry[1]["add"], entry[0]))
+    lines += [
+        f"  {kind}: {counts['failed']} of {counts['asked']} failed, {counts['add']} to add"
+        for kind, counts in by_failures
+        if counts["add"]
+    ]
+    for why in dict.fromkeys(counts["why"] for counts in kinds.values() if counts["why"]):
+        lines.append(f"  nothing of {', '.join(kind for kind, counts in kinds.items() if counts['why'] == why)}: {why}")
+    few = [f"{kind} {counts['asked']}" for kind, counts in kinds.items() if 0 < counts["asked"] < each]
+    lines += [f"  fewer than {each} fresh tasks could be generated: {', '.join(few)}"] if few else []
+    if failed == asked:
+        lines.append("  every task failed, so failures say nothing of where new tasks help most: try easier settings")
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""Generated tasks: kinds by their names, fresh tasks that nothing else has, verifiers that are tried with wrong answers."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.records import Tests
+from tasks.io.sources import gym
+from tasks.io.sources.gym import Kind
+
+SPELLING = Kind("spell_backward", "spell_backward", {"min_word_len": 3, "max_word_len": 4})
+SUMS = Kind("sums", "chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1})
+"""100 sums of two digits and as many differences."""
+
+
+def prompts(examples):
+    return [gym.prompt_key(example) for example in examples]
+
+
+def test_a_kind_is_named_by_its_data_set_and_by_its_settings_where_several_are_of_it():
+    kinds = gym.kinds([{"lcm": {}, "gcd": {"max_value": 9}}, {"gcd": {"max_value": 99}}, {"gcd": {"max_value": 9}}])
+    assert [kind.name for kind in kinds] == ["lcm", "gcd (max_value 9)", "gcd (max_value 99)"]
+
+
+def test_kinds_survive_their_file(tmp_path):
+    gym.write_kinds(tmp_path / "kinds.json", [SPELLING, SUMS])
+    assert gym.read_kinds(tmp_path / "kinds.json") == [SPELLING, SUMS]
+
+
+def test_a_stream_gives_the_same_tasks_again_and_another_gives_others():
+    first = gym.new_examples(SPELLING, 8, "a", [])
+    assert gym.new_examples(SPELLING, 8, "a", []) == first
+    assert len({*prompts(first)}) == 8
+    assert prompts(gym.new_examples(SPELLING, 8, "b", [])) != prompts(first)
+
+
+def test_no_fresh_task_has_a_known_prompt():
+    first = gym.new_examples(SPELLING, 8, "a", [])
+    others = gym.new_examples(SPELLING, 8, "a", prompts(first))
+    assert len(others) == 8
+    assert not {*prompts(first)} & {*prompts(others)}
+
+
+def test_a_kind_that_runs_out_gives_what_there_is():
+    few = gym.new_examples(SUMS, 250, "a", [])
+    assert len(few) == 200
+    assert gym.new_examples(SUMS, 20, "a", prompts(few)) == []
+
+
+@pytest.mark.parametrize("kind", [SPELLING, SUMS], ids=lambda kind: kind.name)
+def test_a_verifier_that_tells_right_from_wrong_is_trusted(kind):
+    assert not gym.takes_anything(gym.new_examples(kind, 8, "a", []))
+
+
+@pytest.mark.parametrize(
+    "verdict", [lambda answer: 1.0, lambda answer: float(answer != ""), lambda answer: float(answer == "")]
+)
+def test_a_verifier_that_takes_planted_answers_is_not(verdict, monkeypatch):
+    tasks = gym.new_examples(SPELLING, 8, "a", [])
+    monkeypatch.setattr(gym, "score", lambda tests, answer: verdict(answer))
+    assert gym.takes_anything(tasks)
+
+
+def test_an_answer_that_its_own_verifier_refuses_makes_no_example():
+    (puzzle,) = gym.puzzles("spell_backward", 1, 0, {})
+    assert gym.example(puzzle, "spell_backward", 0, "Apache-2.0").tests == Tests(
+        "answer", "spell_backward", puzzle.entry
+    )
+    unfit = gym.example(replace(puzzle, score=0.5), "spell_backward", 0, "Apache-2.0")
+    assert unfit.reason == "unverified"
+    assert "0.5" in unfit.detail
