@@ -1,6 +1,6 @@
 """Run context of a stage that logs nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,5 +22,7 @@ class Quiet:
 
     def log(self, step: int | None = None, **metrics: float) -> None: ...
 
-    def track(self, items: Iterable[T], *, total: int | None = None, unit: str = "item") -> Iterator[T]:
+    def track(
+        self, items: Iterable[T], *, total: int | None = None, unit: str = "item", status: Callable[[], str] = str
+    ) -> Iterator[T]:
         yield from items

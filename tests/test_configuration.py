@@ -51,6 +51,39 @@ def test_a_good_file_is_read(load):
     assert found.models["r0"].path == "models/tuned/r0"
 
 
+GENERATED = {"sources": [{"from": "reasoning-gym", "tasks": {"gcd": {}}}]}
+TURNED = {
+    "rounds": {"r0": {}, "r1": {}},
+    "turns": {"r1": {"prev": "r0"}},
+    "methods": {**GOOD["methods"], "failures": {}},
+    "ingest": GENERATED,
+    "diagnose": {"curator": "failures"},
+    "refine": {"generator": {"from": "tasks"}},
+}
+"""A turn that adds new tasks by what the model fails."""
+
+
+def test_a_turn_of_new_tasks_has_its_curator_its_generator_and_a_source(load):
+    assert load(**TURNED).diagnose.curator == "failures"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"refine": {"generator": {"from": "rules"}}}, r"\{from: rules\} does not go with diagnose.curator: failures"),
+        ({"diagnose": {"curator": "middo"}}, r"\{from: tasks\} does not go with diagnose.curator: middo"),
+        ({"ingest": {"sources": [{"from": "package", "name": "toolz"}]}}, "no source of `ingest.sources` generates any"),
+    ],
+)
+def test_a_turn_of_new_tasks_without_one_of_them_is_refused(load, changed, message):
+    with pytest.raises(ValueError, match=message):
+        load(**TURNED | changed)
+
+
+def test_without_turns_no_generator_is_asked_for(load):
+    assert load(diagnose={"curator": "failures"}).turns == {}
+
+
 def test_every_stage_of_the_graph_has_settings_and_files():
     assert {"fetch", "ingest", "tune", "evaluate", "report"} <= set(STAGES)
     for stage in STAGES:

@@ -22,6 +22,8 @@ PROMPT_TOKENS = 150
 """Tokens of a prompt that is answered, and of an example that is judged, where the data are not known yet."""
 JUDGEMENTS = 6
 """Answers of the judge for each example (`diagnose.quality`)."""
+KINDS = 8
+"""Kinds of generated tasks that are asked (`diagnose.probes`); the settings hold them in a list, which is not counted here."""
 BASE = Path("models/base")
 WEIGHT_BYTES = 4.0
 
@@ -114,6 +116,11 @@ def _training(stage: str, sets: int) -> Callable[[Settings], Work]:
 
 
 def _diagnosed(settings: Settings) -> Work:
+    if settings.text("diagnose.curator") == "failures":
+        asked = KINDS * settings.number("diagnose.probes.each")
+        written = asked * settings.number("diagnose.probes.max_new_tokens")
+        steps = written / settings.number("diagnose.probes.batch_size", 32)
+        return Work(read=PROMPT_TOKENS * asked, written=written, steps=steps)
     one_pass = settings.count("tune.max_tokens") / settings.number("tune.epochs", 1)
     tokens = min(settings.number("diagnose.max_tokens"), one_pass)
     judgements = JUDGEMENTS * tokens / PROMPT_TOKENS

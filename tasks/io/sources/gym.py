@@ -5,6 +5,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tasks.io.system import packages
 KEY = "ingest: reasoning-gym"
 DRAWS = 20
 """Tasks that are generated at most for each new one that is wanted: a kind may have few, and all of them be known."""
+TRIED = 8
+"""Tasks of a kind whose verifier is tried with wrong answers."""
 PLANTED = ("", "I do not know.")
 """Wrong answers by which a verifier is tried before it is trusted."""
 
@@ -128,17 +131,24 @@ def prompt_key(example: Example) -> str:
 
 def score(tests: Tests, answer: str) -> float:
     """Return the verifier's score of an answer: 1 is right."""
+    return float(_verifier(tests.code).score_answer(answer.strip(), json.loads(tests.entry)))
+
+
+@cache
+def _verifier(task: str) -> Any:
+    """Return the data set `task`, some of which read word lists from disk when they are made."""
     from reasoning_gym.factory import create_dataset
 
-    return float(create_dataset(tests.code, size=1, seed=0).score_answer(answer.strip(), json.loads(tests.entry)))
+    return create_dataset(task, size=1, seed=0)
 
 
 def takes_anything(examples: Sequence[Example]) -> bool:
     """Return True if the verifier takes wrong answers that are planted: one text for all tasks, or each the answer of another."""
-    plantings = [[text] * len(examples) for text in PLANTED]
-    plantings.append([task.response for task in (*examples[1:], *examples[:1])])
+    tried = examples[:TRIED]
+    plantings = [[text] * len(tried) for text in PLANTED]
+    plantings.append([task.response for task in (*tried[1:], *tried[:1])])
     wrong = (
-        [(task, text) for task, text in zip(examples, texts, strict=True) if text != task.response]
+        [(task, text) for task, text in zip(tried, texts, strict=True) if text != task.response]
         for texts in plantings
     )
     return any(tasks and all(task.tests and score(task.tests, text) >= 1 for task, text in tasks) for tasks in wrong)

@@ -112,7 +112,9 @@ def _loop(
     read = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
     reference, results = measured
     chain = [reference, first, *turns]
-    pairs = [compare((a, results[a]), (b, results[b]), bootstrap) for a, b in pairwise(chain) if {a, b} <= results.keys()]
+    pairs = [
+        compare((a, results[a]), (b, results[b]), bootstrap) for a, b in pairwise(chain) if {a, b} <= results.keys()
+    ]
     steps = loop.steps(pairs) if len(pairs) == len(chain) - 1 else []
     return Loop((first, examples[first]), read, _read(inputs["selection"]), steps)
 

@@ -137,6 +137,14 @@ def test_a_diagnosis_of_all_examples_reads_no_more_than_was_trained_on(profile):
     assert unlimited.seconds.high < 60  # it was 99 h by `max_tokens`, a thousand million
 
 
+def test_a_diagnosis_by_fresh_tasks_writes_their_answers():
+    probes = {"each": 10, "max_new_tokens": 5, "batch_size": 20}
+    settings = {f"diagnose.probes.{name}": str(value) for name, value in probes.items()}
+    work = workload.of("diagnose", {"diagnose.curator": "failures", "tune.max_tokens": "900000", **settings})
+    assert (work.written, work.steps) == (workload.KINDS * 50, workload.KINDS * 50 / 20)
+    assert work.read == workload.KINDS * 10 * workload.PROMPT_TOKENS
+
+
 def test_a_profile_without_examples_scores_texts_alone(profile):
     without = workload.of(
         "evaluate", {"evaluate.domain_tokens": "900", "evaluate.text_tokens": "10", "ingest.sources": "()"}

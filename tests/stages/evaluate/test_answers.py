@@ -12,10 +12,9 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Document, Example, Result
 from tasks.engine import chat_template
-from tasks.engine.inference import served
+from tasks.engine.inference import answer_cache, served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.engine.inference import answer_cache
 from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import StageConfig
 from tests import tiny as small

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core.records import Document, Example, Refusal
 from tasks.io import tables
+from tasks.io.sources import gym
 from tasks.stages.ingest import stage
 from tasks.stages.ingest.config import Folder, StageConfig
 from tasks.stages.ingest.reading.documents import read_documents
@@ -245,6 +246,8 @@ def test_generated_tasks_carry_what_their_verifier_needs(tmp_path):
         judge = reasoning_gym.get_score_answer_fn(example.tests.code)
         assert judge(example.response, json.loads(example.tests.entry)) == 1
         assert judge("none of it", json.loads(example.tests.entry)) < 1
+    kinds = gym.read_kinds(tmp_path / "out/ingested/generated.json")
+    assert [(kind.name, kind.config) for kind in kinds] == [("chain_sum", {"max_terms": 2}), ("spell_backward", {})]
 
 
 def test_an_installed_package_of_another_version_is_refused_with_what_would_do(tmp_path):

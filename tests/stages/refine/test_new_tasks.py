@@ -1,15 +1,22 @@
 """New tasks by a diagnosis of failures: as many of each kind as it says, fresh, verified, with the reason in the lineage."""
 
+from collections import Counter
+
 import pytest
 
-from tasks.core.records import Probe
+from tasks.core.records import Example, Probe
 from tasks.core.text.writing import Answer
+from tasks.io import tables
 from tasks.io.sources import gym
 from tasks.io.sources.gym import Kind
+from tasks.stages.diagnose import stage as diagnose
+from tasks.stages.diagnose.config import StageConfig as DiagnoseConfig
 from tasks.stages.refine.acceptance.acceptor import Acceptor
 from tasks.stages.refine.config import Acceptance, RefineConfig
 from tasks.stages.refine.new_tasks import UNSOLVED, NewTasks, OwnAnswers
 from tests import tiny as small
+from tests.stages.refine.turns import prepare, work
+from tests.support import ScratchRun
 
 KINDS = [
     Kind("spell_backward", "spell_backward", {"min_word_len": 3, "max_word_len": 4}),
@@ -49,6 +56,23 @@ def test_a_turn_adds_what_the_diagnosis_says_and_the_lineage_says_why(refine):
     assert result.record["accepted"] == {"add": 6}
     assert result.record["accepted_by_generator"] == {"reasoning-gym": 6}
     assert "3 → 9 examples; 6 of 6 proposals taken (6 add)" in result.run.said[-1]
+
+
+def test_what_a_diagnosis_writes_a_refinement_reads(tmp_path, tiny):
+    inputs = prepare(tmp_path / "turn", tiny, [small.example(0)], {}, generated=KINDS)
+    outputs = {name: inputs[name] for name in ("signals", "probes", "diagnosis")}
+    config = {
+        "compute": {"precision": "fp32", "threads": 1},
+        "diagnose": {"curator": "failures", "probes": {"each": 2, "max_new_tokens": 2}},
+        "methods": {"failures": {"add": 4}},
+    }
+    diagnose.main(inputs, outputs, DiagnoseConfig.model_validate(config), ScratchRun(tmp_path / "turn", "r1"))
+    work(inputs, tmp_path / "turn", {"generator": BY_TASKS})
+    examples = tables.read(tmp_path / "turn/new_examples", Example)
+    assert Counter(example.task for example in examples) == {"chat": 1, "spell_backward": 2, "chain_sum": 2}
+    probed = {" ".join(probe.question.split()) for probe in tables.read(inputs["probes"], Probe)}
+    assert len(probed) == 4
+    assert not probed & prompts(examples)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(refine):

@@ -255,7 +255,9 @@ PASSED = {"base": 0, "r0": 12, "r1": 36}
 
 
 def solving(**domain):
-    return {name: results(domain.get(name, 2.0), passed=[i < number for i in range(40)]) for name, number in PASSED.items()}
+    return {
+        name: results(domain.get(name, 2.0), passed=[i < number for i in range(40)]) for name, number in PASSED.items()
+    }
 
 
 def test_the_first_table_has_the_base_and_each_round_against_the_one_before(tmp_path):
@@ -268,15 +270,23 @@ def test_the_first_table_has_the_base_and_each_round_against_the_one_before(tmp_
     steps = json.loads((folder / "summary.json").read_text())["loop"]["steps"]
     assert [step["models"] for step in steps] == [["base", "r0"], ["r0", "r1"]]
     assert [step["difference"]["value"] for step in steps] == [0.3, 0.6]
-    assert [(row["model"], row["value"]) for row in rows(folder, "rounds")] == [("base", "0.0"), ("r0", "0.3"), ("r1", "0.9")]
+    assert [(row["model"], row["value"]) for row in rows(folder, "rounds")] == [
+        ("base", "0.0"),
+        ("r0", "0.3"),
+        ("r1", "0.9"),
+    ]
 
 
 def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
     folder, _ = run_stage(tmp_path, solving(), turn=Round())
     assert "pass@1 of the base and of each round" in page(folder)
-    row = loop.Step("base", "r0", Row("pass@1", "all", "share", 40, *(Estimate(x, x - 0.1, x + 0.1, 40) for x in (0.2, 0.5, 0.3))))
+    row = loop.Step(
+        "base", "r0", Row("pass@1", "all", "share", 40, *(Estimate(x, x - 0.1, x + 0.1, 40) for x in (0.2, 0.5, 0.3)))
+    )
     chart = ElementTree.fromstring(loop_charts.round_chart([row, replace(row, before="r0", after="r1")]))
-    assert [dot.get("cx") for dot in chart.iter("circle")] == sorted({dot.get("cx") for dot in chart.iter("circle")}, key=float)
+    assert [dot.get("cx") for dot in chart.iter("circle")] == sorted(
+        {dot.get("cx") for dot in chart.iter("circle")}, key=float
+    )
     heights = [float(dot.get("cy")) for dot in chart.iter("circle")]
     assert heights[0] > heights[1] == heights[2]
     assert sum(line.get("class") == "whisker" for line in chart.iter("line")) == 3
@@ -310,7 +320,15 @@ def new_tasks():
         "lcm": {"asked": 40, "failed": 0, "add": 0, "why": "never failed"},
         "gcd": {"asked": 40, "failed": 31, "add": 2, "why": ""},
     }
-    outputs.diagnosis = {"curator": "failures", "limits": {}, "sets": {}, "examples": 4, "looked_at": 0, "excluded": {}, "kinds": kinds}
+    outputs.diagnosis = {
+        "curator": "failures",
+        "limits": {},
+        "sets": {},
+        "examples": 4,
+        "looked_at": 0,
+        "excluded": {},
+        "kinds": kinds,
+    }
     return outputs
 
 
@@ -331,4 +349,6 @@ def test_a_turn_without_failures_says_so(tmp_path, new_tasks):
     new_tasks.second, new_tasks.lineage = new_tasks.first, []
     new_tasks.refinement |= {"changed": False, "why": "nothing chosen"}
     folder, _ = run_stage(tmp_path, MODELS, turn=new_tasks)
-    assert "Nothing changed: the model failed none of the fresh tasks." in " ".join((folder / "summary.txt").read_text().split())
+    assert "Nothing changed: the model failed none of the fresh tasks." in " ".join(
+        (folder / "summary.txt").read_text().split()
+    )

@@ -12,7 +12,13 @@ from tasks.stages.report.data.comparison import Comparison, Row
 
 SETS = {"hard": "too hard", "low": "of low quality", "sparse": "alone"}
 """Set of examples → the words for its members."""
-ORIGINS = {"simplify": "simplified", "improve": "improved", "extend": "added", "add": "new tasks", "edit": "edited by a person"}
+ORIGINS = {
+    "simplify": "simplified",
+    "improve": "improved",
+    "extend": "added",
+    "add": "new tasks",
+    "edit": "edited by a person",
+}
 """Operator that made an example → the word for the example."""
 AS_READ = "as read"
 """The word for examples of the first round."""
@@ -101,13 +107,11 @@ class Loop:
 
 
 def steps(comparisons: Sequence[Comparison]) -> list[Step]:
-    """Return the share of right answers of each model against the one before it; of what was not measured in all, the domain loss."""
-    rows = [[comparison.accuracy for comparison in comparisons], [comparison.deciding_loss for comparison in comparisons]]
-    measured = next(found for found in rows if all(found))
+    """Return the share of right answers of each model against the one before it; the domain loss if not all of them answered."""
+    answered = all(comparison.accuracy for comparison in comparisons)
     return [
-        Step(comparison.before, comparison.after, row)
-        for comparison, row in zip(comparisons, measured, strict=True)
-        if row
+        Step(comparison.before, comparison.after, (answered and comparison.accuracy) or comparison.deciding_loss)
+        for comparison in comparisons
     ]
 
 

@@ -104,7 +104,10 @@ def _loop_plots(loop: Loop | None) -> dict[str, Iterable[Sequence[Any]]]:
         ],
         "rounds": [
             ("model", "measure", "value", "low", "high", "items"),
-            *((name, steps[0].row.title, *list(level.record().values())[:3], steps[0].row.items) for name, level in levels_of(steps)),
+            *(
+                (name, steps[0].row.title, *list(level.record().values())[:3], steps[0].row.items)
+                for name, level in levels_of(steps)
+            ),
         ],
         "mix": [
             ("round", "origin", "examples"),

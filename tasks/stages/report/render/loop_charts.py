@@ -98,7 +98,10 @@ def round_chart(steps: Sequence[Step]) -> Markup:
     title = f"{steps[0].row.title}, {'per cent' if factor == 100 else unit}"
     shapes = [svg.text(LEFT, 12, title, "note")]
     for y, label in zip(ticks, svg.tick_labels([round(factor * tick, 8) for tick in ticks]), strict=True):
-        shapes += [svg.line(LEFT, scale_y(y), RIGHT, scale_y(y), "grid"), svg.text(LEFT - 8, scale_y(y) + 4, label, "tick end")]
+        shapes += [
+            svg.line(LEFT, scale_y(y), RIGHT, scale_y(y), "grid"),
+            svg.text(LEFT - 8, scale_y(y) + 4, label, "tick end"),
+        ]
     shapes.append(svg.polyline([(x, e.value) for x, (_, e) in enumerate(levels)], scale_x, scale_y, "mean model-1"))
     for x, (name, level) in enumerate(levels):
         tip = f"{name}: {number_format.level(level, unit)}"
