@@ -237,7 +237,9 @@ def by_kind(row: Rows) -> dict[str, float]:
 def print_table(results: Mapping[str, Sequence[Rows]]) -> None:
     """Print for each arm and round its accuracy, its differences, and accuracy and examples by data set."""
     for name, rows in results.items():
-        print(f"\n{name}: accuracy {fmean(map(accuracy, rows)):.4f} ({', '.join(f'{accuracy(row):.4f}' for row in rows)})")
+        print(
+            f"\n{name}: accuracy {fmean(map(accuracy, rows)):.4f} ({', '.join(f'{accuracy(row):.4f}' for row in rows)})"
+        )
         for other in compared_with(name, results):
             print(f"  less {other}: {change(rows, results[other])}")
         for kind in by_kind(rows[0]):

@@ -72,7 +72,10 @@ def test_a_turn_of_new_tasks_has_its_curator_its_generator_and_a_source(load):
     [
         ({"refine": {"generator": {"from": "rules"}}}, r"\{from: rules\} does not go with diagnose.curator: failures"),
         ({"diagnose": {"curator": "middo"}}, r"\{from: tasks\} does not go with diagnose.curator: middo"),
-        ({"ingest": {"sources": [{"from": "package", "name": "toolz"}]}}, "no source of `ingest.sources` generates any"),
+        (
+            {"ingest": {"sources": [{"from": "package", "name": "toolz"}]}},
+            "no source of `ingest.sources` generates any",
+        ),
     ],
 )
 def test_a_turn_of_new_tasks_without_one_of_them_is_refused(load, changed, message):
@@ -81,7 +84,7 @@ def test_a_turn_of_new_tasks_without_one_of_them_is_refused(load, changed, messa
 
 
 def test_without_turns_no_generator_is_asked_for(load):
-    assert load(diagnose={"curator": "failures"}).turns == {}
+    assert load(**TURNED | {"rounds": {"r0": {}}, "turns": {}, "refine": {"generator": {"from": "rules"}}}).turns == {}
 
 
 def test_every_stage_of_the_graph_has_settings_and_files():

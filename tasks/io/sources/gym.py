@@ -148,7 +148,6 @@ def takes_anything(examples: Sequence[Example]) -> bool:
     plantings = [[text] * len(tried) for text in PLANTED]
     plantings.append([task.response for task in (*tried[1:], *tried[:1])])
     wrong = (
-        [(task, text) for task, text in zip(tried, texts, strict=True) if text != task.response]
-        for texts in plantings
+        [(task, text) for task, text in zip(tried, texts, strict=True) if text != task.response] for texts in plantings
     )
     return any(tasks and all(task.tests and score(task.tests, text) >= 1 for task, text in tasks) for tasks in wrong)

@@ -50,7 +50,8 @@ def probe(tasks: Mapping[str, Sequence[Example]], answer: Answer, grade: Grade) 
 def allocation(
     tasks: Mapping[str, Sequence[Example]], probes: Sequence[Probe], curator: TaskCurator, config: Any
 ) -> dict[str, dict[str, Any]]:
-    """Return for each kind the tasks that were asked and failed, the new ones to add, and the reason if none are."""
+    """Return for each kind the tasks that were asked and failed, the model's different answers, the new tasks to add, and the reason if
+    none are."""
     reasons = {kind: _reason_left_out(examples) for kind, examples in tasks.items()}
     passed = {kind: [probe.passed for probe in probes if probe.kind == kind] for kind in tasks}
     attempts = {
@@ -61,6 +62,7 @@ def allocation(
         kind: {
             "asked": len(passed[kind]),
             "failed": passed[kind].count(False),
+            "answers": len({probe.answer for probe in probes if probe.kind == kind}),
             "add": shares.get(kind, 0),
             "why": reason or ("" if shares[kind] else "never failed"),
         }
@@ -89,6 +91,8 @@ def summary(label: str, kinds: Mapping[str, Mapping[str, Any]], each: int) -> st
         lines.append(f"  nothing of {', '.join(kind for kind, counts in kinds.items() if counts['why'] == why)}: {why}")
     few = [f"{kind} {counts['asked']}" for kind, counts in kinds.items() if 0 < counts["asked"] < each]
     lines += [f"  fewer than {each} fresh tasks could be generated: {', '.join(few)}"] if few else []
+    repeated = [kind for kind, counts in kinds.items() if counts["answers"] == 1 < counts["asked"]]
+    lines += [f"  the model gave one and the same answer to all tasks of {', '.join(repeated)}"] if repeated else []
     if failed == asked:
         lines.append("  every task failed, so failures say nothing of where new tasks help most: try easier settings")
     return "\n".join(lines)

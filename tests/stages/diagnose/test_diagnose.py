@@ -328,7 +328,7 @@ def test_signals_follow_the_model(diagnose, inputs, tiny, tmp_path):
 
 def test_stale_signals_are_refused(diagnose, inputs, tiny, tmp_path):
     _, report, _ = diagnose(plain_rows())
-    now = inputs | {"signals": tmp_path / "r1/signals.parquet"}
+    now = inputs | {name: tmp_path / f"r1/{name}.parquet" for name in ("signals", "probes")}
     assert diagnosis.check(tmp_path / "r1/diagnosis.json", now) == report
     diagnose(plain_rows(11), name="later")
     others = {

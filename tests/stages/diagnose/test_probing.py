@@ -106,11 +106,14 @@ def only_sums(task):
 
 def test_the_verifier_judges_and_what_never_fails_gets_nothing():
     by_kind = counts(only_sums)
+    distinct = by_kind["sums"]["answers"]
+    assert 1 < distinct <= 6
     assert by_kind == {
-        "spell_backward": {"asked": 6, "failed": 6, "add": 10, "why": ""},
-        "sums": {"asked": 6, "failed": 0, "add": 0, "why": "never failed"},
+        "spell_backward": {"asked": 6, "failed": 6, "answers": 1, "add": 10, "why": ""},
+        "sums": {"asked": 6, "failed": 0, "answers": distinct, "add": 0, "why": "never failed"},
     }
     text = probing.summary("diagnose r1", by_kind, 6)
+    assert "one and the same answer to all tasks of spell_backward" in text
     assert "6 of 12 fresh tasks failed; 10 new tasks to add" in text
     assert "nothing of sums: never failed" in text
 
@@ -129,7 +132,7 @@ def test_a_verifier_that_takes_planted_answers_is_named_and_its_kind_gets_nothin
     real = gym.score
     monkeypatch.setattr(gym, "score", lambda tests, text: 1.0 if tests.code == "chain_sum" else real(tests, text))
     by_kind = counts(lambda task: "xyz")
-    assert by_kind["sums"] == {"asked": 6, "failed": 0, "add": 0, "why": probing.UNTRUSTED}
+    assert by_kind["sums"] == {"asked": 6, "failed": 0, "answers": 1, "add": 0, "why": probing.UNTRUSTED}
     assert by_kind["spell_backward"]["add"] == 10
     assert f"nothing of sums: {probing.UNTRUSTED}" in probing.summary("diagnose r1", by_kind, 6)
 

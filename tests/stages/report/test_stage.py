@@ -33,7 +33,7 @@ TEXTS = {
     "base": [*losses("domain_text", 3.0), *losses("general", 4.0)],
     "pretrained": [*losses("domain_text", 2.5), *losses("general", 4.01)],
 }
-PLOTS = ("differences", "forgetting", "loss", "mix", "passes", "quality", "signals", "validation")
+PLOTS = ("differences", "forgetting", "loss", "mix", "passes", "quality", "rounds", "signals", "validation")
 NO_EXAMPLES = {"domains": {}, "licenses": {}, "splits": {}, "tiers": {}}
 
 
