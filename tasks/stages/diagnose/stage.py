@@ -55,7 +55,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 
 
 class Measured(NamedTuple):
-    """What a curator's measurement came to."""
+    """The result of measuring a model for a curator: the tables, the summary, and the lines to print."""
 
     signals: Sequence[Signals]
     probes: Sequence[Probe]
