@@ -5,6 +5,7 @@
 Prints, for each format, the records that were read and refused, and the rows a second.
 """
 
+import argparse
 import gzip
 import random
 import tempfile
@@ -79,4 +80,5 @@ def measure(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -43,11 +43,11 @@ from tasks.io import config_file, sandbox, tables
 from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.config import MiddoConfig
 from tasks.methods.curators.middo.method import PASSES, choose
-from tasks.stages.diagnose import params as diagnose
+from tasks.stages.diagnose import config as diagnose
 from tasks.stages.diagnose import stage as diagnose_stage
 from tasks.stages.fetch.config import FromConfig
 from tasks.stages.fetch.random_init import random_model
-from tasks.stages.tune import params as tune
+from tasks.stages.tune import config as tune
 from tasks.stages.tune import stage as tune_stage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,8 +20,14 @@ def generate():
     return module
 
 
-def test_what_is_made_from_the_code_is_in_step(generate):
-    for name, text in generate.pages().items():
+@pytest.fixture(scope="module")
+def generated(generate):
+    """Return the generated pages, by their path below docs/."""
+    return generate.pages()
+
+
+def test_what_is_made_from_the_code_is_in_step(generated):
+    for name, text in generated.items():
         assert (ROOT / "docs" / name).read_text() == text, f"{name}: run `make reference`"
 
 
@@ -72,6 +78,25 @@ def test_a_claims_verdict_is_what_its_figures_say(method, claim):
 def test_a_claim_decided_on_the_lab_says_how_many_steps_it_trains(method, claim):
     if claim.found and "ratchet use lab" in claim.command:
         assert "steps" in claim.steps
+
+
+FIGURE = re.compile(r"\[[+−-]?\d+\.\d+(?: ?%)?, ?[+−-]?\d|\[[+−]\d")
+"""The beginning of an interval: what is measured has one."""
+ORIGIN = re.compile(r"<!-- figures: (?:typed, |taken from ).{15,}? -->", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [Path("README.md"), *sorted(path.relative_to(ROOT) for path in (ROOT / "docs/pages").rglob("*.md"))],
+    ids=str,
+)
+def test_figures_are_made_by_a_tool_or_marked_as_typed_with_the_reason(page, generated):
+    text = (ROOT / page).read_text()
+    is_made = page.as_posix().removeprefix("docs/") in generated
+    assert is_made or not FIGURE.search(text) or ORIGIN.search(text), (
+        "say below the title where its figures come from: <!-- figures: typed, why no tool takes them --> or "
+        "<!-- figures: taken from FILE by TOOL -->"
+    )
 
 
 FILES = re.compile(r"`((?:tasks|flows|tests|benchmarks|docs|params)/[\w./-]+\.\w+)`")

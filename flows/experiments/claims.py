@@ -64,19 +64,23 @@ class Claim:
     side: Literal["below", "above"] = "below"
     """The side of `bound` on which the claim has the metric."""
     bound: float = 0.0
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds after which the figures had been looked at and more were added; empty where the number was settled before."""
     changed: tuple[str, ...] = ()
     """Decisions and changes after the claim had been written down: when, what, why."""
 
     def interval(self) -> Estimate | None:
-        """Return the mean of the figures by seed or by round with Student's 95 % interval; None without any.
+        """Return the mean of the figures by seed or by round with its 95 % interval; None without any.
 
-        Rounds have the interval that seeds have, not the range from the least to the most: that of four rounds holds the
+        It is Student's, or where seeds were added after a look, one that holds at any number of seeds. Rounds have the interval that seeds have, not the range from the least to the most: that of four rounds holds the
         middle of all that could be taken with 7 chances in 8 only.
         """
         from tasks.core import statistics  # numpy: not needed to list methods
 
         figures = self.per_seed or self.per_round
-        return statistics.over_seeds(figures) if figures else None
+        if not figures:
+            return None
+        return statistics.over_seeds_at_any_time(figures) if self.looks else statistics.over_seeds(figures)
 
     def implied(self) -> Verdict | None:
         """Return the verdict that follows from the interval: all of it on the claim's side of `bound`, all of it on the other, or neither.
@@ -90,12 +94,37 @@ class Claim:
             return "not decidable at this size"
         return "reproduced" if (mean.high < self.bound) == (self.side == "below") else "not reproduced"
 
+    def p_value(self) -> float | None:
+        """Return the two-sided p-value of the figures against `bound`: 1 where they have no spread, None without any.
+
+        It is that of Student's t test, or where seeds were added after a look, one that may be looked at after each seed.
+        """
+        from scipy import special
+
+        from tasks.core import statistics
+
+        figures = self.per_seed or self.per_round
+        if not figures:
+            return None
+        mean = statistics.over_seeds(figures)
+        if mean.n < 2 or mean.low == mean.high:
+            return 1.0
+        if self.looks:
+            return statistics.p_at_any_time([figure - self.bound for figure in figures])
+        error = (mean.high - mean.value) / special.stdtrit(mean.n - 1, 0.975)
+        return float(2 * special.stdtr(mean.n - 1, -abs(mean.value - self.bound) / error))
+
     def detectable(self) -> float | None:
         """Return the smallest distance from `bound` that a t test of so many seeds or rounds, as spread as these, shows with 80 % power."""
         from scipy import special
 
-        mean = self.interval()
-        if mean is None or mean.n < 2 or mean.low == mean.high:
+        from tasks.core import statistics
+
+        figures = self.per_seed or self.per_round
+        if not figures:
+            return None
+        mean = statistics.over_seeds(figures)
+        if mean.n < 2 or mean.low == mean.high:
             return None
         t = special.stdtrit(mean.n - 1, 0.975)
         return float(special.nctdtrinc(mean.n - 1, 1 - CHANCE, t) * (mean.high - mean.value) / t)
@@ -109,7 +138,7 @@ def read(method: str) -> list[Claim]:
 
 
 def _claim(row: dict[str, Any]) -> Claim:
-    lists = {name: tuple(row[name]) for name in ("per_seed", "per_round", "changed") if name in row}
+    lists = {name: tuple(row[name]) for name in ("per_seed", "per_round", "looks", "changed") if name in row}
     source = {"source": FigureSource(**row["source"])} if "source" in row else {}
     fields: dict[str, Any] = row | lists | source
     return Claim(**fields)

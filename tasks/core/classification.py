@@ -22,7 +22,7 @@ ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
 def macro_f1(
     expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str], how: Bootstrap = statistics.DEFAULT
 ) -> Estimate:
-    """Return macro-F1 with its interval by resampling groups. A single group has a value and no bounds."""
+    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group has a value and no bounds."""
     counts_GK, labels = _counts(expected, predicted, groups)
     return _estimate(_f1(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _f1(sums_BK, labels))
 
@@ -47,11 +47,8 @@ def macro_f1_bounds(
     Student's t with the jackknife's error over groups, as `statistics.ratio_bounds`. Equal answers to every item bound nothing.
     """
     counts_GK, labels = _paired_counts(expected, before, after, groups)
-    value, num_groups = float(_rise(counts_GK.sum(axis=0), labels)), len(counts_GK)
-    without_G = np.array([_rise(counts_GK.sum(axis=0) - counts_K, labels) for counts_K in counts_GK])
-    error = math.sqrt((num_groups - 1) / num_groups * float(((without_G - without_G.mean()) ** 2).sum()))
-    half = float(special.stdtrit(num_groups - 1, 1 - tail)) * error if num_groups > 1 and error > 0 else math.inf
-    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), num_groups)
+    bounds = _student(counts_GK, tail, lambda sums_K: _rise(sums_K, labels))
+    return Estimate(bounds.value, max(bounds.low, -1.0), min(bounds.high, 1.0), bounds.n)
 
 
 def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -63,10 +60,18 @@ def confusion(expected: Sequence[str], predicted: Sequence[str]) -> dict[str, di
 
 
 def _estimate(value: Vector, counts_GK: Vector, how: Bootstrap, figure: Callable[[Vector], Vector]) -> Estimate:
-    if len(counts_GK) < 2:
-        return Estimate(float(value), -math.inf, math.inf, len(counts_GK))
+    if len(counts_GK) < statistics.FEW:
+        return _student(counts_GK, (1 - how.confidence) / 2, figure)
     low, high = statistics.percentiles(figure(statistics.resampled(counts_GK, how)), len(counts_GK), how)
     return Estimate(float(value), low, high, len(counts_GK))
+
+
+def _student(counts_GK: Vector, tail: float, figure: Callable[[Vector], Vector]) -> Estimate:
+    """Return a figure of summed counts with Student's bounds; none where no group makes a difference."""
+    value, num_groups = float(figure(counts_GK.sum(axis=0))), len(counts_GK)
+    error = statistics.jackknife_error(figure(counts_GK.sum(axis=0) - counts_GK))
+    half = float(special.stdtrit(num_groups - 1, 1 - tail)) * error if num_groups > 1 and error > 0 else math.inf
+    return Estimate(value, value - half, value + half, num_groups)
 
 
 def _counts(expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str]) -> tuple[Vector, int]:

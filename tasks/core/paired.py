@@ -7,6 +7,7 @@ Of differences of -1, 0 and 1 without groups that is McNemar's exact test.
 Fisher 1935, The Design of Experiments, §21; Pitman 1937: the randomisation test of paired differences.
 Phipson & Smyth 2010, https://doi.org/10.2202/1544-6115.1585: drawn flips give (1 + hits) / (1 + draws), which is never 0.
 Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+Benjamini & Hochberg 1995, Controlling the False Discovery Rate.
 Connor 1987, https://doi.org/10.2307/2531961: the sample size of McNemar's test, with the variance of the null hypothesis and of the
 alternative each in its place; here with sums over groups.
 Shapes: N = items, G = groups, B = draws.
@@ -78,6 +79,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number: of all below α, a share of α at most is false on average, if they are independent
+    or depend on each other positively."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__, reverse=True)
+    adjusted, lowest = [0.0] * len(p_values), 1.0
+    for place, index in enumerate(order):
+        lowest = min(lowest, len(p_values) / (len(p_values) - place) * p_values[index])
+        adjusted[index] = lowest
     return adjusted
 
 

@@ -72,6 +72,17 @@ def test_a_loss_that_creeps_up_by_less_than_the_margin_each_time_is_stopped_by_w
     assert set(verdicts[2:]) == {"refused"}
 
 
+def test_a_bar_that_is_surely_missed_refuses_though_another_is_less_certain():
+    candidate = model(1.9, 3.0, 1)
+    rng = np.random.default_rng(5)
+    sure = Bar("sure", [*BASE.results[:40], *losses("general", 2.9, rng)])  # missed by twice the margin
+    scattered = [replace(row, value=row.value + 100 * rng.normal(0, 2)) for row in losses("general", 3.0, rng)]
+    vague = Bar("vague", [*BASE.results[:40], *scattered])  # bounds far beyond the margin on both sides
+    judgement = gate.judge(candidate, BASE, [sure, vague], 1, RULES)
+    assert (judgement.verdict, judgement.checks[1].bar) == ("refused", "sure")
+    assert gate.judge(candidate, BASE, [vague], 1, RULES).verdict == "not decided"
+
+
 def test_a_guarded_measure_that_was_not_measured_lets_nothing_pass():
     candidate = [row for row in model(1.9, 3.0, 1) if row.measure == "domain"]
     judgement = gate.judge(candidate, BASE, [BASE], 1, RULES)

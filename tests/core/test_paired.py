@@ -72,6 +72,13 @@ def test_holms_correction():
         assert all(one >= p for one, p in zip(adjusted, p_values, strict=True))
 
 
+def test_benjamini_and_hochbergs_correction():
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.8]
+    assert paired.benjamini_hochberg(p_values) == pytest.approx([0.025, 0.05, 0.05, 0.025, 0.8])
+    assert paired.benjamini_hochberg(p_values) == pytest.approx(stats.false_discovery_control(p_values))
+    assert paired.benjamini_hochberg([]) == []
+
+
 def test_so_many_items_decide_a_difference_as_often_as_is_promised():
     """Power by simulation: 30 of 100 items change, 21 up and 9 down."""
     differences = [1.0] * 21 + [-1.0] * 9 + [0.0] * 70
@@ -87,6 +94,12 @@ def test_power_agrees_with_connors_sample_size():
     """Connor 1987 for discordant shares 0.2 and 0.1: (1.96 √0.3 + 0.8416 √(0.3 − 0.01))² / 0.01 = 233.2, so 234 items."""
     differences = [1.0] * 20 + [-1.0] * 10 + [0.0] * 70
     assert paired.power(differences).items == 234
+
+
+def test_the_detectable_difference_is_as_large_as_level_and_power_ask():
+    differences = np.random.default_rng(0).normal(0.3, 1.0, 400)
+    expected = (1.959964 + 0.841621) * differences.std() / 20
+    assert paired.power(differences).detectable == pytest.approx(expected)
 
 
 def test_the_detectable_difference_shrinks_with_the_root_of_the_number():

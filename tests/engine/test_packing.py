@@ -178,3 +178,22 @@ def test_a_sequence_can_have_several_auxiliary_ones():
     row = collate([Pack((owning(second, third), owning(first, second, third)))])
     assert row["auxiliary_owners"].tolist() == [0, 1, 1]
     assert row["auxiliary_boundaries"].diff().tolist() == [len(sequence) for sequence in (third, second, third)]
+
+
+@pytest.mark.parametrize("passes", [0.0, 0.3, 1.0, 2.5])
+def test_a_sequence_is_seen_as_often_as_it_says_to_one(passes):
+    sequences = [replace(sequence, passes=passes) for sequence in tiny.sequences(40, longest=SIZE)]
+    seen = Counter(sequence.id for sequence in flat(schedule(sequences, SIZE, 10**6, 1, seed=0)))
+    assert abs(sum(seen.values()) - 40 * passes) < 1
+    assert all(abs(seen[sequence.id] - passes) < 1 for sequence in sequences)
+
+
+def test_where_a_share_of_passes_begins_is_drawn():
+    one = [Encoded("one", [1, 2], [1.0, 1.0], passes=0.5)]
+    seen = [len(schedule(one, SIZE, 10**6, 1, seed)) for seed in range(40)]
+    assert 10 <= sum(seen) <= 30
+
+
+def test_a_token_has_the_number_of_its_task():
+    sequences = [Encoded(str(n), [1, 2], [1.0, 1.0], task=task) for n, task in enumerate(("sums", "words", "sums"))]
+    assert collate([Pack(tuple(sequences))], ("words", "sums"))["tasks"].tolist() == [[1, 1, 0, 0, 1, 1]]

@@ -1,6 +1,7 @@
 """A training text that holds an evaluation text, or a part of one, is found."""
 
 import numpy as np
+import pytest
 
 from tasks.core.text.contamination import overlaps
 from tasks.core.text.contamination_config import Contamination
@@ -42,3 +43,27 @@ def test_a_phrase_that_many_training_texts_hold_is_no_leak():
 
 def test_texts_of_a_few_words_are_not_judged():
     assert overlaps(["return the sum", ""], ["return the sum", ""], PARAMS) == {}
+
+
+def test_two_runs_in_common_are_chance_and_three_are_a_leak():
+    for length, found in (
+        (PARAMS.ngram // 2 + 1, {}),
+        (PARAMS.ngram // 2 + 2, {0: 0}),
+    ):  # two runs of six words, and three
+        held_out = passage(0, length)
+        assert overlaps([f"{passage(1, 100)} {held_out} {passage(2, 100)}"], [held_out], PARAMS) == found
+
+
+@pytest.mark.parametrize(("common", "found"), [(30, {0: 0}), (29, {})])
+def test_half_of_the_runs_is_the_share_from_which_on_it_is_a_leak(common, found):
+    """A text of 72 words has 60 runs of 13; the first `common` + 12 words hold `common` of them."""
+    held_out = passage(0, 72).split()
+    copied = " ".join(held_out[: common + PARAMS.ngram - 1])
+    assert overlaps([f"{copied} {passage(1, 200)}"], [" ".join(held_out)], PARAMS) == found
+
+
+def test_the_text_that_most_is_shared_with_is_named():
+    held_out = [passage(number, 60) for number in range(3)]
+    parts = (held_out[0].split()[:45], held_out[1].split(), held_out[2].split()[:50])
+    trained = " ".join(f"{' '.join(part)} {passage(10 + number, 60)}" for number, part in enumerate(parts))
+    assert overlaps([trained], held_out, PARAMS) == {0: 1}

@@ -8,7 +8,7 @@ import statistics
 import pytest
 from scipy import stats
 
-from flows.experiments import claims, results_table, trials
+from flows.experiments import claims, ledger, results_table, trials
 from flows.experiments.claims import Claim
 from tests.flows.conftest import ROOT
 
@@ -140,3 +140,98 @@ def test_a_comparison_that_no_claim_rests_on_is_refused_before_anything_is_writt
     with pytest.raises(ValueError, match="No claim has a `source` of comparison"):
         take("idle", [])
     assert not claims.DATA.exists()
+
+
+# --- the ledger as a whole ------------------------------------------------------------------------------------------------
+
+
+def test_seeds_that_were_added_after_a_look_make_the_interval_wider():
+    seeds = (-0.3, 0.05, -0.25, -0.2, -0.1, -0.28)
+    fixed, looked = claim(*seeds), claim(*seeds, looks=(3,))
+    assert (fixed.implied(), looked.implied()) == ("reproduced", "not decidable at this size")
+    assert looked.interval().high > fixed.interval().high
+    assert looked.p_value() > fixed.p_value() == pytest.approx(stats.ttest_1samp(seeds, 0).pvalue)
+
+
+def row(text, *per_seed, of=None, less=None, metric="loss"):
+    """A row of the ledger: taken from trainings, or typed."""
+    base = {"claim": text, "metric": "m", "control": "k", "command": "run", "found": "f", "verdict": "open"}
+    source = {"source": {"comparison": "kept", "of": of, "less": less, "metric": metric}} if of else {}
+    return base | source | {"seeds": len(per_seed), "per_seed": per_seed}
+
+
+ARMS = {"a": (1.0, 1.5, 1.25), "b": (0.5, 0.75, 0.5), "c": (0.25, 0.5, 0.375), "d": (2.0, 2.0, 3.0)}
+
+
+@pytest.fixture
+def rows(monkeypatch, tmp_path):
+    """Write a ledger of these rows beside trainings of four arms, and return its entries."""
+    monkeypatch.setattr(claims, "FOLDER", tmp_path)
+    monkeypatch.setattr(claims, "DATA", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    trainings = [
+        {"composition": arm, "seed": seed, "loss": loss}
+        for arm, seeds in ARMS.items()
+        for seed, loss in enumerate(seeds)
+    ]
+    (tmp_path / "data/kept.json").write_text(json.dumps(trainings))
+
+    def entries(*written):
+        (tmp_path / "dora.json").write_text(json.dumps(written))
+        return ledger.entries()
+
+    return entries
+
+
+def test_a_typed_row_is_recognised_by_its_figures(rows):
+    more, other, few = rows(
+        row("more seeds than were kept", -0.5, -0.75, -0.75, -0.1), row("others", -0.5, 0.75, 0.1), row("one", -0.5)
+    )
+    assert (more.of_trainings.of, more.of_trainings.less, more.of_trainings.metric) == ("b", "a", "loss")
+    assert other.of_trainings is few.of_trainings is None
+
+
+def test_a_row_names_those_before_it_that_have_figures_of_the_same_trainings(rows):
+    typed, second, third = rows(
+        row("typed", -0.5, -0.75, -0.75),
+        row("with an arm of it", 1.5, 1.25, 2.5, of="d", less="b"),
+        row("with none", -1.75, -1.5, -2.625, of="c", less="d"),
+    )
+    assert (typed.shares, second.shares, third.shares) == ((), ("dora 1",), ("dora 2",))
+    assert not any(entry.follows_from for entry in (typed, second, third))
+
+
+def test_a_row_that_follows_by_arithmetic_names_what_it_follows_from(rows):
+    *_, last, unrelated = rows(
+        row("typed", -0.5, -0.75, -0.75),
+        row("c less b", -0.25, -0.25, -0.125, of="c", less="b"),
+        row("c less a", -0.75, -1.0, -0.875, of="c", less="a"),
+        row("d less a", 1.0, 0.5, 1.75, of="d", less="a"),
+    )
+    assert last.follows_from == ("dora 2", "dora 1")
+    assert unrelated.follows_from == ()
+
+
+def test_decided_rows_are_counted_with_what_each_correction_leaves(rows):
+    sure, doubtful = (-0.5, -0.52, -0.51, -0.505), (-0.5, -0.1, -0.4, -0.3)
+    written = [row("sure", *sure) | {"verdict": "reproduced"}]
+    written += [row(f"doubtful {number}", *doubtful) | {"verdict": "reproduced"} for number in range(3)]
+    written += [row(f"nothing {number}", 0.5, -0.5, 0.1) for number in range(20)]
+    entries = rows(*written, row("no figures"))
+    assert ledger.kept_by(entries) == {"rows": 24, "decided": 4, "benjamini_hochberg": 1, "holm": 1}
+    p_values = [entry.p for entry in entries if entry.p is not None]
+    assert [entry.benjamini_hochberg for entry in entries[:24]] == pytest.approx(
+        stats.false_discovery_control(p_values)
+    )
+    assert entries[24].p is entries[24].holm is None
+
+
+def test_what_was_published_before_is_told_of_the_rows_of_fait():
+    """Five repeat trainings whose figures had been published, two follow from those; see their `changed`."""
+    entries = {entry.number: entry for entry in ledger.entries() if entry.method == "fait"}
+    repeated = [
+        number for number in range(23, 30) if set(entries[number].shares) & {f"fait {n}" for n in (1, 2, 3, 4, 9, 10)}
+    ]
+    assert repeated == list(range(23, 30))
+    assert entries[25].follows_from == ("fait 4", "fait 3", "fait 1")
+    assert entries[29].follows_from == ("fait 10", "fait 9")

@@ -191,7 +191,7 @@ def test_the_page_is_one_file_that_loads_nothing_and_shows_what_a_log_says_as_te
     assert "\u202e" not in rendering.text(comparison.compare([one, two]))
     genuine = page(comparison.compare([SMALL, LARGE]))
     assert genuine.count("<circle") == 4
-    assert "+0.375 [+0.125, +0.625]" in genuine
+    assert "+0.375 [+0.080, +0.625]" in genuine
 
 
 def test_the_command_works_where_there_is_no_workspace(tmp_path):

@@ -162,6 +162,14 @@ def test_no_worse_is_measured_against_everything_ever_promoted(nights):
     assert (found.verdict, found.checks[1]["bar"]) == ("not decided", "version 2")
 
 
+def test_the_base_stays_a_bar_where_each_version_is_a_little_worse_elsewhere_than_the_one_before(nights):
+    for number, general in enumerate((3.03, 3.06)):
+        nights.night(str(number), 1.9 - 0.1 * number, general=general, seed=number + 1)
+        found = promotion.promote()
+    # 0.03 above version 1, the only one promoted, and 0.06 above the base; the margin is 0.05.
+    assert (found.verdict, found.checks[1]["bar"]) == ("not decided", "base")
+
+
 def test_a_champion_out_of_reach_of_dvc_comes_back_by_its_hash(nights, store, capsys):
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=nights.folder, check=True)

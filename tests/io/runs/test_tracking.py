@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,12 +49,15 @@ def away(monkeypatch):
 
 
 def runs(store):
-    """All runs in the store, by name."""
+    """All runs in the store, by name. No two have one name here: a second one would be a run that was opened twice."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name(run_store.EXPERIMENT)
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    in_store = client.search_runs([experiment.experiment_id])
+    by_name = {run.info.run_name: run for run in in_store}
+    assert len(by_name) == len(in_store)
+    return by_name
 
 
 def history(store, run, key):
@@ -275,10 +280,12 @@ def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
     }
 
 
-def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_of_both_later(store, away):
+def test_a_run_points_to_the_one_that_made_its_outputs_even_where_mlflow_hears_of_both_later(store, away, monkeypatch):
+    names = (uuid.UUID(letter * 32) for letter in "dcba")  # in this order, the reverse of that of the spools by name
+    monkeypatch.setattr(tracking, "uuid", SimpleNamespace(uuid4=lambda: next(names)))
     made = tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"})
     made.end("FINISHED")
-    time.sleep(0.01)  # runs are carried in the order of their beginnings, whatever their names
+    time.sleep(0.01)
     for name, key in (("cached", "k1"), ("of other inputs", "k2")):
         later = tracking.Recorder(name)
         later.made_by("tune@r0", key)
@@ -383,10 +390,13 @@ def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store,
     assert spools() == []
 
 
-def python(code, **env):
+def python(code, *arguments, **env):
     """A process that runs `code` in this folder."""
     return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)} | env, check=False, timeout=60
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        check=False,
+        timeout=60,
     )
 
 
@@ -394,7 +404,7 @@ STAGE = """
 import os, sys
 from tasks.core import environment
 from tasks.io.runs import tracking
-recorder = tracking.Recorder("stage", parent=os.environ.get(environment.PARENT_RUN))
+recorder = tracking.Recorder(f"stage {sys.argv[1]}", parent=os.environ.get(environment.PARENT_RUN))
 recorder.metrics({"loss": 1.0}, 1)
 recorder.end("FINISHED")
 sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every stage
@@ -402,12 +412,15 @@ sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every
 
 
 def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(store, process):
-    for _ in range(2):
-        assert python(STAGE).returncode == 0
+    for number in "12":
+        assert python(STAGE, number).returncode == 0
         assert len(spools()) > 0
     while spools():
         time.sleep(0.1)
-    assert runs(store)["stage"].data.metrics == {"loss": 1.0}
+    assert {name: run.data.metrics for name, run in runs(store).items()} == {
+        "stage 1": {"loss": 1.0},
+        "stage 2": {"loss": 1.0},
+    }
 
 
 def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
@@ -423,12 +436,12 @@ def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
 
 def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
     flow = tracking.Recorder("flow")
-    assert python(STAGE, **{environment.PARENT_RUN: flow.id}).returncode == 0
+    assert python(STAGE, "1", **{environment.PARENT_RUN: flow.id}).returncode == 0
     flow.end("FINISHED", wait=True)
     assert spools() == []
     recorded_runs = runs(store)
-    assert recorded_runs["stage"].data.tags["mlflow.parentRunId"] == recorded_runs["flow"].info.run_id
-    assert history(store, recorded_runs["stage"], "loss") == [(1, 1.0)]
+    assert recorded_runs["stage 1"].data.tags["mlflow.parentRunId"] == recorded_runs["flow"].info.run_id
+    assert history(store, recorded_runs["stage 1"], "loss") == [(1, 1.0)]
 
 
 def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):

@@ -1,6 +1,7 @@
 """The stage on a handful of files: kept and refused records, messages, written tables."""
 
 import json
+import random
 import sqlite3
 from pathlib import Path
 
@@ -128,6 +129,36 @@ def test_a_gate_set_takes_from_what_trains_and_leaves_the_other_splits(tmp_path,
     }
     assert report["splits"]["gate"] == {"examples": len(gate), "groups": len(gate)}
     assert gate
+
+
+def test_no_corpus_trains_on_a_text_that_holds_a_row_of_any_held_out_split(tmp_path):
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghij", k=6)) for _ in range(2000)]
+
+    def text(length):
+        return " ".join(draw.choices(words, k=length))
+
+    (tmp_path / "raw/texts").mkdir(parents=True)
+    rows = [{"prompt": f"{text(20)}?", "completion": text(60)} for _ in range(40)]
+    (tmp_path / "raw/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number in range(12):
+        (tmp_path / f"raw/texts/other{number}.txt").write_text(text(150))
+    splits = {"valid": 0.15, "test": 0.15, "gate": 0.15}
+    sources = [{"from": "file", "path": tmp_path / "raw/rows.jsonl"}]
+    ingest(tmp_path, sources, "alone", splits=splits)
+    held_out = {}
+    for split in ("train", "valid", "test", "gate"):
+        place = "examples.parquet" if split == "train" else f"ingested/{split}.parquet"
+        held_out[split] = tables.read(tmp_path / "alone" / place, Example)[0]
+        for number in range(4):  # one of four at least is a text that trains, if nothing forbids it
+            (tmp_path / f"raw/texts/{split}{number}.txt").write_text(
+                f"{text(90)} {held_out[split].response} {text(90)}"
+            )
+
+    corpora = {"domain": [{"from": "folder", "path": tmp_path / "raw/texts"}]}
+    ingest(tmp_path, sources, splits=splits, corpora=corpora)
+    trained = " ".join(row.text for row in tables.read(tmp_path / "out/ingested/train_documents.parquet", Document))
+    assert [split for split, row in held_out.items() if row.response in " ".join(trained.split())] == ["train"]
 
 
 def test_equal_values_of_the_group_column_stay_together(tmp_path):

@@ -171,9 +171,17 @@ def _pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstr
         len(pairs),
         statistics.proportion(int(sum(before)), len(before), bootstrap.confidence),
         statistics.proportion(int(sum(after)), len(after), bootstrap.confidence),
-        statistics.proportion_difference(before, after, [result.group for result, _ in pairs], bootstrap),
+        _bounds_of_change(before, after, [result.group for result, _ in pairs], bootstrap),
         statistics.mcnemar(before, after),
     )
+
+
+def _bounds_of_change(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[str], bootstrap: Bootstrap
+) -> Estimate:
+    """Return the change of a share with the interval that the gate has for it: it knows how rare changes are."""
+    changes = [second - first for first, second in zip(before, after, strict=True)]
+    return statistics.share_bounds(changes, groups, (1 - bootstrap.confidence) / 2)
 
 
 def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Iterator[Row]:

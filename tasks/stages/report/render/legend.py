@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from tasks.core.answers.choice import ACC
 from tasks.core.classification import MACRO_F1
 from tasks.core.records import PREFERENCE, SCORED
-from tasks.core.statistics import Bootstrap
+from tasks.core.statistics import FEW, Bootstrap
 from tasks.stages.report.data.comparison import CHECKS, SCORE, Comparison, Row
 
 
@@ -18,8 +18,9 @@ def legend(comparisons: Sequence[Comparison], bootstrap: Bootstrap) -> str:
 def _intervals(bootstrap: Bootstrap) -> str:
     return (
         f"Brackets hold {100 * bootstrap.confidence:g} % intervals: of losses and differences by a bootstrap over groups of items "
-        f"({bootstrap.resamples:,} resamples; a group is a module or a file), of pass@1 exact, for independent tasks. Differences are "
-        "paired item by item. "
+        f"({bootstrap.resamples:,} resamples; a group is a module or a file; Student's t for fewer than {FEW} groups), of pass@1 exact, "
+        "for independent tasks. Differences are paired item by item; those of pass@1 have the gate's interval, which knows how few "
+        "answers changed. "
         "Loss: lower is better. pass@1, the share of tasks whose first answer passes its tests: higher is better."
     )
 

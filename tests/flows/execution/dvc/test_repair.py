@@ -34,6 +34,25 @@ def test_a_lock_that_is_cut_anywhere_is_put_back_from_the_last_good_copy_and_tha
     assert repair.repair() == []
 
 
+@pytest.mark.parametrize("end", ["hash: md5\n", "md5: d41d8cd98f00b204e9800998ecf8427e\n"])
+@pytest.mark.parametrize("side", ["deps", "outs"])
+def test_a_lock_whose_last_file_has_no_hash_is_torn(tmp_path, side, end):
+    path = tmp_path / "dvc.lock"
+    path.write_text(f"schema: '2.0'\nstages:\n  one:\n    cmd: echo\n    {side}:\n    - path: in.txt\n      {end}")
+    problem = lock_file.problem(path)
+    assert problem == (None if end.startswith("md5") else "stage one has an entry without a hash")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "its last line has no end"), ("\n", "it is empty"), ("schema: '2.0'", "its last line has no end")],
+)
+def test_a_lock_that_is_empty_or_ends_within_a_line_is_torn(tmp_path, text, problem):
+    path = tmp_path / "dvc.lock"
+    path.write_text(text)
+    assert lock_file.problem(path) == problem
+
+
 def test_a_stage_that_was_lost_and_changed_since_runs_though_its_old_entry_is_put_back(done):
     lock_file.tidy()
     lock = yaml.safe_load(done.lock)

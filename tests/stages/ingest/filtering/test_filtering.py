@@ -13,6 +13,8 @@ from tasks.stages.ingest.filtering.examples import filter_and_split_examples
 from tasks.stages.ingest.quarantine import Quarantine
 
 WORDS = [f"word{number}" for number in range(5000)]
+HELD_OUT = ("valid", "test", "gate")
+SPLITS = {"valid": 0.15, "test": 0.15, "gate": 0.15}
 
 
 def passage(seed, length=60):
@@ -61,19 +63,60 @@ def test_an_equal_row_is_merged_whatever_its_white_space():
     assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 99", "duplicate")]
 
 
-@pytest.mark.parametrize("side", ["prompt", "response"])
-def test_a_near_copy_of_a_held_out_row_is_not_trained_on(side):
+def planted(split, side, text_of):
+    """Keep forty rows and one of a training group, whose `side` is made of a held-out row's; return both, and what is kept of all."""
     rows = [example(number) for number in range(40)]
-    _, groups, _ = filtered(rows)
-    held_out = next(row for row in rows if groups[row.group] == "test")
+    _, groups, _ = filtered(rows, splits=SPLITS)
+    held_out = next(row for row in rows if groups[row.group] == split)
     trained = next(row for row in rows if groups[row.group] == "train")
     text = held_out.response if side == "response" else held_out.messages[0].content
-    copy = example(500, group=trained.group, **{side: f"{text} indeed"})
-    kept, groups, quarantine = filtered([*rows, copy])
+    copy = example(500, group=trained.group, **{side: text_of(text)})
+    kept, groups, quarantine = filtered([*rows, copy], splits=SPLITS)
     assert groups[copy.group] == "train"
-    assert held_out.id in {record.id for record in kept}
+    return held_out, copy, {record.id for record in kept}, quarantine.refusals
+
+
+@pytest.mark.parametrize("split", HELD_OUT)
+@pytest.mark.parametrize("side", ["prompt", "response"])
+def test_a_near_copy_of_a_held_out_row_is_not_trained_on(side, split):
+    held_out, copy, kept, refusals = planted(split, side, lambda text: f"{text} indeed")
+    assert held_out.id in kept
+    assert copy.id not in kept
+    assert [(refusal.where, refusal.reason) for refusal in refusals] == [("row 500", "leak")]
+    assert refusals[0].detail == f"too like {held_out.source} ({split})"
+
+
+@pytest.mark.parametrize("split", HELD_OUT)
+@pytest.mark.parametrize("side", ["prompt", "response"])
+def test_a_text_that_holds_that_of_a_held_out_row_is_not_trained_on(side, split):
+    held_out, copy, kept, refusals = planted(
+        split, side, lambda text: f"{passage(7001, 90)} {text} {passage(7002, 90)}"
+    )
+    assert held_out.id in kept
+    assert copy.id not in kept
+    assert [(refusal.where, refusal.reason) for refusal in refusals] == [("row 500", "leak")]
+    assert refusals[0].detail == f"overlaps {held_out.source}"
+
+
+@pytest.mark.parametrize(("split", "other"), [("test", "gate"), ("test", "valid"), ("gate", "valid")])
+def test_of_two_held_out_rows_alike_the_one_that_is_reported_or_promotes_stays(split, other):
+    rows = [example(number) for number in range(40)]
+    _, groups, _ = filtered(rows, splits=SPLITS)
+    first, second = (next(row for row in rows if groups[row.group] == name) for name in (split, other))
+    copy = example(500, group=second.group, response=f"{first.response} indeed")
+    kept, _, quarantine = filtered([copy, *rows], splits=SPLITS)
+    assert {first.id, second.id} <= {record.id for record in kept}
     assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "leak")]
-    assert held_out.source in quarantine.refusals[0].detail
+
+
+def test_of_near_copies_within_train_the_first_stays():
+    rows = [example(number) for number in range(40)]
+    _, groups, _ = filtered(rows)
+    trained = next(row for row in rows if groups[row.group] == "train")
+    copy = example(500, group=trained.group, response=f"{trained.response} indeed")
+    kept, _, quarantine = filtered([*rows, copy])
+    assert [record.id for record in kept] == [row.id for row in rows]
+    assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [("row 500", "near-duplicate")]
 
 
 def test_what_overlaps_a_benchmark_is_not_kept_and_the_benchmark_is():
@@ -131,7 +174,9 @@ def filtered_texts(documents, groups, modules=(), evaluation=(), **changes):
     quarantine = Quarantine()
     items = list(quarantine.receive("code", documents))
     corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
-    kept = filter_and_split_documents(items, modules, groups, evaluation, settings(corpora=corpora), quarantine)
+    kept = filter_and_split_documents(
+        items, modules, groups, evaluation, settings(corpora=corpora, splits=SPLITS), quarantine
+    )
     line = quarantine.balance(kept)["code"]
     assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
     return [item.record for item in kept], quarantine
@@ -146,7 +191,7 @@ def test_a_module_follows_the_split_of_its_examples():
     assert len(splits) == 10
 
 
-@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize("split", HELD_OUT)
 def test_a_copy_of_a_held_out_module_under_another_name_is_not_trained_on(split):
     original = module("library.core", 1)
     copy = replace(module("vendored.core", 1, header="made by another"), id="copy")
@@ -159,13 +204,17 @@ def test_a_copy_of_a_held_out_module_under_another_name_is_not_trained_on(split)
         assert {refusal.reason for refusal in quarantine.refusals} == {"leak"}
 
 
-def test_a_part_of_a_held_out_module_in_a_longer_one_is_not_trained_on():
+@pytest.mark.parametrize("split", HELD_OUT)
+@pytest.mark.parametrize("in_corpus", [True, False])
+def test_a_part_of_a_held_out_module_in_a_longer_one_is_not_trained_on(split, in_corpus):
     original, host = module("library.core", 1), module("m10", 10)
     host = replace(host, text=host.text + "\n\n" + original.text)
-    kept, _ = filtered_texts([original, host], {"library.core": "test", "m10": "train"})
+    documents, modules = ([original, host], []) if in_corpus else ([host], [original])
+    kept, _ = filtered_texts(documents, {"library.core": split, "m10": "train"}, modules)
     trained = "\n".join(record.text for record in kept if record.split == "train")
     assert "function_10_0" in trained
     assert "function_1_2" not in trained
+    assert in_corpus == any("function_1_2" in record.text for record in kept if record.split == split)
 
 
 def test_a_text_that_holds_a_test_example_is_not_trained_on_even_where_it_is_cut():

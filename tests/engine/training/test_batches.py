@@ -1,0 +1,36 @@
+"""Steps are cut from packs: none is in two, none is left out, and each knows the tokens and examples of its tasks."""
+
+from dataclasses import replace
+
+from tasks.core.sequences import Encoded
+from tasks.engine.packing import Pack
+from tasks.engine.training.batches import Batches, PackDataset
+
+TASKS = ("sums", "words")
+
+
+def pack(*lengths, task="sums"):
+    return Pack(tuple(Encoded(f"{n}", [1] * n, [0.0] + [1.0] * (n - 1), task=task) for n in lengths))
+
+
+PACKS = [pack(4), pack(3, 5), pack(6, task="words"), pack(2), pack(7)]
+BATCHES = Batches(PACKS, packs_per_step=2, tasks=TASKS)
+
+
+def test_every_pack_is_in_one_step_and_the_last_step_may_have_fewer():
+    assert BATCHES.steps == 3
+    assert [pack for step in (1, 2, 3) for pack in BATCHES.of_step(step)] == PACKS
+    assert len(BATCHES.of_step(3)) == 1
+    assert replace(BATCHES, packs=PACKS[:4]).steps == 2
+
+
+def test_tokens_and_sequences_are_counted_after_each_step():
+    assert BATCHES.tokens_after == [12, 20, 27]
+    assert BATCHES.sequences_after == [3, 5, 6]
+    assert replace(BATCHES, packs=PACKS[:4]).tokens_after == [12, 20]
+
+
+def test_a_row_knows_the_trained_tokens_and_examples_of_every_task_in_its_step():
+    rows = [PackDataset(BATCHES)[index] for index in range(len(PackDataset(BATCHES)))]
+    assert [row["task_tokens"].tolist() for row in rows] == [[9, 0], [9, 0], [1, 5], [1, 5], [6, 0]]
+    assert [row["task_examples"].tolist() for row in rows] == [[3, 0], [3, 0], [1, 1], [1, 1], [1, 0]]
