@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install run test test-fast check chaos reference docs clean
+.PHONY: install run test test-fast check mutants chaos reference docs clean
 
 install: .venv/installed ## the environment in .venv, from ranges in pyproject.toml and pins in constraints.txt
 
@@ -29,6 +29,9 @@ check: install ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutants: install ## plant mistakes one at a time: each must fail the test that it names; TODAY=1 takes a dozen, others every day
+	$(BIN)/python benchmarks/mutants.py $(if $(TODAY),--today)
 
 chaos: install ## kill everything that can be killed, 220 times, and see whether it recovers; goes on where it was broken off
 	failed=0; \

@@ -45,8 +45,8 @@ LIBRARIES = ("pytest", "scipy.stats", "torch", "transformers", "peft", "libcst",
 QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
 """Settings without which some of them would start threads."""
 DOZEN = 12
-PATIENCE_S = 30.0
-"""A mutant has this much longer than ten times what its tests take without it."""
+TIMES, PATIENCE_S = 10, 30.0
+"""A mutant has so many times what its tests take without it, and this much longer."""
 GLANCE_S = 0.02
 TESTS_FAILED = 1
 """The exit status of pytest where tests ran and some failed."""
@@ -94,15 +94,16 @@ class Report:
 
 def read(folder: Path) -> list[Mutant]:
     """Return the mutants of a folder, those of one test file together. Raises ValueError if two have one name."""
-    mutants = [
-        Mutant(**row)
-        for path in sorted(folder.glob("*.yaml"))
-        for row in yaml.safe_load(path.read_text(encoding="utf-8"))
-    ]
+    mutants = [mutant for path in sorted(folder.glob("*.yaml")) for mutant in read_file(path)]
     names = [mutant.name for mutant in mutants]
     if double := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Several mutants are called {double[0]!r}.")
     return sorted(mutants, key=lambda mutant: (mutant.test_file, mutant.name))
+
+
+def read_file(path: Path) -> list[Mutant]:
+    """Return the mutants of a file."""
+    return [Mutant(**row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))]
 
 
 def of_day(mutants: Sequence[Mutant], day: int) -> list[Mutant]:
@@ -165,7 +166,7 @@ def _judge_group(group: Sequence[Mutant], root: Path, folder: Path) -> Iterator[
         raise RuntimeError(
             f"{group[0].test_file} fails without any mutant (status {status}):\n{log.read_text()[-3000:]}"
         )
-    patience = 10 * (time.monotonic() - start) + PATIENCE_S
+    patience = TIMES * (time.monotonic() - start) + PATIENCE_S
     for number, mutant in enumerate(group, 1):
         with _planted(mutant, tree, number):
             start = time.monotonic()
@@ -224,6 +225,7 @@ def _be_pytest(tree: Path, tests: Sequence[str], log: Path) -> None:
         os.chdir(tree)
         sys.path.insert(0, str(tree))
         os.environ["PYTHONPATH"] = str(tree)
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
         with log.open("wb") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

@@ -53,18 +53,18 @@ def entries() -> list[Entry]:
     kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(claims.DATA.glob("*.json"))}
     p_values = [claim.p_value() for _, _, claim in rows]
     corrected = _corrected(p_values)
-    found: list[Entry] = []
+    earlier: list[Entry] = []
     for (method, number, claim), p, (by_rate, by_holm) in zip(rows, p_values, corrected, strict=True):
         source = claim.source or recognised(claim, kept)
-        shares = tuple(entry.name for entry in found if source and _shares(source, entry.of_trainings))
-        follows = tuple(_path(source, found)) if source else ()
-        found.append(Entry(method, number, claim, p, by_rate, by_holm, source, shares, follows))
-    return found
+        shares = tuple(entry.name for entry in earlier if source and _shares(source, entry.of_trainings))
+        follows = tuple(_path(source, earlier)) if source else ()
+        earlier.append(Entry(method, number, claim, p, by_rate, by_holm, source, shares, follows))
+    return earlier
 
 
-def kept_by(found: Sequence[Entry]) -> Mapping[str, int]:
+def kept_by(rows: Sequence[Entry]) -> Mapping[str, int]:
     """Return how many rows have figures, how many of them are decided, and how many of these each correction leaves."""
-    with_figures = [entry for entry in found if entry.p is not None]
+    with_figures = [entry for entry in rows if entry.p is not None]
     decided = [entry for entry in with_figures if entry.claim.verdict in ("reproduced", "not reproduced")]
     return {
         "rows": len(with_figures),
@@ -74,7 +74,7 @@ def kept_by(found: Sequence[Entry]) -> Mapping[str, int]:
     }
 
 
-def recognised(claim: Claim, kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> FigureSource | None:
+def recognised(claim: Claim, kept: Mapping[str, Sequence[dict[str, Any]]]) -> FigureSource | None:
     """Return the trainings that typed figures by seed are of, by their equality; None if they are of none that is kept.
 
     A row may have more seeds than were kept, or fewer; two at least must be there.
@@ -92,7 +92,7 @@ def recognised(claim: Claim, kept: Mapping[str, Sequence[Mapping[str, Any]]]) ->
     return None
 
 
-def _differences(trainings: Sequence[Mapping[str, Any]], of: str, less: str, metric: str) -> list[float]:
+def _differences(trainings: Sequence[dict[str, Any]], of: str, less: str, metric: str) -> list[float]:
     if not all(metric in row for row in trainings if row["composition"] in (of, less)):
         return []
     return results_table.differences_by_seed(trainings, of, less, metric)
@@ -109,10 +109,10 @@ def _shares(source: FigureSource, other: FigureSource | None) -> bool:
     return bool(other and source.comparison == other.comparison and {source.of, source.less} & {other.of, other.less})
 
 
-def _path(source: FigureSource, found: Sequence[Entry]) -> Iterator[str]:
+def _path(source: FigureSource, earlier: Sequence[Entry]) -> Iterator[str]:
     """Yield the rows that lead from one arm to the other by differences of the same figure: their sum is this row's."""
     neighbours: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for entry in found:
+    for entry in earlier:
         edge = entry.of_trainings
         if edge and (edge.comparison, edge.metric) == (source.comparison, source.metric):
             neighbours[edge.of][edge.less] = neighbours[edge.less][edge.of] = entry.name

@@ -197,9 +197,10 @@ def moment(step, auxiliary=lambda: iter(()), **state):
 
 def test_a_schedule_falls_from_its_highest_share_to_none():
     config = FaitConfig(weighting="schedule", highest=0.8)
-    now = moment(5)
-    on_step(now, config)
-    assert now.state["share"] == [pytest.approx(0.4)]
+    for step, share in ((0, 0.8), (3, 0.56), (5, 0.4)):  # of ten
+        now = moment(step)
+        on_step(now, config)
+        assert now.state["share"] == [pytest.approx(share)]
     found = loss(NLL, tokens(state={"share": torch.tensor([0.4])}), config)
     torch.testing.assert_close(found, (torch.tensor([1, 1.4, 1.8, 1, 1, 1.8]) * NLL).sum())
 
@@ -235,6 +236,16 @@ def test_scattered_marks_are_as_many_in_the_same_program_and_always_the_same():
     assert scattered(many)[0] == CODE
     other = replace(many, state={"seed": torch.tensor([1])})
     assert not torch.equal(scattered(other), scattered(many))
+
+
+def test_scattered_marks_stay_in_their_program():
+    one_sided = tokens(
+        columns={"marks": torch.tensor([CODE | CHAR] * 20 + [CODE] * 20)},
+        segments=torch.tensor([0] * 20 + [1] * 20),
+        numbers=torch.tensor([3, 4]),
+        state={"seed": torch.tensor([0])},
+    )
+    assert scattered(one_sided).tolist() == one_sided.columns["marks"].tolist()
 
 
 def test_gradient_free_steps_need_margins_that_stand_still():

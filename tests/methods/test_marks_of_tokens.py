@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from tasks.core.records import FaultPair
+from tasks.core.text.mutations import OPERATORS, mutants
 from tasks.core.text.programs import program
 from tasks.engine.encode import encoder
 from tasks.engine.packing import collate, schedule
@@ -16,7 +17,6 @@ from tasks.methods.objectives.fait.column import CHAR, CODE, LINE
 from tasks.methods.objectives.fait.config import SPEC
 from tasks.methods.objectives.fait.encode import encode_example, encode_pairs
 from tasks.methods.objectives.fait.marks import Marking
-from tasks.stages.faults.mutate import OPERATORS, mutants
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 

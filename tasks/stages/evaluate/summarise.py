@@ -12,10 +12,13 @@ from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
 from tasks.core.records import PASS, PREFERENCE, Result
-from tasks.stages.evaluate.config import EvaluateConfig
+from tasks.stages.evaluate.config import EvaluateConfig, StrengthConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
+from tasks.stages.evaluate.strength import Strength
 
 TIERS = ("short", "medium", "long")
+STRENGTHS = {"strong tests": False, "weak tests": True}
+"""The parts of pass@1 by the strength of tests: the name, and whether the tests are weak."""
 Planned = tuple[ProblemSet, str | None]
 """A set of problems, and the reason if it is not run."""
 
@@ -124,6 +127,9 @@ def _problem_set(
         PASS: {"not_run": not_run} if not_run else _passed(first, config.confidence),
         "outcomes": _verdicts(first),
     }
+    if config.strength and problem_set.strengths:
+        figures[PASS] |= {} if not_run else _by_strength(first, problem_set.strengths, config)
+        figures["strength"] = _strength(problem_set.strengths, config.strength)
     if config.samples and not not_run:
         drawn = of(*(f"sample {number}" for number in range(config.samples)))
         chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), bootstrap) for k in config.ks}
@@ -137,6 +143,32 @@ def _passed(rows: Sequence[Result], confidence: float) -> dict[str, Any]:
     return {
         tier: statistics.proportion(int(sum(row.value for row in tier_rows)), len(tier_rows), confidence).record()
         for tier, tier_rows in shown.items()
+    }
+
+
+def _by_strength(
+    rows: Sequence[Result], strengths: Mapping[str, Strength], config: EvaluateConfig
+) -> dict[str, dict[str, float | None]]:
+    """Return pass@1 of the problems with strong tests and of those with weak ones, as far as there are any."""
+    assert config.strength
+    is_weak = {item: strength.is_weak(config.strength.least) for item, strength in strengths.items()}
+    parts = {name: [row for row in rows if is_weak.get(row.item) is weak] for name, weak in STRENGTHS.items()}
+    return {
+        name: statistics.proportion(int(sum(row.value for row in part)), len(part), config.confidence).record()
+        for name, part in parts.items()
+        if part
+    }
+
+
+def _strength(strengths: Mapping[str, Strength], config: StrengthConfig) -> dict[str, Any]:
+    """Return the mean share of mutants that tests kill, the number of weak tests, and the record of each problem."""
+    records = {item: strength.record(config.least) for item, strength in sorted(strengths.items())}
+    return {
+        "mean": round(fmean(strength.share for strength in strengths.values()), 6),
+        "weak": sum(strength.is_weak(config.least) for strength in strengths.values()),
+        "constants": sum(bool(strength.constant) for strength in strengths.values()),
+        "strengthened": sum(strength.inputs > 0 for strength in strengths.values()),
+        "items": records,
     }
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from tasks.core.records import Example, Refusal, Unfit, excerpt
+from tasks.core.text.mutations import mutants
 from tasks.core.text.programs import essence, program, without_docstrings
 from tasks.io.sources import commits, table
 from tasks.io.sources.record import Broken, Record
 from tasks.stages.faults.config import Commits, Given, Mutation
-from tasks.stages.faults.mutate import mutants
 from tasks.stages.faults.pair import Candidate
 
 

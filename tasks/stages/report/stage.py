@@ -29,6 +29,7 @@ from tasks.stages.report.data.comparison import compare
 from tasks.stages.report.data.fault_pairs import Faults
 from tasks.stages.report.data.loop import Loop
 from tasks.stages.report.data.report_data import ReportData
+from tasks.stages.report.data.strength_of_tests import sentence, strength_rows
 from tasks.stages.report.data.verdict import compute_verdict
 from tasks.stages.report.render.data_files import metric_name, plot_tables, summary_record
 from tasks.stages.report.render.pages import html_page, model_card
@@ -73,7 +74,14 @@ def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
     metrics = {name: _read(inputs["metrics"] / f"{path}.json") for name, path in paths.items()}
     comparisons = [compare((reference, results[reference]), (name, results[name]), bootstrap) for name in others]
     comparisons = [
-        replace(comparison, rows=[*comparison.rows, *benchmark_rows(comparison, metrics, bootstrap)])
+        replace(
+            comparison,
+            rows=[
+                *comparison.rows,
+                *strength_rows(comparison, metrics, bootstrap),
+                *benchmark_rows(comparison, metrics, bootstrap),
+            ],
+        )
         for comparison in comparisons
     ]
     trained = [("pretrained", inputs["pretrained"]), *((name, inputs["tuned"] / name) for name in others)]
@@ -86,7 +94,12 @@ def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
         loop=_loop(inputs, config.turns, (reference, results), bootstrap) if config.turns else None,
         base=_read(inputs["base"]),
-        caveat=compression_caveat(config.models, _read(inputs["base"]).get("grid")),
+        caveat=" ".join(
+            filter(
+                None,
+                [compression_caveat(config.models, _read(inputs["base"]).get("grid")), sentence(metrics[reference])],
+            )
+        ),
         ingested=_read(inputs["ingested"]),
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
         bootstrap=bootstrap,

@@ -270,8 +270,9 @@ def test_a_spool_that_no_run_was_started_in_stops_nothing(store, text):
 
 
 def test_the_run_that_made_a_stages_outputs_is_found_by_its_key(store):
-    tracking.Recorder("failed", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FAILED")
-    tracking.Recorder("made", tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end("FINISHED")
+    for name, status in (("failed", "FAILED"), ("made", "FINISHED"), ("failed again", "FAILED")):
+        tracking.Recorder(name, tags={"dvc.stage": "tune@r0", "ratchet.key": "k1"}).end(status)
+        time.sleep(0.01)
     carried(tracking.Recorder("its equal", tags={"dvc.stage": "tune@r1", "ratchet.key": "k1"}))
     producers = tracking.produced_by({"tune@r0": "k1", "tune@r1": "k1", "fetch": "k2"})
     assert producers == {

@@ -72,10 +72,10 @@ def test_what_the_gate_holds_is_never_trained_on_however_the_data_grow(before, m
 
 
 def test_the_gate_takes_its_share_of_what_trains_and_leaves_the_other_splits():
-    members = [Group(str(number), "x", 1) for number in range(1000)]
+    members = [Group(str(number), "x", 1) for number in range(4000)]
     without, splits = assign_splits(members, SHARES, 0), assign_splits(members, SHARES | {"gate": 0.1}, 0)
     assert [n for n, split in splits.items() if split != without[n]] == [n for n, s in splits.items() if s == "gate"]
-    assert 70 <= sizes(members, splits)["gate"] <= 130  # 100 ± 3 standard deviations
+    assert 343 <= sizes(members, splits)["gate"] <= 457  # 400 of 4,000 ± 3 standard deviations
 
 
 def test_fixed_groups_keep_their_split_and_count():
@@ -183,3 +183,32 @@ def test_by_name_documents_follow_examples_and_no_corpus_lacks_a_split():
     for start in (0, 5):
         assert {"train", "valid", "test", "gate"} == set(splits[start : start + 5])
     assert splits == split_documents(documents, ["s"] * 10, config(by="name"), fixed)
+
+
+def examples(*sizes):
+    """Examples in groups of these sizes."""
+    messages = [Message("user", "Why?"), Message("assistant", "Because.")]
+    groups = [f"group {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    return [Example(str(n), messages, "chat", "d", group, "train", "s", "unknown") for n, group in enumerate(groups)]
+
+
+def drawn(*sizes, **splits):
+    config = IngestConfig.model_validate({"sources": [{"from": "file", "path": "a"}], "splits": splits})
+    return split_examples(examples(*sizes), config)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_of_too_few_groups_one_trains(number):
+    assert Counter(drawn(*[1] * number, gate=0.1).values())["train"] >= 1
+
+
+def test_a_split_that_has_no_share_stays_empty():
+    assert set(drawn(1, 1, 1, 1, 1).values()) == {"train", "valid", "test"}
+
+
+def test_an_empty_split_takes_the_smallest_group_that_trains():
+    splits = drawn(50, 7, 60, 5, 70, valid=0.01, test=0.01)
+    assert {name: split for name, split in splits.items() if split != "train"} == {
+        "group 3": "test",
+        "group 1": "valid",
+    } or {name: split for name, split in splits.items() if split != "train"} == {"group 3": "valid", "group 1": "test"}

@@ -11,7 +11,8 @@ from tasks.core.records import Document, Example, Refusal
 from tasks.io import tables
 from tasks.io.sources import gym
 from tasks.stages.ingest import stage
-from tasks.stages.ingest.config import Folder, StageConfig
+from tasks.stages.ingest.config import Folder, IngestConfig, StageConfig
+from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.documents import read_documents
 from tests.stages.ingest.planting import page, passage
 from tests.support import ScratchRun
@@ -155,10 +156,17 @@ def test_no_corpus_trains_on_a_text_that_holds_a_row_of_any_held_out_split(tmp_p
                 f"{text(90)} {held_out[split].response} {text(90)}"
             )
 
+    answer = text(60)
+    (tmp_path / "raw/benchmark.jsonl").write_text(json.dumps({"prompt": f"{text(20)}?", "completion": answer}))
+    for number in range(4):
+        (tmp_path / f"raw/texts/benchmark{number}.txt").write_text(f"{text(90)} {answer} {text(90)}")
+
     corpora = {"domain": [{"from": "folder", "path": tmp_path / "raw/texts"}]}
-    ingest(tmp_path, sources, splits=splits, corpora=corpora)
+    benchmarks = [{"from": "file", "path": tmp_path / "raw/benchmark.jsonl"}]
+    ingest(tmp_path, sources, splits=splits, corpora=corpora, benchmarks=benchmarks)
     trained = " ".join(row.text for row in tables.read(tmp_path / "out/ingested/train_documents.parquet", Document))
-    assert [split for split, row in held_out.items() if row.response in " ".join(trained.split())] == ["train"]
+    responses = {split: row.response for split, row in held_out.items()} | {"benchmark": answer}
+    assert [name for name, response in responses.items() if response in " ".join(trained.split())] == ["train"]
 
 
 def test_equal_values_of_the_group_column_stay_together(tmp_path):
@@ -331,6 +339,22 @@ def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
     (folder / "only.txt").write_text("One text alone.")
     with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for test"):
         ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})
+
+
+def test_a_corpus_without_a_text_for_the_gate_is_refused_if_there_is_to_be_one():
+    documents = [
+        Sourced("code", Document(split, "text", "domain", split, split, split, "MIT")) for split in ("train", "test")
+    ]
+    source = {"from": "folder", "path": "texts"}
+    for gate in (0.0, 0.1):
+        config = IngestConfig.model_validate(
+            {"sources": [source], "corpora": {"domain": [source]}, "splits": {"gate": gate}}
+        )
+        if gate:
+            with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for gate"):
+                stage.check_corpora(documents, config)
+        else:
+            stage.check_corpora(documents, config)
 
 
 def test_text_alone_is_split_by_file_and_leaves_empty_tables_of_examples(tmp_path):

@@ -1,5 +1,7 @@
 """Proposals are judged by all their runs: the program passes each time, and no wrong program does."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.core.records import Tests
@@ -40,6 +42,14 @@ def checked(kinds, wrong_programs=()):
 )
 def test_a_program_passes_its_tests_every_time_or_is_not_taken(kinds, reason):
     assert checked(kinds) == reason
+
+
+def test_a_program_without_tests_or_without_a_sandbox_is_not_taken():
+    example = tiny.example(1, response="```python\ndef f(x):\n    return x + 1\n```", task="function")
+    tested = replace(example, tests=Tests("doctest", ">>> f(1)\n2\n", "f"))
+    proposals = [Proposal(row, Job(row, "improve"), "rules", (row.id,)) for row in (example, tested)]
+    untested, without_sandbox = check_programs(proposals, None, lambda example: 1.0)
+    assert (untested.reason, without_sandbox.reason) == ("no tests", "no sandbox")
 
 
 @pytest.mark.parametrize(("of_wrong", "reason"), [("assertion", None), ("passed", "tests tell nothing")])

@@ -70,6 +70,11 @@ class Comparison:
         return self.answers.get(_kind(PASS), [])
 
     @property
+    def first_answers(self) -> list[Pair]:
+        """Return the first answers of both to tasks of pass@1 and to those of HumanEval."""
+        return [pair for measure in (PASS, f"{HUMAN_EVAL}{PASS}") for pair in self.answers.get(_kind(measure), [])]
+
+    @property
     def written(self) -> list[Pair]:
         """Return the greedy answers that both wrote to held-out tasks and questions."""
         kinds = (_kind(PASS), *(measure for measure in CHECKS if measure not in LIKELIHOODS))
@@ -104,12 +109,12 @@ def compare(
     task_measures = {result.measure for result in (*before[1], *after[1]) if not result.is_loss}
     tasks = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(task_measures, key=_order)}
     rows = [_loss_row(measure, unit, pairs, bootstrap) for unit in UNITS for measure, pairs in losses.items() if pairs]
-    rows += [_pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
+    rows += [pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
         if "sampled" in measure:
             rows.append(_score_row(measure, "", pairs, bootstrap))
         elif measure.endswith(PASS) and measure != PASS:
-            rows.append(_pass_row(measure, "", pairs, bootstrap))
+            rows.append(pass_row(measure, "", pairs, bootstrap))
     rows += [row for measure in CHECKS if tasks.get(measure) for row in _check_rows(measure, tasks[measure], bootstrap)]
     return Comparison(*names, rows, _answers(tasks))
 
@@ -162,7 +167,8 @@ def _by_tier(tasks: Sequence[Pair]) -> Iterator[tuple[str, list[Pair]]]:
         yield "all", list(tasks)
 
 
-def _pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+def pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+    """Return the row of answers that are right or wrong."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     return Row(
         measure,
@@ -190,7 +196,7 @@ def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> It
     if len(domains := sorted({result.domain for result, _ in pairs})) > 1:
         parts |= {domain: [pair for pair in pairs if pair[0].domain == domain] for domain in domains}
     for part, part_pairs in parts.items():
-        make = _pass_row if all(result.is_binary for result, _ in part_pairs) else _score_row
+        make = pass_row if all(result.is_binary for result, _ in part_pairs) else _score_row
         yield make(measure, part, part_pairs, bootstrap)
     if measure == classification.ACCURACY:
         yield _macro_f1_row(pairs, bootstrap)

@@ -103,7 +103,9 @@ def _block(heading: str, rows: Sequence[Row]) -> Iterator[str]:
     """Yield rows under their heading; nothing if there are no rows."""
     if rows:
         yield heading
-        yield from (_line(_cells(row, row.measure.removeprefix(HUMAN_EVAL))) for row in rows)
+        for row in rows:
+            label = " · ".join(filter(None, (row.measure.removeprefix(HUMAN_EVAL), row.part)))
+            yield _line(_cells(row, label))
 
 
 def _cells(row: Row, label: str) -> Line:

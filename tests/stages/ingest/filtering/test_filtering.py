@@ -128,6 +128,25 @@ def test_what_overlaps_a_benchmark_is_not_kept_and_the_benchmark_is():
     assert quarantine.refusals[0].reason == "leak"
 
 
+def test_a_copy_of_a_benchmarks_item_is_refused_by_the_first_rule_that_finds_it():
+    item = replace(example(900, response=passage(1801, 30)), split="test")
+    equal = replace(example(500), messages=item.messages)
+    near = example(501, response=f"{item.response} indeed")
+    kept, _, quarantine = filtered([*(example(number) for number in range(20)), equal, near], [item])
+    assert len(kept) == 20
+    assert [(refusal.where, refusal.reason, refusal.detail) for refusal in quarantine.refusals] == [
+        ("row 500", "leak", "the same as row 900"), ("row 501", "leak", "too like row 900 (test)"),
+    ]  # fmt: skip
+
+
+def test_a_prompt_and_a_response_have_a_length_each():
+    rows = [example(1, prompt="why " * 80, response="Because."), example(2, prompt="Why?", response="so " * 80)]
+    for name, left_out in (("max_prompt_chars", "row 1"), ("max_response_chars", "row 2")):
+        limits = {"max_prompt_chars": 1000, "max_response_chars": 1000, name: 200}
+        _, _, quarantine = filtered(rows, **limits)
+        assert [(refusal.where, refusal.reason) for refusal in quarantine.refusals] == [(left_out, "too long")]
+
+
 def test_an_embedding_finds_a_copy_in_other_words():
     rows = [example(number) for number in range(20)]
 
@@ -145,10 +164,10 @@ def test_generated_tasks_may_share_their_wording():
     wording = passage(0, 40)
     rows = [
         example(number, prompt=f"{wording} {number}", response=str(number), tests=Tests("answer", "sum", "{}"))
-        for number in range(30)
+        for number in range(8)  # of more the wording would be a template's
     ]
     kept, _, _ = filtered(rows)
-    assert len(kept) == 30
+    assert len(kept) == 8
 
 
 def test_limits_of_length_and_number_are_told():
@@ -170,7 +189,7 @@ def module(name, seed, header="made by one"):
     return Document(name, text, "domain", name, "train", f"{name}.py", "MIT")
 
 
-def filtered_texts(documents, groups, modules=(), evaluation=(), **changes):
+def filtered_texts(documents, groups, modules=(), evaluation=(), jaccard=0.7, **changes):
     quarantine = Quarantine()
     items = list(quarantine.receive("code", documents))
     corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
@@ -202,6 +221,7 @@ def test_a_copy_of_a_held_out_module_under_another_name_is_not_trained_on(split)
         kept, quarantine = filtered_texts(documents, groups, modules)
         assert not [record for record in kept if record.group == "vendored.core"]
         assert {refusal.reason for refusal in quarantine.refusals} == {"leak"}
+        assert {refusal.detail for refusal in quarantine.refusals} == {f"too like library.core.py ({split})"}
 
 
 @pytest.mark.parametrize("split", HELD_OUT)
@@ -225,6 +245,18 @@ def test_a_text_that_holds_a_test_example_is_not_trained_on_even_where_it_is_cut
     kept, quarantine = filtered_texts(documents, {documents[4].group: "train"}, evaluation=[held_out])
     assert documents[4].group not in {record.group for record in kept}
     assert [refusal.reason for refusal in quarantine.refusals] == ["leak"]
+
+
+def test_texts_that_differ_in_comments_alone_are_equal_whatever_counts_as_near():
+    documents = [
+        module("m1", 1),
+        replace(module("m1", 1, header="made by another"), group="m2", source="m2.py", id="m2"),
+    ]
+    kept, quarantine = filtered_texts(documents, {"m1": "train", "m2": "train"}, jaccard=None)
+    assert {record.group for record in kept} == {"m1"}
+    assert [(refusal.reason, refusal.detail) for refusal in quarantine.refusals] == [
+        ("near-duplicate", "too like m1.py (train)")
+    ]
 
 
 def test_equal_texts_of_a_split_are_merged():

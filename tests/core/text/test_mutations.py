@@ -5,7 +5,7 @@ import difflib
 
 import pytest
 
-from tasks.stages.faults.mutate import OPERATORS, mutants
+from tasks.core.text.mutations import OPERATORS, mutants
 
 PROGRAM = '''def find(items, wanted):
     """Where `wanted` stands."""  # or -1
@@ -109,3 +109,10 @@ def test_a_condition_without_a_space_is_turned_round_too():
 
 def test_a_number_keeps_its_parentheses():
     assert ("boundary", "y = (6).bit_length()\n") in list(mutants("y = (5).bit_length()\n", "0", ["boundary"]))
+
+
+def test_a_condition_with_an_else_is_no_guard():
+    guarded = "def f(x):\n    if x:\n        return 1\n    return 2\n"
+    either = "def f(x):\n    if x:\n        return 1\n    else:\n        x = 3\n    return x\n"
+    assert len(list(mutants(guarded, "0", ["guard"]))) == 1
+    assert list(mutants(either, "0", ["guard"])) == []

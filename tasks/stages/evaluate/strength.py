@@ -1,0 +1,150 @@
+"""Measure the strength of a problem's tests: the share of small mistakes in its solution that they notice, and a constant that passes.
+
+A mistake is one of `tasks.core.text.mutations`. Some change nothing that a test could see, so that not even perfect tests notice all
+(equivalent mutants: DeMillo, Lipton & Sayward 1978, Hints on Test Data Selection). The constant is the value that the first expectation
+asks for: whatever is asked, it is returned.
+
+Where tests are weak and the solution gives the same output for the same arguments, inputs made from the tests' own, with the
+solution's outputs, may be added (`inputs.py`). They are ours, not the data's, and judge answers alone: nothing is trained on them.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from doctest import DocTestParser
+from itertools import islice
+
+from tasks.core.records import Example, Tests
+from tasks.core.text import mutations
+from tasks.core.text.programs import program
+from tasks.io.sandbox import Case, Limits, Outputs, Verdict
+from tasks.stages.evaluate import inputs
+from tasks.stages.evaluate.config import StrengthConfig
+
+LIMITS = Limits(cpu_s=2.0)
+"""Limits of mutants, which fail within milliseconds or loop for ever. One that runs out of time is noticed."""
+RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
+Observe = Callable[[Iterable[Case]], Iterator[Outputs | Verdict]]
+"""`sandbox.run` and `sandbox.outputs`."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The number of mistakes that the tests of one problem notice, and a constant that passes them."""
+
+    mutants: int
+    killed: int
+    """Mutants that fail the tests."""
+    constant: str
+    """The body of a constant function that passes them, such as `return True`; empty if there is none."""
+    passes: bool = True
+    """True if the solution itself passes."""
+    inputs: int = 0
+    """Examples among the tests that are ours."""
+
+    @property
+    def share(self) -> float:
+        """Return the share of mutants that are killed; 0 where nothing shows it: without mutants, or if the solution fails too."""
+        return self.killed / self.mutants if self.mutants and self.passes else 0.0
+
+    def is_weak(self, least: float) -> bool:
+        """Return True if a constant passes, or a smaller share than `least` is killed."""
+        return bool(self.constant) or self.share < least
+
+    def record(self, least: float) -> dict[str, float | int | str | bool]:
+        """Return the strength for JSON."""
+        return {
+            "share": round(self.share, 6),
+            "mutants": self.mutants,
+            "constant": self.constant,
+            "passes": self.passes,
+            "inputs": self.inputs,
+            "weak": self.is_weak(least),
+        }
+
+
+def measure(problems: Sequence[Example], config: StrengthConfig, run: RunCases) -> list[Strength]:
+    """Return the strength of the tests of each problem, whose response is its solution."""
+    attempts = [_attempts(problem, config.mutants) for problem in problems]
+    verdicts = run(case for cases in attempts for group in cases for case in group)
+    strengths = []
+    for solution, constants, mutants in attempts:
+        passes = all(next(verdicts).kind == "passed" for _ in solution)
+        passing = [case for case in constants if next(verdicts).kind == "passed"]
+        killed = sum(next(verdicts).kind != "passed" for _ in mutants)
+        body = passing[0].program.splitlines()[-1].strip() if passing else ""
+        strengths.append(Strength(len(mutants), killed, body, passes))
+    return strengths
+
+
+def strengthen(
+    problems: Sequence[Example], strengths: Sequence[Strength], config: StrengthConfig, run: RunCases, observe: Observe
+) -> tuple[list[Example], list[Strength]]:
+    """Return the problems, those with weak tests with examples of ours added, and the strengths of what is then tested."""
+    weak = [place for place, strength in enumerate(strengths) if strength.is_weak(config.least)]
+    added = inputs.generate([problems[place] for place in weak], config.inputs, observe)
+    longer = {
+        place: replace(problems[place], tests=inputs.extended(_tests(problems[place]), examples))
+        for place, examples in zip(weak, added, strict=True)
+        if examples
+    }
+    anew = dict(zip(longer, measure(list(longer.values()), config, run), strict=True))
+    counts = {place: len(examples) for place, examples in zip(weak, added, strict=True)}
+    return (
+        [longer.get(place, problem) for place, problem in enumerate(problems)],
+        [
+            replace(anew[place], inputs=counts[place]) if place in anew else strength
+            for place, strength in enumerate(strengths)
+        ],
+    )
+
+
+def _attempts(problem: Example, count: int) -> tuple[list[Case], list[Case], list[Case]]:
+    """Return the cases of the solution, of constant functions, and of mutants of the solution."""
+    tests, solution = _tests(problem), program(problem.response)
+    constants = [Case(code, tests) for code in _constants(tests)]
+    try:
+        texts = (text for _, text in mutations.mutants(solution, problem.id, list(mutations.OPERATORS)))
+        mutants = list(islice(dict.fromkeys(texts), count))
+    except SyntaxError:  # of a solution that another version of Python wrote
+        mutants = []
+    return [Case(solution, tests)], constants, [Case(code, tests) for code in mutants]
+
+
+def _constants(tests: Tests) -> list[str]:
+    """Return a function that returns what the first expectation asks for; none where that is no literal."""
+    wanted = _first_of_examples(tests.code) if tests.kind == "doctest" else _first_of_script(tests.code)
+    return [] if wanted is None else [f"def {tests.entry}(*args, **kwargs):\n    return {wanted}\n"]
+
+
+def _first_of_examples(code: str) -> str | None:
+    try:
+        examples = DocTestParser().get_examples(code)
+    except ValueError:  # the examples cannot be read
+        return None
+    want = next((example.want.strip() for example in examples if example.want), "")
+    return want if inputs.is_literal(want) else None
+
+
+def _first_of_script(code: str) -> str | None:
+    """Return the literal that the first assertion compares with, or that is true for it."""
+    try:
+        nodes = list(ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return None
+    for node in nodes:
+        match node:
+            case ast.Assert(ast.Compare(_, [ast.Eq() | ast.Is()], [right])) if inputs.is_literal(ast.unparse(right)):
+                return ast.unparse(right)
+            case ast.Assert(ast.Compare()):
+                return None
+            case ast.Assert(ast.UnaryOp(ast.Not(), _)):
+                return "False"
+            case ast.Assert():
+                return "True"
+    return None
+
+
+def _tests(problem: Example) -> Tests:
+    assert problem.tests is not None, "only problems with tests are measured"
+    return problem.tests

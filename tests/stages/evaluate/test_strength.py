@@ -1,0 +1,197 @@
+"""Tests are as strong as the mistakes they notice, and no constant function passes strong ones."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.records import Example, Result, Tests
+from tasks.io import sandbox, tables
+from tasks.stages.evaluate import inputs, problem_sets, stage, strength
+from tasks.stages.evaluate.config import StrengthConfig
+from tests import tiny as small
+
+EVEN = "def even(n):\n    if n < 0:\n        n = -n\n    return n % 2 == 0\n"
+JOIN = "def join(parts, sep):\n    return sep.join(part for part in parts if part)\n"
+CONFIG = StrengthConfig(mutants=12)
+
+
+def problem(name, code, tests, kind="doctest", **fields):
+    return small.example(
+        name, response=f"```python\n{code}```", task="function", tests=Tests(kind, tests, code[4 : code.index("(")]), **fields
+    )  # fmt: skip
+
+
+WEAK = problem(1, EVEN, ">>> even(2)\nTrue\n>>> even(-4)\nTrue\n")
+STRONG = problem(2, EVEN, ">>> even(2)\nTrue\n>>> even(3)\nFalse\n>>> even(-3)\nFalse\n>>> even(0)\nTrue\n")
+SCRIPT = problem(3, JOIN, "def check(f):\n    assert f(['a', '', 'b'], '-') == 'a-b'\ncheck(join)\n", "script")
+
+
+def test_a_constant_that_passes_and_the_mistakes_that_are_noticed_are_told():
+    weak, strong, script = strength.measure([WEAK, STRONG, SCRIPT], CONFIG, sandbox.run)
+    assert (weak.constant, strong.constant, script.constant) == ("return True", "", "return 'a-b'")
+    assert weak.share < strong.share
+    assert (weak.is_weak(0.01), strong.is_weak(0.5)) == (True, False)
+    assert script.killed > 0
+    assert all(found.passes and 3 < found.mutants <= 12 for found in (weak, strong, script))
+
+
+def test_the_share_is_that_of_mutants_that_fail_whatever_way(monkeypatch):
+    kinds = iter(
+        ["passed", "assertion", "passed", "exception", "timeout", "passed"]
+    )  # the solution, a constant, mutants
+    mutants = [("comparison", f"def even(n): return {n}") for n in range(4)]
+    monkeypatch.setattr(strength.mutations, "mutants", lambda *_: iter(mutants))
+    (found,) = strength.measure([STRONG], CONFIG, lambda cases: (sandbox.Verdict(next(kinds), 1, "") for _ in cases))
+    assert (found.mutants, found.killed, found.share, found.constant) == (4, 2, 0.5, "")
+
+
+def test_where_the_solution_itself_fails_nothing_is_noticed():
+    (found,) = strength.measure([problem(4, EVEN, ">>> even(2)\nFalse\n")], CONFIG, sandbox.run)
+    assert (found.passes, found.share, found.is_weak(0.1)) == (False, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "constant"),
+    [
+        ("doctest", ">>> x = f(1)\n>>> x\n[1]\n", "[1]"),
+        ("doctest", ">>> f(1)\n<object>\n", None),
+        ("doctest", ">>> f(0)\nTraceback (most recent call last):\nValueError\n", None),
+        ("script", "assert f(1) == (1, 2)\nassert f(2) == 3", "(1, 2)"),
+        ("script", "assert not f(1)", "False"),
+        ("script", "assert f(1)", "True"),
+        ("script", "assert f(1) == g(1)", None),
+    ],
+)
+def test_the_constant_is_what_the_first_expectation_asks_for(kind, code, constant):
+    expected = [] if constant is None else [f"def f(*args, **kwargs):\n    return {constant}\n"]
+    assert strength._constants(Tests(kind, code, "f")) == expected
+
+
+# --- inputs of ours -------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_of_ours_make_weak_tests_stronger_and_leave_the_others():
+    config = StrengthConfig(mutants=12, inputs=12)
+    before = strength.measure([WEAK, STRONG, SCRIPT], config, sandbox.run)
+    problems, after = strength.strengthen([WEAK, STRONG, SCRIPT], before, config, sandbox.run, sandbox.outputs)
+    assert (before[0].is_weak(0.5), after[0].is_weak(0.5), after[0].constant) == (True, False, "")
+    assert after[0].share > before[0].share
+    assert after[0].inputs == 12
+    assert problems[0].tests.code.startswith(WEAK.tests.code.rstrip())
+    assert problems[0].response == WEAK.response
+    assert (problems[1], after[1]) == (STRONG, before[1])
+    assert after[2].inputs > 0
+    assert problems[2].tests.code.count("assert join(") == after[2].inputs
+    again = strength.strengthen([WEAK, STRONG, SCRIPT], before, config, sandbox.run, sandbox.outputs)
+    assert again == (problems, after)
+
+
+def test_a_solution_that_remembers_or_draws_gets_no_inputs():
+    counting = "SEEN = []\ndef count(n):\n    SEEN.append(n)\n    return len(SEEN)\n"
+    drawing = "import os\ndef draw(n):\n    return n + os.urandom(4)[0] * 1000\n"
+    rows = [
+        replace(
+            problem(5, "def count(n):", ">>> count(1)\n1\n"),
+            messages=[*WEAK.prompt, small.Message("assistant", counting)],
+        ),
+        replace(
+            problem(6, "def draw(n):", ">>> draw(1) > 0\nTrue\n"),
+            messages=[*WEAK.prompt, small.Message("assistant", drawing)],
+        ),
+        problem(7, EVEN, ">>> even(2)\nTrue\n"),
+    ]
+    assert [bool(added) for added in inputs.generate(rows, 5, sandbox.outputs)] == [False, False, True]
+
+
+def test_an_input_is_new_literal_and_short():
+    loud = "def twice(text):\n    if not text:\n        raise ValueError\n    print(text)\n    return 2 * text\n"
+    (added,) = inputs.generate([problem(8, JOIN, ">>> join(['a', 'b'], '-')\n'a-b'\n")], 8, sandbox.outputs)
+    assert len({call for call, _ in added}) == 8
+    assert "join(['a', 'b'], '-')" not in {call for call, _ in added}
+    assert all(inputs.is_literal(output) for _, output in added)
+    assert inputs.generate([problem(9, loud, ">>> twice('a')\na\n'aa'\n")], 8, sandbox.outputs) == [[]]
+
+
+@pytest.mark.parametrize("value", [3, -1.5, True, "text", "", [1, [2]], (1, "a"), {"a": 1}, {1, 2}, None, b"x", [], 0])
+def test_a_changed_argument_is_of_the_same_type(value):
+    draw = inputs.random.Random(0)
+    changed = [inputs._changed(value, draw) for _ in range(50)]
+    assert {type(each) for each in changed} == {type(value)}
+    if value not in (None, b"x", "", []):
+        assert any(each != value for each in changed)
+
+
+# --- the stage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(tiny, tmp_path, monkeypatch):
+    """Evaluate a model that answers every problem with a constant, and return the metrics and first answers."""
+    answers = {WEAK.id: "def even(n):\n    return True", STRONG.id: "def even(n):\n    return True", SCRIPT.id: JOIN}
+    by_prompt = {}
+
+    def respond(model, prompts, *_, **__):
+        return [stage.Response(by_prompt[json.dumps([m.content for m in prompt])], True) for prompt in prompts]
+
+    def of(**config):
+        rows = [
+            replace(row, split="test", messages=[replace(row.messages[0], content=f"Task {row.id}"), row.messages[-1]])
+            for row in (WEAK, STRONG, SCRIPT)
+        ]
+        by_prompt.update({json.dumps([m.content for m in row.prompt]): answers[row.id] for row in rows})
+        tables.write(tmp_path / "test.parquet", rows, Example)
+        tables.write(tmp_path / "documents.parquet", [], stage.Document)
+        monkeypatch.setattr(stage.generation, "respond", respond)
+        inputs = {
+            "base": tiny,
+            "model": tiny,
+            "test": tmp_path / "test.parquet",
+            "documents": tmp_path / "documents.parquet",
+        }
+        outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
+        sections = {
+            "compute": {"precision": "fp32", "threads": 1},
+            "evaluate": {"max_tokens": 400, "max_new_tokens": 6, **config},
+            "methods": {"plain": {}},
+        }
+        stage.main(inputs, outputs, stage.StageConfig.model_validate(sections), small.ScratchRun(tmp_path, "r0"))
+        passed = {row.item: row.value for row in tables.read(outputs["results"], Result) if row.measure == "pass@1"}
+        return json.loads(outputs["metrics"].read_text()), passed
+
+    return of
+
+
+def test_pass_at_1_is_told_by_strength_and_each_problem_has_its_record(measured):
+    metrics, passed = measured(strength={"mutants": 12, "least": 0.5})
+    assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}
+    assert metrics["pass@1"]["weak tests"]["value"] == 1.0
+    assert metrics["pass@1"]["strong tests"]["value"] == 0.0
+    assert metrics["pass@1"]["all"]["value"] == pytest.approx(2 / 3)
+    record = metrics["strength"]["items"][WEAK.id]
+    assert (record["constant"], record["weak"], record["inputs"]) == ("return True", True, 0)
+    assert (metrics["strength"]["weak"], metrics["strength"]["constants"]) == (2, 2)
+
+
+def test_weak_tests_are_refused_or_strengthened_if_it_is_set_so(measured):
+    metrics, passed = measured(strength={"mutants": 12, "weak": "refuse"})
+    assert passed == {STRONG.id: 0.0}
+    assert "weak tests" not in metrics["pass@1"]
+    assert metrics["strength"]["weak"] == 2
+    metrics, passed = measured(strength={"mutants": 12, "inputs": 12})
+    assert passed == {WEAK.id: 0.0, STRONG.id: 0.0, SCRIPT.id: 1.0}  # a constant fails the inputs of ours
+    assert metrics["strength"]["items"][WEAK.id]["inputs"] == 12
+    assert metrics["strength"]["strengthened"] == 2
+
+
+def test_without_the_setting_nothing_is_measured_and_nothing_is_written(measured):
+    metrics, passed = measured()
+    assert "strength" not in json.dumps(metrics)
+    assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}
+
+
+def test_human_evals_own_tests_are_measured_too():
+    rows = list(problem_sets._human_eval())[:3]
+    found = strength.measure(rows, StrengthConfig(mutants=4), sandbox.run)
+    assert all(each.passes and 0 < each.killed <= each.mutants <= 4 for each in found)
+    assert not any(each.constant for each in found)
