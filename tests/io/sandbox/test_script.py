@@ -67,6 +67,12 @@ def test_a_question_says_what_the_assertion_would(assertion, value):
     assert outcome(lambda: step.holds(eval(step.expression, names))) == outcome(lambda: eval(assertion, names))
 
 
+@pytest.mark.parametrize(("value", "holds"), [(2.0, True), (2.001, True), (2.01, False), (1.9, False)])
+def test_a_tolerance_is_the_assertions_own(value, holds):
+    (step,) = steps("assert math.isclose(f(1), 2, rel_tol=1e-3)")
+    assert step.holds(value) is holds
+
+
 def test_a_function_that_the_script_calls_is_its_leading_assertions_and_the_rest():
     split = steps(
         "def check(candidate):\n    '''Doc.'''\n    assert candidate(1) == 2\n    assert candidate(2) == 3 and candidate\n"

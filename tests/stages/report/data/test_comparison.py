@@ -34,6 +34,14 @@ def test_pass_at_1_is_told_by_tier_and_in_all():
     assert by_tier["all"].p == 0.5  # two gained, none lost: 2 / 2^2
 
 
+def test_one_answer_that_changes_decides_nothing():
+    before, after = results(passed=[False] * 48), results(passed=[True] + [False] * 47)
+    row = compared(before, after).row("pass@1", "all", "share")
+    assert row.difference.value == pytest.approx(1 / 48)
+    assert row.difference.low < 0 < row.difference.high
+    assert row.p == 1.0
+
+
 def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
     before, after = drawn([0, 1, 2, 4]), drawn([1, 1, 2, 4])
     at_1, at_2 = compared(results() + before, results() + after).rows[-2:]
