@@ -117,16 +117,18 @@ def judge(mutants: Sequence[Mutant], root: Path, jobs: int) -> Iterator[Report]:
     groups: defaultdict[str, list[Mutant]] = defaultdict(list)
     for mutant in mutants:
         groups[mutant.test_file].append(mutant)
+    largest_first = sorted(groups.values(), key=len, reverse=True)
     context = multiprocessing.get_context("fork")
-    work: SimpleQueue[list[Mutant] | None] = context.SimpleQueue()
+    work: SimpleQueue[int | None] = context.SimpleQueue()
     results: SimpleQueue[Report | str | None] = context.SimpleQueue()
-    workers = [context.Process(target=_work, args=(root, work, results)) for _ in range(min(jobs, len(groups)))]
+    workers = [
+        context.Process(target=_work, args=(largest_first, root, work, results))
+        for _ in range(min(jobs, len(largest_first)))
+    ]
     for worker in workers:
         worker.start()
-    for group in sorted(groups.values(), key=len, reverse=True):
-        work.put(group)
-    for _ in workers:
-        work.put(None)
+    for number in [*range(len(largest_first)), *[None] * len(workers)]:
+        work.put(number)  # numbers fit into the pipe, so that this ends before anybody reads
     problems, at_work = [], len(workers)
     while at_work:
         result = results.get()
@@ -142,13 +144,18 @@ def judge(mutants: Sequence[Mutant], root: Path, jobs: int) -> Iterator[Report]:
         raise RuntimeError("\n".join(problems))
 
 
-def _work(root: Path, work: "SimpleQueue[list[Mutant] | None]", results: "SimpleQueue[Report | str | None]") -> None:
+def _work(
+    groups: Sequence[Sequence[Mutant]],
+    root: Path,
+    work: "SimpleQueue[int | None]",
+    results: "SimpleQueue[Report | str | None]",
+) -> None:
     """Judge one group of mutants after the other."""
     try:
-        while group := work.get():
+        while (number := work.get()) is not None:
             with tempfile.TemporaryDirectory(prefix="ratchet-mutants-") as folder:
                 try:
-                    for report in _judge_group(group, root, Path(folder)):
+                    for report in _judge_group(groups[number], root, Path(folder)):
                         results.put(report)
                 except (RuntimeError, ValueError) as error:
                     results.put(str(error))
@@ -274,10 +281,13 @@ def main() -> int:
     if options.words:
         mutants = [m for m in mutants if any(word in f"{m.name} {m.file} {m.test}" for word in options.words)]
     with libraries():
-        reports = []
-        for report in judge(mutants, ROOT, options.jobs):
-            reports.append(report)
-            print(f"{report.outcome:12}{report.seconds:6.1f} s  {report.mutant.name}", flush=True)
+        reports, problem = [], ""
+        try:
+            for report in judge(mutants, ROOT, options.jobs):
+                reports.append(report)
+                print(f"{report.outcome:12}{report.seconds:6.1f} s  {report.mutant.name}", flush=True)
+        except RuntimeError as error:
+            problem = str(error)
     survivors = [report.mutant for report in reports if report.outcome == "survived"]
     for mutant in survivors:
         print(f"\n{mutant.name}\n  {mutant.file}: {mutant.old!r} → {mutant.new!r}\n  not noticed by {mutant.test}")
@@ -285,7 +295,9 @@ def main() -> int:
     print(
         f"\n{len(reports)} mutants: {len(reports) - len(survivors)} killed ({late} of them out of time), {len(survivors)} survived."
     )
-    return bool(survivors)
+    if problem:
+        print(f"\n{problem}")
+    return bool(survivors or problem)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 20,000 texts of 150 random words (920 characters); every tenth holds an e-mail address and a phone number.
 """
 
+import argparse
 import random
 import time
 from collections.abc import Callable
@@ -61,4 +62,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

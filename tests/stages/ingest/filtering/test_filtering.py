@@ -193,9 +193,8 @@ def filtered_texts(documents, groups, modules=(), evaluation=(), jaccard=0.7, **
     quarantine = Quarantine()
     items = list(quarantine.receive("code", documents))
     corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
-    kept = filter_and_split_documents(
-        items, modules, groups, evaluation, settings(corpora=corpora, splits=SPLITS), quarantine
-    )
+    config = settings(corpora=corpora, splits=SPLITS, near_duplicates={"jaccard": jaccard, "cosine": None})
+    kept = filter_and_split_documents(items, modules, groups, evaluation, config, quarantine)
     line = quarantine.balance(kept)["code"]
     assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
     return [item.record for item in kept], quarantine
