@@ -441,6 +441,15 @@ def test_gradient_goes_by_the_norm_of_the_probes_gradient(tiny, subset):
         assert index == list(range(best * len(units[0]), (best + 1) * len(units[0]))), name
 
 
+def test_the_probes_gradient_is_that_of_all_its_batches(tiny):
+    probed = model("llama", tiny).eval()
+    batches = [contract.batch(2), contract.batch(3)]
+    layers = [probed.model.layers[0].mlp.down_proj]
+    (ours,) = s2ft.gradients(probed, layers, contract.looking(batches))
+    torch.cat([token_losses(probed, row) for row in batches]).mean().backward()
+    torch.testing.assert_close(ours, layers[0].weight.grad)
+
+
 @pytest.mark.parametrize("score", ["activation", "gradient"])
 def test_looking_leaves_no_trace(tiny, score):
     found, params = scored(tiny, score, d=0.1)
