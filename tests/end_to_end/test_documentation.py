@@ -49,6 +49,7 @@ NOT_RUN = {
     "ratchet compare-logs results/base results/tuned --group subject --page comparison.html": (
         "tests/flows/experiments/test_log_comparison.py reads such folders"
     ),
+    "ratchet data diff HEAD~1": "tests/flows/commands/test_data.py compares two revisions",
     "ratchet --install-completion": "it edits the start-up files of the shell that it runs in",
     "ratchet --show-completion": "it asks which shell it runs in",
     "ratchet monitor data/incoming/monday.jsonl": "it needs an embedder, which the profile lacks; tests/test_monitor.py",
@@ -59,6 +60,7 @@ NOT_RUN = {
 INSTEAD = {
     "ratchet rollback --to 3": "ratchet rollback --to 1",
     "ratchet init shop.duckdb": "ratchet init shop.duckdb --yes",
+    "ratchet data show 3f2a9c10": """ratchet data show $(ratchet data sql "SELECT id FROM examples LIMIT 1" | tail -1)""",
     "ratchet rounds 3": "ratchet rounds 2",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",

@@ -1,6 +1,5 @@
 """Tell all that the workspace holds of one record: its source, its rewrites, the rounds and models it trained, signals and results."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +117,9 @@ class Shown:
     decisions: Sequence[ReviewDecision]
 
 
-IDS = """SELECT id FROM (SELECT id FROM examples UNION SELECT id FROM rounds UNION SELECT id FROM benchmark
-    UNION SELECT id FROM documents UNION SELECT id FROM lineage)"""
+IDS = " UNION ALL ".join(
+    f"SELECT id FROM {view}" for view in ("examples", "rounds", "benchmark", "documents", "lineage")
+)
 FACTS: dict[Kind, str] = {
     "example": """SELECT * EXCLUDE (round_name) FROM (FROM rounds UNION ALL BY NAME FROM examples) WHERE id = ?
         ORDER BY round_name NULLS FIRST LIMIT 1""",
@@ -172,23 +172,26 @@ def _identity(opened: duckdb.DuckDBPyConnection, name: str) -> str:
     """Return the only id that begins with `name`."""
     if not name:
         raise ValueError("The id is empty. `ratchet data sample` shows some.")
-    ids = sorted(identity for (identity,) in opened.execute(IDS).fetchall())
-    if name in ids:
+    if _ids(opened, "id = ?", name):
         return name
-    begun = [identity for identity in ids if len(name) >= LEAST_PREFIX and identity.startswith(name)]
+    begun = _ids(opened, "starts_with(id, ?)", name) if len(name) >= LEAST_PREFIX else []
     if len(begun) == 1:
         return begun[0]
     if begun:
-        raise ValueError(
-            f"{len(begun)} ids begin with {name!r}: {', '.join(begun[:3])}, … Give more of the one you mean."
-        )
-    near = difflib.get_close_matches(name, ids, n=3, cutoff=0.5)
+        raise ValueError(f"Several ids begin with {name!r}: {', '.join(begun[:3])}, … Give more of the one you mean.")
+    near = _ids(opened, "levenshtein(id, ?) <= 3", name)
     hint = (
         f"Did you mean {' or '.join(near)}?"
         if near
         else "`ratchet data sample` and `ratchet data search TEXT` show ids."
     )
     raise ValueError(f"There is no record {name!r}. {hint}")
+
+
+def _ids(opened: duckdb.DuckDBPyConnection, condition: str, name: str) -> list[str]:
+    """Return the first ids that meet a condition on `name`."""
+    chosen = f"SELECT DISTINCT id FROM ({IDS}) WHERE {condition} ORDER BY id LIMIT 4"
+    return [identity for (identity,) in opened.execute(chosen, [name]).fetchall()]
 
 
 def _facts(opened: duckdb.DuckDBPyConnection, identity: str) -> tuple[Kind, dict[str, Any]]:

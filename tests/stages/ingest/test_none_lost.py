@@ -9,6 +9,7 @@ import random
 import sqlite3
 import zipfile
 from collections import Counter
+from xml.sax.saxutils import escape
 
 import polars as pl
 import pytest
@@ -66,6 +67,37 @@ def zip_of(values):
     return buffer.getvalue()
 
 
+def workbook_of(values):
+    """The parts of a workbook that a reader needs, its cells as texts; a number in each row, as blank rows are no records."""
+    table = [["prompt", "completion", "n"], *([*row.values(), str(n)] for n, row in enumerate(values))]
+    cells = [
+        [
+            f'<c t="inlineStr"><is><t xml:space="preserve">{escape(cell.replace(chr(0), ""))}</t></is></c>'
+            for cell in row
+        ]
+        for row in table
+    ]
+    sheet = "".join(f"<row>{''.join(row)}</row>" for row in cells)
+    main, package = (
+        "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+        "http://schemas.openxmlformats.org/package/2006",
+    )
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    content = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    members = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="{content}.sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml" ContentType="{content}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="S" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{sheet}</sheetData></worksheet>',
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+    return buffer.getvalue()
+
+
 FORMATS = {
     "a.jsonl": lambda values: "\n".join(map(json.dumps, values)).encode(),
     "a.json": lambda values: json.dumps(values).encode(),
@@ -77,6 +109,7 @@ FORMATS = {
     "a.csv.bz2": lambda values: bz2.compress(csv_of(values, ";")),
     "a.json.xz": lambda values: lzma.compress(json.dumps(values).encode()),
     "a.zip": zip_of,
+    "a.xlsx": workbook_of,
 }
 
 
