@@ -109,7 +109,7 @@ def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path, rows)
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         ingest(tmp_path, source, name, seed=seed, corpora=corpora)
     files = [path.relative_to(tmp_path / "one") for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
-    assert len(files) == 12
+    assert len(files) == 13
     one, two, three = (
         {file: (tmp_path / name / file).read_bytes() for file in files} for name in ("one", "two", "three")
     )
