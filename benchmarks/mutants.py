@@ -140,6 +140,8 @@ def judge(mutants: Sequence[Mutant], root: Path, jobs: int) -> Iterator[Report]:
             yield result
     for worker in workers:
         worker.join()
+        if worker.exitcode:
+            problems.append(f"A process that judges ended with status {worker.exitcode}; what it said stands above.")
     if problems:
         raise RuntimeError("\n".join(problems))
 

@@ -1,0 +1,71 @@
+"""Claims in DVC's table are those of the living, and what a torn lock file has lost is told from what was taken out of it."""
+
+import json
+import os
+import subprocess
+
+import psutil
+import pytest
+
+from flows.execution.dvc import lock_file, rwlock
+
+MINE = {"pid": os.getpid(), "cmd": "dvc repro"}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The place of the table in this folder."""
+    path = tmp_path / rwlock.PATH
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_process_that_was_given_a_dead_ones_number_owns_nothing(table):
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        theirs = {"pid": stranger.pid, "cmd": "dvc repro"}
+        table.write_text(json.dumps({"write": {"/a": theirs}, "read": {"/b": [theirs]}}))
+        written = psutil.Process(stranger.pid).create_time() - 2  # before the stranger began
+        os.utime(table, (written, written))
+        assert rwlock.dead_owners() == [stranger.pid]
+        stranger.kill()
+
+
+def test_claims_of_the_dead_are_dropped_and_those_of_the_living_stay(table):
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    theirs = {"pid": ended.pid, "cmd": "dvc repro"}
+    table.write_text(json.dumps({"write": {"/a": theirs, "/c": MINE}, "read": {"/b": [theirs, MINE], "/d": [theirs]}}))
+    assert rwlock.dead_owners() == [ended.pid]
+    rwlock.drop(rwlock.dead_owners())
+    assert json.loads(table.read_text()) == {"write": {"/c": MINE}, "read": {"/b": [MINE]}}
+
+
+def test_while_another_machine_holds_a_lock_no_process_counts_as_dead(table, tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    table.write_text(json.dumps({"write": {"/a": {"pid": ended.pid, "cmd": "dvc repro"}}}))
+    claim = tmp_path / ".ratchet/locks/flow.lock"
+    claim.parent.mkdir(parents=True)
+    claim.write_text("77 elsewhere some-other-kernel")
+    assert rwlock.dead_owners() == []
+    claim.write_text("")
+    assert rwlock.dead_owners() == [ended.pid]
+
+
+GOOD = {name: {"cmd": name, "outs": [{"path": f"{name}.txt", "md5": "0" * 32}]} for name in ("one", "two", "three")}
+
+
+@pytest.mark.parametrize(
+    ("entries", "lost"),
+    [
+        (GOOD, []),
+        ({"one": GOOD["one"], "two": GOOD["two"]}, ["three"]),
+        ({"one": GOOD["one"], "two": {"cmd": "two"}}, ["two", "three"]),  # the write was cut within an entry
+        ({"one": GOOD["one"], "two": {"cmd": "two", "outs": []}}, ["two", "three"]),
+        ({}, ["one", "two", "three"]),
+        ({"one": GOOD["one"], "three": GOOD["three"]}, []),  # a person took it out from among others
+        ({"one": GOOD["one"], "two": GOOD["two"], "three": {"cmd": "another"}}, []),
+    ],
+)
+def test_what_a_cut_has_lost_stands_at_the_end(entries, lost):
+    assert lock_file._lost(entries, GOOD) == lost
