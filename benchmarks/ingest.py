@@ -1,92 +1,204 @@
-"""Rows per CPU-second and peak memory of stage `ingest`: `python benchmarks/ingest.py [--rows 100000] [--folder DIR]`.
+"""Rows per second, memory, and what was found of copies by stage `ingest`: `python benchmarks/ingest.py [--rows 100000] [--folder DIR]`.
 
 A file of question/answer rows of some 60 words each is made: one in ten is an exact copy of an earlier row, one in twenty a near
-copy (two words of the answer changed). Stage `ingest` reads, normalises, merges exact and near duplicates, looks for contamination,
-splits and writes, in a process of its own. The rows that it keeps are counted against those that were planted.
+copy (two words of the answer changed), one in a hundred holds the answer of another row between words of its own. Stage `ingest`
+reads, normalises, merges exact and near duplicates, looks for contamination, splits and writes, in a process of its own. What it
+refuses is compared with what was planted. `--again` ingests the file once more with one row in a hundred added, `--workers 2` reads
+with two processes. Memory is what the stage's processes hold beside files (`RssAnon`), looked at ten times a second.
 """
 
 import argparse
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 WORDS = 20_000
-COPIES, NEAR = 0.10, 0.05
+ORIGINALS = 100_000
+"""Rows that copies are made of."""
+SHARES = {"exact": 0.10, "near": 0.05, "holding": 0.01}
 
 
-def make(rows: int, path: Path) -> int:
-    """Write the rows and return how many of them are copies of no other."""
-    draw = random.Random(0)
-    vocabulary = [f"{draw.choice('bdfgklmnprst')}{draw.choice('aeiou')}{number:x}" for number in range(WORDS)]
-    originals: list[tuple[str, str]] = []
-    different = 0
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(rows):
-            kind = draw.random()
-            if originals and kind < COPIES + NEAR:
-                question, answer = draw.choice(originals)
-                if kind >= COPIES:
-                    words = answer.split()
-                    for place in draw.sample(range(len(words)), 2):
-                        words[place] = draw.choice(vocabulary)
-                    answer = " ".join(words)
+@dataclass
+class Planted:
+    """The rows of the file: its line, the kind of row, and the line of the row that it was made from."""
+
+    kinds: dict[str, list[int]] = field(default_factory=lambda: {kind: [] for kind in SHARES})
+    parents: dict[int, int] = field(default_factory=dict)
+
+
+def rows(number: int, planted: Planted, seed: int = 0) -> Iterator[dict[str, str]]:
+    """Yield the rows, and note which of them are copies."""
+    draw = random.Random(seed)
+    vocabulary = [f"{draw.choice('bdfgklmnprst')}{draw.choice('aeiou')}{word:x}" for word in range(WORDS)]
+    originals: list[tuple[int, str, str]] = []
+    kinds = [*SHARES, "original"]
+    weights = [*SHARES.values(), 1 - sum(SHARES.values())]
+    for line in range(1, number + 1):
+        kind = draw.choices(kinds, weights)[0] if originals else "original"
+        question, answer = (" ".join(draw.choices(vocabulary, k=length)) for length in (15, 45))
+        if kind == "original":
+            if len(originals) < ORIGINALS:
+                originals.append((line, question, answer))
+        else:
+            parent, *texts = draw.choice(originals)
+            planted.kinds[kind].append(line)
+            planted.parents[line] = parent
+            if kind == "holding":
+                answer = f"{' '.join(draw.choices(vocabulary, k=30))} {texts[1]} {answer}"
             else:
-                question = " ".join(draw.choices(vocabulary, k=15))
-                answer = " ".join(draw.choices(vocabulary, k=45))
-                different += 1
-                if len(originals) < 100_000:
-                    originals.append((question, answer))
-            file.write(json.dumps({"question": question, "answer": answer}) + "\n")
-    return different
+                question, answer = texts
+            if kind == "near":
+                words = answer.split()
+                for place in draw.sample(range(len(words)), 2):
+                    words[place] = draw.choice(vocabulary)
+                answer = " ".join(words)
+        yield {"question": question, "answer": answer}
+
+
+def write(path: Path, number: int, seed: int = 0, mode: str = "w") -> Planted:
+    """Write a file of rows and return what was planted in it."""
+    planted = Planted()
+    with path.open(mode, encoding="utf-8") as file:
+        for row in rows(number, planted, seed):
+            file.write(json.dumps(row) + "\n")
+    return planted
 
 
 STAGE = """
-import json, sys
+import sys, time
 from pathlib import Path
+from tasks.io.system import progress
 from tasks.stages.ingest import stage
 from tasks.stages.ingest.config import StageConfig
 from tests.support import ScratchRun
 
-folder, path = Path(sys.argv[1]), sys.argv[2]
+class Run(ScratchRun):
+    def track(self, items, *, total=None, unit="item", status=lambda: ""):
+        return progress.track(items, label="ingest", total=total, unit=unit, status=status)
+
+folder, path, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 config = StageConfig.model_validate({
-    "compute": {"threads": 1},
+    "compute": {"threads": workers},
     "ingest": {"sources": [{"from": "file", "path": path}], "near_duplicates": {"cosine": None}},
 })
-outputs = {"ingested": folder / "ingested", "examples": folder / "examples.parquet"}
-outputs["ingested"].mkdir()
-stage.main({"embedder": folder, "raw": folder}, outputs, config, ScratchRun(folder))
+outputs = {"ingested": folder / "out/ingested", "examples": folder / "out/examples.parquet"}
+stage.main({"embedder": folder, "raw": folder}, outputs, config, Run(folder))
 """
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run of the stage took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_gb: float
+    """Anonymous memory of all its processes."""
+
+
+def ingest(folder: Path, path: Path, workers: int) -> Cost:
+    """Run the stage, with its scratch and its outputs below `folder`."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-c", STAGE, str(folder), str(path), str(workers)]
+    peak_kb = 0
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while process.poll() is None:
+            peak_kb = max(peak_kb, sum(map(anonymous_kb, family(process.pid))))
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - start, cpu_s, peak_kb / 2**20)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(descendant for child in children for descendant in family(int(child)))]
+
+
+def anonymous_kb(pid: int) -> int:
+    """Return the kilobytes of a process that no file backs."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+
+
+def findings(outputs: Path, planted: Planted, number: int) -> str:
+    """Return the share of each kind of planted row that was refused or made another one be refused, and of other rows that were."""
+    quarantine = pl.read_parquet(outputs / "ingested/quarantine.parquet", columns=["where", "detail"])
+    refused = {int(where.rsplit(" ", 1)[1]) for where in quarantine["where"]}
+    splits = split_of_lines(outputs, {*planted.kinds["holding"], *map(planted.parents.get, planted.kinds["holding"])})
+    parts = []
+    for kind in ("exact", "near"):
+        # Of a pair of copies, the held-out one is kept.
+        pairs = [(line, planted.parents[line]) for line in planted.kinds[kind]]
+        parts.append(f"{sum(bool(refused & {*pair}) for pair in pairs) / max(1, len(pairs)):.4%} of {kind} copies")
+    leaks = [
+        line
+        for line in planted.kinds["holding"]
+        if splits.get(planted.parents[line], "train") != "train" and (line in refused or splits.get(line) == "train")
+    ]
+    parts.append(
+        f"{sum(line in refused for line in leaks) / max(1, len(leaks)):.4%} of {len(leaks)} rows that hold an evaluation text"
+    )
+    related = {*planted.parents, *planted.parents.values()}
+    wrong = sum(line not in related for line in refused)
+    return f"refused: {', '.join(parts)}; {wrong} of {number - len(related):,} rows that are like no other"
+
+
+def split_of_lines(outputs: Path, wanted: set[int]) -> dict[int, str]:
+    """Return the split of each of the wanted lines that was kept."""
+    paths = [outputs / "examples.parquet", *(outputs / f"ingested/{split}.parquet" for split in ("valid", "test"))]
+    line = pl.col("source").str.split(" ").list.last().cast(pl.Int64)
+    tables = (pl.scan_parquet(path).select(line.alias("line"), "split") for path in paths)
+    return dict(pl.concat(tables).filter(pl.col("line").is_in(sorted(wanted))).collect(engine="streaming").iter_rows())
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, help="where the file of rows is made, and kept")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="ingest once more, with one row in a hundred added")
+    parser.add_argument("--folder", type=Path, help="where everything is written; it is removed at the end")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"rows-{options.rows}.jsonl"
-        different = make(options.rows, path)
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory(dir=folder) as outputs:
-            subprocess.run([sys.executable, "-c", STAGE, outputs, str(path)], cwd=ROOT, check=True)
-            report = json.loads((Path(outputs) / "ingested/report.json").read_text())
-        wall_s = time.perf_counter() - start
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = usage.ru_utime + usage.ru_stime
-    kept = sum(split["examples"] for split in report["splits"].values())
-    print(f"{options.rows:,} rows: {options.rows / cpu_s:,.0f} rows per CPU-second, {options.rows / wall_s:,.0f} rows/s, "
-          f"peak {usage.ru_maxrss / 2**20:.2f} GiB; kept {kept:,}, of which {different:,} are no copies")  # fmt: skip
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        path = folder / "rows.jsonl"
+        planted = write(path, options.rows)
+        report(options.rows, ingest(folder, path, options.workers))
+        print(findings(folder / "out", planted, options.rows))
+        if options.again:
+            write(path, options.rows // 100, seed=1, mode="a")
+            report(options.rows, ingest(folder, path, options.workers))
+    finally:
+        shutil.rmtree(folder)
+
+
+def report(number: int, cost: Cost) -> None:
+    """Print what a run took."""
+    print(f"{number:,} rows: {number / cost.cpu_s:,.0f} rows per CPU-second, {number / cost.wall_s:,.0f} rows/s "
+          f"({cost.wall_s:,.0f} s), peak {cost.peak_gb:.2f} GiB", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

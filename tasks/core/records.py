@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from json.encoder import encode_basestring
 from typing import Literal
 
 Split = Literal["train", "valid", "test", "gate"]
@@ -350,7 +351,8 @@ def excerpt(text: str, chars: int = EXCERPT) -> str:
 
 def content_id(*parts: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of `parts`: the same content has the same id everywhere."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+    listed = ", ".join(map(encode_basestring, parts))  # as `json.dumps` writes them, in half the time
+    return hashlib.sha256(f"[{listed}]".encode()).hexdigest()[:16]
 
 
 def identify(

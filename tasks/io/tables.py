@@ -3,11 +3,12 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from tasks.io.system import files
 
@@ -22,7 +23,12 @@ def read(path: Path, record: type[R]) -> list[R]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `dvc repro` makes it.")
-    return [_build(record, row) for row in frame(path, record).iter_rows(named=True)]
+    return records(frame(path, record), record)
+
+
+def records(frame: pl.DataFrame, record: type[R]) -> list[R]:
+    """Return the rows of a frame as records."""
+    return [_build(record, row) for row in frame.iter_rows(named=True)]
 
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
@@ -40,6 +46,11 @@ def frame(path: Path, record: type[Any]) -> pl.DataFrame:
     return table
 
 
+def scan(paths: Sequence[Path], record: type[Any]) -> pl.LazyFrame:
+    """Return the rows of several tables, of which there may be none, as a query."""
+    return pl.scan_parquet(list(paths)) if paths else pl.DataFrame(schema=schema(record)).lazy()
+
+
 def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
     """Write `rows` in their order to `path`: zstd, fixed row groups, no time stamp; complete or not at all."""
     data = [_plain(row) for row in rows]
@@ -47,6 +58,21 @@ def write(path: Path, rows: Iterable[Any], record: type[Any]) -> None:
     _check(path, table, record)
     with files.atomic_path(path) as partial:
         table.write_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
+
+
+def sink(path: Path, frames: Callable[[], Iterator[pl.DataFrame]], record: type[Any]) -> None:
+    """Write the frames that `frames` yields, one after the other, as `write` does: a table that need not fit in memory.
+
+    The bytes depend on the rows alone, not on how they are divided into frames.
+    """
+    sink_query(path, register_io_source(lambda *_options: frames(), schema=schema(record)), record)
+
+
+def sink_query(path: Path, query: pl.LazyFrame, record: type[Any]) -> None:
+    """Write the rows of a query as `sink` does."""
+    query = query.match_to_schema(schema(record))
+    with files.atomic_path(path) as partial:
+        query.sink_parquet(partial, compression="zstd", row_group_size=ROWS_PER_GROUP, statistics=True)
 
 
 def _plain(value: Any) -> Any:

@@ -1,22 +1,31 @@
 """Detection of training texts that overlap an evaluation text, by shared n-grams."""
 
-from collections.abc import Sequence
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Example
+from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.shingles import Indices, Shingles, hash_words, shingle, templates
+from tasks.core.text.shingles import Indices, Words, contains, shingle
+from tasks.core.text.texts import Selection, Texts
 
 FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are."""
-
-
-def leaks(training: Sequence[Example], evaluation: Sequence[Example], params: Contamination) -> dict[int, int]:
-    """Map the position of each training example that overlaps an evaluation example, by prompt or response, to the latter's."""
-    pairs = overlaps(sides(training), sides(evaluation), params)
-    return {train_index % len(training): eval_index % len(evaluation) for train_index, eval_index in pairs.items()}
+RUN = np.dtype([("hash", np.uint64), ("text", np.int64)])
+"""A run of words and the place of its text."""
+RUNS_AT_ONCE = 1 << 23
+"""Runs of evaluation texts that are joined at once."""
+TEXTS_AT_ONCE = 1 << 17
+"""Training texts whose pairs are counted at once."""
+FEWEST_BITS, MOST_BITS, BITS_A_RUN = 12, 31, 16
+"""The size of the filter as a power of two, and its bits for each run: of the runs that no evaluation text holds one in 16 passes."""
+Track = Callable[[Iterable[tuple[slice, Words]]], Iterable[tuple[slice, Words]]]
 
 
 def sides(examples: Sequence[Example]) -> list[str]:
@@ -36,38 +45,114 @@ def prompt_of(example: Example) -> str:
 
 
 def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contamination) -> dict[int, int]:
-    """Map the position of each contaminated training text to that of the evaluation text it shares most with.
+    """Map the position of each contaminated training text to that of the evaluation text it shares most with; see `find_overlaps`."""
+    with tempfile.TemporaryDirectory() as folder:
+        trained, held_out = (Selection.all(Texts.of(contents)) for contents in (training, evaluation))
+        return find_overlaps(trained, held_out, params, Path(folder))
+
+
+def find_overlaps(
+    training: Selection, evaluation: Selection, params: Contamination, folder: Path, track: Track = iter
+) -> dict[int, int]:
+    """Map the place of each contaminated training text to that of the evaluation text it shares most with.
 
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
     half as many where one of the texts is short. A run that many training texts hold is a phrase and counts for nothing.
+    Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`.
     """
-    training_words, evaluation_words = hash_words(training), hash_words(evaluation)
+    lengths = _lengths(training), _lengths(evaluation)
     best: dict[int, tuple[float, int]] = {}
-    sizes = (params.ngram, params.ngram // 2)
-    for size in sizes:
-        pairs, shares = _shared(shingle(training_words, size), shingle(evaluation_words, size), params.common)
-        lengths = np.minimum(training_words.counts[pairs[:, 0]], evaluation_words.counts[pairs[:, 1]])
-        counted = ((lengths < 2 * params.ngram) == (size == sizes[1])) & (shares >= params.share)
-        for (train_index, eval_index), share in zip(pairs[counted].tolist(), shares[counted].tolist(), strict=True):
+    for size in (params.ngram, params.ngram // 2):
+        join = _Join(*lengths, size, params, folder / f"runs-{size}")
+        join.add_evaluation(evaluation)
+        join.add_training(track(training))
+        for train_index, eval_index, share in join.overlaps():
             best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
     return {train_index: best[train_index][1] for train_index in sorted(best)}
 
 
-def _shared(training: Shingles, evaluation: Shingles, common: int) -> tuple[Indices, NDArray[np.float64]]:
-    """Return the pairs (training text, evaluation text) with `FEWEST` common n-grams or more, and the share of the shorter text's
-    n-grams that are common. An n-gram that more than `common` training texts hold is in none of the counts."""
-    hits = training.only(np.unique(evaluation.hashes))
-    phrases = templates(hits, common)
-    hits, holders = hits.without(phrases), evaluation.without(phrases)
-    training_sizes = training.sizes - training.only(phrases).sizes
+def _lengths(selection: Selection) -> Indices:
+    """Return the number of words of each text."""
+    return np.concatenate([np.zeros(0, np.int64), *(words.counts for _, words in selection)])
 
-    order = np.argsort(holders.hashes, kind="stable")
-    ordered, texts = holders.hashes[order], holders.texts[order]
-    first = np.searchsorted(ordered, hits.hashes, side="left")
-    counts = np.searchsorted(ordered, hits.hashes, side="right") - first
-    places = np.repeat(first, counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    total = max(1, len(evaluation))
-    codes, together = np.unique(np.repeat(hits.texts, counts) * total + texts[places], return_counts=True)
-    codes, together = codes[together >= FEWEST], together[together >= FEWEST]
-    pairs = np.stack([codes // total, codes % total], axis=1)
-    return pairs, together / np.minimum(training_sizes[pairs[:, 0]], holders.sizes[pairs[:, 1]])
+
+class _Join:
+    """The runs of one size that training and evaluation texts have in common, and the pairs of texts that share many of them."""
+
+    def __init__(self, training: Indices, evaluation: Indices, size: int, params: Contamination, folder: Path) -> None:
+        """The arrays are the words of each text."""
+        self._size, self._params = size, params
+        self._lengths = training, evaluation
+        self._runs = np.zeros(len(training), np.int64), np.zeros(len(evaluation), np.int64)
+        num_runs = int(np.maximum(evaluation - size + 1, 0).sum())
+        self._range_bits = max(0, math.ceil(math.log2(max(1, num_runs) / RUNS_AT_ONCE)))
+        self._filter_bits = min(max(FEWEST_BITS, math.ceil(math.log2(max(1, num_runs) * BITS_A_RUN))), MOST_BITS)
+        self._filter = np.zeros(1 << (self._filter_bits - 3), np.uint8)
+        self._held = Buckets(folder / "training", RUN), Buckets(folder / "evaluation", RUN)
+        self._pairs = Buckets(folder / "pairs", np.int64)
+
+    def add_evaluation(self, blocks: Iterable[tuple[slice, Words]]) -> None:
+        """Put the runs of evaluation texts into buckets and into the filter."""
+        for places, words in blocks:
+            runs = self._runs_of(1, places, words)
+            bits = runs["hash"] >> np.uint64(64 - self._filter_bits)
+            np.bitwise_or.at(self._filter, bits >> np.uint64(3), np.uint8(1) << (bits & np.uint64(7)).astype(np.uint8))
+            self._held[1].scatter(self._ranges(runs), runs)
+
+    def add_training(self, blocks: Iterable[tuple[slice, Words]]) -> None:
+        """Put the runs of training texts that the filter lets pass into buckets: nearly all that no evaluation text holds are left out."""
+        for places, words in blocks:
+            runs = self._runs_of(0, places, words)
+            bits = runs["hash"] >> np.uint64(64 - self._filter_bits)
+            passes = self._filter[bits >> np.uint64(3)] >> (bits & np.uint64(7)).astype(np.uint8) & np.uint8(1)
+            runs = runs[passes.view(np.bool_)]
+            self._held[0].scatter(self._ranges(runs), runs)
+
+    def overlaps(self) -> Iterator[tuple[int, int, float]]:
+        """Yield place of the training text, place of the evaluation text, and the share of runs in common, of each pair that overlaps."""
+        for number in range(1 << self._range_bits):
+            self._join(self._held[0].take(number), self._held[1].take(number))
+        total = max(1, len(self._lengths[1]))
+        for number in range(-(-len(self._lengths[0]) // TEXTS_AT_ONCE)):
+            codes, common = np.unique(self._pairs.take(number), return_counts=True)
+            train, held_out = codes // total, codes % total
+            shares = common / np.minimum(self._runs[0][train], self._runs[1][held_out])
+            counted = (common >= FEWEST) & (shares >= self._params.share)
+            yield from zip(train[counted].tolist(), held_out[counted].tolist(), shares[counted].tolist(), strict=True)
+
+    def _runs_of(self, side: int, places: slice, words: Words) -> NDArray[Any]:
+        """Return the runs of some texts, each with its text, and count them for each text."""
+        sets = shingle(words, self._size)
+        self._runs[side][places] = sets.sizes
+        runs = np.empty(len(sets.hashes), RUN)
+        runs["hash"], runs["text"] = sets.hashes, sets.texts + places.start
+        return runs
+
+    def _ranges(self, runs: NDArray[Any]) -> Indices:
+        """Return the range of hashes, and so the bucket, of each run."""
+        return ((runs["hash"] >> np.uint64(32)) >> np.uint64(32 - self._range_bits)).astype(np.int64)
+
+    def _join(self, training: NDArray[Any], evaluation: NDArray[Any]) -> None:
+        """Note the pairs of texts that have a run in common. Phrases count for nothing."""
+        training, evaluation = (runs[np.argsort(runs["hash"], kind="stable")] for runs in (training, evaluation))
+        held_out_hashes = np.ascontiguousarray(evaluation["hash"])
+        training = training[contains(held_out_hashes, training["hash"])]
+        hashes, counts = np.unique(training["hash"], return_counts=True)
+        is_phrase = np.repeat(counts > self._params.common, counts)
+        np.subtract.at(self._runs[0], training["text"][is_phrase], 1)
+        phrases = hashes[counts > self._params.common]
+        np.subtract.at(self._runs[1], evaluation["text"][contains(phrases, held_out_hashes)], 1)
+        training = training[~is_phrase]
+        first = np.searchsorted(held_out_hashes, training["hash"], side="left")
+        holders = np.searchsorted(held_out_hashes, training["hash"], side="right") - first
+        places = np.repeat(first, holders) + np.arange(holders.sum()) - np.repeat(np.cumsum(holders) - holders, holders)
+        train, held_out = np.repeat(training["text"], holders), evaluation["text"][places]
+        counted = self._is_size_for(train, held_out)
+        codes = train[counted] * max(1, len(self._lengths[1])) + held_out[counted]
+        self._pairs.scatter(train[counted] // TEXTS_AT_ONCE, codes)
+
+    def _is_size_for(self, train: Indices, held_out: Indices) -> NDArray[np.bool_]:
+        """Return the pairs of texts that are compared by runs of this size: the shorter size where one of them is short."""
+        shorter = np.minimum(self._lengths[0][train], self._lengths[1][held_out])
+        result: NDArray[np.bool_] = (shorter < 2 * self._params.ngram) == (self._size == self._params.ngram // 2)
+        return result

@@ -10,6 +10,7 @@ Datasets, §3.4 (bands of rows).
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from tasks.core.text.ngrams import PATTERN
 
 Hashes = NDArray[np.uint64]
 Indices = NDArray[np.int64]
+Ordered = TypeVar("Ordered", np.uint64, np.int64)
 
 PERMUTATIONS = 128
 BANDS = 32
@@ -63,10 +65,7 @@ class Shingles:
 
     def take(self, texts: Indices) -> "Shingles":
         """Return the sets of these texts, in this order."""
-        sizes = self.sizes[texts]
-        offsets = _offsets(sizes)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
-        return Shingles(self.hashes[np.repeat(self.offsets[texts], sizes) + within], offsets)
+        return Shingles(*_taken(self.hashes, self.offsets, texts))
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,13 @@ class Words:
     def counts(self) -> Indices:
         """Return the number of words of each text."""
         return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, texts: Indices) -> "Words":
+        """Return the words of these texts, in this order."""
+        return Words(*_taken(self.hashes, self.offsets, texts))
 
 
 def hash_words(contents: Sequence[str]) -> Words:
@@ -95,10 +101,25 @@ def shingle(words: Words, length: int) -> Shingles:
     runs = np.maximum(words.counts - length + 1, 0)
     offsets = _offsets(runs)
     starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], runs)
-    combined = np.zeros(len(starts), dtype=np.uint64)
-    for position in range(length):
-        combined = _mix(combined * ODD + words.hashes[starts + position])
-    return _unique(combined, runs)
+    return _unique(_combined(words.hashes, length)[starts], runs)
+
+
+def _combined(hashes: Hashes, length: int) -> Hashes:
+    """Return a hash of each run of so many hashes, those across the ends of texts too. Blocks stay in the processor's cache."""
+    combined = np.zeros(max(0, len(hashes) - length + 1), np.uint64)
+    for start in range(0, len(combined), BLOCK):
+        block = combined[start : start + BLOCK]
+        for position in range(start, start + length):
+            block *= ODD
+            block += hashes[position : position + len(block)]
+            _mix_in_place(block)
+    return combined
+
+
+def distinct(values: NDArray[Ordered]) -> NDArray[Ordered]:
+    """Return the different values, sorted. `np.unique` hashes them, which takes several times as long as sorting."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
@@ -182,7 +203,7 @@ def similar_pairs(sets: Shingles, threshold: float, ranks: Sequence[int], most: 
         )
         for band in range(BANDS)
     ]
-    codes = np.unique(np.concatenate(bands))
+    codes = distinct(np.concatenate(bands))
     pairs = np.stack([codes // total, codes % total], axis=1)
     return pairs[jaccard(sets, pairs) >= threshold]
 
@@ -197,6 +218,11 @@ def jaccard(sets: Shingles, pairs: Indices) -> NDArray[np.float64]:
         common = np.add.reduceat(contains(other, _by_set(first)).astype(np.int64), first.offsets[:-1])
         similarities[start : start + len(batch)] = common / (first.sizes + second.sizes - common)
     return similarities
+
+
+def set_keys(sets: Shingles) -> Hashes:
+    """Return a hash of each set, whatever the order of its shingles. Every text must have a shingle."""
+    return np.add.reduceat(_mix(sets.hashes), sets.offsets[:-1]) if len(sets) else np.zeros(0, np.uint64)
 
 
 def _by_set(sets: Shingles) -> Hashes:
@@ -220,7 +246,7 @@ def _unique(hashes: Hashes, sizes: Indices) -> Shingles:
     sets = Shingles(hashes, _offsets(sizes))
     marked = _by_set(sets)
     ordered = np.sort(marked)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    repeated = distinct(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(repeated):
         return sets
     places = np.flatnonzero(contains(repeated, marked))
@@ -236,12 +262,29 @@ def _select(sets: Shingles, chosen: NDArray[np.bool_]) -> Shingles:
     return Shingles(sets.hashes[chosen], before[sets.offsets])
 
 
+def _taken(hashes: Hashes, offsets: Indices, texts: Indices) -> tuple[Hashes, Indices]:
+    """Return the hashes of these texts, one after the other, and their offsets."""
+    if len(texts) == len(offsets) - 1 and np.array_equal(texts, np.arange(len(texts))):
+        return hashes, offsets
+    sizes = np.diff(offsets)[texts]
+    chosen = _offsets(sizes)
+    within = np.arange(chosen[-1]) - np.repeat(chosen[:-1], sizes)
+    return hashes[np.repeat(offsets[texts], sizes) + within], chosen
+
+
 def _offsets(sizes: Indices) -> Indices:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def _mix(values: Hashes) -> Hashes:
     """Spread each value over all 64 bits (the finaliser of SplitMix64: Steele, Lea, Flood 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values.copy()
+    _mix_in_place(mixed)
+    return mixed
+
+
+def _mix_in_place(values: Hashes) -> None:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values ^= values >> np.uint64(shift)
+        values *= np.uint64(factor)
+    values ^= values >> np.uint64(31)

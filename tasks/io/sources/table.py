@@ -12,6 +12,7 @@ from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import TextLines
 from tasks.io.sources.formats import columnar, delimited, detection, json_document, json_lines, workbook
 from tasks.io.sources.formats.detection import Format
+from tasks.io.sources.formats.json_lines import Block
 from tasks.io.sources.record import Broken, Record, UnreadableError
 
 READERS: dict[Format, Callable[[Entry], Iterator[Record]]] = {
@@ -43,6 +44,17 @@ def rows(path: Path) -> Iterator[Record]:
             yield from _records(entry)
         else:
             yield from _member(entry)
+
+
+def blocks(path: Path) -> list[Block] | None:
+    """Return the parts of a file of JSON lines that can be read apart; None for any other file, which is read as a whole."""
+    entry = archives.file_entry(path)
+    with entry.open() as opened:
+        head = opened.stream.peek(512)[:512]
+        is_packed = bool(opened.compression) or archives.is_zip(head) or archives.is_tar(head)
+    if is_packed or not head or detection.detect(entry).format != "JSON lines":
+        return None
+    return json_lines.blocks(path)
 
 
 def describe(path: Path) -> str:

@@ -1,9 +1,10 @@
 """Counts of the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 
 PRETRAINING = (
     "Packages and texts that are published may be part of what the base model was trained on, "
@@ -25,13 +26,18 @@ QUERIES = {
 }
 
 
+MEMORY = "1GB"
+"""Memory of DuckDB; groups beyond it are counted in files."""
+
+
 def count_tables(
-    examples: pl.DataFrame, documents: pl.DataFrame, quarantine: pl.DataFrame
+    examples: Sequence[Path], documents: Sequence[Path], quarantine: Path, scratch: Path
 ) -> dict[str, dict[str, Any]]:
-    """Return the result of each query, as rows by name."""
-    with duckdb.connect() as connection:
-        for name, frame in {"examples": examples, "documents": documents, "quarantine": quarantine}.items():
-            connection.register(name, frame.to_arrow())
+    """Return the result of each query, as rows by name. The tables are Parquet files."""
+    settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(scratch)}
+    with duckdb.connect(config=settings) as connection:
+        for name, paths in {"examples": examples, "documents": documents, "quarantine": [quarantine]}.items():
+            connection.read_parquet([str(path) for path in paths]).create_view(name)
         return {title: _rows(connection, f"SELECT * FROM ({query}) ORDER BY name") for title, query in QUERIES.items()}
 
 

@@ -1,13 +1,19 @@
 """Record of every refused row, with the reason, and the balance of each source: read = kept + merged + refused."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import polars as pl
+
 from tasks.core.records import Document, Example, Refusal, excerpt
+from tasks.io import columns
 from tasks.stages.ingest.reading import cleaning
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+D = TypeVar("D", Document, Example)
+Hide = Callable[[Sequence[Refusal]], list[Refusal]]
 Reasons = Mapping[int, tuple[str, str]]
 """Position of a record that is to be refused → reason and detail."""
 
@@ -17,62 +23,83 @@ MERGED = ("duplicate", "near-duplicate")
 """The reasons of records whose copy is kept in the same split."""
 
 
-class Sourced(NamedTuple, Generic[R]):
+class Sourced(NamedTuple, Generic[R_co]):
     """A record and the source of params.yaml it was read from."""
 
     source: str
-    record: R
+    record: R_co
+
+
+def refusal_of(file: str, refusal: Refusal) -> Refusal:
+    """Return a refusal of a record of `file` as the quarantine has it: with a place and a detail of limited length."""
+    where = refusal.where if refusal.source == file else f"{refusal.source} {refusal.where}".strip()
+    return Refusal(file, where, refusal.reason, excerpt(refusal.detail, DETAIL), cleaning.beginning(refusal.record))
+
+
+def refusal_of_record(item: Sourced[Example | Document], reason: str, detail: str) -> Refusal:
+    """Return the refusal of a record that was read and is not kept."""
+    file, record = item
+    text = record.response if isinstance(record, Example) else record.text
+    return Refusal(file, record.source, reason, detail, cleaning.beginning(text))
 
 
 class Quarantine:
     """The refused records of one run, and the number of records read from each source."""
 
-    def __init__(self) -> None:
-        self.refusals: list[Refusal] = []
+    def __init__(self, hide: Hide = list) -> None:
+        """`hide` removes from refusals what may not be shown."""
+        self._hide = hide
+        self._tables: list[pl.LazyFrame] = []
+        self._refusals: list[Refusal] = []
         self._num_read: Counter[str] = Counter()
 
     def receive(self, source: str, records: Iterable[R | Refusal]) -> Iterator[Sourced[R]]:
         """Count the records of `source`, file its refusals, and yield the others."""
-        return self.receive_files(source, (Sourced(source, record) for record in records))
-
-    def receive_files(self, source: str, records: Iterable[Sourced[R | Refusal]]) -> Iterator[Sourced[R]]:
-        """Count the records of each file of `source`, file the refusals, and yield the others."""
         is_empty = True
-        for file, record in records:
+        for record in records:
             is_empty = False
-            self._num_read[file] += 1
+            self._num_read[source] += 1
             if isinstance(record, Refusal):
-                where = record.where if record.source == file else f"{record.source} {record.where}".strip()
-                detail, shown = excerpt(record.detail, DETAIL), cleaning.beginning(record.record)
-                self.refusals.append(Refusal(file, where, record.reason, detail, shown))
+                self._refusals.append(refusal_of(source, record))
             else:
-                yield Sourced(file, record)
+                yield Sourced(source, record)
         if is_empty:
             self._num_read[source] += 0  # an empty source is reported too
 
-    def refuse(self, item: Sourced[Any], reason: str, detail: str) -> None:
-        """File a record that was read and is not kept."""
-        record = item.record
-        text = record.response if isinstance(record, Example) else record.text
-        self.refusals.append(Refusal(item.source, record.source, reason, detail, cleaning.beginning(text)))
+    def receive_table(self, num_read: Mapping[str, int], refusals: pl.LazyFrame | None) -> None:
+        """Count the records of each file, and file a table of refusals, which may be larger than memory."""
+        for file, number in num_read.items():
+            self._num_read[file] += number
+        if refusals is not None:
+            self._tables += [self._filed(), refusals]
 
-    def keep_others(self, items: Sequence[Sourced[R]], refused: Reasons) -> list[Sourced[R]]:
+    def keep_others(self, items: Sequence[Sourced[D]], refused: Reasons) -> list[Sourced[D]]:
         """Refuse the items at the positions in `refused` and return the others."""
         for position in sorted(refused):
-            self.refuse(items[position], *refused[position])
+            self._refusals.append(refusal_of_record(items[position], *refused[position]))
         return [item for position, item in enumerate(items) if position not in refused]
 
     def count_chunks(self, item: Sourced[Document], num_chunks: int) -> None:
         """Count a document that was cut as that many records read."""
         self._num_read[item.source] += num_chunks - 1
 
-    def balance(self, kept: Iterable[Sourced[Any]]) -> dict[str, dict[str, Any]]:
+    def table(self) -> pl.LazyFrame:
+        """Return all refusals, in the order in which they were filed."""
+        self._tables.append(self._filed())
+        return pl.concat(self._tables)
+
+    def balance(self, num_kept: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         """Return, for each source, the numbers of records read, kept, merged, and refused by reason."""
-        num_kept = Counter(item.source for item in kept)
+        counts = self.table().group_by("source", "reason").len().collect()
         reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for refusal in self.refusals:
-            reasons[refusal.source][refusal.reason] += 1
-        return {source: self._balance_of(source, num_kept[source], reasons[source]) for source in self._num_read}
+        for source, reason, number in counts.iter_rows():
+            reasons[source][reason] = number
+        return {source: self._balance_of(source, num_kept.get(source, 0), reasons[source]) for source in self._num_read}
+
+    def _filed(self) -> pl.LazyFrame:
+        """Return the refusals that are in memory as a table, and forget them."""
+        filed, self._refusals = columns.frame(self._hide(self._refusals), Refusal), []
+        return filed.lazy()
 
     def _balance_of(self, source: str, num_kept: int, reasons: Counter[str]) -> dict[str, Any]:
         merged = sum(reasons[reason] for reason in MERGED)

@@ -1,16 +1,29 @@
 """Draw the splits (train, valid, test, gate): groups stay whole. By size each stratum gives its share as far as its groups allow; by
-name a group's split never changes."""
+name a group's split never changes.
+
+Groups are arrays here, so that there may be as many as rows; what is drawn follows from hashes of their names.
+"""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
-from tasks.core.records import Document, Example, Split, content_id, identify
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks.core.records import Document, Message, Split, content_id, identify
+from tasks.core.text.shingles import Hashes, Indices
+from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 
-FILLED: tuple[Split, ...] = ("test", "valid")
-GATE: Split = "gate"
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""A split is its place here wherever splits are an array."""
+TRAIN, VALID, TEST, GATE = (SPLITS.index(split) for split in ("train", "valid", "test", "gate"))
+FILLED = (TEST, VALID)
+UNDRAWN = -1
+Codes = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -31,76 +44,184 @@ class Group:
         return self.alias or self.name
 
 
-def split_examples(examples: Sequence[Example], config: IngestConfig) -> dict[str, Split]:
-    """Draw the split of each group of examples."""
-    groups: dict[str, Group] = {}
-    for example in examples:
-        group = groups.get(example.group, Group(example.group, example.domain, 0, _alias(example, config)))
-        groups[example.group] = replace(group, size=group.size + 1)
-    splits = _assign(groups.values(), config, {})
-    return splits | _one_group_each(splits, list(groups.values()), config)
+@dataclass(frozen=True)
+class Groups:
+    """Very many groups, in the order of the hashes of their names."""
+
+    order: Hashes
+    """The first 64 bits of the hash of each name."""
+    nearness: Mapping[int, Hashes]
+    """Split → those of the hash by which a group may fall to it."""
+    strata: Indices
+    sizes: Indices
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], seed: int) -> "Groups":
+        """Return groups, which are in the order of `in_order`, as arrays."""
+        strata = {name: code for code, name in enumerate(dict.fromkeys(group.stratum for group in groups))}
+        return cls(
+            _bits(seed, (group.name for group in groups)),
+            _nearness(seed, [group.drawn_name for group in groups], range(len(SPLITS))),
+            np.array([strata[group.stratum] for group in groups], np.int64),
+            np.array([group.size for group in groups], np.int64),
+        )
+
+    def take(self, places: Indices) -> "Groups":
+        """Return some of the groups."""
+        nearness = {split: bits[places] for split, bits in self.nearness.items()}
+        return Groups(self.order[places], nearness, self.strata[places], self.sizes[places])
+
+
+class SplitsOfGroups:
+    """The splits of groups by name, and of records in their order."""
+
+    def __init__(self, seed: int, order: Hashes, splits: Codes, groups_of_records: Indices) -> None:
+        self._seed, self._order, self._splits = seed, order, splits
+        self.groups_of_records = groups_of_records
+        """The number of the group of each record."""
+
+    @property
+    def of_records(self) -> Codes:
+        """Return the split of each record, in the order in which they were added."""
+        return self._splits[self.groups_of_records]
+
+    def of(self, names: Iterable[str]) -> dict[str, Split]:
+        """Return the splits of those of the groups that have records."""
+        splits: dict[str, Split] = {}
+        for name in names:
+            (bits,) = _bits(self._seed, [name])
+            place = int(np.searchsorted(self._order, bits))
+            if place < len(self._order) and self._order[place] == bits:
+                splits[name] = SPLITS[self._splits[place]]
+        return splits
+
+
+class Drawing:
+    """Collects the groups of examples, then draws their splits."""
+
+    def __init__(self, config: IngestConfig) -> None:
+        self._config = config
+        self._strata: dict[str, int] = {}
+        self._order, self._strata_of_examples = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        self._nearness = {split: [np.zeros(0, np.uint64)] for split in self._needed()}
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns of examples that it needs."""
+        return ["group", "domain", *(("source", "messages") if self._config.splits.by == "name" else ())]
+
+    def add(self, examples: pl.DataFrame) -> None:
+        """Add examples."""
+        strata = examples["domain"].unique(maintain_order=True)
+        for stratum in strata:
+            self._strata.setdefault(stratum, len(self._strata))
+        first = examples.with_row_index("place").unique("group", keep="first", maintain_order=True)
+        groups = examples["group"].cast(pl.Enum(first["group"])).to_physical().to_numpy()
+        drawn = _drawn_names(first, self._config)
+        self._order.append(_bits(self._config.seed, first["group"])[groups])
+        for split, bits in _nearness(self._config.seed, drawn, self._needed()).items():
+            self._nearness[split].append(bits[groups])
+        strata_of_examples = examples["domain"].replace_strict(self._strata, return_dtype=pl.Int64)
+        self._strata_of_examples.append(strata_of_examples.to_numpy())
+
+    def draw(self) -> SplitsOfGroups:
+        """Draw the split of each group. If a split that has a share would be empty, it gets one group, as far as there are any."""
+        order = np.concatenate(self._order)
+        by_name = np.argsort(order, kind="stable")
+        starts = np.append(True, order[by_name[1:]] != order[by_name[:-1]])[: len(by_name)]
+        groups_of_records = np.empty(len(by_name), np.int64)
+        groups_of_records[by_name] = np.cumsum(starts) - 1
+        first = by_name[starts]
+        sizes = np.bincount(groups_of_records, minlength=len(first))
+        nearness = {split: np.concatenate(bits)[first] for split, bits in self._nearness.items()}
+        groups = Groups(order[first], nearness, np.concatenate(self._strata_of_examples)[first], sizes)
+        undrawn = np.full(len(first), UNDRAWN, np.int8)
+        splits = _one_group_each(_assign(groups, self._config, undrawn), groups, self._config, undrawn)
+        return SplitsOfGroups(self._config.seed, groups.order, splits, groups_of_records)
+
+    def _needed(self) -> Sequence[int]:
+        """Return the splits to which groups may fall by a hash."""
+        if self._config.splits.by == "name":
+            return range(len(SPLITS))
+        return [GATE] if self._config.splits.gate else []
+
+
+def _drawn_names(examples: pl.DataFrame, config: IngestConfig) -> list[str]:
+    """Return the names by which the splits of the groups of examples are drawn.
+
+    Where names decide, that of a row that is a group of its own is its prompt. Rows with one prompt then share a split, and a row
+    keeps it wherever it stands in its file.
+    """
+    if config.splits.by != "name":
+        return examples["group"].to_list()
+    prompts = [row.messages[:-1] for row in tables.records(examples.select("messages"), _Spoken)]
+    is_alone = (examples["group"] == examples["source"]).to_list()
+    return [
+        f"prompt {identify(prompt)}" if alone else name
+        for name, prompt, alone in zip(examples["group"], prompts, is_alone, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    messages: list[Message]
 
 
 def split_documents(
     documents: Sequence[Document], strata: Sequence[str], config: IngestConfig, fixed: Mapping[str, Split]
 ) -> list[Split]:
     """Return the split of each document. Groups in `fixed`, those of examples, keep theirs; the others fill up the shares."""
-    groups: dict[str, Group] = {}
+    by_name: dict[str, Group] = {}
     for document, stratum in zip(documents, strata, strict=True):
-        group = groups.get(document.group, Group(document.group, stratum, 0, _alias(document, config)))
-        groups[document.group] = replace(group, size=group.size + len(document.text))
-    splits = _assign(groups.values(), config, fixed)
+        group = by_name.get(document.group, Group(document.group, stratum, 0, _alias(document, config)))
+        by_name[document.group] = replace(group, size=group.size + len(document.text))
+    ordered = in_order(by_name.values(), config.seed)
+    groups, kept = Groups.of(ordered, config.seed), _codes(ordered, fixed)
+    splits = _assign(groups, config, kept)
     if config.splits.by == "name":  # by size each split has its share of a corpus, however few the groups
         for domain in sorted({document.domain for document in documents}):
-            names = dict.fromkeys(document.group for document in documents if document.domain == domain)
-            splits |= _one_group_each(splits, [groups[name] for name in names], config, fixed)
-    return [splits[document.group] for document in documents]
+            names = {document.group for document in documents if document.domain == domain}
+            places = np.array([place for place, group in enumerate(ordered) if group.name in names], np.int64)
+            splits[places] = _one_group_each(splits[places], groups.take(places), config, kept[places])
+    of_groups = {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
+    return [of_groups[document.group] for document in documents]
 
 
-def _assign(groups: Iterable[Group], config: IngestConfig, fixed: Mapping[str, Split]) -> dict[str, Split]:
-    assign = assign_by_name if config.splits.by == "name" else assign_splits
-    return assign(groups, config.splits.held_out, config.seed, fixed)
+def _alias(document: Document, config: IngestConfig) -> str:
+    """Return the name by which the split of a document's group is drawn: for a row that is a group of its own, where names decide, its text."""
+    is_alone = config.splits.by == "name" and document.group.endswith(f": {document.source}")
+    return f"text {content_id(document.text)}" if is_alone else ""
 
 
-def _alias(record: Example | Document, config: IngestConfig) -> str:
-    """Return the name by which the split of a record's group is drawn, where names decide: for a row that is a group of its own its prompt
-    or text. Rows with one prompt then share a split, and a row keeps it wherever it stands in its file."""
-    if config.splits.by != "name":
-        return ""
-    if isinstance(record, Example):
-        return f"prompt {identify(record.prompt)}" if record.group == record.source else ""
-    return f"text {content_id(record.text)}" if record.group.endswith(f": {record.source}") else ""
+def in_order(groups: Iterable[Group], seed: int) -> list[Group]:
+    """Return groups in the order that is drawn from the seed."""
+    return sorted(groups, key=lambda group: seeded_hash(seed, group.name))
 
 
-def _one_group_each(
-    splits: Mapping[str, Split], groups: Sequence[Group], config: IngestConfig, fixed: Collection[str] = ()
-) -> dict[str, Split]:
-    """Return a group for each split that has a share and none of these groups, from a split that has several, as far as there are any.
+def _assign(groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
+    assign = _by_name if config.splits.by == "name" else _by_size
+    return assign(groups, config.splits.held_out, fixed)
+
+
+def _one_group_each(splits: Codes, groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
+    """Return the splits with a group in each that has a share, from a split that has several, as far as there are any.
 
     By size it is the smallest that trains; only the gate takes the group whose hash comes nearest to its own. By name every split takes that
     one, of those that train if there are two; train itself may lack one too. When the data have grown, such a group is where its name has it.
     """
     by_name = config.splits.by == "name"
-    given: dict[str, Split] = {}
+    splits = splits.copy()
     shares = config.splits.held_out
     for split, share in (shares | {"train": 1.0} if by_name else shares).items():
-        current: dict[str, Split] = {group.name: given.get(group.name, splits[group.name]) for group in groups}
-        numbers = Counter(current.values())
-        spare = [group for group in groups if numbers[current[group.name]] > 1 and group.name not in fixed]
-        training = [group for group in spare if current[group.name] == "train"]
-        available = training or (spare if by_name else [])
-        if not share or numbers[split] or not available:
+        code, numbers = SPLITS.index(split), np.bincount(splits, minlength=len(SPLITS))
+        spare = (numbers[splits] > 1) & (fixed == UNDRAWN)
+        training = spare & (splits == TRAIN)
+        available = np.flatnonzero(training if training.any() or not by_name else spare)
+        if not share or numbers[code] or not len(available):
             continue
-        if split == GATE or by_name:
-            chosen = min(available, key=_nearness(split, config.seed))
-        else:
-            chosen = min(available, key=lambda group: (group.size, seeded_hash(config.seed, group.name)))
-        given[chosen.name] = split
-    return given
-
-
-def _nearness(split: Split, seed: int) -> Callable[[Group], str]:
-    return lambda group: seeded_hash(seed, f"{split}: {group.drawn_name}")
+        preferred = groups.nearness[code] if code == GATE or by_name else groups.sizes
+        splits[available[np.argmin(preferred[available])]] = code
+    return splits
 
 
 def assign_by_name(
@@ -111,19 +232,9 @@ def assign_by_name(
     A group's split does not change with the other groups. Each stratum gives its share on average: of n groups, a share p is met
     with a standard deviation of sqrt(p (1 - p) / n). Groups in `fixed` keep theirs.
     """
-    splits: dict[str, Split] = {}
-    for group in groups:
-        if fixed and group.name in fixed:
-            splits[group.name] = fixed[group.name]
-            continue
-        remaining, splits[group.name] = 1.0, "train"
-        for split in (*FILLED, GATE):
-            share = shares.get(split, 0.0)
-            if _falls_to(split, group.drawn_name, share / remaining, seed):
-                splits[group.name] = split
-                break
-            remaining -= share
-    return splits
+    ordered = in_order(groups, seed)
+    splits = _by_name(Groups.of(ordered, seed), shares, _codes(ordered, fixed or {}))
+    return {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
 
 
 def assign_splits(
@@ -136,22 +247,58 @@ def assign_splits(
     3. Of the rest, a hash of the group's name alone decides between gate and train. So no group ever moves between gate and
        training as the data grow; the gate's share is met on average only.
     """
-    drawn = sorted(groups, key=lambda group: seeded_hash(seed, group.name))
-    splits: dict[str, Split] = {group.name: fixed[group.name] for group in drawn if fixed and group.name in fixed}
-    strata: defaultdict[str, list[Group]] = defaultdict(list)
-    for group in drawn:
-        strata[group.stratum].append(group)
-    for members in [*(strata[name] for name in sorted(strata)), drawn]:
-        for split in FILLED:
-            _fill(splits, members, split, shares[split])
-    gate_share = shares.get("gate", 0) / (1 - sum(shares[split] for split in FILLED))
-    rest: dict[str, Split] = {
-        group.name: GATE if _falls_to(GATE, group.name, gate_share, seed) else "train"
-        for group in drawn
-        if group.name not in splits
-    }
-    splits |= rest
-    return {group.name: splits[group.name] for group in drawn}
+    ordered = in_order(groups, seed)
+    splits = _by_size(Groups.of(ordered, seed), shares, _codes(ordered, fixed or {}))
+    return {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
+
+
+def _codes(groups: Sequence[Group], fixed: Mapping[str, Split]) -> Codes:
+    """Return the splits of groups in `fixed` as an array."""
+    return np.array(
+        [SPLITS.index(fixed[group.name]) if group.name in fixed else UNDRAWN for group in groups], np.int8
+    )
+
+
+def _by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+    splits, remaining = fixed.copy(), 1.0
+    for code in (*FILLED, GATE):
+        share = shares.get(SPLITS[code], 0.0)
+        splits[(splits == UNDRAWN) & _falls_to(code, groups, share / remaining)] = code
+        remaining -= share
+    splits[splits == UNDRAWN] = TRAIN
+    return splits
+
+
+def _by_size(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:
+    splits = fixed.copy()
+    by_stratum = np.argsort(groups.strata, kind="stable")
+    bounds = np.flatnonzero(np.diff(groups.strata[by_stratum])) + 1
+    for members in [*np.split(by_stratum, bounds), np.arange(len(splits))]:
+        for code in FILLED:
+            _fill(splits, groups.sizes, members, code, shares[SPLITS[code]])
+    gate_share = shares.get("gate", 0) / (1 - sum(shares[SPLITS[code]] for code in FILLED))
+    if gate_share:
+        splits[(splits == UNDRAWN) & _falls_to(GATE, groups, gate_share)] = GATE
+    splits[splits == UNDRAWN] = TRAIN
+    return splits
+
+
+def _falls_to(split: int, groups: Groups, share: float) -> NDArray[np.bool_]:
+    """Return True for about `share` of the groups, by a hash that each split has for itself."""
+    falls: NDArray[np.bool_] = (groups.nearness[split] >> np.uint64(12)).astype(np.float64) < share * 16**13
+    return falls  # 52 bits are a number that a float holds exactly
+
+
+def _fill(splits: Codes, sizes: Indices, members: Indices, code: int, share: float) -> None:
+    """Give a split the groups that fit into its share of `members`, in their order."""
+    room = round(share * int(sizes[members].sum())) - int(sizes[members][splits[members] == code].sum())
+    members = members[splits[members] == UNDRAWN]
+    while len(members := members[sizes[members] <= room]):
+        total = np.cumsum(sizes[members])
+        fitting = int(np.searchsorted(total, room, side="right"))
+        splits[members[:fitting]] = code
+        room -= int(total[fitting - 1])
+        members = members[fitting:]
 
 
 def seeded_hash(seed: int, name: str) -> str:
@@ -159,16 +306,11 @@ def seeded_hash(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 
 
-def _falls_to(split: Split, name: str, share: float, seed: int) -> bool:
-    """Return True for about `share` of the names, by a hash that each split has for itself."""
-    return int(seeded_hash(seed, f"{split}: {name}")[:13], 16) < share * 16**13
+def _nearness(seed: int, names: Sequence[str], splits: Iterable[int]) -> dict[int, Hashes]:
+    """Return the hashes by which groups of these names may fall to the splits."""
+    return {split: _bits(seed, (f"{SPLITS[split]}: {name}" for name in names)) for split in splits}
 
 
-def _fill(splits: dict[str, Split], members: list[Group], split: Split, share: float) -> None:
-    """Give `split` the groups that fit into its share of `members`, in their order."""
-    target = round(share * sum(group.size for group in members))
-    room = target - sum(group.size for group in members if splits.get(group.name) == split)
-    for group in members:
-        if group.name not in splits and group.size <= room:
-            splits[group.name] = split
-            room -= group.size
+def _bits(seed: int, names: Iterable[str]) -> Hashes:
+    """Return the first 64 bits of the hash of each name. Of 10^8 groups, two share them with a probability of 0.03 %, and are split as one."""
+    return np.array([int(seeded_hash(seed, name)[:16], 16) for name in names], np.uint64)

@@ -9,79 +9,114 @@ writes  data/ingested/{valid,test,gate,benchmark}.parquet, data/ingested/{train,
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 
-from tasks.core.records import Document, Example, Refusal, SensitiveText, Split
+from tasks.core.records import Document, Example, Refusal, SensitiveText
 from tasks.core.stage import Run
-from tasks.io import sandbox, tables
+from tasks.core.text.contamination import find_overlaps, prompt_of
+from tasks.core.text.texts import Selection, Texts
+from tasks.io import columns, sandbox, tables
 from tasks.io.sources import gym
 from tasks.io.sources.package import Module
+from tasks.io.system import files, locks
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts
-from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, StageConfig
+from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
-from tasks.stages.ingest.filtering.examples import filter_and_split_examples
+from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.verification import verify_candidates
+from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import module_document, read_documents
-from tasks.stages.ingest.reading.examples import mine_functions, python_modules, read_benchmark, read_puzzles, read_rows
+from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_benchmark, read_puzzles
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
 from tasks.stages.ingest.screening import sensitive
-from tasks.stages.ingest.screening.screen import screen
-
-SPLITS: tuple[Split, ...] = get_args(Split)
+from tasks.stages.ingest.screening.screen import screen_documents
+from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals, sensitive_texts
+from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
+from tasks.stages.ingest.shards.shard import Shard
+from tasks.stages.ingest.splits import SPLITS
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Read every source, filter and split examples and documents, write what is kept and the quarantine."""
-    ingest_config, quarantine = config.ingest, Quarantine()
-    if ingest_config.near_duplicates.cosine is not None:
+    if config.ingest.near_duplicates.cosine is not None:
         embedders.check(inputs["embedder"])
-    check_sources(ingest_config, inputs["raw"], run)
-    benchmark = list(_read_benchmarks(ingest_config, quarantine))
+    check_sources(config.ingest, inputs["raw"], run)
+    with _folder(run) as folder:
+        scratch = folder / "scratch"
+        files.remove(scratch)  # a killed run left it
+        scratch.mkdir(parents=True)
+        try:
+            reader = Reader(config.ingest, folder / "shards", scratch, run, config.compute.threads)
+            _ingest(inputs, outputs, config.ingest, reader, scratch, run)
+        finally:
+            files.remove(scratch)
+        reader.forget_unused()
+
+
+@contextmanager
+def _folder(run: Run) -> Iterator[Path]:
+    """Yield the folder where shards are kept for later runs. While another run uses it, this one has a folder of its own."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.exclusive(run.cache / "ingest.lock"))
+            folder = run.cache / "ingest"
+        except locks.Taken:
+            folder = run.work / "ingest"
+        yield folder
+
+
+def _ingest(
+    inputs: Mapping[str, Path], outputs: Mapping[str, Path], config: IngestConfig, reader: Reader, scratch: Path, run: Run
+) -> None:
+    hide = partial(sensitive.hide, actions=config.actions)
+    quarantine = Quarantine(hide)
     modules = {
-        label(source): python_modules(source)
-        for source in ingest_config.sources
-        if isinstance(source, Package | Folder)
+        label(source): python_modules(source) for source in config.sources if isinstance(source, Package | Folder)
     }
-    candidates = list(_read_examples(ingest_config, modules, quarantine, run))
-    texts = list(_read_corpora(ingest_config, quarantine))
+    benchmark = _read_benchmarks(config, reader, quarantine)
+    shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
+    texts = list(_read_corpora(config, quarantine))
+    screened = screen_documents(texts, config)
+    texts = quarantine.keep_others(screened.items, screened.refused)
 
-    screened = screen(candidates, texts, ingest_config, quarantine)
-    items = [item.record for item in benchmark]
-    embed = partial(embedders.embed, inputs["embedder"])
-    kept, groups = filter_and_split_examples(screened.examples, items, ingest_config, embed, quarantine)
-    if ingest_config.sources:
-        check_splits(kept, ingest_config, quarantine)
-        for line in small_splits(kept, ingest_config):
+    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run)
+    decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
+    quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
+    if config.sources:
+        check_splits(decisions, config, quarantine)
+        for line in small_splits(decisions, config):
             run.say(line)
-    evaluation = [*items, *(item.record for item in kept if item.record.split != "train")]
     mined = [module_document(module) for members in modules.values() for module in members]
-    documents = filter_and_split_documents(screened.documents, mined, groups, evaluation, ingest_config, quarantine)
-    check_corpora(documents, ingest_config)
+    groups = decisions.drawn.of({document.group for document in [*mined, *(item.record for item in texts)]})
+    overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "documents")
+    documents = filter_and_split_documents(texts, mined, groups, overlapping, config, quarantine)
+    check_corpora(documents, config)
 
-    refusals = sensitive.hide(quarantine.refusals, ingest_config.actions)
-    tables.write(outputs["ingested"] / "sensitive.parquet", screened.sensitive, SensitiveText)
-    frames = _write_tables(
-        outputs, [item.record for item in kept], items, [item.record for item in documents], refusals
-    )
+    places = pl.concat([sensitive_texts(shards.all), columns.frame(screened.sensitive, SensitiveText).lazy()])
+    tables.sink_query(outputs["ingested"] / "sensitive.parquet", places, SensitiveText)
+    places = pl.scan_parquet(outputs["ingested"] / "sensitive.parquet")
+    paths = _write_tables(outputs, shards, decisions, [item.record for item in documents], quarantine)
+    num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents)
     report = {
-        "sources": quarantine.balance([*benchmark, *kept, *documents]),
-        "sensitive": sensitive.count(screened.sensitive),
-        **counts.count_tables(*frames),
+        "sources": quarantine.balance(num_kept),
+        "sensitive": sensitive.count(places),
+        **counts.count_tables(*paths, scratch / "duckdb"),
         "pretraining": counts.PRETRAINING,
     }
     (outputs["ingested"] / "report.json").write_text(
         json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    generating = [source.tasks for source in ingest_config.sources if isinstance(source, Gym)]
+    generating = [source.tasks for source in config.sources if isinstance(source, Gym)]
     gym.write_kinds(outputs["ingested"] / "generated.json", gym.kinds(generating))
     run.say(summary(report))
-    for line in sensitive.in_words(screened.sensitive):
+    for line in sensitive.in_words(places):
         run.say(line)
 
 
@@ -103,36 +138,38 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
             )
 
 
-def check_splits(kept: Sequence[Sourced[Example]], config: IngestConfig, quarantine: Quarantine) -> None:
+def check_splits(decisions: Decisions, config: IngestConfig, quarantine: Quarantine) -> None:
     """Raise ValueError if no example is kept, or if a split that has a share is empty."""
-    sizes = Counter(item.record.split for item in kept)
+    sizes = decisions.sizes
     missing = [split for split in SPLITS if not sizes[split] and config.splits.held_out.get(split, 1)]
     if not missing:
         return
-    refusals = quarantine.refusals
-    reasons = Counter(refusal.reason for refusal in refusals).most_common(5)
-    dropped = ", ".join(f"{number} {reason}" for reason, number in reasons) or "none was dropped"
-    hidden = sensitive.hide(refusals[:1], config.actions)
-    first = next((f" The first: {r.source}, {r.where}: {r.reason}: {r.detail}." for r in hidden), "")
-    if not kept:
+    refusals = quarantine.table()
+    reasons = refusals.group_by("reason", maintain_order=True).len().collect().iter_rows()
+    most = sorted(reasons, key=lambda entry: -entry[1])[:5]
+    dropped = ", ".join(f"{number} {reason}" for reason, number in most) or "none was dropped"
+    shown = refusals.head(1).collect().iter_rows(named=True)
+    first = next((f" The first: {r['source']}, {r['where']}: {r['reason']}: {r['detail']}." for r in shown), "")
+    num_kept = sum(sizes.values())
+    if not num_kept:
         raise ValueError(
             f"ingest kept no example. What was dropped: {dropped}.{first} See `ingest.sources` in params.yaml."
         )
-    groups = len({item.record.group for item in kept})
+    groups = sum(decisions.num_groups.values())
     raise ValueError(
-        f"ingest: {' and '.join(missing)} would be empty: {len(kept)} examples in {groups} groups are left ({dropped}).{first} "
+        f"ingest: {' and '.join(missing)} would be empty: {num_kept} examples in {groups} groups are left ({dropped}).{first} "
         "Add data, or smaller groups, or raise the shares in `ingest.splits`."
     )
 
 
-def small_splits(kept: Sequence[Sourced[Example]], config: IngestConfig) -> Iterator[str]:
+def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
     """Yield a sentence for each held-out split of one group, with its share and the one that was asked for."""
-    sizes = Counter(item.record.split for item in kept)
-    groups = {split: {item.record.group for item in kept if item.record.split == split} for split in SPLITS}
+    sizes, groups = decisions.sizes, decisions.num_groups
+    num_kept = sum(sizes.values())
     for split, share in config.splits.held_out.items():
-        if share and len(groups[split]) == 1:
+        if share and groups[split] == 1:
             yield (
-                f"{split} holds one group: {sizes[split]} of {len(kept)} examples, {sizes[split] / len(kept):.0%} where "
+                f"{split} holds one group: {sizes[split]} of {num_kept} examples, {sizes[split] / num_kept:.0%} where "
                 f"{share:.0%} were asked for. Figures on it are rough; more groups would do."
             )
 
@@ -160,27 +197,65 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"examples: {splits}\ndropped: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
 
 
-def _read_benchmarks(config: IngestConfig, quarantine: Quarantine) -> Iterator[Sourced[Example]]:
-    """Yield the items of the external evaluation sets."""
+def overlapping_examples(
+    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, contents: Sequence[str]
+) -> dict[int, str]:
+    """Map the position of each text that overlaps an evaluation example to the side of it that the text shares most with."""
+    evaluation = decisions.evaluation
+    if not contents or not len(evaluation):
+        return {}
+    held_out = both_sides(shards, evaluation)
+    pairs = find_overlaps(Selection.all(Texts.of(contents)), held_out, config.contamination, folder)
+    examples = shards.examples(int(evaluation[other % len(evaluation)]) for other in pairs.values())
+
+    def text(side: int) -> str:
+        example = examples[int(evaluation[side % len(evaluation)])]
+        return prompt_of(example) if side < len(evaluation) else example.response
+
+    return {place: text(side) for place, side in pairs.items()}
+
+
+def _read_benchmarks(config: IngestConfig, reader: Reader, quarantine: Quarantine) -> list[Shard]:
+    """Return the items of the external evaluation sets."""
+    shards = []
     for source in config.benchmarks:
-        yield from quarantine.receive(f"benchmark: {label(source)}", read_benchmark(source, config.seed))
+        name = f"benchmark: {label(source)}"
+        records = (Sourced(name, record) for record in read_benchmark(source, config.seed))
+        shards += _read(name, [MadePart(records, is_screened=False)], reader, quarantine, None)
+    return shards
 
 
 def _read_examples(
-    config: IngestConfig, modules: Mapping[str, list[Module]], quarantine: Quarantine, run: Run
-) -> Iterator[Sourced[Example]]:
-    """Yield the examples of every source; mined functions only after they passed their own tests in the sandbox."""
+    config: IngestConfig, modules: Mapping[str, list[Module]], reader: Reader, quarantine: Quarantine, run: Run
+) -> list[Shard]:
+    """Return the examples of every source; mined functions only after they passed their own tests in the sandbox."""
     if modules:
         level = sandbox.probe()
         run.note(sandbox=level.name, sandbox_level=level.number)
+    shards = []
     for source in config.sources:
         name = label(source)
         if isinstance(source, Package | Folder):
-            yield from quarantine.receive(name, _verified(source, modules[name], config.seed, run))
+            verified = _verified(source, modules[name], config.seed, run)
+            shards += _read(name, [MadePart(Sourced(name, record) for record in verified)], reader, quarantine, None)
         elif isinstance(source, Gym):
-            yield from quarantine.receive(name, read_puzzles(source, config.seed))
+            puzzles = read_puzzles(source, config.seed)
+            shards += _read(name, [MadePart(Sourced(name, record) for record in puzzles)], reader, quarantine, None)
         else:
-            yield from quarantine.receive_files(name, read_rows(source, config.seed))
+            shards += _read(name, list(parts_of(source, config)), reader, quarantine, source)
+    return shards
+
+
+def _read(name: str, parts: Sequence[Part], reader: Reader, quarantine: Quarantine, source: Rows | None) -> list[Shard]:
+    """Return the shards of a source, and account for its records. Raises ValueError if its check fits none of them."""
+    shards, summaries = reader.read(parts)
+    quarantine.receive_table(num_read(summaries) or {name: 0}, refusals(shards))
+    checked = Checked()
+    for part in summaries:
+        checked.add(part.checked)
+    if source is not None:
+        checked.raise_if_none_fits(source)
+    return shards
 
 
 def _verified(source: Package | Folder, modules: Sequence[Module], seed: int, run: Run) -> Iterator[Example | Refusal]:
@@ -201,22 +276,18 @@ def _read_corpora(config: IngestConfig, quarantine: Quarantine) -> Iterator[Sour
 
 def _write_tables(
     outputs: Mapping[str, Path],
-    examples: Sequence[Example],
-    benchmark: Sequence[Example],
+    shards: Shards,
+    decisions: Decisions,
     documents: Sequence[Document],
-    refusals: Sequence[Refusal],
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Write every table and return examples, documents and quarantine as frames."""
+    quarantine: Quarantine,
+) -> tuple[list[Path], list[Path], Path]:
+    """Write every table and return the paths of examples, documents and quarantine."""
     folder = outputs["ingested"]
-    paths = {split: folder / f"{split}.parquet" for split in SPLITS} | {"train": outputs["examples"]}
-    for split in SPLITS:
-        tables.write(paths[split], [example for example in examples if example.split == split], Example)
-        texts = [document for document in documents if document.split == split]
-        tables.write(folder / f"{split}_documents.parquet", texts, Document)
-    tables.write(folder / "benchmark.parquet", benchmark, Example)
-    tables.write(folder / "quarantine.parquet", refusals, Refusal)
-    return (
-        pl.concat([tables.frame(path, Example) for path in paths.values()]),
-        pl.concat([tables.frame(folder / f"{split}_documents.parquet", Document) for split in SPLITS]),
-        tables.frame(folder / "quarantine.parquet", Refusal),
-    )
+    examples = {split: folder / f"{split}.parquet" for split in SPLITS} | {"train": outputs["examples"]}
+    write_examples(examples, folder / "benchmark.parquet", shards, decisions)
+    texts = {split: folder / f"{split}_documents.parquet" for split in SPLITS}
+    for split, path in texts.items():
+        tables.write(path, [document for document in documents if document.split == split], Document)
+    refused = folder / "quarantine.parquet"
+    tables.sink_query(refused, quarantine.table(), Refusal)
+    return list(examples.values()), list(texts.values()), refused

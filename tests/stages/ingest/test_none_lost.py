@@ -7,8 +7,10 @@ import json
 import lzma
 import random
 import sqlite3
+import tempfile
 import zipfile
 from collections import Counter
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import polars as pl
@@ -19,10 +21,12 @@ from pydantic import TypeAdapter
 
 from tasks.core.records import Refusal
 from tasks.stages.ingest.config import ExampleSource, IngestConfig
-from tasks.stages.ingest.filtering.examples import filter_and_split_examples
+from tasks.stages.ingest.filtering.examples import Filter
+from tasks.stages.ingest.outputs import kept_of_files, refused_examples
 from tasks.stages.ingest.quarantine import MERGED, Quarantine
-from tasks.stages.ingest.reading.examples import read_rows
-from tasks.stages.ingest.screening.screen import screen
+from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals
+from tasks.stages.ingest.shards.parts import parts_of
+from tests.support import ScratchRun
 
 bounded = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 words = st.sampled_from(
@@ -116,13 +120,39 @@ FORMATS = {
 def balance(folder, sources, **settings):
     """Return the balance of each file after everything that can refuse or merge an example, and the refusals."""
     config = IngestConfig.model_validate({"sources": sources, "near_duplicates": {"cosine": None}} | settings)
-    quarantine = Quarantine()
-    items = [
-        item for source in config.sources for item in quarantine.receive_files(str(source.path), read_rows(source, 0))
-    ]
-    screened = screen(items, [], config, quarantine)
-    kept, _ = filter_and_split_examples(screened.examples, [], config, None, quarantine)
-    return quarantine.balance(kept), quarantine.refusals
+    with tempfile.TemporaryDirectory() as name:
+        scratch, run, quarantine = Path(name), ScratchRun(Path(name)), Quarantine()
+        shards = Shards(read(config.sources, config, scratch, run, quarantine))
+        decisions = Filter(shards, 0, config, scratch, run).apply(None)
+        quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused"))
+        return balanced(quarantine, kept_of_files(shards, decisions))
+
+
+def read(sources, config, scratch, run, quarantine):
+    """Return the shards of some sources, and account for them."""
+    reader, shards = Reader(config, scratch / "cache", scratch, run), []
+    for source in sources:
+        made, summaries = reader.read(list(parts_of(source, config)))
+        quarantine.receive_table(num_read(summaries), refusals(made))
+        shards += made
+    return shards
+
+
+def balance_of_reading(source):
+    """Return the balance of a source that is read alone, and the refusals."""
+    source = TypeAdapter(ExampleSource).validate_python(source)
+    config = IngestConfig(sources=(source,))
+    with tempfile.TemporaryDirectory() as name:
+        quarantine = Quarantine()
+        shards = read([source], config, Path(name), ScratchRun(Path(name)), quarantine)
+        kept = Counter(file for shard in shards for file in shard.examples(["file"])["file"])
+        sheet, refused = balanced(quarantine, kept)
+    (numbers,) = sheet.values()
+    return numbers, refused
+
+
+def balanced(quarantine, kept):
+    return quarantine.balance(kept), [Refusal(*row) for row in quarantine.table().collect().iter_rows()]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -130,15 +160,15 @@ def balance(folder, sources, **settings):
 @given(values=rows, action=st.sampled_from(["report", "redact", "refuse"]))
 def test_each_row_of_each_format_is_kept_merged_or_refused(tmp_path, name, values, action):
     (tmp_path / name).write_bytes(FORMATS[name](values))
-    sheet, refusals = balance(
+    sheet, refused = balance(
         tmp_path, [{"from": "file", "path": tmp_path / name}], secrets=action, personal=action, max_examples=5
     )
     (numbers,) = sheet.values()
     assert numbers["read"] == len(values)
     assert numbers["read"] == numbers["kept"] + numbers["merged"] + sum(numbers["refused"].values())
-    reasons = Counter(refusal.reason for refusal in refusals)
+    reasons = Counter(refusal.reason for refusal in refused)
     assert {reason: number for reason, number in reasons.items() if reason not in MERGED} == numbers["refused"]
-    assert all(refusal.where and refusal.reason for refusal in refusals)
+    assert all(refusal.where and refusal.reason for refusal in refused)
 
 
 @bounded
@@ -151,11 +181,8 @@ def test_each_row_of_a_query_is_kept_merged_or_refused(tmp_path, values):
         connection.executemany("INSERT INTO t VALUES (:prompt, :completion)", values)
     connection.close()
     source = {"from": "query", "database": str(path), "query": "SELECT * FROM t ORDER BY rowid"}
-    options = TypeAdapter(ExampleSource).validate_python(source)
-    quarantine = Quarantine()
-    items = list(quarantine.receive_files("query", read_rows(options, 0)))
-    (numbers,) = quarantine.balance(items).values()
-    assert numbers["read"] == len(values) == len(items) + len(quarantine.refusals)
+    numbers, refused = balance_of_reading(source)
+    assert numbers["read"] == len(values) == numbers["kept"] + len(refused)
 
 
 @bounded
@@ -187,15 +214,12 @@ def test_a_hundred_thousand_malformed_lines(tmp_path, ending, number):
     data = b"\n".join([lines[0], *lines[1:]]) if "jsonl" in ending else b"[" + b",\n".join(lines) + b"]"
     path = tmp_path / f"a.{ending}"
     path.write_bytes(gzip.compress(data, 1) if ending.endswith("gz") else data)
-    (source,) = [TypeAdapter(ExampleSource).validate_python({"from": "file", "path": path})]
-    quarantine = Quarantine()
-    items = list(quarantine.receive_files("file", read_rows(source, 0)))
-    (numbers,) = quarantine.balance(items).values()
+    numbers, refused = balance_of_reading({"from": "file", "path": path})
     assert numbers["read"] == numbers["kept"] + sum(numbers["refused"].values())
     if "jsonl" in ending:
         assert numbers["read"] == number
         assert numbers["kept"] > number / 20
     else:  # what follows a brace that does not close is one record, which says where it begins
         assert numbers["kept"] >= 1
-        assert quarantine.refusals[-1].record
-    assert all(isinstance(refusal, Refusal) and refusal.where and refusal.reason for refusal in quarantine.refusals)
+        assert refused[-1].record
+    assert all(refusal.where and refusal.reason for refusal in refused)

@@ -9,10 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Document, Example, Message
+from tasks.io import columns
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.splits import Group, assign_by_name, assign_splits, split_documents, split_examples
+from tasks.stages.ingest.splits import SPLITS, Drawing, Group, assign_by_name, assign_splits, split_documents
 
 SHARES = {"valid": 0.1, "test": 0.2}
+def split_examples(examples, settings):
+    """The split of each group."""
+    drawing = Drawing(settings)
+    drawing.add(columns.frame(examples, Example))
+    return drawing.draw().of(example.group for example in examples)
+
+
 groups = st.lists(
     st.builds(Group, st.text("abcdef", min_size=1, max_size=5), st.sampled_from("xyz"), st.integers(1, 20)),
     unique_by=lambda group: group.name,
@@ -212,3 +220,23 @@ def test_an_empty_split_takes_the_smallest_group_that_trains():
         "group 3": "test",
         "group 1": "valid",
     } or {name: split for name, split in splits.items() if split != "train"} == {"group 3": "valid", "group 1": "test"}
+
+
+@given(groups, st.integers(0, 5), st.integers(1, 4), st.sampled_from(["size", "name"]))
+def test_examples_in_many_blocks_are_split_as_their_groups_are(members, seed, num_blocks, by):
+    settings = config(by=by).model_copy(update={"seed": seed})
+    examples = [
+        Example("id", [], "chat", group.stratum, group.name, "train", "source", "MIT")
+        for group in members
+        for _ in range(group.size)
+    ]
+    drawing, size = Drawing(settings), -(-len(examples) // num_blocks) or 1
+    for start in range(0, len(examples), size):
+        drawing.add(columns.frame(examples[start : start + size], Example))
+    drawn = drawing.draw()
+    assign = assign_by_name if by == "name" else assign_splits
+    splits, of_groups = assign(members, settings.splits.held_out, seed), drawn.of(group.name for group in members)
+    assert [SPLITS[code] for code in drawn.of_records] == [of_groups[example.group] for example in examples]
+    moved = {of_groups[name] for name, split in splits.items() if of_groups[name] != split}
+    assert moved <= set(SPLITS) - set(splits.values())  # a split that was empty has one group
+    assert drawn.of(["no such group"]) == {}

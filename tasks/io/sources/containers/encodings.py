@@ -52,7 +52,7 @@ class TextLines:
             self.encoding = unicode
             for number, data in raw_lines(stream):
                 if isinstance(data, int):
-                    yield _too_long(number, data)
+                    yield line_too_long(number, data)
                 else:
                     yield self._decoded(number, data)
             self.damage = opened.damage
@@ -149,12 +149,21 @@ def unicode_of(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
+def is_plain_utf8(head: bytes) -> bool:
+    """Return True if a text with these first bytes is read as it stands: UTF-8 without a mark, with ends of line of Unix or Windows."""
+    return unicode_of(head) == ("utf-8", 0) and not _has_mac_ends(head)
+
+
+def _has_mac_ends(head: bytes) -> bool:
+    return b"\r" in head[:-1] and b"\n" not in head
+
+
 def _as_utf8(opened: Opened) -> tuple[str, io.BufferedReader]:
     """Return the encoding by mark or zeros, and the stream as UTF-8 with ends of line that a reader of lines knows."""
     head = opened.stream.peek(HEAD)[:HEAD]
     encoding, mark = unicode_of(head)
     opened.stream.read(mark)
-    has_mac_ends = encoding == "utf-8" and b"\r" in head[:-1] and b"\n" not in head
+    has_mac_ends = encoding == "utf-8" and _has_mac_ends(head)
     if encoding == "utf-8" and not has_mac_ends:
         return encoding, opened.stream
     return encoding, io.BufferedReader(_Recoded(opened.stream, encoding, has_mac_ends=has_mac_ends), BUFFER)
@@ -185,7 +194,8 @@ class _Recoded(io.RawIOBase):
         return size
 
 
-def _too_long(number: int, num_bytes: int) -> Broken:
+def line_too_long(number: int, num_bytes: int) -> Broken:
+    """Return the record of a line beyond `MAX_LINE`."""
     detail = f"it has {num_bytes:,} bytes; at most {MAX_LINE:,} are read"
     return Broken(f"line {number}", "line too long", detail, "")
 

@@ -1,11 +1,11 @@
 """Choose the documents that are kept, draw their splits and cut them into chunks: near-duplicates, limits, contamination."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tasks.core.records import Document, Example, Split
-from tasks.core.text.contamination import overlaps, sides
+from tasks.core.records import Document, Split
+from tasks.core.text.contamination import overlaps
 from tasks.stages.ingest.chunking import chunk_document
 from tasks.stages.ingest.config import Domain, IngestConfig, NearDuplicates
 from tasks.stages.ingest.filtering import duplicates
@@ -14,20 +14,23 @@ from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import seeded_hash, split_documents
 
+Overlapping = Callable[[Sequence[str]], Mapping[int, str]]
+"""Maps the position of each text that overlaps an evaluation text to the latter."""
+
 
 def filter_and_split_documents(
     items: Sequence[Sourced[Document]],
     modules: Sequence[Document],
     groups: Mapping[str, Split],
-    evaluation: Sequence[Example],
+    overlapping: Overlapping,
     config: IngestConfig,
     quarantine: Quarantine,
 ) -> list[Sourced[Document]]:
     """Return the documents that are kept, cut into chunks, each with its split.
 
     A document follows the examples of its group (`groups`). No document of a held-out group, no near-duplicate of one, and
-    nothing that overlaps an evaluation example stays in a training corpus. `modules` are the texts that examples were mined
-    from; they count as held out even where no corpus names them.
+    nothing that overlaps an evaluation example (`overlapping`) stays in a training corpus. `modules` are the texts that examples were
+    mined from; they count as held out even where no corpus names them.
     """
     splits = split_documents(_records(items), [item.source for item in items], config, groups)
     items = [Sourced(item.source, replace(item.record, split=split)) for item, split in zip(items, splits, strict=True)]
@@ -38,10 +41,15 @@ def filter_and_split_documents(
     items = quarantine.keep_others(items, _near_duplicates(_records(items), hidden, config))
     items = quarantine.keep_others(items, _over_limit(_records(items), config))
     # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
-    items = quarantine.keep_others(items, _contaminated(_records(items), sides(evaluation), config))
+    items = quarantine.keep_others(items, _contaminated(_records(items), overlapping))
     items = list(_chunks(items, config.corpora.piece_chars, quarantine))
-    contents = [cleaning.without_comments(document.text) for document in held_out]
-    return quarantine.keep_others(items, _contaminated(_records(items), contents, config))
+    held_out_texts = [cleaning.without_comments(document.text) for document in held_out]
+
+    def overlapping_held_out(contents: Sequence[str]) -> dict[int, str]:
+        pairs = overlaps(contents, held_out_texts, config.contamination)
+        return {position: held_out_texts[other] for position, other in pairs.items()}
+
+    return quarantine.keep_others(items, _contaminated(_records(items), overlapping_held_out))
 
 
 def _records(items: Sequence[Sourced[Document]]) -> list[Document]:
@@ -108,12 +116,11 @@ def _chunks(items: Sequence[Sourced[Document]], limit: int, quarantine: Quaranti
         yield from (Sourced(item.source, chunk) for chunk in chunks)
 
 
-def _contaminated(documents: Sequence[Document], evaluation: Sequence[str], config: IngestConfig) -> Reasons:
+def _contaminated(documents: Sequence[Document], overlapping: Overlapping) -> Reasons:
     """Refuse training documents that overlap a text models are evaluated by."""
     training = [position for position, document in enumerate(documents) if document.split == "train"]
     contents = [cleaning.without_comments(documents[position].text) for position in training]
-    overlapping = overlaps(contents, evaluation, config.contamination)
     return {
-        training[a]: ("leak", f"overlaps the held-out text {cleaning.beginning(evaluation[b])!r}")
-        for a, b in overlapping.items()
+        training[place]: ("leak", f"overlaps the held-out text {cleaning.beginning(text)!r}")
+        for place, text in overlapping(contents).items()
     }

@@ -1,7 +1,7 @@
 """Find duplicates (equal texts, shared shingles, near embeddings) and merge them: decide which record of a pair is removed."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.core.records import Split
 from tasks.core.text import shingles
+from tasks.core.text.near_duplicates import Likeness
 from tasks.core.text.shingles import Shingles
 from tasks.stages.ingest.config import NearDuplicates
 
@@ -85,6 +86,81 @@ def merge_duplicates(pairs: Iterable[Pair], ranks: Sequence[int]) -> dict[int, i
         else:
             removed[position] = twin
     return removed
+
+
+class Kept:
+    """The kept texts of each class of one side, by which later ones are judged."""
+
+    def __init__(self, likeness: Likeness) -> None:
+        self._classes = likeness.classes
+        both = np.concatenate([likeness.pairs, likeness.pairs[:, ::-1]])
+        both = both[np.argsort(both[:, 0], kind="stable")]
+        self._neighbours = both[:, 1]
+        num_classes = int(likeness.classes.max(initial=-1)) + 1
+        self._starts = np.searchsorted(both[:, 0], np.arange(num_classes + 1))
+        self._has_others = (np.bincount(likeness.classes[likeness.classes >= 0], minlength=num_classes) > 1) | (
+            np.diff(self._starts) > 0
+        )
+        self._kept: defaultdict[int, dict[int, int]] = defaultdict(dict)
+
+    def compared(self) -> NDArray[np.bool_]:
+        """Return True for each text that has a near-duplicate."""
+        return (self._classes >= 0) & np.append(self._has_others, False)[self._classes]
+
+    def twins(self, position: int, judged_prompt: int) -> Iterator[int]:
+        """Yield kept near-duplicates of a text, the first one among them. Judgements of answers to one prompt are none of each other."""
+        if (number := int(self._classes[position])) < 0:
+            return
+        for near in (number, *self._neighbours[self._starts[number] : self._starts[number + 1]].tolist()):
+            for prompt, twin in self._kept.get(near, {}).items():
+                if not prompt or prompt != judged_prompt:
+                    yield twin
+
+    def keep(self, position: int, judged_prompt: int) -> None:
+        """Note that a text is kept. Of a class and a judged prompt, the first one is remembered."""
+        if (number := int(self._classes[position])) >= 0:
+            kept = self._kept[number]
+            kept[judged_prompt] = min(position, kept.get(judged_prompt, position))
+
+
+def merge_classes(
+    sides: Sequence[Likeness], pairs: Iterable[Pair], ranks: NDArray[np.int8], judged_prompts: NDArray[np.uint64]
+) -> dict[int, int]:
+    """Map each position to be removed to the near-duplicate of it that is kept, as `merge_duplicates` does.
+
+    Two records are near-duplicates if their texts are so on one of the `sides`, or if they are one of `pairs`. Those of rank 0 stay.
+    """
+    kept_sides = [Kept(side) for side in sides]
+    neighbours: defaultdict[int, list[int]] = defaultdict(list)
+    for first, later in pairs:
+        neighbours[first].append(later)
+        neighbours[later].append(first)
+    is_compared = np.zeros(len(ranks), bool)
+    is_compared[list(neighbours)] = True
+    for side in kept_sides:
+        is_compared |= side.compared()
+    compared = np.flatnonzero(is_compared)
+    compared = compared[np.argsort(ranks[compared], kind="stable")]
+    removed: dict[int, int] = {}
+    for position, rank, judged in zip(
+        compared.tolist(), ranks[compared].tolist(), judged_prompts[compared].tolist(), strict=True
+    ):
+        twins = [twin for side in kept_sides for twin in side.twins(position, judged)] if rank else []
+        twins += _kept_twins(neighbours.get(position, ()), removed, ranks, position) if rank else []
+        if twins:
+            removed[position] = min(twins)
+            continue
+        for side in kept_sides:
+            side.keep(position, judged)
+    return removed
+
+
+def _kept_twins(
+    neighbours: Iterable[int], removed: Mapping[int, int], ranks: NDArray[np.int8], position: int
+) -> list[int]:
+    """Return those of the neighbours that come before a position, and are kept."""
+    place = (ranks[position], position)
+    return [other for other in neighbours if (ranks[other], other) < place and other not in removed]
 
 
 def near_duplicate_reason(source: str, split: Split, *, is_same_split: bool) -> tuple[str, str]:

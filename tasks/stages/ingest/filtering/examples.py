@@ -1,135 +1,228 @@
-"""Choose the examples that are kept and draw their splits: limits, duplicates, near-duplicates, contamination."""
+"""Choose the examples that are kept and draw their splits: limits, duplicates, near-duplicates, contamination.
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
+Rules decide by arrays with a number for each example of all shards, those of the benchmark first; texts stay on disk.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.records import Example, Split
-from tasks.core.text.contamination import comparable, leaks, prompt_of
-from tasks.stages.ingest.config import IngestConfig, NearDuplicates
+from tasks.core.records import Split
+from tasks.core.stage import Run
+from tasks.core.text.contamination import find_overlaps
+from tasks.core.text.near_duplicates import Likeness, Limits, compared_texts, find_near_duplicates
+from tasks.core.text.shingles import Indices
+from tasks.core.text.texts import Selection
+from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering import duplicates
-from tasks.stages.ingest.filtering.duplicates import RANKS, Pair
-from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
-from tasks.stages.ingest.reading import cleaning
-from tasks.stages.ingest.splits import seeded_hash, split_examples
+from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE, Pair
+from tasks.stages.ingest.shards.collection import Shards
+from tasks.stages.ingest.shards.shard import SIDES
+from tasks.stages.ingest.splits import SPLITS, TEST, TRAIN, Drawing, SplitsOfGroups, seeded_hash
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+RANK_OF_SPLIT = np.array([RANKS[split] for split in SPLITS], np.int8)
 
 
-def filter_and_split_examples(
-    items: Sequence[Sourced[Example]],
-    benchmark: Sequence[Example],
-    config: IngestConfig,
-    embed: Embed,
-    quarantine: Quarantine,
-) -> tuple[list[Sourced[Example]], dict[str, Split]]:
-    """Return the examples that are kept, each with its split, and the split of every group."""
-    items = quarantine.keep_others(items, dict(_too_long(_records(items), config)))
-    items = quarantine.keep_others(items, _equal(_records(items), benchmark))
-    items = quarantine.keep_others(items, _over_limit(_records(items), config))
+class Rule(IntEnum):
+    """The rules that refuse an example, in the order in which they are applied."""
 
-    groups = split_examples(_records(items), config)
-    items = [Sourced(source, replace(record, split=groups[record.group])) for source, record in items]
-    items = quarantine.keep_others(items, _near_duplicates(_records(items), benchmark, config, embed))
-    items = quarantine.keep_others(items, _contaminated(_records(items), benchmark, config))
-    return items, groups
+    NONE = 0
+    TOO_LONG = 1
+    EQUAL = 2
+    OVER_LIMIT = 3
+    ALIKE = 4
+    OVERLAPS = 5
 
 
-def _records(items: Sequence[Sourced[Example]]) -> list[Example]:
-    return [item.record for item in items]
+@dataclass(frozen=True)
+class Decisions:
+    """What became of each example, the benchmark's first."""
+
+    num_benchmark: int
+    rules: NDArray[np.int8]
+    """The `Rule` that refused it."""
+    twins: Indices
+    """The example by which it was refused; -1 where there is none."""
+    splits: NDArray[np.int8]
+    """Its place in `SPLITS`."""
+    drawn: SplitsOfGroups
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Return True for each example that is kept, none of the benchmark among them."""
+        kept = self.rules == Rule.NONE
+        kept[: self.num_benchmark] = False
+        return kept
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """Return the number of kept examples of each split."""
+        counts = np.bincount(self.splits[self.kept], minlength=len(SPLITS))
+        return dict(zip(SPLITS, counts.tolist(), strict=True))
+
+    @property
+    def num_groups(self) -> dict[Split, int]:
+        """Return the number of groups with kept examples of each split."""
+        is_drawn = (self.rules == Rule.NONE) | (self.rules > Rule.OVER_LIMIT)
+        is_drawn[: self.num_benchmark] = False
+        is_kept = self.rules[is_drawn] == Rule.NONE
+        groups, splits = self.drawn.groups_of_records[is_kept], self.splits[is_drawn][is_kept]
+        return {split: len(np.unique(groups[splits == code])) for code, split in enumerate(SPLITS)}
+
+    @property
+    def evaluation(self) -> Indices:
+        """Return the numbers of the examples that models are evaluated by: the benchmark, and what is held out."""
+        is_held_out = self.kept & (self.splits != TRAIN)
+        is_held_out[: self.num_benchmark] = True
+        return np.flatnonzero(is_held_out)
 
 
-def _too_long(examples: Sequence[Example], config: IngestConfig) -> Iterator[tuple[int, tuple[str, str]]]:
-    for position, example in enumerate(examples):
-        prompt, response = len(prompt_of(example)), max(len(example.response), len(example.rejected or ""))
-        if prompt > config.max_prompt_chars:
-            detail = f"the prompt has {prompt} characters; max_prompt_chars is {config.max_prompt_chars}"
-            yield position, ("too long", detail)
-        elif response > config.max_response_chars:
-            detail = f"the response has {response} characters; max_response_chars is {config.max_response_chars}"
-            yield position, ("too long", detail)
+class Filter:
+    """Applies the rules one after the other."""
 
+    def __init__(self, shards: Shards, num_benchmark: int, config: IngestConfig, scratch: Path, run: Run) -> None:
+        """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other."""
+        self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
+        self._rules = np.zeros(len(shards), np.int8)
+        self._twins = np.full(len(shards), -1, np.int64)
+        self._splits = np.full(len(shards), TEST, np.int8)
 
-def _equal(examples: Sequence[Example], benchmark: Sequence[Example]) -> Reasons:
-    """Refuse what equals an earlier example or an item of the benchmark, white space aside."""
-    held_out = {_spoken(example): example.source for example in reversed(benchmark)}
-    doubles = {
-        later: ("duplicate", f"the same as {examples[earlier].source}")
-        for later, earlier in duplicates.equal_positions(map(_content, examples)).items()
-    }
-    leaked = {
-        position: ("leak", f"the same as {held_out[spoken]}")
-        for position, example in enumerate(examples)
-        if (spoken := _spoken(example)) in held_out
-    }
-    return doubles | leaked
+    def apply(self, embed: Embed) -> Decisions:
+        """Return what becomes of each example."""
+        self._refuse_too_long()
+        self._refuse_equal()
+        self._refuse_over_limit()
+        drawn = self._draw_splits()
+        self._refuse_alike(embed)
+        self._refuse_overlapping()
+        return Decisions(self._first, self._rules, self._twins, self._splits, drawn)
 
+    def _remaining(self) -> Indices:
+        """Return the numbers of the examples that no rule has refused, without the benchmark."""
+        return np.flatnonzero(self._rules[self._first :] == Rule.NONE) + self._first
 
-def _content(example: Example) -> Hashable:
-    """Return all that makes an example another one, white space aside."""
-    rejected = example.rejected and cleaning.collapse_whitespace(example.rejected)
-    return _spoken(example), example.tools, rejected, example.desirable
+    def _refuse(self, rule: Rule, numbers: Indices, twins: Indices | int = -1) -> None:
+        self._rules[numbers] = rule
+        self._twins[numbers] = twins
 
+    def _refuse_too_long(self) -> None:
+        for places, shard in self._shards:
+            facts = shard.facts()
+            is_too_long = (facts["prompt_chars"] > self._config.max_prompt_chars) | (
+                facts["response_chars"] > self._config.max_response_chars
+            )
+            numbers = np.flatnonzero(is_too_long) + places.start
+            self._refuse(Rule.TOO_LONG, numbers[numbers >= self._first])
 
-def _spoken(example: Example) -> Hashable:
-    """Return the messages of an example, white space aside."""
-    return tuple(
-        (message.role, *map(cleaning.collapse_whitespace, [message.content, *message.texts]))
-        for message in example.messages
-    )
+    def _refuse_equal(self) -> None:
+        """Refuse what equals an earlier example, or an item of the benchmark."""
+        remaining, contents = self._remaining(), self._shards.facts("content")
+        order = remaining[np.argsort(contents[remaining], kind="stable")]
+        starts = np.flatnonzero(np.append(True, contents[order[1:]] != contents[order[:-1]])[: len(order)])
+        first = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+        self._refuse(Rule.EQUAL, order[first != order], first[first != order])
+        if not self._first:
+            return
+        spoken = self._shards.facts("spoken")
+        held_out, places = np.unique(spoken[: self._first], return_index=True)
+        nearest = np.minimum(np.searchsorted(held_out, spoken[remaining]), len(held_out) - 1)
+        is_leaked = held_out[nearest] == spoken[remaining]
+        self._refuse(Rule.EQUAL, remaining[is_leaked], places[nearest[is_leaked]])
 
+    def _refuse_over_limit(self) -> None:
+        """Keep `max_examples`, drawn by the seed."""
+        remaining, limit = self._remaining(), self._config.max_examples
+        if limit is None or len(remaining) <= limit:
+            return
+        hashes = []
+        for places, shard in self._shards:
+            ids = shard.examples(["id"])["id"].gather(self._local(remaining, places))
+            hashes += [int(seeded_hash(self._config.seed, id)[:16], 16) for id in ids]
+        order = np.argsort(np.array(hashes, np.uint64), kind="stable")
+        self._refuse(Rule.OVER_LIMIT, remaining[order[limit:]])
 
-def _over_limit(examples: Sequence[Example], config: IngestConfig) -> Reasons:
-    if config.max_examples is None:
-        return {}
-    drawn = sorted(range(len(examples)), key=lambda position: seeded_hash(config.seed, examples[position].id))
-    return dict.fromkeys(drawn[config.max_examples :], ("over the limit", f"max_examples is {config.max_examples}"))
+    def _draw_splits(self) -> SplitsOfGroups:
+        drawing, remaining = Drawing(self._config), self._remaining()
+        for places, shard in self._shards:
+            drawing.add(shard.examples(drawing.columns)[self._local(remaining, places)])
+        drawn = drawing.draw()
+        self._splits[remaining] = drawn.of_records
+        return drawn
 
+    def _refuse_alike(self, embed: Embed) -> None:
+        """Refuse near-duplicates of examples that go before them. Prompts are compared with prompts, responses with responses.
 
-def _near_duplicates(
-    examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig, embed: Embed
-) -> Reasons:
-    combined, first = [*benchmark, *examples], len(benchmark)
-    ranks = [0] * first + [RANKS[example.split] for example in examples]
-    pairs = _near_pairs(combined, ranks, config.near_duplicates, embed)
-    removed = duplicates.merge_duplicates({(a, b) for a, b in pairs if b >= first}, ranks)
-    return {
-        position - first: duplicates.near_duplicate_reason(
-            combined[twin].source, combined[twin].split, is_same_split=ranks[position] == ranks[twin]
+        A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
+        """
+        numbers = np.concatenate([np.arange(self._first), self._remaining()])
+        ranks = RANK_OF_SPLIT[self._splits[numbers]]
+        ranks[: self._first] = 0
+        near = self._config.near_duplicates
+        sides: list[Likeness] = []
+        pairs: set[Pair] = set()
+        limits = Limits(
+            near.jaccard or 0, SHINGLE, near.min_words - SHINGLE + 1, max(FEW, near.template * len(numbers))
         )
-        for position, twin in removed.items()
-    }
+        if near.jaccard is not None:
+            for side in SIDES:
+                selection = Selection(self._shards.texts(side), numbers)
+                track = self._track(f"near-duplicates of {side}s")
+                sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track))
+        judged = self._shards.facts("judged_prompt")[numbers]
+        if near.cosine is not None:
+            pairs = self._alike_by_embedding(numbers, limits, near.cosine, embed)
+            pairs = {(first, later) for first, later in pairs if not judged[first] or judged[first] != judged[later]}
+        removed = duplicates.merge_classes(sides, pairs, ranks, judged)
+        places, twins = np.fromiter(removed, np.int64), np.fromiter(removed.values(), np.int64)
+        self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
+
+    def _alike_by_embedding(self, numbers: Indices, limits: Limits, cosine: float, embed: Embed) -> set[Pair]:
+        """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine."""
+        places = compared_texts(Selection(self._shards.texts("response"), numbers), limits)
+        if not len(places):
+            return set()
+        responses = [example.response for example in self._shards.examples(numbers[places]).values()]
+        pairs = duplicates.cosine_pairs(embed(responses), cosine)
+        return {(int(places[first]), int(places[later])) for first, later in pairs}
+
+    def _refuse_overlapping(self) -> None:
+        """Refuse training examples that overlap an evaluation example, by prompt or response."""
+        remaining = self._remaining()
+        training = remaining[self._splits[remaining] == TRAIN]
+        evaluation = np.concatenate([np.arange(self._first), remaining[self._splits[remaining] != TRAIN]])
+        overlaps = find_overlaps(
+            both_sides(self._shards, training),
+            both_sides(self._shards, evaluation),
+            self._config.contamination,
+            self._scratch,
+            self._track("contamination"),
+        )
+        for place, other in overlaps.items():
+            self._rules[training[place % len(training)]] = Rule.OVERLAPS
+            self._twins[training[place % len(training)]] = evaluation[other % len(evaluation)]
+
+    def _local(self, numbers: Indices, places: slice) -> Indices:
+        """Return those of the sorted numbers that lie in a shard, as rows of it."""
+        return numbers[np.searchsorted(numbers, places.start) : np.searchsorted(numbers, places.stop)] - places.start
+
+    def _track(self, work: str) -> Callable[[Any], Iterator[Any]]:
+        """Return a function that shows the progress of some work."""
+
+        def track(items: Selection | range) -> Iterator[Any]:
+            total = items.num_blocks if isinstance(items, Selection) else len(items)
+            return self._run.track(items, total=total, unit="block", status=lambda: work)
+
+        return track
 
 
-def _near_pairs(examples: Sequence[Example], ranks: Sequence[int], config: NearDuplicates, embed: Embed) -> set[Pair]:
-    """Return the pairs of examples whose prompts or whose responses are near-duplicates.
-
-    A prompt is all before the last answer, so the earlier answers of a conversation too. Rejected answers are not compared.
-    """
-    prompts = duplicates.comparable([comparable(example, prompt_of(example)) for example in examples], config)
-    responses = duplicates.comparable([comparable(example, example.response) for example in examples], config)
-    pairs: set[Pair] = set()
-    if config.jaccard is not None:
-        pairs |= duplicates.jaccard_pairs(prompts, config.jaccard, ranks)
-        pairs |= duplicates.jaccard_pairs(responses, config.jaccard, ranks)
-    if config.cosine is not None and len(responses.positions):
-        positions = responses.positions.tolist()
-        near = duplicates.cosine_pairs(embed([examples[position].response for position in positions]), config.cosine)
-        pairs |= {(positions[a], positions[b]) for a, b in near}
-    return {(a, b) for a, b in pairs if not _is_judged_beside(examples[a], examples[b])}
-
-
-def _is_judged_beside(example: Example, other: Example) -> bool:
-    """Return True for two judgements of answers to one prompt: they are alike, and both are needed."""
-    judged = all(one.rejected is not None or one.desirable is not None for one in (example, other))
-    return judged and example.prompt == other.prompt and _content(example) != _content(other)
-
-
-def _contaminated(examples: Sequence[Example], benchmark: Sequence[Example], config: IngestConfig) -> Reasons:
-    """Refuse training examples that overlap an evaluation example."""
-    training = [position for position, example in enumerate(examples) if example.split == "train"]
-    evaluation = [*benchmark, *(example for example in examples if example.split != "train")]
-    leaked = leaks([examples[position] for position in training], evaluation, config.contamination)
-    return {training[a]: ("leak", f"overlaps {evaluation[b].source}") for a, b in leaked.items()}
+def both_sides(shards: Shards, numbers: Indices) -> Selection:
+    """Return the prompts of some examples, and after them their responses."""
+    return Selection(
+        shards.texts("prompt") + shards.texts("response"), np.concatenate([numbers, numbers + len(shards)])
+    )

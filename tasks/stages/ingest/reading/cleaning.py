@@ -12,11 +12,15 @@ from tasks.core.records import excerpt
 
 def clean(text: str) -> str:
     """Return the text in Unicode's composed form, with plain newlines, stripped."""
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
 
 
 def collapse_whitespace(text: str) -> str:
     """Replace every run of white space by one space. Texts that are equal then count as duplicates."""
+    if "  " not in text and text.isprintable():  # of white space, spaces alone are printable
+        return text.strip()
     return " ".join(text.split())
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 
 from tasks.core.answers import base, registry
@@ -25,6 +25,8 @@ from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
 
+SHOWN = 3
+"""Rows that the message of a check that fits none of them shows."""
 UNCHECKED = "check does not fit"
 """The beginning of the reasons of rows that their source's check does not fit."""
 
@@ -48,9 +50,7 @@ def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, R
     """Return the records of a table or data set, each with the label of its file, and the domain of its examples."""
     name = label(source)
     if isinstance(source, File):
-        is_many = is_pattern(source.path)
-        domain = source.domain or (without_wildcards(source.path).name if is_many else source.path.stem)
-        return table_rows(source), domain
+        return table_rows(source), domain_of(source)
     if isinstance(source, Query):
         records = ((name, record) for record in databases.rows(source.database, source.query))
         return records, source.domain or PurePath(source.database).stem
@@ -62,26 +62,73 @@ def read_records(source: File | Query | Datasets) -> tuple[Iterable[tuple[str, R
     return ((name, row) for row in hub.from_disk(source.path, source.split)), source.domain or source.path.name
 
 
+def domain_of(source: File) -> str:
+    """Return the domain of the examples of a file, a folder or a pattern."""
+    is_many = is_pattern(source.path)
+    return source.domain or (without_wildcards(source.path).name if is_many else source.path.stem)
+
+
+@dataclass
+class Checked:
+    """The rows of a source that its check fits, and those that it does not fit."""
+
+    num_checked: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Of the rows that it does not fit."""
+    first: list[str] = field(default_factory=list)
+    """Place and detail of the first of them."""
+
+    def count(self, read: Example | Refusal) -> None:
+        """Count a row."""
+        if isinstance(read, Refusal) and read.reason.startswith(UNCHECKED):
+            reason = read.reason.removeprefix(f"{UNCHECKED}: ")
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+            self.first += [f"{read.where}: {read.detail}"] if len(self.first) < SHOWN else []
+        else:
+            self.num_checked += isinstance(read, Example)
+
+    def add(self, other: "Checked") -> None:
+        """Add the counts of later rows."""
+        self.num_checked += other.num_checked
+        self.reasons = dict(Counter(self.reasons) + Counter(other.reasons))
+        self.first = [*self.first, *other.first][:SHOWN]
+
+    def raise_if_none_fits(self, source: Rows) -> None:
+        """Raise ValueError if the check fits none of the rows."""
+        if not self.reasons or self.num_checked:
+            return
+        assert source.check is not None
+        counts = ", ".join(f"{count} {reason}" for reason, count in Counter(self.reasons).most_common())
+        first = search.redacted("; ".join(self.first), search.SECRETS)
+        raise ValueError(
+            f"ingest: {label(source)}: check `{source.check.kind}` fits none of its {sum(self.reasons.values())} rows ({counts}). "
+            f"The first: {first}. "
+            "Name another check, or the column with the right answers (`reference`), in `ingest.sources` of params.yaml."
+        )
+
+
 def read_rows(source: File | Query | Datasets, seed: int) -> Iterator[Sourced[Example | Refusal]]:
     """Yield the rows of a table or data set as examples, each with the label of its file.
 
     Raises ValueError if the source has a check that fits none of its rows.
     """
     records, domain = read_records(source)
-    unchecked: list[Refusal] = []
-    num_checked = 0
-    for file, record in sample(records, source.max_rows, seed):
+    checked = Checked()
+    yield from examples_from_records(sample(records, source.max_rows, seed), source, domain, checked)
+    checked.raise_if_none_fits(source)
+
+
+def examples_from_records(
+    records: Iterable[tuple[str, Record]], source: Rows, domain: str, checked: Checked
+) -> Iterator[Sourced[Example | Refusal]]:
+    """Yield records as examples or refusals, each with the label of its file, and count in `checked` the rows that the check fits."""
+    for file, record in records:
         if isinstance(record, Broken):
             yield Sourced(file, Refusal(file, record.where, record.reason, record.detail, record.record))
             continue
         read = example_from_row(record, file, source, domain)
-        if isinstance(read, Refusal) and read.reason.startswith(UNCHECKED):
-            unchecked.append(read)
-        else:
-            num_checked += isinstance(read, Example)
+        checked.count(read)
         yield Sourced(file, read)
-    if unchecked and not num_checked:
-        raise ValueError(_fits_no_row(source, label(source), unchecked))
 
 
 def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
@@ -145,18 +192,6 @@ def answer_text(message: Message) -> str:
 
 def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, object]) -> Refusal:
     return Refusal(source, where, f"{UNCHECKED}: {unfit.reason}", unfit.detail, cleaning.beginning(values))
-
-
-def _fits_no_row(source: Rows, name: str, refusals: Sequence[Refusal]) -> str:
-    """Return the message that the check of a source fits none of its rows, with the reasons and the first three."""
-    assert source.check is not None
-    reasons = Counter(refusal.reason.removeprefix(f"{UNCHECKED}: ") for refusal in refusals).most_common()
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-    first = search.redacted("; ".join(f"{refusal.where}: {refusal.detail}" for refusal in refusals[:3]), search.SECRETS)
-    return (
-        f"ingest: {name}: check `{source.check.kind}` fits none of its {len(refusals)} rows ({counts}). The first: {first}. "
-        "Name another check, or the column with the right answers (`reference`), in `ingest.sources` of params.yaml."
-    )
 
 
 def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:

@@ -3,6 +3,7 @@
 import heapq
 import platform
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,25 +57,47 @@ def check_version(source: config.Source) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Table:
+    """A file of a source."""
+
+    label: str
+    path: Path
+    problem: str = ""
+    """The reason why it is not to be opened."""
+    is_alone: bool = True
+    """False for one of the files of a folder or pattern: if it cannot be read, the others are."""
+
+    def records(self) -> Iterator[Record]:
+        """Yield its rows. A file among others that cannot be read is one broken record."""
+        if self.problem:
+            yield Broken("the file", self.problem, f"{self.path.name} is not read", "")
+            return
+        try:
+            yield from table.rows(self.path)
+        except (UnreadableError, OSError) as error:
+            if self.is_alone:
+                raise
+            yield Broken("the file", "unreadable file", first_line(error), "")
+
+
+def tables(source: File | config.TextFile) -> Iterator[Table]:
+    """Yield the file of a source, or all tables that its folder or pattern holds."""
+    if isinstance(source, File) and source.url is not None and source.sha256 is not None:
+        yield Table(label(source), places.fetched(source.url, source.sha256))
+    elif source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
+        yield Table(label(source), source.path)
+    else:
+        root = without_wildcards(source.path)
+        for file, problem in table_files(source.path):
+            name = f"{source.from_} {_shown(root)}/{file.relative_to(root).as_posix()}"
+            yield Table(name, file, problem, is_alone=False)
+
+
 def table_rows(source: File | config.TextFile) -> Iterator[tuple[str, Record]]:
     """Yield the rows of a table, or of all tables that a folder or pattern holds, each with the label of its file."""
-    if isinstance(source, File) and source.url is not None and source.sha256 is not None:
-        file = places.fetched(source.url, source.sha256)
-        yield from ((label(source), record) for record in table.rows(file))
-        return
-    if source.path.is_file() or not (is_pattern(source.path) or source.path.is_dir()):
-        yield from ((label(source), record) for record in table.rows(source.path))
-        return
-    root = without_wildcards(source.path)
-    for file, problem in table_files(source.path):
-        name = f"{source.from_} {_shown(root)}/{file.relative_to(root).as_posix()}"
-        if problem:
-            yield name, Broken("the file", problem, f"{file.name} is not read", "")
-            continue
-        try:
-            yield from ((name, record) for record in table.rows(file))
-        except (UnreadableError, OSError) as error:
-            yield name, Broken("the file", "unreadable file", first_line(error), "")
+    for file in tables(source):
+        yield from ((file.label, record) for record in file.records())
 
 
 def table_files(path: Path) -> Iterator[tuple[Path, str]]:

@@ -2,47 +2,58 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from tasks.core.records import Document, Example, SensitiveText
 from tasks.core.text.quality import language, rules
 from tasks.core.text.quality.config import Quality
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
+from tasks.stages.ingest.quarantine import Reasons, Sourced
 from tasks.stages.ingest.screening import licenses, sensitive
 
 R = TypeVar("R", Example, Document)
 
 
 @dataclass(frozen=True)
-class Screened:
-    """The records that are kept, and every place with a secret or personal data."""
+class Screened(Generic[R]):
+    """Records after screening, each at its place."""
 
-    examples: list[Sourced[Example]]
-    documents: list[Sourced[Document]]
+    items: list[Sourced[R]]
+    """Redacted where the settings say so."""
+    refused: Reasons
     sensitive: list[SensitiveText]
+    """Every place with a secret or personal data."""
 
 
-def screen(
-    examples: Sequence[Sourced[Example]],
-    documents: Sequence[Sourced[Document]],
-    config: IngestConfig,
-    quarantine: Quarantine,
-) -> Screened:
-    """Return what the rules of the settings keep; the rest is in the quarantine, with rule and what it found."""
-    examples = quarantine.keep_others(examples, _not_allowed(examples, config))
-    documents = quarantine.keep_others(documents, _not_allowed(documents, config))
-    quality = config.quality
-    if quality.examples.is_on:
-        limits = quality.examples
-        examples = quarantine.keep_others(examples, _low(examples, lambda one: one.response, lambda _: limits))
-    if quality.domain.is_on or quality.general.is_on:
-        of_corpus = {"domain": quality.domain, "general": quality.general}
-        low = _low(documents, lambda one: one.text, lambda one: of_corpus[one.domain])
-        documents = quarantine.keep_others(documents, low)
-    kept_examples, places = sensitive.screen_examples(examples, config.actions, quarantine)
-    kept_documents, further = sensitive.screen_documents(documents, config.actions, quarantine)
-    return Screened(kept_examples, kept_documents, [*places, *further])
+def screen_examples(items: Sequence[Sourced[Example]], config: IngestConfig) -> Screened[Example]:
+    """Return what the rules of the settings make of examples."""
+    limits = config.quality.examples
+    refused = dict(_low(items, lambda one: one.response, lambda _: limits)) if limits.is_on else {}
+    refused |= _not_allowed(items, config)
+    return _screened(items, refused, partial(sensitive.screen_examples, actions=config.actions))
+
+
+def screen_documents(items: Sequence[Sourced[Document]], config: IngestConfig) -> Screened[Document]:
+    """Return what the rules of the settings make of documents."""
+    of_corpus = {"domain": config.quality.domain, "general": config.quality.general}
+    is_on = any(limits.is_on for limits in of_corpus.values())
+    refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.domain])) if is_on else {}
+    refused |= _not_allowed(items, config)
+    return _screened(items, refused, partial(sensitive.screen_documents, actions=config.actions))
+
+
+def _screened(
+    items: Sequence[Sourced[R]], refused: dict[int, tuple[str, str]], screen: Callable[..., sensitive.Screening[R]]
+) -> Screened[R]:
+    """Screen what is not refused yet for secrets and personal data."""
+    places = [place for place in range(len(items)) if place not in refused]
+    result, screened = screen([items[place] for place in places]), list(items)
+    for place, item in zip(places, result.items, strict=True):
+        screened[place] = item
+    return Screened(
+        screened, refused | {places[n]: reason for n, reason in result.refused.items()}, result.places
+    )
 
 
 def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:

@@ -2,15 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import polars as pl
 
 from tasks.core.records import EXCERPT, Document, Example, Message, Refusal, SensitiveText, content_id, identify
 from tasks.core.text.sensitive import search
 from tasks.core.text.sensitive.rules import Kind, Rule
 from tasks.core.text.sensitive.search import Span
 from tasks.stages.ingest.config import Action
-from tasks.stages.ingest.quarantine import Quarantine, Sourced
+from tasks.stages.ingest.quarantine import Reasons, Sourced
 
 R = TypeVar("R", Example, Document)
 DONE: Mapping[Action, Literal["reported", "redacted", "refused"]] = {
@@ -38,42 +40,43 @@ class Match(NamedTuple):
     span: Span
 
 
-def screen_examples(
-    items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action], quarantine: Quarantine
-) -> tuple[list[Sourced[Example]], list[SensitiveText]]:
-    """Return the examples that are kept, redacted where the actions say so, and every place that a rule matched."""
-    return _screen(items, example_parts, redact_example, actions, quarantine)
+@dataclass(frozen=True)
+class Screening(Generic[R]):
+    """Records at their places, redacted where the actions say so; the reasons against some of them; and every place that a rule matched."""
+
+    items: list[Sourced[R]]
+    refused: Reasons
+    places: list[SensitiveText]
 
 
-def screen_documents(
-    items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action], quarantine: Quarantine
-) -> tuple[list[Sourced[Document]], list[SensitiveText]]:
-    """Return the documents that are kept, redacted where the actions say so, and every place that a rule matched."""
-    return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions, quarantine)
+def screen_examples(items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action]) -> Screening[Example]:
+    """Screen examples."""
+    return _screen(items, example_parts, redact_example, actions)
 
 
-def count(places: Sequence[SensitiveText]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return, for each source and rule, the numbers of records and of places, and the action."""
-    records: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    numbers = Counter((place.source, place.rule, place.action) for place in places)
-    for place in places:
-        records[place.source, place.rule, place.action].add(place.where)
+def screen_documents(items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action]) -> Screening[Document]:
+    """Screen documents."""
+    return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions)
+
+
+def count(places: pl.LazyFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, for each source and rule, the numbers of records and of places, and the action. `places` is a table of SensitiveText."""
+    numbers = places.group_by("source", "rule", "action").agg(pl.col("where").n_unique().alias("records"), pl.len())
     counted: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for source, rule, action in sorted(numbers):
-        key = (source, rule, action)
+    for source, rule, action, records, number in numbers.sort("source", "rule", "action").collect().iter_rows():
         row = counted[source].setdefault(rule, {"records": 0, "places": 0})
-        row["records"] += len(records[key])
-        row["places"] += numbers[key]
-        row[action] = numbers[key]
+        row["records"] += records
+        row["places"] += number
+        row[action] = number
     return dict(counted)
 
 
-def in_words(places: Sequence[SensitiveText]) -> Iterator[str]:
+def in_words(places: pl.LazyFrame) -> Iterator[str]:
     """Yield a line for each kind of sensitive text that was found: the numbers by rule and action, none of the text."""
+    numbers = places.group_by("kind", "action", "rule").len().sort("kind", "action", "rule").collect()
     for kind, title in (("secret", "secrets"), ("personal", "personal data")):
-        numbers = Counter((place.action, place.rule) for place in places if place.kind == kind)
-        if numbers:
-            shown = ", ".join(f"{number} {rule} {action}" for (action, rule), number in sorted(numbers.items()))
+        rows = numbers.filter(pl.col("kind") == kind).iter_rows()
+        if shown := ", ".join(f"{number} {rule} {action}" for _, action, rule, number in rows):
             yield f"{title}: {shown} (ingest.{'secrets' if kind == 'secret' else 'personal'}; places in sensitive.parquet)"
 
 
@@ -145,8 +148,7 @@ def _screen(
     parts_of: Callable[[R], list[Part]],
     redact: Callable[[R, Sequence[Kind]], R],
     actions: Mapping[Kind, Action],
-    quarantine: Quarantine,
-) -> tuple[list[Sourced[R]], list[SensitiveText]]:
+) -> Screening[R]:
     screened = list(items)
     refused: dict[int, tuple[str, str]] = {}
     places: list[SensitiveText] = []
@@ -172,7 +174,7 @@ def _screen(
             )
             for place in matches
         ]
-    return quarantine.keep_others(screened, refused), places
+    return Screening(screened, refused, places)
 
 
 def _search(parts: Sequence[Part], rules: Sequence[Rule]) -> Iterator[Match]:

@@ -1,16 +1,25 @@
 """Nothing that is held out, and nothing like it, is trained on; and every record is accounted for."""
 
+import tempfile
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tasks.core.records import Document, Example, Message, Tests
+from tasks.core.records import Document, Example, Message, Refusal, Tests
+from tasks.core.text.contamination import overlaps, sides
+from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
-from tasks.stages.ingest.filtering.examples import filter_and_split_examples
-from tasks.stages.ingest.quarantine import Quarantine
+from tasks.stages.ingest.filtering.examples import Filter
+from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
+from tasks.stages.ingest.quarantine import Quarantine, Sourced
+from tasks.stages.ingest.shards.collection import Reader, Shards
+from tasks.stages.ingest.shards.parts import MadePart
+from tests.support import ScratchRun
 
 WORDS = [f"word{number}" for number in range(5000)]
 HELD_OUT = ("valid", "test", "gate")
@@ -41,12 +50,28 @@ def example(number, group=None, prompt=None, response=None, domain="made", tests
 
 
 def filtered(examples, benchmark=(), embed=no_embedder, **changes):
-    quarantine = Quarantine()
-    items = list(quarantine.receive("made", examples))
-    kept, groups = filter_and_split_examples(items, benchmark, settings(**changes), embed, quarantine)
-    line = quarantine.balance(kept)["made"]
-    assert line["read"] == len(examples) == line["kept"] + line["merged"] + sum(line["refused"].values())
-    return [item.record for item in kept], groups, quarantine
+    config = settings(**changes)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch, run = Path(folder), ScratchRun(Path(folder))
+        reader = Reader(config, scratch / "cache", scratch, run)
+        (held_out, _), (made, _) = (
+            reader.read([MadePart([Sourced("made", row) for row in rows])]) for rows in (benchmark, examples)
+        )
+        shards = Shards([*held_out, *made])
+        decisions = Filter(shards, len(benchmark), config, scratch, run).apply(embed)
+        refused = refused_examples(shards, decisions, config, scratch / "refused")
+        refusals = [Refusal(*row) for row in refused.collect().iter_rows()]
+        paths = {split: scratch / f"{split}.parquet" for split in ("train", *HELD_OUT)}
+        write_examples(paths, scratch / "benchmark.parquet", shards, decisions)
+        kept = [record for path in paths.values() for record in tables.read(path, Example)]
+        assert tables.read(scratch / "benchmark.parquet", Example) == [replace(row, split="test") for row in benchmark]
+        num_kept = kept_of_files(shards, decisions)["made"] - len(benchmark)
+    assert len(kept) == num_kept
+    assert len(examples) == num_kept + len(refusals)
+    order = {example.id: place for place, example in enumerate(examples)}
+    kept.sort(key=lambda record: order[record.id])
+    groups = decisions.drawn.of({example.group for example in examples})
+    return kept, groups, SimpleNamespace(refusals=refusals)
 
 
 def test_strangers_all_stay_and_no_group_is_cut():
@@ -194,10 +219,16 @@ def filtered_texts(documents, groups, modules=(), evaluation=(), jaccard=0.7, **
     items = list(quarantine.receive("code", documents))
     corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
     config = settings(corpora=corpora, splits=SPLITS, near_duplicates={"jaccard": jaccard, "cosine": None})
-    kept = filter_and_split_documents(items, modules, groups, evaluation, config, quarantine)
-    line = quarantine.balance(kept)["code"]
+
+    def overlapping(contents):
+        held_out = sides(evaluation)
+        return {text: held_out[side] for text, side in overlaps(contents, held_out, config.contamination).items()}
+
+    kept = filter_and_split_documents(items, modules, groups, overlapping, config, quarantine)
+    line = quarantine.balance({"code": len(kept)})["code"]
     assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
-    return [item.record for item in kept], quarantine
+    refusals = [Refusal(*row) for row in quarantine.table().collect().iter_rows()]
+    return [item.record for item in kept], SimpleNamespace(refusals=refusals)
 
 
 def test_a_module_follows_the_split_of_its_examples():

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.records import Document, Example, Message, Refusal, SensitiveText, Tests, ToolCall, identify
 from tasks.io import tables
-from tasks.stages.ingest.quarantine import Quarantine, Sourced
+from tasks.stages.ingest.quarantine import Sourced, refusal_of_record
 from tasks.stages.ingest.screening import sensitive
 from tests.stages.ingest.test_stage import examples_of, ingest
 
@@ -31,10 +31,11 @@ def example(*turns, **fields):
 
 
 def screened(*records, actions=REDACT):
-    quarantine = Quarantine()
-    items = list(quarantine.receive("file a", records))
-    kept, places = sensitive.screen_examples(items, actions, quarantine)
-    return [item.record for item in kept], quarantine.refusals, places
+    items = [Sourced("file a", record) for record in records]
+    result = sensitive.screen_examples(items, actions)
+    kept = [item.record for place, item in enumerate(result.items) if place not in result.refused]
+    refusals = [refusal_of_record(items[place], *reason) for place, reason in result.refused.items()]
+    return kept, refusals, result.places
 
 
 def test_every_part_of_a_conversation_is_redacted():
@@ -108,12 +109,12 @@ def test_a_program_without_tests_still_parses():
 
 
 def test_documents_are_redacted_under_a_new_id():
-    quarantine = Quarantine()
     given = [
         Document(str(n), f"Ask {mail}.", "domain", f"notes {n}", "train", f"n{n}.md", "MIT")
         for n, mail in enumerate((MAIL, "us"))
     ]
-    kept, places = sensitive.screen_documents(list(quarantine.receive("folder notes", given)), REDACT, quarantine)
+    result = sensitive.screen_documents([Sourced("folder notes", document) for document in given], REDACT)
+    kept, places = result.items, result.places
     assert [item.record.text for item in kept] == ["Ask [e-mail-address].", "Ask us."]
     assert kept[0].record.id != "0"
     assert kept[1].record is given[1]
@@ -191,7 +192,5 @@ def test_the_stage_by_each_pair_of_actions(tmp_path, rows, secrets, personal):
 
 
 def test_sourced_items_keep_their_source():
-    quarantine = Quarantine()
     item = Sourced("file a", example(("user", MAIL), ("assistant", "Yes")))
-    kept, _ = sensitive.screen_examples([item], REDACT, quarantine)
-    assert kept[0].source == "file a"
+    assert sensitive.screen_examples([item], REDACT).items[0].source == "file a"

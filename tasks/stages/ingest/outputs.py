@@ -1,0 +1,109 @@
+"""Write what was kept and what was refused: tables larger than memory, a shard at a time."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks.core.records import Example, Refusal, Split
+from tasks.core.text.shingles import Indices
+from tasks.io import columns, tables
+from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.filtering.duplicates import near_duplicate_reason
+from tasks.stages.ingest.filtering.examples import Decisions, Rule
+from tasks.stages.ingest.quarantine import Hide
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.shards.collection import Shards
+from tasks.stages.ingest.shards.shard import Shard
+from tasks.stages.ingest.splits import SPLITS
+
+RESPONSE = pl.col("messages").list.last().struct.field("content")
+
+
+def write_examples(paths: Mapping[Split, Path], benchmark: Path, shards: Shards, decisions: Decisions) -> None:
+    """Write the kept examples of each split to its path, and those of the benchmark to theirs."""
+    is_of_benchmark = np.arange(len(shards)) < decisions.num_benchmark
+    _write_chosen(benchmark, shards, is_of_benchmark, "test")
+    for split, path in paths.items():
+        _write_chosen(path, shards, decisions.kept & (decisions.splits == SPLITS.index(split)), split)
+
+
+def _write_chosen(path: Path, shards: Shards, is_chosen: NDArray[np.bool_], split: Split) -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        for places, shard in shards:
+            rows = np.flatnonzero(is_chosen[places])
+            if len(rows):
+                yield shard.examples()[rows].drop("file").with_columns(split=pl.lit(split))
+
+    tables.sink(path, frames, Example)
+
+
+def kept_of_files(shards: Shards, decisions: Decisions) -> Counter[str]:
+    """Return the number of kept examples of each file, items of benchmarks among them."""
+    counts: Counter[str] = Counter()
+    for places, shard in shards:
+        files = shard.examples(["file"])["file"].filter(pl.Series(decisions.rules[places] == Rule.NONE))
+        counts.update(dict(files.value_counts().iter_rows()))
+    return counts
+
+
+def refused_examples(
+    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, hide: Hide = list
+) -> pl.LazyFrame:
+    """Return the refusals of all examples that a rule refused, by rule and then in their order, as a table in files below `folder`.
+
+    `hide` removes from them what may not be shown.
+    """
+    refused = np.flatnonzero(decisions.rules != Rule.NONE)
+    twins = decisions.twins[refused]
+    sources = shards.sources(twins[twins >= 0])
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[Rule, list[Path]] = {rule: [] for rule in Rule}
+    for number, (places, shard) in enumerate(shards):
+        rules = decisions.rules[places]
+        for rule in Rule:
+            rows = np.flatnonzero(rules == rule)
+            if rule != Rule.NONE and len(rows):
+                path = folder / f"{number:06d}-{rule}.parquet"
+                refused_rows = _refused_rows(shard, rows, places.start, decisions, sources, config)
+                columns.frame(hide(refused_rows), Refusal).write_parquet(path)
+                paths[rule].append(path)
+    ordered = [path for rule in Rule for path in paths[rule]]
+    return tables.scan(ordered, Refusal)
+
+
+def _refused_rows(
+    shard: Shard, rows: Indices, start: int, decisions: Decisions, sources: dict[int, str], config: IngestConfig
+) -> list[Refusal]:
+    """Return the refusals of some rows of a shard, which one rule refused."""
+    chosen = shard.examples(["file", "source", "messages"])[rows].select("file", "source", RESPONSE)
+    facts = shard.facts()[rows]
+    chars = zip(facts["prompt_chars"].tolist(), facts["response_chars"].tolist(), strict=True)
+    return [
+        Refusal(file, source, *_explained(row + start, decisions, sources, sizes, config), cleaning.beginning(response))
+        for row, sizes, (file, source, response) in zip(rows.tolist(), chars, chosen.iter_rows(), strict=True)
+    ]
+
+
+def _explained(
+    number: int, decisions: Decisions, sources: dict[int, str], chars: tuple[int, int], config: IngestConfig
+) -> tuple[str, str]:
+    """Return the reason why an example was refused, and the detail."""
+    rule, twin = Rule(decisions.rules[number]), int(decisions.twins[number])
+    is_of_benchmark = twin < decisions.num_benchmark
+    if rule == Rule.TOO_LONG:
+        sides = (("prompt", chars[0], config.max_prompt_chars), ("response", chars[1], config.max_response_chars))
+        name, length, limit = next(side for side in sides if side[1] > side[2])
+        return "too long", f"the {name} has {length} characters; max_{name}_chars is {limit}"
+    if rule == Rule.EQUAL:
+        return "leak" if is_of_benchmark else "duplicate", f"the same as {sources[twin]}"
+    if rule == Rule.OVER_LIMIT:
+        return "over the limit", f"max_examples is {config.max_examples}"
+    if rule == Rule.OVERLAPS:
+        return "leak", f"overlaps {sources[twin]}"
+    split = SPLITS[decisions.splits[twin]]
+    is_same_split = not is_of_benchmark and decisions.splits[twin] == decisions.splits[number]
+    return near_duplicate_reason(sources[twin], split, is_same_split=is_same_split)

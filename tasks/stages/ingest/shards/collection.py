@@ -1,0 +1,164 @@
+"""All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks.core.records import Example, Refusal, SensitiveText
+from tasks.core.stage import Run
+from tasks.core.text.shingles import Indices, Words
+from tasks.core.text.texts import Texts
+from tasks.io import tables
+from tasks.io.system import files, process
+from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.shards.parts import Part, Summary, shards_in, write_part, written
+from tasks.stages.ingest.shards.rows import Side
+from tasks.stages.ingest.shards.shard import FACTS, Shard
+
+PARTS_A_WORKER = 8
+"""Parts that are worth the start of a process, which takes a second."""
+LARGE_BLOCK = 20_000
+"""Rows of small shards that are compared at once."""
+
+
+class Shards:
+    """Shards, whose examples are numbered through."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self.all = list(shards)
+        self.shards = [shard for shard in shards if shard.rows]
+        self.starts: Indices = np.cumsum([0, *(shard.rows for shard in self.shards)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return int(self.starts[-1])
+
+    def __iter__(self) -> Iterator[tuple[slice, Shard]]:
+        """Yield each shard with the numbers of its examples."""
+        for number, shard in enumerate(self.shards):
+            yield slice(int(self.starts[number]), int(self.starts[number + 1])), shard
+
+    def facts(self, name: str) -> NDArray[Any]:
+        """Return a field of the facts of all examples."""
+        return np.concatenate([np.zeros(0, FACTS[name]), *(shard.facts()[name] for shard in self.shards)])
+
+    def texts(self, side: Side) -> Texts:
+        """Return one side of all examples; small shards share a block."""
+        blocks: list[list[Shard]] = []
+        for shard in self.shards:
+            if blocks and sum(other.rows for other in blocks[-1]) < LARGE_BLOCK:
+                blocks[-1].append(shard)
+            else:
+                blocks.append([shard])
+        counts = [sum(shard.rows for shard in block) for block in blocks]
+        return Texts(counts, [_words_of(block, side) for block in blocks])
+
+    def sources(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the origins of some examples."""
+        return {number: source for frame in self._rows(numbers, ["source"]) for number, source in frame.iter_rows()}
+
+    def examples(self, numbers: Iterable[int]) -> dict[int, Example]:
+        """Return some examples."""
+        frames = self._rows(numbers, list(tables.schema(Example)))
+        return {
+            number: example
+            for frame in frames
+            for number, example in zip(frame["number"], tables.records(frame, Example), strict=True)
+        }
+
+    def _rows(self, numbers: Iterable[int], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield columns of some examples, beside their numbers, a frame for each shard that has some of them."""
+        ordered = np.unique(np.fromiter(numbers, np.int64))
+        for places, shard in self:
+            chosen = ordered[np.searchsorted(ordered, places.start) : np.searchsorted(ordered, places.stop)]
+            if len(chosen):
+                rows = shard.examples(columns)[chosen - places.start]
+                yield rows.select(pl.Series("number", chosen), *columns)
+
+
+class Reader:
+    """Reads parts of sources into shards. Those of files are kept in `cache` for later runs, the others are read anew."""
+
+    def __init__(self, config: IngestConfig, cache: Path, scratch: Path, run: Run, workers: int = 1) -> None:
+        """`workers` is the number of processes that read the parts of large files; it changes no byte."""
+        self._config, self._cache, self._scratch, self._run, self._workers = config, cache, scratch, run, workers
+        self._used: set[str] = set()
+        self._num_made = 0
+
+    def read(self, parts: Sequence[Part]) -> tuple[list[Shard], list[Summary]]:
+        """Return the shards of the parts, in order, and what each part holds. A part that was read before is not read again."""
+        folders = [self._folder(part.key) for part in parts]
+        pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
+        done = self._written(pending)
+        for _ in self._run.track(done, total=len(pending), unit="part") if len(pending) > 1 else done:
+            pass
+        summaries = [summary for folder in folders if (summary := written(folder)) is not None]
+        shards = [shard for pair in zip(folders, summaries, strict=True) for shard in shards_in(*pair)]
+        return shards, summaries
+
+    def forget_unused(self) -> None:
+        """Remove from the cache what this run has not used."""
+        for folder in self._cache.iterdir() if self._cache.is_dir() else ():
+            if folder.name not in self._used:
+                files.remove(folder)
+
+    def _folder(self, key: str | None) -> Path:
+        if key:
+            self._used.add(key)
+            return self._cache / key
+        self._num_made += 1
+        return self._scratch / f"made-{self._num_made:06d}"
+
+    def _written(self, pending: Sequence[tuple[Part, Path]]) -> Iterator[object]:
+        """Write the parts to their folders, and yield for each."""
+        workers = min(self._workers, len(pending) // PARTS_A_WORKER)
+        if workers <= 1:
+            for part, folder in pending:
+                yield write_part(part, folder, self._config)
+            return
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of polars' threads
+        with ProcessPoolExecutor(workers, spawn, process.die_with_parent) as pool:
+            try:
+                yield from pool.map(write_part, *zip(*pending, strict=True), repeat(self._config))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def num_read(summaries: Iterable[Summary]) -> Counter[str]:
+    """Return the number of records of each file, in order."""
+    total: Counter[str] = Counter()
+    for summary in summaries:
+        total.update(summary.read)
+    return total
+
+
+def refusals(shards: Sequence[Shard]) -> pl.LazyFrame:
+    """Return the refusals of all shards as one table."""
+    return tables.scan([shard.refusals() for shard in shards], Refusal)
+
+
+def sensitive_texts(shards: Sequence[Shard]) -> pl.LazyFrame:
+    """Return the secrets and personal data of all shards as one table."""
+    return tables.scan([shard.sensitive() for shard in shards], SensitiveText)
+
+
+def _words_of(shards: Sequence[Shard], side: Side) -> Callable[[], Words]:
+    """Return a function that returns the words of consecutive shards."""
+
+    def words() -> Words:
+        parts = [shard.words(side) for shard in shards]
+        if len(parts) == 1:
+            return parts[0]
+        counts = np.concatenate([part.counts for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Words(np.concatenate([part.hashes for part in parts]), offsets)
+
+    return words

@@ -1,0 +1,246 @@
+"""Parts of sources that are read apart: a block of lines, a file, or all rows of a source. Each becomes shards in a folder of its own."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from tasks.core.records import Example, Refusal, SensitiveText
+from tasks.core.text.sensitive import search
+from tasks.io import provenance
+from tasks.io.sources import table
+from tasks.io.sources.formats import json_lines
+from tasks.io.sources.formats.json_lines import Block
+from tasks.io.sources.record import Row, UnreadableError
+from tasks.io.system import files
+from tasks.stages.ingest.config import Datasets, File, IngestConfig, Query
+from tasks.stages.ingest.quarantine import Sourced, refusal_of, refusal_of_record
+from tasks.stages.ingest.reading.examples import Checked, domain_of, examples_from_records, read_records
+from tasks.stages.ingest.reading.pairs import Pair, PairReader
+from tasks.stages.ingest.reading.sources import Table, label, sample, tables
+from tasks.stages.ingest.screening import sensitive
+from tasks.stages.ingest.screening.screen import screen_examples
+from tasks.stages.ingest.shards.rows import Rows, all_text, as_example
+from tasks.stages.ingest.shards.shard import Shard
+
+ROWS, CHARS = 20_000, 1 << 24
+"""Examples and characters of a shard."""
+SUMMARY = "part.json"
+
+
+Item = Sourced[Example | Refusal | Pair]
+Records = Iterator[Item]
+
+
+class Part(Protocol):
+    """A part of a source."""
+
+    @property
+    def is_screened(self) -> bool:
+        """False for what is evaluated by alone, which is taken as it is."""
+
+    @property
+    def key(self) -> str | None:
+        """A digest of all that its shards follow from; None for what is read anew in every run."""
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """The columns that all its pairs have in common."""
+
+    def read(self, checked: Checked) -> Records:
+        """Yield its records, and count in `checked` those that the source's check fits."""
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A file, or a block of one."""
+
+    source: File
+    table: Table
+    block: Block | None
+    config: IngestConfig
+    is_screened: bool = True
+
+    @property
+    def key(self) -> str | None:
+        if self.table.problem:
+            return None
+        digest = self.block.digest if self.block else provenance.digest(self.table.path)
+        place = [self.block.lines_before] if self.block else []
+        settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
+        screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
+        names = [self.table.label, label(self.source), domain_of(self.source)]
+        facts = [_code(), digest, place, names, settings, screening]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        return {"task": self.source.task, "domain": domain_of(self.source), "license": self.source.license}
+
+    def read(self, checked: Checked) -> Records:
+        records = json_lines.read_block(self.table.path, self.block) if self.block else self.table.records()
+        reader, label, domain = PairReader(self.source), self.table.label, domain_of(self.source)
+        for record in records:
+            if isinstance(record, Row) and (pair := reader.read(record)) is not None:
+                yield Sourced(label, pair)
+            else:
+                yield from examples_from_records([(label, record)], self.source, domain, checked)
+
+
+@dataclass(frozen=True)
+class RowsPart:
+    """All rows of a source, or a sample of them."""
+
+    source: File | Query | Datasets
+    seed: int
+    is_screened: bool = True
+    key: None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, checked: Checked) -> Records:
+        records, domain = read_records(self.source)
+        return examples_from_records(sample(records, self.source.max_rows, self.seed), self.source, domain, checked)
+
+
+@dataclass(frozen=True)
+class MadePart:
+    """Examples that are made here: mined functions, generated puzzles, the items of a benchmark."""
+
+    records: Iterable[Sourced[Example | Refusal]]
+    is_screened: bool = True
+    key: None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, checked: Checked) -> Records:
+        return iter(self.records)
+
+
+@dataclass
+class Summary:
+    """What a part holds."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    """Records of each file."""
+    shards: list[int] = field(default_factory=list)
+    """Examples of each shard."""
+    checked: Checked = field(default_factory=Checked)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each file: after a power failure a renamed folder may have files without their contents."""
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Summary":
+        """Return what `to_json` has written."""
+        values = json.loads(text)
+        return cls(**values | {"checked": Checked(**values["checked"])})
+
+
+def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[Part]:
+    """Yield the parts of a source, in order. A sample is drawn from all rows, so it is one part."""
+    if not isinstance(source, File) or source.max_rows is not None:
+        yield RowsPart(source, config.seed)
+        return
+    for file in tables(source):
+        for block in _blocks(file):
+            yield FilePart(source, file, block, config)
+
+
+def _blocks(file: Table) -> list[Block] | list[None]:
+    """Return the blocks of a file that can be read apart, else one None for the file as a whole."""
+    try:
+        return (None if file.problem or not file.path.is_file() else table.blocks(file.path)) or [None]
+    except (UnreadableError, OSError):
+        return [None]  # reading it says what is wrong
+
+
+def write_part(part: Part, folder: Path, config: IngestConfig) -> Summary:
+    """Read a part and write its shards to `folder`, which is there with all of them or not at all."""
+    summary = Summary()
+    with files.atomic_path(folder) as partial:
+        partial.mkdir()
+        for records in _in_shards(part.read(summary.checked)):
+            _write_shard(records, part, partial, config, summary)
+        summary.sizes = _sizes(partial)
+        (partial / SUMMARY).write_text(summary.to_json(), encoding="utf-8")
+    return summary
+
+
+def written(folder: Path) -> Summary | None:
+    """Return what a part that was written to `folder` holds; None if none was."""
+    try:
+        summary = Summary.from_json((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return summary if summary.sizes == _sizes(folder) else None
+
+
+def shards_in(folder: Path, summary: Summary) -> list[Shard]:
+    """Return the shards of a part."""
+    return [Shard(folder, number, rows) for number, rows in enumerate(summary.shards)]
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name != SUMMARY}
+
+
+def _in_shards(records: Records) -> Iterator[list[Item]]:
+    """Yield the records by shards of limited size."""
+    held: list[Item] = []
+    chars = 0
+    for item in records:
+        held.append(item)
+        record = item.record
+        if isinstance(record, Pair):
+            chars += len(record.prompt) + len(record.response)
+        elif isinstance(record, Example):
+            chars += sum(len(message.content) for message in record.messages)
+        if len(held) >= ROWS or chars >= CHARS:
+            yield held
+            held, chars = [], 0
+    if held:
+        yield held
+
+
+def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConfig, summary: Summary) -> None:
+    for item in items:
+        summary.read[item.source] = summary.read.get(item.source, 0) + 1
+    screened, places = _screened(items, part.constants, config) if part.is_screened else (items, [])
+    rows = Rows([Sourced(file, row) for file, row in screened if not isinstance(row, Refusal)], part.constants)
+    refusals = [refusal_of(file, row) for file, row in screened if isinstance(row, Refusal)]
+    shard = Shard(folder, len(summary.shards), len(rows))
+    shard.write(rows, sensitive.hide(refusals, config.actions), places)
+    summary.shards.append(shard.rows)
+
+
+def _screened(
+    items: list[Item], constants: Mapping[str, Any], config: IngestConfig
+) -> tuple[list[Item], list[SensitiveText]]:
+    """Return the records after screening, and every place with a secret or personal data."""
+    rows = {n: Sourced(file, row) for n, (file, row) in enumerate(items) if not isinstance(row, Refusal)}
+    if config.licenses or config.quality.examples.is_on:
+        chosen = list(rows)
+    else:  # of most rows the hints show at once that there is nothing in them
+        places = list(rows)
+        chosen = [places[n] for n in sorted(search.suspects(all_text(rows[place].record) for place in places))]
+    screened = screen_examples([as_example(rows[place], constants) for place in chosen], config)
+    after: list[Item] = list(items)
+    for n, (place, item) in enumerate(zip(chosen, screened.items, strict=True)):
+        refused = screened.refused.get(n)
+        after[place] = Sourced(item.source, refusal_of_record(item, *refused)) if refused else item
+    return after, screened.sensitive
+
+
+@cache
+def _code() -> str:
+    """Return a digest of the code and the libraries that make shards of records."""
+    code = provenance.code_digest(provenance.closure(__name__))
+    return f"{code} python {platform.python_version()} polars {pl.__version__}"

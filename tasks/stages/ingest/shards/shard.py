@@ -1,0 +1,83 @@
+"""One shard on disk: examples and refusals as Parquet; of each example numbers by which rules decide, and its words as hashes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tasks.core.records import Refusal, SensitiveText
+from tasks.core.text.shingles import Words, hash_words
+from tasks.io import columns
+from tasks.stages.ingest.shards.rows import Rows, Side
+
+SIDES: tuple[Side, ...] = get_args(Side)
+FACTS = np.dtype([
+    ("content", np.uint64),  # a hash of all that makes an example another one
+    ("spoken", np.uint64),  # a hash of its messages
+    ("judged_prompt", np.uint64),  # a hash of the exact prompt of a judged example; 0 if it is not judged
+    ("prompt_chars", np.int64),
+    ("response_chars", np.int64),  # of the longer one of response and rejected answer
+    ("prompt_words", np.int64),
+    ("response_words", np.int64),
+])  # fmt: skip
+"""What rules need to know of an example."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a source: those that became examples and those that were refused."""
+
+    folder: Path
+    number: int
+    rows: int
+    """Examples."""
+
+    def examples(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return the examples, each with the label of its `file`; only some columns if they are named."""
+        return pl.read_parquet(self._path("examples.parquet"), columns=None if columns is None else list(columns))
+
+    def refusals(self) -> Path:
+        """Return the place of the table of refusals."""
+        return self._path("refusals.parquet")
+
+    def sensitive(self) -> Path:
+        """Return the place of the table of secrets and personal data in the examples and refusals."""
+        return self._path("sensitive.parquet")
+
+    def facts(self) -> NDArray[Any]:
+        """Return what rules need to know of each example."""
+        return np.load(self._path("facts.npy"))
+
+    def words(self, side: Side) -> Words:
+        """Return the words of one side of each example; of generated tasks none. They stay on disk until they are used."""
+        counts = self.facts()[f"{side}_words"]
+        hashes = np.load(self._path(f"{side}.npy"), mmap_mode="r") if counts.any() else np.zeros(0, np.uint64)
+        return Words(hashes, np.concatenate([[0], np.cumsum(counts)]))
+
+    def write(self, rows: Rows, refusals: Sequence[Refusal], sensitive: Sequence[SensitiveText]) -> None:
+        """Write the shard's files into its folder."""
+        self._write_frame("examples.parquet", rows.frame())
+        self._write_frame("refusals.parquet", columns.frame(refusals, Refusal))
+        self._write_frame("sensitive.parquet", columns.frame(sensitive, SensitiveText))
+        facts = np.zeros(len(rows), FACTS)
+        for side in SIDES:
+            words = hash_words(rows.compared(side))
+            facts[f"{side}_words"] = words.counts
+            self._save(f"{side}.npy", words.hashes)
+        for name, values in rows.facts().items():
+            facts[name] = values
+        self._save("facts.npy", facts)
+
+    def _write_frame(self, name: str, frame: pl.DataFrame) -> None:
+        frame.write_parquet(self._path(name), compression="lz4", statistics=False)
+
+    def _save(self, name: str, array: NDArray[Any]) -> None:
+        with self._path(name).open("wb") as file:
+            np.save(file, array)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{self.number:06d}-{name}"

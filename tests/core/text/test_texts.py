@@ -1,0 +1,149 @@
+"""Very many texts are compared in blocks and buckets as few are in memory: the same pairs, whatever is spilled to disk."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.core.text import buckets, contamination, near_duplicates, shingles
+from tasks.core.text.buckets import Buckets
+from tasks.core.text.contamination import find_overlaps, overlaps
+from tasks.core.text.contamination_config import Contamination
+from tasks.core.text.near_duplicates import Limits, find_near_duplicates
+from tasks.core.text.texts import Selection, Texts
+
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1000)), max_size=40)
+LIMITS = Limits(similarity=0.6, length=3, fewest=3, template=1000)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Make every part of the machinery so small that a few texts fill several of it."""
+    monkeypatch.setattr(buckets, "IN_MEMORY", 64)
+    monkeypatch.setattr(near_duplicates, "CLASSES_AT_ONCE", 3)
+    monkeypatch.setattr(near_duplicates, "PAIRS_HELD", 4)
+    monkeypatch.setattr(near_duplicates, "PAIRS_AT_ONCE", 5)
+    monkeypatch.setattr(contamination, "RUNS_AT_ONCE", 20)
+    monkeypatch.setattr(contamination, "TEXTS_AT_ONCE", 2)
+
+
+def in_blocks(contents, sizes):
+    """The texts in blocks of these sizes, in turn, and all the rest in one."""
+    texts, start = Texts([], []), 0
+    for size in [*sizes, len(contents)]:
+        texts += Texts.of(contents[start : start + size])
+        start += size
+    return texts
+
+
+def alike(contents, share, seed):
+    """`contents` texts, of which a share are copies of another one with a few words changed."""
+    draw = np.random.default_rng(seed)
+    texts = [[f"w{word}" for word in draw.integers(0, 400, 30)] for _ in range(contents)]
+    for number in range(1, contents):
+        if draw.random() < share:
+            texts[number] = list(texts[draw.integers(0, number)])
+            for place in draw.integers(0, 30, draw.integers(0, 4)):
+                texts[number][place] = f"x{draw.integers(0, 400)}"
+    return [" ".join(words) for words in texts]
+
+
+@given(ROWS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_bucket_gives_its_rows_in_order_whether_they_were_spilled_or_not(tmp_path_factory, rows):
+    for limit in (0, 30, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(buckets, "IN_MEMORY", limit)
+            filled = Buckets(tmp_path_factory.mktemp("buckets") / "folder", np.int64)
+            for start in range(0, len(rows), 7):
+                part = np.array(rows[start : start + 7], np.int64).reshape(-1, 2)
+                filled.scatter(part[:, 0], part[:, 1])
+            for number in range(5):
+                assert filled.take(number).tolist() == [value for key, value in rows if key == number]
+                assert len(filled.take(number)) == 0
+
+
+def near_pairs(texts, folder, **options):
+    """All pairs of near-duplicate texts."""
+    ranks = np.zeros(len(texts), np.int8)
+    likeness = find_near_duplicates(Selection.all(texts), LIMITS, ranks, folder, iter, **options)
+    near = {(a, b) for a, b in likeness.pairs.tolist()} | {(b, a) for a, b in likeness.pairs.tolist()}
+    classes = likeness.classes.tolist()
+    return {
+        (first, later)
+        for later in range(len(texts))
+        for first in range(later)
+        if min(classes[first], classes[later]) >= 0
+        and (classes[first] == classes[later] or (classes[first], classes[later]) in near)
+    }
+
+
+@pytest.mark.parametrize("sizes", [[], [7, 1, 0, 20], [3] * 10])
+def test_near_duplicates_are_those_of_texts_in_memory(small, tmp_path, sizes):
+    contents = alike(60, 0.5, seed=1)
+    sets = shingles.shingle(shingles.hash_words(contents), 3)
+    expected = {(a, b) for a, b in shingles.similar_pairs(sets, 0.6, [0] * 60).tolist()}
+    assert len(expected) > 20
+    assert near_pairs(in_blocks(contents, sizes), tmp_path) == expected
+
+
+def test_common_shingles_are_counted_over_all_blocks(tmp_path):
+    contents = [f"please rate this film number {number}" for number in range(9)] + alike(30, 0, seed=2)
+    limits = Limits(0.6, 3, 3, template=8)
+    for sizes in ([], [2, 2, 30], [1] * 39):
+        selection = Selection.all(in_blocks(contents, sizes))
+        assert len(near_duplicates.common_shingles(selection, limits)) == 3
+    nine = Limits(0.6, 3, 3, template=9)
+    assert len(near_duplicates.common_shingles(selection, nine)) == 0
+
+
+def test_equal_texts_take_no_place_among_the_most_that_are_compared(tmp_path):
+    text = "one two three four five six seven eight nine ten eleven twelve"
+    texts = Texts.of([text] * 50 + [f"{text} thirteen", f"{text} fourteen"])
+    assert len(near_pairs(texts, tmp_path, most=2)) == 52 * 51 / 2
+
+
+def test_only_selected_texts_are_compared(small, tmp_path):
+    contents = alike(40, 0.6, seed=3)
+    numbers = np.arange(1, 40, 2)
+    chosen = Selection(in_blocks(contents, [9, 9, 9]), numbers)
+    likeness = find_near_duplicates(chosen, LIMITS, np.zeros(20, np.int8), tmp_path, iter)
+    alone = Selection.all(Texts.of([contents[number] for number in numbers]))
+    expected = find_near_duplicates(alone, LIMITS, np.zeros(20, np.int8), tmp_path / "alone", iter)
+    assert likeness.classes.tolist() == expected.classes.tolist()
+    assert likeness.pairs.tolist() == expected.pairs.tolist()
+
+
+@pytest.mark.parametrize("sizes", [[], [7, 1, 0, 20], [3] * 10])
+def test_overlaps_are_those_of_texts_in_memory(small, tmp_path, sizes):
+    params = Contamination(ngram=6, share=0.3, common=4)
+    training, evaluation = alike(40, 0.5, seed=4), alike(30, 0.2, seed=5)
+    for number in range(0, 20, 2):
+        training[number] += " " + evaluation[number]
+        training[number + 1] += " " + evaluation[3]  # of which nine training texts hold a copy: phrases
+        training[number + 1] = " ".join(training[number + 1].split()[-8 if number % 4 else 0 :])
+    expected = plain_overlaps(training, evaluation, params)
+    assert 8 < len(expected) < 20
+    selections = (Selection.all(in_blocks(contents, sizes)) for contents in (training, evaluation))
+    assert find_overlaps(*selections, params, tmp_path) == expected == overlaps(training, evaluation, params)
+
+
+def plain_overlaps(training, evaluation, params):
+    """The definition, in sets of words."""
+
+    def runs(text, size):
+        words = text.split()
+        return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}
+
+    best = {}
+    for size in (params.ngram, params.ngram // 2):
+        train, held_out = ([runs(text, size) for text in texts] for texts in (training, evaluation))
+        known = set().union(*held_out)
+        phrases = {run for run in known if sum(run in each for each in train) > params.common}
+        for a, b in np.ndindex(len(train), len(held_out)):
+            is_short = min(len(training[a].split()), len(evaluation[b].split())) < 2 * params.ngram
+            first, second = train[a] - phrases, held_out[b] - phrases
+            common, smaller = len(first & second), min(len(first), len(second))
+            if is_short == (size < params.ngram) and common >= 3 and common >= params.share * smaller:
+                best[a] = max(best.get(a, (0, 0)), (common / smaller, b))
+    return {a: best[a][1] for a in sorted(best)}
