@@ -254,9 +254,7 @@ def assign_splits(
 
 def _codes(groups: Sequence[Group], fixed: Mapping[str, Split]) -> Codes:
     """Return the splits of groups in `fixed` as an array."""
-    return np.array(
-        [SPLITS.index(fixed[group.name]) if group.name in fixed else UNDRAWN for group in groups], np.int8
-    )
+    return np.array([SPLITS.index(fixed[group.name]) if group.name in fixed else UNDRAWN for group in groups], np.int8)
 
 
 def _by_name(groups: Groups, shares: Mapping[Split, float], fixed: Codes) -> Codes:

@@ -73,7 +73,12 @@ def _folder(run: Run) -> Iterator[Path]:
 
 
 def _ingest(
-    inputs: Mapping[str, Path], outputs: Mapping[str, Path], config: IngestConfig, reader: Reader, scratch: Path, run: Run
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    config: IngestConfig,
+    reader: Reader,
+    scratch: Path,
+    run: Run,
 ) -> None:
     hide = partial(sensitive.hide, actions=config.actions)
     quarantine = Quarantine(hide)

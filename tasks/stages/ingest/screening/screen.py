@@ -51,9 +51,7 @@ def _screened(
     result, screened = screen([items[place] for place in places]), list(items)
     for place, item in zip(places, result.items, strict=True):
         screened[place] = item
-    return Screened(
-        screened, refused | {places[n]: reason for n, reason in result.refused.items()}, result.places
-    )
+    return Screened(screened, refused | {places[n]: reason for n, reason in result.refused.items()}, result.places)
 
 
 def _not_allowed(items: Sequence[Sourced[R]], config: IngestConfig) -> Reasons:

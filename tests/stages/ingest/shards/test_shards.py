@@ -113,7 +113,9 @@ def workspace(tmp_path, monkeypatch):
         write_rows(raw / f"{name}.jsonl", name, 60)
     written = []
     plain = parts.write_part
-    monkeypatch.setattr(collection, "write_part", lambda part, folder, config: written.append(folder) or plain(part, folder, config))
+    monkeypatch.setattr(
+        collection, "write_part", lambda part, folder, config: written.append(folder) or plain(part, folder, config)
+    )
 
     def run(name, **changes):
         written.clear()
