@@ -18,7 +18,7 @@ GROUPS = {
     "Compare": ("compare", "compare-logs", "methods"),
     "Promote": ("promote", "rollback"),
     "Serve": ("up",),
-    "Workspace": ("use", "rounds", "doctor", "verify", "share", "tidy"),
+    "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "tidy"),
 }
 """The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""
 

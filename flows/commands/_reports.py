@@ -109,7 +109,30 @@ class MethodCard:
 
 
 @dataclass(frozen=True)
+class SelectorFit:
+    """The size of a selector's training of a model."""
+
+    selector: str
+    adapter: str
+    """`none`, or the adapter that it needs."""
+    trains: int | None
+    """Numbers that train at some step; null where it cannot train this model."""
+    at_once: int | None
+    """The most of them that train in one step."""
+    optimizer_bytes: int | None
+    """Gradients of a step and the state of AdamW, which may be smaller where a selector frees it."""
+    checkpoint_bytes: int | None
+    """A checkpoint."""
+    saved_bytes: int | None
+    """The change alone: an adapter, or indices and values of the weights that differ (`ratchet delta`)."""
+    reason: str
+    """The reason why it cannot train this model; empty where it can."""
+
+
+@dataclass(frozen=True)
 class MethodsReport(Report):
     """The report of `ratchet methods`."""
 
     methods: Sequence[MethodCard]
+    fit: Sequence[SelectorFit] = ()
+    """The selectors on the model of `--fit`; empty without it."""

@@ -1,8 +1,10 @@
 """`ratchet methods`."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +12,7 @@ from flows.commands import _completion
 from flows.commands._reports import Report
 
 if TYPE_CHECKING:
-    from flows.commands._reports import MethodCard
+    from flows.commands._reports import MethodCard, SelectorFit
 
 
 def methods(
@@ -18,13 +20,19 @@ def methods(
         list[str] | None,
         typer.Argument(help="Families or methods; all where none is named.", autocompletion=_completion.method_names),
     ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model's folder: say instead what each selector would train of it, and the bytes that this takes."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """List the methods, each with its paper.
 
     Each line says whether the method merges, the library class it wraps, and what is known of its claims.
 
-    Example: ratchet methods adapters
+    Example: ratchet methods adapters, or ratchet methods selectors --fit models/base
     """
     from flows.commands._reports import MethodsReport
     from tasks import methods as registry
@@ -33,9 +41,58 @@ def methods(
     for name in wanted:
         registry.check(name)
     cards = list(_cards(wanted))
+    if fit:
+        rows = list(_fit(fit, [card.name for card in cards if card.family == "selectors"]))
+        if not as_json:
+            _show_fit(rows)
+        return MethodsReport(cards, rows)
     if not as_json:
         _show(cards)
     return MethodsReport(cards)
+
+
+def _fit(folder: Path, selectors: list[str]) -> "Iterator[SelectorFit]":
+    from flows.commands._reports import SelectorFit
+    from tasks import configuration
+    from tasks.engine.training import fit  # torch: not needed to list methods
+
+    if not selectors:
+        raise ValueError(
+            "--fit is about selectors. Name some of them, or `selectors`: ratchet methods selectors --fit MODEL"
+        )
+    sections: Any = configuration.load().methods if configuration.PARAMS.is_file() else {}
+    for name in selectors:
+        try:
+            size = fit.fit(folder, name, sections)
+        except ValueError as error:
+            yield SelectorFit(name, "", None, None, None, None, None, str(error))
+        else:
+            yield SelectorFit(name, **asdict(size), reason="")
+
+
+def _show_fit(rows: "list[SelectorFit]") -> None:
+    from flows.commands import _terminal
+
+    head = ("selector", "over", "trains", "at once", "gradients and AdamW", "checkpoint", "saved", "")
+    table = [
+        (
+            row.selector,
+            row.adapter,
+            *map(_number, (row.trains, row.at_once)),
+            *map(_megabytes, (row.optimizer_bytes, row.checkpoint_bytes, row.saved_bytes)),
+            row.reason,
+        )
+        for row in rows
+    ]
+    _terminal.show_table([head, *table], {row.selector: "cyan" for row in rows})
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.1f} MB"
 
 
 def _cards(wanted: set[str]) -> "Iterator[MethodCard]":

@@ -77,7 +77,8 @@ def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def token_logits(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return the logits that each trained token of a packed row is predicted by, (N, V), in order. All are in memory at once."""
     hidden_NH, _, head = _trained(model, batch)
-    return F.linear(hidden_NH, head.weight.to(hidden_NH.dtype), head.bias).float()
+    logits_NV = F.linear(hidden_NH, head.weight.to(hidden_NH.dtype), head.bias)
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 
 
 @torch.no_grad()

@@ -31,6 +31,8 @@ COMPOSITIONS = {
     "kappatune": {"selectors": "kappatune"},
     "neuroada": {"selectors": "neuroada"},
     "spiel": {"selectors": "spiel"},
+    "locft_bf": {"selectors": "locft_bf"},
+    "cofitune": {"selectors": "cofitune"},
     "adept": {"expanders": "adept"},
     "mezo": {"optimizers": "mezo"},
     "mftcoder": {"objectives": "mftcoder"},

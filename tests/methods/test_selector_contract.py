@@ -166,3 +166,22 @@ def test_a_checkpoint_of_another_selection_is_refused_in_one_sentence(tiny, tmp_
         save_file(saved, checkpoint / checkpointing.WEIGHTS)
     with pytest.raises(ValueError, match=r"holds other weights than train now \(.* is 3 × 5 there, and .* now\)"):
         train(tiny, tmp_path, parts, plan, few)
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_gradients_and_the_optimizers_state_are_as_large_as_what_trains(tiny, kind, name):
+    """Three numbers of four bytes for each that trains, within a tenth: nothing is kept for what is frozen."""
+    parts = contract.composition(selectors=name)
+    attached, optimizer = contract.composed(contract.model(kind, tiny), parts)
+    contract.steps(attached, optimizer, parts)
+    gradients = sum(p.grad.nbytes for p in attached.model.parameters() if p.grad is not None)
+    state = sum(tensor.nbytes for held in optimizer.state.values() for tensor in held.values())
+    count = sum(p.numel() for p in attached.trainable.values())
+    assert 12 * count <= gradients + state < 1.1 * 12 * count
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_what_stands_beside_weights_decays_as_they_would(tiny, name):
+    parts = contract.composition(selectors=name)
+    attached, _ = contract.composed(contract.model("llama", tiny), parts)
+    assert [(group.name, group.decay) for group in compose.groups(attached, parts)] == [("matrices", True)]

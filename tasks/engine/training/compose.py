@@ -88,13 +88,14 @@ def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fs
 
 
 def groups(attached: Attached, parts: Composition) -> list[Group]:
-    """Return the trainable parameters in groups of one rate each: matrices that decay, vectors (norms, biases) that do not."""
+    """Return the trainable parameters in groups of one rate each: matrices and their deltas that decay, vectors (norms, biases) that do not."""
     rates_of = parts.adapter.method.rates
     rates = rates_of(attached.model, parts.adapter.config) if rates_of else {}
     group_each = parts.expander.spec.group_each
+    of_matrices = {layer.delta for layer in deltas.deltas(attached.model).values()}
     grouped: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in attached.trainable.items():
-        decay = parameter.ndim >= 2
+        decay = parameter.ndim >= 2 or parameter in of_matrices
         label = name if group_each else ("matrices" if decay else "vectors")
         grouped.setdefault((label, rates.get(name, 1.0), decay), []).append(parameter)
     return [

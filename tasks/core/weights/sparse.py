@@ -1,0 +1,96 @@
+"""Sparse differences of weights: the entries that differ, by tensor. They are taken, added, subtracted and applied.
+
+Shapes: N = entries of a tensor that differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of one tensor that differ."""
+
+    index: Tensor
+    """Their numbers in the flattened tensor, ascending, (N,)."""
+    values: Tensor
+    """The differences, (N,)."""
+    shape: tuple[int, ...]
+    """The shape of the tensor."""
+
+
+Sparse = Mapping[str, Entries]
+"""The differences of a model's tensors, by name; tensors without any are left out."""
+
+
+def between(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Entries]:
+    """Return `tuned` less `base`. Raises ValueError where they do not have the same tensors."""
+    if odd := [name for name in sorted({*tuned, *base}) if _shape(tuned, name) != _shape(base, name)]:
+        raise ValueError(f"{odd[0]} does not have one shape in both models, so there is no difference between them.")
+    return {
+        name: _entries(tensor - base[name]) for name, tensor in tuned.items() if not torch.equal(tensor, base[name])
+    }
+
+
+def add(one: Sparse, other: Sparse, factor: float = 1.0) -> dict[str, Entries]:
+    """Return `one` plus `factor` times `other`: with -1 the second is subtracted. Entries that cancel are left out.
+
+    Raises ValueError where a tensor has two shapes.
+    """
+    total = dict(one)
+    for name, entries in other.items():
+        scaled = Entries(entries.index, factor * entries.values, entries.shape)
+        if name not in total:
+            total[name] = scaled
+            continue
+        if total[name].shape != entries.shape:
+            raise ValueError(f"{name} is {total[name].shape} in one difference and {entries.shape} in the other.")
+        index = torch.cat([total[name].index, scaled.index])
+        values = torch.cat([total[name].values, scaled.values])
+        places, where = index.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        sums = values.new_zeros(len(places)).index_add(0, where, values)
+        total[name] = Entries(places[sums != 0], sums[sums != 0], entries.shape)
+    return {name: entries for name, entries in total.items() if len(entries.index)}
+
+
+@torch.no_grad()
+def apply(weights: Mapping[str, Tensor], difference: Sparse, factor: float = 1.0) -> None:
+    """Add `factor` times a difference to the weights, in place and rounded once.
+
+    Raises ValueError where they lack a tensor of it, or have it in another shape.
+    """
+    for name, entries in difference.items():
+        if _shape(weights, name) != entries.shape:
+            raise ValueError(
+                f"The model has no {name} of the shape {entries.shape}: the difference is one of another model."
+            )
+    for name, entries in difference.items():
+        flat = weights[name].view(-1)
+        index = entries.index.to(flat.device)
+        flat[index] = (flat[index].float() + factor * entries.values.to(flat.device).float()).to(flat.dtype)
+
+
+def dense(difference: Sparse) -> dict[str, Tensor]:
+    """Return the difference as whole tensors, as compressors take it."""
+    return {
+        name: entries.values.new_zeros(math.prod(entries.shape))
+        .index_copy(0, entries.index, entries.values)
+        .view(entries.shape)
+        for name, entries in difference.items()
+    }
+
+
+def _entries(tensor: Tensor) -> Entries:
+    flat = tensor.detach().flatten()
+    index = flat.nonzero().flatten()
+    return Entries(index, flat[index], tuple(tensor.shape))
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None

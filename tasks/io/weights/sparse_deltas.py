@@ -1,0 +1,78 @@
+"""Sparse differences on disk: one safetensors file of indices and values, which names the weights that it is added to."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.weights import sparse
+from tasks.core.weights.sparse import Entries, Sparse
+from tasks.io.weights import checkpoints
+
+INDEX, VALUES = "/index", "/values"
+
+
+def write(path: Path, tuned: Path, base: Path) -> dict[str, Entries]:
+    """Write the difference of the whole model in folder `tuned` to its base, and return it.
+
+    Raises ValueError where `tuned` is an adapter, or a model of another shape.
+    """
+    if checkpoints.is_adapter(tuned):
+        raise ValueError(f"{tuned} is an adapter, which is small as it is. Name a model that was trained whole.")
+    difference = sparse.between(*(_weights(folder) for folder in (tuned, base)))
+    save(path, difference, checkpoints.weights_digest(base))
+    return difference
+
+
+def save(path: Path, difference: Sparse, parent: str) -> None:
+    """Write a difference to the weights whose digest is `parent`."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for name, entries in difference.items():
+        narrow = math.prod(entries.shape) <= torch.iinfo(torch.int32).max
+        tensors[name + INDEX] = entries.index.to(torch.int32 if narrow else torch.int64)
+        tensors[name + VALUES] = entries.values.contiguous()
+    shapes = {name: list(entries.shape) for name, entries in difference.items()}
+    save_file(tensors, path, {"format": "pt", "parent": parent, "shapes": json.dumps(shapes)})
+
+
+def read(path: Path) -> tuple[dict[str, Entries], str]:
+    """Return a difference, and the digest of the weights that it is added to. Raises ValueError for another file."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        facts = file.metadata() or {}
+        if "shapes" not in facts:
+            raise ValueError(f"{path} is no sparse difference: its header names no shapes.")
+        difference = {
+            name: Entries(file.get_tensor(name + INDEX).to(torch.int64), file.get_tensor(name + VALUES), tuple(shape))
+            for name, shape in json.loads(facts["shapes"]).items()
+        }
+    return difference, facts["parent"]
+
+
+def merge(folder: Path, base: Path, files: Sequence[tuple[Path, float]]) -> None:
+    """Write the base plus so many times each difference to the new folder `folder`, a model that `from_pretrained` opens.
+
+    Raises ValueError for a difference to other weights than the base's.
+    """
+    digest = checkpoints.weights_digest(base)
+    model, tokenizer = checkpoints.load(base)
+    total: dict[str, Entries] = {}
+    for path, factor in files:
+        difference, parent = read(path)
+        if parent != digest:
+            raise ValueError(f"{path} is a difference to weights {parent[:12]}, but {base} holds {digest[:12]}.")
+        total = sparse.add(total, difference, factor)
+    sparse.apply(dict(model.named_parameters()), total)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    checkpoints.write_card(folder, parent=digest, differences={str(path.name): factor for path, factor in files})
+
+
+def _weights(folder: Path) -> Mapping[str, Any]:
+    return {name: parameter.detach() for name, parameter in checkpoints.load(folder)[0].named_parameters()}

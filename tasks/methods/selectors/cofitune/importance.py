@@ -1,0 +1,109 @@
+"""The importance of units for what a model can do, by the divergence of two passes under dropout."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.core.training import Probe
+from tasks.core.weights.surgery import decoder_layers, evaluating, plain
+
+UNITS = {"up_proj": "channels", "down_proj": "outputs", "q_proj": "heads", "k_proj": "heads", "v_proj": "heads"}
+"""The units that the rows of a layer belong to, by the last segment of its name."""
+FACTOR = 0.1
+"""Of the KL divergence."""
+
+Multipliers = Mapping[str, Tensor]
+"""The numbers of the units of one layer by their kind, (U,) each."""
+
+
+def importance(
+    model: nn.Module, numbers: Sequence[int], probe: Probe, dropout: float, seed: int, *, absolute: bool = False
+) -> dict[int, dict[str, Tensor]]:
+    """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator."""
+    layers: list[Any] = list(decoder_layers(model))
+    ones = {number: _ones(layers[number], plain(model).config) for number in numbers}
+    flat = [(number, kind) for number in numbers for kind in ones[number]]
+    sums = {place: torch.zeros_like(ones[place[0]][place[1]]) for place in flat}
+    tokens = 0
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model))
+        stack.enter_context(torch.random.fork_rng())
+        for number, layer in enumerate(layers):
+            stack.enter_context(_perturbed(layer, dropout, ones.get(number, {})))
+        torch.manual_seed(seed)
+        for batch in probe.batches:
+            first_NV, second_NV = probe.logits(model, batch), probe.logits(model, batch)
+            divergence = FACTOR * F.kl_div(first_NV.log_softmax(-1), second_NV.softmax(-1), reduction="sum")
+            grads = torch.autograd.grad(divergence, [ones[number][kind] for number, kind in flat])
+            for place, grad in zip(flat, grads, strict=True):
+                sums[place] += grad.abs() if absolute else grad
+            tokens += len(first_NV)
+    return {number: {kind: sums[number, kind] / tokens for kind in ones[number]} for number in numbers}
+
+
+def normalised(importance_U: Tensor) -> Tensor:
+    """Return s of the units of one layer, (U,); 0 where all are alike."""
+    deviation = importance_U.std()
+    return torch.tanh((importance_U - importance_U.mean()) / deviation).abs() if deviation > 0 else importance_U * 0
+
+
+def of_rows(s: Multipliers, name: str, rows: int, head_width: int) -> Tensor:
+    """Return s of each row of the layer of this name, (O,), where a head has `head_width` rows."""
+    kind = UNITS[name.rpartition(".")[2]]
+    s_U = s[kind]
+    if kind != "heads":
+        return s_U
+    return s_U.view(rows // head_width, -1).amax(dim=1).repeat_interleave(head_width)  # the heads of each group
+
+
+def _ones(layer: Any, config: Any) -> dict[str, Tensor]:
+    """Return the multipliers of a layer's units, all 1."""
+    sizes = {
+        "channels": layer.mlp.up_proj.out_features,
+        "outputs": layer.mlp.down_proj.out_features,
+        "heads": config.num_attention_heads,
+    }
+    weight = layer.mlp.up_proj.weight
+    return {kind: torch.ones(size, device=weight.device, requires_grad=True) for kind, size in sizes.items()}
+
+
+@contextmanager
+def _perturbed(layer: Any, dropout: float, multipliers: Multipliers) -> Iterator[None]:
+    """Let a decoder layer drop attention probabilities and outputs, and multiply its units."""
+    attention = layer.self_attn
+    kept = attention.attention_dropout
+    attention.attention_dropout, attention.training = dropout, True  # the modules inside keep their mode
+    hooks = []
+    if multipliers:
+        hooks = [
+            layer.mlp.up_proj.register_forward_hook(partial(_multiply, multipliers["channels"])),
+            layer.mlp.down_proj.register_forward_hook(partial(_multiply, multipliers["outputs"])),
+            attention.o_proj.register_forward_pre_hook(partial(_multiply_heads, multipliers["heads"])),
+        ]
+    hooks.append(layer.mlp.down_proj.register_forward_hook(partial(_drop, dropout)))
+    try:
+        yield
+    finally:
+        attention.attention_dropout = kept
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop(dropout: float, _layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return F.dropout(output, dropout)
+
+
+def _multiply(g_U: Tensor, _layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return output * g_U.to(output.dtype)
+
+
+def _multiply_heads(g_U: Tensor, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Multiply what o_proj reads of each head, which is what its attention probabilities are multiplied by."""
+    (x, *rest) = inputs
+    by_head = x.view(*x.shape[:-1], len(g_U), -1) * g_U.to(x.dtype)[:, None]
+    return (by_head.flatten(-2), *rest)

@@ -1,0 +1,83 @@
+"""Facts of a generated world are written into a model, and what it then tells is counted."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.core.training import Training
+from tests import tiny as small
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import edits  # noqa: E402
+import facts  # noqa: E402
+
+PLAN = Training(
+    adapter="none", selector="locft_bf", objective="mftcoder", pack_tokens=512, epochs=80, warmup=0.0, floor=0.01, clip=1e6,
+    schedule="constant_with_warmup", max_tokens=10**6,
+)  # fmt: skip
+SECTIONS = {
+    "none": {},
+    "adamw": {"learning_rate": 0.01},
+    "mftcoder": {"aggregation": "case2"},
+    "locft_bf": {"layer": 1, "module": ""},
+    "lora": {},
+}
+
+
+def test_the_profiles_facts_are_those_of_the_generator_and_no_question_is_asked_twice():
+    expected = facts.world(facts.COUNT, facts.SEED)
+    assert facts.read(ROOT / "params/edits-data/facts.jsonl") == expected
+    questions = [text for fact in expected for text in (fact.prompt, fact.rephrase, fact.locality)]
+    assert len(set(questions)) == 3 * len(expected)
+    assert facts.world(10, facts.SEED) == expected[:10]
+    assert facts.world(10, 1) != expected[:10]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": " "}, "fact 2: prompt is empty"),
+        ({"prompt": "A?", "completion": "no"}, "facts 1 and 2 answer 'A\\?' by 'yes' and by 'no'"),
+    ],
+)
+def test_facts_that_cannot_be_written_are_refused_in_one_sentence(tmp_path, changes, message):
+    one = {"prompt": "A?", "completion": "yes", "rephrase": "A, then?", "locality": "B?"}
+    path = tmp_path / "facts.jsonl"
+    path.write_text("\n".join(map(json.dumps, (one, {**one, "prompt": "C?"} | changes))))
+    with pytest.raises(ValueError, match=message):
+        facts.read(path)
+
+
+def test_a_fact_without_a_key_is_refused(tmp_path):
+    path = tmp_path / "facts.jsonl"
+    path.write_text('{"prompt": "A?"}')
+    with pytest.raises(ValueError, match="a fact has the keys prompt, completion, rephrase and locality"):
+        facts.read(path)
+
+
+def test_facts_are_written_in_both_orders_in_equal_steps(tiny):
+    world = facts.world(3, 0)
+    breadth = edits.edit(tiny, world, "breadth", PLAN, SECTIONS, small.FP32)
+    depth = edits.edit(tiny, world, "depth", PLAN, SECTIONS, small.FP32, steps=breadth["steps"])
+    assert breadth["steps"] == depth["steps"] == 80
+    for result in (breadth, depth):
+        assert len(result["by fifth"]) == 3
+        assert sum(result["by fifth"]) / 3 == pytest.approx(result["prompt"], abs=1e-3)
+    assert breadth["prompt"] == 1.0, "all facts are told"
+    assert breadth["prompt"] >= depth["prompt"]
+
+
+def test_writing_one_by_one_into_an_adapter_is_refused(tiny):
+    plan = PLAN.model_copy(update={"adapter": "lora"})
+    with pytest.raises(ValueError, match="Facts are written one by one into plain weights, and adapter is lora"):
+        edits.edit(tiny, facts.world(2, 0), "depth", plan, SECTIONS, small.FP32)
+
+
+def test_an_answer_is_right_but_for_case_and_punctuation():
+    fact = facts.Fact("A?", "New York", "", "")
+    assert edits.is_right("new york.", fact)
+    assert not edits.is_right("New York City", fact)
