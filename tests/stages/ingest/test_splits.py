@@ -14,6 +14,8 @@ from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.splits import SPLITS, Drawing, Group, assign_by_name, assign_splits, split_documents
 
 SHARES = {"valid": 0.1, "test": 0.2}
+
+
 def split_examples(examples, settings):
     """The split of each group."""
     drawing = Drawing(settings)
