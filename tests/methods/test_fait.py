@@ -192,7 +192,7 @@ def test_looking_at_wrong_programs_leaves_the_row_as_it_is_whatever_adapts_the_m
 
 
 def moment(step, auxiliary=lambda: iter(()), **state):
-    return Moment(step, 10, 0, None, None, None, None, None, state, 4, auxiliary)
+    return Moment(step, 10, 0, None, None, None, None, None, state, sequences=4, auxiliary=auxiliary)
 
 
 def test_a_schedule_falls_from_its_highest_share_to_none():

@@ -37,13 +37,11 @@ def test_a_constant_that_passes_and_the_mistakes_that_are_noticed_are_told():
 
 
 def test_the_share_is_that_of_mutants_that_fail_whatever_way(monkeypatch):
-    kinds = iter(
-        ["passed", "assertion", "passed", "exception", "timeout", "passed"]
-    )  # the solution, a constant, mutants
+    kinds = iter(["passed", "assertion", "passed", "exception", "timeout", "assertion"])  # solution, constant, mutants
     mutants = [("comparison", f"def even(n): return {n}") for n in range(4)]
     monkeypatch.setattr(strength.mutations, "mutants", lambda *_: iter(mutants))
     (found,) = strength.measure([STRONG], CONFIG, lambda cases: (sandbox.Verdict(next(kinds), 1, "") for _ in cases))
-    assert (found.mutants, found.killed, found.share, found.constant) == (4, 2, 0.5, "")
+    assert (found.mutants, found.killed, found.share, found.constant) == (4, 3, 0.75, "")
 
 
 def test_where_the_solution_itself_fails_nothing_is_noticed():
