@@ -4,6 +4,7 @@ Nobody is called as its people are, so no model knows them. A fact has a questio
 words, and a question about somebody of whom nothing is written.
 """
 
+import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -111,4 +112,5 @@ def lines(facts: Sequence[Fact]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("\n".join(lines(check(world(COUNT, SEED)))))

@@ -123,7 +123,7 @@ class MadePart:
 
 @dataclass
 class Summary:
-    """What a part holds."""
+    """The contents of a part."""
 
     read: dict[str, int] = field(default_factory=dict)
     """Records of each file."""
