@@ -42,7 +42,7 @@ class Rule(IntEnum):
 
 @dataclass(frozen=True)
 class Decisions:
-    """The outcome of each example, the benchmark's first."""
+    """The rule that refused each example, and its split; the benchmark's first."""
 
     num_benchmark: int
     rules: NDArray[np.int8]

@@ -123,7 +123,7 @@ class MadePart:
 
 @dataclass
 class Summary:
-    """The contents of a part."""
+    """The contents of a part, in numbers."""
 
     read: dict[str, int] = field(default_factory=dict)
     """Records of each file."""

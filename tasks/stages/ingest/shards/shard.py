@@ -24,7 +24,7 @@ FACTS = np.dtype([
     ("prompt_words", np.int64),
     ("response_words", np.int64),
 ])  # fmt: skip
-"""What rules need to know of an example."""
+"""The numbers of an example by which rules decide."""
 
 
 @dataclass(frozen=True)
