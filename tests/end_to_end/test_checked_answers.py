@@ -38,7 +38,9 @@ def judged(workspace, tmp_path_factory):
         copy.sources += yaml.safe_load(params.read_text())["ingest"]["sources"]
     config = yaml.safe_load(params.read_text())
     config["ingest"]["sources"] = copy.sources
-    config["ingest"]["splits"]["by"] = "size"  # 32 rows of a kind: by name a kind may have too few test items for an interval
+    config["ingest"]["splits"]["by"] = (
+        "size"  # 32 rows of a kind: by name a kind may have too few test items for an interval
+    )
     config["evaluate"] |= {"max_new_tokens": 8, "max_tokens": 512, "answer_items": 6, "batch_size": 4}
     config["rounds"], config["turns"] = {"r0": {}}, {}
     config["models"] = {
