@@ -16,7 +16,7 @@ import edits  # noqa: E402
 import facts  # noqa: E402
 
 PLAN = Training(
-    adapter="none", selector="locft_bf", objective="mftcoder", pack_tokens=512, epochs=80, warmup=0.0, floor=0.01, clip=1e6,
+    adapter="none", selector="locft_bf", objective="mftcoder", pack_tokens=512, epochs=81, warmup=0.0, floor=0.01, clip=1e6,
     schedule="constant_with_warmup", max_tokens=10**6,
 )  # fmt: skip
 SECTIONS = {
@@ -63,7 +63,7 @@ def test_facts_are_written_in_both_orders_in_equal_steps(tiny):
     world = facts.world(3, 0)
     breadth = edits.edit(tiny, world, "breadth", PLAN, SECTIONS, small.FP32)
     depth = edits.edit(tiny, world, "depth", PLAN, SECTIONS, small.FP32, steps=breadth["steps"])
-    assert breadth["steps"] == depth["steps"] == 80
+    assert breadth["steps"] == depth["steps"] == 81
     for result in (breadth, depth):
         assert len(result["by fifth"]) == 3
         assert sum(result["by fifth"]) / 3 == pytest.approx(result["prompt"], abs=1e-3)
