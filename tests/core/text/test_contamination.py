@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from tasks.core.text.contamination import overlaps
+from tasks.core.records import Tests
+from tasks.core.text.contamination import overlaps, sides
 from tasks.core.text.contamination_config import Contamination
+from tests import tiny
 
 PARAMS = Contamination()
 WORDS = [f"word{number}" for number in range(5000)]
@@ -67,3 +69,9 @@ def test_the_text_that_most_is_shared_with_is_named():
     parts = (held_out[0].split()[:45], held_out[1].split(), held_out[2].split()[:50])
     trained = " ".join(f"{' '.join(part)} {passage(10 + number, 60)}" for number, part in enumerate(parts))
     assert overlaps([trained], held_out, PARAMS) == {0: 1}
+
+
+def test_the_sides_of_examples_are_their_prompts_and_then_their_responses():
+    sum_of_two = tiny.example(2, prompt="1 + 1?", response="2", tests=Tests("answer", "sum", "{}"))
+    rows = [tiny.example(1, prompt="Why?", response="Because."), sum_of_two]
+    assert sides(rows) == ["Why?", "", "Because.", ""]  # generated tasks share a wording
