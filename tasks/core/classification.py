@@ -22,9 +22,15 @@ ACCURACY, MACRO_F1 = "labels accuracy", "labels macro-F1"
 def macro_f1(
     expected: Sequence[str], predicted: Sequence[str], groups: Sequence[str], how: Bootstrap = statistics.DEFAULT
 ) -> Estimate:
-    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group has a value and no bounds."""
+    """Return macro-F1 with its interval over groups, as those of `statistics`. A single group has a value and no bounds.
+
+    Where every answer is wrong, or every one right, no group makes a difference: the bounds are those of `statistics.share`.
+    """
     counts_GK, labels = _counts(expected, predicted, groups)
-    return _estimate(_f1(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _f1(sums_BK, labels))
+    estimate = _estimate(_f1(counts_GK.sum(axis=0), labels), counts_GK, how, lambda sums_BK: _f1(sums_BK, labels))
+    if estimate.value not in (0.0, 1.0):
+        return estimate
+    return statistics.proportion(round(estimate.value) * estimate.n, estimate.n, how.confidence)
 
 
 def macro_f1_difference(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tasks.core import classification
+from tasks.core import classification, statistics
 from tasks.core.statistics import Bootstrap
 
 
@@ -71,3 +71,10 @@ def test_what_bounds_nothing_says_so():
 
 def test_the_confusion_matrix_counts_answers_without_a_label():
     assert classification.confusion(["a", "a", "b"], ["a", "", "a"]) == {"a": {"": 1, "a": 1}, "b": {"a": 1}}
+
+
+@pytest.mark.parametrize("num_items", [6, 40])
+def test_answers_that_are_all_wrong_or_all_right_have_the_bounds_of_a_share(num_items):
+    expected, groups = ["a", "b"] * (num_items // 2), [str(number) for number in range(num_items)]
+    for predicted, passed in ((["c"] * num_items, 0), (expected, num_items)):
+        assert classification.macro_f1(expected, predicted, groups) == statistics.proportion(passed, num_items)

@@ -44,6 +44,7 @@ NOT_RUN = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL=postgresql+asyncpg://user:password@host/ratchet ratchet up": "no PostgreSQL",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000": "a shell's own setting",
     "export MLFLOW_TRACKING_URI=postgresql://user:password@host/mlflow": "no PostgreSQL",
+    "ratchet use reasoning": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py takes profiles into use",
     "ratchet use tiny": "tests/end_to_end/test_tiny.py runs that profile",
     "ratchet why 3 4 --bisect": "tests/end_to_end/test_night.py bisects versions 1 and 2",
     "ratchet compare-logs results/base results/tuned --group subject --page comparison.html": (
