@@ -16,7 +16,7 @@ def delta(
     to: Annotated[Path, typer.Option(help="The file of the difference; or the folder of the merged model.")],
     base: Annotated[Path, typer.Option(help="The model that was trained.")] = Path("models/pretrained"),
 ) -> None:
-    """Write a trained model as a small file of the weights that differ, or merge such files into their base.
+    """Write the weights by which a model differs from its base as a small file, or merge them.
 
     Files are added and subtracted by their factors. The merged folder is a model that any program opens.
 
