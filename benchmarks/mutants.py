@@ -243,7 +243,7 @@ def _be_pytest(tree: Path, tests: Sequence[str], log: Path) -> None:
         options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--basetemp", str(tree.with_name("tmp"))]
         options += ["-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"]
         status = int(pytest.main([*options, *tests]))
-    except Exception:
+    except Exception:  # pytest itself broke: its reason goes to the log, and the judge raises it with that log
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import polars as pl
@@ -19,6 +19,7 @@ from tasks.core.records import Decision, Document, Example, FaultPair, Lineage, 
 from tasks.core.text.sensitive import search
 from tasks.io import review_decisions, tables
 
+R = TypeVar("R")
 DATA = Path("data")
 DECISIONS = DATA / "review_decisions.jsonl"
 FOLDERS = ("ingested/*.parquet", "rounds/*/*.parquet", "results/*/*.parquet")
@@ -122,6 +123,11 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence
     result = connection.execute(query, parameters)
     names = [column[0] for column in result.description or ()]
     return [dict(zip(names, without_secrets(values), strict=True)) for values in result.fetchall()]
+
+
+def records(connection: duckdb.DuckDBPyConnection, query: str, record: type[R], *parameters: object) -> list[R]:
+    """Return the rows of a query as records of a dataclass whose fields are its columns, without secrets."""
+    return [record(**row) for row in rows(connection, query, parameters)]
 
 
 def files_of(table: Table, files: Mapping[str, Path]) -> Iterator[tuple[Path, dict[str, str]]]:

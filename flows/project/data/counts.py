@@ -4,9 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import duckdb
 
 from flows.project.data import connection
 
@@ -123,17 +120,13 @@ def count() -> Counts:
     with connection.opened() as opened:
         return Counts(
             _sources(),
-            _records(opened, SPLITS, SplitCounts),
-            _records(opened, DOMAINS, DomainCounts),
-            _records(opened, CORPORA, CorpusCounts),
-            _records(opened, REASONS, ReasonCount),
-            _records(opened, ROUNDS, RoundCounts),
-            _records(opened, SENSITIVE, SensitiveCounts),
+            connection.records(opened, SPLITS, SplitCounts),
+            connection.records(opened, DOMAINS, DomainCounts),
+            connection.records(opened, CORPORA, CorpusCounts),
+            connection.records(opened, REASONS, ReasonCount),
+            connection.records(opened, ROUNDS, RoundCounts),
+            connection.records(opened, SENSITIVE, SensitiveCounts),
         )
-
-
-def _records(opened: duckdb.DuckDBPyConnection, query: str, record: type[Any]) -> list[Any]:
-    return [record(**row) for row in connection.rows(opened, query)]
 
 
 def _sources() -> list[SourceCounts]:

@@ -160,11 +160,11 @@ def show(name: str) -> Shown:
             parts=list(_parts(facts)),
             rounds=rounds,
             models=_models(rounds),
-            merged=_records(opened, MERGED, Merged, source, source) if source else [],
-            lineage=_records(opened, LINEAGE, Step, identity, identity),
-            signals=_records(opened, SIGNALS, SignalValues, identity),
-            results=_records(opened, RESULTS, ResultValue, identity),
-            decisions=_records(opened, DECISIONS, ReviewDecision, identity),
+            merged=connection.records(opened, MERGED, Merged, source, source) if source else [],
+            lineage=connection.records(opened, LINEAGE, Step, identity, identity),
+            signals=connection.records(opened, SIGNALS, SignalValues, identity),
+            results=connection.records(opened, RESULTS, ResultValue, identity),
+            decisions=connection.records(opened, DECISIONS, ReviewDecision, identity),
         )
 
 
@@ -224,7 +224,3 @@ def _models(rounds: Sequence[str]) -> list[str]:
         if isinstance(model, dict) and Path(str(model.get("path"))).parent.as_posix() == "models/tuned"
         if Path(str(model.get("path"))).name in rounds
     ]
-
-
-def _records(opened: duckdb.DuckDBPyConnection, query: str, record: type[Any], *values: str) -> list[Any]:
-    return [record(**row) for row in connection.rows(opened, query, list(values))]

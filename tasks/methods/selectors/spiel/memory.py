@@ -1,5 +1,6 @@
 """The record of gradients that SpIEL keeps between two changes of the entries: buffers of the layers, and so a part of checkpoints."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -25,7 +26,7 @@ class Growth(NamedTuple):
     """The mean squared gradient there."""
 
 
-class Memory(nn.Module):
+class Memory(nn.Module, ABC):
     """The record of one layer."""
 
     pending: Tensor
@@ -35,17 +36,17 @@ class Memory(nn.Module):
         super().__init__()
         self.register_buffer("pending", torch.zeros_like(layer.delta.detach()))
 
+    @abstractmethod
     def watch(self, layer: DeltaLinear, grad_OI: Tensor) -> None:
         """Take a pack's gradient of the whole weight."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_in(self, layer: DeltaLinear) -> None:
         """Add the gradient of a step that has been made to what is kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grown(self, layer: DeltaLinear, weakest_M: Tensor, state: Mapping[str, Any]) -> Growth:
         """Return what the entries at the places `weakest_M` become, where `state` is the optimizer's."""
-        raise NotImplementedError
 
 
 class Accumulated(Memory):
