@@ -1,8 +1,12 @@
 """Serve a workspace (`ratchet up`): a Prefect server on this machine, and the workspace's deployments."""
 
 import os
+import time
+from collections.abc import Callable, Sequence
 
+from httpx import TransportError
 from prefect import serve
+from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_RUNNER_POLL_FREQUENCY,
@@ -11,8 +15,10 @@ from prefect.settings import (
 )
 
 from flows import deployments
-from flows.execution import prefect_server, workspace_lease
+from flows.execution import prefect_server, supervisor, workspace_lease
 from tasks.io.system import progress
+
+Deployments = Sequence[RunnerDeployment]
 
 
 def up() -> None:
@@ -31,16 +37,41 @@ def up() -> None:
                 prefect_server.announced(url),
                 temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}),
             ):
-                deployments.watch_heartbeats()
-                for deployment in served:  # `serve` registers them only after the words that say how to run them
-                    deployment.apply()
+                _registered(served, url)
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
                 for line in deployments.described(served):
                     progress.say(line)
                 progress.say(
                     f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
                 )
-                serve(*served, limit=1, print_starting_message=False)  # one workspace, one flow: the others wait
+                _serving(served, url)
         finally:
             end()
             progress.say("Prefect has stopped.")
+
+
+def _registered(served: Deployments, url: str) -> None:
+    """Register the deployments and the watch over heartbeats. `serve` does it too, but only after the words that say how to run them."""
+
+    def register() -> None:
+        deployments.watch_heartbeats()
+        for deployment in served:
+            deployment.apply()
+
+    _until_it_answers(register, url)
+
+
+def _serving(served: Deployments, url: str) -> None:
+    """Start what is asked for, until Ctrl-C. One workspace, one flow: the others wait."""
+    _until_it_answers(lambda: serve(*served, limit=1, print_starting_message=False), url)
+
+
+def _until_it_answers(ask: Callable[[], object], url: str) -> None:
+    """Ask the server, again where it was killed meanwhile: it is started again, and what is registered twice stands once."""
+    while True:
+        try:
+            ask()
+            return
+        except TransportError:
+            while not prefect_server.answers(url):  # if it cannot be started, this process is ended
+                time.sleep(supervisor.PACE_S)

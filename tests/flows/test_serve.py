@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from httpx import ConnectError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import deployments, monitor
+from flows import deployments, monitor, serve
 from flows.deployments import BEATS
 from flows.execution import prefect_server, supervisor
 from tasks.io.system import locks
@@ -89,6 +90,23 @@ def test_a_second_one_is_refused_with_the_number_of_the_first(up):
     assert (
         f"another `ratchet up` (process {up.path('.ratchet/locks/up.lock').read_text().split()[0]})" in refused.stderr
     )
+
+
+@pytest.mark.parametrize("ask", [serve._registered, serve._serving])
+def test_a_server_that_ends_while_deployments_are_registered_is_asked_again(monkeypatch, ask):
+    answers, asked = iter([False, True]), []
+
+    def refuse_once(*_, **__):
+        asked.append(1)
+        if len(asked) == 1:
+            raise ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr(deployments, "watch_heartbeats", refuse_once)
+    monkeypatch.setattr(serve, "serve", refuse_once)
+    monkeypatch.setattr(prefect_server, "answers", lambda url: next(answers))
+    ask([], "http://127.0.0.1:9/api")
+    assert len(asked) == 2
+    assert next(answers, None) is None
 
 
 def test_a_busy_port_is_told_with_who_has_it(workspace, prefect):
