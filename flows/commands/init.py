@@ -19,7 +19,7 @@ def init(
         typer.Argument(
             metavar="PATH",
             help="A table (JSON lines, JSON, CSV, Excel, Parquet, Arrow; compressed or in an archive), a database, a folder of tables, "
-            "code or texts; or the address of a file (https://, s3://).",
+            "code or texts; or the address of a file (https://, s3://) or of a database (postgresql://).",
         ),
     ],
     prompt: Annotated[
@@ -47,7 +47,7 @@ def init(
     options = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
     columns = {name: value for name, value in options.items() if value is not None}
     with data_import.on_disk(place) as path:
-        sources = data_import.detect(path, query)
+        sources = data_import.detect(path, query) if path else data_import.detect_on_server(place, query)
         for line in sources.files:
             typer.echo(line)
         sources = sources.with_columns(columns) if columns else sources
@@ -62,11 +62,12 @@ def init(
                 f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
                 f"on and to measure by; {FEW} groups are the least, one for each split. Nothing was changed."
             )
-        target = data_import.copy_data(path)
-        changed = data_import.write_sources(
-            sources.moved(path, target).checked(preview["checks"]), configuration.PARAMS
-        )
-    typer.echo(f"The data are in {target}, and params.yaml names them ({', '.join(changed)}).")
+        target = path and data_import.copy_data(path)
+        if path and target:
+            sources = sources.moved(path, target)
+        changed = data_import.write_sources(sources.checked(preview["checks"]), configuration.PARAMS)
+    where = f"The data are in {target}" if target else "The data stay in the database"
+    typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
     typer.echo("Next: ratchet run")

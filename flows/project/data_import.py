@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.project import config_editing
 from tasks.io.sources import databases, folders, places, table
@@ -70,8 +71,14 @@ class Sources:
 
 
 @contextmanager
-def on_disk(place: str) -> Iterator[Path]:
-    """Yield the path of a file or folder; what lies elsewhere (`https://…`, `s3://…`) is downloaded to a folder that is removed again."""
+def on_disk(place: str) -> Iterator[Path | None]:
+    """Yield the path of a file or folder; what lies elsewhere (`https://…`, `s3://…`) is downloaded to a folder that is removed again.
+
+    A database on a server stays there: None.
+    """
+    if databases.is_on_server(place):
+        yield None
+        return
     if not places.is_url(place):
         yield Path(place)
         return
@@ -79,6 +86,16 @@ def on_disk(place: str) -> Iterator[Path]:
         copy = Path(folder) / places.name_of(place)
         places.download(place, copy)
         yield copy
+
+
+def detect_on_server(address: str, query: str | None) -> Sources:
+    """Return the source of a query to PostgreSQL. Raises ValueError without one, and if the address holds a password."""
+    name = databases.shown(address)
+    if urlsplit(address).password:
+        raise ValueError(f"{name}: the address holds a password: set PGPASSWORD, or write it to ~/.pgpass.")
+    if query is None:
+        raise ValueError(_ask_for_query(name, address, databases.tables(address)))
+    return Sources(({"from": "query", "database": address, "query": query},), (), (f"{name}: PostgreSQL",))
 
 
 def detect(path: Path, query: str | None = None) -> Sources:
@@ -164,17 +181,21 @@ def write_sources(sources: Sources, params: Path) -> list[str]:
 
 def _database(path: Path, query: str | None) -> Sources:
     """Return the source of a database: the query, or all rows of its only table."""
-    names = databases.tables(path)
+    names = databases.tables(str(path))
     if query is None and len(names) != 1:
-        raise ValueError(
-            f"{path}: this database has the tables {', '.join(names) or 'none'}. Say what to read of it:\n"
-            f'  ratchet init {path} --query "SELECT … FROM … ORDER BY …"'
-        )
+        raise ValueError(_ask_for_query(str(path), str(path), names))
     if query is None:
         name = names[0].replace('"', '""')
         query = f'SELECT * FROM "{name}" ORDER BY rowid'
     source = {"from": "query", "database": path.as_posix(), "query": query}
     return Sources((source,), (), (f"{path.name}: {table.describe(path)}, {', '.join(names)}",))
+
+
+def _ask_for_query(name: str, place: str, tables: Sequence[str]) -> str:
+    return (
+        f"{name}: this database has the tables {', '.join(tables) or 'none'}. Say what to read of it:\n"
+        f'  ratchet init {place} --query "SELECT … FROM … ORDER BY …"'
+    )
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

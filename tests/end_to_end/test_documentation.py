@@ -41,6 +41,7 @@ NOT_RUN = {
     "ratchet ui": "tests/flows/commands starts it: a server that runs until it is stopped",
     'pip install -e ".[lm-eval]" -c constraints.txt': "it changes the environment; tests/io/test_harness.py has a stand-in",
     "torchrun --standalone --nproc-per-node 4 -m tasks.run tune r0": "tests/test_run.py runs it with two processes",
+    'ratchet init postgresql://reader@db.example.org/support --query "SELECT question, answer FROM tickets ORDER BY id"': "no PostgreSQL",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL=postgresql+asyncpg://user:password@host/ratchet ratchet up": "no PostgreSQL",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000": "a shell's own setting",
     "export MLFLOW_TRACKING_URI=postgresql://user:password@host/mlflow": "no PostgreSQL",

@@ -16,12 +16,11 @@ ROWS = 1_000
 def rows(database: str, query: str) -> Iterator[Record]:
     """Yield the rows of a query, in its order. Raises ValueError if the database cannot be opened or refuses the query.
 
-    Where the database goes away later, the last record is `Broken` and says after which row.
+    A file that cannot be read further on, which is so each time, ends in a `Broken` record that says after which row. A server that goes
+    away may be there again tomorrow: that raises ConnectionError, since rows without their rest must not pass for all of them.
     """
-    if database.startswith(POSTGRES):
-        batches, errors = _postgres(database, query)
-    else:
-        batches, errors = _file(Path(database), query)
+    on_server = is_on_server(database)
+    batches, errors = _postgres(database, query) if on_server else _file(Path(database), query)
     number = 0
     try:
         for batch in batches:
@@ -31,24 +30,40 @@ def rows(database: str, query: str) -> Iterator[Record]:
     except errors as error:
         if not number:
             raise ValueError(f"{shown(database)}: the query failed: {first_line(error)}") from None
+        if on_server:
+            raise ConnectionError(
+                f"{shown(database)}: the database went away after row {number}: {first_line(error)}. Run it again when it is there."
+            ) from None
         yield Broken(f"after row {number}", "database went away", first_line(error), "")
+
+
+def is_on_server(database: str) -> bool:
+    """Return True for the address of a PostgreSQL database, False for the file of a database."""
+    return database.startswith(POSTGRES)
 
 
 def shown(database: str) -> str:
     """Return the name of a database without user and password."""
-    if not database.startswith(POSTGRES):
+    if not is_on_server(database):
         return database
     address = urlsplit(database)
     return f"postgresql://{address.hostname or 'localhost'}{address.path}"
 
 
-def tables(path: Path) -> list[str]:
-    """Return the names of the tables in a database file. Raises ValueError if it is none."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+TABLES = {
+    False: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+    True: """SELECT CASE table_schema WHEN 'public' THEN table_name ELSE table_schema || '.' || table_name END AS name
+        FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY name""",
+}
+"""The query for the names of tables, by whether the database is on a server. DuckDB has SQLite's own table too."""
+
+
+def tables(database: str) -> list[str]:
+    """Return the names of the tables in a database. Raises ValueError if it is none."""
     names = []
-    for record in rows(str(path), query):
+    for record in rows(database, TABLES[is_on_server(database)]):
         if isinstance(record, Broken):
-            raise ValueError(f"{path}: {record.detail}")
+            raise ValueError(f"{shown(database)}: {record.detail}")
         names.append(str(record.values["name"]))
     return names
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.project import data_import
+from tasks.io.sources import databases
 from tasks.stages.ingest.config import ExampleSource
 from tasks.stages.ingest.preview import preview
 from tests.io.sources import strangers
@@ -192,3 +193,18 @@ def test_a_folder_of_nothing_known_names_its_files(tmp_path):
     (tmp_path / "own/photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00")
     with pytest.raises(ValueError, match=r"none of its 1 files.*photo\.jpg: left out"):
         data_import.detect(tmp_path / "own")
+
+
+def test_a_database_on_a_server_stays_there_and_its_tables_are_named(monkeypatch):
+    monkeypatch.setattr(databases, "tables", lambda address: ["orders", "tickets"])
+    address = "postgresql://reader@db.example.org/support"
+    sources = data_import.detect_on_server(address, "SELECT a, b FROM tickets ORDER BY id")
+    (source,) = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
+    assert source.database == address
+    with pytest.raises(
+        ValueError, match=r"^postgresql://db.example.org/support: .* tables orders, tickets\. .*\n.*--query"
+    ):
+        data_import.detect_on_server(address, None)
+    with pytest.raises(ValueError, match=r"^postgresql://db.example.org/support: .* password") as error:
+        data_import.detect_on_server("postgresql://reader:secret@db.example.org/support", None)
+    assert "secret" not in str(error.value)

@@ -29,7 +29,7 @@ def test_rows_of_a_query(database):
     assert list(databases.rows(str(database), QUERY)) == [
         Row(f"row {n}", {"prompt": f"What is {n}?", "completion": str(n)}) for n in (1, 2, 3)
     ]
-    assert databases.tables(database) == ["chats"]
+    assert databases.tables(str(database)) == ["chats"]
 
 
 @pytest.mark.parametrize("query", ["SELECT nothing FROM chats", "DELETE FROM chats", "DROP TABLE chats", "SELEC"])
@@ -47,7 +47,7 @@ def test_a_duckdb_query_reaches_no_other_file(tmp_path):
         list(databases.rows(str(tmp_path / "a.duckdb"), f"SELECT * FROM read_csv('{tmp_path}/secret.csv')"))
 
 
-def test_a_database_that_goes_away_is_named_after_its_last_row(tmp_path):
+def test_a_file_that_cannot_be_read_further_on_is_named_after_its_last_row(tmp_path):
     path = tmp_path / "a.sqlite"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (a TEXT)")
@@ -64,6 +64,21 @@ def test_a_database_that_goes_away_is_named_after_its_last_row(tmp_path):
     assert isinstance(last, Broken)
     assert last.reason == "database went away"
     assert last.where.startswith("after row ")
+
+
+def test_a_server_that_goes_away_ends_the_reading_so_that_no_part_passes_for_the_whole(monkeypatch):
+    def batches():
+        yield [{"prompt": "a"}, {"prompt": "b"}]
+        raise OSError("server closed the connection unexpectedly\n\tThis probably means …")
+
+    monkeypatch.setattr(databases, "_postgres", lambda address, query: (batches(), (OSError,)))
+    records = databases.rows("postgresql://me:secret@host/db", QUERY)
+    assert [next(records).where, next(records).where] == ["row 1", "row 2"]
+    with pytest.raises(
+        ConnectionError,
+        match=r"^postgresql://host/db: .* after row 2: server closed the connection unexpectedly\. Run it",
+    ):
+        next(records)
 
 
 def test_what_is_no_database_is_refused(tmp_path):

@@ -35,7 +35,7 @@ def label(source: config.Source) -> str:
 def local_path(source: config.Source) -> Path | None:
     """Return the file or folder of a source, of a pattern the folder above all its files, or None if it is not on disk."""
     if isinstance(source, Query):
-        return None if source.database.startswith(databases.POSTGRES) else Path(source.database)
+        return None if databases.is_on_server(source.database) else Path(source.database)
     if isinstance(source, File) and source.url is not None:
         return None
     path = _path(source)
