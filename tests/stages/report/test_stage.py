@@ -149,6 +149,14 @@ def test_what_a_model_wrote_is_shown_and_does_nothing(tmp_path):
     assert "<script>" not in card
 
 
+def test_secrets_of_data_and_answers_are_masked(tmp_path):
+    secret = "ghp_" + "aB3" * 12
+    models = {name: results(passed=[True], output=f"use {secret} here") for name in ("base", "r0")}
+    folder, _ = run_stage(tmp_path, models)
+    assert "use [github-token] here" in page(folder).text
+    assert not [path for path in folder.rglob("*") if path.is_file() and secret in path.read_text(encoding="utf-8")]
+
+
 def test_long_answers_are_cut_with_a_word(tmp_path):
     models = {name: results(passed=[True], output="ab" * 5_000) for name in ("base", "r0")}
     assert "… 6,000 characters more" in page(run_stage(tmp_path, models)[0]).text

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from tasks.core.records import FaultPair, Refusal
+from tasks.core.text.sensitive import search
 from tasks.methods.objectives.fait import marks
 
 SHOWN = 10
@@ -77,7 +78,7 @@ def sides(pair: FaultPair) -> dict[str, list[Piece]]:
 
 
 def pieces(text: str, lines: Sequence[int], chars: Sequence[Sequence[int]], anchors: Sequence[int]) -> list[Piece]:
-    """Cut the text where its marks change."""
+    """Cut the text where its marks change. A secret is one piece, which shows what it is in its place."""
     layers = {
         "line": marks.of_lines(text, lines),
         "anchor": [(at, at + 1) for at in anchors],
@@ -87,9 +88,12 @@ def pieces(text: str, lines: Sequence[int], chars: Sequence[Sequence[int]], anch
     for mark, spans in layers.items():  # later ones cover earlier ones
         for start, end in spans:
             kinds[start:end] = [mark] * (min(end, len(text)) - start)
-    edges = [at for at in range(1, len(text)) if kinds[at] != kinds[at - 1]]
+    secrets = {span.start: span for span in search.spans(text, search.SECRETS)}
+    inside = {at for span in secrets.values() for at in range(span.start + 1, span.end)}
+    ends = {at for span in secrets.values() for at in (span.start, span.end)}
+    edges = [at for at in range(1, len(text)) if at in ends or (kinds[at] != kinds[at - 1] and at not in inside)]
     return [
-        Piece(text[start:end], kinds[start])
+        Piece(secrets[start].placeholder if start in secrets else text[start:end], kinds[start])
         for start, end in zip([0, *edges], [*edges, len(text)], strict=True)
         if start < end
     ]

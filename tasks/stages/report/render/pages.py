@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.core.text.sensitive import search
 from tasks.core.text.visible import visible
 from tasks.stages.report import number_format
 from tasks.stages.report.data import fault_pairs
@@ -43,6 +43,11 @@ def largest_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", sum(number for _, number in rest))]
 
 
+def shown(text: str) -> str:
+    """Return data or an answer as a page shows it: of limited length, without secrets, and no character takes effect."""
+    return visible(search.redacted(text, search.SECRETS), SHOWN_CHARS)
+
+
 def _cell(text: object) -> str:
     """Escape text for a cell of a Markdown table."""
     return re.sub(r"([|<>`\[\]\\])", r"\\\1", " ".join(str(text).split()))
@@ -58,7 +63,7 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "visible": partial(visible, chars=SHOWN_CHARS),
+        "visible": shown,
         "slug": slug,
         "largest": largest_counts,
         "cell": _cell,

@@ -40,6 +40,16 @@ def test_an_anchor_at_the_end_of_a_text_is_no_piece_of_it(text):
     assert pieces(text, (), (), (len(text),)) == ([Piece("a", "")] if text else [])
 
 
+def test_a_secret_is_one_piece_and_is_not_shown_whatever_marks_cross_it():
+    secret = "ghp_" + "aB3" * 12
+    program = f'x = 1; token = "{secret}"; y = 2'
+    start = program.index(secret)
+    cut = pieces(program, (), [(start - 3, start + 5), (start + 9, len(program))], (start + 20,))
+    assert "".join(piece.text for piece in cut) == program.replace(secret, "[github-token]")
+    assert [piece.mark for piece in cut if piece.text == "[github-token]"] == ["char"]
+    assert pieces(secret, (), (), ()) == [Piece("[github-token]", "")]
+
+
 def test_some_of_every_kind_are_chosen():
     many = [pair(number) for number in range(20)]
     few = [pair(30, origin="guard"), pair(40, source="given", origin="a.jsonl: line 1", verified=False)]
