@@ -9,8 +9,8 @@ import typer
 
 SHOWN = 300
 """Characters of a message that are shown."""
-FEW = 4
-"""Groups below which a split would be empty: train, valid, test and gate."""
+FEW = 3
+"""Groups below which a split would be empty: train, valid and test."""
 
 
 def init(
@@ -60,7 +60,7 @@ def init(
         if sources.examples and preview["groups"] < FEW:
             raise ValueError(
                 f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
-                f"on and to measure by; {FEW} groups are the least, one for each split. Nothing was changed."
+                f"on and to measure by; {FEW} groups are the least: train, valid and test. Nothing was changed."
             )
         target = path and data_import.copy_data(path)
         if path and target:

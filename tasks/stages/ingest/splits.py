@@ -22,6 +22,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 """A split is its place here wherever splits are an array."""
 TRAIN, VALID, TEST, GATE = (SPLITS.index(split) for split in ("train", "valid", "test", "gate"))
 FILLED = (TEST, VALID)
+NEEDED: tuple[Split, ...] = ("train", "valid", "test")
+"""The splits without which nothing is trained and measured. Fewer groups than one for each are refused; with no more, there is no gate."""
 UNDRAWN = -1
 Codes = NDArray[np.int8]
 
@@ -85,6 +87,12 @@ class SplitsOfGroups:
         """Return the split of each record, in the order in which they were added."""
         return self._splits[self.groups_of_records]
 
+    def moved(self, group: int, split: int) -> "SplitsOfGroups":
+        """Return the splits with the group of this number in another one."""
+        splits = self._splits.copy()
+        splits[group] = split
+        return SplitsOfGroups(self._seed, self._order, splits, self.groups_of_records)
+
     def of(self, names: Iterable[str]) -> dict[str, Split]:
         """Return the splits of those of the groups that have records."""
         splits: dict[str, Split] = {}
@@ -125,7 +133,10 @@ class Drawing:
         self._strata_of_examples.append(strata_of_examples.to_numpy())
 
     def draw(self) -> SplitsOfGroups:
-        """Draw the split of each group. If a split that has a share would be empty, it gets one group, as far as there are any."""
+        """Draw the split of each group. If a split that has a share would be empty, it gets one group, as far as there are any.
+
+        Where a gate would take the last group that trains, steers or tests, there is none.
+        """
         order = np.concatenate(self._order)
         by_name = np.argsort(order, kind="stable")
         starts = np.append(True, order[by_name[1:]] != order[by_name[:-1]])[: len(by_name)]
@@ -136,7 +147,8 @@ class Drawing:
         nearness = {split: np.concatenate(bits)[first] for split, bits in self._nearness.items()}
         groups = Groups(order[first], nearness, np.concatenate(self._strata_of_examples)[first], sizes)
         undrawn = np.full(len(first), UNDRAWN, np.int8)
-        splits = _one_group_each(_assign(groups, self._config, undrawn), groups, self._config, undrawn)
+        config = self._config if len(first) > len(NEEDED) else _without_gate(self._config)
+        splits = _one_group_each(_assign(groups, config, undrawn), groups, config, undrawn, config.splits.held_out)
         return SplitsOfGroups(self._config.seed, groups.order, splits, groups_of_records)
 
     def _needed(self) -> Sequence[int]:
@@ -178,11 +190,13 @@ def split_documents(
     ordered = in_order(by_name.values(), config.seed)
     groups, kept = Groups.of(ordered, config.seed), _codes(ordered, fixed)
     splits = _assign(groups, config, kept)
-    if config.splits.by == "name":  # by size each split has its share of a corpus, however few the groups
-        for domain in sorted({document.domain for document in documents}):
-            names = {document.group for document in documents if document.domain == domain}
-            places = np.array([place for place, group in enumerate(ordered) if group.name in names], np.int64)
-            splits[places] = _one_group_each(splits[places], groups.take(places), config, kept[places])
+    shares = config.splits.held_out
+    measured = {split: share for split, share in shares.items() if split != "valid"}  # no text has to steer a training
+    for domain in sorted({document.domain for document in documents}):
+        names = {document.group for document in documents if document.domain == domain}
+        places = np.array([place for place, group in enumerate(ordered) if group.name in names], np.int64)
+        filled = shares if config.splits.by == "name" and len(places) > len(NEEDED) else measured
+        splits[places] = _one_group_each(splits[places], groups.take(places), config, kept[places], filled)
     of_groups = {group.name: SPLITS[split] for group, split in zip(ordered, splits, strict=True)}
     return [of_groups[document.group] for document in documents]
 
@@ -203,16 +217,21 @@ def _assign(groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
     return assign(groups, config.splits.held_out, fixed)
 
 
-def _one_group_each(splits: Codes, groups: Groups, config: IngestConfig, fixed: Codes) -> Codes:
-    """Return the splits with a group in each that has a share, from a split that has several, as far as there are any.
+def _without_gate(config: IngestConfig) -> IngestConfig:
+    return config.model_copy(update={"splits": config.splits.model_copy(update={"gate": 0.0})})
+
+
+def _one_group_each(
+    splits: Codes, groups: Groups, config: IngestConfig, fixed: Codes, shares: Mapping[Split, float]
+) -> Codes:
+    """Return the splits with a group in each that has one of these shares, from a split that has several, as far as there are any.
 
     By size it is the smallest that trains; only the gate takes the group whose hash comes nearest to its own. By name every split takes that
     one, of those that train if there are two; train itself may lack one too. When the data have grown, such a group is where its name has it.
     """
     by_name = config.splits.by == "name"
     splits = splits.copy()
-    shares = config.splits.held_out
-    for split, share in (shares | {"train": 1.0} if by_name else shares).items():
+    for split, share in ({**shares, "train": 1.0} if by_name else shares).items():
         code, numbers = SPLITS.index(split), np.bincount(splits, minlength=len(SPLITS))
         spare = (numbers[splits] > 1) & (fixed == UNDRAWN)
         training = spare & (splits == TRAIN)

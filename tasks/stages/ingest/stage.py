@@ -40,7 +40,7 @@ from tasks.stages.ingest.screening.screen import screen_documents
 from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals, sensitive_texts
 from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
 from tasks.stages.ingest.shards.shard import Shard
-from tasks.stages.ingest.splits import SPLITS
+from tasks.stages.ingest.splits import NEEDED, SPLITS
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -95,9 +95,10 @@ def _ingest(
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
-        check_splits(decisions, config, quarantine)
-        for line in small_splits(decisions, config):
-            run.say(line)
+        check_splits(decisions, quarantine)
+    caveats = list(small_splits(decisions, config)) if config.sources else []
+    for line in caveats:
+        run.say(line)
     mined = [module_document(module) for members in modules.values() for module in members]
     groups = decisions.drawn.of({document.group for document in [*mined, *(item.record for item in texts)]})
     overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "documents")
@@ -114,6 +115,7 @@ def _ingest(
         "sensitive": sensitive.count(places),
         **counts.count_tables(*paths, scratch / "duckdb"),
         "pretraining": counts.PRETRAINING,
+        "caveats": caveats,
     }
     (outputs["ingested"] / "report.json").write_text(
         json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -143,10 +145,10 @@ def check_sources(config: IngestConfig, raw: Path, run: Run) -> None:
             )
 
 
-def check_splits(decisions: Decisions, config: IngestConfig, quarantine: Quarantine) -> None:
-    """Raise ValueError if no example is kept, or if a split that has a share is empty."""
+def check_splits(decisions: Decisions, quarantine: Quarantine) -> None:
+    """Raise ValueError if no example is kept, or none to train on, to steer by or to test on. A gate can be missing."""
     sizes = decisions.sizes
-    missing = [split for split in SPLITS if not sizes[split] and config.splits.held_out.get(split, 1)]
+    missing = [split for split in NEEDED if not sizes[split]]
     if not missing:
         return
     refusals = quarantine.table()
@@ -163,12 +165,12 @@ def check_splits(decisions: Decisions, config: IngestConfig, quarantine: Quarant
     groups = sum(decisions.num_groups.values())
     raise ValueError(
         f"ingest: {' and '.join(missing)} would be empty: {num_kept} examples in {groups} groups are left ({dropped}).{first} "
-        "Add data, or smaller groups, or raise the shares in `ingest.splits`."
+        f"{len(NEEDED)} groups are the least, one each for {', '.join(NEEDED)}. Add data, or make smaller groups."
     )
 
 
 def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
-    """Yield a sentence for each held-out split of one group, with its share and the one that was asked for."""
+    """Yield a sentence for each held-out split of one group, with its share and the one that was asked for, and for a missing gate."""
     sizes, groups = decisions.sizes, decisions.num_groups
     num_kept = sum(sizes.values())
     for split, share in config.splits.held_out.items():
@@ -176,6 +178,11 @@ def small_splits(decisions: Decisions, config: IngestConfig) -> Iterator[str]:
             yield (
                 f"{split} holds one group: {sizes[split]} of {num_kept} examples, {sizes[split] / num_kept:.0%} where "
                 f"{share:.0%} were asked for. Figures on it are rough; more groups would do."
+            )
+        elif share and not groups[split]:
+            yield (
+                f"{split} holds nothing: {sum(groups.values())} groups are one each for {', '.join(NEEDED)}. Nothing can be promoted "
+                "until there are more."
             )
 
 

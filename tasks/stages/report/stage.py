@@ -86,6 +86,7 @@ def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
     ]
     trained = [("pretrained", inputs["pretrained"]), *((name, inputs["tuned"] / name) for name in others)]
     courses = [(name, folder / "training.json") for name, folder in trained]
+    ingested = _read(inputs["ingested"])
     return ReportData(
         comparisons=comparisons,
         verdicts=[compute_verdict(comparison, report_config.general_margin) for comparison in comparisons],
@@ -97,10 +98,14 @@ def _report_data(inputs: Mapping[str, Path], config: StageConfig) -> ReportData:
         caveat=" ".join(
             filter(
                 None,
-                [compression_caveat(config.models, _read(inputs["base"]).get("grid")), sentence(metrics[reference])],
+                [
+                    compression_caveat(config.models, _read(inputs["base"]).get("grid")),
+                    sentence(metrics[reference]),
+                    *ingested["caveats"],
+                ],
             )
         ),
-        ingested=_read(inputs["ingested"]),
+        ingested=ingested,
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
         bootstrap=bootstrap,
         margin=report_config.general_margin,

@@ -212,6 +212,22 @@ def test_of_too_few_groups_one_trains(number):
     assert Counter(drawn(*[1] * number, gate=0.1).values())["train"] >= 1
 
 
+@pytest.mark.parametrize("by", ["size", "name"])
+@pytest.mark.parametrize("seed", range(5))
+def test_three_groups_are_one_for_each_split_but_the_gate(by, seed):
+    splits = split_examples(examples(5, 1, 3), config(by=by).model_copy(update={"seed": seed}))
+    assert set(splits.values()) == {"train", "valid", "test"}
+
+
+@pytest.mark.parametrize("by", ["size", "name"])
+@pytest.mark.parametrize("number", range(3, 13))
+def test_of_few_texts_no_split_that_a_corpus_needs_is_empty(by, number):
+    documents = [
+        Document(str(n), "word " * 50, "domain", f"{n}.md", "train", f"{n}.md", "MIT") for n in range(number)
+    ]
+    assert {"train", "test", "gate"} <= set(split_documents(documents, ["s"] * number, config(by=by), {}))
+
+
 def test_a_split_that_has_no_share_stays_empty():
     assert set(drawn(1, 1, 1, 1, 1).values()) == {"train", "valid", "test"}
 
@@ -237,7 +253,8 @@ def test_examples_in_many_blocks_are_split_as_their_groups_are(members, seed, nu
         drawing.add(columns.frame(examples[start : start + size], Example))
     drawn = drawing.draw()
     assign = assign_by_name if by == "name" else assign_splits
-    splits, of_groups = assign(members, settings.splits.held_out, seed), drawn.of(group.name for group in members)
+    shares = HELD_OUT if len(members) > 3 else HELD_OUT | {"gate": 0.0}  # of three groups none is the gate's
+    splits, of_groups = assign(members, shares, seed), drawn.of(group.name for group in members)
     assert [SPLITS[code] for code in drawn.of_records] == [of_groups[example.group] for example in examples]
     moved = {of_groups[name] for name, split in splits.items() if of_groups[name] != split}
     assert moved <= set(SPLITS) - set(splits.values())  # a split that was empty has one group

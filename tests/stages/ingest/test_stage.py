@@ -328,6 +328,41 @@ def test_too_few_groups_for_a_test_split_end_in_one_message(tmp_path):
         ingest(tmp_path, [{"from": "file", "path": file, "group": "thread"}])
 
 
+@pytest.mark.parametrize("by", ["size", "name"])
+@pytest.mark.parametrize("number", range(1, 13))
+def test_few_rows_are_split_as_far_as_they_go_and_the_report_says_so(tmp_path, number, by):
+    rows = [{"prompt": f"What is {word}?", "completion": f"{word} it is."} for word in "abcdefghijkl"[:number]]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = {"by": by, "valid": 0.1, "test": 0.15, "gate": 0.1}
+    if number < 3:
+        with pytest.raises(ValueError, match=rf"would be empty: {number} examples .* 3 groups are the least"):
+            ingest(tmp_path, [{"from": "file", "path": file}], splits=splits)
+        return
+    run, report = ingest(tmp_path, [{"from": "file", "path": file}], splits=splits)
+    sizes = {split: row["examples"] for split, row in report["splits"].items()}
+    assert sum(sizes.values()) == number
+    assert set(sizes) == {"train", "valid", "test", *(["gate"] if number > 3 else [])}
+    small = {split for split in ("valid", "test", "gate") if sizes.get(split, 0) < 2}
+    assert {line.split(" holds ")[0] for line in report["caveats"]} == small
+    assert set(report["caveats"]) <= set(run.said)
+
+
+def test_a_split_that_its_near_duplicates_emptied_gets_a_group_that_trains(tmp_path):
+    words = [f"w{n}" for n in range(400)]
+    texts = [" ".join(words[40 * n : 40 * n + 40]) for n in range(8)]
+    rows = [{"prompt": f"Tell {n}?", "completion": text} for n, text in enumerate(texts)]
+    rows += [{"prompt": f"Say {n}!", "completion": f"{text} more"} for n, text in enumerate(texts[:6])]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = {"by": "name", "valid": 0.05, "test": 0.05, "gate": 0.05}
+    for seed in (1, 5):  # whose only group of valid is a copy of one that goes before it
+        _, report = ingest(tmp_path, [{"from": "file", "path": file}], str(seed), splits=splits, seed=seed)
+        sizes = {split: row["examples"] for split, row in report["splits"].items()}
+        assert set(sizes) == {"train", "valid", "test", "gate"}
+        assert sum(sizes.values()) == 8
+
+
 def test_a_missing_embedder_is_told_with_the_key_that_would_do(tmp_path, rows):
     with pytest.raises(ValueError, match=r"embedder holds no .*ingest.near_duplicates.cosine.*null"):
         ingest(tmp_path, [{"from": "file", "path": rows}], near_duplicates={"cosine": 0.95})

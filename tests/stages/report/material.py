@@ -26,6 +26,7 @@ INGESTED: dict[str, Any] = {
     "corpus_licenses": {"MIT": 8},
     "dropped": {"untested": 1, "duplicate": 1},
     "pretraining": "Packages may be part of what the base was trained on.",
+    "caveats": [],
 }
 COURSE: dict[str, Any] = {
     "composition": {"adapter": "lora", "selector": "all", "optimizer": "adamw", "objective": "cross_entropy"},

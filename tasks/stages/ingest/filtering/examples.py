@@ -99,8 +99,10 @@ class Filter:
         self._refuse_equal()
         self._refuse_over_limit()
         drawn = self._draw_splits()
+        compared = self._remaining()
         self._refuse_alike(embed)
         self._refuse_overlapping()
+        drawn = self._fill_emptied(drawn, compared)
         return Decisions(self._first, self._rules, self._twins, self._splits, drawn)
 
     def _remaining(self) -> Indices:
@@ -206,6 +208,23 @@ class Filter:
         for place, other in overlaps.items():
             self._rules[training[place % len(training)]] = Rule.OVERLAPS
             self._twins[training[place % len(training)]] = evaluation[other % len(evaluation)]
+
+    def _fill_emptied(self, drawn: SplitsOfGroups, numbers: Indices) -> SplitsOfGroups:
+        """Give a split that the rules have emptied the smallest group that trains, if there are two, and refuse what overlaps it.
+
+        `numbers` are those of the examples whose splits were drawn.
+        """
+        for split, share in self._config.splits.held_out.items():
+            code, remaining = SPLITS.index(split), self._remaining()
+            splits = self._splits[remaining]
+            training = drawn.groups_of_records[np.searchsorted(numbers, remaining[splits == TRAIN])]
+            groups, sizes = np.unique(training, return_counts=True)
+            if share and code not in splits and len(groups) > 1:
+                chosen = int(groups[np.argmin(sizes)])
+                drawn = drawn.moved(chosen, code)
+                self._splits[numbers[drawn.groups_of_records == chosen]] = code
+                self._refuse_overlapping()
+        return drawn
 
     def _local(self, numbers: Indices, places: slice) -> Indices:
         """Return those of the sorted numbers that lie in a shard, as rows of it."""
