@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.commands._reports import Report
 from flows.project.data.browse import Drawn, Match
+from flows.project.data.clusters import Cluster
 from flows.project.data.counts import Counts
 from flows.project.data.diff import Difference
 from flows.project.data.show import Shown
@@ -49,6 +50,18 @@ class DataDiffReport(Report):
     """The report of `ratchet data diff`."""
 
     difference: Difference
+
+
+@dataclass(frozen=True)
+class DataClustersReport(Report):
+    """The report of `ratchet data clusters`."""
+
+    total: int
+    """All clusters."""
+    copies: int
+    """Records that were left out as copies, of all clusters."""
+    clusters: Sequence[Cluster]
+    """The largest of them."""
 
 
 @dataclass(frozen=True)

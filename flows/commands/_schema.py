@@ -15,6 +15,7 @@ REPORTS: dict[str, type[_reports.Report]] = {
     "data search": _data_reports.DataSearchReport,
     "data show": _data_reports.DataShowReport,
     "data diff": _data_reports.DataDiffReport,
+    "data clusters": _data_reports.DataClustersReport,
     "data sql": _data_reports.DataSqlReport,
     "verify": _workspace_reports.VerifyReport,
 }

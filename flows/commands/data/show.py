@@ -50,7 +50,7 @@ def _facts(record: "Shown") -> Iterator[tuple[str, str]]:
     yield "rounds", ", ".join(record.rounds)
     yield "trains", ", ".join(record.models)
     for merged in record.merged:
-        yield merged.reason, f"{merged.source}, {merged.where}"
+        yield merged.reason, f"{merged.where}: {merged.detail}"
     for step in record.lineage:
         verdict = "accepted" if step.accepted else f"refused: {step.reason}"
         yield (

@@ -76,6 +76,8 @@ class Merged:
     source: str
     where: str
     reason: str
+    detail: str
+    """The record that it is like, and how much."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ FACTS: dict[Kind, str] = {
     "proposal": "FROM lineage WHERE id = ? ORDER BY turn LIMIT 1",
 }
 ROUNDS = "SELECT DISTINCT round_name FROM rounds WHERE id = ? ORDER BY length(round_name), round_name"
-MERGED = """SELECT source, "where", reason FROM quarantine WHERE reason IN ('duplicate', 'near-duplicate')
+MERGED = """SELECT source, "where", reason, detail FROM quarantine WHERE reason IN ('duplicate', 'near-duplicate')
     AND (ends_with(detail, ' ' || ?) OR contains(detail, ' ' || ? || ' ')) ORDER BY source, "where" """
 LINEAGE = """SELECT turn, operator, generator, parents, id AS result, accepted, reason FROM lineage
     WHERE id = ? OR list_contains(parents, ?) ORDER BY length(turn), turn, id"""

@@ -59,7 +59,22 @@ class Likeness:
     classes: Indices
     """The class of each text; -1 for a text that is not compared."""
     pairs: Indices
-    """Pairs of near-duplicate classes, shape (pairs, 2)."""
+    """Pairs of near-duplicate classes, the lower number first; sorted, shape (pairs, 2)."""
+    similarities: NDArray[np.float64]
+    """The Jaccard similarity of each pair."""
+
+    def similarity(self, first: Indices, second: Indices) -> NDArray[np.float64]:
+        """Return the Jaccard similarity of pairs of texts: 1 within a class, 0 where two are no near-duplicates."""
+        classes = np.sort(np.stack([self.classes[first], self.classes[second]], axis=1), axis=1)
+        total = int(self.classes.max(initial=0)) + 1
+        known, codes = self.pairs @ [total, 1], classes @ [total, 1]
+        places = np.minimum(np.searchsorted(known, codes), max(0, len(known) - 1))
+        similarities = (
+            np.where(known[places] == codes, self.similarities[places], 0.0) if len(known) else np.zeros(len(codes))
+        )
+        similarities[classes[:, 0] == classes[:, 1]] = 1.0
+        similarities[classes[:, 0] < 0] = 0.0
+        return similarities
 
 
 def find_near_duplicates(
@@ -79,10 +94,14 @@ def find_near_duplicates(
     for band in track(range(BANDS)):
         _add_candidates(bands.take(band)[members], ranks[representatives], most, candidates)
     buckets = range(-(-len(members) // CLASSES_AT_ONCE))
-    pairs = [_alike(candidates.take(bucket), len(members), sets_of, limits.similarity) for bucket in track(buckets)]
+    alike = [_alike(candidates.take(bucket), len(members), sets_of, limits.similarity) for bucket in track(buckets)]
     of_texts = np.full(len(selection), -1, np.int64)
     of_texts[compared] = classes
-    return Likeness(of_texts, np.concatenate([np.zeros((0, 2), np.int64), *pairs]))
+    pairs, similarities = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
+    for alike_pairs, alike_similarities in alike:
+        pairs.append(alike_pairs)
+        similarities.append(alike_similarities)
+    return Likeness(of_texts, np.concatenate(pairs), np.concatenate(similarities))
 
 
 def common_shingles(selection: Selection, limits: Limits) -> Hashes:
@@ -166,13 +185,16 @@ def _scatter(codes: Indices, total: int, candidates: Buckets) -> None:
     candidates.scatter(codes // total // CLASSES_AT_ONCE, codes)
 
 
-def _alike(codes: Indices, total: int, sets_of: Callable[[Indices], Shingles], similarity: float) -> Indices:
-    """Return the pairs whose sets have at least this similarity."""
+def _alike(
+    codes: Indices, total: int, sets_of: Callable[[Indices], Shingles], similarity: float
+) -> tuple[Indices, NDArray[np.float64]]:
+    """Return the pairs whose sets have at least this similarity, and that of each."""
     codes = distinct(codes)
     pairs = np.stack([codes // max(1, total), codes % max(1, total)], axis=1)
-    alike: list[Indices] = [np.zeros((0, 2), np.int64)]
+    similarities = np.zeros(len(pairs))
     for start in range(0, len(pairs), PAIRS_AT_ONCE):
         batch = pairs[start : start + PAIRS_AT_ONCE]
         classes = distinct(batch.ravel())
-        alike.append(batch[jaccard(sets_of(classes), np.searchsorted(classes, batch)) >= similarity])
-    return np.concatenate(alike)
+        similarities[start : start + len(batch)] = jaccard(sets_of(classes), np.searchsorted(classes, batch))
+    is_alike = similarities >= similarity
+    return pairs[is_alike], similarities[is_alike]

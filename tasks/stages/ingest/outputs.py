@@ -17,7 +17,7 @@ from tasks.stages.ingest.filtering.examples import Decisions, Rule
 from tasks.stages.ingest.quarantine import Hide
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.shards.collection import Shards
-from tasks.stages.ingest.shards.shard import Shard
+from tasks.stages.ingest.shards.shard import SIDES, Shard
 from tasks.stages.ingest.splits import SPLITS
 
 RESPONSE = pl.col("messages").list.last().struct.field("content")
@@ -106,4 +106,11 @@ def _explained(
         return "leak", f"overlaps {sources[twin]}"
     split = SPLITS[decisions.splits[twin]]
     is_same_split = not is_of_benchmark and decisions.splits[twin] == decisions.splits[number]
-    return near_duplicate_reason(sources[twin], split, is_same_split=is_same_split)
+    likeness = _likeness(decisions.similarities[number])
+    return near_duplicate_reason(sources[twin], split, is_same_split=is_same_split, likeness=likeness)
+
+
+def _likeness(similarities: NDArray[np.float32]) -> str:
+    """Return the similarity of the sides that are near-duplicates, in words."""
+    shown = [f"{value:.2f} of the {side}s" for side, value in zip(SIDES, similarities.tolist(), strict=True) if value]
+    return f"similarity {' and '.join(shown)}" if shown else "by embedding"

@@ -87,6 +87,17 @@ def test_near_duplicates_are_those_of_texts_in_memory(small, tmp_path, sizes):
     assert near_pairs(in_blocks(contents, sizes), tmp_path) == expected
 
 
+def test_the_similarity_of_two_texts_is_that_of_their_sets_and_0_below_the_limit(small, tmp_path):
+    contents = [*alike(60, 0.5, seed=1), "too short"]
+    contents += contents[:2]
+    likeness = find_near_duplicates(Selection.all(Texts.of(contents)), LIMITS, np.zeros(63, np.int8), tmp_path, iter)
+    sets = shingles.shingle(shingles.hash_words(contents), 3)
+    pairs = np.array([(a, b) for a in range(63) for b in range(63) if 60 not in (a, b)])
+    expected = shingles.jaccard(sets, pairs)
+    assert likeness.similarity(*pairs.T).tolist() == np.where(expected >= 0.6, expected, 0).tolist()
+    assert likeness.similarity(np.array([60, 0]), np.array([60, 60])).tolist() == [0, 0]
+
+
 def test_common_shingles_are_counted_over_all_blocks(tmp_path):
     contents = [f"please rate this film number {number}" for number in range(9)] + alike(30, 0, seed=2)
     limits = Limits(0.6, 3, 3, template=8)

@@ -9,7 +9,8 @@ import pytest
 from flows import commands
 from flows.commands import _schema
 from flows.project.data import connection
-from tasks.core.records import Message, identify
+from tasks.core.records import Message, Refusal, identify
+from tasks.io import tables
 from tests.flows.commands.test_json import is_of
 from tests.flows.project.data import planting
 
@@ -110,7 +111,9 @@ def test_the_story_of_an_example(examples, ratchet, report):
     record = report("show", second.id[:6])["record"]
     assert (record["id"], record["kind"], record["source"]) == (second.id, "example", "file sums.jsonl: line 2")
     assert (record["rounds"], record["models"]) == (["r0"], ["first"])
-    assert record["merged"] == [{"source": "file sums.jsonl", "where": "line 32", "reason": "near-duplicate"}]
+    (merged,) = record["merged"]
+    assert (merged["where"], merged["reason"]) == ("file sums.jsonl: line 32", "near-duplicate")
+    assert "similarity 0.93 of the responses" in merged["detail"]
     (step,) = record["lineage"]
     assert (step["turn"], step["operator"], step["result"], step["accepted"]) == (
         "r1",
@@ -124,6 +127,37 @@ def test_the_story_of_an_example(examples, ratchet, report):
     assert "turn r1 improve by rules" in said
     assert "loss before 2.5, after 1.25" in said
     assert "── assistant It is 2." in said
+
+
+def test_clusters_name_what_was_kept_what_was_left_out_and_how_alike_they_are(examples, tmp_path, ratchet, report):
+    kept, other = examples[1], examples[25]
+    place = "file sums.jsonl: line {}".format
+    refused = [
+        Refusal("f", place(41), "near-duplicate", f"too like {kept.source} (train), similarity 0.93 of the responses", "It is 2 (a)"),
+        Refusal("f", place(42), "duplicate", f"the same as {place(41)}", "It is 2 (b)"),
+        Refusal("f", place(43), "leak", f"too like {kept.source} (train), by embedding", "Two"),
+        Refusal("f", place(44), "leak", f"the same as {other.source}", "It is 26."),
+        Refusal("f", place(45), "duplicate", f"the same as {place(99)}", "Gone"),
+        Refusal("f", place(46), "leak", f"overlaps {other.source}", "No copy"),
+    ]  # fmt: skip
+    tables.write(tmp_path / "data/ingested/quarantine.parquet", refused, Refusal)
+    shown = report("clusters", "--members", "2")
+    assert (shown["total"], shown["copies"]) == (3, 5)
+    assert [(row["where"], row["id"], row["split"], row["size"]) for row in shown["clusters"]] == [
+        (kept.source, kept.id, "train", 3),
+        (other.source, other.id, other.split, 1),
+        (place(99), "", "", 1),
+    ]
+    assert [(row["where"], row["similarity"]) for row in shown["clusters"][0]["members"]] == [
+        (place(41), "0.93 of the responses"),
+        (place(42), "0.93 of the responses"),
+    ]
+    assert [row["similarity"] for row in shown["clusters"][1]["members"]] == ["equal"]
+    assert len(report("clusters", "-n", "1")["clusters"]) == 1
+    said = ratchet("clusters", "--members", "2")
+    assert f"── 3 copies of {kept.source} · kept in train · {kept.id}" in said
+    assert "1 more" in said
+    assert "3 of 3 clusters; 5 records were left out as copies." in said
 
 
 def test_the_story_of_a_rewrite_of_a_refused_proposal_of_a_tested_example_and_of_a_document(examples, report):
@@ -263,7 +297,15 @@ def test_what_is_not_there_is_told_with_near_matches(examples, ratchet, argument
 
 
 def test_without_tables_each_command_says_how_to_make_them(tmp_path, ratchet):
-    for arguments in ([], ["sample"], ["search", "a"], ["show", "abcd"], ["diff", "workspace"], ["sql", "SELECT 1"]):
+    for arguments in (
+        [],
+        ["sample"],
+        ["search", "a"],
+        ["show", "abcd"],
+        ["diff", "workspace"],
+        ["clusters"],
+        ["sql", "SELECT 1"],
+    ):
         assert ratchet(*arguments, code=1) == "data/ingested holds no tables yet. Make them:\n  ratchet run ingest\n"
 
 
@@ -311,7 +353,14 @@ def test_no_secret_of_the_data_is_shown(examples, tmp_path, ratchet):
 
 def test_lines_fit_a_narrow_terminal(examples, ratchet, monkeypatch):
     monkeypatch.setattr("flows.commands._terminal.columns", lambda: 40)
-    for command in ([], ["show", examples[1].id], ["diff", "r0", "r1"], ["sample"], ["search", "plus one"]):
+    for command in (
+        [],
+        ["show", examples[1].id],
+        ["diff", "r0", "r1"],
+        ["sample"],
+        ["search", "plus one"],
+        ["clusters"],
+    ):
         assert max(map(len, ratchet(*command).splitlines())) <= 40, command
 
 

@@ -222,9 +222,7 @@ def test_three_groups_are_one_for_each_split_but_the_gate(by, seed):
 @pytest.mark.parametrize("by", ["size", "name"])
 @pytest.mark.parametrize("number", range(3, 13))
 def test_of_few_texts_no_split_that_a_corpus_needs_is_empty(by, number):
-    documents = [
-        Document(str(n), "word " * 50, "domain", f"{n}.md", "train", f"{n}.md", "MIT") for n in range(number)
-    ]
+    documents = [Document(str(n), "word " * 50, "domain", f"{n}.md", "train", f"{n}.md", "MIT") for n in range(number)]
     assert {"train", "test", "gate"} <= set(split_documents(documents, ["s"] * number, config(by=by), {}))
 
 

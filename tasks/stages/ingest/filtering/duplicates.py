@@ -163,6 +163,7 @@ def _kept_twins(
     return [other for other in neighbours if (ranks[other], other) < place and other not in removed]
 
 
-def near_duplicate_reason(source: str, split: Split, *, is_same_split: bool) -> tuple[str, str]:
+def near_duplicate_reason(source: str, split: Split, *, is_same_split: bool, likeness: str = "") -> tuple[str, str]:
     """Return reason and detail for a record too like the one at `source`: merged within a split, a leak across two."""
-    return ("near-duplicate" if is_same_split else "leak"), f"too like {source} ({split})"
+    reason = "near-duplicate" if is_same_split else "leak"
+    return reason, f"too like {source} ({split})" + (f", {likeness}" if likeness else "")

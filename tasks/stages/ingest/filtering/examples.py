@@ -49,6 +49,8 @@ class Decisions:
     """The `Rule` that refused it."""
     twins: Indices
     """The example by which it was refused; -1 where there is none."""
+    similarities: NDArray[np.float32]
+    """The similarity of prompts and of responses of near-duplicates, shape (examples, sides); 0 on a side that did not decide."""
     splits: NDArray[np.int8]
     """Its place in `SPLITS`."""
     drawn: SplitsOfGroups
@@ -91,6 +93,7 @@ class Filter:
         self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
         self._rules = np.zeros(len(shards), np.int8)
         self._twins = np.full(len(shards), -1, np.int64)
+        self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
         self._splits = np.full(len(shards), TEST, np.int8)
 
     def apply(self, embed: Embed) -> Decisions:
@@ -103,7 +106,7 @@ class Filter:
         self._refuse_alike(embed)
         self._refuse_overlapping()
         drawn = self._fill_emptied(drawn, compared)
-        return Decisions(self._first, self._rules, self._twins, self._splits, drawn)
+        return Decisions(self._first, self._rules, self._twins, self._similarities, self._splits, drawn)
 
     def _remaining(self) -> Indices:
         """Return the numbers of the examples that no rule has refused, without the benchmark."""
@@ -183,6 +186,8 @@ class Filter:
         removed = duplicates.merge_classes(sides, pairs, ranks, judged)
         places, twins = np.fromiter(removed, np.int64), np.fromiter(removed.values(), np.int64)
         self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
+        for column, likeness in enumerate(sides):
+            self._similarities[numbers[places], column] = likeness.similarity(places, twins)
 
     def _alike_by_embedding(self, numbers: Indices, limits: Limits, cosine: float, embed: Embed) -> set[Pair]:
         """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine."""

@@ -56,8 +56,20 @@ def refusals() -> list[Refusal]:
     second = "file sums.jsonl: line 2"
     return [
         Refusal("file sums.jsonl", "line 31", "not JSON", "Expecting value", "{'a"),
-        Refusal("file sums.jsonl", "line 32", "near-duplicate", f"like {second} (train)", "What is 1 plus one"),
-        Refusal("file sums.jsonl", "line 33", "near-duplicate", f"like {second}2 (train)", "What is 21 plus one"),
+        Refusal(
+            "file sums.jsonl",
+            "file sums.jsonl: line 32",
+            "near-duplicate",
+            f"too like {second} (train), similarity 0.93 of the responses",
+            "What is 1 plus one",
+        ),
+        Refusal(
+            "file sums.jsonl",
+            "file sums.jsonl: line 33",
+            "near-duplicate",
+            f"too like {second}2 (train), by embedding",
+            "What is 21 plus one",
+        ),
     ]
 
 

@@ -108,7 +108,8 @@ def test_a_near_copy_of_a_held_out_row_is_not_trained_on(side, split):
     assert held_out.id in kept
     assert copy.id not in kept
     assert [(refusal.where, refusal.reason) for refusal in refusals] == [("row 500", "leak")]
-    assert refusals[0].detail == f"too like {held_out.source} ({split})"
+    alike = "similarity 0.98"  # 58 of 59 runs of three words
+    assert refusals[0].detail == f"too like {held_out.source} ({split}), {alike} of the {side}s"
 
 
 @pytest.mark.parametrize("split", HELD_OUT)
@@ -160,7 +161,7 @@ def test_a_copy_of_a_benchmarks_item_is_refused_by_the_first_rule_that_finds_it(
     kept, _, quarantine = filtered([*(example(number) for number in range(20)), equal, near], [item])
     assert len(kept) == 20
     assert [(refusal.where, refusal.reason, refusal.detail) for refusal in quarantine.refusals] == [
-        ("row 500", "leak", "the same as row 900"), ("row 501", "leak", "too like row 900 (test)"),
+        ("row 500", "leak", "the same as row 900"), ("row 501", "leak", "too like row 900 (test), similarity 0.97 of the responses"),
     ]  # fmt: skip
 
 
@@ -183,6 +184,7 @@ def test_an_embedding_finds_a_copy_in_other_words():
     kept, _, quarantine = filtered(rows, embed=embed, near_duplicates={"jaccard": None, "cosine": 0.95})
     assert len(kept) == 19
     assert quarantine.refusals[0].where in ("row 4", "row 5")
+    assert quarantine.refusals[0].detail.endswith(", by embedding")
 
 
 def test_generated_tasks_may_share_their_wording():
