@@ -31,6 +31,7 @@ SLOW = (
     "tests/stages/compress",
     "tests/stages/diagnose",
     "tests/stages/faults",
+    "tests/stages/ingest/shards/test_ray.py",
     "tests/stages/refine",
     "tests/stages/tune",
     "tests/test_forkserver.py",

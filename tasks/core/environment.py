@@ -11,6 +11,8 @@ CORES, MEMORY_GB, GPUS = "RATCHET_CORES", "RATCHET_MEMORY_GB", "RATCHET_GPUS"
 """Upper limits of what stages may use of this machine."""
 NIGHTLY, MONITOR, TIMEZONE = "RATCHET_NIGHTLY", "RATCHET_MONITOR", "RATCHET_TIMEZONE"
 """Cron lines of the deployments `retrain/nightly` and `monitor/incoming`, and their time zone."""
+RAY = "RATCHET_RAY"
+"""The address of a Ray cluster that reads the parts of sources, or `auto` for the one of this machine."""
 TRACEBACK = "RATCHET_TRACEBACK"
 """Set it to see the traceback of an error that is otherwise told in one message."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -34,8 +36,16 @@ NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """No library reports its use to its maker."""
+RAY_OPTIONS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks without a GPU leave the variables of GPUs as they are
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # nodes keep the packages they have, whatever started this process
+}
+"""Ray takes an installed environment as it is."""
+RAY_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray would look for 127.0.0.1 at the outer address of this machine, where a cluster on the loopback does not answer."""
 NO_PICKLE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 """MLflow opens no file that could run code."""
 

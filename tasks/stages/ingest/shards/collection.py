@@ -1,10 +1,7 @@
 """All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +14,13 @@ from tasks.core.stage import Run
 from tasks.core.text.shingles import Indices, Words
 from tasks.core.text.texts import Texts
 from tasks.io import tables
-from tasks.io.system import files, process
+from tasks.io.system import files
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.shards.parts import Part, Summary, shards_in, write_part, written
+from tasks.stages.ingest.shards import workers
+from tasks.stages.ingest.shards.parts import Part, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
 from tasks.stages.ingest.shards.shard import FACTS, Shard
 
-PARTS_A_WORKER = 8
-"""Parts that are worth the start of a process, which takes a second."""
 LARGE_BLOCK = 20_000
 """Rows of small shards that are compared at once."""
 
@@ -87,9 +83,9 @@ class Shards:
 class Reader:
     """Reads parts of sources into shards. Those of files are kept in `cache` for later runs, the others are read anew."""
 
-    def __init__(self, config: IngestConfig, cache: Path, scratch: Path, run: Run, workers: int = 1) -> None:
-        """`workers` is the number of processes that read the parts of large files; it changes no byte."""
-        self._config, self._cache, self._scratch, self._run, self._workers = config, cache, scratch, run, workers
+    def __init__(self, config: IngestConfig, cache: Path, scratch: Path, run: Run, processes: int = 1) -> None:
+        """`processes` of this machine read the parts of large files, without a cluster; neither changes a byte."""
+        self._config, self._cache, self._scratch, self._run, self._processes = config, cache, scratch, run, processes
         self._used: set[str] = set()
         self._num_made = 0
 
@@ -97,7 +93,7 @@ class Reader:
         """Return the shards of the parts, in order, and what each part holds. A part that was read before is not read again."""
         folders = [self._folder(part.key) for part in parts]
         pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
-        done = self._written(pending)
+        done = workers.write_parts(pending, self._config, self._processes)
         for _ in self._run.track(done, total=len(pending), unit="part") if len(pending) > 1 else done:
             pass
         summaries = [summary for folder in folders if (summary := written(folder)) is not None]
@@ -116,20 +112,6 @@ class Reader:
             return self._cache / key
         self._num_made += 1
         return self._scratch / f"made-{self._num_made:06d}"
-
-    def _written(self, pending: Sequence[tuple[Part, Path]]) -> Iterator[object]:
-        """Write the parts to their folders, and yield for each."""
-        workers = min(self._workers, len(pending) // PARTS_A_WORKER)
-        if workers <= 1:
-            for part, folder in pending:
-                yield write_part(part, folder, self._config)
-            return
-        spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of polars' threads
-        with ProcessPoolExecutor(workers, spawn, process.die_with_parent) as pool:
-            try:
-                yield from pool.map(write_part, *zip(*pending, strict=True), repeat(self._config))
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def num_read(summaries: Iterable[Summary]) -> Counter[str]:

@@ -76,7 +76,7 @@ class FilePart:
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
         screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
         names = [self.table.label, label(self.source), domain_of(self.source)]
-        facts = [_code(), digest, place, names, settings, screening]
+        facts = [code(), digest, place, names, settings, screening]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -240,7 +240,7 @@ def _screened(
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Return a digest of the code and the libraries that make shards of records."""
     code = provenance.code_digest(provenance.closure(__name__))
     return f"{code} python {platform.python_version()} polars {pl.__version__}"

@@ -17,7 +17,7 @@ from tasks.io.system import files, locks
 from tasks.stages.ingest import stage
 from tasks.stages.ingest.config import File, IngestConfig, StageConfig
 from tasks.stages.ingest.reading.examples import read_rows
-from tasks.stages.ingest.shards import collection, parts
+from tasks.stages.ingest.shards import parts, workers
 from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals
 from tasks.stages.ingest.shards.parts import parts_of
 from tasks.stages.ingest.shards.shard import Shard
@@ -114,7 +114,7 @@ def workspace(tmp_path, monkeypatch):
     written = []
     plain = parts.write_part
     monkeypatch.setattr(
-        collection, "write_part", lambda part, folder, config: written.append(folder) or plain(part, folder, config)
+        workers, "write_part", lambda part, folder, config: written.append(folder) or plain(part, folder, config)
     )
 
     def run(name, **changes):
@@ -220,11 +220,11 @@ def test_a_part_that_lost_its_contents_is_read_again(workspace, tmp_path):
 
 
 def test_several_processes_write_the_same_parts(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "PARTS_A_WORKER", 1)
+    monkeypatch.setattr(workers, "PARTS_A_WORKER", 1)
     source = File.model_validate({"from": "file", "path": str(tmp_path / "raw")})
     alone = read(source, tmp_path / "alone")
-    monkeypatch.setattr(collection, "write_part", parts.write_part)  # what runs elsewhere is found by its name
-    assert read(source, tmp_path / "together", workers=2) == alone
+    monkeypatch.setattr(workers, "write_part", parts.write_part)  # what runs elsewhere is found by its name
+    assert read(source, tmp_path / "together", processes=2) == alone
     assert contents(tmp_path / "alone/cache") == contents(tmp_path / "together/cache")
 
 

@@ -1,0 +1,163 @@
+"""A cluster of two nodes reads parts as this process does, whatever it loses."""
+
+import json
+import socket
+import sys
+import tempfile
+
+import pytest
+
+from tasks.io.sources.formats import json_lines
+from tasks.io.system import files, ray_cluster
+from tasks.stages.ingest.config import File, IngestConfig
+from tasks.stages.ingest.shards import parts, workers
+from tasks.stages.ingest.shards.collection import Reader
+from tasks.stages.ingest.shards.parts import parts_of
+from tests.support import ScratchRun
+
+HERE = "127.0.0.1"
+NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
+QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+"""A lost node is noticed within seconds."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster on the loopback whose head does no work, in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        for name, value in {
+            "RAY_TMPDIR": folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        }.items():
+            patch.setenv(name, value)  # Ray reads them when it is imported
+        pytest.importorskip("ray", reason="needs the extra `ray`")
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK, **NODE}
+        started = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield started
+        finally:
+            started.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster, monkeypatch):
+    """The two nodes that work, while this process does not."""
+
+    def write_part(*_):
+        raise AssertionError("a part was read here")
+
+    while len(cluster.worker_nodes) < 2:
+        cluster.add_node(num_cpus=1, **NODE)
+    monkeypatch.setenv("RATCHET_RAY", cluster.address)
+    monkeypatch.setattr(workers, "write_part", write_part)
+    return list(cluster.worker_nodes)
+
+
+class Interrupted(ScratchRun):
+    """A run in the middle of which something happens, once three parts are done."""
+
+    def __init__(self, folder, happens):
+        super().__init__(folder)
+        self._happens, self.num_parts = happens, 0
+
+    def track(self, items, **options):
+        for item in super().track(items, **options):
+            self.num_parts += 1
+            if self.num_parts == 3:
+                self._happens()
+            yield item
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A file of some twenty parts."""
+    monkeypatch.setattr(json_lines, "BLOCK", 40_000)
+    rows = [{"prompt": f"What is {n}?", "completion": f"{'It is so. ' * 60}{n * n}."} for n in range(1_200)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    return File.model_validate({"from": "file", "path": str(path)})
+
+
+def read(source, folder, happens=lambda: None):
+    """Read the parts of a source into `folder/cache`; return their number, and those that were read now."""
+    config = IngestConfig(sources=(source,))
+    planned, run = list(parts_of(source, config)), Interrupted(folder, happens)
+    Reader(config, folder / "cache", folder, run).read(planned)
+    return len(planned), run.num_parts
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def alone(source, tmp_path):
+    """The shards that this process makes of the source."""
+    read(source, tmp_path / "alone")
+    return contents(tmp_path / "alone/cache")
+
+
+def test_a_node_that_is_lost_costs_no_byte_and_doubles_none(alone, cluster, nodes, source, tmp_path):
+    num_parts, num_read = read(
+        source, tmp_path / "together", lambda: cluster.remove_node(nodes[0], allow_graceful=False)
+    )
+    assert num_parts == num_read > 15
+    assert contents(tmp_path / "together/cache") == alone
+
+
+def test_a_cluster_that_loses_its_last_node_is_named_and_the_run_goes_on_without_it(
+    alone, cluster, nodes, source, tmp_path, monkeypatch
+):
+    def lose_all():
+        for node in nodes:
+            cluster.remove_node(node, allow_graceful=False)
+
+    monkeypatch.setattr(ray_cluster, "PATIENCE_S", 1.0)
+    with pytest.raises(RuntimeError, match=rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"):
+        read(source, tmp_path / "lost", lose_all)
+    folders = list((tmp_path / "lost/cache").iterdir())
+    assert len(folders) >= 3
+    assert all(parts.written(folder) is not None for folder in folders)
+    monkeypatch.delenv("RATCHET_RAY")
+    monkeypatch.setattr(workers, "write_part", parts.write_part)
+    num_parts, num_read = read(source, tmp_path / "lost")
+    assert num_read == num_parts - len(folders)
+    assert contents(tmp_path / "lost/cache") == alone
+
+
+def test_an_error_on_a_node_is_the_one_of_this_machine(nodes, source, tmp_path):
+    config = IngestConfig(sources=(source,))
+    planned = list(parts_of(source, config))
+    source.path.write_text(source.path.read_text().replace("so", "no"))
+    with pytest.raises(ValueError, match=r"rows\.jsonl has changed while it was read"):
+        Reader(config, tmp_path / "cache", tmp_path, ScratchRun(tmp_path)).read(planned)
+    assert not files.sibling(tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_address_at_which_nobody_answers_is_told_at_once(source, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind((HERE, 0))
+        place = f"{HERE}:{free.getsockname()[1]}"
+    monkeypatch.setenv("RATCHET_RAY", place)
+    with pytest.raises(RuntimeError, match=rf"No Ray cluster answers at {place} .*refused.*ray start --head"):
+        read(source, tmp_path)
+
+
+def test_without_ray_the_extra_is_named(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("RATCHET_RAY", "auto")
+    with pytest.raises(RuntimeError, match=r"RATCHET_RAY=auto needs Ray: `pip install 'ratchet-llm\[ray\]'`"):
+        read(source, tmp_path)
+
+
+def test_a_node_without_the_workspace_or_with_other_code_is_named(source, tmp_path):
+    config = IngestConfig(sources=(source,))
+    part = next(iter(parts_of(source, config)))
+    with pytest.raises(FileNotFoundError, match=r"has no folder .*nowhere: every node .* at this path"):
+        workers.files_of(workers.Task(part, config, tmp_path / "nowhere", parts.code()))
+    with pytest.raises(ValueError, match=r"has other code or another Python or polars"):
+        workers.files_of(workers.Task(part, config, tmp_path, "another digest"))
