@@ -374,7 +374,7 @@ def measured(task: str, tool: str, path: Path, out: Path, venvs: Path) -> float:
     out.mkdir()
     variables = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     command = [str(python), __file__, task, "--work", tool, str(path), str(out)]
-    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{tool}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     seconds: float = json.loads(done.stdout.splitlines()[-1])["cpu_s"]
@@ -387,7 +387,9 @@ def kept_lines(task: str, out: Path) -> dict[str, set[int]]:
         return {"train": set(json.loads((out / "kept.json").read_text()))}
     import polars as pl
 
-    files = {split: [*out.glob(f"*{split}.parquet")] for split in SPLITS}  # datatrove writes the number of the task before the name
+    files = {
+        split: [*out.glob(f"*{split}.parquet")] for split in SPLITS
+    }  # datatrove writes the number of the task before the name
     return {split: set(pl.read_parquet(paths)["line"].to_list()) for split, paths in files.items()}
 
 
@@ -424,7 +426,9 @@ def main() -> None:
         return
     if options.venvs is None:
         parser.error("--venvs is missing")
-    tools = [tool for tool in TASKS[options.task] if tool == "ratchet" or tool in (options.tools or TASKS[options.task])]
+    tools = [
+        tool for tool in TASKS[options.task] if tool == "ratchet" or tool in (options.tools or TASKS[options.task])
+    ]
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         compare(options, tools, folder)

@@ -8,6 +8,7 @@ none may be found, nor may texts that are no copies, since candidates are compar
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def main() -> None:
     is_found = likeness.similarity(places, places + number) > 0
     rows = PERMUTATIONS // BANDS
     print("similarity        pairs    found   recall  promised")
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in pairwise(EDGES):
         chosen = (similarities >= low) & (similarities < high)
         if not chosen.any():
             continue

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import platform
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -54,12 +55,14 @@ def _files(path: Path) -> list[Path]:
 def closure(module: str) -> list[Path]:
     """Return the project's files that importing `module` runs, imports inside functions included, sorted."""
     reached: set[Path] = set()
-    pending = [module]
+    known, pending = {module}, [module]
     while pending:
         for file in _module_files(pending.pop()):
             if file not in reached:
                 reached.add(file)
-                pending += _imports(file.read_text(encoding="utf-8"))
+                new = {name for name in _imports(file.read_text(encoding="utf-8")) if name not in known}
+                known |= new
+                pending += new
     return sorted(reached)
 
 
@@ -75,12 +78,22 @@ def _module_files(module: str) -> list[Path]:
 @cache  # by content: a file that was edited meanwhile is another
 def _imports(source: str) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in _statements(ast.parse(source).body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return names
+
+
+def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield all statements, those inside others too; expressions, which hold no import, are most of a tree."""
+    for node in nodes:
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, block, None)
+            if isinstance(inner, list):  # of a lambda and of a conditional expression it is none
+                yield from _statements(inner)
 
 
 def code_digest(sources: list[Path]) -> str:

@@ -45,7 +45,7 @@ def suspects(texts: Iterable[str]) -> dict[int, list[Rule]]:
     all_texts = pl.Series(texts, dtype=pl.String)
     positions = all_texts.str.contains(HINTS).arg_true()
     few, rules = all_texts[positions], {position: list[Rule]() for position in positions.to_list()}
-    for rule in RULES:
+    for rule in RULES if len(few) else ():
         for position in positions.filter(few.str.contains(rule.hint)).to_list():
             rules[position].append(rule)
     return rules
