@@ -99,9 +99,12 @@ def hash_words(contents: Sequence[str]) -> Words:
 def shingle(words: Words, length: int) -> Shingles:
     """Return the set of runs of `length` words of each text; a shorter text has none."""
     runs = np.maximum(words.counts - length + 1, 0)
-    offsets = _offsets(runs)
-    starts = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], runs)
-    return _unique(_combined(words.hashes, length)[starts], runs)
+    combined = _combined(words.hashes, length)
+    is_within = np.ones(len(combined), bool)
+    for words_left in range(1, length):  # a run that begins so near the end of a text goes on in the next one
+        places = words.offsets[1:] - words_left
+        is_within[places[(places >= 0) & (places < len(combined))]] = False
+    return _unique(combined[is_within], runs)
 
 
 def _combined(hashes: Hashes, length: int) -> Hashes:
