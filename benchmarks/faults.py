@@ -272,8 +272,8 @@ def trained(setup: Setup, pairs: list[Any], arm: str, rate: float, seed: int) ->
     sections = setup.sections | {"adamw": setup.sections["adamw"] | {"learning_rate": rate}, objective: ARMS[arm]}
     parts = compose.read(plan, sections)
     (examples, table), longest = zip(*pairs, strict=True), plan.pack_tokens
-    encodings = encode.by_objective(examples, parts.objective, table, tokenizer, longest)
-    sequences = [sequence for encoding in encodings for sequence in encoding.sequences]
+    encoded = encode.ExampleEncoder(tokenizer, longest, objective=parts.objective, rows_of_table=table)
+    sequences = [sequence for example in examples for sequence in encoded.encoding(example).sequences]
     with tempfile.TemporaryDirectory() as work:
         if parts.objective.spec.reference:
             sequences = with_reference(model, sequences, {}, setup.compute, Path(work))

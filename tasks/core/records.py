@@ -11,6 +11,10 @@ Split = Literal["train", "valid", "test", "gate"]
 """`valid` steers a training, `test` is reported, `gate` decides promotions. No example is in two of them."""
 
 
+Corpus = Literal["domain", "general"]
+"""Texts of the domain, which pretraining is to learn, and those of general language, by which forgetting is measured."""
+
+
 @dataclass(frozen=True)
 class ToolCall:
     """A call of a tool that the assistant writes."""
@@ -245,7 +249,7 @@ class Document:
 
     id: str
     text: str
-    domain: Literal["domain", "general"]
+    domain: Corpus
     group: str
     split: Split
     source: str

@@ -32,6 +32,8 @@ class Encoded:
     size: int = 0
     """UTF-8 bytes of the text that is trained."""
     task: str = ""
+    domain: str = ""
+    """The part of the data that its example or document comes from."""
     columns: Mapping[str, Sequence[int | float]] = field(default_factory=dict)
     """Further values, one per token, by name. An objective declares the ones it reads."""
     auxiliary: tuple[Encoded, ...] = ()

@@ -1,16 +1,92 @@
 """Text to tokens: conversations through the chat template, documents as they are, each token with its loss weight."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from typing import Any
 
 from tasks.core.records import Document, Example, Message
-from tasks.core.sequences import Conversation, Encoded, Encoder, Encoding, TokenizedText
+from tasks.core.sequences import Column, Conversation, Encoded, Encoder, Encoding, TokenizedText
 from tasks.core.training import TrainOn
 from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, control_tokens, written_answer
+from tasks.io.token_store import Tokenized
+
+
+@dataclass(frozen=True)
+class ExampleEncoder:
+    """Makes of each example the sequences that a pack can hold and that train anything."""
+
+    tokenizer: Tokenizer
+    pack_tokens: int
+    train_on: TrainOn = "last"
+    """The answers that train."""
+    objective: Any = None
+    """The objective (`tasks.engine.training.compose.Part`), if there is one. Its `encode`, if it has one, makes the sequences."""
+    rows_of_table: Iterable[Any] = ()
+    """The rows of the objective's table, each of which names its example's id in `example`."""
+
+    def __call__(self, row: Example) -> Tokenized:
+        """Return the sequences of an example, and the number of those that are left out."""
+        encoding = self.encoding(row)
+        kept = [s for s in encoding.sequences if s is not None and len(s) <= self.pack_tokens and s.num_trained]
+        too_long = sum(s is not None and len(s) > self.pack_tokens for s in encoding.sequences)
+        if None in encoding.sequences and row.desirable is not False and is_plain_example(row, self.tokenizer):
+            too_long += list(encoding.sequences).count(None)  # nothing else is against it
+        unusable = len(encoding.sequences) - len(kept) - too_long
+        return Tokenized(kept, row.domain, too_long, unusable, encoding.unused if kept else 0)
+
+    def encoding(self, row: Example) -> Encoding:
+        """Return an example as the objective encodes it, else each answer that trains."""
+        if self.objective is None or not self.objective.method.encode:
+            return Encoding(training_sequences(row, self.tokenizer, self.train_on))
+        tools = encoder(self.tokenizer, self.train_on)
+        of_table = self._table.get(row.id, ())
+        encoding: Encoding = self.objective.method.encode(row, of_table, tools, self.pack_tokens, self.objective.config)
+        return encoding
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Return the columns that sequences may have."""
+        return self.objective.spec.columns if self.objective else ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the sequences beside tokenizer, rows and code."""
+        objective = self.objective and [self.objective.name, self.objective.config.model_dump(mode="json")]
+        return {"pack_tokens": self.pack_tokens, "train_on": self.train_on, "objective": objective}
+
+    @property
+    def modules(self) -> list[str]:
+        """Return the modules whose code decides the sequences beside this one."""
+        return [f"tasks.methods.objectives.{self.objective.name}.method"] if self.objective else []
+
+    @cached_property
+    def _table(self) -> Mapping[str, Sequence[Any]]:
+        table: defaultdict[str, list[Any]] = defaultdict(list)
+        for of_table in self.rows_of_table:
+            table[of_table.example].append(of_table)
+        return table
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """Cuts each document into pieces that a pack can hold."""
+
+    tokenizer: Tokenizer
+    pack_tokens: int
+    columns: Sequence[Column] = ()
+    modules: Sequence[str] = ()
+
+    def __call__(self, row: Document) -> Tokenized:
+        """Return the pieces of a document."""
+        return Tokenized(list(documents([row], self.tokenizer, self.pack_tokens)), row.domain)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the pieces beside tokenizer, rows and code."""
+        return {"pack_tokens": self.pack_tokens}
 
 
 def examples(rows: Iterable[Example], tokenizer: Tokenizer, max_tokens: int) -> Iterator[Encoded | None]:
@@ -50,26 +126,6 @@ def training_sequences(row: Example, tokenizer: Tokenizer, train_on: TrainOn) ->
     return [join(part, conversation(part, tokenizer)) for part in (*earlier, row)]
 
 
-def by_objective(
-    rows: Iterable[Example],
-    objective: Any,
-    table: Iterable[Any],
-    tokenizer: Tokenizer,
-    max_tokens: int,
-    train_on: TrainOn = "last",
-) -> Iterator[Encoding]:
-    """Yield each example as an objective (`tasks.engine.training.compose.Part`) encodes it, given the rows of `table` that belong to it.
-
-    Such a row names its example's id in `example`.
-    """
-    table_rows: defaultdict[str, list[Any]] = defaultdict(list)
-    for table_row in table:
-        table_rows[table_row.example].append(table_row)
-    tools = encoder(tokenizer, train_on)
-    for row in rows:
-        yield objective.method.encode(row, table_rows.get(row.id, ()), tools, max_tokens, objective.config)
-
-
 def encoder(tokenizer: Tokenizer, train_on: TrainOn = "last") -> Encoder:
     """Return the functions that an objective encodes examples with."""
     return Encoder(
@@ -105,7 +161,7 @@ def join(row: Example, tokens: Conversation) -> Encoded:
     """Return a conversation as one sequence, whose last answer is trained under the weights of the example's characters."""
     weights = [_weight(start, end, row.weights) for start, end in tokens.answer.offsets]
     ids = [*tokens.context, *tokens.answer.ids]
-    return Encoded(row.id, ids, [*tokens.context_weights, *weights], tokens.size, row.task)
+    return Encoded(row.id, ids, [*tokens.context_weights, *weights], tokens.size, row.task, row.domain)
 
 
 def _answered(row: Example, train_on: TrainOn) -> list[int]:
@@ -176,7 +232,7 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
             if len(piece) > 1:
                 trained = row.text[places[1][0] : places[-1][1]]
                 weights = [0.0] + [1.0] * (len(piece) - 1)
-                yield Encoded(row.id, piece, weights, size=len(trained.encode()), task=row.domain)
+                yield Encoded(row.id, piece, weights, size=len(trained.encode()), task=row.domain, domain=row.domain)
 
 
 def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:

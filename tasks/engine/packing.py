@@ -5,14 +5,20 @@ Shapes: T = tokens of a pack, S = its sequences.
 
 import math
 import random
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+from heapq import heappop, heappush
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.core.sequences import IGNORE, Column, Encoded
+from tasks.engine.sequences import Places, Sequences, listed
 
 COLUMN = "column_"
 """Prefix of the tensors that hold the objective's columns."""
@@ -31,60 +37,150 @@ class Pack:
         return sum(map(len, self.sequences))
 
 
-def fill(sequences: Sequence[Encoded], size: int) -> list[Pack]:
+class Packs(Sequence[Pack]):
+    """Packs whose sequences are read when a pack is taken."""
+
+    def __init__(self, sequences: Sequences, places: Places, counts: Places) -> None:
+        """`places` has the sequences of one pack after another, `counts` their number in each pack."""
+        self.sequences, self.places = sequences, places
+        self.ends: Places = np.cumsum(counts)
+
+    @classmethod
+    def of(cls, packs: Iterable[Sequence[Encoded]]) -> "Packs":
+        """Return packs of sequences in memory."""
+        rows = [list(pack) for pack in packs]
+        sequences = listed([sequence for row in rows for sequence in row])
+        return cls(sequences, np.arange(len(sequences)), np.array([len(row) for row in rows], np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, number: int) -> Pack: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Pack]: ...
+    def __getitem__(self, number: int | slice) -> Pack | list[Pack]:
+        if isinstance(number, slice):
+            return [self[place] for place in range(len(self))[number]]
+        return Pack(tuple(self.sequences[int(place)] for place in self.places_of(range(len(self))[number], 1)))
+
+    def first(self, count: int) -> "Packs":
+        """Return the first packs."""
+        return Packs(self.sequences, self.places[: self._start(count)], self.counts[:count])
+
+    def places_of(self, first: int, count: int) -> Places:
+        """Return the places of the sequences of `count` packs from number `first` on."""
+        return self.places[self._start(first) : self._start(first + count)]
+
+    @property
+    def counts(self) -> Places:
+        """Return the number of sequences of each."""
+        return np.diff(self.ends, prepend=0)
+
+    @cached_property
+    def tokens(self) -> Places:
+        """Return the tokens of each."""
+        totals = np.concatenate([[0], np.cumsum(self.sequences.tokens[self.places], dtype=np.int64)])
+        return np.diff(totals[np.concatenate([[0], self.ends])])
+
+    def _start(self, number: int) -> int:
+        return int(self.ends[min(number, len(self)) - 1]) if number and len(self) else 0
+
+
+def fill(sequences: Sequence[Encoded], size: int) -> Packs:
     """Return packs of at most `size` tokens that hold every sequence once: best fit, longest first.
 
     Raises ValueError if a sequence is longer than a pack.
     """
-    if too_long := [sequence for sequence in sequences if len(sequence) > size]:
-        raise ValueError(f"example {too_long[0].id} has {len(too_long[0])} tokens and no pack of {size} can hold it.")
-    open_packs: list[list[Encoded]] = []
-    room: list[int] = []
-    for sequence in sorted(sequences, key=len, reverse=True):  # stable: equal lengths keep their order
-        fitting = [index for index, space in enumerate(room) if space >= len(sequence)]
-        if fitting:
-            best = min(fitting, key=lambda index: room[index])
-            open_packs[best].append(sequence)
-            room[best] -= len(sequence)
+    sequences = listed(sequences)
+    return Packs(sequences, *_filled(sequences, np.arange(len(sequences)), size))
+
+
+def _filled(sequences: Sequences, places: Places, size: int) -> tuple[Places, Places]:
+    """Return the places of the sequences of one pack after another, and the number of sequences in each pack."""
+    tokens = sequences.tokens[places]
+    if len(too_long := np.flatnonzero(tokens > size)):
+        sequence = sequences[int(places[too_long[0]])]
+        raise ValueError(f"example {sequence.id} has {len(sequence)} tokens and no pack of {size} can hold it.")
+    order = np.argsort(-tokens.astype(np.int64), kind="stable")  # equal lengths keep their order
+    packs = _best_fit(tokens[order], size)
+    return places[order][np.argsort(packs, kind="stable")], np.bincount(packs).astype(np.int64)
+
+
+def _best_fit(lengths: NDArray[Any], size: int) -> Places:
+    """Return the number of the pack of each sequence: the fullest that has room, of several the first, else a new one."""
+    packs_by_room: list[list[int]] = [[] for _ in range(size + 1)]  # heaps
+    rooms = 0  # a bit for each room that some pack has
+    opened = 0
+    packs = array("q")
+    for length in memoryview(lengths.astype(np.int64)):
+        if large_enough := rooms >> length:
+            room = length + (large_enough & -large_enough).bit_length() - 1
+            pack = heappop(packs_by_room[room])
+            if not packs_by_room[room]:
+                rooms ^= 1 << room
         else:
-            open_packs.append([sequence])
-            room.append(size - len(sequence))
-    return [Pack(tuple(pack)) for pack in open_packs]
+            room, pack = size, opened
+            opened += 1
+        if rest := room - length:
+            heappush(packs_by_room[rest], pack)
+            rooms |= 1 << rest
+        packs.append(pack)
+    return np.frombuffer(packs, np.int64) if packs else np.zeros(0, np.int64)
 
 
-def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: int, seed: int) -> list[Pack]:
+def schedule(sequences: Sequence[Encoded], size: int, max_tokens: int, epochs: int, seed: int) -> Packs:
     """Return the packs of a training, epoch after epoch, each epoch in its own order, cut at `max_tokens`.
 
     They follow from the arguments alone, so a resumed run trains on the same packs as an uninterrupted one.
     """
-    packs: list[Pack] = []
-    tokens = 0
+    sequences = listed(sequences)
+    places, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]  # of each epoch
+    remaining = max_tokens
     for epoch in range(epochs):
         order = random.Random(f"{seed}/{epoch}")
-        shuffled = list(sequences)
-        order.shuffle(shuffled)
-        filled = fill(list(_of_epoch(shuffled, f"{seed}/{epoch}/passes")), size)
-        order.shuffle(filled)
-        for pack in filled:
-            if tokens + len(pack) > max_tokens and packs:
-                return packs
-            packs.append(pack)
-            tokens += len(pack)
-    return packs
+        seen = _of_epoch(sequences, shuffled(len(sequences), order), f"{seed}/{epoch}/passes")
+        filled, sizes = _filled(sequences, seen, size)
+        packs = Packs(sequences, *_in_order(filled, sizes, shuffled(len(sizes), order)))
+        fitting = int(np.searchsorted(np.cumsum(packs.tokens), remaining, side="right"))
+        taken = packs.first(max(fitting, 0 if epoch else 1))
+        places.append(taken.places)
+        counts.append(taken.counts)
+        remaining -= int(taken.tokens.sum())
+        if len(taken) < len(packs):
+            break
+    return Packs(sequences, np.concatenate(places), np.concatenate(counts))
 
 
-def _of_epoch(sequences: Iterable[Encoded], seed: str) -> Iterator[Encoded]:
-    """Yield each sequence as often as an epoch sees it.
+def shuffled(count: int, order: random.Random) -> Places:
+    """Return the numbers below `count` in a drawn order."""
+    numbers = array("q", range(count))
+    order.shuffle(numbers)
+    return np.frombuffer(numbers, np.int64) if count else np.zeros(0, np.int64)
+
+
+def _in_order(places: Places, counts: Places, order: Places) -> tuple[Places, Places]:
+    """Return the places and counts of packs in another order."""
+    starts, counts = (np.cumsum(counts) - counts)[order], counts[order]
+    within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places[np.repeat(starts, counts) + within], counts
+
+
+def _of_epoch(sequences: Sequences, places: Places, seed: str) -> Places:
+    """Return each place as often as an epoch sees the sequence there.
 
     Of sequences that are to be seen 0.3 times, three in ten are, spread evenly from a drawn start: their number is met to one.
     """
+    if sequences.passes is None:
+        return places
     draw = random.Random(seed)
     totals: dict[float, float] = {}
-    for sequence in sequences:
-        before = totals.setdefault(sequence.passes, draw.random())
-        totals[sequence.passes] = before + sequence.passes
-        times = 1 if sequence.passes == 1 else math.floor(totals[sequence.passes]) - math.floor(before)
-        yield from [sequence] * times
+    times = []
+    for passes in sequences.passes[places].tolist():
+        before = totals.setdefault(passes, draw.random())
+        totals[passes] = before + passes
+        times.append(1 if passes == 1 else math.floor(totals[passes]) - math.floor(before))
+    return np.repeat(places, times)
 
 
 def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[Column] = ()) -> dict[str, Tensor]:
@@ -132,9 +228,12 @@ def _shifted(column: Column, sequences: Sequence[Encoded]) -> Tensor:
     return torch.tensor([values], dtype=torch.float32 if isinstance(column.fill, float) else torch.int64)
 
 
-def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Iterator[Pack]:
-    """Yield packs for scoring: sequences sorted by length, as many together as fit `max_tokens`, at least one."""
-    return (Pack(tuple(group)) for group in groups(sequences, max_tokens, len))
+def by_budget(sequences: Sequence[Encoded], max_tokens: int) -> Packs:
+    """Return packs for scoring: sequences sorted by length, as many together as fit `max_tokens`, at least one."""
+    sequences = listed(sequences)
+    places = np.argsort(sequences.tokens, kind="stable")
+    counts = [len(group) for group in groups(sequences.tokens.tolist(), max_tokens, int)]
+    return Packs(sequences, places, np.array(counts, np.int64))
 
 
 def groups(rows: Iterable[T], max_tokens: int, length: Callable[[T], int]) -> Iterator[list[T]]:

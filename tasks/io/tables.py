@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -14,6 +15,8 @@ from tasks.io.system import files
 
 R = TypeVar("R")
 ROWS_PER_GROUP = 10_000
+ROWS_AT_ONCE = 500
+"""Records of a stream that are in memory together."""
 
 
 def read(path: Path, record: type[R]) -> list[R]:
@@ -21,9 +24,25 @@ def read(path: Path, record: type[R]) -> list[R]:
 
     Raises FileNotFoundError without a table, and ValueError naming column and row if it does not fit `record`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `dvc repro` makes it.")
+    _check_presence(path, record)
     return records(frame(path, record), record)
+
+
+def stream(path: Path, record: type[R], first: int = 0) -> Iterator[R]:
+    """Yield the rows of the table at `path` from number `first` on; those of one row group are in memory. Raises as `read` does."""
+    num_rows = count(path, record)
+    while first < num_rows:
+        end = min((first // ROWS_PER_GROUP + 1) * ROWS_PER_GROUP, num_rows)
+        rows = _checked(path, pl.scan_parquet(path).slice(first, end - first).collect(), record)
+        for part in rows.iter_slices(ROWS_AT_ONCE):
+            yield from records(part, record)
+        first = end
+
+
+def count(path: Path, record: type[Any]) -> int:
+    """Return the number of rows of the table at `path`. Raises as `read` does."""
+    _check_presence(path, record)
+    return int(_readable(path, lambda: pl.scan_parquet(path).select(pl.len()).collect()).item())
 
 
 def records(frame: pl.DataFrame, record: type[R]) -> list[R]:
@@ -33,10 +52,24 @@ def records(frame: pl.DataFrame, record: type[R]) -> list[R]:
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
     """Read the table at `path` as a polars frame, checked against `record`. A column newer than the table gets its default."""
+    return _checked(path, _readable(path, lambda: pl.read_parquet(path)), record)
+
+
+def _readable(path: Path, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """Return what `read` reads of the file at `path`."""
     try:
-        table = pl.read_parquet(path)
+        return read()
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} is no Parquet file: {error}. `dvc repro` makes it again.") from None
+
+
+def _check_presence(path: Path, record: type[Any]) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `dvc repro` makes it.")
+
+
+def _checked(path: Path, table: pl.DataFrame, record: type[Any]) -> pl.DataFrame:
+    """Return a frame of the table at `path`, checked against `record`, with the defaults of columns newer than the table."""
     table = table.with_columns(
         pl.lit(field.default, schema(record)[field.name]).alias(field.name)
         for field in dataclasses.fields(record)
@@ -107,6 +140,7 @@ def schema(record: type[Any]) -> dict[str, pl.DataType]:
     return {name: _dtype(annotation) for name, annotation in _fields(record).items()}
 
 
+@cache
 def _fields(record: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(record)
     return {field.name: hints[field.name] for field in dataclasses.fields(record)}

@@ -15,10 +15,10 @@ from tasks.core.config import Config
 from tasks.core.records import Message
 from tasks.core.sequences import Column, Encoding
 from tasks.core.training import Training
-from tasks.engine import encode
+from tasks.engine import tokenized
+from tasks.engine.encode import ExampleEncoder
 from tasks.engine.forward import bind_loss
 from tasks.engine.packing import Pack, collate
-from tasks.engine.training import job
 from tasks.engine.training import train as engine
 from tasks.engine.training.compose import Part
 from tasks.methods.objectives import Objective, ObjectiveSpec, Table
@@ -92,8 +92,11 @@ PREFERENCES = [Preference(row.id, "bad", -20.0 - number, -9.5) for number, row i
 
 
 def encoded():
-    encodings = encode.by_objective(EXAMPLES, DPO, PREFERENCES, TOKENIZER, 64)
-    return [sequence for encoding in encodings for sequence in encoding.sequences]
+    return [sequence for row in EXAMPLES for sequence in encoder(PREFERENCES).encoding(row).sequences]
+
+
+def encoder(preferences):
+    return ExampleEncoder(TOKENIZER, 64, objective=DPO, rows_of_table=preferences)
 
 
 def log_probability(model, sequence):
@@ -132,7 +135,7 @@ def test_training_prefers_the_chosen_answers(tiny, tmp_path):
 def test_rows_that_no_sequence_holds_are_counted_in_the_objectives_words(tmp_path):
     run = ScratchRun(tmp_path)
     table = [*PREFERENCES[1:], replace(PREFERENCES[0], rejected="bad" * 40)]
-    sequences = job.encode_examples(EXAMPLES, TOKENIZER, 64, run, "tune r0", DPO, table)
+    sequences = tokenized.encode_examples(EXAMPLES, encoder(table), run, "tune r0")
     assert [len(sequence.auxiliary) for sequence in sequences] == [0, 1, 1, 1, 1, 1]
     assert run.said == ["tune r0: 1 answers are longer than a pack"]
 

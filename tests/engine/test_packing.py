@@ -1,5 +1,7 @@
 """No token is lost, none is trained twice, none under another's weight."""
 
+import math
+import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -64,6 +66,55 @@ def test_a_schedule_within_its_tokens_holds_every_sequence_once_an_epoch(sequenc
     assert counted(flat(packs)) == counted(list(sequences) * epochs)
 
 
+def plainly_filled(sequences, size):
+    """Best fit, longest first, by looking at every pack."""
+    packs = []
+    for sequence in sorted(sequences, key=len, reverse=True):
+        rooms = [size - sum(map(len, pack)) for pack in packs]
+        fitting = [number for number, room in enumerate(rooms) if room >= len(sequence)]
+        if fitting:
+            packs[min(fitting, key=rooms.__getitem__)].append(sequence)
+        else:
+            packs.append([sequence])
+    return packs
+
+
+def plainly_scheduled(sequences, size, max_tokens, epochs, seed):
+    packs = []
+    for epoch in range(epochs):
+        order, draw = random.Random(f"{seed}/{epoch}"), random.Random(f"{seed}/{epoch}/passes")
+        shuffled, totals, seen = list(sequences), {}, []
+        order.shuffle(shuffled)
+        for sequence in shuffled:
+            before = totals.setdefault(sequence.passes, draw.random())
+            totals[sequence.passes] = before + sequence.passes
+            times = math.floor(totals[sequence.passes]) - math.floor(before)
+            seen += [sequence] * (1 if sequence.passes == 1 else times)
+        filled = plainly_filled(seen, size)
+        order.shuffle(filled)
+        for pack in filled:
+            if packs and sum(map(len, flat_lists(packs))) + sum(map(len, pack)) > max_tokens:
+                return packs
+            packs.append(pack)
+    return packs
+
+
+def flat_lists(packs):
+    return [sequence for pack in packs for sequence in pack]
+
+
+@given(batches())
+def test_packs_are_those_of_a_plain_best_fit(sequences):
+    assert [list(pack.sequences) for pack in fill(sequences, SIZE)] == plainly_filled(sequences, SIZE)
+
+
+@given(batches(), st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.5]), min_size=25), st.integers(1, 200), st.integers(0, 9))
+def test_a_schedule_is_that_of_plain_lists(sequences, passes, max_tokens, seed):
+    sequences = [replace(one, passes=times) for one, times in zip(sequences, passes, strict=False)]
+    packs = [list(pack.sequences) for pack in schedule(sequences, SIZE, max_tokens, 3, seed)]
+    assert packs == plainly_scheduled(sequences, SIZE, max_tokens, 3, seed)
+
+
 @given(batches(), st.integers(1, 100), st.integers(1, 3))
 def test_a_schedule_ends_before_its_tokens_are_spent_but_is_never_empty(sequences, max_tokens, epochs):
     packs = schedule(sequences, SIZE, max_tokens, epochs, seed=0)
@@ -73,21 +124,21 @@ def test_a_schedule_ends_before_its_tokens_are_spent_but_is_never_empty(sequence
 
 @given(batches(), st.integers(1, 100))
 def test_fewer_tokens_are_a_shorter_schedule_and_not_another(sequences, max_tokens):
-    short, long = (schedule(sequences, SIZE, tokens, 2, seed=0) for tokens in (max_tokens, 10**6))
+    short, long = (list(schedule(sequences, SIZE, tokens, 2, seed=0)) for tokens in (max_tokens, 10**6))
     assert short == long[: len(short)]
 
 
 def test_the_order_of_a_schedule_is_a_function_of_its_seed():
     sequences = tiny.sequences(40, longest=SIZE)
-    first, again, other = (schedule(sequences, SIZE, 10**6, 1, seed) for seed in (0, 0, 1))
+    first, again, other = (list(schedule(sequences, SIZE, 10**6, 1, seed)) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 def test_each_epoch_has_an_order_of_its_own():
     sequences = tiny.sequences(40, longest=SIZE)
-    packs = schedule(sequences, SIZE, 10**6, 2, seed=0)
-    once = schedule(sequences, SIZE, 10**6, 1, seed=0)
+    packs = list(schedule(sequences, SIZE, 10**6, 2, seed=0))
+    once = list(schedule(sequences, SIZE, 10**6, 1, seed=0))
     assert packs[: len(once)] == once
     assert packs[len(once) :] != once
 

@@ -2,11 +2,17 @@
 
 import pytest
 
-from tasks.methods.objectives.kto.config import KtoConfig
-from tasks.methods.objectives.kto.method import link
+from tasks.engine.encode import ExampleEncoder
+from tasks.engine.sequences import listed
+from tasks.engine.tokenized import linked
 from tests import tiny as small
 from tests.methods import preferences
+from tests.methods.contract import part
 from tests.methods.official import frozen
+
+
+def link(sequences, pack_tokens):
+    return linked(listed(sequences), ExampleEncoder(None, pack_tokens, objective=part("objectives", "kto")))
 
 
 def judged():
@@ -16,7 +22,7 @@ def judged():
         for prompt, *sides in preferences.PAIRS
         for answer, good in zip(sides, (1, 0), strict=True)
     ]
-    return link(single, 32, KtoConfig())
+    return link(single, 32)
 
 
 @pytest.mark.parametrize(("numbers", "phases"), [("kto", (0.0, 0.5)), ("flipped", (0.5, 0.0))])
@@ -34,10 +40,10 @@ def test_an_answer_before_another_prompt_is_that_of_the_sequence_before():
 
 
 def test_a_lone_answer_has_no_foreign_one_and_a_long_one_is_cut():
-    (alone,) = link([preferences.sequence([1], [2])], 8, KtoConfig())
+    (alone,) = link([preferences.sequence([1], [2])], 8)
     assert alone.auxiliary == ()
     long = [preferences.sequence([1, 2], [3] * 6), preferences.sequence([4] * 6, [5])]
-    assert [len(s.auxiliary[0]) for s in link(long, 7, KtoConfig())] == [3, 7]
+    assert [len(s.auxiliary[0]) for s in link(long, 7)] == [3, 7]
 
 
 @pytest.mark.parametrize(

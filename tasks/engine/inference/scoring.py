@@ -38,7 +38,7 @@ def losses(
     The model attends within sequences from here on; generation sets its own attention again (`set_attn_implementation`).
     """
     use_packed_attention(model)
-    for pack in track(list(by_budget(sequences, PACK_TOKENS))):
+    for pack in track(by_budget(sequences, PACK_TOKENS)):
         batch = {name: tensor.to(model.device) for name, tensor in collate([pack]).items()}
         trained_T = batch["labels"][0] != IGNORE
         owners_N = batch["segments"][0][trained_T]

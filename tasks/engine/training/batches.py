@@ -1,26 +1,28 @@
 """The packs of a training in their order, and how they fall into optimizer steps."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tasks.core.sequences import Column, Encoded
 from tasks.core.training import Training
 from tasks.engine import device
-from tasks.engine.packing import Pack, collate, schedule
+from tasks.engine.packing import Pack, Packs, collate, schedule
 
 
 @dataclass(frozen=True)
 class Batches:
     """The packs of a training, cut into steps."""
 
-    packs: Sequence[Pack]
+    packs: Packs
     packs_per_step: int
     """Packs of one optimizer step, over all processes that share the training."""
     tasks: tuple[str, ...]
@@ -32,22 +34,30 @@ class Batches:
     def steps(self) -> int:
         return math.ceil(len(self.packs) / self.packs_per_step)
 
-    def of_step(self, step: int) -> Sequence[Pack]:
+    def of_step(self, step: int) -> list[Pack]:
         """Return the packs of a step, counted from 1; the last step may have fewer."""
         return self.packs[(step - 1) * self.packs_per_step : step * self.packs_per_step]
+
+    def by_task(self, step: int) -> tuple[list[int], list[int]]:
+        """Return the trained tokens and the sequences of every task in a step, counted from 1."""
+        facts, size = self.packs.sequences.facts, self.packs_per_step
+        places = self.packs.places_of((step - 1) * size, size)
+        tasks = facts.tasks.take(places).within(self.tasks) + 1  # 0 is of a name that is not among them
+        tokens = np.bincount(tasks, facts.trained[places], len(self.tasks) + 1)[1:]
+        return tokens.astype(np.int64).tolist(), np.bincount(tasks, minlength=len(self.tasks) + 1)[1:].tolist()
 
     @cached_property
     def tokens_after(self) -> list[int]:
         """Tokens seen after each step."""
-        return self._after_steps(map(len, self.packs))
+        return self._after_steps(self.packs.tokens)
 
     @cached_property
     def sequences_after(self) -> list[int]:
         """Sequences seen after each step."""
-        return self._after_steps(len(pack.sequences) for pack in self.packs)
+        return self._after_steps(self.packs.counts)
 
-    def _after_steps(self, counts: Iterable[int]) -> list[int]:
-        totals, size = list(accumulate(counts)), self.packs_per_step
+    def _after_steps(self, counts: NDArray[Any]) -> list[int]:
+        totals, size = np.cumsum(counts).tolist(), self.packs_per_step
         return [*totals[size - 1 :: size], *([totals[-1]] if len(totals) % size else [])]
 
 
@@ -57,7 +67,7 @@ def lay_out(
     """Pack the sequences of all epochs, up to `config.max_tokens`, in the order in which they train."""
     packs = schedule(sequences, config.pack_tokens, config.max_tokens, config.epochs, config.seed)
     processes = device.processes()
-    packs = packs[: max(len(packs) // processes, 1) * processes]  # every process takes part in every step
+    packs = packs.first(max(len(packs) // processes, 1) * processes)  # every process takes part in every step
     return Batches(packs, config.accumulation * processes, tasks, columns)
 
 
@@ -72,9 +82,6 @@ class PackDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         batches = self._batches
-        step = index // batches.packs_per_step + 1
-        sequences = [sequence for pack in batches.of_step(step) for sequence in pack.sequences]
-        tokens = [sum(s.num_trained for s in sequences if s.task == task) for task in batches.tasks]
-        examples = [sum(s.task == task for s in sequences) for task in batches.tasks]
+        tokens, examples = batches.by_task(index // batches.packs_per_step + 1)
         row = collate([batches.packs[index]], batches.tasks, batches.columns)
         return row | {"task_tokens": torch.tensor(tokens), "task_examples": torch.tensor(examples)}

@@ -1,20 +1,18 @@
 """The steps that stages which train share: load, measure, train, measure again, and write the model with its course."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.core.compute import Compute
-from tasks.core.records import Example
-from tasks.core.sequences import Encoded, Encoding
 from tasks.core.stage import Run
-from tasks.core.training import Training, TrainOn
-from tasks.engine import device, encode
+from tasks.core.training import Training
+from tasks.engine import device
 from tasks.engine.training import compose, store, train, validation
-from tasks.engine.training.compose import Composition, Part
+from tasks.engine.training.compose import Composition
 from tasks.engine.training.reference import with_reference
 from tasks.engine.training.telemetry import Telemetry
 from tasks.engine.training.train import TrainData, TrainResult
@@ -97,44 +95,3 @@ def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str
         "parameters": result.parameters,
         **({"adapter": facts(result.model)} if facts else {}),
     }
-
-
-def encode_examples(
-    rows: Sequence[Example],
-    tokenizer: Any,
-    pack_tokens: int,
-    run: Run,
-    label: str,
-    objective: Part | None = None,
-    table: Sequence[Any] = (),
-    train_on: TrainOn = "last",
-) -> list[Encoded]:
-    """Return the sequences of examples that a pack can hold and that train anything; report how many were left out.
-
-    With an `objective` they are encoded as it says, with the rows of its `table`. `train_on` names the answers that train.
-    """
-    if objective and objective.method.encode:
-        encodings = list(encode.by_objective(rows, objective, table, tokenizer, pack_tokens, train_on))
-    else:
-        encodings = [Encoding(encode.training_sequences(row, tokenizer, train_on)) for row in rows]
-    kept = [
-        [s for s in encoding.sequences if s is not None and len(s) <= pack_tokens and s.num_trained]
-        for encoding in encodings
-    ]
-    total = sum(len(encoding.sequences) for encoding in encodings)
-    if left_out := total - sum(map(len, kept)):
-        run.say(
-            f"{label}: {left_out} of {total} examples are longer than a pack, hold a control token, or train nothing, "
-            "and were left out"
-        )
-    sequences = [sequence for of_example in kept for sequence in of_example]
-    if not objective:
-        return sequences
-    if without := sum(not encoding.sequences for encoding in encodings):
-        run.say(f"{label}: {without} of {len(rows)} examples have nothing that objective {objective.name!r} trains on")
-    if unused := sum(encoding.unused for encoding, of_example in zip(encodings, kept, strict=True) if of_example):
-        run.say(f"{label}: {unused} {objective.spec.table.unused}")
-    if objective.spec.needs and not total:
-        raise ValueError(f"{label}: objective {objective.name!r} {objective.spec.needs}.")
-    link = objective.method.link
-    return list(link(sequences, pack_tokens, objective.config)) if link else sequences

@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tasks.core.compute import Compute
 from tasks.core.sequences import Encoded
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.inference import scoring
+from tasks.engine.sequences import Changed, Facts, Places, Sequences, listed
 from tasks.io.system import files
 from tasks.methods.objectives import REFERENCE
 
@@ -23,42 +29,76 @@ def with_reference(
     compute: Compute,
     cache: Path,
     track: scoring.Track = iter,
-) -> list[Encoded]:
+) -> Sequences:
     """Return the sequences and their auxiliary sequences with the column `REFERENCE`, by the model as it is.
 
     `identity` names the model. The figures are kept below `cache` under the hash of it and of all sequences: another set is measured
     anew, since the last digits depend on the rows that sequences share.
     """
-    flat = [part for sequence in sequences for part in (sequence, *sequence.auxiliary)]
-    content = [[part.ids, [weight > 0 for weight in part.weights]] for part in flat]
-    key = json.dumps([identity, device.precision(compute), compute.device, content], sort_keys=True)
-    kept = cache / "reference" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-    nats = _read(kept, len(flat))
+    sequences = listed(sequences)
+    parts = _Parts(sequences)
+    key = json.dumps([identity, device.precision(compute), compute.device, parts.digest], sort_keys=True)
+    kept = cache / "reference" / f"{hashlib.sha256(key.encode()).hexdigest()}.f64"
+    nats = _read(kept, len(parts))
     if nats is None:
-        nats = _measured(model, flat, compute, track)
-        files.write_atomically(kept, json.dumps(nats), concurrent=True)
-    figures = iter(nats)
+        nats = _measured(model, parts, compute, track)
+        files.write_atomically(kept, nats.tobytes(), concurrent=True)
+    return Changed(sequences, partial(_noted, nats, parts.starts))
+
+
+class _Parts(Sequences):
+    """Sequences, each with its auxiliary ones behind it. They are read once, for the lengths and a digest of all."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self._sequences = sequences
+        contents, lengths, starts = hashlib.sha256(), array("q"), array("q", [0])
+        for sequence in sequences:
+            for part in (sequence, *sequence.auxiliary):
+                contents.update(json.dumps([part.ids, [weight > 0 for weight in part.weights]]).encode())
+                lengths.append(len(part))
+            starts.append(len(lengths))
+        self.digest = contents.hexdigest()
+        self.starts: Places = np.frombuffer(starts, np.int64)
+        """The place of each sequence; behind them the number of all parts."""
+        self._lengths = np.frombuffer(lengths, np.int64) if lengths else np.zeros(0, np.int64)
+
+    @property
+    def tokens(self) -> NDArray[Any]:
+        return self._lengths
+
+    @cached_property
+    def facts(self) -> Facts:
+        return listed(list(self)).facts
+
+    def read(self, place: int) -> Encoded:
+        owner = int(np.searchsorted(self.starts, place, side="right")) - 1
+        sequence = self._sequences[owner]
+        part = (sequence, *sequence.auxiliary)[place - int(self.starts[owner])]
+        return replace(part, id=str(place))
+
+
+def _noted(nats: NDArray[np.float64], starts: Places, place: int, sequence: Encoded) -> Encoded:
+    """Return a sequence and its auxiliary ones with their figures."""
+    figures = iter(nats[starts[place] : starts[place + 1]].tolist())
 
     def noted(part: Encoded) -> Encoded:
         return replace(part, columns={**part.columns, REFERENCE.name: [next(figures)] * len(part)})
 
-    return [
-        replace(noted(sequence), auxiliary=tuple(noted(part) for part in sequence.auxiliary)) for sequence in sequences
-    ]
+    return replace(noted(sequence), auxiliary=tuple(noted(part) for part in sequence.auxiliary))
 
 
-def _read(path: Path, count: int) -> list[float] | None:
+def _read(path: Path, count: int) -> NDArray[np.float64] | None:
     """Return the kept figures; None if there are none."""
     if not path.is_file():
         return None
-    nats: list[float] = json.loads(path.read_text(encoding="utf-8"))
+    nats = np.fromfile(path, np.float64)
     return nats if len(nats) == count else None
 
 
-def _measured(model: Any, parts: Sequence[Encoded], compute: Compute, track: scoring.Track) -> list[float]:
+def _measured(model: Any, parts: Sequences, compute: Compute, track: scoring.Track) -> NDArray[np.float64]:
     """Return the negative log-likelihood of each sequence's trained tokens in nats, in their order."""
-    inner = plain(model)
-    numbered = [replace(part, id=str(number)) for number, part in enumerate(parts)]
+    inner, nats = plain(model), np.zeros(len(parts))
     with evaluating(inner), device.autocast(compute):
-        losses = {loss.id: loss.nats for loss in scoring.losses(inner, numbered, track)}
-    return [losses[part.id] for part in numbered]
+        for loss in scoring.losses(inner, parts, track):
+            nats[int(loss.id)] = loss.nats
+    return nats

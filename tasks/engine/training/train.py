@@ -6,11 +6,12 @@ accumulation, precision, resume and distribution are Trainer's.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,6 +25,7 @@ from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.forward import observe, token_logits, token_losses
 from tasks.engine.packing import Pack, by_budget, collate
+from tasks.engine.sequences import listed, numbered
 from tasks.engine.training import checkpointing, compose, fsdp, validation
 from tasks.engine.training.batches import Batches, lay_out
 from tasks.engine.training.callbacks import CheckpointCompletion, MethodHooks, StepReporter
@@ -91,13 +93,13 @@ def train(
     compose.check_floor(parts, config)
 
     # data
-    sequences = [replace(sequence, number=number) for number, sequence in enumerate(data.train)]
+    sequences = numbered(listed(data.train))
     held_out = [sequence for rows in data.valid.values() for sequence in rows]
-    tasks = tuple(sorted({sequence.task for sequence in (*sequences, *data.probe, *held_out)}))
+    tasks = tuple(sorted({*sequences.facts.tasks.present, *(one.task for one in (*data.probe, *held_out))}))
     batches = lay_out(sequences, tasks, parts.objective.spec.columns, config)
-    probe = _probe(list(by_budget(data.probe, config.pack_tokens)) or batches.packs[:1], tasks)
+    probe = _probe(by_budget(data.probe, config.pack_tokens) or batches.packs.first(1), tasks)
     valid = _probe(by_budget(held_out, config.pack_tokens), tasks)
-    with_auxiliary = list(by_budget([sequence for sequence in sequences if sequence.auxiliary], config.pack_tokens))
+    with_auxiliary = by_budget(sequences.choose(np.flatnonzero(sequences.facts.auxiliary)), config.pack_tokens)
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
@@ -198,7 +200,7 @@ def _result(
     return TrainResult(
         attached=attached,
         losses=[(step, batches.tokens_after[step - 1], loss) for step, loss in losses],
-        tokens=sum(map(len, batches.packs)),
+        tokens=batches.tokens_after[-1],
         trainable=sum(p.numel() for p in attached.trainable.values()),
         active=state.active,
         parameters=sum(p.numel() for p in attached.model.parameters()),

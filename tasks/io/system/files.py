@@ -43,6 +43,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def flush(path: Path) -> None:
+    """Write what the kernel holds of a file to the disk: a rename may reach it before the contents, and power may fail between."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def _renamed(partial: Path, path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +56,7 @@ def _renamed(partial: Path, path: Path) -> Iterator[Path]:
     try:
         yield partial
         if partial.is_file():
-            _flush(partial)
+            flush(partial)
         if path.is_dir() and not path.is_symlink():  # a rename replaces files and links, but no folder with contents
             shutil.rmtree(path)
         partial.replace(path)
@@ -83,9 +89,3 @@ def _locked(path: Path) -> IO[bytes]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
-
-
-def _flush(path: Path) -> None:
-    """Write what the kernel holds of a file to the disk: a rename may reach it before the contents, and power may fail between."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -107,9 +107,9 @@ class Objective:
     encode: Callable[[Example, Sequence[Any], Encoder, int, Any], Encoding] | None = None
     """Return the sequences of an example, given its rows of `table`, the engine's encoder, the longest sequence that a pack can
     hold, and the config. Without it an example is one sequence, and its response is trained."""
-    link: Callable[[Sequence[Encoded], int, Any], Sequence[Encoded]] | None = None
-    """Return all sequences that train, each with what it needs of the others, given the longest sequence that a pack can hold and
-    the config."""
+    link: Callable[[Encoded, Encoded, int, Any], Encoded] | None = None
+    """Return a sequence that trains with what it needs of the one before it (the first follows the last), given the longest sequence
+    that a pack can hold and the config. Its own tokens stay as they are."""
     reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
     unsteady: Callable[[Any], str] | None = None

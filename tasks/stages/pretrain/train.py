@@ -1,18 +1,18 @@
 """Continued pretraining on documents of the domain, with replay of general ones."""
 
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-from tasks.core.records import Document
-from tasks.core.sequences import Encoded
+from tasks.core.records import Corpus
 from tasks.core.stage import Run
-from tasks.engine import encode
+from tasks.engine import encode, tokenized
 from tasks.engine.training import compose, job
 from tasks.engine.training.train import TrainData
-from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.stages.pretrain.config import PretrainConfig, StageConfig
+from tasks.stages.pretrain.config import StageConfig
 from tasks.stages.pretrain.mix import set_aside, with_replay
+
+CORPORA: tuple[Corpus, ...] = get_args(Corpus)
 
 
 def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
@@ -20,7 +20,10 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
     pretrain = config.pretrain
     parts = compose.read(pretrain, config.methods)
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
-    train, valid = (_encode(inputs[name], tokenizer, pretrain) for name in ("train", "valid"))
+    encoder = encode.DocumentEncoder(tokenizer, pretrain.pack_tokens)
+    pieces, figures = tokenized.stored_documents(inputs["train"], inputs["base"], encoder, run)
+    train = {corpus: pieces.choose(pieces.facts.domains.places_of(corpus)) for corpus in CORPORA}
+    valid = tokenized.first_documents(inputs["valid"], encoder, CORPORA, pretrain.valid_tokens)
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
     if not train["general"] and (pretrain.replay or pretrain.probe_tokens):
@@ -30,17 +33,17 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
         )
     probe, replayed = set_aside(train["general"], pretrain.probe_tokens)
     sequences = with_replay(train["domain"], replayed, pretrain.replay, pretrain.max_tokens, pretrain.seed)
-    held_out = {name: encode.take(rows, pretrain.valid_tokens) for name, rows in valid.items()}
     course = job.execute(
         model,
         tokenizer,
-        TrainData(sequences, held_out, probe),
+        TrainData(sequences, valid, probe),
         parts=parts,
         config=pretrain,
         compute=config.compute,
         run=run,
         output=output,
         standalone=True,
+        facts={"sources": figures},
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
@@ -51,12 +54,3 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
     for name, points in course.items():
         (_, before), (tokens, after) = points[0], points[-1]
         run.say(f"pretrain: {name} loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
-
-
-def _encode(path: Path, tokenizer: Any, pretrain: PretrainConfig) -> dict[str, list[Encoded]]:
-    """Encode the documents of each corpus, in pieces that fit into a pack."""
-    rows = tables.read(path, Document)
-    return {
-        corpus: list(encode.documents([row for row in rows if row.domain == corpus], tokenizer, pretrain.pack_tokens))
-        for corpus in ("domain", "general")
-    }

@@ -1,11 +1,11 @@
 """Mix domains by weight, temperature and token budget: how often an epoch sees the sequences of each."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from tasks.core.records import Example
-from tasks.core.sequences import Encoded
+import numpy as np
+
+from tasks.engine.sequences import Sequences
 from tasks.stages.tune.config import Mixture, Part
 
 
@@ -22,28 +22,26 @@ class MixedDomain:
     """Its share of an epoch's tokens."""
 
 
-def mix(
-    sequences: Sequence[Encoded], rows: Sequence[Example], mixture: Mixture
-) -> tuple[list[Encoded], dict[str, MixedDomain]]:
+def mix(sequences: Sequences, mixture: Mixture) -> tuple[Sequences, dict[str, MixedDomain]]:
     """Return the sequences with the times that an epoch sees each, those of no time left out, and the part of each domain.
 
     Raises ValueError for a domain that no sequence is of, and where nothing would be left.
     """
-    domains = {row.id: row.domain for row in rows}
-    tokens = Counter[str]()
-    for sequence in sequences:
-        tokens[domains[sequence.id]] += len(sequence)
+    domains, codes = sequences.facts.domains, sequences.facts.domains.codes
+    counts, totals = np.bincount(codes).tolist(), np.bincount(codes, sequences.tokens).astype(np.int64).tolist()
+    tokens = {domain: total for domain, total in zip(domains.names, totals, strict=False) if total}
     passes = passes_by_domain(tokens, mixture)
     seen = {domain: passes[domain] * tokens[domain] for domain in passes}
     if not any(seen.values()):
         raise ValueError("tune.mixture gives every domain weight 0, so nothing trains. Give one of them more.")
-    counts = Counter(domains[sequence.id] for sequence in sequences)
     parts = {
-        domain: MixedDomain(counts[domain], tokens[domain], passes[domain], seen[domain] / sum(seen.values()))
+        domain: MixedDomain(
+            counts[domains.names.index(domain)], tokens[domain], passes[domain], seen[domain] / sum(seen.values())
+        )
         for domain in sorted(tokens)
     }
-    mixed = [replace(sequence, passes=passes[domains[sequence.id]]) for sequence in sequences]
-    return [sequence for sequence in mixed if sequence.passes], parts
+    of_each = np.array([passes.get(domain, 0.0) for domain in domains.names])[codes]
+    return sequences.seen(of_each), parts
 
 
 def passes_by_domain(tokens: Mapping[str, int], mixture: Mixture) -> dict[str, float]:

@@ -5,13 +5,11 @@ writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, trai
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from tasks.core.records import Example
 from tasks.core.stage import Run
-from tasks.engine import encode
+from tasks.engine import encode, tokenized
 from tasks.engine.training import compose, job
 from tasks.engine.training.telemetry import VALIDATION
 from tasks.engine.training.train import TrainData
@@ -29,19 +27,14 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         return
     parts = compose.read(tune, config.methods)
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
-    rows, held_out = (tables.read(inputs[name], Example) for name in ("examples", "valid"))
+    encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
     table = parts.objective.spec.table
-    table_rows = tables.read(inputs[table.name], table.row) if table else []
-    encoded = partial(
-        job.encode_examples,
-        tokenizer=tokenizer,
-        pack_tokens=tune.pack_tokens,
-        run=run,
-        label=label,
-        train_on=tune.train_on,
+    of_table = tables.stream(inputs[table.name], table.row) if table else ()
+    by_objective = replace(encoder, objective=parts.objective, rows_of_table=of_table)
+    sequences, figures = tokenized.stored_examples(
+        inputs["examples"], inputs["base"], by_objective, run, label, inputs[table.name] if table else None
     )
-    sequences = encoded(rows, objective=parts.objective, table=table_rows)
-    valid = encode.take(encoded(held_out), tune.valid_tokens)
+    valid = tokenized.first_examples(inputs["valid"], encoder, tune.valid_tokens)
     if not sequences:
         raise ValueError(
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
@@ -49,7 +42,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         )
     parts_of_domains: Mapping[str, MixedDomain] = {}
     if tune.mixture != Mixture():
-        sequences, parts_of_domains = mix(sequences, rows, tune.mixture)
+        sequences, parts_of_domains = mix(sequences, tune.mixture)
         for domain, part in parts_of_domains.items():
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
     course = job.execute(
@@ -61,7 +54,12 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         compute=config.compute,
         run=run,
         output=outputs["model"],
-        facts={"mixture": {name: asdict(part) for name, part in parts_of_domains.items()}} if parts_of_domains else {},
+        facts={
+            "sources": figures,
+            **(
+                {"mixture": {name: asdict(part) for name, part in parts_of_domains.items()}} if parts_of_domains else {}
+            ),
+        },
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),

@@ -3,31 +3,31 @@
 from dataclasses import replace
 
 from tasks.core.sequences import Encoded
-from tasks.engine.packing import Pack
+from tasks.engine.packing import Packs
 from tasks.engine.training.batches import Batches, PackDataset
 
 TASKS = ("sums", "words")
 
 
 def pack(*lengths, task="sums"):
-    return Pack(tuple(Encoded(f"{n}", [1] * n, [0.0] + [1.0] * (n - 1), task=task) for n in lengths))
+    return [Encoded(f"{n}", [1] * n, [0.0] + [1.0] * (n - 1), task=task) for n in lengths]
 
 
-PACKS = [pack(4), pack(3, 5), pack(6, task="words"), pack(2), pack(7)]
+PACKS = Packs.of([pack(4), pack(3, 5), pack(6, task="words"), pack(2), pack(7)])
 BATCHES = Batches(PACKS, packs_per_step=2, tasks=TASKS)
 
 
 def test_every_pack_is_in_one_step_and_the_last_step_may_have_fewer():
     assert BATCHES.steps == 3
-    assert [pack for step in (1, 2, 3) for pack in BATCHES.of_step(step)] == PACKS
+    assert [pack for step in (1, 2, 3) for pack in BATCHES.of_step(step)] == list(PACKS)
     assert len(BATCHES.of_step(3)) == 1
-    assert replace(BATCHES, packs=PACKS[:4]).steps == 2
+    assert replace(BATCHES, packs=PACKS.first(4)).steps == 2
 
 
 def test_tokens_and_sequences_are_counted_after_each_step():
     assert BATCHES.tokens_after == [12, 20, 27]
     assert BATCHES.sequences_after == [3, 5, 6]
-    assert replace(BATCHES, packs=PACKS[:4]).tokens_after == [12, 20]
+    assert replace(BATCHES, packs=PACKS.first(4)).tokens_after == [12, 20]
 
 
 def test_a_row_knows_the_trained_tokens_and_examples_of_every_task_in_its_step():

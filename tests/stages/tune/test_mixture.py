@@ -6,13 +6,14 @@ import pytest
 
 from tasks.core.sequences import Encoded
 from tasks.engine.packing import schedule
+from tasks.engine.sequences import listed
 from tasks.stages.tune.config import Mixture
 from tasks.stages.tune.mixture import mix, passes_by_domain
 from tests import tiny as small
 
 TOKENS = {"large": 8_000, "small": 2_000}
 ROWS = [small.example(n, domain="large" if n < 80 else "small") for n in range(100)]
-SEQUENCES = [Encoded(row.id, [n] * 10, [1.0] * 10) for n, row in enumerate(ROWS)]
+SEQUENCES = listed(Encoded(row.id, [n] * 10, [1.0] * 10, domain=row.domain) for n, row in enumerate(ROWS))
 
 
 def passes(**settings):
@@ -55,12 +56,12 @@ def test_an_unknown_domain_is_refused_with_those_there_are():
 
 def test_a_mixture_of_nothing_is_refused():
     with pytest.raises(ValueError, match="nothing trains"):
-        mix(SEQUENCES, ROWS, Mixture.model_validate({"domains": {"large": {"weight": 0}, "small": {"weight": 0}}}))
+        mix(SEQUENCES, Mixture.model_validate({"domains": {"large": {"weight": 0}, "small": {"weight": 0}}}))
 
 
 def test_an_epoch_sees_as_many_sequences_as_the_mixture_says_and_the_next_one_others():
     mixture = Mixture.model_validate({"domains": {"large": {"weight": 0.25}, "small": {"weight": 2.5}}})
-    mixed, parts = mix(SEQUENCES, ROWS, mixture)
+    mixed, parts = mix(SEQUENCES, mixture)
     assert parts["large"].share == pytest.approx(200 / 700)
     first, both = (schedule(mixed, 40, 10**9, epochs, seed=0) for epochs in (1, 2))
     assert domains_of(first)["large"] in (20, 21)
@@ -71,7 +72,7 @@ def test_an_epoch_sees_as_many_sequences_as_the_mixture_says_and_the_next_one_ot
 
 
 def test_sequences_that_are_seen_once_are_scheduled_as_without_a_mixture():
-    mixed, _ = mix(SEQUENCES, ROWS, Mixture.model_validate({"domains": {"small": {"weight": 2}}}))
+    mixed, _ = mix(SEQUENCES, Mixture.model_validate({"domains": {"small": {"weight": 2}}}))
     plain = schedule(SEQUENCES, 40, 10**9, 2, seed=0)
     assert [[s.id for s in pack.sequences] for pack in schedule(mixed[:80], 40, 10**9, 2, seed=0)] == [
         [s.id for s in pack.sequences] for pack in schedule(SEQUENCES[:80], 40, 10**9, 2, seed=0)

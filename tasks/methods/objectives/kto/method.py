@@ -43,15 +43,9 @@ def _labelled(sequence: Encoded, *, desirable: bool) -> Encoded:
     return replace(sequence, columns={**sequence.columns, DESIRABLE.name: [int(desirable)] * len(sequence)})
 
 
-def link(sequences: Sequence[Encoded], max_tokens: int, config: KtoConfig) -> list[Encoded]:
-    """Return the sequences, each with its prompt before the answer of the sequence before it as auxiliary sequence."""
-    if len(sequences) < 2:
-        return list(sequences)
-    before = [sequences[-1], *sequences[:-1]]
-    return [
-        replace(sequence, auxiliary=(_mismatched(sequence, other, max_tokens),))
-        for sequence, other in zip(sequences, before, strict=True)
-    ]
+def link(sequence: Encoded, before: Encoded, max_tokens: int, config: KtoConfig) -> Encoded:
+    """Return a sequence with its prompt before the answer of the sequence before it as auxiliary sequence."""
+    return replace(sequence, auxiliary=(_mismatched(sequence, before, max_tokens),))
 
 
 def _mismatched(sequence: Encoded, other: Encoded, max_tokens: int) -> Encoded:

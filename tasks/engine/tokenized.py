@@ -1,0 +1,196 @@
+"""Examples and documents as sequences that train: tokenised once into a store on disk, or in memory where a few are wanted."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.core.records import Document, Example
+from tasks.core.sequences import Encoded
+from tasks.core.stage import Run
+from tasks.engine import encode
+from tasks.engine.sequences import Changed, Facts, Names, Sequences, listed
+from tasks.engine.training.compose import Part
+from tasks.io import provenance, tables, token_store
+from tasks.io.token_store import Contents, Tokenized, TokenStore
+
+STORES = "tokens"
+"""The folder of all stores in a run's cache."""
+WEIGHTS = (".safetensors", ".index.json")
+"""Ends of the names of files in a model's folder that say nothing of its tokens, and may be large."""
+LIBRARIES = ("tokenizers", "transformers")
+PERCENTILES = (50, 90, 99)
+
+
+class Stored(Sequences):
+    """The sequences of a store."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+
+    @cached_property
+    def facts(self) -> Facts:
+        records, contents = self._store.records, self._store.contents
+        return Facts(
+            records["tokens"],
+            records["trained"],
+            records["auxiliary"] > 0,
+            Names(tuple(contents.tasks), records["task"]),
+            Names(tuple(contents.domains), records["domain"]),
+        )
+
+    def read(self, place: int) -> Encoded:
+        return self._store.read(place)
+
+
+def stored_examples(
+    rows: Path, tokenizer: Path, encoder: encode.ExampleEncoder, run: Run, label: str, table: Path | None = None
+) -> tuple[Sequences, dict[str, Any]]:
+    """Return the sequences of a table of examples, and their figures by domain; report how many were left out.
+
+    `tokenizer` is the folder of the encoder's tokenizer, `table` the objective's table. Raises ValueError if the objective needs
+    something that no example has.
+    """
+    store = _store(rows, Example, tokenizer, encoder, run, "example", table)
+    _report(len(store), store.contents, encoder.objective, run, label)
+    sequences = Stored(store)
+    return linked(sequences, encoder), figures(sequences.facts, store.contents.too_long)
+
+
+def stored_documents(
+    rows: Path, tokenizer: Path, encoder: encode.DocumentEncoder, run: Run
+) -> tuple[Sequences, dict[str, Any]]:
+    """Return the pieces of a table of documents, and their figures by corpus."""
+    store = _store(rows, Document, tokenizer, encoder, run, "document")
+    sequences = Stored(store)
+    return sequences, figures(sequences.facts, store.contents.too_long)
+
+
+def encode_examples(rows: Iterable[Example], encoder: encode.ExampleEncoder, run: Run, label: str) -> Sequences:
+    """Return the sequences of examples in memory, else as `stored_examples` does."""
+    contents, sequences = Contents({}), list[Encoded]()
+    for row in rows:
+        tokenized = encoder(row)
+        sequences += tokenized.sequences
+        contents.add(tokenized)
+    _report(len(sequences), contents, encoder.objective, run, label)
+    return linked(listed(sequences), encoder)
+
+
+def first_examples(rows: Path, encoder: encode.ExampleEncoder, tokens: int) -> list[Encoded]:
+    """Return the first sequences of a table of examples that together have about so many tokens. No more rows are read."""
+    sequences = (sequence for row in tables.stream(rows, Example) for sequence in encoder(row).sequences)
+    return encode.take(sequences, tokens)
+
+
+def first_documents(
+    rows: Path, encoder: encode.DocumentEncoder, corpora: Sequence[str], tokens: int
+) -> dict[str, list[Encoded]]:
+    """Return the first pieces of each corpus that together have about so many tokens. No more rows are read."""
+    taken: dict[str, list[Encoded]] = {corpus: [] for corpus in corpora}
+    remaining = dict.fromkeys(corpora, tokens)
+    for row in tables.stream(rows, Document):
+        if remaining[row.domain] > 0:
+            pieces = encode.take(encoder(row).sequences, remaining[row.domain])
+            taken[row.domain] += pieces
+            remaining[row.domain] -= sum(map(len, pieces))
+        elif all(left <= 0 for left in remaining.values()):
+            break
+    return taken
+
+
+def linked(sequences: Sequences, encoder: encode.ExampleEncoder) -> Sequences:
+    """Return the sequences, each with what the objective lets it have of the one before it; the first follows the last."""
+    link = encoder.objective and encoder.objective.method.link
+    if not encoder.objective or not link or len(sequences) < 2:
+        return sequences
+    change = partial(_linked, sequences, link, encoder.pack_tokens, encoder.objective.config)
+    return Changed(sequences, change, adds_auxiliary=True)
+
+
+def _linked(
+    sequences: Sequences, link: Callable[..., Encoded], pack_tokens: int, config: Any, place: int, sequence: Encoded
+) -> Encoded:
+    return link(sequence, sequences[place - 1], pack_tokens, config)
+
+
+def figures(facts: Facts, too_long: Mapping[str, int]) -> dict[str, Any]:
+    """Return by domain: the number of sequences, their tokens, the mean and percentiles of their lengths, the longest, and the number that
+    no pack could hold, which are in none of the others."""
+    domains = facts.domains
+    order = np.argsort(domains.codes, kind="stable")
+    ends = np.cumsum(np.bincount(domains.codes, minlength=len(domains.names)))
+    by_domain = dict(zip(domains.names, np.split(facts.tokens[order], ends[:-1]), strict=True)) if domains.names else {}
+    names = sorted({*(name for name, tokens in by_domain.items() if len(tokens)), *too_long})
+    return {name: _figures(by_domain.get(name, np.zeros(0)), too_long.get(name, 0)) for name in names}
+
+
+def _figures(tokens: Any, too_long: int) -> dict[str, Any]:
+    lengths = {f"p{percent}": 0 for percent in PERCENTILES} | {"longest": 0, "mean": 0.0}
+    if len(tokens):
+        cuts = np.percentile(tokens, PERCENTILES, method="inverted_cdf")
+        lengths = {f"p{percent}": int(cut) for percent, cut in zip(PERCENTILES, cuts, strict=True)}
+        lengths |= {"longest": int(tokens.max()), "mean": round(float(tokens.mean()), 2)}
+    return {"sequences": len(tokens), "tokens": int(tokens.sum()), **lengths, "too_long": too_long}
+
+
+def _store(
+    rows: Path,
+    record: type[Any],
+    tokenizer: Path,
+    encoder: encode.ExampleEncoder | encode.DocumentEncoder,
+    run: Run,
+    unit: str,
+    table: Path | None = None,
+) -> TokenStore:
+    """Return the store of a table's sequences. Its folder is named by all that they follow from."""
+    modules = ["tasks.engine.encode", "tasks.io.token_store", *encoder.modules]
+    settings = {
+        "code": [provenance.code_digest(provenance.closure(module)) for module in modules],
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "tokenizer": _tokenizer_digest(tokenizer),
+        "rows": provenance.digest(rows),
+        "table": table and provenance.digest(table),
+        **encoder.settings,
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+    def rows_from(first: int) -> Iterator[Tokenized]:
+        pending = tables.stream(rows, record, first)
+        for row in run.track(pending, total=tables.count(rows, record) - first, unit=f"{unit} in tokens"):
+            yield encoder(row)
+
+    return token_store.open_or_make(run.cache / STORES / key, encoder.columns, rows_from, run.say)
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    """Return a digest of the files of a model's folder that its tokens may follow from."""
+    small = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(WEIGHTS))
+    digests = {path.name: provenance.digest(path) for path in small if path.name != "ratchet.json"}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def _report(num_sequences: int, contents: Contents, objective: Part | None, run: Run, label: str) -> None:
+    """Say how many sequences are left out, and how much the objective has no use for."""
+    left_out = contents.too_long.total() + contents.unusable.total()
+    total = num_sequences + left_out
+    if left_out:
+        run.say(
+            f"{label}: {left_out} of {total} examples are longer than a pack, hold a control token, or train nothing, "
+            "and were left out"
+        )
+    if not objective:
+        return
+    if contents.without:
+        run.say(
+            f"{label}: {contents.without} of {contents.rows} examples have nothing that objective {objective.name!r} trains on"
+        )
+    if contents.unused:
+        run.say(f"{label}: {contents.unused} {objective.spec.table.unused}")
+    if objective.spec.needs and not total:
+        raise ValueError(f"{label}: objective {objective.name!r} {objective.spec.needs}.")
