@@ -39,6 +39,26 @@ def test_rows_come_back_as_they_went(tmp_path, record, empty):
     assert tables.read(tmp_path / "new" / "t.parquet", record) == rows
 
 
+@pytest.mark.parametrize("first", [0, 1, 7, 19, 20, 23])
+def test_a_stream_has_the_rows_from_any_place_on(tmp_path, monkeypatch, first):
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 3)
+    rows = [tiny.example(number) for number in range(23)]
+    tables.write(tmp_path / "t.parquet", rows, Example)
+    assert list(tables.stream(tmp_path / "t.parquet", Example, first)) == rows[first:]
+
+
+def test_a_stream_of_what_is_no_table_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no table of Example"):
+        next(tables.stream(tmp_path / "t.parquet", Example))
+    (tmp_path / "t.parquet").write_text("no Parquet")
+    with pytest.raises(ValueError, match="is no Parquet file"):
+        next(tables.stream(tmp_path / "t.parquet", Example))
+    tables.write(tmp_path / "t.parquet", ROWS[Document], Document)
+    with pytest.raises(ValueError, match=r"column 'messages' is missing"):
+        next(tables.stream(tmp_path / "t.parquet", Example))
+
+
 @pytest.mark.parametrize("record", ROWS, ids=lambda record: record.__name__)
 def test_equal_rows_are_equal_bytes(tmp_path, record):
     tables.write(tmp_path / "a.parquet", ROWS[record], record)
