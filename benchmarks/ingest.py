@@ -134,7 +134,7 @@ def family(pid: int) -> list[int]:
     return [pid, *(descendant for child in children for descendant in family(int(child)))]
 
 
-def anonymous_kb(pid: int) -> int:
+def anonymous_kb(pid: int | str) -> int:
     """Return the kilobytes of a process that no file backs."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

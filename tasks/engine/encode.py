@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, overload
 
 from tasks.core.records import Document, Example, Message
 from tasks.core.sequences import Column, Conversation, Encoded, Encoder, Encoding, TokenizedText
@@ -151,16 +151,18 @@ def conversation(row: Example, tokenizer: Tokenizer, train_on: TrainOn = "last")
     for first, end in zip(cuts[:-2:2], cuts[1:-2:2], strict=True):
         weights[first:end] = [1.0] * (end - first)
     origin = borders[-2] + last.start
-    offsets = _gapless([(first - origin, end - origin) for first, end in tokens.offsets[start:]])
     contents = [row.messages[end - 1].content for end in _answered(row, train_on)[-len(written) :]]
-    answer = TokenizedText(tokens.ids[start:], offsets)
+    answer = TokenizedText(tokens.ids[start:], _Offsets(tokens.offsets, start, origin))
     return Conversation(tokens.ids[:start], weights, answer, sum(len(text.encode()) for text in contents))
 
 
 def join(row: Example, tokens: Conversation) -> Encoded:
     """Return a conversation as one sequence, whose last answer is trained under the weights of the example's characters."""
-    weights = [_weight(start, end, row.weights) for start, end in tokens.answer.offsets]
     ids = [*tokens.context, *tokens.answer.ids]
+    if row.weights is None:
+        weights = [1.0] * len(tokens.answer.ids)
+    else:
+        weights = [_weight(start, end, row.weights) for start, end in tokens.answer.offsets]
     return Encoded(row.id, ids, [*tokens.context_weights, *weights], tokens.size, row.task, row.domain)
 
 
@@ -212,6 +214,29 @@ def _cut_at(text: str, borders: Sequence[int], tokenizer: Tokenizer) -> tuple[To
     )
 
 
+class _Offsets(Sequence[tuple[int, int]]):
+    """The characters of an answer's tokens, without gaps, made when they are asked for: most objectives never do."""
+
+    def __init__(self, offsets: Sequence[tuple[int, int]], start: int, origin: int) -> None:
+        """They are those of `offsets` from token `start` on, counted from character `origin`."""
+        self._offsets, self._start, self._origin = offsets, start, origin
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[int, int]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        return self._all[place]
+
+    def __len__(self) -> int:
+        return len(self._offsets) - self._start
+
+    @cached_property
+    def _all(self) -> list[tuple[int, int]]:
+        origin = self._origin
+        return _gapless([(first - origin, end - origin) for first, end in self._offsets[self._start :]])
+
+
 def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Extend each token's characters by those beside it that no token claims.
 
@@ -247,9 +272,9 @@ def is_plain_example(row: Example, tokenizer: Tokenizer) -> bool:
     return is_plain([*row.messages, *tools], tokenizer)
 
 
-def _weight(start: int, end: int, weights: Sequence[float] | None) -> float:
-    """Return the weight of a token over response characters [start, end); 1 if no weights are given."""
-    if weights is None or start >= len(weights) or end < 0:
+def _weight(start: int, end: int, weights: Sequence[float]) -> float:
+    """Return the weight of a token over response characters [start, end); 1 for what is no part of the response."""
+    if start >= len(weights) or end < 0:
         return 1.0
     start = max(start, 0)
     return max(weights[start : max(end, start + 1)])
