@@ -56,7 +56,7 @@ before = anonymous_kb("self")
 start, cpu = time.perf_counter(), time.process_time()
 if given:
     one = Encoded("0" * 16, [7] * 400, [0.0] * 100 + [1.0] * 300, 1200, "chat", "given")
-    rows = lambda first: (Tokenized([one], "given") for _ in range(first, given // 400))
+    rows = lambda contents: (Tokenized([one], "given") for _ in range(contents.rows, given // 400))
     sequences = tokenized.Stored(token_store.open_or_make(folder / "store", (), rows, print))
 else:
     encoder = encode.ExampleEncoder(tokenizer, pack_tokens, "all")

@@ -113,7 +113,7 @@ def _best_fit(lengths: NDArray[Any], size: int) -> Places:
     rooms = 0  # a bit for each room that some pack has
     opened = 0
     packs = array("q")
-    for length in memoryview(lengths.astype(np.int64)):
+    for length in lengths.astype(np.int64).data:
         if large_enough := rooms >> length:
             room = length + (large_enough & -large_enough).bit_length() - 1
             pack = heappop(packs_by_room[room])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.core.records import Document, Example
-from tasks.core.sequences import Encoded
+from tasks.core.sequences import Column, Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode
 from tasks.engine.sequences import Changed, Facts, Names, Sequences, listed
@@ -21,8 +21,9 @@ from tasks.io.token_store import Contents, Tokenized, TokenStore
 
 STORES = "tokens"
 """The folder of all stores in a run's cache."""
-WEIGHTS = (".safetensors", ".index.json")
-"""Ends of the names of files in a model's folder that say nothing of its tokens, and may be large."""
+OTHERS = (".safetensors", ".index.json", "ratchet.json", "training.json")
+"""Ends of the names of files in a model's folder that say nothing of its tokens."""
+MODULES = ("tasks.engine.encode", "tasks.io.token_store")
 LIBRARIES = ("tokenizers", "transformers")
 PERCENTILES = (50, 90, 99)
 
@@ -56,7 +57,7 @@ def stored_examples(
     `tokenizer` is the folder of the encoder's tokenizer, `table` the objective's table. Raises ValueError if the objective needs
     something that no example has.
     """
-    store = _store(rows, Example, tokenizer, encoder, run, "example", table)
+    store = _of_table(rows, Example, tokenizer, encoder, run, table)
     _report(len(store), store.contents, encoder.objective, run, label)
     sequences = Stored(store)
     return linked(sequences, encoder), figures(sequences.facts, store.contents.too_long)
@@ -66,9 +67,33 @@ def stored_documents(
     rows: Path, tokenizer: Path, encoder: encode.DocumentEncoder, run: Run
 ) -> tuple[Sequences, dict[str, Any]]:
     """Return the pieces of a table of documents, and their figures by corpus."""
-    store = _store(rows, Document, tokenizer, encoder, run, "document")
+    store = _of_table(rows, Document, tokenizer, encoder, run)
     sequences = Stored(store)
     return sequences, figures(sequences.facts, store.contents.too_long)
+
+
+def open_store(
+    rows_from: Callable[[Contents], Iterable[Tokenized]],
+    tokenizer: Path,
+    settings: Mapping[str, Any],
+    run: Run,
+    *,
+    modules: Sequence[str] = (),
+    columns: Sequence[Column] = (),
+) -> TokenStore:
+    """Return the store of what `rows_from` yields, which begins where a store with these contents ends.
+
+    Its folder is named by all that its sequences follow from: `settings`, the tokenizer in the folder `tokenizer`, and the code of
+    `modules`, which tokenise by `tasks.engine.encode`.
+    """
+    facts = {
+        "code": [provenance.code_digest(provenance.closure(module)) for module in (*MODULES, *modules)],
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "tokenizer": _tokenizer_digest(tokenizer),
+        **settings,
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return token_store.open_or_make(run.cache / STORES / key, columns, rows_from, run.say)
 
 
 def encode_examples(rows: Iterable[Example], encoder: encode.ExampleEncoder, run: Run, label: str) -> Sequences:
@@ -99,7 +124,7 @@ def first_documents(
             pieces = encode.take(encoder(row).sequences, remaining[row.domain])
             taken[row.domain] += pieces
             remaining[row.domain] -= sum(map(len, pieces))
-        elif all(left <= 0 for left in remaining.values()):
+        elif max(remaining.values()) <= 0:
             break
     return taken
 
@@ -139,39 +164,31 @@ def _figures(tokens: Any, too_long: int) -> dict[str, Any]:
     return {"sequences": len(tokens), "tokens": int(tokens.sum()), **lengths, "too_long": too_long}
 
 
-def _store(
+def _of_table(
     rows: Path,
     record: type[Any],
     tokenizer: Path,
     encoder: encode.ExampleEncoder | encode.DocumentEncoder,
     run: Run,
-    unit: str,
     table: Path | None = None,
 ) -> TokenStore:
-    """Return the store of a table's sequences. Its folder is named by all that they follow from."""
-    modules = ["tasks.engine.encode", "tasks.io.token_store", *encoder.modules]
-    settings = {
-        "code": [provenance.code_digest(provenance.closure(module)) for module in modules],
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
-        "tokenizer": _tokenizer_digest(tokenizer),
-        "rows": provenance.digest(rows),
-        "table": table and provenance.digest(table),
-        **encoder.settings,
-    }
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    """Return the store of a table's sequences."""
 
-    def rows_from(first: int) -> Iterator[Tokenized]:
-        pending = tables.stream(rows, record, first)
-        for row in run.track(pending, total=tables.count(rows, record) - first, unit=f"{unit} in tokens"):
+    def rows_from(contents: Contents) -> Iterator[Tokenized]:
+        pending, total = tables.stream(rows, record, contents.rows), tables.count(rows, record) - contents.rows
+        for row in run.track(pending, total=total, unit=f"{record.__name__.lower()} in tokens"):
             yield encoder(row)
 
-    return token_store.open_or_make(run.cache / STORES / key, encoder.columns, rows_from, run.say)
+    digests = {"rows": provenance.digest(rows), "table": table and provenance.digest(table)}
+    return open_store(
+        rows_from, tokenizer, digests | encoder.settings, run, modules=encoder.modules, columns=encoder.columns
+    )
 
 
 def _tokenizer_digest(folder: Path) -> str:
     """Return a digest of the files of a model's folder that its tokens may follow from."""
-    small = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(WEIGHTS))
-    digests = {path.name: provenance.digest(path) for path in small if path.name != "ratchet.json"}
+    small = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(OTHERS))
+    digests = {path.name: provenance.digest(path) for path in small}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 

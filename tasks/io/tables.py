@@ -140,8 +140,12 @@ def schema(record: type[Any]) -> dict[str, pl.DataType]:
     return {name: _dtype(annotation) for name, annotation in _fields(record).items()}
 
 
+def _fields(record: Any) -> dict[str, Any]:
+    return _known_fields(record)
+
+
 @cache
-def _fields(record: type[Any]) -> dict[str, Any]:
+def _known_fields(record: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(record)
     return {field.name: hints[field.name] for field in dataclasses.fields(record)}
 

@@ -18,7 +18,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ UNUSED_S = 30 * 24 * 3600
 
 @dataclass(frozen=True)
 class Tokenized:
-    """What became of one row of a table."""
+    """The sequences that one row of a table became."""
 
     sequences: Sequence[Encoded]
     domain: str
@@ -82,8 +82,13 @@ class Contents:
     """Rows that gave no sequence, not even one that was left out."""
     unused: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Return the tokens that are on the disk."""
+        return self.sizes.get("ids", 0) // np.dtype(np.int32).itemsize
+
     def add(self, row: Tokenized) -> None:
-        """Count what became of the next row."""
+        """Count the next row."""
         self.rows += 1
         self.unused += row.unused
         for counts, number in ((self.too_long, row.too_long), (self.unusable, row.unusable)):
@@ -157,10 +162,10 @@ class TokenStore:
 def open_or_make(
     folder: Path,
     columns: Sequence[Column],
-    rows_from: Callable[[int], Iterable[Tokenized]],
+    rows_from: Callable[[Contents], Iterable[Tokenized]],
     say: Callable[[str], None],
 ) -> TokenStore:
-    """Return the store in `folder`, which is made, or made to its end, of what `rows_from` yields from a row on.
+    """Return the store in `folder`, which is made, or made to its end, of what `rows_from` yields from where such contents end on.
 
     Of several processes that ask for it one makes it, and the others wait. A store whose files are not as they were written is made
     anew, and `say` is told.
@@ -172,7 +177,7 @@ def open_or_make(
             _remove_unused(folder.parent)
             folder.mkdir(parents=True, exist_ok=True)
             with _Writer(folder, contents) as writer:
-                for row in rows_from(contents.rows):
+                for row in rows_from(replace(contents)):
                     writer.add(row)
         (folder / CONTENTS).touch()  # for `_remove_unused`
         return TokenStore(folder)
@@ -187,7 +192,7 @@ class _Writer:
         self._domains = {name: code for code, name in enumerate(contents.domains)}
         names = ["sequences", "ids", "weights", "names", *(f"column-{name}" for name in contents.columns)]
         self._files = {name: self._opened(name) for name in names}
-        self._num_tokens, self._num_bytes = contents.sizes.get("ids", 0) // 4, contents.sizes.get("names", 0)
+        self._num_tokens, self._num_bytes = contents.tokens, contents.sizes.get("names", 0)
         self._clear()
 
     def __enter__(self) -> "_Writer":
@@ -203,7 +208,7 @@ class _Writer:
                 file.close()
 
     def add(self, row: Tokenized) -> None:
-        """Append what became of the next row."""
+        """Append the next row."""
         for sequence in row.sequences:
             self._append(sequence, len(sequence.auxiliary))
             for other in sequence.auxiliary:
@@ -241,11 +246,14 @@ class _Writer:
             "names": self._names,
             **{f"column-{name}": values for name, values in self._columns.items()},
         }
-        for name, data in pending.items():
-            self._files[name].write(data)
-        for name, file in self._files.items():
-            file.flush()
-            files.flush(self._folder / name)
+        try:
+            for name, data in pending.items():
+                self._files[name].write(data)
+            for name, file in self._files.items():
+                file.flush()
+                files.flush(self._folder / name)
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, f"tokens cannot be written: {error.strerror}", str(self._folder)) from error
         self._num_tokens += len(self._ids)
         self._num_bytes += len(self._names)
         self._clear()
@@ -256,8 +264,9 @@ class _Writer:
     def _clear(self) -> None:
         self._records: list[tuple[int, ...]] = []
         self._ids, self._weights, self._names = array("i"), array("f"), bytearray()
-        self._columns = {
-            name: array("d" if dtype == "float64" else "q") for name, dtype in self._contents.columns.items()
+        types = self._contents.columns.items()
+        self._columns: dict[str, array[Any]] = {
+            name: array("d" if dtype == "float64" else "q") for name, dtype in types
         }
 
     def _opened(self, name: str) -> IO[bytes]:
@@ -272,14 +281,14 @@ def _written(folder: Path, say: Callable[[str], None]) -> Contents | None:
     """Return the contents of the store in `folder`; None if there is none, or none that can be used, which is removed."""
     if not folder.is_dir():
         return None
+    contents, damage = None, ""
     try:
         contents = Contents.from_json((folder / CONTENTS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        contents, damage = None, ""  # killed before the first commit
-    except (ValueError, TypeError, KeyError):
-        contents, damage = None, f"{CONTENTS} cannot be read"
-    else:
         damage = _damage(folder, contents)
+    except FileNotFoundError:  # killed before the first commit
+        pass
+    except (ValueError, TypeError, KeyError):
+        damage = f"{CONTENTS} cannot be read"
     if damage:
         say(f"{folder}: {damage}, so the tokens are made anew")
     if contents is None or damage:

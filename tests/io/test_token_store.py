@@ -34,11 +34,17 @@ def row(number):
 
 
 ROWS = [row(number) for number in range(40)]
-SEQUENCES = [one for made in ROWS for one in made.sequences]
+
+
+def flat(rows):
+    return [one for made in rows for one in made.sequences]
+
+
+SEQUENCES = flat(ROWS)
 
 
 def make(folder, rows=ROWS, said=None):
-    return open_or_make(folder, COLUMNS, lambda first: rows[first:], ([] if said is None else said).append)
+    return open_or_make(folder, COLUMNS, lambda contents: rows[contents.rows :], ([] if said is None else said).append)
 
 
 def read(store):
@@ -49,7 +55,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def refuse(first):
+def refuse(contents):
     raise AssertionError("it is made already")
 
 
@@ -88,8 +94,8 @@ def test_a_process_that_loads_data_opens_it_by_its_name(tmp_path):
 
 @pytest.mark.parametrize("last", [1, 25])
 def test_a_killed_process_is_gone_on_from(tmp_path, often, last):
-    def dies(first):
-        yield from ROWS[first:last]
+    def dies(contents):
+        yield from ROWS[contents.rows : last]
         os._exit(9)
 
     process = FORK.Process(target=open_or_make, args=(tmp_path / "s", COLUMNS, dies, print))
@@ -100,9 +106,10 @@ def test_a_killed_process_is_gone_on_from(tmp_path, often, last):
         file.write(b"not committed")
     firsts, said = [], []
 
-    def rest(first):
-        firsts.append(first)
-        return ROWS[first:]
+    def rest(contents):
+        firsts.append(contents.rows)
+        assert contents.tokens == sum(len(s) + sum(map(len, s.auxiliary)) for s in flat(ROWS[: contents.rows]))
+        return ROWS[contents.rows :]
 
     store = open_or_make(tmp_path / "s", COLUMNS, rest, said.append)
     assert firsts == [0] if last == 1 else 0 < firsts[0] <= last
@@ -113,7 +120,7 @@ def test_a_killed_process_is_gone_on_from(tmp_path, often, last):
 
 
 def test_rows_that_cannot_be_tokenised_leave_no_store(tmp_path):
-    def fails(first):
+    def fails(contents):
         yield ROWS[0]
         raise ValueError("the template cannot say it")
 
@@ -140,7 +147,7 @@ def test_a_store_that_is_not_as_it_was_written_is_made_anew_and_it_is_said(tmp_p
 
 
 def test_processes_that_want_one_store_share_it(tmp_path):
-    def slowly(first):
+    def slowly(contents):
         with (tmp_path / "makers").open("a") as file:
             file.write("x")
         for made in ROWS:

@@ -1,9 +1,12 @@
 """Choose the examples to diagnose, with a reason for each excluded one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 
 from tasks.core.records import Example, Message, content_id
-from tasks.core.sequences import Encoded
+from tasks.engine import encode
+from tasks.engine.chat_template import Tokenizer
+from tasks.io.token_store import Contents, Tokenized
 
 EMPTY = "empty response"
 UNDESIRABLE = "undesirable response"
@@ -13,37 +16,53 @@ OVER_BUDGET = "not looked at"
 NOT_FINITE = "loss is not finite"
 
 
-def screen(
-    examples: Sequence[Example], encode: Callable[[Example], Encoded | None], longest: int, max_tokens: int, seed: int
-) -> tuple[list[Encoded], dict[str, str]]:
-    """Return encoded sequences of about `max_tokens` tokens together, and for each excluded example the reason, by id.
+@dataclass(frozen=True)
+class Screen:
+    """The examples that are diagnosed, in an order that follows from the seed and their ids, not from their places."""
 
-    Of a conversation the last answer is looked at. `encode` returns None for an example that contains a control token of the model.
-    The order follows from `seed` and the ids, so the choice does not depend on the order of the examples.
-    """
-    screened: list[Encoded] = []
-    excluded: dict[str, str] = {}
-    remaining = max_tokens
-    for example in sorted(examples, key=lambda example: content_id(str(seed), example.id)):
-        if remaining <= 0:
-            excluded[example.id] = OVER_BUDGET
-        elif isinstance(fitted := _fit(example, encode, longest), str):
-            excluded[example.id] = fitted
-        else:
-            screened.append(fitted)
-            remaining -= len(fitted)
-    return screened, excluded
+    tokenizer: Tokenizer
+    longest: int
+    """Tokens of the longest example."""
+    max_tokens: int
+    """About so many tokens are diagnosed together."""
+    seed: int
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """Return what decides the sequences beside tokenizer, examples and code."""
+        return {"longest": self.longest, "max_tokens": self.max_tokens, "seed": self.seed}
 
-def _fit(example: Example, encode: Callable[[Example], Encoded | None], longest: int) -> Encoded | str:
-    if not example.response.strip() and not example.messages[-1].tool_calls:
-        return EMPTY
-    if example.desirable is False:
-        return UNDESIRABLE
-    sequence = encode(example)
-    if sequence is None:
-        return CONTROL
-    return sequence if len(sequence) <= longest else LONG
+    def in_order(self, examples: Iterable[Example]) -> list[Example]:
+        """Return the examples in the order in which they are looked at."""
+        return sorted(examples, key=lambda example: content_id(str(self.seed), example.id))
+
+    def tokenized(self, ordered: Sequence[Example], contents: Contents) -> Iterator[Tokenized]:
+        """Yield the examples that come behind such contents, each as the sequence of its last answer, until there are enough tokens."""
+        remaining = self.max_tokens - contents.tokens
+        for example in ordered[contents.rows :]:
+            if remaining <= 0:
+                return
+            sequence = None if self._unfit(example) else encode.example(example, self.tokenizer)
+            fits = sequence is not None and len(sequence) <= self.longest
+            yield Tokenized([sequence] if sequence is not None and fits else [], example.domain)
+            remaining -= len(sequence) if sequence is not None and fits else 0
+
+    def excluded(self, ordered: Sequence[Example], num_looked_at: int, included: Set[str]) -> dict[str, str]:
+        """Return by id the reason why each example is not among `included`, given how many of them were looked at."""
+        reasons = {
+            example.id: self._unfit(example) or LONG
+            for example in ordered[:num_looked_at]
+            if example.id not in included
+        }
+        return reasons | {example.id: OVER_BUDGET for example in ordered[num_looked_at:]}
+
+    def _unfit(self, example: Example) -> str:
+        """Return the reason that keeps an example out whatever its length; empty if there is none."""
+        if not example.response.strip() and not example.messages[-1].tool_calls:
+            return EMPTY
+        if example.desirable is False:
+            return UNDESIRABLE
+        return "" if encode.is_plain_example(example, self.tokenizer) else CONTROL
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -41,7 +41,7 @@ def neighbourhood(ids: Sequence[str], cosines: NDArray[Any], places: NDArray[Any
 
 def signal_rows(
     examples: Sequence[Example],
-    looked_at: Sequence[Encoded],
+    looked_at: Iterable[Encoded],
     excluded: Mapping[str, str],
     losses: tuple[Mapping[str, float], Mapping[str, float]],
     near: Neighbourhood,
@@ -98,15 +98,15 @@ def unreadable(judged: Judgements) -> float | None:
     return sum(score is None for score in answers) / len(answers) if answers else None
 
 
-def totals(rows: Sequence[Signals], looked_at: Sequence[Encoded], limits: Mapping[str, Limit]) -> dict[str, Any]:
-    """Return the summary over all examples for diagnosis.json."""
+def totals(rows: Sequence[Signals], tokens: int, limits: Mapping[str, Limit]) -> dict[str, Any]:
+    """Return the summary over all examples for diagnosis.json; `tokens` were looked at."""
     flagged, chosen = (Counter(name for row in rows for name in getattr(row, key)) for key in ("flags", "chosen"))
     return {
         "limits": {name: asdict(limit) for name, limit in limits.items()},
         "sets": {name: {"found": flagged[name], "chosen": chosen[name]} for name in sorted({*flagged, *chosen})},
         "examples": len(rows),
         "looked_at": sum(not row.excluded for row in rows),
-        "tokens": sum(map(len, looked_at)),
+        "tokens": tokens,
         "excluded": dict(sorted(Counter(row.excluded for row in rows if row.excluded).items())),
     }
 

@@ -19,9 +19,10 @@ from tasks import methods
 from tasks.core.records import Example, Message, Probe, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
-from tasks.engine import device, encode
+from tasks.engine import device, tokenized
 from tasks.engine.chat_template import render_prompt
 from tasks.engine.inference import answer_cache, embedding, generation, neighbours, readout, scoring, writer
+from tasks.engine.sequences import Sequences
 from tasks.io import diagnosis, provenance, tables, verifiers
 from tasks.io.generators.answers import Answers
 from tasks.io.sources import gym
@@ -29,10 +30,13 @@ from tasks.io.weights import checkpoints, embedders
 from tasks.methods.curators import Curator, TaskCurator
 from tasks.stages.diagnose import judging, probing, signals
 from tasks.stages.diagnose.config import StageConfig
-from tasks.stages.diagnose.screen import NOT_FINITE, screen, transcript
+from tasks.stages.diagnose.screen import NOT_FINITE, Screen, transcript
 
 EVALUATION = ("valid", "test", "gate", "benchmark")
 """Tables of stage ingest with examples that no training may see."""
+
+BLOCK = 10_000
+"""Examples whose prompts and questions are in memory as tokens at once."""
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -86,7 +90,7 @@ def _measure_tasks(
 
     probes = probing.probe(tasks, partial(_answer, inputs=inputs, config=config, run=run), grade)
     by_kind = probing.allocation(tasks, probes, curator, curator_config)
-    summary = {**signals.totals([], [], {}), "examples": len(examples), "kinds": by_kind}
+    summary = {**signals.totals([], 0, {}), "examples": len(examples), "kinds": by_kind}
     return Measured([], probes, summary, probing.summary(f"diagnose {run.item}", by_kind, probing_config.each))
 
 
@@ -135,9 +139,9 @@ def _measure_examples(
     """Score every example before and after training, find its neighbours, judge its quality, and choose examples to rewrite."""
     diagnose_config = config.diagnose
     model, tokenizer = _load(inputs["base"], None, config)
-    encoded = partial(encode.example, tokenizer=tokenizer)
-    longest = model.config.max_position_embeddings
-    sequences, excluded = screen(examples, encoded, longest, diagnose_config.max_tokens, diagnose_config.seed)
+    longest = int(model.config.max_position_embeddings)
+    screen = Screen(tokenizer, longest, diagnose_config.max_tokens, diagnose_config.seed)
+    sequences, excluded = _looked_at(examples, screen, inputs, run)
     before = _losses(model, sequences, run)
     del model  # one model in memory at a time
     model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
@@ -156,8 +160,24 @@ def _measure_examples(
         "unreadable": signals.unreadable(judged),
         "agreement": tuned.agreement(judged, included, curator),
     }
-    totals = signals.totals(rows, sequences, limits)
+    totals = signals.totals(rows, int(sequences.tokens.sum()), limits)
     return Measured(rows, [], {"quality": quality, **totals}, summary(f"diagnose {run.item}", totals))
+
+
+def _looked_at(
+    examples: Sequence[Example], screen: Screen, inputs: Mapping[str, Path], run: Run
+) -> tuple[Sequences, dict[str, str]]:
+    """Return the sequences of the examples that are diagnosed, which are on disk, and the reasons for the others, by id."""
+    ordered = screen.in_order(examples)
+    store = tokenized.open_store(
+        lambda contents: screen.tokenized(ordered, contents),
+        inputs["base"],
+        {"examples": provenance.digest(inputs["examples"]), **screen.settings},
+        run,
+        modules=[Screen.__module__],
+    )
+    sequences = tokenized.Stored(store)
+    return sequences, screen.excluded(ordered, store.contents.rows, {sequence.id for sequence in sequences})
 
 
 def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
@@ -190,7 +210,10 @@ class TunedModel:
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
         track = self._track("row")
         if self.config.diagnose.encoder == "tuned":
-            return embedding.pooled(self.model, self.tokenizer(texts)["input_ids"], track)
+            blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+            return np.concatenate(
+                [embedding.pooled(self.model, self.tokenizer(block)["input_ids"], track) for block in blocks]
+            )
         embedder, compute = self.inputs["embedder"], self.config.compute
         embedders.check(embedder, "diagnose.encoder: embedder", "set encoder: tuned")
         if not embedding.is_encoder(embedder):
@@ -204,7 +227,11 @@ class TunedModel:
         if mode == "generate":
             return judging.in_words(examples, curator, self._fits, self._write)
         odds = partial(readout.log_odds, self.model, track=self._track("row"))
-        return judging.by_odds(examples, curator, self.tokenizer, self._longest, odds)
+        scores: dict[str, Mapping[str, float | None]] = {}
+        for start in range(0, len(examples), BLOCK):
+            block = examples[start : start + BLOCK]
+            scores |= judging.by_odds(block, curator, self.tokenizer, self._longest, odds)
+        return scores
 
     def agreement(
         self, judged: judging.Judgements, examples: Sequence[Example], curator: Curator

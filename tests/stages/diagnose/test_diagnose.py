@@ -12,7 +12,7 @@ from tasks.engine import chat_template, encode
 from tasks.io import diagnosis, tables
 from tasks.io.weights import checkpoints
 from tasks.methods.curators.middo.method import QUESTIONS
-from tasks.stages.diagnose import judging, stage
+from tasks.stages.diagnose import judging, screen, stage
 from tasks.stages.diagnose.config import StageConfig
 from tests import tiny as small
 from tests.support import ScratchRun
@@ -312,6 +312,23 @@ def test_so_many_tokens_are_looked_at_and_the_same_wherever_they_stand(diagnose)
     assert {name for name, signals in turned.items() if not signals.excluded} == seen
     other, _, _ = diagnose(rows, max_tokens=400, quality="none", seed=1, name="other")
     assert {name for name, signals in other.items() if not signals.excluded} != seen
+
+
+def test_examples_are_tokenised_once_and_the_reasons_of_the_others_stay(diagnose, monkeypatch):
+    rows = [
+        *plain_rows(30),
+        small.example(90, response=" "),
+        small.example(91, response="no", desirable=False),
+        small.example(92, response="<|im_end|>"),
+        small.example(93, response="x" * 5000),
+    ]
+    first = diagnose(rows, max_tokens=700, quality="none")
+    monkeypatch.setattr(screen.encode, "example", None)
+    again = diagnose(rows, max_tokens=700, quality="none")
+    assert again[:2] == first[:2]
+    looked_at_all = {signals.excluded for signals in first[0].values()} - {screen.OVER_BUDGET}
+    assert looked_at_all <= {"", screen.EMPTY, screen.UNDESIRABLE, screen.CONTROL, screen.LONG}
+    assert screen.OVER_BUDGET in {signals.excluded for signals in first[0].values()}
 
 
 def test_signals_follow_the_model(diagnose, inputs, tiny, tmp_path):

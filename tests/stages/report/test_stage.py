@@ -417,6 +417,18 @@ def test_settings_out_of_range_are_refused(wrong):
         ReportConfig.model_validate(wrong)
 
 
+def test_tokens_by_origin_are_a_table_with_the_share_that_no_pack_holds(tmp_path, monkeypatch):
+    assert "could train on" not in page(run_stage(tmp_path / "plain", BETTER)[0]).text
+    figures = {"tokens": 12_000, "mean": 40.25, "p50": 38, "p90": 60, "p99": 99, "longest": 1_024}
+    sources = {"chats": {"sequences": 300, "too_long": 100, **figures}}
+    sources |= {f"file {n:02d}": {"sequences": n, "too_long": 0, **figures, "tokens": n} for n in range(20)}
+    monkeypatch.setitem(COURSE, "sources", sources)
+    text = " ".join(page(run_stage(tmp_path / "figures", BETTER)[0]).text.split())
+    assert "Tokens that r0 could train on, by origin" in text
+    assert "chats 300 12,000 40 38 60 99 1,024 25.0" in text
+    assert "9 others 36 36 1 – – – 1,024 0.0" in text
+
+
 def test_a_mixture_is_a_table_beside_the_training(tmp_path, monkeypatch):
     assert "Mixture of" not in page(run_stage(tmp_path / "plain", BETTER)[0]).text
     monkeypatch.setitem(COURSE, "mixture", {"chats": {"sequences": 2, "tokens": 1200, "passes": 3.0, "share": 0.5}})

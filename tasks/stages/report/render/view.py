@@ -35,6 +35,9 @@ def template_variables(data: ReportData) -> dict[str, Any]:
         "compositions": {
             name: in_words(course.get("composition", {}).values()) for name, course in data.courses.items()
         },
+        "lengths": {
+            name: largest_sources(course["sources"]) for name, course in data.courses.items() if course.get("sources")
+        },
         "faults": {name: faults for name, faults in data.faults.items() if faults.pairs or faults.refused},
         "history": _history(data.loop) if data.loop else None,
         "base": base_in_words(data.base),
@@ -181,3 +184,23 @@ def largest_domains(domains: Mapping[str, Mapping[str, int]]) -> list[tuple[str,
         return ordered
     rest = [row for _, row in ordered[SHOWN_ROWS:]]
     return [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", {key: sum(row[key] for row in rest) for key in rest[0]})]
+
+
+def largest_sources(sources: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the figures of the sources with the most tokens, and of all others together, which have no percentiles.
+
+    To each row comes `cut`, the share of its sequences that no pack can hold.
+    """
+    ordered = sorted(sources.items(), key=lambda entry: (-entry[1]["tokens"], entry[0]))
+    if len(ordered) > SHOWN_ROWS + 1:
+        rest = [row for _, row in ordered[SHOWN_ROWS:]]
+        totals = {key: sum(row[key] for row in rest) for key in ("sequences", "tokens", "too_long")}
+        lengths = {
+            "mean": totals["tokens"] / max(totals["sequences"], 1),
+            "longest": max(row["longest"] for row in rest),
+        }
+        together = {**totals, **lengths, "p50": None, "p90": None, "p99": None}
+        ordered = [*ordered[:SHOWN_ROWS], (f"{len(rest)} others", together)]
+    return [
+        (name, {**row, "cut": row["too_long"] / max(row["sequences"] + row["too_long"], 1)}) for name, row in ordered
+    ]
