@@ -12,6 +12,7 @@ from tasks.core.sequences import Column, Conversation, Encoded, Encoder, Encodin
 from tasks.core.training import TrainOn
 from tasks.engine.chat_template import CannotSay, Tokenizer, WrittenAnswer, control_tokens, written_answer
 from tasks.io.token_store import Tokenized
+from tasks.methods.objectives import REFERENCE
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ExampleEncoder:
 
     def encoding(self, row: Example) -> Encoding:
         """Return an example as the objective encodes it, else each answer that trains."""
-        if self.objective is None or not self.objective.method.encode:
+        if not self._is_by_objective:
             return Encoding(training_sequences(row, self.tokenizer, self.train_on))
         tools = encoder(self.tokenizer, self.train_on)
         of_table = self._table.get(row.id, ())
@@ -49,18 +50,26 @@ class ExampleEncoder:
     @property
     def columns(self) -> Sequence[Column]:
         """Return the columns that sequences may have."""
-        return self.objective.spec.columns if self.objective else ()
+        columns = self.objective.spec.columns if self._is_by_objective else ()
+        return [column for column in columns if column is not REFERENCE]  # which is measured later
 
     @property
     def settings(self) -> dict[str, Any]:
         """Return what decides the sequences beside tokenizer, rows and code."""
-        objective = self.objective and [self.objective.name, self.objective.config.model_dump(mode="json")]
-        return {"pack_tokens": self.pack_tokens, "train_on": self.train_on, "objective": objective}
+        settings: dict[str, Any] = {"pack_tokens": self.pack_tokens, "train_on": self.train_on}
+        if self._is_by_objective:
+            settings["objective"] = [self.objective.name, self.objective.config.model_dump(mode="json")]
+        return settings
 
     @property
     def modules(self) -> list[str]:
         """Return the modules whose code decides the sequences beside this one."""
-        return [f"tasks.methods.objectives.{self.objective.name}.method"] if self.objective else []
+        return [f"tasks.methods.objectives.{self.objective.name}.method"] if self._is_by_objective else []
+
+    @property
+    def _is_by_objective(self) -> bool:
+        """Return whether the objective makes the sequences; where it does not, they are the same for all objectives."""
+        return self.objective is not None and self.objective.method.encode is not None
 
     @cached_property
     def _table(self) -> Mapping[str, Sequence[Any]]:

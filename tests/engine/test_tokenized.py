@@ -92,7 +92,7 @@ def test_tokens_are_made_once_for_the_same_rows_and_settings(folder, monkeypatch
 
 
 def test_rows_settings_tokenizer_and_objective_each_have_a_store_of_their_own(folder):
-    for one in (encoder(), encoder(pack_tokens=64), encoder("fait"), encoder("fait", union=True)):
+    for one in (encoder(), encoder("mftcoder"), encoder(pack_tokens=64), encoder("fait"), encoder("fait", union=True)):
         stored(folder, one)
         stored(folder, one)
     tables.write(folder / "examples.parquet", ROWS[1:], Example)

@@ -4,9 +4,9 @@ reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/
 writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tasks.core.stage import Run
 from tasks.engine import encode, tokenized
@@ -16,7 +16,7 @@ from tasks.engine.training.train import TrainData
 from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.stages.tune.config import Mixture, StageConfig
-from tasks.stages.tune.mixture import MixedDomain, mix
+from tasks.stages.tune.mixture import mix
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
@@ -40,11 +40,12 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
             "With tune.max_tokens: 0 the pretrained model would pass through as the round's."
         )
-    parts_of_domains: Mapping[str, MixedDomain] = {}
+    mixture: dict[str, Any] = {}
     if tune.mixture != Mixture():
         sequences, parts_of_domains = mix(sequences, tune.mixture)
         for domain, part in parts_of_domains.items():
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
+            mixture[domain] = asdict(part)
     course = job.execute(
         model,
         tokenizer,
@@ -54,12 +55,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         compute=config.compute,
         run=run,
         output=outputs["model"],
-        facts={
-            "sources": figures,
-            **(
-                {"mixture": {name: asdict(part) for name, part in parts_of_domains.items()}} if parts_of_domains else {}
-            ),
-        },
+        facts={"sources": figures, **({"mixture": mixture} if mixture else {})},
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
