@@ -404,8 +404,15 @@ def findings(kept: dict[str, set[int]], planted: Any, number: int) -> str:
     held = {planted.parents[line] for line in holding}  # if the row that holds it is held out, it is a leak itself
     spared = sum(max(0, len(lines & every) - 1) for lines in clusters.values())
     lost = sum(not lines & every and root not in held | holding for root, lines in clusters.items())
+    equal: dict[int, set[int]] = {}
+    for line in planted.kinds["exact"]:
+        equal.setdefault(planted.parents[line], set()).add(line)
     held_out = every - kept["train"]
-    leaks = [line for line in holding & kept["train"] if clusters[planted.parents[line]] & held_out]
+    leaks = [
+        line
+        for line in holding & kept["train"]
+        if ({planted.parents[line]} | equal.get(planted.parents[line], set())) & held_out
+    ]
     return f"kept {len(every):,}; {spared:,} copies kept beside another; {lost:,} rows lost; {len(leaks):,} leaks"
 
 

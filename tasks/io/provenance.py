@@ -55,24 +55,27 @@ def _files(path: Path) -> list[Path]:
 def closure(module: str) -> list[Path]:
     """Return the project's files that importing `module` runs, imports inside functions included, sorted."""
     reached: set[Path] = set()
-    known, pending = {module}, [module]
+    pending = _with_packages(module)
+    known = set(pending)
     while pending:
         for file in _module_files(pending.pop()):
-            if file not in reached:
-                reached.add(file)
-                new = {name for name in _imports(file.read_text(encoding="utf-8")) if name not in known}
-                known |= new
-                pending += new
+            reached.add(file)
+            names = {name for named in _imports(file.read_text(encoding="utf-8")) for name in _with_packages(named)}
+            pending += names - known
+            known |= names
     return sorted(reached)
 
 
-def _module_files(module: str) -> list[Path]:
-    """Return the file of a project module and the `__init__` files above it; none for modules of other packages."""
+def _with_packages(module: str) -> list[str]:
+    """Return the names of a module and of the packages above it; none of a module of another project."""
     parts = module.split(".")
-    if parts[0] not in ("tasks", "flows"):
-        return []
-    packages = [Path(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
-    return [file for file in (*packages, Path(*parts).with_suffix(".py")) if file.is_file()]
+    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)] if parts[0] in ("tasks", "flows") else []
+
+
+def _module_files(module: str) -> list[Path]:
+    """Return the file of a module or a package; none for a name that is neither, as that of a function."""
+    path = Path(*module.split("."))
+    return [file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()]
 
 
 @cache  # by content: a file that was edited meanwhile is another
