@@ -17,7 +17,7 @@ from tests.support import ScratchRun
 
 HERE = "127.0.0.1"
 NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
-QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 8}
 """A lost node is noticed within seconds."""
 
 
