@@ -35,8 +35,9 @@ class GateConfig(Config):
     the round that `compress` would take."""
     margins: dict[str, Annotated[float, Field(gt=0)]] = Field({"general": 0.05})
     """The guarded measures, and how much worse each may be than any model ever promoted and still count as no worse: nats per
-    token of a loss (`general`, `domain_text`), a share of items for `pass@1`, for `preference accuracy` and for what checks measure
-    (`number accuracy`, `choice acc`, `labels macro-F1`, `json score`, …), of which the gate set has `evaluate.gate_items` measured."""
+    token of a loss (`general`, `domain_text`), a share of items for `pass@1`, for `pass@1 strong tests` (where `evaluate.strength` is
+    set), for `preference accuracy` and for what checks measure (`number accuracy`, `choice acc`, `labels macro-F1`, `json score`, …), of
+    which the gate set has `evaluate.gate_items` measured."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """The chance, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
 

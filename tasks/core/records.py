@@ -301,6 +301,8 @@ SCORED = " score"
 """The end of the names of measures whose values lie between 0 and 1."""
 PASS = "pass@1"
 """The share of a workspace's own tasks that the first answer solves."""
+STRONG_PASS = f"{PASS} strong tests"
+"""The same of the tasks of the gate set whose tests are not weak."""
 PREFERENCE = "preference accuracy"
 """The share of preference pairs whose chosen answer is likelier, for each of its tokens, than the rejected one."""
 

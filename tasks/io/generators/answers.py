@@ -16,9 +16,14 @@ class Answers:
     folder: Path
 
     def get(self, question: Any) -> Any | None:
-        """Return the cached answer, or None."""
+        """Return the cached answer, or None: also where the file is damaged, or is that of another question."""
         place = self._place(question)
-        return json.loads(place.read_text(encoding="utf-8"))["answer"] if place.is_file() else None
+        try:
+            record = json.loads(place.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        is_record = isinstance(record, dict) and record.get("question") == json.loads(_written(question))
+        return record.get("answer") if is_record else None
 
     def keep(self, question: Any, answer: Any) -> None:
         """Store an answer; both arguments must be serialisable as JSON."""
@@ -26,5 +31,8 @@ class Answers:
         files.write_atomically(self._place(question), text, concurrent=True)  # two stages may ask the same
 
     def _place(self, question: Any) -> Path:
-        content = json.dumps(question, sort_keys=True, ensure_ascii=False)
-        return self.folder / f"{hashlib.sha256(content.encode()).hexdigest()}.json"
+        return self.folder / f"{hashlib.sha256(_written(question).encode()).hexdigest()}.json"
+
+
+def _written(question: Any) -> str:
+    return json.dumps(question, sort_keys=True, ensure_ascii=False)

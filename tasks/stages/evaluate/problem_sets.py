@@ -67,7 +67,7 @@ def problem_sets(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig
     checked = list(_checked_sets(usable, config))
     sets = [] if checked and not tested else [ProblemSet("", problems, "" if problems else empty)]
     if config.human_eval:
-        sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(_human_eval()), config.human_eval, config.seed)))
+        sets.append(ProblemSet(HUMAN_EVAL, subsample.sample(list(human_eval()), config.human_eval, config.seed)))
     return [*sets, *checked]
 
 
@@ -86,7 +86,8 @@ def _checked_sets(usable: Sequence[Example], config: EvaluateConfig) -> Iterator
         yield ProblemSet(kind, problems, unnamed if problems else "evaluate.answer_items is 0", checks[kind])
 
 
-def _human_eval() -> Iterator[Example]:
+def human_eval() -> Iterator[Example]:
+    """Yield HumanEval's problems as held-out examples. Raises ValueError without the package `human-eval`."""
     problems = list(benchmarks.human_eval("evaluate.human_eval"))
     license = packages.license_of("human-eval")
     for problem in problems:

@@ -30,16 +30,27 @@ from tasks.io import provenance, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
-from tasks.stages.evaluate import grade, likelihood, pinned, preferences, standard_benchmarks, strength, subsample
+from tasks.stages.evaluate import (
+    grade,
+    likelihood,
+    pinned,
+    preferences,
+    standard_benchmarks,
+    strength_cache,
+    subsample,
+    summarise,
+)
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig, StrengthConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
-from tasks.stages.evaluate.summarise import Planned, first_measures, summarise
+from tasks.stages.evaluate.summarise import Planned
 
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
 
+GATE = "gate_set"
+"""The part of a model's figures that tells the strength of the gate set's tests."""
 PROBES = 4
 """Prompts by which a served model is compared with the measured one."""
 
@@ -50,7 +61,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     model, tokenizer, evaluated = _loaded(inputs, config, run)
     pick = partial(subsample.shuffled, seed=evaluate_config.seed)
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
-    summary = summarise(measured.results, measured.planned, evaluate_config)
+    summary = summarise.summarise(measured.results, measured.planned, evaluate_config)
     metrics = {
         **summary,
         **_standard(evaluated, evaluate_config),
@@ -61,13 +72,15 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     }
     tables.write(outputs["results"], measured.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
-        tables.write(outputs["gate"], _gate_results(inputs, evaluated, tokenizer, evaluate_config, run), Result)
+        gate_results, strengths = _measure_gate(inputs, evaluated, tokenizer, evaluate_config, run)
+        tables.write(outputs["gate"], gate_results, Result)
+        metrics |= {GATE: {"strength": strengths}} if strengths else {}
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in summary.items() if "loss" in figures}
     run.log(
         None,
         **{f"{measure}_loss": loss for measure, loss in losses.items()},
-        **first_measures(summary, measured.answers),
+        **summarise.first_measures(summary, measured.answers),
     )
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
@@ -75,7 +88,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
 def examine(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) -> None:
     """Measure a model on the gate set alone, as `main` does after the other data."""
     _, tokenizer, evaluated = _loaded(inputs, config, run)
-    tables.write(output, _gate_results(inputs, evaluated, tokenizer, config.evaluate, run), Result)
+    results, _ = _measure_gate(inputs, evaluated, tokenizer, config.evaluate, run)
+    tables.write(output, results, Result)
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ def _measure(
     level, planned = _plan(problem_sets(examples, tokenizer, config), run)
     if config.strength:
         planned = [
-            (problems, not_run) if not_run else _with_reason(_with_strengths(problems, config.strength), level)
+            (problems, not_run) if not_run else _with_reason(_with_strengths(problems, config.strength, run), level)
             for problems, not_run in planned
         ]
     probes = [problem.prompt for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
@@ -130,16 +144,26 @@ def _measure(
     return _Measured(losses, answers, planned, level)
 
 
-def _gate_results(
+def _measure_gate(
     inputs: dict[str, Path], evaluated: _Evaluated, tokenizer: Any, config: EvaluateConfig, run: Run
-) -> list[Result]:
-    """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows."""
+) -> tuple[list[Result], dict[str, Any]]:
+    """Measure the gate set: as much of it as of the test set, and nearly the same items as the set grows.
+
+    Returns the results, and the strength of the tests, empty if it is not measured. No examples of ours are added to these tests: the
+    candidate's results are compared with those of models that were promoted long before.
+    """
+    as_they_are = config.strength and config.strength.model_copy(update={"inputs": 0})
     config = config.model_copy(
         update=dict.fromkeys(("pass_items", "answer_items", "preference_items"), config.gate_items)
-        | {"human_eval": 0, "samples": 0, "strength": None}
+        | {"human_eval": 0, "samples": 0, "strength": as_they_are}
     )
     sets = inputs["gate"], inputs["gate_documents"]
-    return _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id).results
+    measured = _measure(*sets, evaluated, tokenizer, config, run, subsample.by_id)
+    strengths = {item: each for problems, _ in measured.planned for item, each in problems.strengths.items()}
+    if config.strength is None or not strengths:
+        return measured.results, {}
+    on_strong = summarise.on_strong_tests(measured.results, strengths, config.strength)
+    return [*measured.results, *on_strong], summarise.strength_record(strengths, config.strength)
 
 
 def _loaded(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, _Evaluated]:
@@ -276,15 +300,12 @@ def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
     return problem_set, problem_set.reason_not_run(level)
 
 
-def _with_strengths(problem_set: ProblemSet, config: StrengthConfig) -> ProblemSet:
+def _with_strengths(problem_set: ProblemSet, config: StrengthConfig, run: Run) -> ProblemSet:
     """Return the problems with the strength of their tests, those whose tests are weak strengthened or left out if it is set so."""
     problems = [problem for problem in problem_set.problems if problem.tests is not None and problem.tests.run_programs]
     if not problems:
         return problem_set
-    run_cases = partial(sandbox.run, limits=strength.LIMITS)
-    strengths = strength.measure(problems, config, run_cases)
-    if config.inputs:
-        problems, strengths = strength.strengthen(problems, strengths, config, run_cases, sandbox.outputs)
+    problems, strengths = strength_cache.measure(problems, config, run.cache / "strength")
     by_id = {problem.id: of_tests for problem, of_tests in zip(problems, strengths, strict=True)}
     tested = {problem.id: problem for problem in problems}
     kept = [

@@ -12,20 +12,24 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from doctest import DocTestParser
-from itertools import islice
+from itertools import islice, tee
 
 from tasks.core.records import Example, Tests
 from tasks.core.text import mutations
 from tasks.core.text.programs import program
-from tasks.io.sandbox import Case, Limits, Outputs, Verdict
+from tasks.io.sandbox import Case, Limits, Verdict
 from tasks.stages.evaluate import inputs
 from tasks.stages.evaluate.config import StrengthConfig
 
 LIMITS = Limits(cpu_s=2.0)
 """Limits of mutants, which fail within milliseconds or loop for ever. One that runs out of time is noticed."""
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
-Observe = Callable[[Iterable[Case]], Iterator[Outputs | Verdict]]
-"""`sandbox.run` and `sandbox.outputs`."""
+"""`sandbox.run`."""
+
+
+Measure = Callable[[Sequence[Example]], Iterable["Strength"]]
+Generate = Callable[[Sequence[Example]], Iterable[list[inputs.Added]]]
+"""Return the strength of each problem's tests, and examples of ours for each."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +67,30 @@ class Strength:
         }
 
 
-def measure(problems: Sequence[Example], config: StrengthConfig, run: RunCases) -> list[Strength]:
-    """Return the strength of the tests of each problem, whose response is its solution."""
-    attempts = [_attempts(problem, config.mutants) for problem in problems]
-    verdicts = run(case for cases in attempts for group in cases for case in group)
-    strengths = []
+def measure(problems: Sequence[Example], config: StrengthConfig, run: RunCases) -> Iterator[Strength]:
+    """Yield the strength of the tests of each problem, whose response is its solution, as soon as its verdicts are in."""
+    attempts, judged = tee(_attempts(problem, config.mutants) for problem in problems)
+    verdicts = run(case for groups in judged for group in groups for case in group)
     for solution, constants, mutants in attempts:
         passes = all(next(verdicts).kind == "passed" for _ in solution)
         passing = [case for case in constants if next(verdicts).kind == "passed"]
         killed = sum(next(verdicts).kind != "passed" for _ in mutants)
         body = passing[0].program.splitlines()[-1].strip() if passing else ""
-        strengths.append(Strength(len(mutants), killed, body, passes))
-    return strengths
+        yield Strength(len(mutants), killed, body, passes)
 
 
 def strengthen(
-    problems: Sequence[Example], strengths: Sequence[Strength], config: StrengthConfig, run: RunCases, observe: Observe
+    problems: Sequence[Example], strengths: Sequence[Strength], least: float, measure: Measure, generate: Generate
 ) -> tuple[list[Example], list[Strength]]:
     """Return the problems, those with weak tests with examples of ours added, and the strengths of what is then tested."""
-    weak = [place for place, strength in enumerate(strengths) if strength.is_weak(config.least)]
-    added = inputs.generate([problems[place] for place in weak], config.inputs, observe)
+    weak = [place for place, strength in enumerate(strengths) if strength.is_weak(least)]
+    added = list(generate([problems[place] for place in weak]))
     longer = {
         place: replace(problems[place], tests=inputs.extended(_tests(problems[place]), examples))
         for place, examples in zip(weak, added, strict=True)
         if examples
     }
-    anew = dict(zip(longer, measure(list(longer.values()), config, run), strict=True))
+    anew = dict(zip(longer, measure(list(longer.values())), strict=True))
     counts = {place: len(examples) for place, examples in zip(weak, added, strict=True)}
     return (
         [longer.get(place, problem) for place, problem in enumerate(problems)],

@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +12,7 @@ from tasks.core import classification, statistics
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
-from tasks.core.records import PASS, PREFERENCE, Result
+from tasks.core.records import PASS, PREFERENCE, STRONG_PASS, Result
 from tasks.stages.evaluate.config import EvaluateConfig, StrengthConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 from tasks.stages.evaluate.strength import Strength
@@ -129,7 +130,7 @@ def _problem_set(
     }
     if config.strength and problem_set.strengths:
         figures[PASS] |= {} if not_run else _by_strength(first, problem_set.strengths, config)
-        figures["strength"] = _strength(problem_set.strengths, config.strength)
+        figures["strength"] = strength_record(problem_set.strengths, config.strength)
     if config.samples and not not_run:
         drawn = of(*(f"sample {number}" for number in range(config.samples)))
         chances = {f"pass@{k}": _chance(of(f"sampled pass@{k}"), bootstrap) for k in config.ks}
@@ -160,7 +161,15 @@ def _by_strength(
     }
 
 
-def _strength(strengths: Mapping[str, Strength], config: StrengthConfig) -> dict[str, Any]:
+def on_strong_tests(
+    results: Sequence[Result], strengths: Mapping[str, Strength], config: StrengthConfig
+) -> list[Result]:
+    """Return the results of pass@1 on problems whose tests are not weak, as a measure of their own that a gate can guard."""
+    strong = {item for item, strength in strengths.items() if not strength.is_weak(config.least)}
+    return [replace(row, measure=STRONG_PASS) for row in results if row.measure == PASS and row.item in strong]
+
+
+def strength_record(strengths: Mapping[str, Strength], config: StrengthConfig) -> dict[str, Any]:
     """Return the mean share of mutants that tests kill, the number of weak tests, and the record of each problem."""
     records = {item: strength.record(config.least) for item, strength in sorted(strengths.items())}
     return {

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core.records import Example, Result, Tests
+from tasks.core.records import STRONG_PASS, Example, Result, Tests
 from tasks.io import sandbox, tables
-from tasks.stages.evaluate import inputs, problem_sets, stage, strength
+from tasks.stages.evaluate import inputs, problem_sets, stage, strength, strength_cache
 from tasks.stages.evaluate.config import StrengthConfig
 from tests import tiny as small
 
@@ -27,8 +27,12 @@ STRONG = problem(2, EVEN, ">>> even(2)\nTrue\n>>> even(3)\nFalse\n>>> even(-3)\n
 SCRIPT = problem(3, JOIN, "def check(f):\n    assert f(['a', '', 'b'], '-') == 'a-b'\ncheck(join)\n", "script")
 
 
+def measured_by_sandbox(problems, config=CONFIG):
+    return list(strength.measure(problems, config, sandbox.run))
+
+
 def test_a_constant_that_passes_and_the_mistakes_that_are_noticed_are_told():
-    weak, strong, script = strength.measure([WEAK, STRONG, SCRIPT], CONFIG, sandbox.run)
+    weak, strong, script = measured_by_sandbox([WEAK, STRONG, SCRIPT])
     assert (weak.constant, strong.constant, script.constant) == ("return True", "", "return 'a-b'")
     assert weak.share < strong.share
     assert (weak.is_weak(0.01), strong.is_weak(0.5)) == (True, False)
@@ -45,7 +49,7 @@ def test_the_share_is_that_of_mutants_that_fail_whatever_way(monkeypatch):
 
 
 def test_where_the_solution_itself_fails_nothing_is_noticed():
-    (found,) = strength.measure([problem(4, EVEN, ">>> even(2)\nFalse\n")], CONFIG, sandbox.run)
+    (found,) = measured_by_sandbox([problem(4, EVEN, ">>> even(2)\nFalse\n")])
     assert (found.passes, found.share, found.is_weak(0.1)) == (False, 0.0, True)
 
 
@@ -69,10 +73,10 @@ def test_the_constant_is_what_the_first_expectation_asks_for(kind, code, constan
 # --- inputs of ours -------------------------------------------------------------------------------------------------------
 
 
-def test_inputs_of_ours_make_weak_tests_stronger_and_leave_the_others():
+def test_inputs_of_ours_make_weak_tests_stronger_and_leave_the_others(tmp_path):
     config = StrengthConfig(mutants=12, inputs=12)
-    before = strength.measure([WEAK, STRONG, SCRIPT], config, sandbox.run)
-    problems, after = strength.strengthen([WEAK, STRONG, SCRIPT], before, config, sandbox.run, sandbox.outputs)
+    before = measured_by_sandbox([WEAK, STRONG, SCRIPT])
+    problems, after = strength_cache.measure([WEAK, STRONG, SCRIPT], config, tmp_path / "cache")
     assert (before[0].is_weak(0.5), after[0].is_weak(0.5), after[0].constant) == (True, False, "")
     assert after[0].share > before[0].share
     assert after[0].inputs == 12
@@ -81,8 +85,7 @@ def test_inputs_of_ours_make_weak_tests_stronger_and_leave_the_others():
     assert (problems[1], after[1]) == (STRONG, before[1])
     assert after[2].inputs > 0
     assert problems[2].tests.code.count("assert join(") == after[2].inputs
-    again = strength.strengthen([WEAK, STRONG, SCRIPT], before, config, sandbox.run, sandbox.outputs)
-    assert again == (problems, after)
+    assert strength_cache.measure([WEAK, STRONG, SCRIPT], config, tmp_path / "another") == (problems, after)
 
 
 def test_a_solution_that_remembers_or_draws_gets_no_inputs():
@@ -108,7 +111,7 @@ def test_an_input_is_new_literal_and_short():
     assert len({call for call, _ in added}) == 8
     assert "join(['a', 'b'], '-')" not in {call for call, _ in added}
     assert all(inputs.is_literal(output) for _, output in added)
-    assert inputs.generate([problem(9, loud, ">>> twice('a')\na\n'aa'\n")], 8, sandbox.outputs) == [[]]
+    assert list(inputs.generate([problem(9, loud, ">>> twice('a')\na\n'aa'\n")], 8, sandbox.outputs)) == [[]]
 
 
 @pytest.mark.parametrize("value", [3, -1.5, True, "text", "", [1, [2]], (1, "a"), {"a": 1}, {1, 2}, None, b"x", [], 0])
@@ -118,6 +121,101 @@ def test_a_changed_argument_is_of_the_same_type(value):
     assert {type(each) for each in changed} == {type(value)}
     if value not in (None, b"x", "", []):
         assert any(each != value for each in changed)
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Count the programs that the sandbox is given."""
+    programs = []
+
+    def run(cases, **_):
+        for case in cases:
+            programs.append(case.program)
+            yield sandbox.Verdict(
+                "passed" if case.program.startswith("def even(n):\n    if n < 0") else "assertion", 1, ""
+            )
+
+    monkeypatch.setattr(strength_cache.sandbox, "run", run)
+    return programs
+
+
+def measure_kept(folder, *problems, **config):
+    return strength_cache.measure(problems, StrengthConfig(mutants=4, **config), folder)[1]
+
+
+def test_tests_are_judged_once_and_again_if_their_content_or_the_judge_changes(judged, tmp_path, monkeypatch):
+    first = measure_kept(tmp_path, WEAK, STRONG)
+    assert len(judged) == 12  # two solutions, two constants, eight mutants
+    assert measure_kept(tmp_path, STRONG, WEAK, least=0.9) == first[::-1]
+    assert len(judged) == 12
+    longer = replace(STRONG, tests=replace(STRONG.tests, code=STRONG.tests.code + ">>> even(8)\nTrue\n"))
+    measure_kept(tmp_path, WEAK, longer)
+    assert len(judged) == 18
+    strength_cache.measure([WEAK], StrengthConfig(mutants=3), tmp_path)
+    assert len(judged) == 23
+    monkeypatch.setattr(strength_cache, "_judge", lambda: {"python": "another"})
+    measure_kept(tmp_path, WEAK)
+    assert len(judged) == 29
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "null", '{"answer": {"killed": 4}}', "another question", "no number"]
+)
+def test_a_damaged_file_is_measured_anew_and_mended(judged, tmp_path, damage):
+    first = measure_kept(tmp_path, WEAK, STRONG)
+    one, other = sorted(tmp_path.glob("*.json"))
+    if damage == "another question":
+        one.write_bytes(other.read_bytes())
+    elif damage == "no number":
+        record = json.loads(one.read_text())
+        one.write_text(json.dumps(record | {"answer": record["answer"] | {"killed": "many"}}))
+    else:
+        one.write_text(damage)
+    judged.clear()
+    assert measure_kept(tmp_path, WEAK, STRONG) == first
+    assert len(judged) == 6
+    assert measure_kept(tmp_path, WEAK, STRONG) == first
+    assert len(judged) == 6
+
+
+def test_what_was_judged_before_the_process_died_is_kept(tmp_path, monkeypatch):
+    given = []
+
+    def killed(cases, **_):
+        for case in cases:
+            if len(given) == 8:
+                raise KeyboardInterrupt
+            given.append(case)
+            yield sandbox.Verdict("passed", 1, "")
+
+    monkeypatch.setattr(strength_cache.sandbox, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure_kept(tmp_path, WEAK, STRONG)
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    given.clear()
+    assert len(measure_kept(tmp_path, WEAK, STRONG)) == 2
+    assert len(given) == 6
+
+
+def test_a_solution_that_fails_is_not_kept(tmp_path, monkeypatch):
+    verdicts = iter(["timeout"] * 6 + ["passed"] * 6)
+    monkeypatch.setattr(
+        strength_cache.sandbox, "run", lambda cases, **_: (sandbox.Verdict(next(verdicts), 1, "") for _ in cases)
+    )
+    assert [each.passes for _ in range(2) for each in measure_kept(tmp_path, STRONG)] == [False, True]
+
+
+def test_inputs_of_ours_are_kept_too(tmp_path, monkeypatch):
+    config = StrengthConfig(mutants=12, inputs=12)
+    first = strength_cache.measure([WEAK, STRONG], config, tmp_path)
+    judged = []
+    monkeypatch.setattr(strength_cache.sandbox, "run", lambda cases, **_: judged.append(cases))
+    monkeypatch.setattr(strength_cache.sandbox, "outputs", lambda cases, **_: judged.append(cases))
+    assert strength_cache.measure([WEAK, STRONG], config, tmp_path) == first
+    assert (judged, first[1][0].inputs) == ([], 12)
 
 
 # --- the stage ------------------------------------------------------------------------------------------------------------
@@ -132,7 +230,7 @@ def measured(tiny, tmp_path, monkeypatch):
     def respond(model, prompts, *_, **__):
         return [stage.Response(by_prompt[json.dumps([m.content for m in prompt])], True) for prompt in prompts]
 
-    def of(**config):
+    def of(gate=False, **config):
         rows = [
             replace(row, split="test", messages=[replace(row.messages[0], content=f"Task {row.id}"), row.messages[-1]])
             for row in (WEAK, STRONG, SCRIPT)
@@ -148,6 +246,10 @@ def measured(tiny, tmp_path, monkeypatch):
             "documents": tmp_path / "documents.parquet",
         }
         outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
+        if gate:
+            tables.write(tmp_path / "gate.parquet", [replace(row, split="gate") for row in rows], Example)
+            inputs |= {"gate": tmp_path / "gate.parquet", "gate_documents": tmp_path / "documents.parquet"}
+            outputs["gate"] = tmp_path / "gate_results.parquet"
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "evaluate": {"max_tokens": 400, "max_new_tokens": 6, **config},
@@ -188,8 +290,24 @@ def test_without_the_setting_nothing_is_measured_and_nothing_is_written(measured
     assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}
 
 
+def test_the_gate_set_has_a_measure_of_strong_tests_and_its_strength_is_told(measured, tmp_path):
+    metrics, _ = measured(gate=True, gate_items=3, strength={"mutants": 12, "inputs": 12})
+    rows = {(row.measure, row.item): row.value for row in tables.read(tmp_path / "gate_results.parquet", Result)}
+    passed = {item: value for (measure, item), value in rows.items() if measure == "pass@1"}
+    assert passed == {WEAK.id: 1.0, STRONG.id: 0.0, SCRIPT.id: 1.0}  # by their own tests: none of ours are added
+    assert {key: value for key, value in rows.items() if key[0] == STRONG_PASS} == {(STRONG_PASS, STRONG.id): 0.0}
+    assert (metrics["gate_set"]["strength"]["weak"], metrics["gate_set"]["strength"]["strengthened"]) == (2, 0)
+
+
+def test_weak_tests_of_the_gate_set_are_refused_if_it_is_set_so(measured, tmp_path):
+    metrics, _ = measured(gate=True, gate_items=3, strength={"mutants": 12, "weak": "refuse"})
+    rows = [row for row in tables.read(tmp_path / "gate_results.parquet", Result) if "pass@1" in row.measure]
+    assert [(row.measure, row.item) for row in rows] == [("pass@1", STRONG.id), (STRONG_PASS, STRONG.id)]
+    assert metrics["gate_set"]["strength"]["weak"] == 2
+
+
 def test_human_evals_own_tests_are_measured_too():
-    rows = list(problem_sets._human_eval())[:3]
-    found = strength.measure(rows, StrengthConfig(mutants=4), sandbox.run)
+    rows = list(problem_sets.human_eval())[:3]
+    found = measured_by_sandbox(rows, StrengthConfig(mutants=4))
     assert all(each.passes and 0 < each.killed <= each.mutants <= 4 for each in found)
     assert not any(each.constant for each in found)

@@ -31,7 +31,11 @@ def measured(metrics: Metrics, problem_set: str = "") -> Metrics:
 
 def sentence(metrics: Metrics) -> str:
     """Return the strength of tests in words; empty where it was not measured."""
-    sets = {"the held-out tasks": measured(metrics), "HumanEval": measured(metrics, HUMAN_EVAL.strip())}
+    sets = {
+        "the held-out tasks": measured(metrics),
+        "HumanEval": measured(metrics, HUMAN_EVAL.strip()),
+        "the gate set": measured(metrics, "gate_set"),
+    }
     return " ".join(_sentence(name, strength) for name, strength in sets.items() if strength)
 
 

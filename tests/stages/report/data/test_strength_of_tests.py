@@ -49,6 +49,8 @@ def test_the_sentence_counts_weak_tests_constants_and_inputs_of_ours():
         "Tests of the held-out tasks notice 40 % of small mistakes in their solutions; those of 2 of 4 are weak (1 of these let a "
         "constant function pass). 2 have further inputs, made by Ratchet from their own, with the outputs of the solution."
     )
+    gate_set = {"gate_set": {"strength": strength(TASKS, [])}}
+    assert sentence(gate_set).startswith("Tests of the gate set notice 40 %")
     plain = {"human_eval": {"strength": strength(HUMAN, [])}}
     assert sentence(plain).startswith("Tests of HumanEval notice 40 %")
     assert "further inputs" not in sentence(plain)
