@@ -25,8 +25,6 @@ LIMITS = Limits(cpu_s=2.0)
 """Limits of mutants, which fail within milliseconds or loop for ever. One that runs out of time is noticed."""
 RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
 """`sandbox.run`."""
-
-
 Measure = Callable[[Sequence[Example]], Iterable["Strength"]]
 Generate = Callable[[Sequence[Example]], Iterable[list[inputs.Added]]]
 """Return the strength of each problem's tests, and examples of ours for each."""
