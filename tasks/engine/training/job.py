@@ -55,9 +55,10 @@ def execute(
     if parts.objective.spec.reference:
         identity = {"weights": card["parent"], "base": parts.base.name, **parts.base.config.model_dump(mode="json")}
         track = partial(run.track, unit="pack", status=lambda: "answers under the model before the training")
-        data = replace(data, train=with_reference(model, data.train, identity, compute, run.cache, track))
+        measured = partial(with_reference, model, identity=identity, compute=compute, cache=run.cache, track=track)
+        data = replace(data, train=measured(data.train), judged=measured(data.judged) if data.judged else ())
     before = validation.losses(model, data.valid, compute)
-    telemetry = Telemetry(run, before)
+    telemetry = Telemetry(run, before | validation.rewards(model, data.judged, parts.objective, compute))
     result = train.train(
         model.train(),
         data,

@@ -11,6 +11,8 @@ from tasks.core.stage import Run
 
 VALIDATION = "validation"
 """The name of the only validation set of a tuning; MLflow has its loss as `valid/loss`."""
+REWARDS = "rewards/"
+"""Prefix of the rewards among the values of a validation."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class StepMetrics:
 
 OnStep = Callable[[StepMetrics], None]
 OnValidation = Callable[[int, Mapping[str, float]], None]
-"""Called with a step and the loss on each validation set after it."""
+"""Called with a step, and the loss on each validation set and the rewards of held-out answers after it."""
 
 
 class Telemetry:
@@ -73,12 +75,12 @@ class Telemetry:
         self._status = _status(logged)
         self._run.log(metrics.step, **logged)
 
-    def on_validation(self, step: int, losses: Mapping[str, float]) -> None:
-        """Report the losses on the validation sets after a step."""
-        if not losses:
+    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Report the losses on the validation sets and the rewards after a step."""
+        if not values:
             return
-        logged = {metric_of(name): loss for name, loss in losses.items()}
-        self._validation = "".join(f" · {name} {loss:.4f}" for name, loss in logged.items())
+        logged = {metric_of(name): value for name, value in values.items()}
+        self._validation = "".join(f" · {name} {value:.4f}" for name, value in logged.items())
         self._run.log(step, **logged)
 
     def summary(self) -> str:
@@ -107,9 +109,11 @@ class Telemetry:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def metric_of(validation_set: str) -> str:
-    """Return the name of the loss on a validation set: `valid/loss`, or `valid/domain_loss` where there are several."""
-    return "valid/loss" if validation_set == VALIDATION else f"valid/{validation_set}_loss"
+def metric_of(name: str) -> str:
+    """Return the metric of a validation: `valid/loss`, or `valid/domain_loss` where there are several sets; `valid/rewards/margins`."""
+    if name.startswith(REWARDS):
+        return f"valid/{name}"
+    return "valid/loss" if name == VALIDATION else f"valid/{name}_loss"
 
 
 def memory() -> dict[str, float]:

@@ -48,6 +48,8 @@ class TrainData:
     """Held-out sets by name; methods may look at them too."""
     probe: Sequence[Encoded] = ()
     """A few sequences that train nothing, for methods to look at. Where it is empty they look at the first pack that trains."""
+    judged: Sequence[Encoded] = ()
+    """Held-out answers as the objective encodes them, whose rewards are measured with every validation."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def train(
     def validate(step: int) -> dict[str, float]:
         with fsdp.whole_root(attached.model):
             values = measure(attached.model)
-        on_validation(step, values)
+            rewards = validation.rewards(attached.model, data.judged, parts.objective, compute)
+        on_validation(step, values | rewards)
         return values
 
     def report(step: int, logs: Mapping[str, float], seconds: float) -> None:
@@ -161,7 +164,7 @@ def train(
         callbacks=[
             MethodHooks(parts, attached, start, state),
             CheckpointCompletion(work, state, validate),
-            StepReporter(report, validate, validation.interval(config, batches, data.valid)),
+            StepReporter(report, validate, validation.interval(config, batches, data.valid, data.judged)),
         ],
         gradient_free=gradient_free,
         floor=config.floor,
@@ -176,8 +179,7 @@ def train(
     if compute.fsdp:
         attached = fsdp.gathered(attached)
     if not config.save_every:
-        state.measured.append((batches.steps, measure(attached.model)))
-        on_validation(*state.measured[-1])
+        state.measured.append((batches.steps, validate(batches.steps)))
     return _result(attached, batches, state, trainer.state.log_history)
 
 

@@ -1,10 +1,13 @@
-"""Losses on held-out sets, before, during and after a training."""
+"""Losses and rewards on held-out sets, before, during and after a training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tasks.core.compute import Compute
 from tasks.core.sequences import Encoded
@@ -13,6 +16,8 @@ from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.inference import scoring
 from tasks.engine.training.batches import Batches
+from tasks.engine.training.compose import Part
+from tasks.methods.objectives import DESIRABLE, REFERENCE, Answers
 
 Sets = Mapping[str, Sequence[Encoded]]
 """Held-out sequences by the name of their set."""
@@ -20,6 +25,8 @@ SHARE = 0.05
 """The largest share of a training's time that validation takes where no setting says how often."""
 COST = 0.5
 """Cost of a forward pass over a token, where training on it is 1: a backward pass costs as much as a forward one, or more."""
+CHOSEN, REJECTED, MARGINS, ACCURACIES = (f"rewards/{name}" for name in ("chosen", "rejected", "margins", "accuracies"))
+"""The names that TRL has for the rewards of preferences."""
 
 
 def losses(model: nn.Module, sets: Sets, compute: Compute) -> dict[str, float]:
@@ -32,9 +39,57 @@ def losses(model: nn.Module, sets: Sets, compute: Compute) -> dict[str, float]:
         return {name: scoring.mean(scoring.losses(inner, rows)) for name, rows in sets.items() if rows}
 
 
-def interval(config: Training, batches: Batches, sets: Sets) -> int:
+def rewards(model: nn.Module, judged: Sequence[Encoded], objective: Part, compute: Compute) -> dict[str, float]:
+    """Return the rewards that the objective gives held-out answers, by TRL's names; without such answers nothing.
+
+    `judged` are answers with their worse ones as auxiliary sequences, or with the column `DESIRABLE`. The margin is the mean reward of
+    the better answers less that of the worse ones. The accuracy is the share of worse answers whose better one, of the same example,
+    has a higher reward; it is left out where no example has both.
+    """
+    sides = list(_sides(judged))
+    if not sides:
+        return {}
+    answers = _answers(model, [answer for answer, _ in sides], compute)
+    values = objective.method.reward(answers, objective.config).tolist()
+    rewarded = [(answer.id, is_better, value) for (answer, is_better), value in zip(sides, values, strict=True)]
+    chosen = {example: value for example, is_better, value in rewarded if is_better}
+    rejected = [(example, value) for example, is_better, value in rewarded if not is_better]
+    figures = {
+        CHOSEN: list(chosen.values()),
+        REJECTED: [value for _, value in rejected],
+        ACCURACIES: [chosen[example] > value for example, value in rejected if example in chosen],
+    }
+    means = {name: fmean(each) for name, each in figures.items() if each}
+    if CHOSEN in means and REJECTED in means:
+        means[MARGINS] = means[CHOSEN] - means[REJECTED]
+    return means
+
+
+def _sides(judged: Iterable[Encoded]) -> Iterator[tuple[Encoded, bool]]:
+    """Yield each judged answer, True beside it if it is the better one or desirable."""
+    for sequence in judged:
+        yield sequence, sequence.columns.get(DESIRABLE.name, [DESIRABLE.fill])[0] == 1
+        yield from ((worse, False) for worse in sequence.auxiliary)
+
+
+def _answers(model: nn.Module, sequences: Sequence[Encoded], compute: Compute) -> Answers:
+    """Return the log-probabilities of the trained tokens of each sequence, in order."""
+    inner: Any = plain(model)
+    numbered = [replace(sequence, id=str(number)) for number, sequence in enumerate(sequences)]
+    with evaluating(inner), device.autocast(compute):
+        scored = sorted(scoring.losses(inner, numbered), key=lambda loss: int(loss.id))
+    reference = [sequence.columns.get(REFERENCE.name, [0.0])[0] for sequence in sequences]
+
+    def column(values: Iterable[float]) -> Tensor:
+        return torch.tensor([*values], dtype=torch.float64)
+
+    return Answers(-column(loss.nats for loss in scored), column(loss.tokens for loss in scored), -column(reference))
+
+
+def interval(config: Training, batches: Batches, sets: Sets, judged: Sequence[Encoded] = ()) -> int:
     """Return the steps between two validations during training, beside those at checkpoints; 0 for none."""
-    tokens = sum(len(sequence) for rows in sets.values() for sequence in rows)
+    measured = [*(sequence for rows in sets.values() for sequence in rows), *(answer for answer, _ in _sides(judged))]
+    tokens = sum(map(len, measured))
     if not tokens:
         return 0
     if config.validate_every is not None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REFERENCE = Column("reference", fill=0.0)
 """The negative log-likelihood of a whole sequence in nats under the model as it is before the training, on each of its tokens."""
+DESIRABLE = Column("desirable", fill=1)
+"""1 on the tokens of a desirable answer, 0 on those of another."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,28 @@ class Table:
     """The record of a row."""
     unused: str
     """Message about rows that no sequence holds; their number is put before it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Log-probabilities of some answers as wholes."""
+
+    log_p: "Tensor"
+    """log p of each answer given its prompt, in nats, (S,)."""
+    tokens: "Tensor"
+    """Tokens of each, (S,)."""
+    reference: "Tensor"
+    """log p of each under the reference model, (S,); 0 where the objective has none."""
+
+    @property
+    def mean_log_p(self) -> "Tensor":
+        """log p of each answer for each of its tokens, (S,)."""
+        return self.log_p / self.tokens
+
+    @property
+    def log_ratio(self) -> "Tensor":
+        """log p - log p of the reference, of each answer, (S,)."""
+        return self.log_p - self.reference
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,10 @@ class Objective:
     that a pack can hold and the config. Its own tokens stay as they are."""
     reads_auxiliary: Callable[[Any], bool] | None = None
     """Return whether, with this config, `loss` reads the auxiliary sequences in each step."""
+    reward: "Callable[[Answers, Any], Tensor] | None" = None
+    """Return the reward that the objective gives each answer, (S,), with the config: it is measured on held-out judged answers during
+    the training. Where it is set, `encode` puts an answer's worse ones beside it as auxiliary sequences, or says by the column
+    `DESIRABLE` which it is."""
     unsteady: Callable[[Any], str] | None = None
     """Return why, with this config, two passes over one step are not weighed alike, and what would do; empty if they are.
     Optimizers without gradient compare two passes."""

@@ -3,33 +3,9 @@
 Shapes: N = trained tokens of the pack, S = its sequences, A = auxiliary sequences of the pack.
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from tasks.methods.objectives import REFERENCE, Tokens
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers of a pack: the chosen ones, or the other side of its pairs."""
-
-    log_p: Tensor
-    """log p of each answer given its prompt, in nats, (S,)."""
-    tokens: Tensor
-    """Tokens of each, (S,)."""
-    reference: Tensor
-    """log p of each under the reference model, (S,); 0 where the objective has none."""
-
-    @property
-    def mean_log_p(self) -> Tensor:
-        """log p of each answer for each of its tokens, (S,)."""
-        return self.log_p / self.tokens
-
-    @property
-    def log_ratio(self) -> Tensor:
-        """log p - log p of the reference, of each answer, (S,)."""
-        return self.log_p - self.reference
+from tasks.methods.objectives import REFERENCE, Answers, Tokens
 
 
 def own(nll_N: Tensor, tokens: Tokens) -> Answers:

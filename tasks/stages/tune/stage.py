@@ -35,6 +35,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         inputs["examples"], inputs["base"], by_objective, run, label, inputs[table.name] if table else None
     )
     valid = tokenized.first_examples(inputs["valid"], encoder, tune.valid_tokens)
+    judges = replace(encoder, objective=parts.objective)  # without a table: its rows are of examples that train
+    judged = tokenized.first_examples(inputs["valid"], judges, tune.valid_tokens) if parts.objective.method.reward else []
     if not sequences:
         raise ValueError(
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
@@ -49,7 +51,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     course = job.execute(
         model,
         tokenizer,
-        TrainData(sequences, valid={VALIDATION: valid}),
+        TrainData(sequences, valid={VALIDATION: valid}, judged=judged),
         parts=parts,
         config=tune,
         compute=config.compute,

@@ -363,6 +363,7 @@ def test_data_of_one_answer_train_alike_whatever_is_set(tune):
 @pytest.mark.parametrize("objective", ["dpo", "orpo", "simpo", "kto"])
 def test_preference_pairs_train_and_repeat(inputs, tune, objective):
     tables.write(inputs["examples"], examples(8, rejected="no"), Example)
+    tables.write(inputs["valid"], examples(4, rejected="no", split="valid"), Example)
     methods = METHODS | {objective: {}}
     (first, run), (second, _) = (tune(name, methods, objective=objective) for name in ("one", "two"))
     weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, second)]
@@ -370,6 +371,8 @@ def test_preference_pairs_train_and_repeat(inputs, tune, objective):
     losses = [loss for *_, loss in json.loads((first / "training.json").read_text())["loss"]]
     assert losses[-1] < losses[0]
     assert (run.cache / "reference").is_dir() == (objective in ("dpo", "kto"))
+    margins = [values["valid/rewards/margins"] for _, values in run.metrics if "valid/loss" in values]
+    assert margins[-1] > margins[0], "measured before the first step and after the last"
 
 
 def test_an_undesirable_answer_is_not_learnt_from(inputs, tune):

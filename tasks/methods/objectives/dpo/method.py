@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import Answers, Objective, Tokens
 from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
 from tasks.methods.objectives._pairs import encode_pairs
 from tasks.methods.objectives.dpo.config import DpoConfig
@@ -18,4 +18,9 @@ def loss(nll_N: Tensor, tokens: Tokens, config: DpoConfig) -> Tensor:
     return mean_over_step(-F.logsigmoid(config.beta * margins_S), tokens)
 
 
-METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True)
+def reward(answers: Answers, config: DpoConfig) -> Tensor:
+    """beta times the log-ratio of each answer, (S,): the reward under which the model would be optimal (equation 5)."""
+    return config.beta * answers.log_ratio
+
+
+METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True, reward=reward)

@@ -2,12 +2,8 @@
 
 from pydantic import Field
 
-from tasks.core.sequences import Column
-from tasks.methods.objectives import REFERENCE, ObjectiveSpec
+from tasks.methods.objectives import DESIRABLE, REFERENCE, ObjectiveSpec
 from tasks.methods.objectives._pairs import FAULTS, PairsConfig
-
-DESIRABLE = Column("desirable", fill=1)
-"""1 on the tokens of a desirable answer, 0 on those of another."""
 
 
 class KtoConfig(PairsConfig):

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from tasks.core.records import Example, FaultPair
 from tasks.core.sequences import Encoded, Encoder, Encoding
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import DESIRABLE, Answers, Objective, Tokens
 from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
 from tasks.methods.objectives._pairs import answer_sequence, rejected_answers
-from tasks.methods.objectives.kto.config import DESIRABLE, KtoConfig
+from tasks.methods.objectives.kto.config import KtoConfig
 
 
 def loss(nll_N: Tensor, tokens: Tokens, config: KtoConfig) -> Tensor:
@@ -27,6 +27,11 @@ def loss(nll_N: Tensor, tokens: Tokens, config: KtoConfig) -> Tensor:
     losses_S = weights_S * (1 - torch.sigmoid(config.beta * sign_S * (ratio_S - z)))
     present_S = tokens.segments.bincount(minlength=len(ratio_S)) > 0
     return mean_over_step(losses_S * present_S, tokens)
+
+
+def reward(answers: Answers, config: KtoConfig) -> Tensor:
+    """beta r of each answer, (S,)."""
+    return config.beta * answers.log_ratio
 
 
 def encode(row: Example, faults: Sequence[FaultPair], encoder: Encoder, max_tokens: int, config: KtoConfig) -> Encoding:
@@ -57,4 +62,4 @@ def _mismatched(sequence: Encoded, other: Encoded, max_tokens: int) -> Encoded:
     return replace(sequence, ids=ids[:longest], weights=weights[:longest], columns={}, auxiliary=())
 
 
-METHOD = Objective(loss=loss, encode=encode, link=link, reads_auxiliary=lambda config: True)
+METHOD = Objective(loss=loss, encode=encode, link=link, reads_auxiliary=lambda config: True, reward=reward)

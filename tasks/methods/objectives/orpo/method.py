@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import Answers, Objective, Tokens
 from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
 from tasks.methods.objectives._pairs import encode_pairs
 from tasks.methods.objectives.orpo.config import OrpoConfig
@@ -24,4 +24,9 @@ def log_odds(mean_log_p_S: Tensor) -> Tensor:
     return mean_log_p_S - torch.log(-torch.expm1(mean_log_p_S))
 
 
-METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True)
+def reward(answers: Answers, config: OrpoConfig) -> Tensor:
+    """lambda m of each answer, (S,), as TRL's `ORPOTrainer` tells it."""
+    return config.weight * answers.mean_log_p
+
+
+METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True, reward=reward)

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.methods.objectives import Objective, Tokens
+from tasks.methods.objectives import Answers, Objective, Tokens
 from tasks.methods.objectives._answers import auxiliary, mean_over_step, own
 from tasks.methods.objectives._pairs import encode_pairs
 from tasks.methods.objectives.simpo.config import SimpoConfig
@@ -18,4 +18,9 @@ def loss(nll_N: Tensor, tokens: Tokens, config: SimpoConfig) -> Tensor:
     return mean_over_step(-F.logsigmoid(config.beta * margins_S - config.gamma), tokens)
 
 
-METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True)
+def reward(answers: Answers, config: SimpoConfig) -> Tensor:
+    """beta m of each answer, (S,), the paper's equation 4."""
+    return config.beta * answers.mean_log_p
+
+
+METHOD = Objective(loss=loss, encode=encode_pairs, reads_auxiliary=lambda config: True, reward=reward)
