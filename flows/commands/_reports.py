@@ -120,11 +120,15 @@ class SelectorFit:
     at_once: int | None
     """The most of them that train in one step."""
     optimizer_bytes: int | None
-    """Gradients of a step and the state of AdamW, which may be smaller where a selector frees it."""
+    """Gradients of a step and the state of AdamW."""
+    memory_bytes: int | None
+    """The most memory of a step in fp32 over one pack of `tune.pack_tokens` tokens: weights, optimizer, and what is kept for going backward."""
     checkpoint_bytes: int | None
     """A checkpoint."""
     saved_bytes: int | None
     """The change alone: an adapter, or indices and values of the weights that differ (`ratchet delta`)."""
+    fits: bool | None
+    """True if `--memory` is enough; null without it, and where it cannot train this model."""
     reason: str
     """The reason why it cannot train this model; empty where it can."""
 
@@ -135,4 +139,6 @@ class MethodsReport(Report):
 
     methods: Sequence[MethodCard]
     fit: Sequence[SelectorFit] = ()
-    """The selectors on the model of `--fit`; empty without it."""
+    """The selectors on the model of `--fit`; empty without it. With `--memory` those that fit come first, the largest before the others."""
+    memory_budget_bytes: int | None = None
+    """The memory of `--memory`."""

@@ -1,5 +1,7 @@
 """`ratchet methods`."""
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
@@ -14,6 +16,8 @@ from flows.commands._reports import Report
 if TYPE_CHECKING:
     from flows.commands._reports import MethodCard, SelectorFit
 
+UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
 
 def methods(
     names: Annotated[
@@ -26,61 +30,89 @@ def methods(
             help="A model's folder: say instead what each selector would train of it, and the bytes that this takes."
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="With --fit: the memory there is, such as 8GB or 6GiB. Says which selectors fit, the largest first."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """List the methods, each with its paper.
 
     Each line says whether the method merges, the library class it wraps, and what is known of its claims.
 
-    Example: ratchet methods adapters, or ratchet methods selectors --fit models/base
+    Example: ratchet methods adapters, or ratchet methods selectors --fit models/base --memory 4GB
     """
     from flows.commands._reports import MethodsReport
     from tasks import methods as registry
 
+    budget = _bytes(memory) if memory else None
+    if budget and not fit:
+        raise ValueError("--memory is about the training of a model. Name its folder: --fit models/base")
     wanted = set(names or [])
     for name in wanted:
         registry.check(name)
     cards = list(_cards(wanted))
     if fit:
-        rows = list(_fit(fit, [card.name for card in cards if card.family == "selectors"]))
+        rows = list(_fit(fit, [card.name for card in cards if card.family == "selectors"], budget))
+        if budget:
+            rows.sort(
+                key=lambda row: (
+                    not row.fits,
+                    -(row.memory_bytes or 0) if row.fits else row.memory_bytes or sys.maxsize,
+                )
+            )
         if not as_json:
-            _show_fit(rows)
-        return MethodsReport(cards, rows)
+            _show_fit(rows, budget)
+        return MethodsReport(cards, rows, budget)
     if not as_json:
         _show(cards)
     return MethodsReport(cards)
 
 
-def _fit(folder: Path, selectors: list[str]) -> "Iterator[SelectorFit]":
+def _bytes(size: str) -> int:
+    """Return the bytes of a size such as `8GB`. Raises ValueError if it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]i?)B", size.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"--memory {size} is no size. Write a number above 0 with its unit: 8GB, 500MB, 6GiB.")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[SelectorFit]":
     from flows.commands._reports import SelectorFit
     from tasks import configuration
+    from tasks.core.training import Training
     from tasks.engine.training import fit  # torch: not needed to list methods
 
     if not selectors:
         raise ValueError(
             "--fit is about selectors. Name some of them, or `selectors`: ratchet methods selectors --fit MODEL"
         )
-    sections: Any = configuration.load().methods if configuration.PARAMS.is_file() else {}
+    config = configuration.load() if configuration.PARAMS.is_file() else None
+    sections: Any = config.methods if config else {}
+    pack_tokens = config.tune.pack_tokens if config else Training().pack_tokens
     for name in selectors:
         try:
-            size = fit.fit(folder, name, sections)
+            size = fit.of_selector(folder, name, sections, pack_tokens)
         except ValueError as error:
-            yield SelectorFit(name, "", None, None, None, None, None, str(error))
+            yield SelectorFit(name, "", None, None, None, None, None, None, None, str(error))
         else:
-            yield SelectorFit(name, **asdict(size), reason="")
+            fits = None if budget is None else size.memory_bytes <= budget
+            yield SelectorFit(name, **asdict(size), fits=fits, reason="")
 
 
-def _show_fit(rows: "list[SelectorFit]") -> None:
+def _show_fit(rows: "list[SelectorFit]", budget: int | None) -> None:
     from flows.commands import _terminal
 
-    head = ("selector", "over", "trains", "at once", "gradients and AdamW", "checkpoint", "saved", "")
+    head = ("selector", "over", "trains", "at once", "gradients and AdamW", "memory", "checkpoint", "saved", "")
     table = [
         (
             row.selector,
             row.adapter,
             *map(_number, (row.trains, row.at_once)),
-            *map(_megabytes, (row.optimizer_bytes, row.checkpoint_bytes, row.saved_bytes)),
-            row.reason,
+            *map(_megabytes, (row.optimizer_bytes, row.memory_bytes, row.checkpoint_bytes, row.saved_bytes)),
+            row.reason or {True: "fits", False: f"does not fit {_megabytes(budget)}", None: ""}[row.fits],
         )
         for row in rows
     ]

@@ -445,9 +445,25 @@ def test_the_probes_gradient_is_that_of_all_its_batches(tiny):
     probed = model("llama", tiny).eval()
     batches = [contract.batch(2), contract.batch(3)]
     layers = [probed.model.layers[0].mlp.down_proj]
-    (ours,) = s2ft.gradients(probed, layers, contract.looking(batches))
+    (ours_U,) = s2ft.gradient_norms(probed, layers, "columns", 1, contract.looking(batches))
     torch.cat([token_losses(probed, row) for row in batches]).mean().backward()
-    torch.testing.assert_close(ours, layers[0].weight.grad)
+    torch.testing.assert_close(ours_U, layers[0].weight.grad.norm(dim=0))
+
+
+def test_of_one_batch_a_single_dense_gradient_is_in_memory_at_a_time(tiny):
+    probed = model("llama", tiny).eval()
+    layers = [layer.mlp.down_proj for layer in decoder_layers(probed)]
+    beside = []
+
+    def count(weight):
+        beside.append(sum(layer.weight.grad is not None for layer in layers if layer.weight is not weight))
+
+    hooks = [layer.weight.register_post_accumulate_grad_hook(count) for layer in layers]
+    s2ft.gradient_norms(probed, layers, "columns", 1, contract.looking([contract.batch(2)]))
+    assert beside == [0] * len(layers)
+    assert all(parameter.grad is None for parameter in probed.parameters())
+    for hook in hooks:
+        hook.remove()
 
 
 @pytest.mark.parametrize("score", ["activation", "gradient"])
@@ -505,6 +521,10 @@ def test_a_choice_that_comes_out_otherwise_goes_on_with_that_of_the_checkpoint(t
     straight, _ = train(tiny, tmp_path / "straight", parts, plan, few)
     with pytest.raises(Killed):
         train(tiny, tmp_path / "killed", parts, plan, few, kill_at=3)
-    monkeypatch.setattr(s2ft, "gradients", lambda model, layers, probe: [-1 / layer.weight for layer in layers])
+
+    def of_inverse_weights(model, layers, form, width, probe):
+        return s2ft.norms([1 / layer.weight for layer in layers], form, width)
+
+    monkeypatch.setattr(s2ft, "gradient_norms", of_inverse_weights)
     resumed, _ = train(tiny, tmp_path / "killed", parts, plan, few)
     assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")

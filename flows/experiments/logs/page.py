@@ -12,8 +12,10 @@ from flows.experiments.logs.comparison import Comparison, Report
 
 CHANGES = 20
 """Items of a measure that are listed."""
-LEFT, RIGHT, ROW = 260, 700, 30
-"""Start and end of the plot, and the height of a row, in units of the drawing."""
+LEFT, RIGHT, ROW = 3, 97, 44
+"""Start and end of the plot in per cent of its width, so that its text keeps its size on a phone, and the height of a row in pixels."""
+NAME_CHARS = 18
+"""Characters of a log's name at the head of the plot: two names stand side by side on a phone."""
 
 
 def page(report: Report) -> str:
@@ -43,11 +45,13 @@ def page(report: Report) -> str:
         )
         for pair in pairs
     ]
-    lines = [
-        line for name, log in zip(report.names, report.logs, strict=True) for line in rendering.describe(name, log)
+    logs = [
+        described
+        for name, log in zip(report.names, report.logs, strict=True)
+        for described in rendering.describe(name, log)
     ]
     return environment.get_template("page.html.j2").render(
-        report=report, sections=sections, logs=lines, legend=rendering.legend(report), most=CHANGES
+        report=report, sections=sections, logs=logs, legend=rendering.legend(report), most=CHANGES
     )
 
 
@@ -71,28 +75,29 @@ def forest_plot(rows: Sequence[tuple[str, Comparison]], first: str, other: str) 
     def place(value: float) -> float:
         return LEFT + (RIGHT - LEFT) * (min(max(value, -reach), reach) + reach) / (2 * reach)
 
-    bottom = 30 + ROW * len(rows)
+    bottom = 26 + ROW * len(rows)
     shapes = [
-        _text(LEFT, 14, f"← {rendering.clipped(first)} higher", "note"),
-        _text(RIGHT, 14, f"{rendering.clipped(other)} higher →", "note end"),
-        Markup('<line class="zero" x1="{0:.1f}" x2="{0:.1f}" y1="22" y2="{1}"/>').format(place(0), bottom),
+        _text(LEFT, 14, f"← {rendering.clipped(first, NAME_CHARS)} higher", "note"),
+        _text(RIGHT, 14, f"{rendering.clipped(other, NAME_CHARS)} higher →", "note end"),
+        Markup('<line class="zero" x1="{0:.2f}%" x2="{0:.2f}%" y1="22" y2="{1}"/>').format(place(0), bottom),
     ]
-    shapes += [
-        _text(place(value), bottom + 16, rendering.number(value, "+"), "note middle")
-        for value in (-reach / 1.05, 0.0, reach / 1.05)
-    ]
+    ends = ((-reach / 1.05, "note"), (0.0, "note middle"), (reach / 1.05, "note end"))
+    shapes += [_text(place(value), bottom + 16, rendering.number(value, "+"), kind) for value, kind in ends]
     for index, (label, one) in enumerate(rows):
-        y, tone = 40 + ROW * index, "decided" if one.verdict in ("higher", "lower") else "open"
-        low, high = place(one.difference.low), place(one.difference.high)
+        top, tone = 26 + ROW * index, "decided" if one.verdict in ("higher", "lower") else "open"
+        low, high, y = place(one.difference.low), place(one.difference.high), top + 32
         shapes += [
-            _text(LEFT - 16, y + 4, label, "end"),
-            Markup('<line class="interval {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(tone, low, high, y, y),
-            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="5"/>').format(tone, place(one.difference.value), y),
+            _text(LEFT, top + 18, label, "label"),
+            Markup('<line class="interval {}" x1="{:.2f}%" x2="{:.2f}%" y1="{}" y2="{}"/>').format(
+                tone, low, high, y, y
+            ),
+            Markup('<circle class="{}" cx="{:.2f}%" cy="{}" r="5"/>').format(tone, place(one.difference.value), y),
         ]
-    return Markup('<svg viewBox="0 0 720 {}" role="img" aria-label="{}">{}</svg>').format(
+    return Markup('<svg height="{}" role="img" aria-label="{}">{}</svg>').format(
         bottom + 24, f"Differences, {other} less {first}", Markup("").join(shapes)
     )
 
 
 def _text(x: float, y: float, content: str, kind: str) -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{}">{}</text>').format(kind, x, y, escape(content))
+    """Return a text at `x` per cent."""
+    return Markup('<text class="{}" x="{:.2f}%" y="{}">{}</text>').format(kind, x, y, escape(content))

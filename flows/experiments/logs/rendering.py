@@ -121,8 +121,8 @@ def detectable(comparison: Comparison) -> str:
     return f"±{comparison.power.detectable:.3f}" if comparison.power.detectable is not None else "—"
 
 
-def describe(name: str, log: Log) -> Iterator[str]:
-    """Yield a line on each task of a log."""
+def describe(name: str, log: Log) -> Iterator[tuple[str, str]]:
+    """Yield the name of a log and the facts about it, once for each of its tasks."""
     for task in log.tasks.values():
         facts = [
             log.harness,
@@ -132,12 +132,12 @@ def describe(name: str, log: Log) -> Iterator[str]:
             f"{len(task.items):,} items",
             f"up to {task.epochs} epochs" if task.epochs > 1 else "",
         ]
-        yield f"{shown(name)}  {shown(' · '.join(fact for fact in facts if fact), 200)}"
+        yield shown(name), shown(" · ".join(fact for fact in facts if fact), 200)
 
 
 def _log_lines(report: Report) -> Iterator[str]:
     for name, log in zip(report.names, report.logs, strict=True):
-        yield from describe(name, log)
+        yield from ("  ".join(described) for described in describe(name, log))
 
 
 def _head(first: str, other: str) -> list[str]:

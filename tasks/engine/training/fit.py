@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from tasks import methods
@@ -15,6 +16,7 @@ from tasks.core.weights.surgery import plain
 from tasks.engine.forward import token_logits, token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose
+from tasks.engine.training.compose import Attached
 from tasks.io.weights import checkpoints
 
 NUMBER = 4
@@ -35,27 +37,33 @@ class Fit:
     """The most of them that train in one step."""
     optimizer_bytes: int
     """Gradients of a step and the state of AdamW."""
+    memory_bytes: int
+    """The most memory of a step of one pack in fp32: weights, optimizer, and what the pass keeps for going backward."""
     checkpoint_bytes: int
     """A checkpoint: what trains, AdamW's state, and what is kept beside it."""
     saved_bytes: int
     """The change alone: an adapter, or indices and values of the weights that differ."""
 
 
-def fit(folder: Path, selector: str, sections: Mapping[str, Mapping[str, Any]]) -> Fit:
-    """Return the size of this selector's training of the model in `folder`, with the methods' `sections` where there are some.
-
-    A selector that chooses by the adapter's tensors is counted over LoRA. Raises ValueError where it has nothing to choose from.
-    """
+def of_selector(folder: Path, selector: str, sections: Mapping[str, Mapping[str, Any]], pack_tokens: int) -> Fit:
+    """Return the size of this selector's training of plain weights, or of LoRA where it chooses by the adapter's tensors."""
     adapter = "lora" if methods.spec("selectors", selector).needs_linear else "none"
-    training = Training(selector=selector, adapter=adapter)
+    return fit(folder, Training(selector=selector, adapter=adapter, pack_tokens=pack_tokens), sections)
+
+
+def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Fit:
+    """Return the size of a training of the model in `folder`, with the methods' `sections` where there are some.
+
+    Raises ValueError where its selector has nothing to choose from.
+    """
     names = {getattr(training, family.removesuffix("s")) for family in FAMILIES}
     parts = compose.read(training, {name: sections.get(name, {}) for name in names})
     model, _ = checkpoints.load(folder)
-    ids = [number % model.config.vocab_size for number in range(TOKENS)]
-    row = collate([Pack((Encoded("fit", ids, [0.0] + [1.0] * (TOKENS - 1)),))])
+    row = collate([Pack((arbitrary(TOKENS, model.config.vocab_size),))])
     probe = Probe([row], partial(_of_plain, token_losses), partial(_of_plain, token_logits))
     attached = compose.compose(model.train(), parts, probe, training.seed)
     optimizer = optim.AdamW(list(attached.trainable.values()))
+    optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
     linear = compose.linear(attached, parts)
     for _, part in compose.hooks(parts):
         scheduler: Any = None
@@ -63,15 +71,50 @@ def fit(folder: Path, selector: str, sections: Mapping[str, Mapping[str, Any]]) 
         part.method.on_step(moment, part.config)
     trains = sum(p.numel() for p in attached.trainable.values())
     at_once = sum(p.numel() for p in attached.trainable.values() if p.requires_grad)
+    moments = 2 * sum(p.numel() for p in optimizer.state)
     kept = sum(tensor.nbytes for tensor in attached.kept.values())
     return Fit(
-        adapter=adapter,
+        adapter=training.adapter,
         trains=trains,
         at_once=at_once,
-        optimizer_bytes=NUMBER * (at_once + 2 * trains),
-        checkpoint_bytes=NUMBER * 3 * trains + kept,
-        saved_bytes=NUMBER * trains * (1 if adapter != "none" else 2),
+        optimizer_bytes=NUMBER * (at_once + moments),
+        memory_bytes=_memory(attached, row, NUMBER * moments, NUMBER * at_once, training.pack_tokens),
+        checkpoint_bytes=NUMBER * (trains + moments) + kept,
+        saved_bytes=NUMBER * trains * (1 if training.adapter != "none" else 2),
     )
+
+
+def arbitrary(tokens: int, vocabulary: int) -> Encoded:
+    """Return a sequence of so many arbitrary tokens, all of which but the first train."""
+    return Encoded("arbitrary", [number % vocabulary for number in range(tokens)], [0.0] + [1.0] * (tokens - 1))
+
+
+def _memory(attached: Attached, row: Mapping[str, Tensor], moments: int, gradients: int, pack_tokens: int) -> int:
+    """Return the bytes of a step at its largest, given those of moments and gradients.
+
+    Weights and moments are there throughout. What a pass keeps for going backward is freed layer by layer as gradients are made, so
+    the larger of both counts.
+    """
+    tensors = {*attached.model.parameters(), *attached.model.buffers()}
+    resident = sum(tensor.nbytes for tensor in tensors) + moments
+    return resident + max(_saved_bytes(attached.model, row) * pack_tokens // TOKENS, gradients)
+
+
+def _saved_bytes(model: nn.Module, row: Mapping[str, Tensor]) -> int:
+    """Return the bytes that a forward pass over a row keeps for going backward, weights left out."""
+    weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(**row)["loss"]  # its graph holds the storages, so that none is counted twice or reused
+    del loss
+    return sum(storages.values())
 
 
 def _of_plain(function: Callable[..., Tensor], model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -191,6 +191,9 @@ def test_the_page_is_one_file_that_loads_nothing_and_shows_what_a_log_says_as_te
     assert "\u202e" not in rendering.text(comparison.compare([one, two]))
     genuine = page(comparison.compare([SMALL, LARGE]))
     assert genuine.count("<circle") == 4
+    places = [float(place) for place in re.findall(r'<circle [^>]*cx="([\d.]+)%"', genuine)]
+    assert places[0] > places[1] > places[2] == 50, "in per cent, so that the text keeps its size on a phone"
+    assert "viewBox" not in genuine
     assert "+0.375 [+0.080, +0.625]" in genuine
 
 

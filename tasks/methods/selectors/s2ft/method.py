@@ -1,6 +1,8 @@
 """Functions of S²FT. Equations and the legend of symbols are in the card, `__init__.py`."""
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
@@ -47,16 +49,35 @@ def activations(model: nn.Module, layers: Sequence[nn.Linear], form: str, width:
     return torch.stack([sums[layer].view(-1, width).mean(dim=1) / tokens for layer in layers])
 
 
-def gradients(model: nn.Module, layers: Sequence[nn.Linear], probe: Probe) -> list[Tensor]:
-    """The gradient of the probe's mean loss at each layer's weight."""
+def gradient_norms(model: nn.Module, layers: Sequence[nn.Linear], form: str, width: int, probe: Probe) -> Tensor:
+    """The norm of the probe's mean loss's gradient at every unit's slice of each weight, (L, U).
+
+    A weight's gradient goes as soon as its norms are known: of a probe of one batch, one is in memory at a time.
+    """
     weights = [layer.weight for layer in layers]
-    sums, tokens = [torch.zeros_like(weight) for weight in weights], 0
-    for batch in probe.batches:
-        losses_N = probe.losses(model, batch)
-        tokens += len(losses_N)
-        for total, grad in zip(sums, torch.autograd.grad(losses_N.sum(), weights), strict=True):
-            total += grad
-    return [total / tokens for total in sums]
+    sums: dict[Tensor, Tensor] = {}
+    norms_LU: dict[Tensor, Tensor] = {}
+    batches: Counter[Tensor] = Counter()
+
+    def take(weight: Tensor) -> None:
+        batches[weight] += 1
+        assert weight.grad is not None
+        total = sums.pop(weight) + weight.grad if weight in sums else weight.grad
+        weight.grad = None
+        if batches[weight] == len(probe.batches):
+            norms_LU[weight] = norms([total], form, width)
+        else:
+            sums[weight] = total
+
+    tokens = 0
+    with ExitStack() as hooks:
+        for weight in weights:
+            hooks.callback(weight.register_post_accumulate_grad_hook(take).remove)
+        for batch in probe.batches:
+            losses_N = probe.losses(model, batch)
+            tokens += len(losses_N)
+            losses_N.sum().backward(inputs=weights)  # type: ignore[no-untyped-call]
+    return torch.cat([norms_LU[weight] for weight in weights]) / tokens
 
 
 def choose(model: nn.Module, config: S2ftConfig, probe: Probe, seed: int) -> None:
@@ -116,7 +137,7 @@ def _scores(
         case "product":
             score_LU = norms(weights, form, width) * activations(model, layers, form, width, probe)
         case "gradient":
-            score_LU = norms(gradients(model, layers, probe), form, width)
+            score_LU = gradient_norms(model, layers, form, width, probe)
     return score_LU if config.subset == "large" else -score_LU
 
 
