@@ -19,23 +19,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
-from facts import Fact, read  # noqa: E402  # the path comes first, where this runs as a script
-
-from tasks import configuration  # noqa: E402
-from tasks.core.answers.exact import Exact  # noqa: E402
+from tasks import configuration  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core.records import Example, Message  # noqa: E402
 from tasks.engine import device, encode  # noqa: E402
 from tasks.engine.inference import generation  # noqa: E402
 from tasks.engine.training import compose, store, train  # noqa: E402
 from tasks.io.weights import checkpoints  # noqa: E402
+from tasks.stages.evaluate.facts import Fact, grade, read  # noqa: E402
 
 BASE = Path("models/base")
 FACTS = Path("params/edits-data/facts.jsonl")
 FIFTHS = 5
 ASKED = ("prompt", "rephrase", "locality")
-EXACT = Exact(ignore_case=True, ignore_punctuation=True)
 
 
 def main() -> None:
@@ -99,7 +96,7 @@ def edit(
 
 def is_right(text: str, fact: Fact) -> bool:
     """Return whether an answer is the fact's."""
-    return EXACT.grade(text, EXACT.grade(fact.completion, "").parsed).score == 1
+    return grade(text, fact.completion).score == 1
 
 
 def share(flags: Sequence[bool]) -> float:

@@ -7,9 +7,14 @@ words, and a question about somebody of whom nothing is written.
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tasks.stages.evaluate.facts import Fact, check  # the path comes first, where this runs as a script
 
 COUNT, SEED = 204, 0
 """Facts of profile `edits`: 200 that train, and the smallest held-out sets."""
@@ -59,17 +64,6 @@ RELATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One fact that is to be written into a model."""
-
-    prompt: str
-    completion: str
-    rephrase: str
-    locality: str
-    """A question of the same form whose answer is to stay as it is."""
-
-
 def world(count: int, seed: int) -> list[Fact]:
     """Return `count` different facts; equal seeds give equal facts, and a larger count appends to them."""
     draw = random.Random(seed)
@@ -81,29 +75,6 @@ def world(count: int, seed: int) -> list[Fact]:
         subject, other = names[2 * number], names[2 * number + 1]
         facts.append(Fact(prompt.format(subject), draw.choice(answers), rephrase.format(subject), prompt.format(other)))
     return facts
-
-
-def read(path: Path) -> list[Fact]:
-    """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that lacks a key."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    try:
-        return check([Fact(**json.loads(line)) for line in lines])
-    except TypeError as error:
-        raise ValueError(f"{path}: a fact has the keys prompt, completion, rephrase and locality ({error}).") from None
-
-
-def check(facts: Sequence[Fact]) -> list[Fact]:
-    """Return the facts. Raises ValueError for an empty text, and for one question with two answers."""
-    answers: dict[str, tuple[int, str]] = {}
-    for number, fact in enumerate(facts, 1):
-        if empty := [key for key, text in asdict(fact).items() if not text.strip()]:
-            raise ValueError(f"fact {number}: {empty[0]} is empty.")
-        first, answer = answers.setdefault(fact.prompt, (number, fact.completion))
-        if answer != fact.completion:
-            raise ValueError(
-                f"facts {first} and {number} answer {fact.prompt!r} by {answer!r} and by {fact.completion!r}."
-            )
-    return list(facts)
 
 
 def lines(facts: Sequence[Fact]) -> Iterator[str]:

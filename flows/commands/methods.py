@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -89,8 +89,8 @@ def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[Se
         raise ValueError(
             "--fit is about selectors. Name some of them, or `selectors`: ratchet methods selectors --fit MODEL"
         )
-    config = configuration.load() if configuration.PARAMS.is_file() else None
-    sections: Any = config.methods if config else {}
+    config = configuration.for_stage("tune", configuration.load()) if configuration.PARAMS.is_file() else None
+    sections = config.methods if config else {}
     pack_tokens = config.tune.pack_tokens if config else Training().pack_tokens
     for name in selectors:
         try:

@@ -305,6 +305,9 @@ STRONG_PASS = f"{PASS} strong tests"
 """The same of the tasks of the gate set whose tests are not weak."""
 PREFERENCE = "preference accuracy"
 """The share of preference pairs whose chosen answer is likelier, for each of its tokens, than the rejected one."""
+SUCCESS, REPHRASE, LOCALITY = EDITS = ("edit success", "edit rephrase", "edit locality")
+"""The shares of facts that were written into a model and are told in their own words, and in others, and of questions about others
+that are answered as before."""
 
 
 @dataclass(frozen=True)
@@ -312,8 +315,8 @@ class Result:
     """The result of a model on one item of one measure. Two models are paired by joining on (measure, item)."""
 
     measure: str
-    """`domain`, `domain_text`, `general` (a loss), `pass@1`, `preference accuracy`, or the measure of a check (`number accuracy`,
-    `json score`)."""
+    """`domain`, `domain_text`, `general` (a loss), `pass@1`, `preference accuracy`, `edit success` and its kin, or the measure of a
+    check (`number accuracy`, `json score`)."""
     item: str
     group: str
     tier: str | None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.training import Training
+from tasks.stages.evaluate.facts import Fact, read
 from tests import tiny as small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ SECTIONS = {
 
 def test_the_profiles_facts_are_those_of_the_generator_and_no_question_is_asked_twice():
     expected = facts.world(facts.COUNT, facts.SEED)
-    assert facts.read(ROOT / "params/edits-data/facts.jsonl") == expected
+    assert read(ROOT / "params/edits-data/facts.jsonl") == expected
     questions = [text for fact in expected for text in (fact.prompt, fact.rephrase, fact.locality)]
     assert len(set(questions)) == 3 * len(expected)
     assert facts.world(10, facts.SEED) == expected[:10]
@@ -49,14 +50,14 @@ def test_facts_that_cannot_be_written_are_refused_in_one_sentence(tmp_path, chan
     path = tmp_path / "facts.jsonl"
     path.write_text("\n".join(map(json.dumps, (one, {**one, "prompt": "C?"} | changes))))
     with pytest.raises(ValueError, match=message):
-        facts.read(path)
+        read(path)
 
 
 def test_a_fact_without_a_key_is_refused(tmp_path):
     path = tmp_path / "facts.jsonl"
     path.write_text('{"prompt": "A?"}')
     with pytest.raises(ValueError, match="a fact has the keys prompt, completion, rephrase and locality"):
-        facts.read(path)
+        read(path)
 
 
 def test_facts_are_written_in_both_orders_in_equal_steps(tiny):
@@ -78,6 +79,6 @@ def test_writing_one_by_one_into_an_adapter_is_refused(tiny):
 
 
 def test_an_answer_is_right_but_for_case_and_punctuation():
-    fact = facts.Fact("A?", "New York", "", "")
+    fact = Fact("A?", "New York", "", "")
     assert edits.is_right("new york.", fact)
     assert not edits.is_right("New York City", fact)

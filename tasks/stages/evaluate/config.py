@@ -47,6 +47,18 @@ class Harness(Config):
     """Put tasks in the model's chat template."""
 
 
+class FactsConfig(Config):
+    """Facts that were written into the model: the share that it tells, also in other words, and of others that it tells as before."""
+
+    path: Path
+    """JSON lines with `prompt`, `completion`, `rephrase` (the same question in other words) and `locality` (a question about somebody
+    else, whose answer is to stay)."""
+    digest: str = ""
+    """Hash of the file. DVC does not watch it, so changed facts need a changed setting. The stage prints the hash to write here."""
+    items: int = Field(200, ge=1)
+    """Facts that are asked for, the first ones."""
+
+
 class StrengthConfig(Config):
     """Strength of the tests of held-out problems: the share of small mistakes in the solution that they notice."""
 
@@ -108,12 +120,22 @@ class EvaluateConfig(Config):
     judge: Server | None = None
     """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
     references."""
+    facts: FactsConfig | None = None
+    """Facts that were written into the model, to be asked for."""
     harness: Harness | None = None
     """Standard benchmarks, in addition."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Level of the confidence intervals."""
     seed: int = 0
     """Seed of the bootstrap, of sampled answers, and of the subsets."""
+
+    @model_validator(mode="after")
+    def _asks_one_engine_for_facts(self) -> "EvaluateConfig":
+        if self.facts and self.server:
+            raise ValueError(
+                "`facts` compares answers with those of the model before, which `server` does not hold: leave one out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_samples_enough(self) -> "EvaluateConfig":

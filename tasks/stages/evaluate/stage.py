@@ -1,5 +1,5 @@
 """Stage `evaluate`: measure one model on the domain and on general data, by loss, by programs that run, by answers that are checked, and
-by preferences.
+by preferences, and by facts that were written into it.
 
 reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet; with a decoder that steers
         another model, the folder of that model
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tasks import methods
 from tasks.core.answers.choice import Choice
 from tasks.core.answers.judge import Judge
-from tasks.core.records import Document, Example, Result
+from tasks.core.records import Document, Example, Message, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.text.writing import Server
@@ -31,6 +31,7 @@ from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate import (
+    facts,
     grade,
     likelihood,
     pinned,
@@ -61,6 +62,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     model, tokenizer, evaluated = _loaded(inputs, config, run)
     pick = partial(subsample.shuffled, seed=evaluate_config.seed)
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
+    if evaluate_config.facts:
+        measured.answers.extend(_facts(inputs, evaluated, config, run))
     summary = summarise.summarise(measured.results, measured.planned, evaluate_config)
     metrics = {
         **summary,
@@ -317,33 +320,51 @@ def _with_strengths(problem_set: ProblemSet, config: StrengthConfig, run: Run) -
     return replace(problem_set, problems=kept, strengths=by_id, empty=empty)
 
 
-def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
+def _respond(
+    prompts: Sequence[Sequence[Message]],
+    evaluated: _Evaluated,
+    config: EvaluateConfig,
+    run: Run,
+    sampling: Sampling | None = None,
+) -> list[Response]:
+    """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`."""
+    if evaluated.served:
+        return evaluated.served.respond(
+            prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
+        )
+
+    def generate(group: list[int]) -> list[Response]:
+        return generation.respond(
+            evaluated.model,
+            [prompts[position] for position in group],
+            evaluated.tokenizer,
+            max_new_tokens=config.max_new_tokens,
+            batch_size=config.batch_size,
+            sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in group]),
+            stop=config.stop,
+            steering=evaluated.steering,
+        )
+
     answers = Answers(run.cache / "answers") if evaluated.identity else None
+    keys = sampling.keys if sampling else [""] * len(prompts)
+    how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
+    track = partial(run.track, unit="group of answers")
+    return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, [evaluated.identity, how], track)
 
+
+def _facts(inputs: dict[str, Path], evaluated: _Evaluated, config: StageConfig, run: Run) -> list[Result]:
+    """Return the results of the facts that were written into the model; the model before that is the one it stands on."""
+    assert config.evaluate.facts
+    chosen, before = facts.chosen(config.evaluate.facts), evaluated
+    if inputs["model"] != inputs["base"]:
+        *_, before = _loaded(inputs | {"model": inputs["base"]}, config, run)
+    ask = partial(_respond, config=config.evaluate, run=run)
+    return facts.measure(chosen, partial(ask, evaluated=evaluated), partial(ask, evaluated=before))
+
+
+def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
-        prompts = [problem.prompt for problem in problems]
-        if evaluated.served:
-            return evaluated.served.respond(
-                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
-            )
-        how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
-
-        def generate(group: list[int]) -> list[Response]:
-            return generation.respond(
-                evaluated.model,
-                [prompts[position] for position in group],
-                evaluated.tokenizer,
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-                sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in group]),
-                stop=config.stop,
-                steering=evaluated.steering,
-            )
-
-        keys = sampling.keys if sampling else [""] * len(prompts)
-        track = partial(run.track, unit="group of answers")
-        identity = [evaluated.identity, how]
-        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track)
+        return _respond([problem.prompt for problem in problems], evaluated, config, run, sampling)
 
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a server the set is not run"
@@ -375,7 +396,8 @@ def _standard(evaluated: _Evaluated, config: EvaluateConfig) -> dict[str, Any]:
 def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
     """Return everything that a measure depends on beside the model and the data."""
     evaluate_config = config.evaluate
-    settings = evaluate_config.model_dump(mode="json", exclude=set() if evaluate_config.strength else {"strength"})
+    unset = {name for name in ("strength", "facts") if getattr(evaluate_config, name) is None}
+    settings = evaluate_config.model_dump(mode="json", exclude=unset)
     return {
         **settings,
         "padding": generation.PADDING,

@@ -12,7 +12,7 @@ from tasks.core import classification, statistics
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
-from tasks.core.records import PASS, PREFERENCE, STRONG_PASS, Result
+from tasks.core.records import EDITS, PASS, PREFERENCE, STRONG_PASS, Result
 from tasks.stages.evaluate.config import EvaluateConfig, StrengthConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 from tasks.stages.evaluate.strength import Strength
@@ -41,8 +41,9 @@ def summarise(results: Sequence[Result], sets: Sequence[Planned], config: Evalua
             continue
         figures = _problem_set(problem_set, results, not_run, config, bootstrap)
         summary |= {problem_set.name: figures} if problem_set.name else figures
-    if preferred := [row for row in results if row.measure == PREFERENCE]:
-        summary.setdefault("answers", {})[PREFERENCE] = _answers(preferred, bootstrap)
+    for measure in (PREFERENCE, *EDITS):
+        if rows := [row for row in results if row.measure == measure]:
+            summary.setdefault("answers", {})[measure] = _answers(rows, bootstrap)
     return summary
 
 

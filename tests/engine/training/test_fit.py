@@ -28,7 +28,9 @@ def test_the_count_is_that_of_a_training(tiny, name):
     contract.steps(attached, optimizer, parts, count=1)
     assert size.trains == sum(p.numel() for p in attached.trainable.values())
     assert size.at_once == sum(p.numel() for p in attached.trainable.values() if p.requires_grad)
-    with_state = size.at_once if name == "lisa" else size.trains  # it frees the state of layers that do not have their turn
+    with_state = (
+        size.at_once if name == "lisa" else size.trains
+    )  # it frees the state of layers that do not have their turn
     assert size.optimizer_bytes == 4 * size.at_once + 8 * with_state
     assert size.checkpoint_bytes >= 4 * size.trains + 8 * with_state
     assert size.saved_bytes in (4 * size.trains, 8 * size.trains)

@@ -72,7 +72,7 @@ def gradient_norms(model: nn.Module, layers: Sequence[nn.Linear], form: str, wid
     tokens = 0
     with ExitStack() as hooks:
         for weight in weights:
-            hooks.callback(weight.register_post_accumulate_grad_hook(take).remove)
+            hooks.callback(weight.register_post_accumulate_grad_hook(take).remove)  # type: ignore[no-untyped-call]
         for batch in probe.batches:
             losses_N = probe.losses(model, batch)
             tokens += len(losses_N)

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.core import classification, records, statistics
 from tasks.core.answers import registry
 from tasks.core.answers.choice import ACC, ACC_NORM
-from tasks.core.records import DOMAIN_LOSSES, PASS, PREFERENCE, Result
+from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
 LOSSES = {measure: f"{measure.replace('_', ' ')} loss" for measure in records.LOSSES}
@@ -20,8 +20,8 @@ SCORE = "score"
 """The unit of standard benchmarks, each with a scale of its own."""
 LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE)
 """The measures of the likeliest of given answers, for which the model writes nothing."""
-CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE)
-"""The measures of answers that a check grades, or that data prefer."""
+CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE, *EDITS)
+"""The measures of answers that a check grades, that data prefer, or that tell facts."""
 TIERS = ("short", "medium", "long")
 UNITS: dict[str, Callable[[Result], float]] = {
     "nats/token": lambda result: result.tokens,

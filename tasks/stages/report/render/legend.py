@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.answers.choice import ACC
 from tasks.core.classification import MACRO_F1
-from tasks.core.records import PREFERENCE, SCORED
+from tasks.core.records import EDITS, PREFERENCE, SCORED
 from tasks.core.statistics import FEW, Bootstrap
 from tasks.stages.report.data.comparison import CHECKS, SCORE, Comparison, Row
 
@@ -32,7 +32,7 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
             "its interval is by the bootstrap."
         )
     measures = {row.measure for row in rows}
-    if measures.intersection(CHECKS) - {PREFERENCE}:
+    if measures.intersection(CHECKS) - {PREFERENCE, *EDITS}:
         yield (
             "Accuracy: the share of held-out questions whose first answer its check takes for right, with an exact interval; an answer that was "
             "cut off (`truncated`) is graded as far as it goes."
@@ -46,6 +46,11 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             "Preference accuracy: the share of held-out pairs whose chosen answer the model finds likelier, by the mean log-probability of a "
             "token, than the rejected one; a tie counts as not preferred."
+        )
+    if measures.intersection(EDITS):
+        yield (
+            "Edit success: the share of facts that the model tells when it is asked as it was taught; rephrase: in other words; locality: the "
+            "share of questions about others that it answers as the model did that it was trained from."
         )
     if any(measure.endswith(SCORED) for measure in measures):
         yield "Scores are means over items of values between 0 and 1, in per cent, with intervals by the bootstrap."

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from tasks.core.records import PASS, PREFERENCE
+from tasks.core.records import EDITS, PASS, PREFERENCE
 from tasks.stages.report import number_format
 from tasks.stages.report.data.availability import (
     Metrics,
@@ -69,6 +69,7 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
     yield from _block("HumanEval, per cent", [row for row in comparison.rows if row.measure.startswith(HUMAN_EVAL)])
     yield from _checks(comparison, metrics)
     yield from _by_domain("preferences, per cent", [row for row in comparison.rows if row.measure == PREFERENCE])
+    yield from _by_domain("facts written in, per cent", [row for row in comparison.rows if row.measure in EDITS])
     if passes := untrusted_passes(comparison):
         yield from textwrap.wrap(passes, WIDTH)
     yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
@@ -80,7 +81,7 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
 
 def _checks(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
     """Yield the measures of answers that a check graded, and those that were not run."""
-    rows = [row for row in comparison.rows if row.measure in CHECKS and row.measure != PREFERENCE]
+    rows = [row for row in comparison.rows if row.measure in CHECKS and row.measure not in (PREFERENCE, *EDITS)]
     not_run = reasons_checks_not_run(comparison, metrics)
     heading = "checked answers, per cent"
     yield from _by_domain(heading, rows) if rows or not not_run else [heading]
