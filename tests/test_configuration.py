@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tasks import configuration, methods
+from tasks.core.records import LOSSES, PASS
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = configuration.stage_names()
@@ -282,3 +283,18 @@ def test_settings_are_read_without_libraries_that_start_threads_or_take_long():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr  # the fork server reads them before it forks
+
+
+def test_profile_full_guards_an_accuracy_for_which_its_gate_set_is_measured():
+    config = configuration.load(ROOT / "params/full.yaml")
+    accuracies = set(config.gate.margins) - set(LOSSES)
+    assert accuracies == {PASS}
+    assert config.ingest.splits.gate > 0
+    assert config.evaluate.gate_items >= 40, "so many unchanged answers exclude a fall of ten points"
+    assert 0.1 < config.gate.margins[PASS] < 0.5, "a margin that so many items can decide"
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_profile_that_guards_answers_has_them_measured(profile):
+    config = configuration.load(profile)
+    assert config.evaluate.gate_items or set(config.gate.margins) <= set(LOSSES)

@@ -11,7 +11,7 @@ from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.methods.selectors.cofitune import method
 from tasks.methods.selectors.cofitune.config import CofituneConfig
-from tasks.methods.selectors.cofitune.importance import importance, normalised, of_rows
+from tasks.methods.selectors.cofitune.importance import ROWS, divergence_grads, importance, normalised, of_rows
 from tasks.methods.selectors.cofitune.method import band, choose, tiled
 from tests.methods import contract, deep
 from tests.methods.contract import part
@@ -98,6 +98,17 @@ def test_without_dropout_no_unit_is_important_and_looking_leaves_no_trace():
     assert [module.training for module in found.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in found.modules())
     assert {layer.self_attn.attention_dropout for layer in decoder_layers(found)} == {0.0}
+    assert all(parameter.requires_grad for parameter in found.parameters())
+    assert all(parameter.grad is None for parameter in found.parameters())
+
+
+@pytest.mark.parametrize("rows", [3, ROWS, ROWS + 1, 2 * ROWS + 5])
+def test_the_gradients_of_the_divergence_are_those_of_all_rows_together(rows):
+    draw = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(rows, 40, generator=draw, requires_grad=True) for _ in range(2))
+    whole = 0.1 * F.kl_div(first.log_softmax(-1), second.softmax(-1), reduction="sum")
+    for ours, expected in zip(divergence_grads(first, second), torch.autograd.grad(whole, (first, second)), strict=True):
+        torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(contract.losses(found), expected, rtol=0, atol=0)
 
 

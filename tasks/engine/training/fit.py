@@ -13,7 +13,7 @@ from tasks import methods
 from tasks.core.sequences import Encoded
 from tasks.core.training import FAMILIES, Moment, Probe, Training
 from tasks.core.weights.surgery import plain
-from tasks.engine.forward import token_logits, token_losses
+from tasks.engine.forward import HEAD_ROWS, token_logits, token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose
 from tasks.engine.training.compose import Attached
@@ -21,6 +21,8 @@ from tasks.io.weights import checkpoints
 
 NUMBER = 4
 """Bytes of a number in fp32, as trained weights, gradients and Adam's two moments are."""
+LOOKS = 4
+"""Steps whose choice of weights is looked at, where it changes from step to step: the deeper one trains, the more is kept."""
 TOKENS = 64
 """Length of the sequence of arbitrary tokens that selectors look at: it decides which units train, not how many."""
 
@@ -65,12 +67,19 @@ def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, An
     optimizer = optim.AdamW(list(attached.trainable.values()))
     optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
     linear = compose.linear(attached, parts)
-    for _, part in compose.hooks(parts):
-        scheduler: Any = None
-        moment = Moment(0, 1, training.seed, attached.model, optimizer, scheduler, probe, probe, {}, linear)
-        part.method.on_step(moment, part.config)
+    hooks = compose.hooks(parts)
+    notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
+    at_once = saved = 0
+    for step in range(LOOKS if hooks else 1):  # what trains may change from step to step
+        for kind, part in hooks:
+            scheduler: Any = None
+            look = Moment(
+                step, LOOKS, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
+            )
+            part.method.on_step(look, part.config)
+        at_once = max(at_once, sum(p.numel() for p in attached.trainable.values() if p.requires_grad))
+        saved = max(saved, _saved_bytes(attached.model, row) * training.pack_tokens // TOKENS)
     trains = sum(p.numel() for p in attached.trainable.values())
-    at_once = sum(p.numel() for p in attached.trainable.values() if p.requires_grad)
     moments = 2 * sum(p.numel() for p in optimizer.state)
     kept = sum(tensor.nbytes for tensor in attached.kept.values())
     return Fit(
@@ -78,7 +87,7 @@ def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, An
         trains=trains,
         at_once=at_once,
         optimizer_bytes=NUMBER * (at_once + moments),
-        memory_bytes=_memory(attached, row, NUMBER * moments, NUMBER * at_once, training.pack_tokens),
+        memory_bytes=_memory(attached, saved, NUMBER * moments, NUMBER * at_once, training.pack_tokens),
         checkpoint_bytes=NUMBER * (trains + moments) + kept,
         saved_bytes=NUMBER * trains * (1 if training.adapter != "none" else 2),
     )
@@ -89,15 +98,17 @@ def arbitrary(tokens: int, vocabulary: int) -> Encoded:
     return Encoded("arbitrary", [number % vocabulary for number in range(tokens)], [0.0] + [1.0] * (tokens - 1))
 
 
-def _memory(attached: Attached, row: Mapping[str, Tensor], moments: int, gradients: int, pack_tokens: int) -> int:
-    """Return the bytes of a step at its largest, given those of moments and gradients.
+def _memory(attached: Attached, saved: int, moments: int, gradients: int, pack_tokens: int) -> int:
+    """Return the bytes of a step at its largest, given those of what is kept for going backward, of moments and of gradients.
 
-    Weights and moments are there throughout. What a pass keeps for going backward is freed layer by layer as gradients are made, so
-    the larger of both counts.
+    Weights and moments are there throughout. A pass ends with what it keeps for going backward, some rows of logits, and the gradient of
+    the head where that trains. All of it is freed layer by layer as the other gradients are made, so the larger of both counts.
     """
     tensors = {*attached.model.parameters(), *attached.model.buffers()}
     resident = sum(tensor.nbytes for tensor in tensors) + moments
-    return resident + max(_saved_bytes(attached.model, row) * pack_tokens // TOKENS, gradients)
+    head = plain(attached.model).get_output_embeddings().weight
+    logits = NUMBER * min(HEAD_ROWS, pack_tokens) * len(head)
+    return resident + max(saved + logits + head.requires_grad * head.nbytes, gradients)
 
 
 def _saved_bytes(model: nn.Module, row: Mapping[str, Tensor]) -> int:

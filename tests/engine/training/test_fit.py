@@ -1,13 +1,22 @@
 """Each selector's training is counted before it is begun."""
 
+import argparse
+import gc
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tasks import methods
+from tasks.engine.forward import HEAD_ROWS
 from tasks.engine.training import fit
 from tests.methods import contract
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
+
+import selector_memory
 
 SELECTORS = methods.names("selectors")
 
@@ -61,7 +70,9 @@ def test_the_memory_is_that_of_weights_optimizer_and_what_goes_backward(tiny):
     weights = sum(tensor.nbytes for tensor in {*model.parameters(), *model.buffers()})
     resident = first - (second - first)
     size = fit.of_selector(tiny, "neuroada", sections("neuroada"), 1024)
-    assert resident == pytest.approx(weights + (4 + 8 + 8) * size.trains, abs=8), "the change, its place, two moments"
+    logits = 4 * HEAD_ROWS * model.config.vocab_size
+    expected = weights + (4 + 8 + 8) * size.trains + logits
+    assert resident == pytest.approx(expected, abs=8), "beside the weights the change, its place, two moments"
     full = fit.of_selector(tiny, "all", {}, 16)
     assert full.memory_bytes >= weights + 12 * full.trains, "gradients count where they are more than what is kept"
 
@@ -87,3 +98,12 @@ def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, 
             command(names, fit=tiny, memory=wrong)
     with pytest.raises(ValueError, match="Name its folder"):
         command(names, memory="8GB")
+
+
+@pytest.mark.parametrize("side", ["full", "lora", "neuroada", "locft_bf"])
+def test_a_training_takes_as_much_memory_as_was_counted(tiny, side):
+    """As the allocator counts it: a dense gradient that were kept, or a copy of the weights, would show."""
+    gc.collect()
+    measured = selector_memory.measured(side, argparse.Namespace(model=tiny, steps=3, tokens=256, threads=1))
+    assert measured.peak == pytest.approx(measured.count, rel=0.1)
+    assert measured.optimizer == pytest.approx(12 * measured.trains, rel=0.01)

@@ -16,6 +16,8 @@ UNITS = {"up_proj": "channels", "down_proj": "outputs", "q_proj": "heads", "k_pr
 """The units that the rows of a layer belong to, by the last segment of its name."""
 FACTOR = 0.1
 """Of the KL divergence."""
+ROWS = 64
+"""Rows of logits whose distributions are in memory at a time."""
 
 Multipliers = Mapping[str, Tensor]
 """The numbers of the units of one layer by their kind, (U,) each."""
@@ -24,7 +26,10 @@ Multipliers = Mapping[str, Tensor]
 def importance(
     model: nn.Module, numbers: Sequence[int], probe: Probe, dropout: float, seed: int, *, absolute: bool = False
 ) -> dict[int, dict[str, Tensor]]:
-    """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator."""
+    """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
+
+    Weights are frozen meanwhile, so that the two passes keep nothing for gradients of theirs.
+    """
     layers: list[Any] = list(decoder_layers(model))
     ones = {number: _ones(layers[number], plain(model).config) for number in numbers}
     flat = [(number, kind) for number in numbers for kind in ones[number]]
@@ -32,18 +37,42 @@ def importance(
     tokens = 0
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
+        stack.enter_context(_frozen(model))
         stack.enter_context(torch.random.fork_rng())
         for number, layer in enumerate(layers):
             stack.enter_context(_perturbed(layer, dropout, ones.get(number, {})))
         torch.manual_seed(seed)
         for batch in probe.batches:
-            first_NV, second_NV = probe.logits(model, batch), probe.logits(model, batch)
-            divergence = FACTOR * F.kl_div(first_NV.log_softmax(-1), second_NV.softmax(-1), reduction="sum")
-            grads = torch.autograd.grad(divergence, [ones[number][kind] for number, kind in flat])
+            logits = probe.logits(model, batch), probe.logits(model, batch)
+            grads = torch.autograd.grad(logits, [ones[number][kind] for number, kind in flat], divergence_grads(*logits))
             for place, grad in zip(flat, grads, strict=True):
                 sums[place] += grad.abs() if absolute else grad
-            tokens += len(first_NV)
+            tokens += len(logits[0])
     return {number: {kind: sums[number, kind] / tokens for kind in ones[number]} for number in numbers}
+
+
+def divergence_grads(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the divergence at both passes' logits, (N, V). Some rows at a time have their distributions in memory."""
+    grads = torch.empty_like(first_NV), torch.empty_like(second_NV)
+    for start in range(0, len(first_NV), ROWS):
+        rows = slice(start, start + ROWS)
+        sides = [logits_NV[rows].detach().requires_grad_() for logits_NV in (first_NV, second_NV)]
+        divergence = FACTOR * F.kl_div(sides[0].log_softmax(-1), sides[1].softmax(-1), reduction="sum")
+        for grad_NV, part in zip(grads, torch.autograd.grad(divergence, sides), strict=True):
+            grad_NV[rows] = part
+    return grads
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Freeze all parameters as long as it lasts."""
+    training = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in training:
+            parameter.requires_grad_(True)
 
 
 def normalised(importance_U: Tensor) -> Tensor:
