@@ -4,8 +4,8 @@ Rows are made here from a seed: word problems in GSM8K's form, multiple choice, 
 preference pairs. They are easy to learn on purpose. So the figures show that each kind is trained and measured from the file to the
 report, and not that a model of this size can do it on harder data.
 
-    python benchmarks/answer_kinds.py                  questions of five kinds in one workspace, one LoRA
-    python benchmarks/answer_kinds.py --preferences    preference pairs, by DPO
+    python benchmarks/answer_kinds.py                       questions of five kinds in one workspace, one LoRA
+    python benchmarks/answer_kinds.py --preferences orpo    preference pairs, by dpo, orpo, simpo or kto
 
 What is printed ends with the report: each measure of the base and of the tuned model with its interval, and the paired difference.
 """
@@ -105,7 +105,8 @@ def preference(draw: random.Random) -> Row:
 
 QUESTIONS = {"numbers": number, "choices": choice, "labels": label, "orders": order, "conversations": conversation}
 PREFERENCES = {"preferences": preference}
-BY_DPO = {"tune": {"objective": "dpo"}, "methods": {"dpo": {}, "adamw": {"learning_rate": 0.0001}}}
+RATES = {"dpo": 0.0001, "orpo": 0.0005, "simpo": 0.0001, "kto": 0.0001}
+"""Learning rates of objectives on preferences: `orpo` fine-tunes too."""
 
 
 def write(path: Path, make: Callable[[random.Random], Row], rows: int) -> None:
@@ -154,10 +155,16 @@ def set_up(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     params.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
+def by(objective: str) -> dict[str, dict[str, Any]]:
+    """Return the settings of a training by an objective on preferences."""
+    rate = {"learning_rate": RATES[objective]}
+    return {"tune": {"objective": objective}, "methods": {objective: {}, "adamw": rate}}
+
+
 def main() -> None:
     """Make the files, take them in, and run; what `ratchet run` prints ends with the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preferences", action="store_true", help="preference pairs in place of questions")
+    parser.add_argument("--preferences", choices=[*RATES], help="train preference pairs by it, in place of questions")
     parser.add_argument("--rows", type=int, default=100, help="of each file (100)")
     parser.add_argument("--folder", type=Path, help="where to work (a temporary folder)")
     options = parser.parse_args()
@@ -165,7 +172,7 @@ def main() -> None:
     workspaces.copied(ROOT, "workstation", folder)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     take_in(folder, PREFERENCES if options.preferences else QUESTIONS, options.rows)
-    set_up(folder, BY_DPO if options.preferences else {})
+    set_up(folder, by(options.preferences) if options.preferences else {})
     run(folder, "run")
     print(f"The workspace: {folder}")
 

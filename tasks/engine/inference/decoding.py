@@ -1,9 +1,9 @@
 """Decoding by one model: rows that have ended leave the batch, and prompts that wait take their places.
 
 The keys and values of a batch are in memory that is allocated ahead: a step writes one column of it and copies none. Rows are padded on
-the left. A row that ends is overwritten by the last one. When a quarter of the rows have ended, waiting prompts are read together and
-joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. An adapter may hold tokens of its
-own before those of the rows (DePT does): they stay in front.
+the left. A row that ends is overwritten by the last one. When a quarter of the rows have ended, waiting prompts are read, those of like
+length together, and joined to the rest: the shorter side is padded, and columns in which no row has a token are dropped. An adapter may
+hold tokens of its own before those of the rows (DePT does): they stay in front.
 Orca, Yu et al. 2022, https://www.usenix.org/conference/osdi22/presentation/yu: batching by step in place of batching by request.
 Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D = width of a head, V = vocabulary.
 """
@@ -20,6 +20,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 SLACK = 64
 """Columns that are allocated ahead."""
+PADDED = 1.25
+"""The largest ratio of the lengths of prompts that are read together."""
 Choose = Callable[[Sequence[int], Sequence[Sequence[int]], Tensor], Tensor]
 """The number of each row's prompt, the tokens of its response so far, and logits, (A, V) → the next token of each row, (A,)."""
 HasEnded = Callable[[Sequence[int]], bool]
@@ -32,6 +34,18 @@ def left_padded(rows: Sequence[Sequence[int]], device: torch.device, padding: in
     ids = [[padding] * (longest - len(row)) + list(row) for row in rows]
     mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def alike(prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
+    """Yield the prompts in their order, in groups whose longest is at most `PADDED` times as long as the shortest: padding is read too."""
+    group: list[Sequence[int]] = []
+    for prompt in prompts:
+        lengths = [len(prompt), *map(len, group)]
+        if group and max(lengths) > PADDED * min(lengths):
+            yield group
+            group = []
+        group.append(prompt)
+    yield group
 
 
 class _Layer(DynamicLayer):
@@ -98,6 +112,9 @@ class _Batch:
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Append rows for these prompts and return the logits of their next tokens, (R, V)."""
+        return torch.cat([self._read(group) for group in alike(prompts)])
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         ids_RT, mask_RT = left_padded(prompts, self._mask_AT.device)
         cache = Cache(layer_class_to_replicate=_Layer)
         logits_RV = self._forward(ids_RT, mask_RT, cache)

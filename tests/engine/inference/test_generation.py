@@ -270,3 +270,25 @@ def test_a_text_is_decoded_only_where_a_token_may_end_it(pair):
     found = [ended.row(tokens[:length]) for length in range(len(tokens) + 1)]
     assert found == [False] * len(tokens) + [True]
     assert counting.calls < len(tokens) / 2
+
+
+def test_prompts_of_like_length_are_read_together_so_that_little_padding_is_read(pair):
+    prompts = [[1] * length for length in (4, 4, 5, 6, 20, 21, 25, 90)]
+    groups = list(decoding.alike(prompts))
+    assert [list(map(len, group)) for group in groups] == [[4, 4, 5], [6], [20, 21, 25], [90]]
+    assert list(decoding.alike([[1, 2]])) == [[[1, 2]]]
+
+
+def test_a_batch_of_short_and_long_prompts_reads_few_tokens_more_than_they_have(pair):
+    model, tokenizer = pair
+    prompts = [[Message("user", "so " * length)] for length in (1, 2, 30, 33, 90)]
+    read = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    together = generation.write(model, prompts, tokenizer, max_new_tokens=1, batch_size=8)
+    hook.remove()
+    lengths = [len(generation.prompt_ids(prompt, tokenizer)) for prompt in prompts]
+    assert sum(lengths) <= sum(read) <= 1.25 * sum(lengths) < len(lengths) * max(lengths)
+    apart = [generation.write(model, [prompt], tokenizer, max_new_tokens=1, batch_size=1)[0] for prompt in prompts]
+    assert together == apart

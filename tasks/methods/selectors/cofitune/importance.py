@@ -44,7 +44,9 @@ def importance(
         torch.manual_seed(seed)
         for batch in probe.batches:
             logits = probe.logits(model, batch), probe.logits(model, batch)
-            grads = torch.autograd.grad(logits, [ones[number][kind] for number, kind in flat], divergence_grads(*logits))
+            grads = torch.autograd.grad(
+                logits, [ones[number][kind] for number, kind in flat], divergence_grads(*logits)
+            )
             for place, grad in zip(flat, grads, strict=True):
                 sums[place] += grad.abs() if absolute else grad
             tokens += len(logits[0])
