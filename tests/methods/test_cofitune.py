@@ -53,7 +53,9 @@ def divergence(found, seed, dropout):
         return seen[-1]
 
     importance(found, [1], replace(probe, logits=logits), dropout, seed)
-    first, second = seen
+    first, second, *again = seen
+    assert all(map(torch.equal, (first, second), again)), "with the same dropout"
+    assert not torch.equal(first, second)
     return 0.1 * F.kl_div(first.log_softmax(-1), second.softmax(-1), reduction="sum").item() / len(first)
 
 

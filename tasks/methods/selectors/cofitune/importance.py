@@ -1,5 +1,6 @@
 """The importance of units for what a model can do, by the divergence of two passes under dropout."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -28,7 +29,8 @@ def importance(
 ) -> dict[int, dict[str, Tensor]]:
     """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
 
-    Weights are frozen meanwhile, so that the two passes keep nothing for gradients of theirs.
+    Each of the two passes is made twice, with the same dropout: first for the logits, whose divergence gives the gradients to go
+    backward with, and then with a graph. So one graph is in memory at a time, and with weights frozen it keeps nothing for theirs.
     """
     layers: list[Any] = list(decoder_layers(model))
     ones = {number: _ones(layers[number], plain(model).config) for number in numbers}
@@ -41,16 +43,27 @@ def importance(
         stack.enter_context(torch.random.fork_rng())
         for number, layer in enumerate(layers):
             stack.enter_context(_perturbed(layer, dropout, ones.get(number, {})))
-        torch.manual_seed(seed)
-        for batch in probe.batches:
-            logits = probe.logits(model, batch), probe.logits(model, batch)
-            grads = torch.autograd.grad(
-                logits, [ones[number][kind] for number, kind in flat], divergence_grads(*logits)
-            )
-            for place, grad in zip(flat, grads, strict=True):
+        for count, batch in enumerate(probe.batches):
+            seeds = [f"{seed}/{count}/{half}" for half in range(2)]
+            with torch.no_grad():
+                logits = [_dropped(model, probe, batch, key) for key in seeds]
+            grads = {place: torch.zeros_like(total) for place, total in sums.items()}
+            for key, at_logits_NV in zip(seeds, divergence_grads(*logits), strict=True):
+                backward = torch.autograd.grad(
+                    _dropped(model, probe, batch, key), [ones[number][kind] for number, kind in flat], at_logits_NV
+                )
+                for place, grad in zip(flat, backward, strict=True):
+                    grads[place] += grad
+            for place, grad in grads.items():
                 sums[place] += grad.abs() if absolute else grad
             tokens += len(logits[0])
     return {number: {kind: sums[number, kind] / tokens for kind in ones[number]} for number in numbers}
+
+
+def _dropped(model: nn.Module, probe: Probe, batch: Mapping[str, Tensor], key: str) -> Tensor:
+    """Return the logits of a pass whose dropout the key draws, (N, V)."""
+    torch.manual_seed(random.Random(key).getrandbits(63))
+    return probe.logits(model, batch)
 
 
 def divergence_grads(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tensor]:
