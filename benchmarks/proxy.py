@@ -63,7 +63,7 @@ def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -
 
 def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:
     """Return settings under which evaluation steers the large model."""
-    from tasks.stages.evaluate.stage import digest
+    from tasks.stages.evaluate.pinned import digest
 
     decoder = {"alpha": 1.0, "steers": str(large), "digest": digest(large)}
     return params | {

@@ -179,7 +179,7 @@ def _loaded(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any
     evaluated = _evaluated_model(model, tokenizer, inputs, config)
     if server:
         run.note(server=json.dumps(described, sort_keys=True))
-        identity = [digest(inputs["model"]), digest(inputs["base"]), described]
+        identity = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"]), described]
         evaluated = replace(evaluated, served=ServedModel(server, model, tokenizer, identity, run))
     return model, tokenizer, evaluated
 
@@ -225,23 +225,15 @@ def _pinned_folder(name: str, values: Any) -> Path:
         raise ValueError(f"methods.{name}.steers names no model: write the folder of the one to steer there.")
     folder = Path(values.steers)
     checkpoints.check_folder(folder)
-    pinned.check(folder, digest(folder), values.digest, f"methods.{name}.digest")
+    pinned.check(folder, pinned.digest(folder), values.digest, f"methods.{name}.digest")
     return folder
-
-
-def digest(folder: Path) -> str:
-    """Return one hash over a model's folder: the `digest` setting of a decoder that steers it."""
-    files = [file for kind in ("*.safetensors", "*.gguf", "*.json", "*.jinja") for file in folder.glob(kind)]
-    return provenance.facts_digest(
-        {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}
-    )
 
 
 def _identity(inputs: dict[str, Path], config: StageConfig) -> list[Any]:
     """Return everything that an answer of the model depends on beside its prompt and the settings of generation."""
     sources = provenance.closure("tasks.engine.inference.generation")
     compute = config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)}
-    folders = [digest(inputs["model"]), digest(inputs["base"])]
+    folders = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"])]
     return [*folders, compute, provenance.machine_class(), provenance.code_digest(sources)]
 
 
