@@ -57,12 +57,7 @@ def methods(
     if fit:
         rows = list(_fit(fit, [card.name for card in cards if card.family == "selectors"], budget))
         if budget:
-            rows.sort(
-                key=lambda row: (
-                    not row.fits,
-                    -(row.memory_bytes or 0) if row.fits else row.memory_bytes or sys.maxsize,
-                )
-            )
+            rows.sort(key=_place)
         if not as_json:
             _show_fit(rows, budget)
         return MethodsReport(cards, rows, budget)
@@ -77,6 +72,12 @@ def _bytes(size: str) -> int:
     if match is None or not float(match[1]):
         raise ValueError(f"--memory {size} is no size. Write a number above 0 with its unit: 8GB, 500MB, 6GiB.")
     return int(float(match[1]) * UNITS[match[2]])
+
+
+def _place(row: "SelectorFit") -> tuple[bool, int]:
+    """Sort key: what fits, the largest first; then what lacks least; last what cannot train the model."""
+    size = sys.maxsize if row.memory_bytes is None else row.memory_bytes
+    return (False, -size) if row.fits else (True, size)
 
 
 def _fit(folder: Path, selectors: list[str], budget: int | None) -> "Iterator[SelectorFit]":
