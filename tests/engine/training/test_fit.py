@@ -100,7 +100,7 @@ def test_a_budget_says_what_fits_the_largest_first(tiny, tmp_path, monkeypatch, 
         command(names, memory="8GB")
 
 
-@pytest.mark.parametrize("side", ["full", "lora", "neuroada", "locft_bf"])
+@pytest.mark.parametrize("side", ["full", "lora", "neuroada"])
 def test_a_training_takes_as_much_memory_as_was_counted(tiny, side):
     """As the allocator counts it: a dense gradient that were kept, or a copy of the weights, would show."""
     gc.collect()
