@@ -106,9 +106,11 @@ def _memory(attached: Attached, saved: int, moments: int, gradients: int, pack_t
     """
     tensors = {*attached.model.parameters(), *attached.model.buffers()}
     resident = sum(tensor.nbytes for tensor in tensors) + moments
-    head = plain(attached.model).get_output_embeddings().weight
+    inner: Any = plain(attached.model)
+    head = inner.get_output_embeddings().weight
     logits = NUMBER * min(HEAD_ROWS, pack_tokens) * len(head)
-    return resident + max(saved + logits + head.requires_grad * head.nbytes, gradients)
+    of_head: int = head.nbytes if head.requires_grad else 0
+    return resident + max(saved + logits + of_head, gradients)
 
 
 def _saved_bytes(model: nn.Module, row: Mapping[str, Tensor]) -> int:
