@@ -36,7 +36,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     )
     valid = tokenized.first_examples(inputs["valid"], encoder, tune.valid_tokens)
     judges = replace(encoder, objective=parts.objective)  # without a table: its rows are of examples that train
-    judged = tokenized.first_examples(inputs["valid"], judges, tune.valid_tokens) if parts.objective.method.reward else []
+    judged = (
+        tokenized.first_examples(inputs["valid"], judges, tune.valid_tokens) if parts.objective.method.reward else []
+    )
     if not sequences:
         raise ValueError(
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "

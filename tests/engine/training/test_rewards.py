@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tasks.core.training import Training
-from tasks.engine.training import job, telemetry, validation
+from tasks.engine import tokenized
+from tasks.engine.encode import ExampleEncoder
+from tasks.engine.training import telemetry, validation
 from tasks.engine.training import train as engine
 from tasks.engine.training.batches import lay_out
 from tasks.engine.training.reference import with_reference
@@ -20,6 +22,12 @@ from tests.support import ScratchRun
 
 OBJECTIVES = ("dpo", "kto", "orpo", "simpo")
 ROWS = [small.example(number, response=f"good {number}", rejected="bad") for number in range(6)]
+
+
+def encoded(rows, objective):
+    """Judged answers as the objective encodes them."""
+    encoder = ExampleEncoder(byte_tokenizer(), 96, objective=objective)
+    return [sequence for row in rows for sequence in encoder(row).sequences]
 
 
 def log_p(model, answer):
@@ -66,7 +74,7 @@ def test_rewards_are_those_of_the_equations(tmp_path, name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_on_pairs_judges_the_same_answers(tiny, name):
     """Pairs are auxiliary sequences of dpo and single sequences of kto, and both have an accuracy."""
-    judged = job.encode_judged(ROWS, byte_tokenizer(), 96, part("objectives", name), 10_000)
+    judged = encoded(ROWS, part("objectives", name))
     found = validation.rewards(small.load(tiny), judged, part("objectives", name), small.FP32)
     assert set(found) == {"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"}
     assert len({sequence.id for sequence in judged}) == len(ROWS)
@@ -75,7 +83,7 @@ def test_every_objective_on_pairs_judges_the_same_answers(tiny, name):
 def test_single_judgements_have_a_margin_and_no_accuracy(tiny):
     rows = [small.example(number, response=f"answer {number}", desirable=number % 2 == 0) for number in range(4)]
     kto = part("objectives", "kto")
-    judged = job.encode_judged(rows, byte_tokenizer(), 96, kto, 10_000)
+    judged = encoded(rows, kto)
     found = validation.rewards(small.load(tiny), judged, kto, small.FP32)
     assert set(found) == {"rewards/chosen", "rewards/rejected", "rewards/margins"}
 
@@ -84,16 +92,15 @@ def test_objectives_without_rewards_and_data_without_judgements_have_none(tiny):
     plain = [small.example(number) for number in range(3)]
     for name in names("objectives"):
         objective = part("objectives", name)
+        assert (objective.method.reward is not None) == (name in OBJECTIVES)
         if name in OBJECTIVES:
-            assert job.encode_judged(plain, byte_tokenizer(), 96, objective, 10_000) == []
-        else:
-            assert job.encode_judged(ROWS, byte_tokenizer(), 96, objective, 10_000) == []
+            assert encoded(plain, objective) == []
     assert validation.rewards(small.load(tiny), [], part("objectives", "dpo"), small.FP32) == {}
 
 
 def test_level_answers_are_no_preference(tiny, tmp_path):
     dpo, model = part("objectives", "dpo"), small.load(tiny)
-    judged = job.encode_judged(ROWS, byte_tokenizer(), 96, dpo, 10_000)
+    judged = encoded(ROWS, dpo)
     found = validation.rewards(model, with_reference(model, judged, {}, small.FP32, tmp_path), dpo, small.FP32)
     assert found["rewards/accuracies"] == 0
     assert found["rewards/margins"] == pytest.approx(0, abs=1e-6)
@@ -102,9 +109,11 @@ def test_level_answers_are_no_preference(tiny, tmp_path):
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_a_training_reports_them_with_each_validation_and_they_grow(tiny, tmp_path, save_every):
     dpo = part("objectives", "dpo", beta=0.5)
-    encoded = job.encode_examples(ROWS, byte_tokenizer(), 96, ScratchRun(tmp_path), "tune r0", dpo)
+    training = tokenized.encode_examples(
+        ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=dpo), ScratchRun(tmp_path), "tune r0"
+    )
     model = small.load(tiny)
-    known = with_reference(model, encoded, {}, small.FP32, tmp_path)
+    known = with_reference(model, training, {}, small.FP32, tmp_path)
     parts = replace(composition(), objective=dpo, optimizer=part("optimizers", "adamw", learning_rate=1e-3))
     plan = Training(pack_tokens=96, max_tokens=10_000, epochs=8, warmup=0.0, save_every=save_every, validate_every=4)
     reported = {}
@@ -123,16 +132,18 @@ def test_a_training_reports_them_with_each_validation_and_they_grow(tiny, tmp_pa
 
 def test_looking_at_answers_changes_no_weight(tiny, tmp_path):
     simpo = part("objectives", "simpo")
-    encoded = job.encode_examples(ROWS, byte_tokenizer(), 96, ScratchRun(tmp_path), "tune r0", simpo)
+    training = tokenized.encode_examples(
+        ROWS, ExampleEncoder(byte_tokenizer(), 96, objective=simpo), ScratchRun(tmp_path), "tune r0"
+    )
     parts, plan = replace(composition(), objective=simpo), change(PLAN, pack_tokens=96, validate_every=1)
 
     def weights(judged):
-        data = engine.TrainData(encoded, judged=judged)
+        data = engine.TrainData(training, judged=judged)
         work = tmp_path / str(len(judged))
         result = engine.train(small.load(tiny).train(), data, parts, plan, small.FP32, work)
         return torch.cat([tensor.detach().flatten() for tensor in result.attached.trainable.values()])
 
-    assert torch.equal(weights(()), weights(encoded))
+    assert torch.equal(weights(()), weights(training))
 
 
 def test_the_answers_count_in_what_validation_may_cost():
