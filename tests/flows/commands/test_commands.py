@@ -163,7 +163,7 @@ def test_own_texts_become_the_corpus_and_the_examples_stay(project, tmp_path):
     [
         ("none.jsonl", None, "there is no such file"),
         ("notes.docx", 12, "expected a table"),
-        ("few.jsonl", 3, "too few"),
+        ("few.jsonl", 2, "too few"),
         ("broken.parquet", 12, "no Parquet file"),
     ],
 )
