@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
+from transformers.utils import logging
 
 from tasks import methods
 from tasks.core.sequences import Encoded
@@ -60,6 +61,7 @@ def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, An
     """
     names = {getattr(training, family.removesuffix("s")) for family in FAMILIES}
     parts = compose.read(training, {name: sections.get(name, {}) for name in names})
+    logging.disable_progress_bar()  # weights are read once for each selector
     model, _ = checkpoints.load(folder)
     row = collate([Pack((arbitrary(TOKENS, model.config.vocab_size),))])
     probe = Probe([row], partial(_of_plain, token_losses), partial(_of_plain, token_logits))
