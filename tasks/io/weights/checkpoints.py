@@ -194,3 +194,9 @@ def check_parent(path: Path, base: Path) -> None:
         raise ValueError(
             f"{path} was trained on weights {expected[:12]}, but {base} holds {weights_hash[:12]}. Name the base it was trained on."
         )
+
+
+def trainable(model: Path) -> int:
+    """Return the number of trained parameters; 0 for the base."""
+    course = model / "training.json"
+    return json.loads(course.read_text(encoding="utf-8"))["trainable"] if course.is_file() else 0

@@ -1,5 +1,4 @@
-"""Stage `evaluate`: measure one model on the domain and on general data, by loss, by programs that run, by answers that are checked, and
-by preferences, and by facts that were written into it.
+"""Stage `evaluate`: measure one model by loss, programs that run, answers that are checked, preferences, and facts written into it.
 
 reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet; with a decoder that steers
         another model, the folder of that model
@@ -69,7 +68,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         **summary,
         **_standard(evaluated, evaluate_config),
         "parameters": model.num_parameters(),
-        "trainable": _trainable(inputs["model"]),
+        "trainable": checkpoints.trainable(inputs["model"]),
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
         "settings": _conditions(config, measured.level),
     }
@@ -399,9 +398,3 @@ def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
         "sandbox": level,
         "ends_at": [*generation.ENDS, *evaluate_config.stop],
     }
-
-
-def _trainable(model: Path) -> int:
-    """Return the number of trained parameters; 0 for the base."""
-    course = model / "training.json"
-    return json.loads(course.read_text(encoding="utf-8"))["trainable"] if course.is_file() else 0
