@@ -47,7 +47,7 @@ class DeltaLinear(nn.Linear):
         self.watcher: Watcher | None = None
         """Called with the dense gradient, where the form is entries."""
         dtype = torch.promote_types(base.weight.dtype, torch.float32)  # small steps would be lost in bf16
-        self.register_buffer("index", index.to(base.weight.device))
+        self.register_buffer("index", index.to(base.weight.device, copy=True))  # `move` changes it
         self.register_buffer("scale", None if scale is None else scale.to(base.weight.device, dtype))
         self.delta = nn.Parameter(base.weight.new_zeros(shapes.get(form, (len(index),)), dtype=dtype))
 
