@@ -143,7 +143,8 @@ def prepare_datatrove(path: Path, out: Path) -> Callable[[], None]:
         return JsonlReader(str(out / "raw"), adapter=adapted)
 
     def execute(*steps: Any, tasks: int = 1) -> None:
-        LocalPipelineExecutor(pipeline=list(steps), tasks=tasks, workers=1, skip_completed=False).run()
+        logs = str(out / "logs")  # else `logs` of the current folder
+        LocalPipelineExecutor(list(steps), tasks=tasks, workers=1, skip_completed=False, logging_dir=logs).run()
 
     def kept() -> list[Any]:
         return [read(), ExactDedupFilter(str(out / "exact"), exact), MinhashDedupFilter(str(out / "removed"))]
