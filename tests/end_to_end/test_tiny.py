@@ -119,6 +119,7 @@ def test_its_runs_came_along_and_twice_is_once(handed_over):
     def runs():
         return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
+    handed_over.run("flows.commands", "verify", "--no-measure")
     assert {run.data.tags.get("dvc.stage") for run in runs()} >= {"tune@r0", "evaluate@base", None}
     before = len(runs())
     assert f"0 MLflow runs taken over, {before} known already" in handed_over.run(
