@@ -62,6 +62,10 @@ def rows(tmp_path) -> Path:
         b"",
     ]
     lines += [b'{"prompt": "a", "completion": "' + b"long " * 2000 + b'"}']
+    lines += [
+        b'{"prompt": "a", "chosen": "b", "rejected": "b"}',
+        b'{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]}',
+    ]
     file = tmp_path / "raw" / "rows.jsonl"
     file.parent.mkdir()
     file.write_bytes(b"\n".join(lines))
@@ -72,11 +76,13 @@ def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
     run, report = ingest(tmp_path, [{"from": "file", "path": rows, "license": "CC0-1.0"}])
     (line,) = report["sources"].values()
     assert line == {
-        "read": 37,
+        "read": 39,
         "kept": 30,
         "merged": 1,
         "refused": {
             "empty content": 1,
+            "equal sides": 1,
+            "no answer": 1,
             "not JSON": 1,
             "not UTF-8": 1,
             "not an object": 1,
@@ -92,6 +98,8 @@ def test_every_line_is_kept_merged_or_refused_by_its_number(tmp_path, rows):
         "empty content": "line 35",
         "not UTF-8": "line 36",
         "too long": "line 38",
+        "equal sides": "line 39",
+        "no answer": "line 40",
         "duplicate": "line 31",
     }
     kept = examples_of(tmp_path)
