@@ -345,12 +345,12 @@ def conversations(count):
     return [small.example(n, messages=turns) for n in range(count)]
 
 
-@pytest.mark.parametrize(("train_on", "answers"), [("all", 2), ("last", 1)])
-def test_all_answers_of_a_conversation_train_unless_the_last_alone_is_set(inputs, tune, monkeypatch, train_on, answers):
+@pytest.mark.parametrize(("settings", "answers"), [({}, 2), ({"train_on": "all"}, 2), ({"train_on": "last"}, 1)])
+def test_all_answers_of_a_conversation_train_unless_the_last_alone_is_set(inputs, tune, monkeypatch, settings, answers):
     tables.write(inputs["examples"], conversations(3), Example)
     kept = []
     monkeypatch.setattr(stage.job, "execute", lambda model, tokenizer, data, **_: kept.extend(data.train) or {})
-    tune(train_on=train_on)
+    tune(**settings)
     assert [sequence.num_trained for sequence in kept] == [2 * answers] * 3  # a digit and the end of turn
 
 
