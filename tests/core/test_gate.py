@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from tasks.core import gate, statistics
+from tasks.core.answers import registry
 from tasks.core.gate import Bar, GateConfig
-from tasks.core.records import Result
+from tasks.core.records import PREFERENCE, Result
 
 RULES = GateConfig()
 SPREAD = 0.02
@@ -186,7 +187,7 @@ def guarded(measure, before, after, margin=0.1):
     return judgement.checks[1].finding, judgement
 
 
-@pytest.mark.parametrize("measure", ["number accuracy", "choice acc_norm", "json score", "preference accuracy"])
+@pytest.mark.parametrize("measure", [*registry.measures(), PREFERENCE])
 def test_the_measure_of_a_check_can_be_guarded(measure):
     before = graded(measure, [n % 2 for n in range(400)])
     better = graded(measure, [1 if n % 10 else n % 2 for n in range(400)])
