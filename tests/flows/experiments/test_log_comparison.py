@@ -1,6 +1,8 @@
 """Logs that inspect-ai and lm-evaluation-harness wrote themselves (`data/logs/make.py`) are paired and compared."""
 
+import functools
 import json
+import math
 import os
 import re
 import shutil
@@ -8,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from flows import commands
 from flows.experiments.logs import archive, comparison, inspect_logs, reading, rendering
@@ -23,6 +27,12 @@ FIRST, SECOND = LOGS / "choice-first", LOGS / "choice-second"
 
 def by_measure(report):
     return {one.measure: one for one in report.comparisons}
+
+
+def read_scores(folder, measure):
+    """The scores of a log of lm-evaluation-harness, in the order of its items."""
+    rows = [json.loads(line) for file in folder.glob("samples_*") for line in file.read_text().splitlines()]
+    return [row[measure] for row in rows if measure in row]
 
 
 def test_a_comparison_says_what_the_statistics_say():
@@ -49,6 +59,48 @@ def test_other_order_other_sign():
     up, down = (by_measure(comparison.compare(paths))["match"] for paths in ([SMALL, LARGE], [LARGE, SMALL]))
     assert (up.difference.value, up.p, up.rose) == (-down.difference.value, down.p, down.fell)
     assert down.verdict == "lower"
+
+
+def test_logs_of_lm_evaluation_harness_have_the_figures_of_other_programs():
+    """Of 24 items 2 rise and 4 fall by `acc`, 3 and 4 by `acc_norm`, and none by `exact_match`: as scipy has it, or by hand."""
+    report = by_measure(comparison.compare([FIRST, SECOND]))
+    changes = {measure: (row.rose, row.fell) for measure, row in report.items()}
+    assert changes == {"acc": (2, 4), "acc_norm": (3, 4), "exact_match": (0, 0)}
+    for measure, row in report.items():
+        before, after = (read_scores(folder, measure) for folder in (FIRST, SECOND))
+        assert row.difference.value == pytest.approx(np.mean(after) - np.mean(before))
+        for level, values in ((row.before, before), (row.after, after)):
+            exact = stats.binomtest(int(sum(values)), 24).proportion_ci()
+            assert (level.value, level.low, level.high) == pytest.approx((np.mean(values), exact.low, exact.high))
+    tests = {measure: stats.binomtest(up, up + down) for measure, (up, down) in changes.items() if up + down}
+    assert {measure: report[measure].p for measure in tests} == pytest.approx(
+        {measure: test.pvalue for measure, test in tests.items()}
+    )
+    assert {row.adjusted for row in report.values()} == {1.0}, "three times 0.6875, and no less for the others"
+    assert [row.verdict for row in report.values()] == ["open", "open", "equal"]
+
+    highs = {measure: (2 * test.proportion_ci().high - 1) * test.n / 24 for measure, test in tests.items()}
+    assert {measure: report[measure].difference.high for measure in tests} == pytest.approx(highs), "by direction"
+    chances = functools.reduce(np.convolve, [np.array([4, 18, 2]) / 24] * 24)  # of sums of 24 draws from -24 on
+    tail = stats.norm.cdf(-math.sqrt(24 / 23) * stats.t.ppf(0.975, 23))  # Hesterberg's, of few items
+    assert report["acc"].difference.low == pytest.approx((np.searchsorted(chances.cumsum(), tail) - 24) / 24)
+    rare = 1 - 0.025 ** (1 / 24)  # none of 24
+    assert (report["exact_match"].difference.low, report["exact_match"].difference.high) == pytest.approx((-rare, rare))
+
+
+def test_a_difference_that_is_decided_alone_is_open_among_three_measures(tmp_path):
+    """The second log is given the accuracy of the first one, and six right answers more: the chance of that is 2 / 2⁶."""
+    log = shutil.copytree(SECOND, tmp_path / "six-more")
+    (file,) = log.glob("samples_sums_choice_20*")
+    scores = read_scores(FIRST, "acc")
+    for item in [item for item, score in enumerate(scores) if not score][:6]:
+        scores[item] = 1.0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row | {"acc": score}) + "\n" for row, score in zip(rows, scores, strict=True)))
+    among = by_measure(comparison.compare([FIRST, log]))["acc"]
+    (alone,) = comparison.compare([FIRST, log], measures=["acc"]).comparisons
+    assert (among.p, among.adjusted, among.verdict) == (2 / 2**6, 3 * 2 / 2**6, "open")
+    assert (alone.p, alone.adjusted, alone.verdict) == (2 / 2**6, 2 / 2**6, "higher")
 
 
 def test_epochs_are_averaged_and_it_is_said():
