@@ -1,7 +1,9 @@
 """Answers that a check grades: the same scores in any batch, each generated once, and what did not end is named."""
 
 import json
+import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,6 +19,7 @@ from tasks.io import tables
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import StageConfig
+from tests import chat_server
 from tests import tiny as small
 from tests.model_server import serving_weights
 from tests.support import ScratchRun
@@ -77,6 +80,28 @@ def generated(monkeypatch):
 
     monkeypatch.setattr(stage.generation, "respond", counted)
     return sizes
+
+
+def number_of(text):
+    """The number of the question that a request asks."""
+    return int(re.search(r"Question (\d)", text)[1])
+
+
+@pytest.fixture
+def serving(model, monkeypatch):
+    """A server that writes an answer to each question by its number, whatever the weights would write, and judges."""
+    monkeypatch.setattr(served, "MAX_GAP", float("inf"))
+    tokenizer = checkpoints.load_tokenizer(model)
+
+    def of(answer, judge=None):
+        def reply(request):
+            if "messages" in request:
+                return judge(request["messages"][-1]["content"])
+            return answer(number_of(tokenizer.decode(request["prompt"])))
+
+        return chat_server.serving(reply)
+
+    return of
 
 
 def questions(count=9, check="exact", start=0):
@@ -256,6 +281,65 @@ def test_options_that_are_equally_likely_are_named_a_tie(evaluate, monkeypatch):
     assert metrics["answers"]["choice acc"]["all"]["value"] == pytest.approx(
         2 / 3
     )  # the first one counts, as in lm-eval
+
+
+@pytest.mark.parametrize(
+    ("check", "reference", "measure", "answers"),
+    [
+        (
+            {"kind": "regex", "pattern": r"is (\w+)"},
+            "It is Blue.",
+            "regex accuracy",
+            [("So it is blue", 1, "passed"), ("it is red", 0, "wrong"), ("blue", 0, "no match")],
+        ),
+        (
+            "contains",
+            "Ulm",
+            "contains accuracy",
+            [("Born in ULM, 1879.", 1, "passed"), ("In Ulm", 1, "passed"), ("Born in Bern.", 0, "wrong")],
+        ),
+        (
+            "tool_call",
+            '{"name": "add", "arguments": {"n": 1}}',
+            "tool_call accuracy",
+            [
+                ('<tool_call>{"name": "add", "arguments": {"n": 1}}</tool_call>', 1, "passed"),
+                ('{"name": "add", "arguments": {"n": 2}}', 0, "wrong arguments"),
+                ('{"name": "sub", "arguments": {"n": 1}}', 0, "wrong tool"),
+                ("add(1)", 0, "no tool call"),
+            ],
+        ),
+        (
+            "rouge",
+            "the cat sat here",
+            "rouge score",  # two words of four in common, in this order
+            [("the cat sat here", 1, "passed"), ("the cat ran away", 0.5, "overlap"), ("no", 0, "wrong")],
+        ),
+        (
+            "chrf",
+            "ac",
+            "chrf score",  # one of two characters in common, and not their only pair
+            [("ac", 1, "passed"), ("ab", 0.25, "overlap"), ("no", 0, "wrong")],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith((" accuracy", " score")) else "",
+)
+def test_each_kind_of_check_grades_the_answers_that_a_server_writes(
+    evaluate, serving, check, reference, measure, answers
+):
+    rows = [checked(n, check, f"Question {n}", reference) for n in range(len(answers))]
+    with serving(lambda number: answers[number][0]) as server:
+        metrics, results, run = evaluate(rows, server={"url": server.url, "model": "m"})
+    graded = {row.item: (row.output, row.value, row.outcome) for row in results if row.measure == measure}
+    assert graded == {row.id: answer for row, answer in zip(rows, answers, strict=True)}
+    assert all(row.expected for row in results if row.measure == measure)
+    figures, right = metrics["answers"][measure], sum(score for _, score, _ in answers)
+    assert figures["outcomes"] == Counter(outcome for *_, outcome in answers)
+    if measure.endswith("accuracy"):
+        assert figures["all"] == statistics.proportion(right, len(answers)).record()
+    assert figures["all"]["low"] < figures["all"]["value"] < figures["all"]["high"]
+    assert figures["all"]["value"] == pytest.approx(right / len(answers), abs=1e-6)
+    assert run.metrics[-1][1][measure.replace(" ", "_")] == figures["all"]["value"]
 
 
 def test_labels_have_macro_f1_and_a_confusion_matrix(evaluate):
