@@ -9,10 +9,11 @@ from tasks.core.answers.base import PASSED, Grade
 from tasks.core.records import Example, Result
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.stages.evaluate.config import EvaluateConfig
+from tasks.stages.evaluate.judging import NO_VERDICT
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
 TRUNCATED = "truncated"
-"""The outcome of an answer that was cut off and is not right as far as it goes."""
+"""The outcome of an answer that was cut off and is not right as far as it goes, unless a judge gave no verdict on it."""
 Write = Callable[[Sequence[Example], Sampling | None], Sequence[Response]]
 """Generates answers to problems: greedy ones without a `Sampling`."""
 GradeAnswers = Callable[[Sequence[Example], Sequence[str]], Iterable[Grade]]
@@ -63,7 +64,7 @@ def _result(measure: str, problem: Example, response: Response, answer_grade: Gr
     if problem.tests is not None and problem.tests.kind == "check":
         check, reference = registry.of(problem.tests)
         expected, domain = check.shown(reference), problem.domain
-        if not response.ended and verdict != PASSED:
+        if not response.ended and verdict not in (PASSED, NO_VERDICT):
             verdict = TRUNCATED
     return Result(
         measure, problem.id, problem.group, problem.tier, score, 1, 1, verdict, response.text, inside, parsed, expected,

@@ -342,6 +342,44 @@ def test_each_kind_of_check_grades_the_answers_that_a_server_writes(
     assert run.metrics[-1][1][measure.replace(" ", "_")] == figures["all"]["value"]
 
 
+def judge_with_gaps(text):
+    """The reply of a judge that prefers the sentence with the question's number, and any other to "No answer."."""
+    number, first = number_of(text), text.split("[Answer A]\n")[1].split("\n\n[Answer B]")[0]
+    if number in (2, 3, 4):
+        return "Both are nice."
+    if number == 6:
+        return "TIE"
+    is_first = first != "No answer." if number == 5 else first == f"It is {number}."
+    return "A" if is_first else "B"
+
+
+def test_a_judge_has_its_score_its_agreement_and_the_count_of_answers_without_a_verdict(evaluate, serving):
+    rows = [checked(n, "judge", f"Question {n}", "No answer." if n == 5 else f"It is {n}.") for n in range(9)]
+    with serving(lambda n: ("I do not kn", "length") if n in (4, 7) else "I do not know", judge_with_gaps) as server:
+        address = {"url": server.url, "model": "m"}
+        metrics, results, run = evaluate(rows, server=address, judge=address)
+    scores, agreements = (
+        {row.item: row for row in results if row.measure == measure} for measure in ("judge score", "judge agreement")
+    )
+    assert [scores[row.id].value for row in rows] == [0, 0, 0.5, 0.5, 0.5, 1, 0.5, 0, 0]
+    assert [scores[row.id].outcome for row in rows] == [
+        *["reference preferred"] * 2,
+        *["no verdict"] * 3,  # of the last one too, which was cut off
+        "passed",
+        "tie",
+        "truncated",
+        "reference preferred",
+    ]
+    figures = metrics["answers"]
+    assert figures["judge score"]["outcomes"] == Counter(row.outcome for row in scores.values())
+    assert figures["judge score"]["all"]["value"] == pytest.approx(3 / 9, abs=1e-6)
+    assert figures["judge agreement"]["outcomes"] == {"disagrees": 2, "no verdict": 3, "passed": 4}
+    assert figures["judge agreement"]["all"] == statistics.proportion(4, 9).record()
+    assert sum(row.value for row in agreements.values()) == 4
+    logged = run.metrics[-1][1]
+    assert (logged["judge_score"], logged["judge_agreement"]) == pytest.approx((3 / 9, 4 / 9), abs=1e-6)
+
+
 def test_labels_have_macro_f1_and_a_confusion_matrix(evaluate):
     metrics, _, _ = evaluate([checked(n, "labels", f"Is {n} odd?", ("yes", "no")[n % 2]) for n in range(6)])
     figures = metrics["answers"]["labels macro-F1"]
