@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,34 @@ def test_preferences_stand_below_the_answers_under_a_heading_of_their_own(report
     page = (folder / "index.html").read_text()
     assert "preference accuracy" in page
     assert "so it is 0" not in page, "the model wrote nothing that could be shown as its answer"
+
+
+def judged(scores, agreements):
+    """Results of a judge: one score of a half has no verdict, and so has the first pair on which it does not agree."""
+    names = {0: "reference preferred", 0.5: "tie", 1: "passed"}
+    score = [replace(row, outcome=names[row.value]) for row in graded("judge score", scores)]
+    lost = scores.index(0.5)
+    score[lost] = replace(score[lost], outcome="no verdict")
+    return [*score, *graded("judge agreement", agreements)]
+
+
+def test_a_judge_has_a_row_for_its_score_and_one_for_its_agreement(report):
+    before, after = [n % 2 / 2 for n in range(40)], [(n % 2 + 1) / 2 for n in range(40)]
+    agreements = [n > 3 for n in range(20)]
+    folder, run, rows = report(judged(before, agreements), judged(after, agreements))
+    score, agreement = rows["judge score", ""], rows["judge agreement", ""]
+    groups = [f"g{n}" for n in range(40)]
+    assert score["after"] == statistics.share(after, groups).record()
+    assert score["difference"]["value"] == pytest.approx(0.5)
+    assert "mcnemar_p" not in score
+    assert agreement["after"] == statistics.proportion(16, 20).record()
+    text = (folder / "summary.txt").read_text()
+    assert re.search(r"\n  judge score +40  25\.0 \[", text)
+    assert re.search(r"\n  judge agreement +20  80\.0 \[56\.3, 94\.3\]", text)
+    assert "Judge agreement: the share of pairs with a known verdict" in " ".join(text.split())
+    assert run.metrics[0][1]["r0_judge_score_difference"] == pytest.approx(0.5)
+    page = (folder / "index.html").read_text()
+    assert re.search(r'no verdict</th><td class="n">1</td><td class="n">1</td>', page)
 
 
 def test_macro_f1_stands_beside_the_accuracy_of_labels(report):

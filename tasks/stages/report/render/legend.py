@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tasks.core.answers.choice import ACC
+from tasks.core.answers.judge import AGREEMENT
 from tasks.core.classification import MACRO_F1
 from tasks.core.records import EDITS, PREFERENCE, SCORED
 from tasks.core.statistics import FEW, Bootstrap
@@ -41,6 +42,11 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             "choice acc: the share of items whose right option is the likeliest response; acc_norm: the likeliest per character, both as "
             "lm-evaluation-harness defines them."
+        )
+    if AGREEMENT in measures:
+        yield (
+            "Judge agreement: the share of pairs with a known verdict, put among the others, in which the judge prefers the right answer; a tie "
+            "and no verdict count as not preferred."
         )
     if PREFERENCE in measures:
         yield (
