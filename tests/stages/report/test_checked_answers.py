@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core import classification, statistics
+from tasks.core import classification, paired, statistics
 from tasks.core.records import Result
 from tests.stages.report import material
 
 
-def graded(measure, values, domains=("all",), labels=None):
+def graded(measure, values, domains=("all",), labels=None, groups=1000):
     return [
         Result(
-            measure, f"t{n}", f"g{n}", None, float(v), 1, 1, "passed" if v == 1 else "truncated" if n % 2 else "wrong",
+            measure, f"t{n}", f"g{n % groups}", None, float(v), 1, 1, "passed" if v == 1 else "truncated" if n % 2 else "wrong",
             f"so it is {n}", parsed=labels[n] if labels else str(n), expected="xy"[n % 2], domain=domains[n % len(domains)],
         )
         for n, v in enumerate(values)
@@ -57,15 +57,24 @@ def test_accuracy_has_its_interval_the_paired_difference_and_mcnemars_test(repor
     assert "truncated" in page
 
 
-def test_domains_stand_below_their_measure_and_scores_have_no_mcnemar(report):
+def test_domains_stand_below_their_measure_and_scores_are_tested_by_sign_flips(report):
     before = graded("json score", [0.5] * 40, ["orders.v1", "bills"])
     after = graded("json score", [0.5 + n / 100 for n in range(40)], ["orders.v1", "bills"])
     folder, run, rows = report(before, after)
     assert rows["json score", "bills"]["items"] == 20
     assert "mcnemar_p" not in rows["json score", ""]
+    assert rows["json score", ""]["sign_flip_p"] == round(paired.sign_flip([n / 100 for n in range(40)]), 6) < 0.001
     assert rows["json score", ""]["difference"]["low"] > 0
     assert "    orders.v1" in (folder / "summary.txt").read_text()
     assert "r0_json_score_orders_v1_difference" in run.metrics[0][1]
+
+
+def test_scores_of_one_group_are_flipped_together(report):
+    """Twenty answers that rose in three groups are three rises: two flips of eight are as large."""
+    before, after = (graded("rouge score", [value] * 20, groups=3) for value in (0.4, 0.6))
+    folder, _, rows = report(before, after)
+    assert rows["rouge score", ""]["sign_flip_p"] == 2 / 2**3
+    assert re.search(r'rouge score</th>.*<td class="n">0\.250</td></tr>', (folder / "index.html").read_text())
 
 
 def test_preferences_stand_below_the_answers_under_a_heading_of_their_own(report):
@@ -116,6 +125,7 @@ def test_macro_f1_stands_beside_the_accuracy_of_labels(report):
     expected, groups = ["xy"[n % 2] for n in range(40)], [f"g{n}" for n in range(40)]
     difference = classification.macro_f1_difference(expected, *LABELS, groups)
     assert rows["labels macro-F1", ""]["difference"] == difference.record()
+    assert not [key for key in rows["labels macro-F1", ""] if key.endswith("_p")], "it is no mean over items"
 
 
 def test_a_check_that_was_not_run_is_named_with_the_reason(report):

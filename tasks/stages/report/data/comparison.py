@@ -4,9 +4,9 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from tasks.core import classification, records, statistics
+from tasks.core import classification, paired, records, statistics
 from tasks.core.answers import registry
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
@@ -45,8 +45,10 @@ class Row:
     before: Estimate
     after: Estimate
     difference: Estimate
+    test: Literal["mcnemar", "sign_flip"] | None = None
+    """McNemar's exact test of answers that are right or wrong, or flips of the signs of groups' differences, of scores."""
     p: float | None = None
-    """Exact p-value of McNemar's test, for first answers that are right or wrong."""
+    """Two-sided p-value of the test."""
 
     @property
     def title(self) -> str:
@@ -178,6 +180,7 @@ def pass_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootstra
         statistics.proportion(int(sum(before)), len(before), bootstrap.confidence),
         statistics.proportion(int(sum(after)), len(after), bootstrap.confidence),
         _bounds_of_change(before, after, [result.group for result, _ in pairs], bootstrap),
+        "mcnemar",
         statistics.mcnemar(before, after),
     )
 
@@ -203,6 +206,7 @@ def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> It
 
 
 def _macro_f1_row(pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+    """Return the row of macro-F1. It has no p-value: it is no mean over items, so items have no differences to flip."""
     expected, groups = [one.expected for one, _ in pairs], [one.group for one, _ in pairs]
     before, after = ([pair[side].parsed for pair in pairs] for side in (0, 1))
     return Row(
@@ -220,6 +224,7 @@ def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootst
     """Return the row of a measure with a value between 0 and 1 for each item, such as sampled pass@k."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     groups = [result.group for result, _ in pairs]
+    changes = [second - first for first, second in zip(before, after, strict=True)]
     return Row(
         measure,
         part,
@@ -228,6 +233,8 @@ def _score_row(measure: str, part: str, pairs: Sequence[Pair], bootstrap: Bootst
         statistics.share(before, groups, bootstrap),
         statistics.share(after, groups, bootstrap),
         statistics.proportion_difference(before, after, groups, bootstrap),
+        "sign_flip",
+        paired.sign_flip(changes, groups, bootstrap.seed),
     )
 
 

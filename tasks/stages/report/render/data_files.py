@@ -143,7 +143,7 @@ def _comparison(comparison: Comparison, verdict: Verdict, data: ReportData) -> d
 def _row(row: Row) -> dict[str, Any]:
     estimates = {"before": row.before, "after": row.after, "difference": row.difference}
     labels = {"measure": row.measure, "part": row.part, "unit": row.unit, "items": row.items}
-    p = {} if row.p is None else {"mcnemar_p": round(row.p, 6)}
+    p = {} if row.p is None else {f"{row.test}_p": round(row.p, 6)}
     return labels | {side: estimate.record() for side, estimate in estimates.items()} | p
 
 

@@ -49,7 +49,7 @@ def test_pass_at_k_by_sampling_is_the_mean_of_the_tasks_chances():
     assert (at_1.before.value, at_1.after.value) == pytest.approx((7 / 16, 8 / 16))
     assert at_2.before.value == pytest.approx((0 + 1 / 2 + 5 / 6 + 1) / 4)
     assert at_1.difference.value == pytest.approx(1 / 16)
-    assert (at_1.items, at_1.before.n, at_1.p) == (4, 4, None)
+    assert (at_1.items, at_1.before.n, at_1.test, at_1.p) == (4, 4, "sign_flip", 1.0)
 
 
 def test_human_eval_has_a_row_of_its_own_with_an_exact_interval_and_comes_last():
