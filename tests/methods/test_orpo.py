@@ -15,6 +15,18 @@ def test_its_odds_ratio_is_trls_and_the_rest_is_the_mean_loss_of_the_better_answ
     preferences.same(whole - tuning, trl["odds"])
 
 
+def test_with_the_prompts_among_the_tuned_tokens_the_whole_loss_is_trls(tmp_path):
+    """TRL's first term is over the prompt too, ours over the answer: with that term of TRL's the sum is TRL's."""
+    trl = frozen("orpo")
+    weight = trl["settings"]["weight"]
+    orpo = preferences.loss("orpo", preferences.pairs(), tmp_path, {"weight": weight})
+    answers = preferences.loss("cross_entropy", preferences.pairs(), tmp_path, {})
+    texts = [preferences.sequence(prompt[:1], [*prompt[1:], *better]) for prompt, better, _ in preferences.PAIRS]
+    prompts_too = preferences.loss("cross_entropy", texts, tmp_path, {})
+    preferences.same(prompts_too + (orpo - answers), trl["loss"])
+    assert abs(orpo.item() - trl["loss"]) > 1e-3, "the two conventions differ on these pairs"
+
+
 def test_log_odds_are_finite_where_an_answer_is_unlikely_and_grow_with_its_probability():
     odds = log_odds(torch.tensor([-200.0, -1.0, -1e-6]))
     assert torch.isfinite(odds).all()

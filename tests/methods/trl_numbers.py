@@ -70,15 +70,25 @@ def kto_numbers(folder: Path, phases: tuple[float, float]) -> dict[str, Any]:
 
 
 def orpo_numbers(folder: Path) -> dict[str, Any]:
-    """Return the odds ratio of ORPO."""
+    """Return the loss of ORPO and its odds ratio alone."""
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     settings = {"weight": 0.2}
     config = ORPOConfig(**_arguments(folder), beta=settings["weight"])
     trainer = ORPOTrainer(model(0.0), config, **_given(SIDES))
     losses, *_ = trainer.odds_ratio_loss(*_mean_log_p(trainer))
-    source = "trl.experimental.orpo.orpo_trainer.ORPOTrainer, get_batch_logps and odds_ratio_loss; its second term alone, -mean(losses)"
-    return {"source": _source(source), "settings": settings, "odds": -losses.mean().item()}
+    # Both sides are of one width: the id that TRL pads the narrower one with is not in this vocabulary.
+    halves = {name: tensor.chunk(2) for name, tensor in _labelled(_batch([*BETTER, *WORSE])).items()}
+    batch = {
+        f"{side}_{name}": half[n] for n, side in enumerate(("chosen", "rejected")) for name, half in halves.items()
+    }
+    with torch.no_grad():
+        loss, _ = trainer.get_batch_loss_metrics(trainer.model, batch)
+    source = (
+        "trl.experimental.orpo.orpo_trainer.ORPOTrainer: loss by get_batch_loss_metrics; "
+        "odds by get_batch_logps and odds_ratio_loss, its second term alone, -mean(losses)"
+    )
+    return {"source": _source(source), "settings": settings, "loss": loss.item(), "odds": -losses.mean().item()}
 
 
 def simpo_numbers(folder: Path) -> dict[str, Any]:
@@ -98,8 +108,8 @@ def simpo_numbers(folder: Path) -> dict[str, Any]:
 @torch.no_grad()
 def _mean_log_p(trainer: Any) -> tuple[Tensor, ...]:
     """Return the mean log p of a token of the better answers and of the worse ones, by the trainer's own function."""
-    batch = _batch([*BETTER, *WORSE])
-    labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)
+    batch = _labelled(_batch([*BETTER, *WORSE]))
+    labels = batch.pop("labels")
     return trainer.get_batch_logps(trainer.model(**batch).logits, labels, average_log_prob=True).chunk(2)
 
 
@@ -113,6 +123,12 @@ def _batch(answered: Answered) -> dict[str, Tensor]:
         rows["attention_mask"].append([1] * (len(prompt) + len(answer)) + padding)
         rows["completion_mask"].append([0] * len(prompt) + [1] * len(answer) + padding)
     return {name: torch.tensor(values) for name, values in rows.items()}
+
+
+def _labelled(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch with the labels of its answers in place of their mask."""
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
+    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
 
 
 def _arguments(folder: Path) -> dict[str, Any]:
