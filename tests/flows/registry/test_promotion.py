@@ -40,22 +40,26 @@ class Nights:
         (folder / "models/pretrained").mkdir(parents=True)
         (folder / "models/pretrained/config.json").write_text("{}")
 
-    def measure(self, name, domain, general, seed=0):
+    def measure(self, name, domain, general, seed=0, answers=()):
         rng = np.random.default_rng(seed)
         rows = [
             Result(measure, f"{measure} {n}", f"g{n}", None, 100 * (level + rng.normal(0, 0.02)), 100, 400, "", "")
             for measure, level in (("domain", domain), ("general", general))
             for n in range(40)
         ]
+        rows += [
+            Result("number accuracy", f"question {n}", f"g{n}", None, float(right), 1, 1, "", "")
+            for n, right in enumerate(answers)
+        ]
         tables.write(self.folder / f"data/gate/{name}.parquet", rows, Result)
 
-    def night(self, weights, domain, general=3.0, seed=1):
+    def night(self, weights, domain, general=3.0, seed=1, answers=()):
         """What the pipeline leaves behind."""
         model = self.folder / "models/tuned/r0"
         shutil.rmtree(model, ignore_errors=True)
         model.mkdir(parents=True)
         (model / "adapter.json").write_text(weights)
-        self.measure("r0", domain, general, seed)
+        self.measure("r0", domain, general, seed, answers)
         self.register()
 
     def register(self):
@@ -217,6 +221,22 @@ def test_an_outage_of_mlflow_costs_nothing_but_time(nights, store, monkeypatch):
     found, aliases = registered(store)
     assert sorted(found) == [1, 2]
     assert aliases == {"champion": "2"}
+
+
+def test_a_guarded_accuracy_promotes_within_its_margin_and_refuses_a_fall_beyond_it(nights):
+    params = nights.folder / "params.yaml"
+    params.write_text(params.read_text().replace("general: 0.05", "{general: 0.05, number accuracy: 0.05}"))
+    right = [n % 2 == 0 for n in range(400)]
+    nights.measure("base", 2.0, 3.0, answers=right)
+    nights.night("as many right", 1.9, answers=right)
+    decision = promotion.promote()
+    assert (decision.verdict, decision.checks[-1]["finding"]) == ("promoted", "no worse"), decision.reason
+    nights.night("a quarter of them lost", 1.8, seed=2, answers=[one and n % 8 != 0 for n, one in enumerate(right)])
+    decision = promotion.promote()
+    check = decision.checks[-1]
+    assert (decision.verdict, check["measure"], check["finding"]) == ("refused", "number accuracy", "worse")
+    assert check["worse_by"]["value"] == pytest.approx(50 / 400)
+    assert nights.champion == "as many right"
 
 
 def test_without_a_gate_set_nothing_is_promoted_and_no_look_is_spent(nights, capsys):
