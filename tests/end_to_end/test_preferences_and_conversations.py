@@ -1,11 +1,14 @@
 """From files of one's own to a report, offline: preference pairs, and conversations of several turns that call a tool, in one workspace."""
 
 import json
+import re
 import shutil
 
 import pytest
 import yaml
 
+from tasks.core.records import Result
+from tasks.io import tables
 from tests.engine.chat_templates import FAMILIES
 
 ROWS = 24
@@ -53,6 +56,7 @@ def copy(workspace, tmp_path_factory):
         copy.said[name] = copy.run("flows.commands", "init", str(file))
         sources += yaml.safe_load(params.read_text())["ingest"]["sources"]
     config = yaml.safe_load(params.read_text())
+    sources[-1]["check"] = "exact"
     config["ingest"]["sources"] = sources
     config["tune"] |= {"pack_tokens": 1024, "max_tokens": 6000}
     config["evaluate"] |= {"max_tokens": 1024, "domain_tokens": 4000}
@@ -91,9 +95,9 @@ def courses(copy, refusal):
 
 @pytest.fixture(scope="module")
 def rows(copy, courses):
-    """The rows of the report's comparison, by measure."""
+    """The rows of the report's comparison, by measure and part."""
     summary = json.loads((copy.folder / "data/report/summary.json").read_text())
-    return {row["measure"]: row for row in summary["comparisons"]["r0"]["rows"]}
+    return {" ".join(filter(None, (row["measure"], row["part"]))): row for row in summary["comparisons"]["r0"]["rows"]}
 
 
 def test_init_shows_both_sides_and_the_conversation(copy):
@@ -134,6 +138,23 @@ def test_the_report_has_losses_and_preference_accuracy_with_intervals(copy, rows
     report = copy.folder / "data/report"
     assert "preferences, per cent\n  preference accuracy" in (report / "summary.txt").read_text()
     assert "preference accuracy" in (report / "index.html").read_text()
+
+
+def test_the_report_has_the_accuracy_of_the_last_answers_of_conversations(copy, rows):
+    accuracy = rows["exact accuracy chats"]
+    assert accuracy["items"] > 2
+    for side in ("before", "after"):
+        assert accuracy[side]["low"] <= accuracy[side]["value"] <= accuracy[side]["high"] < 1, side
+        assert accuracy[side]["low"] < accuracy[side]["high"], side
+    assert 0 <= accuracy["mcnemar_p"] <= 1
+    results = tables.read(copy.folder / "data/results/rounds/r0.parquet", Result)
+    answered = [result for result in results if (result.measure, result.domain) == ("exact accuracy", "chats")]
+    expected = [result.expected for result in answered]
+    assert len(expected) == accuracy["items"]
+    assert all(re.fullmatch(r"Yes, \d+\.", text) for text in expected), (
+        "the last of several answers is the one asked for"
+    )
+    assert "checked answers, per cent\n  exact accuracy" in (copy.folder / "data/report/summary.txt").read_text()
 
 
 def test_mlflow_has_the_preference_accuracy(copy, rows):
