@@ -182,6 +182,8 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="ingest once more, with one row in a hundred added")
     parser.add_argument("--folder", type=Path, help="where everything is written; it is removed at the end")
     options = parser.parse_args()
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         path = folder / "rows.jsonl"
