@@ -73,5 +73,6 @@ def _until_it_answers(ask: Callable[[], object], url: str) -> None:
             ask()
             return
         except TransportError:
+            time.sleep(supervisor.PACE_S)
             while not prefect_server.answers(url):  # if it cannot be started, this process is ended
                 time.sleep(supervisor.PACE_S)

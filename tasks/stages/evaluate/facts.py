@@ -39,12 +39,19 @@ class Fact:
 
 
 def read(path: Path) -> list[Fact]:
-    """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that lacks a key."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    try:
-        return check([Fact(**json.loads(line)) for line in lines])
-    except TypeError as error:
-        raise ValueError(f"{path}: a fact has the keys prompt, completion, rephrase and locality ({error}).") from None
+    """Return the facts of a file of JSON lines. Raises ValueError as `check` does, and for a line that is no fact, with its number."""
+    facts = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            fact = Fact(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}, line {number}: a fact has the keys prompt, completion, rephrase and locality ({error})."
+            ) from None
+        if others := [key for key, value in asdict(fact).items() if not isinstance(value, str)]:
+            raise ValueError(f"{path}, line {number}: {others[0]} is no text.")
+        facts.append(fact)
+    return check(facts)
 
 
 def check(facts: Sequence[Fact]) -> list[Fact]:

@@ -112,3 +112,19 @@ def test_other_facts_than_the_settings_name_are_refused_with_the_digest(evaluate
 def test_a_server_does_not_hold_the_model_before(known):
     with pytest.raises(ValidationError, match="leave one out"):
         EvaluateConfig(**known, server={"url": "http://127.0.0.1:1/v1", "model": "m"})
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("no json", r"line 2: a fact has the keys prompt"),
+        ("[1]", r"line 2: a fact has the keys prompt"),
+        ('{"prompt": "a"}', r"line 2: a fact has the keys prompt"),
+        ('{"prompt": "a", "completion": 3, "rephrase": "b", "locality": "c"}', r"line 2: completion is no text"),
+    ],
+)
+def test_a_line_that_is_no_fact_is_named(tmp_path, line, told):
+    path = tmp_path / "facts.jsonl"
+    path.write_text('{"prompt": "p", "completion": "c", "rephrase": "r", "locality": "l"}\n' + line + "\n")
+    with pytest.raises(ValueError, match=told):
+        facts.read(path)
