@@ -1,16 +1,20 @@
-"""Facts written into a model, breadth-first or one after the other: `python benchmarks/edits.py [--orders breadth depth] [--seeds 0 1 2]`.
+"""Facts written into a model, breadth-first or one after the other: `python benchmarks/edits.py [--count 50] [--seeds 0 1 2]`.
 
 After `ratchet use edits && ratchet run fetch`. Trains the base as the section `tune` says, on the facts of `params/edits-data/facts.jsonl`:
 
   breadth  all facts in every epoch, in batches
-  depth    each fact alone, as editors by fine-tuning did, with as many steps in all
+  depth    each fact alone, as editors by fine-tuning did, in as many steps in all as breadth-first made
+  passes   each fact alone, and each seen as often as breadth-first
 
+The learning rate of each order is the one of `--rates` with the best success after training with a seed of its own (`SEARCH`).
 Printed for each order and seed are the shares of facts whose answer to the question and to the same question in other words is right,
 of questions about others whose answer is what it was; then success by fifths of the facts, in the order in which depth-first writes
 them. An answer is right if it equals the fact but for case and punctuation. `--facts` names another file, `--count` takes the first ones.
+Results are kept in .ratchet/edits, and a second call resumes. `python docs/ledger.py edits` takes the figures to the ledger.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -21,7 +25,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tasks import configuration  # noqa: E402  # the path comes first, where this runs as a script
+import kept as files  # noqa: E402  # the path comes first, where this runs as a script
+
+from flows.experiments import results_table  # noqa: E402
+from tasks import configuration  # noqa: E402
 from tasks.core.records import Example, Message  # noqa: E402
 from tasks.engine import device, encode  # noqa: E402
 from tasks.engine.inference import generation  # noqa: E402
@@ -31,40 +38,71 @@ from tasks.stages.evaluate.facts import Fact, grade, read  # noqa: E402
 
 BASE = Path("models/base")
 FACTS = Path("params/edits-data/facts.jsonl")
+KEPT = Path(".ratchet/edits")
 FIFTHS = 5
 ASKED = ("prompt", "rephrase", "locality")
+ORDERS = ("breadth", "depth", "passes")
+SEARCH = 1_000
+"""The seed that learning rates are chosen with."""
 
 
 def main() -> None:
-    """Print a table, and one JSON object for each training."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--orders", nargs="+", choices=["breadth", "depth"], default=["breadth", "depth"])
+    """Choose the learning rate of each order, print one JSON object for each training, and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orders", nargs="+", choices=ORDERS[1:], default=ORDERS[1:], help="beside breadth")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--rates", nargs="+", type=float, default=[2e-4, 5e-4, 1e-3, 2e-3])
     parser.add_argument("--facts", type=Path, default=FACTS)
     parser.add_argument("--count", type=int)
     options = parser.parse_args()
     config = configuration.for_stage("tune", configuration.load())
     facts = read(options.facts)[: options.count]
     device.use(config.compute)
+    trials = Trials(BASE, facts, config)
+    orders = [ORDERS[0], *options.orders]
+    steps, rates, rows = 0, {}, []
+    for order in orders:
+        searched = {rate: trials.result(order, SEARCH, rate, steps) for rate in options.rates}
+        rates[order] = max(searched, key=lambda rate: searched[rate]["prompt"])
+        steps = steps or searched[rates[order]]["steps"]
     for seed in options.seeds:
-        steps = None
-        for order in options.orders:
-            result = edit(
-                BASE, facts, order, config.tune.model_copy(update={"seed": seed}), config.methods, config.compute, steps
-            )
-            steps = steps or result["steps"]
-            print(json.dumps({"order": order, "seed": seed, **result}), flush=True)
+        for order in orders:
+            row = {"composition": order, "seed": seed, "learning_rate": rates[order]}
+            rows.append(row | trials.result(order, seed, rates[order], steps))
+            print(json.dumps(rows[-1]), flush=True)
+    print(f"Figures: {results_table.save_figures('edits', rows)}")
+
+
+class Trials:
+    """The trainings on one list of facts, each kept in a file below a folder that the settings name."""
+
+    def __init__(self, base: Path, facts: Sequence[Fact], config: Any) -> None:
+        """`config` has what stage `tune` declares."""
+        self.base, self.facts, self.config = base, facts, config
+        basis = [config.model_dump(mode="json"), [vars(fact) for fact in facts], checkpoints.weights_digest(base)]
+        self.folder = KEPT / hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:8]
+
+    def result(self, order: str, seed: int, rate: float, steps: int) -> dict[str, Any]:
+        """Return what `edit` does, from its file or from running it."""
+        optimizer = self.config.tune.optimizer
+        methods = {**self.config.methods, optimizer: {**self.config.methods[optimizer], "learning_rate": rate}}
+        tune = self.config.tune.model_copy(update={"seed": seed})
+        return files.result(
+            self.folder / f"{order}-{seed}-{rate:g}.json",
+            lambda: edit(self.base, self.facts, order, tune, methods, self.config.compute, steps),
+            lambda row: f"{order}, seed {seed}, rate {rate:g}: {row['prompt']:.2f}",
+        )
 
 
 def edit(
-    base: Path, facts: Sequence[Fact], order: str, tune: Any, methods: Any, compute: Any, steps: int | None = None
+    base: Path, facts: Sequence[Fact], order: str, tune: Any, methods: Any, compute: Any, steps: int = 0
 ) -> dict[str, Any]:
-    """Return the results of writing the facts in this order; depth-first in about `steps` steps, if they are given.
+    """Return the results of writing the facts in this order; order `depth` makes about `steps` steps in all.
 
-    Raises ValueError for depth-first writing with an adapter, which each training would attach anew.
+    Raises ValueError for one fact after the other with an adapter, which each training would attach anew.
     """
     parts = compose.read(tune, methods)
-    if order == "depth" and parts.adapter.name != "none":
+    if order != "breadth" and parts.adapter.name != "none":
         raise ValueError(
             f"Facts are written one by one into plain weights, and adapter is {parts.adapter.name}. Set adapter: none."
         )
@@ -74,7 +112,7 @@ def edit(
     sequences = [sequence for row in rows for sequence in encode.training_sequences(row, tokenizer, "last") if sequence]
     plan = tune.model_copy(update={"save_every": 0, "validate_every": 0})
     if order == "depth":
-        plan = plan.model_copy(update={"epochs": max(1, round((steps or tune.epochs * len(facts)) / len(facts)))})
+        plan = plan.model_copy(update={"epochs": max(1, round(steps / len(facts)))})
     made = 0
     with tempfile.TemporaryDirectory() as folder:
         for number, part in enumerate([sequences] if order == "breadth" else [[sequence] for sequence in sequences]):
@@ -83,13 +121,13 @@ def edit(
             made += len(outcome.losses)
         store.save(outcome.attached, parts, tokenizer, Path(folder) / "edited")
         model, tokenizer = checkpoints.load(Path(folder) / "edited", base, device=compute.device)
-    asked = {name: answers(model, tokenizer, [getattr(fact, name) for fact in facts]) for name in ASKED}
-    right = {name: [is_right(text, fact) for text, fact in zip(asked[name], facts, strict=True)] for name in ASKED[:2]}
+    texts = {name: answers(model, tokenizer, [getattr(fact, name) for fact in facts]) for name in ASKED}
+    right = {name: [is_right(text, fact) for text, fact in zip(texts[name], facts, strict=True)] for name in ASKED[:2]}
     fifth = -(-len(facts) // FIFTHS)
     return {
         "steps": made,
         **{name: share(flags) for name, flags in right.items()},
-        "locality": share([text == first for text, first in zip(asked["locality"], before, strict=True)]),
+        "locality": share([text == first for text, first in zip(texts["locality"], before, strict=True)]),
         "by fifth": [share(right["prompt"][start : start + fifth]) for start in range(0, len(facts), fifth)],
     }
 

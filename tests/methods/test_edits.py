@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import edits  # noqa: E402
 import facts  # noqa: E402
 
+ORDERS = [("breadth", 0), ("depth", 7), ("passes", 7)]
+"""The steps that each is told: those of breadth-first, which is searched before it has any."""
 PLAN = Training(
     adapter="none", selector="locft_bf", objective="mftcoder", pack_tokens=512, epochs=81, warmup=0.0, floor=0.01, clip=1e6,
     schedule="constant_with_warmup", max_tokens=10**6,
@@ -70,6 +73,34 @@ def test_facts_are_written_in_both_orders_in_equal_steps(tiny):
         assert sum(result["by fifth"]) / 3 == pytest.approx(result["prompt"], abs=1e-3)
     assert breadth["prompt"] == 1.0, "all facts are told"
     assert breadth["prompt"] >= depth["prompt"]
+
+
+def test_learning_rates_are_searched_alike_and_figures_are_kept(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = []
+
+    def edit(base, facts, order, tune, methods, compute, steps):
+        rate = methods["adamw"]["learning_rate"]
+        calls.append((order, tune.seed, rate, steps))
+        return {"prompt": rate * (1 if order == "breadth" else -1), "steps": 7}
+
+    monkeypatch.setattr(edits, "edit", edit)
+    config = SimpleNamespace(
+        tune=PLAN, methods=SECTIONS, compute=small.FP32, model_dump=lambda mode: {"floor": PLAN.floor}
+    )
+    monkeypatch.setattr(edits.configuration, "load", lambda: None)
+    monkeypatch.setattr(edits.configuration, "for_stage", lambda stage, loaded: config)
+    monkeypatch.setattr(edits, "BASE", tiny)
+    world = tmp_path / "facts.jsonl"
+    world.write_text("\n".join(json.dumps(vars(fact)) for fact in facts.world(2, 0)))
+    monkeypatch.setattr(sys, "argv", ["edits.py", "--rates", "0.1", "0.3", "--seeds", "0", "1", "--facts", str(world)])
+    for _ in range(2):
+        edits.main()
+    searches = [(order, edits.SEARCH, rate, steps) for order, steps in ORDERS for rate in (0.1, 0.3)]
+    runs = [(order, seed, 0.3 if order == "breadth" else 0.1, 7) for seed in (0, 1) for order, _ in ORDERS]
+    assert calls == searches + runs, "the second call takes all from their files"
+    figures = json.loads((tmp_path / ".ratchet/compare/edits/figures.json").read_text())
+    assert [(row["composition"], row["seed"], row["learning_rate"]) for row in figures] == [run[:3] for run in runs]
 
 
 def test_writing_one_by_one_into_an_adapter_is_refused(tiny):
