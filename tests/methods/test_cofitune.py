@@ -11,7 +11,7 @@ from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.methods.selectors.cofitune import method
 from tasks.methods.selectors.cofitune.config import CofituneConfig
-from tasks.methods.selectors.cofitune.importance import ROWS, divergence_grads, importance, normalised, of_rows
+from tasks.methods.selectors.cofitune.importance import ROWS, divergence_grads_, importance, normalised, of_rows
 from tasks.methods.selectors.cofitune.method import band, choose, tiled
 from tests.methods import contract, deep
 from tests.methods.contract import part
@@ -50,7 +50,7 @@ def divergence(found, seed, dropout):
 
     def logits(wrapped, batch):
         seen.append(probe.logits(wrapped, batch))
-        return seen[-1]
+        return seen[-1].clone()  # which the gradients overwrite
 
     importance(found, [1], replace(probe, logits=logits), dropout, seed)
     first, second, *again = seen
@@ -100,9 +100,26 @@ def test_without_dropout_no_unit_is_important_and_looking_leaves_no_trace():
     assert [module.training for module in found.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in found.modules())
     assert {layer.self_attn.attention_dropout for layer in decoder_layers(found)} == {0.0}
+    assert not any("forward" in vars(layer) for layer in decoder_layers(found))
     assert all(parameter.requires_grad for parameter in found.parameters())
     assert all(parameter.grad is None for parameter in found.parameters())
     torch.testing.assert_close(contract.losses(found), expected, rtol=0, atol=0)
+
+
+def test_a_layers_input_alone_is_kept_for_going_backward():
+    """What a pass of two layers keeps, in numbers: by layer one input, and what the head and the last norm keep."""
+    found, probe, kept = model(), contract.probe(), []
+
+    def logits(wrapped, batch):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            return probe.logits(wrapped, batch)
+
+    importance(found, [0, 1], replace(probe, logits=logits), 0.1, seed=0)
+    tokens, width = probe.batches[0]["input_ids"].numel(), found.config.hidden_size
+    assert max(kept) <= tokens * max(width, found.config.vocab_size)
+    assert sum(number >= tokens * width for number in kept) < 20, "far from what a layer's products keep"
 
 
 @pytest.mark.parametrize("rows", [3, ROWS, ROWS + 1, 2 * ROWS + 5])
@@ -111,7 +128,9 @@ def test_the_gradients_of_the_divergence_are_those_of_all_rows_together(rows):
     first, second = (torch.randn(rows, 40, generator=draw, requires_grad=True) for _ in range(2))
     whole = 0.1 * F.kl_div(first.log_softmax(-1), second.softmax(-1), reduction="sum")
     for ours, expected in zip(
-        divergence_grads(first, second), torch.autograd.grad(whole, (first, second)), strict=True
+        divergence_grads_(first.detach().clone(), second.detach().clone()),
+        torch.autograd.grad(whole, (first, second)),
+        strict=True,
     ):
         torch.testing.assert_close(ours, expected)
 

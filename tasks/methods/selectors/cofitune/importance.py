@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from tasks.core.training import Probe
 from tasks.core.weights.surgery import decoder_layers, evaluating, plain
@@ -30,7 +31,8 @@ def importance(
     """Return the importance of the units of the decoder layers `numbers`, (U,) by kind. Draws from no shared generator.
 
     Each of the two passes is made twice, with the same dropout: first for the logits, whose divergence gives the gradients to go
-    backward with, and then with a graph. So one graph is in memory at a time, and with weights frozen it keeps nothing for theirs.
+    backward with, and then with a graph. So one graph is in memory at a time, it keeps each layer's input alone (what else going backward
+    needs is computed again), and with weights frozen nothing for theirs.
     """
     layers: list[Any] = list(decoder_layers(model))
     ones = {number: _ones(layers[number], plain(model).config) for number in numbers}
@@ -48,7 +50,7 @@ def importance(
             with torch.no_grad():
                 logits = [_dropped(model, probe, batch, key) for key in seeds]
             grads = {place: torch.zeros_like(total) for place, total in sums.items()}
-            for key, at_logits_NV in zip(seeds, divergence_grads(*logits), strict=True):
+            for key, at_logits_NV in zip(seeds, divergence_grads_(*logits), strict=True):
                 backward = torch.autograd.grad(
                     _dropped(model, probe, batch, key), [ones[number][kind] for number, kind in flat], at_logits_NV
                 )
@@ -66,16 +68,15 @@ def _dropped(model: nn.Module, probe: Probe, batch: Mapping[str, Tensor], key: s
     return probe.logits(model, batch)
 
 
-def divergence_grads(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the divergence at both passes' logits, (N, V). Some rows at a time have their distributions in memory."""
-    grads = torch.empty_like(first_NV), torch.empty_like(second_NV)
+def divergence_grads_(first_NV: Tensor, second_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the divergence at both passes' logits, (N, V), in place of the logits. A few rows have distributions at a time."""
     for start in range(0, len(first_NV), ROWS):
         rows = slice(start, start + ROWS)
-        sides = [logits_NV[rows].detach().requires_grad_() for logits_NV in (first_NV, second_NV)]
+        sides = [logits_NV[rows].clone().requires_grad_() for logits_NV in (first_NV, second_NV)]
         divergence = FACTOR * F.kl_div(sides[0].log_softmax(-1), sides[1].softmax(-1), reduction="sum")
-        for grad_NV, part in zip(grads, torch.autograd.grad(divergence, sides), strict=True):
-            grad_NV[rows] = part
-    return grads
+        for logits_NV, part in zip((first_NV, second_NV), torch.autograd.grad(divergence, sides), strict=True):
+            logits_NV[rows] = part
+    return first_NV, second_NV
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def _ones(layer: Any, config: Any) -> dict[str, Tensor]:
 
 @contextmanager
 def _perturbed(layer: Any, dropout: float, multipliers: Multipliers) -> Iterator[None]:
-    """Let a decoder layer drop attention probabilities and outputs, and multiply its units."""
+    """Let a decoder layer drop attention probabilities and outputs, multiply its units, and keep its input alone for going backward."""
     attention = layer.self_attn
     kept = attention.attention_dropout
     attention.attention_dropout, attention.training = dropout, True  # the modules inside keep their mode
@@ -130,9 +131,11 @@ def _perturbed(layer: Any, dropout: float, multipliers: Multipliers) -> Iterator
             attention.o_proj.register_forward_pre_hook(partial(_multiply_heads, multipliers["heads"])),
         ]
     hooks.append(layer.mlp.down_proj.register_forward_hook(partial(_drop, dropout)))
+    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # computed again with the same dropout
     try:
         yield
     finally:
+        del layer.forward
         attention.attention_dropout = kept
         for hook in hooks:
             hook.remove()
