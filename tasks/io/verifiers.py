@@ -15,6 +15,11 @@ def grade(tests: Tests, answer: str) -> Grade:
     return check.grade(answer, expected)
 
 
+def decides(tests: Tests) -> bool:
+    """Return True if an answer is right or wrong by these tests of no program: not by a judge, nor by a score of likeness."""
+    return tests.kind == "answer" or not registry.of(tests)[0].graded
+
+
 def acceptance(tests: Tests, answer: str) -> float:
     """Return 1 if an answer may stand in place of the one in the data, less if not. Scores that measure likeness refuse none."""
     if tests.kind == "check" and registry.of(tests)[0].graded:

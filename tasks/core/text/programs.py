@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
 
+from tasks.core.records import Example
+
 Span = tuple[int, int]
 """Characters from a place to before another, counted from 0."""
 BLOCK = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
@@ -22,6 +24,22 @@ def locate(text: str) -> Span:
 def program(text: str) -> str:
     """Return the program in an answer."""
     start, end = locate(text)
+    return text[start:end]
+
+
+def holds_program(example: Example) -> bool:
+    """Return False if the example's tests judge an answer that is no program."""
+    return example.tests is None or example.tests.run_programs
+
+
+def locate_judged(example: Example, text: str) -> Span:
+    """Return the span of what is right or wrong in an answer to an example: the program, or all of an answer that is none."""
+    return locate(text) if holds_program(example) else (0, len(text))
+
+
+def judged(example: Example, text: str) -> str:
+    """Return what is right or wrong in an answer to an example."""
+    start, end = locate_judged(example, text)
     return text[start:end]
 
 

@@ -49,7 +49,7 @@ class Drawn(Decoding):
 
 
 class Sampled(Drawn):
-    """Wrong answers of the pretrained model, from which every round's tuning starts."""
+    """Wrong answers of the pretrained model, from which every round's tuning starts: programs by their tests, others by their verifiers."""
 
     from_: Literal["sampled"] = Field(alias="from")
 

@@ -1,11 +1,11 @@
-"""Wrong programs that a model generates: its own attempts at an example, or variants made wrong on purpose."""
+"""Wrong answers that a model generates: its own attempts at an example, or variants made wrong on purpose."""
 
 import random
 from collections import defaultdict
 from collections.abc import Sequence
 
 from tasks.core.records import Example, Message
-from tasks.core.text.programs import program
+from tasks.core.text.programs import judged, program
 from tasks.core.text.writing import Write
 from tasks.stages.faults.config import Drawn
 from tasks.stages.faults.pair import Candidate
@@ -57,5 +57,5 @@ def _candidates(
     keys = [f"{seed} {example.id} {number % samples}" for number, (example, _) in enumerate(rows)]
     candidates: defaultdict[str, list[Candidate]] = defaultdict(list)
     for (example, _), answer in zip(rows, write([prompt for _, prompt in rows], keys), strict=True):
-        candidates[example.id].append(Candidate(example, program(answer.text), source, refused=answer.refused))
+        candidates[example.id].append(Candidate(example, judged(example, answer.text), source, refused=answer.refused))
     return candidates

@@ -8,7 +8,7 @@ from rapidfuzz.distance import Levenshtein
 
 from tasks.core.records import Example, FaultPair, Unfit, content_id
 from tasks.core.sequences import Encoded
-from tasks.core.text.programs import essence, program, remarks
+from tasks.core.text.programs import Span, essence, holds_program, judged, remarks
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, LINE, MARKS
 from tasks.stages.faults.config import FaultsConfig
@@ -33,29 +33,42 @@ def pair(candidate: Candidate, config: FaultsConfig, encode: Encode) -> FaultPai
     """Return the pair of an example's program and a candidate, not yet verified, or the reason if there is none."""
     if candidate.refused:
         return Unfit("the server refuses", candidate.refused)
-    correct, incorrect = program(candidate.example.response), candidate.incorrect
+    example, incorrect = candidate.example, candidate.incorrect
+    correct = judged(example, example.response)
     if (longest := max(len(correct), len(incorrect))) > config.max_chars:
         return Unfit("too long", f"{longest} characters; faults.max_chars is {config.max_chars}")
     try:
-        if essence(correct) == essence(incorrect):
+        if meaning(example, correct) == meaning(example, incorrect):
             return Unfit("equal", "nothing but comments, docstrings or layout differs")
-        spans = [list(span) for span in remarks(correct)]
+        spans = [list(span) for span in _remarks(example, correct)]
     except SyntaxError as error:
         return Unfit("no Python", str(error))
     fault_pair = _compare(candidate, correct, incorrect)
     if fault_pair.similarity < config.similarity and fault_pair.changed_lines > config.max_lines:
         return Unfit("unlike", f"similarity {fault_pair.similarity:.2f}, {fault_pair.changed_lines} lines differ")
-    encoded = encode(candidate.example, fault_pair)
+    encoded = encode(example, fault_pair)
     if encoded is None:
         return Unfit("control token", "a program spells a token of the model that parts turns")
     marked = _marked_tokens(encoded)
     share = sum(marked) / max(len(marked), 1)
     if not 0 < share <= config.max_marked:
         return Unfit("marks nothing" if share == 0 else "marks too much", f"{share:.0%} of the response's tokens")
-    in_remarks = encode(candidate.example, replace(fault_pair, good_lines=[], good_chars=spans, anchors=[]))
+    in_remarks = encode(example, replace(fault_pair, good_lines=[], good_chars=spans, anchors=[]))
     assert in_remarks
     commented = sum(map(and_, marked, _marked_tokens(in_remarks))) / sum(marked)
     return replace(fault_pair, marked=round(share, 6), commented=round(commented, 6))
+
+
+def meaning(example: Example, text: str) -> str:
+    """Return an answer without what makes it neither right nor wrong: comments and layout of a program, spaces of another.
+
+    Raises SyntaxError for a program that is no Python.
+    """
+    return essence(text) if holds_program(example) else " ".join(text.split())
+
+
+def _remarks(example: Example, text: str) -> list[Span]:
+    return remarks(text) if holds_program(example) else []
 
 
 def _marked_tokens(sequence: Encoded) -> list[bool]:
@@ -65,7 +78,9 @@ def _marked_tokens(sequence: Encoded) -> list[bool]:
 
 
 def _compare(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
+    """Return the pair, not yet verified. Only programs have lines to mark: an answer of one line would be marked from end to end."""
     diff = marks.compare(incorrect, correct)
+    lines = holds_program(candidate.example)
     return FaultPair(
         id=content_id(candidate.example.id, incorrect),
         example=candidate.example.id,
@@ -78,9 +93,9 @@ def _compare(candidate: Candidate, correct: str, incorrect: str) -> FaultPair:
         similarity=round(Levenshtein.normalized_similarity(incorrect, correct), 6),
         changed_lines=max(len(diff.good_lines), len(diff.bad_lines)),
         marked=0.0,
-        good_lines=list(diff.good_lines),
+        good_lines=list(diff.good_lines) if lines else [],
         good_chars=[list(span) for span in diff.good_chars],
-        bad_lines=list(diff.bad_lines),
+        bad_lines=list(diff.bad_lines) if lines else [],
         bad_chars=[list(span) for span in diff.bad_chars],
         anchors=list(diff.anchors),
     )

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
 from tasks.core.stage import Run
-from tasks.core.text.programs import essence, program
+from tasks.core.text.programs import holds_program, judged
 from tasks.core.text.writing import Write
 from tasks.stages.faults import generate, propose, verify
 from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, Source, Teacher
-from tasks.stages.faults.pair import Candidate, Encode, pair
+from tasks.stages.faults.pair import Candidate, Encode, meaning, pair
 
 Writer = Callable[[Drawn], Write]
 """Returns the function that generates text, for a source that needs a model."""
@@ -35,17 +35,17 @@ class PairSearch:
         return [fault_pair for name in usable for fault_pair in self._kept.get(name, {}).values()]
 
     def _usable(self, examples: Sequence[Example]) -> Iterator[Example]:
-        """Yield the examples whose response is a program that passes its tests in every run and contains no control token."""
-        programs = [example for example in examples if self._is_program(example)]
-        tracked = self._run.track(verify.sound(programs, self._judge), total=len(programs), unit="example")
-        for example, unfit in zip(programs, tracked, strict=True):
+        """Yield the examples whose answer passes its tests in every run and contains no control token."""
+        fitting = [example for example in examples if self._fits(example)]
+        tracked = self._run.track(verify.sound(fitting, self._judge), total=len(fitting), unit="example")
+        for example, unfit in zip(fitting, tracked, strict=True):
             if unfit:
-                self._refuse(Candidate(example, program(example.response), "example"), unfit)
+                self._refuse(Candidate(example, judged(example, example.response), "example"), unfit)
             else:
                 yield example
 
-    def _is_program(self, example: Example) -> bool:
-        code, unfit = program(example.response), None
+    def _fits(self, example: Example) -> bool:
+        code, unfit = judged(example, example.response), None
         if len(code) > self.config.max_chars:
             unfit = Unfit("too long", f"{len(code)} characters; faults.max_chars is {self.config.max_chars}")
         elif example.desirable is False:
@@ -54,7 +54,7 @@ class PairSearch:
             unfit = Unfit("control token", "it spells a token of the model that parts turns")
         else:
             try:
-                essence(code)
+                meaning(example, code)
             except SyntaxError as error:
                 unfit = Unfit("no Python", str(error))
         if unfit:
@@ -66,6 +66,8 @@ class PairSearch:
     ) -> dict[str, Iterator[Candidate]]:
         """Return a source's candidates, by example."""
         incomplete = [example for name, example in usable.items() if not self._has_enough(name)]
+        if isinstance(source, Mutation | Teacher):
+            incomplete = list(self._programs(incomplete, source))
         if isinstance(source, Mutation):
             return propose.mutated(source, incomplete, self.config.seed)
         if isinstance(source, Sampled | Teacher):
@@ -76,15 +78,25 @@ class PairSearch:
                 self._refuse(candidate, Unfit("unsound example", "its own program was refused"))
         return {name: iter(candidates) for name, candidates in candidates_by_example.items()}
 
+    def _programs(self, examples: Sequence[Example], source: Source) -> Iterator[Example]:
+        """Yield the examples whose answers are programs, and refuse the others: this source makes mistakes in programs alone."""
+        for example in examples:
+            if holds_program(example):
+                yield example
+            else:
+                self._refuse(
+                    Candidate(example, "", source.from_), Unfit("no program", f"{source.from_} changes programs")
+                )
+
     def _written(self, source: Sampled | Teacher, incomplete: Sequence[Example]) -> dict[str, Iterator[Candidate]]:
         """Return candidates that a model generates.
 
         Examples without tests are refused: only tests show that a candidate is wrong.
         """
         assert self._writer
-        tested = [example for example in incomplete if verify.has_tests(example)]
+        tested = [example for example in incomplete if verify.tells_apart(example)]
         for example in incomplete:
-            if not verify.has_tests(example):
+            if not verify.tells_apart(example):
                 self._refuse(
                     Candidate(example, "", source.from_), Unfit("no tests", "nothing would tell right from wrong")
                 )

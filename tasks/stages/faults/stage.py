@@ -1,4 +1,4 @@
-"""Stage `faults`: find similar wrong programs for the programs of a round, and mark the differences (FAIT).
+"""Stage `faults`: find similar wrong answers beside the right ones of a round, and mark the differences (FAIT).
 
 reads   data/rounds/<round>/examples.parquet, the tokenizer of models/pretrained/, and what `faults.sources` names
 writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.parquet

@@ -1,11 +1,16 @@
-"""Verify both sides of a pair by the example's tests: the correct side must pass, the wrong side must fail."""
+"""Verify both sides of a pair by the example's tests: the correct side must pass, the wrong side must fail.
+
+Programs run in the sandbox, and a verifier grades any other answer.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from tasks.core.answers.base import Grade
 from tasks.core.records import Example, FaultPair, Unfit
-from tasks.core.text.programs import program
+from tasks.core.text.programs import holds_program, program
+from tasks.io import verifiers
 from tasks.io.sandbox import Case, Limits, Verdict
 
 RunCases = Callable[..., Iterator[Verdict]]
@@ -23,10 +28,21 @@ def has_tests(example: Example) -> bool:
     return example.tests is not None and example.tests.run_programs
 
 
+def tells_apart(example: Example) -> bool:
+    """Return True if the example's tests tell right answers from wrong ones: a judge's opinion and a score of likeness do not."""
+    return has_tests(example) or (example.tests is not None and verifiers.decides(example.tests))
+
+
 def sound(examples: Sequence[Example], run: RunCases) -> Iterator[Unfit | None]:
-    """Yield for each example, in order: None if its program passes its tests in every run or has no tests, else the reason."""
+    """Yield for each example, in order: None if its answer passes its tests in every run or nothing judges it, else the reason."""
     runs = _runs([(example, program(example.response)) for example in examples], RUNS, run)
-    return (None if verdicts is None else _unsound(verdicts) for verdicts in runs)
+    for example, verdicts in zip(examples, runs, strict=True):
+        if verdicts is not None:
+            yield _unsound(verdicts)
+        elif (verdict := _verdict(example, example.response)) is None or verdict.score == 1:
+            yield None
+        else:
+            yield Unfit("correct side fails", f"{verdict.verdict} by the example's verifier")
 
 
 def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator[FaultPair | Unfit]:
@@ -39,8 +55,29 @@ def judge(pairs: Sequence[tuple[Example, FaultPair]], run: RunCases) -> Iterator
     first = list(_runs(wrong, 1, run))
     doubtful = [verdicts is not None and verdicts[0].kind in REPEATABLE for verdicts in first]
     more = _runs([each for each, again in zip(wrong, doubtful, strict=True) if again], RUNS - 1, run)
-    for (_, pair), verdicts, again in zip(pairs, first, doubtful, strict=True):
-        yield pair if verdicts is None else _judged(pair, [*verdicts, *((next(more) or ()) if again else ())])
+    for (example, pair), verdicts, again in zip(pairs, first, doubtful, strict=True):
+        if verdicts is not None:
+            yield _judged(pair, [*verdicts, *((next(more) or ()) if again else ())])
+        else:
+            yield _graded(example, pair)
+
+
+def _graded(example: Example, pair: FaultPair) -> FaultPair | Unfit:
+    """Return a pair whose wrong side no sandbox runs: as it is where nothing judges it, else as the verifier says."""
+    verdict = _verdict(example, pair.incorrect)
+    if verdict is None:
+        return pair
+    if verdict.score == 1:
+        return Unfit("passed", "the example's verifier takes it")
+    return replace(pair, verified=True, outcome=verdict.verdict)
+
+
+def _verdict(example: Example, answer: str) -> Grade | None:
+    """Return the grade of an answer that is no program; None if nothing decides it."""
+    if holds_program(example) or not tells_apart(example):
+        return None
+    assert example.tests is not None
+    return verifiers.grade(example.tests, answer)
 
 
 def _runs(programs: Sequence[tuple[Example, str]], times: int, run: RunCases) -> Iterator[list[Verdict] | None]:

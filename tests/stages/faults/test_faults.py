@@ -6,14 +6,10 @@ from collections import Counter
 
 import pytest
 
-from tasks.core.records import Example, FaultPair, Refusal, Tests
+from tasks.core.records import Tests
 from tasks.core.text.writing import Answer
-from tasks.io import tables
 from tasks.methods.objectives.fait import marks
-from tasks.stages.faults import stage
-from tasks.stages.faults.config import StageConfig
 from tests import tiny as small
-from tests.support import ScratchRun
 
 LONGER = "    # a program is long enough that a changed line is not half of it\n"
 BINARY = f"""def find(items, wanted):
@@ -35,31 +31,6 @@ MUTATION = {"from": "mutation", "attempts": 20}
 def example(number, code, tests=None, fenced=True):
     response = f"```python\n{code}\n```" if fenced else code
     return small.example(number, prompt=f"Function {number}, please.", response=response, tests=tests, task="function")
-
-
-@pytest.fixture
-def faults(tiny, tmp_path):
-    """The pairs, the refusals and what was said, for these examples under these settings."""
-
-    def of(examples, *sources, name="first", **config):
-        folder = tmp_path / name
-        folder.mkdir()
-        tables.write(folder / "examples.parquet", examples, Example)
-        run = ScratchRun(folder, name)
-        stage.main(
-            {"model": tiny, "examples": folder / "examples.parquet", "raw": folder},
-            {"pairs": folder / "faults.parquet", "refused": folder / "refused.parquet"},
-            StageConfig.model_validate(
-                {"compute": {"precision": "fp32", "threads": 1}, "faults": {"sources": list(sources), **config}}
-            ),
-            run,
-        )
-        pairs, refused = (
-            tables.read(folder / f"{n}.parquet", r) for n, r in (("faults", FaultPair), ("refused", Refusal))
-        )
-        return pairs, refused, run
-
-    return of
 
 
 def reasons(refused):
@@ -325,24 +296,6 @@ def test_a_folder_within_a_repository_is_none_of_its_own(faults, tmp_path):
 def test_a_folder_that_is_no_repository_is_named(faults, tmp_path):
     with pytest.raises(ValueError, match=r"git cannot read .*nowhere"):
         faults([example(0, MEAN)], {"from": "commits", "path": str(tmp_path / "nowhere"), "revision": "a" * 40})
-
-
-@pytest.fixture
-def speaks(monkeypatch):
-    """Lets the model of this machine answer as it is told, and remembers what it was asked."""
-    from tasks.engine.inference import generation
-
-    requests = []
-
-    def of(*answers):
-        def write(model, prompts, tokenizer, *, sampling, **_):
-            requests.extend(zip(prompts, sampling.keys, strict=True))
-            return [answers[number % len(answers)] for number in range(len(prompts))]
-
-        monkeypatch.setattr(generation, "write", write)
-        return requests
-
-    return of
 
 
 def test_answers_of_the_model_that_fail_are_pairs_and_those_that_pass_are_none(faults, speaks):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tasks.core.records import Example, FaultPair
 from tasks.core.sequences import Encoded, Encoder, Encoding, TokenizedText
-from tasks.core.text.programs import Span, locate
+from tasks.core.text.programs import Span, locate_judged
 from tasks.methods.objectives.fait import marks
 from tasks.methods.objectives.fait.column import CHAR, CODE, LINE, MARKS
 from tasks.methods.objectives.fait.marks import DEFAULT, Marking
@@ -37,7 +37,7 @@ def encode_example(
     row: Example, pairs: Sequence[FaultPair], encoder: Encoder, marking: Marking = DEFAULT
 ) -> Encoded | None:
     """Return an example as one sequence with the marks of all pairs; None if a program spells a control token of the model."""
-    start, end = locate(row.response) if pairs else (0, 0)
+    start, end = locate_judged(row, row.response) if pairs else (0, 0)
     faulty = [row.with_response(row.response[:start] + pair.incorrect + row.response[end:]) for pair in pairs]
     if not all(map(encoder.is_plain, [row, *faulty])):
         return None
