@@ -3,6 +3,7 @@
 DVC decides whether a stage runs, Prefect when and in what order; MLflow keeps the record.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.execution import artifacts, flow_lease, flow_runs, preflight, report_summary, resources, stage_runner
+from flows.execution import artifacts, flow_lease, flow_runs, preflight, report_summary, resources, screen, stage_runner
 from flows.execution.artifacts import StageOutcome
 from flows.execution.dvc import cache, forecast, lock_file
 from flows.execution.scheduler import Scheduler
@@ -44,25 +45,29 @@ def run_stage(
     scheduler: Scheduler,
     upstream: list[StageOutcome],
     parent: str,
+    view: screen.View,
 ) -> StageOutcome | State[Any]:
     """Bring one stage up to date. DVC is asked unless nothing can have changed by the plan and the stages before."""
     stage = step.stage
     if step.state == "unchanged" and all(before.state != "ran" for before in upstream):
         scheduler.done(stage)
+        view.passed(stage)
         return StageOutcome(stage, "unchanged", 0.0)
     env = {environment.PARENT_RUN: parent, environment.FLOW_RUN: str(runtime.flow_run.id)}
+    env[environment.PROGRESS_S] = os.environ.get(environment.PROGRESS_S, str(view.every_s))
     with scheduler.allocation(stage) as gpus:
         env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         start = time.monotonic()
-        progress.say(f"{stage}: {'; '.join(step.why) or 'a stage before it ran'}")
+        view.begun(stage, "; ".join(step.why) or "a stage before it ran")
         try:
             outcome = StageOutcome(stage, runner.reproduce(stage, env), time.monotonic() - start)
         except stage_runner.Busy as busy:
             progress.say(f"{busy} Trying again.")
             raise
         except (RuntimeError, OSError) as error:
+            view.ended(stage, "failed", time.monotonic() - start)
             return Failed(message=explain(error))
-        progress.say(f"{stage}: {outcome.state} in {outcome.seconds:.1f} s")
+        view.ended(stage, outcome.state, outcome.seconds)
         scheduler.done(stage)  # the last act: what reads from a stage that fails after it would be waited for
     return outcome
 
@@ -84,10 +89,10 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
         try:
             with flow_runs.recorded(str(runtime.flow_run.id)) as run:
                 try:
-                    with stage_runner.StageRunner() as runner:
+                    with screen.shown(steps) as view, stage_runner.StageRunner(view.said) as runner:
                         if _count_model_stages(steps) > 1:
                             runner.start_fork_server()
-                        outcomes, problems = _run(steps, runner, run.id)
+                        outcomes, problems = _run(steps, runner, run.id, view)
                 finally:
                     preflight.repair_workspace()
                     lock_file.tidy()
@@ -105,7 +110,7 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
 
 
 def _run(
-    steps: Sequence[forecast.Step], runner: stage_runner.StageRunner, parent: str
+    steps: Sequence[forecast.Step], runner: stage_runner.StageRunner, parent: str, view: screen.View
 ) -> tuple[list[StageOutcome], list[str]]:
     """Run all steps as tasks, each after those it reads from. Returns their outcomes, and the messages of those that failed."""
     futures: dict[str, PrefectFuture[Any]] = {}
@@ -114,7 +119,7 @@ def _run(
     scheduler = Scheduler(available, {step.stage: step.upstream for step in steps}, requests)
     for step in steps:
         before: list[Any] = [futures[name] for name in step.upstream]  # Prefect hands over their results
-        futures[step.stage] = run_stage.submit(step, runner, scheduler, before, parent)
+        futures[step.stage] = run_stage.submit(step, runner, scheduler, before, parent, view)
     _await(futures.values(), artifacts.ProgressBar(steps).step)
     for future in futures.values():
         future.wait()

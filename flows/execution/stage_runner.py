@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,10 +24,17 @@ class Busy(RuntimeError):
     """Raised if another DVC process holds a lock that a stage needs. Worth another try, unlike every other failure."""
 
 
+def print_line(stage: str, text: str) -> None:
+    """Print a line of a stage."""
+    progress.say(f"  {stage} │ {text}")
+
+
 class StageRunner:
     """Runs the stages of one flow. An exception that leaves its `with` block ends the stages at work; none starts after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Callable[[str, str], None] = print_line) -> None:
+        """`show` takes the name of a stage and each line that it prints."""
+        self._show = show
         self._running: set[subprocess.Popen[str]] = set()
         self._fork_server: subprocess.Popen[str] | None = None
         self._stopped = False
@@ -61,14 +68,14 @@ class StageRunner:
     def reproduce(self, stage: str, env: Mapping[str, str]) -> State:
         """Bring `stage` up to date by `dvc repro -s` and return what DVC did.
 
-        What the stage prints goes to the console line by line, with DVC's own words to `.ratchet/logs/<stage>.log`.
+        What the stage prints is shown line by line, and goes with DVC's own words to `.ratchet/logs/<stage>.log`.
         Raises Busy while another DVC process is in the way, RuntimeError if the stage fails.
         """
         workspace.LOGS.mkdir(parents=True, exist_ok=True)
         log = workspace.LOGS / f"{stage.replace('/', '_')}.log"
         process = self._start(stage, env)
         try:
-            state, last_lines, busy = _follow(stage, process, log)
+            state, last_lines, busy = _follow(stage, process, log, self._show)
         except BaseException:
             # A full disk under the log, say: a stage that nobody hears must not work on, nor beside the next.
             supervisor.stop([process])
@@ -96,7 +103,9 @@ class StageRunner:
         return process
 
 
-def _follow(stage: str, process: subprocess.Popen[str], log: Path) -> tuple[State, list[str], bool]:
+def _follow(
+    stage: str, process: subprocess.Popen[str], log: Path, show: Callable[[str, str], None]
+) -> tuple[State, list[str], bool]:
     """Show and log what a stage prints until it ends. Returns what DVC did, the stage's last lines, and True if DVC was busy."""
     state: State = "unchanged"
     last_lines: deque[str] = deque(maxlen=KEPT)
@@ -111,7 +120,7 @@ def _follow(stage: str, process: subprocess.Popen[str], log: Path) -> tuple[Stat
             busy = busy or console.is_busy(text)
             if text and not console.is_chatter(text):
                 last_lines.append(text)
-                progress.say(f"  {stage} │ {text}")
+                show(stage, text)
     process.wait()
     return state, list(last_lines), busy
 

@@ -24,6 +24,9 @@ PARENT_RUN = "RATCHET_PARENT"
 FLOW_RUN = "RATCHET_FLOW_RUN"
 """Prefect's id of the flow run, which becomes a tag."""
 
+PROGRESS_S = "RATCHET_PROGRESS_S"
+"""Seconds between two lines that tell how far a stage is."""
+
 # torchrun sets these in each process that shares a training.
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
 

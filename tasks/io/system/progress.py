@@ -1,11 +1,15 @@
 """Progress with the remaining time: a bar on a terminal, a line every few seconds elsewhere."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from tasks.core import environment
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: libraries draw no bars between ours
 
@@ -13,7 +17,7 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 EVERY_S = 10.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines where there is no terminal, unless the environment says otherwise."""
 
 _listeners: list[Callable[[str], object]] = []
 
@@ -54,17 +58,60 @@ def track(
             yield item
             bar.set_postfix_str(status(), refresh=False)
         return
+    every_s = float(os.environ.get(environment.PROGRESS_S, EVERY_S))
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= EVERY_S:
+        if now - last >= every_s:
             last = now
-            rest = "" if total is None else f" of {total}, about {_span((now - start) * (total - done) / done)} left"
-            beside = f" · {text}" if (text := status()) else ""
-            say(f"{label}: {unit} {done}{rest}{beside}")
+            left_s = None if total is None else (now - start) * (total - done) / done
+            say(str(Status(label, unit, done, total, left_s, status())))
 
 
-def _span(seconds: float) -> str:
+@dataclass(frozen=True)
+class Status:
+    """How far some work is. Its text is a line of a stage's output, and `parse` reads it back."""
+
+    label: str
+    unit: str
+    done: int
+    total: int | None = None
+    left_s: float | None = None
+    """The seconds that are left, if the total is known."""
+    beside: str = ""
+    """What else is known: a loss, a rate."""
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.count}{f' · {self.beside}' if self.beside else ''}"
+
+    @property
+    def count(self) -> str:
+        """The count and the time that is left: `step 2 of 10, about 48 s left`."""
+        left = f", about {span(self.left_s)} left" if self.left_s is not None and round(self.left_s) else ""
+        total = "" if self.total is None else f" of {self.total}"
+        return f"{self.unit} {self.done}{total}{left}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return what a line tells; None if it is another line."""
+        match = _STATUS.fullmatch(text)
+        if match is None:
+            return None
+        total, minutes, seconds = (
+            int(part) if (part := match[name]) else None for name in ("total", "minutes", "seconds")
+        )
+        left_s = None if seconds is None else 60.0 * (minutes or 0) + seconds
+        return cls(match["label"], match["unit"], int(match["done"]), total, left_s, match["beside"] or "")
+
+
+_STATUS = re.compile(
+    r"(?P<label>.+?): (?P<unit>[a-z ]+?) (?P<done>\d+)(?: of (?P<total>\d+))?"
+    r"(?:, about (?:(?P<minutes>\d+) min )?(?P<seconds>\d+) s left)?(?: · (?P<beside>.+))?"
+)
+
+
+def span(seconds: float) -> str:
+    """Format a length of time: `12 s`, `3 min 05 s`."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
