@@ -21,7 +21,8 @@ def run(
 
     Example: ratchet run, or ratchet run evaluate@r0
     """
-    from flows.execution import cancellation, preflight, report_summary, workspace_lease
+    from flows.execution import cancellation, preflight, workspace_lease
+    from flows.execution.display import report_summary
     from tasks.io.system import progress
 
     with cancellation.handled(), workspace_lease.acquired():  # what is mended must be nobody's at work

@@ -71,7 +71,7 @@ def track(
 
 @dataclass(frozen=True)
 class Status:
-    """How far some work is. Its text is a line of a stage's output, and `parse` reads it back."""
+    """The progress of some work. Its text is a line of a stage's output, and `parse` reads it back."""
 
     label: str
     unit: str

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from httpx import ConnectError
 
-from flows.execution import artifacts, prefect_server, supervisor
+from flows.execution import prefect_server, supervisor
+from flows.execution.display import artifacts
 from flows.execution.dvc import forecast
 from tasks.io.runs import run_store, spool_uploader, tracking
 from tests.flows.conftest import processes, wait_for

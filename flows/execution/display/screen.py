@@ -39,7 +39,7 @@ STYLES: Mapping[State, str] = {
 
 
 class View(Protocol):
-    """What is told of a run. Threads of several stages call it at once."""
+    """The events of a run, for whoever shows them. Threads of several stages call it at once."""
 
     every_s: float
     """Seconds between two lines in which a stage tells how far it is."""

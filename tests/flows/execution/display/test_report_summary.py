@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.execution import report_summary
+from flows.execution.display import report_summary
 from tasks.stages.report.render import summary_text
 
 SUMMARY = """\

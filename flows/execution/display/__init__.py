@@ -1,0 +1,1 @@
+"""Show a run to a person: the screen, Prefect's pages, the summary at its end."""
