@@ -12,16 +12,17 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.execution import flow_lease, preflight
+from flows import approval
+from flows.execution import flow_lease, prefect_server, preflight
 from flows.pipeline import pipeline
 from flows.registry import history, promotion, retrain_log
-from flows.registry.history import PromotionDecision
+from flows.registry.history import Approval, PromotionDecision
 from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.gate import Verdict
 from tasks.io.system import progress
 
-NOTHING = "nothing new"
-NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING)]
+NOTHING, WAITS = "nothing new", "waits for approval"
+NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING, WAITS)]
 """The states that a retraining can end in, beside Prefect's own."""
 
 
@@ -29,10 +30,15 @@ NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING)]
 def retrain(drift: str = "") -> State[Any]:
     """Bring everything up to date and let the gate decide. Ends as `Promoted`, `Refused`, `Not decided` or `Nothing new`.
 
-    `drift` is the finding of `monitor` if that is the cause.
+    `drift` is the finding of `monitor` if that is the cause. Where `gate.approval` asks for a person, the run is paused until the answer,
+    and the workspace is free meanwhile; on a private server nobody could answer, and it ends as `Waits for approval`.
     """
     with flow_lease.acquired():
         ended = retrain_once(runtime.deployment.name or "by hand", drift, pipeline)
+    if ended.open and not prefect_server.is_private():
+        answer = approval.ask(ended.open)
+        with flow_lease.acquired():
+            ended = settle_once(ended.open, answer)
     line = f"{ended.outcome}: {ended.reason}"
     progress.say(line)
     create_markdown_artifact(line, key="night", description="What this night came to.")
@@ -49,10 +55,24 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
             progress.say(f"Begun because {drift}")
         ran = _up_to_date(run)
         known = len(promotion.complete_history().lines)
-        decision = promotion.promote()
-        ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=len(history.read().lines) > known)
+        decision, is_open = promotion.judge()
+        if is_open:
+            ended.open, ended.outcome = decision, WAITS
+            ended.reason = (
+                f"the gate would promote {decision.name} ({decision.reason}); `ratchet approve` gives a person's word"
+            )
+        else:
+            ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=len(history.read().lines) > known)
         if drift and ended.outcome == NOTHING:
             ended.reason += f". New data are wanted: {drift}"
+    return ended
+
+
+def settle_once(decision: PromotionDecision, answer: Approval) -> RetrainOutcome:
+    """Act upon a person's answer, log and return the outcome."""
+    with retrain_log.recorded(f"answer of {answer.by or 'nobody'}") as ended:
+        settled = promotion.settle(decision, answer)
+        ended.outcome, ended.reason = settled.verdict, f"version {settled.version}: {settled.reason}"
     return ended
 
 

@@ -16,7 +16,7 @@ GROUPS = {
     "Run": ("plan", "run", "retrain"),
     "Look": ("status", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
-    "Promote": ("promote", "rollback"),
+    "Promote": ("promote", "approve", "rollback"),
     "Serve": ("up",),
     "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "tidy"),
 }

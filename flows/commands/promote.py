@@ -1,5 +1,13 @@
 """`ratchet promote`."""
 
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.registry.history import Approval, PromotionDecision
+
 
 def promote() -> None:
     """Judge the candidate, and put it in place if it passes.
@@ -11,7 +19,7 @@ def promote() -> None:
     from flows.registry import history, promotion
     from tasks.io.system import progress
 
-    decision = promotion.promote()
+    decision = promotion.promote(_ask if sys.stdin.isatty() else None)
     past = history.read()
     progress.say(f"version {decision.version} ({decision.name}): {past.outcome(decision)}")
     for cause in decision.reason.split("; "):
@@ -21,3 +29,14 @@ def promote() -> None:
         f"judged at a level of {decision.level:.2g} of {decision.rules.alpha:g}. "
         f"In place now: {past.in_place}. Commit {history.HISTORY} to keep the decision."
     )
+
+
+def _ask(decision: "PromotionDecision") -> "Approval":
+    """Return the answer of the person at the terminal, for `gate.approval: ask`."""
+    from flows.registry.history import Approval
+    from tasks.io.system import git
+
+    place = f"version {decision.champion}" if decision.champion else "the model that all began with"
+    question = f"The gate would promote {decision.name}: {decision.reason}. Put it in the place of {place}?"
+    approved = typer.confirm(question, default=False)
+    return Approval(approved=approved, by=git.user_name() or "the person at the terminal")

@@ -22,8 +22,17 @@ REFERENCE = 0
 """The version that stands for the model all began with, before anything was promoted."""
 
 
+class Approval(Config):
+    """A person's answer about a candidate that the gate would promote."""
+
+    approved: bool
+    by: str
+    """The name of the person; empty if nobody answered in time."""
+    reason: str = ""
+
+
 class PromotionDecision(Config):
-    """The gate's decision on a candidate."""
+    """The decision on a candidate: the gate's, and a person's where settings ask for one."""
 
     kind: Literal["decision"] = "decision"
     time: str
@@ -49,7 +58,18 @@ class PromotionDecision(Config):
     checks: list[dict[str, Any]]
     """The evidence, measure by measure."""
     commit: str
+    approval: Approval | None = None
+    """The answer of a person, where `gate.approval` asks for it and the gate would promote."""
     after: str = ""
+
+    def answered(self, approval: Approval) -> "PromotionDecision":
+        """Return this decision of the gate after a person's answer."""
+        if approval.approved:
+            return self.model_copy(update={"approval": approval})
+        who = f"{approval.by} refused it" if approval.by else "nobody approved it"
+        because = f" ({approval.reason})" if approval.reason else ""
+        reason = f"{who}{because}, though the gate would promote it: {self.reason}"
+        return self.model_copy(update={"approval": approval, "verdict": "refused", "reason": reason})
 
 
 class Rollback(Config):
@@ -108,7 +128,7 @@ class History:
         settled = {self.champion, *(line.left for line in self.lines if isinstance(line, Rollback))}
         for line in self.decisions:
             stands = line.verdict == "promoted" and line.version in settled
-            same = (line.champion, line.gate, line.rules) == (self.champion, gate, rules)
+            same = (line.champion, line.gate, line.rules.judging) == (self.champion, gate, rules.judging)
             if line.candidate == candidate and (stands or same):
                 return line
         return None

@@ -3,14 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.execution import workspace_lease
 from flows.registry import history, versions
-from flows.registry.history import REFERENCE, History, PromotionDecision, Rollback
+from flows.registry.history import REFERENCE, Approval, History, PromotionDecision, Rollback
 from tasks import configuration
 from tasks.core import gate
 from tasks.core.gate import Bar, GateConfig, Judgement
@@ -40,11 +40,37 @@ class Candidate(NamedTuple):
         return RESULTS / f"{self.name}.parquet"
 
 
-def promote() -> PromotionDecision:
-    """Return the gate's decision on the present candidate; a candidate that was judged before keeps its decision.
+Approve = Callable[[PromotionDecision], Approval]
+"""Returns what a person says to a decision that promotes."""
 
-    Raises ValueError if there is nothing to judge or nothing to judge by: then no look is spent.
+
+def promote(approve: Approve | None = None) -> PromotionDecision:
+    """Return the decision on the present candidate; a candidate that was judged before keeps its decision.
+
+    `approve` asks a person where `gate.approval` wants one; others may work in the workspace meanwhile. Raises ValueError if there is
+    nothing to judge or nothing to judge by, if nobody can be asked, or if the candidate is another one when the answer comes: then no look
+    is spent.
     """
+    decision = judge()
+    if not decision.is_open:
+        return decision.line
+    if approve is None:
+        raise ValueError(
+            f"The gate would promote {decision.line.name}, and `gate.approval: ask` wants a person's word. `ratchet approve` gives it."
+        )
+    return settle(decision.line, approve(decision.line))
+
+
+class GateDecision(NamedTuple):
+    """The decision of the gate on the present candidate."""
+
+    line: PromotionDecision
+    is_open: bool
+    """True if nothing is recorded yet, since a person has the last word."""
+
+
+def judge() -> GateDecision:
+    """Return the gate's decision, recorded and acted upon unless a person has the last word. Raises as `promote` does."""
     with workspace_lease.acquired():
         rules, candidate, past = configuration.load().gate, load_candidate(), complete_history()
         results = _results(candidate.name)
@@ -54,6 +80,24 @@ def promote() -> PromotionDecision:
             progress.say(f"Decided before, on {decision.time}: this candidate is version {decision.version}.")
         else:
             decision = _decide(candidate, results, gate_hash, rules, past)
+            if decision.verdict == "promoted" and rules.approval == "ask":
+                return GateDecision(decision, is_open=True)
+            _record(decision, candidate, past)
+        apply_history()
+    return GateDecision(decision, is_open=False)
+
+
+def settle(decision: PromotionDecision, approval: Approval) -> PromotionDecision:
+    """Record a decision with a person's answer, act upon it, and return it. Raises ValueError if anything was decided since it was made."""
+    with workspace_lease.acquired():
+        candidate, past = load_candidate(), complete_history()
+        if (candidate.hash, past.tail) != (decision.candidate, decision.after):
+            raise ValueError(
+                f"The answer is about {decision.name} as it was judged on {decision.time}, and the candidate or the champion has "
+                "changed since. `ratchet promote` judges what there is now."
+            )
+        decision = decision.answered(approval).model_copy(update={"time": history.now()})
+        _record(decision, candidate, past)
         apply_history()
     return decision
 
@@ -139,14 +183,17 @@ def _decide(
     bars = {REFERENCE: Bar(candidate.reference, _results(candidate.reference))}
     bars |= {number: _bar(number, past, results, gate_hash) for number in past.promoted}
     judgement = gate.judge(results, bars[past.champion], list(bars.values()), past.looks + 1, rules)
-    decision = _line(candidate, judgement, gate_hash, rules, past)
+    return _line(candidate, judgement, gate_hash, rules, past)
+
+
+def _record(decision: PromotionDecision, candidate: Candidate, past: History) -> None:
+    """Store the version, and write the line that is the promotion or the refusal."""
     if decision.version in past.promoted:
         versions.store_line(decision)
     else:
         versions.store(decision, candidate.results, candidate.paths if decision.verdict == "promoted" else {})
     # This line is the promotion. If it is cut off here, `complete_history` writes it later, and all else follows from it.
     history.append(decision)
-    return decision
 
 
 def _line(

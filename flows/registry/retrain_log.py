@@ -24,7 +24,7 @@ class Begun(Config):
     id: str
     time: str
     cause: str
-    """`nightly`, `on-drift`, or `by hand`."""
+    """`nightly`, `on-drift`, `by hand`, or the answer of a person."""
 
 
 class Ended(Config):
@@ -56,6 +56,8 @@ class RetrainOutcome:
 
     outcome: str = "failed"
     reason: str = ""
+    open: history.PromotionDecision | None = None
+    """The gate's decision, where a person has the last word on it."""
 
 
 @contextmanager

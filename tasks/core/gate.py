@@ -40,6 +40,15 @@ class GateConfig(Config):
     which the gate set has `evaluate.gate_items` measured."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """The chance, over all nights of a champion, that it is replaced by a model that should not have been promoted."""
+    approval: Literal["none", "ask"] = "none"
+    """With `ask` a candidate that passes is put in place only after a person has approved it (`ratchet approve`)."""
+    approval_hours: float = Field(24.0, gt=0)
+    """A flow run waits so long for the person; without an answer the candidate is refused."""
+
+    @property
+    def judging(self) -> "GateConfig":
+        """The settings that the judgement depends on."""
+        return self.model_copy(update={"approval": "none", "approval_hours": 24.0})
 
 
 class Bar(NamedTuple):

@@ -1,0 +1,77 @@
+"""Ask a person about a promotion, and let a flow run wait for the answer: in Prefect's page, or by `ratchet approve`."""
+
+import threading
+from typing import Any
+
+from prefect import runtime
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+
+from flows.registry.history import Approval, PromotionDecision
+from tasks import configuration
+from tasks.io.system import progress
+
+SLACK_S = 3600
+"""Prefect's own patience beyond ours: where that ends first, the run has failed instead of being decided."""
+POLL_S = 5
+
+
+class Answer(RunInput):
+    """The form of the flow run's page."""
+
+    approve: bool = False
+    by: str
+    reason: str = ""
+
+
+def ask(decision: PromotionDecision) -> Approval:
+    """Return a person's answer. The flow run is paused until it comes, and resumed with a refusal after `gate.approval_hours`."""
+    hours = configuration.load().gate.approval_hours
+    text = question(decision)
+    create_markdown_artifact(text, key="approval", description="What a person is asked.")
+    progress.say(f"{decision.name} waits for approval: `ratchet approve`, or Resume on the page of this flow run.")
+    refusal = Answer(approve=False, by="", reason=f"no answer within {hours:g} h")
+    timer = threading.Timer(hours * 3600, _resume, (str(runtime.flow_run.id), refusal))
+    timer.daemon = True
+    timer.start()
+    try:
+        form = Answer.with_initial_data(description=text)
+        answer: Any = pause_flow_run(wait_for_input=form, timeout=round(hours * 3600) + SLACK_S, poll_interval=POLL_S)
+    finally:
+        timer.cancel()
+    return Approval(approved=answer.approve, by=answer.by, reason=answer.reason)
+
+
+def question(decision: PromotionDecision) -> str:
+    """Return what a person decides on, as Markdown."""
+    return (
+        f"**Promote version {decision.version} ({decision.name})?** The gate would: {decision.reason}. "
+        f"It would take the place of {f'version {decision.champion}' if decision.champion else 'the model that all began with'}. "
+        "The report is `data/report/index.html`."
+    )
+
+
+def waiting(client: SyncPrefectClient) -> FlowRun | None:
+    """Return the flow run that waits for an answer, the latest if there are several."""
+    paused = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+    runs = client.read_flow_runs(flow_run_filter=paused)
+    return max(runs, key=lambda run: run.expected_start_time or run.created, default=None)  # type: ignore[arg-type, return-value]
+
+
+def answer(approval: Approval) -> bool:
+    """Give an answer to the flow run that waits on the server in use, and return True; False if none waits."""
+    with get_client(sync_client=True) as client:
+        run = waiting(client)
+    if run is None:
+        return False
+    _resume(str(run.id), Answer(approve=approval.approved, by=approval.by, reason=approval.reason))
+    return True
+
+
+def _resume(run: str, given: Answer) -> None:
+    with get_client(sync_client=True) as client:
+        client.resume_flow_run(run, run_input=given.model_dump())  # type: ignore[arg-type]

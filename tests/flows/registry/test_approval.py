@@ -1,0 +1,109 @@
+"""A person has the last word on a promotion where settings ask for one, and the history names that person."""
+
+import pytest
+import yaml
+
+from flows.registry import history, promotion
+from flows.registry.history import Approval
+from tests.flows.registry.test_promotion import nights, ratchet  # noqa: F401  # a fixture is used by its name
+
+ANN = Approval(approved=True, by="Ann")
+BOB = Approval(approved=False, by="Bob", reason="answers too short")
+
+
+@pytest.fixture
+def asking(nights):  # noqa: F811
+    """A workspace that wants a person's word, with a candidate that the gate would promote."""
+    path = nights.folder / "params.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"gate": {**config.get("gate", {}), "approval": "ask"}}))
+    nights.night("one", 1.9)
+    return nights
+
+
+def test_without_a_word_nothing_is_recorded_and_no_look_is_spent(asking):
+    with pytest.raises(ValueError, match=r"`gate\.approval: ask` wants a person's word\. `ratchet approve` gives it"):
+        promotion.promote()
+    assert asking.lines() == []
+    assert not (asking.folder / "models/versions").exists()
+
+
+def test_an_approved_candidate_is_promoted_and_the_history_names_who(asking):
+    decision = promotion.promote(lambda _: ANN)
+    assert (decision.verdict, decision.approval) == ("promoted", ANN)
+    assert asking.champion == "one"
+    (line,) = asking.lines()
+    assert line["approval"] == {"approved": True, "by": "Ann", "reason": ""}
+    assert promotion.promote().approval == ANN, "what was answered is not asked again"
+
+
+def test_a_refused_candidate_is_refused_for_good_with_the_reason(asking):
+    decision = promotion.promote(lambda _: BOB)
+    assert decision.verdict == "refused"
+    assert decision.reason.startswith("Bob refused it (answers too short), though the gate would promote it: ")
+    assert history.read().champion == history.REFERENCE
+    assert promotion.promote(lambda _: ANN).verdict == "refused", "the second person is not asked"
+    assert history.read().looks == 1
+
+
+def test_an_answer_that_does_not_come_is_a_refusal(asking):
+    decision = promotion.promote(lambda _: Approval(approved=False, by="", reason="no answer within 24 h"))
+    assert decision.reason.startswith("nobody approved it (no answer within 24 h), though")
+
+
+def test_a_candidate_that_the_gate_refuses_is_asked_about_by_nobody(asking):
+    asking.night("worse", 1.9, general=3.5)
+    decision = promotion.promote(lambda _: pytest.fail("nobody is asked"))
+    assert (decision.verdict, decision.approval) == ("refused", None)
+
+
+def test_an_answer_about_another_candidate_is_not_taken(asking):
+    decision, is_open = promotion.judge()
+    assert is_open
+    asking.night("two", 1.8)
+    with pytest.raises(ValueError, match="the candidate or the champion has changed since"):
+        promotion.settle(decision, ANN)
+    assert asking.lines() == []
+
+
+def test_what_was_decided_before_stays_decided_when_the_setting_changes(nights):  # noqa: F811
+    nights.night("one", 1.9, general=3.5)
+    first = promotion.promote()
+    path = nights.folder / "params.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"gate": {"approval": "ask", "approval_hours": 2}}))
+    assert promotion.promote() == first
+    assert history.read().looks == 1
+
+
+def test_the_command_line_gives_the_word(asking, capsys):
+    told, worked = ratchet(capsys, "promote")
+    assert not worked
+    assert "`ratchet approve` gives it" in told
+    told, worked = ratchet(capsys, "approve", "--by", "Ann")
+    assert worked
+    assert "version 1 (r0): promoted" in told
+    assert asking.champion == "one"
+    told, worked = ratchet(capsys, "approve", "--refuse", "--by", "Bob")
+    assert worked
+    assert "this candidate was decided before" in told
+
+
+def test_an_answer_needs_a_name(asking, capsys, monkeypatch):
+    monkeypatch.setattr("tasks.io.system.git.user_name", lambda: "")
+    told, worked = ratchet(capsys, "approve")
+    assert not worked
+    assert "give --by NAME, or set git's user.name" in told
+
+
+def test_the_person_at_a_terminal_is_asked(asking, capsys, monkeypatch):
+    from flows.commands import promote
+
+    monkeypatch.setattr(promote.sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(
+        promote.typer, "confirm", lambda question, default: "Put it in the place of the model" in question
+    )
+    told, worked = ratchet(capsys, "promote")
+    assert worked
+    assert "promoted" in told
+    assert history.read().decisions[0].approval.by

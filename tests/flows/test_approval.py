@@ -1,0 +1,59 @@
+"""A flow run waits for a person's word, and goes on with it."""
+
+import threading
+import time
+
+import pytest
+import yaml
+
+from flows import approval
+from flows.execution import prefect_server, workspace_lease
+from flows.promote import promote
+from flows.registry import history
+from flows.registry.history import Approval
+from tests.flows.registry.test_promotion import nights  # noqa: F401  # a fixture is used by its name
+
+
+@pytest.fixture
+def asking(nights, monkeypatch):  # noqa: F811
+    """A workspace that wants a person's word, on a Prefect server that others reach."""
+    monkeypatch.setattr(prefect_server, "is_private", lambda: False)
+    monkeypatch.setattr(approval, "POLL_S", 1)
+    monkeypatch.setattr("flows.execution.cancellation.follow", lambda run: None)
+    return nights
+
+
+def configure(asking, **gate):
+    path = asking.folder / "params.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"gate": {"approval": "ask"} | gate}))
+
+
+def answered_when_asked(given, seen):
+    """Answer as soon as a run waits; the workspace must be free meanwhile."""
+    for _ in range(300):
+        if approval.answer(given):
+            seen.append(not workspace_lease.is_busy())
+            return
+        time.sleep(0.2)
+
+
+def test_a_flow_run_waits_for_the_answer_and_the_workspace_is_free_meanwhile(asking):
+    with prefect_server.connected():
+        for number, (name, loss) in enumerate((("one", 1.9), ("two", 1.8))):
+            configure(asking)
+            asking.night(name, loss)
+            given, seen = Approval(approved=number == 0, by="Ann", reason="tried it"), []
+            person = threading.Thread(target=answered_when_asked, args=(given, seen))
+            person.start()
+            verdict = promote()
+            person.join()
+            assert seen == [True]
+            assert verdict == ("promoted", "refused")[number]
+            assert history.read().decisions[-1].approval == given
+            assert asking.champion == "one"
+        configure(asking, approval_hours=0.0005)
+        asking.night("three", 1.7)
+        assert promote() == "refused"
+        assert history.read().decisions[-1].reason.startswith("nobody approved it (no answer within 0.0005 h)")
+        assert not approval.answer(Approval(approved=True, by="Ann")), "no run waits any more"
