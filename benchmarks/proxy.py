@@ -63,9 +63,9 @@ def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -
 
 def steering(params: dict[str, Any], large: Path) -> dict[str, Any]:
     """Return settings under which evaluation steers the large model."""
-    from tasks.stages.evaluate.pinned import digest
+    from tasks.io import pinned
 
-    decoder = {"alpha": 1.0, "steers": str(large), "digest": digest(large)}
+    decoder = {"alpha": 1.0, "steers": str(large), "digest": pinned.digest(large)}
     return params | {
         "evaluate": params["evaluate"] | {"decoder": "proxy_tuning"},
         "methods": params["methods"] | {"proxy_tuning": decoder},

@@ -235,6 +235,7 @@ def test_the_run_of_an_item_names_its_parts_inputs_and_parent(workspace):
         "data/rounds/r0/examples.parquet",
         "data/rounds/r0/faults.parquet",
         "data/ingested/valid.parquet",
+        "data/ingested/train_documents.parquet",
     ):
         (workspace.folder / path).write_text("{}")
     made = [

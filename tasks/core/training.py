@@ -73,6 +73,16 @@ class Training(Config):
     out none."""
 
 
+class SavedAdapter(Config):
+    """The adapter that a training starts from, in place of a new one. It is of the same base, method and settings."""
+
+    path: str
+    """The folder that stage `tune` wrote it to, or a copy."""
+    digest: str = ""
+    """The hash of what the folder holds: DVC does not watch it, so a changed adapter has to be a changed setting. The stage says it
+    where it is missing or another."""
+
+
 def parts(section: str) -> dict[str, str]:
     """For a stage's declaration: family → the setting of `section` that names one of its methods."""
     return {family: f"{section}.{family.removesuffix('s')}" for family in FAMILIES}
@@ -92,7 +102,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Probe:
-    """A few batches that a method may look at. They train nothing."""
+    """A few batches that a method may look at."""
 
     batches: Sequence[Mapping[str, Tensor]]
     """Packed rows as the engine makes them."""
@@ -102,6 +112,18 @@ class Probe:
     """Logits of each trained token of a batch under a model, (N, V), with their graph."""
     tasks: tuple[str, ...] = ()
     """What the batches' task numbers stand for."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state from which an adapter is attached."""
+
+    probe: Probe | None = None
+    """None where a saved adapter is loaded."""
+    seed: int = 0
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """The tensors of a saved adapter of the same method and settings, as its file names them; empty for a new adapter. The engine puts
+    them in place after `attach`, which can spare itself the making of what they replace."""
 
 
 @dataclass(frozen=True)

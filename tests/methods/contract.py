@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tasks import methods
-from tasks.core.training import FAMILIES, Moment, Probe
+from tasks.core.training import FAMILIES, Moment, Probe, Start
 from tasks.core.weights.surgery import plain
 from tasks.engine.forward import token_logits, token_losses, use_packed_attention
 from tasks.engine.packing import Pack, collate
@@ -84,6 +84,12 @@ def looking(batches, *tasks):
         lambda wrapped, row: token_logits(plain(wrapped), row),
         *tasks,
     )
+
+
+def attached(method, wrapped):
+    """A model with an adapter alone, fresh; the adapter may look at the probe."""
+    use_packed_attention(plain(wrapped))
+    return method.method.attach(wrapped, method.config, Start(probe()))
 
 
 def composed(wrapped, parts, *, hasty=False):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import nn
 
 from tasks import methods
@@ -16,6 +17,7 @@ ADAPTERS = methods.names("adapters")
 OWN = [name for name in ADAPTERS if name != "none"]
 TARGETING = [name for name in OWN if "targets" in methods.spec("adapters", name).config.model_fields]
 MERGEABLE = [name for name in OWN if methods.spec("adapters", name).merges]
+FINISHING = [name for name in OWN if methods.load("adapters", name).finish]
 
 
 @pytest.fixture(params=contract.MODELS)
@@ -36,7 +38,7 @@ def trained(name, model):
 def test_a_fresh_adapter_computes_what_the_base_computes(tiny, kind, name, dtype):
     method = contract.part("adapters", name)
     expected = contract.losses(contract.model(kind, tiny, dtype))
-    found = contract.losses(method.method.attach(contract.model(kind, tiny, dtype), method.config))
+    found = contract.losses(contract.attached(method, contract.model(kind, tiny, dtype)))
     if method.spec.difference:
         assert not torch.allclose(found, expected), "it says that it differs"
     else:
@@ -58,7 +60,7 @@ def test_an_adapter_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     assert count, f"tests/methods/test_{name}.py says nothing of what trains"
     method = contract.part("adapters", name)
     expected = count(contract.model(kind, tiny), method.config)
-    found = method.method.attach(contract.model(kind, tiny), method.config)
+    found = contract.attached(method, contract.model(kind, tiny))
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == expected
     assert 0 < expected < contract.model(kind, tiny).num_parameters()
 
@@ -74,6 +76,63 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
     merged = compose.merge(attached.model, parts)
     assert {n for n, _ in merged.named_parameters()} == {n for n, _ in contract.model(kind, tiny).named_parameters()}
     torch.testing.assert_close(contract.losses(merged), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_other_programs_read_an_adapter_or_it_says_why_not(name):
+    spec, method = methods.spec("adapters", name), methods.load("adapters", name)
+    assert [bool(spec.wraps), method.finish is not None, bool(spec.no_lora)].count(True) == 1
+
+
+@pytest.mark.parametrize("name", FINISHING)
+@pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
+def test_peft_reads_a_lora_of_the_same_function(tiny, kind, tmp_path, name, dtype):
+    attached, parts = trained(name, contract.model(kind, tiny, dtype))
+    store.save(attached, parts, None, tmp_path / "saved")
+    loaded = PeftModel.from_pretrained(contract.model(kind, tiny, dtype), str(tmp_path / "saved"))
+    tolerance = 1e-4 if dtype is torch.float32 else 0.1
+    found, expected = contract.losses(loaded), contract.losses(attached.model)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    start = contract.losses(contract.model(kind, tiny, dtype))
+    assert not torch.allclose(expected, start, rtol=0, atol=1e-4), "nothing was trained"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_training_starts_from_a_saved_adapter(tiny, kind, tmp_path, name):
+    attached, parts = trained(name, contract.model(kind, tiny))
+    store.save(attached, parts, None, tmp_path / "saved")
+    torch.manual_seed(5)  # of first weights that are to be replaced
+    begun = compose.compose(contract.model(kind, tiny), parts, contract.probe(), 1, saved=tmp_path / "saved")
+    assert torch.equal(contract.losses(begun.model), contract.losses(attached.model))
+    assert begun.trainable.keys() == attached.trainable.keys()
+    assert contract.steps(begun, *optimizer_of(begun, parts)) == set(begun.trainable)
+
+
+def optimizer_of(attached, parts):
+    """The optimizer of what trains, and the parts."""
+    return parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, 0), parts
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_saved_adapter_of_other_sizes_is_refused(tiny, tmp_path, name):
+    attached, parts = trained(name, contract.model("llama", tiny))
+    store.save(attached, parts, None, tmp_path / "saved")
+    with pytest.raises(
+        ValueError, match=r"does not fit the model it is put on: .* stands on one side only, or in two sizes"
+    ):
+        compose.compose(contract.model("qwen2", tiny), parts, contract.probe(), 0, saved=tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_an_adapter_exempts_from_decay_trains(tiny, kind, name):
+    parts = contract.composition(adapters=name)
+    attached, _ = contract.composed(contract.model(kind, tiny), parts)
+    undecayed = {p for group in compose.groups(attached, parts) if not group.decay for p in group.parameters}
+    for segment in parts.adapter.spec.undecayed:
+        exempt = [p for key, p in attached.trainable.items() if segment in key.split(".")]
+        assert exempt
+        assert undecayed.issuperset(exempt)
+        assert min(p.ndim for p in exempt) >= 2, "vectors do not decay anyway"
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -115,14 +174,14 @@ def test_an_adapter_trained_on_other_weights_does_not_load(tiny, tmp_path, name)
 def test_targets_that_are_missing_unknown_or_contradictory_are_refused(tiny, name, targets, found):
     method = contract.part("adapters", name, targets=targets)
     with pytest.raises(ValueError, match=found):
-        method.method.attach(contract.model("llama", tiny), method.config)
+        contract.attached(method, contract.model("llama", tiny))
 
 
 @pytest.mark.parametrize("name", TARGETING)
 def test_all_linear_means_the_same_alone_in_a_list(tiny, name):
     def trained(targets):
         method = contract.part("adapters", name, targets=targets)
-        attached = method.method.attach(contract.model("llama", tiny), method.config)
+        attached = contract.attached(method, contract.model("llama", tiny))
         return {name for name, parameter in attached.named_parameters() if parameter.requires_grad}
 
     assert trained(("all-linear",)) == trained("all-linear")
@@ -139,7 +198,7 @@ def adapted(model):
 @pytest.mark.parametrize("name", TARGETING)
 def test_the_owner_of_a_parameter_is_the_layer_that_it_adapts(tiny, kind, name):
     method = contract.part("adapters", name)
-    model = method.method.attach(contract.model(kind, tiny), method.config)
+    model = contract.attached(method, contract.model(kind, tiny))
     owner = owners(model)
     known = {key for key, module in contract.model(kind, tiny).named_modules() if isinstance(module, nn.Linear)}
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
@@ -152,7 +211,7 @@ def test_the_owner_of_a_parameter_is_the_layer_that_it_adapts(tiny, kind, name):
 @torch.no_grad()
 def test_an_update_is_linear_in_the_tensors_that_the_adapter_names(tiny, kind, name):
     method = contract.part("adapters", name)
-    model = method.method.attach(contract.model(kind, tiny), method.config).eval()
+    model = contract.attached(method, contract.model(kind, tiny)).eval()
     torch.manual_seed(0)
     places = [p for key, p in model.named_parameters() if set(method.spec.linear) & set(key.split("."))]
     for parameter in model.parameters():

@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_losses(tiny, tmp_path, name, compute):
     assert first == second
 
 
-REFUSED = {("int8", "dora"), ("int8", "loldu"), ("nf4", "loldu")}
+REFUSED = {("int8", "dora")} | {(base, adapter) for base in ("int8", "nf4") for adapter in ("loldu", "corda")}
 """Those that need a layer's numbers."""
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.core.records import Message
 from tasks.core.sequences import Encoded
-from tasks.core.training import Training
+from tasks.core.training import Start, Training
 from tasks.engine import chat_template
 from tasks.engine.forward import token_losses, use_packed_attention
 from tasks.engine.inference import generation, scoring
@@ -25,7 +25,7 @@ from tasks.engine.training import compose, store
 from tasks.engine.training import train as engine
 from tasks.io.weights import checkpoints
 from tasks.methods.adapters.dept.config import DeptConfig
-from tasks.methods.adapters.dept.method import attach, rates, start
+from tasks.methods.adapters.dept.method import attach, first_tensors, rates
 from tests import tiny as small
 from tests.methods.contract import composition, part
 
@@ -59,7 +59,7 @@ def base(request, tiny):
 def trained(base, params=PARAMS):
     """The base with an adapter whose B is no longer 0."""
     torch.manual_seed(0)
-    model = attach(copy.deepcopy(base), params)
+    model = attach(copy.deepcopy(base), params, Start())
     dept = model.get_decoder().dept
     if params.rank:
         nn.init.normal_(dept["B"], std=0.3)
@@ -89,13 +89,13 @@ def nll(logits, sequence):
 
 @pytest.mark.parametrize(("tokens", "rank"), [(20, 60), (40, 45), (60, 30), (80, 15), (100, 0)])
 def test_the_papers_ways_to_split_a_prompt_of_100_tokens_are_all_of_76_800_numbers(tokens, rank):
-    first = start(nn.Embedding(9, 768), DeptConfig(num_tokens=tokens, rank=rank, max_tokens=256))
+    first = first_tensors(nn.Embedding(9, 768), DeptConfig(num_tokens=tokens, rank=rank, max_tokens=256))
     assert sum(tensor.numel() for tensor in first.values()) == 76_800
 
 
 def test_the_default_is_one_of_these_pairs_and_of_their_size_at_their_width_and_length_alone():
     def size(width, **config):
-        return sum(tensor.numel() for tensor in start(nn.Embedding(9, width), DeptConfig(**config)).values())
+        return sum(tensor.numel() for tensor in first_tensors(nn.Embedding(9, width), DeptConfig(**config)).values())
 
     assert (DeptConfig().num_tokens, DeptConfig().rank) == (60, 30)
     assert size(768, max_tokens=256) == 76_800
@@ -104,7 +104,7 @@ def test_the_default_is_one_of_these_pairs_and_of_their_size_at_their_width_and_
 
 def test_the_first_weights_are_words_of_the_vocabulary_small_noise_and_zero():
     words = nn.Embedding(9, 768, dtype=torch.bfloat16)
-    first = start(words, DeptConfig(num_tokens=20, rank=16, max_tokens=256))
+    first = first_tensors(words, DeptConfig(num_tokens=20, rank=16, max_tokens=256))
     assert {tensor.dtype for tensor in first.values()} == {torch.float32}
     same = (first["prompt"][:, None] == words.weight.float()).all(dim=2)
     assert same.any(dim=1).all()
@@ -153,7 +153,7 @@ def test_a_prompt_that_learns_as_slowly_as_the_offsets_learns_less(make):
 
 
 def test_at_the_start_only_P_and_B_have_a_gradient_that_is_not_zero(base):
-    model = attach(copy.deepcopy(base), PARAMS)
+    model = attach(copy.deepcopy(base), PARAMS, Start())
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     F.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:]).backward()
     assert {name for name, p in model.named_parameters() if p.grad is not None} == {
@@ -179,7 +179,7 @@ def test_at_the_start_it_computes_what_prompt_tuning_computes(base):
 
 @torch.no_grad()
 def test_at_the_start_and_without_a_prompt_it_computes_what_the_base_computes(base):
-    model = attach(copy.deepcopy(base), DeptConfig(num_tokens=0, rank=3))
+    model = attach(copy.deepcopy(base), DeptConfig(num_tokens=0, rank=3), Start())
     ids, row = torch.tensor([[3, 1, 4, 1, 5]]), collate([Pack(tuple(small.sequences(4)))])
     torch.testing.assert_close(model(ids).logits, base(ids).logits, rtol=0, atol=1e-6)
     packed = copy.deepcopy(base)
@@ -233,7 +233,7 @@ def test_rank_0_is_the_prompt_tuning_of_peft_step_by_step(tiny):
     theirs = get_peft_model(
         wide(small.load(tiny)), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=8, **text)
     )
-    ours = attach(wide(small.load(tiny)), DeptConfig(num_tokens=8, rank=0))
+    ours = attach(wide(small.load(tiny)), DeptConfig(num_tokens=8, rank=0), Start())
     theirs_P, ours_P = theirs.prompt_encoder["default"].embedding.weight, ours.get_decoder().dept["prompt"]
     ours_P.data.copy_(theirs_P)
 
@@ -417,7 +417,7 @@ def test_a_step_costs_less_than_one_of_prompt_tuning_of_the_same_size():
     assert {name: trainable(small.qwen2(), params) for name, params in sizes.items()} == {"dept": 4800, "plain": 4800}
     flops = {}
     for name, params in sizes.items():
-        model = attach(small.qwen2(), params)
+        model = attach(small.qwen2(), params, Start())
         model.set_attn_implementation("eager")  # products that the counter knows
         with FlopCounterMode(display=False) as counter:
             model.get_decoder()(input_ids=torch.arange(128)[None], use_cache=False).last_hidden_state.sum().backward()
@@ -431,7 +431,7 @@ def test_a_step_costs_less_than_one_of_prompt_tuning_of_the_same_size():
 )
 def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added):
     """s + m positions against s + l: what a step's time follows, counted in every layer, for one sequence and for a pack of three."""
-    model, seen = attach(small.qwen2(), params), []
+    model, seen = attach(small.qwen2(), params, Start()), []
     for layer in model.model.layers:
         layer.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
     model.get_decoder()(input_ids=torch.arange(128)[None], use_cache=False)
@@ -448,7 +448,7 @@ def test_every_sequence_costs_its_tokens_and_the_prompts_positions(params, added
 
 def test_a_sequence_that_A_has_no_rows_for_is_refused(tiny):
     config = DeptConfig(num_tokens=2, rank=2, max_tokens=6)
-    model = attach(small.load(tiny), config)
+    model = attach(small.load(tiny), config, Start())
     ids = torch.arange(1, 8)[None]  # 0 is the pad
     model(ids[:, :6])
     with pytest.raises(ValueError, match=r"has 7 tokens, and methods\.dept\.max_tokens is 6"):
@@ -460,11 +460,11 @@ def test_a_sequence_that_A_has_no_rows_for_is_refused(tiny):
     token_losses(model, collate([Pack(tuple(rows))]))
     with pytest.raises(ValueError, match="has 7 tokens"):
         token_losses(model, collate([Pack((*rows, Encoded("x", list(range(7)), [1.0] * 7)))]))
-    attach(small.load(tiny), DeptConfig(num_tokens=2, rank=0, max_tokens=6))(ids)
+    attach(small.load(tiny), DeptConfig(num_tokens=2, rank=0, max_tokens=6), Start())(ids)
 
 
 def test_a_cache_that_has_no_room_for_the_prompt_is_refused(tiny):
-    model = attach(small.load(tiny), PARAMS)
+    model = attach(small.load(tiny), PARAMS, Start())
     with pytest.raises(ValueError, match="without a static cache"):
         model.generate(
             input_ids=torch.arange(1, 6)[None],
@@ -478,7 +478,7 @@ def test_a_cache_that_has_no_room_for_the_prompt_is_refused(tiny):
 @pytest.mark.parametrize(("rank", "tokens", "most"), [(5000, 8192, 64), (33, 32, 32)])
 def test_a_rank_that_the_offsets_cannot_have_is_refused(tiny, rank, tokens, most):
     with pytest.raises(ValueError, match=rf"rank {rank} is above the offsets.*× 64: take at most {most}\."):
-        attach(small.load(tiny), DeptConfig(num_tokens=4, rank=rank, max_tokens=tokens))
+        attach(small.load(tiny), DeptConfig(num_tokens=4, rank=rank, max_tokens=tokens), Start())
 
 
 def test_nothing_to_train_is_refused():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.dora.config import DoraConfig
 from tasks.methods.adapters.dora.method import attach
@@ -22,7 +23,7 @@ def trainable(model, params):
 def layer():
     """A layer with a bias, whose B is not zero any more."""
     torch.manual_seed(0)
-    model = attach(small.qwen2(), DoraConfig(**SMALL))
+    model = attach(small.qwen2(), DoraConfig(**SMALL), Start())
     found = model.get_base_model().model.layers[0].self_attn.q_proj
     torch.nn.init.normal_(found.lora_B["default"].weight)
     with torch.no_grad():
@@ -57,7 +58,7 @@ def test_no_gradient_flows_through_the_norm(layer):
 
 
 def test_the_magnitudes_start_as_the_norms_of_the_weight():
-    found = attach(small.qwen2(), DoraConfig(**SMALL)).get_base_model().model.layers[0].mlp.up_proj
+    found = attach(small.qwen2(), DoraConfig(**SMALL), Start()).get_base_model().model.layers[0].mlp.up_proj
     m_O, W_OI, _, _ = parts(found)
     torch.testing.assert_close(m_O, W_OI.pow(2).sum(dim=1).sqrt())
 
@@ -82,7 +83,7 @@ def llama_7b():
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 33 is above .*k_proj, whose weight is 32 × 64: take at most 32\."):
-        attach(small.load(tiny), DoraConfig(rank=33))
+        attach(small.load(tiny), DoraConfig(rank=33), Start())
 
 
 def test_a_base_whose_scales_peft_would_lose_is_refused(tiny):
@@ -93,7 +94,7 @@ def test_a_base_whose_scales_peft_would_lose_is_refused(tiny):
 
     model, _ = checkpoints.load(tiny, quantization=quantization(Int8Config()))
     with pytest.raises(ValueError, match=r"q_proj.weight is stored as torch.int8, whose scales peft loses on a CPU"):
-        attach(model, DoraConfig(**SMALL))
+        attach(model, DoraConfig(**SMALL), Start())
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"use_dora": True}])

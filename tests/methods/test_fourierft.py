@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.fourierft.config import FourierftConfig
 from tasks.methods.adapters.fourierft.method import attach
@@ -21,7 +22,7 @@ def trainable(model, params):
 def layers(**config):
     """The first decoder layer of an adapted model."""
     torch.manual_seed(0)
-    return attach(small.qwen2(), FourierftConfig(**SMALL | config)).get_base_model().model.layers[0]
+    return attach(small.qwen2(), FourierftConfig(**SMALL | config), Start()).get_base_model().model.layers[0]
 
 
 def places(layer):
@@ -72,7 +73,7 @@ def test_llama_7b_learns_64_thousand_numbers_as_in_the_paper():
 
 def test_more_coefficients_than_a_layer_has_numbers_are_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"n 2049 is above .*k_proj, which is 32 × 64: take at most 2048\."):
-        attach(small.load(tiny), FourierftConfig(n=2049))
+        attach(small.load(tiny), FourierftConfig(n=2049), Start())
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"alpha": 0}, {"entry_seed": -1}])

@@ -7,6 +7,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from tasks.core.training import Start
 from tasks.io.weights import checkpoints
 from tasks.methods.compressors.gguf.config import GgufConfig
 from tasks.methods.compressors.gguf.method import FILE, PRE, read, turn, write
@@ -228,7 +229,7 @@ def test_a_model_that_would_come_back_as_another_is_refused(tiny, tmp_path, make
 
 def test_an_adapter_that_is_not_merged_is_refused_by_its_place(tiny, tmp_path):
     adapter = contract.part("adapters", "lora")
-    model = adapter.method.attach(llama(), adapter.config).get_base_model()
+    model = adapter.method.attach(llama(), adapter.config, Start()).get_base_model()
     with pytest.raises(ValueError, match=r"q_proj\S* has no place in a GGUF file of a llama: merge adapters first"):
         write(model, checkpoints.load_tokenizer(tiny), tmp_path, GgufConfig())
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.engine.training import store
 from tasks.io.weights import checkpoints
@@ -25,7 +26,7 @@ def trainable(model, params):
 def model():
     """A model whose vectors are not 1 any more."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), Ia3Config())
+    found = attach(small.qwen2(), Ia3Config(), Start())
     for parameter in found.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
@@ -55,18 +56,18 @@ def test_nothing_else_is_touched(model):
 
 
 def test_every_vector_starts_at_one():
-    found = attach(small.qwen2(), Ia3Config())
+    found = attach(small.qwen2(), Ia3Config(), Start())
     assert all(torch.equal(p, torch.ones_like(p)) for p in found.parameters() if p.requires_grad)
 
 
 def test_other_targets_may_leave_the_feedforward_layer_out():
-    found = attach(small.qwen2(), Ia3Config(targets=("v_proj",)))
+    found = attach(small.qwen2(), Ia3Config(targets=("v_proj",)), Start())
     assert sum(p.numel() for p in found.parameters() if p.requires_grad) == 2 * 24
 
 
 def test_a_feedforward_layer_that_is_none_is_refused():
     with pytest.raises(ValueError, match="donw_proj match no linear layer of Qwen2ForCausalLM"):
-        attach(small.qwen2(), Ia3Config(feedforward=("donw_proj",)))
+        attach(small.qwen2(), Ia3Config(feedforward=("donw_proj",)), Start())
 
 
 @pytest.mark.parametrize("base", ["int8", "nf4"])

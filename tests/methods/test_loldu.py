@@ -13,6 +13,7 @@ from numpy.random import RandomState
 from torch.nn import functional as F
 
 from tasks.core.sequences import Encoded
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.engine.forward import use_packed_attention
 from tasks.engine.packing import Pack, collate
@@ -151,14 +152,14 @@ def test_the_starts_are_as_wide_as_the_official_ones():
 
 
 def test_only_z_takes_a_gradient(tiny):
-    model = attach(small.load(tiny), LolduConfig(**SMALL, targets="all-linear"))
+    model = attach(small.load(tiny), LolduConfig(**SMALL, targets="all-linear"), Start())
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert names == {f"{name}.z_R" for name in surgery.linears(small.load(tiny), "all-linear")}
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_with_another_start_the_model_is_not_the_base(tiny, init):
-    fresh = attach(small.load(tiny), LolduConfig(**SMALL, init=init))
+    fresh = attach(small.load(tiny), LolduConfig(**SMALL, init=init), Start())
     assert not torch.allclose(contract.losses(fresh), contract.losses(small.load(tiny)), atol=1e-3)
 
 
@@ -196,11 +197,11 @@ def test_random_directions_are_triangles_as_long_as_those_of_the_weight():
 
 
 def test_with_random_directions_the_model_is_still_the_base_and_every_layer_has_its_own(tiny):
-    model = attach(small.load(tiny), LolduConfig(**SMALL, directions="random"))
+    model = attach(small.load(tiny), LolduConfig(**SMALL, directions="random"), Start())
     assert torch.equal(contract.losses(model), contract.losses(small.load(tiny)))
     first, second = (model.get_submodule(f"model.layers.{n}.self_attn.q_proj") for n in (0, 1))
     assert not torch.allclose(first.u_RI, second.u_RI)
-    others = attach(small.load(tiny), LolduConfig(**SMALL)).get_submodule("model.layers.0.self_attn.q_proj")
+    others = attach(small.load(tiny), LolduConfig(**SMALL), Start()).get_submodule("model.layers.0.self_attn.q_proj")
     assert not torch.allclose(first.u_RI, others.u_RI)
 
 
@@ -240,7 +241,7 @@ def test_as_many_numbers_along_the_weights_directions_along_random_ones_and_in_v
     }
     found = {}
     for name, (params, method, rate) in config.items():
-        model = method.attach(copy.deepcopy(base), params)
+        model = method.attach(copy.deepcopy(base), params, Start())
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 224
         _, found[name] = taught(model, lambda x: (7 * x + 5) % 40, rate, range(1000, 1060))
     assert max(found.values()) < 3.2, "5.8 before"
@@ -254,7 +255,7 @@ def test_pivots_are_the_same_however_the_same_numbers_are_stored():
 
 
 def test_z_stays_exact_over_a_base_in_bf16(tiny):
-    model = attach(small.load(tiny).bfloat16(), LolduConfig(**SMALL))
+    model = attach(small.load(tiny).bfloat16(), LolduConfig(**SMALL), Start())
     layer = model.get_submodule("model.layers.0.self_attn.q_proj")
     assert layer.z_R.dtype is torch.float32
     assert {layer.pl_OR.dtype, layer.u_RI.dtype} == {torch.bfloat16}
@@ -270,17 +271,17 @@ def test_a_layer_with_noise_for_a_pivot_is_refused_by_name(tiny, column, remedy)
     with pytest.raises(
         ValueError, match=rf"layers\.1\.self_attn\.v_proj cannot be factored.*column {column} .*{remedy}"
     ):
-        attach(model, LolduConfig(**SMALL))
+        attach(model, LolduConfig(**SMALL), Start())
 
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 10000 is above model\.layers\.0\.self_attn\.v_proj.*take at most"):
-        attach(small.load(tiny), LolduConfig(rank=10_000))
+        attach(small.load(tiny), LolduConfig(rank=10_000), Start())
 
 
 def test_gpt2_whose_layers_are_no_linear_layers_is_refused():
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no nn\.Linear in its decoder layers"):
-        attach(small.gpt2(), LolduConfig(rank=8, targets=("c_attn",)))
+        attach(small.gpt2(), LolduConfig(rank=8, targets=("c_attn",)), Start())
 
 
 def test_a_saved_adapter_is_z_and_nothing_else(tiny, tmp_path):
@@ -314,7 +315,7 @@ def test_z_is_refused_over_a_base_with_other_weights(tiny, tmp_path):
 
 
 def test_merging_leaves_no_trace(tiny):
-    merged = merge(attach(small.load(tiny), LolduConfig(**SMALL)))
+    merged = merge(attach(small.load(tiny), LolduConfig(**SMALL), Start()))
     assert not any(isinstance(module, loldu.LolduLinear) for module in merged.modules())
     for (name, found), wanted in zip(merged.named_parameters(), small.load(tiny).parameters(), strict=True):
         assert torch.equal(found, wanted), name

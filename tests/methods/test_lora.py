@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.lora.config import LoraConfig
 from tasks.methods.adapters.lora.method import attach
@@ -22,7 +23,7 @@ def layer(model, name="q_proj"):
 
 @pytest.mark.parametrize(("rslora", "scale"), [(False, 12 / 4), (True, 12 / 2)])
 def test_the_update_is_scaled_as_the_paper_says(tiny, rslora, scale):
-    found = layer(attach(small.load(tiny), LoraConfig(rank=4, alpha=12, rslora=rslora)))
+    found = layer(attach(small.load(tiny), LoraConfig(rank=4, alpha=12, rslora=rslora), Start()))
     torch.nn.init.normal_(found.lora_B["default"].weight)
     x = torch.randn(5, found.in_features, generator=torch.Generator().manual_seed(0))
     weight = found.base_layer.weight + scale * found.lora_B["default"].weight @ found.lora_A["default"].weight
@@ -32,33 +33,35 @@ def test_the_update_is_scaled_as_the_paper_says(tiny, rslora, scale):
 def test_all_linear_is_every_linear_layer_but_the_head(tiny):
     model = small.load(tiny)
     linears = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"}
-    adapted = {n for n, m in attach(model, LoraConfig()).get_base_model().named_modules() if hasattr(m, "lora_A")}
+    adapted = {
+        n for n, m in attach(model, LoraConfig(), Start()).get_base_model().named_modules() if hasattr(m, "lora_A")
+    }
     assert adapted == linears
 
 
 def test_only_the_named_targets_are_adapted(tiny):
-    model = attach(small.load(tiny), LoraConfig(targets=("v_proj",)))
+    model = attach(small.load(tiny), LoraConfig(targets=("v_proj",)), Start())
     assert hasattr(layer(model, "v_proj"), "lora_A")
     assert not hasattr(layer(model, "q_proj"), "lora_A")
 
 
 def test_a_target_that_is_missing_is_refused_even_beside_one_that_is_there(tiny):
     with pytest.raises(ValueError, match="targets w_proj match no linear layer of LlamaForCausalLM"):
-        attach(small.load(tiny), LoraConfig(targets=("q_proj", "w_proj")))
+        attach(small.load(tiny), LoraConfig(targets=("q_proj", "w_proj")), Start())
 
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
-    attach(small.load(tiny), LoraConfig(rank=32))
+    attach(small.load(tiny), LoraConfig(rank=32), Start())
     with pytest.raises(ValueError, match=r"rank 33 is above .*k_proj, whose weight is 32 × 64: take at most 32\."):
-        attach(small.load(tiny), LoraConfig(rank=33))
+        attach(small.load(tiny), LoraConfig(rank=33), Start())
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
 def test_gpt2_whose_weights_lie_the_other_way_is_adapted_too():
-    model = attach(small.gpt2(), LoraConfig(rank=4, targets=("c_attn",)))
+    model = attach(small.gpt2(), LoraConfig(rank=4, targets=("c_attn",)), Start())
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 4 * (48 + 3 * 48)
     with pytest.raises(ValueError, match=r"rank 49 is above .*c_attn, whose weight is 144 × 48"):
-        attach(small.gpt2(), LoraConfig(rank=49, targets=("c_attn",)))
+        attach(small.gpt2(), LoraConfig(rank=49, targets=("c_attn",)), Start())
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"rnak": 4}])

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.engine.training import compose, store
 from tasks.io.weights import checkpoints
@@ -54,7 +55,7 @@ def make_layer(num_experts=4, sizes=(12, 20), **config):
 def trained(model, **config):
     """`model` with experts that do something."""
     torch.manual_seed(0)
-    attached = attach(model, MolaConfig(**SMALL | {"dropout": 0.0} | config))
+    attached = attach(model, MolaConfig(**SMALL | {"dropout": 0.0} | config), Start())
     for name, parameter in attached.named_parameters():
         if name.endswith(("B_OER", "router_EI")):
             torch.nn.init.normal_(parameter, std=0.3)
@@ -136,13 +137,13 @@ def test_routing_is_in_float32_and_sees_its_input_before_dropout():
 def test_a_fresh_model_is_the_base_when_it_trains_and_when_it_does_not(tiny, mode):
     x = torch.tensor([[3, 1, 4, 1, 5]])
     expected = small.load(tiny).train(mode)(x).logits
-    assert torch.equal(attach(small.load(tiny), MolaConfig(**SMALL)).train(mode)(x).logits, expected)
+    assert torch.equal(attach(small.load(tiny), MolaConfig(**SMALL), Start()).train(mode)(x).logits, expected)
 
 
 def llama_2_7b(attach, params):
     """The numbers that train in an adapted LLaMA 2 7B, which takes no memory."""
     with torch.device("meta"):
-        model = attach(LlamaForCausalLM(LlamaConfig()), params)  # transformers' defaults are those of LLaMA 7B
+        model = attach(LlamaForCausalLM(LlamaConfig()), params, Start())  # transformers' defaults are those of LLaMA 7B
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -170,7 +171,7 @@ def test_a_quarter_of_the_layers_has_each_number_of_experts():
 
 
 def test_all_linear_layers_of_a_decoder_layer_have_its_experts_and_a_router_each(tiny):
-    model = attach(small.load(tiny), MolaConfig(**SMALL))
+    model = attach(small.load(tiny), MolaConfig(**SMALL), Start())
     depth = len(surgery.decoder_layers(model))
     for number, layers in mola.by_decoder_layer(model).items():
         assert len(layers) == 7
@@ -180,7 +181,7 @@ def test_all_linear_layers_of_a_decoder_layer_have_its_experts_and_a_router_each
 
 
 def test_one_expert_is_lora_as_peft_has_it(tiny):
-    one = attach(small.load(tiny), MolaConfig(rank=4, alpha=12, dropout=0, experts=(1,) * 4, top_k=1))
+    one = attach(small.load(tiny), MolaConfig(rank=4, alpha=12, dropout=0, experts=(1,) * 4, top_k=1), Start())
     lora = get_peft_model(small.load(tiny), LoraConfig(r=4, lora_alpha=12, target_modules="all-linear"))
     pairs = []
     for name, module in lora.get_base_model().named_modules():
@@ -230,7 +231,7 @@ def route_all(model, router):
 
 
 def test_equal_logits_have_a_load_balance_of_one_in_every_layer(tiny):
-    model = attach(small.load(tiny), MolaConfig(**SMALL))
+    model = attach(small.load(tiny), MolaConfig(**SMALL), Start())
     depth = route_all(model, torch.zeros_like)
     assert balance(model).item() == pytest.approx(depth)
 
@@ -250,7 +251,7 @@ class Decoder(torch.nn.Module):
 
 def test_one_expert_for_all_tokens_has_a_load_balance_of_their_number():
     config = MolaConfig(rank=1, experts=(5, 5, 5, 5), top_k=1, balance=0.5)
-    model = attach(Decoder(1, 3, 3, ["q_proj"]), config)
+    model = attach(Decoder(1, 3, 3, ["q_proj"]), config, Start())
     layer = model.layers[0]["q_proj"]
     layer.router_EI.data = torch.tensor([[50.0] * 3, *[[0.0] * 3] * 4])
     layer(torch.rand(7, 3) + 1)
@@ -295,7 +296,7 @@ def test_the_load_balance_is_taken_over_all_linear_layers_of_a_decoder_layer(tin
 def test_the_load_balance_and_its_gradient_are_those_of_the_official_code(top_k):
     """load_balancing_loss_func on two decoder layers, of two and of three experts, with two linear layers each."""
     config = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), top_k=top_k, balance=1.0)
-    model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config)
+    model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config, Start())
     layers = mola.by_decoder_layer(model)
     for number, of_layer in layers.items():
         for place, layer in enumerate(of_layer.values()):
@@ -312,7 +313,7 @@ def test_the_load_balance_is_on_by_default_as_in_the_authors_script_for_instruct
     found = {}
     for balance in (MolaConfig().balance, 0.0):
         config = MolaConfig(rank=2, alpha=3.0, dropout=0, experts=(2, 2, 3, 3), balance=balance)
-        model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config)
+        model = attach(Decoder(2, 5, 4, ["q_proj", "v_proj"]), config, Start())
         for number, of_layer in mola.by_decoder_layer(model).items():
             for place, layer in enumerate(of_layer.values()):
                 official(layer, 0.5 + number + 2 * place)(wave(2, 4, 5, phase=6.0))
@@ -451,4 +452,4 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_a_rank_above_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"rank 4000 is above model\.layers\.0\..*take at most"):
-        attach(small.load(tiny), MolaConfig(rank=4000))
+        attach(small.load(tiny), MolaConfig(rank=4000), Start())

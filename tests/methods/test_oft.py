@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.oft.config import OftConfig
 from tasks.methods.adapters.oft.method import attach
@@ -22,7 +23,9 @@ def trainable(model, params):
 def layer(scale=0.3, **config):
     """A layer with a bias, turned by random angles."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), OftConfig(**SMALL | config)).get_base_model().model.layers[0].self_attn.q_proj
+    found = (
+        attach(small.qwen2(), OftConfig(**SMALL | config), Start()).get_base_model().model.layers[0].self_attn.q_proj
+    )
     torch.nn.init.normal_(found.oft_R["default"].weight, std=scale)
     return found
 
@@ -93,7 +96,7 @@ def test_coft_keeps_every_block_near_the_identity():
 
 def test_a_block_that_does_not_divide_a_layer_is_refused_by_its_name(tiny):
     with pytest.raises(ValueError, match=r"block_size 48 does not divide the 64 inputs of .*q_proj\."):
-        attach(small.load(tiny), OftConfig(block_size=48))
+        attach(small.load(tiny), OftConfig(block_size=48), Start())
 
 
 @pytest.mark.parametrize("wrong", [{"block_size": 1}, {"eps": 0}])

@@ -76,9 +76,9 @@ def test_a_choice_is_a_function_of_the_seed(tiny, name):
     parts = contract.composition(selectors=name, adapters=ADAPTER[name])
 
     def losses(shared):
-        def attach(model, config):
+        def attach(model, config, start):
             torch.manual_seed(0)  # of an adapter's first weights
-            attached = parts.adapter.method.attach(model, config)
+            attached = parts.adapter.method.attach(model, config, start)
             torch.manual_seed(shared)
             return attached
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters.vera.config import VeraConfig
 from tasks.methods.adapters.vera.method import attach
@@ -20,7 +21,7 @@ def trainable(model, params):
 def model():
     """A model whose b and d are not as they started."""
     torch.manual_seed(0)
-    found = attach(small.qwen2(), VeraConfig(**SMALL))
+    found = attach(small.qwen2(), VeraConfig(**SMALL), Start())
     for parameter in found.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
@@ -51,7 +52,7 @@ def test_the_shared_matrices_are_kaiming_uniform_of_their_seed():
 
     def drawn(seed):
         torch.manual_seed(seed)  # which they do not depend on
-        wrapped = attach(small.qwen2(), VeraConfig(rank=64, projection_seed=seed)).base_model
+        wrapped = attach(small.qwen2(), VeraConfig(rank=64, projection_seed=seed), Start()).base_model
         return wrapped.vera_A["default"], wrapped.vera_B["default"]
 
     A_RI, B_OR = drawn(0)
@@ -63,7 +64,9 @@ def test_the_shared_matrices_are_kaiming_uniform_of_their_seed():
 
 
 def test_b_starts_at_zero_and_d_at_its_setting():
-    layer = attach(small.qwen2(), VeraConfig(rank=16, d_initial=0.3)).get_base_model().model.layers[0].mlp.up_proj
+    layer = (
+        attach(small.qwen2(), VeraConfig(rank=16, d_initial=0.3), Start()).get_base_model().model.layers[0].mlp.up_proj
+    )
     assert torch.equal(layer.vera_lambda_b["default"], torch.zeros(96))
     assert torch.equal(layer.vera_lambda_d["default"], torch.full((16,), 0.3))
 
@@ -78,7 +81,7 @@ def test_llama_7b_learns_1_4_million_numbers_as_in_the_paper():
 
 def test_a_rank_may_exceed_a_layer(tiny):
     """Sec. 3.1: A and B are not stored as a factorisation, so they need not be thin."""
-    model = attach(small.load(tiny), VeraConfig(rank=300))
+    model = attach(small.load(tiny), VeraConfig(rank=300), Start())
     assert model.base_model.vera_A["default"].shape == (300, 128)
 
 

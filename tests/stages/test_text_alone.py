@@ -33,7 +33,7 @@ SETTINGS = {
         "replay": 0.1,
         "max_tokens": 4_000,
         "pack_tokens": 256,
-        "probe_tokens": 300,
+        "probe": {"tokens": 300},
         "valid_tokens": 800,
         "save_every": 3,
     },

@@ -1,16 +1,18 @@
 """Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from tasks import methods
-from tasks.core.training import FAMILIES, Group, Probe, Training
+from tasks.core.training import FAMILIES, Group, Probe, Start, Training
 from tasks.core.weights import deltas
 from tasks.engine import device
 from tasks.engine.forward import bind_loss
+from tasks.io.weights import checkpoints
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Attached:
     trainable: Mapping[str, nn.Parameter]
     """The parameters that train at some step, by name. A checkpoint holds these and what is kept."""
     kept: Mapping[str, Tensor]
-    """The tensors that change without training, by name, such as the places of sparse deltas."""
+    """The tensors beside them that checkpoints restore, by name, such as the places of sparse deltas and what an adapter holds."""
     adapter: frozenset[str]
     """The names among them that the adapter added."""
     expansion: Mapping[str, Any]
@@ -68,15 +70,21 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
     return Composition(*map(part, FAMILIES))
 
 
-def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fsdp: bool = False) -> Attached:
+def compose(
+    model: nn.Module, parts: Composition, probe: Probe, seed: int, *, saved: Path | None = None, fsdp: bool = False
+) -> Attached:
     """Bind the objective into the model's forward, grow the model, attach the adapter, and let the selector choose what trains.
 
-    Raises ValueError if the composition cannot work or leaves nothing to train.
+    `saved` is the folder of an adapter to start from. Raises ValueError if the composition cannot work or leaves nothing to train, and
+    if the saved adapter does not fit.
     """
     check(parts, fsdp=fsdp)
     bind_loss(model, parts.objective, parts.adapter)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
-    attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config)
+    start = Start(probe, seed, checkpoints.read_adapter(saved) if saved else {})
+    attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config, start)
+    if saved:
+        checkpoints.fill(attached, parts.adapter.name, start.tensors, saved)
     of_adapter = _training(attached) if parts.adapter.name != "none" else {}
     parts.selector.method.choose(attached, parts.selector.config, probe, seed)
     trainable = _training(attached)
@@ -84,18 +92,28 @@ def compose(model: nn.Module, parts: Composition, probe: Probe, seed: int, *, fs
         raise ValueError(
             f"Nothing trains: adapter {parts.adapter.name!r} with selector {parts.selector.name!r} leaves every weight frozen."
         )
-    return Attached(attached, trainable, deltas.kept(attached), frozenset(of_adapter), expansion)
+    return Attached(
+        attached,
+        trainable,
+        deltas.kept(attached) | parts.adapter.spec.held_in(attached),
+        frozenset(of_adapter),
+        expansion,
+    )
 
 
 def groups(attached: Attached, parts: Composition) -> list[Group]:
-    """Return the trainable parameters in groups of one rate each: matrices and their deltas that decay, vectors (norms, biases) that do not."""
+    """Return the trainable parameters in groups of one rate each.
+
+    Matrices and their deltas decay; vectors (norms, biases), and what the adapter exempts, do not.
+    """
     rates_of = parts.adapter.method.rates
     rates = rates_of(attached.model, parts.adapter.config) if rates_of else {}
     group_each = parts.expander.spec.group_each
+    exempt = _named(attached, parts.adapter.spec.undecayed)
     of_matrices = {layer.delta for layer in deltas.deltas(attached.model).values()}
     grouped: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in attached.trainable.items():
-        decay = parameter.ndim >= 2 or parameter in of_matrices
+        decay = (parameter.ndim >= 2 or parameter in of_matrices) and name not in exempt
         label = name if group_each else ("matrices" if decay else "vectors")
         grouped.setdefault((label, rates.get(name, 1.0), decay), []).append(parameter)
     return [
@@ -106,8 +124,13 @@ def groups(attached: Attached, parts: Composition) -> list[Group]:
 
 def linear(attached: Attached, parts: Composition) -> frozenset[str]:
     """Return the names of the trainable parameters that the adapter's update is linear in."""
-    segments = set(parts.adapter.spec.linear)
-    return frozenset(name for name in attached.trainable if segments & set(name.split(".")))
+    return _named(attached, parts.adapter.spec.linear)
+
+
+def _named(attached: Attached, segments: Iterable[str]) -> frozenset[str]:
+    """Return the names of the trainable parameters that have one of these segments."""
+    wanted = set(segments)
+    return frozenset(name for name in attached.trainable if wanted & set(name.split(".")))
 
 
 def needs_merging(parts: Composition) -> bool:

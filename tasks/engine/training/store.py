@@ -6,15 +6,15 @@ from typing import Any
 
 from tasks.engine.training import compose
 from tasks.engine.training.compose import Attached, Composition
-from tasks.io.weights import checkpoints
+from tasks.io.weights import checkpoints, peft_lora
 
 
 def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *, standalone: bool = False) -> None:
     """Write what was trained to the new folder `folder`.
 
-    An adapter is written on its own, in peft's format if peft made it, else as `adapter.safetensors` with `adapter.json`.
-    Everything is merged into one model where there is no adapter, the base grew, a selector put deltas on weights, or with
-    `standalone`.
+    An adapter is written on its own, in peft's format if peft made it, else as `adapter.safetensors` with `adapter.json`; where a LoRA
+    computes the same function, that LoRA stands beside it in peft's format. Everything is merged into one model where there is no
+    adapter, the base grew, a selector put deltas on weights, or with `standalone`.
     """
     folder.mkdir(parents=True)
     model: Any = attached.model
@@ -35,4 +35,7 @@ def save(attached: Attached, parts: Composition, tokenizer: Any, folder: Path, *
         (folder / "README.md").unlink(missing_ok=True)  # peft's model card is an empty form
     else:
         tensors = {name: tensor for name, tensor in model.named_parameters() if name in attached.adapter}
+        tensors |= parts.adapter.spec.held_in(model)
         checkpoints.write_adapter(folder, tensors, parts.adapter.name, parts.adapter.config.model_dump(mode="json"))
+        if finish := parts.adapter.method.finish:
+            peft_lora.write(folder, finish(model))

@@ -47,9 +47,11 @@ class TrainData:
     valid: validation.Sets = field(default_factory=dict)
     """Held-out sets by name; methods may look at them too."""
     probe: Sequence[Encoded] = ()
-    """A few sequences that train nothing, for methods to look at. Where it is empty they look at the first pack that trains."""
+    """A few sequences for methods to look at. Where it is empty they look at the first pack that trains."""
     judged: Sequence[Encoded] = ()
     """Held-out answers as the objective encodes them, whose rewards are measured with every validation."""
+    adapter: Path | None = None
+    """The folder of the adapter that the training starts from; None for a new one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def train(
 
     # model
     torch.manual_seed(config.seed)  # an adapter draws its first weights here
-    attached = compose.compose(model, parts, probe, config.seed, fsdp=compute.fsdp)
+    attached = compose.compose(model, parts, probe, config.seed, saved=data.adapter, fsdp=compute.fsdp)
 
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)

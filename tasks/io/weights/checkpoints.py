@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks import methods
+from tasks.core.training import Start
 from tasks.io import provenance
 
 CARD = "ratchet.json"
 PEFT_ADAPTER = "adapter_config.json"
+PEFT_WEIGHTS = "adapter_model.safetensors"
 OWN_ADAPTER = "adapter.json"
+OWN_WEIGHTS = "adapter.safetensors"
+"""An adapter of ours may have a LoRA beside it that computes the same, in peft's format: other programs read that, and `load` this."""
 COMPRESSION_NOTE = "compressed.json"
 """The file by which a compressor marks the folder it wrote (`tasks.io.weights.compressed`)."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -60,9 +64,41 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: M
     """Write an adapter of ours: its tensors, and the method with the settings that `load` attaches it by."""
     from safetensors.torch import save_file
 
-    save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / "adapter.safetensors")
+    save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / OWN_WEIGHTS)
     text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
     (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
+
+
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """Return the tensors of an adapter, by the names that they have in its file."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / (OWN_WEIGHTS if (folder / OWN_ADAPTER).is_file() else PEFT_WEIGHTS))
+
+
+def fill(attached: Any, method: str, tensors: Mapping[str, Any], folder: Path) -> None:
+    """Put the tensors of the adapter in `folder`, which is of this method, into their places in a model that has a new one.
+
+    Raises ValueError where the two do not have the same tensors.
+    """
+    is_peft = hasattr(attached, "peft_config")
+    if is_peft:
+        import peft
+
+        places = peft.get_peft_model_state_dict(attached, save_embedding_layers=False)
+    else:
+        places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
+        places |= methods.spec("adapters", method).held_in(attached)
+    sides = [{name: tuple(tensor.shape) for name, tensor in side.items()} for side in (places, tensors)]
+    if odd := [name for name in sorted({*places, *tensors}) if sides[0].get(name) != sides[1].get(name)]:
+        raise ValueError(
+            f"{folder} does not fit the model it is put on: {', '.join(odd[:3])} stands on one side only, or in two sizes."
+        )
+    if is_peft:
+        peft.set_peft_model_state_dict(attached, dict(tensors))
+    else:
+        for name, tensor in tensors.items():
+            places[name].data.copy_(tensor)
 
 
 def pass_through(source: Path, target: Path) -> None:
@@ -163,26 +199,17 @@ def _quantization(path: Path) -> Any:
 
 def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
     """Attach the adapter at `path` to `model`; merge it where that is exact and asked for."""
-    if (path / PEFT_ADAPTER).is_file():
+    if not (path / OWN_ADAPTER).is_file():
         from peft import PeftModel
 
         attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
         return attached.merge_and_unload() if merge else attached.get_base_model()
-    from safetensors.torch import load_file
-
     card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
     method = methods.load("adapters", card["adapter"])
     config = methods.spec("adapters", card["adapter"]).config.model_validate(card["params"])
-    attached = method.attach(model, config)
-    places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
-    tensors = load_file(path / "adapter.safetensors")
-    if places.keys() != tensors.keys():
-        mismatched = sorted(places.keys() ^ tensors.keys())
-        raise ValueError(
-            f"{path} does not fit the model it is put on: {', '.join(mismatched[:3])} stands on one side only."
-        )
-    for name, tensor in tensors.items():
-        places[name].data.copy_(tensor)
+    tensors = read_adapter(path)
+    attached = method.attach(model, config, Start(tensors=tensors))
+    fill(attached, card["adapter"], tensors, path)
     attached.requires_grad_(False)
     return method.merge(attached) if merge and method.merge else attached
 

@@ -53,8 +53,7 @@ def unpack(path: Path, folder: Path) -> None:
     tensors = {name: tensor + _reference(path) for name, tensor in _decode(path).items()}
     copy_facts(path, folder)
     shutil.copyfile(path / checkpoints.CARD, folder / checkpoints.CARD)
-    name = "adapter_model.safetensors" if (path / checkpoints.PEFT_ADAPTER).is_file() else "adapter.safetensors"
-    save_file(tensors, folder / name, {"format": "pt"})
+    save_file(tensors, folder / _adapter_file(path), {"format": "pt"})
 
 
 def read_delta(path: Path, base: Path) -> dict[str, Any]:
@@ -65,8 +64,8 @@ def read_delta(path: Path, base: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     if checkpoints.is_adapter(path):
-        (file,) = path.glob("*.safetensors")
-        return {name: tensor - _reference(path) for name, tensor in load_file(file).items()}
+        reference = _reference(path)
+        return {name: tensor - reference for name, tensor in load_file(path / _adapter_file(path)).items()}
     # By the models' own names: a tied head is one tensor, whether a file repeats it or not.
     tuned, start = (dict(checkpoints.load(folder)[0].named_parameters()) for folder in (path, base))
     if odd := [name for name in sorted({*tuned, *start}) if _shape(tuned, name) != _shape(start, name)]:
@@ -82,8 +81,9 @@ def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
 
 
 def copy_facts(path: Path, folder: Path) -> None:
-    """Copy what describes an adapter, and the course of its training."""
-    for name in (checkpoints.PEFT_ADAPTER, checkpoints.OWN_ADAPTER, "training.json"):
+    """Copy what describes an adapter, and the course of its training. Of one in two formats it is peft's, which is compressed."""
+    own_alone = not (path / checkpoints.PEFT_ADAPTER).is_file()
+    for name in (checkpoints.OWN_ADAPTER if own_alone else checkpoints.PEFT_ADAPTER, "training.json"):
         if (path / name).is_file():
             shutil.copyfile(path / name, folder / name)
 
@@ -104,6 +104,11 @@ def _decode(path: Path) -> dict[str, Any]:
 
     method = methods.load("compressors", read_note(path)["compressor"])
     return dict(method.decode(load_file(path / DELTA)))
+
+
+def _adapter_file(path: Path) -> str:
+    """Return the name of the file of the tensors that are compressed."""
+    return checkpoints.PEFT_WEIGHTS if (path / checkpoints.PEFT_ADAPTER).is_file() else checkpoints.OWN_WEIGHTS
 
 
 def _reference(path: Path) -> int:

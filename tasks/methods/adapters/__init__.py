@@ -1,15 +1,16 @@
 """Adapters: new modules beside frozen weights.
 
 An adapter's folder holds `SPEC = AdapterSpec(config=…, merges=…)` and `METHOD = Adapter(attach=…, merge=…)`. `attach(model,
-config)` freezes the model, puts the new modules in and returns the model to train: its argument, changed in place, or peft's
+config, start)` freezes the model, puts the new modules in and returns the model to train: its argument, changed in place, or peft's
 wrapper around it. At that moment the function is still the base's, or `difference` says what differs. What requires a gradient
-then is what a saved adapter holds, so `attach` must build the rest from the base's weights and `config` alone.
+then, and what is `held`, is what a saved adapter holds; `attach` must build the rest from the base's weights and `config` alone.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasks.core.training import Moment, Start
 from tasks.methods import TrainingSpec
 
 if TYPE_CHECKING:
@@ -25,17 +26,40 @@ class AdapterSpec(TrainingSpec):
     linear: tuple[str, ...] = ()
     """Segments in the names of the tensors that the update is linear in: times them it is that many times as large. Empty where
     there are none, as where the update goes through a norm."""
+    undecayed: tuple[str, ...] = ()
+    """Segments in the names of trained tensors of two or more dimensions that weight decay leaves alone."""
+    held: tuple[str, ...] = ()
+    """Segments in the names of buffers that no gradient moves and that belong to the adapter: they are saved with it, and in
+    checkpoints."""
+    no_lora: str = ""
+    """The reason why no LoRA computes the same function, where the method has no `finish` and peft does not read it anyway."""
     difference: str = ""
     """The difference of a freshly attached model to the base, where there is one."""
+
+    def held_in(self, model: "nn.Module") -> "dict[str, Tensor]":
+        """Return the buffers of `model` that are held, by their full names."""
+        return {name: buffer for name, buffer in model.named_buffers() if set(self.held) & set(name.split("."))}
+
+
+class LowRank(NamedTuple):
+    """A change of a weight, B A."""
+
+    A_RI: "Tensor"
+    B_OR: "Tensor"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """One way of putting trainable modules into a model."""
 
-    attach: "Callable[[nn.Module, Any], nn.Module]"
+    attach: "Callable[[nn.Module, Any, Start], nn.Module]"
+    on_step: Callable[[Moment, Any], None] | None = None
+    """Called before every optimizer step, the first of a resumed run included."""
     merge: "Callable[[nn.Module], nn.Module] | None" = None
     """The plain model that computes the same function, made of an attached one; None where there is none."""
+    finish: "Callable[[nn.Module], Mapping[str, LowRank]] | None" = None
+    """The changes of weights, by the full names of their layers, that give the same function: it is saved as a LoRA beside the adapter,
+    for programs that read peft's format. None where `no_lora` says why there are none, and where peft made the adapter."""
     penalty: "Callable[[nn.Module, Any], Tensor] | None" = None
     """A scalar of the last forward that is added to the loss, in nats per token."""
     rates: "Callable[[nn.Module, Any], Mapping[str, float]] | None" = None

@@ -14,8 +14,7 @@ from tasks.core.answers.base import PASSED, WRONG, Grade
 from tasks.core.answers.exact import Exact
 from tasks.core.records import LOCALITY, REPHRASE, SUCCESS, Message, Result, content_id
 from tasks.engine.inference.generation import Response
-from tasks.io import provenance
-from tasks.stages.evaluate import pinned
+from tasks.io import pinned, provenance
 from tasks.stages.evaluate.config import FactsConfig
 from tasks.stages.evaluate.solve import TRUNCATED
 

@@ -25,7 +25,7 @@ from tasks.engine.forward import token_losses
 from tasks.engine.inference import answer_cache, generation, scoring, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
-from tasks.io import provenance, sandbox, tables, verifiers
+from tasks.io import pinned, provenance, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
@@ -33,7 +33,6 @@ from tasks.stages.evaluate import (
     facts,
     grade,
     likelihood,
-    pinned,
     preferences,
     standard_benchmarks,
     strength_cache,

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core import statistics
-from tasks.io import harness, provenance
-from tasks.stages.evaluate import pinned
+from tasks.io import harness, pinned, provenance
 from tasks.stages.evaluate.config import EvaluateConfig, Harness
 
 

@@ -1,6 +1,6 @@
 """The `pretrain` section: the method of training on the corpora, and its length."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,15 @@ STAGE = Stage(
 )
 
 
+class ProbeConfig(Config):
+    """The text that methods look at before the training (ADEPT, CorDA)."""
+
+    corpus: Literal["general", "domain"] = "general"
+    """The corpus it is taken from. What is taken from the general one is not trained on."""
+    tokens: int = Field(4_000, ge=0)
+    """About so many tokens of it. With 0 methods look at the first training pack."""
+
+
 class PretrainConfig(Training):
     """Continued pretraining on the domain's corpus. Forgetting is measured on the general corpus."""
 
@@ -29,9 +38,8 @@ class PretrainConfig(Training):
     """Training ends after this many tokens. With 0 the base model is passed through unchanged."""
     replay: float = Field(0.0, ge=0, lt=1)
     """Share of the trained tokens that come from the general corpus."""
-    probe_tokens: int = Field(4_000, ge=0)
-    """Tokens of the general corpus that methods may use as a probe (ADEPT). They are not trained on. With 0 methods use the
-    first training pack."""
+    probe: ProbeConfig = ProbeConfig()
+    """The text that methods look at before the training."""
 
 
 class StageConfig(Config):

@@ -38,7 +38,7 @@ def with_replay(
     if available < wanted:
         raise ValueError(
             f"pretrain.replay={share:g} of {total:,.0f} tokens is {wanted:,} tokens of general text, and beside the probe there are "
-            f"{available:,}. Name more sources in ingest.corpora.general, or lower pretrain.replay, max_tokens or probe_tokens."
+            f"{available:,}. Name more sources in ingest.corpora.general, or lower pretrain.replay, max_tokens or probe.tokens."
         )
     order = random.Random(f"{seed}/replay")
     chosen = _some(domain, round((1 - share) * total), order)

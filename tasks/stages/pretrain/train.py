@@ -26,12 +26,14 @@ def train(inputs: dict[str, Path], output: Path, config: StageConfig, run: Run) 
     valid = tokenized.first_documents(inputs["valid"], encoder, CORPORA, pretrain.valid_tokens)
     if not train["domain"]:
         raise ValueError(f"{inputs['train']} holds no domain text. Name its sources in ingest.corpora.domain.")
-    if not train["general"] and (pretrain.replay or pretrain.probe_tokens):
+    in_probe = {pretrain.probe.corpus: pretrain.probe.tokens}
+    if not train["general"] and (pretrain.replay or in_probe.get("general")):
         raise ValueError(
             f"{inputs['train']} holds no general text, which replay and the probe are drawn from. Name its sources in "
-            "ingest.corpora.general, or set pretrain.replay and pretrain.probe_tokens to 0."
+            "ingest.corpora.general, or set pretrain.replay and pretrain.probe.tokens to 0."
         )
-    probe, replayed = set_aside(train["general"], pretrain.probe_tokens)
+    probe, replayed = set_aside(train["general"], in_probe.get("general", 0))
+    probe += encode.take(train["domain"], in_probe.get("domain", 0))
     sequences = with_replay(train["domain"], replayed, pretrain.replay, pretrain.max_tokens, pretrain.seed)
     course = job.execute(
         model,

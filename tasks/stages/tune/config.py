@@ -1,13 +1,13 @@
 """The `tune` section: the composition of methods, and the length of training."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.stage import Stage
-from tasks.core.training import Training, TrainOn, parts
+from tasks.core.training import SavedAdapter, Training, TrainOn, parts
 
 STAGE = Stage(
     reads={
@@ -15,6 +15,7 @@ STAGE = Stage(
         "examples": "data/rounds/{item}/examples.parquet",
         "faults": "data/rounds/{item}/faults.parquet",
         "valid": "data/ingested/valid.parquet",
+        "documents": "data/ingested/train_documents.parquet",
     },
     writes={"model": "models/tuned/{item}"},
     items="rounds",
@@ -41,6 +42,15 @@ class Mixture(Config):
     """Weight and token budget by domain; those that are not named have weight 1 and no budget."""
 
 
+class ProbeConfig(Config):
+    """The text that methods look at before the training."""
+
+    corpus: Literal["examples", "domain", "general"] = "examples"
+    """The round's examples, or documents of one of the corpora."""
+    tokens: int = Field(0, ge=0)
+    """About so many tokens of it. With 0 methods look at the first training pack."""
+
+
 class TuneConfig(Training):
     """Training on the examples of a round."""
 
@@ -49,6 +59,10 @@ class TuneConfig(Training):
     train_on: TrainOn = "all"
     """The answers of a conversation that train: all of the assistant's, or the last alone. What comes before an answer is its
     context. Answers of preference pairs, diagnosis and evaluation look at the last."""
+    start: SavedAdapter | None = None
+    """The adapter that the training starts from. Losses from before the training are those of the model without it."""
+    probe: ProbeConfig = ProbeConfig()
+    """The text that methods look at before the training."""
     mixture: Mixture = Mixture()
     """The parts that sources have."""
 

@@ -1,21 +1,24 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
-reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/valid.parquet
+reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/{valid,train_documents}.parquet
 writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tasks.core.records import Corpus
+from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode, tokenized
-from tasks.engine.training import compose, job
+from tasks.engine.training import compose, job, start
 from tasks.engine.training.telemetry import VALIDATION
 from tasks.engine.training.train import TrainData
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.stages.tune.config import Mixture, StageConfig
+from tasks.stages.tune.config import Mixture, StageConfig, TuneConfig
 from tasks.stages.tune.mixture import mix
 
 
@@ -26,6 +29,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
     parts = compose.read(tune, config.methods)
+    adapter = start.folder_of(tune.start, inputs["base"], parts.adapter) if tune.start else None
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
     encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
     table = parts.objective.spec.table
@@ -44,6 +48,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             f"{inputs['examples']} holds no example of at most tune.pack_tokens={tune.pack_tokens} tokens. "
             "With tune.max_tokens: 0 the pretrained model would pass through as the round's."
         )
+    probe = _probe(sequences, inputs, tokenizer, tune)
     mixture: dict[str, Any] = {}
     if tune.mixture != Mixture():
         sequences, parts_of_domains = mix(sequences, tune.mixture)
@@ -53,7 +58,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     course = job.execute(
         model,
         tokenizer,
-        TrainData(sequences, valid={VALIDATION: valid}, judged=judged),
+        TrainData(sequences, {VALIDATION: valid}, probe, judged, adapter),
         parts=parts,
         config=tune,
         compute=config.compute,
@@ -70,3 +75,18 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     for points in course.values():
         (_, before), (tokens, after) = points[0], points[-1]
         run.say(f"{label}: validation loss {before:.4f} → {after:.4f} nats/token after {tokens:,} tokens")
+
+
+def _probe(examples: Sequence[Encoded], inputs: Mapping[str, Path], tokenizer: Any, tune: TuneConfig) -> list[Encoded]:
+    """Return the sequences that methods look at. Raises ValueError where the corpus that is named has none."""
+    corpus, tokens = tune.probe.corpus, tune.probe.tokens
+    if corpus == "examples" or not tokens:
+        return encode.take(examples, tokens)
+    encoder = encode.DocumentEncoder(tokenizer, tune.pack_tokens)
+    probe = tokenized.first_documents(inputs["documents"], encoder, get_args(Corpus), tokens)[corpus]
+    if not probe:
+        raise ValueError(
+            f"{inputs['documents']} holds no {corpus} text for the probe. Name its sources in ingest.corpora.{corpus}, or set "
+            "tune.probe.corpus: examples."
+        )
+    return probe

@@ -33,7 +33,7 @@ PRETRAIN = {
     "epochs": 2,
     "warmup": 0.1,
     "save_every": 3,
-    "probe_tokens": 200,
+    "probe": {"tokens": 200},
     "valid_tokens": 300,
 }
 METHODS = {
@@ -330,16 +330,16 @@ def test_missing_texts_are_refused_with_the_setting_that_names_them(pretrain, in
     only(inputs, "domain")
     with pytest.raises(
         ValueError,
-        match=r"no general text.*ingest\.corpora\.general, or set pretrain\.replay and pretrain\.probe_tokens to 0",
+        match=r"no general text.*ingest\.corpora\.general, or set pretrain\.replay and pretrain\.probe\.tokens to 0",
     ):
         pretrain()
     with pytest.raises(ValueError, match="no general text"):
-        pretrain(probe_tokens=0, replay=0.1)
+        pretrain(probe={"tokens": 0}, replay=0.1)
 
 
 def test_without_general_text_the_domain_alone_is_measured(pretrain, inputs):
     only(inputs, "domain")
-    output, run = pretrain(probe_tokens=0)
+    output, run = pretrain(probe={"tokens": 0})
     assert course(output)["measured"].keys() == {"domain"}
     assert "pretrain: trained, and there was no general text to validate on" in run.said
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tasks.core.records import Example, FaultPair, Message
+from tasks.core.records import Document, Example, FaultPair, Message
 from tasks.engine import encode
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing
@@ -36,7 +36,9 @@ def inputs(tiny, tmp_path):
     tables.write(tmp_path / "examples.parquet", examples(20), Example)
     tables.write(tmp_path / "valid.parquet", examples(4, split="valid"), Example)
     tables.write(tmp_path / "faults.parquet", [], FaultPair)
-    return {"base": tiny} | {kind: tmp_path / f"{kind}.parquet" for kind in ("examples", "faults", "valid")}
+    return {"base": tiny} | {
+        kind: tmp_path / f"{kind}.parquet" for kind in ("examples", "faults", "valid", "documents")
+    }
 
 
 @pytest.fixture
@@ -395,3 +397,36 @@ def test_a_mixture_is_told_beside_the_losses(inputs, tune):
     assert "tune first: b: 3.00 times an epoch, 50% of its tokens" in run.said
     plain, _ = tune("plain")
     assert "mixture" not in json.loads((plain / "training.json").read_text())
+
+
+def test_a_second_training_starts_from_the_first_ones_adapter(tune, inputs):
+    first, _ = tune("first")
+    with pytest.raises(ValueError, match="write `digest: ") as caught:
+        tune("unpinned", start={"path": str(first)})
+    digest = str(caught.value).split("`digest: ")[1].split("`")[0]
+    second, _ = tune("second", start={"path": str(first), "digest": digest})
+    losses = [json.loads((folder / "training.json").read_text())["loss"] for folder in (first, second)]
+    assert losses[1][0][2] < losses[0][0][2] - 0.5, "the first step begins where the first training ended"
+
+
+def test_methods_look_at_the_corpus_that_the_probe_names(tune, inputs, tmp_path, monkeypatch):
+    texts = {"general": "the sun rises in the east", "domain": "a node sends a message"}
+    rows = [
+        Document(f"{n}", text, kind, f"{n}", "train", "here", "MIT") for n, (kind, text) in enumerate(texts.items())
+    ]
+    inputs["documents"] = tmp_path / "documents.parquet"
+    tables.write(inputs["documents"], rows, Document)
+    seen = []
+    execute = stage.job.execute
+    monkeypatch.setattr(
+        stage.job, "execute", lambda *args, **rest: seen.append(args[2].probe) or execute(*args, **rest)
+    )
+    for name in ("general", "domain", "examples"):
+        tune(name, probe={"corpus": name, "tokens": 5}, max_tokens=200)
+    tune("none", max_tokens=200)
+    general, domain, from_examples, none = ([sequence.id for sequence in probe] for probe in seen)
+    assert (general, domain, none) == (["0"], ["1"], [])
+    assert from_examples == [examples(1)[0].id]
+    tables.write(inputs["documents"], rows[:1], Document)
+    with pytest.raises(ValueError, match=r"holds no domain text for the probe.*ingest\.corpora\.domain"):
+        tune("empty", probe={"corpus": "domain", "tokens": 5})

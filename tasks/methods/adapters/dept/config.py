@@ -39,4 +39,5 @@ SPEC = AdapterSpec(
     config=DeptConfig,
     difference="A prompt stands before every sequence; with `num_tokens: 0` there is none.",
     merges=False,
+    no_lora="A prompt adds positions and the offsets go by position, and a LoRA only changes weights.",
 )

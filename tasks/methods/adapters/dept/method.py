@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.core.training import Start
 from tasks.core.weights.surgery import plain
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.dept.config import DeptConfig
 
 
-def start(embedding: nn.Module, config: DeptConfig) -> dict[str, Tensor]:
+def first_tensors(embedding: nn.Module, config: DeptConfig) -> dict[str, Tensor]:
     """P, A and B before training, in fp32 even under a bf16 model: P takes steps that bf16 would lose.
 
     Raises ValueError for a rank that A B, a product of L × R and R × H, cannot have.
@@ -57,14 +58,14 @@ def rows(positions_BT: Tensor, boundaries: Tensor | None, config: DeptConfig) ->
     return positions_BT + config.max_tokens - lengths
 
 
-def attach(model: nn.Module, config: DeptConfig) -> nn.Module:
+def attach(model: nn.Module, config: DeptConfig, start: Start) -> nn.Module:
     """Freeze `model` and let its decoder read X. The decoder's output is that of the tokens alone.
 
     Raises ValueError for a rank above the longest sequence or the hidden size.
     """
     model.requires_grad_(False)
     decoder: Any = plain(model).get_decoder()  # type: ignore[operator]
-    first = start(decoder.get_input_embeddings(), config)
+    first = first_tensors(decoder.get_input_embeddings(), config)
     decoder.dept = nn.ParameterDict({name: nn.Parameter(tensor) for name, tensor in first.items()})
     decoder.register_forward_pre_hook(partial(_before, config=config), with_kwargs=True)
     decoder.register_forward_hook(partial(_after, config=config), with_kwargs=True)

@@ -3,12 +3,13 @@
 import peft
 from torch import nn
 
+from tasks.core.training import Start
 from tasks.core.weights.surgery import check_rank
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.dora.config import DoraConfig
 
 
-def attach(model: nn.Module, config: DoraConfig) -> nn.Module:
+def attach(model: nn.Module, config: DoraConfig, start: Start) -> nn.Module:
     """Freeze `model` and put m, A and B beside each target.
 
     Raises ValueError where a target is missing or smaller than the rank, and where peft 0.21 cannot read it.

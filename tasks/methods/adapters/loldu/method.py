@@ -5,8 +5,9 @@ from numpy.random import RandomState  # its draws are the same in every version,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
-from tasks.methods.adapters import Adapter
+from tasks.methods.adapters import Adapter, LowRank
 from tasks.methods.adapters.loldu.config import LolduConfig
 
 SMALLEST_PIVOT = 1e-8
@@ -91,7 +92,7 @@ class LolduLinear(nn.Module):
         return self.base
 
 
-def attach(model: nn.Module, config: LolduConfig) -> nn.Module:
+def attach(model: nn.Module, config: LolduConfig, start: Start) -> nn.Module:
     """Freeze `model` and let each target train its z.
 
     Raises ValueError where the targets match nothing or are smaller than the rank, and for a layer in which a column depends on
@@ -108,6 +109,15 @@ def attach(model: nn.Module, config: LolduConfig) -> nn.Module:
             pl_OR, u_RI = random_triangles(pl_OR, u_RI, draw)
         surgery.replace(model, name, LolduLinear(base, (pl_OR, d_R, u_RI), config))
     return model
+
+
+def finish(model: nn.Module) -> dict[str, LowRank]:
+    """Return the change of each adapted weight: U_r, and s P L_r diag(z - d_r), in fp32."""
+    return {
+        name: LowRank(layer.u_RI.float(), layer.pl_OR.float() * layer.change().detach())
+        for name, layer in model.named_modules()
+        if isinstance(layer, LolduLinear)
+    }
 
 
 def check(name: str, d_R: Tensor) -> None:
@@ -130,4 +140,4 @@ def merge(model: nn.Module) -> nn.Module:
     return model
 
 
-METHOD = Adapter(attach=attach, merge=merge)
+METHOD = Adapter(attach=attach, merge=merge, finish=finish)

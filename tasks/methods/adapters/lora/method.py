@@ -3,12 +3,13 @@
 import peft
 from torch import nn
 
+from tasks.core.training import Start
 from tasks.core.weights.surgery import check_rank
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.lora.config import LoraConfig
 
 
-def attach(model: nn.Module, config: LoraConfig) -> nn.Module:
+def attach(model: nn.Module, config: LoraConfig, start: Start) -> nn.Module:
     """Freeze `model` and put A and B beside each target. Raises ValueError where one is missing or smaller than the rank."""
     check_rank(model, config.targets, config.rank)
     return _peft.wrap(

@@ -35,4 +35,9 @@ class MolaConfig(Config):
         return self
 
 
-SPEC = AdapterSpec(config=MolaConfig, merges=False, linear=("B_OER",))
+SPEC = AdapterSpec(
+    config=MolaConfig,
+    merges=False,
+    linear=("B_OER",),
+    no_lora="Every token has its own mixture of experts, and a LoRA is one matrix for all tokens.",
+)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.mola.config import MolaConfig
@@ -53,7 +54,7 @@ class MolaLinear(nn.Module):
         return out + update_TO.view_as(out).to(out.dtype)
 
 
-def attach(model: nn.Module, config: MolaConfig) -> nn.Module:
+def attach(model: nn.Module, config: MolaConfig, start: Start) -> nn.Module:
     """Freeze `model` and put experts and a router beside each target.
 
     Raises ValueError where the targets match nothing, or a layer smaller than an expert.

@@ -3,12 +3,13 @@
 import peft
 from torch import nn
 
+from tasks.core.training import Start
 from tasks.core.weights.surgery import sizes
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.vera.config import VeraConfig
 
 
-def attach(model: nn.Module, config: VeraConfig) -> nn.Module:
+def attach(model: nn.Module, config: VeraConfig, start: Start) -> nn.Module:
     """Freeze `model` and put b and d beside each target. Raises ValueError where one is missing."""
     sizes(model, config.targets)
     return _peft.wrap(

@@ -16,7 +16,7 @@ def check(folder: Path, actual: str, expected: str, setting: str) -> None:
 
 
 def digest(folder: Path) -> str:
-    """Return one hash over a model's folder: the `digest` setting of a decoder that steers it."""
+    """Return one hash over the folder of a model or an adapter, which a setting `digest` names."""
     files = [file for kind in ("*.safetensors", "*.gguf", "*.json", "*.jinja") for file in folder.glob(kind)]
     return provenance.facts_digest(
         {file.name: provenance.digest(file) for file in files if file.name != checkpoints.CARD}

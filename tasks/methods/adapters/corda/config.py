@@ -1,0 +1,26 @@
+"""Settings of CorDA, and the facts about it that need no torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.config import Config
+from tasks.methods.adapters import AdapterSpec
+
+
+class CordaConfig(Config):
+    """The `methods.corda` section."""
+
+    rank: int = Field(128, ge=1)
+    """Components of each layer that train."""
+    mode: Literal["kpm", "ipm"] = "kpm"
+    """`kpm` trains the components that the probe excites least, to keep what the probe holds; `ipm` those that it excites most."""
+    covariance: Literal["probe", "identity"] = "probe"
+    """The probe's inputs order the components of a weight; or, as a control, their own size does."""
+    scale: float = Field(1.0, gt=0)
+    """The update is scaled by it: the paper's 1, or peft's alpha / rank. The fresh model is the base with any."""
+    targets: tuple[str, ...] | str = "all-linear"
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+
+
+SPEC = AdapterSpec(config=CordaConfig, merges=True, undecayed=("A_RI", "B_OR"), held=("A0_RI", "B0_OR"))
