@@ -176,6 +176,11 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         raise ValueError(
             f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
         )
+    if parts.adapter.spec.takes_turns and parts.selector.spec.acts_between_steps:
+        raise ValueError(
+            f"adapter {parts.adapter.name!r} and selector {parts.selector.name!r} both say before each step what trains in it. "
+            "Take one of them."
+        )
     if parts.selector.spec.needs_linear and not parts.adapter.spec.linear:
         able = [name for name in methods.names("adapters") if methods.spec("adapters", name).linear]
         raise ValueError(

@@ -53,7 +53,7 @@ def unpack(path: Path, folder: Path) -> None:
     tensors = {name: tensor + _reference(path) for name, tensor in _decode(path).items()}
     copy_facts(path, folder)
     shutil.copyfile(path / checkpoints.CARD, folder / checkpoints.CARD)
-    save_file(tensors, folder / _adapter_file(path), {"format": "pt"})
+    save_file(tensors, folder / checkpoints.PEFT_WEIGHTS, {"format": "pt"})
 
 
 def read_delta(path: Path, base: Path) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def read_delta(path: Path, base: Path) -> dict[str, Any]:
 
     if checkpoints.is_adapter(path):
         reference = _reference(path)
-        return {name: tensor - reference for name, tensor in load_file(path / _adapter_file(path)).items()}
+        return {name: tensor - reference for name, tensor in load_file(path / checkpoints.PEFT_WEIGHTS).items()}
     # By the models' own names: a tied head is one tensor, whether a file repeats it or not.
     tuned, start = (dict(checkpoints.load(folder)[0].named_parameters()) for folder in (path, base))
     if odd := [name for name in sorted({*tuned, *start}) if _shape(tuned, name) != _shape(start, name)]:
@@ -82,8 +82,7 @@ def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
 
 def copy_facts(path: Path, folder: Path) -> None:
     """Copy what describes an adapter, and the course of its training. Of one in two formats it is peft's, which is compressed."""
-    own_alone = not (path / checkpoints.PEFT_ADAPTER).is_file()
-    for name in (checkpoints.OWN_ADAPTER if own_alone else checkpoints.PEFT_ADAPTER, "training.json"):
+    for name in (checkpoints.PEFT_ADAPTER, "training.json"):
         if (path / name).is_file():
             shutil.copyfile(path / name, folder / name)
 
@@ -106,22 +105,19 @@ def _decode(path: Path) -> dict[str, Any]:
     return dict(method.decode(load_file(path / DELTA)))
 
 
-def _adapter_file(path: Path) -> str:
-    """Return the name of the file of the tensors that are compressed."""
-    return checkpoints.PEFT_WEIGHTS if (path / checkpoints.PEFT_ADAPTER).is_file() else checkpoints.OWN_WEIGHTS
-
-
 def _reference(path: Path) -> int:
     """Return the neutral value of an adapter's tensors: LoRA adds, from 0; (IA)^3 multiplies, from 1.
 
-    Raises ValueError for adapters that start elsewhere: their tensors are not what training changed.
+    Raises ValueError for adapters that start elsewhere, whose tensors are not what training changed, and for those that no LoRA computes.
     """
     config = path / checkpoints.PEFT_ADAPTER
-    if config.is_file():
-        adapter_config = json.loads(config.read_text(encoding="utf-8"))
-        kind = "DORA" if adapter_config.get("use_dora") else adapter_config["peft_type"]
-    else:
-        kind = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"].upper()
+    if not config.is_file():
+        name = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"]
+        raise ValueError(
+            f"{path} is an adapter of method {name}, and compressors take a LoRA. {methods.spec('adapters', name).no_lora}"
+        )
+    adapter_config = json.loads(config.read_text(encoding="utf-8"))
+    kind = "DORA" if adapter_config.get("use_dora") else adapter_config["peft_type"]
     if kind not in REFERENCES:
         raise ValueError(
             f"{path} is an adapter of kind {kind}, whose tensors start from more than one value, so what training changed cannot "

@@ -31,6 +31,8 @@ class AdapterSpec(TrainingSpec):
     held: tuple[str, ...] = ()
     """Segments in the names of buffers that no gradient moves and that belong to the adapter: they are saved with it, and in
     checkpoints."""
+    takes_turns: bool = False
+    """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
     no_lora: str = ""
     """The reason why no LoRA computes the same function, where the method has no `finish` and peft does not read it anyway."""
     difference: str = ""

@@ -132,6 +132,7 @@ def test_an_adapter_that_is_not_the_pinned_one_is_refused_with_its_digest(tiny, 
 
 
 def test_an_adapter_of_another_base_is_refused(saved, tmp_path):
+    (tmp_path / "other").mkdir()
     other = small.fetch(tmp_path / "other", {"from": "config", "layers": 3})["base"]
     with pytest.raises(ValueError, match=r"was trained on weights"):
         start.folder_of(saved, other, LORA.adapter)

@@ -269,15 +269,18 @@ def test_an_ia3_is_compared_with_one(inputs, tmp_path):
     assert values.unique().tolist() == [pytest.approx(value, rel=1e-6) for value in (1 - a, 1.0, 1 + a)]
 
 
-@pytest.mark.parametrize("kind", ["mola", "VERA"])
-def test_an_adapter_that_starts_elsewhere_is_no_difference(inputs, tmp_path, kind):
-    is_own = kind.islower()
-    fact = {"adapter": kind, "params": {}} if is_own else {"peft_type": kind}
-    (tmp_path / (checkpoints.OWN_ADAPTER if is_own else checkpoints.PEFT_ADAPTER)).write_text(json.dumps(fact))
-    save_file({"d": torch.ones(2)}, tmp_path / "adapter.safetensors")
-    with pytest.raises(
-        ValueError, match=f"is an adapter of kind {kind.upper()}.*Compress LORA or IA3, or store the whole model"
-    ):
+def test_an_adapter_that_starts_elsewhere_is_no_difference(inputs, tmp_path):
+    (tmp_path / checkpoints.PEFT_ADAPTER).write_text(json.dumps({"peft_type": "VERA"}))
+    with pytest.raises(ValueError, match=r"is an adapter of kind VERA.*Compress LORA or IA3, or store the whole model"):
+        compressed.read_delta(tmp_path, inputs["base"])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("mola", "Every token has its own mixture"), ("dept", "A prompt adds positions")]
+)
+def test_an_adapter_that_no_lora_computes_is_refused_with_its_reason(inputs, tmp_path, name, reason):
+    (tmp_path / checkpoints.OWN_ADAPTER).write_text(json.dumps({"adapter": name, "params": {}}))
+    with pytest.raises(ValueError, match=rf"is an adapter of method {name}, and compressors take a LoRA\. {reason}"):
         compressed.read_delta(tmp_path, inputs["base"])
 
 
