@@ -22,6 +22,7 @@ from flows.experiments import claims  # noqa: E402
 from flows.experiments import ledger as ledger_entries  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import records as records_module  # noqa: E402
+from tasks.methods import interchange  # noqa: E402
 
 HEAD = """# Settings
 
@@ -33,6 +34,22 @@ METHODS = """# Methods
 
 Made from the methods' own folders by `make docs`; `ratchet methods` prints the same. One word in `params.yaml` chooses a method, its
 section under `methods:` sets it ([settings](settings.md)).
+"""
+
+INTERCHANGE = """# Interchange
+
+The programs beside Ratchet that open what a method leaves on disk. Made from the methods' own folders by `make reference`; a test opens every
+file with the other program and compares what both compute, and where the table says no, that there is nothing to open.
+
+| column | opened by | made by |
+| --- | --- | --- |
+| peft | `PeftModel.from_pretrained` on the base; a LoRA by vLLM too | stages `tune` and `pretrain` themselves |
+| transformers | `from_pretrained`, and what builds on it | `ratchet merge ADAPTER --to FOLDER`; a model that was trained whole is one |
+| GGUF | llama.cpp and its kin; tested with transformers' reader | `compress.compressor: gguf` |
+| GGUF LoRA | llama.cpp's `--lora`, on a GGUF of the base; tested with `gguf`'s reader | `ratchet delta ADAPTER --to FILE.gguf` |
+
+A selector over an adapter leaves that adapter, and with `adapter: none` a whole model; its row is the latter. GGUF is written of LLaMA, Qwen2 and Qwen3.
+An adapter of peft's that was made elsewhere can be [measured, merged and trained on](../how-to/merge-models.md#adapters-made-elsewhere).
 """
 
 CLI = """# Command line
@@ -200,6 +217,31 @@ def catalogue() -> str:
             )
         parts.append("")
     return "\n".join(parts)
+
+
+def readers() -> str:
+    """Return the table of the programs that open what a method makes."""
+    parts = [INTERCHANGE]
+    titles = " | ".join(interchange.READERS.values())
+    for family, rows in itertools.groupby(interchange.rows(), lambda row: row[0]):
+        parts.append(f"## {family}\n\n| name | {titles} | |\n| --- |{' --- |' * (len(interchange.READERS) + 1)}")
+        for _, name in rows:
+            cells = interchange.cells(family, name)
+            opens = " | ".join("yes" if cell.opens else "no" for cell in cells.values())
+            parts.append(f"| `{name}` | {opens} | {_cell(_notes(cells))} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _notes(cells: dict[str, interchange.Cell]) -> str:
+    """Return what cells say, each note once, after the readers that it is of."""
+    notes: dict[str, list[str]] = {}
+    for reader, cell in cells.items():
+        if cell.note:
+            notes.setdefault(cell.note, []).append(interchange.READERS[reader])
+    if len(notes) == 1 and len(next(iter(notes.values()))) == len(cells):
+        return next(iter(notes))
+    return "; ".join(f"{', '.join(readers)}: {note}" for note, readers in notes.items())
 
 
 def ledger() -> str:
@@ -407,6 +449,7 @@ def pages() -> dict[str, str]:
     return {
         "pages/reference/settings.md": reference(),
         "pages/reference/methods.md": catalogue(),
+        "pages/reference/interchange.md": readers(),
         "pages/reference/cli.md": commands(),
         "pages/reference/exit-codes.md": exit_codes(),
         "pages/reference/json.md": json_output(),

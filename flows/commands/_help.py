@@ -18,7 +18,7 @@ GROUPS = {
     "Compare": ("compare", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback"),
     "Serve": ("up",),
-    "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "tidy"),
+    "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
 }
 """The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""
 

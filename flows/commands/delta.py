@@ -13,35 +13,30 @@ def delta(
             help="The folder of a trained model; or files that this command wrote, with a factor where it is not 1: `r1.safetensors:-1`."
         ),
     ],
-    to: Annotated[Path, typer.Option(help="The file of the difference; or the folder of the merged model.")],
+    to: Annotated[
+        Path, typer.Option(help="The file of the difference; of a LoRA, for llama.cpp, one that ends in .gguf.")
+    ],
     base: Annotated[Path, typer.Option(help="The model that was trained.")] = Path("models/pretrained"),
 ) -> None:
-    """Write the weights by which a model differs from its base as a small file, or merge them.
+    """Write the weights by which a model differs from its base as a small file.
 
-    Files are added and subtracted by their factors. The merged folder is a model that any program opens.
+    Files are added and subtracted by their factors. `ratchet merge` makes a model of the result. An adapter is a small file as it is;
+    a LoRA is written in llama.cpp's format, as a file that ends in .gguf.
 
-    Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to models/merged
+    Example: ratchet delta models/tuned/r0 --to r0.safetensors, later: ratchet delta r0.safetensors r1.safetensors:-0.5 --to sum.safetensors
     """
-    from flows.commands import _terminal
-    from tasks.io.weights import sparse_deltas
+    from flows.commands import _sources, _terminal
+    from tasks.io.weights import gguf_lora, sparse_deltas
 
     if to.exists():
         raise ValueError(f"{to} exists. Remove it, or name another place.")
+    if to.suffix == ".gguf" and len(sources) == 1:
+        tensors = gguf_lora.write(to, Path(sources[0]), base)
+        _terminal.show(f"{to}: {tensors} tensors of a LoRA, {to.stat().st_size:,} bytes")
+        return
     if len(sources) == 1 and Path(sources[0]).is_dir():
         difference = sparse_deltas.write(to, Path(sources[0]), base)
-        entries = sum(len(one.index) for one in difference.values())
-        _terminal.show(f"{to}: {entries:,} entries of {len(difference)} tensors, {to.stat().st_size:,} bytes")
-        return
-    sparse_deltas.merge(to, base, [_with_factor(source) for source in sources])
-    _terminal.show(f"{to}: {base} with {len(sources)} differences")
-
-
-def _with_factor(source: str) -> tuple[Path, float]:
-    """Return a file and its factor. Raises ValueError if there is no such file, or the factor is no number."""
-    name, _, factor = source.partition(":")
-    if not Path(name).is_file():
-        raise ValueError(f"{name} is neither the folder of a model nor a file of a difference.")
-    try:
-        return Path(name), float(factor or 1)
-    except ValueError:
-        raise ValueError(f"{source}: {factor!r} is no number.") from None
+    else:
+        difference = sparse_deltas.add(to, [_sources.file_with_factor(source) for source in sources])
+    entries = sum(len(one.index) for one in difference.values())
+    _terminal.show(f"{to}: {entries:,} entries of {len(difference)} tensors, {to.stat().st_size:,} bytes")

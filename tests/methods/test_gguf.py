@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from tasks.core.training import Start
 from tasks.io.weights import checkpoints
 from tasks.methods.compressors.gguf.config import GgufConfig
-from tasks.methods.compressors.gguf.method import FILE, PRE, read, turn, write
+from tasks.methods.compressors.gguf.layout import turn
+from tasks.methods.compressors.gguf.method import FILE, PRE, read, write
 from tests import tiny as small
 from tests.methods import contract
 

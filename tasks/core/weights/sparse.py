@@ -1,4 +1,4 @@
-"""Sparse differences of weights: the entries that differ, by tensor. They are taken, added, subtracted and applied.
+"""Sparse differences of weights: the entries that differ, by tensor. They are taken, added and subtracted.
 
 Shapes: N = entries of a tensor that differ.
 """
@@ -57,23 +57,6 @@ def add(one: Sparse, other: Sparse, factor: float = 1.0) -> dict[str, Entries]:
         sums = values.new_zeros(len(places)).index_add(0, where, values)
         total[name] = Entries(places[sums != 0], sums[sums != 0], entries.shape)
     return {name: entries for name, entries in total.items() if len(entries.index)}
-
-
-@torch.no_grad()
-def apply(weights: Mapping[str, Tensor], difference: Sparse, factor: float = 1.0) -> None:
-    """Add `factor` times a difference to the weights, in place and rounded once.
-
-    Raises ValueError where they lack a tensor of it, or have it in another shape.
-    """
-    for name, entries in difference.items():
-        if _shape(weights, name) != entries.shape:
-            raise ValueError(
-                f"The model has no {name} of the shape {entries.shape}: the difference is one of another model."
-            )
-    for name, entries in difference.items():
-        flat = weights[name].view(-1)
-        index = entries.index.to(flat.device)
-        flat[index] = (flat[index].float() + factor * entries.values.to(flat.device).float()).to(flat.dtype)
 
 
 def dense(difference: Sparse) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ def load(
         raise ValueError(f"{path} is an adapter: name the model it was trained on.")
     check_folder(plain)
     if is_adapter(path):
+        check_adapter(path)
         check_parent(path, plain)
         quantization = _quantization(path)
     model = AutoModelForCausalLM.from_pretrained(
@@ -79,12 +80,15 @@ def read_adapter(folder: Path) -> dict[str, Any]:
 def fill(attached: Any, method: str, tensors: Mapping[str, Any], folder: Path) -> None:
     """Put the tensors of the adapter in `folder`, which is of this method, into their places in a model that has a new one.
 
-    Raises ValueError where the two do not have the same tensors.
+    Raises ValueError where the two do not have the same tensors, or would not compute the same with them.
     """
     is_peft = hasattr(attached, "peft_config")
     if is_peft:
         import peft
 
+        from tasks.io.weights import peft_settings
+
+        peft_settings.check(folder, attached.peft_config["default"], method)
         places = peft.get_peft_model_state_dict(attached, save_embedding_layers=False)
     else:
         places = {name: parameter for name, parameter in attached.named_parameters() if parameter.requires_grad}
@@ -154,6 +158,15 @@ def read_card(path: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
+def check_adapter(path: Path) -> None:
+    """Raise ValueError where an adapter's folder lacks its tensors as safetensors."""
+    file = OWN_WEIGHTS if (path / OWN_ADAPTER).is_file() else PEFT_WEIGHTS
+    if not (path / file).is_file():
+        raise ValueError(
+            f"{path} has no {file}. Save the adapter as safetensors: what is pickled can run code when it is opened."
+        )
+
+
 def weights_digest(path: Path) -> str:
     """Return one hash of all weights in a folder."""
     return provenance.facts_digest({file.name: provenance.digest(file) for file in weights(path)})
@@ -203,6 +216,11 @@ def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
         from peft import PeftModel
 
         attached = PeftModel.from_pretrained(model, str(path), use_safetensors=True)
+        if attached.active_peft_config.is_prompt_learning:
+            raise ValueError(
+                f"{path} is a {attached.active_peft_config.peft_type.value} adapter: it adds tokens to every prompt, and Ratchet measures and "
+                "merges changes of weights alone."
+            )
         return attached.merge_and_unload() if merge else attached.get_base_model()
     card = json.loads((path / OWN_ADAPTER).read_text(encoding="utf-8"))
     method = methods.load("adapters", card["adapter"])

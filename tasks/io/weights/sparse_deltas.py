@@ -55,23 +55,20 @@ def read(path: Path) -> tuple[dict[str, Entries], str]:
     return difference, facts["parent"]
 
 
-def merge(folder: Path, base: Path, files: Sequence[tuple[Path, float]]) -> None:
-    """Write the base plus so many times each difference to the new folder `folder`, a model that `from_pretrained` opens.
+def add(path: Path, files: Sequence[tuple[Path, float]]) -> dict[str, Entries]:
+    """Write the sum of so many times each difference to the new file `path`, and return it.
 
-    Raises ValueError for a difference to other weights than the base's.
+    Raises ValueError for differences to different weights.
     """
-    digest = checkpoints.weights_digest(base)
-    model, tokenizer = checkpoints.load(base)
     total: dict[str, Entries] = {}
-    for path, factor in files:
-        difference, parent = read(path)
-        if parent != digest:
-            raise ValueError(f"{path} is a difference to weights {parent[:12]}, but {base} holds {digest[:12]}.")
+    first, parent = files[0][0], ""
+    for file, factor in files:
+        difference, expected = read(file)
+        if expected != (parent := parent or expected):
+            raise ValueError(f"{file} is a difference to weights {expected[:12]}, and {first} to {parent[:12]}.")
         total = sparse.add(total, difference, factor)
-    sparse.apply(dict(model.named_parameters()), total)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    checkpoints.write_card(folder, parent=digest, differences={str(path.name): factor for path, factor in files})
+    save(path, total, parent)
+    return total
 
 
 def _weights(folder: Path) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ acts on:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class CompressorSpec(Spec):
     """The facts about a compressor."""
+
+    readers: Mapping[str, str] = field(default_factory=dict)
+    """The readers of `tasks.methods.interchange` that open what it writes, each with the way in which it does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from tasks.core.weights import sparse
+from tasks.core.weights.merging import Merge
 from tasks.core.weights.sparse import Entries
 from tasks.engine.training import store
-from tasks.io.weights import checkpoints, sparse_deltas
+from tasks.io.weights import checkpoints, merges, sparse_deltas
+from tasks.io.weights.merges import Expert
 from tests.methods import contract
 
 
@@ -47,19 +49,22 @@ def test_a_difference_is_a_small_file_that_leads_back_to_the_tuned_model(tiny, t
     entries = sum(len(one.index) for one in difference.values())
     assert 0 < 8 * entries < first.stat().st_size < 8 * entries + 4096
     assert first.stat().st_size < 0.1 * (tuned[0] / "model.safetensors").stat().st_size
-    sparse_deltas.merge(tmp_path / "merged", tiny, [(first, 1.0)])
+    merges.write(tmp_path / "merged", tiny, [Expert(first)], Merge())
     for name, weight in weights(tmp_path / "merged").items():
         torch.testing.assert_close(weight, weights(tuned[0])[name], rtol=0, atol=1e-7)
 
 
 def test_differences_are_added_and_subtracted(tiny, tmp_path, tuned):
     first, second = written(tmp_path, tiny, tuned)
-    sparse_deltas.merge(tmp_path / "both", tiny, [(first, 1.0), (second, 0.5)])
-    sparse_deltas.merge(tmp_path / "none", tiny, [(second, 1.0), (second, -1.0)])
+    sparse_deltas.add(tmp_path / "both.safetensors", [(first, 1.0), (second, 0.5)])
+    assert sparse_deltas.add(tmp_path / "none.safetensors", [(second, 1.0), (second, -1.0)]) == {}
+    difference, parent = sparse_deltas.read(tmp_path / "both.safetensors")
+    assert parent == checkpoints.weights_digest(tiny)
     base, one, other = (weights(folder) for folder in (tiny, *tuned))
-    for name, weight in weights(tmp_path / "both").items():
-        torch.testing.assert_close(weight, one[name] + 0.5 * (other[name] - base[name]), rtol=0, atol=1e-6)
-    assert all(torch.equal(weight, base[name]) for name, weight in weights(tmp_path / "none").items())
+    dense = sparse.dense(difference)
+    for name, weight in base.items():
+        expected = one[name] - weight + 0.5 * (other[name] - weight)
+        torch.testing.assert_close(dense.get(name, torch.zeros_like(weight)), expected, rtol=0, atol=1e-6)
 
 
 def test_compeft_takes_a_difference(tiny, tmp_path, tuned):
@@ -78,19 +83,14 @@ def test_compeft_takes_a_difference(tiny, tmp_path, tuned):
     assert any(flags.any() for flags in kept)
 
 
-def test_a_difference_of_bf16_weights_is_rounded_once():
-    weight = torch.ones(2, 3, dtype=torch.bfloat16)
-    sparse.apply({"w": weight}, {"w": Entries(torch.tensor([4]), torch.tensor([0.01171875]), (2, 3))})
-    assert weight.flatten().tolist() == [1.0, 1.0, 1.0, 1.0, 1.015625, 1.0]
-
-
 def test_what_does_not_fit_is_refused_in_one_sentence(tiny, tmp_path, tuned):
     first, _ = written(tmp_path, tiny, tuned)
     other = {"w": Entries(torch.tensor([0]), torch.tensor([1.0]), (2, 3))}
-    with pytest.raises(ValueError, match=r"is a difference to weights .*, but .* holds"):
-        sparse_deltas.merge(tmp_path / "merged", tuned[0], [(first, 1.0)])
-    with pytest.raises(ValueError, match=r"The model has no w of the shape \(2, 3\)"):
-        sparse.apply({"w": torch.zeros(3, 2)}, other)
+    sparse_deltas.save(tmp_path / "other.safetensors", other, "0" * 64)
+    with pytest.raises(
+        ValueError, match=r"other.safetensors is a difference to weights 0+, and .*0.safetensors to \w+"
+    ):
+        sparse_deltas.add(tmp_path / "sum", [(first, 1.0), (tmp_path / "other.safetensors", 1.0)])
     with pytest.raises(ValueError, match="in one difference and"):
         sparse.add(other, {"w": Entries(torch.tensor([0]), torch.tensor([1.0]), (3, 2))})
     with pytest.raises(ValueError, match="does not have one shape in both models"):
@@ -100,19 +100,22 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tiny, tmp_path, tuned):
         sparse_deltas.read(tmp_path / "plain.safetensors")
 
 
-def test_the_command_writes_adds_and_merges(tiny, tmp_path, tuned, capsys):
+def test_the_command_writes_and_adds(tiny, tmp_path, tuned, capsys):
     from flows.commands.delta import delta
 
     first = tmp_path / "first.safetensors"
     delta([str(tuned[0])], to=first, base=tiny)
     assert "entries of" in capsys.readouterr().out
-    delta([str(first), f"{first}:-0.5"], to=tmp_path / "half", base=tiny)
-    base, one = weights(tiny), weights(tuned[0])
-    for name, weight in weights(tmp_path / "half").items():
-        torch.testing.assert_close(weight, base[name] + 0.5 * (one[name] - base[name]), rtol=0, atol=1e-6)
+    delta([str(first), f"{first}:-0.5"], to=tmp_path / "half.safetensors", base=tiny)
+    whole, half = (sparse_deltas.read(tmp_path / f"{name}.safetensors")[0] for name in ("first", "half"))
+    assert whole.keys() == half.keys()
+    for name, entries in half.items():
+        assert torch.equal(entries.index, whole[name].index)
+        torch.testing.assert_close(entries.values, 0.5 * whole[name].values)
     for sources, message in (
         (["nowhere"], "nowhere is neither the folder of a model nor a file"),
         ([f"{first}:much"], "'much' is no number"),
+        ([str(first), str(tuned[0])], "is a folder, and only files of differences are added"),
     ):
         with pytest.raises(ValueError, match=message):
             delta(sources, to=tmp_path / "other", base=tiny)

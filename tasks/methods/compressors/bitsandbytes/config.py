@@ -13,4 +13,8 @@ class BitsandbytesConfig(Config):
     """Bits of a weight; with 8, of what it is multiplied with too. On a CPU both save bytes; neither saves time."""
 
 
-SPEC = CompressorSpec(config=BitsandbytesConfig, wraps="transformers.BitsAndBytesConfig")
+SPEC = CompressorSpec(
+    config=BitsandbytesConfig,
+    wraps="transformers.BitsAndBytesConfig",
+    readers={"transformers": "with bitsandbytes"},
+)

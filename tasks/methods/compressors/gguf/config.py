@@ -13,4 +13,6 @@ class GgufConfig(Config):
     """The number type of matrices. Blocks of 32 share a scale: 8.5 bits a weight in q8_0, 6, 5.5, 5 and 4.5 in those after it."""
 
 
-SPEC = CompressorSpec(config=GgufConfig, wraps="gguf.GGUFWriter")
+SPEC = CompressorSpec(
+    config=GgufConfig, wraps="gguf.GGUFWriter", readers={"transformers": "by its `gguf_file`", "gguf": ""}
+)

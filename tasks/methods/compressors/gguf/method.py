@@ -5,18 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 
 from tasks.methods.compressors import WeightCompressor
+from tasks.methods.compressors.gguf import layout
 from tasks.methods.compressors.gguf.config import GgufConfig
 
 FILE = "model.gguf"
 NAME = "Ratchet"
-QWEN3_WIDTH = 128
-"""The width of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q5_1": 9, "q5_0": 8, "q4_1": 3, "q4_0": 2}
 """The format's number for the type that most tensors of a file have."""
 SPLIT = (
@@ -28,7 +25,7 @@ PRE = {SPLIT.replace("DIGITS", r"\p{N}"): "qwen2", SPLIT.replace("DIGITS", r"\p{
 
 def write(model: Any, tokenizer: Any, folder: Path, config: GgufConfig) -> None:
     """Write `model.gguf` into the folder. Raises ValueError for a model or tokenizer that the format, or this module, cannot express."""
-    _check(model)
+    layout.check(model.config)
     writer = gguf.GGUFWriter(folder / FILE, model.config.model_type)
     _describe(writer, model.config, config.type)
     _add_tokenizer(writer, tokenizer, model.config.vocab_size)
@@ -51,22 +48,6 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
     return model.to(device).eval(), transformers.AutoTokenizer.from_pretrained(
         folder, gguf_file=FILE, local_files_only=True
     )
-
-
-def _check(model: Any) -> None:
-    """Raise ValueError for a model that would come back as another."""
-    config = model.config
-    if config.model_type not in ("llama", "qwen2", "qwen3"):
-        raise ValueError(f"compressor gguf writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
-    odd = {
-        "rope_type": config.rope_parameters.get("rope_type", "default") != "default",
-        "attention_bias": config.model_type != "qwen2" and config.attention_bias,
-        f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
-        "mlp_bias": config.model_type == "llama" and config.mlp_bias,
-        "use_sliding_window": getattr(config, "use_sliding_window", False),
-    }
-    if misfits := [name for name, is_odd in odd.items() if is_odd]:
-        raise ValueError(f"compressor gguf cannot write a {config.model_type} with {', '.join(misfits)} set.")
 
 
 def _describe(writer: Any, config: Any, kind: str) -> None:
@@ -92,25 +73,12 @@ def _describe(writer: Any, config: Any, kind: str) -> None:
 
 def _add_tensors(writer: Any, model: Any, wanted: str) -> None:
     """Write every weight under its name in GGUF; a tied one once."""
-    config = model.config
-    names = gguf.get_tensor_name_map(_architecture(config.model_type), config.num_hidden_layers)
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    places = layout.places(model.config)
     for name, parameter in model.named_parameters():
-        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if target is None:
-            raise ValueError(f"{name} has no place in a GGUF file of a {config.model_type}: merge adapters first.")
-        weight = parameter.detach().to("cpu", torch.float32).numpy()
-        layer = name.split(".")[-2]
-        if config.model_type == "llama" and layer in heads:
-            weight = turn(weight, heads[layer])
+        target = places(name)
+        weight = layout.ordered(parameter.detach().to("cpu", torch.float32).numpy(), name, model.config)
         kind = _kind(target, weight.shape, wanted)
         writer.add_tensor(target, gguf.quantize(weight, kind), raw_dtype=kind)
-
-
-def turn(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """The rows of each head, (A D, I), in llama.cpp's order: 0, D/2, 1, D/2 + 1, …"""
-    size, *features = weight.shape
-    return weight.reshape(heads, 2, size // heads // 2, *features).swapaxes(1, 2).reshape(weight.shape)
 
 
 def _kind(name: str, shape: tuple[int, ...], wanted: str) -> Any:
@@ -122,10 +90,6 @@ def _kind(name: str, shape: tuple[int, ...], wanted: str) -> Any:
     kind = types.Q8_0 if finer else types[wanted.upper()]
     block, _ = gguf.GGML_QUANT_SIZES[kind]
     return types.F16 if shape[-1] % block else kind
-
-
-def _architecture(model_type: str) -> Any:
-    return next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == model_type)
 
 
 def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:

@@ -1,0 +1,70 @@
+"""A LoRA as a GGUF file, which llama.cpp puts on a GGUF of its base (`llama-server --lora`)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.io.system import files
+from tasks.io.weights import checkpoints
+
+PREFIX = "base_model.model."
+PARTS = {".lora_A.weight": ".lora_a", ".lora_B.weight": ".lora_b"}
+"""The endings of a LoRA's tensors in peft's format, and those in GGUF."""
+
+
+def write(file: Path, adapter: Path, base: Path) -> int:
+    """Write the LoRA in folder `adapter`, trained on the model in `base`, to the new file `file`, and return the number of its tensors.
+
+    Raises ValueError for an adapter of another base, for one that is no LoRA, and for a model that GGUF is not written of.
+    """
+    import gguf
+    from safetensors.numpy import load_file
+    from transformers import AutoConfig
+
+    from tasks.methods.compressors.gguf import layout
+
+    checkpoints.check_parent(adapter, base)
+    alpha = _alpha(adapter)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    layout.check(config)
+    place = layout.places(config)
+    tensors = {}
+    for name, tensor in load_file(adapter / checkpoints.PEFT_WEIGHTS).items():
+        part = next((part for part in PARTS if name.endswith(part)), None)
+        if part is None:
+            raise ValueError(f"{adapter} holds {name}, which is no part of a LoRA of linear layers. {REMEDY}")
+        weight = name.removeprefix(PREFIX).removesuffix(part) + ".weight"
+        values = tensor.astype("float32")
+        if part == ".lora_B.weight":  # its rows are the layer's outputs
+            values = layout.ordered(values, weight, config)
+        tensors[place(weight) + PARTS[part]] = values
+    with files.atomic_path(file) as partial:
+        writer = gguf.GGUFWriter(partial, config.model_type)
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+        for name in sorted(tensors):
+            writer.add_tensor(name, tensors[name])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return len(tensors)
+
+
+REMEDY = "Write it merged: `ratchet merge` makes a whole model of it, and compressor gguf a GGUF."
+
+
+def _alpha(adapter: Path) -> float:
+    """Return the number by which llama.cpp scales B A, once it is divided by the rank. Raises ValueError for what is no plain LoRA."""
+    file = adapter / checkpoints.PEFT_ADAPTER
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"peft_type": "none"}
+    odd = {
+        f"a {config['peft_type']} adapter in peft's format": config["peft_type"] != "LORA",
+        "a DoRA": config.get("use_dora"),
+        "a LoRA whose layers differ in rank or alpha": config.get("rank_pattern") or config.get("alpha_pattern"),
+    }
+    if misfits := [words for words, is_odd in odd.items() if is_odd]:
+        raise ValueError(f"{adapter} is {misfits[0]}, and llama.cpp reads LoRA of one rank alone. {REMEDY}")
+    rank, alpha = config["r"], config["lora_alpha"]
+    return float(alpha * rank**0.5 if config.get("use_rslora") else alpha)

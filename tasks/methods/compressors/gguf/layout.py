@@ -1,0 +1,53 @@
+"""The places of a model's weights in a GGUF file: their names, and the order of their rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+QWEN3_WIDTH = 128
+"""The width of all Qwen3's heads. transformers' reader (5.24) takes it for granted, whatever the file says."""
+
+
+def check(config: Any) -> None:
+    """Raise ValueError for a model, by its config, that would come back as another."""
+    if config.model_type not in ("llama", "qwen2", "qwen3"):
+        raise ValueError(f"GGUF: Ratchet writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
+    odd = {
+        "rope_type": config.rope_parameters.get("rope_type", "default") != "default",
+        "attention_bias": config.model_type != "qwen2" and config.attention_bias,
+        f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
+        "mlp_bias": config.model_type == "llama" and config.mlp_bias,
+        "use_sliding_window": getattr(config, "use_sliding_window", False),
+    }
+    if misfits := [name for name, is_odd in odd.items() if is_odd]:
+        raise ValueError(f"No GGUF is written of a {config.model_type} with {', '.join(misfits)} set.")
+
+
+def places(config: Any) -> Callable[[str], str]:
+    """Return a function from a weight's name to its name in GGUF, which raises ValueError for one without a place."""
+    architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+
+    def place(name: str) -> str:
+        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if target is None:
+            raise ValueError(f"{name} has no place in a GGUF file of a {config.model_type}: merge adapters first.")
+        return target
+
+    return place
+
+
+def ordered(weight: NDArray[np.float32], name: str, config: Any) -> NDArray[np.float32]:
+    """Return the weight of this name with its rows, its outputs, in llama.cpp's order."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    layer = name.split(".")[-2]
+    return turn(weight, heads[layer]) if config.model_type == "llama" and layer in heads else weight
+
+
+def turn(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Return the rows of each head, (A D, I), in llama.cpp's order: 0, D/2, 1, D/2 + 1, …"""
+    size, *features = weight.shape
+    return weight.reshape(heads, 2, size // heads // 2, *features).swapaxes(1, 2).reshape(weight.shape)
