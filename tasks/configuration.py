@@ -16,6 +16,7 @@ from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.gate import GateConfig
 from tasks.core.resources import Resources
+from tasks.core.serving import ServeConfig
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import config_file, provenance
 from tasks.methods.monitors import MonitorConfig
@@ -36,6 +37,8 @@ class PipelineConfig(Config):
     models: dict[str, Model]
     monitor: MonitorConfig = MonitorConfig()
     """Of no stage: `ratchet monitor` reads it."""
+    serve: ServeConfig = ServeConfig()
+    """Of no stage: `ratchet serve` reads it."""
     resources: dict[str, Resources] = {}  # noqa: RUF012  # pydantic copies it
     """Stage → what it takes of the machine while it works, where that is not what follows from `compute`."""
     compute: Compute

@@ -17,7 +17,7 @@ GROUPS = {
     "Look": ("status", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback"),
-    "Serve": ("up",),
+    "Serve": ("serve", "up"),
     "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
 }
 """The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""

@@ -5,15 +5,13 @@
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tasks import methods
 from tasks.core.records import Message
 from tasks.engine.inference import generation
-from tasks.io.weights import checkpoints, models
+from tasks.io.weights import models, places
 
-BASE = Path("models/pretrained")
 MAX_NEW_TOKENS = 256
 
 
@@ -43,8 +41,8 @@ def main(
 def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float | None) -> generation.Steering:
     """Steer `model` by the difference between an expert and its antiexpert; an expert that is an adapter has that one as base."""
     spec = methods.spec("decoders", name)
-    expert, antiexpert = map(_find, by)
-    roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, BASE)}
+    expert, antiexpert = map(places.find, by)
+    roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, places.BASE)}
     helpers = [models.load(*roles[role]) for role in spec.helpers]
     config = spec.config.model_validate({} if alpha is None else {"alpha": alpha})
     return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
@@ -63,23 +61,9 @@ def _read_line() -> str:
 
 
 def _load(name: str) -> generation.Pair:
-    """Return a model and its tokenizer; the folder of a promoted adapter has its base beside it."""
-    folder = _find(name)
-    beside = folder.with_name("base")
-    return models.load(folder, beside if folder.name == "model" and beside.is_dir() else BASE)
-
-
-def _find(name: str) -> Path:
-    """Return the folder of a model: a path, `base`, `champion`, or a round. Raises ValueError with the known names."""
-    places = [Path(name), Path("models") / name, Path("models/tuned") / name, Path("models") / name / "model"]
-    folder = next(
-        (place for place in places if (place / checkpoints.CARD).is_file() or (place / "config.json").is_file()), None
-    )
-    if folder is None:
-        available = [path.parent for path in sorted(Path("models").glob(f"**/{checkpoints.CARD}"))]
-        names = ", ".join(str(path.relative_to("models")) for path in available) or "none yet; `ratchet run` makes them"
-        raise ValueError(f"There is no model {name!r}. There are: {names}.")
-    return folder
+    """Return a model and its tokenizer."""
+    folder = places.find(name)
+    return models.load(folder, places.base_of(folder))
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:

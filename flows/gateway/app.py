@@ -1,0 +1,252 @@
+"""The routes of the gateway: read a request, relay it to a worker, and answer for whatever goes wrong."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flows.gateway import errors, event_stream, requests
+from flows.gateway.errors import ApiError
+from flows.gateway.fleet import Fleet
+from flows.gateway.metrics import UNKNOWN, Metrics
+from flows.gateway.prompt_log import PromptLog
+from flows.gateway.requests import Endpoint, Request
+from flows.gateway.worker import Worker
+from tasks.core.serving import ServeConfig
+from tasks.io.system import progress
+
+HOSTS = frozenset({"127.0.0.1", "localhost"})
+"""Hosts that a request may name: a page of another site that leads its own name here is refused."""
+CLIENT_GONE = 499
+"""The status that is counted where the client closed before its answer."""
+EXCESS = 64
+"""So many times the allowed body is read and thrown away, so that its sender hears the answer; after that the connection is closed."""
+LAST_WORD_S = 1.0
+
+
+def application(fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: PromptLog | None) -> ASGIApp:
+    """Return the application."""
+    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    routes = [
+        Route(f"/v1/{endpoint}", _Generate(endpoint, fleet, config, metrics, prompts), methods=["POST"])
+        for endpoint in endpoints
+    ]
+
+    async def models(_: HttpRequest) -> Response:
+        return _json({"object": "list", "data": _cards(fleet)})
+
+    async def model(request: HttpRequest) -> Response:
+        name = request.path_params["name"]
+        fleet.alias_of(name)
+        return _json(next(card for card in _cards(fleet) if card["id"] == name))
+
+    async def health(_: HttpRequest) -> Response:
+        return _json({"status": "ok"}) if fleet.is_healthy else _json({"status": "a worker is being started"}, 503)
+
+    async def measured(_: HttpRequest) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes += [
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", model),
+        Route("/health", health),
+        Route("/metrics", measured),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, ApiError: _api_error})
+
+    async def local(scope: Scope, receive: Receive, send: Send) -> None:
+        host = dict(scope.get("headers", [])).get(b"host", b"").decode("latin-1").rpartition(":")
+        if scope["type"] == "http" and (host[0] or host[2]) not in HOSTS:
+            await _respond(ApiError(403, f"This server answers to {' and '.join(sorted(HOSTS))} alone."))(
+                scope, receive, send
+            )
+            return
+        await app(scope, receive, send)
+
+    return local
+
+
+def _cards(fleet: Fleet) -> list[dict[str, Any]]:
+    """Return the cards of all aliases, and of the models they lead to."""
+    cards = {}
+    for alias, model in fleet.served.items():
+        for name in (alias, model.name):
+            cards[name] = {"id": name, "object": "model", "created": 0, "owned_by": "ratchet", "root": model.name}
+    return list(cards.values())
+
+
+class _Generate:
+    """An endpoint that generates text."""
+
+    def __init__(
+        self, endpoint: Endpoint, fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: PromptLog | None
+    ) -> None:
+        self._endpoint, self._fleet, self._config = endpoint, fleet, config
+        self._metrics, self._prompts = metrics, prompts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun, reply = time.monotonic(), _Reply(send)
+        try:
+            request = requests.parse(self._endpoint, await self._body(HttpRequest(scope, receive)))
+            async with asyncio.timeout(self._config.timeout_s):
+                await _while_connected(receive, self._relay(request, reply))
+        except ClientDisconnect:
+            reply.status = CLIENT_GONE
+        except ApiError as error:
+            await reply.fail(error)
+        except TimeoutError:
+            limit = f"{self._config.timeout_s:g} s"
+            await reply.fail(ApiError(504, f"The answer was not complete within {limit}.", code="timeout"))
+        finally:
+            self._metrics.request(reply.model, self._endpoint, reply.status, time.monotonic() - begun)
+
+    async def _body(self, request: HttpRequest) -> bytes:
+        """Return the body of a request. Raises ApiError if it is too large or too slow."""
+        limit = self._config.body_bytes
+        content, size = bytearray(), 0
+        try:
+            async with asyncio.timeout(self._config.upload_s):
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size <= limit:
+                        content += piece
+                    elif size > EXCESS * limit:
+                        break
+        except TimeoutError:
+            raise ApiError(
+                408, f"The request did not arrive within {self._config.upload_s:g} s.", code="upload_timeout"
+            ) from None
+        if size > limit:
+            raise ApiError(413, f"The body is larger than {limit:,} bytes.", code="body_too_large")
+        return bytes(content)
+
+    async def _relay(self, request: Request, reply: "_Reply") -> None:
+        """Relay a request to a worker. One whose worker ends before it answers is asked again, of the worker that follows."""
+        alias = self._fleet.alias_of(request.model)
+        for is_last in (False, True):
+            async with self._fleet.turn(alias) as (model, worker):
+                reply.model = model.name
+                requests.refuse_unsupported(request, worker.launch.unsupported, model.name)
+                try:
+                    await self._ask(request, worker, model.name, reply)
+                    break
+                except httpx.TransportError:
+                    if is_last or reply.has_begun:
+                        raise ApiError(502, f"{model.name} ended before its answer was complete.") from None
+        self._keep(request)
+
+    async def _ask(self, request: Request, worker: Worker, name: str, reply: "_Reply") -> None:
+        path = f"/v1/{request.endpoint}"
+        headers = {"content-type": "application/json"}
+        async with worker.client.stream("POST", path, content=request.addressed_to(name), headers=headers) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise errors.from_backend(answer.status_code, await answer.aread(), name)
+            if request.streams:
+                self._metrics.tokens(name, await reply.stream(answer))
+            else:
+                content = await answer.aread()
+                self._metrics.tokens(name, event_stream.usage_of(content))
+                await reply.whole(content)
+
+    def _keep(self, request: Request) -> None:
+        if self._prompts is None:
+            return
+        try:
+            self._prompts.append(request)
+        except OSError as error:  # the answer is worth more than the log
+            self._metrics.prompt_lost()
+            progress.say(f"A prompt could not be written: {error}")
+
+
+class _Reply:
+    """What has been sent to a client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.model, self.status = UNKNOWN, 500
+        self.has_begun = self._streams = False
+
+    async def whole(self, content: bytes, status: int = 200) -> None:
+        """Send a JSON answer."""
+        await self._begin(status, b"application/json", content)
+        await self._body(content, more=False)
+
+    async def stream(self, answer: httpx.Response) -> dict[str, Any]:
+        """Send an answer piece by piece, with the end that OpenAI's have, and return the usage that it tells."""
+        events = event_stream.EventStream()
+        self._streams = True
+        await self._begin(200, answer.headers.get("content-type", "text/event-stream").encode())
+        async for piece in answer.aiter_raw():
+            events.feed(piece)
+            await self._body(piece, more=True)
+        await self._body(b"" if events.is_done else event_stream.END, more=False)
+        return events.usage
+
+    async def fail(self, error: ApiError) -> None:
+        """Send an error: as the answer, or as an event of one that has begun."""
+        self.status = error.status
+        if not self.has_begun:
+            await self.whole(error.json, error.status)
+        elif self._streams:
+            with suppress(TimeoutError):  # of a client that does not read
+                async with asyncio.timeout(LAST_WORD_S):
+                    await self._body(event_stream.DATA + error.json + b"\n\n", more=False)
+
+    async def _begin(self, status: int, kind: bytes, content: bytes | None = None) -> None:
+        self.has_begun, self.status = True, status
+        headers = [(b"content-type", kind), (b"x-ratchet-model", self.model.encode())]
+        headers += [(b"content-length", str(len(content)).encode())] if content is not None else []
+        headers += [(b"retry-after", b"1")] if status == httpx.codes.TOO_MANY_REQUESTS else []
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _body(self, piece: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def _while_connected(receive: Callable[[], Awaitable[Message]], work: Awaitable[None]) -> None:
+    """Do the work while the client listens. Raises ClientDisconnect, with the work cancelled, if it closes before."""
+
+    async def closed() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working, closing = asyncio.ensure_future(work), asyncio.ensure_future(closed())
+    try:
+        await asyncio.wait({working, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        await working
+    finally:
+        for task in (working, closing):
+            task.cancel()
+        await asyncio.gather(working, closing, return_exceptions=True)
+
+
+async def _http_error(_: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {404: "There is no such path here. See /v1/models.", 405: "This path does not take that method."}
+    return _respond(ApiError(error.status_code, sentences.get(error.status_code, str(error.detail))))
+
+
+async def _api_error(_: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _respond(error)
+
+
+def _respond(error: ApiError) -> Response:
+    return Response(error.json, error.status, media_type="application/json")
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False), status, media_type="application/json")

@@ -1,0 +1,211 @@
+"""The fleet: what each alias leads to, the queue before it, and the switch to another model without a request lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from flows.gateway.backends import Launch
+from flows.gateway.errors import ApiError
+from flows.gateway.metrics import Metrics
+from flows.gateway.served_models import CHAMPION, ServedModel
+from flows.gateway.worker import Worker
+from tasks.core.serving import ServeConfig
+from tasks.io.system import process, progress
+
+PACE_S = 0.25
+"""Seconds between two looks at the champion and at the workers."""
+RETRY_S = 15.0
+"""Seconds until a model that could not be put in place is tried again."""
+
+
+@dataclass
+class Line:
+    """An alias: the model it leads to now, the worker of that, and the requests that run or wait."""
+
+    alias: str
+    model: ServedModel
+    worker: Worker
+    length: int = 0
+
+
+class Fleet:
+    """Workers of all aliases while its block is open."""
+
+    def __init__(
+        self,
+        aliases: Iterable[str],
+        resolve: Callable[[str], ServedModel],
+        choose: Callable[[ServedModel], Launch],
+        config: ServeConfig,
+        metrics: Metrics,
+        folder: Path,
+        log: Path,
+    ) -> None:
+        self._aliases, self._resolve, self._choose = list(dict.fromkeys(aliases)), resolve, choose
+        self._config, self._metrics, self._folder, self._log = config, metrics, folder, log
+        self._lines: dict[str, Line] = {}
+        self._workers: dict[str, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._starting = asyncio.Lock()  # one model at a time is read from disk
+        self._started = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            for alias in self._aliases:
+                model = self._resolve(alias)
+                self._lines[alias] = Line(alias, model, await self._ready_worker(model))
+                self._metrics.switched(alias, None, model.name)
+        except BaseException:
+            await self._stop_all()
+            raise
+        for line in self._lines.values():
+            self._spawn(self._follow(line))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop_all()
+
+    @property
+    def served(self) -> Mapping[str, ServedModel]:
+        """The models by alias."""
+        return {alias: line.model for alias, line in self._lines.items()}
+
+    @property
+    def is_healthy(self) -> bool:
+        """True if every alias has a worker that runs."""
+        return all(line.worker.is_alive for line in self._lines.values())
+
+    def alias_of(self, name: str) -> str:
+        """Return the alias of a model that a request asks for by alias or by name. Raises ApiError if none is served so."""
+        if name in self._lines:
+            return name
+        for alias, line in self._lines.items():
+            if line.model.name == name:
+                return alias
+        served = ", ".join(f"{alias} ({line.model.name})" for alias, line in self._lines.items())
+        raise ApiError(
+            404, f"The model {name!r} is not served here. There is: {served}.", param="model", code="model_not_found"
+        )
+
+    @asynccontextmanager
+    async def turn(self, alias: str) -> AsyncIterator[tuple[ServedModel, Worker]]:
+        """Wait for a worker of the alias that has room, and hold the place. Raises ApiError if too many wait already.
+
+        What the alias leads to is settled when the wait is over: nobody waits for a model that is on its way out.
+        """
+        line = self._lines[alias]
+        if line.length >= self._config.queue:
+            raise ApiError(
+                429, f"{line.length} requests run or wait for {alias!r}. Ask again later.", code="queue_full"
+            )
+        self._lengthen(line, 1)
+        try:
+            while not line.worker.has_room:
+                await self._changed.wait()
+            model, worker = line.model, line.worker
+            worker.in_flight += 1
+            try:
+                yield model, worker
+            finally:
+                worker.in_flight -= 1
+                self._notify()
+        finally:
+            self._lengthen(line, -1)
+
+    async def _follow(self, line: Line) -> None:
+        """Keep a worker of what the alias leads to: of another model after a promotion, of the same after a crash."""
+        refused: tuple[ServedModel | None, float] = None, 0.0
+        while True:
+            await asyncio.sleep(PACE_S)
+            model: ServedModel | None = None
+            try:
+                model = self._resolve(line.alias) if line.alias == CHAMPION else line.model
+                if model == line.model and line.worker.is_alive:
+                    continue
+                if refused[0] == model and time.monotonic() < refused[1]:
+                    continue
+                await self._switch(line, model)
+                refused = None, 0.0
+            except process.expected() as error:
+                self._metrics.switch_failed(line.alias)
+                progress.say(f"{line.alias}: {error} {line.model.name} stays.")
+                refused = model, time.monotonic() + RETRY_S
+
+    async def _switch(self, line: Line, model: ServedModel) -> None:
+        old_model, old_worker = line.model, line.worker
+        if model == old_model:
+            self._metrics.restarted(model.name)
+            progress.say(f"{model.name} has ended ({old_worker.last_words()}); it is started again.")
+        worker = await self._ready_worker(model)
+        line.model, line.worker = model, worker
+        self._notify()
+        if model != old_model:
+            self._metrics.switched(line.alias, old_model.name, model.name)
+            progress.say(f"{line.alias} is {model.name} now; {old_model.name} finishes what it has begun.")
+        if all(each.worker is not old_worker for each in self._lines.values()):
+            self._spawn(self._retire(old_worker))
+
+    async def _ready_worker(self, model: ServedModel) -> Worker:
+        """Return a worker that has answered for this model, started if there is none. Raises RuntimeError if it does not answer."""
+        launch = self._choose(model)
+        async with self._starting:
+            worker = self._workers.get(launch.key)
+            if worker is None or not worker.is_alive:
+                self._started += 1
+                worker = Worker(launch, self._folder / f"{self._started}.sock", self._log)
+                self._workers[launch.key] = worker
+            try:
+                if not worker.is_alive:
+                    await worker.start()
+                await worker.warm(model.name)
+            except BaseException:
+                if all(line.worker is not worker for line in self._lines.values()):
+                    del self._workers[launch.key]
+                    await worker.stop()
+                raise
+        return worker
+
+    async def _retire(self, worker: Worker) -> None:
+        """Stop a worker that no alias leads to, after the requests that it has in hand."""
+        if self._workers.get(worker.launch.key) is worker:
+            del self._workers[worker.launch.key]
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                while worker.in_flight and worker.is_alive:
+                    await self._changed.wait()
+        except TimeoutError:
+            progress.say(f"{worker.launch.key} is stopped with {worker.in_flight} requests unfinished.")
+        finally:
+            await worker.stop()
+
+    async def _stop_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        workers = {
+            id(worker): worker for worker in (*self._workers.values(), *(x.worker for x in self._lines.values()))
+        }
+        await asyncio.gather(*(worker.stop() for worker in workers.values()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            progress.say(f"the gateway no longer follows what it serves, start it again: {error!r}")
+
+    def _lengthen(self, line: Line, by: int) -> None:
+        line.length += by
+        self._metrics.queue(line.alias, line.length)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,97 @@
+"""The gateway's process: its socket, its workers, and the end of both."""
+
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from flows.execution import prefect_server, workspace
+from flows.gateway import app, backends, prompt_log, served_models
+from flows.gateway.fleet import Fleet
+from flows.gateway.metrics import Metrics
+from tasks import configuration
+from tasks.io.system import progress
+
+HOST = "127.0.0.1"
+"""Listens to this machine alone: the API has no password."""
+FOLDER = workspace.SCRATCH / "serve"
+GRACE_S = 5
+"""Seconds that answers in progress have after Ctrl-C."""
+KEEP_ALIVE_S = 75
+"""Seconds that an idle connection stays open: one that closes just as a client asks again costs it a request."""
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the gateway, which ends its workers too."""
+
+    capture_signals = nullcontext
+
+
+def run(aliases: Sequence[str], port: int) -> None:
+    """Serve until Ctrl-C; nothing is left running then, nor where this process is killed.
+
+    Raises RuntimeError if the port is taken or a model cannot be loaded, ValueError if one does not exist.
+    """
+    with listen(port) as listener, suppress(asyncio.CancelledError):
+        asyncio.run(_serve(aliases, port, listener))
+
+
+async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> None:
+    config, metrics = configuration.load(), Metrics()
+    prompts = prompt_log.opened(config)
+    choose = partial(backends.choose, config=config)
+    sockets, log = FOLDER / str(port), workspace.LOGS / f"serve-{port}.log"
+    shutil.rmtree(sockets, ignore_errors=True)  # of one that was killed: the port is ours now
+    sockets.mkdir(parents=True, mode=0o700)
+    work = asyncio.current_task()
+    assert work
+    _on_signals(work.cancel)
+    try:
+        async with Fleet(aliases, served_models.resolve, choose, config.serve, metrics, sockets, log) as fleet:
+            server = _Server(server_config(app.application(fleet, config.serve, metrics, prompts)))
+            _on_signals(partial(setattr, server, "should_exit", True))
+            served = ", ".join(f"{alias} ({model.name})" for alias, model in fleet.served.items())
+            progress.say(f"http://{HOST}:{port}/v1 serves {served}. Ctrl-C ends it.")
+            if prompts:
+                progress.say(f"Prompts are written to {config.monitor.incoming} (serve.log_prompts).")
+            await server.serve(sockets=[listener])
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+        progress.say("Serving has stopped.")
+
+
+def server_config(application: ASGIApp) -> uvicorn.Config:
+    """Return the way in which the application is served. Errors reach clients and the terminal by the application alone."""
+    return uvicorn.Config(
+        application,
+        lifespan="off",
+        log_level="critical",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
+def _on_signals(end: Callable[[], object]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens to the port. Raises RuntimeError that names who has it."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        owner = prefect_server.port_owner(port) or "another process"
+        raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet serve --port {port + 1}") from None
+    return listener

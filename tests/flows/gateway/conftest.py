@@ -1,0 +1,93 @@
+"""A gateway in a thread of this process, with workers of a backend that needs no torch."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from flows.gateway import app, server
+from flows.gateway.backends import Launch
+from flows.gateway.fleet import Fleet
+from flows.gateway.metrics import Metrics
+from flows.gateway.prompt_log import PromptLog
+from flows.gateway.served_models import ServedModel
+from tasks.core.serving import ServeConfig
+
+STUB = Path(__file__).with_name("stub_backend.py")
+
+
+class Gateway:
+    """What a test sees and turns: the client, and the model that each alias leads to."""
+
+    def __init__(self, url: str, models: dict[str, str]) -> None:
+        self.url, self.models = url, models
+        self.client = httpx.Client(base_url=url, timeout=30)
+
+    def ask(self, prompt: str, model: str = "champion", **fields: Any) -> httpx.Response:
+        return self.client.post("/v1/completions", json={"model": model, "prompt": prompt, **fields})
+
+    def measured(self, name: str) -> float:
+        """A metric by its name with labels."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0.0)
+
+
+def launch(model: ServedModel) -> Launch:
+    """The stub as a backend: a model's name is all it has."""
+
+    def command(socket: Path) -> list[str]:
+        return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name]
+
+    return Launch(model.name, command, 2, unsupported={"logprobs": (None, False)})
+
+
+@contextmanager
+def running(models: dict[str, str], config: ServeConfig, prompts: PromptLog | None = None) -> Iterator[Gateway]:
+    """The gateway, up until the end of the block. `models` is read as `models/champion` is: at any time."""
+    ready, ends = threading.Event(), []
+
+    def resolve(alias: str) -> ServedModel:
+        return ServedModel(models[alias], Path("nowhere"), None)
+
+    async def serve(listener: Any) -> None:
+        metrics = Metrics()
+        sockets = Path("s")
+        sockets.mkdir()
+        async with Fleet(list(models), resolve, launch, config, metrics, sockets, Path("serve.log")) as fleet:
+            served = uvicorn.Server(server.server_config(app.application(fleet, config, metrics, prompts)))
+            ends.append(lambda: setattr(served, "should_exit", True))
+            ready.set()
+            await served.serve(sockets=[listener])
+
+    with server.listen(0) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=lambda: asyncio.run(serve(listener)))
+        thread.start()
+        assert ready.wait(30)
+        gateway = Gateway(f"http://127.0.0.1:{port}", models)
+        try:
+            yield gateway
+        finally:
+            gateway.client.close()
+            ends[0]()
+            thread.join()
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    return running
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway with small limits and one champion."""
+    config = ServeConfig(queue=3, body_bytes=2**16, upload_s=0.4, timeout_s=2)
+    with running({"champion": "ratchet@1"}, config) as made:
+        yield made

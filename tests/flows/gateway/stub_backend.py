@@ -1,0 +1,88 @@
+"""A backend for tests: `python stub_backend.py SOCKET NAME`. It needs no torch, and does what a prompt says.
+
+`sleep S` answers after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
+shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt.
+"""
+
+import json
+import os
+import socketserver
+import sys
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+SOCKET, NAME = sys.argv[1:3]
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.answer(200, {"status": "ok"})
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if request["model"] != NAME:
+            return self.answer(400, {"detail": f"Server is pinned to '{NAME}'"})
+        if NAME.startswith("broken"):
+            return self.answer(500, {"detail": "weights are torn"})
+        prompt = request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
+        word, _, rest = str(prompt).partition(" ")
+        if word == "sleep":
+            time.sleep(float(rest))
+        if word == "die":
+            os._exit(1)
+        if word == "detail":
+            return self.answer(422, {"detail": "Unexpected fields in the request: {'top_k'}"})
+        if word == "text":
+            return self.answer(500, "Internal Server Error")
+        return self.stream(word) if request.get("stream") else self.answer(200, self.completion(f"{NAME}: {prompt}"))
+
+    def completion(self, text: str) -> dict[str, Any]:
+        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+        choice = {"text": text, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "index": 0}
+        return {"model": NAME, "choices": [choice], "usage": usage}
+
+    def answer(self, status: int, value: Any) -> None:
+        content = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def stream(self, word: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        pieces = [json.dumps({"model": NAME, "choices": [{"delta": {"content": NAME}}]})] * 3
+        for piece in pieces:
+            self.chunk(f"data: {piece}\n\n".encode())
+            time.sleep(0.005)
+            if word == "cut":
+                os._exit(1)
+        while word == "long":
+            self.chunk(b"data: " + b"x" * 65536 + b"\n\n")
+        self.chunk(f"data: {json.dumps(self.completion(''))}\n\n".encode())
+        self.chunk(b"")
+
+    def chunk(self, content: bytes) -> None:
+        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+        self.wfile.flush()
+
+
+if __name__ == "__main__":
+    with Server(SOCKET, Handler) as server:
+        server.serve_forever(0.05)

@@ -1,0 +1,189 @@
+"""What is wrong with a request is told in one sentence, in the shape of OpenAI's errors; others are answered meanwhile."""
+
+import json
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from flows.gateway import server
+from tasks.core.serving import ServeConfig
+from tests.flows.conftest import wait_for
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+HELLO = {"model": "champion", "prompt": "hello"}
+
+
+def error(answer, status, param=None):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    told = answer.json()["error"]
+    assert set(told) == {"message", "type", "param", "code"}
+    assert told["param"] == param
+    assert "\n" not in told["message"]
+    return told["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "sentence"),
+    [
+        (TEXT, b'{"model": ', None, "The body is no JSON: "),
+        (TEXT, b"", None, "The body is no JSON: "),
+        (TEXT, b"\xff\xfe", None, "The body is no JSON: "),
+        (TEXT, b"[" * 50_000, None, "The body is no JSON: "),
+        (TEXT, b'{"temperature": NaN}', None, "The body is no JSON: NaN is no JSON number"),
+        (TEXT, b"[1]", None, "The body: Input should be a valid dictionary"),
+        (TEXT, b'{"prompt": "x"}', "model", "model: Field required"),
+        (TEXT, b'{"model": 3, "prompt": "x"}', "model", "model: Input should be a valid string"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "temperature": 9}', "temperature", "temperature: Input should be"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "max_tokens": 0}', "max_tokens", "max_tokens: Input should be"),
+        (TEXT, b'{"model": "champion", "prompt": "x", "logprobs": 3}', "logprobs", "logprobs: the backend of ratchet@1 does"),
+        (CHAT, b'{"model": "champion", "messages": []}', "messages", "messages: List should have at least 1 item"),
+        (CHAT, b'{"model": "champion", "messages": ["hi"]}', "messages.0", "messages.0: Input should be"),
+        (CHAT, b'{"model": "champion", "messages": [{"content": "x"}]}', "messages.0.role", "messages.0.role: Field req"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_request(gateway, path, body, param, sentence):
+    assert error(gateway.client.post(path, content=body), 400, param).startswith(sentence)
+
+
+def test_a_model_that_is_not_served(gateway):
+    told = error(gateway.ask("hello", "gpt-5"), 404, "model")
+    assert told == "The model 'gpt-5' is not served here. There is: champion (ratchet@1)."
+    error(gateway.client.get("/v1/models/gpt-5"), 404, "model")
+    assert gateway.measured('ratchet_serve_requests_total{endpoint="completions",model="unknown",status="404"}') == 1
+
+
+def test_a_path_and_a_method_that_do_not_exist(gateway):
+    assert error(gateway.client.get("/v2/models"), 404) == "There is no such path here. See /v1/models."
+    error(gateway.client.get(TEXT), 405)
+    error(gateway.client.post("/reset"), 404)  # of `transformers serve`: it would unload the model
+    error(gateway.client.post("/v1/load_lora_adapter", json={}), 404)
+
+
+def test_another_host_is_refused(gateway):
+    answer = gateway.client.post(TEXT, json=HELLO, headers={"host": "rebound.example"})
+    assert error(answer, 403) == "This server answers to 127.0.0.1 and localhost alone."
+    assert gateway.client.get("/health", headers={"host": "localhost:99"}).status_code == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_body_of_ten_megabytes(serving, streamed):
+    content = json.dumps(HELLO | {"prompt": "x" * 10_000_000}).encode()
+    with serving({"champion": "ratchet@1"}, ServeConfig()) as gateway:
+        answer = gateway.client.post(TEXT, content=iter([content]) if streamed else content)
+        assert error(answer, 413) == "The body is larger than 1,048,576 bytes."
+        assert gateway.ask("hello").status_code == 200
+
+
+def test_more_requests_than_the_queue_holds(gateway):
+    answers = []
+    asking = [threading.Thread(target=lambda: answers.append(gateway.ask("sleep 0.5"))) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 3, lambda: "")
+    refused = gateway.ask("hello")
+    assert error(refused, 429) == "3 requests run or wait for 'champion'. Ask again later."
+    assert refused.headers["retry-after"] == "1"
+    for thread in asking:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 3
+
+
+def test_an_answer_that_takes_too_long(gateway):
+    begun = time.monotonic()
+    assert error(gateway.ask("sleep 4"), 504) == "The answer was not complete within 2 s."
+    assert time.monotonic() - begun < 3.5
+    assert gateway.ask("hello").status_code == 200
+
+
+def send(gateway, content):
+    """A connection on which this was sent, and nothing after it."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(content)
+    return connection
+
+
+def test_a_client_that_hangs_in_its_request(gateway):
+    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n".encode()
+    with send(gateway, b""), send(gateway, b"POST "), send(gateway, head + b'{"model"') as hanging:
+        assert gateway.ask("hello").status_code == 200
+        answer = hanging.recv(2000)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"The request did not arrive within 0.4 s." in answer
+
+
+def test_a_client_that_goes_away_gives_its_place_back(gateway):
+    body = json.dumps(HELLO | {"prompt": "sleep 60"}).encode()
+    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    for _ in range(3):
+        send(gateway, head + body).close()
+    gone = 'ratchet_serve_requests_total{endpoint="completions",model="ratchet@1",status="499"}'
+    # Two had a worker, the third waited for one; that is three requests which fill the queue of this gateway.
+    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 5)
+    assert gateway.measured(gone) >= 2
+    assert gateway.ask("hello").status_code == 200
+
+
+def test_a_client_that_goes_away_from_a_stream_gives_its_place_back(gateway):
+    with gateway.client.stream("POST", TEXT, json=HELLO | {"prompt": "long", "stream": True}) as answer:
+        next(answer.iter_raw())
+    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 1.5)
+
+
+def test_a_client_that_does_not_read_its_stream_is_left_at_the_time_limit(gateway):
+    body = json.dumps(HELLO | {"prompt": "long", "stream": True}).encode()
+    head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with send(gateway, head + body):
+        wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 1, lambda: "")
+        assert gateway.ask("hello").status_code == 200
+        wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 5)
+
+
+def test_errors_of_a_backend_have_the_shape_of_openai(gateway):
+    assert error(gateway.ask("detail"), 422) == (
+        "ratchet@1 refused the request: Unexpected fields in the request: {'top_k'}"
+    )
+    assert error(gateway.ask("text"), 500) == "ratchet@1 failed on the request: Internal Server Error"
+
+
+def test_a_worker_that_ends_in_the_middle_of_a_stream_is_told_in_the_stream(gateway):
+    answer = gateway.ask("cut", stream=True)
+    *_, last = answer.text.strip().split("\n\n")
+    assert (
+        json.loads(last.removeprefix("data: "))["error"]["message"] == "ratchet@1 ended before its answer was complete."
+    )
+    assert "[DONE]" not in answer.text
+
+
+def test_a_stream_ends_as_those_of_openai_and_its_tokens_are_counted(gateway):
+    answer = gateway.client.post(
+        CHAT, json={"model": "champion", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    )
+    assert answer.headers["content-type"] == "text/event-stream"
+    *events, done = answer.text.strip().split("\n\n")
+    assert done == "data: [DONE]"
+    assert {json.loads(event.removeprefix("data: "))["model"] for event in events} == {"ratchet@1"}
+    gateway.ask("hello")
+    counted = [
+        gateway.measured(f'ratchet_serve_tokens_total{{kind="{kind}",model="ratchet@1"}}')
+        for kind in ("prompt", "completion")
+    ]
+    assert counted == [6, 4]
+    assert gateway.measured('ratchet_serve_request_seconds_count{endpoint="completions",model="ratchet@1"}') == 1
+
+
+def test_a_second_server_on_a_port_is_told_who_has_it(gateway):
+    port = int(gateway.url.rpartition(":")[2])
+    with pytest.raises(RuntimeError, match=rf"port {port} is taken by process \d+ .* ratchet serve --port {port + 1}"):
+        server.listen(port)
+
+
+def test_it_listens_to_this_machine_alone(gateway):
+    with server.listen(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(gateway.url.replace("127.0.0.1", "127.0.0.2"))

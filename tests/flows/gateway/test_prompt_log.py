@@ -1,0 +1,91 @@
+"""With consent, prompts come in where the monitor looks, in its shape."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.gateway import prompt_log
+from flows.gateway.prompt_log import PromptLog
+from tasks import configuration
+from tasks.core.records import Example
+from tasks.core.serving import ServeConfig
+from tasks.stages.ingest.reading import incoming
+from tests.flows.conftest import ROOT
+
+PARTS = [
+    {"type": "text", "text": "Two"},
+    {"type": "image_url", "image_url": {"url": "x"}},
+    {"type": "text", "text": "parts"},
+]
+CALL = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+TALKS = [
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}],
+    [{"role": "user", "content": "One"}, {"role": "assistant", "content": "1"}, {"role": "user", "content": PARTS}],
+    [
+        {"role": "user", "content": "When?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "noon", "tool_call_id": "c1"},
+    ],
+]
+
+
+def examples():
+    rows = list(incoming.read(incoming.files([Path("incoming")])))
+    assert all(isinstance(row, Example) for row in rows), rows
+    return rows
+
+
+def test_every_prompt_that_was_answered_is_one_the_monitor_reads(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
+        for talk in TALKS:
+            body = {"model": "champion", "messages": talk}
+            assert gateway.client.post("/v1/chat/completions", json=body).status_code == 200
+        gateway.ask("Of a text\nwith two lines", stream=True)
+        gateway.ask("keep this to yourself", store=False)
+        gateway.ask("detail")  # it was refused
+    assert [[message.content for message in example.messages[:-1]] for example in examples()] == [
+        ["Be brief.", "Hello?"],
+        ["One", "1", "Two parts"],
+        ["When?", "", "noon"],
+        ["Of a text\nwith two lines"],
+    ]
+    assert {example.messages[-1].content for example in examples()} == {incoming.NONE}
+    (file,) = Path("incoming").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(serving):
+    log = PromptLog(Path("incoming"))
+    Path("incoming").rmdir()
+    with serving({"champion": "ratchet@1"}, ServeConfig(), log) as gateway:
+        assert gateway.ask("hello").status_code == 200
+        assert gateway.measured("ratchet_serve_lost_prompts_total") == 1
+
+
+def config(**sections):
+    shipped = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(shipped | sections))
+    return configuration.load()
+
+
+def test_nothing_is_logged_unless_the_config_says_so():
+    assert prompt_log.opened(config(monitor={"incoming": "data/incoming"})) is None
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("monitor", [{}, {"incoming": "data/incoming.jsonl"}])
+def test_a_log_needs_a_folder(monitor):
+    with pytest.raises(ValueError, match=r"serve\.log_prompts: .* monitor\.incoming"):
+        prompt_log.opened(config(serve={"log_prompts": True}, monitor=monitor))
+    opened = prompt_log.opened(config(serve={"log_prompts": True}, monitor={"incoming": "data/incoming"}))
+    assert opened is not None
+
+
+def test_a_prompt_that_is_no_text_is_left_out(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig(), PromptLog(Path("incoming"))) as gateway:
+        gateway.client.post("/v1/completions", content=json.dumps({"model": "champion", "prompt": [1, 2, 3]}))
+        gateway.ask("lone \ud800 half".encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+    assert len(list(incoming.files([Path("incoming")]))) == 1

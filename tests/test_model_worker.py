@@ -1,0 +1,86 @@
+"""`transformers serve` with a model that Ratchet loaded: OpenAI's API for this model alone."""
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+from transformers.cli.serving import chat_completion, completion
+
+from flows.gateway import backends
+from tasks import model_worker
+from tasks.core.records import Message
+from tasks.engine.inference import generation
+from tests import tiny as small
+
+ASKED = [Message("user", "Well?")]
+CHAT = {"model": "ratchet@3", "messages": [{"role": "user", "content": "Well?"}], "max_tokens": 6, "temperature": 0}
+TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny):
+    return small.decided(tiny)
+
+
+@pytest.fixture(scope="module")
+def client(loaded):
+    with TestClient(model_worker.application("ratchet@3", loaded), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(loaded):
+    model, tokenizer = loaded
+    return generation.write(model, [ASKED], tokenizer, max_new_tokens=6, batch_size=1)[0]
+
+
+def test_it_answers_as_the_model_does_that_was_measured(client, expected):
+    answer = client.post("/v1/chat/completions", json=CHAT).json()
+    assert answer["choices"][0]["message"]["content"] == expected
+    assert answer["model"] == "ratchet@3"
+    assert answer["usage"]["completion_tokens"] == 6
+
+
+def test_it_streams_the_same(client, expected):
+    lines = client.post("/v1/chat/completions", json=CHAT | {"stream": True}).text.strip().split("\n\n")
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == expected
+    assert chunks[-1]["usage"]["completion_tokens"] == 6
+
+
+def test_it_completes_texts(client):
+    answer = client.post("/v1/completions", json={"model": "ratchet@3", "prompt": "a", "max_tokens": 3}).json()
+    assert answer["usage"]["completion_tokens"] <= 3
+    assert answer["model"] == "ratchet@3"
+
+
+def test_it_serves_no_other_model(client):
+    assert client.post("/v1/chat/completions", json=CHAT | {"model": "gpt2"}).status_code == 400
+    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["ratchet@3"]
+
+
+def test_tools_are_refused_where_the_template_would_leave_them_out(client):
+    answer = client.post("/v1/chat/completions", json=CHAT | {"tools": [TOOL]})
+    assert (answer.status_code, answer.json()) == (400, {"detail": "its chat template takes no tools"})
+
+
+def test_a_template_with_tools_gets_them_and_calls_come_back_parsed(loaded):
+    """The answer is what the model writes; that a call in it would be parsed is asked of the parser by a template of its own."""
+    model, tokenizer = loaded
+    plain = tokenizer.chat_template
+    tokenizer.chat_template = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + plain
+    try:
+        with TestClient(model_worker.application("ratchet@3", loaded)) as client:
+            usage = [
+                client.post("/v1/chat/completions", json=CHAT | {"tools": tools}).json()["usage"]["prompt_tokens"]
+                for tools in ([], [TOOL])
+            ]
+    finally:
+        tokenizer.chat_template = plain
+    assert usage[1] == usage[0] + len("now")
+
+
+def test_the_gateway_refuses_all_that_this_server_would_leave_out_in_silence():
+    harmless = {"metadata", "parallel_tool_calls", "service_tier", "store", "stream_options", "user"}
+    ignored = chat_completion.UNUSED_CHAT_COMPLETION_FIELDS | completion.UNUSED_LEGACY_COMPLETION_FIELDS
+    assert ignored - harmless == set(backends.IGNORED_BY_TRANSFORMERS)
