@@ -3,6 +3,7 @@
 The flows that are deployed stand here: `pipeline`, `retrain`, `monitor`, `promote`; `deployments` defines how, `serve` keeps them up.
 Packages, each of which imports only those after it:
   commands     one file for each `ratchet` command
+  gateway      serve models by OpenAI's API
   experiments  compare compositions of methods, or two models; claims of papers
   registry     promote models, keep their history and versions, verify and share a workspace
   project      import data, edit params.yaml, review rewrites

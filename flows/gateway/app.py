@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -63,7 +64,9 @@ def application(fleet: Fleet, config: ServeConfig, metrics: Metrics, prompts: Pr
         Route("/health", health),
         Route("/metrics", measured),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, ApiError: _api_error})
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _http_error, ApiError: _api_error, Exception: _bug}
+    )
 
     async def local(scope: Scope, receive: Receive, send: Send) -> None:
         host = dict(scope.get("headers", [])).get(b"host", b"").decode("latin-1").rpartition(":")
@@ -134,16 +137,18 @@ class _Generate:
     async def _relay(self, request: Request, reply: "_Reply") -> None:
         """Relay a request to a worker. One whose worker ends before it answers is asked again, of the worker that follows."""
         alias = self._fleet.alias_of(request.model)
+        requests.refuse_unsupported(request, self._fleet.unsupported(alias), self._fleet.served[alias].name)
         for is_last in (False, True):
             async with self._fleet.turn(alias) as (model, worker):
                 reply.model = model.name
-                requests.refuse_unsupported(request, worker.launch.unsupported, model.name)
                 try:
                     await self._ask(request, worker, model.name, reply)
                     break
                 except httpx.TransportError:
+                    has_ended = await worker.has_ended()
                     if is_last or reply.has_begun:
-                        raise ApiError(502, f"{model.name} ended before its answer was complete.") from None
+                        what = "ended" if has_ended else "broke the connection"
+                        raise ApiError(502, f"{model.name} {what} before its answer was complete.") from None
         self._keep(request)
 
     async def _ask(self, request: Request, worker: Worker, name: str, reply: "_Reply") -> None:
@@ -242,6 +247,11 @@ async def _http_error(_: HttpRequest, error: Exception) -> Response:
 async def _api_error(_: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return _respond(error)
+
+
+async def _bug(_: HttpRequest, error: Exception) -> Response:
+    progress.say("".join(traceback.format_exception(error)))
+    return _respond(ApiError(500, "The gateway failed on the request; its terminal shows where."))
 
 
 def _respond(error: ApiError) -> Response:

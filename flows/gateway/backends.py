@@ -166,7 +166,7 @@ def _offer(model: ServedModel, base: Path) -> None:
     The resolver refuses symbolic links that lead out of its folder, and adapters of another base than the path it was started with.
     """
     folder = LORAS / model.name
-    if (folder / checkpoints.PEFT_ADAPTER).is_file():
+    if _adapter_card(folder).get("base_model_name_or_path") == str(base):
         return
     card = _adapter_card(model.folder) | {"base_model_name_or_path": str(base)}
     with files.atomic_path(folder) as partial:
@@ -187,7 +187,7 @@ def _lora_rank(folder: Path) -> int:
     """Return the least rank that vLLM has kernels for and that holds all of an adapter's."""
     card = _adapter_card(folder)
     rank = max([card["r"], *card.get("rank_pattern", {}).values()])
-    return next((size for size in (8, 16, 32, 64, 128, 256, 320) if size >= rank), rank)
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
 
 
 def _linked(base: Path) -> Path:

@@ -42,11 +42,11 @@ class Fleet:
         choose: Callable[[ServedModel], Launch],
         config: ServeConfig,
         metrics: Metrics,
-        folder: Path,
-        log: Path,
+        sockets: Path,
+        logs: Path,
     ) -> None:
         self._aliases, self._resolve, self._choose = list(dict.fromkeys(aliases)), resolve, choose
-        self._config, self._metrics, self._folder, self._log = config, metrics, folder, log
+        self._config, self._metrics, self._sockets, self._logs = config, metrics, sockets, logs
         self._lines: dict[str, Line] = {}
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +92,10 @@ class Fleet:
             404, f"The model {name!r} is not served here. There is: {served}.", param="model", code="model_not_found"
         )
 
+    def unsupported(self, alias: str) -> Mapping[str, tuple[Any, ...]]:
+        """Return the fields that the backend of an alias would leave out in silence, with the values that ask for nothing."""
+        return self._lines[alias].worker.launch.unsupported
+
     @asynccontextmanager
     async def turn(self, alias: str) -> AsyncIterator[tuple[ServedModel, Worker]]:
         """Wait for a worker of the alias that has room, and hold the place. Raises ApiError if too many wait already.
@@ -133,7 +137,8 @@ class Fleet:
                 refused = None, 0.0
             except process.expected() as error:
                 self._metrics.switch_failed(line.alias)
-                progress.say(f"{line.alias}: {error} {line.model.name} stays.")
+                then = f"{line.model.name} stays in place." if line.worker.is_alive else "It is tried again."
+                progress.say(f"{line.alias}: {str(error).rstrip('.')}. {then}")
                 refused = model, time.monotonic() + RETRY_S
 
     async def _switch(self, line: Line, model: ServedModel) -> None:
@@ -157,7 +162,8 @@ class Fleet:
             worker = self._workers.get(launch.key)
             if worker is None or not worker.is_alive:
                 self._started += 1
-                worker = Worker(launch, self._folder / f"{self._started}.sock", self._log)
+                socket, log = self._sockets / f"{self._started}.sock", self._logs / f"serve-{model.name}.log"
+                worker = Worker(launch, socket, log)
                 self._workers[launch.key] = worker
             try:
                 if not worker.is_alive:

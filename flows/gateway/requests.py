@@ -25,7 +25,9 @@ class _Fields(BaseModel):
     seed: int | None = None
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """A message, as far as the gateway looks at it."""
+
     model_config = ConfigDict(extra="allow", strict=True)
 
     role: str
@@ -33,12 +35,16 @@ class _Message(BaseModel):
     tool_calls: list[dict[str, Any]] | None = None
 
 
-class _Chat(_Fields):
-    messages: list[_Message] = Field(min_length=1)
+class Chat(_Fields):
+    """The body of `/v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
     tools: list[dict[str, Any]] | None = None
 
 
-class _Completion(_Fields):
+class Completion(_Fields):
+    """The body of `/v1/completions`."""
+
     prompt: str | list[Any]
 
 
@@ -71,7 +77,7 @@ def parse(endpoint: Endpoint, content: bytes) -> Request:
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is no JSON: {error}.") from None
     try:
-        (_Chat if endpoint == "chat/completions" else _Completion).model_validate(body)
+        (Chat if endpoint == "chat/completions" else Completion).model_validate(body)
     except ValidationError as error:
         problem = error.errors()[0]
         param = ".".join(map(str, problem["loc"]))

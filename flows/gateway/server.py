@@ -46,14 +46,16 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
     config, metrics = configuration.load(), Metrics()
     prompts = prompt_log.opened(config)
     choose = partial(backends.choose, config=config)
-    sockets, log = FOLDER / str(port), workspace.LOGS / f"serve-{port}.log"
+    sockets = FOLDER / str(port)
     shutil.rmtree(sockets, ignore_errors=True)  # of one that was killed: the port is ours now
     sockets.mkdir(parents=True, mode=0o700)
     work = asyncio.current_task()
     assert work
     _on_signals(work.cancel)
     try:
-        async with Fleet(aliases, served_models.resolve, choose, config.serve, metrics, sockets, log) as fleet:
+        async with Fleet(
+            aliases, served_models.resolve, choose, config.serve, metrics, sockets, workspace.LOGS
+        ) as fleet:
             server = _Server(server_config(app.application(fleet, config.serve, metrics, prompts)))
             _on_signals(partial(setattr, server, "should_exit", True))
             served = ", ".join(f"{alias} ({model.name})" for alias, model in fleet.served.items())

@@ -15,6 +15,7 @@ from tasks.io.system import logs
 START_S = 900.0
 """Seconds that a worker may take until it answers: a large model is read from a disk."""
 PACE_S = 0.1
+NOTICE_LOOKS = 10
 
 
 class Worker:
@@ -74,6 +75,14 @@ class Worker:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), f"it said nothing; see {self._log}")
+
+    async def has_ended(self) -> bool:
+        """Return True if the process has ended. Its supervisor may take a moment to notice what a broken connection tells at once."""
+        for _ in range(NOTICE_LOOKS):
+            if not self.is_alive:
+                return True
+            await asyncio.sleep(PACE_S)
+        return False
 
     async def stop(self) -> None:
         """End the process and all below it."""

@@ -60,7 +60,7 @@ def running(models: dict[str, str], config: ServeConfig, prompts: PromptLog | No
         metrics = Metrics()
         sockets = Path("s")
         sockets.mkdir()
-        async with Fleet(list(models), resolve, launch, config, metrics, sockets, Path("serve.log")) as fleet:
+        async with Fleet(list(models), resolve, launch, config, metrics, sockets, Path("logs")) as fleet:
             served = uvicorn.Server(server.server_config(app.application(fleet, config, metrics, prompts)))
             ends.append(lambda: setattr(served, "should_exit", True))
             ready.set()

@@ -86,7 +86,10 @@ def test_a_model_that_does_not_answer_is_not_put_in_place(serving, capsys):
         assert gateway.client.get("/health").status_code == 200
         gateway.models["champion"] = "ratchet@3"  # it is not waited for
         wait_for(lambda: gateway.ask("now?").headers["x-ratchet-model"] == "ratchet@3", lambda: "", 10)
-    assert "champion: broken@2 failed on the request: weights are torn ratchet@1 stays." in capsys.readouterr().out
+    assert (
+        "champion: broken@2 failed on the request: weights are torn. ratchet@1 stays in place."
+        in capsys.readouterr().out
+    )
 
 
 def test_a_worker_that_is_killed_is_started_again_and_its_requests_are_asked_again(serving):
