@@ -137,9 +137,10 @@ class _Generate:
     async def _relay(self, request: Request, reply: "_Reply") -> None:
         """Relay a request to a worker. One whose worker ends before it answers is asked again, of the worker that follows."""
         alias = self._fleet.alias_of(request.model)
-        requests.refuse_unsupported(request, self._fleet.unsupported(alias), self._fleet.served[alias].name)
+        name = self._fleet.served[alias].name
+        requests.refuse_unsupported(request, self._fleet.unsupported(alias), name)
         for is_last in (False, True):
-            async with self._fleet.turn(alias) as (model, worker):
+            async with self._fleet.turn(request.model) as (model, worker):
                 reply.model = model.name
                 try:
                     await self._ask(request, worker, model.name, reply)

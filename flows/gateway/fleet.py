@@ -84,33 +84,33 @@ class Fleet:
         """Return the alias of a model that a request asks for by alias or by name. Raises ApiError if none is served so."""
         if name in self._lines:
             return name
-        for alias, line in self._lines.items():
+        for line in sorted(self._lines.values(), key=lambda line: line.alias == CHAMPION):  # others stay what they are
             if line.model.name == name:
-                return alias
-        served = ", ".join(f"{alias} ({line.model.name})" for alias, line in self._lines.items())
-        raise ApiError(
-            404, f"The model {name!r} is not served here. There is: {served}.", param="model", code="model_not_found"
-        )
+                return line.alias
+        raise self._not_served(name)
 
     def unsupported(self, alias: str) -> Mapping[str, tuple[Any, ...]]:
         """Return the fields that the backend of an alias would leave out in silence, with the values that ask for nothing."""
         return self._lines[alias].worker.launch.unsupported
 
     @asynccontextmanager
-    async def turn(self, alias: str) -> AsyncIterator[tuple[ServedModel, Worker]]:
-        """Wait for a worker of the alias that has room, and hold the place. Raises ApiError if too many wait already.
+    async def turn(self, name: str) -> AsyncIterator[tuple[ServedModel, Worker]]:
+        """Wait for a worker of an alias or a served name that has room, and hold the place.
 
-        What the alias leads to is settled when the wait is over: nobody waits for a model that is on its way out.
+        What an alias leads to is settled when the wait is over: nobody waits for a model that is on its way out. Raises ApiError if too
+        many wait already, or if what is served by this name has changed meanwhile.
         """
-        line = self._lines[alias]
+        line = self._lines[self.alias_of(name)]
         if line.length >= self._config.queue:
             raise ApiError(
-                429, f"{line.length} requests run or wait for {alias!r}. Ask again later.", code="queue_full"
+                429, f"{line.length} requests run or wait for {line.alias!r}. Ask again later.", code="queue_full"
             )
         self._lengthen(line, 1)
         try:
             while not line.worker.has_room:
                 await self._changed.wait()
+            if name not in (line.alias, line.model.name):
+                raise self._not_served(name)
             model, worker = line.model, line.worker
             worker.in_flight += 1
             try:
@@ -207,6 +207,11 @@ class Fleet:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             progress.say(f"the gateway no longer follows what it serves, start it again: {error!r}")
+
+    def _not_served(self, name: str) -> ApiError:
+        served = ", ".join(f"{alias} ({line.model.name})" for alias, line in self._lines.items())
+        message = f"The model {name!r} is not served here. There is: {served}."
+        return ApiError(404, message, param="model", code="model_not_found")
 
     def _lengthen(self, line: Line, by: int) -> None:
         line.length += by

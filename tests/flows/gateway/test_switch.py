@@ -131,3 +131,25 @@ def test_a_name_never_changes_its_meaning(serving):
         wait_for(lambda: gateway.ask("now?").headers["x-ratchet-model"] == "ratchet@2", lambda: "", 10)
         gone = gateway.ask("hello", "ratchet@1")
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_who_waits_for_a_name_is_not_answered_by_another_model(serving):
+    with serving({"champion": "ratchet@1"}, ServeConfig()) as gateway:
+        answers = []
+        prompts = [("sleep 2", "champion"), ("sleep 2", "champion"), ("waits", "ratchet@1"), ("waits", "champion")]
+        asking = [
+            threading.Thread(target=lambda asked=asked: answers.append((asked, gateway.ask(*asked))))
+            for asked in prompts
+        ]
+        for number, thread in enumerate(asking, 1):
+            thread.start()
+            wait_for(
+                lambda number=number: gateway.measured('ratchet_serve_queue{alias="champion"}') == number, lambda: ""
+            )
+        gateway.models["champion"] = "ratchet@2"
+        for thread in asking:
+            thread.join()
+        heard = dict(answers)
+        assert heard["waits", "ratchet@1"].status_code == 404
+        assert heard["waits", "champion"].headers["x-ratchet-model"] == "ratchet@2"
+        assert heard["sleep 2", "champion"].headers["x-ratchet-model"] == "ratchet@1"
