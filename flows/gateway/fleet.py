@@ -153,7 +153,7 @@ class Fleet:
             self._metrics.switched(line.alias, old_model.name, model.name)
             progress.say(f"{line.alias} is {model.name} now; {old_model.name} finishes what it has begun.")
         if all(each.worker is not old_worker for each in self._lines.values()):
-            self._spawn(self._retire(old_worker))
+            self._spawn(self._retire(old_worker, old_model.name))
 
     async def _ready_worker(self, model: ServedModel) -> Worker:
         """Return a worker that has answered for this model, started if there is none. Raises RuntimeError if it does not answer."""
@@ -167,7 +167,7 @@ class Fleet:
                 self._workers[launch.key] = worker
             try:
                 if not worker.is_alive:
-                    await worker.start()
+                    await worker.start(model.name)
                 await worker.warm(model.name)
             except BaseException:
                 if all(line.worker is not worker for line in self._lines.values()):
@@ -176,7 +176,7 @@ class Fleet:
                 raise
         return worker
 
-    async def _retire(self, worker: Worker) -> None:
+    async def _retire(self, worker: Worker, name: str) -> None:
         """Stop a worker that no alias leads to, after the requests that it has in hand."""
         if self._workers.get(worker.launch.key) is worker:
             del self._workers[worker.launch.key]
@@ -185,7 +185,7 @@ class Fleet:
                 while worker.in_flight and worker.is_alive:
                     await self._changed.wait()
         except TimeoutError:
-            progress.say(f"{worker.launch.key} is stopped with {worker.in_flight} requests unfinished.")
+            progress.say(f"{name} is stopped with {worker.in_flight} requests unfinished.")
         finally:
             await worker.stop()
 

@@ -39,8 +39,8 @@ class Worker:
         """True if a further request would be computed at once."""
         return self.is_alive and self.in_flight < self.launch.concurrency
 
-    async def start(self) -> None:
-        """Start the process, and return when it answers. Raises RuntimeError with its last words if it ends before."""
+    async def start(self, name: str) -> None:
+        """Start the process for a model, and return when it answers. Raises RuntimeError with its last words if it ends before."""
         self._socket.unlink(missing_ok=True)
         with logs.append(self._log) as file:
             self._log_start = file.tell()
@@ -55,17 +55,18 @@ class Worker:
             async with asyncio.timeout(START_S):
                 while not await self._answers():
                     if not self.is_alive:
-                        raise RuntimeError(f"{self.launch.key} could not be loaded: {self.last_words()}")
+                        raise RuntimeError(f"{name} could not be loaded: {self.last_words()}")
                     await asyncio.sleep(PACE_S)
         except TimeoutError:
-            raise RuntimeError(f"{self.launch.key} did not answer within {START_S:.0f} s. See {self._log}.") from None
+            raise RuntimeError(f"{name} did not answer within {START_S:.0f} s. See {self._log}.") from None
 
     async def warm(self, name: str) -> None:
         """Ask for one token of a model, so that it is known to answer before others ask. Raises RuntimeError if it does not."""
         try:
-            answer = await self.client.post("/v1/completions", json={"model": name, "prompt": "1", "max_tokens": 1})
+            body = {"model": name, "prompt": "1", "max_tokens": 1}
+            answer = await self.client.post("/v1/completions", json=body, timeout=START_S)
         except httpx.TransportError:
-            raise RuntimeError(f"{name} ended at its first request: {self.last_words()}") from None
+            raise RuntimeError(f"{name} did not answer its first request: {self.last_words()}") from None
         if answer.status_code != httpx.codes.OK:
             raise RuntimeError(str(errors.from_backend(answer.status_code, answer.content, name)))
 

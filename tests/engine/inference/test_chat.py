@@ -12,6 +12,7 @@ import torch
 
 from tasks.core.records import Message
 from tasks.engine.inference import chat
+from tasks.io.weights import places
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,7 +87,7 @@ def test_the_champion_stands_on_the_base_that_was_kept_with_it(models, tiny, mon
     chat._load("r0")
     assert loaded == [
         (Path("models/champion/model"), Path("models/champion/base")),
-        (Path("models/tuned/r0"), chat.BASE),
+        (Path("models/tuned/r0"), places.BASE),
     ]
 
 

@@ -88,6 +88,13 @@ def serving() -> Callable[..., Any]:
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
     """A gateway with small limits and one champion."""
-    config = ServeConfig(queue=3, body_bytes=2**16, upload_s=0.4, timeout_s=2)
+    config = ServeConfig(queue=3, body_bytes=2**16, upload_s=1, timeout_s=3)
     with running({"champion": "ratchet@1"}, config) as made:
+        yield made
+
+
+@pytest.fixture
+def patient() -> Iterator[Gateway]:
+    """A gateway without limits that a slow machine could reach, but for the queue."""
+    with running({"champion": "ratchet@1"}, ServeConfig(queue=3)) as made:
         yield made

@@ -78,13 +78,13 @@ def test_a_body_of_ten_megabytes(serving, streamed):
         assert gateway.ask("hello").status_code == 200
 
 
-def test_more_requests_than_the_queue_holds(gateway):
+def test_more_requests_than_the_queue_holds(patient):
     answers = []
-    asking = [threading.Thread(target=lambda: answers.append(gateway.ask("sleep 0.5"))) for _ in range(3)]
+    asking = [threading.Thread(target=lambda: answers.append(patient.ask("sleep 1.5"))) for _ in range(3)]
     for thread in asking:
         thread.start()
-    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 3, lambda: "")
-    refused = gateway.ask("hello")
+    wait_for(lambda: patient.measured('ratchet_serve_queue{alias="champion"}') == 3, lambda: "")
+    refused = patient.ask("hello")
     assert error(refused, 429) == "3 requests run or wait for 'champion'. Ask again later."
     assert refused.headers["retry-after"] == "1"
     for thread in asking:
@@ -94,8 +94,8 @@ def test_more_requests_than_the_queue_holds(gateway):
 
 def test_an_answer_that_takes_too_long(gateway):
     begun = time.monotonic()
-    assert error(gateway.ask("sleep 4"), 504) == "The answer was not complete within 2 s."
-    assert time.monotonic() - begun < 3.5
+    assert error(gateway.ask("sleep 9"), 504) == "The answer was not complete within 3 s."
+    assert time.monotonic() - begun < 8
     assert gateway.ask("hello").status_code == 200
 
 
@@ -113,25 +113,28 @@ def test_a_client_that_hangs_in_its_request(gateway):
         assert gateway.ask("hello").status_code == 200
         answer = hanging.recv(2000)
         assert answer.startswith(b"HTTP/1.1 408")
-        assert b"The request did not arrive within 0.4 s." in answer
+        assert b"The request did not arrive within 1 s." in answer
 
 
-def test_a_client_that_goes_away_gives_its_place_back(gateway):
+def test_a_client_that_goes_away_gives_its_place_back(patient):
     body = json.dumps(HELLO | {"prompt": "sleep 60"}).encode()
     head = f"POST {TEXT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    for _ in range(3):
-        send(gateway, head + body).close()
+    asking = [send(patient, head + body) for _ in range(3)]
+    wait_for(lambda: patient.measured('ratchet_serve_queue{alias="champion"}') == 3, lambda: "", 20)
+    for connection in asking:
+        connection.close()
     gone = 'ratchet_serve_requests_total{endpoint="completions",model="ratchet@1",status="499"}'
-    # Two had a worker, the third waited for one; that is three requests which fill the queue of this gateway.
-    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 5)
-    assert gateway.measured(gone) >= 2
-    assert gateway.ask("hello").status_code == 200
+    # Two had a worker, the third waited for one, and so it has no model yet.
+    wait_for(lambda: patient.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 20)
+    assert patient.measured(gone) == 2
+    assert patient.measured(gone.replace("ratchet@1", "unknown")) == 1
+    assert patient.ask("hello").status_code == 200
 
 
-def test_a_client_that_goes_away_from_a_stream_gives_its_place_back(gateway):
-    with gateway.client.stream("POST", TEXT, json=HELLO | {"prompt": "long", "stream": True}) as answer:
+def test_a_client_that_goes_away_from_a_stream_gives_its_place_back(patient):
+    with patient.client.stream("POST", TEXT, json=HELLO | {"prompt": "long", "stream": True}) as answer:
         next(answer.iter_raw())
-    wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 1.5)
+    wait_for(lambda: patient.measured('ratchet_serve_queue{alias="champion"}') == 0, lambda: "", 20)
 
 
 def test_a_client_that_does_not_read_its_stream_is_left_at_the_time_limit(gateway):

@@ -78,7 +78,7 @@ def test_nothing_is_logged_unless_the_config_says_so():
 
 @pytest.mark.parametrize("monitor", [{}, {"incoming": "data/incoming.jsonl"}])
 def test_a_log_needs_a_folder(monitor):
-    with pytest.raises(ValueError, match=r"serve\.log_prompts: .* monitor\.incoming"):
+    with pytest.raises(ValueError, match=r"serve\.log_prompts: .*monitor\.incoming"):
         prompt_log.opened(config(serve={"log_prompts": True}, monitor=monitor))
     opened = prompt_log.opened(config(serve={"log_prompts": True}, monitor={"incoming": "data/incoming"}))
     assert opened is not None

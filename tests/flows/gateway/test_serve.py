@@ -55,7 +55,7 @@ def serving(place, *models):
     port = prefect_server.free_port()
     process = place.start("flows.commands", "serve", *models, "--port", str(port))
     try:
-        wait_for(lambda: "Ctrl-C ends it." in place.printed() or process.poll() is not None, place.printed, 120)
+        wait_for(lambda: "Ctrl-C ends it." in place.printed() or process.poll() is not None, place.printed, 300)
         yield process, Gateway(f"http://127.0.0.1:{port}", {})
     finally:
         process.kill()
@@ -70,15 +70,15 @@ def test_a_promotion_and_a_rollback_under_eight_clients_lose_no_request(place):
         with Load(gateway, "abc") as load:
             load.hears("ratchet@1")
             models.promote(1.8, 2.0)
-            load.hears("ratchet@2", 120)
+            load.hears("ratchet@2", 300)
             promotion.rollback(1, "a test")
-            load.hears("ratchet@1", 120)
+            load.hears("ratchet@1", 300)
         assert load.failures == []
         assert set(load.answers) == {"ratchet@1", "ratchet@2"}
         marks = processes("tasks.model_worker ratchet@1")
         assert marks
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         wait_for(lambda: not processes(f".ratchet/serve/{gateway.url.rpartition(':')[2]}/"), lambda: "", 15)
     assert "champion is ratchet@2 now; ratchet@1 finishes what it has begun." in place.printed()
 
