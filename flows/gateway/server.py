@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import uvicorn
@@ -30,7 +30,9 @@ KEEP_ALIVE_S = 75
 class _Server(uvicorn.Server):
     """A server that leaves signals to the gateway, which ends its workers too."""
 
-    capture_signals = nullcontext
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 def run(aliases: Sequence[str], port: int) -> None:

@@ -1,6 +1,6 @@
 """A backend for tests: `python stub_backend.py SOCKET NAME`. It needs no torch, and does what a prompt says.
 
-`sleep S` answers after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
+`hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
 shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt.
 """
 
@@ -10,6 +10,7 @@ import socketserver
 import sys
 import time
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 SOCKET, NAME = sys.argv[1:3]
@@ -40,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(500, {"detail": "weights are torn"})
         prompt = request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
         word, _, rest = str(prompt).partition(" ")
+        while word == "hold" and not Path(rest).exists():
+            time.sleep(0.02)
         if word == "sleep":
             time.sleep(float(rest))
         if word == "die":
