@@ -60,7 +60,9 @@ def _of_adapter(spec: Any) -> dict[str, Cell]:
 def _of_compressor(spec: Any) -> dict[str, Cell]:
     """Return the cells of a compressor: of a change in a code of ours, or of whole weights."""
     if not spec.readers:
-        return dict.fromkeys(READERS, Cell(False, "a code of ours, from which `compressed.unpack` gives the change back"))
+        return dict.fromkeys(
+            READERS, Cell(False, "a code of ours, from which `compressed.unpack` gives the change back")
+        )
     closed = {"gguf": Cell(False, "another format")}
     whole = Cell(False, "whole weights, and no change of them")
     return {
