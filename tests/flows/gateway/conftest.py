@@ -40,10 +40,10 @@ class Gateway:
 
 
 def launch(model: ServedModel) -> Launch:
-    """The stub as a backend: a model's name is all it has."""
+    """The stub as a backend: a model's name is all it has. The folder of the test tells its workers from those of others."""
 
     def command(socket: Path) -> list[str]:
-        return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name]
+        return [sys.executable, "-S", "-P", str(STUB), str(socket), model.name, str(Path.cwd())]
 
     return Launch(model.name, command, 2, unsupported={"logprobs": (None, False)})
 

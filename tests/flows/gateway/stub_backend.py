@@ -1,4 +1,4 @@
-"""A backend for tests: `python stub_backend.py SOCKET NAME`. It needs no torch, and does what a prompt says.
+"""A backend for tests: `python stub_backend.py SOCKET NAME FOLDER`. It needs no torch, and does what a prompt says.
 
 `hold FILE` answers once there is such a file, `sleep S` after S seconds, `die` ends the process, `cut` ends it in the middle of a stream, `detail` and `text` fail in the
 shapes of FastAPI and of a bare server, `long` streams without an end. Any other prompt is answered with the name and the prompt.

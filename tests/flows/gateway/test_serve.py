@@ -75,11 +75,11 @@ def test_a_promotion_and_a_rollback_under_eight_clients_lose_no_request(place):
             load.hears("ratchet@1", 300)
         assert load.failures == []
         assert set(load.answers) == {"ratchet@1", "ratchet@2"}
-        marks = processes("tasks.model_worker ratchet@1")
-        assert marks
+        mark = f".ratchet/serve/{gateway.url.rpartition(':')[2]}/"
+        assert processes(mark)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        wait_for(lambda: not processes(f".ratchet/serve/{gateway.url.rpartition(':')[2]}/"), lambda: "", 15)
+        assert not processes(mark)
     assert "champion is ratchet@2 now; ratchet@1 finishes what it has begun." in place.printed()
 
 

@@ -47,7 +47,7 @@ class Load:
 
 
 def workers(name):
-    return [line for line in processes(str(STUB)) if line.endswith(name)]
+    return processes(f"{name} {Path.cwd()}")
 
 
 def test_promotions_and_rollbacks_under_eight_clients_lose_no_request(serving):
@@ -99,8 +99,12 @@ def test_a_worker_that_is_killed_is_started_again_and_its_requests_are_asked_aga
         asking = threading.Thread(target=lambda: answers.append(gateway.ask("hold go")))
         asking.start()
         wait_for(lambda: gateway.measured('ratchet_serve_queue{alias="champion"}') == 1, lambda: "")
-        (pid,) = [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"][3:4] == [str(STUB)]]
-        psutil.Process(pid).kill()
+        (worker,) = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if (words := process.info["cmdline"] or [""]) and words[-1] == str(Path.cwd()) and words[3] == str(STUB)
+        ]
+        worker.kill()
         Path("go").touch()
         asking.join()
         assert answers[0].json()["choices"][0]["text"] == "ratchet@1: hold go"
