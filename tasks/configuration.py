@@ -15,8 +15,7 @@ from tasks import methods, stages
 from tasks.core.compute import Compute
 from tasks.core.config import Config
 from tasks.core.gate import GateConfig
-from tasks.core.resources import Resources
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import Resources, ServeConfig
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import config_file, provenance
 from tasks.methods.monitors import MonitorConfig

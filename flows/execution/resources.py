@@ -11,7 +11,7 @@ import psutil
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment
-from tasks.core.resources import Resources
+from tasks.core.operation import Resources
 
 GB = 1e9
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")

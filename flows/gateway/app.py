@@ -24,7 +24,7 @@ from flows.gateway.metrics import UNKNOWN, Metrics
 from flows.gateway.prompt_log import PromptLog
 from flows.gateway.requests import Endpoint, Request
 from flows.gateway.worker import Worker
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import ServeConfig
 from tasks.io.system import progress
 
 HOSTS = frozenset({"127.0.0.1", "localhost"})
@@ -176,7 +176,7 @@ class _Generate:
 
 
 class _Reply:
-    """What has been sent to a client."""
+    """The answer to a client, as far as it is sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

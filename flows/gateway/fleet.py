@@ -13,7 +13,7 @@ from flows.gateway.errors import ApiError
 from flows.gateway.metrics import Metrics
 from flows.gateway.served_models import CHAMPION, ServedModel
 from flows.gateway.worker import Worker
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import ServeConfig
 from tasks.io.system import process, progress
 
 PACE_S = 0.25

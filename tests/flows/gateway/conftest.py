@@ -18,7 +18,7 @@ from flows.gateway.fleet import Fleet
 from flows.gateway.metrics import Metrics
 from flows.gateway.prompt_log import PromptLog
 from flows.gateway.served_models import ServedModel
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import ServeConfig
 
 STUB = Path(__file__).with_name("stub_backend.py")
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from flows.gateway import server
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import ServeConfig
 from tests.flows.conftest import wait_for
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

@@ -10,8 +10,8 @@ import yaml
 from flows.gateway import prompt_log
 from flows.gateway.prompt_log import PromptLog
 from tasks import configuration
+from tasks.core.operation import ServeConfig
 from tasks.core.records import Example
-from tasks.core.serving import ServeConfig
 from tasks.stages.ingest.reading import incoming
 from tests.flows.conftest import ROOT
 

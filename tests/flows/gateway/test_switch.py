@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.core.serving import ServeConfig
+from tasks.core.operation import ServeConfig
 from tests.flows.conftest import processes, wait_for
 from tests.flows.gateway.conftest import STUB
 

@@ -1,4 +1,4 @@
-"""Settings of `ratchet serve`: section `serve` of params.yaml, which no stage reads."""
+"""The sections `resources` and `serve`: how work is done on this machine. They change no byte of an output."""
 
 from typing import Literal
 
@@ -9,8 +9,19 @@ from tasks.core.config import Config
 Backend = Literal["auto", "transformers", "vllm", "llama.cpp"]
 
 
+class Resources(Config):
+    """The request of one stage: it changes when the stage starts. What is available stands in the environment, since it differs between machines."""
+
+    cores: int | None = Field(None, ge=1)
+    """Processor cores. Without a number: `compute.threads` of a stage that runs a model, times `compute.processes`; 1 of others."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Working memory in GB. Without a number: as large a share of the machine's as that of the cores."""
+    gpus: int | None = Field(None, ge=0)
+    """GPUs. Without a number: `compute.processes` of a stage that runs a model on `cuda`, none of others."""
+
+
 class ServeConfig(Config):
-    """The `serve` section of params.yaml. What it says changes no byte of a result."""
+    """The `serve` section of params.yaml, for `ratchet serve`."""
 
     backend: Backend = "auto"
     """The program that holds the weights. `auto` is llama.cpp for a model in GGUF, vLLM on `compute.device: cuda`, each where it is
