@@ -49,7 +49,7 @@ def is_stage(words: list[str], stage: str) -> bool:
 
 def is_dvc(words: list[str], stage: str) -> bool:
     """Return True for the DVC process by which a flow runs one stage."""
-    return words[1:3] == ["-m", "dvc"] and words[-1:] == [stage]
+    return words[1:3] in (["-m", "dvc"], ["-m", "flows.execution.dvc"]) and words[-1:] == [stage]
 
 
 def is_supervisor(words: list[str], stage: str) -> bool:

@@ -1,11 +1,13 @@
 """Every test runs in a folder of its own, offline, on one thread, and leaves nothing in the repository."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import filelock
@@ -173,6 +175,20 @@ def empty_prefect(tmp_path_factory) -> Path:
         )
 
     return once(tmp_path_factory, "prefect", make)
+
+
+@pytest.fixture(scope="session")
+def known_speed() -> None:
+    """The speed of this machine, remembered as if `ratchet plan` had measured it: a dozen CPU-seconds for each kind of `compute`."""
+    from flows.execution import machine_speed
+    from tasks.core.compute import Compute
+    from tasks.core.speed import Pace, Speed
+
+    speed = Speed(5.0, Pace(96, 2e10, 2e10), Pace(576, 6e10, 6e10), layer_s=3e-4, bytes_per_s=8e9)
+    kinds = [Compute(precision=precision, threads=threads) for precision in ("auto", "fp32") for threads in (1, 2)]
+    file = machine_speed.cache_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({machine_speed.machine_key(compute): asdict(speed) for compute in kinds}))
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from flows.execution import prefect_server, supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Workspace:
     """A workspace in which commands run as for a user."""
 
-    def __init__(self, folder: Path, profile: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, profile: str, settings: dict[str, str]) -> None:
+        """Copy the repository's files into an empty folder. `settings` are environment variables of its commands."""
+        self.folder, self.settings = folder, settings
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -35,7 +38,7 @@ class Workspace:
     def at(cls, folder: Path) -> "Workspace":
         """Return the workspace in an existing folder."""
         copy = cls.__new__(cls)
-        copy.folder = folder
+        copy.folder, copy.settings = folder, {}
         return copy
 
     def cloned(self, folder: Path) -> "Workspace":
@@ -54,19 +57,23 @@ class Workspace:
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m command` and return the finished process."""
-        # `python` in dvc.yaml is the one that runs the tests; the home, MLflow store and Prefect are the workspace's own.
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
-        environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)}
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of its commands: `python` is the one that runs the tests; home, MLflow store and Prefect are its own."""
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return inherited | {"PATH": path, "HOME": str(home)} | self.settings
 
     def set(self, old: str, new: str) -> None:
         """Edit params.yaml."""
@@ -81,13 +88,25 @@ class Workspace:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory, empty_store, empty_prefect) -> Callable[[str], Workspace]:
+def workspace(tmp_path_factory, empty_store, empty_prefect, known_speed) -> Callable[..., Workspace]:
     """Makes a workspace with a profile in use, whose databases of MLflow and Prefect have their schemas."""
 
-    def make(profile: str) -> Workspace:
-        made = Workspace(tmp_path_factory.mktemp(profile), profile)
+    def make(profile: str, **settings: str) -> Workspace:
+        made = Workspace(tmp_path_factory.mktemp(profile), profile, settings)
         shutil.copyfile(empty_store, made.folder / "mlflow.db")
         shutil.copytree(empty_prefect, made.folder / ".ratchet/prefect")
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory, empty_prefect) -> Iterator[str]:
+    """The address of a Prefect server for flows that need not start their own, which costs seven CPU-seconds each."""
+    folder = tmp_path_factory.mktemp("prefect-server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where its log goes
+        patch.setenv("PREFECT_HOME", str(shutil.copytree(empty_prefect, folder / "home")))
+        process, url = prefect_server.start(prefect_server.free_port(), ui=False)
+    yield url
+    supervisor.stop([process])

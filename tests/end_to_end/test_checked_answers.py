@@ -26,9 +26,9 @@ def rows(kind):
 
 
 @pytest.fixture(scope="module")
-def judged(workspace, tmp_path_factory):
+def judged(workspace, prefect, tmp_path_factory):
     """A workspace into which the four files were taken by `ratchet init`, after a run."""
-    copy, own = workspace("micro"), tmp_path_factory.mktemp("own")
+    copy, own = workspace("micro", PREFECT_API_URL=prefect), tmp_path_factory.mktemp("own")
     params = copy.folder / "params.yaml"
     copy.sources, copy.said = [], {}
     for kind in ("number", "choice", "labels", "json"):

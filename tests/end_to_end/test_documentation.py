@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,8 +99,8 @@ def test_every_reason_for_not_running_a_command_is_about_a_command():
     assert all(any(command.startswith(start) for command in written) for start in (*INSTEAD, *REVIEW))
 
 
-def test_the_commands_run_as_they_are_written(workspace):
-    copy = workspace("micro")
+def test_the_commands_run_as_they_are_written(workspace, prefect):
+    copy = workspace("micro", PREFECT_API_URL=prefect)
     copy.set("test: 0.25", "test: 0.25, gate: 0.25")
     copy.set("text_tokens: 500", "text_tokens: 8000")
     copy.set("models: {}\n", MODELS)
@@ -151,15 +149,8 @@ def run(copy, command: str) -> "subprocess.CompletedProcess[str]":
     for start, other in INSTEAD.items():
         command = command.replace(start, other, 1)
     typed = next((text for start, text in REVIEW.items() if command.startswith(start)), "")
-    home = copy.folder / "home"
-    home.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "PREFECT"))}
     signed = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment |= signed | {
-        "HOME": str(home),
-        "PYTHONPATH": str(copy.folder),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+    environment = copy.environment | signed | {"PYTHONPATH": str(copy.folder)}
     return subprocess.run(
         command, shell=True, cwd=copy.folder, env=environment, input=typed, capture_output=True, text=True, check=False
     )

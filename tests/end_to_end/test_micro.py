@@ -145,8 +145,8 @@ def test_a_stage_run_by_hand_makes_the_same_bytes(by_dvc):
         ),
     ],
 )
-def test_bad_settings_end_in_one_message(workspace, old, new, said):
-    broken = workspace("micro")
+def test_bad_settings_end_in_one_message(workspace, prefect, old, new, said):
+    broken = workspace("micro", PREFECT_API_URL=prefect)
     if "not-there" in new:
         broken.set(
             "{from: file, path: params/micro-data/questions.jsonl, task: chat, domain: words, license: Apache-2.0}",

@@ -33,9 +33,9 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def nightly(workspace):
+def nightly(workspace, prefect):
     """A workspace whose examples are what has come into a folder, and a model of it is measured."""
-    copy = workspace("micro")
+    copy = workspace("micro", PREFECT_API_URL=prefect)
     copy.set(f"path: {QUESTIONS}", "path: data/raw/day-*.jsonl")
     copy.set("text_tokens: 500", "text_tokens: 8000")  # enough to tell that nothing is worse
     copy.set("test: 0.25", "test: 0.25, gate: 0.25")

@@ -45,9 +45,9 @@ def chats():
 
 
 @pytest.fixture(scope="module")
-def copy(workspace, tmp_path_factory):
+def copy(workspace, prefect, tmp_path_factory):
     """A workspace into which both files were taken by `ratchet init`."""
-    copy, own = workspace("micro"), tmp_path_factory.mktemp("own")
+    copy, own = workspace("micro", PREFECT_API_URL=prefect), tmp_path_factory.mktemp("own")
     params = copy.folder / "params.yaml"
     copy.said, sources = {}, []
     for name, rows in (("pairs", pairs()), ("chats", chats())):

@@ -35,8 +35,8 @@ def test_a_profile_is_taken_into_use(workspace):
     assert (copy.folder / "params.yaml").read_bytes() == (copy.folder / "params/reasoning.yaml").read_bytes()
 
 
-def test_own_rows_run_without_an_edit(workspace):
-    copy = workspace("micro")
+def test_own_rows_run_without_an_edit(workspace, prefect):
+    copy = workspace("micro", PREFECT_API_URL=prefect)
     rows = [{"question": f"How many legs have {n} cats?", "answer": f"{4 * n} legs in all"} for n in range(60)]
     lines = [json.dumps(row) for row in rows] + ["no json", json.dumps({"foo": 1})]
     (copy.folder / "mine.jsonl").write_text("\n".join(lines) + "\n")

@@ -12,11 +12,11 @@ MODELS = ["base", "pretrained", "r0", "r1", "compressed"]
 
 
 @pytest.fixture(scope="module")
-def fresh(workspace):
+def fresh(workspace, prefect):
     """Makes a workspace in which nothing has run."""
 
     def make():
-        copy = workspace("tiny")
+        copy = workspace("tiny", PREFECT_API_URL=prefect)
         copy.set("threads: 2", "threads: 1")  # two would wait for each other where other tests run beside this one
         return copy
 

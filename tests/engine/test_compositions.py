@@ -1,6 +1,7 @@
 """Kinds of methods work alone and together: each composition learns, and killed at step 17 of 40 it ends in the same bytes."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -76,10 +77,6 @@ RATES = {"mezo": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "loldu": 3e-2
 """Learning rates that show within 40 steps that something was learnt, where 1e-2 does not."""
 
 
-class Killed(Exception):
-    """The process went away at this step."""
-
-
 def parts(name):
     optimizer = COMPOSITIONS[name].get("optimizers", "adamw")
     chosen = composition(**COMPOSITIONS[name])
@@ -91,15 +88,15 @@ def parts(name):
     )
 
 
-def train(base, work, name, kill_at=None, compute=small.FP32):
-    """What training the model in `base` ends in, or Killed."""
+def train(base, work, name, compute=small.FP32, killed=None):
+    """What training the model in `base` ends in. `killed` gets the files that a process leaves which is killed at step 17."""
     chosen = parts(name)
     model, _ = checkpoints.load(base, quantization=chosen.base.method.quantization(chosen.base.config))
 
     def on_step(metrics):
         assert metrics.steps == 40
-        if metrics.step == kill_at:
-            raise Killed
+        if killed and metrics.step == 17:
+            shutil.copytree(work, killed)
 
     data = engine.TrainData(SEQUENCES, {"valid": SEQUENCES[:6]}, small.sequences(4, seed=5))
     return engine.train(model.train(), data, chosen, PLAN, compute, work, on_step=on_step)
@@ -123,10 +120,9 @@ def learnt(outcome):
     ids=lambda value: getattr(value, "precision", value),
 )
 def test_killed_at_step_17_it_ends_in_the_bytes_of_40_straight_steps(tiny, tmp_path, name, compute):
-    straight = train(tiny, tmp_path / "straight", name, compute=compute)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", name, kill_at=17, compute=compute)
-    resumed = train(tiny, tmp_path / "killed", name, compute=compute)
+    straight = train(tiny, tmp_path / "straight", name, compute, tmp_path / "killed")
+    assert (tmp_path / "killed/checkpoint-16").is_dir()
+    resumed = train(tiny, tmp_path / "killed", name, compute)
     assert digest(resumed) == digest(straight)
     assert resumed.losses == straight.losses
     assert resumed.active == straight.active

@@ -6,6 +6,7 @@ It is tried of every method that `ratchet doctor --gpus` says can be shared.
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -66,6 +67,9 @@ def answered(model, sequences):
     ]
 
 
+RESUMED = " resumed"
+"""The end of the name of a training that goes on from a checkpoint."""
+
 # Trains one composition after the other: what takes time is to start.
 TRAIN = """
 import json, os, sys
@@ -84,7 +88,7 @@ with imports.lasting():
     from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, answered
     from tests.methods.contract import composition, part
 
-base, folder, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
+base, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
 compute = tiny.FP32.model_copy(update={"fsdp": bool(fsdp)})
 plan = Training(pack_tokens=48, accumulation=int(accumulation), max_tokens=100_000, epochs=2, warmup=0.2, save_every=2)
 sequences = [tiny.paired(replace(s, task="ab"[n % 2])) for n, s in enumerate(tiny.sequences(24, seed=4))]
@@ -132,8 +136,8 @@ def job(names, work):
         told = [loss for _, loss in outcome.measured["first"]] + [loss for _, _, loss in outcome.losses]
         (work / "told.json").write_text(json.dumps(told))
 
-for name, names in json.loads(chosen).items():
-    job(names, Path(folder) / name)
+for folder, names in json.loads(chosen).items():
+    job(names, Path(folder))
 """
 
 
@@ -142,6 +146,8 @@ class Trained:
     """The weights that trainings end in, and the losses of their four checkpoints and of their steps."""
 
     folder: Path
+    process: "subprocess.CompletedProcess[str]"
+    """The process that trained them."""
 
     def weights(self, name):
         return load_file(self.folder / name / "end.safetensors")
@@ -151,12 +157,11 @@ class Trained:
 
 
 def launch(folder, base, processes, chosen, kill_at=0, fsdp=False):
-    """What came of processes that share the trainings `chosen`: two packs a step, whoever takes them."""
-    folder.mkdir(exist_ok=True)
+    """What came of processes that share the trainings `chosen`, each in a folder of its name: two packs a step, whoever takes them."""
     (folder / "script.py").write_text(TRAIN)
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    names = json.dumps({name: COMPOSITIONS[name] for name in chosen})
-    script = [folder / "script.py", base, folder, 2 // processes, names, kill_at, "1" if fsdp else ""]
+    names = json.dumps({str(folder / name): COMPOSITIONS[name.removesuffix(RESUMED)] for name in chosen})
+    script = [folder / "script.py", base, 2 // processes, names, kill_at, "1" if fsdp else ""]
     command = [sys.executable, *(together if processes > 1 else []), *map(str, script)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
     run = functools.partial(
@@ -171,25 +176,29 @@ def launch(folder, base, processes, chosen, kill_at=0, fsdp=False):
 
 
 @pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory):
-    """Trains with so many processes."""
+def killed(tiny, tmp_path_factory):
+    """The folder that a training by two processes leaves which were killed at the third step."""
+    folder = tmp_path_factory.mktemp("killed")
+    assert launch(folder, tiny, 2, ["lora"], kill_at=3).returncode != 0
+    return folder / "lora"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, killed, tmp_path_factory):
+    """Trains with so many processes. Two go on with what was killed in the end: to start them takes longer than that."""
 
     @functools.cache
     def by(processes, fsdp=False):
         folder = tmp_path_factory.mktemp(f"by-{processes}")
-        done = launch(folder, tiny, processes, CUT if fsdp else SHARED, fsdp=fsdp)
-        assert done.returncode == 0, done.stderr[-4000:]
-        return Trained(folder)
+        chosen = CUT if fsdp else SHARED
+        resumed = [f"lora{RESUMED}"] if processes == 2 else []
+        if resumed:
+            shutil.copytree(killed, folder / resumed[0])
+        done = launch(folder, tiny, processes, [*chosen, *resumed], fsdp=fsdp)
+        assert (folder / chosen[-1] / "told.json").is_file(), done.stderr[-4000:]
+        return Trained(folder, done)
 
     return by
-
-
-@pytest.fixture(scope="module")
-def killed(tiny, tmp_path_factory):
-    """The folder of a training by two processes that were killed at the third step."""
-    folder = tmp_path_factory.mktemp("killed")
-    assert launch(folder, tiny, 2, ["lora"], kill_at=3).returncode != 0
-    return folder
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -208,18 +217,19 @@ def test_two_processes_that_share_the_weights_agree_with_one(trained, name):
     torch.testing.assert_close(two.weights(name), one.weights(name), rtol=0, atol=1e-4)
 
 
-def test_under_fsdp_it_does_not_go_on_and_says_what_would(killed, tiny):
-    done = launch(killed, tiny, 2, ["lora"], fsdp=True)
-    assert done.returncode != 0
-    assert "with compute.fsdp a training does not go on from a checkpoint" in done.stderr
+def test_under_fsdp_it_does_not_go_on_and_says_what_would(trained):
+    process = trained(2, fsdp=True).process
+    assert process.returncode != 0
+    assert "with compute.fsdp a training does not go on from a checkpoint" in process.stderr
 
 
-def test_two_processes_go_on_from_their_checkpoint(killed, trained, tiny):
-    done = launch(killed, tiny, 2, ["lora"])
-    assert done.returncode == 0, done.stderr[-4000:]
-    straight, resumed = trained(2), Trained(killed)
-    assert resumed.losses("lora") == straight.losses("lora")
-    assert all(torch.equal(w, straight.weights("lora")[name]) for name, w in resumed.weights("lora").items())
+def test_two_processes_go_on_from_their_checkpoint(killed, trained):
+    assert list(killed.glob("checkpoint-*")), "without one it would start anew"
+    two = trained(2)
+    assert two.process.returncode == 0, two.process.stderr[-4000:]
+    assert two.losses(f"lora{RESUMED}") == two.losses("lora")
+    resumed = two.weights(f"lora{RESUMED}")
+    assert all(torch.equal(w, two.weights("lora")[name]) for name, w in resumed.items())
 
 
 @pytest.mark.parametrize(

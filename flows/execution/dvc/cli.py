@@ -11,7 +11,7 @@ def command(*arguments: str) -> list[str]:
 
 def repro_command(stage: str) -> list[str]:
     """Return the command line that brings one stage up to date, once no other DVC process holds the workspace's lock."""
-    return command("--wait-for-lock", "repro", "--single-item", stage)
+    return [sys.executable, "-m", "flows.execution.dvc", "--wait-for-lock", "repro", "--single-item", stage]
 
 
 def run(*arguments: str) -> None:

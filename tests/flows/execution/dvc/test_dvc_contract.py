@@ -35,8 +35,10 @@ SIGNATURES = {
     "dvc.output:Output.get_obj": ["filter_info"],
     "dvc.output:Output.status": [],
     "dvc.dependency:ParamsDependency.read_params": [],
+    "dvc.dvcfile:modify_yaml": ["path", "fs"],
     "dvc.utils.serialize:dumps_yaml": ["d"],
     "dvc.utils.serialize:load_yaml": ["path"],
+    "dvc.utils.serialize:parse_yaml": ["text", "path"],
     "dvc_data.hashfile.meta:Meta": [],
 }
 """`module:name` → parameters that are passed."""
