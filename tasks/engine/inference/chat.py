@@ -5,12 +5,14 @@
 import argparse
 import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks import methods
 from tasks.core.records import Message
-from tasks.engine.inference import generation
 from tasks.io.weights import models, places
+
+if TYPE_CHECKING:  # its import takes seconds, which a name that no model has need not wait for
+    from tasks.engine.inference import generation
 
 MAX_NEW_TOKENS = 256
 
@@ -22,6 +24,8 @@ def main(
 
     `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model.
     """
+    for name in names:
+        places.find(name)
     pairs = {name: _load(name) for name in names}
     steering = _steer(pairs[names[0]], steered_by, decoder, alpha) if steered_by else None
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
@@ -38,8 +42,10 @@ def main(
     return 0
 
 
-def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float | None) -> generation.Steering:
+def _steer(model: "generation.Pair", by: tuple[str, str], name: str, alpha: float | None) -> "generation.Steering":
     """Steer `model` by the difference between an expert and its antiexpert; an expert that is an adapter has that one as base."""
+    from tasks.engine.inference import generation
+
     spec = methods.spec("decoders", name)
     expert, antiexpert = map(places.find, by)
     roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, places.BASE)}
@@ -48,7 +54,9 @@ def _steer(model: generation.Pair, by: tuple[str, str], name: str, alpha: float 
     return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
 
-def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: generation.Steering | None) -> str:
+def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "generation.Steering | None") -> str:
+    from tasks.engine.inference import generation
+
     return generation.write(
         model, [conversation], tokenizer, max_new_tokens=MAX_NEW_TOKENS, batch_size=1, steering=steering
     )[0]
@@ -60,7 +68,7 @@ def _read_line() -> str:
     return sys.stdin.readline().strip()
 
 
-def _load(name: str) -> generation.Pair:
+def _load(name: str) -> "generation.Pair":
     """Return a model and its tokenizer."""
     folder = places.find(name)
     return models.load(folder, places.base_of(folder))
