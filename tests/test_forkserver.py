@@ -292,6 +292,24 @@ def test_a_stale_server_whose_driver_goes_ends_its_stages(workspace, serve):
     process.communicate(timeout=WAIT_S)
 
 
+def test_what_no_stage_needs_is_not_imported_and_can_be():
+    program = (
+        "import importlib, sys\n"
+        "from tasks.forkserver import libraries, server\n"
+        "for name in server.MODULES: importlib.import_module(name)\n"
+        "print(*{'pandas', *libraries.OPTIONAL} & sys.modules.keys())\n"
+        "for name in libraries.OPTIONAL: importlib.import_module(name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
 def test_the_client_needs_the_standard_library_alone():
     program = (
         "import sys; import tasks.forkserver.client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"

@@ -27,6 +27,7 @@ from tasks.core import imports
 from tasks.forkserver import protocol
 
 MODULES = (
+    "tasks.forkserver.libraries",
     "torch",
     "transformers",
     "transformers.models.auto.modeling_auto",

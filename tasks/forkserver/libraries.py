@@ -1,0 +1,27 @@
+"""Transformers and accelerate without libraries that no stage needs in them: import this before any other part of theirs.
+
+Where they are installed, transformers imports datasets (with pandas) for data sets of its Trainer, scipy for losses of object detection
+and scikit-learn for assisted generation, and accelerate boto3 for SageMaker. Both ask once whether a library is installed and remember
+the answer. Our own code and other libraries import these as ever.
+"""
+
+import sys
+
+OPTIONAL = ("boto3", "datasets", "scipy", "sklearn")
+
+
+def _load() -> None:
+    hidden = [name for name in OPTIONAL if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: `find_spec` finds no such library
+    try:
+        import accelerate  # noqa: F401
+        from transformers.utils import is_datasets_available, is_scipy_available, is_sklearn_available
+
+        for is_available in (is_datasets_available, is_scipy_available, is_sklearn_available):
+            is_available()
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+_load()
