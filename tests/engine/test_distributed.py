@@ -195,6 +195,7 @@ def trained(tiny, killed, tmp_path_factory):
         if resumed:
             shutil.copytree(killed, folder / resumed[0])
         done = launch(folder, tiny, processes, [*chosen, *resumed], fsdp=fsdp)
+        assert fsdp or done.returncode == 0, done.stderr[-4000:]  # with fsdp the last one is refused
         assert (folder / chosen[-1] / "told.json").is_file(), done.stderr[-4000:]
         return Trained(folder, done)
 
@@ -226,7 +227,6 @@ def test_under_fsdp_it_does_not_go_on_and_says_what_would(trained):
 def test_two_processes_go_on_from_their_checkpoint(killed, trained):
     assert list(killed.glob("checkpoint-*")), "without one it would start anew"
     two = trained(2)
-    assert two.process.returncode == 0, two.process.stderr[-4000:]
     assert two.losses(f"lora{RESUMED}") == two.losses("lora")
     resumed = two.weights(f"lora{RESUMED}")
     assert all(torch.equal(w, two.weights("lora")[name]) for name, w in resumed.items())

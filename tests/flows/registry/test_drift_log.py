@@ -34,6 +34,7 @@ def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(don
     assert first.drifted == again.drifted == ["mmd"]
     assert again.line == first.line
     monkeypatch.setattr(drift_log, "subprocess", SimpleNamespace(run=look_here))  # a process did so once
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which monitors set, and which is undone with this
     send(done.folder, prompts(40, THEIRS, 3))
     assert not drift_log.check([Path("in.jsonl")]).known
     send(done.folder, prompts(40, THEIRS, 2))
