@@ -80,10 +80,10 @@ def test_a_reader_opens_it_and_computes_the_same_or_has_nothing_to_open(tiny, tm
             read(folder, tiny, tmp_path)
         return
     found = contract.losses(read(folder, tiny, tmp_path))
-    tolerance = 0.02 if name in BF16 else 1e-4
+    tolerance = 0.04 if name in BF16 else 1e-4  # between 4 and 8 bf16 has steps of 0.031
     torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=tolerance)
     start = contract.losses(small.load(tiny))
-    assert (found.float() - start).abs().max() > 5 * tolerance, "nothing was trained"
+    assert (found.float() - start).abs().max() > 2 * tolerance, "nothing was trained"
 
 
 def by_peft(folder, base, scratch):
@@ -157,7 +157,7 @@ def test_the_table_has_every_method_that_leaves_something():
     [
         ({"rank_pattern": {"q_proj": 3}}, "is a LoRA whose layers differ in rank or alpha"),
         ({"use_dora": True}, "is a DoRA"),
-        ({"modules_to_save": ["norm"]}, r"holds base_model\.model\.model\.norm\.weight, which is no part of a LoRA"),
+        ({"modules_to_save": ["norm"]}, r"holds base_model\.model\.model\.\S*norm\.weight, which is no part of a LoRA"),
     ],
 )
 def test_what_a_gguf_lora_cannot_express_is_refused(tiny, tmp_path, settings, words):
