@@ -183,5 +183,5 @@ def wait_for(condition: Callable[[], object], story: Callable[[], str] = str, se
 
 def processes(mark: str) -> list[str]:
     """The command lines on this machine that hold a mark, which no other test uses."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if mark in line and not line.startswith("ps ")]

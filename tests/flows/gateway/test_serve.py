@@ -56,7 +56,9 @@ def serving(place, *models):
     process = place.start("flows.commands", "serve", *models, "--port", str(port))
     try:
         wait_for(lambda: "Ctrl-C ends it." in place.printed() or process.poll() is not None, place.printed, 300)
-        yield process, Gateway(f"http://127.0.0.1:{port}", {})
+        gateway = Gateway(f"http://127.0.0.1:{port}", {})
+        yield process, gateway
+        gateway.client.close()
     finally:
         process.kill()
         process.wait()
