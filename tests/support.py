@@ -1,6 +1,6 @@
 """What tests of many stages need."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ class ScratchRun:
         self.notes: dict[str, Any] = {}
         self.metrics: list[tuple[int | None, dict[str, float]]] = []
         self.statuses: list[str] = []
+        self.tracked: list[tuple[str, int | None]] = []
+        """The unit of each tracked work, and its total, if it is known."""
 
     @property
     def work(self) -> Path:
@@ -43,6 +45,7 @@ class ScratchRun:
         unit: str = "item",
         status: Callable[[], str] = lambda: "",
     ) -> Iterator[T]:
+        self.tracked.append((unit, len(items) if total is None and isinstance(items, Sized) else total))
         for item in items:
             yield item
             self.statuses.append(status())

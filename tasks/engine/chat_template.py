@@ -42,7 +42,7 @@ def control_tokens(tokenizer: Tokenizer) -> set[str]:
 
 
 def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
-    """Return the conversation as the template writes it, up to where the assistant begins."""
+    """Return the conversation as the template writes it, up to where the assistant begins. Raises ValueError if the model has none."""
     return _render(messages, tokenizer, tools, is_prompt=True)
 
 
@@ -73,6 +73,12 @@ def written_answer(messages: Sequence[Message], tokenizer: Tokenizer, tools: str
 
 
 def _render(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None, *, is_prompt: bool = False) -> str:
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            f"{tokenizer.name_or_path or 'the model'}: its tokenizer has no chat template, by which conversations are written. Take a base "
+            "that has one (most whose names end in `-Instruct`), or put a `chat_template.jinja` into the folder that "
+            "`fetch.model: {from: folder, path: …}` names. Text alone (`ingest.corpora`, `pretrain`) needs none."
+        )
     turns = [_turn(message) for message in messages]
     further = {"tools": json.loads(tools)} if tools else {}
     try:

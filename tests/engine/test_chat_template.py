@@ -8,8 +8,9 @@ from itertools import groupby
 import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tasks.core.records import Message, ToolCall
+from tasks.core.records import Example, Message, ToolCall
 from tasks.engine import encode
+from tasks.engine.chat_template import CannotSay
 from tasks.stages.fetch.random_init import byte_tokenizer
 from tests import tiny
 from tests.engine.chat_templates import CHATML, FAMILIES, REASONING, Family, tokenizer
@@ -194,3 +195,14 @@ def test_a_call_cannot_open_a_turn(place):
     call = ToolCall(**{"name": "mean", "arguments": "{}"} | {place: '{"a": "<|im_end|>"}'})
     messages = [Message("user", "1?"), Message("assistant", "", [call])]
     assert encode.training_sequences(tiny.example(messages=messages), tokenizer(FAMILIES["qwen2.5"]), "all") == [None]
+
+
+def test_a_model_without_a_template_is_named_with_what_would_do():
+    words = tokenizer(FAMILIES["smollm2"])
+    words.chat_template, words.name_or_path = None, "models/base"
+    example = Example("e", TURNS[:2], "chat", "d", "g", "train", "s", "MIT")
+    with pytest.raises(
+        ValueError, match=r"^models/base: .*no chat template.*-Instruct.*chat_template\.jinja.*fetch\.model"
+    ) as raised:
+        encode.example(example, words)
+    assert not isinstance(raised.value, CannotSay)  # which would refuse one example after the other

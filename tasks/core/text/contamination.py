@@ -16,7 +16,7 @@ from tasks.core.text.shingles import Indices, Words, contains, shingle
 from tasks.core.text.texts import Selection, Texts
 
 FEWEST = 3
-"""One or two common runs are chance, whatever share of a text they are."""
+"""One or two common runs are chance, whatever share of a text they are, unless they are all of a short evaluation text."""
 RUN = np.dtype([("hash", np.uint64), ("text", np.int64)])
 """A run of words and the place of its text."""
 RUNS_AT_ONCE = 1 << 23
@@ -57,7 +57,8 @@ def find_overlaps(
     """Map the place of each contaminated training text to that of the evaluation text it shares most with.
 
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
-    half as many where one of the texts is short. A run that many training texts hold is a phrase and counts for nothing.
+    half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
+    fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing.
     Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`.
     """
     lengths = _lengths(training), _lengths(evaluation)
@@ -117,8 +118,17 @@ class _Join:
             codes, common = np.unique(self._pairs.take(number), return_counts=True)
             train, held_out = codes // total, codes % total
             shares = common / np.minimum(self._runs[0][train], self._runs[1][held_out])
-            counted = (common >= FEWEST) & (shares >= self._params.share)
+            is_enough = (common >= FEWEST) | self._is_whole(train, held_out, common)
+            counted = is_enough & (shares >= self._params.share)
             yield from zip(train[counted].tolist(), held_out[counted].tolist(), shares[counted].tolist(), strict=True)
+
+    def _is_whole(self, train: Indices, held_out: Indices, common: Indices) -> NDArray[np.bool_]:
+        """Return the pairs whose evaluation text has too few runs to share `FEWEST`, and shares all of them."""
+        num_runs = self._lengths[1][held_out] - self._size + 1
+        result: NDArray[np.bool_] = (
+            (num_runs < FEWEST) & (common == num_runs) & (self._lengths[1][held_out] <= self._lengths[0][train])
+        )
+        return result
 
     def _runs_of(self, side: int, places: slice, words: Words) -> NDArray[Any]:
         """Return the runs of some texts, each with its text, and count them for each text."""

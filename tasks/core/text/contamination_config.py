@@ -9,7 +9,8 @@ class Contamination(Config):
     """Limits from which on a training text counts as contaminated by an evaluation text."""
 
     ngram: int = Field(default=13, ge=4)
-    """Words in a row that must agree; half as many for texts shorter than twice this."""
+    """Words in a row that must agree; half as many for texts shorter than twice this. An evaluation text of one or two such runs must be
+    held as a whole, and one with fewer words is not judged."""
     share: float = Field(default=0.5, gt=0, le=1)
     """The share of the shorter text's n-grams that the other must hold."""
     common: int = Field(default=10, ge=1)

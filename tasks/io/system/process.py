@@ -95,16 +95,29 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EFBIG: "a file would be larger than is allowed here (`ulimit -f`, or the file system)",
+}
+"""Error of the system → its meaning."""
+
+
 def explain(error: Exception) -> str:
     """Return a message that a person can act on."""
-    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
-        where = getattr(error, "filename", None) or Path.cwd()
-        return f"the disk is full ({where}). Free some space and run it again; nothing was half written."
+    for number, problem in NO_ROOM.items():
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            where = getattr(error, "filename", None) or Path.cwd()
+            return f"{problem} ({where}). Free some space and run it again; nothing was half written."
     return str(error)
 
 
 def expected() -> tuple[type[Exception], ...]:
     """Return the types of errors that a person can mend; others are bugs, and show a traceback."""
-    writers = {"safetensors": "SafetensorError", "polars.exceptions": "PolarsError"}  # raised instead of OSError
+    writers = {
+        "safetensors": "SafetensorError",
+        "polars.exceptions": "PolarsError",
+        "duckdb": "Error",
+    }  # in place of OSError
     loaded = [getattr(sys.modules[module], name) for module, name in writers.items() if module in sys.modules]
     return (ValueError, RuntimeError, OSError, *loaded)

@@ -121,9 +121,9 @@ class EvaluateConfig(Config):
     """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
     references."""
     facts: FactsConfig | None = None
-    """Facts that were written into the model, to be asked for."""
+    """Facts that were written into the model, to be asked for. Name the file in `ingest.benchmarks` too."""
     harness: Harness | None = None
-    """Standard benchmarks, in addition."""
+    """Standard benchmarks, in addition. Name tasks over local rows in `ingest.benchmarks` too."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Level of the confidence intervals."""
     seed: int = 0

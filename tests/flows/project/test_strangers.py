@@ -14,7 +14,7 @@ from tasks.io.sources import databases
 from tasks.stages.ingest.config import ExampleSource
 from tasks.stages.ingest.preview import preview
 from tests.io.sources import strangers
-from tests.io.sources.strangers import LINES, PAIRS, delimited, zipped
+from tests.io.sources.strangers import LINES, PAIRS, delimited, workbook, zipped
 
 OWN = [{"Frage": prompt, "Antwort": completion, "Nr": number} for number, (prompt, completion) in enumerate(PAIRS)]
 LABELLED = [
@@ -88,25 +88,6 @@ def test_a_workbook(tmp_path):
     assert (view["kept"], view["refused"]) == (12, {})
     assert sources.examples[0]["columns"] == {"prompt": "Frage", "response": "Antwort"}
     assert sources.files == ("own.xlsx: Excel",)
-
-
-def workbook(rows):
-    """A minimal workbook with one sheet of inline texts."""
-    cells = "".join(
-        "<row>" + "".join(f'<c t="inlineStr"><is><t>{value}</t></is></c>' for value in row) + "</row>" for row in rows
-    )
-    main, office = (
-        "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
-        "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
-    )
-    package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    return zipped({
-        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
-        "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/a.xml"/></Relationships>',
-        "xl/worksheets/a.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
-    })  # fmt: skip
 
 
 def test_a_folder_of_mixed_kinds_names_every_file(tmp_path):

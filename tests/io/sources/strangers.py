@@ -50,6 +50,51 @@ def arrow(rows, *, stream=False):
     return data.getvalue()
 
 
+SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+OASIS = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def workbook(rows):
+    """A minimal workbook of Excel with one sheet of inline texts."""
+    cells = "".join(
+        "<row>" + "".join(f'<c t="inlineStr"><is><t>{value}</t></is></c>' for value in row) + "</row>" for row in rows
+    )
+    return workbook_of(f"<sheetData>{cells}</sheetData>")
+
+
+def workbook_of(sheet):
+    """A minimal workbook of Excel with this sheet."""
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    return zipped({
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{SHEETS}" xmlns:r="{office}"><sheets><sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/a.xml"/></Relationships>',
+        "xl/worksheets/a.xml": f'<worksheet xmlns="{SHEETS}">{sheet}</worksheet>',
+    })  # fmt: skip
+
+
+def open_document(rows, repeated=""):
+    """A minimal spreadsheet of OpenDocument; `repeated` are attributes of its last row."""
+    *others, last = [
+        "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>' for value in row
+        )
+        for row in rows
+    ]
+    lines = "".join(f"<table:table-row>{row}</table:table-row>" for row in others)
+    lines += f"<table:table-row {repeated}>{last}</table:table-row>"
+    names = " ".join(f'xmlns:{name}="{OASIS}:{name}:1.0"' for name in ("office", "table", "text"))
+    manifest = f'xmlns:manifest="{OASIS}:manifest:1.0"'
+    media_type = "application/vnd.oasis.opendocument.spreadsheet"
+    return zipped({
+        "mimetype": media_type,
+        "META-INF/manifest.xml": f'<manifest:manifest {manifest}><manifest:file-entry manifest:full-path="/" manifest:media-type="{media_type}"/></manifest:manifest>',
+        "content.xml": f'<office:document-content {names} office:version="1.2"><office:body><office:spreadsheet><table:table table:name="a">{lines}</table:table></office:spreadsheet></office:body></office:document-content>',
+    })  # fmt: skip
+
+
 def zstandard(data):
     return pyarrow.compress(data, codec="zstd", asbytes=True)
 
@@ -87,6 +132,8 @@ FILES = {
     "table.parquet.gz": gzip.compress(parquet(ROWS)),
     "table.arrow": arrow(ROWS),
     "stream.arrow": arrow(ROWS, stream=True),
+    "table.xlsx": workbook([ROWS[0].keys(), *PAIRS]),
+    "table.ods": open_document([ROWS[0].keys(), *PAIRS]),
     "one.zip": zipped({"inside/rows.jsonl": LINES}),
     "packed_twice.zip": zipped({"rows.csv.gz": gzip.compress(delimited())}),
     "parquet.zip": zipped({"rows.parquet": parquet(ROWS)}),

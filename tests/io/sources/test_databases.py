@@ -2,6 +2,8 @@
 
 import sqlite3
 import sys
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -93,3 +95,45 @@ def test_postgres_without_its_driver_names_the_extra_and_no_password(monkeypatch
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ValueError, match=r"^postgresql://host/db: .*ratchet-llm\[postgres\]"):
         list(databases.rows("postgresql://me:secret@host/db", QUERY))
+
+
+class Server:
+    """`psycopg` over a file of SQLite: a connection that reads alone, cursors of the server, and addresses that are kept."""
+
+    Error = sqlite3.Error
+
+    def __init__(self, path):
+        self.path, self.addresses, self.fetched = path, [], []
+
+    @contextmanager
+    def connect(self, address):
+        self.addresses.append(address)
+        connection = SimpleNamespace(read_only=None, cursor=lambda name: self._cursor(connection, name))
+        yield connection
+
+    @contextmanager
+    def _cursor(self, connection, name):
+        assert connection.read_only
+        assert name  # else the client holds the whole result
+        with closing(sqlite3.connect(self.path)) as file:
+            cursor = file.cursor()
+            fetch = lambda number: self.fetched.append(number) or cursor.fetchmany(number)  # noqa: E731
+            yield SimpleNamespace(
+                execute=cursor.execute, fetchmany=fetch, description=[("prompt",), ("completion",)]
+            )  # fmt: skip
+
+
+def test_rows_of_postgresql_come_by_a_cursor_of_the_server(tmp_path, monkeypatch):
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE chats (id INTEGER, prompt TEXT, completion TEXT)")
+        connection.executemany(
+            "INSERT INTO chats VALUES (?, ?, ?)", [(n, f"{n}?", str(n)) for n in range(2_500, 0, -1)]
+        )
+    server = Server(path)
+    monkeypatch.setitem(sys.modules, "psycopg", server)
+    rows = list(databases.rows("postgresql://me@host/db", QUERY))
+    assert rows == [Row(f"row {n}", {"prompt": f"{n}?", "completion": str(n)}) for n in range(1, 2_501)]
+    assert (server.addresses, server.fetched) == (["postgresql://me@host/db"], [1_000] * 4)
+    with pytest.raises(ValueError, match=r"^postgresql://host/db: the query failed: no such table: gone"):
+        list(databases.rows("postgresql://me@host/db", "SELECT a FROM gone ORDER BY a"))

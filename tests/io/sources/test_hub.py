@@ -1,5 +1,7 @@
 """Data sets of the hub and on disk."""
 
+import json
+
 import pytest
 
 from tasks.io.sources import hub
@@ -41,3 +43,26 @@ def test_without_the_hub_one_message_says_what_would_do(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(ValueError, match=r"'owner/name' at revision '0123abcd'.*the network.*save_to_disk"):
         hub.from_hub("owner/name", "0123abcd", None, "train")
+
+
+def test_a_data_set_of_the_hub_is_read_at_its_revision(tmp_path, monkeypatch):
+    """`datasets` takes a folder of this name below the working folder for the repository: all but the download is real."""
+    repository = tmp_path / "owner/name"
+    repository.mkdir(parents=True)
+    for split, words in (("train", "ab"), ("test", "c")):
+        rows = [{"prompt": f"{word}?", "completion": word} for word in words]
+        (repository / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import datasets
+
+    plain, revisions = datasets.load_dataset, []
+
+    def load(*names, **options):
+        revisions.append(options["revision"])
+        return plain(*names, **options, cache_dir=tmp_path / "cache")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    expected = [Row("row 1", {"prompt": "a?", "completion": "a"}), Row("row 2", {"prompt": "b?", "completion": "b"})]
+    assert list(hub.from_hub("owner/name", "0123abcd", None, "train")) == expected
+    with pytest.raises(ValueError, match=r"'owner/name' at revision '0123abcd'.*nowhere"):
+        hub.from_hub("owner/name", "0123abcd", None, "nowhere")
+    assert revisions == ["0123abcd"] * 2

@@ -4,6 +4,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tasks.io.sources.containers.streams import SUFFIXES, Opened, decompressed
 from tasks.io.sources.record import Broken, UnreadableError, first_line
 
 MAX_MEMBERS = 100_000
+OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,19 @@ def office_kind(file: Path | IO[bytes]) -> str:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
             kinds = (("excel", ("xl/workbook.xml", "xl/workbook.bin")), ("word", ("word/document.xml",)))
-            return next((kind for kind, marks in kinds if names.intersection(marks)), "")
+            kind = next((kind for kind, marks in kinds if names.intersection(marks)), "")
+            return "excel" if not kind and "mimetype" in names and _is_open_document(archive) else kind
     except (zipfile.BadZipFile, OSError, ValueError):
         return ""
+
+
+def _is_open_document(archive: zipfile.ZipFile) -> bool:
+    """Return True if an archive says that it is a spreadsheet of OpenDocument."""
+    try:
+        with archive.open("mimetype") as member:
+            return member.read(len(OPEN_DOCUMENT)) == OPEN_DOCUMENT
+    except (NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return False
 
 
 def _zip_members(path: Path) -> Iterator[Entry | Broken]:

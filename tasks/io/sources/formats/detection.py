@@ -78,9 +78,8 @@ def _by_bytes(entry: Entry, head: bytes) -> Format | None:
     if head.startswith(b"PK\x03\x04"):
         with entry.on_disk() as path:
             kind = office_kind(path)
-        is_open_document = b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet" in head[:120]
         kinds: dict[str, Format] = {"excel": "Excel", "word": "Word"}
-        return "Excel" if is_open_document else kinds.get(kind, "unknown")
+        return kinds.get(kind, "unknown")
     named = named_format(entry.name)
     if named in ("Parquet", "Arrow", "Excel", "PDF", "Word"):  # says so, and is not: its reader tells what is wrong
         return named

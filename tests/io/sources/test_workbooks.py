@@ -1,0 +1,79 @@
+"""Workbooks that would be too large for memory are refused by name, whatever sizes they state; stray cells and empty rows are no harm."""
+
+import io
+import struct
+import zipfile
+
+import pytest
+
+from tasks.io.sources import table
+from tasks.io.sources.formats import workbook_size
+from tasks.io.sources.record import UnreadableError
+from tests.io.sources import strangers
+
+FAR = '<row><c x="%s" r="XFD1048576" t="inlineStr"><is><t>x</t></is></c></row></sheetData>'
+ROWS = [["q", "a"], *([f"What is {n}?", str(n)] for n in range(200))]
+
+
+def read(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    return [tuple(record.values.values()) for record in table.rows(tmp_path / name)]
+
+
+def sheet(*cells):
+    """A sheet with a text at each of these places."""
+    rows = "".join(f'<row><c r="{place}" t="inlineStr"><is><t>x</t></is></c></row>' for place in cells)
+    return f"<sheetData>{rows}</sheetData>"
+
+
+def stating(data, member, size):
+    """A zip archive that states another size of a member than it has."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        true = struct.pack("<I", archive.getinfo(member).file_size)
+    assert data.count(true) == 2  # beside the member, and in the directory at the end
+    return data.replace(true, struct.pack("<I", size))
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.ods"])
+def test_a_bomb_is_refused_by_its_bytes_whatever_it_states(tmp_path, monkeypatch, name):
+    member = {"a.xlsx": "xl/worksheets/a.xml", "a.ods": "content.xml"}[name]
+    data = {"a.xlsx": strangers.workbook, "a.ods": strangers.open_document}[name](ROWS)
+    assert len(read(tmp_path, name, data)) == 200
+    monkeypatch.setattr(workbook_size, "MAX_BYTES", 10_000)
+    for archive in (data, stating(data, member, 100)):
+        with pytest.raises(UnreadableError, match=rf"{name}: its parts take more than 10,000 bytes .* Save it as CSV"):
+            read(tmp_path, name, archive)
+
+
+@pytest.mark.parametrize("cells", [("A1", "XFD1048576"), ("XFD1048576", "A1"), ("A1", "B2", "AX1048576")])
+def test_cells_far_apart_are_refused_before_a_rectangle_is_made_of_them(tmp_path, cells):
+    with pytest.raises(UnreadableError, match=r"a\.xlsx: a sheet spans [0-9,]+ cells.*far from the table"):
+        read(tmp_path, "a.xlsx", strangers.workbook_of(sheet(*cells)))
+
+
+def test_cells_of_a_block_and_the_next_are_one_sheet(tmp_path, monkeypatch):
+    monkeypatch.setattr(workbook_size, "BLOCK", 64)
+    with pytest.raises(UnreadableError, match=r"spans 17,179,869,184 cells"):
+        read(tmp_path, "a.xlsx", strangers.workbook_of(sheet("A1", *(f"B{n}" for n in range(2, 40)), "XFD1048576")))
+
+
+def test_a_place_cannot_hide_behind_other_attributes(tmp_path, monkeypatch):
+    with pytest.raises(UnreadableError, match=r"spans 17,179,869,184 cells"):
+        read(tmp_path, "a.xlsx", strangers.workbook_of(sheet("A1").replace("</sheetData>", FAR % ">")))
+    monkeypatch.setattr(workbook_size, "BLOCK", 1_000)
+    with pytest.raises(UnreadableError, match=r"a tag of more than 1,000 bytes"):
+        read(tmp_path, "a.xlsx", strangers.workbook_of(sheet("A1").replace("</sheetData>", FAR % ("y" * 3_000))))
+
+
+def test_repeated_rows_of_open_document_are_refused_if_they_hold_anything(tmp_path):
+    rows = 'table:number-rows-repeated="1048575"'
+    wide = [["q", "a"], ["x"] * 50]
+    with pytest.raises(UnreadableError, match=r"a\.ods: a sheet spans 52,428,800 cells"):
+        read(tmp_path, "a.ods", strangers.open_document(wide, rows))
+    data = strangers.open_document([*ROWS, []], rows)  # empty to the end, as LibreOffice writes it
+    assert len(read(tmp_path, "a.ods", data)) == 200
+
+
+def test_text_that_looks_like_a_cell_is_none(tmp_path):
+    rows = [["q", "a"], ['c r="XFD1048576"', "&lt;c r='XFD1048576'&gt;"]]
+    assert read(tmp_path, "a.xlsx", strangers.workbook(rows)) == [('c r="XFD1048576"', "<c r='XFD1048576'>")]

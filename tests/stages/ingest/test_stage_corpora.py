@@ -1,0 +1,67 @@
+"""The corpora that the stage writes: texts, modules, pages, and what may not be in them."""
+
+import pytest
+
+from tasks.core.records import Document
+from tasks.io import tables
+from tasks.stages.ingest import stage
+from tasks.stages.ingest.config import Folder, IngestConfig
+from tasks.stages.ingest.quarantine import Sourced
+from tasks.stages.ingest.reading.documents import read_documents
+from tests.stages.ingest.planting import page, passage
+from tests.stages.ingest.running import examples_of, ingest
+
+
+def test_a_corpus_without_a_held_out_text_is_refused(tmp_path, rows):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "only.txt").write_text("One text alone.")
+    with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for test"):
+        ingest(tmp_path, [{"from": "file", "path": rows}], corpora={"domain": [{"from": "folder", "path": folder}]})
+
+
+def test_a_corpus_without_a_text_for_the_gate_is_refused_if_there_is_to_be_one():
+    documents = [
+        Sourced("code", Document(split, "text", "domain", split, split, split, "MIT")) for split in ("train", "test")
+    ]
+    source = {"from": "folder", "path": "texts"}
+    for gate in (0.0, 0.1):
+        config = IngestConfig.model_validate(
+            {"sources": [source], "corpora": {"domain": [source]}, "splits": {"gate": gate}}
+        )
+        if gate:
+            with pytest.raises(ValueError, match=r"ingest.corpora.domain: no text is left for gate"):
+                stage.check_corpora(documents, config)
+        else:
+            stage.check_corpora(documents, config)
+
+
+def test_text_alone_is_split_by_file_and_leaves_empty_tables_of_examples(tmp_path):
+    for manual in ("diameter", "megaco", "snmp"):
+        for number in range(8):
+            page(tmp_path / "raw" / manual, number)
+    corpora = {"domain": [{"from": "folder", "path": tmp_path / "raw"}], "general": [{"from": "topics"}]}
+    run, report = ingest(tmp_path, [], corpora=corpora | {"max_chars": 20_000})
+    assert examples_of(tmp_path) == {"train": [], "valid": [], "test": [], "benchmark": []}
+    assert report["splits"] == report["domains"] == report["licenses"] == {}
+    assert run.said[-1].startswith("examples: none\n")
+
+    ingested = tmp_path / "out" / "ingested"
+    kept = {
+        split: tables.read(ingested / f"{split}_documents.parquet", Document) for split in ("train", "valid", "test")
+    }
+    groups = {split: {row.group for row in rows if row.domain == "domain"} for split, rows in kept.items()}
+    assert all(groups.values())
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 24
+
+
+def test_the_furniture_of_pages_is_removed_and_their_text_is_not(tmp_path):
+    for manual, size in (("diameter", 3), ("megaco", 4), ("snmp", 9)):  # less than half of the pages, and more
+        for number in range(size):
+            page(tmp_path / "raw" / manual, number)
+    folder = Folder.model_validate({"from": "folder", "path": tmp_path / "raw"})
+    texts = {document.source: document.text for document in read_documents(folder, "domain")}
+    assert len(texts) == 16
+    for path, text in texts.items():
+        manual, number = path.split("/")[0], int(path.removesuffix(".html")[-1])
+        assert text.split("\n") == [f"Chapter {number}", "", passage(manual, number), "", f"ok = start({number})."]

@@ -1,0 +1,135 @@
+"""The splits that the stage writes: groups stay whole, few rows are split as far as they go, and it is said."""
+
+import json
+
+import pytest
+
+from tasks.core.records import Example
+from tasks.io import tables
+from tests.stages.ingest.running import PLURALS, examples_of, ingest
+
+
+def test_a_gate_set_takes_from_what_trains_and_leaves_the_other_splits(tmp_path, rows):
+    sources = [{"from": "file", "path": rows}]
+    ingest(tmp_path, sources, "without")
+    _, report = ingest(tmp_path, sources, "with", splits={"valid": 0.2, "test": 0.2, "gate": 0.15})
+    without, with_gate = examples_of(tmp_path, "without"), examples_of(tmp_path, "with")
+    gate = tables.read(tmp_path / "with/ingested/gate.parquet", Example)
+    assert tables.read(tmp_path / "without/ingested/gate.parquet", Example) == []
+    assert (with_gate["valid"], with_gate["test"]) == (without["valid"], without["test"])
+    assert {row.group for row in gate} == {row.group for row in without["train"]} - {
+        row.group for row in with_gate["train"]
+    }
+    assert report["splits"]["gate"] == {"examples": len(gate), "groups": len(gate)}
+    assert gate
+
+
+def test_equal_values_of_the_group_column_stay_together(tmp_path):
+    file = tmp_path / "rows.csv"
+    lines = [f"{word} {number},{many},{word}" for word, many in PLURALS.items() for number in range(4)]
+    file.write_text("\n".join(["question,answer,topic", *lines]))
+    run, _ = ingest(tmp_path, [{"from": "file", "path": file, "group": "topic"}])
+    kept = examples_of(tmp_path)
+    groups = {split: {example.group for example in examples} for split, examples in kept.items()}
+    sizes = {split: len(names) for split, names in groups.items()}
+    assert sizes == {"train": 4, "valid": 1, "test": 1, "benchmark": 0}
+    assert not groups["train"] & groups["test"]
+    assert any("rows.csv lies outside" in line for line in run.said)
+
+
+def test_few_rows_are_split_and_it_is_said(tmp_path):
+    file = tmp_path / "raw" / "few.jsonl"
+    file.parent.mkdir()
+    rows = [{"prompt": f"{word}?", "completion": many} for word, many in list(PLURALS.items())[:4]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run, report = ingest(
+        tmp_path, [{"from": "file", "path": str(file)}], splits={"valid": 0.1, "test": 0.15, "gate": 0.1}
+    )
+    assert {name: row["examples"] for name, row in report["splits"].items()} == dict.fromkeys(report["splits"], 1)
+    assert len(report["splits"]) == 4
+    assert any("valid holds one group: 1 of 4 examples, 25% where 10% were asked for" in line for line in run.said)
+
+
+def test_too_few_groups_for_a_test_split_end_in_one_message(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        "\n".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}", "thread": "one"}) for n in range(20))
+    )
+    with pytest.raises(ValueError, match=r"valid and test would be empty: 20 examples in 1 groups"):
+        ingest(tmp_path, [{"from": "file", "path": file, "group": "thread"}])
+
+
+@pytest.mark.parametrize("by", ["size", "name"])
+@pytest.mark.parametrize("number", range(1, 13))
+def test_few_rows_are_split_as_far_as_they_go_and_the_report_says_so(tmp_path, number, by):
+    rows = [{"prompt": f"What is {word}?", "completion": f"{word} it is."} for word in "abcdefghijkl"[:number]]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = {"by": by, "valid": 0.1, "test": 0.15, "gate": 0.1}
+    if number < 3:
+        with pytest.raises(ValueError, match=rf"would be empty: {number} examples .* 3 groups are the least"):
+            ingest(tmp_path, [{"from": "file", "path": file}], splits=splits)
+        return
+    run, report = ingest(tmp_path, [{"from": "file", "path": file}], splits=splits)
+    sizes = {split: row["examples"] for split, row in report["splits"].items()}
+    assert sum(sizes.values()) == number
+    assert set(sizes) == {"train", "valid", "test", *(["gate"] if number > 3 else [])}
+    small = {split for split in ("valid", "test", "gate") if sizes.get(split, 0) < 2}
+    assert {line.split(" holds ")[0] for line in report["caveats"]} == small
+    assert set(report["caveats"]) <= set(run.said)
+
+
+def test_a_split_that_its_near_duplicates_emptied_gets_a_group_that_trains(tmp_path):
+    words = [f"w{n}" for n in range(400)]
+    texts = [" ".join(words[40 * n : 40 * n + 40]) for n in range(8)]
+    rows = [{"prompt": f"Tell {n}?", "completion": text} for n, text in enumerate(texts)]
+    rows += [{"prompt": f"Say {n}!", "completion": f"{text} more"} for n, text in enumerate(texts[:6])]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = {"by": "name", "valid": 0.05, "test": 0.05, "gate": 0.05}
+    for seed in (1, 5):  # whose only group of valid is a copy of one that goes before it
+        _, report = ingest(tmp_path, [{"from": "file", "path": file}], str(seed), splits=splits, seed=seed)
+        sizes = {split: row["examples"] for split, row in report["splits"].items()}
+        assert set(sizes) == {"train", "valid", "test", "gate"}
+        assert sum(sizes.values()) == 8
+
+
+def chats(path, numbers, about="bird"):
+    rows = [
+        {"prompt": f"Which {about} is number {n}?", "completion": f"{about} {n * n + 7}", "thread": f"t{n // 4}"}
+        for n in numbers
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("group", [None, "thread"])
+def test_by_name_no_id_and_no_group_changes_its_split_as_rows_are_added(tmp_path, group):
+    folder, splits = tmp_path / "raw/chats", {"by": "name", "valid": 0.1, "test": 0.15, "gate": 0.1}
+    folder.mkdir(parents=True)
+    source = {"from": "file", "path": str(folder), **({"group": group} if group else {})}
+    known, sizes = {}, []
+    for name, about, numbers in (("m", "bird", 600), ("a", "fish", 40), ("z", "tree", 1400), ("a", "fish", 160)):
+        chats(folder / f"{name}.jsonl", range(numbers), about)
+        _, report = ingest(tmp_path, [source], splits=splits, near_duplicates={"jaccard": None, "cosine": None})
+        gate = tables.read(tmp_path / "out/ingested/gate.parquet", Example)
+        rows = [*gate, *(row for rows in examples_of(tmp_path).values() for row in rows)]
+        now = {row.id: row.split for row in rows} | ({row.group: row.split for row in rows} if group else {})
+        assert {key: now[key] for key in known} == known
+        known = now
+        sizes.append(len(rows))
+        for split, share in report["shares"].items():
+            assert share["examples"] == round(sum(row.split == split for row in rows) / len(rows), 4)
+            groups = {row.group: row.split for row in rows}
+            assert share["groups"] == round(list(groups.values()).count(split) / len(groups), 4)
+            assert abs(share["groups"] - share["asked"]) < 4 * share["deviation"]
+    assert sizes == [600, 640, 2040, 2160]
+    assert set(known.values()) == {"train", "valid", "test", "gate"}
+
+
+def test_shares_stand_beside_those_that_were_asked_for(tmp_path, rows):
+    run, report = ingest(tmp_path, [{"from": "file", "path": rows}], splits={"valid": 0.2, "test": 0.1})
+    assert report["shares"] == {
+        "valid": {"asked": 0.2, "examples": 0.2, "groups": 0.2, "deviation": 0.073},
+        "test": {"asked": 0.1, "examples": 0.1, "groups": 0.1, "deviation": 0.0548},
+    }
+    assert "shares: 20.0% valid (20.0% asked for), 10.0% test (10.0% asked for)\n" in run.said[-1]
