@@ -217,10 +217,12 @@ def workspace(tokens: int) -> Setup:
 
 def fault_pairs(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Yield each example of at most `LONGEST` tokens that has a verified wrong program, with that pair."""
+    from tasks.core.records import FaultPair
     from tasks.engine.encode import encoder
-    from tasks.io import sandbox
+    from tasks.io import sandbox, tables
     from tasks.methods.objectives.fait.encode import encode_example
     from tasks.stages.faults.config import FaultsConfig
+    from tasks.stages.faults.findings import Findings
     from tasks.stages.faults.search import PairSearch
 
     class Quiet:
@@ -236,7 +238,10 @@ def fault_pairs(setup: Setup, examples: Sequence[Any]) -> Iterator[tuple[Any, An
     examples = [e for e in examples if (sequence := encoded(e, None)) and len(sequence) <= LONGEST]
     config = FaultsConfig.model_validate({"sources": setup.sources})
     run: Any = Quiet()
-    pairs = {pair.example: pair for pair in PairSearch(config, encoded, sandbox.run, run).find(examples)}
+    with tempfile.TemporaryDirectory() as folder:
+        findings = Findings(Path(folder))
+        PairSearch(config, encoded, sandbox.run, run, findings).find(lambda: examples, len(examples))
+        pairs = {pair.example: pair for frame in findings.pairs() for pair in tables.records(frame, FaultPair)}
     for example in examples:
         if example.id in pairs:
             yield example, pairs[example.id]

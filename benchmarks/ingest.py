@@ -9,6 +9,7 @@ with two processes. Memory is what the stage's processes hold beside files (`Rss
 
 import argparse
 import json
+import os
 import random
 import resource
 import shutil
@@ -111,10 +112,16 @@ class Cost:
 
 def ingest(folder: Path, path: Path, workers: int) -> Cost:
     """Run the stage, with its scratch and its outputs below `folder`."""
+    return run(STAGE, [str(folder), str(path), str(workers)])
+
+
+def run(program: str, arguments: list[str], code: Path = ROOT) -> Cost:
+    """Run a program of Python with the project's code in the folder `code`."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-c", STAGE, str(folder), str(path), str(workers)]
+    command = [sys.executable, "-c", program, *arguments]
+    variables = os.environ | {"PYTHONPATH": str(code)}
     peak_kb = 0
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    with subprocess.Popen(command, cwd=code, env=variables) as process:
         while process.poll() is None:
             peak_kb = max(peak_kb, sum(map(anonymous_kb, family(process.pid))))
             time.sleep(0.1)

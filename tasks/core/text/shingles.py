@@ -7,7 +7,6 @@ Source: Broder 1997, On the resemblance and containment of documents (MinHash); 
 Datasets, §3.4 (bands of rows).
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -32,6 +31,10 @@ BLOCK = 50_000
 """Shingles that are hashed at once."""
 ODD = np.uint64(0x9E3779B97F4A7C15)
 """An odd multiplier spreads sums of hashes over all bits."""
+IS_WORD = np.array([chr(byte).isascii() and chr(byte).isalnum() for byte in range(256)], np.int8)
+"""1 for the bytes of a word in ASCII."""
+MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+"""So many of the first bytes of eight."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,52 @@ class Words:
 
 def hash_words(contents: Sequence[str]) -> Words:
     """Return the words of each text, as `tasks.core.text.ngrams.words` finds them; a combining mark belongs to its word."""
-    folded = pl.Series([content.casefold() for content in contents], dtype=pl.String)
-    words = folded.str.extract_all(PATTERN)
+    is_ascii = np.array([content.isascii() for content in contents], bool)
+    plain = _ascii_words([content for content in contents if content.isascii()])
+    if is_ascii.all():
+        return plain
+    others = _unicode_words([content for content in contents if not content.isascii()])
+    together = Words(
+        np.concatenate([plain.hashes, others.hashes]), _offsets(np.concatenate([plain.counts, others.counts]))
+    )
+    return together.take(np.argsort(np.argsort(~is_ascii, kind="stable")))
+
+
+def _ascii_words(contents: Sequence[str]) -> Words:
+    """Return the words of texts in ASCII: runs of letters and digits, found in all texts at once."""
+    data = np.frombuffer("\n".join(contents).lower().encode("ascii"), np.uint8)
+    is_word = np.zeros(len(data) + 2, np.int8)
+    is_word[1:-1] = IS_WORD[data]
+    starts, ends = np.flatnonzero(np.diff(is_word)).reshape(-1, 2).T
+    ends_of_texts = np.cumsum([len(content) + 1 for content in contents], dtype=np.int64)
+    offsets = np.searchsorted(starts, np.concatenate([[0], ends_of_texts]))
+    return Words(_byte_hashes(data, starts, ends - starts), offsets.astype(np.int64))
+
+
+def _unicode_words(contents: Sequence[str]) -> Words:
+    """Return the words of any texts."""
+    words = pl.Series([content.casefold() for content in contents], dtype=pl.String).str.extract_all(PATTERN)
     counts = words.list.len().to_numpy().astype(np.int64)
-    return Words(_word_hashes(words.filter(counts > 0).explode()), _offsets(counts))
+    encoded = words.filter(counts > 0).explode().cast(pl.Binary)
+    data = np.frombuffer(b"".join(encoded), np.uint8)
+    sizes = encoded.bin.size().to_numpy().astype(np.int64)
+    return Words(_byte_hashes(data, _offsets(sizes)[:-1], sizes), _offsets(counts))
+
+
+def _byte_hashes(data: NDArray[np.uint8], starts: Indices, sizes: Indices) -> Hashes:
+    """Return a 64-bit hash of each run of bytes, eight bytes at a time; the same on every machine."""
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    eights = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    hashes, pending = sizes.astype(np.uint64), np.arange(len(sizes))
+    passed = 0
+    while len(pending):
+        remaining = sizes[pending] - passed
+        values = eights[starts[pending] + passed].view("<u8").ravel() & MASKS[np.minimum(remaining, 8)]
+        values += hashes[pending] * ODD
+        _mix_in_place(values)
+        hashes[pending] = values
+        pending, passed = pending[remaining > 8], passed + 8
+    return hashes
 
 
 def shingle(words: Words, length: int) -> Shingles:
@@ -232,16 +277,6 @@ def _by_set(sets: Shingles) -> Hashes:
     """Return hashes that also depend on the number of their set, so that one sorted array serves all sets."""
     numbers = np.repeat(np.arange(1, len(sets) + 1, dtype=np.uint64), sets.sizes)
     return sets.hashes ^ _mix(numbers * ODD)
-
-
-def _word_hashes(words: pl.Series) -> Hashes:
-    """Return a 64-bit hash of each word. Each different word is hashed once, by a function that is the same on every machine."""
-    different = words.unique().drop_nulls().sort()
-    hashes = np.array(
-        [int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") for word in different],
-        dtype=np.uint64,
-    )
-    return hashes[words.cast(pl.Enum(different)).to_physical().to_numpy()]
 
 
 def _unique(hashes: Hashes, sizes: Indices) -> Shingles:

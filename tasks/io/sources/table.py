@@ -3,7 +3,7 @@
 A record that cannot be read is yielded as `Broken`, with its place. Records come one by one: no table is in memory as a whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from tasks.io.sources.containers import archives
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.containers.encodings import TextLines
 from tasks.io.sources.formats import columnar, delimited, detection, json_document, json_lines, workbook
+from tasks.io.sources.formats.blocks import Block
 from tasks.io.sources.formats.detection import Format
-from tasks.io.sources.formats.json_lines import Block
 from tasks.io.sources.record import Broken, Record, UnreadableError
 
 READERS: dict[Format, Callable[[Entry], Iterator[Record]]] = {
@@ -22,6 +22,11 @@ READERS: dict[Format, Callable[[Entry], Iterator[Record]]] = {
     "Parquet": columnar.read_parquet,
     "Arrow": columnar.read_arrow,
     "Excel": workbook.read,
+}
+CUTTERS: dict[Format, Callable[[Path], Sequence[Block] | None]] = {
+    "JSON lines": json_lines.blocks,
+    "CSV": delimited.blocks,
+    "Parquet": columnar.blocks,
 }
 ADVICE: dict[Format, str] = {
     "SQLite": "a database: name what to read of it as a source `{from: query, database: …, query: SELECT …}`",
@@ -46,15 +51,16 @@ def rows(path: Path) -> Iterator[Record]:
             yield from _member(entry)
 
 
-def blocks(path: Path) -> list[Block] | None:
-    """Return the parts of a file of JSON lines that can be read apart; None for any other file, which is read as a whole."""
+def blocks(path: Path) -> Sequence[Block] | None:
+    """Return the parts of a plain file that can be read apart; None for any other file, which is read as a whole."""
     entry = archives.file_entry(path)
     with entry.open() as opened:
         head = opened.stream.peek(512)[:512]
         is_packed = bool(opened.compression) or archives.is_zip(head) or archives.is_tar(head)
-    if is_packed or not head or detection.detect(entry).format != "JSON lines":
+    if is_packed or not head:
         return None
-    return json_lines.blocks(path)
+    cut = CUTTERS.get(detection.detect(entry).format)
+    return cut and cut(path)
 
 
 def describe(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Texts below a folder: plain text, Markdown and reStructuredText as they are, HTML, LaTeX, PDF and Word as their running text."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 from tasks.io.sources import documents
 from tasks.io.sources.record import UnreadableError
 
+Read = Callable[[Path], tuple[str, str]]
+"""Returns the running text of a document and a note."""
 ENDINGS = (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".pdf", ".docx")
 MARKED_UP = (".html", ".htm", ".docx")
 """Documents that are read as HTML."""
@@ -42,26 +44,34 @@ class Unreadable:
     reason: str = "not UTF-8"
 
 
-def folder(path: Path, license: str) -> Iterator[Text | Unreadable]:
-    """Yield the texts below a folder, by path."""
+def running_text(file: Path) -> tuple[str, str]:
+    """Return the running text of a document, and a note: the encoding, or the share of it that could be extracted.
+
+    Raises UnreadableError if it has no text or cannot be read.
+    """
+    body, note = documents.extract(file)
+    return from_html(body) if file.suffix.lower() in MARKED_UP else body, note
+
+
+def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
+    """Yield the texts below a folder, by path, each as `read` returns it."""
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
         )
     for file in sorted(path.rglob("*")):
-        suffix = file.suffix.lower()
-        if suffix not in ENDINGS or not file.is_file():
+        if file.suffix.lower() not in ENDINGS or not file.is_file():
             continue
         name = file.relative_to(path).as_posix()
         if not file.resolve().is_relative_to(path.resolve()):
             yield Unreadable(name, "links are not followed out of the folder", "a link out of the folder")
             continue
         try:
-            text, note = documents.extract(file)
+            text, note = read(file)
         except UnreadableError as error:
             yield Unreadable(name, str(error), "unreadable file")
             continue
-        yield Text(name, from_html(text) if suffix in MARKED_UP else text, license, note)
+        yield Text(name, text, license, note)
 
 
 def from_html(markup: str) -> str:

@@ -20,16 +20,14 @@ ASK = (
 
 
 def attempts(source: Drawn, examples: Sequence[Example], seed: int, write: Write) -> dict[str, list[Candidate]]:
-    """Return the model's own answers to some of the examples; correct ones are refused by their tests later."""
-    chosen = _chosen(examples, source.max_examples, seed)
-    return _candidates(chosen, source.samples, [example.prompt for example in chosen], seed, write, "sampled")
+    """Return the model's own answers to the examples; correct ones are refused by their tests later."""
+    return _candidates(examples, source.samples, [example.prompt for example in examples], seed, write, "sampled")
 
 
 def on_purpose(source: Drawn, examples: Sequence[Example], seed: int, write: Write) -> dict[str, list[Candidate]]:
-    """Return variants of some examples' programs that a teacher was asked to make wrong."""
-    chosen = _chosen(examples, source.max_examples, seed)
-    prompts = [[Message("user", teacher_prompt(example))] for example in chosen]
-    return _candidates(chosen, source.samples, prompts, seed, write, "teacher")
+    """Return variants of the examples' programs that a teacher was asked to make wrong."""
+    prompts = [[Message("user", teacher_prompt(example))] for example in examples]
+    return _candidates(examples, source.samples, prompts, seed, write, "teacher")
 
 
 def teacher_prompt(example: Example) -> str:
@@ -38,11 +36,9 @@ def teacher_prompt(example: Example) -> str:
     return ASK.format(**{name: text.replace("</", "< /") for name, text in fields.items()})
 
 
-def _chosen(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """Return `count` random examples, in their order."""
-    places = range(len(examples))
-    chosen = random.Random(seed).sample(places, min(count, len(examples)))
-    return [examples[place] for place in sorted(chosen)]
+def chosen(names: Sequence[str], count: int, seed: int) -> set[str]:
+    """Return `count` of the examples of these names, drawn by the seed."""
+    return set(random.Random(seed).sample(names, min(count, len(names))))
 
 
 def _candidates(

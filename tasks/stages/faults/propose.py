@@ -1,7 +1,8 @@
 """Candidates for wrong programs from mutation and from given pairs; pairs that fit no example are refused with a reason."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from tasks.core.records import Example, Refusal, Unfit, excerpt
@@ -11,6 +12,9 @@ from tasks.io.sources import commits, table
 from tasks.io.sources.record import Broken, Record
 from tasks.stages.faults.config import Commits, Given, Mutation
 from tasks.stages.faults.pair import Candidate
+
+NO_EXAMPLE = Unfit("no example", "no training example has this program as its answer")
+LAYOUT = Unfit("other text", "it says what an example's answer says, in another layout: what differs cannot be told")
 
 
 def mutated(source: Mutation, examples: Sequence[Example], seed: int) -> dict[str, Iterator[Candidate]]:
@@ -24,25 +28,47 @@ def _mutants(source: Mutation, example: Example, seed: int) -> Iterator[Candidat
         yield Candidate(example, code, "mutation", operator)
 
 
-def matched(source: Given | Commits, examples: Sequence[Example], refused: list[Refusal]) -> dict[str, list[Candidate]]:
-    """Return a source's pairs whose correct side is the program of an example.
+class GivenPairs:
+    """The pairs of a source, which are matched with the examples whose program is their correct side."""
 
-    Other pairs are appended to `refused`.
-    """
-    known: defaultdict[str | None, list[Example]] = defaultdict(list)
-    for example in examples:
-        known[_essence(program(example.response))].append(example)
-    candidates: defaultdict[str, list[Candidate]] = defaultdict(list)
-    for row in _rows(source):
-        place = f"{source.path.as_posix()}: {row.where}"
-        fitting = _fitting(row, known)
-        if isinstance(fitting, Unfit):
-            shown = row.record if isinstance(row, Broken) else str(row.values.get("correct", ""))
-            refused.append(Refusal(source.from_, place, fitting.reason, fitting.detail, excerpt(shown)))
-            continue
-        for example, incorrect in fitting:
-            candidates[example.id].append(Candidate(example, incorrect, "given", place))
-    return candidates
+    def __init__(self, source: Given | Commits) -> None:
+        self._source = source
+        self._rows = [_given(row) for row in _rows(source)]
+        self._by_meaning: defaultdict[str, list[_GivenPair]] = defaultdict(list)
+        for row in self._rows:
+            if row.meaning is not None:
+                self._by_meaning[row.meaning].append(row)
+
+    def matched(self, examples: Iterable[Example]) -> dict[str, list[Candidate]]:
+        """Return the pairs that fit some of the examples, each in the layout of the example's program."""
+        candidates: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for example in examples:
+            code = program(example.response)
+            meaning = _essence(code)
+            for row in self._by_meaning.get(meaning, ()) if meaning is not None else ():
+                if row.prompt is not None and row.prompt.strip() != example.prompt[-1].content.strip():
+                    continue
+                row.has_example = True
+                incorrect = _in_layout_of(code, program(row.correct), program(row.incorrect))
+                if incorrect is not None:
+                    row.fits = True
+                    candidates[example.id].append(Candidate(example, incorrect, "given", self._place(row)))
+        return candidates
+
+    def refusals(self) -> list[Refusal]:
+        """Return a refusal for each pair that fitted none of the examples."""
+        refused = []
+        for row in self._rows:
+            unfit = row.unfit or (LAYOUT if row.has_example else NO_EXAMPLE)
+            if not row.fits:
+                refusal = Refusal(
+                    self._source.from_, self._place(row), unfit.reason, unfit.detail, excerpt(row.shown or row.correct)
+                )
+                refused.append(refusal)
+        return refused
+
+    def _place(self, row: "_GivenPair") -> str:
+        return f"{self._source.path.as_posix()}: {row.where}"
 
 
 def _rows(source: Given | Commits) -> Iterator[Record]:
@@ -51,31 +77,34 @@ def _rows(source: Given | Commits) -> Iterator[Record]:
     return commits.functions(source.path, source.revision, source.match)
 
 
-def _fitting(row: Record, known: Mapping[str | None, list[Example]]) -> list[tuple[Example, str]] | Unfit:
-    """Return the examples that a given pair fits, each with the wrong program in its layout; or the reason if there are none."""
+@dataclass
+class _GivenPair:
+    """A row of a source, and what became of it."""
+
+    where: str
+    correct: str = ""
+    incorrect: str = ""
+    prompt: str | None = None
+    meaning: str | None = None
+    """The essence of the correct side."""
+    unfit: Unfit | None = None
+    """The reason why it is no pair at all."""
+    shown: str = ""
+    has_example: bool = False
+    fits: bool = False
+
+
+def _given(row: Record) -> _GivenPair:
+    """Return a row as a pair, or with the reason why it is none."""
     if isinstance(row, Broken):
-        return Unfit(row.reason, row.detail)
+        return _GivenPair(row.where, unfit=Unfit(row.reason, row.detail), shown=row.record)
     correct, incorrect, prompt = (row.values.get(name) for name in ("correct", "incorrect", "prompt"))
     if not isinstance(correct, str) or not isinstance(incorrect, str):
-        return Unfit("no pair", f"found {', '.join(map(str, row.values)) or 'nothing'}; expected correct and incorrect")
+        detail = f"found {', '.join(map(str, row.values)) or 'nothing'}; expected correct and incorrect"
+        return _GivenPair(row.where, unfit=Unfit("no pair", detail), shown=str(correct or ""))
     meaning = _essence(program(correct))
-    if meaning is None:
-        return Unfit("no Python", "the correct side does not parse")
-    examples = [
-        example
-        for example in known.get(meaning, ())
-        if prompt is None or str(prompt).strip() == example.prompt[-1].content.strip()
-    ]
-    if not examples:
-        return Unfit("no example", "no training example has this program as its answer")
-    in_layout = [
-        (example, _in_layout_of(program(example.response), program(correct), program(incorrect)))
-        for example in examples
-    ]
-    fitting = [(example, text) for example, text in in_layout if text is not None]
-    return fitting or Unfit(
-        "other text", "it says what an example's answer says, in another layout: what differs cannot be told"
-    )
+    unfit = Unfit("no Python", "the correct side does not parse") if meaning is None else None
+    return _GivenPair(row.where, correct, incorrect, None if prompt is None else str(prompt), meaning, unfit)
 
 
 def _in_layout_of(text: str, correct: str, incorrect: str) -> str | None:

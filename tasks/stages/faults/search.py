@@ -1,6 +1,6 @@
-"""Search fault pairs for all examples: collect candidates, check them, verify them by tests."""
+"""Search fault pairs for all examples: collect candidates, check them, verify them by tests. Texts come as a stream."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tasks.core.records import Example, FaultPair, Refusal, Unfit, excerpt
 from tasks.core.stage import Run
@@ -8,37 +8,55 @@ from tasks.core.text.programs import holds_program, judged
 from tasks.core.text.writing import Write
 from tasks.stages.faults import generate, propose, verify
 from tasks.stages.faults.config import Drawn, FaultsConfig, Mutation, Sampled, Source, Teacher
+from tasks.stages.faults.findings import Findings
 from tasks.stages.faults.pair import Candidate, Encode, meaning, pair
 
 Writer = Callable[[Drawn], Write]
 """Returns the function that generates text, for a source that needs a model."""
+Examples = Callable[[], Iterable[Example]]
+"""Returns all examples, from the first one on."""
 
 
 class PairSearch:
-    """Searches pairs, source after source, and records every refused candidate."""
+    """Searches pairs, source after source, and files them and every refused candidate in `findings`.
+
+    Of each example that can be judged, its id and those of its pairs are in memory; of texts, those of one chunk of examples.
+    """
 
     def __init__(
-        self, config: FaultsConfig, encoded: Encode, judge: verify.RunCases, run: Run, writer: Writer | None = None
+        self,
+        config: FaultsConfig,
+        encoded: Encode,
+        judge: verify.RunCases,
+        run: Run,
+        findings: Findings,
+        writer: Writer | None = None,
     ) -> None:
-        self.config, self.refused = config, list[Refusal]()
+        self.config, self._findings = config, findings
         self._encode, self._judge, self._run, self._writer = encoded, judge, run, writer
-        self._kept: dict[str, dict[str, FaultPair]] = {}
+        self._pairs: dict[str, set[str]] = {}
+        """The pairs of each example that can be judged."""
+        self._programs: set[str] = set()
+        self._tested: set[str] = set()
+        """The examples whose answers are programs, and those whose tests tell right answers from wrong ones."""
 
-    def find(self, examples: Sequence[Example]) -> list[FaultPair]:
-        """Return the pairs of all examples, in their order.
+    def find(self, examples: Examples, total: int) -> None:
+        """Find the pairs of all examples, of which there are `total`.
 
         Raises FileNotFoundError or ValueError for a missing source.
         """
-        usable = {example.id: example for example in self._usable(examples)}
+        for chunk in self._findings.chunks(self._run.track(examples(), total=total, unit="example")):
+            for example in self._usable(chunk):
+                self._pairs[example.id] = set()
+                self._programs |= {example.id} if holds_program(example) else set()
+                self._tested |= {example.id} if verify.tells_apart(example) else set()
         for source in self.config.sources:
-            self._verify(self._proposals(source, examples, usable))
-        return [fault_pair for name in usable for fault_pair in self._kept.get(name, {}).values()]
+            self._search(source, examples)
 
     def _usable(self, examples: Sequence[Example]) -> Iterator[Example]:
         """Yield the examples whose answer passes its tests in every run and contains no control token."""
         fitting = [example for example in examples if self._fits(example)]
-        tracked = self._run.track(verify.sound(fitting, self._judge), total=len(fitting), unit="example")
-        for example, unfit in zip(fitting, tracked, strict=True):
+        for example, unfit in zip(fitting, verify.sound(fitting, self._judge), strict=True):
             if unfit:
                 self._refuse(Candidate(example, judged(example, example.response), "example"), unfit)
             else:
@@ -61,48 +79,58 @@ class PairSearch:
             self._refuse(Candidate(example, code, "example"), unfit)
         return unfit is None
 
-    def _proposals(
-        self, source: Source, examples: Sequence[Example], usable: Mapping[str, Example]
-    ) -> dict[str, Iterator[Candidate]]:
-        """Return a source's candidates, by example."""
-        incomplete = [example for name, example in usable.items() if not self._has_enough(name)]
-        if isinstance(source, Mutation | Teacher):
-            incomplete = list(self._programs(incomplete, source))
+    def _search(self, source: Source, examples: Examples) -> None:
+        """Find the pairs that a source has."""
         if isinstance(source, Mutation):
-            return propose.mutated(source, incomplete, self.config.seed)
-        if isinstance(source, Sampled | Teacher):
-            return self._written(source, incomplete)
-        candidates_by_example = propose.matched(source, examples, self.refused)
-        for name in candidates_by_example.keys() - usable.keys():
-            for candidate in candidates_by_example.pop(name):
+            for chunk in self._findings.chunks(examples()):
+                self._verify(propose.mutated(source, list(self._suited(chunk, source)), self.config.seed))
+        elif isinstance(source, Sampled | Teacher):
+            self._verify(self._written(source, examples))
+        else:
+            given = propose.GivenPairs(source)
+            for chunk in self._findings.chunks(examples()):
+                self._verify(self._judgeable(given.matched(chunk)))
+            self._findings.refused += given.refusals()
+
+    def _judgeable(self, candidates: Mapping[str, Sequence[Candidate]]) -> dict[str, Iterator[Candidate]]:
+        """Return the candidates of examples that can be judged, and refuse the others."""
+        for name, some in candidates.items():
+            for candidate in some if name not in self._pairs else ():
                 self._refuse(candidate, Unfit("unsound example", "its own program was refused"))
-        return {name: iter(candidates) for name, candidates in candidates_by_example.items()}
+        return {name: iter(some) for name, some in candidates.items() if name in self._pairs}
 
-    def _programs(self, examples: Sequence[Example], source: Source) -> Iterator[Example]:
-        """Yield the examples whose answers are programs, and refuse the others: this source makes mistakes in programs alone."""
-        for example in examples:
-            if holds_program(example):
-                yield example
-            else:
-                self._refuse(
-                    Candidate(example, "", source.from_), Unfit("no program", f"{source.from_} changes programs")
-                )
+    def _suited(self, examples: Sequence[Example], source: Mutation | Sampled | Teacher) -> Iterator[Example]:
+        """Yield the examples that need more pairs and can have them of a source, and refuse those that cannot.
 
-    def _written(self, source: Sampled | Teacher, incomplete: Sequence[Example]) -> dict[str, Iterator[Candidate]]:
-        """Return candidates that a model generates.
-
-        Examples without tests are refused: only tests show that a candidate is wrong.
+        Mutations and a teacher make mistakes in programs alone; of what a model wrote, only tests show that it is wrong.
         """
+        for example in examples:
+            if not self._is_incomplete(example.id):
+                continue
+            if example.id not in self._programs and not isinstance(source, Sampled):
+                unfit = Unfit("no program", f"{source.from_} changes programs")
+            elif example.id not in self._tested and not isinstance(source, Mutation):
+                unfit = Unfit("no tests", "nothing would tell right from wrong")
+            else:
+                yield example
+                continue
+            self._refuse(Candidate(example, "", source.from_), unfit)
+
+    def _written(self, source: Sampled | Teacher, examples: Examples) -> dict[str, Iterator[Candidate]]:
+        """Return candidates that a model generates for some examples, which are chosen by the seed."""
         assert self._writer
-        tested = [example for example in incomplete if verify.tells_apart(example)]
-        for example in incomplete:
-            if not verify.tells_apart(example):
-                self._refuse(
-                    Candidate(example, "", source.from_), Unfit("no tests", "nothing would tell right from wrong")
-                )
+        able = self._tested if isinstance(source, Sampled) else self._tested & self._programs
+        names = [name for name in self._pairs if name in able and self._is_incomplete(name)]
+        chosen = generate.chosen(names, source.max_examples, self.config.seed)
+        asked = [
+            example
+            for chunk in self._findings.chunks(examples())
+            for example in self._suited(chunk, source)
+            if example.id in chosen
+        ]
         ask = generate.attempts if isinstance(source, Sampled) else generate.on_purpose
-        candidates_by_example = ask(source, tested, self.config.seed, self._writer(source))
-        return {name: iter(candidates) for name, candidates in candidates_by_example.items()}
+        candidates = ask(source, asked, self.config.seed, self._writer(source))
+        return {name: iter(some) for name, some in candidates.items()}
 
     def _verify(self, proposals: dict[str, Iterator[Candidate]]) -> None:
         """Verify candidates in rounds, one of each example per round, until each example has enough pairs or no candidates."""
@@ -117,31 +145,34 @@ class PairSearch:
                 if isinstance(verdict, Unfit):
                     self._refuse(candidate, verdict)
                 else:
-                    self._kept.setdefault(name, {})[verdict.id] = verdict
+                    self._pairs[name].add(verdict.id)
+                    self._findings.keep(verdict)
 
     def _next(self, name: str, candidates: Iterator[Candidate]) -> tuple[Candidate, FaultPair] | None:
         """Return the next candidate that makes a pair, before tests. Once an example has enough pairs, further candidates are refused,
         except mutants, which are generated on demand."""
         for candidate in candidates:
-            if self._has_enough(name):
+            if not self._is_incomplete(name):
                 if candidate.source == "mutation":
                     return None
                 self._refuse(candidate, Unfit("enough pairs", f"faults.per_example is {self.config.per_example}"))
                 continue
             result = pair(candidate, self.config, self._encode)
-            if isinstance(result, FaultPair) and result.id in self._kept.get(name, {}):
+            if isinstance(result, FaultPair) and result.id in self._pairs[name]:
                 result = Unfit("double", "the same wrong program is there already")
             if isinstance(result, FaultPair):
                 return candidate, result
             self._refuse(candidate, result)
         return None
 
-    def _has_enough(self, name: str) -> bool:
-        return len(self._kept.get(name, ())) >= self.config.per_example
+    def _is_incomplete(self, name: str) -> bool:
+        """Return True for an example that can be judged and needs more pairs."""
+        return name in self._pairs and len(self._pairs[name]) < self.config.per_example
 
     def _refuse(self, candidate: Candidate, unfit: Unfit) -> None:
         """Record a refusal: a mutant under its kind, a given pair under its place, any other candidate under its example."""
         mutant = candidate.source == "mutation"
         what = f"mutation {candidate.origin}" if mutant else candidate.source
         where = candidate.example.source if mutant or not candidate.origin else candidate.origin
-        self.refused.append(Refusal(what, where, unfit.reason, unfit.detail, excerpt(candidate.incorrect)))
+        refusal = Refusal(what, where, unfit.reason, unfit.detail, excerpt(candidate.incorrect))
+        self._findings.refused.append(refusal)

@@ -5,47 +5,60 @@ writes  data/rounds/<round>/faults.parquet, data/rounds/<round>/faults_refused.p
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+import polars as pl
 
 from tasks.core.records import Example, FaultPair, Refusal
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.text.writing import Write
 from tasks.io import sandbox, tables
+from tasks.io.system import files
 from tasks.io.weights import checkpoints
 from tasks.stages.faults.config import Drawn, StageConfig, Teacher
+from tasks.stages.faults.findings import Findings
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Find pairs, and write them and the refusals; two empty tables without sources."""
-    kept: list[FaultPair] = []
-    refused: list[Refusal] = []
+    findings = Findings(run.work / "findings")
+    files.remove(run.work / "findings")  # a killed run left them
+    (run.work / "findings").mkdir(parents=True)
     if config.faults.sources:
-        from tasks.engine.encode import encoder
-        from tasks.methods.objectives.fait.encode import encode_example
-        from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
+        _search(inputs, config, run, findings)
+    tables.sink(outputs["pairs"], findings.pairs, FaultPair)
+    tables.sink_query(outputs["refused"], findings.refusals(), Refusal)
+    files.remove(run.work / "findings")
+    if config.faults.sources:
+        pairs = pl.read_parquet(outputs["pairs"], columns=["example", "verified", "marked", "commented"])
+        refused = Counter(pl.read_parquet(outputs["refused"], columns=["reason"])["reason"].to_list())
+        num_verified, commented = int(pairs["verified"].sum()), round(_mean(pairs["commented"]), 6)
+        run.note(fault_pairs=len(pairs), fault_pairs_verified=num_verified, fault_marks_commented=commented)
+        run.say(summary(f"faults {run.item}", tables.count(inputs["examples"], Example), pairs, refused))
 
-        examples = tables.read(inputs["examples"], Example)
-        tokenizer = checkpoints.load_tokenizer(inputs["model"])
-        tools = encoder(tokenizer)
-        level = sandbox.probe()
-        run.note(sandbox=str(level))
 
-        def encoded(example: Example, pair: FaultPair | None) -> Encoded | None:
-            return encode_example(example, [pair] if pair else [], tools)
+def _search(inputs: Mapping[str, Path], config: StageConfig, run: Run, findings: Findings) -> None:
+    from tasks.engine.encode import encoder
+    from tasks.methods.objectives.fait.encode import encode_example
+    from tasks.stages.faults import search  # most graphs have no faults: spare them the parser
 
-        def writer(source: Drawn) -> Write:
-            return _writer(source, inputs["model"], config, run)
+    tools = encoder(checkpoints.load_tokenizer(inputs["model"]))
+    level = sandbox.probe()
+    run.note(sandbox=str(level))
 
-        pair_search = search.PairSearch(config.faults, encoded, partial(sandbox.run, minimum=2), run, writer)
-        kept, refused = pair_search.find(examples), pair_search.refused
-        verified, commented = sum(pair.verified for pair in kept), round(_mean(kept, "commented"), 6)
-        run.note(fault_pairs=len(kept), fault_pairs_verified=verified, fault_marks_commented=commented)
-        run.say(summary(f"faults {run.item}", len(examples), kept, refused))
-    tables.write(outputs["pairs"], kept, FaultPair)
-    tables.write(outputs["refused"], refused, Refusal)
+    def encoded(example: Example, pair: FaultPair | None) -> Encoded | None:
+        return encode_example(example, [pair] if pair else [], tools)
+
+    def writer(source: Drawn) -> Write:
+        return _writer(source, inputs["model"], config, run)
+
+    examples = partial(tables.stream, inputs["examples"], Example)
+    judge = partial(sandbox.run, minimum=2)
+    pair_search = search.PairSearch(config.faults, encoded, judge, run, findings, writer)
+    pair_search.find(examples, tables.count(inputs["examples"], Example))
 
 
 def _writer(source: Drawn, model: Path, config: StageConfig, run: Run) -> Write:
@@ -57,17 +70,15 @@ def _writer(source: Drawn, model: Path, config: StageConfig, run: Run) -> Write:
     return writer.of_model(model, source, config.compute, run)
 
 
-def summary(label: str, num_examples: int, kept: Sequence[FaultPair], refused: Sequence[Refusal]) -> str:
+def summary(label: str, num_examples: int, pairs: pl.DataFrame, refused: Counter[str]) -> str:
     """Return the two lines that the stage prints."""
-    verified = sum(pair.verified for pair in kept)
-    have = len({pair.example for pair in kept})
-    reasons = ", ".join(f"{number} {reason}" for reason, number in Counter(r.reason for r in refused).most_common(5))
+    reasons = ", ".join(f"{number} {reason}" for reason, number in refused.most_common(5))
     return (
-        f"{label}: {len(kept)} pairs for {have} of {num_examples} examples, {verified} verified by tests, "
-        f"{_mean(kept, 'marked'):.0%} of their tokens marked, {_mean(kept, 'commented'):.0%} of these in comments or docstrings\n"
+        f"{label}: {len(pairs)} pairs for {pairs['example'].n_unique()} of {num_examples} examples, {pairs['verified'].sum()} verified by tests, "
+        f"{_mean(pairs['marked']):.0%} of their tokens marked, {_mean(pairs['commented']):.0%} of these in comments or docstrings\n"
         f"refused: {reasons or 'nothing'}"
     )
 
 
-def _mean(kept: Sequence[FaultPair], share: str) -> float:
-    return sum(getattr(pair, share) for pair in kept) / max(len(kept), 1)
+def _mean(shares: pl.Series) -> float:
+    return sum(shares.to_list()) / max(len(shares), 1)

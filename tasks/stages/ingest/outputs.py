@@ -17,10 +17,8 @@ from tasks.stages.ingest.filtering.examples import Decisions, Rule
 from tasks.stages.ingest.quarantine import Hide
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.shards.collection import Shards
-from tasks.stages.ingest.shards.shard import SIDES, Shard
+from tasks.stages.ingest.shards.shard import RESPONSE, SIDES, Shard
 from tasks.stages.ingest.splits import SPLITS
-
-RESPONSE = pl.col("messages").list.last().struct.field("content")
 
 
 def write_examples(paths: Mapping[Split, Path], benchmark: Path, shards: Shards, decisions: Decisions) -> None:

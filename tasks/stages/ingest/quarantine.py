@@ -73,6 +73,10 @@ class Quarantine:
         if refusals is not None:
             self._tables += [self._filed(), refusals]
 
+    def refuse(self, item: Sourced[Document], reason: str, detail: str) -> None:
+        """Refuse a document that was read."""
+        self._refusals.append(refusal_of_record(item, reason, detail))
+
     def keep_others(self, items: Sequence[Sourced[D]], refused: Reasons) -> list[Sourced[D]]:
         """Refuse the items at the positions in `refused` and return the others."""
         for position in sorted(refused):

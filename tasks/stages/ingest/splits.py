@@ -7,7 +7,7 @@ Groups are arrays here, so that there may be as many as rows; what is drawn foll
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import polars as pl
@@ -179,14 +179,30 @@ class _Spoken:
     messages: list[Message]
 
 
+class TextFacts(NamedTuple):
+    """A text in numbers."""
+
+    chars: int
+    id: str
+    """Its `content_id`."""
+
+
 def split_documents(
-    documents: Sequence[Document], strata: Sequence[str], config: IngestConfig, fixed: Mapping[str, Split]
+    documents: Sequence[Document],
+    strata: Sequence[str],
+    config: IngestConfig,
+    fixed: Mapping[str, Split],
+    texts: Sequence[TextFacts] | None = None,
 ) -> list[Split]:
-    """Return the split of each document. Groups in `fixed`, those of examples, keep theirs; the others fill up the shares."""
+    """Return the split of each document. Groups in `fixed`, those of examples, keep theirs; the others fill up the shares.
+
+    `texts` are the facts of their texts, where these are not at hand.
+    """
+    texts = texts or [TextFacts(len(document.text), content_id(document.text)) for document in documents]
     by_name: dict[str, Group] = {}
-    for document, stratum in zip(documents, strata, strict=True):
-        group = by_name.get(document.group, Group(document.group, stratum, 0, _alias(document, config)))
-        by_name[document.group] = replace(group, size=group.size + len(document.text))
+    for document, stratum, text in zip(documents, strata, texts, strict=True):
+        group = by_name.get(document.group, Group(document.group, stratum, 0, _alias(document, text, config)))
+        by_name[document.group] = replace(group, size=group.size + text.chars)
     ordered = in_order(by_name.values(), config.seed)
     groups, kept = Groups.of(ordered, config.seed), _codes(ordered, fixed)
     splits = _assign(groups, config, kept)
@@ -201,10 +217,10 @@ def split_documents(
     return [of_groups[document.group] for document in documents]
 
 
-def _alias(document: Document, config: IngestConfig) -> str:
+def _alias(document: Document, text: TextFacts, config: IngestConfig) -> str:
     """Return the name by which the split of a document's group is drawn: for a row that is a group of its own, where names decide, its text."""
     is_alone = config.splits.by == "name" and document.group.endswith(f": {document.source}")
-    return f"text {content_id(document.text)}" if is_alone else ""
+    return f"text {text.id}" if is_alone else ""
 
 
 def in_order(groups: Iterable[Group], seed: int) -> list[Group]:

@@ -19,26 +19,27 @@ import polars as pl
 from tasks.core.records import Document, Example, Refusal, SensitiveText
 from tasks.core.stage import Run
 from tasks.core.text.contamination import find_overlaps, prompt_of
-from tasks.core.text.texts import Selection, Texts
-from tasks.io import columns, sandbox, tables
+from tasks.core.text.texts import Selection
+from tasks.io import sandbox, tables
 from tasks.io.sources import gym
 from tasks.io.sources.package import Module
+from tasks.io.sources.text_cache import TextCache
 from tasks.io.system import files, locks
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
-from tasks.stages.ingest.filtering.documents import filter_and_split_documents
+from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
-from tasks.stages.ingest.reading.documents import module_document, read_documents
+from tasks.stages.ingest.reading.corpora import read_corpora
+from tasks.stages.ingest.reading.documents import module_document
 from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
 from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
 from tasks.stages.ingest.reading.sources import check_version, label, local_path, sample
 from tasks.stages.ingest.screening import sensitive
-from tasks.stages.ingest.screening.screen import screen_documents
-from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals, sensitive_texts
+from tasks.stages.ingest.shards.collection import Reader, Shards, empty_files, num_read, refusals, sensitive_texts
 from tasks.stages.ingest.shards.parts import MadePart, Part, parts_of
 from tasks.stages.ingest.shards.shard import Shard
 from tasks.stages.ingest.splits import NEEDED, SPLITS
@@ -55,10 +56,12 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         scratch.mkdir(parents=True)
         try:
             reader = Reader(config.ingest, folder / "shards", scratch, run, config.compute.threads)
-            _ingest(inputs, outputs, config.ingest, reader, scratch, run)
+            texts = TextCache(folder / "texts")
+            _ingest(inputs, outputs, config.ingest, reader, texts, scratch, run)
         finally:
             files.remove(scratch)
         reader.forget_unused()
+        texts.forget_unused()
 
 
 @contextmanager
@@ -78,6 +81,7 @@ def _ingest(
     outputs: Mapping[str, Path],
     config: IngestConfig,
     reader: Reader,
+    texts: TextCache,
     scratch: Path,
     run: Run,
 ) -> None:
@@ -88,9 +92,7 @@ def _ingest(
     }
     benchmark = _read_benchmarks(config, reader, quarantine)
     shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
-    texts = list(_read_corpora(config, quarantine))
-    screened = screen_documents(texts, config)
-    texts = quarantine.keep_others(screened.items, screened.refused)
+    corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents")
 
     filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run)
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
@@ -101,16 +103,18 @@ def _ingest(
     for line in caveats:
         run.say(line)
     mined = [module_document(module) for members in modules.values() for module in members]
-    groups = decisions.drawn.of({document.group for document in [*mined, *(item.record for item in texts)]})
-    overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "documents")
-    documents = filter_and_split_documents(texts, mined, groups, overlapping, config, quarantine)
-    check_corpora(documents, config)
+    groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
+    overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps")
+    documents = filter_and_split_documents(
+        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents"
+    )
+    check_corpora(documents.items, config)
 
-    places = pl.concat([sensitive_texts(shards.all), columns.frame(screened.sensitive, SensitiveText).lazy()])
+    places = pl.concat([sensitive_texts(shards.all), sensitive_documents])
     tables.sink_query(outputs["ingested"] / "sensitive.parquet", places, SensitiveText)
     places = pl.scan_parquet(outputs["ingested"] / "sensitive.parquet")
-    paths = _write_tables(outputs, shards, decisions, [item.record for item in documents], quarantine)
-    num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents)
+    paths = _write_tables(outputs, shards, decisions, documents, quarantine)
+    num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
     counted = counts.count_tables(*paths, scratch / "duckdb")
     report = {
         "sources": quarantine.balance(num_kept),
@@ -219,14 +223,14 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def overlapping_examples(
-    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, contents: Sequence[str]
+    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, training: Selection
 ) -> dict[int, str]:
     """Map the position of each text that overlaps an evaluation example to the side of it that the text shares most with."""
     evaluation = decisions.evaluation
-    if not contents or not len(evaluation):
+    if not len(training) or not len(evaluation):
         return {}
     held_out = both_sides(shards, evaluation)
-    pairs = find_overlaps(Selection.all(Texts.of(contents)), held_out, config.contamination, folder)
+    pairs = find_overlaps(training, held_out, config.contamination, folder)
     examples = shards.examples(int(evaluation[other % len(evaluation)]) for other in pairs.values())
 
     def text(side: int) -> str:
@@ -270,7 +274,10 @@ def _read_examples(
 def _read(name: str, parts: Sequence[Part], reader: Reader, quarantine: Quarantine, source: Rows | None) -> list[Shard]:
     """Return the shards of a source, and account for its records. Raises ValueError if its check fits none of them."""
     shards, summaries = reader.read(parts)
-    quarantine.receive_table(num_read(summaries) or {name: 0}, refusals(shards))
+    read = num_read(summaries)
+    quarantine.receive_table(read or {name: 0}, refusals(shards))
+    for refusal in empty_files(parts, read):
+        list(quarantine.receive(refusal.source, [refusal]))
     checked = Checked()
     for part in summaries:
         checked.add(part.checked)
@@ -288,18 +295,11 @@ def _verified(source: Package | Folder, modules: Sequence[Module], seed: int, ru
     return verify_candidates(run.track(candidates, unit="function"), partial(sandbox.run, trusted=True))
 
 
-def _read_corpora(config: IngestConfig, quarantine: Quarantine) -> Iterator[Sourced[Document]]:
-    """Yield the uncut documents of both corpora."""
-    for domain, sources in config.corpora.by_domain.items():
-        for source in sources:
-            yield from quarantine.receive(f"{domain}: {label(source)}", read_documents(source, domain))
-
-
 def _write_tables(
     outputs: Mapping[str, Path],
     shards: Shards,
     decisions: Decisions,
-    documents: Sequence[Document],
+    documents: KeptDocuments,
     quarantine: Quarantine,
 ) -> tuple[list[Path], list[Path], Path]:
     """Write every table and return the paths of examples, documents and quarantine."""
@@ -308,7 +308,7 @@ def _write_tables(
     write_examples(examples, folder / "benchmark.parquet", shards, decisions)
     texts = {split: folder / f"{split}_documents.parquet" for split in SPLITS}
     for split, path in texts.items():
-        tables.write(path, [document for document in documents if document.split == split], Document)
+        tables.sink(path, partial(documents.frames, split), Document)
     refused = folder / "quarantine.parquet"
     tables.sink_query(refused, quarantine.table(), Refusal)
     return list(examples.values()), list(texts.values()), refused

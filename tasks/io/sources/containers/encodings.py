@@ -37,12 +37,13 @@ class Line(NamedTuple):
 
 
 class TextLines:
-    """The lines of a text file. `encoding` and `damage` are known once they were read."""
+    """The lines of a text file. `encoding`, `damage` and the `number` of the last line are known once they were read."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
         self.encoding = "utf-8"
         self.damage = ""
+        self.number = 0
         self._is_surveyed = False
 
     def __iter__(self) -> Iterator[Line | Broken]:
@@ -50,11 +51,11 @@ class TextLines:
         with self._entry.open() as opened:
             unicode, stream = _as_utf8(opened)
             self.encoding = unicode
-            for number, data in raw_lines(stream):
+            for self.number, data in raw_lines(stream):
                 if isinstance(data, int):
-                    yield line_too_long(number, data)
+                    yield line_too_long(self.number, data)
                 else:
-                    yield self._decoded(number, data)
+                    yield self._decoded(self.number, data)
             self.damage = opened.damage
 
     def _decoded(self, number: int, data: bytes) -> Line | Broken:

@@ -5,12 +5,15 @@ A record whose quotes do not close is refused with its first line alone, and rea
 
 import csv
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-from tasks.io.sources.containers.archives import Entry
-from tasks.io.sources.containers.encodings import Line, TextLines
+from tasks.io.sources.containers.archives import Entry, file_entry
+from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, Line, TextLines, is_plain_utf8
+from tasks.io.sources.formats.blocks import BLOCK, Lines, lines_in
 from tasks.io.sources.record import SHOWN, Broken, Record, Row
 
 DELIMITERS = {
@@ -59,23 +62,124 @@ class Dialect:
         )
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive records of a file, which begin and end with a line."""
+
+    lines: Lines
+    dialect: Dialect
+    names: tuple[str, ...] | None
+    """The columns; None if the header is one of these records."""
+
+    @property
+    def digest(self) -> str:
+        return self.lines.digest
+
+    @property
+    def place(self) -> list[Any]:
+        return [self.lines.before, astuple(self.dialect), self.names]
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """Yield the rows, by the lines in the file that they begin in."""
+        csv.field_size_limit(MAX_RECORD_CHARS)
+        return _rows(_Feed(self.lines.read(path)), self.dialect, self.names)
+
+
 def read(entry: Entry) -> Iterator[Record]:
     """Yield the rows below the header, by the line they begin in. Blank lines are no records, and an empty field is None."""
     csv.field_size_limit(MAX_RECORD_CHARS)
-    dialect = find_dialect(entry)
     lines = TextLines(entry)
-    names: list[str] | None = None
-    where = "line 0"
-    for record in _records(iter(lines), dialect):
-        where = record.where
+    yield from _rows(_Feed(iter(lines)), find_dialect(entry), None)
+    if lines.damage:
+        yield Broken(f"after line {lines.number}", "damaged file", lines.damage, "")
+
+
+def _rows(feed: "_Feed", dialect: Dialect, names: tuple[str, ...] | None) -> Iterator[Record]:
+    """Yield the rows in lines; without `names` the first record that can be read is the header."""
+    for record in _records(feed, dialect):
         if isinstance(record, Broken):
             yield record
         elif names is None:
             names = _names(record.fields)
         else:
             yield _row(record, names)
-    if lines.damage:
-        yield Broken(f"after {where}", "damaged file", lines.damage, "")
+
+
+def blocks(path: Path) -> list[Block] | None:
+    """Return the blocks of a plain file; None if it is not in UTF-8 or has a line that is too long.
+
+    A block ends where a record does, as a reader from the beginning of the file parts them: at the end of any line while no mark of
+    quoting stands in the block, else behind the record that fills it.
+    """
+    csv.field_size_limit(MAX_RECORD_CHARS)
+    dialect = find_dialect(file_entry(path))
+    parts: list[Block] = []
+    names: tuple[str, ...] | None = None
+    start = before = 0
+    with path.open("rb") as file:
+        if not is_plain_utf8(file.read(HEAD)):
+            return None
+        try:
+            while data := _block(file, start, before, dialect):
+                parts.append(Block(Lines.of(data, start, before), dialect, names))
+                names = names or _header(data, before, dialect)
+                start += len(data)
+                before += data.count(b"\n")
+        except _NoBlocksError:
+            return None
+    return parts
+
+
+class _NoBlocksError(Exception):
+    """A file cannot be cut into blocks."""
+
+
+def _block(file: BinaryIO, start: int, before: int, dialect: Dialect) -> bytes:
+    """Return the bytes of the block that begins behind so many bytes and lines; none at the end of the file."""
+    file.seek(start)
+    data = file.read(BLOCK) + file.readline(MAX_LINE)
+    if not data.endswith(b"\n") and file.read(1):
+        raise _NoBlocksError
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _NoBlocksError from None
+    if dialect.quote in text or (dialect.escape or dialect.quote) in text:
+        file.seek(start)
+        size = _end_of_record(file, before, dialect)
+        file.seek(start)
+        data = file.read(size)
+    return data
+
+
+def _end_of_record(file: BinaryIO, before: int, dialect: Dialect) -> int:
+    """Return the bytes from this place of the file, where a record begins, to the end of the one with which they fill a block.
+
+    The reason against a line may stand in later ones, where a quote that it opens closes badly: a block holds those too.
+    """
+    ends = [0]
+
+    def lines() -> Iterator[Line | Broken]:
+        for number, line in enumerate(iter(partial(file.readline, MAX_LINE + 1), b""), before + 1):
+            if len(line) > MAX_LINE:
+                raise _NoBlocksError
+            ends.append(ends[-1] + len(line))
+            try:
+                yield Line(number, line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8"))
+            except UnicodeDecodeError:
+                raise _NoBlocksError from None
+
+    feed = _Feed(lines())
+    for _ in _records(feed, dialect):
+        if ends[feed.num_finished] >= BLOCK and not feed.is_ahead:
+            return ends[feed.num_finished]
+    return ends[-1]
+
+
+def _header(data: bytes, before: int, dialect: Dialect) -> tuple[str, ...] | None:
+    """Return the columns that the first record of a block names; None if it has none that can be read."""
+    records = _records(_Feed(lines_in(data, before)), dialect)
+    return next((_names(record.fields) for record in records if isinstance(record, _Fields)), None)
 
 
 def find_dialect(entry: Entry) -> Dialect:
@@ -117,9 +221,8 @@ class _Fields(NamedTuple):
         return "\n".join(line.text for line in self.lines)[:SHOWN]
 
 
-def _records(lines: Iterator[Line | Broken], dialect: Dialect) -> Iterator[_Fields | Broken]:
+def _records(feed: "_Feed", dialect: Dialect) -> Iterator[_Fields | Broken]:
     """Yield the fields of each record."""
-    feed = _Feed(lines)
     reader = dialect.parse(feed)
     while True:
         try:
@@ -154,6 +257,8 @@ class _Feed:
         self._used: list[Line] = []
         self._broken: Broken | None = None
         self._num_chars = 0
+        self.num_finished = 0
+        """Lines of records that were accepted or refused."""
 
     def __iter__(self) -> "_Feed":
         return self
@@ -172,10 +277,16 @@ class _Feed:
             raise csv.Error("unexpected end of data")
         return line.text + "\n"
 
+    @property
+    def is_ahead(self) -> bool:
+        """Return True if lines behind the last record were looked at, and given back."""
+        return bool(self._waiting)
+
     def accept(self) -> list[Line] | Broken:
         """Return the lines of the record that was parsed, or the line that cannot be read."""
         used, self._used, self._num_chars = self._used, [], 0
         broken, self._broken = self._broken, None
+        self.num_finished += len(used) if broken is None else 1
         return used if broken is None else broken
 
     def refuse_first(self, detail: str) -> Broken:
@@ -183,10 +294,11 @@ class _Feed:
         first, *others = self._used
         self._waiting.extendleft(reversed(others))
         self._used, self._num_chars = [], 0
+        self.num_finished += 1
         return Broken(f"line {first.number}", "csv: malformed", detail, first.text[:SHOWN])
 
 
-def _row(record: _Fields, names: list[str]) -> Record:
+def _row(record: _Fields, names: Sequence[str]) -> Record:
     fields = record.fields
     if len(fields) == len(names):
         return Row(record.where, dict(zip(names, [field or None for field in fields], strict=True)))
@@ -199,7 +311,7 @@ def _row(record: _Fields, names: list[str]) -> Record:
     return Row(record.where, dict(zip(names, [field or None for field in fields], strict=False)))
 
 
-def _names(fields: list[str]) -> list[str]:
+def _names(fields: list[str]) -> tuple[str, ...]:
     """Return the names of the columns: stripped, each once, by number where the header has none."""
     names: list[str] = []
     while len(fields) > 1 and not fields[-1].strip():
@@ -207,7 +319,7 @@ def _names(fields: list[str]) -> list[str]:
     for number, field in enumerate(fields, 1):
         name = field.strip() or f"column {number}"
         names.append(f"{name} {number}" if name in names else name)
-    return names
+    return tuple(names)
 
 
 def _is_mark(line: str) -> bool:
@@ -236,7 +348,7 @@ def _score(sample: list[str], dialect: Dialect) -> tuple[float, int]:
     """Return the share of records with as many fields as the header, and that number. One field is no table."""
     counts: list[int] = []
     lines = (Line(number, text) for number, text in enumerate(sample, 1))
-    for record in _records(lines, dialect):
+    for record in _records(_Feed(lines), dialect):
         counts.append(0 if isinstance(record, Broken) else len(record.fields))
     if len(sample) == SNIFFED:
         counts = counts[:-1]  # the sample may have cut it

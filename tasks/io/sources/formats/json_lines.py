@@ -1,44 +1,51 @@
 """One JSON object a line."""
 
-import hashlib
-import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from tasks.io.sources.containers.archives import Entry
-from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, TextLines, is_plain_utf8, line_too_long, raw_lines
+from tasks.io.sources.containers.encodings import HEAD, MAX_LINE, Line, TextLines, is_plain_utf8
+from tasks.io.sources.formats.blocks import BLOCK, Lines, lines_in
 from tasks.io.sources.record import SHOWN, Broken, Record, Row
 
-BLOCK = 1 << 23
-"""Bytes of a block, but for the rest of its last line."""
+TEXTS = {str, type(None), bool}
+LARGE_NUMBER = re.compile(rb"\d{19}")
+"""An integer beyond 64 bits is a float to orjson."""
 
 
 @dataclass(frozen=True)
 class Block:
     """Some consecutive lines of a file."""
 
-    start: int
-    """Bytes before it."""
-    size: int
-    lines_before: int
-    digest: str
+    lines: Lines
+
+    @property
+    def digest(self) -> str:
+        return self.lines.digest
+
+    @property
+    def place(self) -> list[int]:
+        return [self.lines.before]
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """Yield the objects, by their lines in the file."""
+        data = self.lines.data(path)
+        if len(data) > MAX_LINE:
+            return _objects(lines_in(data, self.lines.before))
+        return _quickly(data, self.lines.before)
 
 
 def read(entry: Entry) -> Iterator[Record]:
     """Yield the objects, by line. Blank lines are no records."""
     lines = TextLines(entry)
-    number = 0
-    for line in lines:
-        if isinstance(line, Broken):
-            yield line
-            continue
-        number, text = line
-        if text and not text.isspace():
-            yield parse(f"line {number}", text)
+    yield from _objects(iter(lines))
     if lines.damage:
-        yield Broken(f"after line {number}", "damaged file", lines.damage, "")
+        yield Broken(f"after line {lines.number}", "damaged file", lines.damage, "")
 
 
 def blocks(path: Path) -> list[Block] | None:
@@ -55,7 +62,7 @@ def blocks(path: Path) -> list[Block] | None:
                 data.decode("utf-8")
             except UnicodeDecodeError:
                 return None
-            parts.append(Block(start, len(data), lines, hashlib.sha256(data).hexdigest()))
+            parts.append(Block(Lines.of(data, start, lines)))
             start += len(data)
             lines += data.count(b"\n")
             if not data.endswith(b"\n") and start < path.stat().st_size:
@@ -63,19 +70,25 @@ def blocks(path: Path) -> list[Block] | None:
     return parts
 
 
-def read_block(path: Path, block: Block) -> Iterator[Record]:
-    """Yield the objects of a block, by their lines in the file. Raises ValueError if the file has changed since it was cut into blocks."""
-    with path.open("rb") as file:
-        file.seek(block.start)
-        data = file.read(block.size)
-    if hashlib.sha256(data).hexdigest() != block.digest:
-        raise ValueError(f"{path} has changed while it was read. Run it again.")
-    for number, line in raw_lines(io.BufferedReader(io.BytesIO(data))):
-        place = number + block.lines_before
-        if isinstance(line, int):
-            yield line_too_long(place, line)
-        elif (text := line.decode("utf-8")) and not text.isspace():
-            yield parse(f"line {place}", text)
+def _quickly(data: bytes, before: int) -> Iterator[Record]:
+    """Yield the objects in lines as `_objects` does. What orjson refuses, or may read as another number, is left to `parse`."""
+    for number, line in enumerate(data.split(b"\n"), before + 1):
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            value = None
+        if type(value) is dict and (set(map(type, value.values())) <= TEXTS or not LARGE_NUMBER.search(line)):
+            yield Row(f"line {number}", value)
+        elif (text := line.removesuffix(b"\r").decode("utf-8")) and not text.isspace():
+            yield parse(f"line {number}", text)
+
+
+def _objects(lines: Iterator[Line | Broken]) -> Iterator[Record]:
+    for line in lines:
+        if isinstance(line, Broken):
+            yield line
+        elif line.text and not line.text.isspace():
+            yield parse(f"line {line.number}", line.text)
 
 
 def parse(where: str, text: str) -> Record:

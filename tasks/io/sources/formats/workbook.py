@@ -1,10 +1,14 @@
 """Sheets of an Excel or OpenDocument workbook, by calamine (extra `excel`)."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
+from xml.parsers import expat
 
 from tasks.io.sources.containers.archives import Entry
 from tasks.io.sources.formats import workbook_size
-from tasks.io.sources.record import Record, Row, UnreadableError, first_line
+from tasks.io.sources.record import Broken, Record, Row, UnreadableError, first_line
 
 
 def read(entry: Entry) -> Iterator[Record]:
@@ -25,5 +29,28 @@ def read(entry: Entry) -> Iterator[Record]:
                 for number, values in enumerate(sheet.to_polars().iter_rows(named=True), 2):
                     if any(value is not None for value in values.values()):
                         yield Row(f"{many}row {number}", values)
+            yield from _damage(path)
         except fastexcel.FastExcelError as error:
             raise UnreadableError(f"{entry.name}: this is no workbook: {first_line(error)}") from None
+
+
+def _damage(path: Path) -> Iterator[Broken]:
+    """Yield a record for each part of a workbook whose XML breaks off or is malformed: calamine takes what stands before for all there is."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(".xml"):
+                try:
+                    with archive.open(info) as part:
+                        expat.ParserCreate().ParseFile(part)
+                except (
+                    expat.ExpatError,
+                    zipfile.BadZipFile,
+                    zlib.error,
+                    OSError,
+                    EOFError,
+                    RuntimeError,
+                    NotImplementedError,
+                ) as error:
+                    yield Broken(f"in {info.filename}", "damaged file", first_line(error), "")

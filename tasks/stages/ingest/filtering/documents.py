@@ -2,125 +2,191 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
 
 from tasks.core.records import Document, Split
-from tasks.core.text.contamination import overlaps
+from tasks.core.text.contamination import find_overlaps
+from tasks.core.text.near_duplicates import Likeness, Limits, find_near_duplicates
+from tasks.core.text.shingles import Indices
+from tasks.core.text.texts import Selection, Texts
 from tasks.stages.ingest.chunking import chunk_document
-from tasks.stages.ingest.config import Domain, IngestConfig, NearDuplicates
-from tasks.stages.ingest.filtering import duplicates
-from tasks.stages.ingest.filtering.duplicates import RANKS, Pair
+from tasks.stages.ingest.config import Domain, IngestConfig
+from tasks.stages.ingest.corpus import Corpus, text_key
+from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE, Kept, near_duplicate_reason
 from tasks.stages.ingest.quarantine import Quarantine, Reasons, Sourced
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.splits import seeded_hash, split_documents
 
-Overlapping = Callable[[Sequence[str]], Mapping[int, str]]
-"""Maps the position of each text that overlaps an evaluation text to the latter."""
+Overlapping = Callable[[Selection], Mapping[int, str]]
+"""Maps the place of each text that overlaps an evaluation text to the latter."""
+
+
+@dataclass(frozen=True)
+class KeptDocuments:
+    """The chunks that are kept."""
+
+    corpus: Corpus
+    numbers: Indices
+
+    @property
+    def items(self) -> list[Sourced[Document]]:
+        """Return them without their texts."""
+        return [self.corpus.items[number] for number in self.numbers.tolist()]
+
+    def frames(self, split: Split) -> Iterator[pl.DataFrame]:
+        """Yield those of a split as frames."""
+        return self.corpus.frames(self.corpus.in_split(self.numbers, split))
 
 
 def filter_and_split_documents(
-    items: Sequence[Sourced[Document]],
+    corpus: Corpus,
     modules: Sequence[Document],
     groups: Mapping[str, Split],
     overlapping: Overlapping,
     config: IngestConfig,
     quarantine: Quarantine,
-) -> list[Sourced[Document]]:
-    """Return the documents that are kept, cut into chunks, each with its split.
+    folder: Path,
+) -> KeptDocuments:
+    """Return the documents that are kept, cut into chunks, each with its split; they are written below `folder`.
 
     A document follows the examples of its group (`groups`). No document of a held-out group, no near-duplicate of one, and
     nothing that overlaps an evaluation example (`overlapping`) stays in a training corpus. `modules` are the texts that examples were
     mined from; they count as held out even where no corpus names them.
     """
-    splits = split_documents(_records(items), [item.source for item in items], config, groups)
-    items = [Sourced(item.source, replace(item.record, split=split)) for item, split in zip(items, splits, strict=True)]
-    hidden = [replace(module, split=groups.get(module.group, "train")) for module in modules]
-    hidden = [module for module in hidden if module.split != "train"]
-    held_out = [*hidden, *(document for document in _records(items) if document.split != "train")]
-
-    items = quarantine.keep_others(items, _near_duplicates(_records(items), hidden, config))
-    items = quarantine.keep_others(items, _over_limit(_records(items), config))
+    sources = [item.source for item in corpus.items]
+    corpus.assign(split_documents(corpus.documents, sources, config, groups, corpus.facts))
+    hidden = [module for module in modules if groups.get(module.group, "train") != "train"]
+    numbers = np.arange(len(corpus))
+    duplicates = _near_duplicates(corpus, hidden, [groups[module.group] for module in hidden], config, folder)
+    numbers = _refused(corpus, numbers, duplicates, quarantine)
+    numbers = _refused(corpus, numbers, _over_limit(corpus, numbers, config), quarantine)
     # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
-    items = quarantine.keep_others(items, _contaminated(_records(items), overlapping))
-    items = list(_chunks(items, config.corpora.piece_chars, quarantine))
-    held_out_texts = [cleaning.without_comments(document.text) for document in held_out]
-
-    def overlapping_held_out(contents: Sequence[str]) -> dict[int, str]:
-        pairs = overlaps(contents, held_out_texts, config.contamination)
-        return {position: held_out_texts[other] for position, other in pairs.items()}
-
-    return quarantine.keep_others(items, _contaminated(_records(items), overlapping_held_out))
+    numbers = _refused(corpus, numbers, _contaminated(corpus, numbers, overlapping), quarantine)
+    chunks = _chunks(corpus, numbers, config.corpora.piece_chars, quarantine, folder / "chunks")
+    held_out = _HeldOut(corpus, [cleaning.without_comments(module.text) for module in hidden], config, folder)
+    numbers = np.arange(len(chunks))
+    numbers = _refused(chunks, numbers, _contaminated(chunks, numbers, held_out.overlapping), quarantine)
+    return KeptDocuments(chunks, numbers)
 
 
-def _records(items: Sequence[Sourced[Document]]) -> list[Document]:
-    return [item.record for item in items]
+def _refused(corpus: Corpus, numbers: Indices, reasons: Reasons, quarantine: Quarantine) -> Indices:
+    """Refuse documents, and return the numbers of the others."""
+    for number, item in corpus.read(reasons):
+        quarantine.refuse(item, *reasons[number])
+    return np.setdiff1d(numbers, np.fromiter(reasons, np.int64))
 
 
-def _near_duplicates(documents: Sequence[Document], hidden: Sequence[Document], config: IngestConfig) -> Reasons:
-    combined, first = [*hidden, *documents], len(hidden)
-    ranks = [0] * first + [RANKS[document.split] for document in documents]
-    pairs = {
-        (a, b)
-        for a, b in _near_pairs(combined, ranks, config.near_duplicates)
-        if b >= first and (a >= first or RANKS[combined[a].split] < RANKS[combined[b].split])
-    }
-    return {
-        position - first: duplicates.near_duplicate_reason(
-            combined[twin].source,
-            combined[twin].split,
-            is_same_split=combined[position].split == combined[twin].split,
-        )
-        for position, twin in duplicates.merge_duplicates(pairs, ranks).items()
-    }
+def _near_duplicates(
+    corpus: Corpus, hidden: Sequence[Document], hidden_splits: Sequence[Split], config: IngestConfig, folder: Path
+) -> Reasons:
+    """Refuse near-duplicates, comment lines aside: of documents that go before, and of hidden modules of a split that does."""
+    if not len(corpus):
+        return {}
+    texts = Texts.of([cleaning.without_comments(module.text) for module in hidden]) if hidden else Texts([], [])
+    first, splits = len(hidden), [*hidden_splits, *(document.split for document in corpus.documents)]
+    ranks = np.array([0] * first + [RANKS[split] for split in splits[first:]], np.int8)
+    sides = [_equal([*(text_key(module.text) for module in hidden), *corpus.keys])]
+    near = config.near_duplicates
+    if near.jaccard is not None:
+        limits = Limits(near.jaccard, SHINGLE, near.min_words - SHINGLE + 1, max(FEW, near.template * len(splits)))
+        sides.append(find_near_duplicates(Selection.all(texts + corpus.texts()), limits, ranks, folder / "near", iter))
+    kept, kept_hidden = [Kept(side) for side in sides], defaultdict[Split, list[Kept]](list)
+    for split in dict.fromkeys(hidden_splits):
+        kept_hidden[split] = [Kept(side) for side in sides]
+    for position, split in enumerate(hidden_splits):
+        for side in kept_hidden[split]:
+            side.keep(position, 0)
+    sources = [*(module.source for module in hidden), *(document.source for document in corpus.documents)]
+    reasons = {}
+    for position in (np.argsort(ranks[first:], kind="stable") + first).tolist():
+        split = splits[position]
+        before = [side for other, some in kept_hidden.items() if RANKS[other] < RANKS[split] for side in some]
+        twin = min((twin for side in [*kept, *before] for twin in side.twins(position, 0)), default=None)
+        if twin is None:
+            for side in kept:
+                side.keep(position, 0)
+            continue
+        is_same_split = splits[twin] == split
+        reasons[position - first] = near_duplicate_reason(sources[twin], splits[twin], is_same_split=is_same_split)
+    return reasons
 
 
-def _near_pairs(documents: Sequence[Document], ranks: Sequence[int], config: NearDuplicates) -> set[Pair]:
-    """Return the pairs of documents that are near-duplicates, comment lines aside."""
-    contents = [cleaning.without_comments(document.text) for document in documents]
-    equal = duplicates.equal_positions(map(cleaning.collapse_whitespace, contents))
-    pairs = {(first, later) for later, first in equal.items()}
-    if config.jaccard is None:
-        return pairs
-    return pairs | duplicates.jaccard_pairs(duplicates.comparable(contents, config), config.jaccard, ranks)
+def _equal(keys: Sequence[int]) -> Likeness:
+    """Return the classes of texts with equal keys."""
+    classes = np.unique(np.array(keys, np.uint64), return_inverse=True)[1]
+    return Likeness(classes, np.zeros((0, 2), np.int64), np.zeros(0))
 
 
-def _over_limit(documents: Sequence[Document], config: IngestConfig) -> Reasons:
+def _over_limit(corpus: Corpus, numbers: Indices, config: IngestConfig) -> Reasons:
     """Refuse what exceeds the size of a corpus. Each split has its share of the size, so that the limit keeps the shares."""
     limit, held_out = config.corpora.max_chars, config.splits.held_out
     limits = {"train": limit * (1 - sum(held_out.values()))}
     limits |= {split: limit * share for split, share in held_out.items()}
-    positions: defaultdict[tuple[Domain, Split], list[int]] = defaultdict(list)
-    for position, document in enumerate(documents):
-        positions[document.domain, document.split].append(position)
+    members: defaultdict[tuple[Domain, Split], list[int]] = defaultdict(list)
+    for number in numbers.tolist():
+        document = corpus.items[number].record
+        members[document.domain, document.split].append(number)
     return {
-        members[index]: ("over the limit", f"max_chars is {limit}")
-        for (_, split), members in positions.items()
-        for index in _beyond([documents[position] for position in members], limits[split], config.seed)
+        number: ("over the limit", f"max_chars is {limit}")
+        for (_, split), some in members.items()
+        for number in _beyond(corpus, some, limits[split], config.seed)
     }
 
 
-def _beyond(documents: Sequence[Document], limit: float, seed: int) -> Iterator[int]:
-    """Take documents in an order drawn from the seed and yield the positions that no longer fit into `limit` characters."""
+def _beyond(corpus: Corpus, numbers: Sequence[int], limit: float, seed: int) -> Iterator[int]:
+    """Take documents in an order drawn from the seed and yield those that no longer fit into `limit` characters."""
     room = limit
-    for position in sorted(range(len(documents)), key=lambda position: seeded_hash(seed, documents[position].id)):
-        room -= len(documents[position].text)
+    for number in sorted(numbers, key=lambda number: seeded_hash(seed, corpus.items[number].record.id)):
+        room -= corpus.facts[number].chars
         if room < 0:
-            yield position
-            room += len(documents[position].text)
+            yield number
+            room += corpus.facts[number].chars
 
 
-def _chunks(items: Sequence[Sourced[Document]], limit: int, quarantine: Quarantine) -> Iterator[Sourced[Document]]:
-    for item in items:
+def _chunks(corpus: Corpus, numbers: Indices, limit: int, quarantine: Quarantine, folder: Path) -> Corpus:
+    """Return the documents cut into chunks."""
+    cut = Corpus(folder)
+    for _, item in corpus.read(numbers):
         chunks = chunk_document(item.record, limit)
         quarantine.count_chunks(item, len(chunks))
-        yield from (Sourced(item.source, chunk) for chunk in chunks)
+        cut.add(Sourced(item.source, chunk) for chunk in chunks)
+    return cut
 
 
-def _contaminated(documents: Sequence[Document], overlapping: Overlapping) -> Reasons:
+def _contaminated(corpus: Corpus, numbers: Indices, overlapping: Overlapping) -> Reasons:
     """Refuse training documents that overlap a text models are evaluated by."""
-    training = [position for position, document in enumerate(documents) if document.split == "train"]
-    contents = [cleaning.without_comments(documents[position].text) for position in training]
+    training = corpus.in_split(numbers, "train")
+    if not len(training):
+        return {}
     return {
-        training[place]: ("leak", f"overlaps the held-out text {cleaning.beginning(text)!r}")
-        for place, text in overlapping(contents).items()
+        int(training[place]): ("leak", f"overlaps the held-out text {cleaning.beginning(text)!r}")
+        for place, text in overlapping(Selection(corpus.texts(), training)).items()
     }
+
+
+class _HeldOut:
+    """The held-out documents, those that were refused among them, and the hidden modules."""
+
+    def __init__(self, corpus: Corpus, hidden: Sequence[str], config: IngestConfig, folder: Path) -> None:
+        self._corpus, self._hidden, self._config, self._folder = corpus, hidden, config, folder
+        splits = np.array([document.split != "train" for document in corpus.documents], bool)
+        self._numbers = np.flatnonzero(splits)
+
+    def overlapping(self, training: Selection) -> dict[int, str]:
+        """Map the place of each text that overlaps one of them to the latter."""
+        first = len(self._hidden)
+        if not first + len(self._numbers):
+            return {}
+        texts = (Texts.of(self._hidden) if first else Texts([], [])) + self._corpus.texts()
+        held_out = Selection(texts, np.concatenate([np.arange(first), self._numbers + first]))
+        pairs = find_overlaps(training, held_out, self._config.contamination, self._folder / "held-out")
+        others = {other: int(self._numbers[other - first]) for other in pairs.values() if other >= first}
+        read = {number: item.record.text for number, item in self._corpus.read(others.values())}
+        return {
+            place: self._hidden[other] if other < first else cleaning.without_comments(read[others[other]])
+            for place, other in pairs.items()
+        }

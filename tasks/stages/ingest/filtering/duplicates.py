@@ -1,19 +1,15 @@
 """Find duplicates (equal texts, shared shingles, near embeddings) and merge them: decide which record of a pair is removed."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Split
-from tasks.core.text import shingles
 from tasks.core.text.near_duplicates import Likeness
-from tasks.core.text.shingles import Shingles
-from tasks.stages.ingest.config import NearDuplicates
+from tasks.core.text.shingles import MOST, Indices
 
-Pair = tuple[int, int]
 SHINGLE = 3
 BLOCK = 2048
 FEW = 10
@@ -22,70 +18,26 @@ RANKS: Mapping[Split, int] = {"test": 1, "gate": 2, "valid": 3, "train": 4}
 """Of two near-duplicates the one with the lower rank is kept. Records of a benchmark have rank 0."""
 
 
-def equal_positions(keys: Iterable[Hashable]) -> dict[int, int]:
-    """Map each position whose key occurred before to the position of its first occurrence."""
-    first: dict[Hashable, int] = {}
-    return {
-        position: earlier
-        for position, key in enumerate(keys)
-        if (earlier := first.setdefault(key, position)) != position
-    }
+def cosine_pairs(vectors: NDArray[np.float32], threshold: float, most: int = MOST) -> Indices:
+    """Return the pairs of unit vectors whose cosine is at least `threshold`, the earlier one first; shape (pairs, 2).
 
-
-@dataclass(frozen=True)
-class Comparable:
-    """The texts that are long enough to be compared, with their shingles."""
-
-    positions: NDArray[np.int64]
-    sets: Shingles
-
-
-def comparable(contents: Sequence[str], config: NearDuplicates) -> Comparable:
-    """Return the three-word shingles of each text, without those of templates. Texts with few words of their own are left out."""
-    sets = shingles.shingle(shingles.hash_words(contents), SHINGLE)
-    sets = sets.without(shingles.templates(sets, max(FEW, config.template * len(contents))))
-    positions = np.flatnonzero(sets.sizes > config.min_words - SHINGLE)
-    return Comparable(positions, sets.take(positions))
-
-
-def jaccard_pairs(texts: Comparable, threshold: float, ranks: Sequence[int]) -> set[Pair]:
-    """Return the pairs that share at least `threshold` of their shingles: candidates by MinHash and LSH, then checked exactly.
-
-    Of very many texts alike, those of the lowest ranks are in pairs with all others (`shingles.MOST`).
+    Of the vectors alike, each is in pairs with the first `most` before it. Memory holds two blocks of vectors, their product and the
+    pairs; `vectors` may be on disk.
     """
-    ranks_of_texts = np.asarray(ranks, dtype=np.int64)[texts.positions]
-    pairs = texts.positions[shingles.similar_pairs(texts.sets, threshold, ranks_of_texts.tolist())]
-    return {(first, later) for first, later in pairs.tolist()}
-
-
-def cosine_pairs(vectors: NDArray[np.float32], threshold: float) -> set[Pair]:
-    """Return the pairs of unit vectors whose cosine is at least `threshold`."""
-    pairs: set[Pair] = set()
+    pairs = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(vectors), BLOCK):
-        rows, columns = np.nonzero(vectors[start : start + BLOCK] @ vectors.T >= threshold)
-        pairs |= {(start + int(a), int(b)) for a, b in zip(rows, columns, strict=True) if start + a < b}
-    return pairs
-
-
-def merge_duplicates(pairs: Iterable[Pair], ranks: Sequence[int]) -> dict[int, int]:
-    """Map each position to be removed to the duplicate of it that is kept. No two kept positions are a pair.
-
-    Positions are kept by rank, the lowest first, and by order within a rank. With test before valid before train as ranks, the
-    training copy of a pair is removed, and within a split the later one.
-    """
-    neighbours: defaultdict[int, list[int]] = defaultdict(list)
-    for a, b in pairs:
-        neighbours[a].append(b)
-        neighbours[b].append(a)
-    removed: dict[int, int] = {}
-    kept: set[int] = set()
-    for position in sorted(neighbours, key=lambda position: (ranks[position], position)):
-        twin = min(kept.intersection(neighbours[position]), default=None)
-        if twin is None:
-            kept.add(position)
-        else:
-            removed[position] = twin
-    return removed
+        block = np.asarray(vectors[start : start + BLOCK])
+        room = np.full(len(block), most)
+        for other in range(0, start + 1, BLOCK):
+            is_alike = block @ np.asarray(vectors[other : other + BLOCK]).T >= threshold
+            if other == start:
+                is_alike = np.tril(is_alike, -1)
+            if is_alike.any():
+                is_alike &= np.cumsum(is_alike, axis=1) <= room[:, None]
+                room -= np.count_nonzero(is_alike, axis=1)
+                later, earlier = np.nonzero(is_alike)
+                pairs.append(np.stack([earlier + other, later + start], axis=1))
+    return np.concatenate(pairs)
 
 
 class Kept:
@@ -124,15 +76,16 @@ class Kept:
 
 
 def merge_classes(
-    sides: Sequence[Likeness], pairs: Iterable[Pair], ranks: NDArray[np.int8], judged_prompts: NDArray[np.uint64]
+    sides: Sequence[Likeness], pairs: Indices, ranks: NDArray[np.int8], judged_prompts: NDArray[np.uint64]
 ) -> dict[int, int]:
-    """Map each position to be removed to the near-duplicate of it that is kept, as `merge_duplicates` does.
+    """Map each position to be removed to the near-duplicate of it that is kept. No two kept positions are near-duplicates.
 
-    Two records are near-duplicates if their texts are so on one of the `sides`, or if they are one of `pairs`. Those of rank 0 stay.
+    Positions are kept by rank, the lowest first, and by order within a rank. With test before valid before train as ranks, the training
+    copy of a pair is removed, and within a split the later one. Two records are near-duplicates if their texts are so on one of the `sides`, or if they are one of `pairs`, shape (pairs, 2). Those of rank 0 stay.
     """
     kept_sides = [Kept(side) for side in sides]
     neighbours: defaultdict[int, list[int]] = defaultdict(list)
-    for first, later in pairs:
+    for first, later in pairs.tolist():
         neighbours[first].append(later)
         neighbours[later].append(first)
     is_compared = np.zeros(len(ranks), bool)

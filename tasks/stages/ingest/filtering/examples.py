@@ -20,12 +20,14 @@ from tasks.core.text.shingles import Indices
 from tasks.core.text.texts import Selection
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering import duplicates
-from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE, Pair
+from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE
 from tasks.stages.ingest.shards.collection import Shards
 from tasks.stages.ingest.shards.shard import SIDES
 from tasks.stages.ingest.splits import SPLITS, TEST, TRAIN, Drawing, SplitsOfGroups, seeded_hash
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+EMBEDDED = 20_000
+"""Responses that are in memory at a time while they are embedded."""
 RANK_OF_SPLIT = np.array([RANKS[split] for split in SPLITS], np.int8)
 
 
@@ -170,7 +172,7 @@ class Filter:
         ranks[: self._first] = 0
         near = self._config.near_duplicates
         sides: list[Likeness] = []
-        pairs: set[Pair] = set()
+        pairs = np.zeros((0, 2), np.int64)
         limits = Limits(
             near.jaccard or 0, SHINGLE, near.min_words - SHINGLE + 1, max(FEW, near.template * len(numbers))
         )
@@ -181,22 +183,35 @@ class Filter:
                 sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track))
         judged = self._shards.facts("judged_prompt")[numbers]
         if near.cosine is not None:
-            pairs = self._alike_by_embedding(numbers, limits, near.cosine, embed)
-            pairs = {(first, later) for first, later in pairs if not judged[first] or judged[first] != judged[later]}
+            pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)
+            first, later = judged[pairs].T
+            pairs = pairs[(first == 0) | (first != later)]
         removed = duplicates.merge_classes(sides, pairs, ranks, judged)
         places, twins = np.fromiter(removed, np.int64), np.fromiter(removed.values(), np.int64)
         self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
         for column, likeness in enumerate(sides):
             self._similarities[numbers[places], column] = likeness.similarity(places, twins)
 
-    def _alike_by_embedding(self, numbers: Indices, limits: Limits, cosine: float, embed: Embed) -> set[Pair]:
-        """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine."""
+    def _alike_by_embedding(
+        self, numbers: Indices, ranks: NDArray[np.int8], limits: Limits, cosine: float, embed: Embed
+    ) -> Indices:
+        """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine. Embeddings are on disk,
+        in the order in which near-duplicates are kept."""
         places = compared_texts(Selection(self._shards.texts("response"), numbers), limits)
         if not len(places):
-            return set()
-        responses = [example.response for example in self._shards.examples(numbers[places]).values()]
-        pairs = duplicates.cosine_pairs(embed(responses), cosine)
-        return {(int(places[first]), int(places[later])) for first, later in pairs}
+            return np.zeros((0, 2), np.int64)
+        order = np.argsort(ranks[places], kind="stable")
+        rows = np.argsort(order)
+        vectors: NDArray[np.float32] | None = None
+        for start in self._track("embeddings of responses")(range(0, len(places), EMBEDDED)):
+            block = slice(start, start + EMBEDDED)
+            embedded = embed(self._shards.responses(numbers[places[block]]))
+            if vectors is None:
+                shape = len(places), embedded.shape[1]
+                vectors = np.lib.format.open_memmap(self._scratch / "embeddings.npy", "w+", np.float32, shape)
+            vectors[rows[block]] = embedded
+        assert vectors is not None
+        return places[order][duplicates.cosine_pairs(vectors, cosine)]
 
     def _refuse_overlapping(self) -> None:
         """Refuse training examples that overlap an evaluation example, by prompt or response."""

@@ -7,21 +7,24 @@ from tasks.core.records import Document, Refusal, content_id
 from tasks.io.sources import descriptions, repository, text
 from tasks.io.sources.package import Module
 from tasks.io.sources.record import Broken
-from tasks.io.sources.text import Text
+from tasks.io.sources.text import Read, Text, Unreadable
 from tasks.stages.ingest import config
 from tasks.stages.ingest.config import Folder, Package
 from tasks.stages.ingest.reading import cleaning
 from tasks.stages.ingest.reading.conversations import is_decoded
 from tasks.stages.ingest.reading.examples import python_modules
+from tasks.stages.ingest.reading.shared_lines import SharedLines
 from tasks.stages.ingest.reading.sources import label, table_rows
 
 
-def read_documents(source: config.CorpusSource, domain: config.Domain) -> Iterator[Document | Refusal]:
-    """Yield the uncut documents of a source."""
+def read_documents(
+    source: config.CorpusSource, domain: config.Domain, read: Read = text.running_text
+) -> Iterator[Document | Refusal]:
+    """Yield the uncut documents of a source. `read` returns the running text of a file of a folder."""
     if isinstance(source, Package | Folder):
         yield from (module_document(module, domain) for module in python_modules(source))
     if isinstance(source, Folder):
-        yield from _folder(source, domain)
+        yield from _folder(source, domain, read)
     elif isinstance(source, config.TextFile):
         yield from _text_column(source, domain)
     elif isinstance(source, config.Repository):
@@ -38,15 +41,16 @@ def module_document(module: Module, domain: config.Domain = "domain") -> Documen
     return Document(identity, module.text, domain, module.name, "train", origin, module.license)
 
 
-def _folder(source: Folder, domain: config.Domain) -> Iterator[Document | Refusal]:
+def _folder(source: Folder, domain: config.Domain, read: Read) -> Iterator[Document | Refusal]:
     """Yield the files of a folder, each a group of its own, without the lines that many of them share."""
-    files = list(text.folder(source.path, source.license))
-    bodies = cleaning.without_shared_lines(
-        {PurePosixPath(file.name): file.text for file in files if isinstance(file, Text)}
-    )
-    for file in files:
+
+    def files() -> Iterator[Text | Unreadable]:
+        return text.folder(source.path, source.license, read)
+
+    shared = SharedLines(lambda: ((PurePosixPath(file.name), file.text) for file in files() if isinstance(file, Text)))
+    for file in files():
         if isinstance(file, Text):
-            body = bodies[PurePosixPath(file.name)]
+            body = shared.remove(PurePosixPath(file.name), file.text)
             where = f"{file.name} ({file.note})" if file.note else file.name
             yield _document(body, domain, f"{source.path.name}/{file.name}", where, file.license)
         else:

@@ -3,7 +3,7 @@
 `example_from_row` reads such a row as the same conversation; whatever is not as plain is left to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasks.io.sources.record import Row
@@ -34,18 +34,20 @@ class PairReader:
     def __init__(self, options: Rows) -> None:
         special = (options.columns, options.check, options.group, options.weights)
         self._is_plain = all(option is None for option in special)
-        self._sides: dict[tuple[str, ...], tuple[str, str] | None] = {}
+        self._known: dict[tuple[str, ...], tuple[str, str, Sequence[str]] | None] = {}
+        """Of each set of columns: the two sides, and those that have to be empty; None if no row of these columns is a plain pair."""
 
     def read(self, record: Row) -> Pair | None:
         """Return the pair in a row; None if it is not as plain."""
         values = record.values
         names = tuple(values)
-        if names not in self._sides:
-            self._sides[names] = _sides(names) if self._is_plain else None
-        sides = self._sides[names]
-        if sides is None or any(values.get(name) not in NOTHING for name in EMPTY):
+        if names not in self._known:
+            sides = _sides(names) if self._is_plain else None
+            self._known[names] = sides and (*sides, [name for name in EMPTY if name in names])
+        known = self._known[names]
+        if known is None or any(values[name] not in NOTHING for name in known[2]):
             return None
-        prompt, response = _prompt(values, sides[0]), _text(values[sides[1]])
+        prompt, response = _prompt(values, known[0]), _text(values[known[1]])
         if prompt is None or response is None or "<tool_call>" in response:
             return None
         return Pair(record.where, prompt, response)

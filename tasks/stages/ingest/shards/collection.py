@@ -1,7 +1,7 @@
 """All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from tasks.io import tables
 from tasks.io.system import files
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.shards import workers
-from tasks.stages.ingest.shards.parts import Part, Summary, shards_in, written
+from tasks.stages.ingest.shards.parts import FilePart, Part, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
-from tasks.stages.ingest.shards.shard import FACTS, Shard
+from tasks.stages.ingest.shards.shard import FACTS, RESPONSE, Shard
 
 LARGE_BLOCK = 20_000
 """Rows of small shards that are compared at once."""
@@ -69,6 +69,10 @@ class Shards:
             for frame in frames
             for number, example in zip(frame["number"], tables.records(frame, Example), strict=True)
         }
+
+    def responses(self, numbers: Iterable[int]) -> list[str]:
+        """Return the responses of some examples, in the order of their numbers."""
+        return [text for frame in self._rows(numbers, ["messages"]) for text in frame.select(RESPONSE).to_series()]
 
     def _rows(self, numbers: Iterable[int], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield columns of some examples, beside their numbers, a frame for each shard that has some of them."""
@@ -120,6 +124,12 @@ def num_read(summaries: Iterable[Summary]) -> Counter[str]:
     for summary in summaries:
         total.update(summary.read)
     return total
+
+
+def empty_files(parts: Sequence[Part], read: Mapping[str, int]) -> list[Refusal]:
+    """Return a refusal for each file of the parts of which `read` counts no record, so that none is passed over in silence."""
+    labels = dict.fromkeys(part.table.label for part in parts if isinstance(part, FilePart))
+    return [Refusal(label, "the file", "no records", "it has no record", "") for label in labels if label not in read]
 
 
 def refusals(shards: Sequence[Shard]) -> pl.LazyFrame:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,8 +15,7 @@ from tasks.core.records import Example, Refusal, SensitiveText
 from tasks.core.text.sensitive import search
 from tasks.io import provenance
 from tasks.io.sources import table
-from tasks.io.sources.formats import json_lines
-from tasks.io.sources.formats.json_lines import Block
+from tasks.io.sources.formats.blocks import Block
 from tasks.io.sources.record import Row, UnreadableError
 from tasks.io.system import files
 from tasks.stages.ingest.config import Datasets, File, IngestConfig, Query
@@ -72,7 +71,7 @@ class FilePart:
         if self.table.problem:
             return None
         digest = self.block.digest if self.block else provenance.digest(self.table.path)
-        place = [self.block.lines_before] if self.block else []
+        place = self.block.place if self.block else []
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
         screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
         names = [self.table.label, label(self.source), domain_of(self.source)]
@@ -84,7 +83,7 @@ class FilePart:
         return {"task": self.source.task, "domain": domain_of(self.source), "license": self.source.license}
 
     def read(self, checked: Checked) -> Records:
-        records = json_lines.read_block(self.table.path, self.block) if self.block else self.table.records()
+        records = self.block.records(self.table.path) if self.block else self.table.records()
         reader, label, domain = PairReader(self.source), self.table.label, domain_of(self.source)
         for record in records:
             if isinstance(record, Row) and (pair := reader.read(record)) is not None:
@@ -154,7 +153,7 @@ def parts_of(source: File | Query | Datasets, config: IngestConfig) -> Iterator[
             yield FilePart(source, file, block, config)
 
 
-def _blocks(file: Table) -> list[Block] | list[None]:
+def _blocks(file: Table) -> Sequence[Block | None]:
     """Return the blocks of a file that can be read apart, else one None for the file as a whole."""
     try:
         return (None if file.problem or not file.path.is_file() else table.blocks(file.path)) or [None]

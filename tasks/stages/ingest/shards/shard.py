@@ -25,6 +25,7 @@ FACTS = np.dtype([
     ("response_words", np.int64),
 ])  # fmt: skip
 """The numbers of an example by which rules decide."""
+RESPONSE = pl.col("messages").list.last().struct.field("content")
 
 
 @dataclass(frozen=True)

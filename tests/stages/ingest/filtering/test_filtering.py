@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Document, Example, Message, Refusal, Tests
-from tasks.core.text.contamination import overlaps, sides
+from tasks.core.text.contamination import find_overlaps, sides
+from tasks.core.text.texts import Selection, Texts
 from tasks.io import tables
 from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.corpus import Corpus
 from tasks.stages.ingest.filtering.documents import filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Filter
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
@@ -222,15 +224,22 @@ def filtered_texts(documents, groups, modules=(), evaluation=(), jaccard=0.7, **
     corpora = {"domain": [{"from": "package", "name": "made"}], "piece_chars": 600, **changes}
     config = settings(corpora=corpora, splits=SPLITS, near_duplicates={"jaccard": jaccard, "cosine": None})
 
-    def overlapping(contents):
-        held_out = sides(evaluation)
-        return {text: held_out[side] for text, side in overlaps(contents, held_out, config.contamination).items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder, held_out = Path(name), sides(evaluation)
 
-    kept = filter_and_split_documents(items, modules, groups, overlapping, config, quarantine)
-    line = quarantine.balance({"code": len(kept)})["code"]
-    assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
-    refusals = [Refusal(*row) for row in quarantine.table().collect().iter_rows()]
-    return [item.record for item in kept], SimpleNamespace(refusals=refusals)
+        def overlapping(training):
+            of_examples = Selection.all(Texts.of(held_out))
+            pairs = find_overlaps(training, of_examples, config.contamination, folder / "overlaps") if held_out else {}
+            return {text: held_out[side] for text, side in pairs.items()}
+
+        corpus = Corpus(folder / "uncut")
+        corpus.add(items)
+        kept = filter_and_split_documents(corpus, modules, groups, overlapping, config, quarantine, folder)
+        line = quarantine.balance({"code": len(kept.items)})["code"]
+        assert line["read"] == line["kept"] + line["merged"] + sum(line["refused"].values())
+        refusals = [Refusal(*row) for row in quarantine.table().collect().iter_rows()]
+        records = [item.record for _, item in kept.corpus.read(kept.numbers)]
+    return records, SimpleNamespace(refusals=refusals)
 
 
 def test_a_module_follows_the_split_of_its_examples():

@@ -2,18 +2,19 @@
 
 from pathlib import PurePosixPath
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.stages.ingest.reading import cleaning
+from tasks.stages.ingest.reading import cleaning, shared_lines
+from tasks.stages.ingest.reading.shared_lines import SharedLines
 
 
 def without_shared_lines(**pages: str) -> list[str]:
     """Return what is kept of each page; in a page's name two underscores separate folders."""
     named = {PurePosixPath(name.replace("__", "/")): text for name, text in pages.items()}
-    cleaned = cleaning.without_shared_lines(named)
-    assert list(cleaned) == list(named)
-    return list(cleaned.values())
+    shared = SharedLines(named.items)
+    return [shared.remove(path, text) for path, text in named.items()]
 
 
 def test_only_lines_that_many_texts_hold_are_removed():
@@ -45,6 +46,21 @@ def test_a_folder_of_folders_with_a_file_each_shares_lines_too():
 def test_two_texts_share_nothing_and_half_of_them_is_not_many():
     assert without_shared_lines(a="Menu", b="Menu") == ["Menu", "Menu"]
     assert without_shared_lines(a="end", b="end", c="end", d="one", e="two", f="three")[:3] == ["end"] * 3
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a/", "a/b/", "c/"]), st.lists(st.sampled_from("xyz"))), max_size=12),
+    st.integers(1, 5),
+)
+def test_blocks_of_files_change_no_shared_line(files, block):
+    named = sorted(
+        (PurePosixPath(f"{folder}{number}"), "\n".join(lines)) for number, (folder, lines) in enumerate(files)
+    )
+    whole = SharedLines(lambda: named)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_lines, "BLOCK", block)
+        in_blocks = SharedLines(lambda: named)
+    assert [in_blocks.remove(*file) for file in named] == [whole.remove(*file) for file in named]
 
 
 @given(st.text())

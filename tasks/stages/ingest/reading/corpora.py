@@ -1,0 +1,51 @@
+"""Read the corpora as a stream: documents are screened, and written to disk, some at a time."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from tasks.core.records import Document, SensitiveText
+from tasks.io import columns, tables
+from tasks.io.sources.text import Read
+from tasks.stages.ingest.config import IngestConfig
+from tasks.stages.ingest.corpus import Corpus
+from tasks.stages.ingest.quarantine import Quarantine, Sourced
+from tasks.stages.ingest.reading.documents import read_documents
+from tasks.stages.ingest.reading.sources import label
+from tasks.stages.ingest.screening.screen import screen_documents
+
+DOCUMENTS, CHARS = 500, 1 << 22
+"""Documents and characters that are screened at a time."""
+
+
+def read_corpora(config: IngestConfig, quarantine: Quarantine, read: Read, folder: Path) -> tuple[Corpus, pl.LazyFrame]:
+    """Return the uncut documents of both corpora after screening, written below `folder`, and the secrets and personal data in them."""
+    corpus = Corpus(folder / "uncut")
+    paths: list[Path] = []
+    for batch in _batches(_documents(config, quarantine, read)):
+        screened = screen_documents(batch, config)
+        corpus.add(quarantine.keep_others(screened.items, screened.refused))
+        if screened.sensitive:
+            paths.append(folder / f"sensitive-{len(paths):06d}.parquet")
+            columns.frame(screened.sensitive, SensitiveText).write_parquet(paths[-1])
+    return corpus, tables.scan(paths, SensitiveText)
+
+
+def _documents(config: IngestConfig, quarantine: Quarantine, read: Read) -> Iterator[Sourced[Document]]:
+    for domain, sources in config.corpora.by_domain.items():
+        for source in sources:
+            yield from quarantine.receive(f"{domain}: {label(source)}", read_documents(source, domain, read))
+
+
+def _batches(items: Iterable[Sourced[Document]]) -> Iterator[list[Sourced[Document]]]:
+    held: list[Sourced[Document]] = []
+    chars = 0
+    for item in items:
+        held.append(item)
+        chars += len(item.record.text)
+        if len(held) >= DOCUMENTS or chars >= CHARS:
+            yield held
+            held, chars = [], 0
+    if held:
+        yield held

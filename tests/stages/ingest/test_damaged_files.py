@@ -1,0 +1,38 @@
+"""Damage to a file of any format is a record or a refusal: none ends in a traceback, and nothing is passed over in silence.
+
+`python benchmarks/malformed.py files` does the same with 1,000 files of each format.
+"""
+
+import pytest
+
+from benchmarks import malformed
+from tasks.core.records import Refusal
+from tasks.stages.ingest.shards.collection import empty_files
+from tests.stages.ingest.shards.test_parts_of_tables import reader
+
+FILES = 6
+
+
+@pytest.mark.parametrize("name", malformed.READERS)
+def test_damaged_files_are_read_or_named(name):
+    counts = malformed.measure_files(name, FILES * malformed.ROWS, seed=1)
+    assert counts.files == FILES
+    assert counts.read == counts.kept + counts.refused
+    assert counts.named + counts.fewer <= FILES
+    assert counts.named > 0
+
+
+def test_a_file_that_is_passed_over_would_be_noticed():
+    from collections import Counter
+
+    with pytest.raises(AssertionError, match=r"b\.csv: lost"):
+        malformed._counted(["a.csv", "b.csv"], Counter({"a.csv": 1}), Counter({"a.csv": 1}), Counter())
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", "\n\n"), ("a.csv", "prompt,completion\n"), ("a.json", "[]")])
+def test_a_file_without_a_record_is_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    read, parts = reader(tmp_path / name, tmp_path)
+    _, summaries = read.read(parts)
+    assert [summary.read for summary in summaries] == [{}]
+    assert empty_files(parts, {}) == [Refusal(f"file {name}", "the file", "no records", "it has no record", "")]
