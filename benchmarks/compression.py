@@ -38,7 +38,7 @@ def main(seeds: list[int]) -> None:
     print(f"{'seed':>4}  {'way':<24} {'smaller':>8}   loss − uncompressed [95 % interval]   chosen")
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            workspace, params = Path(folder), scratch.config()
+            workspace, params = Path(folder), scratch.settings()
             scratch.link(workspace, "models/base", "models/pretrained")
             params |= {"rounds": {"r0": {}}, "turns": {}}
             params["tune"]["seed"] = seed

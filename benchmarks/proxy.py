@@ -49,7 +49,7 @@ def pretrain(workspace: Path, shape: dict[str, int], rate: float, tokens: int) -
 
     Return the settings to tune it with.
     """
-    params = scratch.config() | {"models": MODELS}
+    params = scratch.settings() | {"models": MODELS}
     model = {"fetch": {"model": params["fetch"]["model"] | shape, "embedder": None}}
     learning = {
         "pretrain": params["pretrain"] | {"max_tokens": tokens},

@@ -31,7 +31,7 @@ def train_and_measure(workspace: Path, seed: int) -> Path:
     Losses only: no answers are generated.
     """
     scratch.link(workspace, "models/base", "models/pretrained", "models/embedder")
-    params = scratch.config()
+    params = scratch.settings()
     params["tune"]["seed"] = seed
     params["evaluate"]["pass_items"] = 0
     scratch.run(workspace, params, "tune", "r0")

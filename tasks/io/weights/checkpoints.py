@@ -66,6 +66,11 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], name: str, params: M
     from safetensors.torch import save_file
 
     save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, folder / OWN_WEIGHTS)
+    write_adapter_note(folder, name, params)
+
+
+def write_adapter_note(folder: Path, name: str, params: Mapping[str, Any]) -> None:
+    """Write `adapter.json`: the method and the settings that `load` attaches an adapter of ours by."""
     text = json.dumps({"adapter": name, "params": params}, indent=1) + "\n"
     (folder / OWN_ADAPTER).write_text(text, encoding="utf-8")
 

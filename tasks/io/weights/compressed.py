@@ -7,7 +7,8 @@ files stand beside it; to its weights where it was trained whole. `unpack` gives
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,11 @@ def unpack(path: Path, folder: Path) -> None:
     """Write the adapter that is compressed at `path` to `folder` as it was before, but for what was lost."""
     from safetensors.torch import save_file
 
-    tensors = {name: tensor + _reference(path) for name, tensor in _decode(path).items()}
+    reference = _reference(path)
+    tensors = {name: tensor + reference for name, tensor in _decode(path).items()}
     copy_facts(path, folder)
     shutil.copyfile(path / checkpoints.CARD, folder / checkpoints.CARD)
-    save_file(tensors, folder / checkpoints.PEFT_WEIGHTS, {"format": "pt"})
+    save_file(tensors, folder / _adapter_file(path), {"format": "pt"})
 
 
 def read_delta(path: Path, base: Path) -> dict[str, Any]:
@@ -64,8 +66,9 @@ def read_delta(path: Path, base: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     if checkpoints.is_adapter(path):
-        reference = _reference(path)
-        return {name: tensor - reference for name, tensor in load_file(path / checkpoints.PEFT_WEIGHTS).items()}
+        reference, used = _reference(path), _used(path)
+        tensors = load_file(path / _adapter_file(path))
+        return {name: tensor - reference for name, tensor in (used(tensors)[0] if used else tensors).items()}
     # By the models' own names: a tied head is one tensor, whether a file repeats it or not.
     tuned, start = (dict(checkpoints.load(folder)[0].named_parameters()) for folder in (path, base))
     if odd := [name for name in sorted({*tuned, *start}) if _shape(tuned, name) != _shape(start, name)]:
@@ -81,10 +84,16 @@ def write_delta(folder: Path, stored: Mapping[str, Any]) -> None:
 
 
 def copy_facts(path: Path, folder: Path) -> None:
-    """Copy what describes an adapter, and the course of its training. Of one in two formats it is peft's, which is compressed."""
+    """Copy what describes an adapter, and the course of its training. Of one in two formats it is peft's, which is compressed.
+
+    One that is stored as its forward uses it is described as taking its tensors as they are.
+    """
     for name in (checkpoints.PEFT_ADAPTER, "training.json"):
         if (path / name).is_file():
             shutil.copyfile(path / name, folder / name)
+    if checkpoints.is_adapter(path) and (used := _used(path)):
+        _, config = used({})
+        checkpoints.write_adapter_note(folder, _own_note(path)["adapter"], config.model_dump(mode="json"))
 
 
 def write_note(folder: Path, compressor: str, params: Mapping[str, Any]) -> None:
@@ -105,14 +114,37 @@ def _decode(path: Path) -> dict[str, Any]:
     return dict(method.decode(load_file(path / DELTA)))
 
 
+def _own_note(path: Path) -> dict[str, Any]:
+    """Return the contents of `adapter.json`."""
+    return dict(json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8")))
+
+
+def _used(path: Path) -> Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Any]] | None:
+    """Return `Adapter.used` under the config of the adapter at `path`; None where its method has none or peft's file is compressed."""
+    if (path / checkpoints.PEFT_ADAPTER).is_file():
+        return None
+    note = _own_note(path)
+    used = methods.load("adapters", note["adapter"]).used
+    config = methods.spec("adapters", note["adapter"]).config.model_validate(note["params"])
+    return partial(used, config=config) if used else None
+
+
+def _adapter_file(path: Path) -> str:
+    """Return the name of the file of the tensors that are compressed."""
+    return checkpoints.PEFT_WEIGHTS if (path / checkpoints.PEFT_ADAPTER).is_file() else checkpoints.OWN_WEIGHTS
+
+
 def _reference(path: Path) -> int:
-    """Return the neutral value of an adapter's tensors: LoRA adds, from 0; (IA)^3 multiplies, from 1.
+    """Return the neutral value of an adapter's tensors: LoRA adds, from 0, as does what is stored as its forward uses it; (IA)^3
+    multiplies, from 1.
 
     Raises ValueError for adapters that start elsewhere, whose tensors are not what training changed, and for those that no LoRA computes.
     """
     config = path / checkpoints.PEFT_ADAPTER
+    if _used(path):
+        return 0
     if not config.is_file():
-        name = json.loads((path / checkpoints.OWN_ADAPTER).read_text(encoding="utf-8"))["adapter"]
+        name = _own_note(path)["adapter"]
         raise ValueError(
             f"{path} is an adapter of method {name}, and compressors take a LoRA. {methods.spec('adapters', name).no_lora}"
         )

@@ -62,6 +62,9 @@ class Adapter:
     finish: "Callable[[nn.Module], Mapping[str, LowRank]] | None" = None
     """The changes of weights, by the full names of their layers, that give the same function: it is saved as a LoRA beside the adapter,
     for programs that read peft's format. None where `no_lora` says why there are none, and where peft made the adapter."""
+    used: "Callable[[Mapping[str, Tensor], Any], tuple[Mapping[str, Tensor], Any]] | None" = None
+    """The tensors of a saved adapter as the forward uses them, and the config under which it takes them as they are: what a compressor
+    stores where there is no `finish`. None where their change cannot be told from them."""
     penalty: "Callable[[nn.Module, Any], Tensor] | None" = None
     """A scalar of the last forward that is added to the loss, in nats per token."""
     rates: "Callable[[nn.Module, Any], Mapping[str, float]] | None" = None

@@ -1,0 +1,24 @@
+"""Settings of LoKr, and the facts about it that need no torch."""
+
+from pydantic import Field
+
+from tasks.core.config import Config
+from tasks.methods.adapters import AdapterSpec
+
+
+class LokrConfig(Config):
+    """The `methods.lokr` section."""
+
+    rank: int = Field(8, ge=1)
+    """Rank of the second factor. From half of its longer side on it is a full matrix."""
+    alpha: float = Field(8.0, gt=0)
+    """The update is scaled by alpha / rank."""
+    factor: int = Field(-1, ge=-1)
+    """Rows and columns of the first factor; the largest numbers up to it that divide the layer. -1: near to the second one's."""
+    decompose_both: bool = False
+    """Give the first factor the rank too, where that is less than half of its longer side."""
+    targets: tuple[str, ...] | str = "all-linear"
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+
+
+SPEC = AdapterSpec(config=LokrConfig, merges=True, wraps="peft.LoKrConfig")

@@ -1,0 +1,45 @@
+"""Settings of SoKA, and the facts about it that need no torch."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.core.config import Config
+from tasks.methods.adapters import AdapterSpec
+
+Side = Annotated[int, Field(ge=1)]
+
+
+class SokaConfig(Config):
+    """The `methods.soka` section."""
+
+    min_terms: int = Field(1, ge=1)
+    """Least number of Kronecker products of a layer."""
+    max_terms: int = Field(16, ge=1)
+    """Largest number of them."""
+    energy: float = Field(0.9, gt=0, le=1)
+    """The share of a weight's energy from which on no more products train. Trained weights do not reach it within `max_terms`."""
+    budget: int | None = Field(None, ge=1)
+    """Numbers to train in all layers together, where the spectrum of each layer does not say it."""
+    shapes: Mapping[str, tuple[Side, Side]] = {}
+    """Rows and columns of A by a layer's last name segment, where the divisors nearest to the square roots are not meant."""
+    init: Literal["svd", "random"] = "svd"
+    """The weight's own leading products; or, as a control, as many with random A and B = 0."""
+    targets: tuple[str, ...] | str = ("q_proj", "v_proj")
+    """Last name segments of the layers to adapt, or `all-linear`: every linear layer but the head."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_terms > self.max_terms:
+            raise ValueError(f"min_terms {self.min_terms} is above max_terms {self.max_terms}.")
+        return self
+
+
+SPEC = AdapterSpec(
+    config=SokaConfig,
+    merges=True,
+    undecayed=("A_RMN", "B_RPQ"),
+    held=("A0_RMN", "B0_RPQ"),
+    no_lora="A Kronecker product has full rank, and a LoRA of full rank is larger than the weight.",
+)
