@@ -41,6 +41,11 @@ def measured_models(incomplete: str) -> list[str]:
     return _beginning(incomplete, _params().get("models") or ())
 
 
+def comparable_models(incomplete: str) -> list[str]:
+    """Return the models that a report can compare: entries of `models`, and versions."""
+    return [*measured_models(incomplete), *versions(incomplete)]
+
+
 def models(incomplete: str) -> list[str]:
     """Return the models that can be talked to: the base, the champion and the rounds."""
     return _beginning(incomplete, [*MODELS, *(_params().get("rounds") or ())])

@@ -14,7 +14,7 @@ COMPLETION = ("install_completion", "show_completion")
 GROUPS = {
     "Data": ("init", "data", "review", "monitor"),
     "Run": ("plan", "run", "retrain"),
-    "Look": ("status", "why", "ui", "chat"),
+    "Look": ("status", "report", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback"),
     "Serve": ("serve", "up"),

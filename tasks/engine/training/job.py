@@ -11,6 +11,7 @@ from tasks.core.compute import Compute
 from tasks.core.stage import Run
 from tasks.core.training import Training
 from tasks.engine import device
+from tasks.engine.first_batch import describe
 from tasks.engine.training import compose, store, train, validation
 from tasks.engine.training.compose import Composition
 from tasks.engine.training.reference import with_reference
@@ -77,7 +78,7 @@ def execute(
         losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
         run.log(None, **losses)
     store.save(result.attached, parts, tokenizer, output, standalone=standalone)
-    report = {**_report(result, parts, course), **(facts or {})}
+    report = {**_report(result, parts, course), **(facts or {}), "first_batch": describe(result.first_batch, tokenizer)}
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course
@@ -89,6 +90,9 @@ def _report(result: TrainResult, parts: Composition, course: Course) -> dict[str
     return {
         "composition": parts.names,
         "loss": [[step, tokens, round(loss, 6)] for step, tokens, loss in result.losses],
+        **{
+            name: [[tokens, float(f"{value:.6g}")] for tokens, value in points] for name, points in result.steps.items()
+        },
         "measured": {name: [[tokens, round(loss, 6)] for tokens, loss in points] for name, points in course.items()},
         "tokens": result.tokens,
         "trainable": result.trainable,

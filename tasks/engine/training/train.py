@@ -61,6 +61,10 @@ class TrainResult:
     attached: Attached
     losses: list[tuple[int, int, float]]
     """(step, tokens so far, loss of the step in nats per trained token)."""
+    steps: dict[str, list[tuple[int, float]]]
+    """`learning_rate`, and `gradient_norm` before clipping where there are gradients → (tokens so far, value) of each step."""
+    first_batch: list[Pack]
+    """The packs of the first step."""
     tokens: int
     trainable: int
     """Parameters that may move at any time."""
@@ -200,16 +204,34 @@ def _result(
     attached: Attached, batches: Batches, state: TrainingState, history: Iterable[Mapping[str, float]]
 ) -> TrainResult:
     """Return the result of a training from its state and Trainer's history."""
-    losses = [(int(row["step"]), float(row["loss"])) for row in history if "loss" in row]
+    rows = [row for row in history if "loss" in row]
+    losses = [(int(row["step"]), float(row["loss"])) for row in rows]
     return TrainResult(
         attached=attached,
         losses=[(step, batches.tokens_after[step - 1], loss) for step, loss in losses],
+        steps=_by_tokens(batches, rows, {"learning_rate": "learning_rate", "grad_norm": "gradient_norm"}),
+        first_batch=batches.of_step(1),
         tokens=batches.tokens_after[-1],
         trainable=sum(p.numel() for p in attached.trainable.values()),
         active=state.active,
         parameters=sum(p.numel() for p in attached.model.parameters()),
         measured=state.measured_by_tokens(batches.tokens_after),
     )
+
+
+def _by_tokens(
+    batches: Batches, rows: Iterable[Mapping[str, float]], names: Mapping[str, str]
+) -> dict[str, list[tuple[int, float]]]:
+    """Return the finite values of Trainer's history by our names, over the tokens seen; without those that it does not have."""
+    values = {
+        name: [
+            (batches.tokens_after[int(row["step"]) - 1], float(row[key]))
+            for row in rows
+            if key in row and math.isfinite(row[key])
+        ]
+        for key, name in names.items()
+    }
+    return {name: points for name, points in values.items() if points}
 
 
 def _probe(packs: Iterable[Pack], tasks: tuple[str, ...]) -> Probe:

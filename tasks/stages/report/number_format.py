@@ -7,6 +7,10 @@ from tasks.core.statistics import Estimate
 PER_CENT = "share"
 """The unit that is shown in per cent; its differences are percentage points."""
 NO_INTERVAL = "[no interval]"
+UNKNOWN = "–"
+"""Stands for what was not measured."""
+NO_NUMBER = "no number"
+"""Stands for a value that is NaN or infinite."""
 
 
 def level(estimate: Estimate, unit: str) -> str:
@@ -31,6 +35,8 @@ def change(difference: Estimate, unit: str) -> str:
 
 def number(value: float, unit: str = "") -> str:
     """Format a value in its unit: losses with four digits, shares in per cent."""
+    if not math.isfinite(value):
+        return NO_NUMBER
     if unit == PER_CENT:
         return _minus(f"{100 * value:.1f}")
     return _minus(f"{value:.{3 if abs(value) < 9.9995 else 2}f}")
@@ -39,6 +45,8 @@ def number(value: float, unit: str = "") -> str:
 def signed(value: float, unit: str = "") -> str:
     """Format a value with `+` or `−`; a value that rounds to zero has neither."""
     text = number(value, unit)
+    if not math.isfinite(value):
+        return text
     if float(text.replace("−", "-")) == 0:
         return text.removeprefix("−")
     return text if value < 0 else f"+{text}"
@@ -49,9 +57,14 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def mebibytes(size: int) -> str:
+def mebibytes(size: int | None) -> str:
     """Format a size in MiB, to a tenth."""
-    return f"{size / 2**20:,.1f}"
+    return UNKNOWN if size is None else f"{size / 2**20:,.1f}"
+
+
+def count(number: int | None) -> str:
+    """Format a number of things; one that was not measured is a dash."""
+    return UNKNOWN if number is None else f"{number:,}"
 
 
 def _bounded(estimate: Estimate) -> bool:

@@ -3,9 +3,9 @@
 import csv
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,7 +15,9 @@ from tasks.core.statistics import Estimate
 from tasks.stages.report.data import loop
 from tasks.stages.report.data.comparison import Row
 from tasks.stages.report.render import loop_charts
+from tests.stages.report import reading
 from tests.stages.report.material import Round, line, results, run_stage, signals, trained
+from tests.stages.report.reading import own_scripts_alone
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = {"base": results(), "r0": results(domain=1.5), "r1": results(domain=1.4)}
@@ -44,7 +46,8 @@ def written(tmp_path_factory):
 
 
 def page(folder):
-    return (folder / "index.html").read_text()
+    """The page without the libraries at its end."""
+    return (folder / "index.html").read_text().partition('<script type="application/json"')[0]
 
 
 def rows(folder, name):
@@ -87,7 +90,7 @@ def test_the_page_counts_what_was_found_and_what_was_not_looked_at(written):
 
 def test_nothing_of_an_example_runs_on_the_page(written):
     text = page(written[0])
-    assert "<script" not in text
+    assert own_scripts_alone(reading.page(written[0]))
     assert "onerror=alert(2)>" not in text
 
 
@@ -206,14 +209,22 @@ def test_an_example_has_the_colour_of_the_set_it_was_chosen_for(flags, chosen, n
     assert loop.shown_set(signals("a", 1.0, 1.0, 1.0, flags=flags, chosen=chosen)) == name
 
 
+def dots(chart):
+    """Return the marks of a data map."""
+    return next(layer["data"]["values"] for layer in chart.spec["layer"] if layer["mark"]["type"] == "point")
+
+
 def test_every_example_that_has_the_signals_is_a_mark_in_the_charts():
     read_turn = turn(Round())
     for chart in (loop_charts.loss_map(read_turn), loop_charts.neighbour_map(read_turn)):
-        marks = [mark.get("class") for mark in ElementTree.fromstring(chart).iter("path")]
-        assert sorted(marks) == ["set-hard chosen", "set-low", "set-sparse chosen"]
+        assert sorted((dot["set"], dot["chosen"]) for dot in dots(chart)) == [
+            ("alone", True),
+            ("of low quality", False),
+            ("too hard", True),
+        ]
 
 
-def test_the_limit_is_not_written_over_what_the_axis_shows():
+def test_the_limits_are_lines_and_have_their_word():
     limits = {
         name: {"mean": 0.5, "std": 0.1, "threshold": 0.5} for name in ("loss_before", "neighbour_similarity", "quality")
     }
@@ -223,21 +234,22 @@ def test_the_limit_is_not_written_over_what_the_axis_shows():
         loop_charts.neighbour_map(read_turn),
         loop_charts.quality_chart(read_turn),
     ):
-        words = [(text.text, float(text.get("y"))) for text in ElementTree.fromstring(chart).iter("text")]
-        (limit,) = (y for word, y in words if word == "limit")
-        assert min(abs(y - limit) for word, y in words if word != "limit") >= 8, "a line of text is as high"
+        marks = {layer["mark"]["type"]: layer["data"]["values"] for layer in chart.spec["layer"]}
+        assert marks["rule"] == [{"at": 0.5}]
+        assert marks["text"] == [{"at": 0.5, "word": "limit"}]
 
 
 def test_a_loss_that_is_no_number_is_no_mark():
     read_turn = turn(Round(), signals=[signals("a", float("nan"), 1.0, 0.5), signals("b", 1.0, 1.0, 0.5)])
-    assert loop_charts.loss_map(read_turn).count("<path") == 1
+    assert len(dots(loop_charts.loss_map(read_turn))) == 1
 
 
 def test_of_many_examples_those_in_sets_are_all_drawn():
     many = [signals(f"{n:05}", 1.0, 1.0, 0.5) for n in range(loop_charts.MOST + 50)]
     many += [signals(f"h{n}", 1.0, 1.0, 0.5, flags=["hard"]) for n in range(30)]
-    chart = loop_charts.loss_map(turn(Round(), signals=many))
-    assert (chart.count('"set-none"'), chart.count('"set-hard"')) == (loop_charts.MOST, 30)
+    drawn = dots(loop_charts.loss_map(turn(Round(), signals=many)))
+    assert Counter(dot["set"] for dot in drawn) == {"the others": loop_charts.MOST, "too hard": 30}
+    assert {dot["set"] for dot in drawn[-30:]} == {"too hard"}, "on top"
 
 
 def test_the_histogram_counts_every_value_once():
@@ -247,7 +259,7 @@ def test_the_histogram_counts_every_value_once():
 def test_equal_losses_of_all_are_drawn_too():
     same = [signals(str(n), 1.0, 1.0, 1.0) for n in range(3)]
     read_turn = turn(Round(), signals=same, diagnosis={"limits": {}})
-    assert loop_charts.loss_map(read_turn).count("<path") == 3
+    assert len(dots(loop_charts.loss_map(read_turn))) == 3
 
 
 PASSED = {"base": 0, "r0": 12, "r1": 36}
@@ -283,14 +295,17 @@ def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
     row = loop.Step(
         "base", "r0", Row("pass@1", "all", "share", 40, *(Estimate(x, x - 0.1, x + 0.1, 40) for x in (0.2, 0.5, 0.3)))
     )
-    chart = ElementTree.fromstring(loop_charts.round_chart([row, replace(row, before="r0", after="r1")]))
-    assert [dot.get("cx") for dot in chart.iter("circle")] == sorted(
-        {dot.get("cx") for dot in chart.iter("circle")}, key=float
-    )
-    heights = [float(dot.get("cy")) for dot in chart.iter("circle")]
-    assert heights[0] > heights[1] == heights[2]
-    assert sum(line.get("class") == "whisker" for line in chart.iter("line")) == 3
-    assert [text.text for text in chart.iter("text")].count("+30.0 [+20.0, +40.0]") == 2
+    chart = loop_charts.round_chart([row, replace(row, before="r0", after="r1")])
+    marks = {layer["mark"]["type"]: layer["data"]["values"] for layer in chart.spec["layer"]}
+    assert [(dot["model"], dot["value"]) for dot in marks["point"]] == [("base", 0.2), ("r0", 0.5), ("r1", 0.5)]
+    assert [(dot["low"], dot["high"]) for dot in marks["rule"]] == [(0.1, 0.30000000000000004), (0.4, 0.6), (0.4, 0.6)]
+    assert [dot["change"] for dot in marks["text"]] == ["", *["+30.0 [+20.0, +40.0]"] * 2]
+
+
+def test_the_page_draws_accuracy_and_loss_of_the_rounds(tmp_path):
+    folder, _ = run_stage(tmp_path, solving(r0=1.8, r1=1.7), turn=Round())
+    assert "pass@1 of the base and of each round" in page(folder)
+    assert "domain loss of the base and of each round" in page(folder)
 
 
 def test_without_answers_the_first_table_has_the_loss(tmp_path):

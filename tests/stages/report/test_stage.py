@@ -4,8 +4,8 @@ import csv
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pydantic import ValidationError
@@ -22,8 +22,8 @@ from tests.stages.report.material import (
     results,
     run_stage,
 )
+from tests.stages.report.reading import own_scripts_alone, page
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
 PASSED = [True, False, False, True] * 5
 BETTER = {
     "base": results(passed=PASSED),
@@ -35,42 +35,6 @@ TEXTS = {
 }
 PLOTS = ("differences", "forgetting", "loss", "mix", "passes", "quality", "rounds", "signals", "validation")
 NO_EXAMPLES = {"domains": {}, "licenses": {}, "splits": {}, "tiers": {}}
-
-
-class Page(HTMLParser):
-    """A page's elements, its links, and the text it shows."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-        self.text += " "
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def values(self, name: str) -> list[str]:
-        return [value or "" for attribute, value in self.attributes if attribute == name]
-
-
-def page(folder: Path) -> Page:
-    return Page((folder / "index.html").read_text(encoding="utf-8"))
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:
@@ -116,16 +80,25 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(tmp_path):
     assert not shown.open
     identities = shown.values("id")
     assert len(identities) == len(set(identities))
-    assert {link.removeprefix("#") for link in shown.values("href")} <= set(identities)
+    links = {unquote(link.removeprefix("#")) for link in shown.values("href")}
+    items = shown.items
+    named = {
+        f"item={items['words'][measure]}/{item}" for measure, item in zip(items["measure"], items["item"], strict=True)
+    }
+    assert links <= {*identities, *named}
+    assert links & named
 
 
 def test_the_page_asks_nobody_for_anything(tmp_path):
     folder, _ = run_stage(tmp_path, BETTER)
     shown = page(folder)
-    assert not shown.tags & {"script", "link", "img", "iframe", "object", "base"}
+    assert not shown.tags & {"link", "img", "iframe", "object", "base"}
     assert not shown.values("src")
     assert all(link.startswith("#") for link in shown.values("href"))
-    assert "url(" not in (folder / "index.html").read_text(encoding="utf-8")
+    style = (folder / "index.html").read_text(encoding="utf-8").partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "sourceMappingURL" not in (folder / "index.html").read_text(encoding="utf-8")
     assert any(value.startswith("default-src 'none'") for value in shown.values("content"))
 
 
@@ -140,8 +113,10 @@ def test_what_a_model_wrote_is_shown_and_does_nothing(tmp_path):
     folder, _ = run_stage(tmp_path, models, ingested=ingested)
     shown = page(folder)
     assert not shown.open
-    assert not shown.tags & {"script", "img"}
-    assert not [name for name, _ in shown.attributes if name.startswith("on")]
+    assert "img" not in shown.tags
+    assert own_scripts_alone(shown)
+    assert shown.texts[0]["answers"][0]["output"].startswith("<script>alert(1)</script></pre>")
+    assert shown.texts[0]["answers"][0]["output"].endswith("\\u001b[2J\\u202e")
     assert "<script>alert(1)</script></pre><img src=https://evil.example/x" in shown.text
     assert "{{ 7 * 7 }}\\u001b[2J\\u202e" in shown.text
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -154,18 +129,22 @@ def test_secrets_of_data_and_answers_are_masked(tmp_path):
     models = {name: results(passed=[True], output=f"use {secret} here") for name in ("base", "r0")}
     folder, _ = run_stage(tmp_path, models)
     assert "use [github-token] here" in page(folder).text
+    assert "use [github-token] here" in page(folder).texts[0]["answers"][0]["output"]
+    assert secret not in json.dumps(page(folder).texts)
     assert not [path for path in folder.rglob("*") if path.is_file() and secret in path.read_text(encoding="utf-8")]
 
 
 def test_long_answers_are_cut_with_a_word(tmp_path):
     models = {name: results(passed=[True], output="ab" * 5_000) for name in ("base", "r0")}
-    assert "… 6,000 characters more" in page(run_stage(tmp_path, models)[0]).text
+    shown = page(run_stage(tmp_path, models)[0])
+    assert "… 6,000 characters more" in shown.text
+    assert "… 6,000 characters more" in shown.texts[0]["answers"][0]["output"]
 
 
 def test_as_many_answers_are_shown_as_were_asked_for(tmp_path):
     for wanted, name in ((10, "ten"), (3, "three"), (0, "none")):
         folder, _ = run_stage(tmp_path / name, BETTER, answers=wanted)
-        assert (folder / "index.html").read_text(encoding="utf-8").count("<article") == wanted
+        assert (folder / "index.html").read_text(encoding="utf-8").count('<article aria-label="Task') == wanted
 
 
 def test_the_page_counts_the_data(tmp_path):
@@ -244,15 +223,17 @@ def test_what_the_pretraining_gained_and_forgot_is_drawn_and_told_by_checkpoint(
     ]
     shown = page(folder)
     assert "Forgetting against domain gain" in shown.text
-    assert "Changes of domain and general loss" in shown.values("aria-label")
-    assert "pretrained after 500 tokens: domain loss −0.500, general loss +0.125" in shown.text
+    (chart,) = (chart for chart in shown.charts if chart["description"] == "Changes of domain and general loss")
+    tips = [row["tip"] for layer in chart["layer"] for row in layer["data"]["values"] if "tip" in row]
+    assert "pretrained after 500 tokens: domain loss −0.500, general loss +0.125" in tips
     assert "pretrained 500 −0.500 +0.125" in " ".join(shown.text.split())
     sets = [(row["model"], row["set"], row["tokens"]) for row in rows(folder, "validation")]
     assert sets == [
         *(("pretrained", name, tokens) for name in ("domain", "general") for tokens in ("0", "200", "500")),
         *(("r0", "validation", tokens) for tokens in ("0", "500")),
     ]
-    assert "pretrained: validation loss 2.750 after 200 tokens" in shown.text
+    (chart,) = (chart for chart in shown.charts if chart["description"] == "Loss over trained tokens")
+    assert "pretrained, held out: 2.75 after 200 tokens" in json.dumps(chart)
 
 
 def test_a_training_that_did_not_measure_both_corpora_forgets_nothing_that_could_be_drawn(tmp_path):
@@ -268,10 +249,9 @@ def test_a_loss_that_is_no_number_is_left_out_of_the_charts(tmp_path):
     course = PRETRAINING | {"measured": broken, "loss": [[1, 100, 2.0], [2, 200, nan], [3, 500, 1.0]]}
     folder, _ = run_stage(tmp_path, BETTER, pretraining=course)
     assert [row["tokens"] for row in rows(folder, "forgetting")] == ["0", "500"]
-    shown = page(folder)
-    places = [*shown.values("points"), *shown.values("cx"), *shown.values("cy")]
-    assert places
-    assert not any("nan" in place for place in places)
+    (chart,) = (chart for chart in page(folder).charts if chart["description"] == "Loss over trained tokens")
+    steps = [row for row in chart["layer"][0]["data"]["values"] if row["model"] == "pretrained"]
+    assert [(row["x"], row["y"]) for row in steps] == [(100, 2.0), (500, 1.0)]
 
 
 def test_the_level_of_the_sandbox_stands_beside_the_score(tmp_path):

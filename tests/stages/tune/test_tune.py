@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tasks.core.records import Document, Example, FaultPair, Message
-from tasks.engine import encode
+from tasks.engine import encode, first_batch
 from tasks.engine.inference import scoring
 from tasks.engine.training import checkpointing
 from tasks.engine.training.telemetry import Telemetry
@@ -78,6 +78,22 @@ def test_training_lowers_the_validation_loss_and_says_so(tune, adapter):
     assert f"{before:.4f} → {after:.4f}" in run.said[-1]
 
 
+def test_the_first_batch_is_kept_token_by_token_with_its_mask(tune, inputs):
+    output, _ = tune()
+    course = json.loads((output / "training.json").read_text())
+    batch = course["first_batch"]
+    assert batch["tokens"] == course["loss"][0][1]
+    assert 0 < batch["trained"] < batch["tokens"]
+    examples = {example.id: example for example in tables.read(inputs["examples"], Example)}
+    assert sum(len(sequence["tokens"]) for sequence in batch["sequences"]) == min(batch["tokens"], first_batch.MOST)
+    for sequence in batch["sequences"][:-1]:  # the last may be cut
+        learned = "".join(
+            text for text, weight in zip(sequence["tokens"], sequence["weights"], strict=True) if weight > 0
+        )
+        assert examples[sequence["id"]].response.strip() in learned
+        assert examples[sequence["id"]].prompt[-1].content not in learned
+
+
 def test_telemetry_reaches_the_run_and_no_output(tune):
     watched, run = tune("watched", validate_every=1)
     alone, other = tune("alone", validate_every=0)
@@ -106,6 +122,10 @@ def test_the_course_holds_every_step(tune):
     assert [step for step, _ in steps] == list(range(1, len(steps) + 1))
     assert [(step, loss) for step, _, loss in course["loss"]] == [(s, pytest.approx(v, abs=1e-6)) for s, v in steps]
     assert course["loss"][-1][1] == course["tokens"]
+    for name in ("learning_rate", "gradient_norm"):
+        logged = [values[f"train/{name}"] for _, values in run.metrics if f"train/{name}" in values]
+        assert [tokens for tokens, _ in course[name]] == [tokens for _, tokens, _ in course["loss"]]
+        assert [value for _, value in course[name]] == pytest.approx(logged, rel=1e-5)
     assert course["composition"] == {
         "base": "none",
         "expander": "none",

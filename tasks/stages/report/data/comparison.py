@@ -83,9 +83,9 @@ class Comparison:
         return [pair for kind in kinds for pair in self.answers.get(kind, [])]
 
     @property
-    def deciding_loss(self) -> Row:
-        """Return the loss that decides whether the second model is better: on examples, or on texts if there are none."""
-        return next(row for measure in DOMAIN_LOSSES if (row := self.row(measure)))
+    def deciding_loss(self) -> Row | None:
+        """Return the loss that decides whether the second model is better: on examples, on texts if there are none; None without either."""
+        return next((row for measure in DOMAIN_LOSSES if (row := self.row(measure))), None)
 
     @property
     def accuracy(self) -> Row | None:
@@ -101,13 +101,11 @@ class Comparison:
 def compare(
     before: tuple[str, Sequence[Result]], after: tuple[str, Sequence[Result]], bootstrap: Bootstrap = statistics.DEFAULT
 ) -> Comparison:
-    """Compare two named models in every measure that has items. Raises ValueError if their items differ."""
+    """Compare two named models in every measure that has items. Raises ValueError if their items differ, or if neither was measured."""
     names = before[0], after[0]
     losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
-    if not any(losses[measure] for measure in DOMAIN_LOSSES):
-        raise ValueError(
-            f"{names[0]} and {names[1]} have no result of {' or '.join(DOMAIN_LOSSES)}: run stage evaluate for both."
-        )
+    if not before[1] and not after[1]:
+        raise ValueError(f"{names[0]} and {names[1]} have no result of anything: run stage evaluate for both.")
     task_measures = {result.measure for result in (*before[1], *after[1]) if not result.is_loss}
     tasks = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(task_measures, key=_order)}
     rows = [_loss_row(measure, unit, pairs, bootstrap) for unit in UNITS for measure, pairs in losses.items() if pairs]
@@ -141,16 +139,19 @@ def _pair(measure: str, names: tuple[str, str], before: Sequence[Result], after:
 
 
 def _loss_row(measure: str, unit: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+    """Return the row of a loss. Where an item's loss is no number, neither is the model's, nor its difference."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     weights, groups = [UNITS[unit](result) for result, _ in pairs], [result.group for result, _ in pairs]
+    no_number = Estimate(math.nan, math.nan, math.nan, len(set(groups)))
+    are_numbers = [all(map(math.isfinite, values)) for values in (before, after)]
     return Row(
         measure,
         "",
         unit,
         len(pairs),
-        statistics.ratio(before, weights, groups, bootstrap),
-        statistics.ratio(after, weights, groups, bootstrap),
-        statistics.ratio_difference(before, after, weights, groups, bootstrap),
+        statistics.ratio(before, weights, groups, bootstrap) if are_numbers[0] else no_number,
+        statistics.ratio(after, weights, groups, bootstrap) if are_numbers[1] else no_number,
+        statistics.ratio_difference(before, after, weights, groups, bootstrap) if all(are_numbers) else no_number,
     )
 
 

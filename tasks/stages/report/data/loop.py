@@ -104,14 +104,31 @@ class Loop:
     selection: Mapping[str, Any]
     steps: Sequence[Step] = ()
     """Each round against the one before it, the first against the base; empty if a round was not measured."""
+    losses: Sequence[Step] = ()
+    """The domain loss in the same way, where `steps` has the share of right answers."""
 
 
 def steps(comparisons: Sequence[Comparison]) -> list[Step]:
-    """Return the share of right answers of each model against the one before it; the domain loss if not all of them answered."""
-    answered = all(comparison.accuracy for comparison in comparisons)
+    """Return the share of right answers of each model against the one before it; the domain loss if not all of them answered.
+
+    An empty list where neither was measured of all.
+    """
+    accuracies = [comparison.accuracy for comparison in comparisons]
+    rows = accuracies if all(accuracies) else [comparison.deciding_loss for comparison in comparisons]
     return [
-        Step(comparison.before, comparison.after, (answered and comparison.accuracy) or comparison.deciding_loss)
-        for comparison in comparisons
+        Step(comparison.before, comparison.after, row)
+        for comparison, row in zip(comparisons, rows, strict=True)
+        if row and all(rows)
+    ]
+
+
+def loss_steps(comparisons: Sequence[Comparison]) -> list[Step]:
+    """Return the domain loss of each model against the one before it; an empty list where it was not measured of all."""
+    rows = [comparison.deciding_loss for comparison in comparisons]
+    return [
+        Step(comparison.before, comparison.after, row)
+        for comparison, row in zip(comparisons, rows, strict=True)
+        if row and all(rows)
     ]
 
 

@@ -1,10 +1,10 @@
 """The contents of a report, read and compared."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.core.records import Example
+from tasks.core.records import Example, Result
 from tasks.core.statistics import Bootstrap
 from tasks.stages.report.data.comparison import Comparison
 from tasks.stages.report.data.fault_pairs import Faults
@@ -13,15 +13,49 @@ from tasks.stages.report.data.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class Change:
+    """A stage whose own inputs differ from those of the champion, or of the first of two models."""
+
+    stage: str
+    what: Sequence[str]
+    """The settings, code and data that differ."""
+    effect: Sequence[str]
+    """The stages that follow from it."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Facts of a workspace that no stage may read, since they do not repeat: on pages that are made on request alone."""
+
+    telemetry: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
+    """Quantity → model → points of (trained tokens, value)."""
+    since: str = ""
+    """The model that `changes` are counted from, in words; empty where there is none."""
+    changes: Sequence[Change] = ()
+    machine: Sequence[str] = ()
+    """Differences between the machines that made the two."""
+    commit: str = ""
+    """The commit that was checked out; empty where that is not known."""
+    changed_since_commit: bool = False
+    """True if the files differ from the commit's."""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """All that the report shows, before it is rendered."""
 
     comparisons: Sequence[Comparison]
     verdicts: Sequence[Verdict]
+    leading: str
+    """The model whose verdict comes first: that of the round that was selected, or the last one."""
+    results: Mapping[str, Sequence[Result]]
+    """Model → its result on every item, the reference first."""
     metrics: Mapping[str, Mapping[str, Any]]
     """Model → the metrics that stage evaluate wrote."""
     courses: Mapping[str, Mapping[str, Any]]
     """Trained model → its `training.json`."""
+    settings: Mapping[str, Mapping[str, Any]]
+    """Trained model → its settings, by their names in params.yaml."""
     faults: Mapping[str, Faults]
     """Round → the pairs of programs whose differences its training may weigh."""
     loop: Loop | None
@@ -39,3 +73,9 @@ class ReportData:
     """Nats per token that the general loss may rise and still count as no worse."""
     answers: int
     """Tasks whose answers are shown side by side."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+    @property
+    def lead(self) -> int:
+        """Return the place of the leading model's comparison."""
+        return next(place for place, one in enumerate(self.comparisons) if one.after == self.leading)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report import number_format
-from tasks.stages.report.data.comparison import LOSSES, Comparison
+from tasks.stages.report.data.comparison import LOSSES, SCORE, Comparison, Row
 
 Here = Literal["better", "worse", "not decided"]
 Elsewhere = Literal["no worse", "worse", "not decided"]
@@ -46,9 +46,14 @@ class Verdict:
 def compute_verdict(comparison: Comparison, margin: float) -> Verdict:
     """Return the verdict on a comparison, with `margin` in nats per token."""
     domain, general = comparison.deciding_loss, comparison.row("general")
-    answer = judge_domain(domain.difference), judge_general(general.difference, margin) if general else "not decided"
-    change = number_format.change(domain.difference, "nats/token")
-    evidence = f"{LOSSES[domain.measure]} {change} nats per token, general loss " + (
+    here: Here = judge_domain(domain.difference) if domain else "not decided"
+    answer = here, judge_general(general.difference, margin) if general else "not decided"
+    evidence = (
+        f"{LOSSES[domain.measure]} {number_format.change(domain.difference, 'nats/token')} nats per token"
+        if domain
+        else "no loss in the domain, since the test set is empty"
+    )
+    evidence += ", general loss " + (
         f"{number_format.change(general.difference, 'nats/token')} against a margin of {number_format.signed(margin)}"
         if general
         else "not measured, since `ingest.corpora.general` names no text"
@@ -68,3 +73,30 @@ def judge_general(difference: Estimate, margin: float) -> Elsewhere:
     if difference.high < margin:
         return "no worse"
     return "worse" if difference.low > margin else "not decided"
+
+
+def count_changes(comparison: Comparison) -> str:
+    """Return in words how many figures are better and worse for certain, and which are worse: is it worse anywhere?
+
+    Bits per byte are left out, which say what nats per token say, and scores of standard benchmarks, whose direction is their own.
+    """
+    rows = [row for row in comparison.rows if row.unit not in ("bits/byte", SCORE)]
+    better, worse = ([row for row in rows if _sign(row) == sign] for sign in (1, -1))
+    if not rows:
+        return ""
+    words = f"Of {len(rows)} figures, " + (
+        "1 is better by its interval" if len(better) == 1 else f"{len(better)} are better by their intervals"
+    )
+    return f"{words} and none is worse." if not worse else f"{words}, and worse: {', '.join(map(_name, worse))}."
+
+
+def _sign(row: Row) -> int:
+    """Return 1 for a row whose interval is better for certain, -1 for one that is worse, 0 for one that is not decided."""
+    low, high = row.difference.low, row.difference.high
+    if row.unit == number_format.PER_CENT:
+        return int(low > 0) - int(high < 0)
+    return int(high < 0) - int(low > 0)
+
+
+def _name(row: Row) -> str:
+    return f"{row.title} ({row.part})" if row.part else row.title

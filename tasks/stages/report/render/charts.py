@@ -1,23 +1,32 @@
-"""Charts of comparisons and trainings, as inline SVG.
+"""Charts of comparisons and trainings.
 
-Colours are classes of the page's style sheet, which has a light and a dark variant. A point is filled if its interval decides
-something and hollow if it does not, so no meaning depends on colour alone.
+A point is filled if its interval decides something and hollow if it does not, so no meaning depends on colour alone.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
+from typing import Any
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report import number_format
 from tasks.stages.report.data.forgetting import LossChange
-from tasks.stages.report.render import svg
-from tasks.stages.report.render.svg import WIDTH, Scale
+from tasks.stages.report.render.grammar import (
+    TONES,
+    ZOOM,
+    Chart,
+    Spec,
+    axis,
+    chart,
+    colours,
+    field,
+    layer,
+    rule,
+    word,
+)
 
-LABEL_END, PLOT_START, PLOT_END = 150, 166, 520
-"""Ends of labels, and start and end of the plot in horizontal charts; figures are printed to the right of it."""
+MOST_POINTS = 300
+"""Points of a curve; longer ones are thinned."""
 
 
 @dataclass(frozen=True)
@@ -34,169 +43,186 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class LossCurve:
-    """The losses of one model's training: points of (tokens, loss)."""
+class Curve:
+    """A quantity over the trained tokens of one model."""
 
     name: str
-    train: Sequence[tuple[float, float]]
-    valid: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float, float]]
+    held_out: Sequence[tuple[float, float]] = ()
+    """The same on held-out data, which is measured more rarely."""
 
 
-def forest_plot(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Markup:
+@dataclass(frozen=True)
+class Size:
+    """A model by its size and its loss."""
+
+    name: str
+    mebibytes: float
+    loss: Estimate
+
+
+def forest_plot(effects: Sequence[Effect], title: str, ends: tuple[str, str]) -> Chart:
     """Draw differences with their intervals around zero; `ends` are the words to its left and right."""
-    bounds = [x for e in effects for x in (e.difference.low, e.difference.high, e.difference.value, e.margin or 0)]
-    scale = Scale(*_around([x for x in bounds if math.isfinite(x)]), PLOT_START, PLOT_END)
-    bottom = 34 + 36 * len(effects)
-    shapes = [
-        svg.text(PLOT_START, 14, f"← {ends[0]}", "note"),
-        svg.text(PLOT_END, 14, f"{ends[1]} →", "note end"),
-        *_vertical_axis(scale, bottom, effects[0].unit, signed=True),
-        svg.line(scale(0), 24, scale(0), bottom, "zero"),
+    unit = effects[0].unit
+    order = list(dict.fromkeys(effect.label for effect in effects))
+    rows: list[dict[str, Any]] = [
+        {
+            "label": effect.label,
+            "value": effect.difference.value,
+            "low": effect.difference.low,
+            "high": effect.difference.high,
+            "tone": effect.tone,
+            "text": number_format.change(effect.difference, effect.unit),
+            "tip": f"{effect.label}: {number_format.change(effect.difference, effect.unit)}",
+        }
+        for effect in effects
+        if math.isfinite(effect.difference.value)
     ]
-    for index, effect in enumerate(effects):
-        shapes += _effect(effect, 34 + 18 + 36 * index, scale)
-    return svg.picture(bottom + 24, title, shapes)
+    bounded = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
+    margins = [{"label": e.label, "at": e.margin, "tip": f"margin {e.margin:+g}"} for e in effects if e.margin]
+    y = field("label", "nominal", sort=order, axis={"title": None, "labelColor": "var(--text)", "grid": False})
+    x = field("value", axis=axis(f"← {ends[0]}      {ends[1]} →", unit, tickCount=5), scale={"nice": True})
+    tone = field("tone", "nominal", scale={"domain": list(TONES), "range": list(TONES.values())}, legend=None)
+    hollow = {"condition": {"test": "datum.tone === 'open'", "value": "var(--ground)"}, **tone}
+    band: Spec = {"y": y, "color": tone}
+    layers = [
+        rule("x", 0),
+        layer("rule", bounded, {**band, "x": field("low"), "x2": {"field": "high"}}, strokeWidth=2.5),
+        layer("tick", margins, {"y": y, "x": field("at")}, color="var(--muted)", thickness=2, size=28),
+        layer("point", rows, {"y": y, "x": x, "fill": hollow, "stroke": tone}, size=90, strokeWidth=2, opacity=1),
+        layer("text", rows, {"y": y, "x": x, "text": field("text", "nominal")}, dy=-13, fontSize=11.5),
+    ]
+    return chart(title, 24 + 44 * len(order), [one for one in layers if one["data"]["values"]])
 
 
-def bar_chart(rows: Sequence[tuple[str, Mapping[str, Estimate]]], title: str) -> Markup:
-    """Draw shares from 0 to the largest bound: for each label one bar for each model, with its interval and value."""
-    most = max(estimate.high for _, models in rows for estimate in models.values())
-    ticks = svg.ticks(0, max(most, 0.05))
-    scale = Scale(0, ticks[-1], PLOT_START, PLOT_END)
-    heights = [24 * len(models) + 16 for _, models in rows]
-    shapes = list(_vertical_axis(scale, 8 + sum(heights), number_format.PER_CENT, signed=False))
-    top = 8.0
-    for (label, models), height in zip(rows, heights, strict=True):
-        shapes.append(svg.text(LABEL_END, top + height / 2 + 4, label, "label end"))
-        for index, (name, estimate) in enumerate(models.items()):
-            shapes += _bar(name, estimate, index, top + 8 + 24 * index, scale)
-        top += height
-    return svg.picture(top + 24, title, shapes)
+def bar_chart(rows: Sequence[tuple[str, Mapping[str, Estimate]]], title: str) -> Chart:
+    """Draw shares: for each label one bar for each model, with its interval and value."""
+    names = list(dict.fromkeys(name for _, models in rows for name in models))
+    bars = [
+        {
+            "label": label,
+            "model": name,
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "tip": f"{label}, {name}: {number_format.level(estimate, number_format.PER_CENT)} %",
+        }
+        for label, models in rows
+        for name, estimate in models.items()
+    ]
+    place = {
+        "y": field("label", "nominal", sort=None, axis={"title": None, "labelColor": "var(--text)"}),
+        "yOffset": field("model", "nominal", sort=names),
+    }
+    x = field("value", axis=axis(None, "share", tickCount=5), scale={"domainMin": 0})
+    layers = [
+        layer("bar", bars, {**place, "x": x, "color": colours(names, 0)}, cornerRadiusEnd=2),
+        layer("rule", bars, {**place, "x": field("low"), "x2": {"field": "high"}}, color="var(--text)", opacity=0.7),
+    ]
+    return chart(title, 24 + 56 * len(rows), layers)
 
 
-def loss_curves(courses: Sequence[LossCurve], title: str) -> Markup:
-    """Draw loss over trained tokens: each step pale, the running mean strong, validation as points."""
-    points = [point for course in courses for point in (*course.train, *course.valid)] or [(0.0, 0.0)]
-    ticks_x = svg.ticks(0, max(x for x, _ in points))
-    ticks_y = svg.ticks(min(y for _, y in points), max(y for _, y in points))
-    scale_x = Scale(ticks_x[0], ticks_x[-1], 48, WIDTH - 36)
-    scale_y = Scale(ticks_y[0], ticks_y[-1], 260, 28)
-    shapes = [svg.text(48, 12, "nats per token", "note"), svg.text(48, 302, "trained tokens", "note")]
-    for y, label in zip(ticks_y, svg.tick_labels(ticks_y), strict=True):
-        shapes += [
-            svg.line(48, scale_y(y), WIDTH - 36, scale_y(y), "grid"),
-            svg.text(40, scale_y(y) + 4, label, "tick end"),
+def curves(lines: Sequence[Curve], title: str, quantity: str, **scale: Any) -> Chart:
+    """Draw a quantity over trained tokens: the running mean strong, each step pale, held-out values as points."""
+    names = [line.name for line in lines]
+    steps, means, points = [], [], []
+    for line in lines:
+        thin = _thinned(line.points)
+        steps += [{"model": line.name, "x": x, "y": y} for x, y in thin]
+        means += [{"model": line.name, "x": x, "y": y, "tip": _tip(line.name, x, y)} for x, y in _running_mean(thin)]
+        points += [
+            {"model": line.name, "x": x, "y": y, "tip": _tip(f"{line.name}, held out", x, y)} for x, y in line.held_out
         ]
-    shapes += [svg.text(scale_x(x), 280, f"{x:,.0f}", "tick middle") for x in ticks_x]
-    for index, course in enumerate(courses):
-        shapes += _curve(course, colour(index + 1), scale_x, scale_y)
-    return svg.picture(310, title, shapes)
+    place = {
+        "x": field("x", axis=axis("trained tokens", format="~s", tickCount=6)),
+        "y": field("y", axis=axis(quantity), scale={"zero": False, **scale}),
+        "color": colours(names),
+    }
+    layers = [
+        layer("line", steps, place, opacity=0.3, strokeWidth=1.25) | {"params": [ZOOM]},
+        layer("line", means, place, strokeWidth=2),
+        layer("point", means, place, size=40, opacity=0, filled=True),
+        layer("line", points, place, strokeDash=[2, 4], strokeWidth=1.25),
+        layer("point", points, place, filled=True, size=70, opacity=1),
+    ]
+    return chart(title, 260, layers)
 
 
-def forgetting_paths(traces: Mapping[str, Sequence[LossChange]], margin: float, title: str) -> Markup:
+def forgetting_paths(traces: Mapping[str, Sequence[LossChange]], margin: float, title: str) -> Chart:
     """Draw each model's path from the origin, with a point at every checkpoint: downwards is gained, to the right forgotten.
 
     `margin` is the rise of the general loss that still counts as no worse.
     """
-    points = [point for trace in traces.values() for point in trace]
-    ticks_x = svg.ticks(
-        min(0.0, *(point.general for point in points)), max(margin, *(point.general for point in points))
-    )
-    ticks_y = svg.ticks(min(0.0, *(point.domain for point in points)), max(0.0, *(point.domain for point in points)))
-    left, right, top, bottom = 60, WIDTH - 36, 40, 312
-    scale_x, scale_y = Scale(ticks_x[0], ticks_x[-1], left, right), Scale(ticks_y[0], ticks_y[-1], bottom, top)
-    shapes = [
-        svg.text(left, 12, "change of the domain loss, nats per token (↓ gains)", "note"),
-        svg.text(right, 354, "change of the general loss, nats per token (forgets →)", "note end"),
+    rows = [
+        {
+            "model": name,
+            "x": point.general,
+            "y": point.domain,
+            "tokens": point.tokens,
+            "tip": f"{name} after {point.tokens:,} tokens: domain loss {number_format.signed(point.domain)}, "
+            f"general loss {number_format.signed(point.general)}",
+        }
+        for name, trace in traces.items()
+        for point in trace
     ]
-    for x, label in zip(ticks_x, svg.tick_labels(ticks_x, signed=True), strict=True):
-        shapes += [
-            svg.line(scale_x(x), top, scale_x(x), bottom, "grid"),
-            svg.text(scale_x(x), 332, label, "tick middle"),
-        ]
-    for y, label in zip(ticks_y, svg.tick_labels(ticks_y, signed=True), strict=True):
-        shapes += [
-            svg.line(left, scale_y(y), right, scale_y(y), "grid"),
-            svg.text(52, scale_y(y) + 4, label, "tick end"),
-        ]
-    shapes += [
-        svg.line(scale_x(0), top, scale_x(0), bottom, "zero"),
-        svg.line(left, scale_y(0), right, scale_y(0), "zero"),
-        svg.line(scale_x(margin), top, scale_x(margin), bottom, "margin"),
-        svg.text(scale_x(margin), top - 8, "margin", "note middle"),
+    place = {
+        "x": field("x", axis=axis("change of the general loss, nats per token (forgets →)", format="+~g")),
+        "y": field("y", axis=axis("change of the domain loss (↓ gains)", format="+~g")),
+        "color": colours(list(traces)),
+    }
+    path = {**place, "order": field("tokens"), "detail": field("model", "nominal")}
+    layers = [
+        layer("line", rows, path, strokeWidth=2) | {"params": [ZOOM]},
+        rule("x", 0),
+        rule("y", 0),
+        rule("x", margin, dashed=True),
+        word("x", margin, "margin"),
+        layer("point", rows, place, filled=True, size=70, opacity=1),
     ]
-    for index, (name, trace) in enumerate(traces.items()):
-        shapes += _path(name, trace, colour(index + 1), scale_x, scale_y)
-    return svg.picture(362, title, shapes)
+    return chart(title, 300, layers)
 
 
-def colour(index: int) -> str:
-    """Return the class of a model's colour: 0 is the reference, five others take turns."""
-    return f"model-{(index - 1) % 5 + 1 if index else 0}"
+def size_chart(sizes: Sequence[Size], title: str, loss: str) -> Chart:
+    """Draw the loss of each model over its size on disk: to the left is smaller, below is better."""
+    names = [size.name for size in sizes]
+    rows = [
+        {
+            "model": size.name,
+            "x": size.mebibytes,
+            "y": size.loss.value,
+            "low": size.loss.low,
+            "high": size.loss.high,
+            "tip": f"{size.name}: {size.mebibytes:,.1f} MiB, {loss} {number_format.level(size.loss, 'nats/token')}",
+        }
+        for size in sizes
+    ]
+    place = {
+        "x": field("x", axis=axis("weights on disk, MiB", tickCount=6), scale={"zero": False, "padding": 24}),
+        "y": field("y", axis=axis(f"{loss}, nats per token"), scale={"zero": False, "padding": 16}),
+        "color": colours(names, 0),
+    }
+    interval = {**place, "y": {**place["y"], "field": "low"}, "y2": {"field": "high"}}
+    label = {**place, "text": field("model", "nominal")}
+    layers = [
+        layer("point", rows, place, filled=True, size=110, opacity=1) | {"params": [ZOOM]},
+        layer("rule", rows, interval, strokeWidth=2),
+        layer("text", rows, label, align="left", dx=9),
+    ]
+    return chart(title, 260, layers)
 
 
-def _curve(course: LossCurve, kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
-    thin = _thinned(course.train)
-    yield svg.polyline(thin, scale_x, scale_y, f"step {kind}")
-    yield svg.polyline(_running_mean(thin), scale_x, scale_y, f"mean {kind}")
-    yield svg.polyline(course.valid, scale_x, scale_y, f"valid {kind}")
-    for x, y in course.valid:
-        tip = f"{course.name}: validation loss {number_format.number(y)} after {x:,.0f} tokens"
-        yield svg.circle(scale_x(x), scale_y(y), kind, tip)
+def _tip(name: str, tokens: float, value: float) -> str:
+    return f"{name}: {value:.4g} after {tokens:,.0f} tokens"
 
 
-def _path(name: str, trace: Sequence[LossChange], kind: str, scale_x: Scale, scale_y: Scale) -> Iterator[Markup]:
-    yield svg.polyline([(point.general, point.domain) for point in trace], scale_x, scale_y, kind)
-    for point in trace:
-        changes = (
-            f"domain loss {number_format.signed(point.domain)}, general loss {number_format.signed(point.general)}"
-        )
-        tip = f"{name} after {point.tokens:,} tokens: {changes}"
-        yield svg.circle(scale_x(point.general), scale_y(point.domain), kind, tip)
-
-
-def _effect(effect: Effect, y: float, scale: Scale) -> Iterator[Markup]:
-    low, high = (min(max(x, scale.low), scale.high) for x in (effect.difference.low, effect.difference.high))
-    tip = f"{effect.label}: {number_format.change(effect.difference, effect.unit)}"
-    yield svg.text(LABEL_END, y + 4, effect.label, "label end")
-    if effect.margin is not None:
-        yield svg.line(scale(effect.margin), y - 14, scale(effect.margin), y + 14, "margin")
-        yield svg.text(scale(effect.margin), y - 18, "margin", "note middle")
-    yield svg.line(scale(low), y, scale(high), y, f"interval {effect.tone}")
-    yield svg.circle(scale(effect.difference.value), y, effect.tone, tip)
-    yield svg.text(PLOT_END + 16, y + 4, number_format.change(effect.difference, effect.unit), "figure")
-
-
-def _bar(name: str, estimate: Estimate, index: int, y: float, scale: Scale) -> Iterator[Markup]:
-    tip = f"{name}: {number_format.level(estimate, number_format.PER_CENT)} %"
-    yield svg.rect(PLOT_START, y, round(scale(estimate.value) - PLOT_START, 1), 16, colour(index), tip, radius=2)
-    yield svg.line(scale(estimate.low), y + 8, scale(estimate.high), y + 8, "whisker")
-    yield svg.text(PLOT_END + 16, y + 12, number_format.level(estimate, number_format.PER_CENT), "figure")
-
-
-def _vertical_axis(scale: Scale, bottom: float, unit: str, *, signed: bool) -> Iterator[Markup]:
-    ticks = [tick for tick in svg.ticks(scale.low, scale.high) if scale.low <= tick <= scale.high]
-    labels = svg.tick_labels([100 * tick if unit == number_format.PER_CENT else tick for tick in ticks], signed=signed)
-    for tick, label in zip(ticks, labels, strict=True):
-        yield svg.line(scale(tick), 24 if signed else 8, scale(tick), bottom, "grid")
-        yield svg.text(scale(tick), bottom + 16, label, "tick middle")
-
-
-def _around(values: Sequence[float]) -> tuple[float, float]:
-    """Return limits around zero and every value, with some margin."""
-    low, high = min(0.0, *values), max(0.0, *values)
-    pad = 0.08 * (high - low) or 0.01
-    return low - pad, high + pad
-
-
-def _thinned(points: Sequence[tuple[float, float]], most: int = 300) -> list[tuple[float, float]]:
+def _thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
     """Return at most `most` points, each the mean of equally many neighbours."""
     size = max(1, math.ceil(len(points) / most))
     return [_mean(points[start : start + size]) for start in range(0, len(points), size)]
 
 
 def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Average each loss with a twentieth of all points on either side."""
+    """Average each value with a twentieth of all points on either side."""
     reach = max(1, len(points) // 20)
     windows = (points[max(0, i - reach) : i + reach + 1] for i in range(len(points)))
     return [(point[0], _mean(window)[1]) for point, window in zip(points, windows, strict=True)]

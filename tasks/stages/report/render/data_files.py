@@ -25,7 +25,7 @@ def summary_record(data: ReportData) -> dict[str, Any]:
     pairs = zip(data.comparisons, data.verdicts, strict=True)
     return {
         "reference": data.comparisons[0].before,
-        "models": {name: {key: values[key] for key in SIZES} for name, values in data.metrics.items()},
+        "models": {name: {key: values.get(key) for key in SIZES} for name, values in data.metrics.items()},
         "comparisons": {comparison.after: _comparison(comparison, verdict, data) for comparison, verdict in pairs},
         **({"loop": _loop_record(data.loop)} if data.loop else {}),
         "settings": {

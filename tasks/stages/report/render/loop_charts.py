@@ -4,21 +4,36 @@ A set has a colour and a shape. Examples that were chosen are filled; members of
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
+from typing import Any
 
 from tasks.core.records import Signals
 from tasks.stages.report import number_format
-from tasks.stages.report.data.loop import BINS, Step, Turn, levels_of, quality_histogram, shown_set
-from tasks.stages.report.render import svg
-from tasks.stages.report.render.charts import colour
-from tasks.stages.report.render.svg import WIDTH, Scale
+from tasks.stages.report.data.loop import BINS, SETS, Step, Turn, levels_of, quality_histogram, shown_set
+from tasks.stages.report.render.grammar import (
+    ZOOM,
+    Chart,
+    Spec,
+    axis,
+    chart,
+    colour_number,
+    field,
+    layer,
+    rule,
+    word,
+)
 
-LEFT, RIGHT, TOP, BOTTOM = 60, WIDTH - 36, 44, 300
 MOST = 1_500
 """Examples of no set that are drawn at most; more would hide the others."""
+LOOKS = {
+    "too hard": ("circle", "var(--model-4)"),
+    "of low quality": ("square", "var(--model-3)"),
+    "alone": ("diamond", "var(--model-1)"),
+    "the others": ("circle", "var(--model-0)"),
+}
+"""Words for a set → its shape and colour."""
+SHOWN_SETS = SETS | {"none": "the others"}
 
 
 @dataclass(frozen=True)
@@ -29,16 +44,7 @@ class Axis:
     limit: float | None
 
 
-@dataclass(frozen=True)
-class Dot:
-    """The position of an example in a chart."""
-
-    x: float
-    y: float
-    row: Signals
-
-
-def loss_map(turn: Turn) -> Markup | None:
+def loss_map(turn: Turn) -> Chart | None:
     """Draw the data map: loss after the training over loss before it. Below the diagonal the loss fell."""
     dots = _dots(turn.signals, "loss_before", "loss_after")
     axes = (
@@ -48,7 +54,7 @@ def loss_map(turn: Turn) -> Markup | None:
     return _scatter(dots, axes, "Loss of every example before and after the training", diagonal=True) if dots else None
 
 
-def neighbour_map(turn: Turn) -> Markup | None:
+def neighbour_map(turn: Turn) -> Chart | None:
     """Draw the neighbourhood map: loss after the training over similarity to the nearest prompts. Outliers are to the left."""
     dots = _dots(turn.signals, "neighbour_similarity", "loss_after")
     axes = (
@@ -58,149 +64,126 @@ def neighbour_map(turn: Turn) -> Markup | None:
     return _scatter(dots, axes, "Likeness of every example to its neighbours, and its loss") if dots else None
 
 
-def quality_chart(turn: Turn) -> Markup | None:
+def quality_chart(turn: Turn) -> Chart | None:
     """Draw a histogram of the model's own judgements of its examples."""
     counts = quality_histogram([row.quality for row in turn.signals if row.quality is not None])
     if not any(counts):
         return None
-    heights = svg.ticks(0, max(counts))
-    scale_x, scale_y = Scale(0, 10, LEFT, RIGHT), Scale(0, heights[-1], 220, TOP)
-    shapes = [svg.text(LEFT, 12, "examples", "note"), svg.text(RIGHT, 262, "quality, 0 to 10", "note end")]
-    shapes += _grid((heights, scale_y), LEFT, RIGHT)
-    shapes += [svg.text(scale_x(x), 240, f"{x}", "tick middle") for x in range(0, 11, 2)]
-    for at, count in enumerate(counts):
-        low, high = (10 * edge / BINS for edge in (at, at + 1))
-        shapes.append(
-            _column(scale_x(low) + 1, scale_x(high) - 1, scale_y(count), 220, f"{low:g} to {high:g}: {count}")
-        )
-    shapes += _limit(turn.threshold("quality"), scale_x, TOP, 220)
-    return svg.picture(270, "Quality of the examples in the model's own judgement", shapes)
+    edges = [(10 * at / BINS, 10 * (at + 1) / BINS) for at in range(BINS)]
+    rows = [
+        {"low": low, "high": high, "examples": count, "tip": f"{low:g} to {high:g}: {count:,}"}
+        for (low, high), count in zip(edges, counts, strict=True)
+    ]
+    place = {
+        "x": field("low", axis=axis("quality, 0 to 10"), scale={"domain": [0, 10], "nice": False}),
+        "x2": {"field": "high"},
+        "y": field("examples", axis=axis("examples", tickMinStep=1)),
+    }
+    bars = layer("rect", rows, place | {"y2": {"datum": 0}}, color="var(--model-1)", stroke="var(--ground)")
+    return chart(
+        "Quality of the examples in the model's own judgement", 180, [bars, *_limit(turn.threshold("quality"))]
+    )
 
 
-def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) -> Markup:
+def origin_chart(rounds: Mapping[str, Mapping[str, int]], kinds: Sequence[str]) -> Chart:
     """Draw the number of examples of each round by origin."""
-    counts = svg.ticks(0, max((sum(counts.values()) for counts in rounds.values()), default=0))
-    scale = Scale(0, counts[-1], LEFT, RIGHT - 60)
-    bottom = 8 + 32 * len(rounds)
-    shapes = [svg.text(scale(x), bottom + 16, f"{x:,.0f}", "tick middle") for x in counts]
-    shapes += [svg.line(scale(x), 8, scale(x), bottom, "grid") for x in counts]
-    for index, (name, parts) in enumerate(rounds.items()):
-        shapes += _stack(name, parts, kinds, 12 + 32 * index, scale)
-    return svg.picture(bottom + 24, "Examples of each round by what made them", shapes)
+    rows = [
+        {
+            "round": name,
+            "origin": kind,
+            "order": order,
+            "examples": counts.get(kind, 0),
+            "tip": f"{name}: {counts.get(kind, 0):,} {kind}",
+        }
+        for name, counts in rounds.items()
+        for order, kind in enumerate(kinds)
+    ]
+    palette = [f"var(--model-{colour_number(index)})" for index in range(len(kinds))]
+    place = {
+        "y": field("round", "nominal", sort=None, axis={"title": None, "labelColor": "var(--text)"}),
+        "x": field("examples", axis=axis("examples", format=",d", tickMinStep=1), stack="zero"),
+        "color": field("origin", "nominal", scale={"domain": list(kinds), "range": palette}),
+        "order": field("order"),
+    }
+    return chart("Examples of each round by what made them", 16 + 32 * len(rounds), [layer("bar", rows, place)])
 
 
-def round_chart(steps: Sequence[Step]) -> Markup:
-    """Draw a measure of the base and of each round with its interval, and below it the paired difference of each turn."""
-    levels = levels_of(steps)
-    unit, factor = steps[0].row.unit, 100 if steps[0].row.unit == number_format.PER_CENT else 1
-    ticks = svg.ticks(*_ends([bound for _, e in levels for bound in (e.low, e.high)], unit))
-    scale_x, scale_y = Scale(-0.5, len(levels) - 0.5, LEFT, RIGHT), Scale(ticks[0], ticks[-1], 240, TOP)
-    title = f"{steps[0].row.title}, {'per cent' if factor == 100 else unit}"
-    shapes = [svg.text(LEFT, 12, title, "note")]
-    for y, label in zip(ticks, svg.tick_labels([round(factor * tick, 8) for tick in ticks]), strict=True):
-        shapes += [
-            svg.line(LEFT, scale_y(y), RIGHT, scale_y(y), "grid"),
-            svg.text(LEFT - 8, scale_y(y) + 4, label, "tick end"),
-        ]
-    shapes.append(svg.polyline([(x, e.value) for x, (_, e) in enumerate(levels)], scale_x, scale_y, "mean model-1"))
-    for x, (name, level) in enumerate(levels):
-        tip = f"{name}: {number_format.level(level, unit)}"
-        shapes += [
-            svg.line(scale_x(x), scale_y(level.low), scale_x(x), scale_y(level.high), "whisker"),
-            svg.circle(scale_x(x), scale_y(level.value), "model-1", tip),
-            svg.text(scale_x(x), 262, name, "label middle"),
-        ]
-    for x, step in enumerate(steps):
-        shapes.append(svg.text(scale_x(x + 0.5), 282, number_format.change(step.row.difference, unit), "tick middle"))
-    return svg.picture(294, f"{steps[0].row.title} of the base and of each round", shapes)
+def round_chart(steps: Sequence[Step]) -> Chart:
+    """Draw a measure of the base and of each round with its interval, and above each round what its turn changed."""
+    row, levels = steps[0].row, levels_of(steps)
+    changes = ["", *(number_format.change(step.row.difference, step.row.unit) for step in steps)]
+    rows: list[dict[str, Any]] = [
+        {
+            "model": name,
+            "value": level.value,
+            "low": level.low,
+            "high": level.high,
+            "change": change,
+            "tip": f"{name}: {number_format.level(level, row.unit)}"
+            + (f"; {change} to the one before" if change else ""),
+        }
+        for (name, level), change in zip(levels, changes, strict=True)
+        if math.isfinite(level.value)
+    ]
+    bounded = [one for one in rows if math.isfinite(one["low"]) and math.isfinite(one["high"])]
+    x = field("model", "nominal", sort=None, axis=axis(None, labelAngle=0, labelColor="var(--text)", grid=False))
+    scale: dict[str, Any] = {"zero": row.unit == number_format.PER_CENT, "padding": 8}
+    title = f"{row.title}, {'per cent' if row.unit == number_format.PER_CENT else row.unit}"
+    y = field("value", axis=axis(title, row.unit, tickCount=5), scale=scale)
+    interval = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    layers = [
+        layer("line", [{"model": one["model"], "value": one["value"]} for one in rows], {"x": x, "y": y},
+              color="var(--model-1)", strokeWidth=2),
+        layer("rule", bounded, interval, color="var(--text)", opacity=0.7, strokeWidth=1.5),
+        layer("point", rows, {"x": x, "y": y}, color="var(--model-1)", filled=True, size=90, opacity=1),
+        layer("text", rows, {"x": x, "y": {"value": -6}, "text": field("change", "nominal")}, fontSize=11.5),
+    ]  # fmt: skip
+    return chart(f"{row.title} of the base and of each round", 220, layers)
 
 
-def _ends(bounds: Sequence[float], unit: str) -> tuple[float, float]:
-    """Return the ends of an axis: shares begin at 0."""
-    finite = [bound for bound in bounds if math.isfinite(bound)] or [0.0]
-    return (0.0 if unit == number_format.PER_CENT else min(finite)), max(finite)
-
-
-def set_shape(name: str, x: float, y: float) -> str:
-    """Return the shape of a set's members around a position, as SVG path commands; that of the set `none` is small."""
-    match name:
-        case "low":
-            return f"M{x - 4.5:g} {y - 4.5:g}h9v9h-9z"
-        case "sparse":
-            return f"M{x:g} {y - 6:g}l6 6l-6 6l-6-6z"
-        case _:
-            radius = 2.5 if name == "none" else 5
-            return (
-                f"M{x - radius:g} {y:g}a{radius} {radius} 0 1 0 {2 * radius} 0a{radius} {radius} 0 1 0-{2 * radius} 0z"
-            )
-
-
-def _dots(signals: Sequence[Signals], x: str, y: str) -> list[Dot]:
+def _dots(signals: Sequence[Signals], x: str, y: str) -> list[dict[str, Any]]:
     """Return the examples that have both signals, members of a set last, so that they are drawn on top."""
     complete = [row for row in signals if getattr(row, x) is not None and getattr(row, y) is not None]
     complete = [row for row in complete if math.isfinite(getattr(row, x)) and math.isfinite(getattr(row, y))]
-    rest = sorted((row for row in complete if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
-    shown = rest + [row for row in complete if shown_set(row) != "none"]
-    return [Dot(getattr(row, x), getattr(row, y), row) for row in shown]
+    others = sorted((row for row in complete if shown_set(row) == "none"), key=lambda row: row.example)[:MOST]
+    return [
+        {
+            "x": getattr(row, x),
+            "y": getattr(row, y),
+            "set": SHOWN_SETS[shown_set(row)],
+            "chosen": bool(row.chosen),
+            "tip": f"{row.example}: {number_format.number(getattr(row, x))}, {number_format.number(getattr(row, y))}",
+        }
+        for row in others + [row for row in complete if shown_set(row) != "none"]
+    ]
 
 
-def _scatter(dots: Sequence[Dot], axes: tuple[Axis, Axis], title: str, *, diagonal: bool = False) -> Markup:
-    limits = tuple(axis.limit for axis in axes)
-    ticks_x, ticks_y = (
-        svg.ticks(min(values), max(values))
-        for values in (
-            [value for value in (*(dot.x for dot in dots), limits[0]) if value is not None],
-            [value for value in (*(dot.y for dot in dots), limits[1]) if value is not None],
-        )
-    )
-    scale_x, scale_y = Scale(ticks_x[0], ticks_x[-1], LEFT, RIGHT), Scale(ticks_y[0], ticks_y[-1], BOTTOM, TOP)
-    shapes = [svg.text(LEFT, 12, f"{axes[1].words} ↑", "note"), svg.text(RIGHT, 342, f"{axes[0].words} →", "note end")]
-    shapes += _grid((ticks_y, scale_y), LEFT, RIGHT)
-    for x, label in zip(ticks_x, svg.tick_labels(ticks_x), strict=True):
-        shapes += [
-            svg.line(scale_x(x), TOP, scale_x(x), BOTTOM, "grid"),
-            svg.text(scale_x(x), 320, label, "tick middle"),
-        ]
-    low, high = max(ticks_x[0], ticks_y[0]), min(ticks_x[-1], ticks_y[-1])
+def _scatter(
+    dots: Sequence[Mapping[str, Any]], axes: tuple[Axis, Axis], title: str, *, diagonal: bool = False
+) -> Chart:
+    sets = [name for name in SHOWN_SETS.values() if any(dot["set"] == name for dot in dots)]
+    shapes, inks = ([LOOKS[name][part] for name in sets] for part in (0, 1))
+    ink = field("set", "nominal", scale={"domain": sets, "range": inks})
+    hollow = {"condition": {"test": "!datum.chosen", "value": "var(--ground)"}, **ink}
+    place: Spec = {
+        "x": field("x", axis=axis(axes[0].words, tickCount=6), scale={"zero": False, "padding": 10}),
+        "y": field("y", axis=axis(axes[1].words, tickCount=6), scale={"zero": False, "padding": 10}),
+        "stroke": ink,
+        "fill": hollow,
+        "shape": field("set", "nominal", scale={"domain": sets, "range": shapes}),
+    }
+    layers = [layer("point", dots, place, size=55, strokeWidth=1.5, opacity=0.9) | {"params": [ZOOM]}]
+    low = max(min(dot[side] for dot in dots) for side in ("x", "y"))
+    high = min(max(dot[side] for dot in dots) for side in ("x", "y"))
     if diagonal and low < high:
-        shapes.append(svg.line(scale_x(low), scale_y(low), scale_x(high), scale_y(high), "zero"))
-    shapes += _limit(limits[0], scale_x, TOP, BOTTOM)
-    if limits[1] is not None:
-        shapes.append(svg.line(LEFT, scale_y(limits[1]), RIGHT, scale_y(limits[1]), "margin"))
-    shapes += [_mark(dot, scale_x(dot.x), scale_y(dot.y)) for dot in dots]
-    return svg.picture(350, title, shapes)
+        ends = [{"x": low, "y": low}, {"x": high, "y": high}]
+        layers.append(layer("line", ends, {"x": field("x"), "y": field("y")}, color="var(--muted)", strokeWidth=1))
+    layers += _limit(axes[0].limit)
+    if axes[1].limit is not None:
+        layers.append(rule("y", axes[1].limit, dashed=True))
+    return chart(title, 300, layers)
 
 
-def _grid(vertical: tuple[Sequence[float], Scale], left: float, right: float) -> Iterator[Markup]:
-    ticks, scale = vertical
-    for y, label in zip(ticks, svg.tick_labels(ticks), strict=True):
-        yield svg.line(left, scale(y), right, scale(y), "grid")
-        yield svg.text(left - 8, scale(y) + 4, label, "tick end")
-
-
-def _limit(limit: float | None, scale: Scale, top: float, bottom: float) -> Iterator[Markup]:
-    if limit is not None:
-        yield svg.line(scale(limit), top, scale(limit), bottom, "margin")
-        yield svg.text(scale(limit), top - 8, "limit", "note middle")
-
-
-def _mark(dot: Dot, x: float, y: float) -> Markup:
-    name = shown_set(dot.row)
-    kind = f"set-{name}" + (" chosen" if dot.row.chosen else "")
-    tip = f"{dot.row.example}: {number_format.number(dot.x)}, {number_format.number(dot.y)}"
-    return svg.outline(set_shape(name, x, y), kind, tip)
-
-
-def _column(left: float, right: float, top: float, bottom: float, tip: str) -> Markup:
-    return svg.rect(left, top, round(right - left, 1), round(bottom - top, 1), "model-1", tip)
-
-
-def _stack(name: str, parts: Mapping[str, int], kinds: Sequence[str], y: float, scale: Scale) -> Iterator[Markup]:
-    yield svg.text(LEFT - 8, y + 16, name, "label end")
-    done = 0
-    for index, kind in enumerate(kinds):
-        if count := parts.get(kind, 0):
-            left, right = scale(done), scale(done + count)
-            yield svg.rect(left, y, round(right - left, 1), 24, colour(index), f"{name}: {count:,} {kind}")
-            done += count
-    yield svg.text(scale(done) + 8, y + 16, f"{done:,}", "figure")
+def _limit(limit: float | None) -> list[Spec]:
+    """Return a dashed line at a limit of `x`, and its word above the plot."""
+    return [] if limit is None else [rule("x", limit, dashed=True), word("x", limit, "limit")]

@@ -2,17 +2,23 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from tasks.core.text.sensitive import search
-from tasks.core.text.visible import visible
+from tasks.core.text.visible import escaped, visible
 from tasks.stages.report import number_format
 from tasks.stages.report.data import fault_pairs
+from tasks.stages.report.data.items import list_items
 from tasks.stages.report.data.loop import ORIGINS, SETS
 from tasks.stages.report.data.report_data import ReportData
-from tasks.stages.report.render.charts import colour
-from tasks.stages.report.render.loop_charts import origin_chart, set_shape
+from tasks.stages.report.render import assets
+from tasks.stages.report.render.card import card_header
+from tasks.stages.report.render.gallery import Gallery
+from tasks.stages.report.render.grammar import colour_number
+from tasks.stages.report.render.item_data import pack_items
 from tasks.stages.report.render.view import SHOWN_ROWS, template_variables
 
 SHOWN_CHARS = 4_000
@@ -20,18 +26,23 @@ SHOWN_CHARS = 4_000
 
 
 def html_page(data: ReportData) -> str:
-    """Render the report as one HTML page that loads nothing and runs no script."""
-    return _environment(autoescape=True).get_template("index.html.j2").render(template_variables(data))
+    """Render the report as one HTML page that loads nothing, and runs no script but its own."""
+    gallery = Gallery()
+    page = _environment(autoescape=True)
+    page.filters["figure"] = gallery.figure
+    items = list_items(data.results, data.examples, data.leading)
+    return page.get_template("index.html.j2").render(
+        template_variables(data),
+        assets=assets,
+        gallery=gallery,
+        items=pack_items(items, list(data.results), shown),
+    )
 
 
 def model_card(data: ReportData) -> str:
     """Render the model card, in Markdown with the header that model hubs read."""
-    return _environment(autoescape=False).get_template("README.md.j2").render(template_variables(data))
-
-
-def slug(text: str) -> str:
-    """Write a licence as in the header of a model card: `apache-2.0`."""
-    return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-")
+    header = card_header(data)
+    return _environment(autoescape=False).get_template("README.md.j2").render(template_variables(data), header=header)
 
 
 def largest_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -48,6 +59,11 @@ def shown(text: str) -> str:
     return visible(search.redacted(text, search.SECRETS), SHOWN_CHARS)
 
 
+def _without_effect(value: Any) -> Any:
+    """Return a text in which no control or direction character takes effect; what is markup already stays as it is."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _cell(text: object) -> str:
     """Escape text for a cell of a Markdown table."""
     return re.sub(r"([|<>`\[\]\\])", r"\\\1", " ".join(str(text).split()))
@@ -58,28 +74,27 @@ def _environment(*, autoescape: bool) -> Environment:
         loader=PackageLoader("tasks.stages.report.render"),
         autoescape=autoescape,
         undefined=StrictUndefined,
+        finalize=_without_effect,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {
         "visible": shown,
-        "slug": slug,
         "largest": largest_counts,
         "cell": _cell,
         "level": number_format.level,
         "change": number_format.change,
         "p": number_format.p_value,
         "mib": number_format.mebibytes,
+        "count": number_format.count,
         "number": number_format.number,
         "signed": number_format.signed,
     }
     environment.globals |= {
-        "colour": colour,
+        "colour_number": colour_number,
         "fault_pairs": fault_pairs,
         "sets": SETS,
         "origins": ORIGINS,
-        "origin_chart": origin_chart,
-        "set_shape": set_shape,
     }
     return environment

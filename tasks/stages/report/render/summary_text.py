@@ -74,9 +74,10 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
         yield from textwrap.wrap(passes, WIDTH)
     yield from _block("standard benchmarks", [row for row in comparison.rows if row.unit == SCORE])
     first, second = metrics[before], metrics[after]
-    yield _line(("trainable parameters", "", f"{first['trainable']:,}", f"{second['trainable']:,}", ""))
-    sizes = number_format.mebibytes(first["bytes"]), number_format.mebibytes(second["bytes"])
-    yield _line(("weights on disk, MiB", "", *sizes, ""))
+    counts = [number_format.count(side.get("trainable")) for side in (first, second)]
+    sizes = [number_format.mebibytes(side.get("bytes")) for side in (first, second)]
+    yield _line(("trainable parameters", "", counts[0], counts[1], ""))
+    yield _line(("weights on disk, MiB", "", sizes[0], sizes[1], ""))
 
 
 def _checks(comparison: Comparison, metrics: Metrics) -> Iterator[str]:

@@ -7,27 +7,43 @@ from typing import Any
 from tasks.core.records import PASS
 from tasks.core.statistics import Estimate
 from tasks.core.training import in_words
-from tasks.stages.report.data import answers, availability
+from tasks.stages.report import number_format
+from tasks.stages.report.data import answers, availability, first_batch, settings
 from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
 from tasks.stages.report.data.forgetting import loss_changes
 from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
 from tasks.stages.report.data.report_data import ReportData
-from tasks.stages.report.data.verdict import Verdict
+from tasks.stages.report.data.verdict import Verdict, count_changes
 from tasks.stages.report.render import charts, loop_charts
-from tasks.stages.report.render.charts import Effect, LossCurve
+from tasks.stages.report.render.charts import Curve, Effect, Size
+from tasks.stages.report.render.grammar import Chart
 from tasks.stages.report.render.legend import legend
 
 SHOWN_ROWS = 12
 """Rows of a table of counts; the rest becomes one row."""
+LOWER, HIGHER = ("better", "worse"), ("worse", "better")
+"""The words at the ends of a chart of differences: where lower is better, and where higher is."""
+TONES = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
+STEPS = ("learning_rate", "gradient_norm")
+"""What `training.json` keeps of each step beside the loss."""
+UNITS = {"tokens_per_second": "tokens/s"}
 
 
 def template_variables(data: ReportData) -> dict[str, Any]:
     """Return the variables of both templates."""
     traces = {name: loss_changes(course) for name, course in data.courses.items()}
+    settings_table = settings.table(data.settings)
     return {
         "report": data,
         "sections": [_section(data, index) for index in range(len(data.comparisons))],
-        "curves": charts.loss_curves(_curves(data.courses), "Training loss over tokens") if data.courses else None,
+        "lead": data.lead,
+        "head": _head_charts(data),
+        "worse_anywhere": count_changes(data.comparisons[data.lead]),
+        "curves": _curve_charts(data),
+        "sizes": _size_chart(data),
+        "settings": settings_table,
+        "differing": settings.differing(settings_table),
+        "batches": {name: batch for name, course in data.courses.items() if (batch := first_batch.read(course))},
         "traces": traces,
         "paths": charts.forgetting_paths(traces, data.margin, "Changes of domain and general loss")
         if any(traces.values())
@@ -50,7 +66,7 @@ def template_variables(data: ReportData) -> dict[str, Any]:
             "Texts by licence": data.ingested["corpus_licenses"],
             "Records refused or merged, by reason": data.ingested["dropped"],
         },
-        "deciding_loss": LOSSES[data.comparisons[0].deciding_loss.measure],
+        "deciding_loss": LOSSES[loss.measure] if (loss := data.comparisons[data.lead].deciding_loss) else "domain loss",
         "legend": legend(data.comparisons, data.bootstrap),
     }
 
@@ -58,12 +74,12 @@ def template_variables(data: ReportData) -> dict[str, Any]:
 def _history(loop: Loop) -> dict[str, Any]:
     """Return the turns with their charts."""
     mix = count_origins(loop)
+    kinds = [kind for kind in (AS_READ, *ORIGINS.values()) if any(kind in counts for counts in mix.values())]
     return {
         "selection": loop.selection,
-        "steps": loop_charts.round_chart(loop.steps) if loop.steps else None,
+        "steps": [loop_charts.round_chart(steps) for steps in (loop.steps, loop.losses) if steps],
         "of_tasks": any(turn.kinds for turn in loop.turns.values()),
-        "mix": mix,
-        "kinds": [kind for kind in (AS_READ, *ORIGINS.values()) if any(kind in counts for counts in mix.values())],
+        "mix": loop_charts.origin_chart(mix, kinds),
         "turns": [
             {
                 "name": name,
@@ -83,13 +99,15 @@ def _section(data: ReportData, index: int) -> dict[str, Any]:
     comparison, verdict = data.comparisons[index], data.verdicts[index]
     passes = [row for row in comparison.rows if row.measure == PASS]
     losses = _loss_effects(comparison, verdict, data.margin)
+    known = [pair for pair in comparison.written if pair[0].item in data.examples]
     return {
         "comparison": comparison,
         "verdict": verdict,
         "tone": _verdict_tone(verdict),
         "rows": comparison.rows,
-        "losses": charts.forest_plot(losses, "Differences of losses", ("better", "worse")),
-        "gains": charts.forest_plot(_pass_effects(passes), "Differences of pass@1", ("worse", "better"))
+        "losses": charts.forest_plot(losses, "Differences of losses", LOWER) if losses else None,
+        "changes": count_changes(comparison),
+        "gains": charts.forest_plot(_pass_effects(passes, verdict, data.margin), "Differences of pass@1", HIGHER)
         if passes
         else None,
         "bars": charts.bar_chart(_bars(comparison, passes), "pass@1 by length of the solution") if passes else None,
@@ -106,7 +124,7 @@ def _section(data: ReportData, index: int) -> dict[str, Any]:
                 "example": data.examples[pair[0].item],
                 "sides": list(zip((comparison.before, comparison.after), pair, strict=True)),
             }
-            for pair in answers.choose_answers(comparison.written, data.answers)
+            for pair in answers.choose_answers(known, data.answers)
         ],
     }
 
@@ -118,20 +136,11 @@ def _verdict_tone(verdict: Verdict) -> str:
 
 
 def _loss_effects(comparison: Comparison, verdict: Verdict, margin: float) -> list[Effect]:
-    tones = {"better": "good", "no worse": "good", "worse": "bad", "not decided": "open"}
-    effects = []
-    for row in comparison.rows:
-        if row.unit == "nats/token":
-            general = row.measure == "general"
-            tone = tones[verdict.elsewhere] if general else _tone(row.difference.low, row.difference.high)
-            effects.append(Effect(LOSSES[row.measure], row.difference, row.unit, tone, margin if general else None))
-    return effects
+    return [_effect(LOSSES[row.measure], row, verdict, margin) for row in comparison.rows if row.unit == "nats/token"]
 
 
-def _pass_effects(passes: Sequence[Row]) -> list[Effect]:
-    return [
-        Effect(row.part, row.difference, row.unit, _tone(-row.difference.high, -row.difference.low)) for row in passes
-    ]
+def _pass_effects(passes: Sequence[Row], verdict: Verdict, margin: float) -> list[Effect]:
+    return [_effect(row.part, row, verdict, margin) for row in passes]
 
 
 def _tone(low: float, high: float) -> str:
@@ -145,11 +154,67 @@ def _bars(comparison: Comparison, passes: Sequence[Row]) -> list[tuple[str, dict
     return [(row.part, {comparison.before: row.before, comparison.after: row.after}) for row in passes]
 
 
-def _curves(courses: Mapping[str, Mapping[str, Any]]) -> list[LossCurve]:
-    return [
-        LossCurve(name, _finite(point[1:] for point in course.get("loss", [])), _finite(_validation(course)))
-        for name, course in courses.items()
+def _head_charts(data: ReportData) -> list[Chart]:
+    """Return the figure of the verdict: the change of each decisive measure, a row for each model."""
+    decisive = [
+        ("Change of the {}", LOWER, [comparison.deciding_loss for comparison in data.comparisons]),
+        ("Change of the {}", LOWER, [comparison.row("general") for comparison in data.comparisons]),
+        ("Change of {}", HIGHER, [comparison.accuracy for comparison in data.comparisons]),
     ]
+    charted = []
+    for title, ends, rows in decisive:
+        effects = [
+            _effect(comparison.after, row, verdict, data.margin)
+            for comparison, verdict, row in zip(data.comparisons, data.verdicts, rows, strict=True)
+            if row
+        ]
+        if effects:
+            measure = next(row for row in rows if row)
+            charted.append(charts.forest_plot(effects, title.format(measure.title), ends))
+    return charted
+
+
+def _effect(label: str, row: Row, verdict: Verdict, margin: float) -> Effect:
+    """Return the row of a forest plot."""
+    if row.measure == "general":
+        return Effect(label, row.difference, row.unit, TONES[verdict.elsewhere], margin)
+    sign = -1 if row.unit == number_format.PER_CENT else 1
+    low, high = sorted((sign * row.difference.low, sign * row.difference.high))
+    return Effect(label, row.difference, row.unit, _tone(low, high))
+
+
+def _curve_charts(data: ReportData) -> list[tuple[str, Chart]]:
+    """Return a chart for each quantity that was kept of the trainings, with its heading."""
+    losses = [
+        Curve(name, _finite(point[1:] for point in course.get("loss", [])), _finite(_validation(course)))
+        for name, course in data.courses.items()
+    ]
+    charted = [("Loss", charts.curves(losses, "Loss over trained tokens", "nats per token"))] if losses else []
+    kept = {
+        quantity: {name: course[quantity] for name, course in data.courses.items() if course.get(quantity)}
+        for quantity in STEPS
+    }
+    for quantity, points in {**kept, **data.surroundings.telemetry}.items():
+        if points:
+            lines = [Curve(name, _finite(points.get(name, ()))) for name in data.courses]
+            words = quantity.replace("_", " ").capitalize()
+            charted.append((words, charts.curves(lines, f"{words} over trained tokens", UNITS.get(quantity, ""))))
+    return charted
+
+
+def _size_chart(data: ReportData) -> Chart | None:
+    """Return the losses of all models over their sizes; None where all have the same size, or none has a loss."""
+    rows = [comparison.deciding_loss for comparison in data.comparisons]
+    losses = {data.comparisons[0].before: rows[0].before} if rows[0] else {}
+    losses |= {one.after: row.after for one, row in zip(data.comparisons, rows, strict=True) if row}
+    sizes = [
+        Size(name, size / 2**20, loss)
+        for name, loss in losses.items()
+        if (size := data.metrics[name].get("bytes")) is not None and math.isfinite(loss.value)
+    ]
+    if len({size.mebibytes for size in sizes}) < 2:
+        return None
+    return charts.size_chart(sizes, "Loss of each model over its size", LOSSES[next(filter(None, rows)).measure])
 
 
 def _validation(course: Mapping[str, Any]) -> Sequence[tuple[float, float]]:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tasks.stages.report.data.comparison import Comparison, compare
+from tasks.stages.report.data.verdict import compute_verdict
 from tests.stages.report.material import answers, drawn, human_eval, losses, results
 
 
@@ -98,9 +99,17 @@ def test_examples_decide_and_texts_where_there_are_none():
     assert compared(results(), results()).deciding_loss.unit == "nats/token"
 
 
-def test_a_comparison_without_a_loss_of_the_domain_is_refused():
-    with pytest.raises(ValueError, match="no result of domain or domain_text: run stage evaluate"):
-        compared(losses("general", 2.0), losses("general", 2.0))
+def test_a_comparison_without_a_loss_of_the_domain_decides_nothing_there():
+    comparison = compared(losses("general", 2.0), losses("general", 2.0))
+    assert comparison.deciding_loss is None
+    verdict = compute_verdict(comparison, 0.05)
+    assert (verdict.here, verdict.elsewhere) == ("not decided", "no worse")
+    assert "no loss in the domain, since the test set is empty" in verdict.sentence
+
+
+def test_models_of_which_nothing_was_measured_are_refused():
+    with pytest.raises(ValueError, match="no result of anything: run stage evaluate"):
+        compared([], [])
 
 
 def test_a_corpus_that_was_not_measured_has_no_row():

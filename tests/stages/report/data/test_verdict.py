@@ -6,7 +6,14 @@ import pytest
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report.data.comparison import Comparison, Row
-from tasks.stages.report.data.verdict import WORDS, Verdict, compute_verdict, judge_domain, judge_general
+from tasks.stages.report.data.verdict import (
+    WORDS,
+    Verdict,
+    compute_verdict,
+    count_changes,
+    judge_domain,
+    judge_general,
+)
 
 MARGIN = 0.05
 DOMAIN = {"better": (-0.3, -0.1), "worse": (0.1, 0.3), "not decided": (-0.1, 0.2)}
@@ -64,3 +71,16 @@ def test_a_general_loss_that_surely_rises_below_the_margin_is_no_worse():
 def test_a_single_group_decides_nothing_and_says_that_there_is_no_interval():
     result = verdict((-math.inf, math.inf), (-math.inf, math.inf))
     assert (result.here, result.elsewhere) == ("not decided", "not decided")
+
+
+def test_what_is_worse_for_certain_is_named():
+    share = Row("pass@1", "long", "share", 9, *[Estimate(0.5, 0.4, 0.6, 9)] * 2, Estimate(-0.2, -0.3, -0.1, 9))
+    undecided = Row("pass@1", "all", "share", 9, *[Estimate(0.5, 0.4, 0.6, 9)] * 2, Estimate(-0.2, -0.3, 0.1, 9))
+    rows = [_row("domain", -0.3, -0.1), _row("general", -0.1, 0.1), share, undecided]
+    words = count_changes(Comparison("base", "r0", rows, {}))
+    assert words == "Of 4 figures, 1 is better by its interval, and worse: pass@1 (long)."
+    assert (
+        count_changes(Comparison("base", "r0", rows[:2], {}))
+        == "Of 2 figures, 1 is better by its interval and none is worse."
+    )
+    assert count_changes(Comparison("base", "r0", [], {})) == ""

@@ -1,114 +1,119 @@
-"""Charts are well-formed, to scale, and safe with any name."""
+"""Charts say in Vega-Lite's grammar what the figures are, and hold JSON alone."""
 
+import json
 import math
-from xml.etree import ElementTree
 
 import pytest
 
 from tasks.core.statistics import Estimate
 from tasks.stages.report.data.forgetting import LossChange
-from tasks.stages.report.render import charts, svg
-from tasks.stages.report.render.charts import Effect, LossCurve
+from tasks.stages.report.render import charts
+from tasks.stages.report.render.charts import Curve, Effect, Size
+from tasks.stages.report.render.gallery import Gallery, json_element
+from tasks.stages.report.render.grammar import Chart, colour_number
 
-HOSTILE = '"><script>alert(1)</script>'
+HOSTILE = '</script><script>alert(1)</script>"><img onerror=alert(1)>'
 
 
 def effect(value: float, low: float, high: float, **extra) -> Effect:
     return Effect("domain loss", Estimate(value, low, high, 9), "nats/token", "good", **extra)
 
 
-def shapes(svg: str, tag: str) -> list[ElementTree.Element]:
-    return list(ElementTree.fromstring(svg).iter(tag))
+def layers(chart: Chart, mark: str) -> list[list[dict]]:
+    """Return the data of the layers with this mark."""
+    return [one["data"]["values"] for one in chart.spec["layer"] if one["mark"]["type"] == mark]
 
 
-def test_a_forest_plot_puts_points_on_one_scale_with_zero_and_margin():
-    svg = charts.forest_plot(
+def test_a_forest_plot_has_each_difference_with_its_interval_zero_and_margin():
+    chart = charts.forest_plot(
         [effect(-0.2, -0.3, -0.1), effect(0.02, 0.0, 0.04, margin=0.05)], "title", ("better", "worse")
     )
-    places = [float(circle.get("cx")) for circle in shapes(svg, "circle")]
-    lines = {line.get("class"): float(line.get("x1")) for line in shapes(svg, "line")}
-    assert places[0] < lines["zero"] < places[1] < lines["margin"]
-    per_unit = (lines["margin"] - lines["zero"]) / 0.05
-    assert places[1] - lines["zero"] == pytest.approx(0.02 * per_unit, abs=0.2)
+    (points,) = layers(chart, "point")
+    assert [row["value"] for row in points] == [-0.2, 0.02]
+    zero, intervals = layers(chart, "rule")
+    assert zero == [{"at": 0}]
+    assert [(row["low"], row["high"]) for row in intervals] == [(-0.3, -0.1), (0.0, 0.04)]
+    assert [row["at"] for row in layers(chart, "tick")[0]] == [0.05]
+    assert points[0]["tip"] == "domain loss: −0.200 [−0.300, −0.100]"
+    x = next(one for one in chart.spec["layer"] if one["mark"]["type"] == "point")["encoding"]["x"]
+    assert x["axis"]["title"].split() == ["←", "better", "worse", "→"]
 
 
-def test_an_interval_without_bounds_spans_the_plot_and_says_so():
-    svg = charts.forest_plot([effect(-0.2, -math.inf, math.inf)], "title", ("better", "worse"))
-    interval = next(line for line in shapes(svg, "line") if "interval" in line.get("class"))
-    assert (float(interval.get("x1")), float(interval.get("x2"))) == (charts.PLOT_START, charts.PLOT_END)
-    assert "no interval" in svg
+def test_an_undecided_difference_is_hollow():
+    chart = charts.forest_plot([effect(0.0, -1, 1)], "title", ("better", "worse"))
+    fill = next(one for one in chart.spec["layer"] if one["mark"]["type"] == "point")["encoding"]["fill"]
+    assert fill["condition"] == {"test": "datum.tone === 'open'", "value": "var(--ground)"}
 
 
-def test_bars_are_as_long_as_their_shares():
-    rows = [("all", {"base": Estimate(0.2, 0.1, 0.3, 20), "r0": Estimate(0.4, 0.3, 0.5, 20)})]
-    short, long = (float(bar.get("width")) for bar in shapes(charts.bar_chart(rows, "title"), "rect"))
-    assert long == pytest.approx(2 * short, abs=0.2)
+def test_an_interval_without_bounds_is_not_drawn_and_says_so():
+    chart = charts.forest_plot([effect(-0.2, -math.inf, math.inf)], "title", ("better", "worse"))
+    assert layers(chart, "rule") == [[{"at": 0}]]
+    ((point,),) = layers(chart, "point")
+    assert "no interval" in point["tip"]
+    json.dumps(chart.spec, allow_nan=False)
 
 
-def test_bars_of_nothing_passed_still_have_a_scale():
-    rows = [("all", {"base": Estimate(0, 0, 0.04, 90), "r0": Estimate(0, 0, 0.04, 90)})]
-    assert [bar.get("width") for bar in shapes(charts.bar_chart(rows, "title"), "rect")] == ["0.0", "0.0"]
+def test_a_difference_that_is_no_number_is_no_point():
+    chart = charts.forest_plot([effect(math.nan, math.nan, math.nan)], "title", ("better", "worse"))
+    assert layers(chart, "point") == []
+    json.dumps(chart.spec, allow_nan=False)
+
+
+def test_bars_have_their_shares_and_start_at_nothing():
+    rows = [("all", {"base": Estimate(0.2, 0.1, 0.3, 20), "r0": Estimate(0, 0, 0.04, 90)})]
+    chart = charts.bar_chart(rows, "title")
+    assert [(row["model"], row["value"]) for row in layers(chart, "bar")[0]] == [("base", 0.2), ("r0", 0)]
+    assert chart.spec["layer"][0]["encoding"]["x"]["scale"] == {"domainMin": 0}
 
 
 def test_a_long_course_is_thinned_and_a_short_one_is_not():
-    course = LossCurve("r0", [(float(step), 2.0) for step in range(5_000)], [(0, 2.0), (5_000, 1.0)])
-    step, mean, valid = shapes(charts.loss_curves([course], "title"), "polyline")
-    assert len(step.get("points").split()) == len(mean.get("points").split()) <= 300
-    assert len(valid.get("points").split()) == 2
-    few = charts.loss_curves([LossCurve("r0", [(1, 2.0), (2, 1.0)], [])], "title")
-    assert len(shapes(few, "polyline")[0].get("points").split()) == 2
+    course = Curve("r0", [(float(step), 2.0) for step in range(5_000)], [(0, 2.0), (5_000, 1.0)])
+    step, mean, valid = layers(charts.curves([course], "title", "loss"), "line")
+    assert len(step) == len(mean) <= charts.MOST_POINTS
+    assert len(valid) == 2
+    few = charts.curves([Curve("r0", [(1, 2.0), (2, 1.0)])], "title", "loss")
+    assert len(layers(few, "line")[0]) == 2
 
 
-def test_a_course_without_points_is_an_empty_chart():
-    assert not shapes(charts.loss_curves([LossCurve("r0", [], [])], "title"), "circle")
+def test_curves_can_be_zoomed_and_answer_to_the_mouse():
+    chart = charts.curves([Curve("r0", [(1, 2.0)], [(1, 2.0)])], "title", "loss")
+    assert chart.spec["layer"][0]["params"][0]["bind"] == "scales"
+    assert [row["tip"] for row in layers(chart, "point")[1]] == ["r0, held out: 2 after 1 tokens"]
 
 
-def test_paths_start_where_nothing_changed_and_go_down_by_gain_and_right_by_forgetting():
+def test_paths_have_every_checkpoint_the_zero_lines_and_the_margin():
     traces = {
         "r0": [],
         "pretrained": [LossChange(0, 0.0, 0.0), LossChange(100, -0.2, -0.01), LossChange(200, -0.5, 0.04)],
     }
-    svg = charts.forgetting_paths(traces, 0.05, "title")
-    zeros = [line for line in shapes(svg, "line") if line.get("class") == "zero"]
-    (upright,) = {float(line.get("x1")) for line in zeros if line.get("x1") == line.get("x2")}
-    (level,) = {float(line.get("y1")) for line in zeros if line.get("y1") == line.get("y2")}
-    start, middle, end = ((float(c.get("cx")), float(c.get("cy"))) for c in shapes(svg, "circle"))
-    assert start == (upright, level)
-    assert middle[0] < upright < end[0]
-    assert level < middle[1] < end[1]
-    assert (end[1] - level) / (middle[1] - level) == pytest.approx(2.5, abs=0.01)
-    assert (end[0] - upright) / (upright - middle[0]) == pytest.approx(4, abs=0.02)
-    (margin,) = (float(line.get("x1")) for line in shapes(svg, "line") if line.get("class") == "margin")
-    assert (margin - upright) / (end[0] - upright) == pytest.approx(1.25, abs=0.01)
-    tips = [circle.find("title").text for circle in shapes(svg, "circle")]
-    assert tips[2] == "pretrained after 200 tokens: domain loss −0.500, general loss +0.040"
-    assert {circle.get("class") for circle in shapes(svg, "circle")} == {charts.colour(2)}, (
-        "the second model's everywhere"
-    )
-    (frame,) = shapes(svg, "svg")
-    assert (frame.get("role"), frame.get("aria-label")) == ("img", "title")
+    chart = charts.forgetting_paths(traces, 0.05, "title")
+    (points,) = layers(chart, "point")
+    assert [(row["x"], row["y"]) for row in points] == [(0.0, 0.0), (-0.01, -0.2), (0.04, -0.5)]
+    assert layers(chart, "rule") == [[{"at": 0}], [{"at": 0}], [{"at": 0.05}]]
+    assert points[2]["tip"] == "pretrained after 200 tokens: domain loss −0.500, general loss +0.040"
+    scale = chart.spec["layer"][0]["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True))["pretrained"] == "var(--model-2)", "as everywhere"
+    assert chart.spec["description"] == "title"
 
 
-def test_a_path_that_has_only_begun_is_a_point():
-    assert len(shapes(charts.forgetting_paths({"r0": [LossChange(0, 0.0, 0.0)]}, 0.05, "title"), "circle")) == 1
+def test_sizes_stand_beside_losses():
+    sizes = [Size("base", 4.0, Estimate(2.0, 1.9, 2.1, 9)), Size("small", 1.0, Estimate(2.1, 2.0, math.inf, 9))]
+    ((base, small),) = layers(charts.size_chart(sizes, "title", "domain loss"), "point")
+    assert (base["x"], base["y"], small["x"], small["high"]) == (4.0, 2.0, 1.0, None)
 
 
-def test_ticks_are_round_and_enclose_the_data():
-    for low, high in [(0.813, 1.297), (0, 79_872), (-0.24, 0.07), (1.5, 1.5), (0, 0.004)]:
-        ticks = svg.ticks(low, high)
-        assert ticks[0] <= low + 1e-9
-        assert high - 1e-9 <= ticks[-1]
-        assert 2 <= len(ticks) <= 8
+def test_the_reference_is_grey_and_five_colours_take_turns():
+    assert [colour_number(index) for index in range(8)] == [0, 1, 2, 3, 4, 5, 1, 2]
 
 
-def test_names_cannot_leave_their_place():
-    hostile = Effect(HOSTILE, Estimate(0, -1, 1, 9), "nats/token", "open")
-    drawn = [
-        charts.forest_plot([hostile], HOSTILE, (HOSTILE, HOSTILE)),
-        charts.bar_chart([(HOSTILE, {HOSTILE: Estimate(0.5, 0.1, 0.9, 9)})], HOSTILE),
-        charts.loss_curves([LossCurve(HOSTILE, [(1, 2.0)], [(1, 2.0)])], HOSTILE),
-        charts.forgetting_paths({HOSTILE: [LossChange(1, 0.1, 0.1)]}, 0.05, HOSTILE),
-    ]
-    for drawing in drawn:
-        assert "<script" not in drawing
-        ElementTree.fromstring(drawing)
+@pytest.mark.parametrize("text", [HOSTILE, "a & b", "line\u2028end", "<!--"])
+def test_no_text_leaves_the_element_of_the_charts(text):
+    gallery = Gallery()
+    place = gallery.figure(charts.forest_plot([Effect(text, Estimate(0, -1, 1, 9), "x", "open")], text, (text, text)))
+    assert "<script" not in place
+    assert "<img" not in place
+    element = str(gallery.data())
+    assert element.count("<") == 2
+    held = json.loads(element[element.index(">") + 1 : element.rindex("<")])
+    assert held["charts"][0]["description"] == text
+    assert "\u2028" not in str(json_element("name", text))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.stages.report.render.pages import largest_counts, slug
+from tasks.stages.report.render.card import slug
+from tasks.stages.report.render.pages import largest_counts
 from tasks.stages.report.render.view import SHOWN_ROWS, base_in_words
 
 

@@ -1,0 +1,132 @@
+"""Look at reports in a headless Chromium, at 360, 800 and 1440 pixels, dark and light: `python docs/screenshots.py PAGE… --to FOLDER`.
+
+Each page is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
+asks the network for something, axe-core has a serious finding, or what was tried did not work. axe-core comes from npm once.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from docs.browser import Page, opened  # noqa: E402  # the path comes first, where this runs as a script
+
+WIDTHS = (360, 800, 1440)
+AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
+AXE_VERSION = "4.14.1"
+AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+SERIOUS = ("serious", "critical")
+DRAWN = """(async () => {
+  for (const figure of document.querySelectorAll('figure[data-chart]')) {
+    figure.scrollIntoView();
+    for (let waited = 0; !figure.dataset.drawn && figure.offsetParent && waited < 40; waited++) await new Promise((done) => setTimeout(done, 25));
+  }
+  scrollTo(0, 0);
+})()"""
+READY = "new Promise(done => { const look = () => !document.getElementById('items-table') || document.getElementById('items-table').dataset.ready ? done(performance.now()) : setTimeout(look, 20); look(); })"
+WIDER = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.wide, pre, .tabulator, svg')).slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
+AUDIT = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 140) + ' ' + n.failureSummary).join('  ')]))"
+USED = """(async () => {
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms)), wrong = [];
+  const say = (holds, words) => holds || wrong.push(words);
+  const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  if (!document.getElementById('items-table')) return wrong;
+  const item = document.getElementById('item'), rows = () => document.querySelectorAll('.tabulator-row').length;
+  say(rows() > 0, 'the table has no row');
+  press('j'); await wait(300);
+  say(!item.hidden && location.hash.startsWith('#item='), 'j opens no item');
+  const first = item.textContent;
+  press('j'); await wait(300);
+  if (rows() > 1) say(item.textContent !== first, 'a second j opens no other item');
+  const search = document.getElementById('items-search');
+  search.value = 'no item has this word'; search.dispatchEvent(new Event('input')); await wait(900);
+  say(rows() === 0, 'a search for what nothing holds finds something');
+  search.value = ''; search.dispatchEvent(new Event('input')); await wait(900);
+  say(rows() > 0, 'an emptied search does not bring the rows back');
+  for (const sort of ['worst', 'best', 'random', '']) {
+    const select = document.getElementById('items-sort');
+    select.value = sort; select.dispatchEvent(new Event('change')); await wait(200);
+    say(rows() > 0, `order ${sort} has no row`);
+  }
+  return wrong;
+})()"""
+
+MARK = """(() => {
+  const mark = document.querySelector('.plot svg path[aria-label]');
+  mark?.scrollIntoView({block: 'center'});
+  const box = mark?.getBoundingClientRect();
+  return box && [box.x + box.width / 2, box.y + box.height / 2];
+})()"""
+
+
+def main(
+    pages: Annotated[list[Path], typer.Argument(help="Reports.")],
+    to: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path(".ratchet/screenshots"),
+) -> None:
+    """Look at pages, and write pictures of them."""
+    problems = []
+    with opened() as page:
+        for path in pages:
+            problems += [f"{path}: {problem}" for problem in _look(page, path, to)]
+    for problem in problems:
+        print(problem)
+    sys.exit(bool(problems))
+
+
+def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
+    """Yield what is wrong with a page."""
+    name = path.resolve().parent.name
+    for width in WIDTHS:
+        for dark in (False, True):
+            page.errors.clear()
+            page.show(width, dark=dark)
+            began = time.perf_counter()
+            page.open(path.resolve().as_uri())
+            loaded = time.perf_counter() - began
+            ready = page.evaluate(READY)
+            page.evaluate(DRAWN)
+            where = f"{width} px, {'dark' if dark else 'light'}"
+            print(f"{path}, {where}: opened in {loaded:.2f} s, items ready after {ready / 1000:.2f} s")
+            page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}.png", whole=True)
+            yield from (f"{where}: wider than the window: {element}" for element in page.evaluate(WIDER))
+            page.evaluate(axe())
+            for impact, rule, words, elements in page.evaluate(AUDIT):
+                if impact in SERIOUS:
+                    yield f"{where}: axe-core, {impact}: {rule}: {words}: {elements}"
+            yield from (f"{where}: {wrong}" for wrong in page.evaluate(USED))
+            if place := page.evaluate(MARK):
+                page.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+                if page.evaluate("document.getElementById('tip').hidden"):
+                    yield f"{where}: a chart does not answer to the mouse"
+            page.evaluate("document.getElementById('item')?.scrollIntoView()")
+            page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}-item.png")
+            yield from (f"{where}: console: {error}" for error in page.errors)
+    page.printed(to / f"{name}.pdf")
+
+
+def axe() -> str:
+    """Return axe-core, from npm where it is not here yet. Raises ValueError where it is not what it was."""
+    if not AXE.is_file():
+        folder = AXE.parents[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", "--silent", f"axe-core@{AXE_VERSION}"], cwd=folder, check=True)
+        shutil.unpack_archive(folder / f"axe-core-{AXE_VERSION}.tgz", folder, filter="data")
+    text = AXE.read_bytes()
+    if (digest := hashlib.sha256(text).hexdigest()) != AXE_DIGEST:
+        raise ValueError(
+            f"{AXE} has the digest {digest}, not {AXE_DIGEST}. Delete {AXE.parents[1]}, or update AXE_DIGEST."
+        )
+    return text.decode()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,40 @@
+"""`ratchet report`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands import _completion
+
+
+def report(
+    first: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model of params.yaml, COMMIT:MODEL, a version's number, `champion` or `candidate`. Without any: this workspace.",
+            autocompletion=_completion.comparable_models,
+        ),
+    ] = None,
+    second: Annotated[
+        str | None, typer.Argument(help="Another one.", autocompletion=_completion.comparable_models)
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Make the report's page anew, or one that compares any two models.
+
+    It is one file that loads nothing. Beside what data/report/index.html has, it has tokens a second, what changed since the
+    champion, and the commit.
+
+    Example: ratchet report --open, or ratchet report r0 r1, or ratchet report HEAD~3:r0 r0
+    """
+    from flows.commands import _terminal
+    from flows.experiments import report_page
+
+    if first and not second:
+        raise ValueError(f"ratchet report compares two models: name another one beside {first}.")
+    path, verdict = report_page.of_two(first, second) if first and second else report_page.of_workspace()
+    _terminal.show(f"{verdict}\nReport: {path}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())

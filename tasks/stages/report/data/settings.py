@@ -1,0 +1,29 @@
+"""Settings of the trainings: by name, and where one model's differ from another's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.core.nested import flat
+
+MISSING = "–"
+
+
+def by_name(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a model's card, by their names in params.yaml; empty for a model that was not trained."""
+    return dict(flat(card.get("settings", {})))
+
+
+def table(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return each setting with its value in every model, those that differ first."""
+    names = sorted({name for values in settings.values() for name in values})
+    rows = {name: [_shown(values, name) for values in settings.values()] for name in names}
+    return dict(sorted(rows.items(), key=lambda row: (len(set(row[1])) == 1, row[0])))
+
+
+def differing(rows: Mapping[str, list[str]]) -> int:
+    """Return the number of settings that are not the same in all models."""
+    return sum(len(set(values)) > 1 for values in rows.values())
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return str(values[name]) if name in values else MISSING

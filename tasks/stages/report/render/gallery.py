@@ -1,0 +1,35 @@
+"""Put charts on the page: a place for each, and the specifications of all in one element that its script reads."""
+
+import json
+from typing import Any
+
+from markupsafe import Markup
+
+from tasks.stages.report.render.grammar import CONFIG, Chart, Spec
+
+FIGURE = Markup('<figure class="chart" data-chart="{}"><div class="plot" style="min-height: {}px">{}</div></figure>')
+MISSING = "This chart needs the page's script: "
+
+
+class Gallery:
+    """The charts of one page, in the order in which they were placed."""
+
+    def __init__(self) -> None:
+        self._specs: list[Spec] = []
+
+    def figure(self, chart: Chart) -> Markup:
+        """Return the place of a chart."""
+        self._specs.append(chart.spec)
+        return FIGURE.format(len(self._specs) - 1, chart.spec["height"], MISSING + chart.title)
+
+    def data(self) -> Markup:
+        """Return the element that holds all charts which were placed so far."""
+        return json_element("charts", {"config": CONFIG, "charts": self._specs})
+
+
+def json_element(name: str, value: Any) -> Markup:
+    """Return an element with data as JSON, of which no character can end it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup('<script type="application/json" id="{}">{}</script>').format(name, Markup(text))

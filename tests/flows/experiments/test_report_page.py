@@ -1,0 +1,170 @@
+"""`ratchet report`: the page of a workspace, and of any two models, within seconds."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.commands import main
+from flows.experiments import report_page
+from flows.registry import promotion
+from tests.flows.registry.test_promotion import ROOT, Nights
+from tests.stages.report.material import Round, results, run_stage
+from tests.stages.report.reading import Page, own_scripts_alone
+
+MODELS = {
+    "base": results(passed=[True, False]),
+    "r0": results(1.5, passed=[True, True]),
+    "r1": results(1.4, passed=[False, True]),
+}
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A workspace whose models were measured."""
+    run_stage(tmp_path / "made", MODELS, turn=Round())
+    made, folder = tmp_path / "made", tmp_path / "workspace"
+    places = {
+        "ratchet.json": "models/base/ratchet.json",
+        "tuned": "models/tuned",
+        "ingested.json": "data/ingested/report.json",
+        "test.parquet": "data/ingested/test.parquet",
+        "metrics": "data/metrics",
+        "results": "data/results",
+        "selection.json": "data/selection.json",
+        "rounds": "data/rounds",
+    }
+    for name, place in places.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made / name, folder / place)
+    config = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
+    groups = {name: "rounds" if name != "base" else "reference" for name in MODELS}
+    config |= {
+        "rounds": {"r0": {}, "r1": {}},
+        "turns": {"r1": {"prev": "r0"}},
+        "models": {name: {"path": f"models/tuned/{name}", "base": "models/base", "group": group} for name, group in groups.items()},
+    }  # fmt: skip
+    (folder / "params.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/none.db")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    subprocess.run(["git", "init", "-q"], check=True)
+    return folder
+
+
+def shown(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_of_a_workspace_is_made_within_seconds(workspace):
+    began = time.process_time()
+    path, verdict = report_page.of_workspace()
+    assert time.process_time() - began < 5
+    assert path == Path(".ratchet/report/index.html")
+    assert verdict.startswith("r0 is better here and no worse elsewhere")
+    assert own_scripts_alone(shown(path))
+    assert shown(path).items["models"] == ["base", "r0", "r1"]
+
+
+def test_any_two_models_can_be_compared_the_second_with_the_first(workspace):
+    path, verdict = report_page.of_two("r0", "r1")
+    assert verdict.startswith("r1 is better here")
+    page = shown(path)
+    assert page.items["models"] == ["r0", "r1"]
+    assert "r1 against r0" in " ".join(page.text.split())
+    assert page.items["item"][0] == "t0", "the answer that was lost"
+
+
+def test_the_command_names_the_page_and_the_verdict(workspace, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", "base", "r1"])
+    assert end.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "r1 is better here" in said
+    assert "Report: .ratchet/report/base-r1.html" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("r0", "r2"), "'r2' is no model .* Did you mean r"),
+        (("r0", "quite else"), "Models are: base, r0, r1"),
+        (("r0", "candidate"), "candidate"),
+        (("r0", "champion"), "There is no champion"),
+        (("none:r0", "r0"), "git"),
+    ],
+)
+def test_a_name_that_is_no_model_is_told(workspace, names, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        report_page.of_two(*names)
+
+
+def test_one_name_alone_is_told_that_two_are_compared(workspace, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", "r0"])
+    assert end.value.code
+    assert "name another one beside r0" in capsys.readouterr().err
+
+
+def test_a_model_of_the_registry_is_not_compared_with_one_of_another_set(workspace, monkeypatch):
+    record = object()
+    monkeypatch.setattr(
+        report_page, "_side", lambda name, _: report_page.Side(name, Path("x"), record=record if name == "1" else None)
+    )
+    with pytest.raises(ValueError, match="1 was measured on the gate set, and r0 on the test set"):
+        report_page.of_two("r0", "1")
+
+
+def test_two_versions_are_compared_on_the_gate_set_with_what_changed(tmp_path, store):
+    nights = Nights(tmp_path)
+    lock = {
+        "schema": "2.0",
+        "stages": {
+            "tune": {
+                "deps": [],
+                "params": {"params.yaml": {"tune": {"seed": 0}}},
+                "outs": [{"path": "models/tuned/r0", "md5": "a"}],
+            }
+        },
+    }
+    for name, loss in (("one", 1.9), ("two", 1.8)):
+        lock["stages"]["tune"]["params"]["params.yaml"]["tune"]["seed"] = name
+        lock["stages"]["tune"]["outs"][0]["md5"] = name
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+        nights.night(name, loss)
+        promotion.promote()
+    run_stage(tmp_path / "made", MODELS)
+    for name, place in {
+        "ratchet.json": "models/base/ratchet.json",
+        "ingested.json": "data/ingested/report.json",
+        "test.parquet": "data/ingested/gate.parquet",
+    }.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "made" / name, tmp_path / place)
+    path, verdict = report_page.of_two("1", "2")
+    assert verdict.startswith("version 2 is better here")
+    text = " ".join(shown(path).text.split())
+    assert "What changed since version 1" in text
+    assert "tune.seed: one → two" in text
+    assert "trainable parameters – –" in text, "a version keeps no such figures"
+
+
+def test_telemetry_has_tokens_a_second_over_the_trained_tokens(workspace, monkeypatch):
+    monkeypatch.setattr(
+        report_page.run_curves,
+        "of_stage",
+        lambda stage, metrics: (
+            {"train/tokens_per_second": [(1, 50.0), (3, 60.0), (9, 1.0)]} if stage == "tune@r0" else {}
+        ),
+    )
+    path, _ = report_page.of_workspace()
+    (chart,) = (
+        chart for chart in shown(path).charts if chart["description"] == "Tokens per second over trained tokens"
+    )
+    steps = chart["layer"][0]["data"]["values"]
+    assert [(row["model"], row["x"], row["y"]) for row in steps] == [("r0", 100, 50.0), ("r0", 300, 60.0)]
+    assert json.dumps(chart).count("r1") >= 1, "its colour is kept"

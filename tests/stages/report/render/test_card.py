@@ -1,0 +1,73 @@
+"""The model card is read by the hub's own library, and its tables by GitHub."""
+
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from tests.stages.report.material import results, run_stage
+
+MODELS = {"base": results(passed=[True, False]), "r0": results(1.5, passed=[True, True])}
+DELIMITER = re.compile(r"\|(?: *:?-+:? *\|)+")
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    folder, _ = run_stage(tmp_path_factory.mktemp("card"), MODELS)
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def cells(line: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", line)) - 1
+
+
+def test_every_table_has_as_many_cells_in_each_line_as_headers(card):
+    """GitHub renders no table whose delimiters are not as many as its headers."""
+    lines = card.splitlines()
+    places = [place for place, line in enumerate(lines) if DELIMITER.fullmatch(line)]
+    assert len(places) == 3
+    for place in places:
+        table = [lines[place - 1]]
+        for line in lines[place:]:
+            if not line.startswith("|"):
+                break
+            table.append(line)
+        assert len({cells(line) for line in table}) == 1, table
+
+
+def test_the_library_of_the_hub_reads_its_metadata_and_results(card):
+    """`ModelCard.validate` asks the hub; what the library checks by itself are the YAML, its fields, and `model-index`."""
+    data = ModelCard(card, ignore_metadata_errors=False).data
+    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "transformers", "text-generation")
+    assert data.model_name == "r0"
+    by_metric = {result.metric_name.partition(",")[0]: result for result in data.eval_results}
+    assert by_metric["pass@1 (all) %"].metric_value == 100.0
+    assert by_metric["domain loss nats per token"].metric_value == 1.5
+    name, read_again = model_index_to_eval_results(data.to_dict()["model-index"])
+    assert (name, read_again) == ("r0", data.eval_results)
+
+
+def test_a_base_of_the_hub_is_linked_and_any_other_is_not(card, tmp_path, monkeypatch):
+    assert ModelCard(card).data.base_model is None
+    from tests.stages.report import material
+
+    write = material._write
+
+    def with_hub(path, value):
+        source = {"from": "hub", "id": "Qwen/Qwen2.5-0.5B", "revision": "0123", "license": "Some Licence"}
+        write(path, {**value, "source": source} if path.name == "ratchet.json" else value)
+
+    monkeypatch.setattr(material, "_write", with_hub)
+    folder, _ = run_stage(tmp_path, MODELS)
+    data = ModelCard((folder / "README.md").read_text()).data
+    assert data.base_model == "Qwen/Qwen2.5-0.5B"
+    assert (data.license, data.license_name) == ("other", "some-licence")
+
+
+def test_figures_that_are_no_numbers_are_not_in_the_results(tmp_path):
+    from dataclasses import replace
+
+    broken = [replace(row, value=float("nan")) for row in results(1.5)]
+    folder, _ = run_stage(tmp_path, {"base": results(), "r0": broken})
+    assert ModelCard((folder / "README.md").read_text()).data.eval_results is None
