@@ -127,7 +127,7 @@ def test_several_models_are_served_by_name_each_by_its_worker(serving):
         listed = gateway.client.get("/v1/models").json()["data"]
         assert {card["id"]: card["root"] for card in listed} == asked
         assert gateway.client.get("/v1/models/r0").json()["root"] == "r0@01234567"
-        assert len(workers("ratchet@2")) == len(workers("r0@01234567"))  # two aliases share one
+        assert len(workers("ratchet@2")) == len(workers("r0@01234567")) > 0  # two aliases share one
 
 
 def test_a_name_never_changes_its_meaning(serving):
