@@ -52,7 +52,7 @@ def quantised(matrix: Tensor, bits: int) -> Tensor:
     mean and deviation are not the first one's.
     """
     mean, deviation = matrix.mean(), matrix.std()
-    nearest: Tensor = _Nearest.apply((matrix - mean) / (deviation + SPREAD), bits)
+    nearest: Tensor = _Nearest.apply((matrix - mean) / (deviation + SPREAD), bits)  # type: ignore[no-untyped-call]
     return deviation * nearest + mean
 
 

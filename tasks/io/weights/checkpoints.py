@@ -43,8 +43,8 @@ def load(
         raise ValueError(f"{path} is an adapter: name the model it was trained on.")
     check_folder(plain)
     if is_adapter(path):
-        check_adapter(path)
         check_parent(path, plain)
+        check_adapter(path)
         quantization = _quantization(path)
     model = AutoModelForCausalLM.from_pretrained(
         plain,

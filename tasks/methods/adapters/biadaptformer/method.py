@@ -44,9 +44,10 @@ def attach(model: nn.Module, config: BiadaptformerConfig, start: Start) -> nn.Mo
     width: int = inner.config.hidden_size
     if config.rank > width:
         raise ValueError(f"rank {config.rank} is above the model's width: take at most {width}.")
-    norms = [_norm(layer) for layer in surgery.decoder_layers(model)]
+    layers: Any = surgery.decoder_layers(model)
+    norms = [_norm(layer) for layer in layers]
     model.requires_grad_(False)
-    for layer, norm in zip(surgery.decoder_layers(model), norms, strict=True):
+    for layer, norm in zip(layers, norms, strict=True):
         layer.biadaptformer = branch = ParallelBranch(config, width, norm.weight)
         norm.register_forward_pre_hook(branch.note)
         layer.mlp.register_forward_hook(branch.add)

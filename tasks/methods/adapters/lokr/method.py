@@ -16,7 +16,7 @@ def attach(model: nn.Module, config: LokrConfig, start: Start) -> nn.Module:
         model,
         peft.LoKrConfig(
             r=config.rank,
-            alpha=config.alpha,  # type: ignore[arg-type]  # peft divides by the rank, and takes any number
+            alpha=config.alpha,
             decompose_factor=config.factor,
             decompose_both=config.decompose_both,
             target_modules=_peft.named(config.targets),

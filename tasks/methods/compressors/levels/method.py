@@ -28,7 +28,7 @@ def quantise(delta: Mapping[str, Tensor], config: LevelsConfig) -> dict[str, Ten
     """Return each tensor in 2^bits values: itself where it has no more, and where it holds whole numbers."""
 
     def one(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point() or len(tensor.unique()) <= 2**config.bits:
+        if not tensor.is_floating_point() or len(_values(tensor)[0]) <= 2**config.bits:
             return tensor
         return levels.quantised(tensor.float(), config.bits).to(tensor.dtype)
 
@@ -43,7 +43,7 @@ def encode(quantised: Mapping[str, Tensor]) -> dict[str, Tensor]:
     other: dict[str, Tensor] = {}
     for name, tensor in sorted(quantised.items()):
         tensor = tensor.detach().cpu()
-        table, index = tensor.unique(return_inverse=True)
+        table, index = _values(tensor)
         if not tensor.is_floating_point() or len(table) > 2 ** WIDTHS[-1]:
             other[OTHER + name] = tensor
             continue
@@ -66,6 +66,12 @@ def decode(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         index, packed = packed.tensor_split([math.ceil(numbers * bits / 8)])
         decoded[name] = table[levels.unpack(index, bits, numbers).long()].reshape(shape)
     return decoded
+
+
+def _values(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values that a tensor has, ascending, and the place of each number's among them."""
+    table, index = tensor.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    return table, index
 
 
 def width(count: int) -> int:
