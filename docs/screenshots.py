@@ -24,6 +24,8 @@ WIDTHS = (360, 800, 1440)
 AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
 AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+SECTIONS = ("items", "training", "settings")
+"""Of which there is a picture each, beside that of the whole page."""
 SERIOUS = ("serious", "critical")
 DRAWN = """(async () => {
   for (const figure of document.querySelectorAll('figure[data-chart]')) {
@@ -97,6 +99,9 @@ def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
             where = f"{width} px, {'dark' if dark else 'light'}"
             print(f"{path}, {where}: opened in {loaded:.2f} s, items ready after {ready / 1000:.2f} s")
             page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}.png", whole=True)
+            for section in SECTIONS:
+                page.evaluate(f"document.getElementById('{section}')?.scrollIntoView()")
+                page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}-{section}.png")
             yield from (f"{where}: wider than the window: {element}" for element in page.evaluate(WIDER))
             page.evaluate(axe())
             for impact, rule, words, elements in page.evaluate(AUDIT):

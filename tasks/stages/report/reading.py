@@ -51,7 +51,7 @@ def read_workspace(inputs: Mapping[str, Path], config: StageConfig) -> ReportDat
         results, metrics = inputs["results"] / f"{file}.parquet", inputs["metrics"] / f"{file}.json"
         models.append(Measured(name, results, metrics, folders.get(name)))
     data = read_models(models, inputs, config.report, trained=folders)
-    selected, base = read_json(inputs["selection"])["round"], read_json(inputs["base"])
+    selected, base = _read_if_there(inputs["selection"]).get("round"), read_json(inputs["base"])
     caveats = [compression_caveat(config.models, base.get("grid")), data.caveat]
     return replace(
         data,
@@ -93,7 +93,7 @@ def read_models(
         results=results,
         metrics=metrics,
         courses={name: read_json(path) for name, path in courses.items()},
-        settings={name: settings.by_name(_read_card(path.with_name(CARD))) for name, path in courses.items()},
+        settings={name: settings.by_name(_read_if_there(path.with_name(CARD))) for name, path in courses.items()},
         faults={},
         loop=None,
         base=read_json(inputs["base"]),
@@ -172,8 +172,8 @@ def roles(models: Mapping[str, Model]) -> tuple[str, list[str]]:
     return references[0], others
 
 
-def _read_card(path: Path) -> Any:
-    """Return the card of a model; empty where there is none."""
+def _read_if_there(path: Path) -> Any:
+    """Return the contents of a file; an empty record where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 

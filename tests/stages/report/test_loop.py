@@ -299,7 +299,7 @@ def test_the_page_draws_every_round_with_its_interval_and_gain(tmp_path):
     marks = {layer["mark"]["type"]: layer["data"]["values"] for layer in chart.spec["layer"]}
     assert [(dot["model"], dot["value"]) for dot in marks["point"]] == [("base", 0.2), ("r0", 0.5), ("r1", 0.5)]
     assert [(dot["low"], dot["high"]) for dot in marks["rule"]] == [(0.1, 0.30000000000000004), (0.4, 0.6), (0.4, 0.6)]
-    assert [dot["change"] for dot in marks["text"]] == ["", *["+30.0 [+20.0, +40.0]"] * 2]
+    assert [dot["change"] for dot in marks["text"]] == ["", *["+30.0\n[+20.0, +40.0]"] * 2]
 
 
 def test_the_page_draws_accuracy_and_loss_of_the_rounds(tmp_path):

@@ -81,7 +81,7 @@ def forest_plot(effects: Sequence[Effect], title: str, ends: tuple[str, str]) ->
     bounded = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
     margins = [{"label": e.label, "at": e.margin, "tip": f"margin {e.margin:+g}"} for e in effects if e.margin]
     y = field("label", "nominal", sort=order, axis={"title": None, "labelColor": "var(--text)", "grid": False})
-    x = field("value", axis=axis(f"← {ends[0]}      {ends[1]} →", unit, tickCount=5), scale={"nice": True})
+    x = field("value", axis=axis(f"← {ends[0]}\u2003\u2003{ends[1]} →", unit, tickCount=5), scale={"nice": True})
     tone = field("tone", "nominal", scale={"domain": list(TONES), "range": list(TONES.values())}, legend=None)
     hollow = {"condition": {"test": "datum.tone === 'open'", "value": "var(--ground)"}, **tone}
     band: Spec = {"y": y, "color": tone}

@@ -118,7 +118,7 @@ def round_chart(steps: Sequence[Step]) -> Chart:
             "value": level.value,
             "low": level.low,
             "high": level.high,
-            "change": change,
+            "change": change.replace(" [", "\n["),
             "tip": f"{name}: {number_format.level(level, row.unit)}"
             + (f"; {change} to the one before" if change else ""),
         }
@@ -136,7 +136,7 @@ def round_chart(steps: Sequence[Step]) -> Chart:
               color="var(--model-1)", strokeWidth=2),
         layer("rule", bounded, interval, color="var(--text)", opacity=0.7, strokeWidth=1.5),
         layer("point", rows, {"x": x, "y": y}, color="var(--model-1)", filled=True, size=90, opacity=1),
-        layer("text", rows, {"x": x, "y": {"value": -6}, "text": field("change", "nominal")}, fontSize=11.5),
+        layer("text", rows, {"x": x, "y": {"value": -18}, "text": field("change", "nominal")}, fontSize=11.5, lineBreak="\n"),
     ]  # fmt: skip
     return chart(f"{row.title} of the base and of each round", 220, layers)
 
