@@ -1,9 +1,9 @@
 """`ratchet report`: the page of a workspace, and of any two models, within seconds."""
 
 import json
+import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -61,9 +61,9 @@ def shown(path: Path) -> Page:
 
 
 def test_the_page_of_a_workspace_is_made_within_seconds(workspace):
-    began = time.process_time()
+    began = sum(os.times()[:4])  # with the process that makes the page
     path, verdict = report_page.of_workspace()
-    assert time.process_time() - began < 5
+    assert sum(os.times()[:4]) - began < 5
     assert path == Path(".ratchet/report/index.html")
     assert verdict.startswith("r0 is better here and no worse elsewhere")
     assert own_scripts_alone(shown(path))
