@@ -71,7 +71,7 @@ MARK = """(() => {
 
 
 def main(
-    pages: Annotated[list[Path], typer.Argument(help="Reports.")],
+    pages: Annotated[list[Path], typer.Argument(help="Reports.", exists=True, dir_okay=False)],
     to: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path(".ratchet/screenshots"),
 ) -> None:
     """Look at pages, and write pictures of them."""
