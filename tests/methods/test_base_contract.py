@@ -150,7 +150,9 @@ def test_the_same_seed_gives_the_same_losses(tiny, tmp_path, name, compute):
     assert first == second
 
 
-REFUSED = {("int8", "dora")} | {(base, adapter) for base in ("int8", "nf4") for adapter in ("loldu", "corda")}
+REFUSED = {("int8", "dora")} | {
+    (base, adapter) for base in ("int8", "nf4") for adapter in ("loldu", "corda", "soka", "lokr")
+}
 """Those that need a layer's numbers."""
 
 

@@ -176,7 +176,7 @@ def test_all_layers_at_once_are_the_adapter_alone(tiny, tmp_path):
 
 @pytest.mark.parametrize("adapter", ["dora", "ia3", "oft", "loldu", "dept"])
 def test_adapters_whose_update_is_linear_in_nothing_are_refused_by_name(adapter):
-    with pytest.raises(ValueError, match=f"adapter '{adapter}' has none. Adapters that have: fourierft, lora"):
+    with pytest.raises(ValueError, match=f"adapter '{adapter}' has none. Adapters that have: .*fourierft, .*lora"):
         compose.check(contract.composition(adapters=adapter, selectors="ist"))
 
 

@@ -93,7 +93,7 @@ class CordaLinear(nn.Module):
         self.damped = components.damped if components else None
         like = base.weight.new_empty(0, dtype=torch.promote_types(base.weight.dtype, torch.float32))
         a_RI, b_OR = (
-            (factor.to(like) for factor in components.factors)
+            (factor.to(like).contiguous() for factor in components.factors)  # as FSDP wants what it shares out
             if components
             else (like.new_zeros(config.rank, base.in_features), like.new_zeros(base.out_features, config.rank))
         )

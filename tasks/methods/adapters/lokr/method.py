@@ -4,14 +4,15 @@ import peft
 from torch import nn
 
 from tasks.core.training import Start
-from tasks.core.weights.surgery import check_rank
+from tasks.core.weights.surgery import check_rank, linears
 from tasks.methods.adapters import Adapter, _peft
 from tasks.methods.adapters.lokr.config import LokrConfig
 
 
 def attach(model: nn.Module, config: LokrConfig, start: Start) -> nn.Module:
-    """Freeze `model` and put C and D beside each target. Raises ValueError where one is missing or smaller than the rank."""
+    """Freeze `model` and put C and D beside each target. Raises ValueError where one is missing, smaller than the rank, or quantised."""
     check_rank(model, config.targets, config.rank)
+    linears(model, config.targets)  # peft takes the shape of stored numbers for that of the layer
     return _peft.wrap(
         model,
         peft.LoKrConfig(

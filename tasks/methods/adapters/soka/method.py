@@ -26,8 +26,8 @@ class SokaLinear(nn.Module):
         super().__init__()
         self.base, self.facts = base, facts
         like = base.weight.new_empty(0, dtype=torch.promote_types(base.weight.dtype, torch.float32))
-        self.register_buffer("A0_RMN", start.A_RMN.to(like))
-        self.register_buffer("B0_RPQ", start.B_RPQ.to(like))
+        self.register_buffer("A0_RMN", start.A_RMN.to(like).contiguous())
+        self.register_buffer("B0_RPQ", start.B_RPQ.to(like).contiguous())
         self.A_RMN, self.B_RPQ = nn.Parameter(self.A0_RMN.clone()), nn.Parameter(self.B0_RPQ.clone())
 
     def forward(self, x: Tensor) -> Tensor:
