@@ -52,6 +52,7 @@ def test_the_shingles_decide_and_not_the_estimate():
     first = passage(0, length=32)  # 30 shingles
     second = [*first[:24], *passage(1, length=8)]  # shares 22 of 38: 0.58
     assert pairs([first, second], threshold=0.7) == set()
+    assert pairs([first, second], threshold=0.585) == set(), "of two words each they would share 23 of 39"
     assert pairs([first, second], threshold=0.57) == {(0, 1)}
 
 
