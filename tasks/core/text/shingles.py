@@ -177,12 +177,6 @@ def contains(ordered: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
     return ordered[np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)] == hashes
 
 
-def templates(sets: Shingles, limit: float) -> Hashes:
-    """Return, sorted, the shingles that more than `limit` texts hold."""
-    hashes, counts = np.unique(sets.hashes, return_counts=True)
-    return hashes[counts > limit]
-
-
 def band_keys(sets: Shingles) -> Hashes:
     """Return the keys of the bands of each text, (texts, BANDS): equal keys mean equal minima of four permutations.
 
@@ -232,28 +226,6 @@ def equal_pairs(keys: Hashes, ranks: Indices, most: int) -> Iterator[Indices]:
         first = np.repeat(starts + place, later)
         steps = np.arange(later.sum()) - np.repeat(_offsets(later)[:-1], later)
         yield order[np.stack([first, first + 1 + steps], axis=1)]
-
-
-def similar_pairs(sets: Shingles, threshold: float, ranks: Sequence[int], most: int = MOST) -> Indices:
-    """Return, sorted, the pairs (earlier, later) of texts whose sets have a Jaccard similarity of at least `threshold`.
-
-    Candidates share a band of MinHash; all of them are then compared exactly. Shape (pairs, 2). Of more than `most` texts that
-    share a band, each is compared with the `most` of the lowest ranks: those that are kept where two are alike. Every text must have
-    a shingle.
-    """
-    rank_of = np.asarray(ranks, dtype=np.int64)
-    keys = band_keys(sets)
-    total = max(1, len(sets))
-    bands = [
-        np.concatenate(
-            [np.sort(pairs, axis=1) @ [total, 1] for pairs in equal_pairs(keys[:, band], rank_of, most)]
-            or [np.zeros(0, np.int64)]
-        )
-        for band in range(BANDS)
-    ]
-    codes = distinct(np.concatenate(bands))
-    pairs = np.stack([codes // total, codes % total], axis=1)
-    return pairs[jaccard(sets, pairs) >= threshold]
 
 
 def jaccard(sets: Shingles, pairs: Indices) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.text import ngrams, shingles
+from tests.core.text.pairs import similar_pairs
 
 WORDS = st.lists(st.sampled_from(["a", "B", "ß", "1", "_", "日", "本", "é", "-", "zz"]), max_size=12)
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=8)
@@ -16,7 +17,7 @@ def shingled(texts, length):
 
 
 def similar(sets, **options):
-    return shingles.similar_pairs(sets, 0.7, [0] * len(sets), **options)
+    return similar_pairs(sets, 0.7, [0] * len(sets), **options)
 
 
 def plain(text, length=3):
@@ -84,14 +85,6 @@ def test_a_large_group_makes_pairs_in_proportion_to_its_size():
     pairs = similar(sets, most=5)
     assert {later for _, later in pairs.tolist()} == set(range(1, 500))
     assert len(pairs) == sum(500 - 1 - place for place in range(5))
-
-
-def test_templates_are_shingles_that_many_hold():
-    texts = ["please rate this review", "please rate this film now", "something else it is"]
-    sets = shingled(texts, 3)
-    common = shingles.templates(sets, 1)
-    assert sets.without(common).sizes.tolist() == [1, 2, 2]
-    assert sets.without(common[:0]).sizes.tolist() == [2, 3, 2]
 
 
 def test_no_text_and_empty_texts_have_no_pairs():

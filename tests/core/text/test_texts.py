@@ -11,6 +11,7 @@ from tasks.core.text.contamination import find_overlaps, overlaps
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.near_duplicates import Limits, find_near_duplicates
 from tasks.core.text.texts import Selection, Texts
+from tests.core.text.pairs import similar_pairs
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1000)), max_size=40)
 LIMITS = Limits(similarity=0.6, length=3, fewest=3, template=1000)
@@ -82,7 +83,7 @@ def near_pairs(texts, folder, **options):
 def test_near_duplicates_are_those_of_texts_in_memory(small, tmp_path, sizes):
     contents = alike(60, 0.5, seed=1)
     sets = shingles.shingle(shingles.hash_words(contents), 3)
-    expected = {(a, b) for a, b in shingles.similar_pairs(sets, 0.6, [0] * 60).tolist()}
+    expected = {(a, b) for a, b in similar_pairs(sets, 0.6, [0] * 60).tolist()}
     assert len(expected) > 20
     assert near_pairs(in_blocks(contents, sizes), tmp_path) == expected
 
