@@ -18,8 +18,8 @@ def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
     if not checkpoints.is_adapter(folder):
         raise ValueError(f"{folder} holds no adapter. Name in tune.start.path the folder of one that stage tune wrote.")
     pinned.check(folder, pinned.digest(folder), start.digest, "tune.start.digest")
-    checkpoints.check_adapter(folder)
     checkpoints.check_parent(folder, base)
+    checkpoints.check_adapter(folder)
     card = checkpoints.read_card(folder)
     method = card.get("method", {}).get("adapter")
     if not card and adapter.spec.wraps and (folder / checkpoints.PEFT_ADAPTER).is_file():
