@@ -64,6 +64,10 @@ INSTEAD = {
     "ratchet rollback --to 3": "ratchet rollback --to 1",
     "ratchet init shop.duckdb": "ratchet init shop.duckdb --yes",
     "ratchet data show 3f2a9c10": """ratchet data show $(ratchet data sql "SELECT id FROM examples LIMIT 1" | tail -1)""",
+    "ratchet report 3 champion": "ratchet report 1 champion",
+    "ratchet report HEAD~3:r0 r0": (
+        "git add dvc.lock && git commit --quiet --allow-empty --message run && ratchet report HEAD:r0 r0"
+    ),
     "ratchet rounds 3": "ratchet rounds 2",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",
