@@ -26,12 +26,14 @@ def review(
     ] = False,
     start: Annotated[int, typer.Option(min=1, help="Begin at this row of those that nobody has decided.")] = 1,
     author: Annotated[str | None, typer.Option(help="Who decides; else the name that git knows.")] = None,
+    web: Annotated[bool, typer.Option("--web", help="On a page of 127.0.0.1, whose address has a token.")] = False,
+    port: Annotated[int, typer.Option(help="The port of the page; 0 is any free one.", min=0, max=65535)] = 8765,
 ) -> None:
     """Decide on what the loop has rewritten, each beside what it was.
 
     Accept, edit ($EDITOR) or reject. What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
 
-    Example: ratchet review, or ratchet review r1 --refused
+    Example: ratchet review, or ratchet review r1 --refused, or ratchet review --web
     """
     from flows.project import review
     from tasks import configuration
@@ -41,6 +43,12 @@ def review(
     if not config.turns:
         raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
     name = turn or list(config.turns)[-1]
+    if web:
+        from flows.review_page import server
+        from flows.review_page.entries import Turn
+
+        server.run(Turn(name, config), author or _git_name(), port)
+        return
     file = configuration.files("refine", name, config)[0]["decisions"]
     proposals = review.undecided(review.proposals(name, config, refused=refused), file)
     if not proposals:

@@ -11,15 +11,13 @@ from functools import partial
 import uvicorn
 from starlette.types import ASGIApp
 
-from flows.execution import prefect_server, workspace
+from flows.execution import ports, workspace
 from flows.gateway import app, backends, prompt_log, served_models
 from flows.gateway.fleet import Fleet
 from flows.gateway.metrics import Metrics
 from tasks import configuration
 from tasks.io.system import progress
 
-HOST = "127.0.0.1"
-"""Listens to this machine alone: the API has no password."""
 FOLDER = workspace.SCRATCH / "serve"
 GRACE_S = 5
 """Seconds that answers in progress have after Ctrl-C."""
@@ -61,7 +59,7 @@ async def _serve(aliases: Sequence[str], port: int, listener: socket.socket) -> 
             server = _Server(server_config(app.application(fleet, config.serve, metrics, prompts)))
             _on_signals(partial(setattr, server, "should_exit", True))
             served = ", ".join(f"{alias} ({model.name})" for alias, model in fleet.served.items())
-            progress.say(f"http://{HOST}:{port}/v1 serves {served}. Ctrl-C ends it.")
+            progress.say(f"http://{ports.HOST}:{port}/v1 serves {served}. Ctrl-C ends it.")
             if prompts:
                 progress.say(f"Prompts are written to {config.monitor.incoming} (serve.log_prompts).")
             await server.serve(sockets=[listener])
@@ -89,13 +87,4 @@ def _on_signals(end: Callable[[], object]) -> None:
 
 def listen(port: int) -> socket.socket:
     """Return a socket that listens to the port. Raises RuntimeError that names who has it."""
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(512)
-    except OSError:
-        listener.close()
-        owner = prefect_server.port_owner(port) or "another process"
-        raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet serve --port {port + 1}") from None
-    return listener
+    return ports.listen(port, "ratchet serve")

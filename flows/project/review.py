@@ -34,6 +34,30 @@ class Proposal:
         return self.after.response if self.after else self.lineage.proposal
 
 
+@dataclass(frozen=True)
+class TrainingExample:
+    """An example that a turn started from, with what its diagnosis says of it."""
+
+    example: Example
+    signals: Signals | None
+    why: Sequence[str]
+
+
+def training_examples(turn: str, config: PipelineConfig) -> list[TrainingExample]:
+    """Return the examples that a turn started from, in the order of their table.
+
+    Raises ValueError if params.yaml has no such turn, FileNotFoundError if it did not run.
+    """
+    reads, _ = configuration.files("refine", turn, config)
+    signals = {row.example: row for row in tables.read(reads["signals"], Signals)}
+    explain = _explain(reads["diagnosis"])
+    why = {name: explain(row) for name, row in signals.items()}
+    return [
+        TrainingExample(example, signals.get(example.id), why.get(example.id, []))
+        for example in tables.read(reads["examples"], Example)
+    ]
+
+
 def proposals(turn: str, config: PipelineConfig, *, refused: bool) -> list[Proposal]:
     """Return the accepted proposals of a turn, or the refused ones, in the order of their table.
 
@@ -71,22 +95,24 @@ def as_text(proposal: Proposal) -> str:
         f"{lineage.operator} by {lineage.generator} · {proposal.before.source} · {lineage.id}",
         *([f"refused: {lineage.reason} {lineage.detail}".rstrip()] if not lineage.accepted else []),
         *proposal.why,
-        *([_figures(proposal.signals)] if proposal.signals else []),
+        *([figures(proposal.signals)] if proposal.signals else []),
         "",
         "── before",
-        _conversation(proposal.before.messages),
+        conversation(proposal.before.messages),
         "",
         "── after" if after else "── proposed",
-        _conversation(after) if after else lineage.proposal,
+        conversation(after) if after else lineage.proposal,
     ]
     return "\n".join(visible(search.redacted(block, search.SECRETS), SHOWN) for block in blocks)
 
 
-def _conversation(messages: Sequence[Any]) -> str:
+def conversation(messages: Sequence[Any]) -> str:
+    """Return messages as one text, each behind its role."""
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _figures(signals: Signals) -> str:
+def figures(signals: Signals) -> str:
+    """Return the signals that were measured, in one line."""
     named: Mapping[str, float | None] = {
         "loss before": signals.loss_before,
         "loss after": signals.loss_after,

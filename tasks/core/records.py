@@ -229,13 +229,14 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Decision:
-    """A review decision: a person's, on an example or a proposal. A later one on the same id replaces an earlier one."""
+    """A review decision: a person's, on an example or a proposal. A later one on the same id replaces an earlier one, and `withdraw`
+    brings the earlier one back."""
 
     id: str
     """An example's, or a proposal's as `Lineage.id` has it."""
-    decision: Literal["accept", "edit", "reject"]
+    decision: Literal["accept", "edit", "reject", "withdraw"]
     """An example: it stays as it is, takes `text` for its response, or goes. A proposal: it is taken whatever its likeness, length or
-    links; it is taken with `text` for its response; it is not taken."""
+    links; it is taken with `text` for its response; it is not taken. `withdraw` takes back the last decision on the id that counts."""
     author: str
     reason: str
     text: str = ""

@@ -1,12 +1,15 @@
 """Review decisions, a line of JSON each: `data/review_decisions.jsonl`, which git keeps. Lines that begin with `#` are comments."""
 
 import json
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.core.records import Decision
+from tasks.io.system import files
 
 SCHEMA = TypeAdapter(Decision)
 FORMER = "decisions.jsonl"
@@ -27,24 +30,66 @@ def check_name(path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Decision]:
-    """Read the last decision on each id, without its time. Raises ValueError that names an invalid line."""
+    """Read the decision that counts on each id, without its time. Raises ValueError that names an invalid line."""
     check_name(path)
-    decisions: dict[str, Decision] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    counting = {identity: decision_that_counts(decisions) for identity, decisions in history(path).items()}
+    return {identity: replace(decision, time="") for identity, decision in counting.items() if decision}
+
+
+def history(path: Path) -> dict[str, list[Decision]]:
+    """Read all decisions on each id, the earliest first. Raises ValueError that names an invalid line."""
+    decisions: dict[str, list[Decision]] = {}
+    for number, line in enumerate(_lines(path), 1):
         if _is_decision(line):
             decision = _parsed(line, f"{path}: line {number}")
-            decisions[decision.id] = decision
+            decisions.setdefault(decision.id, []).append(decision)
     return decisions
+
+
+def decision_that_counts(decisions: Sequence[Decision]) -> Decision | None:
+    """Return the last of the decisions on an id that was not withdrawn; None if there is none."""
+    standing: list[Decision] = []
+    for decision in decisions:
+        if decision.decision != "withdraw":
+            standing.append(decision)
+        elif standing:
+            standing.pop()
+    return standing[-1] if standing else None
 
 
 def append(path: Path, decision: Decision) -> None:
     """Add a decision at the end of the file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(decision), ensure_ascii=False) + "\n")
+    record(path, lambda _: [decision])
+
+
+def record(path: Path, decide: Callable[[Mapping[str, Sequence[Decision]]], Sequence[Decision]]) -> Sequence[Decision]:
+    """Add at the end of the file, and return, the decisions that `decide` makes of its history, while nobody else adds any.
+
+    Nothing is written if `decide` raises.
+    """
+    with files.locked(path) as file:
+        decisions = decide(history(path))
+        if decisions:
+            lines = [json.dumps(asdict(decision), ensure_ascii=False) + "\n" for decision in decisions]
+            file.write((_end_of_line(path) + "".join(lines)).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    return decisions
+
+
+def _end_of_line(path: Path) -> str:
+    """Return the end that the last line lacks: an editor may leave it out."""
+    text = path.read_bytes()
+    return "\n" if text and not text.endswith(b"\n") else ""
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of the file, which texts with a line separator of Unicode do not part."""
+    return path.read_text(encoding="utf-8").split("\n")
 
 
 def _has_decisions(path: Path) -> bool:
-    return path.is_file() and any(map(_is_decision, path.read_text(encoding="utf-8").splitlines()))
+    return path.is_file() and any(map(_is_decision, _lines(path)))
 
 
 def _is_decision(line: str) -> bool:
@@ -58,7 +103,7 @@ def _parsed(line: str, where: str) -> Decision:
             raise ValueError("it is no object")
         if unknown := values.keys() - Decision.__dataclass_fields__.keys():
             raise ValueError(f"there is no field {', '.join(sorted(unknown))}")
-        decision = SCHEMA.validate_python(values | {"time": ""})
+        decision = SCHEMA.validate_python(values | {"time": str(values.get("time", ""))})
     except ValidationError as error:
         problem = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
         raise ValueError(f"{where} is no decision: {problem}.") from None

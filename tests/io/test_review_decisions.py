@@ -1,6 +1,7 @@
 """Decisions are read as they were written, the last one on an id counts, and a line that is none is named."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_remarks_and_empty_lines_decide_nothing(tmp_path):
         ("[]", "it is no object"),
         (
             {"id": "a", "decision": "maybe", "author": "ann", "reason": ""},
-            "decision: Input should be 'accept', 'edit' or 'reject'",
+            "decision: Input should be 'accept', 'edit', 'reject' or 'withdraw'",
         ),
         ({"id": "a", "decision": "accept", "reason": ""}, "author: Field required"),
         ({"id": "a", "decision": "accept", "author": "ann", "reason": "", "extra": 1}, "there is no field extra"),
@@ -61,3 +62,46 @@ def test_decisions_under_the_former_name_are_one_message_that_tells_the_move(tmp
     with pytest.raises(ValueError, match=f"put the lines of {former} before those of {path}"):
         review_decisions.check_name(path)
     assert review_decisions.read(former)["a"].decision == "reject"  # nothing was moved or lost
+
+
+def test_a_withdrawn_decision_gives_way_to_the_one_before_it(tmp_path):
+    path = tmp_path / "review_decisions.jsonl"
+    for decision in ("accept", "reject", "withdraw"):
+        review_decisions.append(path, Decision("a", decision, "ann", decision))
+    assert review_decisions.read(path)["a"].decision == "accept"
+    for _ in range(2):  # of which the second has nothing to take back
+        review_decisions.append(path, Decision("a", "withdraw", "bob", ""))
+    assert review_decisions.read(path) == {}
+    assert [decision.author for decision in review_decisions.history(path)["a"]] == ["ann"] * 3 + ["bob"] * 2
+
+
+def test_line_separators_of_unicode_part_no_line(tmp_path):
+    path, text = tmp_path / "review_decisions.jsonl", "one\u2028two\u2029three\x85four"
+    review_decisions.append(path, Decision("a", "edit", "Ōé", "", text))
+    assert review_decisions.read(path)["a"].text == text
+
+
+def test_a_last_line_without_an_end_is_ended_first(tmp_path):
+    path = tmp_path / "review_decisions.jsonl"
+    path.write_text(json.dumps({"id": "a", "decision": "accept", "author": "ann", "reason": ""}))
+    review_decisions.append(path, Decision("b", "reject", "bob", ""))
+    assert set(review_decisions.read(path)) == {"a", "b"}
+
+
+def test_what_is_decided_at_once_is_decided_one_after_the_other(tmp_path):
+    path = tmp_path / "review_decisions.jsonl"
+
+    def count(history):
+        return [Decision("a", "accept", "ann", str(len(history.get("a", ()))))]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: review_decisions.record(path, count), range(40)))
+    assert [decision.reason for decision in review_decisions.history(path)["a"]] == [str(n) for n in range(40)]
+
+
+def test_nothing_is_written_where_deciding_fails(tmp_path):
+    path = tmp_path / "review_decisions.jsonl"
+    path.write_text("# a remark\n")
+    with pytest.raises(ZeroDivisionError):
+        review_decisions.record(path, lambda _: 1 // 0)
+    assert path.read_text() == "# a remark\n"

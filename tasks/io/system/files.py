@@ -49,6 +49,20 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def locked(path: Path) -> IO[bytes]:
+    """Return `path` open for appending and locked against others that lock it, until it is closed.
+
+    The name may have gone to another file while this process waited.
+    """
+    while True:
+        file = path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
 @contextmanager
 def _renamed(partial: Path, path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +82,7 @@ def _renamed(partial: Path, path: Path) -> Iterator[Path]:
 def _write_in_turn(path: Path, contents: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = sibling(path)
-    with _locked(partial) as file:
+    with locked(partial) as file:
         try:
             file.truncate(0)  # a killed process left it
             file.write(contents)
@@ -78,14 +92,3 @@ def _write_in_turn(path: Path, contents: bytes) -> None:
         except BaseException:
             remove(partial)
             raise
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """Return `path` open and locked against the other writers. The name may have gone to another file while this one waited."""
-    while True:
-        file = path.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()

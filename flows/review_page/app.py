@@ -1,0 +1,252 @@
+"""The routes of the page, and the guard in front of them: the host, the token, the headers of every answer."""
+
+import secrets
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flows.review_page import edits, filters, forms, rendering
+from flows.review_page.entries import Entry, Turn, View
+from flows.review_page.filters import Filters, History
+from flows.review_page.forms import BulkForm, DecisionForm, Refused
+from tasks.core.records import Decision, content_id
+from tasks.io import review_decisions
+from tasks.io.system import progress
+
+HOSTS = frozenset({"127.0.0.1", "localhost"})
+"""Hosts that a request may name: a page of another site that leads its own name here is refused."""
+STATIC = {
+    "htmx.min.js": ("vendor", "text/javascript"),
+    "page.js": ("templates", "text/javascript"),
+    "page.css": ("templates", "text/css"),
+}
+"""File → its folder and media type."""
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+
+
+class Stale(Exception):
+    """A decision on an entry that somebody else has decided on since the page was made."""
+
+    def __init__(self, latest: Decision) -> None:
+        super().__init__(
+            f"{latest.author} decided on it meanwhile ({latest.decision}). Nothing was written; look again."
+        )
+
+
+def application(turn: Turn, author: str, token: str) -> ASGIApp:
+    """Return the application, whose paths begin with the token."""
+    page = _Page(turn, author)
+    app = Starlette(
+        routes=[
+            Route("/", page.index),
+            Route("/edit", page.editor),
+            Route("/neighbours", page.neighbours),
+            Route("/decide", page.decide, methods=["POST"]),
+            Route("/bulk", page.count_bulk),
+            Route("/bulk", page.decide_bulk, methods=["POST"]),
+            Route("/static/{name}", _static),
+        ],
+        exception_handlers={
+            Refused: _refused,
+            HTTPException: _http_error,
+            ClientDisconnect: _went_away,
+            OSError: _failed,
+            ValueError: _failed,
+            Exception: _bug,
+        },
+    )
+    return _guarded(app, token)
+
+
+class _Page:
+    """The handlers of requests about a turn."""
+
+    def __init__(self, turn: Turn, author: str) -> None:
+        self._turn, self._author = turn, author
+
+    def index(self, request: Request) -> Response:
+        chosen, history = forms.parse(request.url.query, Filters), self._history()
+        entries = self._turn.entries(chosen.view)
+        page, choices = filters.page(entries, chosen, history), filters.choices(entries)
+        return HTMLResponse(
+            rendering.index(
+                self._turn.name, chosen, page, choices, history, author=self._author, file=self._turn.decisions
+            )
+        )
+
+    def editor(self, request: Request) -> Response:
+        view, entry = self._asked(request)
+        if rendering.UNEDITABLE & set(entry.response):
+            raise Refused(422, "A browser would change the carriage returns of this text. Edit it by `ratchet review`.")
+        return HTMLResponse(rendering.editor(entry, view, len(self._history().get(entry.id, ()))))
+
+    def neighbours(self, request: Request) -> Response:
+        _, entry = self._asked(request)
+        return HTMLResponse(rendering.neighbours(self._turn.neighbours(entry)))
+
+    async def decide(self, request: Request) -> Response:
+        form = await forms.read(request, DecisionForm)
+        return await run_in_threadpool(self._decide, form)
+
+    def count_bulk(self, request: Request) -> Response:
+        decision = request.query_params.get("decision", "")
+        if decision not in ("accept", "reject", "withdraw"):
+            raise Refused(422, f"{decision!r} is no decision on many entries; accept, reject and withdraw are.")
+        chosen, history = forms.parse(request.url.query, Filters), self._history()
+        entries = self._of_bulk(chosen, decision, history)
+        return HTMLResponse(rendering.bulk(decision, chosen.query(), len(entries), _digest(entries, history)))
+
+    async def decide_bulk(self, request: Request) -> Response:
+        form = await forms.read(request, BulkForm)
+        return await run_in_threadpool(self._decide_bulk, form)
+
+    def _decide(self, form: DecisionForm) -> Response:
+        entry = self._entry(form.view, form.id)
+        text = form.text.replace("\r\n", "\n") if form.decision == "edit" else ""
+        if form.decision == "edit" and (problem := edits.problem(entry, text)):
+            raise Refused(422, f"{problem.rstrip('.')}. Nothing was decided, and the text is still here.")
+
+        def add(history: History) -> Sequence[Decision]:
+            earlier = history.get(entry.id, ())
+            if len(earlier) != form.seen:
+                raise Stale(earlier[-1])
+            return [_decision(entry, form, text)]
+
+        try:
+            review_decisions.record(self._turn.decisions, add)
+        except Stale as stale:
+            return HTMLResponse(rendering.card(entry, form.view, self._history(), str(stale)), 412)
+        return HTMLResponse(rendering.card(entry, form.view, self._history()))
+
+    def _decide_bulk(self, form: BulkForm) -> Response:
+        chosen = forms.parse(form.query, Filters)
+
+        def add(history: History) -> Sequence[Decision]:
+            entries = self._of_bulk(chosen, form.decision, history)
+            if not secrets.compare_digest(_digest(entries, history), form.seen):
+                raise Refused(
+                    412, f"Somebody decided meanwhile: {len(entries):,} match now. Nothing was written; count again."
+                )
+            return [_decision(entry, form, "") for entry in entries]
+
+        number = len(review_decisions.record(self._turn.decisions, add))
+        response = HTMLResponse(rendering.message(f"{number:,} decisions were written."))
+        response.headers["HX-Refresh"] = "true"
+        return response
+
+    def _of_bulk(self, chosen: Filters, decision: str, history: History) -> list[Entry]:
+        """Return the entries that a decision on many is about: open ones, or to withdraw decided ones."""
+        state = chosen.state
+        if decision != "withdraw":
+            state = "open"
+        elif state in ("open", "all"):
+            state = "decided"
+        return filters.matching(self._turn.entries(chosen.view), chosen.model_copy(update={"state": state}), history)
+
+    def _asked(self, request: Request) -> tuple[View, Entry]:
+        view = forms.parse(request.url.query, Filters).view
+        return view, self._entry(view, request.query_params.get("id", ""))
+
+    def _entry(self, view: View, identity: str) -> Entry:
+        entry = self._turn.entries(view).get(identity)
+        if entry is None:
+            raise Refused(
+                410, "A run has written this turn anew, and the entry is no longer there. Load the page again."
+            )
+        return entry
+
+    def _history(self) -> History:
+        file = self._turn.decisions
+        return review_decisions.history(file) if file.is_file() else {}
+
+
+def _decision(entry: Entry, form: DecisionForm | BulkForm, text: str) -> Decision:
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return Decision(entry.id, form.decision, form.author, form.reason, text, time)
+
+
+def _digest(entries: Sequence[Entry], history: Mapping[str, Sequence[Decision]]) -> str:
+    return content_id(*(f"{entry.id} {len(history.get(entry.id, ()))}" for entry in entries))
+
+
+def _guarded(app: ASGIApp, token: str) -> ASGIApp:
+    """Return the application behind the checks of host and token. Paths reach it without the token."""
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *headers]}
+            await send(message)
+
+        host = dict(scope.get("headers", [])).get(b"host", b"").decode("latin-1").rpartition(":")
+        first, slash, rest = scope["path"].removeprefix("/").partition("/")
+        answer: ASGIApp = app
+        if (host[0] or host[2]) not in HOSTS:
+            answer = _sentence(403, f"This page answers to {' and '.join(sorted(HOSTS))} alone.")
+        elif not secrets.compare_digest(first.encode("utf-8", "replace"), token.encode()):
+            answer = _sentence(
+                403, "The address lacks the token of this start. The terminal of `ratchet review --web` has it."
+            )
+        elif not slash:
+            answer = RedirectResponse(f"/{token}/")
+        await answer({**scope, "path": f"/{rest}", "root_path": ""}, receive, send_with_headers)
+
+    return guard
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in STATIC:
+        raise HTTPException(404)
+    folder, media_type = STATIC[name]
+    return Response((rendering.FOLDER / folder / name).read_bytes(), media_type=media_type)
+
+
+def _sentence(status: int, sentence: str) -> Response:
+    return HTMLResponse(rendering.error_page(sentence), status)
+
+
+def _told(request: Request, status: int, sentence: str) -> Response:
+    """Return a sentence: alone where a part of the page was asked for, else as a page."""
+    if "hx-request" in request.headers:
+        return HTMLResponse(rendering.message(sentence), status)
+    return _sentence(status, sentence)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return _told(request, error.status, str(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {404: "There is no such page here.", 405: "This address does not take that method."}
+    return _told(request, error.status_code, sentences.get(error.status_code, str(error.detail)))
+
+
+async def _went_away(request: Request, _: Exception) -> Response:
+    return _told(request, 400, "The request broke off. Nothing was decided.")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return _told(request, 500, f"{error}. Nothing was decided.".replace("..", "."))
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    progress.say("".join(traceback.format_exception(error)))
+    return _told(request, 500, "The page failed on the request; its terminal shows where.")

@@ -1,0 +1,44 @@
+"""Run the tests of an edit before it is taken."""
+
+from flows.review_page.entries import Entry
+from tasks.core.records import Tests
+from tasks.core.text.programs import program
+from tasks.io import sandbox, verifiers
+
+RUNS = 2
+"""Runs that must both pass, as the next run of the pipeline asks."""
+
+
+def problem(entry: Entry, text: str) -> str:
+    """Return the sentence that says why an edit cannot be taken; empty if it can.
+
+    Programs run in the sandbox, other answers are judged by their verifier. The tests of a refused addition are not kept, so that
+    the next run alone can run them.
+    """
+    if not text.strip():
+        return "The text is empty. To leave it out, reject it."
+    if text == entry.response:
+        return "Nothing was edited."
+    if not entry.knows_tests:
+        return ""
+    tests = entry.answered.tests
+    if tests is None:
+        return _untestable(entry)
+    if tests.run_programs:
+        return _problem_of_program(text, tests)
+    return "" if verifiers.acceptance(tests, text) >= 1 else "The edit fails its tests: the verifier does not take it."
+
+
+def _untestable(entry: Entry) -> str:
+    if entry.answered.task != "function":
+        return ""
+    return "The next run would refuse an edit of this program: it has no tests that tell a right one from a wrong one."
+
+
+def _problem_of_program(text: str, tests: Tests) -> str:
+    level = sandbox.probe()
+    if level.number < 2:
+        return f"The edit cannot be tested, as this machine runs no programs: {level.missing}. `ratchet doctor` says what would do."
+    verdicts = sandbox.run([sandbox.Case(program(text), tests)] * RUNS)
+    failure = next((verdict for verdict in verdicts if verdict.kind != "passed"), None)
+    return f"The edit fails its tests: {failure.kind}: {failure.detail}".rstrip(": ") if failure else ""

@@ -1,0 +1,128 @@
+"""HTML of the page and its parts."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from flows.project import review
+from flows.review_page import filters as listing
+from flows.review_page.differences import Piece, compare
+from flows.review_page.entries import Entry, View
+from flows.review_page.filters import Filters, History
+from tasks.core.records import Example, Message
+from tasks.core.text.sensitive import search
+from tasks.core.text.visible import visible
+
+FOLDER = files("flows.review_page")
+SHOWN = 10_000
+"""Characters of a text that are shown. The editor has all of it."""
+UNEDITABLE = frozenset("\r\0")
+"""Characters that a browser would change in an edited text."""
+HTMX = json.dumps(
+    {
+        "includeIndicatorStyles": False,
+        "allowEval": False,
+        "allowScriptTags": False,
+        "historyEnabled": False,
+        "responseHandling": [
+            {"code": "[23]..", "swap": True},
+            {"code": "412", "swap": True},
+            {"code": "...", "swap": True, "error": True, "target": "#message", "swapOverride": "innerHTML"},
+        ],
+    }
+)
+"""The config of htmx: nothing is evaluated; an error is told in one place, and a stale entry is replaced by the present one."""
+
+
+def index(
+    turn: str, filters: Filters, page: listing.Page, choices: dict[str, list[str]], history: History, **facts: Any
+) -> str:
+    """Return the page."""
+    cards = [card(entry, filters.view, history) for entry in page.entries]
+    options = {name: [("", "any"), *((value, value) for value in values)] for name, values in choices.items()}
+    return _render(
+        "index.html.j2", turn=turn, filters=filters, page=page, options=options, cards=cards, htmx=HTMX, **facts
+    )
+
+
+def card(entry: Entry, view: View, history: History, note: str = "") -> str:
+    """Return an entry with what can be decided on it, and a note on what has just happened."""
+    prompts, responses = (
+        _compared(_spoken(entry.before.prompt), _prompt(entry)),
+        _compared(_answer(entry.before), entry.response),
+    )
+    return _render(
+        "entry.html.j2",
+        entry=entry,
+        view=view,
+        decision=listing.state_of(entry, history),
+        seen=len(history.get(entry.id, ())),
+        prompts=prompts,
+        responses=responses,
+        figures=review.figures(entry.signals) if entry.signals else "",
+        note=note,
+    )
+
+
+def editor(entry: Entry, view: View, seen: int) -> str:
+    """Return the form in which a response is edited."""
+    return _render("editor.html.j2", entry=entry, view=view, seen=seen)
+
+
+def neighbours(examples: Sequence[Example]) -> str:
+    """Return examples whose prompts are like that of another."""
+    return _render("neighbours.html.j2", examples=[(one, _spoken(one.prompt), _answer(one)) for one in examples])
+
+
+def bulk(decision: str, query: str, number: int, seen: str) -> str:
+    """Return the question that comes before a decision on many entries."""
+    return _render("bulk.html.j2", decision=decision, query=query, number=number, seen=seen)
+
+
+def message(sentence: str) -> str:
+    """Return a sentence."""
+    return _render("message.html.j2", sentence=sentence)
+
+
+def error_page(sentence: str) -> str:
+    """Return a page that has a sentence alone."""
+    return _render("error.html.j2", sentence=sentence)
+
+
+def _prompt(entry: Entry) -> str:
+    return _spoken(entry.answered.prompt)
+
+
+def _answer(example: Example) -> str:
+    return _spoken(example.messages[-1:]).removeprefix("assistant: ")
+
+
+def _spoken(messages: Sequence[Message]) -> str:
+    return review.conversation(messages)
+
+
+def _compared(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
+    return compare(_safe(before), _safe(after))
+
+
+def _safe(text: str) -> str:
+    """Return a text that may be shown: without secrets, and without characters that take effect."""
+    return visible(search.redacted(text, search.SECRETS), SHOWN)
+
+
+def _render(name: str, **values: Any) -> str:
+    return _templates().get_template(name).render(**values)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("flows.review_page"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["safe_text"] = _safe
+    return environment

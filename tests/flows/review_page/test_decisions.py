@@ -1,0 +1,122 @@
+"""Decisions on the page are lines of the file; nothing that somebody else decided is overwritten unseen."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flows.review_page import edits
+from tasks.core.records import Decision
+from tasks.io import review_decisions, sandbox
+from tests.flows.review_page.conftest import DECISIONS, PASSES, decide, decided
+
+SANDBOXED = sandbox.probe().number >= 2
+
+
+def test_a_decision_is_a_line_with_author_reason_and_time(page):
+    answer = decide(page, "a2", "reject", reason="worse – naïve")
+    assert answer.status_code == 200
+    assert "reject by Ada" in answer.text
+    (line,) = decided()
+    assert (line["id"], line["decision"], line["author"], line["reason"]) == ("a2", "reject", "Ada", "worse – naïve")
+    assert line["time"].endswith("+00:00")
+
+
+def test_refused_proposals_are_rescued_and_examples_left_out(page):
+    assert decide(page, "x", "accept", view="refused").status_code == 200
+    assert decide(page, "b", "reject", view="examples").status_code == 200
+    read = review_decisions.read(DECISIONS)
+    assert {name: decision.decision for name, decision in read.items()} == {"x": "accept", "b": "reject"}
+
+
+def test_undo_brings_back_what_counted_before(page):
+    decide(page, "a2", "accept")
+    decide(page, "a2", "reject", seen=1)
+    assert "accept by Ada" in decide(page, "a2", "withdraw", seen=2).text
+    assert "Undo" not in decide(page, "a2", "withdraw", seen=3).text
+    assert review_decisions.read(DECISIONS) == {}
+    assert len(decided()) == 4
+
+
+def test_a_stale_page_is_told_and_writes_nothing(page):
+    review_decisions.append(DECISIONS, Decision("a2", "reject", "Grace", "no"))
+    answer = decide(page, "a2", "accept")
+    assert answer.status_code == 412
+    assert "Grace decided on it meanwhile (reject). Nothing was written" in answer.text
+    assert 'name="seen" value="1"' in answer.text
+    assert len(decided()) == 1
+
+
+def test_of_two_people_at_once_one_is_told(page):
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda author: decide(page, "a2", "accept", author=author), ("Ada", "Grace")))
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    assert len(decided()) == 1
+
+
+@pytest.mark.skipif(not SANDBOXED, reason="programs run in a sandbox alone")
+@pytest.mark.parametrize(
+    ("text", "taken"), [(f"{PASSES}# Ω", True), ("def f():\n    return 2\n", False), ("def f(:", False)]
+)
+def test_an_edit_of_a_program_is_taken_if_it_passes_its_tests(page, text, taken):
+    answer = decide(page, "a2", "edit", text=text.replace("\n", "\r\n"))
+    assert answer.status_code == (200 if taken else 422)
+    assert [line["text"] for line in decided()] == [text] * taken
+    assert ("fails its tests" in answer.text) is not taken
+
+
+def test_an_edit_that_cannot_be_tested_is_not_taken(page, monkeypatch):
+    monkeypatch.setattr(edits.sandbox, "probe", lambda: sandbox.Level(1, "rlimits", "no user namespaces"))
+    answer = decide(page, "a2", "edit", text=PASSES)
+    assert answer.status_code == 422
+    assert "runs no programs: no user namespaces" in answer.text
+    assert decided() == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "text", "sentence"),
+    [
+        ("a2", " \r\n", "The text is empty"),
+        ("e", "return 1", "Nothing was edited"),
+        ("e", "return 3", "it has no tests that tell a right one from a wrong one"),
+    ],
+)
+def test_an_edit_that_the_next_run_would_refuse_is_not_taken(page, identity, text, sentence):
+    answer = decide(page, identity, "edit", text=text)
+    assert (answer.status_code, decided()) == (422, [])
+    assert sentence in answer.text
+
+
+def test_an_edit_of_a_refused_addition_waits_for_the_tests_of_the_next_run(page):
+    assert decide(page, "x", "edit", view="refused", text="return 3").status_code == 200
+    assert decided()[0]["text"] == "return 3"
+
+
+def bulk(page, decision, query="", **fields):
+    shown = page.get(f"bulk?{query}&decision={decision}").text
+    seen = shown.partition('name="seen" value="')[2].partition('"')[0]
+    return shown, {"decision": decision, "query": query, "seen": seen, "author": "Ada", **fields}
+
+
+def test_many_are_decided_after_a_count(page):
+    decide(page, "a2", "reject")
+    shown, form = bulk(page, "accept", reason="looked at a sample")
+    assert "Accept 1 entry" in shown
+    assert "1 decisions" in page.post("bulk", data=form).text
+    assert [(line["id"], line["decision"]) for line in decided()] == [("a2", "reject"), ("e", "accept")]
+
+
+def test_many_are_withdrawn_at_once(page):
+    page.post("bulk", data=bulk(page, "accept")[1])
+    shown, form = bulk(page, "withdraw")
+    assert "Withdraw 2 entries" in shown
+    page.post("bulk", data=form)
+    assert review_decisions.read(DECISIONS) == {}
+
+
+def test_many_are_counted_again_where_somebody_decided_meanwhile(page):
+    _, form = bulk(page, "accept")
+    decide(page, "a2", "reject")
+    answer = page.post("bulk", data=form)
+    assert answer.status_code == 412
+    assert "1 match now. Nothing was written" in answer.text
+    assert len(decided()) == 1
