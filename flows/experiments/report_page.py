@@ -56,6 +56,8 @@ def of_two(first: str, second: str) -> tuple[Path, str]:
     """
     config = configuration.load()
     sides = [_side(name, config) for name in (first, second)]
+    if sides[0].name == sides[1].name:
+        raise ValueError(f"{first} and {second} are both {sides[0].name}: name two models.")
     before, after = (side.record for side in sides)
     if (before is None) != (after is None):
         of_gate, of_test = sorted(sides, key=lambda side: side.record is None)

@@ -151,6 +151,8 @@ def test_two_versions_are_compared_on_the_gate_set_with_what_changed(tmp_path, s
     assert "What changed since version 1" in text
     assert "tune.seed: one → two" in text
     assert "trainable parameters – –" in text, "a version keeps no such figures"
+    with pytest.raises(ValueError, match="2 and champion are both version 2: name two models"):
+        report_page.of_two("2", "champion")
 
 
 def test_telemetry_has_tokens_a_second_over_the_trained_tokens(workspace, monkeypatch):
