@@ -39,6 +39,7 @@ NOT_RUN = {
     "ratchet serve": "tests/flows/gateway/test_serve.py serves a champion through a promotion and a rollback",
     "ratchet serve champion r0 2 --port 8001": "tests/flows/gateway/test_serve.py; a server runs until it is stopped",
     'pip install -e ".[serve]" -c constraints.txt': "it changes the environment, which has it",
+    "ratchet review --web": "tests/flows/review_page: a server that runs until it is stopped",
     "ratchet ui": "tests/flows/commands starts it: a server that runs until it is stopped",
     'pip install -e ".[lm-eval]" -c constraints.txt': "it changes the environment; tests/io/test_harness.py has a stand-in",
     "torchrun --standalone --nproc-per-node 4 -m tasks.run tune r0": "tests/test_run.py runs it with two processes",
