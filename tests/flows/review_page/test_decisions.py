@@ -9,8 +9,6 @@ from tasks.core.records import Decision
 from tasks.io import review_decisions, sandbox
 from tests.flows.review_page.conftest import DECISIONS, PASSES, decide, decided
 
-SANDBOXED = sandbox.probe().number >= 2
-
 
 def test_a_decision_is_a_line_with_author_reason_and_time(page):
     answer = decide(page, "a2", "reject", reason="worse – naïve")
@@ -53,11 +51,13 @@ def test_of_two_people_at_once_one_is_told(page):
     assert len(decided()) == 1
 
 
-@pytest.mark.skipif(not SANDBOXED, reason="programs run in a sandbox alone")
 @pytest.mark.parametrize(
     ("text", "taken"), [(f"{PASSES}# Ω", True), ("def f():\n    return 2\n", False), ("def f(:", False)]
 )
 def test_an_edit_of_a_program_is_taken_if_it_passes_its_tests(page, text, taken):
+    level = sandbox.probe()
+    if level.number < 2:
+        pytest.skip(f"no program runs here: {level.missing}")
     answer = decide(page, "a2", "edit", text=text.replace("\n", "\r\n"))
     assert answer.status_code == (200 if taken else 422)
     assert [line["text"] for line in decided()] == [text] * taken

@@ -97,11 +97,11 @@ def office_kind(file: Path | IO[bytes]) -> str:
 
 
 def _is_open_document(archive: zipfile.ZipFile) -> bool:
-    """Return True if an archive says that it is a spreadsheet of OpenDocument."""
+    """Return True if an archive says that it is a spreadsheet of OpenDocument. A damaged one says nothing: its members are named one by one."""
     try:
         with archive.open("mimetype") as member:
             return member.read(len(OPEN_DOCUMENT)) == OPEN_DOCUMENT
-    except (NotImplementedError, RuntimeError, EOFError, zlib.error):
+    except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error):
         return False
 
 
@@ -127,11 +127,10 @@ def _zip_members(path: Path) -> Iterator[Entry | Broken]:
 
 
 def _opened_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    """Open a member. Raises UnreadableError if its bytes are damaged, or packed in a way that zipfile does not know, for which
-    it raises NotImplementedError."""
+    """Open a member. Raises UnreadableError if its bytes are damaged, encrypted, or packed in a way that zipfile does not know."""
     try:
         return cast(BinaryIO, archive.open(info))
-    except (NotImplementedError, zipfile.BadZipFile, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, RuntimeError, OSError) as error:
         raise UnreadableError(f"{info.filename}: {first_line(error)}") from None
 
 
