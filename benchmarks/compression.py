@@ -17,7 +17,6 @@ import polars as pl
 import scratch
 
 from flows.experiments import results_table
-from tasks.core import statistics
 
 MODEL = {"group": "rounds", "base": "models/pretrained"}
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,12 +45,14 @@ def main(seeds: list[int]) -> None:
             scratch.run(workspace, params, "tune", "r0")
             scratch.run(workspace, params, "select")
             before = measure(workspace, params, "r0")
-            rows.append({"composition": "uncompressed", "seed": seed, "loss": loss(before)})
+            rows.append({"composition": "uncompressed", "seed": seed, "loss": scratch.loss(before)})
             for title, (name, config) in WAYS.items():
                 ratio, chosen = compress(workspace, params, name, config)
                 after = measure(workspace, params, "small")
-                gap = difference(before, after)
-                rows.append({"composition": title, "seed": seed, "loss": loss(after), "smaller": round(ratio, 2)})
+                gap = scratch.difference(before, after)
+                rows.append(
+                    {"composition": title, "seed": seed, "loss": scratch.loss(after), "smaller": round(ratio, 2)}
+                )
                 print(f"{seed:>4}  {title:<24} {ratio:>7.1f}×   {gap}   {chosen}", flush=True)
     results_table.save_figures("compression", rows)
 
@@ -83,17 +84,6 @@ def measure(workspace: Path, params: dict[str, Any], name: str) -> pl.DataFrame:
     """Measure a model and return its test items."""
     scratch.run(workspace, params, "evaluate", name)
     return scratch.items(workspace / f"data/results/rounds/{name}.parquet", "domain")
-
-
-def loss(items: pl.DataFrame) -> float:
-    """Return the loss in nats per token."""
-    return round(float(items["value"].sum() / items["tokens"].sum()), 6)
-
-
-def difference(before: pl.DataFrame, after: pl.DataFrame) -> str:
-    """Format the paired difference of loss in nats per token, with its interval."""
-    gap = statistics.ratio_difference(before["value"], after["value"], before["tokens"], before["group"].to_list())
-    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
 
 
 if __name__ == "__main__":

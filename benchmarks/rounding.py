@@ -18,7 +18,6 @@ import polars as pl
 import scratch
 
 from flows.experiments import results_table
-from tasks.core import statistics
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
@@ -63,8 +62,8 @@ def main(seeds: list[int]) -> None:
         arms = {title: store(arm, rates[title], seed) for title, arm in ARMS.items()}
         first = arms["one bit"].items
         for title, stored in arms.items():
-            gap = difference(first, stored.items) if title != "one bit" else ""
-            rows.append({"composition": title, "seed": seed, "loss": loss(stored.items), "bytes": stored.bytes})
+            gap = scratch.difference(first, stored.items) if title != "one bit" else ""
+            rows.append({"composition": title, "seed": seed, "loss": scratch.loss(stored.items), "bytes": stored.bytes})
             print(f"{seed:>4}  {title:<20} {rates[title]:>6g} {stored.bytes:>9,}   {gap}", flush=True)
     results_table.save_figures("rounding", rows)
 
@@ -98,17 +97,6 @@ def store(arm: Arm, rate: float, seed: int) -> Stored:
 def lora_bytes(tuned: Path) -> int:
     """Return the bytes of the LoRA beside an adapter."""
     return (tuned / "adapter_model.safetensors").stat().st_size
-
-
-def loss(items: pl.DataFrame) -> float:
-    """Return the loss in nats per token."""
-    return round(float(items["value"].sum() / items["tokens"].sum()), 6)
-
-
-def difference(before: pl.DataFrame, after: pl.DataFrame) -> str:
-    """Format the paired difference of loss in nats per token, with its interval."""
-    gap = statistics.ratio_difference(before["value"], after["value"], before["tokens"], before["group"].to_list())
-    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
 
 
 if __name__ == "__main__":

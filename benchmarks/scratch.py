@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 import yaml
 
+from tasks.core import statistics
+
 ROOT = Path.cwd()
 
 
@@ -43,3 +45,14 @@ def run(workspace: Path, params: dict[str, Any], *command: str) -> None:
 def items(path: Path, measure: str) -> pl.DataFrame:
     """Return the items of one measure in a model's results, in a fixed order."""
     return pl.read_parquet(path).filter(pl.col("measure") == measure).sort("item")
+
+
+def loss(items: pl.DataFrame) -> float:
+    """Return the loss in nats per token."""
+    return round(float(items["value"].sum() / items["tokens"].sum()), 6)
+
+
+def difference(before: pl.DataFrame, after: pl.DataFrame) -> str:
+    """Format the paired difference of loss in nats per token, with its interval."""
+    gap = statistics.ratio_difference(before["value"], after["value"], before["tokens"], before["group"].to_list())
+    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
