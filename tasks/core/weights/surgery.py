@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 M = TypeVar("M")
+Layer = TypeVar("Layer", bound="nn.Module")
 
 ALL_LINEAR = "all-linear"
 """As `targets`: every linear layer of the decoder layers, and so never the head."""
@@ -147,6 +148,19 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Replace the module of this full name by `module`."""
     parent, _, last = name.rpartition(".")
     setattr(plain(model).get_submodule(parent), last, module)
+
+
+def layers_of(model: nn.Module, kind: type[Layer]) -> dict[str, Layer]:
+    """Return the modules of a class by their full names."""
+    return {name: module for name, module in plain(model).named_modules() if isinstance(module, kind)}
+
+
+def merge_layers(model: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """Return the model with what `merge` of each module of a class returns in its place."""
+    for name, layer in layers_of(model, kind).items():
+        merge: Any = layer.merge
+        replace(model, name, merge())
+    return model
 
 
 @contextmanager

@@ -51,14 +51,12 @@ def attach(model: nn.Module, config: BinadapterConfig, start: Start) -> nn.Modul
 
 def adapted(model: nn.Module) -> dict[str, BinadapterLinear]:
     """Return the adapted layers by their full names."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, BinadapterLinear)}
+    return surgery.layers_of(model, BinadapterLinear)
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Return the plain model with every update in its weight."""
-    for name, layer in adapted(model).items():
-        surgery.replace(model, name, layer.merge())
-    return model
+    return surgery.merge_layers(model, BinadapterLinear)
 
 
 def finish(model: nn.Module) -> dict[str, LowRank]:

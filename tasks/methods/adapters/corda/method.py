@@ -164,14 +164,12 @@ def _telling(probe: Probe | None) -> Probe:
 
 def adapted(model: nn.Module) -> dict[str, CordaLinear]:
     """Return the adapted layers by their full names."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, CordaLinear)}
+    return surgery.layers_of(model, CordaLinear)
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Return the plain model with every change in its weight."""
-    for name, layer in adapted(model).items():
-        surgery.replace(model, name, layer.merge())
-    return model
+    return surgery.merge_layers(model, CordaLinear)
 
 
 def finish(model: nn.Module) -> dict[str, LowRank]:

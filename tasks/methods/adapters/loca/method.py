@@ -187,14 +187,12 @@ def rates(model: nn.Module, config: LocaConfig) -> dict[str, float]:
 
 def adapted(model: nn.Module) -> dict[str, LocaLinear]:
     """Return the adapted layers by their full names."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, LocaLinear)}
+    return surgery.layers_of(model, LocaLinear)
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Return the plain model with every update in its weight."""
-    for name, layer in adapted(model).items():
-        surgery.replace(model, name, layer.merge())
-    return model
+    return surgery.merge_layers(model, LocaLinear)
 
 
 def finish(model: nn.Module) -> dict[str, LowRank]:

@@ -134,10 +134,7 @@ def check(name: str, d_R: Tensor) -> None:
 
 def merge(model: nn.Module) -> nn.Module:
     """The plain model with every z written into its weight."""
-    adapted = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LolduLinear)]
-    for name, layer in adapted:
-        surgery.replace(model, name, layer.merge())
-    return model
+    return surgery.merge_layers(model, LolduLinear)
 
 
 METHOD = Adapter(attach=attach, merge=merge, finish=finish)

@@ -128,14 +128,12 @@ def _facts(spectrum: Spectrum, count: int, config: SokaConfig) -> dict[str, Any]
 
 def adapted(model: nn.Module) -> dict[str, SokaLinear]:
     """Return the adapted layers by their full names."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, SokaLinear)}
+    return surgery.layers_of(model, SokaLinear)
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Return the plain model with every change in its weight."""
-    for name, layer in adapted(model).items():
-        surgery.replace(model, name, layer.merge())
-    return model
+    return surgery.merge_layers(model, SokaLinear)
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
