@@ -17,9 +17,9 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from docs import claims_page  # noqa: E402  # the path comes first, where this runs as a script
 from flows.commands import _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
-from flows.experiments import ledger as ledger_entries  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
 from tasks.core import records as records_module  # noqa: E402
 from tasks.methods import interchange  # noqa: E402
@@ -112,37 +112,6 @@ RECORDS = """# Records
 
 The schemas of all tables: frozen dataclasses in `tasks/core/records.py`. Made from the code by `make reference`. Tables are Parquet files; DuckDB, polars
 and pandas read them in place.
-"""
-
-CLAIMS = """# Claims of papers, and what was found here
-
-What is measured, against what, and with how many seeds. This was written down before the runs; what was settled or altered later
-stands under *changed*, with the time in UTC, and what was known by then. What is marked *ours* no paper says: we expect it of what
-is our design, or it is a control. Verdicts: reproduced, not reproduced, not decidable at this
-size, or open. Where figures by seed or by round are given, the verdict is what their interval says (Student's t, 95 %: what another
-seed or round would give): reproduced if all of it lies where the claim has it, not reproduced if all of it lies on the other side,
-else not decidable. Where seeds were added after a look at the figures, the interval is one that holds at any number of seeds: wider than
-Student's, which counts on a number that was settled before. *Power* is the size of effect that so many of them, as far apart as these, would have shown. An interval over test
-items or modules, where one is given, says what other items would give with these very seeds. Programs were judged in a sandbox of
-level 2 wherever pass@1 is told. Made from `docs/claims/` by `make reference`.
-
-**So many rows.** Of {rows} rows with figures {decided} are decided, each at 5 % by itself. *p* is Student's against the claim's bound; beside it
-stand the same p corrected for all {rows} rows by Benjamini and Hochberg, which at 5 % leaves {benjamini_hochberg} of the decided ones (about one of
-twenty of these is false), and by Holm, which leaves {holm} (all of them are true, with 95 %). Where a row says *decided*, it says by which of them too.
-*Trainings* names earlier rows that have figures of the same trainings: they are not evidence of their own, and what *follows* from others is none at all.
-Figures are taken from trainings by `python docs/ledger.py`; *typed* are those of before the trainings were kept.
-
-**What the rows of the lab are of.** Commands with `ratchet use lab`, `lab-telecom` or `lab-reasoning` train a LLaMA of 1.5M weights,
-most of them for 8 to 212 optimizer steps. Its base had been pretrained at a rate too high for its shape: after 1.2M tokens at 3e-3 its
-validation loss on the domain is 2.74 nats per token. At 1e-3, as profile `lab` has it since 2026-11-25 20:44, it is 2.42. Rows that
-were measured on this base say so under *training*; the others are claims of a small model that was poorly trained, and their commands
-start from the better one now. Proxy-tuning has bases of its own. How a method fares on a good or a large model none of them says.
-
-**What FAIT's small model does.** A LLaMA of 0.6M weights reads 4,400 generated functions with the mistakes that people make, every
-other time, and then trains on 1,000 others without them, each beside such a mistake. Mutants of operators on a model that starts from
-nothing were tried first, and could show nothing: no other token had any loss left. The model that the arms start from is made anew by
-each command on each machine, and rounding leads elsewhere: differences within a row can be read, levels of different rows cannot be
-held against each other.
 """
 
 
@@ -242,86 +211,6 @@ def _notes(cells: dict[str, interchange.Cell]) -> str:
     if len(notes) == 1 and len(next(iter(notes.values()))) == len(cells):
         return next(iter(notes))
     return "; ".join(f"{', '.join(readers)}: {note}" for note, readers in notes.items())
-
-
-def ledger() -> str:
-    """Every claim of a paper that is tested here, with its verdict."""
-    entries = ledger_entries.entries()
-    parts = [CLAIMS.format(**ledger_entries.kept_by(entries))]
-    for method, rows in itertools.groupby(entries, lambda entry: entry.method):
-        parts.append(f"## {method}\n")
-        for entry in rows:
-            ours = " (ours)" if entry.claim.origin == "ours" else ""
-            title = f"{entry.number}. **{entry.claim.claim}**{ours} — {entry.claim.verdict}{_corrected(entry)}"
-            parts.append(title + "\n\n" + "\n".join(_row(entry)) + "\n")
-    return "\n".join(parts)
-
-
-def _corrected(entry: ledger_entries.Entry) -> str:
-    """By which corrections a decided claim is decided still."""
-    if entry.benjamini_hochberg is None or entry.holm is None or entry.claim.verdict == "not decidable at this size":
-        return ""
-    names = {"Benjamini–Hochberg": entry.benjamini_hochberg, "Holm": entry.holm}
-    left = [name for name, p in names.items() if p <= ledger_entries.LEVEL]
-    return f" (decided by {' and '.join(left)} too)" if left else " (by itself; not with the number of rows counted)"
-
-
-def _row(entry: ledger_entries.Entry) -> Iterator[str]:
-    """The lines of a claim."""
-    claim = entry.claim
-    yield f"- metric: {claim.metric}"
-    yield f"- control: {claim.control}"
-    for name, value in (("seeds", claim.seeds), ("rounds", claim.rounds), ("training", claim.steps)):
-        if value:
-            yield f"- {name}: {value}"
-    yield f"- found: {claim.found or 'not run yet'}"
-    unit, shown = ("seed", _signed) if claim.per_seed else ("round", _times)
-    if found := claim.interval():
-        over = f"over {unit}s {shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
-        if found.low == found.high:
-            over = "without any spread to judge by"
-        if claim.looks:
-            over += f" at any number of seeds (looked at after {', '.join(map(str, claim.looks))} too)"
-        yield (
-            f"- by {unit}: {', '.join(map(shown, claim.per_seed or claim.per_round))}; {over}, "
-            f"where the claim has it {claim.side} {claim.bound:g}"
-        )
-    if entry.p is not None and entry.p < 1:
-        yield f"- p: {entry.p:.2g}; of all rows {entry.benjamini_hochberg:.2g} (Benjamini–Hochberg), {entry.holm:.2g} (Holm)"
-    if claim.per_seed:
-        yield f"- data: {_data(entry)}"
-    if entry.shares:
-        yield f"- trainings: some are those of {_listed(entry.shares)}"
-    if entry.follows_from:
-        yield f"- follows: from {_listed(entry.follows_from)}, by addition and subtraction"
-    if size := claim.detectable():
-        yield (
-            f"- power: a true difference of {size:.2g} from {claim.bound:g} would have been seen with "
-            f"{100 * claims.CHANCE:g} % power (paired t over {len(claim.per_seed or claim.per_round)} {unit}s)"
-        )
-    yield from (f"- changed: {change}" for change in claim.changed)
-    yield f"- command: `{claim.command}`"
-
-
-def _data(entry: ledger_entries.Entry) -> str:
-    """Where figures by seed come from."""
-    source = entry.of_trainings
-    if source is None:
-        return "typed, from before the trainings were kept"
-    what = f"`docs/claims/data/{source.comparison}.json`, {source.metric} of {source.of} less that of {source.less}"
-    return what if entry.claim.source else f"typed; those of seeds that were run again are the same in {what}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
-
-
-def _times(value: float) -> str:
-    return f"{value:.3f}"
 
 
 def commands() -> str:
@@ -454,7 +343,7 @@ def pages() -> dict[str, str]:
         "pages/reference/exit-codes.md": exit_codes(),
         "pages/reference/json.md": json_output(),
         "pages/reference/records.md": records(),
-        "pages/results/claims.md": ledger(),
+        "pages/results/claims.md": claims_page.page(),
         "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
     }
 
