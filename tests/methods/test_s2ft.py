@@ -4,11 +4,8 @@ Its layer is held against the paper's equations, and against numbers that the au
 (`data/s2ft.json`). Whether it forgets less than LoRA takes trainings of minutes: `docs/claims/s2ft.json`.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -16,14 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tasks.core.weights import deltas
 from tasks.core.weights.surgery import decoder_layers
 from tasks.engine.forward import token_losses, use_packed_attention
-from tasks.engine.training import checkpointing
-from tasks.methods.selectors.s2ft import method as s2ft
 from tasks.methods.selectors.s2ft.config import CUTS, S2ftConfig
 from tasks.methods.selectors.s2ft.method import choose, merge, pick
 from tests.core.weights.test_deltas import kept
-from tests.engine.training.test_train import FULL, PLAN, SEQUENCES, Killed, change, digest, train
 from tests.methods import contract
-from tests.methods.contract import part
 from tests.methods.official import frozen, same, wave
 
 SMALL = {"v": 0.5, "o": 0.25, "u": 0.1, "d": 0.1}
@@ -379,152 +372,3 @@ def test_random_is_a_function_of_the_seed_and_draws_from_no_shared_generator(tin
 
 
 # Channel 7 and query head 2 of layer 1 are given large weights, and what is behind them small ones or none.
-
-
-def scored(tiny, score, subset="large", **ratios):
-    found = model("llama", tiny)
-    config = S2ftConfig(**{"v": 0, "o": 0, "u": 0, "d": 0} | ratios, score=score, subset=subset)
-    return found, config
-
-
-@torch.no_grad()
-def scale(weight, where, by):
-    weight[where] *= by
-
-
-@pytest.mark.parametrize(("subset", "by"), [("large", 50.0), ("small", 0.01)])
-def test_weight_goes_by_the_norm_of_the_slice(tiny, subset, by):
-    found, params = scored(tiny, "weight", subset, v=0.5, o=0.25, u=0.001, d=0.001)
-    layer = decoder_layers(found)[1]
-    scale(layer.self_attn.o_proj.weight, (slice(None), slice(32, 48)), by)
-    scale(layer.self_attn.v_proj.weight, slice(16, 32), by)
-    scale(layer.mlp.up_proj.weight, 7, by)
-    scale(layer.mlp.down_proj.weight, (slice(None), 9), by)
-    index = {target(name): numbers for name, numbers in chosen(params, found).items() if ".1." in name}
-    expected = {"o_proj": list(range(32, 48)), "v_proj": list(range(16, 32)), "up_proj": [7], "down_proj": [9]}
-    assert index == expected
-
-
-@pytest.mark.parametrize(("subset", "by"), [("large", 50.0), ("small", 0.001)])
-def test_activation_goes_by_what_a_unit_reads_or_writes(tiny, subset, by):
-    """A scaled row of up_proj scales what its channel of down_proj reads; head 2 of o_proj reads value head 1."""
-    found, params = scored(tiny, "activation", subset, v=0.5, o=0.5, u=0.001, d=0.001)
-    layer = decoder_layers(found)[1]
-    scale(layer.mlp.up_proj.weight, 7, by)
-    scale(layer.self_attn.v_proj.weight, slice(16, 32), by)
-    index = {target(name): numbers for name, numbers in chosen(params, found).items() if ".1." in name}
-    assert index == {"v_proj": list(range(16, 32)), "o_proj": list(range(32, 64)), "up_proj": [7], "down_proj": [7]}
-
-
-def test_product_goes_by_both(tiny):
-    """Channel 7 reads much and weighs nothing; channel 9 weighs much and reads nothing; channel 5 does both a little less."""
-    for score, expected in {"activation": 7, "weight": 9, "product": 5}.items():
-        found, params = scored(tiny, score, d=0.001)
-        mlp = decoder_layers(found)[1].mlp
-        for channel, reads, weighs in ((7, 50.0, 0.0), (9, 0.0, 50.0), (5, 20.0, 20.0)):
-            scale(mlp.up_proj.weight, channel, reads)
-            scale(mlp.down_proj.weight, (slice(None), channel), weighs)
-        assert chosen(params, found)["model.layers.1.mlp.down_proj"] == [expected]
-
-
-@pytest.mark.parametrize("subset", ["large", "small"])
-def test_gradient_goes_by_the_norm_of_the_probes_gradient(tiny, subset):
-    found, params = scored(tiny, "gradient", subset, v=0.5, o=0.25, u=0.001, d=0.001)
-    other = model("llama", tiny).eval()
-    token_losses(other, contract.probe().batches[0]).mean().backward()
-    sign = 1 if subset == "large" else -1
-    for name, index in chosen(params, found).items():
-        grad = other.get_submodule(name).weight.grad
-        grad = grad.T if CUTS[target(name)].form == "columns" else grad
-        units = grad.split(16 if CUTS[target(name)].units else 1)
-        best = max(range(len(units)), key=lambda n, units=units: sign * units[n].norm().item())
-        assert index == list(range(best * len(units[0]), (best + 1) * len(units[0]))), name
-
-
-def test_the_probes_gradient_is_that_of_all_its_batches(tiny):
-    probed = model("llama", tiny).eval()
-    batches = [contract.batch(2), contract.batch(3)]
-    layers = [probed.model.layers[0].mlp.down_proj]
-    (ours_U,) = s2ft.gradient_norms(probed, layers, "columns", 1, contract.looking(batches))
-    torch.cat([token_losses(probed, row) for row in batches]).mean().backward()
-    torch.testing.assert_close(ours_U, layers[0].weight.grad.norm(dim=0))
-
-
-def test_of_one_batch_a_single_dense_gradient_is_in_memory_at_a_time(tiny):
-    probed = model("llama", tiny).eval()
-    layers = [layer.mlp.down_proj for layer in decoder_layers(probed)]
-    beside = []
-
-    def count(weight):
-        beside.append(sum(layer.weight.grad is not None for layer in layers if layer.weight is not weight))
-
-    hooks = [layer.weight.register_post_accumulate_grad_hook(count) for layer in layers]
-    s2ft.gradient_norms(probed, layers, "columns", 1, contract.looking([contract.batch(2)]))
-    assert beside == [0] * len(layers)
-    assert all(parameter.grad is None for parameter in probed.parameters())
-    for hook in hooks:
-        hook.remove()
-
-
-@pytest.mark.parametrize("score", ["activation", "gradient"])
-def test_looking_leaves_no_trace(tiny, score):
-    found, params = scored(tiny, score, d=0.1)
-    found.train()
-    choose(found, params, contract.probe(), 0)
-    assert found.training
-    assert all(p.grad is None for p in found.parameters())
-    assert not any(module._forward_hooks for module in found.modules())
-
-
-def test_only_layers_that_train_are_chosen_from(tiny):
-    """As an expander leaves them: its copies train."""
-    found = model("llama", tiny)
-    decoder_layers(found)[0].requires_grad_(False)
-    assert {name.split(".")[2] for name in chosen(PARAMS, found)} == {"1"}
-
-
-def test_flat_takes_as_many_units_as_the_authors_code_to_the_last_one():
-    """int(units * layers * ratio), in this order: 81 of SmolLM2-135M's 270 heads at 0.3, where 0.3 * 9 * 30 rounds down to 80."""
-    assert int(0.3 * 9 * 30) == 80
-    for units, layers in ((9, 30), (40, 40)):
-        for percent in range(1, 100):
-            found = pick(torch.rand(layers, units), percent / 100, "flat")
-            assert sum(map(len, found)) == int(units * layers * (percent / 100))
-    assert sum(map(len, pick(torch.rand(30, 9), 0.3, "flat"))) == 81
-
-
-def test_small_has_no_meaning_for_random():
-    with pytest.raises(ValueError, match="subset 'small' changes nothing about score 'random'"):
-        S2ftConfig(subset="small")
-
-
-def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(tiny, tmp_path):
-    parts = replace(FULL, selector=part("selectors", "s2ft", score="gradient"))
-    plan, few = change(PLAN, epochs=3), SEQUENCES[:12]
-    straight, steps = train(tiny, tmp_path / "straight", parts, plan, few)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", parts, plan, few, kill_at=3)
-    resumed, rest = train(tiny, tmp_path / "killed", parts, plan, few)
-    assert rest == steps[2:]
-    assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
-    kept = load_file(tmp_path / "killed" / "checkpoint-4" / checkpointing.KEPT)
-    layers = deltas.deltas(resumed.model)
-    assert {name: index.tolist() for name, index in kept.items()} == {
-        f"{name}.index": layer.index.tolist() for name, layer in layers.items()
-    }
-
-
-def test_a_choice_that_comes_out_otherwise_goes_on_with_that_of_the_checkpoint(tiny, tmp_path, monkeypatch):
-    """As scores of equal size may, on another machine."""
-    parts = replace(FULL, selector=part("selectors", "s2ft", score="gradient"))
-    plan, few = change(PLAN, epochs=3), SEQUENCES[:12]
-    straight, _ = train(tiny, tmp_path / "straight", parts, plan, few)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", parts, plan, few, kill_at=3)
-
-    def of_inverse_weights(model, layers, form, width, probe):
-        return s2ft.norms([1 / layer.weight for layer in layers], form, width)
-
-    monkeypatch.setattr(s2ft, "gradient_norms", of_inverse_weights)
-    resumed, _ = train(tiny, tmp_path / "killed", parts, plan, few)
-    assert digest(resumed, tmp_path / "a") == digest(straight, tmp_path / "b")
