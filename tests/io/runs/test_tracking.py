@@ -12,15 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.core import environment
 from tasks.io.runs import run_store, spool_uploader, tracking
+from tests.io.runs.conftest import AWAY
 
 ROOT = Path(__file__).resolve().parents[3]
-AWAY = {
-    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -29,23 +24,6 @@ def _no_carrier(request, monkeypatch):
     if "process" not in request.fixturenames:
         monkeypatch.setattr(spool_uploader, "start", lambda: None)
         monkeypatch.setattr(spool_uploader, "LINGER_S", 0.0)
-
-
-@pytest.fixture
-def process():
-    """The uploader is a process of its own, as in life; none is left at the end."""
-    yield
-    for started in spool_uploader._started:
-        started.wait(30)
-
-
-@pytest.fixture
-def away(monkeypatch):
-    """A store that does not answer, until it is called off."""
-    with monkeypatch.context() as patch:
-        for name, value in AWAY.items():
-            patch.setenv(name, value)
-        yield patch
 
 
 def runs(store):
@@ -389,79 +367,3 @@ def test_a_run_that_ends_while_the_carrier_leaves_is_carried_all_the_same(store,
     spool_uploader.carry()
     assert passes == [True, True]
     assert spools() == []
-
-
-def python(code, *arguments, **env):
-    """A process that runs `code` in this folder."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
-        check=False,
-        timeout=60,
-    )
-
-
-STAGE = """
-import os, sys
-from tasks.core import environment
-from tasks.io.runs import tracking
-recorder = tracking.Recorder(f"stage {sys.argv[1]}", parent=os.environ.get(environment.PARENT_RUN))
-recorder.metrics({"loss": 1.0}, 1)
-recorder.end("FINISHED")
-sys.exit("mlflow" in sys.modules)  # its import takes seconds, and that in every stage
-"""
-
-
-def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(store, process):
-    for number in "12":
-        assert python(STAGE, number).returncode == 0
-        assert len(spools()) > 0
-    while spools():
-        time.sleep(0.1)
-    assert {name: run.data.metrics for name, run in runs(store).items()} == {
-        "stage 1": {"loss": 1.0},
-        "stage 2": {"loss": 1.0},
-    }
-
-
-def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
-    before = len(spool_uploader._started)
-    flow = tracking.Recorder("flow")
-    for number in range(20):
-        tracking.Recorder(f"child {number}", parent=flow.id).end("FINISHED")
-    flow.end("FINISHED", wait=True)
-    assert len(spool_uploader._started) - before == 1
-    assert spools() == []
-    assert len(runs(store)) == 21
-
-
-def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
-    flow = tracking.Recorder("flow")
-    assert python(STAGE, "1", **{environment.PARENT_RUN: flow.id}).returncode == 0
-    flow.end("FINISHED", wait=True)
-    assert spools() == []
-    recorded_runs = runs(store)
-    assert recorded_runs["stage 1"].data.tags["mlflow.parentRunId"] == recorded_runs["flow"].info.run_id
-    assert history(store, recorded_runs["stage 1"], "loss") == [(1, 1.0)]
-
-
-def test_a_stage_of_a_flow_that_was_killed_is_closed_while_the_flow_goes_on(store, process):
-    flow = tracking.Recorder("flow")
-    killed = KILLED.replace('Recorder("killed")', "Recorder('killed', parent=os.environ[environment.PARENT_RUN])")
-    assert python(killed, **{environment.PARENT_RUN: flow.id}).returncode == -signal.SIGKILL
-    for _ in range(300):
-        if spools() == [flow._path]:
-            break
-        time.sleep(0.1)
-    assert {name: run.info.status for name, run in runs(store).items()} == {"killed": "KILLED", "flow": "RUNNING"}
-    flow.end("FINISHED", wait=True)
-
-
-def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must(away, process, capsys):
-    flow = tracking.Recorder("flow")
-    start = time.monotonic()
-    flow.end("FINISHED", wait=True)
-    assert time.monotonic() - start < run_store.PATIENCE_S
-    said = capsys.readouterr().out
-    assert "http://127.0.0.1:9" in said
-    assert "runs wait in .ratchet/spool" in said

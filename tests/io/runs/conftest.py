@@ -1,0 +1,28 @@
+"""Fixtures of runs and of the process that carries them."""
+
+import pytest
+
+from tasks.io.runs import spool_uploader
+
+AWAY = {
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+}
+
+
+@pytest.fixture
+def process():
+    """The uploader is a process of its own, as in life; none is left at the end."""
+    yield
+    for started in spool_uploader._started:
+        started.wait(30)
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """A store that does not answer, until it is called off."""
+    with monkeypatch.context() as patch:
+        for name, value in AWAY.items():
+            patch.setenv(name, value)
+        yield patch
