@@ -98,9 +98,7 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
                     preflight.repair_workspace()
                     lock_file.tidy()
                 cache.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
-                flow_runs.record_cached(
-                    run, [outcome.stage for outcome in outcomes if outcome.state in ("restored", "unchanged")]
-                )
+                flow_runs.record_outcomes(run, {outcome.stage: outcome.state for outcome in outcomes})
                 if problems:
                     raise RuntimeError("\n".join(problems))
         finally:

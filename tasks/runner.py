@@ -26,7 +26,7 @@ from tasks.core.nested import flat
 from tasks.core.training import in_words
 from tasks.io import provenance, stage_outputs
 from tasks.io.runs import run_store, tracking
-from tasks.io.system import git, locks, process, progress
+from tasks.io.system import locks, process, progress
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -241,10 +241,9 @@ def _open_run(
 ) -> Iterator[tracking.Recorder]:
     """Open the MLflow run of a stage, a child of the flow's run if a flow started it. Its status is the outcome of the stage."""
     name = _name(stage, item)
-    tags = {
+    tags = tracking.source(" ".join(["python -m tasks.run", stage, *([item] if item else [])])) | {
         "dvc.stage": name,
         "ratchet.key": key,
-        "git.commit": git.commit(),
         "machine": " · ".join(f"{part} {value}" for part, value in provenance.machine_class().items()),
     }
     if flow := os.environ.get(environment.FLOW_RUN):
@@ -252,7 +251,7 @@ def _open_run(
     title = " · ".join(filter(None, [name, in_words(parts), key[:8]]))
     recorder = tracking.Recorder(title, parent=os.environ.get(environment.PARENT_RUN), tags=tags)
     recorder.params(**as_recorded(stage_config))
-    recorder.datasets(_dvc_hashes(reads))
+    recorder.datasets(dvc_hashes(reads.values()))
     status: tracking.Status = "FAILED"
     try:
         yield recorder
@@ -281,12 +280,12 @@ def _portable(value: Any) -> Any:
     return value
 
 
-def _dvc_hashes(reads: Mapping[str, Path]) -> dict[str, str]:
-    """Return DVC's hash of each input that another stage made: those are committed before this stage starts."""
+def dvc_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """Return DVC's hash of each path that a stage made: what a stage reads is committed before it starts."""
     try:
         text = Path("dvc.lock").read_text()
         lock = yaml.safe_load(text) if text.endswith("\n") else {}
         hashes = {out["path"]: out["md5"] for entry in lock["stages"].values() for out in entry["outs"]}
     except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return {}  # another DVC is just writing it: what is half there is no fault of this stage
-    return {str(path): hashes[str(path)] for path in reads.values() if str(path) in hashes}
+    return {str(path): hashes[str(path)] for path in paths if str(path) in hashes}

@@ -69,7 +69,7 @@ def _measure(name: str, recipe: "Recipe", report: "CompareReport", *, as_json: b
     from flows.execution import flow_runs
     from flows.experiments import results_rendering, results_table, search, trials
 
-    with flow_runs.recorded(title=f"compare · {name}") as run:
+    with flow_runs.recorded(title=f"compare · {name}", command=f"ratchet compare {name}") as run:
         results = search.choose(recipe, name, run.id)
         best = search.best_rates(recipe, results)
         results |= trials.execute(recipe, name, search.finals(recipe, best), run.id)

@@ -42,7 +42,7 @@ def _record(steps: "Sequence[forecast.Step]") -> None:
 
     with flow_runs.recorded() as run:
         lock_file.tidy()
-        flow_runs.record_cached(run, [step.stage for step in steps])
+        flow_runs.record_outcomes(run, {step.stage: step.state for step in steps})
 
 
 def _run(stages: list[str]) -> None:

@@ -13,11 +13,14 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     Example: ratchet ui --port 5001
     """
     from flows.execution import prefect_server
-    from tasks.io.runs import run_links, run_store
+    from tasks.io.runs import experiment_page, run_links, run_store
     from tasks.io.system import progress
 
     if run_links.is_server():
-        raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")
+        place = experiment_page.address(run_store.experiment())
+        raise RuntimeError(
+            f"The store is a server with pages of its own. Open in a browser: {run_links.server()}/{place}"
+        )
     run_store.check()
     if owner := prefect_server.port_owner(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")
@@ -25,8 +28,6 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     command = ["-m", "mlflow", "ui", "--host", prefect_server.HOST, "--port", str(port)]
     # There is one reader, and each of the four workers that MLflow takes costs seconds and a quarter gigabyte.
     command += ["--workers", "1"]
-    # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.
-    place = f"#/experiments/{run_store.experiment()}/runs?workflowType=machine_learning"
-    progress.say(f"Runs: http://{prefect_server.HOST}:{port}/{place}")
+    progress.say(f"Runs: http://{prefect_server.HOST}:{port}/{experiment_page.address(run_store.experiment())}")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])  # Ctrl-C and signals reach MLflow itself

@@ -123,7 +123,7 @@ def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], s
                 f"Up to {(len(groups) - 1).bit_length()} times what lies between is made: {', '.join(reruns)}"
                 f"{f' ({estimates.as_time(total)} each)' if known else ''}."
             )
-        with flow_runs.recorded(title=f"why · {before.name} · {after.name}") as run:
+        with flow_runs.recorded(title=f"why · {before.name} · {after.name}", command="ratchet why --bisect") as run:
             parts = []
             for part in bisection.bisect(before, after, run.id):
                 progress.say(_line(part))

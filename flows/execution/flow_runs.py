@@ -1,23 +1,27 @@
-"""MLflow's record of a flow: a parent run, and a `cached` child for every stage that did not have to run."""
+"""MLflow's record of a flow: a parent run that says what came of it, and a `cached` child for every stage that did not have to run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
-from tasks import configuration
+from flows.execution import run_summary
+from tasks import configuration, runner
 from tasks.io import provenance
 from tasks.io.runs import tracking
-from tasks.io.system import git
 
 
 @contextmanager
-def recorded(flow_run: str | None = None, title: str = "pipeline") -> Iterator[tracking.Recorder]:
+def recorded(
+    flow_run: str | None = None, title: str | None = None, command: str = "ratchet run"
+) -> Iterator[tracking.Recorder]:
     """Record a flow, or another command that starts several runs, as a parent run in MLflow.
 
-    The run ends as FINISHED, FAILED, or KILLED if it was interrupted.
+    Without a title it is named by its profile until `record_outcomes` knows more. The run ends as FINISHED, FAILED, or KILLED if it was
+    interrupted.
     """
-    commit = git.commit()
-    tags = {"git.commit": commit} | ({"prefect.flow_run_id": flow_run} if flow_run else {})
-    recorder = tracking.Recorder(f"{title} · {commit[:8]}", tags=tags)
+    settings = {} if title else run_summary.settings_tags(configuration.load())
+    tags = tracking.source(command) | settings | ({"prefect.flow_run_id": flow_run} if flow_run else {})
+    recorder = tracking.Recorder(title or settings["profile"], tags=tags)
     status: tracking.Status = "KILLED"
     try:
         yield recorder
@@ -29,12 +33,32 @@ def recorded(flow_run: str | None = None, title: str = "pipeline") -> Iterator[t
         recorder.end(status, wait=True)
 
 
+def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> None:
+    """Record what came of a flow: the outcome of each stage, and the candidate's figures if anything was made and the report is up to date.
+
+    `outcomes` maps a stage to `ran`, `restored`, `unchanged`, `failed` or `not begun`. A flow in which nothing ran is tagged
+    `ratchet.ran = nothing` and has no figures, which are those of an earlier run.
+    """
+    record_cached(flow, [stage for stage, outcome in outcomes.items() if outcome in ("restored", "unchanged")])
+    done = {stage for stage, outcome in outcomes.items() if outcome not in ("failed", "not begun")}
+    is_new = any(outcome != "unchanged" for outcome in outcomes.values())
+    figures = run_summary.measured() if is_new and {"report", "register"} <= done else None
+    flow.rename(run_summary.title(run_summary.profile_name(), figures.candidate if figures else None, outcomes))
+    flow.describe(run_summary.description(outcomes, figures))
+    flow.tags(ratchet__ran=", ".join(stage for stage, outcome in outcomes.items() if outcome == "ran") or "nothing")
+    if "ingest" in done:
+        flow.datasets(runner.dvc_hashes([Path("data/ingested")]))
+    if figures:
+        flow.tags(candidate=figures.candidate, verdict=figures.verdict)
+        flow.metrics(figures.metrics)
+
+
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:
     """Record a child of zero length for each stage that DVC skipped or restored, which points to the run that made its outputs."""
     stages = list(stages)
-    keys, commit = stage_keys(stages), git.commit()
+    keys, source = stage_keys(stages), tracking.source("ratchet run")
     for stage in stages:
-        tags = {"dvc.stage": stage, "git.commit": commit, "ratchet.cached": "true"}
+        tags = source | {"dvc.stage": stage, "ratchet.cached": "true"}
         run = tracking.Recorder(f"{stage} · cached", parent=flow.id, tags=tags)
         if stage in keys:
             run.made_by(stage, keys[stage])

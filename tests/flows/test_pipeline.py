@@ -39,6 +39,9 @@ def test_the_flow_leaves_the_lock_of_a_plain_repro_and_nothing_at_home(workspace
     (parent,) = parents(workspace)
     assert parent.info.status == "FINISHED"
     assert "prefect.flow_run_id" in parent.data.tags
+    assert parent.info.run_name == "edited · 4 of 4 stages ran"
+    assert parent.data.tags["ratchet.ran"] == "one, two, side, last"
+    assert parent.data.tags["mlflow.source.name"] == "ratchet run"
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -63,6 +66,9 @@ def test_where_nothing_changed_no_server_starts_and_cached_children_are_recorded
     assert {run.data.tags["dvc.stage"] for run in children} == {"one", "two", "side", "last"}
     assert {run.data.tags["ratchet.cached"] for run in children} == {"true"}
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert parent.info.run_name == "edited · nothing ran"
+    assert parent.data.tags["ratchet.ran"] == "nothing"
+    assert parent.data.metrics == {}
 
 
 def test_only_what_must_is_asked_of_dvc(done, prefect):
@@ -89,7 +95,8 @@ def test_a_failing_stage_is_one_message_and_what_does_not_need_it_is_finished(wo
     assert "Traceback" not in failed.stdout + failed.stderr
     assert b"side:" in workspace.lock
     assert "Done: 1 ran, 1 failed, 2 not begun." in failed.stdout
-    assert [run.info.status for run in parents(workspace)] == ["FAILED"]
+    (parent,) = parents(workspace)
+    assert (parent.info.status, parent.info.run_name) == ("FAILED", "edited · one failed")
 
 
 def test_an_outage_of_mlflow_is_said_once_by_a_flow_that_runs_something(done, prefect):

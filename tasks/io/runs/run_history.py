@@ -10,6 +10,9 @@ from typing import Any
 from tasks.io.runs import run_store, tracking
 from tasks.io.system import files
 
+CARRIED = ("mlflow.note.content", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+"""Tags of MLflow's own that say the same on every machine."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +93,9 @@ def _events(client: Any, run: Any, others: Mapping[str, Any]) -> Iterator[dict[s
     """Yield the events of a run as its spool would hold them."""
     info, data = run.info, run.data
     parent = others.get(data.tags.get("mlflow.parentRunId", ""))
-    tags = {name: value for name, value in sorted(data.tags.items()) if not name.startswith("mlflow.")}
+    tags = {
+        name: value for name, value in sorted(data.tags.items()) if not name.startswith("mlflow.") or name in CARRIED
+    }
     yield {
         "kind": "start",
         "time": info.start_time,

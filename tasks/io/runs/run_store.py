@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.core import environment
 from tasks.core.imports import lasting
+from tasks.io.runs import experiment_page
 
 SPOOL = Path(".ratchet/spool")
 """The run spool: events that wait to be sent to the store (`tasks.io.runs.tracking`)."""
@@ -112,15 +113,18 @@ def connect() -> tuple[Any, str]:
             raise ConnectionError(
                 f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
             )
-        # The kind decides which columns and charts MLflow's pages begin with.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return client, existing.experiment_id if existing else client.create_experiment(EXPERIMENT, tags=kind)
+        if existing is None:
+            return client, client.create_experiment(EXPERIMENT, tags=dict(experiment_page.TAGS))
+        return client, existing.experiment_id
 
 
 def experiment() -> str:
-    """Return the id of our experiment. Raises ConnectionError if the store does not answer."""
+    """Return the id of our experiment, whose page is as this version wants it. Raises ConnectionError if the store does not answer."""
     try:
-        return connect()[1]
+        client, number = connect()
+        for name, value in experiment_page.missing(client.get_experiment(number).tags).items():
+            client.set_experiment_tag(number, name, value)
+        return number
     except outages() as error:
         reason = str(error).partition("\n")[0]
         raise ConnectionError(f"MLflow's store does not answer: {reason}") from None

@@ -18,10 +18,12 @@ from typing import Any, Literal
 from tasks.core import environment
 from tasks.io.runs import run_store, spool_uploader
 from tasks.io.runs.run_store import SPOOL
-from tasks.io.system import progress
+from tasks.io.system import git, progress
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
+LONGEST_TAG = 8000
+"""Characters that MLflow takes of a tag."""
 KINDS = ("start", "params", "tags", "metrics", "datasets", "maker", "end")
 """The events of a run."""
 
@@ -54,6 +56,14 @@ class Recorder:
     def tags(self, **values: str) -> None:
         """Set tags. A dot in a tag's name is written as two underscores: `dvc__stage` sets `dvc.stage`."""
         self._write("tags", values={name.replace("__", "."): str(value) for name, value in values.items()})
+
+    def rename(self, name: str) -> None:
+        """Give the run another name than it began with."""
+        self.tags(mlflow__runName=name)
+
+    def describe(self, text: str) -> None:
+        """Set the description that MLflow's page of the run begins with, in Markdown."""
+        self.tags(mlflow__note__content=text[:LONGEST_TAG])
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record metrics of one moment."""
@@ -92,6 +102,13 @@ class Recorder:
             self._file.flush()
         except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
             _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
+
+
+def source(command: str) -> dict[str, str]:
+    """Return the tags that tell where a run comes from: its command (MLflow's column Source) and git's commit (Version)."""
+    commit = git.commit()
+    tags = {"git.commit": commit, "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
+    return tags if commit == "none" else tags | {"mlflow.source.git.commit": commit}
 
 
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:

@@ -32,6 +32,7 @@ def flow():
     stage.metrics({"peak_memory_mb": 5.0})
     stage.datasets({"models/pretrained": "0123456789abcdef0123456789abcdef.dir"})
     stage.end("FINISHED", wait=True)
+    parent.describe("what came of it")
     parent.end("FINISHED", wait=True)
     return parent.id, stage.id
 
@@ -44,7 +45,8 @@ def picture(name):
         metric: [(p.step, p.value, p.timestamp) for p in client.get_metric_history(run.info.run_id, metric)]
         for metric in run.data.metrics
     }
-    tags = {tag: value for tag, value in run.data.tags.items() if not tag.startswith("mlflow.")}
+    theirs = {tag for tag in run.data.tags if tag.startswith("mlflow.")} - set(run_history.CARRIED)
+    tags = {tag: value for tag, value in run.data.tags.items() if tag not in theirs}
     data = [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs]
     info = run.info
     return info.run_name, info.status, info.start_time, info.end_time, tags, run.data.params, points, data

@@ -1,11 +1,12 @@
 """The store that runs are kept in: whether it can be used, and what is said where it cannot."""
 
+import json
 import sys
 import time
 
 import pytest
 
-from tasks.io.runs import run_store
+from tasks.io.runs import experiment_page, run_store
 
 
 def test_a_store_that_can_be_written_passes(store):
@@ -47,6 +48,18 @@ def test_a_store_that_does_not_answer_is_no_mistake(monkeypatch):
 def test_the_store_is_the_workspaces_unless_the_environment_names_another(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert run_store.uri() == "sqlite:///mlflow.db"
+
+
+def test_the_experiments_page_is_as_this_version_wants_it_and_a_persons_description_stays(store):
+    client, experiment = run_store.connect()
+    client.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{experiment_page.VIEW}", "an earlier one")
+    run_store.experiment()
+    tags = client.get_experiment(experiment).tags
+    assert tags["mlflow.note.content"] == "ours"
+    view = json.loads(tags[f"mlflow.sharedViewState.{experiment_page.VIEW}"])
+    assert tuple(view["selectedColumns"]) == experiment_page.COLUMNS
+    assert experiment_page.missing(tags) == {}
 
 
 def test_a_database_that_is_away_is_given_up_within_seconds(monkeypatch):

@@ -81,6 +81,16 @@ def test_everything_that_is_recorded_arrives(store):
     assert spools() == []
 
 
+def test_a_run_may_get_its_name_and_description_at_its_end(store):
+    recorder = tracking.Recorder("pipeline")
+    recorder.rename("tiny · r0 · 3 of 4 stages ran")
+    recorder.describe("**better**" + " " * tracking.LONGEST_TAG)
+    carried(recorder)
+    (run,) = runs(store).values()
+    assert run.info.run_name == run.data.tags["mlflow.runName"] == "tiny · r0 · 3 of 4 stages ran"
+    assert run.data.tags["mlflow.note.content"].rstrip() == "**better**"
+
+
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_the_status_is_the_one_that_was_said(store, status):
     carried(tracking.Recorder("run"), status=status)

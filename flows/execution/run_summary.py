@@ -1,0 +1,148 @@
+"""Summarise a workspace for the MLflow run of a flow: what a person looks for in the table of runs, without opening one."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks import configuration
+from tasks.configuration import PipelineConfig
+from tasks.core.records import LOSSES
+from tasks.core.training import in_words
+
+PROFILES = Path("params")
+CANDIDATE = Path("models/candidate.json")
+REPORT = Path("data/report/summary.json")
+NAMED = 2
+"""So many stages are named in the title of a run; more are counted."""
+SOURCES = 3
+"""So many sources are named in a tag; more are counted."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The candidate of a workspace, with its figures as the report has them."""
+
+    candidate: str
+    verdict: str
+    """Its findings on the domain and elsewhere, in a few words."""
+    sentence: str
+    """The report's verdict."""
+    rows: list[dict[str, Any]]
+    """The measures: level of the reference (`before`), of the candidate (`after`), and their difference, each with its interval."""
+    reference: str
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …"""
+        values = {}
+        for row in self.rows:
+            name = _metric(row["measure"])
+            for prefix, side in ((name, "after"), (f"{name}_change", "difference")):
+                estimate = row[side]
+                values |= {
+                    prefix: estimate["value"],
+                    f"{prefix}_low": estimate["low"],
+                    f"{prefix}_high": estimate["high"],
+                }
+        return values
+
+
+def settings_tags(config: PipelineConfig) -> dict[str, str]:
+    """Return the tags of a run that follow from its settings: profile, base model, sources of data, and methods."""
+    values: Any = config
+    sources = list(dict.fromkeys(_place(source) for source in values.ingest.sources))
+    more = [f"{len(sources) - SOURCES} more"] if len(sources) > SOURCES else []
+    tags = {
+        "profile": profile_name(),
+        "base": _place(config.fetch.model),
+        "sources": ", ".join([*sources[:SOURCES], *more]),
+        "methods": in_words(configuration.parts("tune", config).values()),
+    }
+    return {name: text for name, text in tags.items() if text}
+
+
+def profile_name() -> str:
+    """Return the name of the profile whose settings params.yaml holds; `edited` if it holds those of none."""
+    text = configuration.PARAMS.read_bytes()
+    return next((path.stem for path in sorted(PROFILES.glob("*.yaml")) if path.read_bytes() == text), "edited")
+
+
+def measured() -> Measured | None:
+    """Return the candidate with its figures; None where there is no candidate, or the report compares it with nothing."""
+    try:
+        candidate = json.loads(CANDIDATE.read_text(encoding="utf-8"))["candidate"]
+        report = json.loads(REPORT.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    comparison = report["comparisons"].get(candidate)
+    if comparison is None:
+        return None
+    verdict = f"{comparison['here']} here, {comparison['elsewhere']} elsewhere"
+    rows = [row for row in comparison["rows"] if row["part"] in ("", "all") and row["unit"] != "bits/byte"]
+    return Measured(candidate, verdict, comparison["verdict"], rows, report["reference"])
+
+
+def title(profile: str, candidate: str | None, outcomes: Mapping[str, str]) -> str:
+    """Return the name of a flow's run: its profile, its candidate, and what became of the stages."""
+    return " · ".join(filter(None, [profile, candidate, what_ran(outcomes)]))
+
+
+def what_ran(outcomes: Mapping[str, str]) -> str:
+    """Say what became of the stages, `outcomes` by stage, in a few words."""
+    for state, verb in (("failed", "failed"), ("ran", "ran"), ("restored", "restored")):
+        stages = [stage for stage, outcome in outcomes.items() if outcome == state]
+        if stages:
+            named = ", ".join(stages) if len(stages) <= NAMED else f"{len(stages)} of {len(outcomes)} stages"
+            return f"{named} {verb}"
+    return "nothing ran"
+
+
+def description(outcomes: Mapping[str, str], figures: Measured | None) -> str:
+    """Return the description of a flow's run in Markdown: the verdict, the figures, and the stages."""
+    return "\n\n".join([*_figures(figures), *_stages(outcomes)])
+
+
+def _figures(figures: Measured | None) -> Iterator[str]:
+    if figures is None:
+        return
+    yield f"**{figures.sentence}**"
+    lines = [
+        f"| measure | items | {figures.reference} | {figures.candidate} | difference |",
+        "| --- | ---: | --- | --- | --- |",
+    ]
+    for row in figures.rows:
+        cells = [
+            _metric(row["measure"]).replace("_", " "),
+            row["items"],
+            *(_interval(row[side]) for side in ("before", "after", "difference")),
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    yield "\n".join(lines)
+    yield "Losses are in nats per token. `data/report/index.html` in the workspace has the whole report."
+
+
+def _stages(outcomes: Mapping[str, str]) -> Iterator[str]:
+    for state in Counter(outcomes.values()):
+        stages = [f"`{stage}`" for stage, outcome in outcomes.items() if outcome == state]
+        yield f"{state} ({len(stages)}): {', '.join(stages)}"
+
+
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _metric(measure: str) -> str:
+    """Return the name of a measure in MLflow: letters, digits and underscores."""
+    name = re.sub(r"\W+", "_", measure.replace("@", "_at_"))
+    return f"{name}_loss" if measure in LOSSES else name
+
+
+def _place(source: Any) -> str:
+    """Return a source of data or of a model in a few words, without a folder of this machine: `hub Qwen/Qwen2.5-0.5B`."""
+    path = getattr(source, "path", None)
+    names = (getattr(source, "id", None), getattr(source, "name", None), path.name if path else None)
+    return " ".join([source.from_, *[str(name) for name in names if name][:1]])
