@@ -50,7 +50,7 @@ def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> Non
         flow.datasets(runner.dvc_hashes([Path("data/ingested")]))
     if figures:
         flow.tags(candidate=figures.candidate, verdict=figures.verdict)
-        flow.metrics(figures.metrics)
+        flow.model(figures.candidate, figures.hash, figures.metrics)
 
 
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:

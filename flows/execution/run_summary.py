@@ -27,6 +27,8 @@ class Measured:
     """The candidate of a workspace, with its figures as the report has them."""
 
     candidate: str
+    hash: str
+    """Of the candidate's files."""
     verdict: str
     """Its findings on the domain and elsewhere, in a few words."""
     sentence: str
@@ -74,16 +76,16 @@ def profile_name() -> str:
 def measured() -> Measured | None:
     """Return the candidate with its figures; None where there is no candidate, or the report compares it with nothing."""
     try:
-        candidate = json.loads(CANDIDATE.read_text(encoding="utf-8"))["candidate"]
+        card = json.loads(CANDIDATE.read_text(encoding="utf-8"))
         report = json.loads(REPORT.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    comparison = report["comparisons"].get(candidate)
+    comparison = report["comparisons"].get(card["candidate"])
     if comparison is None:
         return None
     verdict = f"{comparison['here']} here, {comparison['elsewhere']} elsewhere"
     rows = [row for row in comparison["rows"] if row["part"] in ("", "all") and row["unit"] != "bits/byte"]
-    return Measured(candidate, verdict, comparison["verdict"], rows, report["reference"])
+    return Measured(card["candidate"], card["hash"], verdict, comparison["verdict"], rows, report["reference"])
 
 
 def title(profile: str, candidate: str | None, outcomes: Mapping[str, str]) -> str:

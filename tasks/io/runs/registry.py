@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.io.runs import run_store
+from tasks.io.runs import logged_models, run_store
+from tasks.io.runs.logged_models import CANDIDATE
 from tasks.io.system import progress
 
 NAME = "ratchet"
 NUMBER = "ratchet.version"
 """The tag that holds our number of a version. MLflow's own is the same, unless versions were deleted there."""
-CANDIDATE = "ratchet.candidate"
-"""The tag that holds the hash of its files."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Version:
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
     """Register missing versions with their last decision, and set the aliases. Returns False, with a warning, if MLflow does not answer."""
     try:
-        client, _ = run_store.connect()
+        client, experiment = run_store.connect()
         known = _known(client)
-        mlflow_numbers = {version.number: _registered(client, version, known) for version in versions}
+        mlflow_numbers = {version.number: _registered(client, experiment, version, known) for version in versions}
         _set_aliases(client, {alias: mlflow_numbers[number] for alias, number in aliases.items()})
     except run_store.outages() as error:
         progress.say(f"MLflow ({run_store.shown()}) does not answer; its registry is set right next time. {error}")
@@ -47,11 +46,11 @@ def _known(client: Any) -> dict[tuple[str, str], Any]:
     return {(version.tags.get(NUMBER, ""), version.tags.get(CANDIDATE, "")): version for version in versions}
 
 
-def _registered(client: Any, version: Version, known: dict[tuple[str, str], Any]) -> str:
+def _registered(client: Any, experiment: str, version: Version, known: dict[tuple[str, str], Any]) -> str:
     """Return MLflow's number of a version, registered or updated to the last decision."""
     registered = known.get((str(version.number), version.candidate))
     if registered is None:
-        return _register(client, version)
+        return _register(client, experiment, version)
     if registered.description != version.description:
         client.update_model_version(NAME, registered.version, version.description)
     for name, value in version.tags.items():
@@ -60,10 +59,11 @@ def _registered(client: Any, version: Version, known: dict[tuple[str, str], Any]
     return str(registered.version)
 
 
-def _register(client: Any, version: Version) -> str:
+def _register(client: Any, experiment: str, version: Version) -> str:
     tags = version.tags | {NUMBER: str(version.number), CANDIDATE: version.candidate}
     source = f"ratchet:{version.candidate}"  # files stay in the store of versions, which the hash names
-    return str(client.create_model_version(NAME, source, tags=tags, description=version.description).version)
+    links = logged_models.links(client, experiment, version.candidate)
+    return str(client.create_model_version(NAME, source, tags=tags, description=version.description, **links).version)
 
 
 def _set_aliases(client: Any, wanted: dict[str, str]) -> None:

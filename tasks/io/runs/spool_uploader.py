@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tasks.io.runs import run_store
+from tasks.io.runs import logged_models, run_store
 from tasks.io.runs.run_store import SPOOL
 from tasks.io.system import files, locks, logs
 
@@ -281,6 +281,8 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) 
     ]
     if inputs:
         _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
+    for event in of("model"):
+        _offer(lambda some: logged_models.record(client, experiment, run, some[0]), [event])
     for event in of("maker"):
         if producer := run_store.maker(client, experiment, event["stage"], event["key"]):
             client.set_tag(run, "ratchet.produced_by", producer)

@@ -24,7 +24,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 LONGEST_TAG = 8000
 """Characters that MLflow takes of a tag."""
-KINDS = ("start", "params", "tags", "metrics", "datasets", "maker", "end")
+KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "end")
 """The events of a run."""
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,13 @@ class Recorder:
         """Record metrics of one moment."""
         self._write("metrics", values={name: float(value) for name, value in values.items()}, step=step or 0)
 
+    def model(self, name: str, candidate: str, metrics: Mapping[str, float]) -> None:
+        """Record a model as the output of the run, with figures of both; `candidate` is the hash of its files."""
+        values = {metric: float(value) for metric, value in metrics.items()}
+        now = _now()  # MLflow takes a figure of one moment once, however often it is sent
+        self._write("metrics", values=values, step=0, time=now)
+        self._write("model", name=name, candidate=candidate, metrics=values, time=now)
+
     def datasets(self, digests: Mapping[str, str]) -> None:
         """Record the inputs of the run: path → DVC's hash of it. No data is read."""
         self._write("datasets", values=dict(digests))
@@ -98,10 +105,15 @@ class Recorder:
 
     def _write(self, kind: str, **event: Any) -> None:
         try:
-            self._file.write(json.dumps({"kind": kind, "time": int(time.time() * 1000), **event}) + "\n")
+            self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
             self._file.flush()
         except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
             _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
+
+
+def _now() -> int:
+    """Return the time in ms."""
+    return int(time.time() * 1000)
 
 
 def source(command: str) -> dict[str, str]:

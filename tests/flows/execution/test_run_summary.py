@@ -32,7 +32,7 @@ def workspace(tmp_path, monkeypatch):
     ]
     comparison = {"here": "better", "elsewhere": "no worse", "verdict": "r0 is better.", "rows": rows}
     contents = {
-        run_summary.CANDIDATE: {"candidate": "r0"},
+        run_summary.CANDIDATE: {"candidate": "r0", "hash": "c0ffee"},
         run_summary.REPORT: {"reference": "base", "comparisons": {"r0": comparison}},
     }
     for path, content in contents.items():
@@ -57,7 +57,7 @@ def test_a_title_says_what_ran(outcomes, words):
 
 def test_the_figures_are_the_reports_with_the_ends_of_their_intervals(workspace):
     figures = run_summary.measured()
-    assert (figures.candidate, figures.verdict) == ("r0", "better here, no worse elsewhere")
+    assert (figures.candidate, figures.hash, figures.verdict) == ("r0", "c0ffee", "better here, no worse elsewhere")
     assert set(figures.metrics) == {
         f"{name}{side}{end}"
         for name in ("domain_loss", "pass_at_1")

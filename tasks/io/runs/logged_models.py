@@ -1,0 +1,60 @@
+"""Models as MLflow's own entities: what a flow offers for promotion, with its figures, and the run that measured it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CANDIDATE = "ratchet.candidate"
+"""The tag that holds the hash of a model's files; of an entity, of the flow's run that measured it, and of a registered version."""
+
+
+def record(client: Any, experiment: str, run: str, event: Mapping[str, Any]) -> None:
+    """Record a model (`name`, `candidate`, `metrics`, `time`) as the output of a run. The same files are one entity, however often measured.
+
+    A server of MLflow 2, which has no such entities, is left without.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _record(client, experiment, run, event)
+    except MlflowException as error:
+        if not _lacks_models(error):
+            raise
+
+
+def _record(client: Any, experiment: str, run: str, event: Mapping[str, Any]) -> None:
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    model = find(client, experiment, event["candidate"])
+    if model is None:
+        model = client.create_logged_model(experiment, event["name"], run, tags={CANDIDATE: event["candidate"]})
+        client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    metrics = [
+        Metric(name, value, event["time"], 0, model_id=model.model_id, run_id=run)
+        for name, value in event["metrics"].items()
+    ]
+    client.log_batch(run, metrics=metrics)
+
+
+def find(client: Any, experiment: str, candidate: str) -> Any:
+    """Return the entity of the model with this hash of its files; None without one."""
+    models = client.search_logged_models([experiment], f"tags.`{CANDIDATE}` = '{candidate}'", max_results=1)
+    return models[0] if models else None
+
+
+def links(client: Any, experiment: str, candidate: str) -> dict[str, str]:
+    """Return what a registered version links to, as far as it is known: the entity (`model_id`) and its run (`run_id`)."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = find(client, experiment, candidate)
+    except MlflowException as error:
+        if not _lacks_models(error):
+            raise
+        return {}
+    return {"model_id": model.model_id, "run_id": model.source_run_id} if model else {}
+
+
+def _lacks_models(error: Exception) -> bool:
+    """Return whether a server answered that it knows no logged models."""
+    return getattr(error, "error_code", None) == "ENDPOINT_NOT_FOUND"

@@ -1,0 +1,69 @@
+"""Models as MLflow's entities: one for the same files, with their figures, linked to run and registered version."""
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from tasks.io.runs import logged_models, registry, run_store, spool_uploader, tracking
+
+FIGURES = {"domain_loss": 0.8, "domain_loss_low": 0.7}
+
+
+@pytest.fixture(autouse=True)
+def _no_uploader(monkeypatch):
+    monkeypatch.setattr(spool_uploader, "start", lambda: None)
+
+
+def measured(candidate):
+    """The MLflow run of a flow that measured a candidate."""
+    recorder = tracking.Recorder("flow")
+    recorder.model("r0", candidate, FIGURES)
+    recorder.end("FINISHED")
+    spool_uploader.deliver()
+    client, experiment = run_store.connect()
+    return run_store.find(client, experiment, recorder.id)
+
+
+def test_the_same_files_are_one_model_with_its_figures_and_the_run_that_measured_it(store):
+    first, again, other = measured("c1"), measured("c1"), measured("c2")
+    client, experiment = run_store.connect()
+    models = {model.tags["ratchet.candidate"]: model for model in client.search_logged_models([experiment])}
+    assert {name: model.source_run_id for name, model in models.items()} == {"c1": first, "c2": other}
+    assert {metric.key: metric.value for metric in models["c2"].metrics} == FIGURES
+    assert {str(model.status) for model in models.values()} == {"READY"}
+    outputs = client.get_run(again).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [models["c1"].model_id]
+    assert client.get_run(again).data.metrics == FIGURES
+    assert len(client.get_metric_history(again, "domain_loss")) == 1
+
+
+def test_a_registered_version_links_to_its_model_and_run_as_far_as_they_are_known(store):
+    run = measured("c1")
+    versions = [
+        registry.Version(number, candidate, "promoted", {}) for number, candidate in ((1, "c1"), (2, "elsewhere"))
+    ]
+    assert registry.mirror(versions, {"champion": 1})
+    client, experiment = run_store.connect()
+    (model,) = client.search_logged_models([experiment])
+    known, unknown = (client.get_model_version(registry.NAME, number) for number in ("1", "2"))
+    assert (known.run_id, known.model_id) == (run, model.model_id)
+    assert not unknown.run_id
+    assert not unknown.model_id
+
+
+@pytest.mark.parametrize("code", ["ENDPOINT_NOT_FOUND", "INTERNAL_ERROR"])
+def test_a_server_without_such_entities_is_no_outage_and_another_error_is_one(code):
+    class Client:
+        def search_logged_models(self, *_, **__):
+            error = MlflowException("no")
+            error.error_code = code
+            raise error
+
+    event = {"name": "r0", "candidate": "c1", "metrics": FIGURES, "time": 0}
+    if code == "ENDPOINT_NOT_FOUND":
+        logged_models.record(Client(), "1", "run", event)
+        assert logged_models.links(Client(), "1", "c1") == {}
+        return
+    with pytest.raises(MlflowException):
+        logged_models.record(Client(), "1", "run", event)
+    with pytest.raises(MlflowException):
+        logged_models.links(Client(), "1", "c1")
