@@ -17,10 +17,7 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     from tasks.io.system import progress
 
     if run_links.is_server():
-        place = experiment_page.address(run_store.experiment())
-        raise RuntimeError(
-            f"The store is a server with pages of its own. Open in a browser: {run_links.server()}/{place}"
-        )
+        raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")
     run_store.check()
     if owner := prefect_server.port_owner(port):
         raise RuntimeError(f"port {port} is taken by {owner}. Another one: ratchet ui --port {port + 1}")

@@ -9,7 +9,7 @@ DESCRIPTION = """\
 Every run of this workspace.
 
 - A run of `ratchet run` is a row that opens (▸) to one run for each stage. Its name says the profile, the candidate and what ran; its metrics are those of the
-  candidate: `domain_loss` is its level, `domain_loss_change` the difference to the base model, `_low` and `_high` the ends of the 95 % interval of either.
+  candidate: `domain_loss` is its level, `domain_loss_change` the difference to the base model, `_low` and `_high` the ends of the interval of either.
 - A stage that did not run again is tagged `ratchet.cached`, and `ratchet.produced_by` is the run that made its outputs. A flow in which nothing ran is tagged
   `ratchet.ran = nothing`.
 - A run of a stage has its settings as parameters, its inputs by DVC's hash as data sets, and its training as metrics by step.

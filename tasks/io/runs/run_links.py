@@ -16,11 +16,6 @@ def is_server() -> bool:
     return run_store.uri().startswith(("http://", "https://"))
 
 
-def server() -> str:
-    """Return the address of the server that is the store. A person who follows it is asked for the name and password it may hold."""
-    return re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/")
-
-
 def hint() -> str:
     """Return a note that a person needs to follow the links; empty if none is needed."""
     return "" if is_server() else f"Its links answer while `ratchet ui` runs (port {PORT})."
@@ -38,7 +33,8 @@ def of_stages(flow: str) -> dict[str, str]:
     except run_store.outages() as error:
         _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
         return {}
-    address = server() if is_server() else f"http://127.0.0.1:{PORT}"
+    # A person who follows the link is asked for the name and password that an address may hold.
+    address = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
     run_of_stage = {
         run.data.tags.get("dvc.stage"): run.data.tags.get("ratchet.produced_by", run.info.run_id) for run in runs
     }

@@ -263,7 +263,10 @@ def test_the_pages_of_mlflow_open_on_our_runs(done):
         wait_for(lambda: urllib.request.urlopen(base, timeout=5).status == 200)
         asked = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name=ratchet"
         experiment = json.load(urllib.request.urlopen(asked, timeout=30))["experiment"]["experiment_id"]
-        assert f"Runs: {base}/#/experiments/{experiment}/runs?workflowType=machine_learning" in done.printed()
+        assert (
+            f"Runs: {base}/#/experiments/{experiment}/runs?viewStateShareKey=ratchet&workflowType=machine_learning"
+            in done.printed()
+        )
         taken = done.run("flows.commands", "ui", "--port", str(port))
         assert taken.returncode == 1
         assert f"ratchet ui --port {port + 1}" in taken.stderr
