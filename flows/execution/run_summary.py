@@ -40,7 +40,7 @@ class Measured:
     @property
     def metrics(self) -> dict[str, float]:
         """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …"""
-        values = {}
+        values: dict[str, float] = {}
         for row in self.rows:
             name = _metric(row["measure"])
             for prefix, side in ((name, "after"), (f"{name}_change", "difference")):

@@ -42,8 +42,8 @@ def find(client: Any, experiment: str, candidate: str) -> Any:
     return models[0] if models else None
 
 
-def links(client: Any, experiment: str, candidate: str) -> dict[str, str]:
-    """Return what a registered version links to, as far as it is known: the entity (`model_id`) and its run (`run_id`)."""
+def measuring_run(client: Any, experiment: str, candidate: str) -> str | None:
+    """Return the MLflow run that measured the model with this hash of its files first; None without one."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -51,8 +51,8 @@ def links(client: Any, experiment: str, candidate: str) -> dict[str, str]:
     except MlflowException as error:
         if not _lacks_models(error):
             raise
-        return {}
-    return {"model_id": model.model_id, "run_id": model.source_run_id} if model else {}
+        return None
+    return str(model.source_run_id) if model else None
 
 
 def _lacks_models(error: Exception) -> bool:

@@ -62,8 +62,9 @@ def _registered(client: Any, experiment: str, version: Version, known: dict[tupl
 def _register(client: Any, experiment: str, version: Version) -> str:
     tags = version.tags | {NUMBER: str(version.number), CANDIDATE: version.candidate}
     source = f"ratchet:{version.candidate}"  # files stay in the store of versions, which the hash names
-    links = logged_models.links(client, experiment, version.candidate)
-    return str(client.create_model_version(NAME, source, tags=tags, description=version.description, **links).version)
+    run = logged_models.measuring_run(client, experiment, version.candidate)
+    created = client.create_model_version(NAME, source, run, tags=tags, description=version.description)
+    return str(created.version)
 
 
 def _set_aliases(client: Any, wanted: dict[str, str]) -> None:
