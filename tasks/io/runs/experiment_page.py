@@ -14,28 +14,38 @@ Every run of this workspace.
   `ratchet.ran = nothing`.
 - A run of a stage has its settings as parameters, its inputs by DVC's hash as data sets, and its training as metrics by step.
 """
-COLUMNS = (
-    "attributes.`Dataset`",
-    "tags.`verdict`",
-    "metrics.`domain_loss`",
-    "metrics.`domain_loss_change`",
-    "metrics.`domain_loss_change_low`",
-    "metrics.`domain_loss_change_high`",
-    "metrics.`general_loss_change`",
-    "metrics.`general_loss_change_high`",
-    "tags.`methods`",
-    "tags.`base`",
-    "tags.`sources`",
-    "attributes.`Source`",
-    "attributes.`Version`",
-)
-"""MLflow's names of the columns, in order; name, age and duration come before them."""
+CREATED, DURATION = "runDateAndNestInfo", "duration"
+"""Two columns that are always shown."""
+WIDTHS = {
+    "attributes.`Run Name`": 330,
+    "tags.`verdict`": 220,
+    "metrics.`domain_loss`": 100,
+    "metrics.`domain_loss_change`": 150,
+    "metrics.`domain_loss_change_low`": 180,
+    "metrics.`domain_loss_change_high`": 180,
+    "metrics.`general_loss_change`": 155,
+    "metrics.`general_loss_change_high`": 185,
+    DURATION: 90,
+    CREATED: 140,
+    "attributes.`Dataset`": 200,
+    "tags.`methods`": 180,
+    "tags.`base`": 150,
+    "tags.`sources`": 150,
+    "attributes.`Source`": 120,
+    "attributes.`Version`": 90,
+}
+"""MLflow's names of the columns in order, with their widths in pixels."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The kind, which decides whether MLflow's pages begin with runs or with traces."""
+VIEW_STATE = {
+    "selectedColumns": [name for name in WIDTHS if name not in (CREATED, DURATION)],
+    "columnOrder": list(WIDTHS),
+    "columnWidths": WIDTHS,
+}
 TAGS: Mapping[str, str] = {
     **KIND,
     "mlflow.note.content": DESCRIPTION,
-    f"mlflow.sharedViewState.{VIEW}": json.dumps({"selectedColumns": COLUMNS}),
+    f"mlflow.sharedViewState.{VIEW}": json.dumps(VIEW_STATE),
 }
 """The tags of the experiment that MLflow's pages read."""
 
