@@ -21,7 +21,7 @@ DATABASES = ("postgresql", "mysql", "mssql")
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
 """Prefixes of addresses of stores. MLflow keeps no runs in plain folders any more."""
 PATIENCE_S = 30.0
-"""Seconds that a local database may be busy, and that the end of a run waits for its last batch. Later events stay in the spool."""
+"""Seconds that a local database may be busy, and that the end of a run waits for the next spool to arrive. Later events stay in the spool."""
 
 
 def uri() -> str:

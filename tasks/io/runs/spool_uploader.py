@@ -149,10 +149,13 @@ def lives() -> bool:
 
 
 def wait_for(spools: list[Path]) -> None:
-    """Return when these spools have been carried away, when the store is out of reach, or after `run_store.PATIENCE_S`."""
-    deadline = time.monotonic() + run_store.PATIENCE_S
-    while any(path.exists() for path in spools) and not outage() and time.monotonic() < deadline:
+    """Return when these spools have been carried away, when the store is out of reach, or after `run_store.PATIENCE_S` without news."""
+    waiting, deadline = len(spools), time.monotonic() + run_store.PATIENCE_S
+    while waiting and not outage() and time.monotonic() < deadline:
         time.sleep(PACE_S / 2)
+        still = sum(path.exists() for path in spools)
+        if still < waiting:  # a slow store that takes one after the other is waited for, however many there are
+            waiting, deadline = still, time.monotonic() + run_store.PATIENCE_S
 
 
 def children(parent: str) -> list[Path]:

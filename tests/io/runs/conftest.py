@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.io.runs import spool_uploader
+from tasks.io.runs import run_store, spool_uploader
 
 AWAY = {
     "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
@@ -17,6 +17,12 @@ def process():
     yield
     for started in spool_uploader._started:
         started.wait(30)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """The end of a run waits until the uploader has come up, however busy the machine is."""
+    monkeypatch.setattr(run_store, "PATIENCE_S", 300.0)
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+
+import pytest
 
 from tasks.core import environment
 from tasks.io.runs import run_store, spool_uploader, tracking
@@ -44,7 +47,7 @@ def test_stages_on_their_own_leave_their_runs_to_one_process_and_do_not_wait(sto
     }
 
 
-def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
+def test_twenty_runs_in_a_moment_start_one_carrier(store, process, patient):
     before = len(spool_uploader._started)
     flow = tracking.Recorder("flow")
     for number in range(20):
@@ -55,7 +58,7 @@ def test_twenty_runs_in_a_moment_start_one_carrier(store, process):
     assert len(runs(store)) == 21
 
 
-def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process):
+def test_the_runs_of_a_flow_have_all_arrived_when_it_ends(store, process, patient):
     flow = tracking.Recorder("flow")
     assert python(STAGE, "1", **{environment.PARENT_RUN: flow.id}).returncode == 0
     flow.end("FINISHED", wait=True)
@@ -85,3 +88,25 @@ def test_an_outage_is_said_at_the_end_of_a_flow_and_waits_no_longer_than_it_must
     said = capsys.readouterr().out
     assert "http://127.0.0.1:9" in said
     assert "runs wait in .ratchet/spool" in said
+
+
+@pytest.mark.parametrize(("taken", "waits_s"), [(15, 15 * 0.1), (1, 0.1 + 1.0)])
+def test_a_slow_store_is_waited_for_as_long_as_it_takes_something(monkeypatch, tmp_path, taken, waits_s):
+    monkeypatch.setattr(run_store, "PATIENCE_S", 1.0)
+    waiting = [tmp_path / f"{number}.jsonl" for number in range(15)]
+    for path in waiting:
+        path.touch()
+
+    def take():
+        for path in waiting[:taken]:
+            time.sleep(0.1)
+            path.unlink()
+
+    store = threading.Thread(target=take)
+    start = time.monotonic()
+    store.start()
+    spool_uploader.wait_for(waiting)
+    waited = time.monotonic() - start
+    store.join()
+    assert waited >= waits_s
+    assert sum(path.exists() for path in waiting) == 15 - taken
