@@ -67,6 +67,9 @@ class Training(Config):
     less than 5 % of the training's time; with 0 at checkpoints only. In no output, and so left out where settings are written."""
     workers: int = Field(0, ge=0)
     """Processes that load data."""
+    activation_checkpointing: bool = Field(False, exclude=True)
+    """True if every decoder layer keeps its input alone for the backward pass, and is computed again there: less memory, a third more
+    time, the same bytes. In no output, and so left out where settings are written."""
     seed: int = 0
     floor: float = Field(0.0, ge=0)
     """Loss below which a step is left out: nothing is run backward, and neither weights nor the optimizer's state move. 0 leaves

@@ -6,6 +6,7 @@ accumulation, precision, resume and distribution are Trainer's.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers import get_scheduler
 from tasks.core.compute import Compute
 from tasks.core.sequences import Column, Encoded
 from tasks.core.training import Moment, Probe, Training
+from tasks.core.weights import activations
 from tasks.core.weights.surgery import evaluating, plain
 from tasks.engine import device
 from tasks.engine.forward import observe, token_logits, token_losses
@@ -179,7 +181,8 @@ def train(
     checkpoint = checkpointing.newest_complete(work)
     if checkpoint:
         state.restore(checkpoint)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with activations.checkpointed(attached.model) if config.activation_checkpointing else nullcontext():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     # result
     if compute.fsdp:

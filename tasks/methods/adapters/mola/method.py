@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tasks.core.training import Start
 from tasks.core.weights import surgery
+from tasks.core.weights.activations import is_recomputing
 from tasks.methods.adapters import Adapter
 from tasks.methods.adapters.mola.config import MolaConfig
 
@@ -41,7 +42,8 @@ class MolaLinear(nn.Module):
         p_TE = F.softmax(F.linear(x_TI, self.router_EI), dim=-1, dtype=torch.float32)
         best_TK = p_TE.detach().topk(self.top_k, dim=-1).indices
         picked_TE = (best_TK[..., None] == torch.arange(len(self.router_EI), device=x_TI.device)).any(dim=-2)
-        self.load = picked_TE.float().mean(dim=0) / self.top_k, p_TE.mean(dim=0)
+        if not is_recomputing():  # `penalty` has taken the pass's loads by then, and the graph would live on with these
+            self.load = picked_TE.float().mean(dim=0) / self.top_k, p_TE.mean(dim=0)
         kept_TE = p_TE * picked_TE
         return kept_TE / kept_TE.sum(dim=-1, keepdim=True)
 

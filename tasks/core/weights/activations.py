@@ -1,0 +1,56 @@
+"""Activation checkpointing: a decoder layer keeps its input alone, and what its backward pass needs besides is computed again there.
+
+Chen et al. 2016, https://arxiv.org/abs/1604.06174. A wrapper over `torch.utils.checkpoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tasks.core.weights import surgery
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_recomputed_layers: list[None] = []
+"""One entry for each layer that is being computed again; backward passes of GPUs run on threads of their own, so it is no thread's."""
+
+
+@contextmanager
+def checkpointed(model: nn.Module) -> Iterator[None]:
+    """Make every decoder layer of `model` keep its input alone for as long as it lasts.
+
+    Losses and gradients stay the same to the bit: the second computation draws the random numbers of the first, in the same precision.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    layers = list(surgery.decoder_layers(model))
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=_contexts)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def is_recomputing() -> bool:
+    """Return True inside the second computation of a layer, in which a method must not note anything of the pass a second time."""
+    return bool(_recomputed_layers)
+
+
+def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of a layer's first and second computation."""
+    return nullcontext(), _recomputing()
+
+
+@contextmanager
+def _recomputing() -> Iterator[None]:
+    _recomputed_layers.append(None)
+    try:
+        yield
+    finally:
+        _recomputed_layers.pop()
