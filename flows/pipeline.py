@@ -59,7 +59,7 @@ def run_stage(
     with scheduler.allocation(stage) as gpus:
         env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         start = time.monotonic()
-        view.begun(stage, "; ".join(step.why) or "a stage before it ran")
+        view.begun(stage, step.reasons or "a stage before it ran")
         try:
             outcome = StageOutcome(stage, runner.reproduce(stage, env), time.monotonic() - start)
         except stage_runner.Busy as busy:

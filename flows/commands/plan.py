@@ -51,7 +51,7 @@ def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> N
     from flows.commands import _terminal
 
     rows = [
-        (step.stage, step.state, *_figures(by_stage.get(step.stage), any_known=bool(by_stage)), "; ".join(step.why))
+        (step.stage, step.state, *_figures(by_stage.get(step.stage), any_known=bool(by_stage)), step.reasons)
         for step in steps
     ]
     _terminal.show_table(rows, COLOURS)

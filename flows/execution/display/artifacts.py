@@ -41,7 +41,7 @@ class ProgressBar:
 
 def show_plan(steps: Sequence[forecast.Step]) -> None:
     """Show the plan as a table."""
-    rows = [{"stage": step.stage, "planned": step.state, "why": "; ".join(step.why)} for step in steps]
+    rows = [{"stage": step.stage, "planned": step.state, "why": step.reasons} for step in steps]
     create_table_artifact(rows, key=PLAN, description="What this run makes of each stage, foretold.")
 
 
@@ -58,7 +58,7 @@ def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Ste
             "planned": plan[outcome.stage].state,
             "became": outcome.state,
             "seconds": round(outcome.seconds, 1),
-            "why": "; ".join(plan[outcome.stage].why) if outcome.seconds else "",
+            "why": plan[outcome.stage].reasons if outcome.seconds else "",
             "MLflow": links.get(outcome.stage, ""),
         }
         for outcome in outcomes

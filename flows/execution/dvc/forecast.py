@@ -21,6 +21,10 @@ State = Literal["run", "restored", "unchanged", "may change"]
 NEVER = "it has not run yet"
 SHOWN = 40
 """Characters of a setting's value that a reason quotes."""
+CODE = "code "
+"""Beginning of a reason that is a file of code."""
+NAMED = 3
+"""Files of code that a line of reasons names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,13 @@ class Step:
     why: tuple[str, ...]
     upstream: tuple[str, ...]
     """The stages that it reads from."""
+
+    @property
+    def reasons(self) -> str:
+        """Return `why` in one line. After an update dozens of files of code may have changed: `NAMED` are named, the others counted."""
+        code = [reason for reason in self.why if reason.startswith(CODE)]
+        count = {reason: f"{len(code) - NAMED} more files of code" for reason in code[NAMED:]}
+        return "; ".join(dict.fromkeys(count.get(reason, reason) for reason in self.why))
 
 
 def plan(targets: Sequence[str] = ()) -> list[Step]:
@@ -110,7 +121,7 @@ class _Forecast:
             if isinstance(dep, ParamsDependency):
                 yield from _params(dep)
             elif dep not in unknown and (now := self._hash(dep)) != dep.hash_info:
-                kind = "code " if dep.fs_path.endswith(".py") else ""
+                kind = CODE if dep.fs_path.endswith(".py") else ""
                 yield f"{kind}{dep} {'is missing' if now is None else 'changed' if dep.hash_info else 'is a new input'}"
 
     def _outputs_in_cache(self, stage: "Stage", *, by_entry: bool) -> "dict[str, Output] | None":

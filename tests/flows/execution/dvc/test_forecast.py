@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -214,3 +215,14 @@ def test_missing_dvc_is_told_with_what_installs_it(done, monkeypatch):
     monkeypatch.setitem(sys.modules, "dvc.exceptions", None)
     with pytest.raises(RuntimeError, match="pip install"):
         forecast.plan()
+
+
+def test_of_many_files_of_code_three_are_named():
+    changed = [f"code tasks/{name}.py changed" for name in "abcde"]
+    step = forecast.Step("tune@r0", "run", ("tune.seed: 0 → 1", *changed, "models/base may change"), ())
+    assert step.reasons == (
+        "tune.seed: 0 → 1; code tasks/a.py changed; code tasks/b.py changed; code tasks/c.py changed; 2 more files of code; "
+        "models/base may change"
+    )
+    few = replace(step, why=tuple(changed[:3]))
+    assert few.reasons == "; ".join(changed[:3])
