@@ -65,6 +65,12 @@ def test_an_adapter_trains_as_many_numbers_as_its_card_says(tiny, kind, name):
     assert 0 < expected < contract.model(kind, tiny).num_parameters()
 
 
+def plain_of(model):
+    """A model of this class and config, as transformers makes it: without numbers."""
+    with torch.device("meta"):
+        return type(model)(model.config)
+
+
 @pytest.mark.parametrize("name", MERGEABLE)
 @pytest.mark.parametrize("dtype", contract.DTYPES, ids=str)
 def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
@@ -74,7 +80,8 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
     tolerance = 1e-4 if dtype is torch.float32 else 0.1
     assert not torch.allclose(expected, start, rtol=0, atol=1e-4), "nothing was trained"
     merged = compose.merge(attached.model, parts)
-    assert {n for n, _ in merged.named_parameters()} == {n for n, _ in contract.model(kind, tiny).named_parameters()}
+    assert {n: p.shape for n, p in merged.named_parameters()} == {n: p.shape for n, p in plain_of(merged).named_parameters()}
+    assert methods.spec("adapters", name).narrows == (merged.config.hidden_size < contract.model(kind, tiny).config.hidden_size)
     torch.testing.assert_close(contract.losses(merged), expected, rtol=tolerance, atol=tolerance)
 
 

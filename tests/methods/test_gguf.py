@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from tasks.core.training import Start
 from tasks.io.weights import checkpoints
@@ -94,7 +102,22 @@ def qwen3():
     ).eval()
 
 
-MAKERS = {"own head": llama, "tied": lambda: llama(tied=True), "qwen2": small.qwen2, "qwen3": qwen3}
+def qwen2_of_wide_heads():
+    """A Qwen2 whose heads are wider than its hidden size says."""
+    sizes = {"hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4}
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=259, num_key_value_heads=2, head_dim=16, **sizes))
+
+
+def biased():
+    """A LLaMA with biases in attention that are not zero."""
+    model = llama(attention_bias=True)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+MAKERS = {"own head": llama, "tied": lambda: llama(tied=True), "biases": biased, "qwen2": small.qwen2, "qwen3": qwen3}
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -216,7 +239,8 @@ def test_a_tokenizer_without_a_name_in_the_format_is_refused(tmp_path):
     ("make", "message"),
     [
         (small.gpt2, "writes LLaMA, Qwen2 and Qwen3 models; this is a gpt2"),
-        (lambda: llama(attention_bias=True), "a llama with attention_bias set"),
+        (lambda: llama(mlp_bias=True), "a llama with mlp_bias set"),
+        (qwen2_of_wide_heads, "a qwen2 with head_dim set"),
         (
             lambda: llama(rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
             "a llama with rope_type set",

@@ -1,5 +1,6 @@
 """Merge models of one base on disk: adapters, models that were trained whole, compressed ones, and files of differences."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
 from tasks.core.weights import sparse
 from tasks.core.weights.merging import Merge
 from tasks.io import provenance
@@ -27,27 +29,20 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
     """Write the base with the merged changes of all experts to the new folder `folder`, a model that `from_pretrained` opens.
 
     Returns the experts, by their paths, that name no base, so that only their shapes were checked. In memory are the base, one expert,
-    and one tensor of each. Raises ValueError for an expert of another base, for one that plain weights cannot express, for adapters of
+    and one tensor of each. A sole adapter that makes the model narrower is written as the model that it makes. Raises ValueError for an expert of another base, for one that plain weights cannot express, for adapters of
     different layers, and as `Merge.check` does.
     """
     import torch
 
-    weights = [expert.weight for expert in experts]
-    merge.check(weights)
+    merge.check([expert.weight for expert in experts])
     model, tokenizer = checkpoints.load(base)
-    plain = dict(model.named_parameters())
     _check_targets(experts, {name for name, _ in model.named_modules()})
     with files.atomic_path(folder) as partial, torch.no_grad():
         partial.mkdir()
-        written = [partial / f"expert-{number}.safetensors" for number in range(len(experts))]
-        for expert, file in zip(experts, written, strict=True):
-            _write_changes(file, expert, base, plain)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(merge.seed)
-            for name, changes in _changes(written, plain):
-                plain[name].add_(merge.combine(changes, weights))
-        for file in written:
-            file.unlink()
+        if len(experts) == 1 and merge.method == "linear" and _is_narrower(experts[0].path):
+            model, _ = models.load(experts[0].path, base)
+        else:
+            _add(model, experts, base, merge, partial)
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         recorded = [
@@ -57,6 +52,29 @@ def write(folder: Path, base: Path, experts: Sequence[Expert], merge: Merge) -> 
             partial, parent=checkpoints.weights_digest(base), merge={**asdict(merge), "experts": recorded}
         )
     return [str(expert.path) for expert in experts if not _names_base(expert.path)]
+
+
+def _add(model: Any, experts: Sequence[Expert], base: Path, merge: Merge, scratch: Path) -> None:
+    """Add the merged changes of all experts to the weights of `model`, the base. `scratch` is a folder for their changes."""
+    import torch
+
+    plain = dict(model.named_parameters())
+    written = [scratch / f"expert-{number}.safetensors" for number in range(len(experts))]
+    for expert, file in zip(experts, written, strict=True):
+        _write_changes(file, expert, base, plain)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(merge.seed)
+        for name, changes in _changes(written, plain):
+            plain[name].add_(merge.combine(changes, [expert.weight for expert in experts]))
+    for file in written:
+        file.unlink()
+
+
+def _is_narrower(path: Path) -> bool:
+    """Return whether an adapter makes the model narrower, so that it is a model of its own and no change of the base's weights."""
+    note = path / checkpoints.OWN_ADAPTER
+    name = json.loads(note.read_text(encoding="utf-8"))["adapter"] if note.is_file() else "none"
+    return bool(methods.spec("adapters", name).narrows)
 
 
 def _write_changes(file: Path, expert: Expert, base: Path, plain: Mapping[str, Any]) -> None:
@@ -78,7 +96,8 @@ def _write_changes(file: Path, expert: Expert, base: Path, plain: Mapping[str, A
     if odd := [name for name in sorted({*tuned, *plain}) if _shape(tuned, name) != _shape(plain, name)]:
         raise ValueError(
             f"{expert.path} is not {base} with other weights ({odd[0]}), so plain weights have no place for its change. "
-            "Merge models of one shape, with adapters that `ratchet methods adapters` calls mergeable."
+            "Merge models of one shape, with adapters that `ratchet methods adapters` calls mergeable; one that makes the model narrower "
+            "is written alone, by `linear`."
         )
     save_file({name: tensor - plain[name] for name, tensor in tuned.items() if not tensor.equal(plain[name])}, file)
 

@@ -33,6 +33,8 @@ class AdapterSpec(TrainingSpec):
     checkpoints."""
     takes_turns: bool = False
     """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
+    narrows: bool = False
+    """True where the merged model has other shapes than the base, so that its weights are no change of the base's."""
     no_lora: str = ""
     """The reason why no LoRA computes the same function, where the method has no `finish` and peft does not read it anyway."""
     difference: str = ""

@@ -15,9 +15,11 @@ def check(config: Any) -> None:
     """Raise ValueError for a model, by its config, that would come back as another."""
     if config.model_type not in ("llama", "qwen2", "qwen3"):
         raise ValueError(f"GGUF: Ratchet writes LLaMA, Qwen2 and Qwen3 models; this is a {config.model_type}.")
+    own_width = config.hidden_size // config.num_attention_heads
     odd = {
         "rope_type": config.rope_parameters.get("rope_type", "default") != "default",
-        "attention_bias": config.model_type != "qwen2" and config.attention_bias,
+        "attention_bias": config.model_type == "qwen3" and config.attention_bias,
+        "head_dim": config.model_type == "qwen2" and getattr(config, "head_dim", None) not in (None, own_width),
         f"head_dim {QWEN3_WIDTH} not": config.model_type == "qwen3" and config.head_dim != QWEN3_WIDTH,
         "mlp_bias": config.model_type == "llama" and config.mlp_bias,
         "use_sliding_window": getattr(config, "use_sliding_window", False),

@@ -44,10 +44,19 @@ def read(folder: Path, dtype: str, device: str) -> tuple[Any, Any]:
         dtype=getattr(torch, dtype),
         quantization_config=transformers.GgufConfig(dequantize=True),
         local_files_only=True,
+        **_left_out(folder / FILE),
     )
     return model.to(device).eval(), transformers.AutoTokenizer.from_pretrained(
         folder, gguf_file=FILE, local_files_only=True
     )
+
+
+def _left_out(file: Path) -> dict[str, bool]:
+    """Return what transformers' reader (5.24) does not set by itself: that a LLaMA has biases, which it would drop."""
+    reader = gguf.GGUFReader(file)
+    is_llama = reader.fields["general.architecture"].contents() == "llama"
+    has_biases = any(tensor.name.endswith("attn_q.bias") for tensor in reader.tensors)
+    return {"attention_bias": True} if is_llama and has_biases else {}
 
 
 def _describe(writer: Any, config: Any, kind: str) -> None:
