@@ -80,8 +80,12 @@ def test_merged_weights_compute_the_same_function(tiny, kind, name, dtype):
     tolerance = 1e-4 if dtype is torch.float32 else 0.1
     assert not torch.allclose(expected, start, rtol=0, atol=1e-4), "nothing was trained"
     merged = compose.merge(attached.model, parts)
-    assert {n: p.shape for n, p in merged.named_parameters()} == {n: p.shape for n, p in plain_of(merged).named_parameters()}
-    assert methods.spec("adapters", name).narrows == (merged.config.hidden_size < contract.model(kind, tiny).config.hidden_size)
+    assert {n: p.shape for n, p in merged.named_parameters()} == {
+        n: p.shape for n, p in plain_of(merged).named_parameters()
+    }
+    assert methods.spec("adapters", name).narrows == (
+        merged.config.hidden_size < contract.model(kind, tiny).config.hidden_size
+    )
     torch.testing.assert_close(contract.losses(merged), expected, rtol=tolerance, atol=tolerance)
 
 

@@ -6,14 +6,22 @@ its channels masked.
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gguf
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
-from transformers import Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from flows.experiments import recipes
 from tasks import methods
@@ -22,7 +30,7 @@ from tasks.core.weights import surgery
 from tasks.core.weights.merging import Merge
 from tasks.engine.training import compose, store
 from tasks.io import config_file
-from tasks.io.weights import checkpoints, merges, models, sparse_deltas
+from tasks.io.weights import checkpoints, compressed, merges, models, sparse_deltas
 from tasks.io.weights.merges import Expert
 from tasks.methods.adapters.pat import method as pat
 from tasks.methods.adapters.pat import narrow
@@ -32,9 +40,16 @@ from tests.methods import contract
 from tests.methods.official import frozen, same, wave
 
 SMALL = {"rank": 3, "alpha": 6, "dropout": 0.0, "operator_rank": 4}
+PARAMS = Path(__file__).resolve().parents[2] / "params"
 HIDDEN = 12
 """Of the numbers of the official code."""
-SIZES = {"vocab_size": 259, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES = {
+    "vocab_size": 259,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 
 
 def trainable(model, config):
@@ -130,7 +145,12 @@ def test_the_losses_of_a_mask_without_channels_on_one_side_are_finite():
 def test_merged_weights_are_those_of_the_official_script_where_v_is_1():
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=5, hidden_size=8, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+            vocab_size=5,
+            hidden_size=8,
+            intermediate_size=6,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
         )
     ).double()
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -138,7 +158,15 @@ def test_merged_weights_are_those_of_the_official_script_where_v_is_1():
     phases = {"lm_head": 2.0} | {
         block + name: 3.0 + number
         for number, name in enumerate(
-            ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+            (
+                "self_attn.q_proj",
+                "self_attn.k_proj",
+                "self_attn.v_proj",
+                "self_attn.o_proj",
+                "mlp.gate_proj",
+                "mlp.up_proj",
+                "mlp.down_proj",
+            )
         )
     }
     gains = {"model.norm": 1.0, block + "input_layernorm": 10.0, block + "post_attention_layernorm": 11.0}
@@ -163,7 +191,13 @@ def test_merged_weights_are_those_of_the_official_script_where_v_is_1():
 
 def llama(**config):
     """A LLaMA with grouped heads that are wider than its hidden size says, biases everywhere, and a tied head."""
-    rest = {"num_key_value_heads": 2, "head_dim": 32, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}
+    rest = {
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": True,
+    }
     return LlamaForCausalLM(LlamaConfig(**SIZES | rest | config))
 
 
@@ -206,7 +240,7 @@ def masked(make, **config):
 def test_the_narrower_model_computes_what_the_masked_one_does_and_opens_without_us(make, tmp_path):
     model = masked(make)
     hidden, heads = model.config.hidden_size, model.config.num_attention_heads
-    width = surgery.linears(model, "q_proj")["model.layers.0.self_attn.q_proj.base"].out_features // heads
+    width = model.model.layers[0].self_attn.q_proj.base.out_features // heads
     expected = contract.losses(model)
     merged = pat.merge(model)
     torch.testing.assert_close(contract.losses(merged), expected, rtol=1e-4, atol=1e-4)
@@ -254,7 +288,9 @@ def test_dropped_channels_are_0_in_every_layer(tiny):
 def test_all_operators_share_one_mask(tiny):
     model = contract.attached(contract.part("adapters", "pat"), contract.model("llama", tiny))
     assert len({id(operator.mask.w_H) for operator in pat.operators(model)}) == 1
-    assert [name for name, _ in model.named_parameters() if name.endswith("w_H")] == ["model.embed_tokens.operator.mask.w_H"]
+    assert [name for name, _ in model.named_parameters() if name.endswith("w_H")] == [
+        "model.embed_tokens.operator.mask.w_H"
+    ]
     assert len(list(pat.operators(model))) == 2 * model.config.num_hidden_layers + 1
 
 
@@ -348,9 +384,7 @@ def test_a_narrower_model_is_no_change_of_its_base(tiny, tmp_path):
     store.save(attached, parts, None, tmp_path / "saved")
     with pytest.raises(ValueError, match=r"one that makes the model narrower is written alone, by `linear`"):
         merges.write(tmp_path / "merged", tiny, [Expert(tmp_path / "saved")] * 2, Merge())
-    with pytest.raises(ValueError, match="compressors take a LoRA. A LoRA leaves every weight as wide as it is"):
-        from tasks.io.weights import compressed
-
+    with pytest.raises(ValueError, match=r"compressors take a LoRA\. A LoRA leaves every weight as wide as it is"):
         compressed.read_delta(tmp_path / "saved", tiny)
     whole = tmp_path / "whole"
     store.save(attached, parts, checkpoints.load_tokenizer(tiny), whole, standalone=True)
@@ -375,7 +409,10 @@ def test_a_training_of_one_step_is_refused(tiny):
     [
         ({"width": 48}, r"width 48 is not below the model's 48 hidden channels: take at most 44\."),
         ({"width": 400}, r"width 400 is not below the model's 48 hidden channels: take at most 44\."),
-        ({"width": 33}, r"width 33 is no multiple of the model's 4 attention heads, as transformers asks of a LLaMA: take 32 or 36\."),
+        (
+            {"width": 33},
+            r"width 33 is no multiple of the model's 4 attention heads, as transformers asks of a LLaMA: take 32 or 36\.",
+        ),
         ({"width": 2}, r"width 2 is no multiple of the model's 4 attention heads, .*: take 4\."),
         ({"operator_rank": 49}, r"operator_rank 49 is above the model's 48 hidden channels"),
         ({"rank": 25}, r"rank 25 is above model\.layers\.0\.self_attn\.k_proj"),
@@ -404,7 +441,15 @@ def test_a_mask_by_the_weights_needs_their_numbers():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"width": 0}, {"mask": "random"}, {"milestone": 1}, {"milestone": 0}, {"mask_rate": 0}, {"rank": 0}, {"operator_rank": -1}],
+    [
+        {"width": 0},
+        {"mask": "random"},
+        {"milestone": 1},
+        {"milestone": 0},
+        {"mask_rate": 0},
+        {"rank": 0},
+        {"operator_rank": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -412,10 +457,15 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 def test_the_sides_of_the_recipe_train_as_many_numbers():
-    recipe = config_file.read(recipes.RECIPES / "pat.yaml", recipes.Recipe)
+    recipe = config_file.read(PARAMS / "compare/pat.yaml", recipes.Recipe)
     lab = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=259, hidden_size=128, intermediate_size=344, num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=2
+            vocab_size=259,
+            hidden_size=128,
+            intermediate_size=344,
+            num_hidden_layers=8,
+            num_attention_heads=4,
+            num_key_value_heads=2,
         )
     )
     lora = sum(sum(layer.weight.shape) for layer in surgery.linears(lab, "all-linear").values())

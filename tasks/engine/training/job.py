@@ -77,8 +77,8 @@ def execute(
     for name, points in course.items():
         losses = {f"{name}_loss_before": points[0][1], f"{name}_loss": points[-1][1]}
         run.log(None, **losses)
-    store.save(result.attached, parts, tokenizer, output, standalone=standalone)
     report = {**_report(result, parts, course), **(facts or {}), "first_batch": describe(result.first_batch, tokenizer)}
+    store.save(result.attached, parts, tokenizer, output, standalone=standalone)  # which merges in place
     (output / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     checkpoints.write_card(output, method=parts.names, **card)
     return course

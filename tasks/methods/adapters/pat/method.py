@@ -126,7 +126,8 @@ class PatEmbedding(nn.Module):
     def merge(self) -> nn.Embedding:
         """Return the plain embedding of the kept channels."""
         weight_VK = self.operator.fold(self.base.weight.T).T.to(self.base.weight.dtype).contiguous()
-        return nn.Embedding(*weight_VK.shape, padding_idx=self.base.padding_idx, _weight=weight_VK)
+        tokens, width = weight_VK.shape
+        return nn.Embedding(tokens, width, padding_idx=self.base.padding_idx, _weight=weight_VK)
 
 
 class PatLinear(nn.Module):
@@ -231,7 +232,9 @@ def merge(model: nn.Module) -> nn.Module:
     inner: Any = surgery.plain(model)
     mask = mask_of(inner)
     if not mask.settled:
-        raise ValueError("pat: no channel was dropped yet, so there is no narrower model. Train to the milestone first.")
+        raise ValueError(
+            "pat: no channel was dropped yet, so there is no narrower model. Train to the milestone first."
+        )
     surgery.merge_layers(inner, PatEmbedding)
     surgery.merge_layers(inner, PatLinear)
     return narrow.rebuilt(inner, mask.kept_H)

@@ -60,7 +60,8 @@ def written_energy(model: nn.Module) -> Tensor:
 
 def linear(weight_OI: Tensor, bias_O: Tensor | None, like: Tensor) -> nn.Linear:
     """Return a linear layer of these numbers in the type of `like`."""
-    layer = nn.Linear(*weight_OI.shape[::-1], bias=bias_O is not None, device="meta")
+    outputs, inputs = weight_OI.shape
+    layer = nn.Linear(inputs, outputs, bias=bias_O is not None, device="meta")
     layer.weight = nn.Parameter(weight_OI.to(like.dtype), requires_grad=False)
     if bias_O is not None:
         layer.bias = nn.Parameter(bias_O.to(like.dtype), requires_grad=False)
@@ -77,14 +78,13 @@ def rebuilt(model: Any, kept_H: Tensor) -> nn.Module:
     head = model.get_output_embeddings()
     model.set_output_embeddings(linear(head.weight[:, kept_H], head.bias, head.weight))
     if config.model_type == "qwen2":
-        for layer in surgery.decoder_layers(model):
-            output: Any = layer.self_attn.o_proj
+        for output in surgery.linears(model, "o_proj").values():
             output.bias = nn.Parameter(output.weight.new_zeros(width))
     narrow_config = _narrowed(config, width)
     with torch.device("meta"):
         narrow = AutoModelForCausalLM.from_config(narrow_config)
     narrow.load_state_dict(model.state_dict(), assign=True)
-    narrow.model.rotary_emb = type(narrow.model.rotary_emb)(narrow_config, device=kept_H.device)
+    narrow.model.rotary_emb = type(narrow.model.rotary_emb)(narrow_config).to(kept_H.device)
     narrow.generation_config = model.generation_config
     return narrow.train(model.training)
 
