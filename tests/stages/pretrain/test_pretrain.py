@@ -40,6 +40,7 @@ METHODS = {
     "adept": {"layers": 1, "interval": 2},
     "llama_pro": {"layers": 1},
     "lora": {"rank": 4},
+    "pat": {"rank": 4, "alpha": 8, "operator_rank": 4},
     "none": {},
     "all": {},
     "adamw": {"learning_rate": 0.01},
@@ -48,6 +49,7 @@ METHODS = {
 BASELINES = {
     "full": {},
     "lora": {"adapter": "lora"},
+    "pat": {"adapter": "pat"},
     "full with replay": {"replay": 0.3},
     "llama_pro": {"expander": "llama_pro"},
     "adept": {"expander": "adept"},
@@ -170,6 +172,12 @@ def test_the_model_is_whole_and_the_one_that_was_measured(baseline, inputs, name
         rows = [row for row in tables.read(inputs["valid"], Document) if row.domain == corpus]
         sequences = encode.take(encode.documents(rows, tokenizer, 128), PRETRAIN["valid_tokens"])
         assert scoring.mean(scoring.losses(model, sequences)) == pytest.approx(points[-1][1], abs=1e-4)
+
+
+def test_what_an_adapter_says_of_itself_is_asked_before_it_is_merged(baseline, inputs):
+    output, _ = baseline("pat")
+    width = small.load(output).config.hidden_size
+    assert course(output)["adapter"]["width"] == width < small.load(inputs["base"]).config.hidden_size
 
 
 def test_a_grown_model_says_what_it_grew(baseline, inputs):
