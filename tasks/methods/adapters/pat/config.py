@@ -12,13 +12,14 @@ class PatConfig(Config):
     """The `methods.pat` section."""
 
     width: int | None = Field(None, ge=1)
-    """Hidden channels that are kept: a multiple of the attention heads. Without a number three quarters of the model's."""
+    """Hidden channels that are kept: a multiple of the attention heads, and of 32 where `gguf` is to store blocks. Without a number three quarters
+    of the model's."""
     mask: Literal["learned", "fixed", "before"] = "learned"
     """The channels that are kept are learned; or, as controls, the first ones, or before the training those that the base writes most to."""
     milestone: float = Field(1 / 3, gt=0, lt=1)
     """Share of the steps after which the other channels are dropped."""
     mask_rate: float = Field(1.0, gt=0)
-    """The mask learns at so many times the optimizer's learning rate. 1 is the paper's, for trainings of 10,000s of steps."""
+    """The mask learns at so many times the optimizer's learning rate. 1 is the paper's, where channels are dropped after 10,000 steps."""
     rank: int = Field(20, ge=1)
     """Inner width of the LoRA, which is on every linear layer but the head."""
     alpha: float = Field(4.0, gt=0)
