@@ -49,6 +49,8 @@ COMPOSITIONS = {
     "fait × s2ft": {"selectors": "s2ft", "objectives": "fait"},
     "fait × mezo": {"optimizers": "mezo", "objectives": "fait"},
     "lora × mezo": {"adapters": "lora", "optimizers": "mezo"},
+    "zo2": {"optimizers": "zo2"},
+    "lora × zo2": {"adapters": "lora", "optimizers": "zo2"},
     "lora × lisa": {"adapters": "lora", "selectors": "lisa"},
     "lora × ist": {"adapters": "lora", "selectors": "ist"},
     "mola × ist": {"adapters": "mola", "selectors": "ist"},
@@ -82,7 +84,7 @@ WEIGHING = {
     "fait × mezo": {"refresh_every": 5},  # two passes of a step must weigh alike
 }
 """Settings of FAIT, where its defaults, margins in every step, are not what is tried."""
-RATES = {"mezo": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "loldu": 3e-2}
+RATES = {"mezo": 1e-3, "zo2": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "lora × zo2": 1e-2, "loldu": 3e-2}
 """Learning rates that show within 40 steps that something was learnt, where 1e-2 does not."""
 
 

@@ -140,4 +140,6 @@ def steps(attached, optimizer, parts, count=2):
         else:
             inner(**batch())["loss"].backward()
         optimizer.step()
+    if parts.optimizer.spec.streams:
+        optimizer.settle()
     return {name for name, p in attached.model.named_parameters() if not torch.equal(p, before[name])}

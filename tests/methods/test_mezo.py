@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.core.training import Group
 from tasks.engine.training import compose
+from tasks.methods.optimizers._mezo import place_seed, step_seed
 from tasks.methods.optimizers.mezo.config import MezoConfig
-from tasks.methods.optimizers.mezo.method import make, replay, step_seed
+from tasks.methods.optimizers.mezo.method import make, replay
 from tests.methods import deep
 from tests.methods.contract import composition, model, part
 from tests.methods.official import frozen, same, wave
@@ -106,7 +107,8 @@ def test_the_estimate_is_the_gradient_on_average_and_as_long_as_lemma_2_says():
     gradient = 2 * curve * start
     generator, z_ND = torch.Generator(), torch.empty(draws, d, dtype=torch.float64)
     for step, z_D in enumerate(z_ND):
-        torch.randn(d, generator=generator.manual_seed(step_seed(0, step, 0)), dtype=torch.float64, out=z_D)
+        generator.manual_seed(place_seed(step_seed(0, step, 0), 0))
+        torch.randn(d, generator=generator, dtype=torch.float64, out=z_D)
     plus_N, minus_N = ((start + sign * eps * z_ND).square() @ curve for sign in (1, -1))
     estimates_ND = ((plus_N - minus_N) / (2 * eps))[:, None] * z_ND
 
@@ -135,6 +137,17 @@ def test_all_uses_of_a_step_draw_the_same_direction_and_other_steps_another():
     assert not torch.allclose(first[0], other[0], atol=0.1)
 
 
+def test_a_tensors_part_of_a_direction_does_not_depend_on_the_others():
+    parameters = numbers((7, 5), (4, 3), (9,), dtype=torch.float64)
+    first = directions(over(parameters), parameters)[0]
+    alone = numbers((7, 5), (4, 3), (9,), dtype=torch.float64)
+    alone[0].requires_grad_(False)
+    resting = directions(over(alone), alone)[0]
+    assert not resting[:35].any()
+    torch.testing.assert_close(resting[35:], first[35:], rtol=1e-6, atol=1e-6)
+    assert len({*first.tolist()}) == len(first)
+
+
 def test_the_global_generator_is_left_alone():
     parameters = numbers((7, 5))
     torch.manual_seed(3)
@@ -154,11 +167,11 @@ def test_four_steps_are_those_that_the_official_trainer_made(monkeypatch):
     mezo = make(groups, MezoConfig(learning_rate=0.05, eps=1e-2, weight_decay=0.3), seed=0)
     shapes = [p.shape for p in layer.parameters()]
     drawn = {
-        (step["seed"], shape): torch.tensor(z, dtype=torch.float64)
+        place_seed(step["seed"], place): torch.tensor(z, dtype=torch.float64).view(shape)
         for step in steps
-        for shape, z in zip(shapes, step["z"], strict=True)
+        for place, (shape, z) in enumerate(zip(shapes, step["z"], strict=True))
     }
-    monkeypatch.setattr(torch, "randn", lambda shape, generator, **_: drawn[generator.initial_seed(), shape])
+    monkeypatch.setattr(torch, "randn", lambda _, generator, **__: drawn[generator.initial_seed()])
     for step in steps:
         seen = []
 
@@ -177,7 +190,7 @@ def test_four_steps_are_those_that_the_official_trainer_made(monkeypatch):
 
 
 def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
-    # As the published steps do before each pass over the named parameters, here with float32.
+    # As the published steps do before each pass over the named parameters, here with float32 and before each parameter.
     eps, rate, decay = 1e-3, 1e-3, 0.1
     layer = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 3))
     x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
@@ -185,7 +198,7 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
     def loss():
         return nn.functional.cross_entropy(layer(x), y)
 
-    # One group each, so that tensors are drawn in the order of `named_parameters`.
+    # One group each, so that tensors have the places that they have among `named_parameters`.
     groups = [Group(name, [p], decay="bias" not in name) for name, p in layer.named_parameters()]
     start = copies(layer.parameters())
     mezo = make(groups, MezoConfig(learning_rate=rate, eps=eps, weight_decay=decay), seed=0)
@@ -194,8 +207,8 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
     found = copies(layer.parameters())
 
     def perturb(seed, factor):
-        torch.manual_seed(seed)
-        for p in layer.parameters():
+        for place, p in enumerate(layer.parameters()):
+            torch.manual_seed(place_seed(seed, place))
             p.data = p.data + factor * torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype) * eps
 
     with torch.no_grad():
@@ -209,8 +222,8 @@ def test_steps_are_those_of_a_trainer_that_resets_torchs_global_generator():
             minus = loss()
             perturb(seed, 1)
             g = ((plus - minus) / (2 * eps)).item()
-            torch.manual_seed(seed)
-            for name, p in layer.named_parameters():
+            for place, (name, p) in enumerate(layer.named_parameters()):
+                torch.manual_seed(place_seed(seed, place))
                 z = torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype)
                 p.data = p.data - rate * (g * z + (0.0 if "bias" in name else decay) * p.data)
     for p, wanted, before in zip(found, layer.parameters(), start, strict=True):
@@ -354,7 +367,8 @@ def test_several_directions_are_averaged():
     mezo.step(lambda: bowl([theta]))
     (move,) = mezo.course["log"]
     assert len(set(move["seeds"])) == 3
-    zs = [torch.randn(6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in move["seeds"]]
+    generators = [torch.Generator().manual_seed(place_seed(seed, 0)) for seed in move["seeds"]]
+    zs = [torch.randn(6, generator=generator, dtype=torch.float64) for generator in generators]
     expected = sum(g * z for g, z in zip(move["gradients"], zs, strict=True)) / 3
     torch.testing.assert_close(theta.detach(), start - 0.1 * expected)
 

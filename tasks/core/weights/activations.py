@@ -19,6 +19,11 @@ _recomputed_layers: list[None] = []
 """One entry for each layer that is being computed again; backward passes of GPUs run on threads of their own, so it is no thread's."""
 
 
+def applied(model: nn.Module, *, wanted: bool) -> AbstractContextManager[None]:
+    """Return `checkpointed(model)` where it is wanted, else a context that does nothing."""
+    return checkpointed(model) if wanted else nullcontext()
+
+
 @contextmanager
 def checkpointed(model: nn.Module) -> Iterator[None]:
     """Make every decoder layer of `model` keep its input alone for as long as it lasts.

@@ -17,15 +17,25 @@ from tasks.engine.training.compose import Attached, Composition
 class MethodHooks(TrainerCallback):
     """Lets the methods act before every optimizer step, and counts the parameters that then train."""
 
-    def __init__(self, parts: Composition, attached: Attached, start: Moment, state: TrainingState) -> None:
-        self._parts, self._attached, self._start, self._state = parts, attached, start, state
+    def __init__(
+        self,
+        parts: Composition,
+        attached: Attached,
+        start: Moment,
+        state: TrainingState,
+        settle: Callable[[], None],
+    ) -> None:
+        """`settle` makes a step that is still due: methods look at weights."""
+        self._parts, self._attached, self._start, self._state, self._settle = parts, attached, start, state, settle
 
     def moment(self, kind: str, step: int) -> Moment:
         """Return the moment before a step as the method of this kind finds it."""
         return replace(self._start, step=step, state=self._state.methods[kind])
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        for kind, part in compose.hooks(self._parts):
+        if hooks := compose.hooks(self._parts):
+            self._settle()
+        for kind, part in hooks:
             part.method.on_step(self.moment(kind, state.global_step), part.config)
         active = sum(p.numel() for p in self._attached.trainable.values() if p.requires_grad)
         self._state.active = max(self._state.active, active)

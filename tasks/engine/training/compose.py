@@ -176,6 +176,10 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         raise ValueError(
             f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
         )
+    if parts.optimizer.spec.streams and (reason := _stays(parts)):
+        raise ValueError(
+            f"optimizer {parts.optimizer.name!r} takes two passes through the model block by block, and {reason}. Use `optimizer: mezo`."
+        )
     if parts.adapter.spec.takes_turns and parts.selector.spec.acts_between_steps:
         raise ValueError(
             f"adapter {parts.adapter.name!r} and selector {parts.selector.name!r} both say before each step what trains in it. "
@@ -211,6 +215,18 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
             f"base {parts.base.name!r} stores weights quantised, and without an adapter they are what trains. "
             "Put an adapter beside them, or use `base: none`."
         )
+
+
+def _stays(parts: Composition) -> str:
+    """Return the reason why the two passes of a step cannot go through the blocks side by side; empty where they can."""
+    reads_auxiliary = parts.objective.method.reads_auxiliary
+    if parts.base.name != "none":
+        return f"base {parts.base.name!r} stores weights quantised, which stay where they are"
+    if parts.adapter.method.penalty:
+        return f"adapter {parts.adapter.name!r} notes of a pass what its penalty reads, of one at a time"
+    if reads_auxiliary and reads_auxiliary(parts.objective.config):
+        return f"objective {parts.objective.name!r} reads a row and its auxiliary sequences, each by a pass of its own"
+    return ""
 
 
 def check_floor(parts: Composition, config: Training) -> None:

@@ -24,10 +24,14 @@ Course = Mapping[str, list[tuple[int, float]]]
 
 
 def load(base: Path, parts: Composition, compute: Compute) -> tuple[Any, Any]:
-    """Return the model that is to train, its frozen weights stored as the composition says, and its tokenizer."""
+    """Return the model that is to train, its frozen weights stored as the composition says, and its tokenizer.
+
+    It is on the device that computes, or in the memory of the host where the optimizer streams its blocks from there.
+    """
     device.use(compute)
     quantization = parts.base.method.quantization(parts.base.config)
-    return checkpoints.load(base, device=compute.device, quantization=quantization)
+    at = "cpu" if parts.optimizer.spec.streams else compute.device
+    return checkpoints.load(base, device=at, quantization=quantization)
 
 
 def execute(

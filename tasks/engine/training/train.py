@@ -6,7 +6,6 @@ accumulation, precision, resume and distribution are Trainer's.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,6 +117,7 @@ def train(
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)
     gradient_free = parts.optimizer.spec.gradient_free
+    settle = _stream(optimizer, attached.model, compute, work) if parts.optimizer.spec.streams else _nothing
 
     # loop
     state = TrainingState(
@@ -141,6 +141,7 @@ def train(
     utilisation = Utilisation(attached.model, compute)
 
     def validate(step: int) -> dict[str, float]:
+        settle()
         with fsdp.whole_root(attached.model):
             values = measure(attached.model)
             rewards = validation.rewards(attached.model, data.judged, parts.objective, compute)
@@ -170,21 +171,23 @@ def train(
         scheduler,
         training_arguments(config, compute, steps=batches.steps, work=work, gradient_free=gradient_free),
         callbacks=[
-            MethodHooks(parts, attached, start, state),
+            MethodHooks(parts, attached, start, state, settle),
             CheckpointCompletion(work, state, validate),
             StepReporter(report, validate, validation.interval(config, batches, data.valid, data.judged)),
         ],
         gradient_free=gradient_free,
         floor=config.floor,
+        settle=settle,
         objective_state=lambda: _objective_state(parts, state),
     )
     checkpoint = checkpointing.newest_complete(work)
     if checkpoint:
         state.restore(checkpoint)
-    with activations.checkpointed(attached.model) if config.activation_checkpointing else nullcontext():
+    with activations.applied(attached.model, wanted=config.activation_checkpointing):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     # result
+    settle()
     if compute.fsdp:
         attached = fsdp.gathered(attached)
     if not config.save_every:
@@ -201,6 +204,17 @@ def _optimizer(attached: Attached, parts: Composition, config: Training, steps: 
         config.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps
     )
     return optimizer, scheduler
+
+
+def _stream(optimizer: Any, model: nn.Module, compute: Compute, work: Path) -> Callable[[], None]:
+    """Have an optimizer that streams send the blocks home, and return the function that makes a step which is due."""
+    optimizer.stream(model, compute.device, work)
+    settle: Callable[[], None] = optimizer.settle
+    return settle
+
+
+def _nothing() -> None:
+    """Settle where no step is ever due."""
 
 
 def _result(

@@ -33,9 +33,10 @@ class PackTrainer(Trainer):
         *,
         gradient_free: bool,
         floor: float,
+        settle: Callable[[], None],
         objective_state: Callable[[], dict[str, Tensor]],
     ) -> None:
-        """A step whose loss is below `floor` is left out. `objective_state` returns the tensors that the objective's loss is given in every forward pass."""
+        """A step whose loss is below `floor` is left out. `settle` makes a step that is still due. `objective_state` returns the tensors that the objective's loss is given in every forward pass."""
         super().__init__(
             model=attached.model,
             args=arguments,
@@ -49,7 +50,7 @@ class PackTrainer(Trainer):
         self._estimate: Callable[[Callable[[], Tensor]], Tensor] | None = None
         if gradient_free:
             self._estimate = optimizer.estimate  # type: ignore[attr-defined]
-        self._objective_state = objective_state
+        self._settle, self._objective_state = settle, objective_state
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -88,6 +89,7 @@ class PackTrainer(Trainer):
         return super()._prepare_inputs(inputs | {"objective_state": self._objective_state()})
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        self._settle()
         if not self.args.should_save:
             return
         tensors = self._trainable if state_dict is None else state_dict

@@ -6,6 +6,9 @@ peak of the schedule.
 
 One that needs no gradient says so in its spec, and its torch optimizer has `estimate(loss)`: called for each pack of a step
 with a function that returns the pack's share of the loss, whose value it returns. The step is made in `step()` as by any other.
+
+One that carries a pack through the blocks of the model says that it streams, and its torch optimizer has `stream(model, device, folder)`,
+called once before the training, and `settle()`, called before anything looks at weights: a step may be due until then.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +28,8 @@ class OptimizerSpec(TrainingSpec):
 
     gradient_free: bool = False
     """True where the torch optimizer has `estimate`, and no gradient is computed."""
+    streams: bool = False
+    """True where the torch optimizer has `stream` and `settle`: blocks of the model are in memory one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)

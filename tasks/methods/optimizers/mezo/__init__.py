@@ -10,8 +10,9 @@ differentiable: `objective: exact_match` is a score, and `step(closure)` takes a
 Settings of the paper (tables 15 and 16), all at a constant learning rate and for 20,000 steps and more: all weights eps 1e-3,
 learning rate 1e-6 or 1e-7; LoRA 1e-2, 5e-5 or 1e-4; prefixes 1e-1, 1e-2 or 1e-3. It wants a pretrained model and a prompt.
 
-Our design, not the paper's: z comes from a generator of its own, not from torch's global one, and a step's seed is a function
-of (seed, step); tensors are drawn in the order of the optimizer's groups; the packs of a step share z and their g add up, and
+Our design, not the paper's: z comes from generators of its own, not from torch's global one; a step's seed is a function of
+(seed, step), and a tensor's part of z one of (step's seed, place of the tensor in the optimizer's groups), where the authors' code
+draws all tensors from one stream, so that `zo2` can draw a block's part alone; the packs of a step share z and their g add up, and
 processes average theirs; a step whose g is not finite is skipped and counted; the loss reported is the mean of the two. Vectors
 are never decayed. The authors' code decays all whose names have neither `bias` nor `layernorm` nor `layer_norm` in them: a LLaMA's
 `model.norm.weight`, a Qwen3's q_norm and k_norm, every norm of a GPT-2.
