@@ -1,24 +1,27 @@
-"""Memory of a training by selector, against full fine-tuning and LoRA: `python benchmarks/selector_memory.py MODEL [--steps 3]`.
+"""Memory of a training step by method, against full fine-tuning and LoRA: `python benchmarks/memory.py [MODEL | --shape SHAPE]`.
 
-MODEL is the folder of a model, such as `models/base` after `ratchet run fetch`. Every side trains the same packs of arbitrary tokens in
-fp32 with AdamW, one after the other, each in a process of its own. Printed for each:
+MODEL is the folder of a model, such as `models/base` after `ratchet run fetch`; without one a model of random weights is made. Every side trains
+the same packs of arbitrary tokens, one after the other, each in a process of its own. Printed for each:
 
-  trains       numbers that train at some step
-  optimizer    bytes of gradients and of the optimizer's state at the end of a step, as they lie in memory
-  peak         the most bytes of tensors at a time, weights included, by the allocator's own count: choice of weights, steps, all
-  count        what `ratchet methods selectors --fit MODEL` says of that peak beforehand
-  of full      the peak as a share of that of full fine-tuning
+  trains     numbers that train at some step
+  weights    bytes of weights in memory between steps
+  optimizer  bytes of gradients and of the optimizer's state at the end of a step
+  saved      bytes that a pass keeps for going backward, each storage once
+  peak       the most bytes of tensors at a time, weights included, by the allocator's own count: choice of weights, steps, all. It counts
+             one thread, so there is none of zo2, whose blocks arrive by another
+  count      what `tasks.engine.training.fit` says of that peak beforehand
+  process    the most memory of the process in the steps after the first, above what it had before the model, by the kernel's count
+  seconds    of a step, the middle of those after the first
 
-The allocator counts tensors of this process on the CPU. What Python and libraries take beside them is the same for every side.
+Bytes do not vary between runs, but those of the process do a little, and seconds much. Linux only, as the kernel must reset its record.
 """
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -28,57 +31,96 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
-SIDES: dict[str, dict[str, Any]] = {
-    "full": {"selector": "all"},
-    "lora": {"adapter": "lora", "selector": "all"},
-    "lisa": {"selector": "lisa"},
-    "s2ft": {"selector": "s2ft"},
-    "kappatune": {"selector": "kappatune"},
-    "neuroada": {"selector": "neuroada"},
-    "spiel ag": {"selector": "spiel", "methods": {"spiel": {"criterion": "ag"}}},
-    "spiel ma": {"selector": "spiel", "methods": {"spiel": {"criterion": "ma"}}},
-    "ist": {"adapter": "lora", "selector": "ist"},
-    "locft_bf": {"selector": "locft_bf"},
-    "cofitune": {"selector": "cofitune"},
+SHAPES: dict[str, dict[str, Any]] = {
+    "small": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 8, "vocab_size": 4096},
+    "smollm2-135m": {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+    },
+    "smollm2-1.7b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+    },
 }
+"""Name → what differs from a LLaMA of 4 heads and SmolLM2's 49,152 tokens."""
+LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
+CHECKPOINTED = {"activation_checkpointing": True}
+
+
+def sides() -> dict[str, dict[str, Any]]:
+    """Return the settings of each side by its name: every method that trains once, and what it is compared with."""
+    from tasks import methods
+
+    alone: dict[str, dict[str, Any]] = {"full": {}, "full, checkpointed": CHECKPOINTED, "lora": {"adapter": "lora"}}
+    alone["lora, checkpointed"] = {"adapter": "lora"} | CHECKPOINTED
+    for name in methods.names("adapters"):
+        alone.setdefault(name, {"adapter": name})
+    for name in methods.names("selectors"):
+        needs_lora = methods.spec("selectors", name).needs_linear
+        alone[name] = {"selector": name, "adapter": "lora" if needs_lora else "none"}
+    alone |= {name: {"expander": name} for name in methods.names("expanders") if name != "none"}
+    for name in methods.names("optimizers"):
+        alone[name] = {"optimizer": name}
+        if methods.spec("optimizers", name).gradient_free:
+            alone[f"{name}, lora"] = {"optimizer": name, "adapter": "lora"}
+    return {name: settings for name, settings in alone.items() if name not in ("none", "all", "adamw")}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a training took."""
+    """What a training took, in bytes but for `trains` and `seconds`."""
 
     side: str
     trains: int
+    weights: int
     optimizer: int
-    """Bytes of gradients and of the optimizer's state."""
-    peak: int
-    """Bytes of tensors, the weights included."""
+    saved: int
+    peak: int | None
+    """None where other threads make tensors too."""
     count: int
-    """The peak as it was foretold."""
+    process: int
+    seconds: float
 
 
 def main() -> None:
     """Print a line of JSON for each side, then the table."""
+    known = sides()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--sides", nargs="*", choices=[*SIDES], default=[*SIDES], metavar="SIDE", help="some of them")
-    parser.add_argument("--steps", type=int, default=3, help="of each training (3)")
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument(
+        "--shape", choices=[*SHAPES], default="small", help="of random weights, where no MODEL is named"
+    )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of all weights")
+    parser.add_argument("--sides", nargs="*", choices=[*known], default=[*known], metavar="SIDE", help="some of them")
+    parser.add_argument("--steps", type=int, default=3, help="of each training, two at least (3)")
     parser.add_argument("--tokens", type=int, default=512, help="of a pack, one a step (512)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     rows = []
-    # The allocator would count what a training before has left behind.
+    # What a training before has left behind would be counted.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
         for row in processes.map(partial(measured, options=options), options.sides):
             rows.append(row)
             print(json.dumps(vars(row)), flush=True)
-    full = next((row.peak for row in rows if row.side == "full"), None)
-    print(f"\n{'':<10} {'trains':>12} {'optimizer':>12} {'peak':>12} {'count':>12} {'peak/count':>10} {'of full':>8}")
+    show(rows)
+
+
+def show(rows: list[Memory]) -> None:
+    """Print a table of megabytes, and the memory of the process as a share of full fine-tuning's and of LoRA's."""
+    names = ("weights", "optimizer", "saved", "peak", "count", "process")
+    by_side = {row.side: row for row in rows}
+    print(f"\n{'':<20} {'trains':>13} " + " ".join(f"{name:>9}" for name in names) + "  of full  of lora  seconds")
     for row in rows:
-        share = f"{row.peak / full:>8.0%}" if full else ""
-        megabytes = " ".join(f"{size / 1e6:>9,.1f} MB" for size in (row.optimizer, row.peak, row.count))
-        print(f"{row.side:<10} {row.trains:>12,} {megabytes} {row.peak / row.count:>10.2f} {share}")
+        sizes = [getattr(row, name) for name in names]
+        megabytes = " ".join(f"{'' if size is None else f'{size / 1e6:,.1f}':>9}" for size in sizes)
+        of = (by_side.get(name) for name in ("full", "lora"))
+        shares = " ".join(f"{f'{row.process / other.process:.0%}' if other else '':>8}" for other in of)
+        print(f"{row.side:<20} {row.trains:>13,} {megabytes} {shares} {row.seconds:>8.2f}")
 
 
 def measured(side: str, options: argparse.Namespace) -> Memory:
@@ -87,14 +129,14 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
 
     from tasks.core.compute import Compute
     from tasks.core.training import FAMILIES, Training
+    from tasks.core.weights import activations
     from tasks.engine import device
+    from tasks.engine.packing import Pack, collate
     from tasks.engine.training import compose, fit, train
-    from tasks.io.weights import checkpoints
+    from tasks.engine.training.allocations import allocations, held_bytes, saved_bytes
 
-    settings = dict(SIDES[side])
-    sections: dict[str, dict[str, Any]] = {"lora": LORA, **settings.pop("methods", {})}
     plan = Training(
-        **{"adapter": "none"} | settings,
+        **{"adapter": "none"} | sides()[side],
         max_tokens=options.steps * options.tokens,
         pack_tokens=options.tokens,
         save_every=0,
@@ -102,40 +144,78 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         warmup=0.0,
     )
     names = {getattr(plan, family.removesuffix("s")) for family in FAMILIES}
-    parts = compose.read(plan, {name: sections.get(name, {}) for name in names})
+    parts = compose.read(plan, {name: {"lora": LORA}.get(name, {}) for name in names})
     compute = Compute(precision="fp32", threads=options.threads)
     device.use(compute)
-    count = fit.fit(options.model, plan, sections)
-    model, _ = checkpoints.load(options.model)
+    count = fit.of_model(model_of(options), parts, plan)
+    before = process_bytes("VmRSS")
+    model = model_of(options)
     weights = sum(tensor.nbytes for tensor in {*model.parameters(), *model.buffers()})
     sequences = [fit.arbitrary(options.tokens, model.config.vocab_size) for _ in range(options.steps)]
-    optimizers: list[int] = []
-    handle = register_optimizer_step_post_hook(lambda optimizer, *_: optimizers.append(held(optimizer)))
-    with tempfile.TemporaryDirectory() as work, allocations() as running:
-        result = train.train(model.train(), train.TrainData(sequences), parts, plan, compute, Path(work))
+    held: list[int] = []
+    seconds: list[float] = []
+
+    def on_step(metrics: Any) -> None:
+        seconds.append(metrics.seconds)
+        if metrics.step == 1:
+            Path("/proc/self/clear_refs").write_text("5")
+
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: held.append(held_bytes(optimizer)))
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as work, allocations() as running:
+        result = train.train(
+            model.train(), train.TrainData(sequences), parts, plan, compute, Path(work), on_step=on_step
+        )
+    process = process_bytes("VmHWM") - before
     handle.remove()
-    return Memory(side, result.trainable, max(optimizers), weights + max(running), count.memory_bytes)
+    saved = 0
+    if not parts.optimizer.spec.gradient_free:
+        row = collate([Pack((sequences[0],))])
+        with activations.applied(result.model, wanted=plan.activation_checkpointing):
+            saved = saved_bytes(result.model, row)
+    return Memory(
+        side,
+        result.trainable,
+        weights=in_memory(result.model) if parts.optimizer.spec.streams else weights,
+        optimizer=max(held),
+        saved=saved,
+        peak=None if parts.optimizer.spec.streams else weights + max(running),
+        count=count.memory_bytes,
+        process=process,
+        seconds=statistics.median(seconds[1:] or seconds),
+    )
 
 
-def held(optimizer: Any) -> int:
-    """Return the bytes of an optimizer's gradients and state."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    gradients = sum(parameter.grad.nbytes for parameter in parameters if parameter.grad is not None)
-    states: list[Mapping[str, Any]] = list(optimizer.state.values())
-    return gradients + sum(value.nbytes for state in states for value in state.values() if hasattr(value, "nbytes"))
+def model_of(options: argparse.Namespace) -> Any:
+    """Return the model that trains: the one in the folder, or one of random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tasks.io.weights import checkpoints
+
+    if options.model:
+        return checkpoints.load(options.model, dtype=options.dtype)[0]
+    shape = {"num_attention_heads": 4, "vocab_size": 49_152} | SHAPES[options.shape]
+    config = LlamaConfig(**shape, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
+    torch.manual_seed(0)
+    config._attn_implementation = "sdpa"
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, options.dtype))
+    try:
+        return LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(previous)
 
 
-@contextmanager
-def allocations() -> Iterator[list[int]]:
-    """Yield a list that holds, at the end, the bytes of tensors that were allocated inside after each allocation and release."""
-    from torch.profiler import ProfilerActivity, profile
+def in_memory(model: Any) -> int:
+    """Return the bytes of weights that do not lie in a file: a tensor over one has memory that no allocator gave."""
+    tensors = {*model.parameters(), *model.buffers()}
+    return sum(tensor.nbytes for tensor in tensors if tensor.untyped_storage().resizable())
 
-    running = [0]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        yield running
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        running.append(running[-1] + event.nbytes())
+
+def process_bytes(field: str) -> int:
+    """Return a figure of the kernel about this process: VmRSS, memory now, or VmHWM, the most since the last reset."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{field}:")[1].split()[0])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,9 @@ def doctor(
         int | None,
         typer.Option(min=1, help="Say instead which trainings N GPUs can share: this workspace's, and every method's."),
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Say instead how much memory each training of this workspace takes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Look at machine and workspace, and say the fix of every problem.
@@ -33,8 +37,13 @@ def doctor(
 
     Example: ratchet doctor --gpus 4
     """
+    checks: tuple[Callable[[], Iterator[Finding]], ...]
     checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
-    findings = [finding for check in checks for finding in check()] if gpus is None else list(_gpus(gpus))
+    if gpus is not None:
+        checks = (partial(_gpus, gpus),)
+    if memory:
+        checks = (_memory,) if gpus is None else (*checks, _memory)
+    findings = [finding for check in checks for finding in check()]
     report = DoctorReport(findings, list(_gpu_support()) if gpus else [])
     if not as_json:
         _show(report)
@@ -118,6 +127,36 @@ def _gpus(count: int) -> Iterator[Finding]:
             else:
                 keys = f"compute: {{device: cuda, processes: {count}{', fsdp: true' if fsdp else ''}}}"
                 yield Finding("good", f"{stage} ({words}) runs under {kind} on {count} GPUs: {keys}")
+
+
+def _memory() -> Iterator[Finding]:
+    from flows.execution import memory_counts, resources
+    from tasks import configuration
+    from tasks.core.training import in_words
+
+    config, available = configuration.load(), resources.machine().memory_gb
+    for stage in configuration.stage_names():
+        if not configuration.declaration(stage).trains:
+            continue
+        section = getattr(config, stage)
+        words = in_words(configuration.parts(stage, config).values())
+        if not section.max_tokens:
+            yield Finding("good", f"{stage} trains nothing (max_tokens: 0)")
+        elif (count := memory_counts.of(stage, config)) is None:
+            fix = "`ratchet run fetch` brings the model; one that this machine has no room to load is not counted"
+            yield Finding("limited", f"the memory of {stage} ({words}) is not known", fix)
+        elif config.compute.device != "cpu":
+            yield Finding("good", f"{stage} ({words}) takes about {count.tensors / 1e9:.2f} GB of a GPU's memory")
+        else:
+            what = f"{stage} ({words}) takes about {count.total / 1e9:.2f} GB of memory; this machine has {available:.1f} GB"
+            fits = count.total / 1e9 <= available
+            yield Finding("good" if fits else "limited", what, "" if fits else _LESS_MEMORY.format(stage=stage))
+
+
+_LESS_MEMORY = (
+    "set {stage}.activation_checkpointing: true or a smaller {stage}.pack_tokens; an adapter needs no optimizer state of the weights, "
+    "and {stage}.optimizer: zo2 has few blocks of the model in memory"
+)
 
 
 def _gpu_support() -> Iterator[GpuSupport]:

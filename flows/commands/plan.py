@@ -26,18 +26,19 @@ def plan(
 
     A stage is to run, to be restored (from DVC's cache), unchanged, or may change (as a stage before it runs). Time, memory and disk
     are those of earlier runs that MLflow remembers. Without any they follow from the tokens, the size of the model and the speed of
-    this machine, which is measured once and takes some seconds.
+    this machine, which is measured once and takes some seconds. So does the memory of a training, which a pass over a few tokens counts.
 
     Example: ratchet plan --json
     """
     from flows.commands._workspace_reports import PlannedStage, PlanReport
-    from flows.execution import estimates
+    from flows.execution import estimates, memory_counts
     from flows.execution.dvc import forecast
     from tasks import configuration
 
-    configuration.load()
+    config = configuration.load()
     steps = forecast.plan(stages or [])
     by_stage = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
+    by_stage = memory_counts.refined(by_stage, config)
     if not as_json:
         _show(steps, by_stage)
     total = _total(steps, by_stage)

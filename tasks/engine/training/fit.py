@@ -1,5 +1,6 @@
-"""Count what each selector would train of a model, and the bytes that it takes: nothing is trained."""
+"""Count what a training would train of a model, and the bytes that it takes: no step is made."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,41 +12,62 @@ from torch import Tensor, nn, optim
 from transformers.utils import logging
 
 from tasks import methods
+from tasks.core.compute import Compute
 from tasks.core.sequences import Encoded
 from tasks.core.training import FAMILIES, Moment, Probe, Training
-from tasks.core.weights.surgery import plain
+from tasks.core.weights import activations
+from tasks.core.weights.surgery import decoder_layers, evaluating, plain
+from tasks.engine import device
 from tasks.engine.forward import HEAD_ROWS, token_logits, token_losses
 from tasks.engine.packing import Pack, collate
 from tasks.engine.training import compose
-from tasks.engine.training.compose import Attached
+from tasks.engine.training.allocations import allocations, saved_bytes
+from tasks.engine.training.compose import Attached, Composition
 from tasks.io.weights import checkpoints
 
 NUMBER = 4
 """Bytes of a number in fp32, as trained weights, gradients and Adam's two moments are."""
 LOOKS = 4
 """Steps whose choice of weights is looked at, where it changes from step to step: the deeper one trains, the more is kept."""
-TOKENS = 64
-"""Length of the sequence of arbitrary tokens that selectors look at: it decides which units train, not how many."""
+LENGTHS = (64, 128)
+"""Tokens of the rows that are counted: what grows with them grows in proportion, and what does not is there in both."""
+TEMPORARIES = 2
+"""Tensors as large as the one that is moved, which AdamW makes on the way."""
+FP32 = Compute(precision="fp32")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The size of a selector's training."""
+    """The size of a training."""
 
     adapter: str
-    """`none`, or the adapter that it needs."""
+    """`none`, or the adapter that a selector needs."""
     trains: int
     """Numbers that train at some step."""
     at_once: int
     """The most of them that train in one step."""
     optimizer_bytes: int
-    """Gradients of a step and the state of AdamW."""
+    """Gradients of a step and the state of AdamW; nothing for an optimizer without gradients."""
     memory_bytes: int
-    """The most memory of a step of one pack in fp32: weights, optimizer, and what the pass keeps for going backward."""
+    """The most memory of a step: weights, optimizer, and what the pass keeps for going backward."""
     checkpoint_bytes: int
     """A checkpoint: what trains, AdamW's state, and what is kept beside it."""
     saved_bytes: int
     """The change alone: an adapter, or indices and values of the weights that differ."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Bytes that grow in proportion to the tokens of a row, from what is there without any."""
+
+    fixed: float
+    a_token: float
+
+    def at(self, tokens: int) -> int:
+        return round(self.fixed + self.a_token * tokens)
+
+
+NOTHING = Growth(0, 0)
 
 
 def of_selector(folder: Path, selector: str, sections: Mapping[str, Mapping[str, Any]], pack_tokens: int) -> Fit:
@@ -54,45 +76,31 @@ def of_selector(folder: Path, selector: str, sections: Mapping[str, Mapping[str,
     return fit(folder, Training(selector=selector, adapter=adapter, pack_tokens=pack_tokens), sections)
 
 
-def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Fit:
+def fit(folder: Path, training: Training, sections: Mapping[str, Mapping[str, Any]], compute: Compute = FP32) -> Fit:
     """Return the size of a training of the model in `folder`, with the methods' `sections` where there are some.
 
-    Raises ValueError where its selector has nothing to choose from.
+    Raises ValueError where its parts contradict each other, and where its selector has nothing to choose from.
     """
     names = {getattr(training, family.removesuffix("s")) for family in FAMILIES}
     parts = compose.read(training, {name: sections.get(name, {}) for name in names})
-    logging.disable_progress_bar()  # weights are read once for each selector
-    model, _ = checkpoints.load(folder)
-    row = collate([Pack((arbitrary(TOKENS, model.config.vocab_size),))])
-    probe = Probe([row], partial(_of_plain, token_losses), partial(_of_plain, token_logits))
-    attached = compose.compose(model.train(), parts, probe, training.seed)
-    optimizer = optim.AdamW(list(attached.trainable.values()))
-    optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
-    linear = compose.linear(attached, parts)
-    hooks = compose.hooks(parts)
-    notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
-    at_once = saved = 0
-    for step in range(LOOKS if hooks else 1):  # what trains may change from step to step
-        for kind, part in hooks:
-            scheduler: Any = None
-            look = Moment(
-                step, LOOKS, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
-            )
-            part.method.on_step(look, part.config)
-        at_once = max(at_once, sum(p.numel() for p in attached.trainable.values() if p.requires_grad))
-        saved = max(saved, _saved_bytes(attached.model, row) * training.pack_tokens // TOKENS)
-    trains = sum(p.numel() for p in attached.trainable.values())
-    moments = 2 * sum(p.numel() for p in optimizer.state)
-    kept = sum(tensor.nbytes for tensor in attached.kept.values())
-    return Fit(
-        adapter=training.adapter,
-        trains=trains,
-        at_once=at_once,
-        optimizer_bytes=NUMBER * (at_once + moments),
-        memory_bytes=_memory(attached, saved, NUMBER * moments, NUMBER * at_once, training.pack_tokens),
-        checkpoint_bytes=NUMBER * (trains + moments) + kept,
-        saved_bytes=NUMBER * trains * (1 if training.adapter != "none" else 2),
+    logging.disable_progress_bar()  # weights are read once for each training
+    model, _ = checkpoints.load(folder, quantization=parts.base.method.quantization(parts.base.config))
+    return of_model(model, parts, training, compute)
+
+
+def of_model(model: Any, parts: Composition, training: Training, compute: Compute = FP32) -> Fit:
+    """Return the size of a training of `model`, which is changed. Raises ValueError as `fit` does."""
+    vocabulary = model.config.vocab_size
+    probe = Probe(
+        [collate([Pack((arbitrary(LENGTHS[0], vocabulary),))])],
+        partial(_of_plain, token_losses),
+        partial(_of_plain, token_logits),
     )
+    attached = compose.compose(model.train(), parts, probe, training.seed)
+    rows = [_row(parts, tokens, vocabulary) for tokens in LENGTHS]
+    if parts.optimizer.spec.gradient_free:
+        return _without_gradient(attached, parts, training, rows, compute)
+    return _by_gradient(attached, parts, training, rows, probe, compute)
 
 
 def arbitrary(tokens: int, vocabulary: int) -> Encoded:
@@ -100,36 +108,150 @@ def arbitrary(tokens: int, vocabulary: int) -> Encoded:
     return Encoded("arbitrary", [number % vocabulary for number in range(tokens)], [0.0] + [1.0] * (tokens - 1))
 
 
-def _memory(attached: Attached, saved: int, moments: int, gradients: int, pack_tokens: int) -> int:
-    """Return the bytes of a step at its largest, given those of what is kept for going backward, of moments and of gradients.
+def _row(parts: Composition, tokens: int, vocabulary: int) -> dict[str, Tensor]:
+    """Return a row of so many tokens as the objective reads it: with an auxiliary sequence as long, if it reads any."""
+    sequence, method = arbitrary(tokens, vocabulary), parts.objective.method
+    if method.reads_auxiliary and method.reads_auxiliary(parts.objective.config):
+        sequence = Encoded(sequence.id, sequence.ids, sequence.weights, auxiliary=(sequence,))
+    return collate([Pack((sequence,))], columns=parts.objective.spec.columns)
 
-    Weights and moments are there throughout. A pass ends with what it keeps for going backward, some rows of logits, and the gradient of
-    the head where that trains. All of it is freed layer by layer as the other gradients are made, so the larger of both counts.
-    """
-    tensors = {*attached.model.parameters(), *attached.model.buffers()}
-    resident = sum(tensor.nbytes for tensor in tensors) + moments
+
+def _by_gradient(
+    attached: Attached,
+    parts: Composition,
+    training: Training,
+    rows: list[dict[str, Tensor]],
+    probe: Probe,
+    compute: Compute,
+) -> Fit:
+    """Return the size of a training whose steps AdamW makes."""
+    optimizer = optim.AdamW(list(attached.trainable.values()))
+    optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
+    linear = compose.linear(attached, parts)
+    hooks = [(kind, part) for kind, part in compose.hooks(parts) if kind != "objective"]
+    notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
+    at_once = most_gradients = 0
+    kept, inside = NOTHING, NOTHING
+    for step in range(LOOKS if hooks else 1):  # what trains may change from step to step
+        for kind, part in hooks:
+            scheduler: Any = None
+            look = Moment(
+                step, LOOKS, training.seed, attached.model, optimizer, scheduler, probe, probe, notes[kind], linear
+            )
+            part.method.on_step(look, part.config)
+        training_now = [parameter for parameter in attached.trainable.values() if parameter.requires_grad]
+        at_once = max(at_once, sum(p.numel() for p in training_now))
+        most_gradients = max(most_gradients, sum(p.nbytes for p in training_now))
+        look_kept, look_inside = _kept(attached.model, rows, compute, checkpointing=training.activation_checkpointing)
+        if look_kept.at(training.pack_tokens) >= kept.at(training.pack_tokens):
+            kept, inside = look_kept, look_inside
+    trains = sum(p.numel() for p in attached.trainable.values())
+    moments = 2 * sum(p.numel() for p in optimizer.state)
+    resident = _resident(attached.model) + NUMBER * moments
+    largest = max(p.nbytes for p in attached.trainable.values())
+    ahead = most_gradients if training.accumulation > 1 else 0  # of the packs before, in the same step
+    head = _head(attached.model)
+    of_head = head.nbytes if head.requires_grad else 0
+    phases = (
+        kept.at(training.pack_tokens) + max(_logits(head, training), inside.at(training.pack_tokens)) + of_head + ahead,
+        most_gradients + inside.at(training.pack_tokens),
+        most_gradients + TEMPORARIES * largest,
+    )
+    return Fit(
+        adapter=training.adapter,
+        trains=trains,
+        at_once=at_once,
+        optimizer_bytes=NUMBER * (at_once + moments),
+        memory_bytes=resident + max(phases),
+        checkpoint_bytes=NUMBER * (trains + moments) + sum(tensor.nbytes for tensor in attached.kept.values()),
+        saved_bytes=_change(training, trains),
+    )
+
+
+def _without_gradient(
+    attached: Attached, parts: Composition, training: Training, rows: list[dict[str, Tensor]], compute: Compute
+) -> Fit:
+    """Return the size of a training whose steps stem from passes alone: beside weights, a pass or a part of a direction."""
     inner: Any = plain(attached.model)
-    head = inner.get_output_embeddings().weight
-    logits = NUMBER * min(HEAD_ROWS, pack_tokens) * len(head)
-    of_head: int = head.nbytes if head.requires_grad else 0
-    return resident + max(saved + logits + of_head, gradients)
+    optimizer: Any = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, training.seed)
+    with evaluating(inner), torch.no_grad(), device.autocast(compute):
+        passing = _growth([_transient(inner, row) for row in rows])
+    at_work = passing.at(training.pack_tokens) + _logits(_head(inner), training)
+    trainable = list(attached.trainable.values())
+    largest = max(p.nbytes for p in trainable)
+    resident = _resident(attached.model)
+    if parts.optimizer.spec.streams:
+        with tempfile.TemporaryDirectory() as folder:
+            optimizer.stream(attached.model, "cpu", Path(folder))
+        of_blocks = {id(tensor) for block in optimizer.blocks.blocks for tensor in block.tensors}
+        resident -= sum(block.nbytes for block in optimizer.blocks.blocks) - optimizer.blocks.most_bytes
+        resident += sum(p.nbytes for p in trainable if id(p) not in of_blocks)  # both sides of what lies outside
+    trains = sum(p.numel() for p in trainable)
+    return Fit(
+        adapter=training.adapter,
+        trains=trains,
+        at_once=trains,
+        optimizer_bytes=0,
+        memory_bytes=resident + max(at_work, largest),
+        checkpoint_bytes=NUMBER * trains + sum(tensor.nbytes for tensor in attached.kept.values()),
+        saved_bytes=_change(training, trains),
+    )
 
 
-def _saved_bytes(model: nn.Module, row: Mapping[str, Tensor]) -> int:
-    """Return the bytes that a forward pass over a row keeps for going backward, weights left out."""
-    weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    storages: dict[int, int] = {}
+def _change(training: Training, trains: int) -> int:
+    """Return the bytes of the change alone."""
+    return NUMBER * trains * (1 if training.adapter != "none" else 2)
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(**row)["loss"]  # its graph holds the storages, so that none is counted twice or reused
-    del loss
-    return sum(storages.values())
+def _kept(
+    model: nn.Module, rows: list[dict[str, Tensor]], compute: Compute, *, checkpointing: bool
+) -> tuple[Growth, Growth]:
+    """Return what a pass keeps for going backward, and with `checkpointing` what one layer keeps when it is computed again."""
+
+    def counted() -> Growth:
+        with device.autocast(compute):
+            return _growth([saved_bytes(model, row) for row in rows])
+
+    plainly = counted()
+    if not checkpointing:
+        return plainly, NOTHING
+    with activations.checkpointed(model):
+        kept = counted()
+    layers = len(decoder_layers(model))
+    inside = Growth((plainly.fixed - kept.fixed) / layers, (plainly.a_token - kept.a_token) / layers)
+    return kept, inside
+
+
+def _growth(sizes: list[int]) -> Growth:
+    """Return the growth of bytes that were counted at `LENGTHS`."""
+    (first, second), (less, more) = LENGTHS, sizes
+    a_token = (more - less) / (second - first)
+    return Growth(less - a_token * first, a_token)
+
+
+def _transient(inner: Any, row: Mapping[str, Tensor]) -> int:
+    """Return the most bytes that a pass of the decoder has in memory at a time, weights left out."""
+    inputs = {name: row[name] for name in ("input_ids", "position_ids", "boundaries")}
+    with allocations() as running:
+        inner.get_decoder()(**inputs, use_cache=False)
+    return max(running)
+
+
+def _resident(model: nn.Module) -> int:
+    """Return the bytes of parameters and buffers."""
+    return sum(tensor.nbytes for tensor in {*model.parameters(), *model.buffers()})
+
+
+def _head(model: nn.Module) -> nn.Parameter:
+    """Return the weight of the head."""
+    inner: Any = plain(model)
+    weight: nn.Parameter = inner.get_output_embeddings().weight
+    return weight
+
+
+def _logits(head: nn.Parameter, training: Training) -> int:
+    """Return the bytes of the logits that are in memory at a time."""
+    return NUMBER * min(HEAD_ROWS, training.pack_tokens) * len(head)
 
 
 def _of_plain(function: Callable[..., Tensor], model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,149 @@
+"""The memory of a training, counted once by `tasks.memory_count` and remembered in the user's cache folder.
+
+Nothing of it enters an output: it serves `ratchet plan` before the first run, and `ratchet doctor --memory`.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.execution import machine_speed
+from flows.execution.estimates import MB, Range, StageEstimate
+from tasks import configuration
+from tasks.configuration import PipelineConfig
+from tasks.io import provenance
+from tasks.io.system import files
+
+PATIENCE_S = 600
+"""Seconds after which a count counts as failed: an adapter that decomposes weights takes minutes."""
+SPREAD = 0.15
+"""Share by which a training may take more or less than its count."""
+COPIES = 2.5
+"""Weights as they are read and as they train, in times those in fp32, for which there has to be room to count at all."""
+
+
+@dataclass(frozen=True)
+class MemoryCount:
+    """Bytes that a training takes at its largest."""
+
+    tensors: int
+    """Weights, optimizer, what is kept for going backward: what a GPU has to hold."""
+    process: int
+    """Python and its libraries, beside them."""
+
+    @property
+    def total(self) -> int:
+        return self.tensors + self.process
+
+
+def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
+    """Return the memory of a stage's training, counted where it is not known yet.
+
+    None where it trains nothing, its model is not there yet or has no room here, and where its parts contradict each other.
+    """
+    folder = _base(stage)
+    settings = getattr(config, stage)
+    if not settings.max_tokens or folder is None:
+        return None
+    known, key = _read(), _key(stage, config, folder)
+    if key not in known:
+        if not _has_room(folder):
+            return None
+        sys.stderr.write(f"Counting the memory of stage {stage}, once …\n")
+        sys.stderr.flush()
+        counted = _count(stage, folder)
+        if counted is None:
+            return None
+        known = _read() | {key: counted}
+        _write(known)
+    return MemoryCount(**known[key])
+
+
+def refined(estimates: dict[str, StageEstimate], config: PipelineConfig) -> dict[str, StageEstimate]:
+    """Return the estimates with the counted memory of trainings that no run with these settings has measured."""
+    return {stage: _refined(stage.partition("@")[0], estimate, config) for stage, estimate in estimates.items()}
+
+
+def _refined(stage: str, estimate: StageEstimate, config: PipelineConfig) -> StageEstimate:
+    if estimate.source == "equal settings" or not configuration.declaration(stage).trains:
+        return estimate
+    counted = of(stage, config)
+    if counted is None:
+        return estimate
+    megabytes = counted.total / MB
+    return replace(estimate, memory_mb=Range((1 - SPREAD) * megabytes, (1 + SPREAD) * megabytes))
+
+
+def _base(stage: str) -> Path | None:
+    """Return the folder of the model that a stage starts from: its own, or the base where that is not made yet."""
+    folders = Path(configuration.declaration(stage).reads["base"]), Path("models/base")
+    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+
+
+def _has_room(folder: Path) -> bool:
+    """Return True if the weights in `folder` fit into the memory that is free, as often as a count has them."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    width = 2 if "16" in str(config.get("dtype") or config.get("torch_dtype")) else 4
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors")) * 4 / width
+    return COPIES * weights < psutil.virtual_memory().available
+
+
+def _key(stage: str, config: PipelineConfig, folder: Path) -> str:
+    """Return a hash of what a count depends on: settings of the stage and of its parts, the model's shape, and versions."""
+    section = getattr(config, stage)
+    facts = provenance.machine_class()
+    parts = {name: _section(config, name) for name in sorted(set(configuration.parts(stage, config).values()))}
+    contents: list[Any] = [
+        stage,
+        section.model_dump(mode="json"),
+        section.activation_checkpointing,
+        parts,
+        config.compute.model_dump(mode="json"),
+        (folder / "config.json").read_text(encoding="utf-8"),
+        [facts[package] for package in ("python", "torch", "transformers")],
+    ]
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def _section(config: PipelineConfig, name: str) -> Any:
+    section = getattr(config.methods, name, None)
+    return section.model_dump(mode="json") if section is not None else None
+
+
+def _count(stage: str, folder: Path) -> dict[str, int] | None:
+    command = [sys.executable, "-m", "tasks.memory_count", stage, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        counted: dict[str, int] = json.loads(done.stdout)
+        MemoryCount(**counted)
+    except (OSError, subprocess.TimeoutExpired, ValueError, TypeError):
+        return None
+    return counted
+
+
+def _file() -> Path:
+    return machine_speed.cache_file().with_name("memory_counts.json")
+
+
+def _read() -> dict[str, dict[str, int]]:
+    """Return the counts that are remembered; none where the file cannot be read."""
+    try:
+        return dict(json.loads(_file().read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write(known: dict[str, dict[str, int]]) -> None:
+    """Remember counts; a cache folder that cannot be written costs a count each time."""
+    path = _file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, json.dumps(known, indent=1) + "\n", concurrent=True)
+    except OSError:
+        return

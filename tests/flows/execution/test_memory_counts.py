@@ -1,0 +1,93 @@
+"""What a training takes of memory is counted once, remembered, and said by plan and doctor."""
+
+import shutil
+
+import pytest
+import yaml
+
+from flows.commands import doctor
+from flows.execution import memory_counts, resources
+from flows.execution.estimates import MB, Range, StageEstimate
+from tasks import configuration
+from tests.flows.conftest import ROOT
+
+COUNT = {"tensors": 600_000_000, "process": 400_000_000}
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """Puts profile `micro` in place, some settings of `tune` changed, and its base."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(ROOT / "params/micro-data/model", tmp_path / "models/base")
+
+    def use(**changes):
+        tree = yaml.safe_load((ROOT / "params/micro.yaml").read_text())
+        tree["tune"] |= changes
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+        return configuration.load()
+
+    return use
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The stages that were counted; each takes 1 GB."""
+    stages = []
+    monkeypatch.setattr(memory_counts, "_count", lambda stage, _: stages.append(stage) or dict(COUNT))
+    return stages
+
+
+def test_the_count_is_that_of_the_training_in_a_process_of_its_own(profile, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    config = profile()
+    count = memory_counts.of("tune", config)
+    from tasks.engine.training import fit
+
+    sections = configuration.for_stage("tune", config).methods
+    expected = fit.fit(ROOT / "params/micro-data/model", config.tune, sections)
+    assert count.tensors == expected.memory_bytes
+    assert 100 * MB < count.process < 3000 * MB
+
+
+def test_a_training_is_counted_once_and_anew_where_its_memory_changes(profile, counted):
+    config = profile()
+    assert [memory_counts.of("tune", config).total for _ in range(2)] == [1_000_000_000] * 2
+    assert counted == ["tune"]
+    for changes in ({"pack_tokens": 1024}, {"activation_checkpointing": True}, {"accumulation": 2}):
+        memory_counts.of("tune", profile(**changes))
+    assert counted == ["tune"] * 4
+
+
+def test_what_cannot_be_counted_is_not(profile, counted, monkeypatch):
+    assert memory_counts.of("tune", profile(max_tokens=0)) is None
+    monkeypatch.setattr(memory_counts, "COPIES", 1e12)
+    assert memory_counts.of("tune", profile()) is None
+    monkeypatch.setattr(memory_counts, "COPIES", 0)
+    shutil.rmtree("models/base")
+    assert memory_counts.of("tune", profile()) is None
+    assert counted == []
+
+
+def test_a_plan_has_the_count_where_no_run_with_these_settings_tells(profile, counted):
+    known = StageEstimate(Range(1, 2), Range(3, 4), None, "equal settings", 1)
+    guessed = StageEstimate(Range(1, 2), Range(30, 4000), None, "machine speed", 0)
+    estimates = {"tune@r0": guessed, "tune@r1": known, "evaluate@r0": guessed}
+    refined = memory_counts.refined(estimates, profile())
+    megabytes = 1_000_000_000 / MB
+    assert refined["tune@r0"].memory_mb == Range(pytest.approx(0.85 * megabytes), pytest.approx(1.15 * megabytes))
+    assert refined["tune@r1"] == known
+    assert refined["evaluate@r0"] == guessed
+
+
+def test_the_doctor_says_what_each_training_takes_and_what_would_take_less(profile, counted, monkeypatch):
+    profile()
+    (pretrain, tune) = doctor.doctor(memory=True, as_json=True).findings
+    assert pretrain.what == "pretrain trains nothing (max_tokens: 0)"
+    assert tune.what.startswith("tune (adamw × cross_entropy) takes about 1.00 GB of memory; this machine has")
+    assert (tune.state, tune.fix) == ("good", "")
+    monkeypatch.setattr(resources, "machine", lambda: resources.Machine(cores=1, memory_gb=0.5))
+    (_, tune) = doctor.doctor(memory=True, as_json=True).findings
+    assert tune.state == "limited"
+    assert "tune.activation_checkpointing: true" in tune.fix
+    assert "tune.optimizer: zo2" in tune.fix
