@@ -4,7 +4,7 @@ import mmap
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Blocks:
         travelling = sorted((block.nbytes for block in self.blocks if block.home), reverse=True)
         return sum(block.nbytes for block in self.blocks if not block.home) + sum(travelling[: self.room])
 
-    def through(self) -> Iterator[Block]:
+    def through(self) -> Generator[Block, None, None]:
         """Yield each block while it is in memory. The next one arrives and the last one leaves meanwhile.
 
         Close it (`contextlib.closing`), or a block that is on its way waits for ever where the caller fails.
@@ -143,7 +143,10 @@ class Blocks:
             torch.cuda.current_stream(self.device).synchronize()
 
     def _stream(self) -> "torch.cuda.Stream | None":
-        return torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        """Return a stream of a GPU for copies; None on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
