@@ -147,7 +147,6 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
     parts = compose.read(plan, {name: {"lora": LORA}.get(name, {}) for name in names})
     compute = Compute(precision="fp32", threads=options.threads)
     device.use(compute)
-    count = fit.of_model(model_of(options), parts, plan)
     before = process_bytes("VmRSS")
     model = model_of(options)
     weights = sum(tensor.nbytes for tensor in {*model.parameters(), *model.buffers()})
@@ -165,17 +164,20 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         result = train.train(
             model.train(), train.TrainData(sequences), parts, plan, compute, Path(work), on_step=on_step
         )
-    process = process_bytes("VmHWM") - before
+    process, trains = process_bytes("VmHWM") - before, result.trainable
     handle.remove()
     saved = 0
     if not parts.optimizer.spec.gradient_free:
         row = collate([Pack((sequences[0],))])
         with activations.applied(result.model, wanted=plan.activation_checkpointing):
             saved = saved_bytes(result.model, row)
+    in_place = in_memory(result.model) if parts.optimizer.spec.streams else weights
+    del model, result
+    count = fit.of_model(model_of(options), parts, plan)  # last, since memory that it gives back stays the process's
     return Memory(
         side,
-        result.trainable,
-        weights=in_memory(result.model) if parts.optimizer.spec.streams else weights,
+        trains,
+        weights=in_place,
         optimizer=max(held),
         saved=saved,
         peak=None if parts.optimizer.spec.streams else weights + max(running),
