@@ -1,10 +1,11 @@
-"""Look at reports in a headless Chromium, at 360, 800 and 1440 pixels, dark and light: `python docs/screenshots.py PAGE… --to FOLDER`.
+"""Look at pages in a headless Chromium, at 360, 800 and 1440 pixels, dark and light: `python docs/screenshots.py PAGE… --to FOLDER`.
 
-Each page is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
+Of an address (`http://127.0.0.1:5000/…`, a page of MLflow or Prefect) there are pictures alone. A report is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
 asks the network for something, axe-core has a serious finding, or what was tried did not work. axe-core comes from npm once.
 """
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,17 @@ AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 SECTIONS = ("items", "training", "settings")
 """Of which there is a picture each, beside that of the whole page."""
+SETTLED = """new Promise((done) => {
+  let last = '', same = 0, looks = 0;
+  const look = () => {
+    const now = document.body.innerText;
+    same = now && now === last ? same + 1 : 0;
+    last = now;
+    same >= 8 || ++looks > 240 ? done(now.length) : setTimeout(look, 250);
+  };
+  look();
+})"""
+"""Waits until the text of a page that draws itself stays the same for two seconds, at most a minute."""
 SERIOUS = ("serious", "critical")
 DRAWN = """(async () => {
   for (const figure of document.querySelectorAll('figure[data-chart]')) {
@@ -71,17 +83,36 @@ MARK = """(() => {
 
 
 def main(
-    pages: Annotated[list[Path], typer.Argument(help="Reports.", exists=True, dir_okay=False)],
+    pages: Annotated[list[str], typer.Argument(help="Files of reports, or addresses of servers' pages.")],
     to: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path(".ratchet/screenshots"),
 ) -> None:
     """Look at pages, and write pictures of them."""
     problems = []
     with opened() as page:
-        for path in pages:
-            problems += [f"{path}: {problem}" for problem in _look(page, path, to)]
+        for place in pages:
+            if "://" in place:
+                _take(page, place, to)
+            else:
+                problems += [f"{place}: {problem}" for problem in _look(page, Path(place), to)]
     for problem in problems:
         print(problem)
     sys.exit(bool(problems))
+
+
+def _take(page: Page, address: str, to: Path) -> None:
+    """Take pictures of a server's page, and print what its console said: it is not ours to mend."""
+    name = re.sub(r"\W+", "-", re.sub(r"^\w+://[^/]*", "", address)).strip("-")[:80] or "index"
+    for width in WIDTHS:
+        for dark in (False, True):
+            page.show(width, dark=dark)
+            page.open("about:blank")  # a page that differs after the # alone would not load again
+            page.open(address)
+            page.errors.clear()
+            length = page.evaluate(SETTLED)
+            scheme = "dark" if dark else "light"
+            page.picture(to / f"{name}-{width}-{scheme}.png")
+            said = [error for error in page.errors if not error.startswith("asked for ")]
+            print(f"{address}, {width} px, {scheme}: {length} characters; console: {'; '.join(said) or 'nothing'}")
 
 
 def _look(page: Page, path: Path, to: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Define a workspace's deployments in Prefect, their schedules, and the automation that marks dead runs.
+"""Define a workspace's deployments in Prefect, and their schedules. `prefect.yaml` has the same for `prefect deploy`.
 
 These settings belong to the machine and change no result, so they stand in the environment:
 RATCHET_NIGHTLY and RATCHET_MONITOR are the cron lines of `retrain/nightly` and `monitor/incoming`, RATCHET_TIMEZONE is the zone that
@@ -7,34 +7,24 @@ they are read in. An empty line is no schedule.
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow
-from prefect.automations import Automation
-from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
 from flows.monitor import DRIFT, monitor
-from flows.monitor import NAMES as ENDS_OF_MONITOR
 from flows.pipeline import pipeline
 from flows.promote import promote
-from flows.retrain import NAMES as ENDS_OF_RETRAIN
 from flows.retrain import retrain
 from tasks import configuration
 from tasks.core import environment
 
 WORKSTATION = "workstation"
-ZOMBIES = "Flow runs without a heartbeat have crashed"
-BEATS = 4
-"""Heartbeats that may be missed."""
 
 
 def all_deployments() -> list[RunnerDeployment]:
@@ -89,24 +79,12 @@ def described(deployments: list[RunnerDeployment]) -> Iterator[str]:
         yield f"  {name:<{width}}  {', '.join(crons + events) or 'when asked for'}"
 
 
-def watch_heartbeats() -> None:
-    """Mark runs as Crashed whose heartbeats stop, by one automation however often this is called.
-
-    An existing automation is updated rather than replaced: a new one would not know which runs it waits for.
-    """
-    wanted = _zombies()
-    known = _read(wanted.name)
-    if known is None:
-        Automation(**wanted.model_dump()).create()
-    elif known.model_dump(include=set(AutomationCore.model_fields)) != wanted.model_dump():
-        Automation(id=known.id, **wanted.model_dump()).update()
-
-
 def _deployment(flow: Flow[Any, Any], name: str, description: str, **when: Any) -> RunnerDeployment:
     deployment = flow.to_deployment(
         name,
         description=description,
         entrypoint_type=EntrypointType.MODULE_PATH,  # a path would put flows/ itself in front of every other package
+        tags=["ratchet", Path.cwd().name],
         paused=False,  # the one before was paused when its server ended
         **when,
     )
@@ -120,36 +98,3 @@ def _on_drift() -> DeploymentEventTrigger:
         expect={DRIFT},
         parameters={"drift": {"__prefect_kind": "jinja", "template": "{{ event.payload.finding }}"}},
     )
-
-
-def _zombies() -> AutomationCore:
-    beat = get_current_settings().flows.heartbeat_frequency
-    assert beat, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY is set in flows/__init__.py"
-    heartbeat = "prefect.flow-run.heartbeat"
-    names = (*ENDS_OF_MONITOR, *ENDS_OF_RETRAIN)
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", *names)}
-    return AutomationCore(
-        name=ZOMBIES,
-        description=f"A run's process says every {beat} s that it lives; {BEATS} times without a word, and it is gone.",
-        trigger=EventTrigger(
-            after={heartbeat},
-            expect={heartbeat, *ends},
-            match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=BEATS * beat),
-        ),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message="Its process is gone: no heartbeat came any more.")
-        ],
-    )
-
-
-def _read(name: str) -> Automation | None:
-    try:
-        automation = Automation.read(name=name)
-    except ValueError:  # what Prefect raises where there is none
-        return None
-    assert isinstance(automation, Automation)
-    return automation

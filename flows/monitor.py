@@ -18,7 +18,7 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.states import Completed
 
-from flows.execution import flow_lease, prefect_server
+from flows.execution import flow_lease, prefect_server, run_names
 from flows.registry import drift_log
 from flows.registry.drift_log import DriftCheck
 from tasks.io.system import progress
@@ -31,7 +31,7 @@ PATIENCE_S, PACE_S = 30.0, 0.2
 """Seconds that an event may take to its server, and between two questions for it."""
 
 
-@flow(name="monitor", persist_result=False)
+@flow(name="monitor", flow_run_name=run_names.of("monitor"), persist_result=False)
 def monitor(files: list[str] | None = None) -> State[Any]:
     """Look at `files`, or at `monitor.incoming` of params.yaml. Ends as `Drift`, `No drift` or `Nothing new`.
 

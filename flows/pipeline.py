@@ -15,7 +15,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.execution import flow_lease, flow_runs, preflight, resources, stage_runner
+from flows.execution import flow_lease, flow_runs, preflight, resources, run_names, stage_runner
 from flows.execution.display import artifacts, report_summary, screen
 from flows.execution.display.artifacts import StageOutcome
 from flows.execution.dvc import cache, forecast, lock_file
@@ -75,6 +75,7 @@ def run_stage(
 
 @flow(
     name="pipeline",
+    flow_run_name=run_names.pipeline,
     # Waiting costs a thread, work an allocation. Every stage has a thread, however many there are: without one, the stage that is
     # next could not take its allocation. Threads are made when there are tasks for them.
     task_runner=ThreadPoolTaskRunner[Any](max_workers=10_000),  # type: ignore[arg-type]

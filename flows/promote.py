@@ -2,15 +2,20 @@
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows import approval
-from flows.execution import flow_lease, prefect_server
-from flows.registry import history, promotion
+from flows.execution import flow_lease, prefect_server, run_names
+from flows.registry import decision_text, history, promotion
 
 
-@flow(name="promote", persist_result=False)
-def promote() -> str:
-    """Judge the candidate and act on it. Returns the verdict; asked again about the same candidate, it answers the same."""
+@flow(name="promote", flow_run_name=run_names.of("promote"), persist_result=False)
+def promote() -> State[str]:
+    """Judge the candidate and act on it. Ends as `Promoted`, `Refused` or `Not decided`, with the verdict as its result.
+
+    Asked again about the same candidate, it answers the same.
+    """
     with flow_lease.acquired():
         decision, is_open = promotion.judge()
     if is_open:
@@ -22,7 +27,6 @@ def promote() -> str:
         with flow_lease.acquired():
             decision = promotion.settle(decision, answer)
     outcome = history.read().outcome(decision)
-    create_markdown_artifact(
-        f"Version {decision.version} ({decision.name}): **{outcome}**. {decision.reason}", key="promotion"
-    )
-    return decision.verdict
+    create_markdown_artifact(decision_text.markdown(decision), key="promotion", description=outcome)
+    line = f"version {decision.version} ({decision.name}): {outcome}. {decision.reason}"
+    return Completed(name=decision.verdict.capitalize(), message=line, data=decision.verdict)

@@ -13,9 +13,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import approval
-from flows.execution import flow_lease, prefect_server, preflight
+from flows.execution import flow_lease, prefect_server, preflight, run_names
 from flows.pipeline import pipeline
-from flows.registry import history, promotion, retrain_log
+from flows.registry import decision_text, history, promotion, retrain_log
 from flows.registry.history import Approval, PromotionDecision
 from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.gate import Verdict
@@ -26,7 +26,7 @@ NAMES = [outcome.capitalize() for outcome in (*get_args(Verdict), NOTHING, WAITS
 """The states that a retraining can end in, beside Prefect's own."""
 
 
-@flow(name="retrain", persist_result=False)
+@flow(name="retrain", flow_run_name=run_names.of("retrain"), persist_result=False)
 def retrain(drift: str = "") -> State[Any]:
     """Bring everything up to date and let the gate decide. Ends as `Promoted`, `Refused`, `Not decided` or `Nothing new`.
 
@@ -41,8 +41,15 @@ def retrain(drift: str = "") -> State[Any]:
             ended = settle_once(ended.open, answer)
     line = f"{ended.outcome}: {ended.reason}"
     progress.say(line)
-    create_markdown_artifact(line, key="night", description="What this night came to.")
+    _show(ended, line)
     return Completed(name=ended.outcome.capitalize(), message=line)
+
+
+def _show(ended: RetrainOutcome, line: str) -> None:
+    """Show what a retraining came to, with the evidence of the gate where it judged."""
+    evidence = decision_text.markdown(ended.decision) if ended.decision else ""
+    text = "\n\n".join(filter(None, [f"**{ended.outcome.capitalize()}.** {ended.reason}", evidence]))
+    create_markdown_artifact(text, key="night", description=line)
 
 
 def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -> RetrainOutcome:
@@ -62,7 +69,9 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
                 f"the gate would promote {decision.name} ({decision.reason}); `ratchet approve` gives a person's word"
             )
         else:
-            ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=len(history.read().lines) > known)
+            judged = len(history.read().lines) > known
+            ended.outcome, ended.reason = _outcome(decision, ran=ran, judged=judged)
+            ended.decision = decision if judged else None
         if drift and ended.outcome == NOTHING:
             ended.reason += f". New data are wanted: {drift}"
     return ended
@@ -72,6 +81,7 @@ def settle_once(decision: PromotionDecision, answer: Approval) -> RetrainOutcome
     """Act upon a person's answer, log and return the outcome."""
     with retrain_log.recorded(f"answer of {answer.by or 'nobody'}") as ended:
         settled = promotion.settle(decision, answer)
+        ended.decision = settled
         ended.outcome, ended.reason = settled.verdict, f"version {settled.version}: {settled.reason}"
     return ended
 

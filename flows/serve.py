@@ -14,7 +14,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows import deployments
+from flows import automations, deployments
+from flows.automations import Notifications
 from flows.execution import prefect_server, supervisor, workspace_lease
 from tasks.io.system import progress
 
@@ -24,7 +25,7 @@ Deployments = Sequence[RunnerDeployment]
 def up() -> None:
     """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
     port = PREFECT_SERVER_API_PORT.value()
-    served = deployments.all_deployments()
+    served, told = deployments.all_deployments(), automations.notifications()
     with workspace_lease.acquired(workspace_lease.SERVER, "another `ratchet up`"):
         if owner := prefect_server.port_owner(port):
             raise RuntimeError(
@@ -37,10 +38,11 @@ def up() -> None:
                 prefect_server.announced(url),
                 temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}),
             ):
-                _registered(served, url)
+                _registered(served, told, url)
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
                 for line in deployments.described(served):
                     progress.say(line)
+                progress.say(f"Told what came of a night: {told}.")
                 progress.say(
                     f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
                 )
@@ -50,11 +52,11 @@ def up() -> None:
             progress.say("Prefect has stopped.")
 
 
-def _registered(served: Deployments, url: str) -> None:
-    """Register the deployments and the watch over heartbeats. `serve` does it too, but only after the words that say how to run them."""
+def _registered(served: Deployments, told: Notifications, url: str) -> None:
+    """Register the automations and the deployments. `serve` does the latter too, but only after the words that say how to run them."""
 
     def register() -> None:
-        deployments.watch_heartbeats()
+        automations.apply_all(told)
         for deployment in served:
             deployment.apply()
 

@@ -26,7 +26,7 @@ from tasks.core.nested import flat
 from tasks.core.training import in_words
 from tasks.io import provenance, stage_outputs
 from tasks.io.runs import run_store, tracking
-from tasks.io.system import locks, process, progress
+from tasks.io.system import locks, process, progress, usage
 
 T = TypeVar("T")
 SCRATCH = Path(".ratchet")
@@ -254,7 +254,8 @@ def _open_run(
     recorder.datasets(dvc_hashes(reads.values()))
     status: tracking.Status = "FAILED"
     try:
-        yield recorder
+        with usage.watched(lambda number, values: recorder.metrics(values, number)):
+            yield recorder
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

@@ -40,17 +40,17 @@ def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> Non
     `ratchet.ran = nothing` and has no figures, which are those of an earlier run.
     """
     record_cached(flow, [stage for stage, outcome in outcomes.items() if outcome in ("restored", "unchanged")])
-    done = {stage for stage, outcome in outcomes.items() if outcome not in ("failed", "not begun")}
-    is_new = any(outcome != "unchanged" for outcome in outcomes.values())
-    figures = run_summary.measured() if is_new and {"report", "register"} <= done else None
+    figures = run_summary.newly_measured(outcomes)
     flow.rename(run_summary.title(run_summary.profile_name(), figures.candidate if figures else None, outcomes))
     flow.describe(run_summary.description(outcomes, figures))
     flow.tags(ratchet__ran=", ".join(stage for stage, outcome in outcomes.items() if outcome == "ran") or "nothing")
-    if "ingest" in done:
+    if outcomes.get("ingest", "failed") not in ("failed", "not begun"):
         flow.datasets(runner.dvc_hashes([Path("data/ingested")]))
     if figures:
         flow.tags(candidate=figures.candidate, verdict=figures.verdict)
         flow.model(figures.candidate, figures.hash, figures.metrics)
+        for path in run_summary.artifacts():
+            flow.artifact(path, path.parent.relative_to(run_summary.REPORT.parents[1]).as_posix())
 
 
 def record_cached(flow: tracking.Recorder, stages: Iterable[str]) -> None:

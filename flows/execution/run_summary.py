@@ -1,7 +1,6 @@
 """Summarise a workspace for the MLflow run of a flow: what a person looks for in the table of runs, without opening one."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +9,14 @@ from typing import Any
 
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.records import LOSSES
+from tasks.core.metric_names import metric_of
 from tasks.core.training import in_words
 
 PROFILES = Path("params")
 CANDIDATE = Path("models/candidate.json")
 REPORT = Path("data/report/summary.json")
+SHOWN = ("index.html", "README.md", "plots/*.csv")
+"""The files of the report's folder that are artifacts of a run in MLflow."""
 NAMED = 2
 """So many stages are named in the title of a run; more are counted."""
 SOURCES = 3
@@ -42,7 +43,7 @@ class Measured:
         """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …"""
         values: dict[str, float] = {}
         for row in self.rows:
-            name = _metric(row["measure"])
+            name = metric_of(row["measure"])
             for prefix, side in ((name, "after"), (f"{name}_change", "difference")):
                 estimate = row[side]
                 values |= {
@@ -88,6 +89,18 @@ def measured() -> Measured | None:
     return Measured(card["candidate"], card["hash"], verdict, comparison["verdict"], rows, report["reference"])
 
 
+def newly_measured(outcomes: Mapping[str, str]) -> Measured | None:
+    """Return the candidate with its figures if a run with these outcomes of its stages made anything, and the report is up to date."""
+    done = {stage for stage, outcome in outcomes.items() if outcome not in ("failed", "not begun")}
+    is_new = any(outcome != "unchanged" for outcome in outcomes.values())
+    return measured() if is_new and {"report", "register"} <= done else None
+
+
+def artifacts() -> list[Path]:
+    """Return the files of the report that MLflow's page of a run shows as they are: pages, tables, and the model card."""
+    return [path for pattern in SHOWN for path in sorted(REPORT.parent.glob(pattern))]
+
+
 def title(profile: str, candidate: str | None, outcomes: Mapping[str, str]) -> str:
     """Return the name of a flow's run: its profile, its candidate, and what became of the stages."""
     return " · ".join(filter(None, [profile, candidate, what_ran(outcomes)]))
@@ -118,7 +131,7 @@ def _figures(figures: Measured | None) -> Iterator[str]:
     ]
     for row in figures.rows:
         cells = [
-            _metric(row["measure"]).replace("_", " "),
+            metric_of(row["measure"]).replace("_", " "),
             row["items"],
             *(_interval(row[side]) for side in ("before", "after", "difference")),
         ]
@@ -135,12 +148,6 @@ def _stages(outcomes: Mapping[str, str]) -> Iterator[str]:
 
 def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def _metric(measure: str) -> str:
-    """Return the name of a measure in MLflow: letters, digits and underscores."""
-    name = re.sub(r"\W+", "_", measure.replace("@", "_at_"))
-    return f"{name}_loss" if measure in LOSSES else name
 
 
 def _place(source: Any) -> str:

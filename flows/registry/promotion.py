@@ -295,7 +295,11 @@ def _registered(past: History) -> list[registry.Version]:
     latest = {line.version: line for line in past.decisions}
     return [
         registry.Version(
-            number, line.candidate, f"{line.verdict}: {line.reason}", {"verdict": line.verdict, "name": line.name}
+            number,
+            line.candidate,
+            f"{line.verdict}: {line.reason}",
+            {"verdict": line.verdict, "name": line.name},
+            versions.folder(number) if number in past.promoted else None,
         )
         for number, line in sorted(latest.items())
     ]

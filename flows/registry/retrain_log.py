@@ -58,6 +58,8 @@ class RetrainOutcome:
     reason: str = ""
     open: history.PromotionDecision | None = None
     """The gate's decision, where a person has the last word on it."""
+    decision: history.PromotionDecision | None = None
+    """The decision on a candidate, where one was made."""
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import pytest
 from httpx import ConnectError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import deployments, monitor, serve
-from flows.deployments import BEATS
+from flows import automations, deployments, monitor, serve
+from flows.automations import BEATS
 from flows.execution import prefect_server, supervisor
 from tasks.io.system import locks
 from tests.flows.conftest import Workspace, processes, wait_for
@@ -92,7 +92,11 @@ def test_a_second_one_is_refused_with_the_number_of_the_first(up):
     )
 
 
-@pytest.mark.parametrize("ask", [serve._registered, serve._serving])
+@pytest.mark.parametrize(
+    "ask",
+    [lambda served, url: serve._registered(served, automations.Notifications((), ()), url), serve._serving],
+    ids=["registered", "serving"],
+)
 def test_a_server_that_ends_while_deployments_are_registered_is_asked_again(monkeypatch, ask):
     answers, asked = iter([False, True]), []
 
@@ -101,7 +105,7 @@ def test_a_server_that_ends_while_deployments_are_registered_is_asked_again(monk
         if len(asked) == 1:
             raise ConnectError("All connection attempts failed")
 
-    monkeypatch.setattr(deployments, "watch_heartbeats", refuse_once)
+    monkeypatch.setattr(automations, "apply_all", refuse_once)
     monkeypatch.setattr(serve, "serve", refuse_once)
     monkeypatch.setattr(prefect_server, "answers", lambda url: next(answers))
     ask([], "http://127.0.0.1:9/api")
@@ -141,12 +145,16 @@ def test_drift_starts_a_retraining(up):
 def test_the_pages_have_the_plan_the_progress_and_what_became_of_each_stage(up):
     up.run("prefect", "deployment", "run", "pipeline/workstation", "--watch")
     latest = {row["key"]: row for row in asked(up, "artifacts/latest/filter", {})}
-    assert {"pipeline-plan", "pipeline-progress", "pipeline-stages"} <= latest.keys()
+    assert {f"pipeline-{key}" for key in ("plan", "progress", "stages", "graph", "verdict", "mlflow")} <= latest.keys()
     assert float(latest["pipeline-progress"]["data"]) == 100
     (one, *others) = json.loads(latest["pipeline-stages"]["data"])
     assert [row["stage"] for row in (one, *others)] == ["one", "two", "side", "last"]
     assert one["became"] in ("ran", "restored", "unchanged")
     assert one.keys() == {"stage", "planned", "became", "seconds", "why", "MLflow"}
+    assert "s0 --> s1" in latest["pipeline-graph"]["data"]
+    assert "/runs/" in latest["pipeline-mlflow"]["data"]
+    assert latest["pipeline-verdict"]["data"].startswith(("ran (", "unchanged (", "restored ("))
+    assert {run["name"] for run in runs_of(up, "pipeline")} == {"edited · all stages"}
 
 
 def test_a_line_that_is_no_schedule_is_refused_before_anything_starts(workspace):

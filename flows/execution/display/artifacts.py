@@ -1,18 +1,27 @@
-"""Show a pipeline on Prefect's pages: its plan, its progress, and the outcome of every stage, with links to MLflow."""
+"""Show a pipeline on Prefect's pages: its graph, its plan and progress, the outcome of every stage, and the verdict, with links to MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from httpx import TransportError
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
+from flows.execution import run_summary
+from flows.execution.display import graph
 from flows.execution.dvc import console, forecast
 from tasks.io.runs import run_links
 from tasks.io.system import progress
 
 PLAN, STAGES, PROGRESS = "pipeline-plan", "pipeline-stages", "pipeline-progress"
+GRAPH, VERDICT, MLFLOW, REPORT = "pipeline-graph", "pipeline-verdict", "pipeline-mlflow", "pipeline-report"
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,32 @@ class ProgressBar:
 
 
 def show_plan(steps: Sequence[forecast.Step]) -> None:
-    """Show the plan as a table."""
+    """Show the plan: the graph as a picture, and a table with the reason for each stage."""
     rows = [{"stage": step.stage, "planned": step.state, "why": step.reasons} for step in steps]
+    _show_graph(steps, {step.stage: step.state for step in steps}, "The stages, and what this run will make of each.")
     create_table_artifact(rows, key=PLAN, description="What this run makes of each stage, foretold.")
 
 
 def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step], run: str) -> None:
-    """Show what each stage came to as a table, each with its MLflow run; `run` is our id of the flow's own. Prefect's server may be away."""
+    """Show what each stage came to, the verdict, and links to MLflow; `run` is our id of the flow's own. Prefect's server may be away."""
+    became = {outcome.stage: outcome.state for outcome in outcomes}
     states = ("ran", "restored", "unchanged", "failed", "not begun")
-    counts = [(state, sum(o.state == state for o in outcomes)) for state in states]
+    counts = [(state, sum(o == state for o in became.values())) for state in states]
     progress.say(f"Done: {', '.join(f'{count} {state}' for state, count in counts if count)}.")
+    try:
+        _show_graph(steps, became, "The stages, and what became of each.")
+        _show_table(outcomes, steps, run)
+        _show_verdict(became, run_links.of_flow(run))
+    except TransportError as error:  # what a stage failed of must not be hidden by it
+        progress.say(f"Prefect's server does not answer ({error}), so its pages lack the table of this run.")
+
+
+def _show_graph(steps: Sequence[forecast.Step], states: Mapping[str, str], description: str) -> None:
+    text = graph.markdown({step.stage: step.upstream for step in steps}, states)
+    create_markdown_artifact(text, key=GRAPH, description=description)
+
+
+def _show_table(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step], run: str) -> None:
     plan = {step.stage: step for step in steps}
     links = {stage: f"[open]({address})" for stage, address in run_links.of_stages(run).items()}
     rows: list[dict[str, Any]] = [
@@ -64,7 +89,21 @@ def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Ste
         for outcome in outcomes
     ]
     description = f"What became of each stage. {run_links.hint()} In MLflow: tags.`ratchet.run` = '{run}'"
-    try:
-        create_table_artifact(rows, key=STAGES, description=description)
-    except TransportError as error:  # what a stage failed of must not be hidden by it
-        progress.say(f"Prefect's server does not answer ({error}), so its pages lack the table of this run.")
+    create_table_artifact(rows, key=STAGES, description=description)
+
+
+def _show_verdict(became: Mapping[str, str], page: str | None) -> None:
+    """Show the verdict on the candidate, and where MLflow has the run and the report. `page` is that of the run."""
+    figures = run_summary.newly_measured(became)
+    create_markdown_artifact(
+        run_summary.description(became, figures), key=VERDICT, description="What this run came to."
+    )
+    if page is None:
+        return
+    create_link_artifact(
+        page, link_text="This run in MLflow", key=MLFLOW, description=f"Settings and curves. {run_links.hint()}"
+    )
+    if figures:
+        report = f"{page}/artifacts/{run_summary.REPORT.parent.name}/index.html"
+        description = f"In the workspace: {run_summary.REPORT.parent / 'index.html'}. {run_links.hint()}"
+        create_link_artifact(report, link_text="The report", key=REPORT, description=description)

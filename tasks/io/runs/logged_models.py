@@ -1,6 +1,8 @@
 """Models as MLflow's own entities: what a flow offers for promotion, with its figures, and the run that measured it."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 CANDIDATE = "ratchet.candidate"
@@ -42,8 +44,23 @@ def find(client: Any, experiment: str, candidate: str) -> Any:
     return models[0] if models else None
 
 
-def measuring_run(client: Any, experiment: str, candidate: str) -> str | None:
-    """Return the MLflow run that measured the model with this hash of its files first; None without one."""
+@dataclass(frozen=True)
+class Measured:
+    """Where MLflow shows what a model is worth."""
+
+    run: str
+    """The MLflow run that measured it first."""
+    model: str
+    """The entity, which has the figures of all runs."""
+
+    def links(self, experiment: str) -> str:
+        """Return links to the pages of both, as Markdown for a page of the same MLflow."""
+        place = f"#/experiments/{experiment}"
+        return f"[Figures of this model]({place}/models/{self.model}) · [the run that measured it]({place}/runs/{self.run})"
+
+
+def measured(client: Any, experiment: str, candidate: str) -> Measured | None:
+    """Return where the model with this hash of its files was measured; None where MLflow does not know it."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -52,7 +69,15 @@ def measuring_run(client: Any, experiment: str, candidate: str) -> str | None:
         if not _lacks_models(error):
             raise
         return None
-    return str(model.source_run_id) if model else None
+    return Measured(str(model.source_run_id), str(model.model_id)) if model else None
+
+
+def link_version(client: Any, model: str, name: str, version: str) -> None:
+    """Let the page of an entity name the registered version that it became."""
+    tag = "mlflow.modelVersions"
+    known = json.loads(client.get_logged_model(model).tags.get(tag, "[]"))
+    if (entry := {"name": name, "version": version}) not in known:
+        client.set_logged_model_tags(model, {tag: json.dumps([*known, entry])})
 
 
 def _lacks_models(error: Exception) -> bool:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tasks.io.runs import logged_models, run_store
-from tasks.io.runs.logged_models import CANDIDATE
+from tasks.io.runs import logged_models, run_links, run_store
+from tasks.io.runs.logged_models import CANDIDATE, Measured
 from tasks.io.system import progress
+from tasks.io.weights import mlflow_format
 
 NAME = "ratchet"
 NUMBER = "ratchet.version"
@@ -21,6 +23,8 @@ class Version:
     candidate: str
     description: str
     tags: dict[str, str]
+    folder: Path | None = None
+    """Where its files are stored, if they are."""
 
 
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
@@ -51,8 +55,9 @@ def _registered(client: Any, experiment: str, version: Version, known: dict[tupl
     registered = known.get((str(version.number), version.candidate))
     if registered is None:
         return _register(client, experiment, version)
-    if registered.description != version.description:
-        client.update_model_version(NAME, registered.version, version.description)
+    if not registered.description.startswith(version.description):
+        description, _ = _described(client, experiment, version)
+        client.update_model_version(NAME, registered.version, description)
     for name, value in version.tags.items():
         if registered.tags.get(name) != value:
             client.set_model_version_tag(NAME, registered.version, name, value)
@@ -60,11 +65,28 @@ def _registered(client: Any, experiment: str, version: Version, known: dict[tupl
 
 
 def _register(client: Any, experiment: str, version: Version) -> str:
+    description, measured = _described(client, experiment, version)
     tags = version.tags | {NUMBER: str(version.number), CANDIDATE: version.candidate}
-    source = f"ratchet:{version.candidate}"  # files stay in the store of versions, which the hash names
-    run = logged_models.measuring_run(client, experiment, version.candidate)
-    created = client.create_model_version(NAME, source, run, tags=tags, description=version.description)
+    run = measured.run if measured else None
+    created = client.create_model_version(NAME, _source(version), run, tags=tags, description=description)
+    if measured:
+        logged_models.link_version(client, measured.model, NAME, str(created.version))
     return str(created.version)
+
+
+def _described(client: Any, experiment: str, version: Version) -> tuple[str, Measured | None]:
+    """Return the description of a version, which links to what measured it: MLflow's own store keeps no link to an entity."""
+    measured = logged_models.measured(client, experiment, version.candidate)
+    return "\n\n".join([version.description, *([measured.links(experiment)] if measured else [])]), measured
+
+
+def _source(version: Version) -> str:
+    """Return the folder that MLflow opens a version from; where it cannot, the hash of its files, which stay in the store of versions.
+
+    A server does not read folders of this machine.
+    """
+    is_readable = version.folder and not run_links.is_server() and mlflow_format.describe(version.folder)
+    return str(version.folder.resolve()) if version.folder and is_readable else f"ratchet:{version.candidate}"
 
 
 def _set_aliases(client: Any, wanted: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
-"""Links to MLflow's pages of the runs of a flow's stages."""
+"""Links to MLflow's pages of the runs of a flow and its stages."""
 
 import logging
 import re
+from typing import Any
 
 from tasks.io.runs import run_store
 
@@ -27,15 +28,30 @@ def of_stages(flow: str) -> dict[str, str]:
     A stage that did not have to run has the page of the run that made its outputs. Returns nothing while the store is out of
     reach.
     """
-    try:
-        client, experiment = run_store.connect()
-        runs = client.search_runs([experiment], f"tags.`ratchet.parent` = '{flow}'")
-    except run_store.outages() as error:
-        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
-        return {}
+    pages = {}
+    for run in _search(f"tags.`ratchet.parent` = '{flow}'"):
+        tags, info = run.data.tags, run.info
+        pages[tags.get("dvc.stage", "")] = page(info.experiment_id, tags.get("ratchet.produced_by", info.run_id))
+    return {stage: address for stage, address in pages.items() if stage}
+
+
+def of_flow(flow: str) -> str | None:
+    """Return the address of the page of a flow's own run; None while MLflow does not have it."""
+    runs = _search(f"tags.`ratchet.run` = '{flow}'")
+    return page(runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
+
+
+def page(experiment: str, run: str) -> str:
+    """Return the address of the page of an MLflow run."""
     # A person who follows the link is asked for the name and password that an address may hold.
     address = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
-    run_of_stage = {
-        run.data.tags.get("dvc.stage"): run.data.tags.get("ratchet.produced_by", run.info.run_id) for run in runs
-    }
-    return {stage: f"{address}/#/experiments/{experiment}/runs/{run}" for stage, run in run_of_stage.items() if stage}
+    return f"{address}/#/experiments/{experiment}/runs/{run}"
+
+
+def _search(query: str) -> list[Any]:
+    try:
+        client, experiment = run_store.connect()
+        return list(client.search_runs([experiment], query))
+    except run_store.outages() as error:
+        _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
+        return []

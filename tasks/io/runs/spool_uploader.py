@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,9 @@ PACE_S = 0.1
 LOCK = "uploader.lock"
 LOG = SPOOL.parent / "logs" / "uploader.log"
 """The uploader's console output."""
+
+ARTIFACTS = ".artifacts"
+"""Ending of the folder beside a spool with the files that go with it."""
 
 _DAMAGED = {"kind": "damaged", "time": 0}
 _log = logging.getLogger(__name__)
@@ -215,10 +219,11 @@ def _send_news(path: Path) -> None:
         if event["kind"] == "start":
             state["run"] = _open(client, experiment, event)
     if state["run"]:
-        _send(client, experiment, state["run"], events)
+        _send(client, experiment, state["run"], events, path.with_suffix(ARTIFACTS))
     state["line"] += len(events)
     if _has_ended(events):
         progress.unlink(missing_ok=True)
+        shutil.rmtree(path.with_suffix(ARTIFACTS), ignore_errors=True)
         path.unlink()
         return
     files.write_atomically(progress, json.dumps(state))
@@ -261,8 +266,8 @@ def _open(client: Any, experiment: str, event: dict[str, Any]) -> str:
     return run.info.run_id
 
 
-def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) -> None:
-    """Send the events of a run in batches, its end last."""
+def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]], artifacts: Path) -> None:
+    """Send the events of a run in batches, its end last. `artifacts` is the folder with its files."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     def of(kind: str) -> list[dict[str, Any]]:
@@ -286,6 +291,9 @@ def _send(client: Any, experiment: str, run: str, events: list[dict[str, Any]]) 
         _offer(lambda some: client.log_inputs(run, datasets=some), inputs)
     for event in of("model"):
         _offer(lambda some: logged_models.record(client, experiment, run, some[0]), [event])
+    for event in of("artifact"):
+        if (artifact := artifacts / event["folder"] / event["name"]).is_file():  # else somebody has tidied the spool
+            client.log_artifact(run, str(artifact), event["folder"] or None)
     for event in of("maker"):
         if producer := run_store.maker(client, experiment, event["stage"], event["key"]):
             client.set_tag(run, "ratchet.produced_by", producer)

@@ -10,9 +10,12 @@ import fcntl
 import json
 import logging
 import os
+import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from tasks.core import environment
@@ -25,7 +28,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 LONGEST_TAG = 8000
 """Characters that MLflow takes of a tag."""
 KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "end")
-"""The events of a run."""
+"""The events of a run that another machine may hand over; files stay where they were made."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Recorder:
         """Our id of the run (tag `ratchet.run`), valid as `parent` of others before MLflow knows the run."""
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
+        self._one_at_a_time = threading.Lock()  # a training and the system metrics of its stage write from two threads
         unseen = self._path.with_suffix(".new")
         with spool_uploader.birth():
             self._file = unseen.open("w", encoding="utf-8")
@@ -76,6 +80,17 @@ class Recorder:
         self._write("metrics", values=values, step=0, time=now)
         self._write("model", name=name, candidate=candidate, metrics=values, time=now)
 
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Record a file as an artifact of the run, in this folder of its artifacts. A copy is sent: stages replace their files."""
+        copy = self._path.with_suffix(spool_uploader.ARTIFACTS) / folder / path.name
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            _log.warning("%s: MLflow gets no copy of it: %s", path, error)
+            return
+        self._write("artifact", name=path.name, folder=folder)
+
     def datasets(self, digests: Mapping[str, str]) -> None:
         """Record the inputs of the run: path → DVC's hash of it. No data is read."""
         self._write("datasets", values=dict(digests))
@@ -105,8 +120,9 @@ class Recorder:
 
     def _write(self, kind: str, **event: Any) -> None:
         try:
-            self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
-            self._file.flush()
+            with self._one_at_a_time:
+                self._file.write(json.dumps({"kind": kind, "time": _now(), **event}) + "\n")
+                self._file.flush()
         except OSError as error:  # what makes the disk full is told by the work itself, if it does not end before
             _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
 

@@ -4,7 +4,7 @@ reads   models/base/ratchet.json, training.json and ratchet.json of models/pretr
         data/rounds/<round>/{faults,faults_refused}.parquet, of a turn the outputs of stages diagnose and refine beside them,
         data/selection.json,
         data/ingested/{report.json,test.parquet}, data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet
-writes  data/report/{summary.txt,summary.json,index.html,README.md},
+writes  data/report/{summary.txt,summary.json,metrics.json,index.html,README.md},
         data/report/plots/{loss,validation,forgetting,differences,passes,signals,quality,mix,rounds}.csv
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from tasks.core.stage import Run
 from tasks.stages.report.config import StageConfig
 from tasks.stages.report.reading import read_workspace
-from tasks.stages.report.render.data_files import metric_name, plot_tables, summary_record
+from tasks.stages.report.render.data_files import metric_name, metrics_record, plot_tables, summary_record
 from tasks.stages.report.render.pages import html_page, model_card
 from tasks.stages.report.render.summary_text import summary_text
 
@@ -27,6 +27,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     if not config.models:
         outputs["report"].mkdir(parents=True)
         (outputs["report"] / "summary.txt").write_text(NOTHING, encoding="utf-8")
+        (outputs["report"] / "metrics.json").write_text("{}\n", encoding="utf-8")  # which dvc.yaml names
         run.say(NOTHING.rstrip())
         return
     data = read_workspace(inputs, config)
@@ -37,6 +38,8 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     (folder / "summary.txt").write_text(text, encoding="utf-8")
     summary = json.dumps(summary_record(data), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "summary.json").write_text(summary + "\n", encoding="utf-8")
+    metrics = json.dumps(metrics_record(data), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
     (folder / "index.html").write_text(html_page(data), encoding="utf-8")
     (folder / "README.md").write_text(model_card(data), encoding="utf-8")
     for name, rows in plot_tables(data).items():

@@ -204,8 +204,7 @@ def test_a_table_that_no_server_takes_hides_no_failure(monkeypatch, capsys):
     def refused(*_, **__):
         raise ConnectError("connection refused")
 
-    monkeypatch.setattr(artifacts, "create_table_artifact", refused)
-    monkeypatch.setattr(artifacts.run_links, "of_stages", lambda _run: {})
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", refused)
     outcomes = [artifacts.StageOutcome("one", "ran", 1.0), artifacts.StageOutcome("two", "failed", 1.0)]
     steps = [forecast.Step(name, "run", (), ()) for name in ("one", "two")]
     artifacts.show_outcomes(outcomes, steps, "a run")

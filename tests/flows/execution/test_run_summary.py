@@ -100,3 +100,28 @@ def test_settings_are_told_by_profile_base_sources_and_methods_without_a_folder(
     edited.write_text("# mine\n" + Path("params/tiny.yaml").read_text())
     monkeypatch.setattr(configuration, "PARAMS", edited)
     assert run_summary.profile_name() == "edited"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "has_news"),
+    [
+        ({"tune@r0": "ran", "report": "ran", "register": "unchanged"}, True),
+        ({"tune@r0": "unchanged", "report": "unchanged", "register": "unchanged"}, False),
+        ({"tune@r0": "ran", "report": "failed", "register": "ran"}, False),
+        ({"tune@r0": "ran"}, False),
+    ],
+)
+def test_figures_are_those_of_a_run_that_made_anything_and_whose_report_is_up_to_date(workspace, outcomes, has_news):
+    assert (run_summary.newly_measured(outcomes) is not None) == has_news
+
+
+def test_the_reports_page_card_and_tables_are_artifacts_and_what_is_there_for_programs_is_not(workspace):
+    folder = run_summary.REPORT.parent
+    (folder / "plots").mkdir()
+    for name in ("index.html", "README.md", "plots/loss.csv"):
+        (folder / name).touch()
+    assert [str(path.relative_to(folder)) for path in run_summary.artifacts()] == [
+        "index.html",
+        "README.md",
+        "plots/loss.csv",
+    ]

@@ -1,5 +1,7 @@
 """Models as MLflow's entities: one for the same files, with their figures, linked to run and registered version."""
 
+import json
+
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -36,16 +38,35 @@ def test_the_same_files_are_one_model_with_its_figures_and_the_run_that_measured
     assert len(client.get_metric_history(again, "domain_loss")) == 1
 
 
-def test_a_registered_version_links_to_the_run_that_measured_it_where_it_is_known(store):
+def test_a_registered_version_and_the_model_that_was_measured_link_to_each_other(store):
     run = measured("c1")
     versions = [
-        registry.Version(number, candidate, "promoted", {}) for number, candidate in ((1, "c1"), (2, "elsewhere"))
+        registry.Version(number, candidate, "promoted: better", {})
+        for number, candidate in ((1, "c1"), (2, "elsewhere"))
     ]
     assert registry.mirror(versions, {"champion": 1})
-    client, _ = run_store.connect()
+    client, experiment = run_store.connect()
     known, unknown = (client.get_model_version(registry.NAME, number) for number in ("1", "2"))
     assert known.run_id == run
+    (model,) = client.search_logged_models([experiment])
+    assert known.description.startswith("promoted: better\n\n[")
+    assert f"#/experiments/{experiment}/models/{model.model_id}" in known.description
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": registry.NAME, "version": "1"}]
     assert not unknown.run_id
+    assert unknown.description == "promoted: better"
+
+
+def test_another_decision_on_a_version_is_written_with_the_same_links_and_nothing_else_is(store):
+    measured("c1")
+    assert registry.mirror([registry.Version(1, "c1", "refused: worse", {"verdict": "refused"})], {})
+    assert registry.mirror([registry.Version(1, "c1", "promoted: better", {"verdict": "promoted"})], {"champion": 1})
+    client, _ = run_store.connect()
+    (version,) = client.search_model_versions(f"name = '{registry.NAME}'")
+    assert version.description.startswith("promoted: better\n\n[Figures of this model](#/experiments/")
+    assert version.tags["verdict"] == "promoted"
+    before = version.last_updated_timestamp
+    assert registry.mirror([registry.Version(1, "c1", "promoted: better", {"verdict": "promoted"})], {"champion": 1})
+    assert client.get_model_version(registry.NAME, "1").last_updated_timestamp == before
 
 
 @pytest.mark.parametrize("code", ["ENDPOINT_NOT_FOUND", "INTERNAL_ERROR"])
@@ -59,9 +80,9 @@ def test_a_server_without_such_entities_is_no_outage_and_another_error_is_one(co
     event = {"name": "r0", "candidate": "c1", "metrics": FIGURES, "time": 0}
     if code == "ENDPOINT_NOT_FOUND":
         logged_models.record(Client(), "1", "run", event)
-        assert logged_models.measuring_run(Client(), "1", "c1") is None
+        assert logged_models.measured(Client(), "1", "c1") is None
         return
     with pytest.raises(MlflowException):
         logged_models.record(Client(), "1", "run", event)
     with pytest.raises(MlflowException):
-        logged_models.measuring_run(Client(), "1", "c1")
+        logged_models.measured(Client(), "1", "c1")

@@ -9,6 +9,7 @@ import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -89,6 +90,24 @@ def test_a_run_may_get_its_name_and_description_at_its_end(store):
     (run,) = runs(store).values()
     assert run.info.run_name == run.data.tags["mlflow.runName"] == "tiny · r0 · 3 of 4 stages ran"
     assert run.data.tags["mlflow.note.content"].rstrip() == "**better**"
+
+
+def test_a_file_is_sent_as_it_was_when_it_was_recorded_and_no_copy_stays(store, tmp_path, away):
+    report = tmp_path / "report.html"
+    report.write_text("first")
+    recorder = tracking.Recorder("run")
+    recorder.artifact(report, "report")
+    recorder.artifact(tmp_path / "none.csv")
+    recorder.end("FINISHED")
+    spool_uploader.carry()  # the store is away
+    report.write_text("second")
+    away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    spool_uploader.carry()
+    (run,) = runs(store).values()
+    sent = Path(unquote(urlsplit(run.info.artifact_uri).path))
+    assert [path.name for path in sent.rglob("*") if path.is_file()] == ["report.html"]
+    assert (sent / "report/report.html").read_text() == "first"
+    assert not list(run_store.SPOOL.glob(f"*{spool_uploader.ARTIFACTS}"))
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])

@@ -75,6 +75,18 @@ def test_the_record_says_what_the_summary_says(tmp_path):
     assert run.metrics[0][1]["r0_domain_nats_per_token_difference"] == pytest.approx(-0.5)
 
 
+def test_the_metrics_are_a_level_and_a_change_of_each_measure_by_model(tmp_path):
+    folder, _ = run_stage(tmp_path, BETTER)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    rows = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["comparisons"]["r0"]["rows"]
+    domain = next(row for row in rows if row["measure"] == "domain")
+    assert metrics["r0"]["domain_loss"] == domain["after"]["value"]
+    assert metrics["r0"]["domain_loss_change"] == -0.5
+    assert metrics["base"]["domain_loss"] == domain["before"]["value"]
+    assert not any(name.endswith("_change") for name in metrics["base"])
+    assert {name.removesuffix("_change") for name in metrics["r0"]} == metrics["base"].keys()
+
+
 def test_the_page_is_well_formed_and_its_links_lead_somewhere(tmp_path):
     shown = page(run_stage(tmp_path, BETTER)[0])
     assert not shown.open

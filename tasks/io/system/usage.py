@@ -1,0 +1,111 @@
+"""What a process and its machine are busy with, under the names of MLflow's system metrics, which its pages show on a tab of their own."""
+
+import contextlib
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import psutil
+
+EVERY_S = 10.0
+"""Seconds between two samples, as in MLflow's own monitor."""
+MB = 2**20
+GPU_FIELDS = ("index", "utilization.gpu", "memory.used", "memory.total", "power.draw")
+
+
+class Sampler:
+    """Samples a process with its children, and the machine."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._network = psutil.net_io_counters()
+        self._seconds = self._cpu_seconds()
+        psutil.cpu_percent()  # the first call has nothing to compare with
+
+    def sample(self, elapsed_s: float) -> dict[str, float]:
+        """Return the usage since the sample before, which was taken `elapsed_s` ago: per cent, MB and watts."""
+        memory, network, seconds = psutil.virtual_memory(), psutil.net_io_counters(), self._cpu_seconds()
+        values = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "process_cores": max(0.0, seconds - self._seconds) / elapsed_s,
+            "process_memory_usage_megabytes": self._memory() / MB,
+            "system_memory_usage_megabytes": memory.used / MB,
+            "system_memory_usage_percentage": memory.percent,
+            "disk_usage_percentage": psutil.disk_usage(".").percent,
+            "network_receive_megabytes": (network.bytes_recv - self._network.bytes_recv) / MB,
+            "network_transmit_megabytes": (network.bytes_sent - self._network.bytes_sent) / MB,
+        }
+        self._seconds = seconds
+        return {f"system/{name}": value for name, value in (values | gpus()).items()}
+
+    def _family(self) -> Iterator[psutil.Process]:
+        yield self._process
+        yield from self._process.children(recursive=True)
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.Error):  # it ended just now
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _memory(self) -> int:
+        total = 0
+        for process in self._family():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total
+
+
+def gpus() -> dict[str, float]:
+    """Return utilization, memory and power of each NVIDIA GPU, by its number; none where there is no driver."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits"]
+    try:
+        table = subprocess.run(command, capture_output=True, text=True, check=True, timeout=EVERY_S).stdout
+    except (OSError, subprocess.SubprocessError):  # a driver without a device, or one that hangs
+        return {}
+    return {name: value for line in table.splitlines() for name, value in _gpu(line).items()}
+
+
+def _gpu(line: str) -> Mapping[str, float]:
+    index, *cells = (cell.strip() for cell in line.split(","))
+    busy, used, total, power = (_number(cell) for cell in cells)
+    values = {
+        "utilization_percentage": busy,
+        "memory_usage_megabytes": used,
+        "memory_usage_percentage": 100 * used / total if used is not None and total else None,
+        "power_usage_watts": power,
+    }
+    return {f"gpu_{index}_{name}": value for name, value in values.items() if value is not None}
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:  # `[N/A]`: this GPU does not tell
+        return None
+
+
+@contextmanager
+def watched(log: Callable[[int, Mapping[str, float]], None], every_s: float = EVERY_S) -> Iterator[None]:
+    """Call `log` with the number of a sample and its values, from a thread, while the block runs. A shorter block has no sample."""
+    ended, sampler = threading.Event(), Sampler()
+
+    def watch() -> None:
+        number = 0
+        while not ended.wait(every_s):
+            log(number, sampler.sample(every_s))
+            number += 1
+
+    watcher = threading.Thread(target=watch, name="system-metrics", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
