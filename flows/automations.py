@@ -52,7 +52,7 @@ BODY = "{{ flow_run.state.message }}\n\n{{ flow_run|ui_url }}"
 
 @dataclass(frozen=True)
 class Notifications:
-    """Who is told what."""
+    """The people who are told, and the events that they are told."""
 
     blocks: tuple[NotificationBlock, ...]
     events: tuple[str, ...]

@@ -18,7 +18,8 @@ from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.states import Completed
 
-from flows.execution import flow_lease, prefect_server, run_names
+from flows.execution import flow_lease, prefect_server
+from flows.execution.display import run_names
 from flows.registry import drift_log
 from flows.registry.drift_log import DriftCheck
 from tasks.io.system import progress

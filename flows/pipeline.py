@@ -15,8 +15,8 @@ from prefect.futures import PrefectFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.execution import flow_lease, flow_runs, preflight, resources, run_names, stage_runner
-from flows.execution.display import artifacts, report_summary, screen
+from flows.execution import flow_lease, flow_runs, preflight, resources, stage_runner
+from flows.execution.display import artifacts, report_summary, run_names, screen
 from flows.execution.display.artifacts import StageOutcome
 from flows.execution.dvc import cache, forecast, lock_file
 from flows.execution.scheduler import Scheduler

@@ -6,7 +6,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import approval
-from flows.execution import flow_lease, prefect_server, run_names
+from flows.execution import flow_lease, prefect_server
+from flows.execution.display import run_names
 from flows.registry import decision_text, history, promotion
 
 

@@ -13,7 +13,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import approval
-from flows.execution import flow_lease, prefect_server, preflight, run_names
+from flows.execution import flow_lease, prefect_server, preflight
+from flows.execution.display import run_names
 from flows.pipeline import pipeline
 from flows.registry import decision_text, history, promotion, retrain_log
 from flows.registry.history import Approval, PromotionDecision

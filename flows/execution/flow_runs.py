@@ -44,11 +44,13 @@ def record_outcomes(flow: tracking.Recorder, outcomes: Mapping[str, str]) -> Non
     flow.rename(run_summary.title(run_summary.profile_name(), figures.candidate if figures else None, outcomes))
     flow.describe(run_summary.description(outcomes, figures))
     flow.tags(ratchet__ran=", ".join(stage for stage, outcome in outcomes.items() if outcome == "ran") or "nothing")
-    if outcomes.get("ingest", "failed") not in ("failed", "not begun"):
-        flow.datasets(runner.dvc_hashes([Path("data/ingested")]))
+    is_ingested = outcomes.get("ingest", "failed") not in ("failed", "not begun")
+    dataset = runner.dvc_hashes([Path("data/ingested")]) if is_ingested else {}
+    if dataset:
+        flow.datasets(dataset)
     if figures:
         flow.tags(candidate=figures.candidate, verdict=figures.verdict)
-        flow.model(figures.candidate, figures.hash, figures.metrics)
+        flow.model(figures.candidate, figures.hash, figures.metrics, dataset)
         for path in run_summary.artifacts():
             flow.artifact(path, path.parent.relative_to(run_summary.REPORT.parents[1]).as_posix())
 

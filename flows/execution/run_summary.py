@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.metric_names import metric_of
+from tasks.core.records import metric_of
 from tasks.core.training import in_words
 
 PROFILES = Path("params")
@@ -40,18 +40,17 @@ class Measured:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …"""
-        values: dict[str, float] = {}
+        """Return level and difference of each measure with the ends of their intervals: `domain_loss`, `domain_loss_low`, …
+
+        What has no interval is left without.
+        """
+        values = {}
         for row in self.rows:
             name = metric_of(row["measure"])
             for prefix, side in ((name, "after"), (f"{name}_change", "difference")):
-                estimate = row[side]
-                values |= {
-                    prefix: estimate["value"],
-                    f"{prefix}_low": estimate["low"],
-                    f"{prefix}_high": estimate["high"],
-                }
-        return values
+                ends = {"": "value", "_low": "low", "_high": "high"}
+                values |= {f"{prefix}{ending}": row[side][end] for ending, end in ends.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def settings_tags(config: PipelineConfig) -> dict[str, str]:
@@ -146,8 +145,12 @@ def _stages(outcomes: Mapping[str, str]) -> Iterator[str]:
         yield f"{state} ({len(stages)}): {', '.join(stages)}"
 
 
-def _interval(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+def _interval(estimate: Mapping[str, float | None]) -> str:
+    """Return an estimate with its interval, which one item has none of, nor a value where nothing could be measured."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if value is None:
+        return "not measured"
+    return f"{value:.3f} [no interval]" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _place(source: Any) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring
@@ -309,6 +310,12 @@ PREFERENCE = "preference accuracy"
 SUCCESS, REPHRASE, LOCALITY = EDITS = ("edit success", "edit rephrase", "edit locality")
 """The shares of facts that were written into a model and are told in their own words, and in others, and of questions about others
 that are answered as before."""
+
+
+def metric_of(measure: str) -> str:
+    """Return the name of a measure as a metric of MLflow and DVC, in letters, digits and underscores: `domain_loss`, `pass_at_1`."""
+    name = re.sub(r"\W+", "_", measure.replace("@", "_at_")).strip("_")
+    return f"{name}_loss" if measure in LOSSES else name
 
 
 @dataclass(frozen=True)

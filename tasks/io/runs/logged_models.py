@@ -10,7 +10,7 @@ CANDIDATE = "ratchet.candidate"
 
 
 def record(client: Any, experiment: str, run: str, event: Mapping[str, Any]) -> None:
-    """Record a model (`name`, `candidate`, `metrics`, `time`) as the output of a run. The same files are one entity, however often measured.
+    """Record a model (`name`, `candidate`, `metrics`, `dataset`, `time`) as the output of a run. The same files are one entity, however often measured.
 
     A server of MLflow 2, which has no such entities, is left without.
     """
@@ -31,8 +31,12 @@ def _record(client: Any, experiment: str, run: str, event: Mapping[str, Any]) ->
         model = client.create_logged_model(experiment, event["name"], run, tags={CANDIDATE: event["candidate"]})
         client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    places = [
+        {"dataset_name": path, "dataset_digest": digest[:36]} for path, digest in event.get("dataset", {}).items()
+    ]
+    measured_on = places[0] if places else {}
     metrics = [
-        Metric(name, value, event["time"], 0, model_id=model.model_id, run_id=run)
+        Metric(name, value, event["time"], 0, model_id=model.model_id, run_id=run, **measured_on)
         for name, value in event["metrics"].items()
     ]
     client.log_batch(run, metrics=metrics)
@@ -46,7 +50,7 @@ def find(client: Any, experiment: str, candidate: str) -> Any:
 
 @dataclass(frozen=True)
 class Measured:
-    """Where MLflow shows what a model is worth."""
+    """The pages on which MLflow shows what a model is worth."""
 
     run: str
     """The MLflow run that measured it first."""

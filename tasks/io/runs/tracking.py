@@ -73,12 +73,17 @@ class Recorder:
         """Record metrics of one moment."""
         self._write("metrics", values={name: float(value) for name, value in values.items()}, step=step or 0)
 
-    def model(self, name: str, candidate: str, metrics: Mapping[str, float]) -> None:
-        """Record a model as the output of the run, with figures of both; `candidate` is the hash of its files."""
+    def model(
+        self, name: str, candidate: str, metrics: Mapping[str, float], dataset: Mapping[str, str] | None = None
+    ) -> None:
+        """Record a model as the output of the run, with figures of both; `candidate` is the hash of its files.
+
+        `dataset` is what it was measured on: path → DVC's hash of it, of one path.
+        """
         values = {metric: float(value) for metric, value in metrics.items()}
         now = _now()  # MLflow takes a figure of one moment once, however often it is sent
         self._write("metrics", values=values, step=0, time=now)
-        self._write("model", name=name, candidate=candidate, metrics=values, time=now)
+        self._write("model", name=name, candidate=candidate, metrics=values, dataset=dict(dataset or {}), time=now)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Record a file as an artifact of the run, in this folder of its artifacts. A copy is sent: stages replace their files."""

@@ -1,4 +1,4 @@
-"""What a process and its machine are busy with, under the names of MLflow's system metrics, which its pages show on a tab of their own."""
+"""Sample what a process and its machine are busy with, under the names of MLflow's system metrics, which its pages show on a tab of their own."""
 
 import contextlib
 import shutil

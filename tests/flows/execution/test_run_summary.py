@@ -68,6 +68,18 @@ def test_the_figures_are_the_reports_with_the_ends_of_their_intervals(workspace)
     assert figures.metrics["domain_loss_change_low"] == pytest.approx(-0.3)
 
 
+def test_what_has_no_interval_or_no_value_is_told_so_and_is_no_metric(workspace):
+    report = json.loads(run_summary.REPORT.read_text())
+    one = {"value": 0.5, "low": None, "high": None, "n": 1}
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    report["comparisons"]["r0"]["rows"] = [row("general") | {"before": none, "after": one, "difference": none}]
+    run_summary.REPORT.write_text(json.dumps(report))
+    figures = run_summary.measured()
+    assert figures.metrics == {"general_loss": 0.5}
+    text = run_summary.description({"report": "ran"}, figures)
+    assert "| general loss | 7 | not measured | 0.500 [no interval] | not measured |" in text
+
+
 @pytest.mark.parametrize("path", [run_summary.CANDIDATE, run_summary.REPORT])
 def test_without_a_candidate_or_a_report_there_are_no_figures(workspace, path):
     path.unlink()

@@ -18,7 +18,7 @@ def _no_uploader(monkeypatch):
 def measured(candidate):
     """The MLflow run of a flow that measured a candidate."""
     recorder = tracking.Recorder("flow")
-    recorder.model("r0", candidate, FIGURES)
+    recorder.model("r0", candidate, FIGURES, {"data/ingested": "f" * 32 + ".dir"})
     recorder.end("FINISHED")
     spool_uploader.deliver()
     client, experiment = run_store.connect()
@@ -31,6 +31,9 @@ def test_the_same_files_are_one_model_with_its_figures_and_the_run_that_measured
     models = {model.tags["ratchet.candidate"]: model for model in client.search_logged_models([experiment])}
     assert {name: model.source_run_id for name, model in models.items()} == {"c1": first, "c2": other}
     assert {metric.key: metric.value for metric in models["c2"].metrics} == FIGURES
+    assert {(metric.dataset_name, metric.dataset_digest) for metric in models["c2"].metrics} == {
+        ("data/ingested", "f" * 32 + ".dir")
+    }
     assert {str(model.status) for model in models.values()} == {"READY"}
     outputs = client.get_run(again).outputs.model_outputs
     assert [output.model_id for output in outputs] == [models["c1"].model_id]

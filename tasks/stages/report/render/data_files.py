@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.core.metric_names import metric_of
-from tasks.core.records import PASS
+from tasks.core.records import PASS, metric_of
 from tasks.stages.report.data.availability import (
     reason_not_run,
     reasons_checks_not_run,
@@ -44,9 +43,14 @@ def metrics_record(data: ReportData) -> dict[str, dict[str, float]]:
     for comparison in data.comparisons:
         for row in (row for row in comparison.rows if row.part in ("", "all") and row.unit != "bits/byte"):
             name = metric_of(row.measure)
-            metrics.setdefault(comparison.before, {})[name] = row.before.record()["value"]
-            changed = {name: row.after.record()["value"], f"{name}_change": row.difference.record()["value"]}
-            metrics.setdefault(comparison.after, {}).update(changed)
+            of_sides = (
+                (comparison.before, name, row.before),
+                (comparison.after, name, row.after),
+                (comparison.after, f"{name}_change", row.difference),
+            )
+            for model, metric, estimate in of_sides:
+                if (value := estimate.record()["value"]) is not None:
+                    metrics.setdefault(model, {})[metric] = value
     return metrics
 
 

@@ -3,7 +3,8 @@
 import pytest
 from prefect import runtime
 
-from flows.execution import run_names, run_summary
+from flows.execution import run_summary
+from flows.execution.display import run_names
 
 
 @pytest.fixture(autouse=True)
