@@ -299,7 +299,7 @@ def _registered(past: History) -> list[registry.Version]:
             line.candidate,
             f"{line.verdict}: {line.reason}",
             {"verdict": line.verdict, "name": line.name},
-            versions.folder(number) if number in past.promoted else None,
+            versions.folder(number),
         )
         for number, line in sorted(latest.items())
     ]

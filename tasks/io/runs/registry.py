@@ -23,8 +23,8 @@ class Version:
     candidate: str
     description: str
     tags: dict[str, str]
-    folder: Path | None = None
-    """Where its files are stored, if they are."""
+    folder: Path
+    """The place of its files, which a version has that was promoted."""
 
 
 def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
@@ -52,6 +52,7 @@ def _known(client: Any) -> dict[tuple[str, str], Any]:
 
 def _registered(client: Any, experiment: str, version: Version, known: dict[tuple[str, str], Any]) -> str:
     """Return MLflow's number of a version, registered or updated to the last decision."""
+    mlflow_format.describe(version.folder)
     registered = known.get((str(version.number), version.candidate))
     if registered is None:
         return _register(client, experiment, version)
@@ -81,12 +82,11 @@ def _described(client: Any, experiment: str, version: Version) -> tuple[str, Mea
 
 
 def _source(version: Version) -> str:
-    """Return the folder that MLflow opens a version from; where it cannot, the hash of its files, which stay in the store of versions.
+    """Return the folder that MLflow opens a version from, or the hash of its files for a server, which reads no folders of this machine.
 
-    A server does not read folders of this machine.
+    It cannot be changed later, so a candidate that was refused has it too: another decision may promote it.
     """
-    is_readable = version.folder and not run_links.is_server() and mlflow_format.describe(version.folder)
-    return str(version.folder.resolve()) if version.folder and is_readable else f"ratchet:{version.candidate}"
+    return f"ratchet:{version.candidate}" if run_links.is_server() else str(version.folder.resolve())
 
 
 def _set_aliases(client: Any, wanted: dict[str, str]) -> None:

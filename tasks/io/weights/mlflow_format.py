@@ -47,17 +47,23 @@ def describe(folder: Path) -> bool:
         _link_tokenizer(plain, folder / TOKENIZER)
         lines = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
         (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        files.write_atomically(folder / DESCRIPTION, _description(plain))  # the last: it says that all is there
+        files.write_atomically(
+            folder / DESCRIPTION, _description(plain, f"ratchet@{folder.name}")
+        )  # the last: it says that all is there
     return True
 
 
-def _description(plain: Path) -> str:
-    """Return the text of `MLmodel` (https://mlflow.org/docs/latest/ml/model/) for a model whose whole weights are in `plain`."""
+def _description(plain: Path, name: str) -> str:
+    """Return the text of `MLmodel` (https://mlflow.org/docs/latest/ml/model/) for a model whose whole weights are in `plain`.
+
+    `name` is what its answers are signed with.
+    """
     adapter = {} if plain.name == "model" else {"peft_adaptor": "model"}
     transformers = {
         "task": TASK,
         "instance_type": "TextGenerationPipeline",
         "pipeline_model_type": "AutoModelForCausalLM",
+        "source_model_name": name,
         "model_binary": plain.name,
         "components": ["tokenizer"],
         "tokenizer_type": "AutoTokenizer",

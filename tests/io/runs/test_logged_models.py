@@ -1,6 +1,7 @@
 """Models as MLflow's entities: one for the same files, with their figures, linked to run and registered version."""
 
 import json
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -13,6 +14,12 @@ FIGURES = {"domain_loss": 0.8, "domain_loss_low": 0.7}
 @pytest.fixture(autouse=True)
 def _no_uploader(monkeypatch):
     monkeypatch.setattr(spool_uploader, "start", lambda: None)
+
+
+def version(number, candidate, decision):
+    """A version of which no files are here."""
+    tags = {"verdict": decision.partition(":")[0]}
+    return registry.Version(number, candidate, decision, tags, Path("models/versions") / str(number))
 
 
 def measured(candidate):
@@ -43,10 +50,7 @@ def test_the_same_files_are_one_model_with_its_figures_and_the_run_that_measured
 
 def test_a_registered_version_and_the_model_that_was_measured_link_to_each_other(store):
     run = measured("c1")
-    versions = [
-        registry.Version(number, candidate, "promoted: better", {})
-        for number, candidate in ((1, "c1"), (2, "elsewhere"))
-    ]
+    versions = [version(number, candidate, "promoted: better") for number, candidate in ((1, "c1"), (2, "elsewhere"))]
     assert registry.mirror(versions, {"champion": 1})
     client, experiment = run_store.connect()
     known, unknown = (client.get_model_version(registry.NAME, number) for number in ("1", "2"))
@@ -61,14 +65,14 @@ def test_a_registered_version_and_the_model_that_was_measured_link_to_each_other
 
 def test_another_decision_on_a_version_is_written_with_the_same_links_and_nothing_else_is(store):
     measured("c1")
-    assert registry.mirror([registry.Version(1, "c1", "refused: worse", {"verdict": "refused"})], {})
-    assert registry.mirror([registry.Version(1, "c1", "promoted: better", {"verdict": "promoted"})], {"champion": 1})
+    assert registry.mirror([version(1, "c1", "refused: worse")], {})
+    assert registry.mirror([version(1, "c1", "promoted: better")], {"champion": 1})
     client, _ = run_store.connect()
-    (version,) = client.search_model_versions(f"name = '{registry.NAME}'")
-    assert version.description.startswith("promoted: better\n\n[Figures of this model](#/experiments/")
-    assert version.tags["verdict"] == "promoted"
-    before = version.last_updated_timestamp
-    assert registry.mirror([registry.Version(1, "c1", "promoted: better", {"verdict": "promoted"})], {"champion": 1})
+    (mirrored,) = client.search_model_versions(f"name = '{registry.NAME}'")
+    assert mirrored.description.startswith("promoted: better\n\n[Figures of this model](#/experiments/")
+    assert mirrored.tags["verdict"] == "promoted"
+    before = mirrored.last_updated_timestamp
+    assert registry.mirror([version(1, "c1", "promoted: better")], {"champion": 1})
     assert client.get_model_version(registry.NAME, "1").last_updated_timestamp == before
 
 

@@ -53,6 +53,7 @@ def test_a_registered_whole_model_is_opened_by_its_name_and_answers_a_chat(store
     served = mlflow.pyfunc.load_model(f"models:/{registry.NAME}/1")
     reply = served.predict({"messages": PROMPT, "max_tokens": 4})
     assert reply[0]["choices"][0]["message"]["role"] == "assistant"
+    assert reply[0]["model"] == "ratchet@version"
     assert reply[0]["usage"]["completion_tokens"] <= 4
 
 
@@ -82,6 +83,16 @@ def test_what_no_reader_of_mlflow_opens_is_left_as_it_is(folder, lacking):
         (folder / "model" / lacking).write_text("{}")
     assert not mlflow_format.describe(folder)
     assert not (folder / mlflow_format.DESCRIPTION).exists()
+
+
+def test_a_candidate_that_was_refused_first_is_opened_once_it_is_promoted(store, folder):
+    refused = folder.parent / "refused"
+    folder.rename(refused)
+    folder.mkdir()
+    assert registry.mirror([registry.Version(1, "c1", "refused", {}, folder)], {})
+    folder.rmdir()
+    refused.rename(folder)
+    assert opened(store, folder).model.num_parameters() > 0
 
 
 def test_a_server_is_given_no_folder_of_this_machine(store, folder, monkeypatch):
