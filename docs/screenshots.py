@@ -33,11 +33,11 @@ SETTLED = """new Promise((done) => {
     const now = document.body.innerText;
     same = now && now === last ? same + 1 : 0;
     last = now;
-    same >= 8 || ++looks > 240 ? done(now.length) : setTimeout(look, 250);
+    same >= 16 || ++looks > 240 ? done(now.length) : setTimeout(look, 250);
   };
   look();
 })"""
-"""Waits until the text of a page that draws itself stays the same for two seconds, at most a minute."""
+"""Waits until the text of a page that draws itself stays the same for four seconds, at most a minute."""
 SERIOUS = ("serious", "critical")
 DRAWN = """(async () => {
   for (const figure of document.querySelectorAll('figure[data-chart]')) {

@@ -64,7 +64,7 @@ def show_outcomes(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Ste
     try:
         _show_graph(steps, became, "The stages, and what became of each.")
         _show_table(outcomes, steps, run)
-        _show_verdict(became, run_links.of_flow(run))
+        _show_verdict(became, run)
     except TransportError as error:  # what a stage failed of must not be hidden by it
         progress.say(f"Prefect's server does not answer ({error}), so its pages lack the table of this run.")
 
@@ -92,18 +92,18 @@ def _show_table(outcomes: Sequence[StageOutcome], steps: Sequence[forecast.Step]
     create_table_artifact(rows, key=STAGES, description=description)
 
 
-def _show_verdict(became: Mapping[str, str], page: str | None) -> None:
-    """Show the verdict on the candidate, and where MLflow has the run and the report. `page` is that of the run."""
+def _show_verdict(became: Mapping[str, str], run: str) -> None:
+    """Show the verdict on the candidate, and where MLflow has the run and the report."""
     figures = run_summary.newly_measured(became)
-    create_markdown_artifact(
-        run_summary.description(became, figures), key=VERDICT, description="What this run came to."
-    )
-    if page is None:
-        return
-    create_link_artifact(
-        page, link_text="This run in MLflow", key=MLFLOW, description=f"Settings and curves. {run_links.hint()}"
-    )
+    text = run_summary.description(became, figures)
+    create_markdown_artifact(text, key=VERDICT, description="What this run came to.")
+    _show_link(run_links.of_flow(run), "This run in MLflow", MLFLOW, "Settings and curves.")
     if figures:
-        report = f"{page}/artifacts/{run_summary.REPORT.parent.name}/index.html"
-        description = f"In the workspace: {run_summary.REPORT.parent / 'index.html'}. {run_links.hint()}"
-        create_link_artifact(report, link_text="The report", key=REPORT, description=description)
+        page = run_summary.REPORT.with_name("index.html")
+        link = run_links.of_flow(run, f"artifacts/{page.relative_to(page.parents[1])}")
+        _show_link(link, "The report", REPORT, f"In the workspace: {page}.")
+
+
+def _show_link(address: str | None, text: str, key: str, description: str) -> None:
+    if address:
+        create_link_artifact(address, link_text=text, key=key, description=f"{description} {run_links.hint()}")

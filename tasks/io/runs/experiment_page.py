@@ -14,6 +14,8 @@ Every run of this workspace.
   `ratchet.ran = nothing`.
 - A run of a stage has its settings as parameters, its inputs by DVC's hash as data sets, and its training as metrics by step.
 """
+TRAINING = "workflowType=machine_learning"
+"""The end of an address that opens MLflow's pages for trainings: they open on prompts and traces, of which there are none here."""
 CREATED, DURATION = "runDateAndNestInfo", "duration"
 """Two columns that are always shown."""
 WIDTHS = {
@@ -58,5 +60,4 @@ def missing(tags: Mapping[str, str]) -> dict[str, str]:
 
 def address(experiment: str) -> str:
     """Return the part of an address after the host: the table of runs, with our columns."""
-    # MLflow's own front page, and the experiment's, open on prompts and traces, of which there are none here.
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&{TRAINING}"

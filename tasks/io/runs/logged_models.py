@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.io.runs import experiment_page
+
 CANDIDATE = "ratchet.candidate"
 """The tag that holds the hash of a model's files; of an entity, of the flow's run that measured it, and of a registered version."""
 
@@ -60,7 +62,10 @@ class Measured:
     def links(self, experiment: str) -> str:
         """Return links to the pages of both, as Markdown for a page of the same MLflow."""
         place = f"#/experiments/{experiment}"
-        return f"[Figures of this model]({place}/models/{self.model}) · [the run that measured it]({place}/runs/{self.run})"
+        model, run = (
+            f"{place}/{page}?{experiment_page.TRAINING}" for page in (f"models/{self.model}", f"runs/{self.run}")
+        )
+        return f"[Figures of this model]({model}) · [the run that measured it]({run})"
 
 
 def measured(client: Any, experiment: str, candidate: str) -> Measured | None:

@@ -4,7 +4,7 @@ import logging
 import re
 from typing import Any
 
-from tasks.io.runs import run_store
+from tasks.io.runs import experiment_page, run_store
 
 PORT = 5000
 """The default port of `ratchet ui`, which shows a store of this machine."""
@@ -35,17 +35,20 @@ def of_stages(flow: str) -> dict[str, str]:
     return {stage: address for stage, address in pages.items() if stage}
 
 
-def of_flow(flow: str) -> str | None:
-    """Return the address of the page of a flow's own run; None while MLflow does not have it."""
+def of_flow(flow: str, place: str = "") -> str | None:
+    """Return the address of the page of a flow's own run, or of a place on it (`artifacts/report/index.html`).
+
+    None while MLflow does not have the run.
+    """
     runs = _search(f"tags.`ratchet.run` = '{flow}'")
-    return page(runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
+    return page(runs[0].info.experiment_id, runs[0].info.run_id, place) if runs else None
 
 
-def page(experiment: str, run: str) -> str:
-    """Return the address of the page of an MLflow run."""
+def page(experiment: str, run: str, place: str = "") -> str:
+    """Return the address of the page of an MLflow run, or of a place on it."""
     # A person who follows the link is asked for the name and password that an address may hold.
     address = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
-    return f"{address}/#/experiments/{experiment}/runs/{run}"
+    return f"{address}/#/experiments/{experiment}/runs/{run}{f'/{place}' if place else ''}?{experiment_page.TRAINING}"
 
 
 def _search(query: str) -> list[Any]:
