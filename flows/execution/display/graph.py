@@ -1,4 +1,4 @@
-"""Draw the graph of a run as Mermaid text (https://mermaid.js.org), of which Prefect's page makes a picture."""
+"""Draw the graph of a run as Mermaid text (https://mermaid.js.org), of which pages of Prefect make a picture."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,13 +12,14 @@ COLOURS = {
     "not begun": "fill:#fef9c3,stroke:#a16207",
 }
 """Fill and line of a stage by its planned state, or by its outcome."""
+HINT = "Pages of Prefect's first version show this as text; *Switch to V2 UI*, below on the left, draws it."
 TEXT = "color:#111827"
 """Dark on every fill, whatever colour scheme the page has."""
 
 
 def markdown(upstream: Mapping[str, Sequence[str]], states: Mapping[str, str]) -> str:
     """Return a block of Markdown with the graph. `upstream` maps each stage to those it reads from, which come before it in the order."""
-    return "\n".join(["```mermaid", "flowchart TD", *_lines(direct(upstream), states), "```"])
+    return "\n".join(["```mermaid", "flowchart TD", *_lines(direct(upstream), states), "```", "", HINT])
 
 
 def direct(upstream: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ def test_two_ways_to_a_stage_both_stay():
 def test_each_stage_has_its_state_in_words_and_in_colour():
     text = graph.markdown(UPSTREAM, STATES)
     assert text.startswith("```mermaid\nflowchart TD\n")
-    assert text.endswith("\n```")
+    assert text.endswith(f"\n```\n\n{graph.HINT}")
     assert re.findall(r'(s\d)\["(.*)<br/>(.*)"\]:::(\w+)', text) == [
         ("s0", "fetch", "unchanged", "unchanged"),
         ("s1", "ingest", "ran", "ran"),
