@@ -1,6 +1,7 @@
 """Run the graph of dvc.yaml as flows, and the `ratchet` command line.
 
-The flows that are deployed stand here: `pipeline`, `retrain`, `monitor`, `promote`; `deployments` defines how, `serve` keeps them up.
+The flows that are deployed stand here: `pipeline`, `retrain`, `monitor`, `promote`; `deployments` defines how, `automations` who is told,
+`serve` keeps them up.
 Packages, each of which imports only those after it:
   commands     one file for each `ratchet` command
   gateway      serve models by OpenAI's API
