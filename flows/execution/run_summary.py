@@ -44,7 +44,7 @@ class Measured:
 
         What has no interval is left without.
         """
-        values = {}
+        values: dict[str, float | None] = {}
         for row in self.rows:
             name = metric_of(row["measure"])
             for prefix, side in ((name, "after"), (f"{name}_change", "difference")):

@@ -59,7 +59,7 @@ def _description(plain: Path, name: str) -> str:
     `name` is what its answers are signed with.
     """
     adapter = {} if plain.name == "model" else {"peft_adaptor": "model"}
-    transformers = {
+    transformers: dict[str, Any] = {
         "task": TASK,
         "instance_type": "TextGenerationPipeline",
         "pipeline_model_type": "AutoModelForCausalLM",
