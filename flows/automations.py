@@ -100,9 +100,8 @@ def _block(number: int, address: str) -> NotificationBlock:
             f"{environment.NOTIFY}: address {number} is neither a web address nor one of Apprise. Mail is mailto://HOST?from=…&to=… or "
             "mailtos://USER:PASSWORD@HOST?to=…; https://appriseit.com/services has the others."
         )
-    return SlackWebhook(
-        url=SecretStr(address)
-    )  # the block that hands an address to Apprise as it is; none is named for mail by SMTP
+    # No block of Prefect's is named for mail by SMTP; this one hands an address to Apprise as it is.
+    return SlackWebhook(url=SecretStr(address))
 
 
 def _saved(number: int, block: NotificationBlock) -> UUID:
