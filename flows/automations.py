@@ -59,7 +59,9 @@ class Notifications:
 
     def __str__(self) -> str:
         kinds = ", ".join(block.get_block_type_slug() for block in self.blocks)
-        return f"{', '.join(self.events)} to {kinds}" if self.blocks else "nobody"
+        return (
+            f"{', '.join(self.events)}, to {kinds}" if self.blocks else f"none, since {environment.NOTIFY} names nobody"
+        )
 
 
 def notifications() -> Notifications:

@@ -42,7 +42,7 @@ def up() -> None:
                 progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
                 for line in deployments.described(served):
                     progress.say(line)
-                progress.say(f"Told what came of a night: {told}.")
+                progress.say(f"Notifications: {told}.")
                 progress.say(
                     f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
                 )

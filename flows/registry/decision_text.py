@@ -22,7 +22,21 @@ def markdown(decision: PromotionDecision) -> str:
 
 
 def _row(check: Mapping[str, Any]) -> str:
-    worse = check["worse_by"]
-    interval = f"{worse['value']:+.3f} [{worse['low']:+.3f}, {worse['high']:+.3f}]" if worse else "not measured"
-    cells = (check["measure"], check["bar"], check["items"], interval, f"{check['margin']:.3f}", check["finding"])
+    cells = (
+        check["measure"],
+        check["bar"],
+        check["items"],
+        _interval(check["worse_by"]),
+        f"{check['margin']:.3f}",
+        check["finding"],
+    )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _interval(worse_by: Mapping[str, float | None] | None) -> str:
+    """Return a difference with its bounds, which few items have none of."""
+    if worse_by is None or worse_by["value"] is None:
+        return "not measured"
+    bounds = (worse_by["low"], worse_by["high"])
+    shown = ", ".join("none" if bound is None else f"{bound:+.3f}" for bound in bounds)
+    return f"{worse_by['value']:+.3f} [{shown}]"

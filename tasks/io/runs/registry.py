@@ -11,6 +11,8 @@ from tasks.io.system import progress
 from tasks.io.weights import mlflow_format
 
 NAME = "ratchet"
+BREAK = "\n\n"
+"""Stands between the decision on a version and the links in its description."""
 NUMBER = "ratchet.version"
 """The tag that holds our number of a version. MLflow's own is the same, unless versions were deleted there."""
 
@@ -56,7 +58,7 @@ def _registered(client: Any, experiment: str, version: Version, known: dict[tupl
     registered = known.get((str(version.number), version.candidate))
     if registered is None:
         return _register(client, experiment, version)
-    if not registered.description.startswith(version.description):
+    if registered.description.partition(BREAK)[0] != version.description:
         description, _ = _described(client, experiment, version)
         client.update_model_version(NAME, registered.version, description)
     for name, value in version.tags.items():
@@ -78,7 +80,7 @@ def _register(client: Any, experiment: str, version: Version) -> str:
 def _described(client: Any, experiment: str, version: Version) -> tuple[str, Measured | None]:
     """Return the description of a version, which links to what measured it: MLflow's own store keeps no link to an entity."""
     measured = logged_models.measured(client, experiment, version.candidate)
-    return "\n\n".join([version.description, *([measured.links(experiment)] if measured else [])]), measured
+    return BREAK.join([version.description, *([measured.links(experiment)] if measured else [])]), measured
 
 
 def _source(version: Version) -> str:

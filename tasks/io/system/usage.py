@@ -20,13 +20,14 @@ class Sampler:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._network = psutil.net_io_counters()
+        self._network = _traffic()
         self._seconds = self._cpu_seconds()
         psutil.cpu_percent()  # the first call has nothing to compare with
 
     def sample(self, elapsed_s: float) -> dict[str, float]:
         """Return the usage since the sample before, which was taken `elapsed_s` ago: per cent, MB and watts."""
-        memory, network, seconds = psutil.virtual_memory(), psutil.net_io_counters(), self._cpu_seconds()
+        memory, seconds = psutil.virtual_memory(), self._cpu_seconds()
+        received, sent = (now - before for now, before in zip(_traffic(), self._network, strict=True))
         values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "process_cores": max(0.0, seconds - self._seconds) / elapsed_s,
@@ -34,8 +35,8 @@ class Sampler:
             "system_memory_usage_megabytes": memory.used / MB,
             "system_memory_usage_percentage": memory.percent,
             "disk_usage_percentage": psutil.disk_usage(".").percent,
-            "network_receive_megabytes": (network.bytes_recv - self._network.bytes_recv) / MB,
-            "network_transmit_megabytes": (network.bytes_sent - self._network.bytes_sent) / MB,
+            "network_receive_megabytes": received / MB,
+            "network_transmit_megabytes": sent / MB,
         }
         self._seconds = seconds
         return {f"system/{name}": value for name, value in (values | gpus()).items()}
@@ -58,6 +59,12 @@ class Sampler:
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
         return total
+
+
+def _traffic() -> tuple[int, int]:
+    """Return the bytes received and sent since the machine came up; 0 in a container without a network."""
+    counters = psutil.net_io_counters()
+    return (counters.bytes_recv, counters.bytes_sent) if counters else (0, 0)
 
 
 def gpus() -> dict[str, float]:

@@ -47,9 +47,8 @@ def describe(folder: Path) -> bool:
         _link_tokenizer(plain, folder / TOKENIZER)
         lines = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
         (folder / REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        files.write_atomically(
-            folder / DESCRIPTION, _description(plain, f"ratchet@{folder.name}")
-        )  # the last: it says that all is there
+        # The last file, which says that the others are there.
+        files.write_atomically(folder / DESCRIPTION, _description(plain, f"ratchet@{folder.name}"))
     return True
 
 
