@@ -1,9 +1,11 @@
 """The packed forward: every sequence of a row attends only to itself, and the head runs on trained positions only.
 
-Shapes: T = tokens of the row, N = its trained tokens, M = those of its auxiliary sequences, H = hidden size, V = vocabulary, B A D = batch, heads, head width.
+Shapes: T = tokens of the row, N = its trained tokens, M = those of its auxiliary sequences, H = hidden size, V = vocabulary, B A D = batch,
+heads, head width, P = tokens of a piece.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from types import MethodType
 from typing import Any
@@ -12,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from tasks.core.sequences import IGNORE
+from tasks.core.weights.row import Row, listens
 from tasks.engine.attention import attend
 from tasks.engine.packing import AUXILIARY, COLUMN
 from tasks.methods.objectives import Auxiliary, Tokens
@@ -62,7 +66,45 @@ AttentionMaskInterface.register(ATTENTION, lambda **_: None)
 
 def token_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return the negative log-likelihood of each trained token of a packed row in nats, (N,), in order."""
-    hidden_NH, labels_N, head = _trained(model, batch)
+    return _losses(*_trained(model, batch))
+
+
+def compared_losses(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the loss of each trained token at a first look at a packed row, and what `divergence` says of a second one, (N,) each."""
+    first, second = (_trained(model, batch, look) for look in (0, 1))
+    return _losses(*first), divergence(first[0], second[0], first[2])
+
+
+def divergence(first_NH: Tensor, second_NH: Tensor, head: nn.Linear) -> Tensor:
+    """Return the symmetric divergence of two looks at each token, ½ KL(p₂ ‖ p₁) + ½ KL(p₁ ‖ p₂), in nats, (N,).
+
+    In each half the gradient goes to the second distribution alone. The logits of a piece are made, and made again going backward.
+    """
+    pieces = [
+        checkpoint(
+            _divergence, first_PH, second_PH, head.weight, head.bias, use_reentrant=False, preserve_rng_state=False
+        )
+        for first_PH, second_PH in zip(first_NH.split(HEAD_ROWS), second_NH.split(HEAD_ROWS), strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _divergence(first_PH: Tensor, second_PH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:
+    """Return `divergence` of a piece, (P,)."""
+    first_PV, second_PV = (
+        F.linear(hidden_PH, weight_VH.to(hidden_PH.dtype), bias_V).float().log_softmax(dim=1)
+        for hidden_PH in (first_PH, second_PH)
+    )
+    return 0.5 * (_relative_entropy(second_PV.detach(), first_PV) + _relative_entropy(first_PV.detach(), second_PV))
+
+
+def _relative_entropy(p_PV: Tensor, q_PV: Tensor) -> Tensor:
+    """Return KL(p ‖ q) of distributions given by their logarithms, (P,)."""
+    return F.kl_div(q_PV, p_PV, reduction="none", log_target=True).sum(dim=1)
+
+
+def _losses(hidden_NH: Tensor, labels_N: Tensor, head: nn.Linear) -> Tensor:
+    """Return the negative log-likelihood of each token that its last hidden state is to predict, in nats, (N,)."""
     options = LinearCrossEntropyOptions(batch_chunk_size=HEAD_ROWS, chunking_method=None, acc_policy="compact")
     return F.linear_cross_entropy(
         hidden_NH,
@@ -121,12 +163,14 @@ def observe(
     *,
     state: Mapping[str, Tensor] | None = None,
     hits: bool = False,
+    looks: int = 1,
     auxiliary: bool = False,
     auxiliary_gradient: bool = False,
 ) -> tuple[Tensor, Tokens]:
     """Return the input of an objective for a packed row: the loss of each trained token (or its hit), and what is known of it.
 
-    With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its last forward is the row's.
+    With two `looks` the row is read twice. With `auxiliary` the auxiliary sequences are read first, so that what an adapter notes of its
+    last forward is the row's.
     """
     trained_T = batch["labels"][0] != IGNORE
     tokens = Tokens(
@@ -140,6 +184,9 @@ def observe(
         auxiliary=_auxiliary(model, batch, gradient=auxiliary_gradient) if auxiliary else None,
         state=state or {},
     )
+    if looks == 2:
+        nll_N, divergence_N = compared_losses(model, batch)
+        return nll_N, replace(tokens, divergence=divergence_N)
     return (token_hits if hits else token_losses)(model, batch), tokens
 
 
@@ -161,13 +208,15 @@ def _auxiliary(model: PreTrainedModel, batch: Mapping[str, Tensor], *, gradient:
     return Auxiliary(nll_M, row["segments"][0][trained_T], row["owners"], _columns(row, trained_T))
 
 
-def _trained(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, nn.Linear]:
+def _trained(model: PreTrainedModel, batch: dict[str, Tensor], look: int = 0) -> tuple[Tensor, Tensor, nn.Linear]:
     """Return the last hidden state of each trained token, (N, H), the token it is to predict, (N,), and the head."""
+    told = {"row": Row(batch["task_keys"], batch["boundaries"], look, model.training)} if listens(model) else {}
     hidden_TH = model.get_decoder()(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
         boundaries=batch["boundaries"],
         use_cache=False,  # with a cache, transformers takes the row for one sequence
+        **told,
     ).last_hidden_state[0]
     labels_T = batch["labels"][0]
     trained_T = labels_T != IGNORE
@@ -192,6 +241,7 @@ def bind_loss(model: PreTrainedModel, objective: Any, adapter: Any) -> None:
     method = objective.method
     options = {
         "hits": objective.spec.hits,
+        "looks": objective.spec.looks,
         "auxiliary": bool(method.reads_auxiliary and method.reads_auxiliary(objective.config)),
         "auxiliary_gradient": objective.spec.auxiliary_gradient,
     }

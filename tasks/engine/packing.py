@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.core.sequences import IGNORE, Column, Encoded
+from tasks.core.weights.row import task_key
 from tasks.engine.sequences import Places, Sequences, listed
 
 COLUMN = "column_"
@@ -187,7 +188,7 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[
     """Return the tensors of one row of packs.
 
     `input_ids`, `position_ids`, `labels`, `weights`, `segments`, `tasks` and each of `columns` as `column_NAME`: (1, T);
-    `boundaries`: (S + 1,) offsets into the row; `numbers`: (S,). A token's task is its place in `tasks`, 0 if that is empty.
+    `boundaries`: (S + 1,) offsets into the row; `numbers` and `task_keys`: (S,). A token's task is its place in `tasks`, 0 if that is empty.
     The auxiliary sequences of the row make a row of their own, its names prefixed by `auxiliary_`, with `auxiliary_owners`: for
     each of them the number within this row of the sequence that it belongs to.
     Labels, weights and columns are shifted: position t holds those of the token to predict from t. The labels stand under
@@ -211,6 +212,7 @@ def collate(packs: Sequence[Pack], tasks: Sequence[str] = (), columns: Sequence[
     row |= {COLUMN + column.name: _shifted(column, sequences) for column in columns}
     row |= {"shift_labels": row["labels"], "boundaries": torch.tensor(boundaries, dtype=torch.int32)}
     row["numbers"] = torch.tensor([sequence.number for sequence in sequences])
+    row["task_keys"] = torch.tensor([task_key(sequence.task) for sequence in sequences])
     owners = [number for number, sequence in enumerate(sequences) for _ in sequence.auxiliary]
     if owners:
         auxiliary = Pack(tuple(auxiliary for sequence in sequences for auxiliary in sequence.auxiliary))

@@ -2,7 +2,8 @@
 
 A method's own test file may say, for them: `SMALL`, settings that differ from the defaults so that a tiny model shows the
 method's effect; `trainable(model, config)`, the card's count of what trains on `model` before anything is attached;
-`TOLERANCE`, how far a fresh model may be from the base where equality to the bit is not promised.
+`TOLERANCE`, how far a fresh model may be from the base where equality to the bit is not promised; `STEPS`, the number in which all that
+trains has moved, where two are too few.
 """
 
 import importlib
@@ -109,11 +110,12 @@ def losses(wrapped):
     return token_losses(inner.eval(), batch())
 
 
-def steps(attached, optimizer, parts, count=2):
+def steps(attached, optimizer, parts, count=None):
     """A few optimizer steps on one row; two at least, since what starts at zero moves one half at a time.
 
     Returns the names of the parameters that moved.
     """
+    count = count or said(parts.adapter.name, "STEPS", 2)
     inner = plain(attached.model).train()
     before = {name: parameter.detach().clone() for name, parameter in attached.model.named_parameters()}
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)

@@ -35,6 +35,7 @@ def tokens(spec, at=slice(None)):
         task_examples=torch.tensor([2, 1]),
         numbers=torch.arange(3),
         columns=columns(spec, len(SEGMENTS[at])),
+        divergence=torch.arange(6.0)[at] if spec.looks == 2 else None,
     )
 
 
@@ -61,6 +62,7 @@ def test_with_one_task_and_equal_losses_the_loss_is_their_mean(name):
         task_examples=torch.tensor([2]),
         numbers=torch.arange(2),
         columns=columns(part.spec, 4),
+        divergence=torch.zeros(4) if part.spec.looks == 2 else None,
     )
     nll = torch.full((4,), 1.5, requires_grad=True)
     loss = part.method.loss(nll, one, part.config)
@@ -105,7 +107,7 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_tim
     use_packed_attention(packed)
     reads_auxiliary = bool(method.reads_auxiliary and method.reads_auxiliary(part.config))
     _, tokens = observe(
-        packed, row, hits=part.spec.hits, auxiliary=reads_auxiliary, auxiliary_gradient=part.spec.auxiliary_gradient
+        packed, row, hits=part.spec.hits, looks=part.spec.looks, auxiliary=reads_auxiliary, auxiliary_gradient=part.spec.auxiliary_gradient
     )
     values = torch.cat([textbook(plain, sequence, hits=part.spec.hits) for sequence in SEQUENCES])
     expected = method.loss(values, tokens, part.config) / len(values)

@@ -30,15 +30,16 @@ def respond(
     answers: Answers | None,
     identity: Any,
     track: Track,
+    tasks: Sequence[str] = (),
 ) -> list[Response]:
     """Return the response to each prompt, from `answers` where its whole group is kept there.
 
-    `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, as JSON can
+    `keys` are the seeds of sampled answers, empty for greedy ones. `tasks` are those of the prompts, where answers go by them. `identity` is everything else that a text depends on, as JSON can
     hold it.
     """
     contents = [
-        json.dumps([[asdict(message) for message in prompt], key], ensure_ascii=False, sort_keys=True)
-        for prompt, key in zip(prompts, keys, strict=True)
+        json.dumps([[asdict(message) for message in prompt], *further], ensure_ascii=False, sort_keys=True)
+        for prompt, *further in zip(prompts, keys, *([tasks] if tasks else []), strict=True)
     ]
     responses = [Response("", True)] * len(prompts)
     for group in track(list(groups(contents, BATCHES * batch_size))):

@@ -10,6 +10,7 @@ Shapes: A = rows of the batch, R = rows that are read, H = heads, T = columns, D
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
+
+from tasks.core.weights.row import Row, listens, task_key
 
 SLACK = 64
 """Columns that are allocated ahead."""
@@ -108,24 +111,29 @@ class _Batch:
         parameters = inspect.signature(model.forward).parameters
         self._name = "cache" if "cache" in parameters else "past_key_values"  # as transformers called it before 5.24
         self._cache: Cache | None = None
+        self._listens = listens(model)
         self._mask_AT = torch.ones(0, 0, dtype=torch.long, device=model.device)
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def read(self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]) -> Tensor:
         """Append rows for these prompts and return the logits of their next tokens, (R, V)."""
-        return torch.cat([self._read(group) for group in alike(prompts)])
+        groups = list(alike(prompts))
+        ends = list(accumulate(map(len, groups)))
+        return torch.cat(
+            [self._read(group, tasks[end - len(group) : end]) for group, end in zip(groups, ends, strict=True)]
+        )
 
-    def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def _read(self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]) -> Tensor:
         ids_RT, mask_RT = left_padded(prompts, self._mask_AT.device)
         cache = Cache(layer_class_to_replicate=_Layer)
-        logits_RV = self._forward(ids_RT, mask_RT, cache)
+        logits_RV = self._forward(ids_RT, mask_RT, cache, tasks)
         self._join(cache, mask_RT)
         return logits_RV
 
-    def step(self, token_A: Tensor) -> Tensor:
-        """Append a token to each row and return the logits of the next ones, (A, V)."""
+    def step(self, token_A: Tensor, tasks: Sequence[str]) -> Tensor:
+        """Append a token to each row, whose task is given, and return the logits of the next ones, (A, V)."""
         self._mask_AT = F.pad(self._mask_AT, (0, 1), value=1)
         assert self._cache is not None, "rows are read before they go on"
-        return self._forward(token_A[:, None], self._mask_AT, self._cache)
+        return self._forward(token_A[:, None], self._mask_AT, self._cache, tasks)
 
     def overwrite(self, row: int) -> None:
         """Put the last row in the place of another one, which has ended."""
@@ -137,7 +145,7 @@ class _Batch:
         for layer in self._layers(self._cache):
             layer.overwrite(row)
 
-    def _forward(self, ids_RT: Tensor, mask_RT: Tensor, cache: Cache) -> Tensor:
+    def _forward(self, ids_RT: Tensor, mask_RT: Tensor, cache: Cache, tasks: Sequence[str]) -> Tensor:
         positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)[:, -ids_RT.shape[1] :]
         output = self._model(
             input_ids=ids_RT,
@@ -146,6 +154,7 @@ class _Batch:
             logits_to_keep=1,
             use_cache=True,
             **{self._name: cache},
+            **({"row": Row(_keys(tasks, ids_RT.device))} if self._listens else {}),
         )
         return output.logits[:, -1].float()
 
@@ -166,10 +175,15 @@ class _Batch:
         return [] if cache is None else cache.layers
 
 
+def _keys(tasks: Sequence[str], device: torch.device) -> Tensor:
+    return torch.tensor([task_key(task) for task in tasks], device=device)
+
+
 @torch.no_grad()
 def decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
+    tasks: Sequence[str],
     batches: Iterable[Sequence[int]],
     *,
     batch_size: int,
@@ -179,7 +193,7 @@ def decode(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the number of each prompt with the tokens of its response, as they end.
 
-    `batches` are numbers of prompts, in the order in which they are read. At most `batch_size` rows are written at a time.
+    `tasks` are those of the prompts. `batches` are numbers of prompts, in the order in which they are read. At most `batch_size` rows are written at a time.
     """
     batch = _Batch(model)
     numbers: list[int] = []
@@ -202,7 +216,8 @@ def decode(
 
     def step() -> Iterator[tuple[int, list[int]]]:
         last = [responses[number][-1] for number in numbers]
-        yield from ended_rows(batch.step(torch.tensor(last, device=model.device)), 0)
+        logits_AV = batch.step(torch.tensor(last, device=model.device), [tasks[number] for number in numbers])
+        yield from ended_rows(logits_AV, 0)
 
     for wanted in batches:
         waiting = list(wanted)
@@ -213,7 +228,8 @@ def decode(
                 admitted, waiting = waiting[:free], waiting[free:]
                 numbers += admitted
                 responses |= {number: [] for number in admitted}
-                yield from ended_rows(batch.read([prompts[number] for number in admitted]), start)
+                logits_RV = batch.read(*([each[number] for number in admitted] for each in (prompts, tasks)))
+                yield from ended_rows(logits_RV, start)
             else:
                 yield from step()
     while numbers:

@@ -200,8 +200,11 @@ def respond(
     stop: Sequence[str] = (),
     track: Track = iter,
     steering: Steering | None = None,
+    tasks: Sequence[str] = (),
 ) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
+
+    `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known.
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
     their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
@@ -225,6 +228,7 @@ def respond(
         written = decoding.decode(
             model,
             ids,
+            tasks or [""] * len(ids),
             batches,
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,

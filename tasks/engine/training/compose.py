@@ -1,7 +1,7 @@
 """Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ def compose(
     bind_loss(model, parts.objective, parts.adapter)
     expansion = parts.expander.method.expand(model, parts.expander.config, probe, seed)
     start = Start(probe, seed, checkpoints.read_adapter(saved) if saved else {})
+    if saved and parts.adapter.method.adopt:
+        start = replace(start, tensors=parts.adapter.method.adopt(start.tensors, parts.adapter.config, start))
     attached: nn.Module = parts.adapter.method.attach(model, parts.adapter.config, start)
     if saved:
         checkpoints.fill(attached, parts.adapter.name, start.tensors, saved)
@@ -165,6 +167,11 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
         raise ValueError(
             f"objective {parts.objective.name!r} is a score without gradient, and optimizer {parts.optimizer.name!r} needs one. "
             f"Optimizers that do not: {', '.join(free)}."
+        )
+    if parts.objective.spec.looks > 1 and parts.optimizer.spec.gradient_free:
+        raise ValueError(
+            f"objective {parts.objective.name!r} compares two looks at a row, and optimizer {parts.optimizer.name!r} takes none at random, so "
+            "that they are one and the same. Take an optimizer with gradients."
         )
     unsteady = parts.objective.method.unsteady
     if parts.optimizer.spec.gradient_free and unsteady and (reason := unsteady(parts.objective.config)):

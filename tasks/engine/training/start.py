@@ -31,7 +31,7 @@ def folder_of(start: SavedAdapter, base: Path, adapter: Part) -> Path:
         )
     settings = adapter.spec.config.model_validate(card["settings"]["methods"][method])
     for key, value in settings:
-        if value != (now := getattr(adapter.config, key)):
+        if value != (now := getattr(adapter.config, key)) and key not in adapter.spec.phases:
             raise ValueError(
                 f"{folder} was trained with methods.{method}.{key}: {value}, and it is {now} now. Set it back to start from this adapter."
             )

@@ -160,7 +160,7 @@ def train(
             tokens=sum(map(len, packs)),
             trained_tokens=sum(sequence.num_trained for pack in packs for sequence in pack.sequences),
             seconds=seconds,
-            mfu=None if gradient_free else utilisation.of(packs, seconds),
+            mfu=None if gradient_free else utilisation.of(packs * parts.objective.spec.looks, seconds),
         )
         on_step(metrics)
 

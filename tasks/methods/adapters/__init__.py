@@ -31,6 +31,8 @@ class AdapterSpec(TrainingSpec):
     held: tuple[str, ...] = ()
     """Segments in the names of buffers that no gradient moves and that belong to the adapter: they are saved with it, and in
     checkpoints."""
+    phases: tuple[str, ...] = ()
+    """Settings in which a training may differ from the saved adapter that it starts from."""
     takes_turns: bool = False
     """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
     narrows: bool = False
@@ -57,6 +59,8 @@ class Adapter:
     """One way of putting trainable modules into a model."""
 
     attach: "Callable[[nn.Module, Any, Start], nn.Module]"
+    adopt: "Callable[[Mapping[str, Tensor], Any, Start], Mapping[str, Tensor]] | None" = None
+    """The tensors of a saved adapter as a training with this config, and of the tasks of its probe, takes them up. Without it as they are."""
     on_step: Callable[[Moment, Any], None] | None = None
     """Called before every optimizer step, the first of a resumed run included."""
     merge: "Callable[[nn.Module], nn.Module] | None" = None

@@ -11,7 +11,7 @@ Shapes: N = trained tokens of the pack, S = its sequences, K = tasks, A = auxili
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.core.records import Example
 from tasks.core.sequences import Column, Encoded, Encoder, Encoding
@@ -96,6 +96,8 @@ class Tokens:
     """Values of each token in the objective's columns, by name, (N,)."""
     auxiliary: Auxiliary | None = None
     """None if the pack has no auxiliary sequences, or `Objective.reads_auxiliary` does not ask for them."""
+    divergence: "Tensor | None" = None
+    """The symmetric divergence of two looks at each token in nats, (N,), where the objective has a row read twice."""
     state: "Mapping[str, Tensor]" = field(default_factory=dict)
     """The entries of `Moment.state` that `ObjectiveSpec.state` names, as `on_step` has left them."""
 
@@ -116,6 +118,9 @@ class ObjectiveSpec(TrainingSpec):
     """True where `loss` reads the column `REFERENCE`: the engine fills it before the training starts."""
     needs: str = ""
     """Error message, after the objective's name, if no example gives it a sequence. Empty if every example does."""
+    looks: Literal[1, 2] = 1
+    """Times that a row is read for one loss: 2 where `loss` reads how far two looks at a token are apart. Dropout and an adapter's draws
+    are what makes them differ."""
     hits: bool = False
     """True where `loss` is given, in place of the losses, 1.0 for each token that is the model's first choice and 0.0 for others:
     a score without gradient, for optimizers that need none."""

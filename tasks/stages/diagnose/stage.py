@@ -19,6 +19,7 @@ from tasks import methods
 from tasks.core.records import Example, Message, Probe, Signals
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
+from tasks.core.weights.row import listens
 from tasks.engine import device, tokenized
 from tasks.engine.chat_template import render_prompt
 from tasks.engine.inference import answer_cache, embedding, generation, neighbours, readout, scoring, writer
@@ -99,6 +100,7 @@ def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageC
     probing_config = config.diagnose.probes
     model, tokenizer = _load(inputs["tuned"], inputs["base"], config)
     prompts = [task.prompt for task in tasks]
+    names = [task.task for task in tasks] if listens(model) else []
 
     def generate(group: list[int]) -> list[generation.Response]:
         return generation.respond(
@@ -107,6 +109,7 @@ def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageC
             tokenizer,
             max_new_tokens=probing_config.max_new_tokens,
             batch_size=probing_config.batch_size,
+            tasks=[names[position] for position in group] if names else (),
         )
 
     identity = [
@@ -124,6 +127,7 @@ def _answer(tasks: Sequence[Example], inputs: Mapping[str, Path], config: StageC
         Answers(run.cache / "answers"),
         identity,
         partial(run.track, unit="group of answers"),
+        names,
     )
     return [response.text for response in responses]
 

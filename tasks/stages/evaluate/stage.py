@@ -20,6 +20,7 @@ from tasks.core.records import Document, Example, Message, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.core.text.writing import Server
+from tasks.core.weights.row import listens
 from tasks.engine import device, encode
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import answer_cache, generation, scoring, writer
@@ -35,14 +36,14 @@ from tasks.stages.evaluate import (
     likelihood,
     preferences,
     standard_benchmarks,
-    strength_cache,
     subsample,
     summarise,
 )
-from tasks.stages.evaluate.config import EvaluateConfig, StageConfig, StrengthConfig
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
+from tasks.stages.evaluate.strength_cache import strengthen
 from tasks.stages.evaluate.summarise import Planned
 
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
@@ -127,8 +128,9 @@ def _measure(
     examples = tables.read(test, Example)
     level, planned = _plan(problem_sets(examples, tokenizer, config), run)
     if config.strength:
+        strengths = run.cache / "strength"
         planned = [
-            (problems, not_run) if not_run else _with_reason(_with_strengths(problems, config.strength, run), level)
+            (problems, not_run) if not_run else _with_reason(strengthen(problems, config.strength, strengths), level)
             for problems, not_run in planned
         ]
     probes = [problem.prompt for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
@@ -293,31 +295,19 @@ def _with_reason(problem_set: ProblemSet, level: int | None) -> Planned:
     return problem_set, problem_set.reason_not_run(level)
 
 
-def _with_strengths(problem_set: ProblemSet, config: StrengthConfig, run: Run) -> ProblemSet:
-    """Return the problems with the strength of their tests, those whose tests are weak strengthened or left out if it is set so."""
-    problems = [problem for problem in problem_set.problems if problem.tests is not None and problem.tests.run_programs]
-    if not problems:
-        return problem_set
-    problems, strengths = strength_cache.measure(problems, config, run.cache / "strength")
-    by_id = {problem.id: of_tests for problem, of_tests in zip(problems, strengths, strict=True)}
-    tested = {problem.id: problem for problem in problems}
-    kept = [
-        tested.get(problem.id, problem)
-        for problem in problem_set.problems
-        if config.weak == "apart" or problem.id not in by_id or not by_id[problem.id].is_weak(config.least)
-    ]
-    empty = "" if kept else "the tests of all problems are weak (evaluate.strength)"
-    return replace(problem_set, problems=kept, strengths=by_id, empty=empty)
-
-
 def _respond(
     prompts: Sequence[Sequence[Message]],
     evaluated: _Evaluated,
     config: EvaluateConfig,
     run: Run,
     sampling: Sampling | None = None,
+    tasks: Sequence[str] = (),
 ) -> list[Response]:
-    """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`."""
+    """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
+
+    `tasks` are those of the prompts, which some adapters go by.
+    """
+    tasks = tasks if listens(evaluated.model) else ()
     if evaluated.served:
         return evaluated.served.respond(
             prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
@@ -333,13 +323,15 @@ def _respond(
             sampling=sampling and replace(sampling, keys=[sampling.keys[position] for position in group]),
             stop=config.stop,
             steering=evaluated.steering,
+            tasks=[tasks[position] for position in group] if tasks else (),
         )
 
     answers = Answers(run.cache / "answers") if evaluated.identity else None
     keys = sampling.keys if sampling else [""] * len(prompts)
     how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
     track = partial(run.track, unit="group of answers")
-    return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, [evaluated.identity, how], track)
+    identity = [evaluated.identity, how]
+    return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks)
 
 
 def _facts(inputs: dict[str, Path], evaluated: _Evaluated, config: StageConfig, run: Run) -> list[Result]:
@@ -354,7 +346,8 @@ def _facts(inputs: dict[str, Path], evaluated: _Evaluated, config: StageConfig, 
 
 def _solve(problem_set: ProblemSet, evaluated: _Evaluated, config: EvaluateConfig, run: Run) -> list[Result]:
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
-        return _respond([problem.prompt for problem in problems], evaluated, config, run, sampling)
+        tasks = [problem.task for problem in problems]
+        return _respond([problem.prompt for problem in problems], evaluated, config, run, sampling, tasks)
 
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a server the set is not run"

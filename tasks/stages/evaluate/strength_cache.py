@@ -6,7 +6,7 @@ file that is damaged is measured anew and written over. Every verdict is the san
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from tasks.io.generators.answers import Answers
 from tasks.stages.evaluate import inputs, strength
 from tasks.stages.evaluate.config import StrengthConfig
 from tasks.stages.evaluate.inputs import Added
+from tasks.stages.evaluate.problem_sets import ProblemSet
 from tasks.stages.evaluate.strength import Strength
 
 T = TypeVar("T")
@@ -52,6 +53,26 @@ def measure(
         bool,
     )
     return strength.strengthen(problems, measured, config.least, strengths.of, examples.of)
+
+
+def strengthen(problem_set: ProblemSet, config: StrengthConfig, folder: Path) -> ProblemSet:
+    """Return the problems with the strength of their tests, those whose tests are weak strengthened or left out if it is set so.
+
+    `folder` and errors are those of `measure`.
+    """
+    problems = [problem for problem in problem_set.problems if problem.tests is not None and problem.tests.run_programs]
+    if not problems:
+        return problem_set
+    problems, strengths = measure(problems, config, folder)
+    by_id = {problem.id: of_tests for problem, of_tests in zip(problems, strengths, strict=True)}
+    tested = {problem.id: problem for problem in problems}
+    kept = [
+        tested.get(problem.id, problem)
+        for problem in problem_set.problems
+        if config.weak == "apart" or problem.id not in by_id or not by_id[problem.id].is_weak(config.least)
+    ]
+    empty = "" if kept else "the tests of all problems are weak (evaluate.strength)"
+    return replace(problem_set, problems=kept, strengths=by_id, empty=empty)
 
 
 @dataclass(frozen=True)

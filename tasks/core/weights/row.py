@@ -1,0 +1,90 @@
+"""The row that a model is reading, for modules inside its layers: the task of each sequence, where it lies, and which look it is.
+
+The engine hands a `Row` to every pass over a model that listens, in training, scoring and generation, as a keyword beside the hidden
+states. A hook before each decoder layer notes it, so that a layer which runs again in the backward pass finds the row of its own pass.
+Shapes: S = sequences of the row, B = rows of a batch, T = tokens of a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.weights.surgery import decoder_layers, plain
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def task_key(name: str) -> int:
+    """Return the number by which a task is known to models: of its name alone, so the same in every run."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pass over a row of sequences, or over a batch of rows of one sequence each."""
+
+    tasks: Tensor
+    """`task_key` of each sequence's task, (S,)."""
+    boundaries: Tensor | None = None
+    """The ends of the sequences in a packed row from 0 on, (S + 1,); None where each row of the batch is one sequence."""
+    look: int = 0
+    """Number of the look at this row, where an objective has it read more than once."""
+    training: bool = False
+    """True where the pass is one of a training step."""
+
+    def of_each_token(self, values: Tensor, length: int) -> Tensor:
+        """Return the values of sequences, (S, …), for their tokens in rows of this length, (B, T, …)."""
+        if self.boundaries is None:
+            return values[:, None].expand(-1, length, *values.shape[1:])
+        return values.repeat_interleave(self.boundaries.diff(), dim=0, output_size=length)[None]
+
+
+class Passage:
+    """The row in a model's layers now; None where the pass was told of none."""
+
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self._hooks: list[Any] = []
+
+    def follow(self, layers: Iterable[nn.Module]) -> None:
+        """Note the row of every pass through these decoder layers from now on."""
+        self._hooks += [layer.register_forward_pre_hook(partial(_note, self), with_kwargs=True) for layer in layers]
+
+    def leave(self) -> None:
+        """Note no row any more."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+def listen(model: nn.Module) -> Passage:
+    """Return the passage of a model, which is told of its rows from now on."""
+    inner: Any = plain(model)
+    if not listens(inner):
+        inner.passage = Passage()
+        inner.passage.follow(decoder_layers(inner))
+    passage: Passage = inner.passage
+    return passage
+
+
+def listens(model: nn.Module) -> bool:
+    """Return whether something in the model wants to know of its rows."""
+    return hasattr(plain(model), "passage")
+
+
+def unlisten(model: nn.Module) -> None:
+    """Leave a model as it was before `listen`."""
+    inner: Any = plain(model)
+    if listens(inner):
+        inner.passage.leave()
+        del inner.passage
+
+
+def _note(passage: Passage, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Take the row out of a decoder layer's keywords: a hook before it."""
+    passage.row = kwargs.pop("row", None)
+    return args, kwargs

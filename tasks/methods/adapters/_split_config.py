@@ -1,0 +1,19 @@
+"""The settings that adapters of split matrices share, without torch."""
+
+from typing import Literal, Protocol
+
+Share = Literal["down", "up", "none"]
+"""The matrix that is not split: the one to the inner width, the one from it, or neither."""
+
+
+class SplitConfig(Protocol):
+    """What `_split` reads of a config."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def parts(self) -> int: ...
+    @property
+    def share(self) -> Share: ...
+    @property
+    def dropout(self) -> float: ...

@@ -1,0 +1,159 @@
+"""Functions of MHR. Equations and the legend of symbols are in the card, `__init__.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasks.core.training import Start
+from tasks.core.weights import surgery
+from tasks.core.weights.row import Passage, listen, task_key
+from tasks.methods.adapters import Adapter
+from tasks.methods.adapters.mhr.config import MhrConfig
+
+EPSILON = 1e-12
+"""Added to the sum of a head's weights, as in the authors' code."""
+SPREAD = 1e-3
+"""Z starts within so much of 0."""
+SKILLS = ("A_QEIR", "B_QERO")
+"""The tensors of a layer's skills."""
+
+
+class MhrLinear(nn.Module):
+    """A frozen linear layer plus a low-rank change of each task, mixed of skills that all share."""
+
+    A_QEIR: Tensor
+    B_QERO: Tensor
+    tasks_K: Tensor
+
+    def __init__(self, base: nn.Linear, config: MhrConfig, tasks_K: Tensor, passage: Passage) -> None:
+        """`tasks_K` are the keys of the tasks that have a row of Z. `passage` knows the row that is read."""
+        super().__init__()
+        self.base, self.passage, self.scale = base, passage, config.alpha / config.rank
+        weight = base.weight
+        floating = weight.dtype if weight.is_floating_point() else torch.float32
+        like = weight.new_empty(0, dtype=torch.promote_types(floating, torch.float32))
+        skills = 1 if config.adapt == "mu" else config.skills
+        first_QEIR = like.new_empty(config.heads, skills, base.in_features // config.heads, config.rank)
+        bound = (3 * base.in_features) ** -0.5  # the authors' code takes the deviation of LoRA's start for its bound
+        matrices = (
+            first_QEIR.uniform_(-bound, bound),
+            like.new_zeros(config.heads, skills, config.rank, base.out_features // config.heads),
+        )
+        for name, matrix in zip(SKILLS, matrices, strict=True):
+            if config.adapt == "z":
+                self.register_buffer(name, matrix)
+            else:
+                self.register_parameter(name, nn.Parameter(matrix))
+        if config.adapt != "mu":
+            self.register_buffer("tasks_K", tasks_K.to(weight.device, copy=True))
+            self.Z_KQE = nn.Parameter(_fresh(like, len(tasks_K), config))
+
+    def mixtures(self) -> Tensor:
+        """Return the weight of each skill for each task, and in the last row for those that are not known, (K + 1, Q, E)."""
+        w_KQE = self.Z_KQE.sigmoid()
+        w_KQE = w_KQE / (w_KQE.sum(dim=-1, keepdim=True) + EPSILON)
+        return torch.cat([w_KQE, w_KQE.mean(dim=0, keepdim=True)])
+
+    def rows_of(self, keys_S: Tensor) -> Tensor:
+        """Return the row of `mixtures` for each of these tasks, (S,)."""
+        known_SK = keys_S[:, None] == self.tasks_K
+        return torch.where(known_SK.any(dim=1), known_SK.int().argmax(dim=1), len(self.tasks_K))
+
+    def mixed(self, w_PQE: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A and B under some mixtures, (P, I, R) and (P, R, O)."""
+        a_PIR = torch.einsum("pqe,qeir->pqir", w_PQE, self.A_QEIR).flatten(1, 2)
+        return a_PIR, torch.einsum("pqe,qero->prqo", w_PQE, self.B_QERO).flatten(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.base(x)
+        row = self.passage.row
+        if not hasattr(self, "Z_KQE"):
+            w_PQE, of_S = self.A_QEIR.new_ones(1, *self.A_QEIR.shape[:2]), None
+        elif row is None:
+            w_PQE, of_S = self.mixtures()[-1:], None
+        else:
+            present_P, of_S = self.rows_of(row.tasks).unique(return_inverse=True)
+            w_PQE = self.mixtures()[present_P]
+        a_PIR, b_PRO = self.mixed(w_PQE)
+        inner_BTPR = torch.einsum("...i,pir->...pr", x.to(a_PIR.dtype), a_PIR)
+        if row is not None and of_S is not None and len(w_PQE) > 1:  # a token keeps what its own task makes of it
+            is_own_SP = of_S[:, None] == torch.arange(len(w_PQE), device=x.device)
+            inner_BTPR = inner_BTPR * row.of_each_token(is_own_SP, x.shape[1])[..., None]
+        change = torch.einsum("...pr,pro->...o", inner_BTPR, b_PRO)
+        return out + (self.scale * change).to(out.dtype)
+
+
+def _fresh(like: Tensor, tasks: int, config: MhrConfig) -> Tensor:
+    """Return rows of Z for so many new tasks."""
+    return like.new_empty(tasks, config.heads, config.skills).uniform_(-SPREAD, SPREAD)
+
+
+def attach(model: nn.Module, config: MhrConfig, start: Start) -> nn.Module:
+    """Freeze `model` and put skills and routing beside each target.
+
+    Raises ValueError where the targets match nothing, for a layer smaller than the rank or that the heads do not divide, and for a way of
+    adapting that has no adapter to start from.
+    """
+    surgery.check_rank(model, config.targets, config.rank)
+    layers = surgery.linears(model, config.targets, numbers=False)
+    for name, base in layers.items():
+        if base.in_features % config.heads or base.out_features % config.heads:
+            raise ValueError(
+                f"heads {config.heads} does not divide {name}, which is {base.out_features} × {base.in_features}. Take a divisor of both "
+                "in methods.mhr.heads."
+            )
+    if config.adapt != "mhr" and not start.tensors:
+        raise ValueError(
+            f"methods.mhr.adapt: {config.adapt} adapts skills that were trained before. Name their adapter in tune.start, or train some "
+            "with methods.mhr.adapt: mhr."
+        )
+    model.requires_grad_(False)
+    passage, trained = listen(model), _keys(start)
+    for name, base in layers.items():
+        tasks_K = start.tensors.get(f"{name}.tasks_K", trained)
+        surgery.replace(model, name, MhrLinear(base, config, tasks_K, passage))
+    return model
+
+
+def _keys(start: Start) -> Tensor:
+    """Return the keys of the tasks that train, (K,); that of no task where none is named."""
+    names = (start.probe.tasks if start.probe else ()) or ("",)
+    return torch.tensor([task_key(name) for name in names])
+
+
+def adopt(tensors: Mapping[str, Tensor], config: MhrConfig, start: Start) -> dict[str, Tensor]:
+    """Return the tensors of a saved adapter as a training of other tasks, or in another way, takes them up.
+
+    Each task that trains has the row of Z that it had, or a fresh one. Others lose theirs.
+    """
+    if config.adapt == "mu":
+        skills = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] in SKILLS}
+        return {name: tensor.mean(dim=1, keepdim=True) for name, tensor in skills.items()}
+    adopted, tasks_K = dict(tensors), _keys(start)
+    for name in [name.removesuffix(".tasks_K") for name in tensors if name.endswith(".tasks_K")]:
+        had_K, z_KQE = tensors[f"{name}.tasks_K"].tolist(), tensors[f"{name}.Z_KQE"]
+        rows = [z_KQE[had_K.index(key)] if key in had_K else _fresh(z_KQE, 1, config)[0] for key in tasks_K.tolist()]
+        adopted |= {f"{name}.tasks_K": tasks_K, f"{name}.Z_KQE": torch.stack(rows)}
+    return adopted
+
+
+def rates(model: nn.Module, config: MhrConfig) -> dict[str, float]:
+    """Return the rate of Z, by parameter."""
+    return {name: config.routing_rate for name, _ in model.named_parameters() if name.endswith(".Z_KQE")}
+
+
+def adapted(model: nn.Module) -> dict[str, MhrLinear]:
+    """Return the adapted layers by their full names."""
+    return surgery.layers_of(model, MhrLinear)
+
+
+@torch.no_grad()
+def facts(model: nn.Module) -> dict[str, Any]:
+    """Return how far from an equal share the weights of skills are in each layer: the mean over tasks, heads and skills of |E w - 1|."""
+    layers = {name: layer.mixtures()[:-1] for name, layer in adapted(model).items() if hasattr(layer, "Z_KQE")}
+    return {"routed": {name: round(float((w.shape[-1] * w - 1).abs().mean()), 4) for name, w in layers.items()}}
+
+
+METHOD = Adapter(attach=attach, adopt=adopt, rates=rates, facts=facts)
