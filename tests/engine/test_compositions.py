@@ -36,6 +36,7 @@ COMPOSITIONS = {
     "lokr": {"adapters": "lokr"},
     "mhr": {"adapters": "mhr"},
     "sherl": {"adapters": "sherl"},
+    "mosa × consistency": {"adapters": "mosa", "objectives": "consistency"},
     "mosl × consistency": {"adapters": "mosl", "objectives": "consistency"},
     "s2ft": {"selectors": "s2ft"},
     "lisa": {"selectors": "lisa"},

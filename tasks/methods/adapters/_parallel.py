@@ -1,0 +1,66 @@
+"""A block beside each MLP, which reads the stream before the norm: what adapters after AdaptFormer put there."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from tasks.core.weights import surgery
+
+NORMS = ("post_attention_layernorm", "ln_2")
+"""Names of the norm between a layer's stream and its MLP: in LLaMA and Qwen, and in GPT-2."""
+
+
+class ParallelBranch(nn.Module):
+    """A branch beside an MLP, which reads what the norm before the MLP reads."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+        self.stream: Tensor | None = None
+        """The input of the norm, until the MLP has run."""
+
+    def note(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Keep the stream: a hook before the norm."""
+        (self.stream,) = inputs
+
+    def add(self, mlp: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Return the MLP's output with the branch's added: a hook after it."""
+        stream, self.stream = self.stream, None
+        return output + self.branch(stream).to(output.dtype)
+
+
+def put_beside(model: nn.Module, method: str, make: Callable[[str, nn.Module], nn.Module]) -> None:
+    """Freeze `model` and put a branch beside each MLP, in the layer's attribute `method`.
+
+    `make` returns it, given a name of the layer's own and the norm before its MLP. Raises ValueError for layers that put their norms elsewhere.
+    """
+    layers: Any = surgery.decoder_layers(model)
+    norms = [_norm(layer, method) for layer in layers]
+    model.requires_grad_(False)
+    for number, (layer, norm) in enumerate(zip(layers, norms, strict=True)):
+        branch = ParallelBranch(make(f"layers.{number}", norm))
+        setattr(layer, method, branch)
+        norm.register_forward_pre_hook(branch.note)
+        layer.mlp.register_forward_hook(branch.add)
+
+
+def check_width(model: nn.Module, rank: int) -> int:
+    """Return the model's width. Raises ValueError where the rank is above it."""
+    inner: Any = surgery.plain(model)
+    width: int = inner.config.hidden_size
+    if rank > width:
+        raise ValueError(f"rank {rank} is above the model's width: take at most {width}.")
+    return width
+
+
+def _norm(layer: Any, method: str) -> Any:
+    """Return the norm whose output the layer's MLP reads. Raises ValueError for layers that have none, or one after the MLP too."""
+    before = [name for name in NORMS if hasattr(layer, name)]
+    after = [name for name, _ in layer.named_children() if "feedforward" in name]
+    if not before or after or not hasattr(layer, "mlp"):
+        raise ValueError(
+            f"{type(layer).__name__} has {', '.join(after) or 'no ' + ' or '.join(NORMS)}, and {method} needs a layer with one norm "
+            "right before `mlp`. Use adapter binadapter."
+        )
+    return getattr(layer, before[0])
