@@ -34,8 +34,8 @@ def respond(
 ) -> list[Response]:
     """Return the response to each prompt, from `answers` where its whole group is kept there.
 
-    `keys` are the seeds of sampled answers, empty for greedy ones. `tasks` are those of the prompts, where answers go by them. `identity` is everything else that a text depends on, as JSON can
-    hold it.
+    `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, as JSON can
+    hold it. `tasks` are those of the prompts, where answers go by them.
     """
     contents = [
         json.dumps([[asdict(message) for message in prompt], *further], ensure_ascii=False, sort_keys=True)

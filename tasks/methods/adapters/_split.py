@@ -93,6 +93,9 @@ class Dense(nn.Module):
 class Pair(nn.Module):
     """up(dropout(f(down(x)))), of which one matrix or both are split. The second starts at zero."""
 
+    down: Split | Dense
+    up: Split | Dense
+
     def __init__(
         self, config: SplitConfig, inputs: int, outputs: int, like: Tensor, draws: Draws, name: str, *, gelu: bool = False
     ) -> None:
@@ -104,7 +107,7 @@ class Pair(nn.Module):
         starts = {"down": first_RI, "up": like.new_zeros(outputs, config.rank, dtype=dtype)}
         for side, start in starts.items():
             if config.share == side or config.parts == 1:
-                matrix: nn.Module = Dense(start, bias=gelu)
+                matrix: Split | Dense = Dense(start, bias=gelu)
             else:
                 matrix = Split(start, config.parts, bias=gelu, draws=draws, name=f"{name}.{side}")
             self.add_module(side, matrix)

@@ -34,7 +34,8 @@ class MhrLinear(nn.Module):
         weight = base.weight
         floating = weight.dtype if weight.is_floating_point() else torch.float32
         like = weight.new_empty(0, dtype=torch.promote_types(floating, torch.float32))
-        skills = 1 if config.adapt == "mu" else config.skills
+        self.routed = config.adapt != "mu"
+        skills = config.skills if self.routed else 1
         first_QEIR = like.new_empty(config.heads, skills, base.in_features // config.heads, config.rank)
         bound = (3 * base.in_features) ** -0.5  # the authors' code takes the deviation of LoRA's start for its bound
         matrices = (
@@ -46,7 +47,7 @@ class MhrLinear(nn.Module):
                 self.register_buffer(name, matrix)
             else:
                 self.register_parameter(name, nn.Parameter(matrix))
-        if config.adapt != "mu":
+        if self.routed:
             self.register_buffer("tasks_K", tasks_K.to(weight.device, copy=True))
             self.Z_KQE = nn.Parameter(_fresh(like, len(tasks_K), config))
 
@@ -69,7 +70,7 @@ class MhrLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
         row = self.passage.row
-        if not hasattr(self, "Z_KQE"):
+        if not self.routed:
             w_PQE, of_S = self.A_QEIR.new_ones(1, *self.A_QEIR.shape[:2]), None
         elif row is None:
             w_PQE, of_S = self.mixtures()[-1:], None
@@ -152,7 +153,7 @@ def adapted(model: nn.Module) -> dict[str, MhrLinear]:
 @torch.no_grad()
 def facts(model: nn.Module) -> dict[str, Any]:
     """Return how far from an equal share the weights of skills are in each layer: the mean over tasks, heads and skills of |E w - 1|."""
-    layers = {name: layer.mixtures()[:-1] for name, layer in adapted(model).items() if hasattr(layer, "Z_KQE")}
+    layers = {name: layer.mixtures()[:-1] for name, layer in adapted(model).items() if layer.routed}
     return {"routed": {name: round(float((w.shape[-1] * w - 1).abs().mean()), 4) for name, w in layers.items()}}
 
 
