@@ -101,6 +101,8 @@ def pipeline(stages: list[str] | None = None) -> dict[str, str]:
                 cache.relink([outcome.stage for outcome in outcomes if outcome.state == "ran"])
                 flow_runs.record_outcomes(run, {outcome.stage: outcome.state for outcome in outcomes})
                 if problems:
+                    if any(outcome.stage == screen.SUMMARISED and outcome.state == "ran" for outcome in outcomes):
+                        report_summary.show()
                     raise RuntimeError("\n".join(problems))
         finally:
             if outcomes:

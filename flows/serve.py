@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from httpx import TransportError
 from prefect import serve
@@ -24,29 +25,36 @@ Deployments = Sequence[RunnerDeployment]
 
 def up() -> None:
     """Serve until Ctrl-C. Nothing is left running then, nor where this process is killed."""
-    port = PREFECT_SERVER_API_PORT.value()
     served, told = deployments.all_deployments(), automations.notifications()
-    with workspace_lease.acquired(workspace_lease.SERVER, "another `ratchet up`"):
+    with server() as url, temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: 2}):
+        _registered(served, told, url)
+        progress.say(f"Prefect answers at {prefect_server.pages(url)}. Ctrl-C ends it, and what it runs.")
+        for line in deployments.described(served):
+            progress.say(line)
+        progress.say(f"Notifications: {told}.")
+        progress.say(
+            f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
+        )
+        _serving(served, url)
+
+
+@contextmanager
+def server(port: int | None = None, command: str = "PREFECT_SERVER_API_PORT={port} ratchet up") -> Iterator[str]:
+    """Run the workspace's Prefect server with its pages while the block runs, where plain `prefect` finds it. Yields its API address.
+
+    Raises RuntimeError, with the command for another port, if the port is taken.
+    """
+    port = port or PREFECT_SERVER_API_PORT.value()
+    with workspace_lease.acquired(workspace_lease.SERVER, "`ratchet open prefect` or another `ratchet up`"):
         if owner := prefect_server.port_owner(port):
             raise RuntimeError(
-                f"port {port} is taken by {owner}. End that, or choose another one: PREFECT_SERVER_API_PORT=4300 ratchet up"
+                f"port {port} is taken by {owner}. End that, or choose another one: {command.format(port=port + 1)}"
             )
         url, end = prefect_server.keep_running(port, ui=True)
         os.environ["PREFECT_API_URL"] = url  # for the processes of flow runs
         try:
-            with (
-                prefect_server.announced(url),
-                temporary_settings({PREFECT_API_URL: url, PREFECT_RUNNER_POLL_FREQUENCY: 2}),
-            ):
-                _registered(served, told, url)
-                progress.say(f"Prefect answers at {url.removesuffix('/api')}. Ctrl-C ends it, and what it runs.")
-                for line in deployments.described(served):
-                    progress.say(line)
-                progress.say(f"Notifications: {told}.")
-                progress.say(
-                    f"A run, from another terminal here: prefect deployment run pipeline/{deployments.WORKSTATION} --watch"
-                )
-                _serving(served, url)
+            with prefect_server.announced(url), temporary_settings({PREFECT_API_URL: url}):
+                yield url
         finally:
             end()
             progress.say("Prefect has stopped.")

@@ -32,8 +32,11 @@ class PipelineConfig(Config):
     """
 
     rounds: dict[str, Round]
+    """The trainings of the loop, `r0`, `r1`, …; `ratchet rounds NUMBER` writes them."""
     turns: dict[str, Turn]
+    """The steps from one round to the next, by the round that each makes."""
     models: dict[str, Model]
+    """The models that are measured and compared."""
     monitor: MonitorConfig = MonitorConfig()
     """Of no stage: `ratchet monitor` reads it."""
     serve: ServeConfig = ServeConfig()
@@ -45,7 +48,7 @@ class PipelineConfig(Config):
     compress: CompressConfig
     gate: GateConfig
     methods: Config = Config()
-    """A section for each method that is used; `schema` has its type."""
+    """A section for each method that is used."""
 
 
 def stage_names() -> list[str]:

@@ -14,11 +14,11 @@ COMPLETION = ("install_completion", "show_completion")
 GROUPS = {
     "Data": ("init", "data", "review", "monitor"),
     "Run": ("plan", "run", "retrain"),
-    "Look": ("status", "report", "why", "ui", "chat"),
+    "Look": ("status", "report", "open", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback"),
     "Serve": ("serve", "up"),
-    "Workspace": ("use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
+    "Workspace": ("new", "use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
 }
 """The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""
 

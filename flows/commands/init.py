@@ -1,16 +1,11 @@
 """`ratchet init`."""
 
-import json
 import shlex
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-SHOWN = 300
-"""Characters of a message that are shown."""
-FEW = 3
-"""Groups below which a split would be empty: train, valid and test."""
+from flows.commands import _intake
 
 
 def init(
@@ -22,21 +17,17 @@ def init(
             "code or texts; or the address of a file (https://, s3://) or of a database (postgresql://).",
         ),
     ],
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="The column of prompts, or a Jinja template of columns: '{{ title }}: {{ body }}'."),
-    ] = None,
-    response: Annotated[str | None, typer.Option(help="The column of responses, or a template.")] = None,
-    messages: Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")] = None,
-    rejected: Annotated[
-        str | None, typer.Option(help="The column of worse responses, where there are preferences.")
-    ] = None,
-    query: Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")] = None,
+    prompt: _intake.Prompt = None,
+    response: _intake.Response = None,
+    messages: _intake.Messages = None,
+    rejected: _intake.Rejected = None,
+    query: _intake.Query = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take a guess of the columns without a question.")] = False,
 ) -> None:
     """Take your own data into this workspace.
 
-    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml.
+    Shows five rows, every refusal with its reason, and how answers will be checked; copies the data to data/raw, and names it in params.yaml,
+    whose other settings stay as they are: `ratchet new` writes all of them.
 
     Example: ratchet init ~/chats.jsonl && ratchet run
     """
@@ -44,89 +35,12 @@ def init(
     from tasks import configuration
 
     configuration.load()
-    options = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
-    columns = {name: value for name, value in options.items() if value is not None}
-    with data_import.on_disk(place) as path:
-        sources = data_import.detect(path, query) if path else data_import.detect_on_server(place, query)
-        for line in sources.files:
-            typer.echo(line)
-        sources = sources.with_columns(columns) if columns else sources
-        preview = data_import.preview(sources)
-        if any(preview["guesses"]):
-            call = f"ratchet init {shlex.quote(place)}" + (f" --query {shlex.quote(query)}" if query else "")
-            sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
-            preview = data_import.preview(sources)
-        _show(preview)
-        if sources.examples and preview["groups"] < FEW:
-            raise ValueError(
-                f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
-                f"on and to measure by; {FEW} groups are the least: train, valid and test. Nothing was changed."
-            )
-        target = path and data_import.copy_data(path)
-        if path and target:
-            sources = sources.moved(path, target)
-        changed = data_import.write_sources(sources.checked(preview["checks"]), configuration.PARAMS)
+    columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
+    with _intake.examined(place, columns, query, f"ratchet init {shlex.quote(place)}", yes=yes) as intake:
+        sources, target = intake.take()
+        changed = data_import.write_sources(sources, configuration.PARAMS)
     where = f"The data are in {target}" if target else "The data stay in the database"
     typer.echo(f"{where}, and params.yaml names them ({', '.join(changed)}).")
     if not sources.examples:
         typer.echo("These are texts alone: the examples stay those of the profile, the corpus is yours.")
     typer.echo("Next: ratchet run")
-
-
-def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str, Any] | None:
-    """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
-    if guess is None:
-        return None
-    proposal = f"{guess['text']!r} as text of the corpus" if guess["text"] else _options(guess["columns"])
-    question = f"The columns have no usual names. Take {proposal}? ({guess['reason']})"
-    if yes:
-        typer.echo(f"{question} yes")
-        return guess
-    by_hand = f"name the columns with\n  {call} --prompt COLUMN --response COLUMN"
-    if not sys.stdin.isatty():
-        raise ValueError(f"{question}\nTake it with\n  {call} --yes\nor {by_hand}")
-    if not typer.confirm(question, default=True):
-        raise ValueError(f"Nothing was changed; {by_hand}")
-    return guess
-
-
-def _options(columns: dict[str, str]) -> str:
-    return " ".join(f"--{name} {value!r}" for name, value in columns.items())
-
-
-def _show(preview: dict[str, Any]) -> None:
-    for number, row in enumerate(preview["rows"], 1):
-        typer.echo("\n".join([f"── {number}: {row['source']}", _short(row["prompt"]), *_answers(row)]))
-    for refusal in preview["refusals"]:
-        typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {_short(refusal['detail'])}")
-    if len(preview["files"]) > 1:
-        for file, counts in preview["files"].items():
-            typer.echo(f"{file}: {counts.get('kept', 0)} can be used, {counts.get('refused', 0)} refused")
-    refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
-    refused = f"; refused: {refused}" if refused else ""
-    total = preview["kept"] + sum(preview["refused"].values())
-    for proposal in filter(None, preview["checks"]):
-        check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
-        typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
-    if preview["sensitive"]:
-        counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
-        typer.echo(
-            f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
-        )
-    typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
-
-
-def _answers(row: dict[str, Any]) -> list[str]:
-    """Return the response of a row; of a preference pair both sides, of a judged answer its label."""
-    if row["rejected"] is not None:
-        return [f"→ chosen: {_short(row['response'])}", f"→ rejected: {_short(row['rejected'])}"]
-    if row["desirable"] is not None:
-        return [f"→ {'desirable' if row['desirable'] else 'undesirable'}: {_short(row['response'])}"]
-    return [f"→ {_short(row['response'])}"]
-
-
-def _short(text: str) -> str:
-    from tasks.core.text.sensitive import search
-    from tasks.core.text.visible import visible
-
-    return visible(search.beginning(text, SHOWN), SHOWN)

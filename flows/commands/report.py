@@ -1,10 +1,11 @@
 """`ratchet report`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands import _completion
+from flows.commands import _browser, _completion, _terminal
 
 
 def report(
@@ -27,14 +28,16 @@ def report(
 
     Example: ratchet report --open, or ratchet report r0 r1, or ratchet report HEAD~3:r0 r0
     """
-    from flows.commands import _terminal
     from flows.experiments import report_page
 
     if first and not second:
         raise ValueError(f"ratchet report compares two models: name another one beside {first}.")
     path, verdict = report_page.of_two(first, second) if first and second else report_page.of_workspace()
+    show(path, verdict, open_page=open_page)
+
+
+def show(path: Path, verdict: str, *, open_page: bool) -> None:
+    """Print the verdict and the place of the page, and open it in a browser if that was asked for."""
     _terminal.show(f"{verdict}\nReport: {path}")
     if open_page:
-        import webbrowser
-
-        webbrowser.open(path.resolve().as_uri())
+        _browser.show(path.resolve().as_uri())

@@ -1,8 +1,5 @@
 """`ratchet up`."""
 
-import signal
-from types import FrameType
-
 
 def up() -> None:
     """Keep Prefect's server and deployments running, until Ctrl-C.
@@ -10,10 +7,7 @@ def up() -> None:
     Example: ratchet up, then in another terminal: prefect deployment run pipeline/workstation --watch
     """
     from flows import serve
+    from flows.execution import cancellation
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    cancellation.interrupt_when_terminated()
     serve.up()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

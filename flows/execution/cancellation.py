@@ -33,6 +33,15 @@ def handled() -> Iterator[None]:
         raise
 
 
+def interrupt_when_terminated() -> None:
+    """Let a plain `kill` end a server of ours as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 def follow(run: str) -> None:
     """End this process if its flow run is cancelled in Prefect, which ends only what its workers started. Returns at once."""
     from httpx import HTTPError

@@ -206,7 +206,9 @@ def _disk(stage: str, now: Mapping[str, str], weights_mb: float) -> Range | None
 
 
 def as_time(seconds: Range) -> str:
-    """Format a range of seconds: `40–70 s`, `3–5 min`, `1.2–2.0 h`."""
+    """Format a range of seconds: `under 1 s`, `40–70 s`, `3–5 min`, `1.2–2.0 h`."""
+    if seconds.high < 1:
+        return "under 1 s"
     unit, length = next((u, s) for u, s, most in _UNITS if seconds.high < most)
     return _between(seconds.low / length, seconds.high / length, unit)
 

@@ -15,10 +15,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.execution import supervisor, workspace, workspace_lease
 from tasks.io.system import files, locks, logs, progress
+
+if TYPE_CHECKING:
+    import psutil
 
 HOST = "127.0.0.1"
 """A server of ours listens to this machine alone: Prefect's API has no password."""
@@ -72,6 +75,11 @@ def configured() -> str | None:
     update_current_profile({PREFECT_API_URL: None})
     ANNOUNCED.unlink(missing_ok=True)
     return None
+
+
+def pages(url: str) -> str:
+    """Return the address of a server's pages by that of its API."""
+    return url.removesuffix("/api")
 
 
 def _announced() -> str | None:
@@ -238,13 +246,21 @@ def _is_free(port: int) -> bool:
 
 
 def _name_of_port_owner(port: int) -> str:
+    process = listener(port)
+    return (
+        f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})" if process else "a process of another user"
+    )
+
+
+def listener(port: int) -> "psutil.Process | None":
+    """Return the process that listens to a port; None if nobody does, or a process that this user may not look at."""
     import psutil
 
-    for process in psutil.process_iter(["pid", "cmdline"]):
+    for process in psutil.process_iter(["cmdline"]):
         try:
             held = {at.laddr.port for at in process.net_connections(kind="inet") if at.status == psutil.CONN_LISTEN}
         except psutil.Error:
             continue  # gone by now, or another user's
         if port in held:
-            return f"process {process.pid} ({' '.join(process.info['cmdline'])[:80]})"
-    return "a process of another user"
+            return process
+    return None

@@ -36,6 +36,16 @@ def start(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     return subprocess.Popen([sys.executable, "-P", __file__, *command], env=env, start_new_session=True, **options)
 
 
+@contextlib.contextmanager
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run `command` under a supervisor of its own until the block ends; the process that is yielded is the supervisor."""
+    process = start(command, **options)
+    try:
+        yield process
+    finally:
+        stop([process])
+
+
 def stop(processes: Iterable[subprocess.Popen[Any]]) -> None:
     """End these supervised processes, and return when they and all below them are gone."""
     ending = list(processes)

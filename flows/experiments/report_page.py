@@ -15,7 +15,7 @@ from flows.experiments.model_differences import GATE_SET, ModelRecord
 from flows.registry import history, promotion, versions
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.io.runs import run_curves
+from tasks.io.runs import run_curves, run_links
 from tasks.io.system import git
 
 FOLDER = Path(".ratchet/report")
@@ -45,8 +45,9 @@ def of_workspace() -> tuple[Path, str]:
         raise ValueError(
             "Nothing was measured: `models` in params.yaml names no model. `ratchet rounds 1` adds those of a run."
         )
-    telemetry = _telemetry(config)
-    return _make(FOLDER / "index.html", config, [], _since_champion() | {"telemetry": telemetry})
+    runs = [(stage, name, address) for stage, (name, address) in run_links.of_outputs().items()]
+    around = {"telemetry": _telemetry(config), "runs": runs, "runs_hint": run_links.hint()}
+    return _make(FOLDER / "index.html", config, [], _since_champion() | around)
 
 
 def of_two(first: str, second: str) -> tuple[Path, str]:

@@ -1,5 +1,6 @@
 """Import a user's own data: detect what it is, copy it to data/raw/, and name it in params.yaml."""
 
+import filecmp
 import json
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def on_disk(place: str) -> Iterator[Path | None]:
         yield None
         return
     if not places.is_url(place):
-        yield Path(place)
+        yield Path(place).expanduser()
         return
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
         copy = Path(folder) / places.name_of(place)
@@ -94,7 +95,7 @@ def detect_on_server(address: str, query: str | None) -> Sources:
     if urlsplit(address).password:
         raise ValueError(f"{name}: the address holds a password: set PGPASSWORD, or write it to ~/.pgpass.")
     if query is None:
-        raise ValueError(_ask_for_query(name, address, databases.tables(address)))
+        raise ValueError(_ask_for_query(name, databases.tables(address)))
     return Sources(({"from": "query", "database": address, "query": query},), (), (f"{name}: PostgreSQL",))
 
 
@@ -150,12 +151,16 @@ def preview(sources: Sources) -> dict[str, Any]:
 
 
 def copy_data(path: Path) -> Path:
-    """Copy the data to data/raw/ and return their place there. Data that lie there already stay where they are."""
+    """Copy the data to data/raw/ and return their place there. Data that lie there already, or a file that equals one, stay there."""
     if path.resolve().is_relative_to(RAW.resolve()):
         return path.resolve().relative_to(Path.cwd())
     target = RAW / path.resolve().name
+    if target.is_file() and path.is_file() and filecmp.cmp(target, path, shallow=False):
+        return target
     if target.exists():
-        raise ValueError(f"{target} is there already. Remove it, or point to it: ratchet init {target}")
+        raise ValueError(
+            f"{target} is there already and differs from {path}. Remove it, or name it in place of {path}."
+        )
     with files.atomic_path(target) as copy:
         if path.is_dir():
             shutil.copytree(path, copy, ignore=_left_out)
@@ -183,7 +188,7 @@ def _database(path: Path, query: str | None) -> Sources:
     """Return the source of a database: the query, or all rows of its only table."""
     names = databases.tables(str(path))
     if query is None and len(names) != 1:
-        raise ValueError(_ask_for_query(str(path), str(path), names))
+        raise ValueError(_ask_for_query(str(path), names))
     if query is None:
         name = names[0].replace('"', '""')
         query = f'SELECT * FROM "{name}" ORDER BY rowid'
@@ -191,10 +196,10 @@ def _database(path: Path, query: str | None) -> Sources:
     return Sources((source,), (), (f"{path.name}: {table.describe(path)}, {', '.join(names)}",))
 
 
-def _ask_for_query(name: str, place: str, tables: Sequence[str]) -> str:
+def _ask_for_query(name: str, tables: Sequence[str]) -> str:
     return (
         f"{name}: this database has the tables {', '.join(tables) or 'none'}. Say what to read of it:\n"
-        f'  ratchet init {place} --query "SELECT … FROM … ORDER BY …"'
+        '  --query "SELECT … FROM … ORDER BY …"'
     )
 
 

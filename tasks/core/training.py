@@ -71,6 +71,7 @@ class Training(Config):
     """True if every decoder layer keeps its input alone for the backward pass, and is computed again there: less memory, a third more
     time, the same bytes. In no output, and so left out where settings are written."""
     seed: int = 0
+    """Of the order of the data, of new weights and of dropout."""
     floor: float = Field(0.0, ge=0)
     """Loss below which a step is left out: nothing is run backward, and neither weights nor the optimizer's state move. 0 leaves
     out none."""

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -47,7 +47,10 @@ def count(path: Path, record: type[Any]) -> int:
 
 def records(frame: pl.DataFrame, record: type[R]) -> list[R]:
     """Return the rows of a frame as records."""
-    return [_build(record, row) for row in frame.iter_rows(named=True)]
+    makers = {name: _maker(annotation) for name, annotation in _fields(record).items()}
+    if not any(makers.values()):
+        return [record(*row) for row in frame.select(list(makers)).iter_rows()]
+    return [record(*_made(makers, row)) for row in frame.iter_rows(named=True)]
 
 
 def frame(path: Path, record: type[Any]) -> pl.DataFrame:
@@ -174,14 +177,18 @@ def _dtype(annotation: Any) -> pl.DataType:
     return pl.Struct(schema(typing.cast(type[Any], annotation)))
 
 
-def _build(annotation: Any, value: Any) -> Any:
+@cache
+def _maker(annotation: Any) -> Callable[[Any], Any] | None:
+    """Return the function that makes a field of a column's value; None where the value is the field."""
     annotation = _bare(annotation)
-    if value is None:
-        return None
     if dataclasses.is_dataclass(annotation):
-        return typing.cast(type[Any], annotation)(
-            **{name: _build(part, value[name]) for name, part in _fields(typing.cast(type[Any], annotation)).items()}
-        )
-    if typing.get_origin(annotation) is list:
-        return [_build(typing.get_args(annotation)[0], part) for part in value]
-    return value
+        make = typing.cast(Callable[..., Any], annotation)
+        makers = {name: _maker(part) for name, part in _fields(annotation).items()}
+        return lambda row: None if row is None else make(*_made(makers, row))
+    if typing.get_origin(annotation) is list and (maker := _maker(typing.get_args(annotation)[0])):
+        return lambda rows: None if rows is None else [maker(row) for row in rows]
+    return None
+
+
+def _made(makers: Mapping[str, Callable[[Any], Any] | None], row: Mapping[str, Any]) -> Iterator[Any]:
+    return (maker(row[name]) if maker else row[name] for name, maker in makers.items())

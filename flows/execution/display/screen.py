@@ -5,9 +5,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from flows.execution import estimates
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 State = Literal["waiting", "running", "ran", "restored", "unchanged", "failed", "not begun"]
 LOSS = re.compile(r"\bloss (\d+\.\d+)")
 BARS = "▁▂▃▄▅▆▇█"
-POINTS = 16
-"""Values of a sparkline: the latest."""
+SUMMARISED = "report"
+"""The stage whose words end the run: they are not shown twice."""
+STALE_S = 15.0
+"""Seconds after which the time that a stage said was left is not shown any more."""
+WIDE = 100
+"""Columns of a terminal that has room for bars and long sparklines."""
+SILENT_S = 60.0
+"""Seconds without a word of a stage after which a line says that it works."""
+POINTS, FEW_POINTS = 16, 5
+"""Values of a sparkline: the latest. Fewer on a narrow terminal."""
 REDRAWS = 4
 """Of the screen, a second."""
 FRAME = 6
@@ -58,21 +66,43 @@ class View(Protocol):
 
 
 class Lines:
-    """Prints a line for each event."""
+    """Prints a line for each event, and one for a stage that has printed nothing for long."""
 
     every_s = progress.EVERY_S
 
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._heard: dict[str, float] = {}
+        self._guard = threading.Lock()
+
     def begun(self, stage: str, why: str) -> None:
+        with self._guard:
+            self._began[stage] = self._heard[stage] = time.monotonic()
         progress.say(f"{stage}: {why}")
 
     def said(self, stage: str, text: str) -> None:
-        print_line(stage, text)
+        with self._guard:
+            self._heard[stage] = time.monotonic()
+        if stage != SUMMARISED:
+            print_line(stage, text)
 
     def ended(self, stage: str, state: State, seconds: float) -> None:
+        with self._guard:
+            self._heard.pop(stage, None)
         progress.say(f"{stage}: {state} in {seconds:.1f} s")
 
     def passed(self, stage: str) -> None:
         """Say nothing: most stages of most runs are up to date."""
+
+    def break_silence(self) -> None:
+        """Tell how long each stage has worked that has printed nothing for `SILENT_S`."""
+        now = time.monotonic()
+        with self._guard:
+            silent = [stage for stage, heard in self._heard.items() if now - heard >= SILENT_S]
+            self._heard |= dict.fromkeys(silent, now)
+            lines = [f"{stage}: at work for {progress.span(now - self._began[stage])}" for stage in silent]
+        for line in lines:
+            progress.say(line)
 
 
 @dataclass
@@ -83,6 +113,8 @@ class Row:
     began: float = 0.0
     seconds: float = 0.0
     status: Status | None = None
+    heard: float = 0.0
+    """When it told its status."""
     losses: list[float] = field(default_factory=list)
 
 
@@ -103,11 +135,12 @@ class Screen:
     def said(self, stage: str, text: str) -> None:
         status = Status.parse(text)
         if status is None:
-            print_line(stage, text)
+            if stage != SUMMARISED:
+                print_line(stage, text)
             return
         with self._guard:
             row = self.rows[stage]
-            row.status = status
+            row.status, row.heard = status, time.monotonic()
             if loss := LOSS.search(status.beside):
                 row.losses = [*row.losses, float(loss[1])][-POINTS:]
 
@@ -118,23 +151,25 @@ class Screen:
     def passed(self, stage: str) -> None:
         self.ended(stage, "unchanged", 0.0)
 
-    def table(self, height: int) -> "RenderableType":
-        """Return what rich draws: a line about the whole, and the stages that fit into so many lines."""
+    def table(self, height: int, width: int) -> "RenderableType":
+        """Return what rich draws: a line about the whole, and the stages that fit into so many lines, each in one."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         grid = Table.grid(padding=(0, 2))
+        for _ in range(5):
+            grid.add_column(no_wrap=True)
         with self._guard:
             shown, hidden = _visible(self.rows, max(height, 1))
             for stage in shown:
                 row = self.rows[stage]
                 bar: RenderableType = ""
-                if row.state == "running" and row.status and row.status.total:
+                if row.state == "running" and row.status and row.status.total and width >= WIDE:
                     bar = ProgressBar(row.status.total, row.status.done, width=20)
                 style = STYLES.get(row.state, "")
-                grid.add_row(Text(stage, style), Text(row.state, style), bar, self._time(stage, row), _beside(row))
+                grid.add_row(Text(stage, style), Text(row.state, style), bar, self._time(stage, row), _beside(row, width))
             head = self._head()
         return Group(Text(head, "bold"), grid, *([Text(f"and {hidden} more", "dim")] if hidden else []))
 
@@ -142,7 +177,7 @@ class Screen:
         done = sum(row.state not in ("waiting", "running") for row in self.rows.values())
         text = f"{done} of {len(self.rows)} stages · {progress.span(time.monotonic() - self._began)}"
         left = self.left()
-        return text if left is None else f"{text} · about {estimates.as_time(left)} left"
+        return f"{text} · about {estimates.as_time(left)} left" if left and left.high >= 1 else text
 
     def left(self) -> estimates.Range | None:
         """Return the time that is left, stages one after the other; None while that of one stage or more is not known."""
@@ -163,7 +198,12 @@ class Screen:
             return estimates.as_time(self._expected[stage].seconds) if stage in self._expected else ""
         if row.state != "running":
             return f"{row.seconds:.1f} s"
-        return row.status.count if row.status else progress.span(time.monotonic() - row.began)
+        worked = progress.span(time.monotonic() - row.began)
+        if row.status is None:
+            return worked
+        if row.status.done == row.status.total or time.monotonic() - row.heard > STALE_S:
+            return f"{replace(row.status, left_s=None).count} · {worked}"  # it works on something that it tells nothing of
+        return row.status.count
 
 
 def _visible(rows: Mapping[str, Row], height: int) -> tuple[list[str], int]:
@@ -175,9 +215,11 @@ def _visible(rows: Mapping[str, Row], height: int) -> tuple[list[str], int]:
     return [stage for stage in changed if stage in kept], len(changed) - len(kept)
 
 
-def _beside(row: Row) -> str:
+def _beside(row: Row, width: int) -> str:
     if not row.losses or row.state != "running":
         return ""
+    if width < WIDE:
+        return f"loss {row.losses[-1]:.2f} {sparkline(row.losses[-FEW_POINTS:])}"
     return f"loss {row.losses[-1]:.4f} {sparkline(row.losses)}"
 
 
@@ -197,7 +239,9 @@ def is_wanted() -> bool:
 def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
     """Show what is told inside: on the screen if there is one."""
     if not is_wanted():
-        yield Lines()
+        lines = Lines()
+        with _repeated(lines.break_silence, SILENT_S / 4):
+            yield lines
         return
     from rich.console import Console
     from rich.live import Live
@@ -207,8 +251,26 @@ def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
     screen = Screen(names, estimates.for_stages([step.stage for step in steps if step.state != "unchanged"]))
     with Live(
         console=console,
-        get_renderable=lambda: screen.table(console.height - FRAME),
+        get_renderable=lambda: screen.table(console.height - FRAME, console.width),
         refresh_per_second=REDRAWS,
         transient=True,  # the summary of the run takes its place
     ):
         yield screen
+
+
+@contextmanager
+def _repeated(action: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Call a function every so many seconds while the block runs."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every_s):
+            action()
+
+    thread = threading.Thread(target=repeat, name="break-silence", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -8,6 +8,8 @@ from tasks.io.runs import experiment_page, run_store
 
 PORT = 5000
 """The default port of `ratchet ui`, which shows a store of this machine."""
+LATEST = 200
+"""Runs that are looked through for those of the present outputs."""
 
 _log = logging.getLogger(__name__)
 
@@ -15,6 +17,11 @@ _log = logging.getLogger(__name__)
 def is_server() -> bool:
     """Return whether the store is a server with pages of its own."""
     return run_store.uri().startswith(("http://", "https://"))
+
+
+def server() -> str:
+    """Return the address of a store's server. A person who follows it is asked for the name and password that the setting may hold."""
+    return re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/")
 
 
 def hint() -> str:
@@ -46,15 +53,28 @@ def of_flow(flow: str, place: str = "") -> str | None:
 
 def page(experiment: str, run: str, place: str = "") -> str:
     """Return the address of the page of an MLflow run, or of a place on it."""
-    # A person who follows the link is asked for the name and password that an address may hold.
-    address = re.sub(r"://[^/]*@", "://", run_store.uri()).rstrip("/") if is_server() else f"http://127.0.0.1:{PORT}"
+    address = server() if is_server() else f"http://127.0.0.1:{PORT}"
     return f"{address}/#/experiments/{experiment}/runs/{run}{f'/{place}' if place else ''}?{experiment_page.TRAINING}"
 
 
-def _search(query: str) -> list[Any]:
+def of_outputs() -> dict[str, tuple[str, str]]:
+    """Map each stage to the name and the page of the latest run that computed its outputs, in the order in which they ran.
+
+    Returns nothing while the store is out of reach.
+    """
+    if run_store.is_new():
+        return {}  # its schema takes seconds to make, and holds nothing
+    finished = "attributes.status = 'FINISHED' and tags.`ratchet.key` LIKE '%'"
+    runs = _search(finished, order_by=["attributes.start_time DESC"], max_results=LATEST)
+    latest = {run.data.tags.get("dvc.stage", ""): run.info for run in reversed(runs)}
+    ordered = sorted(latest.items(), key=lambda entry: entry[1].start_time)
+    return {stage: (info.run_name, page(info.experiment_id, info.run_id)) for stage, info in ordered if stage}
+
+
+def _search(query: str, **options: Any) -> list[Any]:
     try:
         client, experiment = run_store.connect()
-        return list(client.search_runs([experiment], query))
+        return list(client.search_runs([experiment], query, **options))
     except run_store.outages() as error:
         _log.info("MLflow (%s) does not answer: %s", run_store.shown(), error)  # the end of the run says so
         return []

@@ -258,7 +258,9 @@ class Corpora(Config):
     """Running text: what the model should get better at, and what it must not forget."""
 
     domain: tuple[CorpusSource, ...] = ()
+    """Texts of the domain: read by stage `pretrain`, and measured."""
     general: tuple[CorpusSource, ...] = ()
+    """Texts of other kinds, by which forgetting is measured."""
     max_chars: int = Field(default=2_000_000, ge=1)
     """At most so many characters of each corpus are kept, a share of them in each split; whole texts, chosen by the seed."""
     piece_chars: int = Field(default=4_000, ge=200)

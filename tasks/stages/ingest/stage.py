@@ -26,7 +26,7 @@ from tasks.io.sources.package import Module
 from tasks.io.sources.text_cache import TextCache
 from tasks.io.system import files, locks
 from tasks.io.weights import embedders
-from tasks.stages.ingest import counts
+from tasks.stages.ingest import counts, samples
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
 from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
@@ -121,6 +121,7 @@ def _ingest(
         "sensitive": sensitive.count(places),
         **counted,
         "shares": counts.shares(counted["splits"], config.splits.held_out),
+        "samples": samples.draw(outputs["ingested"], config.seed),
         "pretraining": counts.PRETRAINING,
         "caveats": caveats,
     }

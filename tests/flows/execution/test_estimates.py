@@ -215,7 +215,7 @@ def test_without_a_store_that_answers_the_model_steps_in(profile, monkeypatch, u
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(40.2, 69.8, "40–70 s"), (3, 3.2, "3 s"), (90, 250, "1.5–4.2 min"), (600, 1800, "10–30 min"), (3600, 7200, "1.0–2.0 h")],
+    [(0.1, 0.5, "under 1 s"), (40.2, 69.8, "40–70 s"), (3, 3.2, "3 s"), (90, 250, "1.5–4.2 min"), (600, 1800, "10–30 min"), (3600, 7200, "1.0–2.0 h")],
 )  # fmt: skip
 def test_a_range_of_seconds_is_told_in_one_unit(low, high, said):
     assert as_time(Range(low, high)) == said

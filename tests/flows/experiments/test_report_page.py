@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import webbrowser
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,23 @@ def test_telemetry_has_tokens_a_second_over_the_trained_tokens(workspace, monkey
     steps = chart["layer"][0]["data"]["values"]
     assert [(row["model"], row["x"], row["y"]) for row in steps] == [("r0", 100, 50.0), ("r0", 300, 60.0)]
     assert json.dumps(chart).count("r1") >= 1, "its colour is kept"
+
+
+@pytest.mark.parametrize("command", [("open", "report"), ("report", "--open")])
+def test_the_page_is_opened_in_a_browser(workspace, monkeypatch, capsys, command):
+    pages: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: pages.append(address) or True)
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 0
+    assert pages == [(workspace / ".ratchet/report/index.html").as_uri()]
+    assert "Report: .ratchet/report/index.html" in capsys.readouterr().out
+
+
+def test_the_runs_of_the_stages_are_named_with_their_pages(workspace, monkeypatch):
+    address = "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    monkeypatch.setattr(report_page.run_links, "of_outputs", lambda: {"tune@r0": ("tune@r0 · lora", address)})
+    path, _ = report_page.of_workspace()
+    html = path.read_text(encoding="utf-8")
+    assert f'<th scope="row">tune@r0</th><td><a href="{address}">tune@r0 · lora</a></td>' in html
+    assert "Its links answer while `ratchet ui` runs (port 5000)." in shown(path).text

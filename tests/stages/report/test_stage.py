@@ -166,6 +166,22 @@ def test_the_page_counts_the_data(tmp_path):
     assert INGESTED["pretraining"] in text
 
 
+def test_samples_of_each_rule_stand_before_and_after_it(tmp_path):
+    samples = [
+        {"rule": "empty", "source": "rows.jsonl", "where": f"line {n}", "before": HOSTILE, "after": "refused"}
+        for n in range(2)
+    ]
+    samples.append(
+        {"rule": "github-token", "source": "a.md", "where": "a.md", "before": "text: ghp_…", "after": "[github-token]"}
+    )
+    folder, _ = run_stage(tmp_path, BETTER, ingested=INGESTED | {"samples": samples})
+    text = " ".join(page(folder).text.split())
+    assert "empty rows.jsonl, line 0 <script>alert(1)</script>" in text
+    assert "github-token a.md text: ghp_… [github-token]" in text
+    assert own_scripts_alone(page(folder))
+    assert (folder / "index.html").read_text(encoding="utf-8").count('scope="rowgroup"') == 2
+
+
 def test_many_origins_end_in_one_row_for_the_rest(tmp_path):
     domains = {f"package{n:02}": {"examples": 100 - n, "train": 1, "valid": 0, "test": 0, "gate": 0} for n in range(20)}
     folder, _ = run_stage(tmp_path, BETTER, ingested=INGESTED | {"domains": domains})

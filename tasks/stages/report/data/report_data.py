@@ -34,6 +34,10 @@ class Surroundings:
     changes: Sequence[Change] = ()
     machine: Sequence[str] = ()
     """Differences between the machines that made the two."""
+    runs: Sequence[tuple[str, str, str]] = ()
+    """Of each stage its name, and the name and the address of its run in MLflow."""
+    runs_hint: str = ""
+    """A note that a person needs to follow the addresses; may be empty."""
     commit: str = ""
     """The commit that was checked out; empty where that is not known."""
     changed_since_commit: bool = False

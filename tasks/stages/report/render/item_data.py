@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tasks.core.records import Result
@@ -55,6 +56,7 @@ def _table(rows: Sequence[Item], models: Sequence[str], show: Show) -> dict[str,
     """Return the items by column; words that repeat are numbers into the lists of `words`."""
     words: dict[str, int] = {}
 
+    @cache
     def word(text: str) -> int:
         return words.setdefault(show(text), len(words))
 

@@ -59,6 +59,7 @@ def template_variables(data: ReportData) -> dict[str, Any]:
         "base": base_in_words(data.base),
         "license": data.base.get("source", {}).get("license") or "unknown",
         "ingested": data.ingested,
+        "samples": data.ingested.get("samples", ()),
         "domains": largest_domains(data.ingested["domains"]),
         "counts": {
             "Examples by licence": data.ingested["licenses"],

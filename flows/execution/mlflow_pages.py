@@ -1,0 +1,62 @@
+"""MLflow's own pages of this workspace's runs: their address, the server's command, and whether one runs already."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from flows.execution import prefect_server
+from flows.execution.prefect_server import HOST
+from tasks.io.runs import run_store
+
+PACE_S = 0.2
+
+
+def check_port(port: int, command: str) -> None:
+    """Raise RuntimeError, with the command to try, if something listens to the port."""
+    if owner := prefect_server.port_owner(port):
+        raise RuntimeError(f"port {port} is taken by {owner}. Another one: {command} --port {port + 1}")
+
+
+def address(port: int) -> str:
+    """Return the address of the runs table. MLflow's own front page opens on prompts and traces, of which there are none here."""
+    experiment = run_store.experiment()
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
+def command(port: int) -> list[str]:
+    """Return the command of a server. There is one reader, and each of the four workers that MLflow takes costs seconds and 250 MB."""
+    return [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a server. The store's password is nothing for a list of processes."""
+    return dict(os.environ) | {"MLFLOW_BACKEND_STORE_URI": run_store.uri()}
+
+
+def is_shown(port: int) -> bool:
+    """Return True if MLflow of this workspace listens to the port."""
+    import psutil
+
+    process = prefect_server.listener(port)
+    if process is None:
+        return False
+    try:
+        return any("mlflow" in word for word in process.cmdline()) and Path(process.cwd()) == Path.cwd()
+    except psutil.Error:  # gone by now
+        return False
+
+
+def wait_for(server: subprocess.Popen[Any], port: int) -> None:
+    """Return when a server that was started answers. Raises RuntimeError if it ends before, whose own words say why."""
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=10):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(PACE_S)
+    raise RuntimeError("MLflow did not start; what it printed above says why.")

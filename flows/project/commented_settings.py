@@ -1,0 +1,82 @@
+"""Write settings as YAML in which each has a comment: the docstring of its field, or the title of its method."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from tasks import methods
+from tasks.configuration import PipelineConfig
+
+WIDTH = 120
+NEXT = "\n"
+SHORT = 60
+"""Characters up to which a map below a section stands in one line."""
+
+
+def text(tree: Mapping[str, Any], config: PipelineConfig) -> str:
+    """Return the settings of `tree`, of which `config` is the typed record, a key a line."""
+    return "\n".join(_lines(tree, config, 0)) + "\n"
+
+
+def _lines(tree: Mapping[str, Any], record: Any, indent: int) -> Iterator[str]:
+    for key, value in tree.items():
+        head, about = f"{' ' * indent}{key}:", _about(key, record)
+        if isinstance(value, dict) and not _is_short(value, indent):
+            yield from _commented(head, about, indent)
+            yield from _lines(value, _inner(key, record), indent + 2)
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            yield from _commented(head, about, indent)
+            for item in value:
+                yield textwrap.indent(f"- {_flow(item).replace(NEXT, NEXT + '  ')}", " " * (indent + 2))
+        else:
+            yield from _commented(f"{head} {_flow(value)}", about, indent)
+        if not indent:
+            yield ""
+
+
+def _is_short(value: Mapping[str, Any], indent: int) -> bool:
+    """Return True for a map in one line: an empty one, a short one of a section, and a section whose stage passes through."""
+    if not value or value.get("max_tokens") == 0:
+        return True
+    return bool(indent) and len(_flow(value)) <= SHORT
+
+
+def _commented(line: str, about: str, indent: int) -> Iterator[str]:
+    """Yield a line with its comment behind it, or above it where it would be too long."""
+    if not about:
+        yield line
+    elif len(line) + len(about) + 4 <= WIDTH:
+        yield f"{line}  # {about}"
+    else:
+        lead = f"{' ' * indent}# "
+        yield from textwrap.wrap(about, WIDTH, initial_indent=lead, subsequent_indent=lead, break_on_hyphens=False)
+        yield line
+
+
+def _flow(value: Any) -> str:
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH - 12)
+    return dumped.removesuffix("...\n").rstrip()
+
+
+def _inner(key: str, record: Any) -> Any:
+    return record.get(key) if isinstance(record, Mapping) else getattr(record, key, None)
+
+
+def _about(key: str, record: Any) -> str:
+    """Return the first sentence about a setting: of its field, of its method, or of the record that is its value."""
+    if isinstance(record, Mapping) or not isinstance(record, BaseModel):
+        return ""
+    field = type(record).model_fields.get(key)
+    if field and field.description:
+        return _first_sentence(field.description)
+    if type(record).__name__ == "Methods":
+        return methods.describe(methods.families_of(key)[0], key).title
+    value = getattr(record, key, None)
+    return _first_sentence(type(value).__doc__ or "") if isinstance(value, BaseModel) else ""
+
+
+def _first_sentence(docstring: str) -> str:
+    return " ".join(docstring.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")

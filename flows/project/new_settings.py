@@ -1,0 +1,143 @@
+"""Compose the settings of a new workspace of a profile, a model, a goal, a machine and a person's own data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from flows.project import commented_settings, config_editing, data_import, profiles, rounds
+from flows.project.data_import import Sources
+from tasks import configuration
+from tasks.io import config_file
+
+Goal = Literal["answers", "loop", "preferences", "texts"]
+Machine = Literal["cpu", "cuda", "mps"]
+GOALS: Mapping[Goal, str] = {
+    "answers": "better answers to questions like those of the data, by one training",
+    "loop": "the same, and a turn in which the data are mended by what the trained model shows",
+    "preferences": "answers that people prefer, from pairs of a better and a worse one or from judged answers",
+    "texts": "the language of texts: the base reads them on, and no examples are needed",
+}
+MACHINES: tuple[Machine, ...] = get_args(Machine)
+LARGER = ("max_tokens", "pack_tokens", "accumulation", "save_every", "workers")
+"""Settings of a training that a GPU has otherwise, as profile `gpu-7b` has them."""
+THREADS = 8
+"""Threads of a model at most: of more, small models make no use."""
+PREFERENCE_RATE = 5e-5
+"""Learning rate of objectives that compare answers: a tenth of that of the profiles, since a start that is lost is not found again."""
+HEAD = """\
+# Written by `ratchet new`. Goal `{goal}`: {about}.
+# Every key, its default and its limits: docs/pages/reference/settings.md. `ratchet plan` says what a change of them reruns.
+
+"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to the questions of `ratchet new`."""
+
+    sources: Sources | None
+    """The person's own data; None for the functions of installed packages, which the profiles have."""
+    preview: Mapping[str, Any]
+    """The preview of the data; empty without own data."""
+    model: Mapping[str, Any]
+    """The entry `fetch.model`."""
+    goal: Goal
+    machine: Machine
+    threads: int
+
+
+def goals_of(sources: Sources | None, preview: Mapping[str, Any]) -> tuple[Goal, ...]:
+    """Return the goals that the data allow, the likeliest first."""
+    if sources is None:
+        return "answers", "loop", "texts"
+    of_texts: tuple[Goal, ...] = ("texts",) if sources.corpus else ()
+    if not sources.examples:
+        return of_texts
+    return ("preferences", *of_texts) if _objective(preview) else ("answers", "loop", *of_texts)
+
+
+def checked_goal(name: str, sources: Sources | None, preview: Mapping[str, Any]) -> Goal:
+    """Return the goal of a name. Raises ValueError if there is none, or if the data do not allow it."""
+    possible = goals_of(sources, preview)
+    for goal in possible:
+        if goal == name:
+            return goal
+    problem = f"These data do not allow the goal {name}" if name in GOALS else f"There is no goal {name!r}"
+    raise ValueError(f"{problem}. Goals of these data: {', '.join(possible)}.")
+
+
+def checked_machine(name: str) -> Machine:
+    """Return the machine of a name. Raises ValueError if there is none."""
+    for machine in MACHINES:
+        if machine == name:
+            return machine
+    raise ValueError(f"There is no machine {name!r}. There are: {', '.join(MACHINES)}.")
+
+
+def in_words(answers: Answers) -> str:
+    """Return the answers in a few words."""
+    sources = answers.sources
+    data = (
+        " and ".join(_place(one) for one in (*sources.examples, *sources.corpus)) if sources else "installed packages"
+    )
+    model = next(answers.model[key] for key in ("id", "name", "path") if key in answers.model)
+    return f"goal {answers.goal}, data of {data}, model {model}, machine {answers.machine}"
+
+
+def _place(source: Mapping[str, Any]) -> str:
+    return str(source.get("path") or source["query"])
+
+
+def write(answers: Answers, path: Path) -> None:
+    """Write the settings to `path`, a comment at each. Raises ValueError if they are not sound."""
+    profile = profiles.FOLDER / f"{_profile(answers)}.yaml"
+    path.write_bytes(profile.read_bytes())
+    sources = answers.sources
+    if sources and answers.goal == "texts":
+        sources = replace(sources, examples=())
+    if sources:
+        data_import.write_sources(sources, path)
+    if answers.goal != "texts":
+        rounds.write_rounds(2 if answers.goal == "loop" else 1, path)
+    with config_editing.edited_config(path) as tree:
+        tree["compute"].update(_compute(answers))
+        tree["fetch"]["model"] = dict(answers.model)
+        if answers.goal == "texts":
+            _read_texts(tree, answers)
+        elif objective := _objective(answers.preview) if answers.goal == "preferences" else None:
+            tree["tune"]["objective"] = objective
+            tree["methods"][objective] = {}
+            tree["methods"]["adamw"]["learning_rate"] = PREFERENCE_RATE
+    settings, _ = config_file.parse(path)
+    head = HEAD.format(goal=answers.goal, about=GOALS[answers.goal])
+    path.write_text(head + commented_settings.text(settings, configuration.load(path)), encoding="utf-8")
+
+
+def _profile(answers: Answers) -> str:
+    if answers.goal == "texts":
+        return "telecom"
+    return "gpu-7b" if answers.machine == "cuda" else "workstation"
+
+
+def _compute(answers: Answers) -> dict[str, Any]:
+    precision = {"cpu": "auto", "cuda": "bf16", "mps": "fp32"}[answers.machine]
+    return {"device": answers.machine, "precision": precision, "threads": min(answers.threads, THREADS)}
+
+
+def _read_texts(tree: Any, answers: Answers) -> None:
+    """Set the texts that are read, and on a GPU how much of them."""
+    if answers.sources is None:
+        packages, _ = config_file.parse(profiles.FOLDER / "workstation.yaml")
+        tree["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]
+    if answers.machine == "cuda":
+        larger, _ = config_file.parse(profiles.FOLDER / "gpu-7b.yaml")
+        tree["pretrain"].update({key: larger["tune"][key] for key in LARGER})
+
+
+def _objective(preview: Mapping[str, Any]) -> Literal["dpo", "kto"] | None:
+    """Return the objective of rows that say which answer is better; None where none does."""
+    rows = preview.get("rows", ())
+    if any(row["rejected"] is not None for row in rows):
+        return "dpo"
+    return "kto" if any(row["desirable"] is not None for row in rows) else None

