@@ -18,6 +18,7 @@ SHOWN = 300
 """Characters of a message that are shown."""
 FEW = 3
 """Groups below which a split would be empty: train, valid and test."""
+COLUMNS = "--prompt COLUMN --response COLUMN"
 
 Prompt = Annotated[
     str | None, typer.Option(help="The column of prompts, or a Jinja template of columns: '{{ title }}: {{ body }}'.")
@@ -72,11 +73,20 @@ def examined(
             preview = data_import.preview(sources)
         _show(preview)
         if sources.examples and preview["groups"] < FEW:
-            raise ValueError(
-                f"{place}: {preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train "
-                f"on and to measure by; {FEW} groups are the least: train, valid and test. Nothing was changed."
-            )
+            raise ValueError(f"{place}: {_shortage(preview, call)}")
         yield Intake(path, sources, preview)
+
+
+def _shortage(preview: Mapping[str, Any], call: str) -> str:
+    """Return a message about data of too few usable records, and what would do."""
+    if not preview["kept"] and "unknown shape" in preview["refused"]:
+        return f"no record has columns that are known. Nothing was changed; name them with\n  {call} {COLUMNS}"
+    if not preview["kept"]:
+        return "no record can be used, and nothing was changed. The lines above say why; mend the file, or name another one."
+    return (
+        f"{preview['kept']} usable records in {preview['groups']} groups (files, threads, rows) are too few to train on and to measure "
+        f"by, and nothing was changed. Add records: {FEW} groups are the least, for train, valid and test."
+    )
 
 
 def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str, Any] | None:
@@ -88,7 +98,7 @@ def _accepted(guess: dict[str, Any] | None, call: str, *, yes: bool) -> dict[str
     if yes:
         typer.echo(f"{question} yes")
         return guess
-    by_hand = f"name the columns with\n  {call} --prompt COLUMN --response COLUMN"
+    by_hand = f"name the columns with\n  {call} {COLUMNS}"
     if not sys.stdin.isatty():
         raise ValueError(f"{question}\nTake it with\n  {call} --yes\nor {by_hand}")
     if not typer.confirm(question, default=True):

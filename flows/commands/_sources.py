@@ -10,7 +10,9 @@ def with_factor(source: str) -> tuple[Path, float]:
         return Path(source), 1.0
     name, _, factor = source.rpartition(":")
     if not name or not Path(name).exists():
-        raise ValueError(f"{name or source} is neither the folder of a model nor a file of a difference.")
+        raise ValueError(
+            f"{name or source} is neither the folder of a model (models/tuned/r0) nor a file that `ratchet delta` wrote."
+        )
     try:
         number = float(factor)
     except ValueError:

@@ -32,6 +32,8 @@ def run(
             progress.say(f"Nothing changed: all {len(steps)} stages are up to date.")
             report_summary.show()
         else:
+            open_steps = sum(step.state != "unchanged" for step in steps)
+            progress.say(f"{open_steps} of {len(steps)} stages are to be brought up to date. Prefect starts first.")
             _run(stages or [])
 
 

@@ -19,7 +19,7 @@ def ui(port: Annotated[int, typer.Option(help="The port to listen to.", min=1, m
     from tasks.io.system import progress
 
     if run_links.is_server():
-        raise RuntimeError(f"{run_store.shown()} is a server with pages of its own: open it in a browser.")
+        raise RuntimeError(f"{run_store.shown()} is a server with pages of its own. `ratchet open mlflow` opens them.")
     run_store.check()
     mlflow_pages.check_port(port, "ratchet ui")
     progress.say(f"Runs: {mlflow_pages.address(port)}")

@@ -42,4 +42,7 @@ def verify(
             if not as_json:
                 mark = "✓" if check.holds else "✗"
                 _terminal.show(f"{mark} {check.what}", colours={"✓": "green", "✗": "red"})
-    return VerifyReport(checks)
+    report = VerifyReport(checks)
+    if not report.holds and not as_json:
+        _terminal.show("→ `ratchet plan` says what of this a run would make anew.", indent=4)
+    return report

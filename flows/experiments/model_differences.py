@@ -60,7 +60,10 @@ def load_record(name: str) -> ModelRecord:
     folder = versions.FOLDER / number
     if not folder.is_dir():
         known = sorted((path.name for path in versions.FOLDER.glob("*") if path.name.isdecimal()), key=int)
-        raise ValueError(f"There is no version {name!r}. There are: {', '.join([*known, 'champion', 'candidate'])}.")
+        there = f"There are: {', '.join([*known, 'champion', 'candidate'])}."
+        raise ValueError(
+            f"There is no version {name!r}. {there if known else 'Nothing was promoted yet: `ratchet promote` judges the candidate.'}"
+        )
     record = _record(f"version {number}", folder / "candidate.json", folder / "dvc.lock", folder / versions.RESULTS)
     return replace(record, config=folder / "params.yaml", commit=versions.decision(int(number)).commit)
 

@@ -43,7 +43,7 @@ def of_workspace() -> tuple[Path, str]:
     config = configuration.load()
     if not config.models:
         raise ValueError(
-            "Nothing was measured: `models` in params.yaml names no model. `ratchet rounds 1` adds those of a run."
+            "Nothing was measured: `models` in params.yaml names no model. params/workstation.yaml shows how it names those of a run."
         )
     runs = [(stage, name, address) for stage, (name, address) in run_links.of_outputs().items()]
     around = {"telemetry": _telemetry(config), "runs": runs, "runs_hint": run_links.hint()}

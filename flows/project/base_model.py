@@ -43,11 +43,11 @@ def _commit(identity: str, revision: str) -> str:
     """Return the commit of a revision; of the main branch if it is empty."""
     if COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
 
     try:
         commit = HfApi().model_info(identity, revision=revision or None, timeout=10).sha
-    except OSError as error:  # the hub's own errors and the network's
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # the client's base, whichever client it is
         raise ValueError(
             f"{identity}: the hub does not say which commit {revision or 'main'} is ({type(error).__name__}). "
             f"Check the name and the network, or name the commit: {identity}@COMMIT."

@@ -57,7 +57,7 @@ def _commented(line: str, about: str, indent: int) -> Iterator[str]:
 
 
 def _flow(value: Any) -> str:
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH - 12)
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH - 30)
     return dumped.removesuffix("...\n").rstrip()
 
 

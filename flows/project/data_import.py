@@ -23,6 +23,8 @@ SAVED = ("dataset_info.json", "dataset_dict.json")
 """Files that mark a folder which `datasets` wrote with `save_to_disk`."""
 IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "node_modules", ".*_cache")
 
+FORMATS = "Tables are taken as JSON lines, JSON, CSV, Excel or Parquet, texts and code as a folder of them."
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -105,13 +107,13 @@ def detect(path: Path, query: str | None = None) -> Sources:
     Raises FileNotFoundError or ValueError if there is nothing to train on.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder.")
+        raise files.missing(path)
     if path.is_file():
         role = folders.role(path)
         if role == "database":
             return _database(path, query)
         if role != "table":
-            raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}.")
+            raise ValueError(f"{path}: expected a table or a folder, found {table.describe(path)}. {FORMATS}")
         return Sources((_source("file", path),), (), (f"{path.name}: {table.describe(path)}",))
     if any((path / mark).is_file() for mark in SAVED):
         return Sources((_source("datasets", path),), ())
@@ -124,7 +126,7 @@ def detect(path: Path, query: str | None = None) -> Sources:
         examples.append(_source("folder", path) | {"functions": "documented"})
     if not examples and not has_text:
         raise ValueError(
-            f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join(described)}".strip()
+            f"{path}: none of its {len(roles)} files is a table, Python or a text. {' '.join([*described, FORMATS])}"
         )
     return Sources(tuple(examples), (_source("folder", path),) if has_python or has_text else (), described)
 

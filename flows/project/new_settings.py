@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from flows.project import commented_settings, config_editing, data_import, profiles, rounds
+import yaml
+
+from flows.project import commented_settings, data_import, profiles, rounds
 from flows.project.data_import import Sources
 from tasks import configuration
 from tasks.io import config_file
@@ -100,18 +102,23 @@ def write(answers: Answers, path: Path) -> None:
         data_import.write_sources(sources, path)
     if answers.goal != "texts":
         rounds.write_rounds(2 if answers.goal == "loop" else 1, path)
-    with config_editing.edited_config(path) as tree:
-        tree["compute"].update(_compute(answers))
-        tree["fetch"]["model"] = dict(answers.model)
-        if answers.goal == "texts":
-            _read_texts(tree, answers)
-        elif objective := _objective(answers.preview) if answers.goal == "preferences" else None:
-            tree["tune"]["objective"] = objective
-            tree["methods"][objective] = {}
-            tree["methods"]["adamw"]["learning_rate"] = PREFERENCE_RATE
     settings, _ = config_file.parse(path)
+    _adapt(settings, answers)
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     head = HEAD.format(goal=answers.goal, about=GOALS[answers.goal])
     path.write_text(head + commented_settings.text(settings, configuration.load(path)), encoding="utf-8")
+
+
+def _adapt(settings: dict[str, Any], answers: Answers) -> None:
+    """Set what model, goal and machine ask for."""
+    settings["compute"].update(_compute(answers))
+    settings["fetch"]["model"] = dict(answers.model)
+    if answers.goal == "texts":
+        _read_texts(settings, answers)
+    elif answers.goal == "preferences" and (objective := _objective(answers.preview)):
+        settings["tune"]["objective"] = objective
+        settings["methods"][objective] = {}
+        settings["methods"]["adamw"]["learning_rate"] = PREFERENCE_RATE
 
 
 def _profile(answers: Answers) -> str:
@@ -125,14 +132,14 @@ def _compute(answers: Answers) -> dict[str, Any]:
     return {"device": answers.machine, "precision": precision, "threads": min(answers.threads, THREADS)}
 
 
-def _read_texts(tree: Any, answers: Answers) -> None:
+def _read_texts(settings: dict[str, Any], answers: Answers) -> None:
     """Set the texts that are read, and on a GPU how much of them."""
     if answers.sources is None:
         packages, _ = config_file.parse(profiles.FOLDER / "workstation.yaml")
-        tree["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]
+        settings["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]
     if answers.machine == "cuda":
         larger, _ = config_file.parse(profiles.FOLDER / "gpu-7b.yaml")
-        tree["pretrain"].update({key: larger["tune"][key] for key in LARGER})
+        settings["pretrain"].update({key: larger["tune"][key] for key in LARGER})
 
 
 def _objective(preview: Mapping[str, Any]) -> Literal["dpo", "kto"] | None:

@@ -13,6 +13,7 @@ from flows.registry import history
 from tasks import configuration
 from tasks.io import provenance
 from tasks.io.sources import folders
+from tasks.io.system.files import missing
 
 FOLDER = workspace.SCRATCH / "monitor"
 """A file of findings for each check: `<basis>.json`, and `<basis>.told` once they were reported to whoever acts on them."""
@@ -37,9 +38,15 @@ class DriftCheck:
 
 
 def incoming_paths(given: Sequence[str]) -> list[Path]:
-    """Return the files and folders to check: those given, else `monitor.incoming`. Raises ValueError if there is neither."""
+    """Return the files and folders to check: those given, else `monitor.incoming`.
+
+    Raises ValueError if there is neither, FileNotFoundError if one that was given is missing.
+    """
     configured = configuration.load().monitor.incoming
     if given:
+        for path in map(Path, given):
+            if not path.exists():
+                raise missing(path)
         return [Path(path) for path in given]
     if configured is None:
         raise ValueError(

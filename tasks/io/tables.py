@@ -68,7 +68,7 @@ def _readable(path: Path, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
 
 def _check_presence(path: Path, record: type[Any]) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `dvc repro` makes it.")
+        raise FileNotFoundError(f"{path}: there is no table of {record.__name__} here. `ratchet run` makes it.")
 
 
 def _checked(path: Path, table: pl.DataFrame, record: type[Any]) -> pl.DataFrame:

@@ -87,7 +87,7 @@ def test_a_table_that_could_not_be_written_leaves_the_old_one(tmp_path):
 
 
 def test_a_missing_table_says_what_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.parquet: there is no table of Document here.*dvc repro"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.parquet: there is no table of Document here.*ratchet run"):
         tables.read(tmp_path / "gone.parquet", Document)
 
 

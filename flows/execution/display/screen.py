@@ -25,7 +25,7 @@ LOSS = re.compile(r"\bloss (\d+\.\d+)")
 BARS = "▁▂▃▄▅▆▇█"
 SUMMARISED = "report"
 """The stage whose words end the run: they are not shown twice."""
-STALE_S = 15.0
+STALE_S = 60.0
 """Seconds after which the time that a stage said was left is not shown any more."""
 WIDE = 100
 """Columns of a terminal that has room for bars and long sparklines."""
@@ -169,7 +169,9 @@ class Screen:
                 if row.state == "running" and row.status and row.status.total and width >= WIDE:
                     bar = ProgressBar(row.status.total, row.status.done, width=20)
                 style = STYLES.get(row.state, "")
-                grid.add_row(Text(stage, style), Text(row.state, style), bar, self._time(stage, row), _beside(row, width))
+                grid.add_row(
+                    Text(stage, style), Text(row.state, style), bar, self._time(stage, row), _beside(row, width)
+                )
             head = self._head()
         return Group(Text(head, "bold"), grid, *([Text(f"and {hidden} more", "dim")] if hidden else []))
 
@@ -202,7 +204,9 @@ class Screen:
         if row.status is None:
             return worked
         if row.status.done == row.status.total or time.monotonic() - row.heard > STALE_S:
-            return f"{replace(row.status, left_s=None).count} · {worked}"  # it works on something that it tells nothing of
+            return (
+                f"{replace(row.status, left_s=None).count} · {worked}"  # it works on something that it tells nothing of
+            )
         return row.status.count
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.experiments.logs import harness_logs, inspect_logs, lines, score_lines
 from flows.experiments.logs.records import Log, TaskLog
+from tasks.io.system.files import missing
 
 INSPECT, HARNESS, LINES = "inspect-ai", "lm-evaluation-harness", "lines of scores"
 _WANTED = (
@@ -18,7 +19,7 @@ Read = Callable[[Path], dict[str, TaskLog]]
 def read(path: Path) -> Log:
     """Return the log at `path`. Raises ValueError if it is none of the three, FileNotFoundError if nothing is there."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder.")
+        raise missing(path)
     files = log_files(path) if path.is_dir() else [path]
     tasks: dict[str, TaskLog] = {}
     sources: dict[str, Path] = {}

@@ -1,5 +1,6 @@
 """Files and folders that appear complete or not at all: written to a sibling on the same disk, then renamed into place."""
 
+import difflib
 import fcntl
 import os
 import shutil
@@ -33,6 +34,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a sibling to write a file, a folder or a link to. It takes the place of `path` at the end, and is removed on an error."""
     with _renamed(sibling(path), path) as partial:
         yield partial
+
+
+def missing(path: Path) -> FileNotFoundError:
+    """Return the error about a path at which nothing is: it names what is called nearly so beside it, else from where was looked."""
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=2)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Name one as seen from {Path.cwd()}."
+    return FileNotFoundError(f"{path}: there is no such file or folder. {hint}")
 
 
 def remove(path: Path) -> None:

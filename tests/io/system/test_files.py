@@ -80,3 +80,11 @@ def test_a_link_is_pointed_elsewhere_and_its_target_stays(tmp_path: Path) -> Non
         partial.symlink_to("2")
     assert link.readlink() == Path("2")
     assert (tmp_path / "1").is_dir()
+
+
+def test_a_missing_path_names_what_is_called_nearly_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("questions.jsonl").touch()
+    nothing = "there is no such file or folder."
+    assert str(files.missing(Path("question.jsonl"))) == f"question.jsonl: {nothing} Did you mean questions.jsonl?"
+    assert str(files.missing(Path("deep/rows.csv"))) == f"deep/rows.csv: {nothing} Name one as seen from {tmp_path}."
