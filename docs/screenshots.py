@@ -25,7 +25,7 @@ WIDTHS = (360, 800, 1440)
 AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
 AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
-SECTIONS = ("items", "training", "settings")
+SECTIONS = ("items", "training", "data", "settings")
 """Of which there is a picture each, beside that of the whole page."""
 SETTLED = """new Promise((done) => {
   let last = '', same = 0, looks = 0;
@@ -46,6 +46,7 @@ DRAWN = """(async () => {
   }
   scrollTo(0, 0);
 })()"""
+UNFOLDED = "document.querySelectorAll('details').forEach((part) => { part.open = true; })"
 READY = "new Promise(done => { const look = () => !document.getElementById('items-table') || document.getElementById('items-table').dataset.ready ? done(performance.now()) : setTimeout(look, 20); look(); })"
 WIDER = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.wide, pre, .tabulator, svg')).slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
 AUDIT = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 140) + ' ' + n.failureSummary).join('  ')]))"
@@ -130,6 +131,7 @@ def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
             where = f"{width} px, {'dark' if dark else 'light'}"
             print(f"{path}, {where}: opened in {loaded:.2f} s, items ready after {ready / 1000:.2f} s")
             page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}.png", whole=True)
+            page.evaluate(UNFOLDED)
             for section in SECTIONS:
                 page.evaluate(f"document.getElementById('{section}')?.scrollIntoView()")
                 page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}-{section}.png")

@@ -12,7 +12,8 @@ import typer
 from flows.commands import _intake, _terminal
 
 if TYPE_CHECKING:
-    from flows.project.new_settings import Goal
+    from flows.execution import resources
+    from flows.project.new_settings import Goal, Machine
 
 T = TypeVar("T")
 PACKAGES = "packages"
@@ -60,6 +61,7 @@ def new(
     from tasks import configuration
     from tasks.io.system import files
 
+    profiles.by_name()  # a folder that is no workspace is told before anything is asked
     _require({"--data": data, "--model": model, "--goal": goal, "--machine": machine}, yes=yes)
     if not force and not profiles.is_replaceable(configuration.PARAMS):
         _confirm_overwriting(configuration.PARAMS)
@@ -81,27 +83,11 @@ def new(
             yes=yes,
         )
         chosen_model = _ask(f"Model ({base_model.EXAMPLES})", model, default=MODEL, read=base_model.source, yes=yes)
-        looked_at_data = (intake.sources, intake.preview) if intake else (None, {})
-        possible = new_settings.goals_of(*looked_at_data)
-        if goal is None and not yes:
-            _terminal.show_table([(name, new_settings.GOALS[name]) for name in possible])
-
-        def allowed(name: str) -> "Goal":
-            return new_settings.checked_goal(name, *looked_at_data)
-
-        chosen_goal = _ask(f"Goal ({', '.join(possible)})", goal, default=possible[0], read=allowed, yes=yes)
-        devices = ", ".join(new_settings.MACHINES)
-        chosen_machine = _ask(
-            f"Machine ({devices}; {available.cores} cores and {len(available.gpus)} GPUs of NVIDIA are seen here)",
-            machine,
-            default="cuda" if available.gpus else "cpu",
-            read=new_settings.checked_machine,
-            yes=yes,
-        )
+        chosen_goal = _ask_goal(goal, intake, yes=yes)
+        chosen_machine = _ask_machine(machine, available, yes=yes)
         sources, target = intake.take() if intake else (None, None)
-        answers = new_settings.Answers(
-            sources, looked_at_data[1], chosen_model, chosen_goal, chosen_machine, available.cores
-        )
+        preview = intake.preview if intake else {}
+        answers = new_settings.Answers(sources, preview, chosen_model, chosen_goal, chosen_machine, available.cores)
         with files.atomic_path(configuration.PARAMS) as draft:
             new_settings.write(answers, draft)
     if target:
@@ -110,6 +96,34 @@ def new(
     if chosen_machine == "cuda" and not available.gpus:
         typer.echo("No GPU is seen here: run it on a machine that has one.")
     typer.echo("Next: ratchet plan, then ratchet run")
+
+
+def _ask_goal(given: str | None, intake: _intake.Intake | None, *, yes: bool) -> "Goal":
+    """Return the goal, one of those that the data allow, which a terminal shows first."""
+    from flows.project import new_settings
+
+    data = (intake.sources, intake.preview) if intake else (None, {})
+    possible = new_settings.goals_of(*data)
+    if given is None and not yes:
+        _terminal.show_table([(name, new_settings.GOALS[name]) for name in possible])
+
+    def allowed(name: str) -> "Goal":
+        return new_settings.checked_goal(name, *data)
+
+    return _ask(f"Goal ({', '.join(possible)})", given, default=possible[0], read=allowed, yes=yes)
+
+
+def _ask_machine(given: str | None, available: "resources.Machine", *, yes: bool) -> "Machine":
+    from flows.project import new_settings
+
+    names, cores, gpus = ", ".join(new_settings.MACHINES), available.cores, len(available.gpus)
+    return _ask(
+        f"Machine ({names}; {cores} cores and {gpus} GPUs of NVIDIA are seen here)",
+        given,
+        default="cuda" if gpus else "cpu",
+        read=new_settings.checked_machine,
+        yes=yes,
+    )
 
 
 def _require(options: Mapping[str, str | None], *, yes: bool) -> None:

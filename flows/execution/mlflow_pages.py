@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.execution import prefect_server
 from flows.execution.prefect_server import HOST
-from tasks.io.runs import run_store
+from tasks.io.runs import experiment_page, run_store
 
 PACE_S = 0.2
 
@@ -23,9 +23,8 @@ def check_port(port: int, command: str) -> None:
 
 
 def address(port: int) -> str:
-    """Return the address of the runs table. MLflow's own front page opens on prompts and traces, of which there are none here."""
-    experiment = run_store.experiment()
-    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    """Return the address of the table of runs."""
+    return f"http://{HOST}:{port}/{experiment_page.address(run_store.experiment())}"
 
 
 def command(port: int) -> list[str]:

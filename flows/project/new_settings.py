@@ -93,8 +93,7 @@ def _place(source: Mapping[str, Any]) -> str:
 
 def write(answers: Answers, path: Path) -> None:
     """Write the settings to `path`, a comment at each. Raises ValueError if they are not sound."""
-    profile = profiles.FOLDER / f"{_profile(answers)}.yaml"
-    path.write_bytes(profile.read_bytes())
+    path.write_bytes(profiles.by_name()[_profile(answers)].read_bytes())
     sources = answers.sources
     if sources and answers.goal == "texts":
         sources = replace(sources, examples=())
@@ -135,10 +134,10 @@ def _compute(answers: Answers) -> dict[str, Any]:
 def _read_texts(settings: dict[str, Any], answers: Answers) -> None:
     """Set the texts that are read, and on a GPU how much of them."""
     if answers.sources is None:
-        packages, _ = config_file.parse(profiles.FOLDER / "workstation.yaml")
+        packages, _ = config_file.parse(profiles.by_name()["workstation"])
         settings["ingest"]["corpora"]["domain"] = packages["ingest"]["corpora"]["domain"]
     if answers.machine == "cuda":
-        larger, _ = config_file.parse(profiles.FOLDER / "gpu-7b.yaml")
+        larger, _ = config_file.parse(profiles.by_name()["gpu-7b"])
         settings["pretrain"].update({key: larger["tune"][key] for key in LARGER})
 
 

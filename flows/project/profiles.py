@@ -8,8 +8,11 @@ FOLDER = Path("params")
 
 
 def by_name() -> dict[str, Path]:
-    """Return the profiles, by file name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    """Return the profiles, by file name. Raises FileNotFoundError if there are none here."""
+    profiles = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    if not profiles:
+        raise FileNotFoundError(f"{Path.cwd()} has no profiles in {FOLDER}/. Run this in the folder of a workspace.")
+    return profiles
 
 
 def is_replaceable(params: Path) -> bool:

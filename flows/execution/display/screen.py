@@ -159,19 +159,19 @@ class Screen:
         from rich.text import Text
 
         grid = Table.grid(padding=(0, 2))
-        for _ in range(5):
+        is_wide = width >= WIDE
+        for _ in range(5 if is_wide else 4):
             grid.add_column(no_wrap=True)
         with self._guard:
             shown, hidden = _visible(self.rows, max(height, 1))
             for stage in shown:
                 row = self.rows[stage]
                 bar: RenderableType = ""
-                if row.state == "running" and row.status and row.status.total and width >= WIDE:
+                if row.state == "running" and row.status and row.status.total:
                     bar = ProgressBar(row.status.total, row.status.done, width=20)
                 style = STYLES.get(row.state, "")
-                grid.add_row(
-                    Text(stage, style), Text(row.state, style), bar, self._time(stage, row), _beside(row, width)
-                )
+                cells = [Text(stage, style), Text(row.state, style), *([bar] if is_wide else [])]
+                grid.add_row(*cells, self._time(stage, row, is_wide=is_wide), _beside(row, is_wide=is_wide))
             head = self._head()
         return Group(Text(head, "bold"), grid, *([Text(f"and {hidden} more", "dim")] if hidden else []))
 
@@ -195,7 +195,7 @@ class Screen:
                 low, high = low + max(seconds.low - passed, 0), high + max(seconds.high - passed, 0)
         return estimates.Range(low, high)
 
-    def _time(self, stage: str, row: Row) -> str:
+    def _time(self, stage: str, row: Row, *, is_wide: bool) -> str:
         if row.state == "waiting":
             return estimates.as_time(self._expected[stage].seconds) if stage in self._expected else ""
         if row.state != "running":
@@ -219,10 +219,10 @@ def _visible(rows: Mapping[str, Row], height: int) -> tuple[list[str], int]:
     return [stage for stage in changed if stage in kept], len(changed) - len(kept)
 
 
-def _beside(row: Row, width: int) -> str:
+def _beside(row: Row, *, is_wide: bool) -> str:
     if not row.losses or row.state != "running":
         return ""
-    if width < WIDE:
+    if not is_wide:
         return f"loss {row.losses[-1]:.2f} {sparkline(row.losses[-FEW_POINTS:])}"
     return f"loss {row.losses[-1]:.4f} {sparkline(row.losses)}"
 
