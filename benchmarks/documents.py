@@ -14,7 +14,7 @@ import ingest  # beside this file
 
 WORDS = 20_000
 STAGE = """
-import sys
+import os, sys
 from pathlib import Path
 from tasks.stages.ingest import stage
 from tasks.stages.ingest.config import StageConfig
@@ -26,7 +26,7 @@ near = {"cosine": None}
 config = StageConfig.model_validate({"compute": {"threads": 1}, "ingest": {"corpora": corpora, "near_duplicates": near}})
 outputs = {"ingested": folder / "out/ingested", "examples": folder / "out/examples.parquet"}
 outputs["ingested"].mkdir(parents=True, exist_ok=True)
-stage.main({"embedder": folder, "raw": folder}, outputs, config, ScratchRun(folder))
+stage.main({"embedder": folder, "raw": folder, "decisions": Path(os.devnull)}, outputs, config, ScratchRun(folder))
 """
 
 

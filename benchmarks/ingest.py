@@ -79,7 +79,7 @@ def write(path: Path, number: int, seed: int = 0, mode: str = "w") -> Planted:
 
 
 STAGE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from tasks.io.system import progress
 from tasks.stages.ingest import stage
@@ -96,7 +96,7 @@ config = StageConfig.model_validate({
     "ingest": {"sources": [{"from": "file", "path": path}], "near_duplicates": {"cosine": None}},
 })
 outputs = {"ingested": folder / "out/ingested", "examples": folder / "out/examples.parquet"}
-stage.main({"embedder": folder, "raw": folder}, outputs, config, Run(folder))
+stage.main({"embedder": folder, "raw": folder, "decisions": Path(os.devnull)}, outputs, config, Run(folder))
 """
 
 

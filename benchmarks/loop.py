@@ -15,6 +15,7 @@ Results are kept in .ratchet/loop, and a second call resumes. `python docs/ledge
 import argparse
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ class Bench:
         if (folder / "r0/examples.parquet").is_file():
             return
         (folder / "raw").mkdir(parents=True, exist_ok=True)
-        inputs = {"embedder": folder / "raw", "raw": folder / "raw"}
+        inputs = {"embedder": folder / "raw", "raw": folder / "raw", "decisions": Path(os.devnull)}
         outputs = {"ingested": folder / "ingested", "examples": folder / "r0/half.parquet"}
         ingest_stage.main(inputs, outputs, self.stage_config("ingest", seed, {}), Quiet(folder))
         outputs["examples"].rename(folder / "r0/examples.parquet")

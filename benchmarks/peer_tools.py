@@ -66,7 +66,7 @@ def prepare_ratchet(path: Path, out: Path) -> Callable[[], None]:
 
     def run() -> None:
         (out / "ingested").mkdir()
-        stage.main({"embedder": out, "raw": out}, outputs, config, ScratchRun(out))
+        stage.main({"embedder": out, "raw": out, "decisions": Path(os.devnull)}, outputs, config, ScratchRun(out))
         line = pl.col("source").str.split(" ").list.last().cast(pl.Int64).alias("line")
         for split in SPLITS:
             pl.scan_parquet(out / f"ingested/{split}.parquet").select(line).sink_parquet(out / f"{split}.parquet")

@@ -1,6 +1,11 @@
-"""Look at pages in a headless Chromium, at 360, 800 and 1440 pixels, dark and light: `python docs/screenshots.py PAGE… --to FOLDER`.
+"""Look at pages in a headless Chromium, at 360, 800 and 1440 pixels, dark and light.
 
-Of an address (`http://127.0.0.1:5000/…`, a page of MLflow or Prefect) there are pictures alone. A report is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
+    python docs/screenshots.py data/report/index.html     reports
+    python docs/screenshots.py http://127.0.0.1:5000/     pages of MLflow or Prefect: pictures alone
+    python docs/screenshots.py --review                   the review page, over an example made for it
+    python docs/screenshots.py --pictures                 the picture in the documentation
+
+A report is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
 asks the network for something, axe-core has a serious finding, or what was tried did not work. axe-core comes from npm once.
 """
 
@@ -12,16 +17,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.browser import Page, opened  # noqa: E402  # the path comes first, where this runs as a script
+from docs import review_example  # noqa: E402  # the path comes first, where this runs as a script
+from docs.browser import Page, opened  # noqa: E402
+from flows.review_page.entries import View  # noqa: E402
 
 WIDTHS = (360, 800, 1440)
+PICTURE = ROOT / "docs/pages/images/review.png"
 AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
 AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
@@ -75,6 +83,12 @@ USED = """(async () => {
   return wrong;
 })()"""
 
+EDITING = """(async () => {
+  document.querySelector('[data-key=e]')?.click();
+  document.querySelector('[data-key=n]')?.click();
+  for (let waited = 0; document.querySelector('[data-key=e]') && !document.querySelector('textarea') && waited < 200; waited++) await new Promise((done) => setTimeout(done, 25));
+  scrollTo(0, 0);
+})()"""
 MARK = """(() => {
   const mark = document.querySelector('.plot svg path[aria-label]');
   mark?.scrollIntoView({block: 'center'});
@@ -84,17 +98,27 @@ MARK = """(() => {
 
 
 def main(
-    pages: Annotated[list[str], typer.Argument(help="Files of reports, or addresses of servers' pages.")],
+    pages: Annotated[list[str] | None, typer.Argument(help="Files of reports, or addresses of servers' pages.")] = None,
     to: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path(".ratchet/screenshots"),
+    review: Annotated[bool, typer.Option("--review", help="The review page.")] = False,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Write the picture of the documentation.")] = False,
 ) -> None:
     """Look at pages, and write pictures of them."""
-    problems = []
+    problems, to = [], to.resolve()
     with opened() as page:
-        for place in pages:
+        for place in pages or ():
             if "://" in place:
                 _take(page, place, to)
             else:
-                problems += [f"{place}: {problem}" for problem in _look(page, Path(place), to)]
+                problems += [f"{place}: {problem}" for problem in _look(page, Path(place).resolve(), to)]
+        if review or pictures:
+            with review_example.served() as address:
+                if review:
+                    problems += [f"review page: {problem}" for problem in _look_at_review(page, address, to)]
+                if pictures:
+                    page.show(1100, 1000)
+                    page.open(address)
+                    page.picture(PICTURE)
     for problem in problems:
         print(problem)
     sys.exit(bool(problems))
@@ -135,11 +159,7 @@ def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
             for section in SECTIONS:
                 page.evaluate(f"document.getElementById('{section}')?.scrollIntoView()")
                 page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}-{section}.png")
-            yield from (f"{where}: wider than the window: {element}" for element in page.evaluate(WIDER))
-            page.evaluate(axe())
-            for impact, rule, words, elements in page.evaluate(AUDIT):
-                if impact in SERIOUS:
-                    yield f"{where}: axe-core, {impact}: {rule}: {words}: {elements}"
+            yield from _faults(page, where)
             yield from (f"{where}: {wrong}" for wrong in page.evaluate(USED))
             if place := page.evaluate(MARK):
                 page.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
@@ -149,6 +169,31 @@ def _look(page: Page, path: Path, to: Path) -> Iterator[str]:
             page.picture(to / f"{name}-{width}-{'dark' if dark else 'light'}-item.png")
             yield from (f"{where}: console: {error}" for error in page.errors)
     page.printed(to / f"{name}.pdf")
+
+
+def _look_at_review(page: Page, address: str, to: Path) -> Iterator[str]:
+    """Yield what is wrong with the views of the review page, each with an editor open where it has one."""
+    for width in WIDTHS:
+        for dark in (False, True):
+            page.show(width, dark=dark)
+            for view in get_args(View):
+                page.errors.clear()
+                where = f"{width} px, {'dark' if dark else 'light'}, {view}"
+                page.open(f"{address}?view={view}")
+                page.evaluate(EDITING)
+                page.picture(to / f"review-{width}-{'dark' if dark else 'light'}-{view}.png", whole=True)
+                yield from _faults(page, where)
+                own = f"asked for {address}"
+                yield from (f"{where}: console: {error}" for error in page.errors if not error.startswith(own))
+
+
+def _faults(page: Page, where: str) -> Iterator[str]:
+    """Yield what is wider than the window, and the serious findings of axe-core."""
+    yield from (f"{where}: wider than the window: {element}" for element in page.evaluate(WIDER))
+    page.evaluate(axe())
+    for impact, rule, words, elements in page.evaluate(AUDIT):
+        if impact in SERIOUS:
+            yield f"{where}: axe-core, {impact}: {rule}: {words}: {elements}"
 
 
 def axe() -> str:

@@ -1,10 +1,13 @@
 """What tests of many stages need."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+NOTHING_DECIDED = Path(os.devnull)
+"""A file of review decisions without any."""
 
 
 class ScratchRun:

@@ -29,7 +29,7 @@ def review(
     web: Annotated[bool, typer.Option("--web", help="On a page of 127.0.0.1, whose address has a token.")] = False,
     port: Annotated[int, typer.Option(help="The port of the page; 0 is any free one.", min=0, max=65535)] = 8765,
 ) -> None:
-    """Decide on what the loop has rewritten, each beside what it was.
+    """Decide on what the loop has rewritten, each beside what it was; with --web also on refused records and evaluation items.
 
     Accept, edit ($EDITOR) or reject. What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
 
@@ -40,15 +40,15 @@ def review(
     from tasks.io import review_decisions
 
     config = configuration.load()
-    if not config.turns:
-        raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
-    name = turn or list(config.turns)[-1]
+    name = turn or next(reversed(config.turns), None)
     if web:
         from flows.review_page import server
         from flows.review_page.entries import Turn
 
         server.run(Turn(name, config), author or _git_name(), port)
         return
+    if name is None:
+        raise ValueError("The loop has one round, so nothing was rewritten. `ratchet rounds 2` adds a turn.")
     file = configuration.files("refine", name, config)[0]["decisions"]
     proposals = review.undecided(review.proposals(name, config, refused=refused), file)
     if not proposals:

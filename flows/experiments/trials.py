@@ -84,7 +84,8 @@ def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
     config = configuration.load(partial)
     key = [configuration.key(recipe.stage, ITEMS[recipe.stage], config) if trial.composition else ""]
     if trial.test:
-        read_by_test = ("data/ingested/test.parquet", "data/ingested/test_documents.parquet", BASES[recipe.stage])
+        reads = configuration.declaration("evaluate").reads
+        read_by_test = (reads["test"], reads["documents"], reads["decisions"], BASES[recipe.stage])
         key += [provenance.digest(Path(path)) for path in read_by_test]
         key += [configuration.for_stage("evaluate", config).model_dump_json()]
         key += [provenance.code_digest(configuration.code("evaluate", config))]

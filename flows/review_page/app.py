@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.review_page import edits, filters, forms, rendering
-from flows.review_page.entries import Entry, Turn, View
+from flows.review_page.entries import VERBS, Entry, Turn, Verb, View
 from flows.review_page.filters import Filters, History
 from flows.review_page.forms import BulkForm, DecisionForm, Refused
 from tasks.core.records import Decision, content_id
@@ -79,20 +79,23 @@ class _Page:
         self._turn, self._author = turn, author
 
     def index(self, request: Request) -> Response:
-        chosen, history = forms.parse(request.url.query, Filters), self._history()
-        entries = self._turn.entries(chosen.view)
+        chosen = forms.parse(request.url.query, Filters)
+        if chosen.view not in self._turn.views:
+            chosen = chosen.model_copy(update={"view": self._turn.views[0]})
+        entries, history = self._turn.entries(chosen.view), self._turn.history(chosen.view)
         page, choices = filters.page(entries, chosen, history), filters.choices(entries)
         return HTMLResponse(
             rendering.index(
-                self._turn.name, chosen, page, choices, history, author=self._author, file=self._turn.decisions
+                self._turn, chosen, page, choices, history, author=self._author, file=self._turn.decisions(chosen.view)
             )
         )
 
     def editor(self, request: Request) -> Response:
         view, entry = self._asked(request)
+        _check_verb(view, "edit")
         if rendering.UNEDITABLE & set(entry.response):
             raise Refused(422, "A browser would change the carriage returns of this text. Edit it by `ratchet review`.")
-        return HTMLResponse(rendering.editor(entry, view, len(self._history().get(entry.id, ()))))
+        return HTMLResponse(rendering.editor(entry, view, len(self._turn.history(view).get(entry.id, ()))))
 
     def neighbours(self, request: Request) -> Response:
         _, entry = self._asked(request)
@@ -106,15 +109,18 @@ class _Page:
         decision = request.query_params.get("decision", "")
         if decision not in ("accept", "reject", "withdraw"):
             raise Refused(422, f"{decision!r} is no decision on many entries; accept, reject and withdraw are.")
-        chosen, history = forms.parse(request.url.query, Filters), self._history()
+        chosen = forms.parse(request.url.query, Filters)
+        _check_verb(chosen.view, decision)
+        history = self._turn.history(chosen.view)
         entries = self._of_bulk(chosen, decision, history)
-        return HTMLResponse(rendering.bulk(decision, chosen.query(), len(entries), _digest(entries, history)))
+        return HTMLResponse(rendering.bulk(decision, chosen, len(entries), _digest(entries, history)))
 
     async def decide_bulk(self, request: Request) -> Response:
         form = await forms.read(request, BulkForm)
         return await run_in_threadpool(self._decide_bulk, form)
 
     def _decide(self, form: DecisionForm) -> Response:
+        _check_verb(form.view, form.decision)
         entry = self._entry(form.view, form.id)
         text = form.text.replace("\r\n", "\n") if form.decision == "edit" else ""
         if form.decision == "edit" and (problem := edits.problem(entry, text)):
@@ -127,13 +133,14 @@ class _Page:
             return [_decision(entry, form, text)]
 
         try:
-            review_decisions.record(self._turn.decisions, add)
+            review_decisions.record(self._turn.decisions(form.view), add)
         except Stale as stale:
-            return HTMLResponse(rendering.card(entry, form.view, self._history(), str(stale)), 412)
-        return HTMLResponse(rendering.card(entry, form.view, self._history()))
+            return HTMLResponse(rendering.card(entry, form.view, self._turn.history(form.view), str(stale)), 412)
+        return HTMLResponse(rendering.card(entry, form.view, self._turn.history(form.view)))
 
     def _decide_bulk(self, form: BulkForm) -> Response:
         chosen = forms.parse(form.query, Filters)
+        _check_verb(chosen.view, form.decision)
 
         def add(history: History) -> Sequence[Decision]:
             entries = self._of_bulk(chosen, form.decision, history)
@@ -143,7 +150,7 @@ class _Page:
                 )
             return [_decision(entry, form, "") for entry in entries]
 
-        number = len(review_decisions.record(self._turn.decisions, add))
+        number = len(review_decisions.record(self._turn.decisions(chosen.view), add))
         response = HTMLResponse(rendering.message(f"{number:,} decisions were written."))
         response.headers["HX-Refresh"] = "true"
         return response
@@ -162,16 +169,19 @@ class _Page:
         return view, self._entry(view, request.query_params.get("id", ""))
 
     def _entry(self, view: View, identity: str) -> Entry:
-        entry = self._turn.entries(view).get(identity)
+        entry = self._turn.entries(view).get(identity) if view in self._turn.views else None
         if entry is None:
             raise Refused(
                 410, "A run has written this turn anew, and the entry is no longer there. Load the page again."
             )
         return entry
 
-    def _history(self) -> History:
-        file = self._turn.decisions
-        return review_decisions.history(file) if file.is_file() else {}
+
+def _check_verb(view: View, verb: Verb | str) -> None:
+    """Raise Refused if entries of a view cannot get a decision."""
+    if verb not in (*VERBS[view], "withdraw"):
+        allowed = " and ".join((*VERBS[view], "withdraw"))
+        raise Refused(422, f"{verb!r} is no decision on entries of {view}; {allowed} are.")
 
 
 def _decision(entry: Entry, form: DecisionForm | BulkForm, text: str) -> Decision:

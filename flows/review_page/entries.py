@@ -1,18 +1,28 @@
-"""Entries of the page: what a person decides on. Proposals that were taken, those that were refused, and the examples before them."""
+"""Entries of the page: rewrites that were taken or refused, the examples before them, refused records, and evaluation items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rapidfuzz.distance import Indel
 
-from flows.project import review
+from flows.project import review, reviewed_data
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.records import Example, Lineage, Signals
+from tasks.core.records import Decision, Example, Lineage, Message, Refusal, Signals
+from tasks.io import review_decisions
 
-View = Literal["proposed", "refused", "examples"]
+View = Literal["proposed", "refused", "examples", "records", "items"]
+Verb = Literal["accept", "edit", "reject", "withdraw"]
+OF_TURN: tuple[View, ...] = ("proposed", "refused", "examples")
+OF_DATA: tuple[View, ...] = ("records", "items")
+VERBS: Mapping[View, Sequence[Verb]] = {
+    **dict.fromkeys(OF_TURN, ("accept", "reject", "edit")),
+    "records": ("accept",),
+    "items": ("reject",),
+}
+"""The decisions that an entry of a view can get, beside `withdraw`."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,17 @@ class Entry:
     signals: Signals | None
     why: Sequence[str]
     """Reasons for which the diagnosis chose the example."""
-    sameness: float
+    sameness: float = 1.0
     """The share of characters, 0 to 1, that the proposed response has in common with the one before."""
+    outcome: str = ""
+    """The reason of a refused record, or the measures of an item."""
+    marks: Sequence[str] = ()
+    """Words by which a record or an item is filtered."""
+
+    @property
+    def flags(self) -> Sequence[str]:
+        """Words by which it is filtered."""
+        return self.signals.flags if self.signals else self.marks
 
     @property
     def answered(self) -> Example:
@@ -48,6 +67,8 @@ class Entry:
     @property
     def tests(self) -> str:
         """The outcome of the tests, in words."""
+        if self.outcome:
+            return self.outcome
         tests = self.answered.tests
         if self.lineage and not self.lineage.accepted:
             return f"refused: {self.lineage.reason} {self.lineage.detail}".rstrip()
@@ -57,25 +78,37 @@ class Entry:
 
 
 class Turn:
-    """The entries of a turn, read again when a run has written its tables anew."""
+    """The entries of a turn and of the data, read again when a run has written their tables anew."""
 
-    def __init__(self, name: str, config: PipelineConfig) -> None:
+    def __init__(self, name: str | None, config: PipelineConfig) -> None:
+        """Without a `name` there are those of the data alone."""
         self.name, self._config = name, config
-        self.reads, writes = configuration.files("refine", name, config)
-        self._tables = (*(self.reads[table] for table in ("examples", "signals", "diagnosis")), *writes.values())
-        self._kept: dict[View, tuple[Sequence[int], Mapping[str, Entry]]] = {}
+        self._kept: dict[View, tuple[Sequence[object], Mapping[str, Entry]]] = {}
 
     @property
-    def decisions(self) -> Path:
-        """The file of review decisions."""
-        return self.reads["decisions"]
+    def views(self) -> Sequence[View]:
+        """The views that there are."""
+        return (*OF_TURN, *OF_DATA) if self.name else OF_DATA
+
+    def decisions(self, view: View) -> Path:
+        """Return the file of review decisions on entries of a view."""
+        if view == "items":
+            return Path(configuration.declaration("evaluate").reads["decisions"])
+        stage, item = ("ingest", None) if view == "records" else ("refine", self.name)
+        return configuration.files(stage, item, self._config)[0]["decisions"]
+
+    def history(self, view: View) -> Mapping[str, Sequence[Decision]]:
+        """Return all decisions on entries of a view."""
+        file = self.decisions(view)
+        return review_decisions.history(file) if file.is_file() else {}
 
     def entries(self, view: View) -> Mapping[str, Entry]:
-        """Return the entries of a view by id, in the order of their table. Raises FileNotFoundError if the turn did not run."""
-        stamps = self._stamps()
+        """Return the entries of a view by id, in the order of their table. Raises FileNotFoundError if what makes it did not run."""
+        decided = {identity for identity, made in self.history(view).items() if made} if view in OF_DATA else set()
+        state = [*self._stamps(view), frozenset(decided)]
         kept = self._kept.get(view)
-        if kept is None or kept[0] != stamps:
-            kept = stamps, {entry.id: entry for entry in self._read(view)}
+        if kept is None or kept[0] != state:
+            kept = state, {entry.id: entry for entry in self._read(view, decided)}
             self._kept[view] = kept
         return kept[1]
 
@@ -85,30 +118,80 @@ class Turn:
         near = entry.signals.neighbours if entry.signals else []
         return [examples[identity].before for identity in near if identity in examples]
 
-    def _stamps(self) -> list[int]:
+    def _stamps(self, view: View) -> list[object]:
         try:
-            return [path.stat().st_mtime_ns for path in self._tables]
+            return [(path, path.stat().st_mtime_ns) for path in self._tables(view)]
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error.filename} is not there: a run is writing it, or none has yet. `ratchet run` does"
             ) from None
 
-    def _read(self, view: View) -> list[Entry]:
+    def _tables(self, view: View) -> Sequence[Path]:
+        """Return the files that a view is read from."""
+        if view == "records":
+            return [reviewed_data.quarantine(self._config)]
+        if view == "items":
+            return list(reviewed_data.results(self._config).values())
+        reads, writes = configuration.files("refine", self.name, self._config)
+        return [*(reads[table] for table in ("examples", "signals", "diagnosis")), *writes.values()]
+
+    def _read(self, view: View, decided: Set[str]) -> list[Entry]:
+        if view == "records":
+            return list(self._records(decided))
+        if view == "items":
+            return [_of_item(item) for item in reviewed_data.evaluation_items(self._config, decided).values()]
+        assert self.name
         if view == "examples":
             return [
-                Entry(one.example.id, one.example, None, one.example.response, None, one.signals, one.why, 1.0)
+                Entry(one.example.id, one.example, None, one.example.response, None, one.signals, one.why)
                 for one in review.training_examples(self.name, self._config)
             ]
-        return [
-            Entry(
-                proposal.lineage.id,
-                proposal.before,
-                proposal.after,
-                proposal.response,
-                proposal.lineage,
-                proposal.signals,
-                proposal.why,
-                Indel.normalized_similarity(proposal.before.response, proposal.response),
-            )
-            for proposal in review.proposals(self.name, self._config, refused=view == "refused")
-        ]
+        return [_of_proposal(one) for one in review.proposals(self.name, self._config, refused=view == "refused")]
+
+    def _records(self, decided: Set[str]) -> Iterator[Entry]:
+        """Yield the refused records, and before them those that were rescued and are kept by now, so that it can be undone."""
+        refused = reviewed_data.refused_records(self._config)
+        for identity, example in reviewed_data.kept_examples(self._config, decided - refused.keys()).items():
+            yield Entry(identity, example, None, example.response, None, None, (), outcome="kept", marks=["kept"])
+        yield from map(_of_record, refused.values())
+
+
+def _of_proposal(proposal: review.Proposal) -> Entry:
+    return Entry(
+        proposal.lineage.id,
+        proposal.before,
+        proposal.after,
+        proposal.response,
+        proposal.lineage,
+        proposal.signals,
+        proposal.why,
+        Indel.normalized_similarity(proposal.before.response, proposal.response),
+    )
+
+
+def _of_record(refusal: Refusal) -> Entry:
+    where = refusal.where if refusal.where.startswith(refusal.source) else f"{refusal.source}: {refusal.where}"
+    shown = Example(refusal.id, [Message("assistant", refusal.record)], "text", "", where, "train", where, "")
+    outcome = f"refused: {refusal.reason}: {refusal.detail}".rstrip(": ")
+    return Entry(refusal.id, shown, None, refusal.record, None, None, (), outcome=outcome, marks=[refusal.reason])
+
+
+def _of_item(item: reviewed_data.EvaluationItem) -> Entry:
+    failed = [
+        f"{model} failed"
+        for model, rows in item.results.items()
+        if any(not row.is_loss and row.value == 0 for row in rows)
+    ]
+    outcome = ", ".join(item.measures) or "left out of all figures"
+    example = item.example
+    return Entry(
+        item.id,
+        example,
+        None,
+        example.response,
+        None,
+        None,
+        item.outcomes,
+        outcome=outcome,
+        marks=[*item.measures, *failed],
+    )

@@ -92,10 +92,9 @@ def page(entries: Mapping[str, Entry], filters: Filters, history: History) -> Pa
 
 def choices(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
     """Return the sets and flags that entries have."""
-    signals = [entry.signals for entry in entries.values() if entry.signals]
     return {
-        "set": sorted({name for one in signals for name in one.chosen}),
-        "flag": sorted({name for one in signals for name in one.flags}),
+        "set": sorted({name for entry in entries.values() if entry.signals for name in entry.signals.chosen}),
+        "flag": sorted({name for entry in entries.values() for name in entry.flags}),
     }
 
 
@@ -136,7 +135,7 @@ def _filtered(entries: Mapping[str, Entry], filters: Filters) -> Iterator[Entry]
         signals, quality = entry.signals, _quality(entry)
         if filters.set and (signals is None or filters.set not in signals.chosen):
             continue
-        if filters.flag and (signals is None or filters.flag not in signals.flags):
+        if filters.flag and filters.flag not in entry.flags:
             continue
         if source not in entry.before.source.casefold():
             continue

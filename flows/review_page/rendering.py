@@ -1,7 +1,7 @@
 """HTML of the page and its parts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,7 +11,7 @@ import jinja2
 from flows.project import review
 from flows.review_page import filters as listing
 from flows.review_page.differences import Piece, compare
-from flows.review_page.entries import Entry, View
+from flows.review_page.entries import OF_TURN, VERBS, Entry, Turn, View
 from flows.review_page.filters import Filters, History
 from tasks.core.records import Example, Message
 from tasks.core.text.sensitive import search
@@ -22,6 +22,21 @@ SHOWN = 10_000
 """Characters of a text that are shown. The editor has all of it."""
 UNEDITABLE = frozenset("\r\0")
 """Characters that a browser would change in an edited text."""
+VIEWS: Mapping[View, str] = {
+    "proposed": "Rewrites",
+    "refused": "Refused rewrites",
+    "examples": "Training examples",
+    "records": "Refused records",
+    "items": "Evaluation items",
+}
+"""The names of the views."""
+OF_EXAMPLES = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
+WORDS: Mapping[View, Mapping[str, str]] = {
+    **dict.fromkeys(OF_TURN, OF_EXAMPLES),
+    "records": {"accept": "Rescue"},
+    "items": {"reject": "Leave out"},
+}
+"""The decisions of a view, as its buttons call them."""
 HTMX = json.dumps(
     {
         "includeIndicatorStyles": False,
@@ -39,13 +54,22 @@ HTMX = json.dumps(
 
 
 def index(
-    turn: str, filters: Filters, page: listing.Page, choices: dict[str, list[str]], history: History, **facts: Any
+    turn: Turn, filters: Filters, page: listing.Page, choices: dict[str, list[str]], history: History, **facts: Any
 ) -> str:
     """Return the page."""
     cards = [card(entry, filters.view, history) for entry in page.entries]
     options = {name: [("", "any"), *((value, value) for value in values)] for name, values in choices.items()}
     return _render(
-        "index.html.j2", turn=turn, filters=filters, page=page, options=options, cards=cards, htmx=HTMX, **facts
+        "index.html.j2",
+        name=turn.name or "the data",
+        views=[(view, VIEWS[view]) for view in turn.views],
+        verbs=[(verb, WORDS[filters.view][verb]) for verb in VERBS[filters.view] if verb != "edit"],
+        filters=filters,
+        page=page,
+        options=options,
+        cards=cards,
+        htmx=HTMX,
+        **facts,
     )
 
 
@@ -65,6 +89,7 @@ def card(entry: Entry, view: View, history: History, note: str = "") -> str:
         responses=responses,
         figures=review.figures(entry.signals) if entry.signals else "",
         note=note,
+        words=WORDS[view],
     )
 
 
@@ -78,9 +103,10 @@ def neighbours(examples: Sequence[Example]) -> str:
     return _render("neighbours.html.j2", examples=[(one, _spoken(one.prompt), _answer(one)) for one in examples])
 
 
-def bulk(decision: str, query: str, number: int, seen: str) -> str:
+def bulk(decision: str, filters: Filters, number: int, seen: str) -> str:
     """Return the question that comes before a decision on many entries."""
-    return _render("bulk.html.j2", decision=decision, query=query, number=number, seen=seen)
+    word = WORDS[filters.view].get(decision, "Withdraw")
+    return _render("bulk.html.j2", decision=decision, word=word, query=filters.query(), number=number, seen=seen)
 
 
 def message(sentence: str) -> str:

@@ -15,19 +15,20 @@ from tasks.io.system import progress
 def run(turn: Turn, author: str, port: int) -> None:
     """Serve until Ctrl-C. The address has a token that is new each time.
 
-    Raises RuntimeError if the port is taken, FileNotFoundError if the turn did not run.
+    Raises RuntimeError if the port is taken, FileNotFoundError if nothing ran that there is to review.
     """
-    review_decisions.check_name(turn.decisions)
-    turn.entries("proposed")  # an error is told here, and not on the page
+    review_decisions.check_name(turn.decisions(turn.views[0]))
+    turn.entries(turn.views[0])  # an error is told here, and not on the page
+    files = {str(turn.decisions(view)) for view in turn.views}
     token = secrets.token_urlsafe(24)
     with ports.listen(port, "ratchet review --web") as listener:
         address = f"http://{ports.HOST}:{listener.getsockname()[1]}/{token}/"
         progress.say(
-            f"{address} has what to review of {turn.name}. Ctrl-C ends it; `ratchet run` honours what was decided."
+            f"{address} has what to review of {turn.name or 'the data'}. Ctrl-C ends it; `ratchet run` honours what was decided."
         )
         config = uvicorn.Config(
             app.application(turn, author, token), lifespan="off", log_level="critical", server_header=False
         )
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
-    progress.say(f"The page is closed. Decisions are in {turn.decisions}.")
+    progress.say(f"The page is closed. Decisions are in {', '.join(sorted(files))}.")

@@ -230,14 +230,14 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Decision:
-    """A review decision: a person's, on an example or a proposal. A later one on the same id replaces an earlier one, and `withdraw`
-    brings the earlier one back."""
+    """A review decision: a person's. A later one on the same id replaces an earlier one, and `withdraw` brings the earlier one back."""
 
     id: str
-    """An example's, or a proposal's as `Lineage.id` has it."""
+    """An example's, a proposal's as `Lineage.id` has it, a refused record's as `Refusal.id`, or an item's as `Result.item`."""
     decision: Literal["accept", "edit", "reject", "withdraw"]
     """An example: it stays as it is, takes `text` for its response, or goes. A proposal: it is taken whatever its likeness, length or
-    links; it is taken with `text` for its response; it is not taken. `withdraw` takes back the last decision on the id that counts."""
+    links; it is taken with `text` for its response; it is not taken. A refused record: `accept` keeps it. An item: `reject` leaves it out of
+    all figures. `withdraw` takes back the last decision on the id that counts."""
     author: str
     reason: str
     text: str = ""
@@ -268,6 +268,8 @@ class Refusal:
     reason: str
     detail: str
     record: str
+    id: str = ""
+    """The id of the example or document, by which a person can rescue it; empty of what could not be made one."""
 
 
 @dataclass(frozen=True)

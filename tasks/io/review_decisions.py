@@ -1,10 +1,15 @@
-"""Review decisions, a line of JSON each: `data/review_decisions.jsonl`, which git keeps. Lines that begin with `#` are comments."""
+"""Review decisions, a line of JSON each, in files that git keeps. Lines that begin with `#` are comments.
+
+`data/review_decisions.jsonl` is about examples and proposals, `data/review_records.jsonl` about records that ingest refused, and
+`data/review_items.jsonl` about evaluation items: a file for each stage that reads it, so that a decision reruns that stage alone.
+"""
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,8 +37,18 @@ def check_name(path: Path) -> None:
 def read(path: Path) -> dict[str, Decision]:
     """Read the decision that counts on each id, without its time. Raises ValueError that names an invalid line."""
     check_name(path)
-    counting = {identity: decision_that_counts(decisions) for identity, decisions in history(path).items()}
-    return {identity: replace(decision, time="") for identity, decision in counting.items() if decision}
+    return counting(path)
+
+
+def read_those(path: Path, decision: Literal["accept", "reject"]) -> dict[str, Decision]:
+    """Read the decisions that count of a file that has one sort of them. Raises ValueError that names another, or an invalid line."""
+    decisions = counting(path)
+    other = next((one for one in decisions.values() if one.decision != decision), None)
+    if other:
+        raise ValueError(
+            f"{path}: {other.decision!r} on {other.id} means nothing here; `{decision}` and `withdraw` do."
+        )
+    return decisions
 
 
 def history(path: Path) -> dict[str, list[Decision]]:
@@ -75,6 +90,12 @@ def record(path: Path, decide: Callable[[Mapping[str, Sequence[Decision]]], Sequ
             file.flush()
             os.fsync(file.fileno())
     return decisions
+
+
+def counting(path: Path) -> dict[str, Decision]:
+    """Read the decision that counts on each id, without its time, whatever the file is called. Raises ValueError that names an invalid line."""
+    last = {identity: decision_that_counts(decisions) for identity, decisions in history(path).items()}
+    return {identity: replace(decision, time="") for identity, decision in last.items() if decision}
 
 
 def _end_of_line(path: Path) -> str:

@@ -19,7 +19,7 @@ from tasks.stages.report.config import StageConfig as ReportSettings
 from tasks.stages.tune import stage as tune
 from tasks.stages.tune.config import StageConfig as TuneStageConfig
 from tests.stages.ingest.planting import page
-from tests.support import ScratchRun
+from tests.support import NOTHING_DECIDED, ScratchRun
 
 SETTINGS = {
     "compute": {"precision": "fp32", "threads": 1},
@@ -67,7 +67,7 @@ def finished(tiny, tmp_path):
             page(data / "raw" / manual, number)
     corpora = SETTINGS["ingest"]["corpora"] | {"domain": [{"from": "folder", "path": data / "raw"}]}
     ingest.main(
-        {"embedder": models / "embedder", "raw": data / "raw"},
+        {"embedder": models / "embedder", "raw": data / "raw", "decisions": NOTHING_DECIDED},
         {"ingested": ingested, "examples": r0},
         settings(IngestSettings, ingest=SETTINGS["ingest"] | {"corpora": corpora}),
         ScratchRun(tmp_path),
@@ -94,6 +94,7 @@ def finished(tiny, tmp_path):
                 "model": folder,
                 "test": ingested / "test.parquet",
                 "documents": ingested / "test_documents.parquet",
+                "decisions": NOTHING_DECIDED,
             },
             {"metrics": data / "metrics" / f"{place}.json", "results": data / "results" / f"{place}.parquet"},
             settings(EvaluateSettings),

@@ -21,7 +21,7 @@ from tasks.io import review_decisions, tables
 
 R = TypeVar("R")
 DATA = Path("data")
-DECISIONS = DATA / "review_decisions.jsonl"
+DECISIONS = tuple(DATA / f"review_{about}.jsonl" for about in ("decisions", "records", "items"))
 FOLDERS = ("ingested/*.parquet", "rounds/*/*.parquet", "results/*/*.parquet")
 """Where tables lie below `data/`. Results on the gate set are none of them: to look at them is a look that the gate counts."""
 
@@ -152,7 +152,9 @@ def _create_view(
 
 
 def _create_decisions(connection: duckdb.DuckDBPyConnection) -> None:
-    decisions = list(review_decisions.read(DECISIONS).values()) if DECISIONS.is_file() else []
+    decisions = [
+        decision for file in DECISIONS if file.is_file() for decision in review_decisions.counting(file).values()
+    ]
     frame = pl.DataFrame([vars(decision) for decision in decisions], schema=tables.schema(Decision), orient="row")
     _create_table(connection, "decisions", frame)
 

@@ -18,6 +18,7 @@ STAGE = Stage(
         "documents": "data/ingested/test_documents.parquet",
         "gate": "data/ingested/gate.parquet",
         "gate_documents": "data/ingested/gate_documents.parquet",
+        "decisions": "data/review_items.jsonl",
     },
     writes={
         "metrics": "data/metrics/{group}/{item}.json",

@@ -1,8 +1,8 @@
 """Sets of problems: a model answers each problem, and its answers are graded by tests, verifiers and checks."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.core.answers import registry
@@ -45,6 +45,12 @@ class ProblemSet:
     def measure(self, name: str) -> str:
         """Return the name of a measure in this set's results: `pass@1`, `human_eval pass@1`."""
         return f"{self.name} {name}".strip()
+
+    def without(self, items: Collection[str]) -> "ProblemSet":
+        """Return the set without some items, whatever became of their answers."""
+        problems = [problem for problem in self.problems if problem.id not in items]
+        strengths = {item: strength for item, strength in self.strengths.items() if item not in items}
+        return replace(self, problems=problems, strengths=strengths)
 
     def reason_not_run(self, level: int | None) -> str | None:
         """Return the reason if no answers are generated at this level of isolation, else None."""

@@ -1,7 +1,7 @@
 """Stage `evaluate`: measure one model by loss, programs that run, answers that are checked, preferences, and facts written into it.
 
-reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet; with a decoder that steers
-        another model, the folder of that model
+reads   the model, its base model, data/ingested/{test,test_documents,gate,gate_documents}.parquet, data/review_items.jsonl; with a
+        decoder that steers another model, the folder of that model
 writes  data/metrics/<group>/<model>.json, data/results/<group>/<model>.parquet (every item, for paired comparisons);
         data/gate/<model>.parquet (the same of the gate set, which no report shows)
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tasks import methods
 from tasks.core.answers.choice import Choice
@@ -26,7 +26,7 @@ from tasks.engine.forward import token_losses
 from tasks.engine.inference import answer_cache, generation, scoring, writer
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
-from tasks.io import pinned, provenance, sandbox, tables, verifiers
+from tasks.io import pinned, provenance, review_decisions, sandbox, tables, verifiers
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
@@ -38,13 +38,14 @@ from tasks.stages.evaluate import (
     standard_benchmarks,
     subsample,
     summarise,
+    wrong_items,
 )
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import solve
 from tasks.stages.evaluate.strength_cache import strengthen
-from tasks.stages.evaluate.summarise import Planned
+from tasks.stages.evaluate.summarise import Measured, Planned
 
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 """Chooses the sequences to score, given the largest number of tokens."""
@@ -63,7 +64,9 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
     if evaluate_config.facts:
         measured.answers.extend(_facts(inputs, evaluated, config, run))
-    summary = summarise.summarise(measured.results, measured.planned, evaluate_config)
+    wrong = review_decisions.read_those(inputs["decisions"], "reject")
+    counted, gate_results = measured.without(wrong), list[Result]()
+    summary = summarise.summarise(counted.results, counted.planned, evaluate_config)
     metrics = {
         **summary,
         **_standard(evaluated, evaluate_config),
@@ -72,17 +75,20 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         "bytes": sum(file.stat().st_size for file in checkpoints.weights(inputs["model"])),
         "settings": _conditions(config, measured.level),
     }
-    tables.write(outputs["results"], measured.results, Result)
+    tables.write(outputs["results"], counted.results, Result)
     if "gate" in outputs:  # a trial of a comparison has none
         gate_results, strengths = _measure_gate(inputs, evaluated, tokenizer, evaluate_config, run)
         tables.write(outputs["gate"], gate_results, Result)
         metrics |= {GATE: {"strength": strengths}} if strengths else {}
+    if wrong:
+        metrics["left_out"] = wrong_items.record(wrong, measured.results, gate_results)
+        run.say(f"evaluate {run.item}: {wrong_items.in_words(metrics['left_out'])}")
     outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     losses = {measure: figures["loss"] for measure, figures in summary.items() if "loss" in figures}
     run.log(
         None,
         **{f"{measure}_loss": loss for measure, loss in losses.items()},
-        **summarise.first_measures(summary, measured.answers),
+        **summarise.first_measures(summary, counted.answers),
     )
     run.say(f"evaluate {run.item}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + " nats/token")
 
@@ -107,23 +113,9 @@ class _Evaluated:
     """The measured model on a server that generates in place of this machine."""
 
 
-class _Measured(NamedTuple):
-    """The results on one set of held-out data."""
-
-    losses: list[Result]
-    answers: list[Result]
-    planned: list[Planned]
-    level: int | None
-    """The sandbox's level of isolation; None if no answers are programs."""
-
-    @property
-    def results(self) -> list[Result]:
-        return self.losses + self.answers
-
-
 def _measure(
     test: Path, documents: Path, evaluated: _Evaluated, tokenizer: Any, config: EvaluateConfig, run: Run, pick: Pick
-) -> _Measured:
+) -> Measured:
     """Score the examples and documents of one set that `pick` chooses, and have its problems solved."""
     examples = tables.read(test, Example)
     level, planned = _plan(problem_sets(examples, tokenizer, config), run)
@@ -144,7 +136,7 @@ def _measure(
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
     if pairs := preferences.preference_pairs(examples, tokenizer, config, run):
         answers += preferences.score(pairs, partial(_losses, evaluated=evaluated, run=run))
-    return _Measured(losses, answers, planned, level)
+    return Measured(losses, answers, planned, level)
 
 
 def _measure_gate(

@@ -3,16 +3,17 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.core import classification, statistics
 from tasks.core.answers.choice import ACC, ACC_NORM
 from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
 from tasks.core.records import EDITS, PASS, PREFERENCE, STRONG_PASS, Result
+from tasks.stages.evaluate import wrong_items
 from tasks.stages.evaluate.config import EvaluateConfig, StrengthConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
 from tasks.stages.evaluate.strength import Strength
@@ -22,6 +23,27 @@ STRENGTHS = {"strong tests": False, "weak tests": True}
 """The parts of pass@1 by the strength of tests: the name, and whether the tests are weak."""
 Planned = tuple[ProblemSet, str | None]
 """A set of problems, and the reason if it is not run."""
+
+
+class Measured(NamedTuple):
+    """The results on one set of held-out data."""
+
+    losses: list[Result]
+    answers: list[Result]
+    planned: list[Planned]
+    level: int | None
+    """The sandbox's level of isolation; None if no answers are programs."""
+
+    @property
+    def results(self) -> list[Result]:
+        """All of them, losses first."""
+        return self.losses + self.answers
+
+    def without(self, wrong: Collection[str]) -> "Measured":
+        """Return the results on other items than these. Raises ValueError if a measure has no other."""
+        planned = [(problems.without(wrong), not_run) for problems, not_run in self.planned]
+        losses, answers = (wrong_items.leave_out(results, wrong) for results in (self.losses, self.answers))
+        return self._replace(losses=losses, answers=answers, planned=planned)
 
 
 def summarise(results: Sequence[Result], sets: Sequence[Planned], config: EvaluateConfig) -> dict[str, Any]:

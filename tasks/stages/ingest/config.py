@@ -17,7 +17,7 @@ from tasks.core.text.sensitive.rules import Kind
 from tasks.core.text.templates import check_template
 
 STAGE = Stage(
-    reads={"embedder": "models/embedder", "raw": "data/raw"},
+    reads={"embedder": "models/embedder", "raw": "data/raw", "decisions": "data/review_records.jsonl"},
     writes={"ingested": "data/ingested", "examples": "data/rounds/r0/examples.parquet"},
 )
 

@@ -77,12 +77,18 @@ def _refused_rows(
     shard: Shard, rows: Indices, start: int, decisions: Decisions, sources: dict[int, str], config: IngestConfig
 ) -> list[Refusal]:
     """Return the refusals of some rows of a shard, which one rule refused."""
-    chosen = shard.examples(["file", "source", "messages"])[rows].select("file", "source", RESPONSE)
+    chosen = shard.examples(["file", "source", "messages", "id"])[rows].select("file", "source", RESPONSE, "id")
     facts = shard.facts()[rows]
     chars = zip(facts["prompt_chars"].tolist(), facts["response_chars"].tolist(), strict=True)
     return [
-        Refusal(file, source, *_explained(row + start, decisions, sources, sizes, config), cleaning.beginning(response))
-        for row, sizes, (file, source, response) in zip(rows.tolist(), chars, chosen.iter_rows(), strict=True)
+        Refusal(
+            file,
+            source,
+            *_explained(row + start, decisions, sources, sizes, config),
+            cleaning.beginning(response),
+            identity,
+        )
+        for row, sizes, (file, source, response, identity) in zip(rows.tolist(), chars, chosen.iter_rows(), strict=True)
     ]
 
 

@@ -33,14 +33,15 @@ class Sourced(NamedTuple, Generic[R_co]):
 def refusal_of(file: str, refusal: Refusal) -> Refusal:
     """Return a refusal of a record of `file` as the quarantine has it: with a place and a detail of limited length."""
     where = refusal.where if refusal.source == file else f"{refusal.source} {refusal.where}".strip()
-    return Refusal(file, where, refusal.reason, excerpt(refusal.detail, DETAIL), cleaning.beginning(refusal.record))
+    beginning = cleaning.beginning(refusal.record)
+    return Refusal(file, where, refusal.reason, excerpt(refusal.detail, DETAIL), beginning, refusal.id)
 
 
 def refusal_of_record(item: Sourced[Example | Document], reason: str, detail: str) -> Refusal:
     """Return the refusal of a record that was read and is not kept."""
     file, record = item
     text = record.response if isinstance(record, Example) else record.text
-    return Refusal(file, record.source, reason, detail, cleaning.beginning(text))
+    return Refusal(file, record.source, reason, detail, cleaning.beginning(text), record.id)
 
 
 class Quarantine:

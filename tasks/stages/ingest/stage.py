@@ -1,6 +1,6 @@
 """Stage `ingest`: examples and corpora from every source, without duplicates, split so that nothing leaks.
 
-reads   data/raw/, models/embedder/, and the packages, files and folders that params.yaml names
+reads   data/raw/, models/embedder/, data/review_records.jsonl, and the packages, files and folders that params.yaml names
 writes  data/ingested/{valid,test,gate,benchmark}.parquet, data/ingested/{train,valid,test,gate}_documents.parquet,
         data/ingested/{quarantine,sensitive}.parquet, data/ingested/report.json, data/rounds/r0/examples.parquet,
         data/ingested/generated.json (the kinds of tasks that sources generate)
@@ -16,17 +16,17 @@ from typing import Any
 
 import polars as pl
 
-from tasks.core.records import Document, Example, Refusal, SensitiveText
+from tasks.core.records import Decision, Document, Example, Refusal, SensitiveText
 from tasks.core.stage import Run
 from tasks.core.text.contamination import find_overlaps, prompt_of
 from tasks.core.text.texts import Selection
-from tasks.io import sandbox, tables
+from tasks.io import review_decisions, sandbox, tables
 from tasks.io.sources import gym
 from tasks.io.sources.package import Module
 from tasks.io.sources.text_cache import TextCache
 from tasks.io.system import files, locks
 from tasks.io.weights import embedders
-from tasks.stages.ingest import counts, samples
+from tasks.stages.ingest import counts, rescue, samples
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
 from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
@@ -55,9 +55,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         files.remove(scratch)  # a killed run left it
         scratch.mkdir(parents=True)
         try:
-            reader = Reader(config.ingest, folder / "shards", scratch, run, config.compute.threads)
+            rescues = review_decisions.read_those(inputs["decisions"], "accept")
+            reader = Reader(config.ingest, folder / "shards", scratch, run, config.compute.threads, frozenset(rescues))
             texts = TextCache(folder / "texts")
-            _ingest(inputs, outputs, config.ingest, reader, texts, scratch, run)
+            _ingest(inputs, outputs, config.ingest, reader, texts, scratch, rescues, run)
         finally:
             files.remove(scratch)
         reader.forget_unused()
@@ -83,6 +84,7 @@ def _ingest(
     reader: Reader,
     texts: TextCache,
     scratch: Path,
+    rescues: Mapping[str, Decision],
     run: Run,
 ) -> None:
     hide = partial(sensitive.hide, actions=config.actions)
@@ -92,9 +94,9 @@ def _ingest(
     }
     benchmark = _read_benchmarks(config, reader, quarantine)
     shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
-    corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents")
+    corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents", rescues)
 
-    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run)
+    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues)
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
@@ -106,7 +108,7 @@ def _ingest(
     groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
     overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps")
     documents = filter_and_split_documents(
-        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents"
+        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents", rescues
     )
     check_corpora(documents.items, config)
 
@@ -125,6 +127,11 @@ def _ingest(
         "pretraining": counts.PRETRAINING,
         "caveats": caveats,
     }
+    if rescues:
+        rescued = rescue.record(rescues, shards, corpus, quarantine.table())
+        report["rescued"] = rescued
+        for line in rescue.in_words(rescued):
+            run.say(line)
     (outputs["ingested"] / "report.json").write_text(
         json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -14,7 +14,7 @@ from tasks.io import tables
 from tasks.methods import curators
 from tasks.stages.report.config import ReportConfig, StageConfig
 from tasks.stages.report.data import loop, settings
-from tasks.stages.report.data.availability import compression_caveat
+from tasks.stages.report.data.availability import compression_caveat, left_out_caveat
 from tasks.stages.report.data.benchmark_scores import benchmark_rows
 from tasks.stages.report.data.comparison import Comparison, compare
 from tasks.stages.report.data.fault_pairs import Faults
@@ -97,7 +97,7 @@ def read_models(
         faults={},
         loop=None,
         base=read_json(inputs["base"]),
-        caveat=" ".join(filter(None, [sentence(metrics[reference]), *ingested["caveats"]])),
+        caveat=" ".join(filter(None, [sentence(metrics[reference]), left_out_caveat(metrics), *ingested["caveats"]])),
         ingested=ingested,
         examples={example.id: example for example in tables.read(inputs["test"], Example)},
         bootstrap=bootstrap,

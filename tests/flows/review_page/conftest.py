@@ -1,32 +1,43 @@
-"""A turn of two proposals, one refusal and four examples, and the page over it."""
+"""A turn of two proposals, one refusal and four examples, refused records and evaluation items; the page over them, and its server."""
 
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
+from flows.execution import ports
 from flows.project import rounds
 from flows.review_page import app
 from flows.review_page.entries import Turn
 from tasks import configuration
-from tasks.core.records import Tests
-from tests.stages.report.material import HOSTILE, Round, signals, trained
+from tasks.core.records import Document, Example, Refusal, Result, Tests
+from tasks.io import tables
+from tests.stages.report.material import HOSTILE, Round, answers, signals, trained
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "a-token"
 DECISIONS = Path("data/review_decisions.jsonl")
+RECORDS = Path("data/review_records.jsonl")
+ITEMS = Path("data/review_items.jsonl")
 PASSES = "def f():\n    return 1\n"
 
 
 @pytest.fixture
 def turn(tmp_path, monkeypatch):
-    """Proposal `a2` has tests that run programs; example `a` has neighbours."""
+    """The turn of a workspace, which this process is in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    return prepared()
+
+
+def prepared():
+    """Write a workspace to the present folder. Proposal `a2` has tests that run programs; example `a` has neighbours."""
     shutil.copyfile(ROOT / "params/workstation.yaml", "params.yaml")
     rounds.write_rounds(2, Path("params.yaml"))
     tests = Tests("doctest", ">>> f()\n1", "f")
@@ -35,8 +46,29 @@ def turn(tmp_path, monkeypatch):
     material.signals[0] = replace(material.signals[0], neighbours=["b", "c"])
     material.signals[1] = replace(material.signals[1], flags=[])  # no quality is too low without a threshold
     material.write(Path("data/rounds"))
-    DECISIONS.write_text("# what people decided\n")
+    for file in (DECISIONS, RECORDS, ITEMS):
+        file.write_text("# what people decided\n")
+    write_data()
     return Turn("r1", configuration.load())
+
+
+def write_data():
+    """Write what ingest refused and kept, and the results of two models on the test set."""
+    refusals = [
+        Refusal("rows.jsonl", "rows.jsonl: line 3", "too long", "the response has 900 characters", HOSTILE, "long"),
+        Refusal("rows.jsonl", "rows.jsonl: line 5", "too few words", "3 words", "Too few words.", "few"),
+        Refusal("rows.jsonl", "rows.jsonl: line 7", "leak", "overlaps line 1", "What is asked.", "leaked"),
+        Refusal("rows.jsonl", "line 9", "no JSON", "Expecting value", "{", ""),
+    ]
+    ingested = Path("data/ingested")
+    tables.write(ingested / "quarantine.parquet", refusals, Refusal)
+    tables.write(ingested / "test.parquet", [trained("t0"), trained("t1", HOSTILE)], Example)
+    tables.write(ingested / "test_documents.parquet", [], Document)
+    for split in ("valid", "gate"):
+        tables.write(ingested / f"{split}.parquet", [], Example)
+    for place, passed in (("reference/base", [False, False]), ("rounds/r0", [True, False])):
+        rows = [*answers(passed, HOSTILE), Result("domain", "t0", "g0", None, 3.0, 10, 40, "", "")]
+        tables.write(Path(f"data/results/{place}.parquet"), rows, Result)
 
 
 @pytest.fixture
@@ -47,9 +79,34 @@ def page(turn):
     )
 
 
-def decided():
-    """The lines of the file."""
-    return [json.loads(line) for line in DECISIONS.read_text().split("\n")[1:] if line]
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of the page of a workspace, which this process is in until the last test of the module."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("served"))
+    with ports.listen(0, "ratchet review --web") as listener:
+        application = app.application(prepared(), "Ada", TOKEN)
+        config = uvicorn.Config(application, lifespan="off", log_level="critical", timeout_graceful_shutdown=1)
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/"
+        running.should_exit = True
+        thread.join()
+    os.chdir(before)
+
+
+@pytest.fixture
+def address(served):
+    """The address of the page, where nothing is decided."""
+    for file in (DECISIONS, RECORDS, ITEMS):
+        file.write_text("# what people decided\n")
+    return served
+
+
+def decided(file=DECISIONS):
+    """The lines of a file of decisions."""
+    return [json.loads(line) for line in file.read_text().split("\n")[1:] if line]
 
 
 def decide(page, identity, decision, *, view="proposed", seen=0, author="Ada", **fields):

@@ -1,13 +1,15 @@
 """Decisions on the page are lines of the file; nothing that somebody else decided is overwritten unseen."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from flows.review_page import edits
-from tasks.core.records import Decision
-from tasks.io import review_decisions, sandbox
-from tests.flows.review_page.conftest import DECISIONS, PASSES, decide, decided
+from tasks.core.records import Decision, Example, Refusal, Result
+from tasks.io import review_decisions, sandbox, tables
+from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decide, decided
+from tests.stages.report.material import trained
 
 
 def test_a_decision_is_a_line_with_author_reason_and_time(page):
@@ -120,3 +122,51 @@ def test_many_are_counted_again_where_somebody_decided_meanwhile(page):
     assert answer.status_code == 412
     assert "1 match now. Nothing was written" in answer.text
     assert len(decided()) == 1
+
+
+def test_a_refused_record_is_rescued_and_an_item_left_out_each_in_its_own_file(page):
+    assert decide(page, "few", "accept", view="records").status_code == 200
+    assert decide(page, "t1", "reject", view="items", reason="two answers are right").status_code == 200
+    assert [(line["id"], line["decision"]) for line in decided(RECORDS)] == [("few", "accept")]
+    assert [(line["id"], line["decision"], line["reason"]) for line in decided(ITEMS)] == [
+        ("t1", "reject", "two answers are right")
+    ]
+    assert decided() == []
+
+
+@pytest.mark.parametrize(
+    ("view", "identity", "decision", "sentence"),
+    [
+        ("records", "few", "reject", "accept and withdraw are."),
+        ("records", "few", "edit", "accept and withdraw are."),
+        ("items", "t1", "accept", "reject and withdraw are."),
+        ("records", "leaked", "accept", "the entry is no longer there"),
+    ],
+)
+def test_what_no_stage_would_honour_is_not_written(page, view, identity, decision, sentence):
+    answer = decide(page, identity, decision, view=view, text="x")
+    assert answer.status_code in (410, 422)
+    assert sentence in answer.text
+    assert decided(RECORDS) == decided(ITEMS) == []
+
+
+def test_what_a_run_has_honoured_can_still_be_undone(page):
+    """By then the record is no longer among the refused ones, nor the item among the results."""
+    decide(page, "few", "accept", view="records")
+    decide(page, "t1", "reject", view="items")
+    tables.write(Path("data/ingested/quarantine.parquet"), [], Refusal)
+    tables.write(Path("data/ingested/valid.parquet"), [trained("few", "Too few words.")], Example)
+    for file in Path("data/results").rglob("*.parquet"):
+        tables.write(file, [row for row in tables.read(file, Result) if row.item != "t1"], Result)
+    assert "Too few words." in page.get("?view=records&state=decided").text
+    assert "left out of all figures" in page.get("?view=items&state=decided").text
+    assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
+    assert decide(page, "t1", "withdraw", view="items", seen=1).status_code == 200
+    assert review_decisions.read(RECORDS) == review_decisions.read(ITEMS) == {}
+
+
+def test_many_records_are_rescued_after_a_count(page):
+    shown, form = bulk(page, "accept", "view=records")
+    assert "Rescue 2 entries" in shown
+    page.post("bulk", data=form)
+    assert {line["id"] for line in decided(RECORDS)} == {"long", "few"}

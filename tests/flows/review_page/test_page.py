@@ -7,10 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from flows.execution import ports
+from flows.review_page import app, server
 from flows.review_page.differences import compare
+from flows.review_page.entries import Turn
 from flows.review_page.filters import PAGE
+from tasks import configuration
 from tests.flows.review_page.conftest import TOKEN, decide, many
 
 ENTRIES = re.compile(r'data-id="([^"]+)"')
@@ -27,6 +31,22 @@ def test_each_view_has_its_entries(page):
     assert shown(page) == ["a2", "e"]
     assert shown(page, "view=refused") == ["x"]
     assert shown(page, "view=examples") == ["a", "b", "c", "d"]
+    assert shown(page, "view=records") == ["long", "few"]  # no leak, and nothing that is no record
+    assert shown(page, "view=items") == ["t0", "t1"]
+
+
+def test_without_a_turn_there_are_records_and_items_alone(turn):
+    client = TestClient(app.application(Turn(None, configuration.load()), "Ada", TOKEN), f"http://127.0.0.1/{TOKEN}/")
+    assert shown(client) == ["long", "few"]
+    assert "Training examples" not in client.get("").text
+    assert client.get("neighbours?view=proposed&id=a2").status_code == 410
+
+
+def test_an_item_is_shown_with_what_models_made_of_it(page):
+    text = page.get("?view=items&flag=r0 failed").text
+    assert "r0: pass@1 syntax: " in text
+    assert shown(page, "view=items&flag=r0 failed") == ["t1"]
+    assert shown(page, "view=records&flag=too few words") == ["few"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +100,8 @@ def test_nothing_of_the_data_takes_effect(page):
         page.get("").text,
         page.get("neighbours?view=proposed&id=a2").text,
         page.get("edit?view=proposed&id=a2").text,
+        page.get("?view=records").text,
+        page.get("?view=items").text,
     ):
         assert "<script>alert" not in text
         assert "<img src" not in text
@@ -153,11 +175,11 @@ def test_a_turn_that_is_being_written_is_told(page):
     assert "data/rounds/r1/lineage.parquet is not there: a run is writing it" in page.get("").text
 
 
-def test_a_second_server_on_a_port_is_told_another():
+def test_a_second_server_on_a_port_is_told_another(turn):
     with ports.listen(0, "ratchet review --web") as listener:
         port = listener.getsockname()[1]
         with pytest.raises(RuntimeError, match=rf"port {port} is taken by .*ratchet review --web --port {port + 1}"):
-            ports.listen(port, "ratchet review --web")
+            server.run(turn, "Ada", port)
 
 
 def test_htmx_is_what_its_package_has():

@@ -22,7 +22,7 @@ from tasks.stages.evaluate.config import StageConfig
 from tests import chat_server
 from tests import tiny as small
 from tests.model_server import serving_weights
-from tests.support import ScratchRun
+from tests.support import NOTHING_DECIDED, ScratchRun
 
 SHORT = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
 LISTED = "\nA) to walk\nB) a house of stone\nC) red"
@@ -54,7 +54,7 @@ def evaluate(model, tmp_path):
         inputs = {"base": model, "model": model} | {
             name: tmp_path / f"{name}.parquet" for name in ("test", "documents")
         }
-        inputs |= {"gate": inputs["test"], "gate_documents": inputs["documents"]}
+        inputs |= {"gate": inputs["test"], "gate_documents": inputs["documents"], "decisions": NOTHING_DECIDED}
         files = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet", **dict(outputs)}
         sections = {
             "compute": {"precision": "fp32", "threads": 1},

@@ -20,7 +20,7 @@ from tasks.stages.evaluate import stage
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
 from tests.model_server import serving_weights
-from tests.support import ScratchRun
+from tests.support import NOTHING_DECIDED, ScratchRun
 
 EVALUATE = {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200}
 
@@ -53,6 +53,7 @@ def inputs(tiny, tmp_path):
         "model": model(tiny, tmp_path / "tuned", 2),
         "test": tmp_path / "test.parquet",
         "documents": tmp_path / "documents.parquet",
+        "decisions": NOTHING_DECIDED,
     }
 
 

@@ -14,7 +14,7 @@ from tasks.io import tables
 from tasks.stages.evaluate import preferences, stage
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
 from tests import tiny as small
-from tests.support import ScratchRun
+from tests.support import NOTHING_DECIDED, ScratchRun
 
 CONFIG = EvaluateConfig(max_tokens=200)
 ANSWERS = ["to walk", "a house of stone by the sea", "red", "9"]
@@ -116,7 +116,7 @@ def test_the_stage_measures_the_test_set_and_the_gate_set(pair, tmp_path):
         "methods": {"plain": {}},
     }
     outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "r.parquet", "gate": tmp_path / "g.parquet"}
-    model = {"base": tmp_path / "model", "model": tmp_path / "model"}
+    model = {"base": tmp_path / "model", "model": tmp_path / "model", "decisions": NOTHING_DECIDED}
     run = ScratchRun(tmp_path, "r0")
     stage.main(model | files, outputs, StageConfig.model_validate(sections), run)
     expected = {result.item: result.value for result in scored(pair, ROWS)}

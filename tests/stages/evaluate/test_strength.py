@@ -10,6 +10,7 @@ from tasks.io import sandbox, tables
 from tasks.stages.evaluate import inputs, problem_sets, stage, strength, strength_cache
 from tasks.stages.evaluate.config import StrengthConfig
 from tests import tiny as small
+from tests.support import NOTHING_DECIDED
 
 EVEN = "def even(n):\n    if n < 0:\n        n = -n\n    return n % 2 == 0\n"
 JOIN = "def join(parts, sep):\n    return sep.join(part for part in parts if part)\n"
@@ -244,6 +245,7 @@ def measured(tiny, tmp_path, monkeypatch):
             "model": tiny,
             "test": tmp_path / "test.parquet",
             "documents": tmp_path / "documents.parquet",
+            "decisions": NOTHING_DECIDED,
         }
         outputs = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results.parquet"}
         if gate:

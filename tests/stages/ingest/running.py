@@ -23,7 +23,12 @@ def ingest(tmp_path, sources, name="out", *, threads=1, **changes):
     outputs = {"ingested": tmp_path / name / "ingested", "examples": tmp_path / name / "examples.parquet"}
     (tmp_path / "raw").mkdir(exist_ok=True)
     run = ScratchRun(tmp_path)
-    inputs = {"embedder": tmp_path / "embedder", "raw": tmp_path / "raw"}
+    inputs = {
+        "embedder": tmp_path / "embedder",
+        "raw": tmp_path / "raw",
+        "decisions": tmp_path / "review_records.jsonl",
+    }
+    inputs["decisions"].touch()
     config = StageConfig.model_validate({"compute": {"threads": threads}, "ingest": ingest})
     stage.main(inputs, outputs, config, run)
     return run, json.loads((outputs["ingested"] / "report.json").read_text())

@@ -1,7 +1,7 @@
 """Choose the documents that are kept, draw their splits and cut them into chunks: near-duplicates, limits, contamination."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +50,27 @@ def filter_and_split_documents(
     config: IngestConfig,
     quarantine: Quarantine,
     folder: Path,
+    rescued: Collection[str] = (),
 ) -> KeptDocuments:
     """Return the documents that are kept, cut into chunks, each with its split; they are written below `folder`.
 
     A document follows the examples of its group (`groups`). No document of a held-out group, no near-duplicate of one, and
     nothing that overlaps an evaluation example (`overlapping`) stays in a training corpus. `modules` are the texts that examples were
-    mined from; they count as held out even where no corpus names them.
+    mined from; they count as held out even where no corpus names them. Documents whose ids are `rescued` are refused as leaks alone.
     """
     sources = [item.source for item in corpus.items]
     corpus.assign(split_documents(corpus.documents, sources, config, groups, corpus.facts))
     hidden = [module for module in modules if groups.get(module.group, "train") != "train"]
     numbers = np.arange(len(corpus))
-    duplicates = _near_duplicates(corpus, hidden, [groups[module.group] for module in hidden], config, folder)
+    splits = [groups[module.group] for module in hidden]
+    duplicates = _near_duplicates(corpus, hidden, splits, config, folder, rescued)
     numbers = _refused(corpus, numbers, duplicates, quarantine)
-    numbers = _refused(corpus, numbers, _over_limit(corpus, numbers, config), quarantine)
+    beyond = {
+        number: why
+        for number, why in _over_limit(corpus, numbers, config).items()
+        if corpus.items[number].record.id not in rescued
+    }
+    numbers = _refused(corpus, numbers, beyond, quarantine)
     # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
     numbers = _refused(corpus, numbers, _contaminated(corpus, numbers, overlapping), quarantine)
     chunks = _chunks(corpus, numbers, config.corpora.piece_chars, quarantine, folder / "chunks")
@@ -81,13 +88,22 @@ def _refused(corpus: Corpus, numbers: Indices, reasons: Reasons, quarantine: Qua
 
 
 def _near_duplicates(
-    corpus: Corpus, hidden: Sequence[Document], hidden_splits: Sequence[Split], config: IngestConfig, folder: Path
+    corpus: Corpus,
+    hidden: Sequence[Document],
+    hidden_splits: Sequence[Split],
+    config: IngestConfig,
+    folder: Path,
+    rescued: Collection[str],
 ) -> Reasons:
-    """Refuse near-duplicates, comment lines aside: of documents that go before, and of hidden modules of a split that does."""
+    """Refuse near-duplicates, comment lines aside: of documents that go before, and of hidden modules of a split that does.
+
+    One that is rescued is refused for near-duplicates in another split alone.
+    """
     if not len(corpus):
         return {}
     texts = Texts.of([cleaning.without_comments(module.text) for module in hidden]) if hidden else Texts([], [])
-    first, splits = len(hidden), [*hidden_splits, *(document.split for document in corpus.documents)]
+    documents = corpus.documents
+    first, splits = len(hidden), [*hidden_splits, *(document.split for document in documents)]
     ranks = np.array([0] * first + [RANKS[split] for split in splits[first:]], np.int8)
     sides = [_equal([*(text_key(module.text) for module in hidden), *corpus.keys])]
     near = config.near_duplicates
@@ -100,16 +116,18 @@ def _near_duplicates(
     for position, split in enumerate(hidden_splits):
         for side in kept_hidden[split]:
             side.keep(position, 0)
-    sources = [*(module.source for module in hidden), *(document.source for document in corpus.documents)]
+    sources = [*(module.source for module in hidden), *(document.source for document in documents)]
     reasons = {}
     for position in (np.argsort(ranks[first:], kind="stable") + first).tolist():
         split = splits[position]
         before = [side for other, some in kept_hidden.items() if RANKS[other] < RANKS[split] for side in some]
-        twin = min((twin for side in [*kept, *before] for twin in side.twins(position, 0)), default=None)
-        if twin is None:
+        twins = {twin for side in [*kept, *before] for twin in side.twins(position, 0)}
+        is_exempt = documents[position - first].id in rescued and all(splits[twin] == split for twin in twins)
+        if not twins or is_exempt:
             for side in kept:
                 side.keep(position, 0)
             continue
+        twin = min(twins)
         is_same_split = splits[twin] == split
         reasons[position - first] = near_duplicate_reason(sources[twin], splits[twin], is_same_split=is_same_split)
     return reasons

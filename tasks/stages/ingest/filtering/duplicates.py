@@ -76,9 +76,15 @@ class Kept:
 
 
 def merge_classes(
-    sides: Sequence[Likeness], pairs: Indices, ranks: NDArray[np.int8], judged_prompts: NDArray[np.uint64]
+    sides: Sequence[Likeness],
+    pairs: Indices,
+    ranks: NDArray[np.int8],
+    judged_prompts: NDArray[np.uint64],
+    is_rescued: NDArray[np.bool_] | None = None,
 ) -> dict[int, int]:
-    """Map each position to be removed to the near-duplicate of it that is kept. No two kept positions are near-duplicates.
+    """Map each position to be removed to the near-duplicate of it that is kept.
+
+    No two kept positions are near-duplicates, unless one of them is rescued and both have the same rank.
 
     Positions are kept by rank, the lowest first, and by order within a rank. With test before valid before train as ranks, the training
     copy of a pair is removed, and within a split the later one. Two records are near-duplicates if their texts are so on one of the `sides`, or if they are one of `pairs`, shape (pairs, 2). Those of rank 0 stay.
@@ -100,7 +106,8 @@ def merge_classes(
     ):
         twins = [twin for side in kept_sides for twin in side.twins(position, judged)] if rank else []
         twins += _kept_twins(neighbours.get(position, ()), removed, ranks, position) if rank else []
-        if twins:
+        is_exempt = is_rescued is not None and is_rescued[position] and all(ranks[twin] == rank for twin in twins)
+        if twins and not is_exempt:
             removed[position] = min(twins)
             continue
         for side in kept_sides:

@@ -3,7 +3,7 @@
 Rules decide by arrays with a number for each example of all shards, those of the benchmark first; texts stay on disk.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -90,13 +90,25 @@ class Decisions:
 class Filter:
     """Applies the rules one after the other."""
 
-    def __init__(self, shards: Shards, num_benchmark: int, config: IngestConfig, scratch: Path, run: Run) -> None:
-        """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other."""
+    def __init__(
+        self,
+        shards: Shards,
+        num_benchmark: int,
+        config: IngestConfig,
+        scratch: Path,
+        run: Run,
+        rescued: Collection[str] = (),
+    ) -> None:
+        """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other.
+
+        Examples whose ids are `rescued` are refused as equal to others or for what models are evaluated by, and for nothing else.
+        """
         self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
         self._rules = np.zeros(len(shards), np.int8)
         self._twins = np.full(len(shards), -1, np.int64)
         self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
         self._splits = np.full(len(shards), TEST, np.int8)
+        self._is_rescued = shards.has_id(rescued)
 
     def apply(self, embed: Embed) -> Decisions:
         """Return what becomes of each example."""
@@ -124,7 +136,7 @@ class Filter:
             is_too_long = (facts["prompt_chars"] > self._config.max_prompt_chars) | (
                 facts["response_chars"] > self._config.max_response_chars
             )
-            numbers = np.flatnonzero(is_too_long) + places.start
+            numbers = np.flatnonzero(is_too_long & ~self._is_rescued[places]) + places.start
             self._refuse(Rule.TOO_LONG, numbers[numbers >= self._first])
 
     def _refuse_equal(self) -> None:
@@ -152,7 +164,8 @@ class Filter:
             ids = shard.examples(["id"])["id"].gather(self._local(remaining, places))
             hashes += [int(seeded_hash(self._config.seed, id)[:16], 16) for id in ids]
         order = np.argsort(np.array(hashes, np.uint64), kind="stable")
-        self._refuse(Rule.OVER_LIMIT, remaining[order[limit:]])
+        beyond = remaining[order[limit:]]
+        self._refuse(Rule.OVER_LIMIT, beyond[~self._is_rescued[beyond]])
 
     def _draw_splits(self) -> SplitsOfGroups:
         drawing, remaining = Drawing(self._config), self._remaining()
@@ -186,7 +199,7 @@ class Filter:
             pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)
             first, later = judged[pairs].T
             pairs = pairs[(first == 0) | (first != later)]
-        removed = duplicates.merge_classes(sides, pairs, ranks, judged)
+        removed = duplicates.merge_classes(sides, pairs, ranks, judged, self._is_rescued[numbers])
         places, twins = np.fromiter(removed, np.int64), np.fromiter(removed.values(), np.int64)
         self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
         for column, likeness in enumerate(sides):

@@ -1,6 +1,6 @@
 """Read the corpora as a stream: documents are screened, and written to disk, some at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -19,12 +19,17 @@ DOCUMENTS, CHARS = 500, 1 << 22
 """Documents and characters that are screened at a time."""
 
 
-def read_corpora(config: IngestConfig, quarantine: Quarantine, read: Read, folder: Path) -> tuple[Corpus, pl.LazyFrame]:
-    """Return the uncut documents of both corpora after screening, written below `folder`, and the secrets and personal data in them."""
+def read_corpora(
+    config: IngestConfig, quarantine: Quarantine, read: Read, folder: Path, rescued: Collection[str] = ()
+) -> tuple[Corpus, pl.LazyFrame]:
+    """Return the uncut documents of both corpora after screening, written below `folder`, and the secrets and personal data in them.
+
+    Documents whose ids are `rescued` are not refused.
+    """
     corpus = Corpus(folder / "uncut")
     paths: list[Path] = []
     for batch in _batches(_documents(config, quarantine, read)):
-        screened = screen_documents(batch, config)
+        screened = screen_documents(batch, config, rescued)
         corpus.add(quarantine.keep_others(screened.items, screened.refused))
         if screened.sensitive:
             paths.append(folder / f"sensitive-{len(paths):06d}.parquet")

@@ -1,6 +1,6 @@
 """Screen examples and documents: licences, quality, language, secrets and personal data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -26,29 +26,37 @@ class Screened(Generic[R]):
     """Every place with a secret or personal data."""
 
 
-def screen_examples(items: Sequence[Sourced[Example]], config: IngestConfig) -> Screened[Example]:
-    """Return what the rules of the settings make of examples."""
+def screen_examples(
+    items: Sequence[Sourced[Example]], config: IngestConfig, rescued: Collection[str] = ()
+) -> Screened[Example]:
+    """Return what the rules of the settings make of examples. Those whose ids are `rescued` are kept, whatever the rules say."""
     limits = config.quality.examples
     refused = dict(_low(items, lambda one: one.response, lambda _: limits)) if limits.is_on else {}
     refused |= _not_allowed(items, config)
-    return _screened(items, refused, partial(sensitive.screen_examples, actions=config.actions))
+    return _screened(items, refused, rescued, partial(sensitive.screen_examples, actions=config.actions))
 
 
-def screen_documents(items: Sequence[Sourced[Document]], config: IngestConfig) -> Screened[Document]:
-    """Return what the rules of the settings make of documents."""
+def screen_documents(
+    items: Sequence[Sourced[Document]], config: IngestConfig, rescued: Collection[str] = ()
+) -> Screened[Document]:
+    """Return what the rules of the settings make of documents. Those whose ids are `rescued` are kept, whatever the rules say."""
     of_corpus = {"domain": config.quality.domain, "general": config.quality.general}
     is_on = any(limits.is_on for limits in of_corpus.values())
     refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.domain])) if is_on else {}
     refused |= _not_allowed(items, config)
-    return _screened(items, refused, partial(sensitive.screen_documents, actions=config.actions))
+    return _screened(items, refused, rescued, partial(sensitive.screen_documents, actions=config.actions))
 
 
 def _screened(
-    items: Sequence[Sourced[R]], refused: dict[int, tuple[str, str]], screen: Callable[..., sensitive.Screening[R]]
+    items: Sequence[Sourced[R]],
+    refused: dict[int, tuple[str, str]],
+    rescued: Collection[str],
+    screen: Callable[..., sensitive.Screening[R]],
 ) -> Screened[R]:
-    """Screen what is not refused yet for secrets and personal data."""
+    """Screen what is not refused yet, or rescued, for secrets and personal data."""
+    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
     places = [place for place in range(len(items)) if place not in refused]
-    result, screened = screen([items[place] for place in places]), list(items)
+    result, screened = screen([items[place] for place in places], rescued=rescued), list(items)
     for place, item in zip(places, result.items, strict=True):
         screened[place] = item
     return Screened(screened, refused | {places[n]: reason for n, reason in result.refused.items()}, result.places)

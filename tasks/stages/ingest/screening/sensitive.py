@@ -1,7 +1,7 @@
 """Report, redact or refuse records with secrets and personal data."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -49,14 +49,18 @@ class Screening(Generic[R]):
     places: list[SensitiveText]
 
 
-def screen_examples(items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action]) -> Screening[Example]:
-    """Screen examples."""
-    return _screen(items, example_parts, redact_example, actions)
+def screen_examples(
+    items: Sequence[Sourced[Example]], actions: Mapping[Kind, Action], rescued: Collection[str] = ()
+) -> Screening[Example]:
+    """Screen examples. Of those whose ids are `rescued` none is refused: what would refuse one is reported."""
+    return _screen(items, example_parts, redact_example, actions, rescued)
 
 
-def screen_documents(items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action]) -> Screening[Document]:
-    """Screen documents."""
-    return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions)
+def screen_documents(
+    items: Sequence[Sourced[Document]], actions: Mapping[Kind, Action], rescued: Collection[str] = ()
+) -> Screening[Document]:
+    """Screen documents, likewise."""
+    return _screen(items, lambda document: [Part("text", document.text)], redact_document, actions, rescued)
 
 
 def count(places: pl.LazyFrame) -> dict[str, dict[str, dict[str, Any]]]:
@@ -148,6 +152,7 @@ def _screen(
     parts_of: Callable[[R], list[Part]],
     redact: Callable[[R, Sequence[Kind]], R],
     actions: Mapping[Kind, Action],
+    rescued: Collection[str],
 ) -> Screening[R]:
     screened = list(items)
     refused: dict[int, tuple[str, str]] = {}
@@ -156,8 +161,12 @@ def _screen(
     for position, rules in search.suspects(texts).items():
         source, record = items[position]
         matches = list(_search(parts_of(record), rules))
-        if reason := _refusal(record, matches, actions):
+        reason, done = _refusal(record, matches, actions), {kind: DONE[action] for kind, action in actions.items()}
+        if reason and record.id in rescued:
+            done = dict.fromkeys(actions, DONE["report"])
+        elif reason:
             refused[position] = reason
+            done = dict.fromkeys(actions, DONE["refuse"])
         else:
             redacted = [kind for kind, action in actions.items() if action == "redact"]
             if any(place.span.rule.kind in redacted for place in matches):
@@ -170,7 +179,7 @@ def _screen(
                 place.span.rule.kind,
                 place.span.rule.name,
                 place.span.masked,
-                "refused" if position in refused else DONE[actions[place.span.rule.kind]],
+                done[place.span.rule.kind],
             )
             for place in matches
         ]

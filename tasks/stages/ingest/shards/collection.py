@@ -1,7 +1,8 @@
 """All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,17 @@ class Shards:
             for number, example in zip(frame["number"], tables.records(frame, Example), strict=True)
         }
 
+    def has_id(self, ids: Collection[str]) -> NDArray[np.bool_]:
+        """Return True for each example whose id is one of `ids`."""
+        chosen = np.zeros(len(self), bool)
+        for places, shard in self if ids else ():
+            chosen[places] = shard.examples(["id"])["id"].is_in(list(ids)).to_numpy()
+        return chosen
+
+    def ids_among(self, ids: Collection[str]) -> set[str]:
+        """Return those of the ids that examples have."""
+        return {id for _, shard in self for id in shard.examples(["id"])["id"] if id in ids}
+
     def responses(self, numbers: Iterable[int]) -> list[str]:
         """Return the responses of some examples, in the order of their numbers."""
         return [text for frame in self._rows(numbers, ["messages"]) for text in frame.select(RESPONSE).to_series()]
@@ -87,22 +99,58 @@ class Shards:
 class Reader:
     """Reads parts of sources into shards. Those of files are kept in `cache` for later runs, the others are read anew."""
 
-    def __init__(self, config: IngestConfig, cache: Path, scratch: Path, run: Run, processes: int = 1) -> None:
-        """`processes` of this machine read the parts of large files, without a cluster; neither changes a byte."""
+    def __init__(
+        self,
+        config: IngestConfig,
+        cache: Path,
+        scratch: Path,
+        run: Run,
+        processes: int = 1,
+        rescued: frozenset[str] = frozenset(),
+    ) -> None:
+        """`processes` of this machine read the parts of large files, without a cluster; neither changes a byte.
+
+        Examples whose ids are `rescued` are not refused by screening.
+        """
         self._config, self._cache, self._scratch, self._run, self._processes = config, cache, scratch, run, processes
+        self._rescued = rescued
         self._used: set[str] = set()
         self._num_made = 0
 
     def read(self, parts: Sequence[Part]) -> tuple[list[Shard], list[Summary]]:
-        """Return the shards of the parts, in order, and what each part holds. A part that was read before is not read again."""
+        """Return the shards of the parts, in order, and what each part holds.
+
+        A part of a file that was read before is not read again, unless it refused what was rescued since.
+        """
+        folders = self._write(
+            [part if isinstance(part, FilePart) else replace(part, rescued=self._rescued) for part in parts]
+        )
+        again = {
+            number: replace(part, rescued=refused)
+            for number, part in enumerate(parts)
+            if isinstance(part, FilePart) and (refused := self._refused(folders[number]))
+        }
+        for number, folder in zip(again, self._write(list(again.values())), strict=True):
+            folders[number] = folder
+        summaries = [summary for folder in folders if (summary := written(folder)) is not None]
+        shards = [shard for pair in zip(folders, summaries, strict=True) for shard in shards_in(*pair)]
+        return shards, summaries
+
+    def _refused(self, folder: Path) -> frozenset[str]:
+        """Return those of the rescued ids that a part which was written to `folder` refuses."""
+        summary = written(folder) if self._rescued else None
+        if summary is None:
+            return frozenset()
+        return self._rescued.intersection(refusals(shards_in(folder, summary)).select("id").collect()["id"])
+
+    def _write(self, parts: Sequence[Part]) -> list[Path]:
+        """Return the folder of each part, after those that were not read yet are."""
         folders = [self._folder(part.key) for part in parts]
         pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
         done = workers.write_parts(pending, self._config, self._processes)
         for _ in self._run.track(done, total=len(pending), unit="part") if len(pending) > 1 else done:
             pass
-        summaries = [summary for folder in folders if (summary := written(folder)) is not None]
-        shards = [shard for pair in zip(folders, summaries, strict=True) for shard in shards_in(*pair)]
-        return shards, summaries
+        return folders
 
     def forget_unused(self) -> None:
         """Remove from the cache what this run has not used."""

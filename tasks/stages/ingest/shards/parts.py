@@ -3,11 +3,12 @@
 import hashlib
 import json
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
@@ -37,34 +38,38 @@ Item = Sourced[Example | Refusal | Pair]
 Records = Iterator[Item]
 
 
-class Part(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Part(ABC):
     """A part of a source."""
 
-    @property
-    def is_screened(self) -> bool:
-        """False for what is evaluated by alone, which is taken as it is."""
+    is_screened: bool = True
+    """False for what is evaluated by alone, which is taken as it is."""
+    rescued: frozenset[str] = frozenset()
+    """Ids of examples that screening does not refuse."""
 
     @property
     def key(self) -> str | None:
         """A digest of all that its shards follow from; None for what is read anew in every run."""
+        return None
 
     @property
     def constants(self) -> Mapping[str, Any]:
         """The columns that all its pairs have in common."""
+        return {}
 
+    @abstractmethod
     def read(self, checked: Checked) -> Records:
         """Yield its records, and count in `checked` those that the source's check fits."""
 
 
 @dataclass(frozen=True)
-class FilePart:
+class FilePart(Part):
     """A file, or a block of one."""
 
     source: File
     table: Table
     block: Block | None
     config: IngestConfig
-    is_screened: bool = True
 
     @property
     def key(self) -> str | None:
@@ -75,7 +80,7 @@ class FilePart:
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
         screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
         names = [self.table.label, label(self.source), domain_of(self.source)]
-        facts = [code(), digest, place, names, settings, screening]
+        facts = [code(), digest, place, names, settings, screening, *sorted(self.rescued)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -93,14 +98,11 @@ class FilePart:
 
 
 @dataclass(frozen=True)
-class RowsPart:
+class RowsPart(Part):
     """All rows of a source, or a sample of them."""
 
     source: File | Query | Datasets
     seed: int
-    is_screened: bool = True
-    key: None = None
-    constants: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, checked: Checked) -> Records:
         records, domain = read_records(self.source)
@@ -108,13 +110,10 @@ class RowsPart:
 
 
 @dataclass(frozen=True)
-class MadePart:
+class MadePart(Part):
     """Examples that are made here: mined functions, generated puzzles, the items of a benchmark."""
 
     records: Iterable[Sourced[Example | Refusal]]
-    is_screened: bool = True
-    key: None = None
-    constants: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, checked: Checked) -> Records:
         return iter(self.records)
@@ -212,7 +211,7 @@ def _in_shards(records: Records) -> Iterator[list[Item]]:
 def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConfig, summary: Summary) -> None:
     for item in items:
         summary.read[item.source] = summary.read.get(item.source, 0) + 1
-    screened, places = _screened(items, part.constants, config) if part.is_screened else (items, [])
+    screened, places = _screened(items, part, config) if part.is_screened else (items, [])
     rows = Rows([Sourced(file, row) for file, row in screened if not isinstance(row, Refusal)], part.constants)
     refusals = [refusal_of(file, row) for file, row in screened if isinstance(row, Refusal)]
     shard = Shard(folder, len(summary.shards), len(rows))
@@ -220,9 +219,7 @@ def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConf
     summary.shards.append(shard.rows)
 
 
-def _screened(
-    items: list[Item], constants: Mapping[str, Any], config: IngestConfig
-) -> tuple[list[Item], list[SensitiveText]]:
+def _screened(items: list[Item], part: Part, config: IngestConfig) -> tuple[list[Item], list[SensitiveText]]:
     """Return the records after screening, and every place with a secret or personal data."""
     rows = {n: Sourced(file, row) for n, (file, row) in enumerate(items) if not isinstance(row, Refusal)}
     if config.licenses or config.quality.examples.is_on:
@@ -230,7 +227,7 @@ def _screened(
     else:  # of most rows the hints show at once that there is nothing in them
         places = list(rows)
         chosen = [places[n] for n in sorted(search.suspects(all_text(rows[place].record) for place in places))]
-    screened = screen_examples([as_example(rows[place], constants) for place in chosen], config)
+    screened = screen_examples([as_example(rows[place], part.constants) for place in chosen], config, part.rescued)
     after: list[Item] = list(items)
     for n, (place, item) in enumerate(zip(chosen, screened.items, strict=True)):
         refused = screened.refused.get(n)

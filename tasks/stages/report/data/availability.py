@@ -9,6 +9,8 @@ from tasks.stages.report.data.comparison import CHECKS, Comparison
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """Model → the metrics that stage evaluate wrote."""
+NAMED = 5
+"""Items that a sentence names."""
 
 
 def reason_not_run(comparison: Comparison, metrics: Metrics) -> str | None:
@@ -51,6 +53,16 @@ def untrusted_passes(comparison: Comparison) -> str | None:
     names = comparison.before, comparison.after
     counted = " and ".join(f"{count:,} of {name}" for name, count in zip(names, counts, strict=True))
     return f"Passes by tests that were compared beside the program, which could have spoilt them: {counted}."
+
+
+def left_out_caveat(metrics: Metrics) -> str:
+    """Return a sentence that counts and names the items which people found wrong, else an empty text."""
+    items = sorted({item for figures in metrics.values() for item in figures.get("left_out", {}).get("items", {})})
+    if not items:
+        return ""
+    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    counted = "1 item is" if len(items) == 1 else f"{len(items):,} items are"
+    return f"{counted} left out of all figures, since people found them wrong (data/review_items.jsonl): {', '.join(items[:NAMED])}{more}."
 
 
 def compression_caveat(models: Mapping[str, Model], grid: str | None) -> str:

@@ -59,3 +59,18 @@ def test_merging_by_classes_is_merging_by_all_their_pairs(data, ranks, num_sides
     given_pairs = np.array(sorted(embedded), np.int64).reshape(-1, 2)
     merged = merge_classes(sides, given_pairs, np.array(ranks, np.int8), np.array(prompts, np.uint64))
     assert merged == merge_pairs(pairs, ranks)
+
+
+def test_a_rescued_text_is_kept_beside_one_of_its_own_split_alone():
+    equal = Likeness(np.array([0, 1, 1, 0]), np.zeros((0, 2), np.int64), np.zeros(0))
+    ranks, prompts = np.array([1, 4, 4, 4], np.int8), np.zeros(4, np.uint64)
+    nothing = np.zeros((0, 2), np.int64)
+    assert merge_classes([equal], nothing, ranks, prompts) == {2: 1, 3: 0}
+    assert merge_classes([equal], nothing, ranks, prompts, np.ones(4, bool)) == {3: 0}  # text 0 is evaluated by
+
+
+def test_what_is_like_a_rescued_text_of_another_split_is_removed():
+    ranks, prompts = np.array([1, 1, 4], np.int8), np.zeros(3, np.uint64)
+    chain = np.array([[0, 1], [1, 2]])
+    assert merge_classes([], chain, ranks, prompts) == {1: 0}
+    assert merge_classes([], chain, ranks, prompts, np.array([False, True, False])) == {2: 1}

@@ -1,0 +1,113 @@
+"""Collect records that ingest refused and evaluation items, for a person to review."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from tasks import configuration
+from tasks.configuration import PipelineConfig
+from tasks.core.records import Document, Example, Message, Refusal, Result
+from tasks.io import tables
+
+FINAL = ("leak", "duplicate")
+"""Reasons that no decision overrules: models are evaluated by it, or its copy is kept."""
+KEPT = ("valid", "test", "gate")
+"""The tables of ingest, beside what is trained on, that a rescued record may have come to."""
+ANSWER = 300
+"""Characters that are shown of what a model wrote."""
+
+
+@dataclass(frozen=True)
+class EvaluationItem:
+    """An item that models are measured on, with the results of each model."""
+
+    id: str
+    example: Example
+    """Its prompt and reference; of a text the text alone."""
+    measures: Sequence[str]
+    results: Mapping[str, Sequence[Result]] = field(default_factory=dict)
+    """Model → its results on the item."""
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Return a line for each result that is no loss: the model, the measure, what became of its answer, and the answer."""
+        return [
+            f"{model}: {row.measure} {row.outcome or f'{row.value:g}'}: {row.output[:ANSWER]}"
+            for model, rows in self.results.items()
+            for row in rows
+            if not row.is_loss
+        ]
+
+
+def quarantine(config: PipelineConfig) -> Path:
+    """Return the table of refused records."""
+    return configuration.files("ingest", None, config)[1]["ingested"] / "quarantine.parquet"
+
+
+def results(config: PipelineConfig) -> dict[str, Path]:
+    """Return the tables of results that are there, by model."""
+    paths = {name: configuration.files("evaluate", name, config)[1]["results"] for name in config.models}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
+    """Return the refused records that a person can rescue, by id, in the order of their table. Raises FileNotFoundError without one."""
+    return {
+        refusal.id: refusal
+        for refusal in tables.read(quarantine(config), Refusal)
+        if refusal.id and refusal.reason not in FINAL
+    }
+
+
+def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Example]:
+    """Return the examples of ingest with these ids, wherever they are."""
+    writes = configuration.files("ingest", None, config)[1]
+    paths = [writes["examples"], *(writes["ingested"] / f"{split}.parquet" for split in KEPT)]
+    rows = [pl.scan_parquet(path).filter(pl.col("id").is_in(list(ids))) for path in paths if path.is_file()]
+    return {one.id: one for frame in pl.collect_all(rows) for one in tables.records(frame, Example)}
+
+
+def evaluation_items(config: PipelineConfig, left_out: Collection[str]) -> dict[str, EvaluationItem]:
+    """Return the items of the report's test set that models were measured on, and those `left_out`, by id.
+
+    The items of the gate set are not among them: it judges by all it has. Raises FileNotFoundError if nothing was measured.
+    """
+    measured = {model: tables.read(path, Result) for model, path in results(config).items()}
+    if not measured:
+        raise FileNotFoundError("No model was measured yet. `ratchet run` does")
+    by_item: dict[str, dict[str, list[Result]]] = {}
+    for model, rows in measured.items():
+        for row in rows:
+            by_item.setdefault(row.item, {}).setdefault(model, []).append(row)
+    by_item |= {item: {} for item in left_out if item not in by_item}
+    texts = _texts(config, by_item)
+    return {
+        item: EvaluationItem(
+            item,
+            texts.get(item) or _nameless(item),
+            list(dict.fromkeys(row.measure for rows in by_model.values() for row in rows)),
+            by_model,
+        )
+        for item, by_model in by_item.items()
+    }
+
+
+def _texts(config: PipelineConfig, items: Collection[str]) -> dict[str, Example]:
+    """Return the examples and texts behind items, by id; HumanEval's are in neither table."""
+    ingested = configuration.files("ingest", None, config)[1]["ingested"]
+    examples = {one.id: one for one in tables.read(ingested / "test.parquet", Example) if one.id in items}
+    documents = tables.read(ingested / "test_documents.parquet", Document)
+    return {one.id: _as_example(one) for one in documents if one.id in items} | examples
+
+
+def _as_example(document: Document) -> Example:
+    return Example(
+        document.id, [Message("assistant", document.text)], "text", document.domain, document.group, document.split,
+        document.source, document.license,
+    )  # fmt: skip
+
+
+def _nameless(item: str) -> Example:
+    return Example(item, [Message("assistant", "")], "text", "", item, "test", item, "")

@@ -1,0 +1,60 @@
+"""Leave out of all figures the items that people found to be wrong, and name them.
+
+An item is left out after it was measured: the results of all others stay the same to the bit, whatever shared a batch with it, and
+none takes its place. The gate set knows no such decision: it judges by all its items, so that nobody can take out of it what a
+candidate would fail, and the bars of earlier promotions stay what they were.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tasks.core.records import Decision, Result
+
+
+def leave_out(results: Sequence[Result], wrong: Collection[str]) -> list[Result]:
+    """Return the results of other items. Raises ValueError that names a measure which has no other."""
+    kept = [result for result in results if result.item not in wrong]
+    empty = {result.measure for result in results} - {result.measure for result in kept}
+    if empty:
+        raise ValueError(
+            f"data/review_items.jsonl says of all items of {', '.join(sorted(empty))} that they are wrong, so nothing is left to measure "
+            "by. Take some of it back (`ratchet review --web`), or add data."
+        )
+    return kept
+
+
+def record(wrong: Mapping[str, Decision], results: Sequence[Result], gate: Sequence[Result]) -> dict[str, Any]:
+    """Return the items that are left out, with their measures and who says why, and by reason the ids of decisions that change nothing.
+
+    `results` are those of all items, `gate` those of the gate set.
+    """
+    measures: dict[str, dict[str, None]] = {}
+    for result in results:
+        if result.item in wrong:
+            measures.setdefault(result.item, {})[result.measure] = None
+    items = {
+        item: {"measures": list(measures[item]), "author": wrong[item].author, "reason": wrong[item].reason}
+        for item in sorted(measures)
+    }
+    of_gate = {result.item for result in gate}.intersection(wrong)
+    return {
+        "items": items,
+        "of the gate set": sorted(of_gate),
+        "not measured": sorted(wrong.keys() - items.keys() - of_gate),
+    }
+
+
+def in_words(left_out: Mapping[str, Any]) -> str:
+    """Return the items that are left out, and the decisions that change nothing."""
+    parts = [
+        f"{len(left_out['items'])} items are left out, since people found them wrong: {_listed(left_out['items'])}"
+    ]
+    if of_gate := left_out["of the gate set"]:
+        parts.append(f"the gate set keeps all its items, so these too: {_listed(of_gate)}")
+    if absent := left_out["not measured"]:
+        parts.append(f"these are no items that were measured: {_listed(absent)}")
+    return "; ".join(parts)
+
+
+def _listed(items: Collection[str]) -> str:
+    return ", ".join(items) or "none"

@@ -1,0 +1,197 @@
+"""The page in a browser: keys, filters, edits, undo, many at once, two people, a browser that goes away, hostile names and texts."""
+
+import shutil
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from docs.browser import NAMES
+from tasks.io import sandbox
+from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decided
+from tests.stages.report.material import HOSTILE
+
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+PATIENCE_MS = 30_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(PROGRAM is None, reason=f"no browser: none of {', '.join(NAMES)} (Debian's package `chromium`)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def person(browser, address):
+    """A browser of its own, by which a person opens the page; what goes wrong in it fails the test."""
+    contexts, wrong = [], []
+
+    def opened(query="", context=None) -> Page:
+        context = context or browser.new_context(viewport={"width": 1000, "height": 800})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on(
+            "console",
+            lambda said: said.type == "error" and "status of 4" not in said.text and wrong.append(said.text),
+        )
+        page.on("request", lambda sent: sent.url.startswith((address, "data:")) or wrong.append(sent.url))
+        page.goto(f"{address}?{query}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patient():
+    expect.set_options(timeout=PATIENCE_MS)
+    yield
+    expect.set_options(timeout=5_000)
+
+
+def card(page, identity):
+    return page.locator(f"article[data-id='{identity}']")
+
+
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_keys_go_through_the_entries_and_decide(person):
+    page = person()
+    press(page, "j")
+    expect(card(page, "a2")).to_be_focused()
+    press(page, "j")
+    expect(card(page, "e")).to_be_focused()
+    press(page, "k", "a")
+    expect(card(page, "a2")).to_contain_text("accept by Ada")
+    expect(card(page, "e")).to_be_focused()
+    press(page, "r")
+    expect(card(page, "e")).to_contain_text("reject by Ada")
+    assert [(line["id"], line["decision"]) for line in decided()] == [("a2", "accept"), ("e", "reject")]
+
+
+def test_keys_in_a_field_are_letters(person):
+    page = person()
+    page.get_by_label("Source contains").fill("")
+    page.get_by_label("Source contains").press_sequentially("jar")
+    expect(page.get_by_label("Source contains")).to_have_value("jar")
+    assert decided() == []
+
+
+def test_filters_list_what_matches(person):
+    page = person()
+    page.get_by_label("Flag").select_option("sparse")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("article")).to_have_count(1)
+    expect(card(page, "e")).to_be_visible()
+    page.get_by_role("link", name="Refused rewrites").click()
+    expect(card(page, "x")).to_be_visible()
+
+
+def test_an_edit_that_fails_its_tests_is_refused_and_stays_in_its_field(person):
+    level = sandbox.probe()
+    if level.number < 2:
+        pytest.skip(f"no program runs here: {level.missing}")
+    page = person()
+    press(page, "j", "e")
+    field = page.get_by_label("The answer")
+    expect(field).to_be_focused()
+    field.fill("def f():\n    return 2\n")
+    press(page, "Control+Enter")
+    expect(page.locator("#message")).to_contain_text("The edit fails its tests")
+    expect(field).to_have_value("def f():\n    return 2\n")
+    assert decided() == []
+    field.fill(f"{PASSES}# Ω")
+    press(page, "Control+Enter")
+    expect(card(page, "a2")).to_contain_text("edit by Ada")
+    assert [line["text"] for line in decided()] == [f"{PASSES}# Ω"]
+
+
+def test_undo_takes_a_decision_back(person):
+    page = person()
+    press(page, "j", "r")
+    expect(card(page, "a2")).to_contain_text("reject by Ada")
+    press(page, "k", "u")
+    expect(card(page, "a2").get_by_role("button", name="Undo")).to_have_count(0)
+    assert [line["decision"] for line in decided()] == ["reject", "withdraw"]
+
+
+def test_many_are_decided_after_their_number_was_seen(person):
+    page = person()
+    page.get_by_role("button", name="Accept…").click()
+    expect(page.get_by_role("button", name="Accept 2 entries")).to_be_visible()
+    assert decided() == []
+    page.get_by_role("button", name="Accept 2 entries").click()
+    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    assert {line["id"] for line in decided()} == {"a2", "e"}
+
+
+def test_of_two_pages_the_later_one_is_told_and_overwrites_nothing(person):
+    first, second = person(), person()
+    second.get_by_label("Decided by").fill("Grace")
+    press(first, "j", "a")
+    expect(card(first, "a2")).to_contain_text("accept by Ada")
+    press(second, "j", "r")
+    expect(card(second, "a2").get_by_role("alert")).to_contain_text("Ada decided on it meanwhile (accept)")
+    assert [line["author"] for line in decided()] == ["Ada"]
+    press(second, "r")
+    expect(card(second, "a2")).to_contain_text("reject by Grace")
+
+
+def test_a_browser_that_goes_away_in_the_middle_of_an_edit_loses_no_draft(person):
+    page = person()
+    press(page, "j", "e")
+    page.get_by_label("The answer").fill("def f():\n    return 1  # half")
+    page.close()
+    assert decided() == []
+    again = person(context=page.context)
+    press(again, "j", "e")
+    expect(again.get_by_label("The answer")).to_have_value("def f():\n    return 1  # half")
+    press(again, "Escape")
+    expect(card(again, "a2")).to_be_focused()
+
+
+def test_names_of_any_script_are_kept_and_shown_as_text(person):
+    name = "Ōé 日本 🦉 <b>Ada</b>"
+    page = person()
+    page.get_by_label("Decided by").fill(name)
+    press(page, "Tab")
+    card(page, "a2").focus()
+    press(page, "a")
+    expect(card(page, "a2")).to_contain_text(f"accept by {name}")
+    assert [line["author"] for line in decided()] == [name]
+    expect(person(context=page.context).get_by_label("Decided by")).to_have_value(name)
+
+
+def test_a_program_that_holds_markup_is_text(person):
+    for query in ("", "view=records", "view=items"):
+        page = person(query)
+        expect(page.locator("main").get_by_text("<script>alert(1)</script>").first).to_be_visible()
+        assert page.locator("main script, main img").count() == 0
+        assert "49" not in page.locator("main pre").first.inner_text()  # of {{ 7 * 7 }}
+    assert "<script>" in HOSTILE
+
+
+def test_records_are_rescued_and_items_left_out_by_keys(person):
+    page = person("view=records")
+    press(page, "j", "r", "e", "a")  # of which `r` and `e` are keys of other views
+    expect(card(page, "long")).to_contain_text("accept by Ada")
+    assert [(line["id"], line["decision"]) for line in decided(RECORDS)] == [("long", "accept")]
+    page.get_by_role("link", name="Evaluation items").click()
+    press(page, "j", "r")
+    expect(card(page, "t0")).to_contain_text("reject by Ada")
+    assert [(line["id"], line["decision"]) for line in decided(ITEMS)] == [("t0", "reject")]
+    assert decided(DECISIONS) == []
