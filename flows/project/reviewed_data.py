@@ -15,6 +15,8 @@ FINAL = ("leak", "duplicate")
 """Reasons that no decision overrules: models are evaluated by it, or its copy is kept."""
 KEPT = ("valid", "test", "gate")
 """The tables of ingest, beside what is trained on, that a rescued record may have come to."""
+MOST = 20_000
+"""Refused records that are listed."""
 ANSWER = 300
 """Characters that are shown of what a model wrote."""
 
@@ -53,12 +55,13 @@ def results(config: PipelineConfig) -> dict[str, Path]:
 
 
 def refused_records(config: PipelineConfig) -> dict[str, Refusal]:
-    """Return the refused records that a person can rescue, by id, in the order of their table. Raises FileNotFoundError without one."""
-    return {
-        refusal.id: refusal
-        for refusal in tables.read(quarantine(config), Refusal)
-        if refusal.id and refusal.reason not in FINAL
-    }
+    """Return the first `MOST` refused records that a person can rescue, by id, in the order of their table.
+
+    Raises FileNotFoundError if there is no such table.
+    """
+    can_be_rescued = (pl.col("id") != "") & ~pl.col("reason").is_in(FINAL)
+    rows = tables.frame(quarantine(config), Refusal).filter(can_be_rescued).head(MOST)
+    return {refusal.id: refusal for refusal in tables.records(rows, Refusal)}
 
 
 def kept_examples(config: PipelineConfig, ids: Collection[str]) -> dict[str, Example]:

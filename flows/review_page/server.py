@@ -17,7 +17,8 @@ def run(turn: Turn, author: str, port: int) -> None:
 
     Raises RuntimeError if the port is taken, FileNotFoundError if nothing ran that there is to review.
     """
-    review_decisions.check_name(turn.decisions(turn.views[0]))
+    if turn.name:
+        review_decisions.check_name(turn.decisions("proposed"))
     turn.entries(turn.views[0])  # an error is told here, and not on the page
     files = {str(turn.decisions(view)) for view in turn.views}
     token = secrets.token_urlsafe(24)

@@ -58,13 +58,12 @@ PROBES = 4
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
     """Score, generate answers, grade them, and write every item and the summary."""
-    evaluate_config = config.evaluate
+    evaluate_config, wrong = config.evaluate, review_decisions.read_those(inputs["decisions"], "reject")
     model, tokenizer, evaluated = _loaded(inputs, config, run)
     pick = partial(subsample.shuffled, seed=evaluate_config.seed)
     measured = _measure(inputs["test"], inputs["documents"], evaluated, tokenizer, evaluate_config, run, pick)
     if evaluate_config.facts:
         measured.answers.extend(_facts(inputs, evaluated, config, run))
-    wrong = review_decisions.read_those(inputs["decisions"], "reject")
     counted, gate_results = measured.without(wrong), list[Result]()
     summary = summarise.summarise(counted.results, counted.planned, evaluate_config)
     metrics = {

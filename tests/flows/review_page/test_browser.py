@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect, sync_playwright
 from docs.browser import NAMES
 from tasks.io import sandbox
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decided
-from tests.stages.report.material import HOSTILE
 
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 PATIENCE_MS = 30_000
@@ -33,9 +32,10 @@ def person(browser, address):
     contexts, wrong = [], []
 
     def opened(query="", context=None) -> Page:
-        context = context or browser.new_context(viewport={"width": 1000, "height": 800})
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
+        if context is None:
+            context = browser.new_context(viewport={"width": 1000, "height": 800})
+            context.set_default_timeout(PATIENCE_MS)
+            contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
@@ -142,9 +142,10 @@ def test_many_are_decided_after_their_number_was_seen(person):
 def test_of_two_pages_the_later_one_is_told_and_overwrites_nothing(person):
     first, second = person(), person()
     second.get_by_label("Decided by").fill("Grace")
+    card(second, "a2").focus()
     press(first, "j", "a")
     expect(card(first, "a2")).to_contain_text("accept by Ada")
-    press(second, "j", "r")
+    press(second, "r")
     expect(card(second, "a2").get_by_role("alert")).to_contain_text("Ada decided on it meanwhile (accept)")
     assert [line["author"] for line in decided()] == ["Ada"]
     press(second, "r")
@@ -168,7 +169,6 @@ def test_names_of_any_script_are_kept_and_shown_as_text(person):
     name = "Ōé 日本 🦉 <b>Ada</b>"
     page = person()
     page.get_by_label("Decided by").fill(name)
-    press(page, "Tab")
     card(page, "a2").focus()
     press(page, "a")
     expect(card(page, "a2")).to_contain_text(f"accept by {name}")
@@ -181,8 +181,7 @@ def test_a_program_that_holds_markup_is_text(person):
         page = person(query)
         expect(page.locator("main").get_by_text("<script>alert(1)</script>").first).to_be_visible()
         assert page.locator("main script, main img").count() == 0
-        assert "49" not in page.locator("main pre").first.inner_text()  # of {{ 7 * 7 }}
-    assert "<script>" in HOSTILE
+        assert "{{ 7 * 7 }}" in page.locator("main").text_content()
 
 
 def test_records_are_rescued_and_items_left_out_by_keys(person):

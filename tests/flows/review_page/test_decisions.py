@@ -159,7 +159,7 @@ def test_what_a_run_has_honoured_can_still_be_undone(page):
     for file in Path("data/results").rglob("*.parquet"):
         tables.write(file, [row for row in tables.read(file, Result) if row.item != "t1"], Result)
     assert "Too few words." in page.get("?view=records&state=decided").text
-    assert "left out of all figures" in page.get("?view=items&state=decided").text
+    assert ">left out of all figures</span>" in page.get("?view=items&state=decided").text
     assert decide(page, "few", "withdraw", view="records", seen=1).status_code == 200
     assert decide(page, "t1", "withdraw", view="items", seen=1).status_code == 200
     assert review_decisions.read(RECORDS) == review_decisions.read(ITEMS) == {}
