@@ -46,7 +46,7 @@ def test_an_item_is_shown_with_what_models_made_of_it(page):
     text = page.get("?view=items&flag=r0 failed").text
     assert "r0: pass@1 syntax: " in text
     assert shown(page, "view=items&flag=r0 failed") == ["t1"]
-    assert shown(page, "view=records&flag=too few words") == ["few"]
+    assert shown(page, "view=records&flag=quality: min_words") == ["few"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ DRAW = random.Random(0)
 WORDS = ["".join(DRAW.choices("abcdefghij", k=6)) for _ in range(2000)]
 RULES = {
     "max_response_chars": 600,
-    "max_examples": 24,
     "quality": {"examples": {"min_words": 12}},
     "personal": "refuse",
     "licenses": ["MIT"],
@@ -25,8 +24,8 @@ def text(length):
     return " ".join(DRAW.choices(WORDS, k=length))
 
 
-def row(prompt, completion, **fields):
-    return {"prompt": prompt, "completion": completion, **fields}
+def row(prompt, completion, topic=""):
+    return {"prompt": prompt, "completion": completion, "topic": topic or prompt}
 
 
 @pytest.fixture
@@ -37,26 +36,26 @@ def sources(tmp_path):
     words = good[0]["completion"].split()
     bad = {
         "too long": row(f"{text(12)}?", text(120)),
-        "personal data": row(f"{text(12)}?", f"{text(40)} ada.lovelace@example.org"),
-        "near-duplicate": row(f"{text(12)}?", " ".join([*words[:39], "other"])),
+        "personal data": row(f"{text(12)}?", f"{text(40)} ada.lovelace@web.de"),
+        "near-duplicate": row(f"{text(12)}?", " ".join([*words[:39], "other"]), good[0]["topic"]),
         "few words": row(f"{text(12)}?", text(3)),
         "leak": row(f"{text(12)}?", text(40)),
         "duplicate": good[1],
     }
     (tmp_path / "raw/rows.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in [*good, *bad.values()]))
     (tmp_path / "raw/set.jsonl").write_text(json.dumps(row(f"{text(12)}?", bad["leak"]["completion"])))
-    return [{"from": "file", "path": tmp_path / "raw/rows.jsonl", "license": "MIT"}]
+    return [{"from": "file", "path": tmp_path / "raw/rows.jsonl", "license": "MIT", "group": "topic"}]
 
 
 @pytest.fixture
 def run(tmp_path, sources):
-    """Run the stage and return the run, the report, and the refusals by reason."""
+    """Run the stage and return the run, the report, and the first refusal of each reason."""
 
     def of(name, **changes):
         benchmarks = [{"from": "file", "path": tmp_path / "raw/set.jsonl"}]
         done, report = ingest(tmp_path, sources, name, **RULES | {"benchmarks": benchmarks} | changes)
         refused = tables.read(tmp_path / name / "ingested/quarantine.parquet", Refusal)
-        return done, report, {one.reason: one for one in refused}
+        return done, report, {one.reason: one for one in reversed(refused)}
 
     return of
 
@@ -76,7 +75,7 @@ def kept_ids(tmp_path, name):
 
 def test_what_a_rule_refuses_is_kept_if_a_person_says_so_and_a_leak_is_not(tmp_path, run):
     _, before, refused = run("before")
-    assert set(refused) == {"too long", "personal data", "near-duplicate", "too few words", "leak", "duplicate"}
+    assert set(refused) == {"too long", "personal data", "near-duplicate", "quality: min_words", "leak", "duplicate"}
     assert "rescued" not in before
     decide(tmp_path, *(rescue(one.id) for one in refused.values()), rescue("0123456789abcdef"))
     done, report, still = run("after")
@@ -125,7 +124,7 @@ def test_a_part_that_refused_nothing_that_is_rescued_is_not_read_again(tmp_path,
     decide(tmp_path, rescue(refused["too long"].id))  # by a rule that comes after the reading
     run("after")
     assert [ids for ids in written if ids != {refused["too long"].id}] == []  # the evaluation set, which is made anew
-    identity = refused["too few words"].id
+    identity = refused["quality: min_words"].id
     decide(tmp_path, rescue(identity))
     run("again")
     assert {identity} in written
