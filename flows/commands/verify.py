@@ -1,5 +1,6 @@
 """`ratchet verify`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,15 +15,19 @@ def verify(
         typer.Argument(help="Measure only these entries of `models`.", autocompletion=_completion.measured_models),
     ] = None,
     measure: Annotated[bool, typer.Option(help="Measure losses anew, beside the hashes.")] = True,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Check this folder of `ratchet evidence` alone, wherever it comes from.")
+    ] = None,
+    key: Annotated[Path, typer.Option(help="The public keys that signatures are checked by.")] = Path("data/signing_keys.pem"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Check that this workspace holds what its record says, without training.
 
     Hashes of outputs and models are compared, and losses are measured anew. On the class of machine that made the models, losses must
-    be equal to the bit; on another one within a stated tolerance. Runs in data/runs.jsonl are taken over into MLflow. The exit code
-    is 3 where anything does not hold.
+    be equal to the bit; on another one within a stated tolerance. Evidence in models/evidence is checked by signature, file by file. Runs
+    in data/runs.jsonl are taken over into MLflow. The exit code is 3 where anything does not hold.
 
-    Example: ratchet verify, or ratchet verify compressed, or ratchet verify --no-measure
+    Example: ratchet verify, or ratchet verify compressed, or ratchet verify --no-measure, or ratchet verify --evidence models/evidence/1
     """
     from itertools import chain
 
@@ -32,16 +37,24 @@ def verify(
     from flows.registry import verification
 
     checks = []
+
+    def show(check: verification.Check) -> None:
+        checks.append(check)
+        if not as_json:
+            mark = "✓" if check.holds else "✗"
+            _terminal.show(f"{mark} {check.what}", colours={"✓": "green", "✗": "red"})
+
+    if evidence:
+        for check in verification.check_evidence(evidence, key):
+            show(check)
+        return VerifyReport(checks)
     with workspace_lease.acquired():
         for check in chain(
             verification.check_files(),
             verification.import_runs(),
             verification.check_losses(models or []) if measure else (),
         ):
-            checks.append(check)
-            if not as_json:
-                mark = "✓" if check.holds else "✗"
-                _terminal.show(f"{mark} {check.what}", colours={"✓": "green", "✗": "red"})
+            show(check)
     report = VerifyReport(checks)
     if not report.holds and not as_json:
         _terminal.show("→ `ratchet plan` says what of this a run would make anew.", indent=4)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.execution import stage_runner, workspace
-from flows.execution.dvc import cache, forecast, lock_file, repository
+from flows.execution.dvc import cache, forecast, lock_file, lock_graph, repository
 from flows.experiments import model_differences
 from flows.experiments.model_differences import Cause, ModelRecord
 from flows.registry import promotion
@@ -126,7 +126,7 @@ def _recorded(record: ModelRecord) -> list[Result]:
 
 
 def _hash_of_results(record: ModelRecord, name: str) -> str:
-    outs = model_differences.hashes(record.lock.get(f"evaluate@{name}", {}), "outs")
+    outs = lock_graph.hashes(record.lock.get(f"evaluate@{name}", {}), "outs")
     digest = next((digest for path, digest in outs.items() if path.startswith(RESULTS)), None)
     if digest is None:
         raise ValueError(f"The record of {record.name} tells no results of {name} on the test set.")
@@ -135,7 +135,7 @@ def _hash_of_results(record: ModelRecord, name: str) -> str:
 
 def _needed_stages(record: ModelRecord) -> list[str]:
     """Return the stages that a candidate is made by, in plan order."""
-    needed = model_differences.upstream(record.lock, [str(promotion.CANDIDATE)])
+    needed = lock_graph.upstream(record.lock, [str(promotion.CANDIDATE)])
     return [stage for stage in record.lock if stage in needed]
 
 
@@ -250,7 +250,7 @@ def _make(
     plan = list(after.lock)
     earlier = [stage for stage in plan[: plan.index(cut)] if stage in before.lock]
     for entry in [*before.lock.values(), *after.lock.values()]:
-        for path in model_differences.hashes(entry, "outs"):
+        for path in lock_graph.hashes(entry, "outs"):
             files.remove(Path(path))
     lock_file.write({stage: before.lock[stage] for stage in earlier})
     cache.checkout(earlier)

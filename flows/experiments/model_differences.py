@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.execution.dvc import lock_file
+from flows.execution.dvc.lock_graph import hashes, overlap, upstream
 from flows.registry import history, promotion, versions
 from tasks.core.nested import flat
 from tasks.core.records import LOSSES, Example, Result
@@ -103,16 +104,6 @@ def _lineage(record: ModelRecord) -> set[str]:
     return upstream(record.lock, [*files, f"{promotion.RESULTS}/{record.card['candidate']}.parquet"])
 
 
-def upstream(lock: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> set[str]:
-    """Return the stages of a dvc.lock that these files follow from."""
-    needed, wanted = set(), list(paths)
-    for stage, entry in reversed(list(lock.items())):  # plan order: what a stage reads is made before it
-        if any(_overlap(path, out) for out in hashes(entry, "outs") for path in wanted):
-            needed.add(stage)
-            wanted += hashes(entry, "deps")
-    return needed
-
-
 def _effect(stage: str, before: ModelRecord, after: ModelRecord, lineage: set[str]) -> list[str]:
     """Return the chain of stages with other outputs that begins with this one, each reading a changed output of one before."""
     chain: list[str] = []
@@ -120,7 +111,7 @@ def _effect(stage: str, before: ModelRecord, after: ModelRecord, lineage: set[st
     for name, entry in ((name, entry) for name, entry in after.lock.items() if name in lineage):
         earlier, outs = hashes(before.lock.get(name, {}), "outs"), hashes(entry, "outs")
         other = [path for path, digest in outs.items() if earlier.get(path) != digest]
-        reads = any(_overlap(path, out) for path in hashes(entry, "deps") for out in changed)
+        reads = any(overlap(path, out) for path in hashes(entry, "deps") for out in changed)
         if other and (name == stage or reads):
             chain.append(name)
             changed += other
@@ -136,23 +127,12 @@ def _own_changes(before: Mapping[str, Any], after: Mapping[str, Any], outputs: s
     first, later = hashes(before, "deps"), hashes(after, "deps")
     changed = [path for path in sorted(first.keys() | later.keys()) if first.get(path) != later.get(path)]
     for path in changed:
-        if not any(_overlap(path, out) for out in outputs):
+        if not any(overlap(path, out) for out in outputs):
             yield f"{'code' if path.endswith('.py') else 'data'} {path}"
     config = list(_settings(before.get("params", {}), after.get("params", {})))
     yield from config
     if not changed and not config and hashes(before, "outs") != hashes(after, "outs"):
         yield "other bytes from equal inputs: another class of machine, or something that does not repeat"
-
-
-def hashes(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Return the hashes of the `deps` or `outs` of an entry of dvc.lock: path → hash."""
-    return {item["path"]: item.get("md5", "") for item in entry.get(kind, [])}
-
-
-def _overlap(path: str, out: str) -> bool:
-    """Return True if one path is the other or holds it: a stage may read a folder in which others write."""
-    first, second = Path(path), Path(out)
-    return first == second or first in second.parents or second in first.parents
 
 
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

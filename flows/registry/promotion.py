@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from flows.execution import workspace_lease
 from flows.registry import history, versions
+from flows.registry.evidence import bundle, layout
 from flows.registry.history import REFERENCE, Approval, History, PromotionDecision, Rollback
 from tasks import configuration
 from tasks.core import gate
@@ -155,6 +156,18 @@ def apply_history() -> None:
     versions.set_champion(past.champion)
     if past.decisions:
         registry.mirror(_registered(past), _aliases(past))
+    if past.champion != REFERENCE and not (layout.FOLDER / str(past.champion)).is_dir():
+        _write_evidence(past.champion)
+
+
+def _write_evidence(version: int) -> None:
+    """Write the evidence of a version. What keeps it from being written keeps nobody from promoting it."""
+    try:
+        folder = bundle.write(str(version))
+    except (ValueError, FileNotFoundError) as error:
+        progress.say(f"There is no evidence of version {version}: {error}")
+    else:
+        progress.say(f"{folder} has the evidence of version {version}, for others to verify.")
 
 
 def load_candidate() -> Candidate:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.execution.dvc import cache, forecast
 from flows.registry import history, promotion, versions
+from flows.registry.evidence import checking, layout, signing
 from flows.registry.share import RUNS
 from tasks import configuration
 from tasks.core.records import LOSSES, Result
@@ -53,6 +54,7 @@ def check_files() -> Iterator[Check]:
     yield from _cards()
     yield from _candidate()
     yield from _champion()
+    yield from _evidence()
 
 
 def _cards() -> Iterator[Check]:
@@ -75,8 +77,8 @@ def _cards() -> Iterator[Check]:
 
 
 def _is_version(path: Path) -> bool:
-    """Return True if a file belongs to the store of versions, which has hashes of its own (`ratchet rollback` checks them)."""
-    return path.is_relative_to(MODELS / "versions") or path.is_relative_to(MODELS / "champion")
+    """Return True if a file belongs to the store of versions or to evidence, which have hashes of their own."""
+    return any(path.is_relative_to(folder) for folder in (versions.FOLDER, versions.CHAMPION, layout.FOLDER))
 
 
 def _candidate() -> Iterator[Check]:
@@ -122,6 +124,30 @@ def _champion() -> Iterator[Check]:
     linked = versions.linked_champion()
     champion = f"version {linked}" if linked else "not there"
     yield Check(linked == past.champion, f"{versions.CHAMPION} is {champion}; in place is {past.in_place}")
+
+
+def _evidence() -> Iterator[Check]:
+    """Check the evidence of each model that has any, by the keys that this workspace trusts."""
+    folders = sorted(path for path in layout.FOLDER.glob("*") if (path / layout.PROVENANCE).is_file())
+    for folder in folders:
+        yield from check_evidence(folder, signing.TRUSTED)
+        yield from (Check(False, f"{folder}: {problem}") for problem in checking.workspace_problems(folder))
+
+
+def check_evidence(folder: Path, keys: Path) -> Iterator[Check]:
+    """Check a folder of evidence, wherever it lies, by the public keys in a file."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder of evidence. `ratchet evidence` writes one.")
+    try:
+        signing.check_installed()
+        public = signing.trusted(keys)
+    except ValueError as error:
+        yield Check(False, f"{folder}: {error}")
+        return
+    problems = checking.problems(folder, public)
+    yield from (Check(False, f"{folder}: {problem}") for problem in problems)
+    if not problems:
+        yield Check(True, f"{folder}: signed by a trusted key, and its records agree with each other and with its files")
 
 
 def import_runs() -> Iterator[Check]:

@@ -44,7 +44,7 @@ def store(decision: PromotionDecision, results: Path, model_files: Mapping[str, 
         if path.is_file():
             shutil.copyfile(path, partial / path.name)
     for kind, source in model_files.items():
-        shutil.copytree(source, partial / kind, copy_function=_link)
+        shutil.copytree(source, partial / kind, copy_function=link_file)
     files.write_atomically(partial / DECISION, decision.model_dump_json())
     shutil.rmtree(folder(decision.version), ignore_errors=True)  # of one that was refused before
     partial.rename(folder(decision.version))
@@ -124,7 +124,7 @@ def linked_champion() -> int:
     return int(CHAMPION.readlink().name) if CHAMPION.is_symlink() else 0
 
 
-def _link(source: str, target: str) -> None:
+def link_file(source: str, target: str) -> None:
     """Link a file; copy it if the disk cannot link or the file is writable. Links in the workspace are followed.
 
     Plain `dvc repro` leaves writable files, and an edit in place would change the stored version too.

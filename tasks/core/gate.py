@@ -45,10 +45,17 @@ class GateConfig(Config):
     approval_hours: float = Field(24.0, gt=0)
     """A flow run waits so long for the person; without an answer the candidate is refused."""
 
+    license: str | None = None
+    """The licence that a promoted model shall have, an SPDX expression. Without one any will do that its base and data allow."""
+    licenses: Literal["refuse", "strict", "report"] = "refuse"
+    """`refuse`: where the licences of base and data exclude each other, or the licence that the model shall have, there is no candidate. Weights
+    are held to be derived from the data, the stricter of two readings; `report` only tells. `strict` refuses unknown licences too."""
+
     @property
     def judging(self) -> "GateConfig":
         """The settings that the judgement depends on."""
-        return self.model_copy(update={"approval": "none", "approval_hours": 24.0})
+        others = {"approval": "none", "approval_hours": 24.0, "license": None, "licenses": "refuse"}
+        return self.model_copy(update=others)
 
 
 class Bar(NamedTuple):

@@ -6,11 +6,14 @@ from tasks.core.stage import Model, Stage
 
 STAGE = Stage(
     reads={
+        "start": "models/base",
         "base": "models/pretrained",
         "tuned": "models/tuned",
         "compressed": "models/compressed",
         "compression": "data/metrics/compression.json",
         "gate": "data/gate",
+        "rounds": "data/rounds",
+        "documents": "data/ingested/train_documents.parquet",
     },
     writes={"candidate": "models/candidate.json"},
 )

@@ -1,17 +1,23 @@
 """Stage `register`: choose the candidate for promotion. `ratchet promote` decides.
 
-reads   models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet
-writes  models/candidate.json (files and results of the candidate with their hashes; without a candidate, the reason). It holds no
-        results on the gate set: choosing among candidates by them would use the set more often than the gate counts.
+reads   models/base/, models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet,
+        data/rounds/<round>/examples.parquet, data/ingested/train_documents.parquet
+writes  models/candidate.json (files and results of the candidate with their hashes, and what the licences of base and data leave for it;
+        without a candidate, the reason). It holds no results on the gate set: choosing among candidates by them would use the set more
+        often than the gate counts.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.core import licenses
 from tasks.core.candidate import choose, reference
+from tasks.core.gate import GateConfig
+from tasks.core.licenses import Terms
 from tasks.core.stage import Model, Run
-from tasks.io import provenance
+from tasks.io import data_licenses, provenance
 from tasks.io.weights import checkpoints, compressed
 from tasks.stages.register.config import StageConfig
 
@@ -20,9 +26,43 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     """Choose the candidate, and write its card."""
     compression = json.loads(inputs["compression"].read_text(encoding="utf-8"))
     name, why = choose(config.models, config.gate.candidate, compression)
-    card = {"candidate": None, "why": why} if name is None else _card(name, why, inputs["gate"], config)
+    card: dict[str, Any] = {"candidate": None, "why": why}
+    if name is not None:
+        terms = _terms(config.models[name], inputs, config.gate)
+        if unknown := _unknown(terms):
+            run.say(unknown)
+        if reason := _refusal(terms, config.gate):
+            card = {"candidate": None, "why": f"{reason} (`gate.licenses`)", "licenses": terms.record()}
+        else:
+            card = _card(name, why, inputs["gate"], config) | {"licenses": terms.record()}
     outputs["candidate"].write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    run.say(f"candidate: {name or 'none'} ({why})")
+    run.say(f"candidate: {card['candidate'] or 'none'} ({card['why']})")
+
+
+def _terms(model: Model, inputs: Mapping[str, Path], rules: GateConfig) -> Terms:
+    holders = data_licenses.holders(
+        Path(model.path),
+        base=inputs["start"],
+        pretrained=inputs["base"],
+        rounds=inputs["rounds"],
+        documents=inputs["documents"],
+    )
+    return licenses.combine(holders, rules.license)
+
+
+def _refusal(terms: Terms, rules: GateConfig) -> str:
+    """Return the reason why the licences keep a model from being a candidate; empty if they do not."""
+    if rules.licenses == "report":
+        return ""
+    return terms.conflict or (_unknown(terms) if rules.licenses == "strict" else "")
+
+
+def _unknown(terms: Terms) -> str:
+    """Return a sentence about what has no known licence; empty if all is known."""
+    if not terms.unknown:
+        return ""
+    parts = [f"{name!r} of {', '.join(holders)}" for name, holders in terms.unknown.items()]
+    return f"no licence is known by the name {'; '.join(parts)}. `license:` beside a source names one"
 
 
 def _card(name: str, why: str, folder: Path, config: StageConfig) -> dict[str, Any]:

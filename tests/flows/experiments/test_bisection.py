@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows.commands import why
-from flows.execution.dvc import cache, lock_file
+from flows.execution.dvc import cache, lock_file, lock_graph
 from flows.experiments import bisection, model_differences
 from tasks.core.statistics import Estimate
 from tests.flows.conftest import ROOT
@@ -157,11 +157,11 @@ def test_what_a_cache_has_lost_and_what_cannot_be_made_is_said(stages, tmp_path)
     ):
         told(before, after)
     assert (bisection.FOLDER / ".ratchet/logs/tune.log").is_file()
-    cache.file(model_differences.hashes(before.lock["ingest"], "outs")["data.txt"]).unlink()
+    cache.file(lock_graph.hashes(before.lock["ingest"], "outs")["data.txt"]).unlink()
     with pytest.raises(FileNotFoundError, match=r"^data\.txt: not in DVC's cache"):
         told(before, after)
     assert not bisection.FOLDER.exists()
-    cache.file(model_differences.hashes(before.lock["evaluate@r0"], "outs")["data/results/rounds/r0.parquet"]).unlink()
+    cache.file(lock_graph.hashes(before.lock["evaluate@r0"], "outs")["data/results/rounds/r0.parquet"]).unlink()
     with pytest.raises(FileNotFoundError, match="dvc gc"):
         told(before, after)
 

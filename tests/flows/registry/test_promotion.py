@@ -18,7 +18,7 @@ from tasks.core.records import Result
 from tasks.io import provenance, tables
 from tasks.io.runs import registry
 from tasks.stages.register import stage
-from tasks.stages.register.config import StageConfig
+from tasks.stages.register.config import STAGE, StageConfig
 from tests.flows.conftest import ROOT
 from tests.support import ScratchRun
 
@@ -64,7 +64,8 @@ class Nights:
 
     def register(self):
         (self.folder / "compression.json").write_text('{"round": "r0", "compressor": "none"}')
-        inputs = {"compression": self.folder / "compression.json", "gate": self.folder / "data/gate"}
+        inputs = {name: self.folder / path for name, path in STAGE.reads.items()}
+        inputs["compression"] = self.folder / "compression.json"
         config = StageConfig.model_validate({"gate": {}, "models": MODELS})
         stage.main(inputs, {"candidate": self.folder / "models/candidate.json"}, config, ScratchRun(self.folder))
 

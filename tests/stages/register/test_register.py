@@ -10,7 +10,7 @@ from tasks.core.records import Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
 from tasks.stages.register import stage
-from tasks.stages.register.config import StageConfig
+from tasks.stages.register.config import STAGE, StageConfig
 from tests.support import ScratchRun
 from tests.test_configuration import ROOT
 
@@ -20,6 +20,12 @@ MODELS = {
     "small": {"group": "compressed", "path": "models/compressed", "base": "models/pretrained"},
 }
 RECORDS = {name: Model.model_validate(model) for name, model in MODELS.items()}
+
+
+def register_inputs(folder):
+    """The inputs of the stage below a folder."""
+    files = STAGE.reads | {"compression": "compression.json"}
+    return {name: folder / path for name, path in files.items()}
 
 
 @pytest.fixture
@@ -40,8 +46,7 @@ def register(tmp_path):
     def of(compression, models=MODELS, **gate):
         (tmp_path / "compression.json").write_text(json.dumps(compression))
         run, output = ScratchRun(tmp_path), tmp_path / "candidate.json"
-        inputs = {"compression": tmp_path / "compression.json", "gate": tmp_path / "data/gate"}
-        stage.main(inputs, {"candidate": output}, StageConfig.model_validate({"gate": gate, "models": models}), run)
+        stage.main(register_inputs(tmp_path), {"candidate": output}, StageConfig.model_validate({"gate": gate, "models": models}), run)
         return json.loads(output.read_text()), run.said[-1]
 
     return of

@@ -1,0 +1,163 @@
+"""The model that evidence is about: its files, the stages that made it, what they read by hash, and the decision on it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flows.execution.dvc import lock_file, lock_graph
+from flows.registry import history, versions
+from flows.registry.evidence import layout
+from flows.registry.history import PromotionDecision
+from tasks import configuration
+from tasks.io import provenance
+from tasks.io.runs import registry
+from tasks.io.system import git
+from tasks.io.weights import checkpoints, compressed
+
+CANDIDATE = Path("models/candidate.json")
+SUMMARY = Path("data/report/summary.json")
+REPORT_CARD = Path("data/report/README.md")
+RESULTS = "data/gate"
+TABLE = re.compile(r"data/(rounds/\w+/examples|ingested/(train|valid|test|gate|benchmark)(_documents)?)\.parquet")
+"""The tables that are the data of a model; others hold what was made of them."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A file that a stage read, by its hashes."""
+
+    path: str
+    md5: str
+    """As dvc.lock has it."""
+    sha256: str
+    bytes: int
+
+    @property
+    def is_table(self) -> bool:
+        """Return True for a table of examples or documents."""
+        return TABLE.fullmatch(self.path) is not None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of this workspace."""
+
+    name: str
+    """`ratchet@3`, or the entry of `models`."""
+    label: str
+    """The name of its folder of evidence."""
+    entry: str
+    """The name by which it was measured."""
+    folders: Mapping[str, Path]
+    """Its files by kind: `model`, and `base` where that is a change of one."""
+    origins: tuple[str, ...]
+    """Where stages wrote them."""
+    decision: PromotionDecision | None
+    candidate: Mapping[str, Any] = field(default_factory=dict)
+    """What stage `register` wrote of it; empty for a model that is no candidate."""
+
+    @property
+    def commit(self) -> str:
+        """The commit that was checked out when the gate judged it, or now."""
+        return self.decision.commit if self.decision else git.commit()
+
+    @cached_property
+    def lock(self) -> dict[str, dict[str, Any]]:
+        """The entries of dvc.lock for the stages that the model and its results follow from, in plan order."""
+        stages = lock_file.stages()
+        lineage = lock_graph.upstream(stages, [*self.origins, f"{RESULTS}/{self.entry}.parquet"])
+        return {stage: entry for stage, entry in stages.items() if stage in lineage}
+
+    @cached_property
+    def materials(self) -> list[Material]:
+        """Every file that these stages read, by path.
+
+        Raises ValueError if one is not what dvc.lock was written for.
+        """
+        paths = {path: digest for entry in self.lock.values() for path, digest in lock_graph.hashes(entry, "deps").items()}
+        read: dict[str, Material] = {}
+        for path, expected in paths.items():
+            md5_of = {file: _md5(file) for file in lock_graph.members(Path(path))}
+            if not md5_of or lock_graph.digest(Path(path), md5_of) != expected:
+                raise ValueError(f"{path} is not what dvc.lock was written for. `ratchet run` brings both up to date.")
+            for file, md5 in md5_of.items():
+                read[file.as_posix()] = Material(file.as_posix(), md5, provenance.digest(file), file.stat().st_size)
+        return [read[path] for path in sorted(read)]
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The settings that each stage was run with."""
+        return {stage: dict(entry["params"]) for stage, entry in self.lock.items() if entry.get("params")}
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The measures of the report with their intervals; empty for a model that it does not compare."""
+        if not SUMMARY.is_file():
+            return []
+        comparisons = json.loads(SUMMARY.read_text(encoding="utf-8")).get("comparisons", {})
+        return list(comparisons.get(self.entry, {}).get("rows", []))
+
+    @property
+    def model_card(self) -> dict[str, Any]:
+        """The contents of the model's ratchet.json."""
+        return checkpoints.read_card(self.folders[layout.MODEL])
+
+
+def load(name: str) -> Subject:
+    """Return the model of a name: `champion`, the number of a version, or an entry of `models` in params.yaml.
+
+    Raises ValueError if there is no such model, or if the workspace no longer holds what a version was made from.
+    """
+    number = _champion() if name == "champion" else name.removeprefix(f"{registry.NAME}@")
+    return _version(int(number)) if number.isdecimal() else _measured(name)
+
+
+def _champion() -> str:
+    champion = history.read().champion
+    if champion == history.REFERENCE:
+        raise ValueError("There is no champion: nothing was promoted yet. `ratchet promote` judges the candidate.")
+    return str(champion)
+
+
+def _version(number: int) -> Subject:
+    past, folder = history.read(), versions.folder(number)
+    if number not in past.promoted:
+        known = ", ".join(map(str, past.promoted)) or "none"
+        raise ValueError(f"Version {number} was never promoted, and only promoted ones are kept. These were: {known}.")
+    decision = past.promoted[number]
+    versions.check_files(number, decision.files)
+    then = folder / lock_file.PATH.name
+    if not then.is_file() or not lock_file.PATH.is_file() or then.read_bytes() != lock_file.PATH.read_bytes():
+        raise ValueError(
+            f"{lock_file.PATH} is another than version {number} was promoted with, so what it was made from is not here. "
+            f"Check that state out first:\n    git checkout {decision.commit[:12]} && dvc checkout"
+        )
+    card = layout.read_json(folder / CANDIDATE.name) if (folder / CANDIDATE.name).is_file() else {}
+    origins = tuple(file["path"] for file in card.get("files", {}).values())
+    folders = {kind: folder / kind for kind in decision.files}
+    return Subject(f"{registry.NAME}@{number}", str(number), decision.name, folders, origins, decision, card)
+
+
+def _measured(name: str) -> Subject:
+    models = configuration.load().models
+    if name not in models:
+        raise ValueError(f"There is no model {name!r}. There are: {', '.join(['champion', *models])}, and versions by number.")
+    model = models[name]
+    path = Path(model.path)
+    if not path.is_dir() or not lock_file.PATH.is_file():
+        raise FileNotFoundError(f"{path} is missing. `ratchet run` makes it.")
+    is_change = checkpoints.is_adapter(path) or (path / compressed.DELTA).is_file()
+    folders = {layout.MODEL: path} | ({layout.BASE: Path(model.base)} if is_change else {})
+    candidate = layout.read_json(CANDIDATE) if CANDIDATE.is_file() else {}
+    is_candidate = candidate.get("candidate") == name
+    return Subject(name, name, name, folders, tuple(map(str, folders.values())), None, candidate if is_candidate else {})
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

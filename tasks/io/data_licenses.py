@@ -1,0 +1,49 @@
+"""The licences of what a model was made from: of its base, and of the examples and texts that it was trained on."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from tasks.core.licenses import UNKNOWN
+from tasks.io.weights import checkpoints
+
+TUNED = Path("models/tuned")
+TRAINED = "training.json"
+"""The file of a model that was trained; without it a stage passed its base on."""
+
+Holders = Mapping[str, list[str]]
+"""Licence → names of what has it."""
+
+
+def holders(model: Path, *, base: Path, pretrained: Path, rounds: Path, documents: Path) -> Holders:
+    """Return the licences that reach a model, and by what.
+
+    `base` is the folder of the model that all began with, `pretrained` of that with the texts in `documents` learnt, `rounds` holds the examples
+    of each round. A model that is no round's (a merged or compressed one) has those of all rounds.
+    """
+    tables = sorted(rounds.glob("*/examples.parquet"))
+    if model.parent == TUNED:
+        tables = [table for table in tables if table.parent.name == model.name]
+    if (pretrained / TRAINED).is_file():
+        tables.append(documents)
+    reached: dict[str, set[str]] = defaultdict(set)
+    for license, holder in (pair for table in tables for pair in of_table(table)):
+        reached[license].add(holder)
+    reached[of_base(base)].add("the base model")
+    return {license: sorted(names) for license, names in sorted(reached.items())}
+
+
+def of_base(folder: Path) -> str:
+    """Return the licence of the model that all began with, as `fetch` recorded it; `unknown` where its source tells none."""
+    return str(checkpoints.read_card(folder).get("source", {}).get("license") or UNKNOWN)
+
+
+def of_table(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each licence in a table of examples or documents, with each origin that has it: a package, a folder or a file."""
+    table = pl.scan_parquet(path)
+    is_corpus = "messages" not in table.collect_schema()
+    origin = pl.col("source").str.split(":").list.first() if is_corpus else pl.col("domain")
+    pairs = table.select("license", origin.alias("origin")).unique().sort("license", "origin").collect()
+    yield from pairs.iter_rows()
