@@ -45,5 +45,6 @@ reference: install ## the pages of the documentation that are made from the code
 docs: reference ## the documentation as a site in site/, offline, with strict links
 	$(BIN)/zensical build --clean --strict
 
-clean: ## forget the environment and all scratch; data, models and the DVC cache stay
-	rm -rf .venv .ratchet
+clean: ## forget the environment and all scratch; data, models, keys and the DVC cache stay
+	rm -rf .venv
+	test ! -d .ratchet || find .ratchet -mindepth 1 -maxdepth 1 ! -name keys -exec rm -rf {} +

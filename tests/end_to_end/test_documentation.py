@@ -60,6 +60,8 @@ NOT_RUN = {
     "ratchet --install-completion": "it edits the start-up files of the shell that it runs in",
     "ratchet --show-completion": "it asks which shell it runs in",
     "ratchet monitor data/incoming/monday.jsonl": "it needs an embedder, which the profile lacks; tests/test_monitor.py",
+    "ratchet evidence": "pages before it changed what the champion was made from; tests/flows/registry/test_evidence.py",
+    'pip install -e ".[evidence]" -c constraints.txt': "it changes the environment, which has it",
     "dvc pull": "tests/end_to_end/test_tiny.py hands a run over",
     "git clone …": "tests/end_to_end/test_tiny.py hands a run over",
 }
@@ -71,6 +73,7 @@ INSTEAD = {
     "ratchet report HEAD~3:r0 r0": (
         "git add dvc.lock && git commit --quiet --allow-empty --message run && ratchet report HEAD:r0 r0"
     ),
+    "ratchet evidence r0": "ratchet run && ratchet evidence r0",
     "ratchet rounds 3": "ratchet rounds 2",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",
@@ -85,7 +88,7 @@ def commands(page: Path) -> Iterator[str]:
     for language, block in re.findall(r"^ *```(\S*)\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.M | re.S):
         for line in block.splitlines() if not language else ():
             command = re.sub(r"\s+#.*", "", line).strip()
-            if re.match(r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python)\b", command):
+            if re.match(r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python|model_signing|mlcroissant)\b", command):
                 yield command
 
 

@@ -344,6 +344,9 @@ class IngestConfig(Config):
     """Rules of Gopher and C4; all are off until they have a limit."""
     licenses: tuple[str, ...] = ()
     """SPDX names of the licences that examples and documents may have; none allows all."""
+    exclude: tuple[str, ...] = ()
+    """What is not trained on nor measured with: ids of examples and documents, and places (a source's own, as column `source` has it, or how it
+    begins up to a colon). The quarantine keeps no text of it. `ratchet forget` writes it."""
     max_examples: int | None = Field(None, ge=3)
     """At most so many examples over all sources, chosen by the seed."""
     max_prompt_chars: int = Field(4_000, ge=1)

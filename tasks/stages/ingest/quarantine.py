@@ -23,6 +23,10 @@ MERGED = ("duplicate", "near-duplicate")
 """The reasons of records whose copy is kept in the same split."""
 
 
+FORGOTTEN = "forgotten"
+"""The reason of refusal of what was asked to be forgotten, of which no text is kept."""
+
+
 class Sourced(NamedTuple, Generic[R_co]):
     """A record and the source of params.yaml it was read from."""
 
@@ -40,7 +44,7 @@ def refusal_of(file: str, refusal: Refusal) -> Refusal:
 def refusal_of_record(item: Sourced[Example | Document], reason: str, detail: str) -> Refusal:
     """Return the refusal of a record that was read and is not kept."""
     file, record = item
-    text = record.response if isinstance(record, Example) else record.text
+    text = "" if reason == FORGOTTEN else record.response if isinstance(record, Example) else record.text
     return Refusal(file, record.source, reason, detail, cleaning.beginning(text), record.id)
 
 

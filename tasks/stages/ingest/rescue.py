@@ -1,7 +1,7 @@
 """Account for records that a person rescued: those that are kept, and those that stay refused all the same.
 
-A rescue overrules every rule but two: a copy of a record that is kept stays out, and so does what models are evaluated by, on which
-nothing may be trained whoever decides it.
+A rescue overrules every rule but three: a copy of a record that is kept stays out, and so does what `ingest.exclude` names, and what
+models are evaluated by, on which nothing may be trained whoever decides it.
 """
 
 from collections.abc import Iterator, Mapping

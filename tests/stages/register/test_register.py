@@ -1,18 +1,20 @@
 """Stage `register` names the candidate for promotion, compressed if `compress` compressed its round, and the reason."""
 
 import json
+import re
 
 import pytest
 
 from tasks import configuration
 from tasks.core.candidate import choose, reference
-from tasks.core.records import Result
+from tasks.core.records import Example, Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
 from tasks.stages.register import stage
 from tasks.stages.register.config import STAGE, StageConfig
 from tests.support import ScratchRun
 from tests.test_configuration import ROOT
+from tests.tiny import example
 
 MODELS = {
     "base": {"group": "reference", "path": "models/base", "base": "models/base"},
@@ -43,7 +45,9 @@ def register(tmp_path):
         rows = [Result("domain", str(n), f"g{n}", None, 2.0 * n, n, 4, "", "") for n in (1, 2, 3)]
         tables.write(tmp_path / f"data/gate/{name}.parquet", rows, Result)
 
-    def of(compression, models=MODELS, **gate):
+    def of(compression, models=MODELS, data="MIT", **gate):
+        rows = [example(license=data, domain="rows.jsonl")]
+        tables.write(tmp_path / "data/rounds/r0/examples.parquet", rows, Example)
         (tmp_path / "compression.json").write_text(json.dumps(compression))
         run, output = ScratchRun(tmp_path), tmp_path / "candidate.json"
         stage.main(register_inputs(tmp_path), {"candidate": output}, StageConfig.model_validate({"gate": gate, "models": models}), run)
@@ -100,3 +104,33 @@ def test_every_profile_measures_its_candidate(profile):
     config = configuration.load(profile)
     for name in config.rounds:
         choose(config.models, config.gate.candidate, {"round": name, "compressor": config.compress.compressor})
+
+
+CANDIDATE = {"round": "r0", "compressor": "none"}
+
+
+def test_the_licences_of_base_and_data_leave_terms_for_the_candidate(register):
+    card, _ = register(CANDIDATE)
+    assert card["licenses"]["notices"] == ["MIT"]
+    assert card["licenses"]["unknown"] == {"unknown": ["the base model"]}
+
+
+def test_a_licence_that_nobody_knows_is_one_message_and_refuses_only_where_settings_are_strict(register, tmp_path):
+    run_says = r"no licence is known by the name 'House rules' of rows\.jsonl; 'unknown' of the base model\. `license:`"
+    card, _ = register(CANDIDATE, data="House rules")
+    assert card["candidate"] == "r0"
+    card, said = register(CANDIDATE, data="House rules", licenses="strict")
+    assert card["candidate"] is None
+    assert re.search(run_says, card["why"])
+    assert said == f"candidate: none ({card['why']})"
+
+
+def test_licences_that_exclude_the_models_own_refuse_it_by_default(register):
+    card, _ = register(CANDIDATE, data="CC-BY-ND-4.0")
+    assert card["candidate"] is None
+    assert card["why"] == "CC-BY-ND-4.0 (rows.jsonl) allows no derived model (`gate.licenses`)"
+    card, _ = register(CANDIDATE, data="CC-BY-SA-4.0")
+    assert card["licenses"]["licenses"] == ["CC-BY-SA-4.0", "GPL-3.0-only", "GPL-3.0-or-later"]
+    assert register(CANDIDATE, data="CC-BY-ND-4.0", licenses="report")[0]["candidate"] == "r0"
+    card, _ = register(CANDIDATE, data="CC-BY-SA-4.0", license="Apache-2.0")
+    assert card["why"] == "the licence Apache-2.0 is not allowed by CC-BY-SA-4.0 (rows.jsonl) (`gate.licenses`)"

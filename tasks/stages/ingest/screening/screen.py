@@ -10,7 +10,7 @@ from tasks.core.text.quality import language, rules
 from tasks.core.text.quality.config import Quality
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.quarantine import Reasons, Sourced
-from tasks.stages.ingest.screening import licenses, sensitive
+from tasks.stages.ingest.screening import exclusion, licenses, sensitive
 
 R = TypeVar("R", Example, Document)
 
@@ -33,7 +33,8 @@ def screen_examples(
     limits = config.quality.examples
     refused = dict(_low(items, lambda one: one.response, lambda _: limits)) if limits.is_on else {}
     refused |= _not_allowed(items, config)
-    return _screened(items, refused, rescued, partial(sensitive.screen_examples, actions=config.actions))
+    forgotten = exclusion.refused(items, config.exclude)
+    return _screened(items, refused, forgotten, rescued, partial(sensitive.screen_examples, actions=config.actions))
 
 
 def screen_documents(
@@ -44,17 +45,19 @@ def screen_documents(
     is_on = any(limits.is_on for limits in of_corpus.values())
     refused = dict(_low(items, lambda one: one.text, lambda one: of_corpus[one.domain])) if is_on else {}
     refused |= _not_allowed(items, config)
-    return _screened(items, refused, rescued, partial(sensitive.screen_documents, actions=config.actions))
+    forgotten = exclusion.refused(items, config.exclude)
+    return _screened(items, refused, forgotten, rescued, partial(sensitive.screen_documents, actions=config.actions))
 
 
 def _screened(
     items: Sequence[Sourced[R]],
-    refused: dict[int, tuple[str, str]],
+    refused: Reasons,
+    forgotten: Reasons,
     rescued: Collection[str],
     screen: Callable[..., sensitive.Screening[R]],
 ) -> Screened[R]:
-    """Screen what is not refused yet, or rescued, for secrets and personal data."""
-    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
+    """Screen what is not refused yet, or rescued, for secrets and personal data. What was forgotten is not rescued."""
+    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued} | forgotten
     places = [place for place in range(len(items)) if place not in refused]
     result, screened = screen([items[place] for place in places], rescued=rescued), list(items)
     for place, item in zip(places, result.items, strict=True):

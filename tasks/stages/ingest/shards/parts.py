@@ -78,7 +78,7 @@ class FilePart(Part):
         digest = self.block.digest if self.block else provenance.digest(self.table.path)
         place = self.block.place if self.block else []
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
-        screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality"})
+        screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality", "exclude"})
         names = [self.table.label, label(self.source), domain_of(self.source)]
         facts = [code(), digest, place, names, settings, screening, *sorted(self.rescued)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
@@ -222,7 +222,7 @@ def _write_shard(items: list[Item], part: Part, folder: Path, config: IngestConf
 def _screened(items: list[Item], part: Part, config: IngestConfig) -> tuple[list[Item], list[SensitiveText]]:
     """Return the records after screening, and every place with a secret or personal data."""
     rows = {n: Sourced(file, row) for n, (file, row) in enumerate(items) if not isinstance(row, Refusal)}
-    if config.licenses or config.quality.examples.is_on:
+    if config.licenses or config.quality.examples.is_on or config.exclude:
         chosen = list(rows)
     else:  # of most rows the hints show at once that there is nothing in them
         places = list(rows)

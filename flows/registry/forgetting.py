@@ -1,0 +1,196 @@
+"""Forget an example, a document or a source: name all that it reached, and exclude it from what comes.
+
+What it reached follows from the tables, by ids, parents and places, and from the lock files of this workspace and of each version. Weights
+that were trained on it hold it until they are trained anew: nothing takes it out of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flows.execution import workspace
+from flows.execution.dvc import cache, lock_file, lock_graph
+from flows.project import config_editing
+from flows.registry import history, versions
+from flows.registry.evidence import layout
+from tasks import configuration
+
+TABLES = ("data/ingested/*.parquet", "data/rounds/*/examples.parquet")
+TRAINING = ("tune", "pretrain")
+CHUNK_MARK = " §"
+"""The end of the place of a document that was cut, before its number."""
+CACHES = {
+    "ingest": "rows and texts as they were read; the next `ratchet run ingest` removes what it does not use",
+    "tokens": "texts as tokens; what nothing opens for 30 days goes",
+    "answers": "what models answered to its prompt",
+}
+"""Folders below `.ratchet/cache` that may hold its text → what of it they hold."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """The rows of a table that are forgotten, or come from what is."""
+
+    table: Path
+    ids: frozenset[str]
+    places: frozenset[str]
+    """The places in sources that the rows come from."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """All that what is forgotten has reached."""
+
+    exclude: Sequence[str]
+    """The entries of `ingest.exclude` that leave it out."""
+    matches: Sequence[Match]
+    models: Sequence[str]
+    """Folders of this workspace with weights that were trained on it."""
+    versions: Mapping[int, bool | None]
+    """Promoted version → True if it was trained on it; None where the data of then are not in DVC's cache."""
+    caches: Sequence[tuple[str, str]]
+    """What else may hold its text, and what removes it."""
+
+    @property
+    def rounds(self) -> list[str]:
+        """The rounds whose examples hold it or what was made from it."""
+        return sorted({match.table.parent.name for match in self.matches if match.table.parent.parent.name == "rounds"})
+
+
+def find(name: str) -> Reach:
+    """Return what an id, a place or a source has reached. Raises ValueError if no table holds it.
+
+    A source is named as column `source` has it (`file chats.jsonl`), or by the path of its file or folder.
+    """
+    target, matches = next(((place, rows) for place in _spellings(name) if (rows := list(_matches(place)))), (name, []))
+    if not matches:
+        raise ValueError(
+            f"No table holds {name!r}: it is the id of no example or document, and no place that one comes from. `ratchet data search` finds ids; "
+            "column `source` has places."
+        )
+    by_hash = _held_by_hash(matches)
+    lock = lock_file.stages()
+    return Reach(
+        exclude=_entries(target, matches),
+        matches=matches,
+        models=[str(path) for path in _model_folders() if _trained_on(lock, str(path), by_hash)],
+        versions={number: _reached_version(number, target, by_hash) for number in history.read().promoted},
+        caches=list(_caches()),
+    )
+
+
+def exclude(entries: Sequence[str], params: Path = configuration.PARAMS) -> list[str]:
+    """Add entries to `ingest.exclude` of params.yaml, and return those that were not there."""
+    known = configuration.load(params).model_dump()["ingest"]["exclude"]
+    new = [entry for entry in entries if entry not in known]
+    if new:
+        with config_editing.edited_config(params) as tree:
+            tree["ingest"].setdefault("exclude", [])
+            tree["ingest"]["exclude"] += new
+    return new
+
+
+def _spellings(name: str) -> list[str]:
+    """Return the places that a name may stand for: its own, and that of a file or folder."""
+    path = Path(name)
+    return [name, *(f"{kind} {path.name if path.is_absolute() else path}" for kind in ("file", "folder"))]
+
+
+def _matches(target: str) -> Iterator[Match]:
+    """Yield the rows of each table that are the target, come from its place, or descend from such rows."""
+    paths = sorted(path for pattern in TABLES for path in Path().glob(pattern))
+    tables = {path: frame for path in paths if (frame := _rows(path)) is not None}
+    forgotten, places = {target}, {target}
+    while True:
+        matches = [match for path, rows in tables.items() if (match := _match(path, rows, forgotten, places))]
+        reached = {identity for match in matches for identity in match.ids}
+        if reached <= forgotten:
+            yield from matches
+            return
+        forgotten |= reached
+
+
+def _rows(path: Path) -> pl.DataFrame | None:
+    """Return ids, places and parents of a table; None for one of other records."""
+    table = pl.scan_parquet(path)
+    columns = table.collect_schema().names()
+    if not {"id", "source", "license"} <= set(columns):
+        return None
+    parents = pl.col("parents") if "parents" in columns else pl.lit([], pl.List(pl.String)).alias("parents")
+    return table.select("id", pl.col("source").str.split(CHUNK_MARK).list.first(), parents).collect()
+
+
+def _match(path: Path, rows: pl.DataFrame, ids: set[str], places: set[str]) -> Match | None:
+    origin = pl.col("source")
+    at_place = origin.is_in(list(places)) | pl.any_horizontal(origin.str.starts_with(f"{place}:") for place in places)
+    from_parent = pl.col("parents").list.eval(pl.element().is_in(list(ids))).list.any()
+    held = rows.filter(pl.col("id").is_in(list(ids)) | at_place | from_parent.fill_null(False))
+    return Match(path, frozenset(held["id"]), frozenset(held["source"])) if len(held) else None
+
+
+def _entries(target: str, matches: Sequence[Match]) -> list[str]:
+    """Return what `ingest.exclude` has to name: the target, and of a document that was cut its place, since pieces have ids of their own."""
+    of_documents = [match for match in matches if match.table.stem.endswith("_documents")]
+    places = {place for match in of_documents if target in match.ids for place in match.places}
+    return sorted(places) or [target]
+
+
+def _held_by_hash(matches: Sequence[Match]) -> set[str]:
+    """Return the hashes, as dvc.lock has them, of the tables that hold it."""
+    held = {match.table.as_posix() for match in matches}
+    deps = (lock_graph.hashes(entry, kind) for entry in lock_file.stages().values() for kind in ("deps", "outs"))
+    return {digest for hashes in deps for path, digest in hashes.items() if path in held}
+
+
+def _model_folders() -> list[Path]:
+    folders = {Path(model.path) for model in configuration.load().models.values()}
+    folders |= {path for path in (Path("models/pretrained"), Path("models/compressed")) if path.is_dir()}
+    return sorted(folder for folder in folders if folder.is_dir())
+
+
+def _training_tables(lock: Mapping[str, Mapping[str, Any]], model: str) -> dict[str, str]:
+    """Return the tables that a model's trainings read, with their hashes."""
+    trainings = [lock[stage] for stage in lock_graph.upstream(lock, [model]) if stage.partition("@")[0] in TRAINING]
+    return {
+        path: digest
+        for entry in trainings
+        for path, digest in lock_graph.hashes(entry, "deps").items()
+        if path.endswith(("train_documents.parquet", "examples.parquet"))
+    }
+
+
+def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: str, by_hash: set[str]) -> bool:
+    return not by_hash.isdisjoint(_training_tables(lock, model).values())
+
+
+def _reached_version(number: int, target: str, by_hash: set[str]) -> bool | None:
+    """Return True if a version was trained on it, by the tables of then; None if one of them is no longer in DVC's cache."""
+    folder = versions.folder(number)
+    if not (folder / layout.LOCK).is_file() or not (folder / "candidate.json").is_file():
+        return None
+    lock = lock_file.stages(folder / layout.LOCK)
+    origins = [file["path"] for file in layout.read_json(folder / "candidate.json")["files"].values()]
+    tables = {path: digest for origin in origins for path, digest in _training_tables(lock, origin).items()}
+    if not by_hash.isdisjoint(tables.values()):
+        return True
+    try:
+        kept = [cache.file(digest) for digest in tables.values()]
+    except FileNotFoundError:
+        return None
+    frames = [rows for path in kept if (rows := _rows(path)) is not None]
+    return any(_match(Path(), rows, {target}, {target}) for rows in frames)
+
+
+def _caches() -> Iterator[tuple[str, str]]:
+    for name, contents in CACHES.items():
+        folder = workspace.SCRATCH / "cache" / name
+        if folder.is_dir():
+            yield str(folder), contents
+    if (workspace.SCRATCH / "work").is_dir():
+        yield str(workspace.SCRATCH / "work"), "unfinished trainings: remove it while nothing runs"
+    yield "DVC's cache", "tables and models of before: `dvc gc --workspace` after the next run, and with `--cloud` in the remote"
+    yield "data/raw and other sources", "the original, which is yours to delete"
+    yield "git", "review decisions with its text, and files in data/raw that git tracks, stay in its history"

@@ -1,0 +1,72 @@
+"""What an example reached is named: rounds, models, versions; and it is excluded."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from flows.registry import forgetting, history
+from tasks import configuration
+from tasks.core.records import Document, Example
+from tasks.io import tables
+from tests.flows.registry.made_model import MadeModel
+from tests.tiny import example
+
+ROUND, TEXTS = Path("data/rounds/r0/examples.parquet"), Path("data/ingested/train_documents.parquet")
+
+
+@pytest.fixture
+def made(tmp_path):
+    workspace = MadeModel(tmp_path)
+    rows = [replace(example(n, split="train", domain="a.jsonl"), source=f"file a.jsonl: line {n}") for n in range(3)]
+    tables.write(tmp_path / ROUND, rows, Example)
+    descendant = replace(rows[1], id="child", parents=[rows[1].id], source="refined")
+    tables.write(tmp_path / "data/rounds/r1/examples.parquet", [rows[0], descendant], Example)
+    texts = [Document(f"d{n}", "A text.", "domain", "g", "train", f"notes.md §{n}", "MIT") for n in (1, 2)]
+    tables.write(tmp_path / TEXTS, texts, Document)
+    workspace.lock()
+    return rows
+
+
+def test_an_example_is_followed_to_its_descendants_and_to_the_models_that_learnt_it(made):
+    reach = forgetting.find(made[1].id)
+    assert {str(match.table): len(match.ids) for match in reach.matches} == {
+        str(ROUND): 1,
+        "data/rounds/r1/examples.parquet": 1,
+    }
+    assert (reach.rounds, reach.models, reach.exclude) == (["r0", "r1"], ["models/tuned/r0"], [made[1].id])
+
+
+def test_a_source_is_all_its_rows_and_no_other_source_of_a_like_name(made):
+    for name in ("file a.jsonl", "a.jsonl", "/somewhere/a.jsonl"):
+        reach = forgetting.find(name)
+        assert [len(match.ids) for match in reach.matches] == [3, 2]  # one of r1 is a child of line 1
+        assert reach.exclude == ["file a.jsonl"]
+    assert [len(match.ids) for match in forgetting.find("file a.jsonl: line 2").matches] == [1]
+    with pytest.raises(ValueError, match=r"No table holds 'data/raw/a\.json'.*`ratchet data search` finds ids"):
+        forgetting.find("data/raw/a.json")
+
+
+def test_a_piece_of_a_document_is_forgotten_with_all_of_it_since_pieces_are_cut_anew(made):
+    reach = forgetting.find("d2")
+    assert (reach.exclude, reach.models) == (["notes.md"], ["models/pretrained", "models/tuned/r0"])
+
+
+def test_a_version_is_reached_if_its_own_data_held_it(workspace_of_model):
+    held = pl.read_parquet(ROUND)["id"][0]
+    assert forgetting.find(held).versions == {1: True}
+    other = example(9, split="train", domain="later.jsonl")
+    tables.write(Path("data/rounds/r1/examples.parquet"), [other], Example)
+    assert forgetting.find(other.id).versions == {1: None}  # DVC's cache does not hold the tables of then
+    assert history.read().promoted.keys() == {1}
+
+
+def test_what_is_forgotten_is_excluded_once_and_the_settings_keep_their_comments(made):
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "# mine\n")
+    assert forgetting.exclude(["a", "notes.md"]) == ["a", "notes.md"]
+    assert forgetting.exclude(["a"]) == []
+    assert configuration.load().model_dump()["ingest"]["exclude"] == ("a", "notes.md")
+    assert "# mine" in Path("params.yaml").read_text()
+    assert yaml.safe_load(Path("params.yaml").read_text())["ingest"]["exclude"] == ["a", "notes.md"]

@@ -1,0 +1,66 @@
+"""What was asked to be forgotten is left out by id and by place, and no text of it is kept anywhere."""
+
+import pytest
+
+from tasks.core.records import Document, Refusal
+from tasks.io import tables
+from tasks.stages.ingest.screening.exclusion import beginnings
+from tests.stages.ingest.running import examples_of, ingest, write_rows
+
+NAMES = ("leaf", "mouse", "foot", "child", "goose", "knife")
+
+
+@pytest.fixture
+def sources(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name in NAMES:
+        write_rows(tmp_path / f"raw/{name}.jsonl", name, 4)
+    (tmp_path / "raw/gone.jsonl").write_text('{"prompt": "Who was it?", "completion": "It was Zebedee of the hill."}\n')
+    return [{"from": "file", "path": str(tmp_path / f"raw/{name}.jsonl")} for name in (*NAMES, "gone")]
+
+
+def kept(tmp_path, name="out"):
+    return {example.id: example for rows in examples_of(tmp_path, name).values() for example in rows}
+
+
+def test_an_id_and_a_source_are_left_out_and_the_rest_stays(tmp_path, sources):
+    ingest(tmp_path, sources, "before", near_duplicates={"jaccard": None, "cosine": None})
+    before = kept(tmp_path, "before")
+    one = next(example for example in before.values() if example.source.startswith("file goose.jsonl"))
+    place = next(example.source for example in before.values() if example.source.startswith("file gone.jsonl")).partition(":")[0]
+    excluded = [one.id, place]
+    _, report = ingest(tmp_path, sources, exclude=excluded, near_duplicates={"jaccard": None, "cosine": None})
+    assert before.keys() - kept(tmp_path).keys() == {
+        example.id for example in before.values() if example.id == one.id or example.source.startswith("file gone.jsonl")
+    }
+    assert report["dropped"]["forgotten"] == 2
+    refused = [row for row in tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal) if row.reason == "forgotten"]
+    assert {row.record for row in refused} == {""}
+    holding = [path for path in tmp_path.rglob("*") if path.is_file() and b"Zebedee" in path.read_bytes()]
+    assert {path.relative_to(tmp_path).parts[0] for path in holding} <= {"raw", "before"}
+
+
+def test_a_document_is_left_out_by_its_place(tmp_path, sources):
+    texts = tmp_path / "raw/texts"
+    texts.mkdir()
+    for number in range(8):
+        (texts / f"{number}.md").write_text(f"Text {number} tells of {NAMES[number % 6]} and of nothing else, {number} times over.\n")
+    corpora = {"domain": [{"from": "folder", "path": str(texts), "license": "MIT"}]}
+
+    def places(name):
+        paths = (tmp_path / name / "ingested").glob("*_documents.parquet")
+        return {document.source for path in paths for document in tables.read(path, Document)}
+
+    ingest(tmp_path, sources, "before", corpora=corpora)
+    before = places("before")
+    gone = sorted(before)[0]
+    ingest(tmp_path, sources, corpora=corpora, exclude=[gone])
+    assert before - places("out") == {gone}
+
+
+def test_a_place_begins_at_its_colons():
+    assert beginnings("toolz 1.1.0: toolz/itertoolz.py:take") == [
+        "toolz 1.1.0",
+        "toolz 1.1.0: toolz/itertoolz.py",
+        "toolz 1.1.0: toolz/itertoolz.py:take",
+    ]
