@@ -119,7 +119,7 @@ def _rows(path: Path) -> pl.DataFrame | None:
     columns = table.collect_schema().names()
     if not {"id", "source", "license"} <= set(columns):
         return None
-    parents = pl.col("parents") if "parents" in columns else pl.lit([], pl.List(pl.String)).alias("parents")
+    parents = pl.col("parents") if "parents" in columns else pl.lit(None, pl.List(pl.String)).alias("parents")
     return table.select("id", pl.col("source").str.split(CHUNK_MARK).list.first(), parents).collect()
 
 
@@ -153,13 +153,20 @@ def _model_folders() -> list[Path]:
 
 def _training_tables(lock: Mapping[str, Mapping[str, Any]], model: str) -> dict[str, str]:
     """Return the tables that a model's trainings read, with their hashes."""
-    trainings = [lock[stage] for stage in lock_graph.upstream(lock, [model]) if stage.partition("@")[0] in TRAINING]
+    trainings = [lock[stage] for stage in lock_graph.upstream(lock, [model]) if _trains(stage, lock[stage])]
     return {
         path: digest
         for entry in trainings
         for path, digest in lock_graph.hashes(entry, "deps").items()
         if path.endswith(("train_documents.parquet", "examples.parquet"))
     }
+
+
+def _trains(stage: str, entry: Mapping[str, Any]) -> bool:
+    """Return True if a stage trained: with no tokens, `pretrain` passes its base on."""
+    name = stage.partition("@")[0]
+    settings = entry.get("params", {}).get(configuration.PARAMS.name, {}).get(name, {})
+    return name in TRAINING and settings.get("max_tokens") != 0
 
 
 def _trained_on(lock: Mapping[str, Mapping[str, Any]], model: str, by_hash: set[str]) -> bool:

@@ -26,6 +26,8 @@ def write(name: str, to: Path | None = None) -> Path:
     materials = model.materials  # before anything heavy is imported: what they are not is the usual reason to stop
     if not materials:
         raise ValueError(f"{lock_file.PATH} has no stage that made {model.name}. `ratchet run` makes it.")
+    if not subject.REPORT_CARD.is_file():
+        raise FileNotFoundError(f"{subject.REPORT_CARD} is missing. `ratchet run report` makes it.")
     signing.check_installed()
     target = to or layout.FOLDER / model.label
     work = target.parent / ".partial"

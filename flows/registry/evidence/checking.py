@@ -19,13 +19,15 @@ def problems(folder: Path, keys: Sequence[str]) -> list[str]:
     if missing:
         return [f"{name} is missing" for name in missing]
     unsigned = signing.folder_problem(folder, keys)
+    result = [unsigned] if unsigned else []
     try:
-        claims = _claims(folder, keys)
-        return [*filter(None, [unsigned]), *_unlike(folder, claims)]
+        for problem in _unlike(folder, _claims(folder, keys)):
+            result.append(problem)  # one at a time: those before a record that cannot be read stay
     except ValueError as error:
-        return [*filter(None, [unsigned]), f"{layout.PROVENANCE}: {error}"]
+        result.append(str(error))
     except (KeyError, TypeError, AttributeError) as error:
-        return [*filter(None, [unsigned]), f"a record has another shape than evidence has: {type(error).__name__} {error}"]
+        result.append(f"a record has another shape than evidence has: {type(error).__name__} {error}")
+    return result
 
 
 def workspace_problems(folder: Path) -> list[str]:
@@ -47,9 +49,12 @@ def workspace_problems(folder: Path) -> list[str]:
 
 def _claims(folder: Path, keys: Sequence[str]) -> dict[str, Any]:
     """Return the statement of the provenance. Raises ValueError unless a trusted key signed it and it is one of SLSA."""
-    claims = json.loads(signing.opened(_json(folder, layout.PROVENANCE), keys))
+    try:
+        claims = json.loads(signing.opened(_json(folder, layout.PROVENANCE), keys))
+    except ValueError as error:
+        raise ValueError(f"{layout.PROVENANCE}: {error}") from None
     if (claims["_type"], claims["predicateType"]) != (statement.STATEMENT, statement.PREDICATE):
-        raise ValueError(f"it holds a {claims['predicateType']}, not a {statement.PREDICATE}")
+        raise ValueError(f"{layout.PROVENANCE} holds a {claims['predicateType']}, not a {statement.PREDICATE}")
     return dict(claims)
 
 

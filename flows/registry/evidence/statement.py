@@ -50,7 +50,6 @@ def _commit(subject: Subject) -> dict[str, Any]:
     """Return the commit of the workspace. It has no address: one may hold a password."""
     return {
         "name": "workspace",
-        "uri": f"git+commit:{subject.commit}",
         **({"digest": {"gitCommit": subject.commit}} if subject.commit != "none" else {}),
     }
 

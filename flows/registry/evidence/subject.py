@@ -134,11 +134,11 @@ def _version(number: int) -> Subject:
     then = folder / lock_file.PATH.name
     if not then.is_file() or not lock_file.PATH.is_file() or then.read_bytes() != lock_file.PATH.read_bytes():
         raise ValueError(
-            f"{lock_file.PATH} is another than version {number} was promoted with, so what it was made from is not here. "
-            f"Check that state out first:\n    git checkout {decision.commit[:12]} && dvc checkout"
+            f"{lock_file.PATH} is another than version {number} was promoted with, so what it was made from is not here. Check that state "
+            f"out first, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"
         )
-    card = layout.read_json(folder / CANDIDATE.name) if (folder / CANDIDATE.name).is_file() else {}
-    origins = tuple(file["path"] for file in card.get("files", {}).values())
+    card = layout.read_json(folder / CANDIDATE.name)
+    origins = tuple(file["path"] for file in card["files"].values())
     folders = {kind: folder / kind for kind in decision.files}
     return Subject(f"{registry.NAME}@{number}", str(number), decision.name, folders, origins, decision, card)
 

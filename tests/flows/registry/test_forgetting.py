@@ -1,5 +1,7 @@
 """What an example reached is named: rounds, models, versions; and it is excluded."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,7 @@ def test_a_piece_of_a_document_is_forgotten_with_all_of_it_since_pieces_are_cut_
 
 
 def test_a_version_is_reached_if_its_own_data_held_it(workspace_of_model):
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
     held = pl.read_parquet(ROUND)["id"][0]
     assert forgetting.find(held).versions == {1: True}
     other = example(9, split="train", domain="later.jsonl")
