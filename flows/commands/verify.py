@@ -36,7 +36,7 @@ def verify(
     from flows.execution import workspace_lease
     from flows.registry import verification
 
-    checks = []
+    checks: list[verification.Check] = []
 
     def show(check: verification.Check) -> None:
         checks.append(check)

@@ -140,7 +140,7 @@ def envelope(payload: bytes, payload_type: str, private: Path) -> dict[str, Any]
     from securesystemslib.signer import CryptoSigner
 
     signed = Envelope(payload, payload_type, {})
-    signed.sign(CryptoSigner(load_pem_private_key(private.read_bytes(), None)))  # type: ignore[arg-type]
+    signed.sign(CryptoSigner(load_pem_private_key(private.read_bytes(), None)))
     return dict(signed.to_dict())
 
 
@@ -153,7 +153,7 @@ def opened(record: dict[str, Any], keys: Sequence[str]) -> bytes:
 
     try:
         signed = Envelope.from_dict(record)
-        public = [SSlibKey.from_crypto(load_pem_public_key(key.encode())) for key in keys]  # type: ignore[arg-type]
+        public = [SSlibKey.from_crypto(load_pem_public_key(key.encode())) for key in keys]
         signed.verify(public, 1)
     except (KeyError, TypeError, ValueError, FormatError, VerificationError):
         raise ValueError("it is no envelope that a trusted key signed") from None

@@ -57,7 +57,8 @@ def _screened(
     screen: Callable[..., sensitive.Screening[R]],
 ) -> Screened[R]:
     """Screen what is not refused yet, or rescued, for secrets and personal data. What was forgotten is not rescued."""
-    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued} | forgotten
+    refused = {place: why for place, why in refused.items() if items[place].record.id not in rescued}
+    refused |= forgotten
     places = [place for place in range(len(items)) if place not in refused]
     result, screened = screen([items[place] for place in places], rescued=rescued), list(items)
     for place, item in zip(places, result.items, strict=True):
