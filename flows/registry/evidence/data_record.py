@@ -66,7 +66,7 @@ def of(subject: Subject) -> dict[str, Any]:
         "conformsTo": CONFORMS_TO,
         "license": license_names,
         "url": "dvc.lock",
-        "version": subject.label if subject.label.isdecimal() else "0",
+        "version": f"{subject.label if subject.label.isdecimal() else 0}.0.0",
         **({"datePublished": subject.decision.time[:10]} if subject.decision else {}),
         "distribution": [_file(table) for table in tables],
         "recordSet": [_records(table) for table in tables],
@@ -96,7 +96,6 @@ def _file(table: Material) -> dict[str, Any]:
         "contentSize": f"{table.bytes} B",
         "encodingFormat": "application/x-parquet",
         "sha256": table.sha256,
-        "md5": table.md5,
     }
 
 

@@ -103,7 +103,7 @@ def sign_folder(folder: Path, private: Path) -> None:
     from model_signing import hashing, signing
 
     signature = folder / layout.SIGNATURE
-    config = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    config = hashing.Config().set_ignored_paths(paths=[Path(layout.SIGNATURE)], ignore_git_paths=False)
     signing.Config().use_elliptic_key_signer(private_key=private).set_hashing_config(config).sign(folder, signature)
 
 
@@ -120,7 +120,7 @@ def folder_problem(folder: Path, keys: Sequence[str]) -> str:
         public = next((key for key in keys if fingerprint(key) == hint), None)
         if public is None:
             return f"{layout.SIGNATURE} is by key {str(hint)[:12]}, which is none of the trusted ones"
-        config = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+        config = hashing.Config().set_ignored_paths(paths=[Path(layout.SIGNATURE)], ignore_git_paths=False)
         with tempfile.NamedTemporaryFile("w", suffix=".pub") as file:
             file.write(public)
             file.flush()
