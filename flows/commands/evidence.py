@@ -11,7 +11,10 @@ from flows.commands import _completion
 def evidence(
     model: Annotated[
         str,
-        typer.Argument(help="`champion`, a version's number, or an entry of `models`.", autocompletion=_completion.comparable_models),
+        typer.Argument(
+            help="`champion`, a version's number, or an entry of `models`.",
+            autocompletion=_completion.comparable_models,
+        ),
     ] = "champion",
     to: Annotated[Path | None, typer.Option(help="The folder to write; without it models/evidence/MODEL.")] = None,
 ) -> None:
@@ -30,4 +33,6 @@ def evidence(
         raise ValueError(f"{to} exists. Remove it, or name another place.")
     with workspace_lease.acquired():
         folder = bundle.write(model, to)
-    _terminal.show(f"{folder}: signed. Its key is in {signing.TRUSTED}: commit that file, or hand it to those who verify.")
+    _terminal.show(
+        f"{folder}: signed. Its key is in {signing.TRUSTED}: commit that file, or hand it to those who verify."
+    )

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 def forget(
     what: Annotated[
-        str, typer.Argument(help="The id of an example or document, a file or folder of data, or a place as column `source` has it, or how that begins up to a colon.")
+        str,
+        typer.Argument(
+            help="The id of an example or document, a file or folder of data, or a place as column `source` has it, or how that begins up to a colon."
+        ),
     ],
     dry: Annotated[bool, typer.Option("--dry", help="Only name what it reached.")] = False,
 ) -> None:
@@ -32,7 +35,9 @@ def forget(
             return
         new = forgetting.exclude(reach.exclude)
     _terminal.show(
-        f"ingest.exclude names {', '.join(new)} now. `ratchet run` trains without it." if new else "ingest.exclude named it already."
+        f"ingest.exclude names {', '.join(new)} now. `ratchet run` trains without it."
+        if new
+        else "ingest.exclude named it already."
     )
 
 
@@ -44,7 +49,11 @@ def _show(reach: "Reach") -> None:
     _terminal.show(f"rounds: {', '.join(reach.rounds) or 'none'}")
     _terminal.show(f"models trained on it: {', '.join(reach.models) or 'none'}")
     for number, is_reached in reach.versions.items():
-        reached = {True: "was trained on it", False: "was not trained on it", None: "not known: its data are not in DVC's cache"}
+        reached = {
+            True: "was trained on it",
+            False: "was not trained on it",
+            None: "not known: its data are not in DVC's cache",
+        }
         _terminal.show(f"version {number}: {reached[is_reached]}")
     for place, contents in reach.caches:
         _terminal.show(f"{place}: {contents}")

@@ -18,7 +18,9 @@ def verify(
     evidence: Annotated[
         Path | None, typer.Option(help="Check this folder of `ratchet evidence` alone, wherever it comes from.")
     ] = None,
-    key: Annotated[Path, typer.Option(help="The public keys that signatures are checked by.")] = Path("data/signing_keys.pem"),
+    key: Annotated[Path, typer.Option(help="The public keys that signatures are checked by.")] = Path(
+        "data/signing_keys.pem"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for other programs.")] = False,
 ) -> Report:
     """Check that this workspace holds what its record says, without training.

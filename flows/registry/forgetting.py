@@ -198,6 +198,9 @@ def _caches() -> Iterator[tuple[str, str]]:
             yield str(folder), contents
     if (workspace.SCRATCH / "work").is_dir():
         yield str(workspace.SCRATCH / "work"), "unfinished trainings: remove it while nothing runs"
-    yield "DVC's cache", "tables and models of before: `dvc gc --workspace` after the next run, and with `--cloud` in the remote"
+    yield (
+        "DVC's cache",
+        "tables and models of before: `dvc gc --workspace` after the next run, and with `--cloud` in the remote",
+    )
     yield "data/raw and other sources", "the original, which is yours to delete"
     yield "git", "review decisions with its text, and files in data/raw that git tracks, stay in its history"

@@ -147,7 +147,9 @@ def check_evidence(folder: Path, keys: Path) -> Iterator[Check]:
     problems = checking.problems(folder, public)
     yield from (Check(False, f"{folder}: {problem}") for problem in problems)
     if not problems:
-        yield Check(True, f"{folder}: signed by a trusted key, and its records agree with each other and with its files")
+        yield Check(
+            True, f"{folder}: signed by a trusted key, and its records agree with each other and with its files"
+        )
 
 
 def import_runs() -> Iterator[Check]:

@@ -224,7 +224,9 @@ def _conflict(
             return f"{named(name)} allows no derived model"
     for first, second in combinations(known, 2):
         pair = {name: known[name] for name in (first, second)}
-        if not any(_admits(pair, target) for target in targets) and not all(any(map(_is_free, option)) for option in pair.values()):
+        if not any(_admits(pair, target) for target in targets) and not all(
+            any(map(_is_free, option)) for option in pair.values()
+        ):
             return f"{named(first)} and {named(second)} exclude each other"
     return f"no licence meets all of {', '.join(map(named, known))}"
 

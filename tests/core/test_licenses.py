@@ -21,7 +21,10 @@ def terms(*names, wanted=None):
         (["MPL-2.0", "GPL-3.0-only"], ("GPL-3.0-only",)),
         (["GPL-2.0-only OR MIT", "Apache-2.0"], ()),
         (["GPL-2.0-only AND MIT"], ("GPL-2.0-only",)),
-        (["GPL-2.0-or-later WITH Classpath-exception-2.0", "Apache-2.0"], ("GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later")),
+        (
+            ["GPL-2.0-or-later WITH Classpath-exception-2.0", "Apache-2.0"],
+            ("GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later"),
+        ),
         (["llama3.1", "MIT License"], ("LicenseRef-scancode-llama-3.1-license-2024",)),
     ],
 )
@@ -47,7 +50,9 @@ def test_a_conflict_names_what_excludes_each_other(names, reason):
 
 def test_the_licence_that_a_model_shall_have_is_held_against_all():
     assert terms("MIT", "BSD-3-Clause", wanted="Apache-2.0").licenses == ("Apache-2.0",)
-    assert terms("MIT", "CC-BY-SA-4.0", wanted="MIT").conflict == "the licence MIT is not allowed by CC-BY-SA-4.0 (data 1)"
+    assert (
+        terms("MIT", "CC-BY-SA-4.0", wanted="MIT").conflict == "the licence MIT is not allowed by CC-BY-SA-4.0 (data 1)"
+    )
     assert terms("CC-BY-SA-4.0", wanted="GPL-3.0-only").conflict == ""
     with pytest.raises(ValueError, match=r"'Apache 9' is no SPDX licence that is known"):
         terms("MIT", wanted="Apache 9")
@@ -72,4 +77,6 @@ def test_names_of_indexes_and_hubs_are_spelt_as_spdx_does():
 
 
 def test_an_expression_that_would_explode_is_not_known():
-    assert not licenses.is_known(" AND ".join(f"(MIT OR {name})" for name in ("ISC", "Zlib", "0BSD", "PSF-2.0", "NCSA", "X11", "HPND")))
+    assert not licenses.is_known(
+        " AND ".join(f"(MIT OR {name})" for name in ("ISC", "Zlib", "0BSD", "PSF-2.0", "NCSA", "X11", "HPND"))
+    )

@@ -88,7 +88,10 @@ def commands(page: Path) -> Iterator[str]:
     for language, block in re.findall(r"^ *```(\S*)\n(.*?)^ *```$", page.read_text(encoding="utf-8"), re.M | re.S):
         for line in block.splitlines() if not language else ():
             command = re.sub(r"\s+#.*", "", line).strip()
-            if re.match(r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python|model_signing|mlcroissant)\b", command):
+            if re.match(
+                r"(\w+=\S+ )?(ratchet|dvc|git|make|prefect|torchrun|pip|export|python|model_signing|mlcroissant)\b",
+                command,
+            ):
                 yield command
 
 

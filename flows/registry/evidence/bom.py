@@ -94,8 +94,11 @@ def _model(subject: Subject, folder: Path, terms: Terms, data: list[str]) -> dic
 def _architecture(folder: Path) -> dict[str, str]:
     """Return family and class of the network, as the config of the model or of its base has them."""
     configs = [folder / kind / "config.json" for kind in (layout.MODEL, layout.BASE)]
-    config = next((layout.read_json(path) for path in configs if path.is_file()), {})
-    names = {"architectureFamily": config.get("model_type"), "modelArchitecture": (config.get("architectures") or [None])[0]}
+    config: dict[str, Any] = next((layout.read_json(path) for path in configs if path.is_file()), {})
+    names = {
+        "architectureFamily": config.get("model_type"),
+        "modelArchitecture": (config.get("architectures") or [None])[0],
+    }
     return {key: str(value) for key, value in names.items() if value}
 
 
@@ -103,7 +106,11 @@ def _report_metrics(subject: Subject) -> Iterator[dict[str, Any]]:
     for row in subject.results:
         if row["after"]["value"] is not None:
             part = f", {row['part']}" if row["part"] else ""
-            yield _metric(f"{row['measure']} ({UNITS.get(row['unit'], row['unit'])})", f"test, {row['items']} items{part}", row["after"])
+            yield _metric(
+                f"{row['measure']} ({UNITS.get(row['unit'], row['unit'])})",
+                f"test, {row['items']} items{part}",
+                row["after"],
+            )
 
 
 def _gate_metrics(subject: Subject) -> Iterator[dict[str, Any]]:
@@ -150,10 +157,16 @@ def _base() -> dict[str, Any]:
         "bom-ref": BASE,
         "type": "machine-learning-model",
         "name": str(name),
-        **({"version": str(source.get("revision") or source.get("version"))} if source.get("revision") or source.get("version") else {}),
+        **(
+            {"version": str(source.get("revision") or source.get("version"))}
+            if source.get("revision") or source.get("version")
+            else {}
+        ),
         "hashes": [{"alg": "SHA-256", "content": checkpoints.weights_digest(START)}],
         "licenses": _licenses(data_licenses.of_base(START)),
-        "properties": [{"name": "ratchet:hash", "value": "of names and SHA-256 of the files of weights, as ratchet.json has it"}],
+        "properties": [
+            {"name": "ratchet:hash", "value": "of names and SHA-256 of the files of weights, as ratchet.json has it"}
+        ],
     }
 
 

@@ -15,7 +15,9 @@ from tasks.io import provenance
 
 def problems(folder: Path, keys: Sequence[str]) -> list[str]:
     """Return what does not hold in a folder of evidence, by these public keys; none if all does."""
-    missing = [name for name in (layout.PROVENANCE, layout.BOM, layout.DATA, layout.LOCK) if not (folder / name).is_file()]
+    missing = [
+        name for name in (layout.PROVENANCE, layout.BOM, layout.DATA, layout.LOCK) if not (folder / name).is_file()
+    ]
     if missing:
         return [f"{name} is missing" for name in missing]
     unsigned = signing.folder_problem(folder, keys)
@@ -67,7 +69,9 @@ def _unlike(folder: Path, claims: dict[str, Any]) -> Iterator[str]:
         elif provenance.digest(folder / name) != digest:
             yield f"{name} is not what {layout.PROVENANCE} was signed for"
     present = {path.relative_to(folder).as_posix() for path in layout.model_files(folder)}
-    yield from (f"{name} is not among what {layout.PROVENANCE} was signed for" for name in sorted(present - stated.keys()))
+    yield from (
+        f"{name} is not among what {layout.PROVENANCE} was signed for" for name in sorted(present - stated.keys())
+    )
     materials = _digests(claims["predicate"]["buildDefinition"]["resolvedDependencies"])
     yield from _bom_problems(_json(folder, layout.BOM), stated, materials)
     yield from _data_problems(_json(folder, layout.DATA), materials)
@@ -102,7 +106,9 @@ def _lock_problems(lock: Path, claims: dict[str, Any]) -> Iterator[str]:
     for stage, parameters in build["externalParameters"]["stages"].items():
         if json.loads(json.dumps(stages.get(stage, {}).get("params"))) != parameters:
             yield f"{layout.LOCK} has other settings of {stage} than {layout.PROVENANCE}"
-    md5_of = {entry["name"]: entry["digest"]["md5"] for entry in build["resolvedDependencies"] if "md5" in entry["digest"]}
+    md5_of = {
+        entry["name"]: entry["digest"]["md5"] for entry in build["resolvedDependencies"] if "md5" in entry["digest"]
+    }
     for stage in stages.values():
         for path, digest in lock_graph.hashes(stage, "deps").items():
             if path in md5_of and md5_of[path] != digest:

@@ -51,9 +51,7 @@ def _make(path: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)
@@ -69,10 +67,10 @@ def public_key(private: Path) -> str:
     except (ValueError, TypeError):
         raise ValueError(f"{private} holds no private key as PEM without a password.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{private} is no key of ECDSA, which model-signing needs:\n    openssl ecparam -name prime256v1 -genkey -noout")
-    pem = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+        raise ValueError(
+            f"{private} is no key of ECDSA, which model-signing needs:\n    openssl ecparam -name prime256v1 -genkey -noout"
+        )
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return pem.decode()
 
 

@@ -56,9 +56,7 @@ def _commit(subject: Subject) -> dict[str, Any]:
 
 def _materials(subject: Subject) -> list[dict[str, Any]]:
     """Return what stages read. The code is among it file by file, so that it counts even where the commit had other code."""
-    return [
-        {"name": file.path, "digest": {"sha256": file.sha256, "md5": file.md5}} for file in subject.materials
-    ]
+    return [{"name": file.path, "digest": {"sha256": file.sha256, "md5": file.md5}} for file in subject.materials]
 
 
 def _versions() -> dict[str, str]:

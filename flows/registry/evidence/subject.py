@@ -79,7 +79,9 @@ class Subject:
 
         Raises ValueError if one is not what dvc.lock was written for.
         """
-        paths = {path: digest for entry in self.lock.values() for path, digest in lock_graph.hashes(entry, "deps").items()}
+        paths = {
+            path: digest for entry in self.lock.values() for path, digest in lock_graph.hashes(entry, "deps").items()
+        }
         read: dict[str, Material] = {}
         for path, expected in paths.items():
             md5_of = {file: _md5(file) for file in lock_graph.members(Path(path))}
@@ -146,7 +148,9 @@ def _version(number: int) -> Subject:
 def _measured(name: str) -> Subject:
     models = configuration.load().models
     if name not in models:
-        raise ValueError(f"There is no model {name!r}. There are: {', '.join(['champion', *models])}, and versions by number.")
+        raise ValueError(
+            f"There is no model {name!r}. There are: {', '.join(['champion', *models])}, and versions by number."
+        )
     model = models[name]
     path = Path(model.path)
     if not path.is_dir() or not lock_file.PATH.is_file():
@@ -155,7 +159,9 @@ def _measured(name: str) -> Subject:
     folders = {layout.MODEL: path} | ({layout.BASE: Path(model.base)} if is_change else {})
     candidate = layout.read_json(CANDIDATE) if CANDIDATE.is_file() else {}
     is_candidate = candidate.get("candidate") == name
-    return Subject(name, name, name, folders, tuple(map(str, folders.values())), None, candidate if is_candidate else {})
+    return Subject(
+        name, name, name, folders, tuple(map(str, folders.values())), None, candidate if is_candidate else {}
+    )
 
 
 def _md5(file: Path) -> str:

@@ -64,7 +64,11 @@ class MadeModel(Nights):
             self.examples(f"data/ingested/{split}.parquet", split, license)
         texts = [Document(f"d{n}", "A text.", "domain", f"g{n}", "train", "a.md", "CC0-1.0") for n in range(2)]
         tables.write(folder / "data/ingested/train_documents.parquet", texts, Document)
-        for name, text in {"data/raw/rows.jsonl": "{}\n", "code.py": "x = 1\n", "data/report/README.md": "# r0\n"}.items():
+        for name, text in {
+            "data/raw/rows.jsonl": "{}\n",
+            "code.py": "x = 1\n",
+            "data/report/README.md": "# r0\n",
+        }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         (folder / "data/report/summary.json").write_text(json.dumps(REPORT))

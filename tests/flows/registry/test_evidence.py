@@ -25,7 +25,7 @@ from securesystemslib.signer import SSlibKey
 from flows.registry import promotion, verification
 from flows.registry.evidence import bundle, layout, signing, subject
 from tasks.io import provenance
-from tests.flows.registry.made_model import MadeModel, SOURCE
+from tests.flows.registry.made_model import SOURCE, MadeModel
 
 EVIDENCE = Path("models/evidence/1")
 
@@ -71,10 +71,15 @@ def test_the_bill_of_materials_is_valid_cyclonedx_and_names_all_there_is(workspa
         path.relative_to(EVIDENCE).as_posix(): provenance.digest(path) for path in layout.model_files(EVIDENCE)
     }
     by_ref = {part["bom-ref"]: part for part in bom["components"]}
-    assert (by_ref["base-model"]["name"], by_ref["base-model"]["licenses"]) == (SOURCE["id"], [{"expression": "Apache-2.0"}])
+    assert (by_ref["base-model"]["name"], by_ref["base-model"]["licenses"]) == (
+        SOURCE["id"],
+        [{"expression": "Apache-2.0"}],
+    )
     examples = by_ref["data/rounds/r0/examples.parquet"]
     assert examples["licenses"] == [{"expression": "MIT"}]
-    assert {"alg": "SHA-256", "content": provenance.digest(Path("data/rounds/r0/examples.parquet"))} in examples["hashes"]
+    assert {"alg": "SHA-256", "content": provenance.digest(Path("data/rounds/r0/examples.parquet"))} in examples[
+        "hashes"
+    ]
     assert [ref["ref"] for ref in model["modelCard"]["modelParameters"]["datasets"]] == [
         part["bom-ref"] for part in bom["components"] if part["type"] == "data"
     ]
@@ -83,7 +88,9 @@ def test_the_bill_of_materials_is_valid_cyclonedx_and_names_all_there_is(workspa
     assert [metric["type"] for metric in gate] == ["domain: worse by than base", "general: worse by than base"]
     torch = next(part for part in bom["components"] if part["name"] == "torch")
     assert f"torch=={torch['version']}" in (EVIDENCE / layout.ENVIRONMENT).read_text().splitlines()
-    errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.replace('"specVersion": "1.6"', '"specVersion": "9"'))
+    errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(
+        text.replace('"specVersion": "1.6"', '"specVersion": "9"')
+    )
     assert errors is not None
 
 
@@ -96,10 +103,17 @@ def test_the_provenance_is_a_statement_of_in_toto_in_an_envelope_that_securesyst
     build = claims["predicate"]["buildDefinition"]
     assert claims["predicateType"] == "https://slsa.dev/provenance/v1"
     assert build["externalParameters"]["stages"]["tune@r0"] == {"params.yaml": {"tune": {"adapter": "lora", "seed": 0}}}
-    digests = {entry["name"]: entry["digest"] for entry in build["resolvedDependencies"] if "sha256" in entry.get("digest", {})}
+    digests = {
+        entry["name"]: entry["digest"] for entry in build["resolvedDependencies"] if "sha256" in entry.get("digest", {})
+    }
     for path, digest in digests.items():
         assert provenance.digest(Path(path)) == digest["sha256"]
-    assert {"code.py", "data/raw/rows.jsonl", "data/rounds/r0/examples.parquet", "models/base/model.safetensors"} <= digests.keys()
+    assert {
+        "code.py",
+        "data/raw/rows.jsonl",
+        "data/rounds/r0/examples.parquet",
+        "models/base/model.safetensors",
+    } <= digests.keys()
     assert {entry["name"]: entry["digest"]["sha256"] for entry in claims["subject"]} == {
         path.relative_to(EVIDENCE).as_posix(): provenance.digest(path) for path in layout.model_files(EVIDENCE)
     }
@@ -162,7 +176,9 @@ def test_a_model_that_was_never_judged_has_evidence_without_a_decision(workspace
     folder = bundle.write("r0")
     assert not_holding(folder) == []
     assert not (folder / layout.DECISION).exists()
-    properties = {entry["name"]: entry["value"] for entry in read(layout.BOM, folder)["metadata"]["component"]["properties"]}
+    properties = {
+        entry["name"]: entry["value"] for entry in read(layout.BOM, folder)["metadata"]["component"]["properties"]
+    }
     assert properties["ratchet:gate"] == "not judged"
     assert properties["ratchet:terms"] == "any licence, with the notices of Apache-2.0, MIT"
 
@@ -184,7 +200,9 @@ def test_a_version_that_the_workspace_has_moved_on_from_is_told_with_the_commit(
     with pytest.raises(ValueError, match=r"code\.py is not what dvc\.lock was written for\. `ratchet run`"):
         bundle.write("1")
     Path("dvc.lock").write_text(Path("dvc.lock").read_text() + "# later\n")
-    with pytest.raises(ValueError, match=r"another than version 1 was promoted with(.|\n)*git checkout COMMIT && dvc checkout"):
+    with pytest.raises(
+        ValueError, match=r"another than version 1 was promoted with(.|\n)*git checkout COMMIT && dvc checkout"
+    ):
         bundle.write("1")
 
 

@@ -50,7 +50,12 @@ def register(tmp_path):
         tables.write(tmp_path / "data/rounds/r0/examples.parquet", rows, Example)
         (tmp_path / "compression.json").write_text(json.dumps(compression))
         run, output = ScratchRun(tmp_path), tmp_path / "candidate.json"
-        stage.main(register_inputs(tmp_path), {"candidate": output}, StageConfig.model_validate({"gate": gate, "models": models}), run)
+        stage.main(
+            register_inputs(tmp_path),
+            {"candidate": output},
+            StageConfig.model_validate({"gate": gate, "models": models}),
+            run,
+        )
         return json.loads(output.read_text()), run.said[-1]
 
     return of

@@ -78,7 +78,9 @@ class FilePart(Part):
         digest = self.block.digest if self.block else provenance.digest(self.table.path)
         place = self.block.place if self.block else []
         settings = self.source.model_dump(mode="json", exclude={"path", "url", "sha256", "max_rows"})
-        screening = self.config.model_dump(mode="json", include={"licenses", "secrets", "personal", "quality", "exclude"})
+        screening = self.config.model_dump(
+            mode="json", include={"licenses", "secrets", "personal", "quality", "exclude"}
+        )
         names = [self.table.label, label(self.source), domain_of(self.source)]
         facts = [code(), digest, place, names, settings, screening, *sorted(self.rescued)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -27,14 +27,20 @@ def test_an_id_and_a_source_are_left_out_and_the_rest_stays(tmp_path, sources):
     ingest(tmp_path, sources, "before", near_duplicates={"jaccard": None, "cosine": None})
     before = kept(tmp_path, "before")
     one = next(example for example in before.values() if example.source.startswith("file goose.jsonl"))
-    place = next(example.source for example in before.values() if example.source.startswith("file gone.jsonl")).partition(":")[0]
+    place = next(
+        example.source for example in before.values() if example.source.startswith("file gone.jsonl")
+    ).partition(":")[0]
     excluded = [one.id, place]
     _, report = ingest(tmp_path, sources, exclude=excluded, near_duplicates={"jaccard": None, "cosine": None})
     assert before.keys() - kept(tmp_path).keys() == {
-        example.id for example in before.values() if example.id == one.id or example.source.startswith("file gone.jsonl")
+        example.id
+        for example in before.values()
+        if example.id == one.id or example.source.startswith("file gone.jsonl")
     }
     assert report["dropped"]["forgotten"] == 2
-    refused = [row for row in tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal) if row.reason == "forgotten"]
+    refused = [
+        row for row in tables.read(tmp_path / "out/ingested/quarantine.parquet", Refusal) if row.reason == "forgotten"
+    ]
     assert {row.record for row in refused} == {""}
     holding = [path for path in tmp_path.rglob("*") if path.is_file() and b"Zebedee" in path.read_bytes()]
     assert {path.relative_to(tmp_path).parts[0] for path in holding} <= {"raw", "before"}
@@ -44,7 +50,9 @@ def test_a_document_is_left_out_by_its_place(tmp_path, sources):
     texts = tmp_path / "raw/texts"
     texts.mkdir()
     for number in range(8):
-        (texts / f"{number}.md").write_text(f"Text {number} tells of {NAMES[number % 6]} and of nothing else, {number} times over.\n")
+        (texts / f"{number}.md").write_text(
+            f"Text {number} tells of {NAMES[number % 6]} and of nothing else, {number} times over.\n"
+        )
     corpora = {"domain": [{"from": "folder", "path": str(texts), "license": "MIT"}]}
 
     def places(name):
