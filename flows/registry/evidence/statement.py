@@ -30,7 +30,7 @@ def of(subject: Subject, folder: Path) -> dict[str, Any]:
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"model": subject.entry, "stages": subject.parameters},
                 "internalParameters": {"machine": subject.model_card.get("machine", {})},
-                "resolvedDependencies": [_commit(subject), *_materials(subject)],
+                "resolvedDependencies": [*_commit(subject), *_materials(subject)],
             },
             "runDetails": {
                 "builder": {"id": BUILDER, "version": _versions()},
@@ -46,12 +46,10 @@ def _described(folder: Path, path: Path) -> dict[str, Any]:
     return {"name": path.relative_to(folder).as_posix(), "digest": {"sha256": provenance.digest(path)}}
 
 
-def _commit(subject: Subject) -> dict[str, Any]:
-    """Return the commit of the workspace. It has no address: one may hold a password."""
-    return {
-        "name": "workspace",
-        **({"digest": {"gitCommit": subject.commit}} if subject.commit != "none" else {}),
-    }
+def _commit(subject: Subject) -> list[dict[str, Any]]:
+    """Return the commit of the workspace, if there is one. It has no address: one may hold a password."""
+    known = subject.commit != "none"
+    return [{"name": "workspace", "digest": {"gitCommit": subject.commit}}] if known else []
 
 
 def _materials(subject: Subject) -> list[dict[str, Any]]:

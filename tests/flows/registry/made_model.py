@@ -60,8 +60,8 @@ class MadeModel(Nights):
         self.model("models/tuned/r0", 2.0, parent=checkpoints.read_card(folder / "models/pretrained")["weights"])
         checkpoints.write_adapter_note(folder / "models/tuned/r0", "lora", {})
         self.examples("data/rounds/r0/examples.parquet", "train", license)
-        for split in ("valid", "test", "gate"):
-            self.examples(f"data/ingested/{split}.parquet", split, license)
+        for number, split in enumerate(("valid", "test", "gate"), 1):
+            self.examples(f"data/ingested/{split}.parquet", split, license, 10 * number)
         texts = [Document(f"d{n}", "A text.", "domain", f"g{n}", "train", "a.md", "CC0-1.0") for n in range(2)]
         tables.write(folder / "data/ingested/train_documents.parquet", texts, Document)
         for name, text in {
@@ -81,8 +81,8 @@ class MadeModel(Nights):
         save_file({"w": np.full(3, weight, dtype=np.float32)}, path / "model.safetensors")
         checkpoints.write_card(path, **facts)
 
-    def examples(self, place, split, license):
-        rows = [example(n, split=split, license=license, domain="rows.jsonl") for n in range(3)]
+    def examples(self, place, split, license, first=0):
+        rows = [example(first + n, split=split, license=license, domain="rows.jsonl") for n in range(3)]
         tables.write(self.folder / place, rows, Example)
 
     def lock(self):

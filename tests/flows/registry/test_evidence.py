@@ -88,10 +88,8 @@ def test_the_bill_of_materials_is_valid_cyclonedx_and_names_all_there_is(workspa
     assert [metric["type"] for metric in gate] == ["domain: worse by than base", "general: worse by than base"]
     torch = next(part for part in bom["components"] if part["name"] == "torch")
     assert f"torch=={torch['version']}" in (EVIDENCE / layout.ENVIRONMENT).read_text().splitlines()
-    errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(
-        text.replace('"specVersion": "1.6"', '"specVersion": "9"')
-    )
-    assert errors is not None
+    other = text.replace('"type": "machine-learning-model"', '"type": "model"')
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(other) is not None
 
 
 def test_the_provenance_is_a_statement_of_in_toto_in_an_envelope_that_securesystemslib_opens(workspace_of_model):
@@ -210,7 +208,7 @@ def test_what_keeps_evidence_from_being_written_keeps_nobody_from_promoting(tmp_
     made = MadeModel(tmp_path)
     made.register()  # no dvc.lock
     assert promotion.promote().verdict == "promoted"
-    assert "There is no evidence of version 1: dvc.lock is another than version 1" in capsys.readouterr().err
+    assert "There is no evidence of version 1: dvc.lock is another than version 1" in capsys.readouterr().out
     assert not layout.FOLDER.exists()
 
 
@@ -222,14 +220,14 @@ PLANTED = {
 REMOTE = "zzremotezzsecretzz0123456789"
 
 
-def test_no_planted_secret_is_in_anything_that_is_written(workspace_of_model, monkeypatch):
+def test_no_planted_secret_is_in_anything_that_is_written(workspace_of_model, empty_prefect, monkeypatch):
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
     Path(".dvc").mkdir(exist_ok=True)
     Path(".dvc/config.local").write_text(f"['remote \"store\"']\n    secret_access_key = {REMOTE}\n")
-    Path(".ratchet/prefect").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(empty_prefect, ".ratchet/prefect")
     block = subprocess.run(
-        [sys.executable, "-c", SAVE_BLOCK], env=os.environ | {"PREFECT_HOME": str(Path(".ratchet/prefect").resolve())},
+        [sys.executable, "-c", SAVE_BLOCK], env=os.environ | {"PREFECT_HOME": str(Path(".ratchet/prefect").resolve()), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert block.returncode == 0, block.stderr
@@ -260,7 +258,7 @@ def test_a_secret_in_the_settings_keeps_evidence_from_being_written_and_is_not_s
 
 def test_without_the_extra_one_message_says_what_installs_it(workspace_of_model, monkeypatch):
     monkeypatch.setattr(signing, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"model_signing.*pip install 'ratchet-llm\[evidence\]'"):
+    with pytest.raises(ValueError, match=r"(?s)model_signing.*pip install 'ratchet-llm\[evidence\]'"):
         bundle.write("1")
     (problem,) = not_holding()
     assert "is not installed" in problem
