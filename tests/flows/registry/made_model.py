@@ -44,7 +44,7 @@ WRITES = {
     "evaluate@r0": ["data/gate/r0.parquet"],
 }
 PARAMS = {
-    "ingest": {"ingest": {"seed": 0, "sources": [{"from": "file", "path": "data/raw/rows.jsonl"}]}},
+    "ingest": {"ingest": {"seed": 0, "sources": [{"from": "file", "path": "data/raw/rows.jsonl"}], "exclude": ["file gone.jsonl"]}},
     "tune@r0": {"tune": {"adapter": "lora", "seed": 0}},
 }
 

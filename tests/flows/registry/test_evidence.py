@@ -181,6 +181,13 @@ def test_a_model_that_was_never_judged_has_evidence_without_a_decision(workspace
     assert properties["ratchet:terms"] == "any licence, with the notices of Apache-2.0, MIT"
 
 
+def test_what_was_forgotten_is_said_by_bill_of_materials_and_provenance(workspace_of_model):
+    properties = {entry["name"]: entry["value"] for entry in read(layout.BOM)["metadata"]["component"]["properties"]}
+    assert properties["ratchet:excluded"] == "file gone.jsonl"
+    stages = statement()["predicate"]["buildDefinition"]["externalParameters"]["stages"]
+    assert stages["ingest"]["params.yaml"]["ingest"]["exclude"] == ["file gone.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
