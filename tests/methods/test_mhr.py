@@ -34,9 +34,7 @@ KEYS = torch.tensor([task_key(name) for name in NAMES])
 def trainable(model, config):
     """The sum over all adapted layers of S r (in + out) + T h S, with one task."""
     layers = surgery.linears(model, config.targets).values()
-    return sum(
-        config.skills * config.rank * sum(layer.weight.shape) + config.heads * config.skills for layer in layers
-    )
+    return sum(config.skills * config.rank * sum(layer.weight.shape) + config.heads * config.skills for layer in layers)
 
 
 def layer(**settings):

@@ -150,7 +150,9 @@ def test_looks_differ_by_what_is_drawn_and_agree_where_nothing_is(tiny):
 
 def test_one_part_is_a_lora_step_by_step(tiny):
     model = small.load(tiny)
-    attached, _ = contract.composed(model, replace(contract.composition(), adapter=contract.part("adapters", "mosl", parts=1)))
+    attached, _ = contract.composed(
+        model, replace(contract.composition(), adapter=contract.part("adapters", "mosl", parts=1))
+    )
     (_, layer), *_ = adapted(attached.model).items()
     names = {name.rpartition("pair.")[2] for name in attached.trainable}
     assert names == {"down.W_OI", "up.W_OI"}

@@ -107,7 +107,12 @@ def test_loss_and_gradient_are_those_of_a_plain_forward_of_one_sequence_at_a_tim
     use_packed_attention(packed)
     reads_auxiliary = bool(method.reads_auxiliary and method.reads_auxiliary(part.config))
     _, tokens = observe(
-        packed, row, hits=part.spec.hits, looks=part.spec.looks, auxiliary=reads_auxiliary, auxiliary_gradient=part.spec.auxiliary_gradient
+        packed,
+        row,
+        hits=part.spec.hits,
+        looks=part.spec.looks,
+        auxiliary=reads_auxiliary,
+        auxiliary_gradient=part.spec.auxiliary_gradient,
     )
     values = torch.cat([textbook(plain, sequence, hits=part.spec.hits) for sequence in SEQUENCES])
     expected = method.loss(values, tokens, part.config) / len(values)

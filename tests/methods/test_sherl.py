@@ -123,7 +123,9 @@ def test_nothing_below_the_last_layer_is_kept_or_gets_a_gradient():
     assert len(kept) > 10, "the last layer and the module keep theirs"
     loss.backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert trained == {name for name, parameter in model.named_parameters() if ".sherl." in name or ".norm.norm" in name}
+    assert trained == {
+        name for name, parameter in model.named_parameters() if ".sherl." in name or ".norm.norm" in name
+    }
 
 
 @pytest.mark.parametrize("place", ["embed_tokens.weight", "layers.1.mlp.up_proj.weight"])
@@ -180,7 +182,7 @@ def test_a_reduction_above_the_hidden_size_is_refused(tiny):
 
 
 def test_a_decoder_with_another_last_norm_is_refused():
-    with pytest.raises(ValueError, match="GPT2Model has no last norm called `norm`.*Use adapter lora"):
+    with pytest.raises(ValueError, match=r"GPT2Model has no last norm called `norm`.*Use adapter lora"):
         attach(small.gpt2(), SherlConfig(**SMALL), Start())
 
 

@@ -11,6 +11,7 @@ from tasks.core.training import Moment
 from tasks.core.weights.row import Passage
 from tasks.methods.adapters._split_config import SplitConfig
 
+
 class Draws:
     """The part of a matrix that a look at a row of this step trains: of seed, step, matrix and look alone."""
 
@@ -30,7 +31,9 @@ def divide(scores: Tensor, parts: int) -> Tensor:
     numel = scores.numel()
     ends = torch.tensor([numel * (part + 1) // parts for part in range(parts)])
     part_of = torch.empty(numel, dtype=torch.uint8)
-    part_of[scores.flatten().argsort(stable=True)] = torch.bucketize(torch.arange(numel), ends, right=True).to(torch.uint8)
+    part_of[scores.flatten().argsort(stable=True)] = torch.bucketize(torch.arange(numel), ends, right=True).to(
+        torch.uint8
+    )
     return part_of.view(scores.shape)
 
 
@@ -97,11 +100,21 @@ class Pair(nn.Module):
     up: Split | Dense
 
     def __init__(
-        self, config: SplitConfig, inputs: int, outputs: int, like: Tensor, draws: Draws, name: str, *, gelu: bool = False
+        self,
+        config: SplitConfig,
+        inputs: int,
+        outputs: int,
+        like: Tensor,
+        draws: Draws,
+        name: str,
+        *,
+        gelu: bool = False,
     ) -> None:
         super().__init__()
         self.gelu, self.dropout = gelu, nn.Dropout(config.dropout)
-        self.dtype = dtype = torch.promote_types(like.dtype, torch.float32) if like.is_floating_point() else torch.float32
+        self.dtype = dtype = (
+            torch.promote_types(like.dtype, torch.float32) if like.is_floating_point() else torch.float32
+        )
         first_RI = like.new_empty(config.rank, inputs, dtype=dtype)
         nn.init.kaiming_uniform_(first_RI, a=5**0.5)
         starts = {"down": first_RI, "up": like.new_zeros(outputs, config.rank, dtype=dtype)}

@@ -44,7 +44,13 @@ WRITES = {
     "evaluate@r0": ["data/gate/r0.parquet"],
 }
 PARAMS = {
-    "ingest": {"ingest": {"seed": 0, "sources": [{"from": "file", "path": "data/raw/rows.jsonl"}], "exclude": ["file gone.jsonl"]}},
+    "ingest": {
+        "ingest": {
+            "seed": 0,
+            "sources": [{"from": "file", "path": "data/raw/rows.jsonl"}],
+            "exclude": ["file gone.jsonl"],
+        }
+    },
     "tune@r0": {"tune": {"adapter": "lora", "seed": 0}},
 }
 

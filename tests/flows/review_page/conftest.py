@@ -56,7 +56,14 @@ def write_data():
     """Write what ingest refused and kept, and the results of two models on the test set."""
     refusals = [
         Refusal("rows.jsonl", "rows.jsonl: line 3", "too long", "the response has 900 characters", HOSTILE, "long"),
-        Refusal("rows.jsonl", "rows.jsonl: line 5", "quality: min_words", "3, at least 12 are wanted", "Too few words.", "few"),
+        Refusal(
+            "rows.jsonl",
+            "rows.jsonl: line 5",
+            "quality: min_words",
+            "3, at least 12 are wanted",
+            "Too few words.",
+            "few",
+        ),
         Refusal("rows.jsonl", "rows.jsonl: line 7", "leak", "overlaps line 1", "What is asked.", "leaked"),
         Refusal("rows.jsonl", "line 9", "no JSON", "Expecting value", "{", ""),
     ]
