@@ -403,6 +403,7 @@ def test_a_second_run_gives_the_same_bytes_and_knows_no_path(tmp_path):
     assert [str(file) for file in files] == [
         "README.md",
         "index.html",
+        "metrics.json",
         *(f"plots/{name}.csv" for name in PLOTS),
         "summary.json",
         "summary.txt",
