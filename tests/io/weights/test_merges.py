@@ -216,7 +216,7 @@ def test_the_command_merges_by_weights_and_refuses_in_a_sentence(tiny, tmp_path,
         torch.testing.assert_close(weight, 0.25 * one[name] + 0.75 * other[name], rtol=0, atol=1e-6)
         assert weight.shape == base[name].shape
     for given, message in (
-        (["nowhere:2"], "nowhere is neither the folder of a model nor a file"),
+        (["nowhere:2"], "nowhere is neither the folder of a model"),
         ([f"{folders['lora']}:much"], "'much' is no number"),
         ([f"{folders['lora']}:nan"], "'nan' is no number"),
     ):
