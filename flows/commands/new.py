@@ -36,10 +36,15 @@ def new(
     ] = None,
     goal: Annotated[
         Literal["answers", "loop", "preferences", "texts"] | None,
-        typer.Option(help="Better answers; those and a turn that mends the data; preferred answers; texts read on."),
+        typer.Option(
+            metavar="GOAL",
+            help="answers: better ones. loop: those, and a turn that mends the data. preferences: preferred answers. texts: a base that "
+            "has read them.",
+        ),
     ] = None,
     machine: Annotated[
-        Literal["cpu", "cuda", "mps"] | None, typer.Option(help="The device that models run on.")
+        Literal["cpu", "cuda", "mps"] | None,
+        typer.Option(metavar="DEVICE", help="What models run on: cpu, cuda or mps."),
     ] = None,
     prompt: _intake.Prompt = None,
     response: _intake.Response = None,

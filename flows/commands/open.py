@@ -12,7 +12,7 @@ from flows.commands import _browser
 def open(  # a command has the name of its function
     page: Annotated[
         Literal["report", "mlflow", "prefect"],
-        typer.Argument(help="The report's page, made anew; the runs in MLflow; the flow runs in Prefect."),
+        typer.Argument(metavar="PAGE", help="report: its page, made anew. mlflow: the runs. prefect: the flow runs."),
     ],
     port: Annotated[
         int | None,

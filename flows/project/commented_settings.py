@@ -12,7 +12,7 @@ from tasks.configuration import PipelineConfig
 
 WIDTH = 120
 NEXT = "\n"
-SHORT = 60
+SHORT = 70
 """Characters up to which a map below a section stands in one line."""
 
 
