@@ -29,9 +29,10 @@ def review(
     web: Annotated[bool, typer.Option("--web", help="On a page of 127.0.0.1, whose address has a token.")] = False,
     port: Annotated[int, typer.Option(help="The port of the page; 0 is any free one.", min=0, max=65535)] = 8765,
 ) -> None:
-    """Decide on what the loop has rewritten, each beside what it was; with --web also on refused records and evaluation items.
+    """Decide on what the loop has rewritten, each beside what it was.
 
     Accept, edit ($EDITOR) or reject. What was decided is kept at once, in data/review_decisions.jsonl, and not asked again; the next run honours it.
+    With --web also on records that ingest refused, and on evaluation items.
 
     Example: ratchet review, or ratchet review r1 --refused, or ratchet review --web
     """
