@@ -6,6 +6,7 @@ heads, head width, P = tokens of a piece.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from types import MethodType
 from typing import Any
@@ -80,13 +81,9 @@ def divergence(first_NH: Tensor, second_NH: Tensor, head: nn.Linear) -> Tensor:
 
     In each half the gradient goes to the second distribution alone. The logits of a piece are made, and made again going backward.
     """
-    pieces = [
-        checkpoint(
-            _divergence, first_PH, second_PH, head.weight, head.bias, use_reentrant=False, preserve_rng_state=False
-        )
-        for first_PH, second_PH in zip(first_NH.split(HEAD_ROWS), second_NH.split(HEAD_ROWS), strict=True)
-    ]
-    return torch.cat(pieces)
+    of_piece = partial(checkpoint, _divergence, use_reentrant=False, preserve_rng_state=False)
+    pieces = zip(torch.split(first_NH, HEAD_ROWS), torch.split(second_NH, HEAD_ROWS), strict=True)
+    return torch.cat([of_piece(first_PH, second_PH, head.weight, head.bias) for first_PH, second_PH in pieces])
 
 
 def _divergence(first_PH: Tensor, second_PH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> Tensor:

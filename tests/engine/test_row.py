@@ -134,7 +134,7 @@ def test_a_model_that_does_not_listen_is_told_nothing(model):
     assert listens(model)
     unlisten(model)
     assert not listens(model)
-    assert not any(layer._forward_pre_hooks for layer in decoder_layers(model))
+    assert not any(module._forward_pre_hooks for layer in decoder_layers(model) for module in layer.modules())
 
 
 def test_values_of_sequences_reach_their_tokens():
@@ -175,7 +175,7 @@ def test_two_looks_are_as_far_apart_as_by_the_textbook_and_so_is_the_gradient(mo
 
 def test_no_more_than_a_piece_of_the_logits_is_kept(monkeypatch):
     monkeypatch.setattr(forward, "HEAD_ROWS", 4)
-    head, looks = nn.Linear(6, 5000), [torch.randn(40, 6, requires_grad=True) for _ in range(2)]
+    head, looks = nn.Linear(6, 5000, bias=False), [torch.randn(40, 6, requires_grad=True) for _ in range(2)]
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         divergence(*looks, head).sum()

@@ -144,7 +144,7 @@ def losses(model, sequences):
 @torch.no_grad()
 def test_a_pack_of_many_tasks_equals_pefts_poly_row_by_row(tiny, kind):
     ours, _ = trained(contract.model(kind, tiny))
-    config = peft.PolyConfig(r=2, n_tasks=3, n_skills=3, n_splits=4, target_modules="all-linear")
+    config = peft.PolyConfig(r=2, n_tasks=3, n_skills=3, n_splits=4, target_modules="all-linear", task_type="CAUSAL_LM")
     theirs = peft.get_peft_model(contract.model(kind, tiny), config).eval()
     poly = {name.removeprefix("base_model.model."): module for name, module in theirs.named_modules()}
     for name, mine in adapted(ours.model).items():

@@ -1,7 +1,8 @@
 """The row that a model is reading, for modules inside its layers: the task of each sequence, where it lies, and which look it is.
 
 The engine hands a `Row` to every pass over a model that listens, in training, scoring and generation, as a keyword beside the hidden
-states. A hook before each decoder layer notes it, so that a layer which runs again in the backward pass finds the row of its own pass.
+states. Hooks before each decoder layer, and before the modules that the layer hands it on to, note it: a layer that runs again in the
+backward pass calls those anew, and finds the row of its own pass.
 Shapes: S = sequences of the row, B = rows of a batch, T = tokens of a row.
 """
 
@@ -53,7 +54,10 @@ class Passage:
 
     def follow(self, layers: Iterable[nn.Module]) -> None:
         """Note the row of every pass through these decoder layers from now on."""
-        self._hooks += [layer.register_forward_pre_hook(partial(_note, self), with_kwargs=True) for layer in layers]
+        for layer in layers:
+            self._hooks.append(layer.register_forward_pre_hook(partial(_note, self), with_kwargs=True))
+            for module in layer.children():
+                self._hooks.append(module.register_forward_pre_hook(partial(_take, self), with_kwargs=True))
 
     def leave(self) -> None:
         """Note no row any more."""
@@ -84,7 +88,13 @@ def unlisten(model: nn.Module) -> None:
         del inner.passage
 
 
-def _note(passage: Passage, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Take the row out of a decoder layer's keywords: a hook before it."""
-    passage.row = kwargs.pop("row", None)
+def _note(passage: Passage, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    """Note the row of a decoder layer, or that there is none: a hook before it."""
+    passage.row = kwargs.get("row")
+
+
+def _take(passage: Passage, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Note the row and keep it from what the module calls: a hook before a module of a decoder layer."""
+    if "row" in kwargs:
+        passage.row = kwargs.pop("row")
     return args, kwargs

@@ -228,8 +228,8 @@ def decode(
                 admitted, waiting = waiting[:free], waiting[free:]
                 numbers += admitted
                 responses |= {number: [] for number in admitted}
-                logits_RV = batch.read(*([each[number] for number in admitted] for each in (prompts, tasks)))
-                yield from ended_rows(logits_RV, start)
+                of_admitted = [tasks[number] for number in admitted]
+                yield from ended_rows(batch.read([prompts[number] for number in admitted], of_admitted), start)
             else:
                 yield from step()
     while numbers:

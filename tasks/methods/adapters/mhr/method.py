@@ -75,7 +75,7 @@ class MhrLinear(nn.Module):
         elif row is None:
             w_PQE, of_S = self.mixtures()[-1:], None
         else:
-            present_P, of_S = self.rows_of(row.tasks).unique(return_inverse=True)
+            present_P, of_S = torch.unique(self.rows_of(row.tasks), return_inverse=True)
             w_PQE = self.mixtures()[present_P]
         a_PIR, b_PRO = self.mixed(w_PQE)
         inner_BTPR = torch.einsum("...i,pir->...pr", x.to(a_PIR.dtype), a_PIR)
