@@ -1,5 +1,6 @@
 """A model that listens is told of every row: tasks, boundaries, look, training; two looks at a row are compared piece by piece."""
 
+import copy
 import inspect
 from dataclasses import replace
 
@@ -135,6 +136,16 @@ def test_a_model_that_does_not_listen_is_told_nothing(model):
     unlisten(model)
     assert not listens(model)
     assert not any(module._forward_pre_hooks for layer in decoder_layers(model) for module in layer.modules())
+
+
+def test_a_copy_of_a_model_has_a_passage_of_its_own(model):
+    (first, *_) = listening(packed(model).eval())
+    (copied, *_) = (layer.self_attn.q_proj for layer in decoder_layers(copy.deepcopy(model)))
+    assert copied.passage is not first.passage
+    other = copy.deepcopy(model)
+    token_losses(other, collate([Pack(tuple(SEQUENCES))]))
+    assert decoder_layers(other)[0].self_attn.q_proj.rows[0].tasks.tolist() == keys("a", "b", "a", "b", "a")
+    assert first.rows == []
 
 
 def test_values_of_sequences_reach_their_tokens():

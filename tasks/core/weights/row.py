@@ -1,8 +1,8 @@
 """The row that a model is reading, for modules inside its layers: the task of each sequence, where it lies, and which look it is.
 
 The engine hands a `Row` to every pass over a model that listens, in training, scoring and generation, as a keyword beside the hidden
-states. Hooks before each decoder layer, and before the modules that the layer hands it on to, note it: a layer that runs again in the
-backward pass calls those anew, and finds the row of its own pass.
+states. Hooks before each decoder layer and before its attention, to which the layer hands its keywords on, note it: a layer that runs again in
+the backward pass calls its attention anew, and finds the row of its own pass.
 Shapes: S = sequences of the row, B = rows of a batch, T = tokens of a row.
 """
 
@@ -18,6 +18,9 @@ from tasks.core.weights.surgery import decoder_layers, plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+ATTENTION = ("self_attn", "attn")
+"""Names of a decoder layer's attention: in LLaMA and Qwen, and in GPT-2."""
 
 
 def task_key(name: str) -> int:
@@ -52,11 +55,16 @@ class Passage:
         self.row: Row | None = None
         self._hooks: list[Any] = []
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Passage:
+        """Return the passage of a copied model, whose hooks note its rows there and stay."""
+        memo[id(self)] = copied = Passage()
+        return copied
+
     def follow(self, layers: Iterable[nn.Module]) -> None:
         """Note the row of every pass through these decoder layers from now on."""
         for layer in layers:
             self._hooks.append(layer.register_forward_pre_hook(partial(_note, self), with_kwargs=True))
-            for module in layer.children():
+            for module in (child for name, child in layer.named_children() if name in ATTENTION):
                 self._hooks.append(module.register_forward_pre_hook(partial(_take, self), with_kwargs=True))
 
     def leave(self) -> None:
@@ -94,7 +102,7 @@ def _note(passage: Passage, layer: nn.Module, args: Any, kwargs: dict[str, Any])
 
 
 def _take(passage: Passage, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Note the row and keep it from what the module calls: a hook before a module of a decoder layer."""
+    """Note the row and keep it from what attention calls: a hook before the attention of a decoder layer."""
     if "row" in kwargs:
         passage.row = kwargs.pop("row")
     return args, kwargs

@@ -20,5 +20,6 @@ By the paper's start h' does not hold h_N at all, so that a fresh model knows li
 ten-thousandth: gamma = 0.5, for which the gate is 0.9999, W_o and b_o = 0, and the norm is the model's own. `every: 0` has no shallow features
 and is the control: as little is kept for going backward.
 Numbers are those of Paranioar/SHERL (36b44965), of T5. Our design, not the paper's: the mapping to a decoder alone, whose features are those of
-all tokens and whose last layer has no second stack to attend to.
+all tokens and whose last layer has no second stack to attend to; and b = 1 at the start, without which by chance no score is above 0, and
+neither w nor what it weighs ever has a gradient.
 """

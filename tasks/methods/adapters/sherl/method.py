@@ -41,6 +41,7 @@ class SideModule(nn.Module):
         super().__init__()
         self.projections = nn.ModuleList([Projection(hidden, width) for _ in range(features)])
         self.score = nn.Linear(width, 1)
+        nn.init.ones_(self.score.bias)
         self.out = nn.Linear(width, hidden)
         self.gamma = nn.Parameter(torch.zeros(1))
 
