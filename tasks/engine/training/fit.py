@@ -128,7 +128,7 @@ def _by_gradient(
     optimizer = optim.AdamW(list(attached.trainable.values()))
     optimizer.state.update({parameter: {} for parameter in attached.trainable.values()})  # a selector may free some
     linear = compose.linear(attached, parts)
-    hooks = [(kind, part) for kind, part in compose.hooks(parts) if kind != "objective"]
+    hooks = [(kind, part) for kind, part in compose.hooks(parts) if kind == "selector"]
     notes: dict[str, dict[str, Any]] = {kind: {} for kind, _ in hooks}
     at_once = most_gradients = 0
     kept, inside = NOTHING, NOTHING
