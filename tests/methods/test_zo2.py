@@ -41,6 +41,7 @@ CASES = {
     "decay": {"weight_decay": 0.3},
     "two directions": {"directions": 2},
     "lora": {"adapters": "lora"},
+    "mhr": {"adapters": "mhr"},  # its layers read the row that each pass is told of
     "dept": {"adapters": "dept"},  # a prompt and offsets outside of the blocks
     "soka": {"adapters": "soka"},
     "s2ft": {"selectors": "s2ft"},
@@ -244,6 +245,7 @@ def test_a_pass_raises_in_its_caller_and_ends_when_it_is_closed():
     [
         ({"bases": "nf4", "adapters": "lora"}, "base 'nf4' stores weights quantised"),
         ({"adapters": "mola"}, "adapter 'mola' notes of a pass"),
+        ({"adapters": "sherl"}, "adapter 'sherl' notes of a pass"),
         ({"objectives": "dpo"}, "objective 'dpo' reads a row and its auxiliary sequences"),
     ],
 )

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tasks.core.weights import surgery
+from tasks.core.weights.row import Passage, Row, listen, listens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,7 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
 
     layers = list(surgery.decoder_layers(model))
     for layer in layers:
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=_contexts)
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=partial(_contexts, model))
     try:
         yield
     finally:
@@ -47,15 +48,22 @@ def is_recomputing() -> bool:
     return bool(_recomputed_layers)
 
 
-def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return the contexts of a layer's first and second computation."""
-    return nullcontext(), _recomputing()
+def _contexts(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of a layer's first and second computation. The second reads the row that the first reads now."""
+    passage = listen(model) if listens(model) else None
+    return nullcontext(), _recomputing(passage, passage.row if passage else None)
 
 
 @contextmanager
-def _recomputing() -> Iterator[None]:
+def _recomputing(passage: Passage | None, row: Row | None) -> Iterator[None]:
+    """Let a layer's second computation find the row of its first: the hook that notes one does not run again."""
+    latest = passage.row if passage else None
     _recomputed_layers.append(None)
     try:
+        if passage:
+            passage.row = row
         yield
     finally:
+        if passage:
+            passage.row = latest
         _recomputed_layers.pop()

@@ -229,8 +229,8 @@ def _stays(parts: Composition) -> str:
     reads_auxiliary = parts.objective.method.reads_auxiliary
     if parts.base.name != "none":
         return f"base {parts.base.name!r} stores weights quantised, which stay where they are"
-    if parts.adapter.method.penalty:
-        return f"adapter {parts.adapter.name!r} notes of a pass what its penalty reads, of one at a time"
+    if parts.adapter.method.penalty or parts.adapter.spec.across_layers:
+        return f"adapter {parts.adapter.name!r} notes of a pass what it reads later, of one at a time"
     if reads_auxiliary and reads_auxiliary(parts.objective.config):
         return f"objective {parts.objective.name!r} reads a row and its auxiliary sequences, each by a pass of its own"
     return ""

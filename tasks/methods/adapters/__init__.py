@@ -33,6 +33,8 @@ class AdapterSpec(TrainingSpec):
     checkpoints."""
     phases: tuple[str, ...] = ()
     """Settings in which a training may differ from the saved adapter that it starts from."""
+    across_layers: bool = False
+    """True where the adapter keeps something of a pass from one layer to another, which a second pass beside it would overwrite."""
     takes_turns: bool = False
     """True where `on_step` says of each step which of the adapter's tensors train, so that no selector can."""
     narrows: bool = False

@@ -27,6 +27,10 @@ COMPOSITIONS = {
     "dept": {"adapters": "dept"},  # a prompt shifts the boundaries
     "biadaptformer": {"adapters": "biadaptformer"},
     "soka": {"adapters": "soka"},
+    "mhr": {"adapters": "mhr"},
+    "sherl": {"adapters": "sherl"},
+    "pat": {"adapters": "pat"},
+    "mosa × consistency": {"adapters": "mosa", "objectives": "consistency"},  # each look has its own row
     "lisa": {"selectors": "lisa"},
     "spiel": {"selectors": "spiel"},  # sees the dense gradients
     "adept": {"expanders": "adept"},

@@ -23,6 +23,7 @@ class SherlConfig(Config):
 SPEC = AdapterSpec(
     config=SherlConfig,
     merges=False,
+    across_layers=True,
     difference="By the paper's start the last layer reads the module alone; `start: residual` begins as the base.",
     no_lora="The module reads many layers at once, and a LoRA changes the weights of each.",
 )
