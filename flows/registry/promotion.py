@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from flows.execution import workspace_lease
 from flows.registry import history, versions
-from flows.registry.evidence import bundle, layout
+from flows.registry.evidence import bundle, layout, subject
 from flows.registry.history import REFERENCE, Approval, History, PromotionDecision, Rollback
 from tasks import configuration
 from tasks.core import gate
@@ -156,7 +156,7 @@ def apply_history() -> None:
     versions.set_champion(past.champion)
     if past.decisions:
         registry.mirror(_registered(past), _aliases(past))
-    if past.champion != REFERENCE and not (layout.FOLDER / str(past.champion)).is_dir():
+    if past.champion != REFERENCE and not (layout.FOLDER / str(past.champion)).is_dir() and subject.is_present(past.champion):
         _write_evidence(past.champion)
 
 

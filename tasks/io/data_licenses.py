@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.core.licenses import UNKNOWN
+from tasks.core.licenses.expressions import UNKNOWN
 from tasks.io.weights import checkpoints
 
 TUNED = Path("models/tuned")

@@ -13,8 +13,8 @@ from typing import Any
 from flows.registry.evidence import data_record, layout
 from flows.registry.evidence.environment import InstalledPackage
 from flows.registry.evidence.subject import Material, Subject
-from tasks.core import licenses
-from tasks.core.licenses import Terms
+from tasks.core.licenses import expressions
+from tasks.core.licenses.terms import Terms
 from tasks.io import data_licenses, provenance
 from tasks.io.weights import checkpoints
 
@@ -195,9 +195,9 @@ def _package(package: InstalledPackage) -> dict[str, Any]:
 
 def _licenses(*names: str) -> list[dict[str, Any]]:
     """Return licences that all hold: as one expression if all are known, else by their names. What is unknown is left out."""
-    stated = [name for name in names if name and name != licenses.UNKNOWN]
-    if stated and all(map(licenses.is_known, stated)):
-        return [{"expression": " AND ".join(_in_brackets(licenses.canonical(name), len(stated)) for name in stated)}]
+    stated = [name for name in names if name and name != expressions.UNKNOWN]
+    if stated and all(map(expressions.is_known, stated)):
+        return [{"expression": " AND ".join(_in_brackets(expressions.canonical(name), len(stated)) for name in stated)}]
     return [{"license": {"name": " ".join(name.split())}} for name in stated]
 
 

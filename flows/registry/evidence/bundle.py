@@ -8,8 +8,8 @@ from flows.registry import versions
 from flows.registry.evidence import bom, data_record, environment, layout, secrets, signing, statement, subject
 from flows.registry.evidence.subject import Subject
 from tasks import configuration
-from tasks.core import licenses
-from tasks.core.licenses import Terms
+from tasks.core.licenses import terms
+from tasks.core.licenses.terms import Terms
 from tasks.io import data_licenses
 from tasks.io.system import files
 
@@ -44,13 +44,13 @@ def write(name: str, to: Path | None = None) -> Path:
 def _fill(folder: Path, model: Subject) -> None:
     for kind, source in model.folders.items():
         shutil.copytree(source, folder / kind, copy_function=versions.link_file)
-    terms, installed = _terms(model), environment.installed()
+    allowed, installed = _terms(model), environment.installed()
     shutil.copyfile(subject.REPORT_CARD, folder / layout.CARD)
     shutil.copyfile(lock_file.PATH, folder / layout.LOCK)
     texts = {
-        layout.BOM: layout.as_json(bom.of(model, folder, terms, installed)),
+        layout.BOM: layout.as_json(bom.of(model, folder, allowed, installed)),
         layout.DATA: layout.as_json(data_record.of(model)),
-        layout.LICENSES: layout.as_json(terms.record()),
+        layout.LICENSES: layout.as_json(allowed.record()),
         layout.ENVIRONMENT: environment.requirements(installed),
     }
     if model.decision:
@@ -83,4 +83,4 @@ def _terms(model: Subject) -> Terms:
         documents=Path("data/ingested/train_documents.parquet"),
     )
     rules = model.decision.rules if model.decision else configuration.load().gate
-    return licenses.combine(holders, rules.license)
+    return terms.combine(holders, rules.license)

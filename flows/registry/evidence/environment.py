@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
-from tasks.core import licenses
+from tasks.core.licenses import expressions
 from tasks.io.system import packages
 
 
@@ -21,7 +21,7 @@ class InstalledPackage:
     @property
     def is_spdx(self) -> bool:
         """Return True if the licence is an SPDX expression of known licences."""
-        return licenses.is_known(self.license)
+        return expressions.is_known(self.license)
 
 
 def installed() -> list[InstalledPackage]:

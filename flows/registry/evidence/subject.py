@@ -119,6 +119,12 @@ def load(name: str) -> Subject:
     return _version(int(number)) if number.isdecimal() else _measured(name)
 
 
+def is_present(number: int) -> bool:
+    """Return True if the workspace holds the state that a version was promoted from."""
+    then = versions.folder(number) / lock_file.PATH.name
+    return then.is_file() and lock_file.PATH.is_file() and then.read_bytes() == lock_file.PATH.read_bytes()
+
+
 def _champion() -> str:
     champion = history.read().champion
     if champion == history.REFERENCE:
@@ -133,8 +139,7 @@ def _version(number: int) -> Subject:
         raise ValueError(f"Version {number} was never promoted, and only promoted ones are kept. These were: {known}.")
     decision = past.promoted[number]
     versions.check_files(number, decision.files)
-    then = folder / lock_file.PATH.name
-    if not then.is_file() or not lock_file.PATH.is_file() or then.read_bytes() != lock_file.PATH.read_bytes():
+    if not is_present(number):
         raise ValueError(
             f"{lock_file.PATH} is another than version {number} was promoted with, so what it was made from is not here. Check that state "
             f"out first, which was made from commit {decision.commit[:12]}:\n    git checkout COMMIT && dvc checkout"

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core import licenses
 from tasks.core.candidate import choose, reference
 from tasks.core.gate import GateConfig
-from tasks.core.licenses import Terms
+from tasks.core.licenses.terms import Terms, combine
 from tasks.core.stage import Model, Run
 from tasks.io import data_licenses, provenance
 from tasks.io.weights import checkpoints, compressed
@@ -47,7 +46,7 @@ def _terms(model: Model, inputs: Mapping[str, Path], rules: GateConfig) -> Terms
         rounds=inputs["rounds"],
         documents=inputs["documents"],
     )
-    return licenses.combine(holders, rules.license)
+    return combine(holders, rules.license)
 
 
 def _refusal(terms: Terms, rules: GateConfig) -> str:

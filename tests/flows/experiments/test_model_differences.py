@@ -33,6 +33,7 @@ def test_why_two_models_differ_is_told_by_the_stage_where_they_part(nights, caps
     (nights.folder / "dvc.lock").write_text(lock({"seed": 0}, "c"))
     nights.night("one", 1.9)
     promotion.promote()
+    capsys.readouterr()
     (nights.folder / "dvc.lock").write_text(lock({"seed": 1}, "d"))
     nights.night("two", 2.0)
     said, worked = ratchet(capsys, "why", "champion", "candidate")

@@ -213,9 +213,11 @@ def test_a_version_that_the_workspace_has_moved_on_from_is_told_with_the_commit(
 
 def test_what_keeps_evidence_from_being_written_keeps_nobody_from_promoting(tmp_path, store, monkeypatch, capsys):
     made = MadeModel(tmp_path)
-    made.register()  # no dvc.lock
+    made.lock()
+    made.register()
+    Path("code.py").write_text("x = 2\n")
     assert promotion.promote().verdict == "promoted"
-    assert "There is no evidence of version 1: dvc.lock is another than version 1" in capsys.readouterr().out
+    assert "There is no evidence of version 1: code.py is not what dvc.lock was written for" in capsys.readouterr().out
     assert not layout.FOLDER.exists()
 
 

@@ -1,9 +1,8 @@
 """Licence algebra: the licences that a model may have, by those of its base and its data.
 
-Expressions are SPDX's (annex "SPDX license expressions" of SPDX 3.0), read by `license-expression`, whose list, ScanCode's LicenseDB, gives
-the category of each licence. What is permissive or in the public domain leaves the licence of the model open, and asks for a notice. Every
-other one binds the model to itself, or to a licence that its own text or steward names as compatible (`COMPATIBLE`). Weights are held to be
-derived from the data: the stricter of two readings that no court has settled.
+What is permissive or in the public domain leaves the licence of the model open, and asks for a notice. Every other one binds the model to itself,
+or to a licence that its own text or steward names as compatible (`COMPATIBLE`). Weights are held to be derived from the data: the stricter of two
+readings that no court has settled.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,10 +11,9 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-UNKNOWN = "unknown"
+from tasks.core.licenses.expressions import Alternatives, alternatives, category, is_known
+
 FREE = {"Permissive", "Public Domain"}
-MOST_ALTERNATIVES = 64
-"""Of one expression; one with more is not read."""
 COMPATIBLE: Mapping[str, tuple[str, ...]] = {
     # https://creativecommons.org/share-your-work/licensing-considerations/compatible-licenses
     "CC-BY-SA-3.0": ("CC-BY-SA-4.0",),
@@ -40,33 +38,6 @@ INCOMPATIBLE: Mapping[str, tuple[str, ...]] = {
     "BSD-4-Clause": ("GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later"),
 }
 """Permissive licence → those whose works it cannot be part of."""
-ALIASES: Mapping[str, str] = {
-    # Names in the metadata of packages: https://peps.python.org/pep-0639/appendix-mapping-classifiers/
-    "apache software license": "Apache-2.0",
-    "apache 2.0": "Apache-2.0",
-    "apache license 2.0": "Apache-2.0",
-    "apache license, version 2.0": "Apache-2.0",
-    "bsd license": "BSD-3-Clause",  # it names no variant; those that are in use ask the same
-    "bsd": "BSD-3-Clause",  # it names no variant; those that are in use ask the same
-    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
-    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
-    "isc license (iscl)": "ISC",
-    "mit license": "MIT",
-    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
-    "python software foundation license": "PSF-2.0",
-    "the unlicense (unlicense)": "Unlicense",
-    # Names of the Hugging Face hub: https://huggingface.co/docs/hub/repositories-licenses
-    "gemma": "LicenseRef-scancode-gemma-tou-2024-04-01",
-    "llama2": "LicenseRef-scancode-llama-2-license-2023",
-    "llama3.1": "LicenseRef-scancode-llama-3.1-license-2024",
-    "llama3.2": "LicenseRef-scancode-llama-3.2-license-2024",
-    "llama3.3": "LicenseRef-scancode-llama-3.3-license-2024",
-    "llama4": "LicenseRef-scancode-llama-4-license-2025",
-    "openmdw": "LicenseRef-scancode-openmdw-1.0",
-}
-
-Alternatives = list[frozenset[str]]
-"""The sets of licences that each meet an expression: of `A OR B AND C`, {A} and {B, C}."""
 
 
 @dataclass(frozen=True)
@@ -114,52 +85,6 @@ def combine(holders: Mapping[str, Collection[str]], wanted: str | None = None) -
     return Terms(allowed, _notices(known, allowed[0]), "", unknown)
 
 
-def is_known(expression: str) -> bool:
-    """Return True if an expression names only licences that are known."""
-    return bool(alternatives(expression))
-
-
-def canonical(expression: str) -> str:
-    """Return an expression of known licences as SPDX writes it. Raises ValueError for any other."""
-    if (parsed := _parsed(expression)) is None:
-        raise ValueError(f"{expression!r} is no SPDX expression of licences that are known.")
-    return str(parsed.render())
-
-
-@cache
-def alternatives(expression: str) -> Alternatives:
-    """Return the sets of licences that each meet an expression, by their SPDX names; none if it names one that is not known."""
-    parsed = _parsed(expression)
-    return [] if parsed is None else _alternatives(parsed)
-
-
-def _parsed(expression: str) -> Any:
-    """Return the tree of an expression; None if it is none, or names a licence that is not known."""
-    from license_expression import ExpressionError
-
-    licensing = _licensing()
-    try:
-        parsed = licensing.parse(ALIASES.get(expression.strip().lower(), expression))
-    except ExpressionError:
-        return None
-    is_known = parsed is not None and all(symbol.key in _categories() for symbol in licensing.license_symbols(parsed))
-    return parsed if is_known else None
-
-
-def _alternatives(node: Any) -> Alternatives:
-    if not (parts := getattr(node, "args", ())):
-        return [frozenset([getattr(node, "license_symbol", node).key])]  # an exception only allows more
-    sides = [_alternatives(part) for part in parts]
-    if isinstance(node, _licensing().OR):
-        return [option for side in sides for option in side]
-    product: Alternatives = [frozenset()]
-    for side in sides:
-        product = [before | option for before in product for option in side]
-        if len(product) > MOST_ALTERNATIVES:
-            return []
-    return product
-
-
 def _candidates(known: Mapping[str, Alternatives]) -> Iterator[str]:
     """Yield the licences that bind, and what they are compatible with."""
     names = {name for options in known.values() for option in options for name in option if not _frees(name)}
@@ -180,7 +105,7 @@ def _is_free(option: frozenset[str]) -> bool:
 
 
 def _frees(name: str) -> bool:
-    return _categories()[name] in FREE
+    return category(name) in FREE
 
 
 def _allows(name: str, target: str | None) -> bool:
@@ -192,7 +117,7 @@ def _allows(name: str, target: str | None) -> bool:
 @cache
 def _accepted(name: str) -> frozenset[str]:
     """Return the licences that a work under a binding licence may be given on under; none of one that forbids derived works."""
-    if "-ND-" in name or _categories()[name] == "Commercial":
+    if "-ND-" in name or category(name) == "Commercial":
         return frozenset()
     reached, pending = {name}, [name]
     while pending:
@@ -204,7 +129,7 @@ def _accepted(name: str) -> frozenset[str]:
 
 def _notices(known: Mapping[str, Alternatives], target: str | None) -> tuple[str, ...]:
     chosen = [_choice(options, target) or frozenset() for options in known.values()]
-    return tuple(sorted({name for option in chosen for name in option if _categories()[name] != "Public Domain"}))
+    return tuple(sorted({name for option in chosen for name in option if category(name) != "Public Domain"}))
 
 
 def _conflict(
@@ -229,23 +154,3 @@ def _conflict(
         ):
             return f"{named(first)} and {named(second)} exclude each other"
     return f"no licence meets all of {', '.join(map(named, known))}"
-
-
-@cache
-def _licensing() -> Any:
-    """Return the reader of expressions, which takes a tenth of a second to make."""
-    from license_expression import get_spdx_licensing
-
-    return get_spdx_licensing()
-
-
-@cache
-def _categories() -> dict[str, str]:
-    """Return the category of each licence by its SPDX name."""
-    from license_expression import get_license_index
-
-    return {
-        entry["spdx_license_key"]: entry["category"]
-        for entry in get_license_index()
-        if entry["spdx_license_key"] and not entry["is_deprecated"]
-    }

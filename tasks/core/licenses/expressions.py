@@ -1,0 +1,112 @@
+"""Licence expressions of SPDX: the sets of licences that meet one, and the category of each licence.
+
+Expressions (annex "SPDX license expressions" of SPDX 3.0) are read by `license-expression`, whose list, ScanCode's LicenseDB, gives the
+categories.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+UNKNOWN = "unknown"
+MOST_ALTERNATIVES = 64
+"""Of one expression; one with more is not read."""
+ALIASES: Mapping[str, str] = {
+    # Names in the metadata of packages: https://peps.python.org/pep-0639/appendix-mapping-classifiers/
+    "apache software license": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "bsd license": "BSD-3-Clause",  # it names no variant; those that are in use ask the same
+    "bsd": "BSD-3-Clause",  # it names no variant; those that are in use ask the same
+    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
+    "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "python software foundation license": "PSF-2.0",
+    "the unlicense (unlicense)": "Unlicense",
+    # Names of the Hugging Face hub: https://huggingface.co/docs/hub/repositories-licenses
+    "gemma": "LicenseRef-scancode-gemma-tou-2024-04-01",
+    "llama2": "LicenseRef-scancode-llama-2-license-2023",
+    "llama3.1": "LicenseRef-scancode-llama-3.1-license-2024",
+    "llama3.2": "LicenseRef-scancode-llama-3.2-license-2024",
+    "llama3.3": "LicenseRef-scancode-llama-3.3-license-2024",
+    "llama4": "LicenseRef-scancode-llama-4-license-2025",
+    "openmdw": "LicenseRef-scancode-openmdw-1.0",
+}
+
+Alternatives = list[frozenset[str]]
+"""The sets of licences that each meet an expression: of `A OR B AND C`, {A} and {B, C}."""
+
+
+def is_known(expression: str) -> bool:
+    """Return True if an expression names only licences that are known."""
+    return bool(alternatives(expression))
+
+
+def canonical(expression: str) -> str:
+    """Return an expression of known licences as SPDX writes it. Raises ValueError for any other."""
+    if (parsed := _parsed(expression)) is None:
+        raise ValueError(f"{expression!r} is no SPDX expression of licences that are known.")
+    return str(parsed.render())
+
+
+@cache
+def alternatives(expression: str) -> Alternatives:
+    """Return the sets of licences that each meet an expression, by their SPDX names; none if it names one that is not known."""
+    parsed = _parsed(expression)
+    return [] if parsed is None else _alternatives(parsed)
+
+
+@cache
+def category(name: str) -> str:
+    """Return the category of a licence that is known: `Permissive`, `Copyleft`, …"""
+    return _categories()[name]
+
+
+def _parsed(expression: str) -> Any:
+    """Return the tree of an expression; None if it is none, or names a licence that is not known."""
+    from license_expression import ExpressionError
+
+    licensing = _licensing()
+    try:
+        parsed = licensing.parse(ALIASES.get(expression.strip().lower(), expression))
+    except ExpressionError:
+        return None
+    is_known = parsed is not None and all(symbol.key in _categories() for symbol in licensing.license_symbols(parsed))
+    return parsed if is_known else None
+
+
+def _alternatives(node: Any) -> Alternatives:
+    if not (parts := getattr(node, "args", ())):
+        return [frozenset([getattr(node, "license_symbol", node).key])]  # an exception only allows more
+    sides = [_alternatives(part) for part in parts]
+    if isinstance(node, _licensing().OR):
+        return [option for side in sides for option in side]
+    product: Alternatives = [frozenset()]
+    for side in sides:
+        product = [before | option for before in product for option in side]
+        if len(product) > MOST_ALTERNATIVES:
+            return []
+    return product
+
+
+@cache
+def _licensing() -> Any:
+    """Return the reader of expressions, which takes a tenth of a second to make."""
+    from license_expression import get_spdx_licensing
+
+    return get_spdx_licensing()
+
+
+@cache
+def _categories() -> dict[str, str]:
+    """Return the category of each licence by its SPDX name."""
+    from license_expression import get_license_index
+
+    return {
+        entry["spdx_license_key"]: entry["category"]
+        for entry in get_license_index()
+        if entry["spdx_license_key"] and not entry["is_deprecated"]
+    }
