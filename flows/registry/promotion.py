@@ -156,7 +156,11 @@ def apply_history() -> None:
     versions.set_champion(past.champion)
     if past.decisions:
         registry.mirror(_registered(past), _aliases(past))
-    if past.champion != REFERENCE and not (layout.FOLDER / str(past.champion)).is_dir() and subject.is_present(past.champion):
+    if (
+        past.champion != REFERENCE
+        and not (layout.FOLDER / str(past.champion)).is_dir()
+        and subject.is_present(past.champion)
+    ):
         _write_evidence(past.champion)
 
 
