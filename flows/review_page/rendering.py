@@ -140,8 +140,8 @@ def _safe(text: str) -> str:
     return visible(search.redacted(text, search.SECRETS), SHOWN)
 
 
-def _render(name: str, **values: Any) -> str:
-    return _templates().get_template(name).render(**values)
+def _render(template: str, /, **values: Any) -> str:
+    return _templates().get_template(template).render(**values)
 
 
 @cache

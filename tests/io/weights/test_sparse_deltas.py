@@ -113,7 +113,7 @@ def test_the_command_writes_and_adds(tiny, tmp_path, tuned, capsys):
         assert torch.equal(entries.index, whole[name].index)
         torch.testing.assert_close(entries.values, 0.5 * whole[name].values)
     for sources, message in (
-        (["nowhere"], "nowhere is neither the folder of a model nor a file"),
+        (["nowhere"], "nowhere is neither the folder of a model"),
         ([f"{first}:much"], "'much' is no number"),
         ([str(first), str(tuned[0])], "is a folder, and only files of differences are added"),
     ):

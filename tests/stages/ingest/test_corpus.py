@@ -67,7 +67,7 @@ def test_no_more_than_a_batch_of_texts_is_in_memory_while_corpora_are_read(tmp_p
     sizes = []
     plain = corpora.screen_documents
     monkeypatch.setattr(
-        corpora, "screen_documents", lambda batch, config: sizes.append(len(batch)) or plain(batch, config)
+        corpora, "screen_documents", lambda batch, *rest: sizes.append(len(batch)) or plain(batch, *rest)
     )
     quarantine = Quarantine()
     made, places = corpora.read_corpora(config, quarantine, text.running_text, tmp_path / "scratch")
