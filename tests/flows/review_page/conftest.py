@@ -88,27 +88,29 @@ def page(turn):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The address of the page of a workspace, which this process is in until the last test of the module."""
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("served"))
+    """The address of the page of a workspace, and its folder, which this process must be in when the page is asked for."""
+    folder, before = tmp_path_factory.mktemp("served"), Path.cwd()
+    os.chdir(folder)
     with ports.listen(0, "ratchet review --web") as listener:
         application = app.application(prepared(), "Ada", TOKEN)
+        os.chdir(before)
         config = uvicorn.Config(application, lifespan="off", log_level="critical", timeout_graceful_shutdown=1)
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}/", folder
         running.should_exit = True
         thread.join()
-    os.chdir(before)
 
 
 @pytest.fixture
-def address(served):
-    """The address of the page, where nothing is decided."""
+def address(served, monkeypatch):
+    """The address of the page of a workspace, which this process is in, where nothing is decided."""
+    url, folder = served
+    monkeypatch.chdir(folder)
     for file in (DECISIONS, RECORDS, ITEMS):
         file.write_text("# what people decided\n")
-    return served
+    return url
 
 
 def decided(file=DECISIONS):

@@ -29,13 +29,16 @@ def evaluate(tiny, tmp_path, monkeypatch):
     for split, first in (("test", 0), ("gate", 10)):
         rows = [small.example(n, prompt=f"Is {n} odd?", tests=tests, split=split) for n in range(first, first + 4)]
         tables.write(tmp_path / f"{split}.parquet", rows, small.Example)
-    texts = [Document(f"text-{n}", f"Text {n} of few.", "general", "g", "test", "by hand", "MIT") for n in range(3)]
-    tables.write(tmp_path / "documents.parquet", texts, Document)
+    for name, split in (("documents", "test"), ("gate_documents", "gate")):
+        texts = [
+            Document(f"{split}-text-{n}", f"Text {n} of few.", "general", "g", split, "by hand", "MIT")
+            for n in range(3)
+        ]
+        tables.write(tmp_path / f"{name}.parquet", texts, Document)
 
     def of(*decisions):
         (tmp_path / "items.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in decisions))
-        sets = {"test": "test", "documents": "documents", "gate": "gate", "gate_documents": "documents"}
-        inputs = {name: tmp_path / f"{file}.parquet" for name, file in sets.items()}
+        inputs = {name: tmp_path / f"{name}.parquet" for name in ("test", "documents", "gate", "gate_documents")}
         inputs |= {"base": tiny, "model": tiny, "decisions": tmp_path / "items.jsonl"}
         outputs = {name: tmp_path / f"out-{name}" for name in ("metrics", "results", "gate")}
         run = ScratchRun(tmp_path, "r0")
@@ -53,13 +56,15 @@ def wrong(item, decision="reject"):
 def test_a_wrong_item_is_left_out_and_named_and_nothing_else_changes(evaluate):
     _, before, all_results, gate = evaluate()
     assert "left_out" not in before
-    run, after, results, same_gate = evaluate(wrong(WRONG), wrong("text-2"), wrong("example-0011"), wrong("nowhere"))
-    assert results == [row for row in all_results if row.item not in (WRONG, "text-2")]
+    run, after, results, same_gate = evaluate(
+        wrong(WRONG), wrong("test-text-2"), wrong("example-0011"), wrong("nowhere")
+    )
+    assert results == [row for row in all_results if row.item not in (WRONG, "test-text-2")]
     assert same_gate == gate  # its items too are judged by: a candidate passes by none that is taken out
     assert after["left_out"] == {
         "items": {
             WRONG: {"measures": ["domain", "pass@1"], "author": "Ada", "reason": "two answers are right"},
-            "text-2": {"measures": ["general"], "author": "Ada", "reason": "two answers are right"},
+            "test-text-2": {"measures": ["general"], "author": "Ada", "reason": "two answers are right"},
         },
         "of the gate set": ["example-0011", "text-2"],
         "not measured": ["nowhere"],
@@ -70,10 +75,10 @@ def test_a_wrong_item_is_left_out_and_named_and_nothing_else_changes(evaluate):
     withdrawn = evaluate(wrong(WRONG), wrong(WRONG, "withdraw"))
     assert withdrawn[1:] == (before, all_results, gate)
     assert left_out_caveat({"base": before, "r0": after}) == (
-        "2 items are left out of all figures, since people found them wrong (data/review_items.jsonl): example-0001, text-2."
+        "2 items are left out of all figures, since people found them wrong (data/review_items.jsonl): example-0001, test-text-2."
     )
 
 
 def test_a_measure_without_any_item_left_is_named(evaluate):
     with pytest.raises(ValueError, match=r"all items of general that they are wrong, so nothing is left to measure"):
-        evaluate(*(wrong(f"text-{n}") for n in range(3)))
+        evaluate(*(wrong(f"test-text-{n}") for n in range(3)))
