@@ -260,7 +260,7 @@ def duplicates_ratchet(path: Path, out: Path) -> Callable[[], None]:
     def run() -> None:
         ranks, judged = np.ones(len(texts), np.int8), np.zeros(len(texts), np.uint64)
         limits = Limits(SIMILARITY, LENGTH, 1, len(texts))
-        likeness = find_near_duplicates(Selection.all(Texts.of(texts)), limits, ranks, out, iter)
+        likeness = find_near_duplicates(Selection.all(Texts.of(texts)), limits, ranks, out)
         removed = merge_classes([likeness], np.zeros((0, 2), np.int64), ranks, judged)
         _write_kept((place for place in range(len(texts)) if place not in removed), out)
 

@@ -57,7 +57,7 @@ def main() -> None:
     limits = Limits(SIMILARITY, LENGTH, fewest=1, template=2 * number)
     texts = Selection.all(Texts([2 * number], [lambda: words]))
     with tempfile.TemporaryDirectory() as folder:
-        likeness = find_near_duplicates(texts, limits, np.zeros(2 * number, np.int8), Path(folder), iter)
+        likeness = find_near_duplicates(texts, limits, np.zeros(2 * number, np.int8), Path(folder))
     places = np.arange(number)
     is_found = likeness.similarity(places, places + number) > 0
     rows = PERMUTATIONS // BANDS

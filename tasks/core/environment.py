@@ -14,7 +14,7 @@ NIGHTLY, MONITOR, TIMEZONE = "RATCHET_NIGHTLY", "RATCHET_MONITOR", "RATCHET_TIME
 NOTIFY, NOTIFY_OF = "RATCHET_NOTIFY", "RATCHET_NOTIFY_OF"
 """Addresses that are told what came of a night, and the events that they are told (`flows.automations`)."""
 RAY = "RATCHET_RAY"
-"""The address of a Ray cluster that reads the parts of sources, or `auto` for the one of this machine."""
+"""The address of a Ray cluster that works for stage `ingest`, or `auto` for the one of this machine."""
 TRACEBACK = "RATCHET_TRACEBACK"
 """Set it to see the traceback of an error that is otherwise told in one message."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -47,6 +47,7 @@ NO_TELEMETRY = {
 RAY_OPTIONS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks without a GPU leave the variables of GPUs as they are
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # nodes keep the packages they have, whatever started this process
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",  # Ray would end this process, which may work without the cluster for minutes
 }
 """Ray takes an installed environment as it is."""
 RAY_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

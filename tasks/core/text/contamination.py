@@ -2,7 +2,8 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from tasks.core.records import Example
 from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination_config import Contamination
-from tasks.core.text.shingles import Indices, Words, contains, shingle
-from tasks.core.text.texts import Selection, Texts
+from tasks.core.text.shingles import Indices, contains, shingle
+from tasks.core.text.texts import Apply, Chosen, Selection, Texts, Track, apply_here, untracked
 
 FEWEST = 3
 """One or two common runs are chance, whatever share of a text they are, unless they are all of a short evaluation text."""
@@ -23,9 +24,9 @@ RUNS_AT_ONCE = 1 << 23
 """Runs of evaluation texts that are joined at once."""
 TEXTS_AT_ONCE = 1 << 17
 """Training texts whose pairs are counted at once."""
+FILTER = "filter.npy"
 FEWEST_BITS, MOST_BITS, BITS_A_RUN = 12, 31, 16
 """The size of the filter as a power of two, and its bits for each run: of the runs that no evaluation text holds one in 16 passes."""
-Track = Callable[[Iterable[tuple[slice, Words]]], Iterable[tuple[slice, Words]]]
 
 
 def sides(examples: Sequence[Example]) -> list[str]:
@@ -52,21 +53,27 @@ def overlaps(training: Sequence[str], evaluation: Sequence[str], params: Contami
 
 
 def find_overlaps(
-    training: Selection, evaluation: Selection, params: Contamination, folder: Path, track: Track = iter
+    training: Selection,
+    evaluation: Selection,
+    params: Contamination,
+    folder: Path,
+    track: Track = untracked,
+    apply: Apply = apply_here,
 ) -> dict[int, int]:
     """Map the place of each contaminated training text to that of the evaluation text it shares most with.
 
     Two texts overlap where one holds at least `share` of the n-grams of the shorter one. Runs are of `ngram` words, and of
     half as many where one of the texts is short. An evaluation text of fewer than `FEWEST` such runs has to be held as a whole; one with
     fewer words than a run is not judged. A run that many training texts hold is a phrase and counts for nothing.
-    Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`.
+    Runs that both sides hold are joined by their hashes, a range of hashes at a time, in buckets below `folder`. Those of training texts
+    are made and sifted a block at a time, by other processes if `apply` has any.
     """
     lengths = _lengths(training), _lengths(evaluation)
     best: dict[int, tuple[float, int]] = {}
     for size in (params.ngram, params.ngram // 2):
         join = _Join(*lengths, size, params, folder / f"runs-{size}")
-        join.add_evaluation(evaluation)
-        join.add_training(track(training))
+        join.add_evaluation(evaluation.blocks())
+        join.add_training(training.blocks(), track, apply)
         for train_index, eval_index, share in join.overlaps():
             best[train_index] = max(best.get(train_index, (0.0, 0)), (share, eval_index))
     return {train_index: best[train_index][1] for train_index in sorted(best)}
@@ -88,25 +95,28 @@ class _Join:
         num_runs = int(np.maximum(evaluation - size + 1, 0).sum())
         self._range_bits = max(0, math.ceil(math.log2(max(1, num_runs) / RUNS_AT_ONCE)))
         self._filter_bits = min(max(FEWEST_BITS, math.ceil(math.log2(max(1, num_runs) * BITS_A_RUN))), MOST_BITS)
-        self._filter = np.zeros(1 << (self._filter_bits - 3), np.uint8)
+        self._folder = folder
         self._held = Buckets(folder / "training", RUN), Buckets(folder / "evaluation", RUN)
         self._pairs = Buckets(folder / "pairs", np.int64)
 
-    def add_evaluation(self, blocks: Iterable[tuple[slice, Words]]) -> None:
+    def add_evaluation(self, blocks: Sequence[Chosen]) -> None:
         """Put the runs of evaluation texts into buckets and into the filter."""
-        for places, words in blocks:
-            runs = self._runs_of(1, places, words)
-            bits = runs["hash"] >> np.uint64(64 - self._filter_bits)
-            np.bitwise_or.at(self._filter, bits >> np.uint64(3), np.uint8(1) << (bits & np.uint64(7)).astype(np.uint8))
+        bits = np.zeros(1 << (self._filter_bits - 3), np.uint8)
+        for block in blocks:
+            num_runs, runs = _runs_of(self._size, block)
+            self._runs[1][block.places] = num_runs
+            places = runs["hash"] >> np.uint64(64 - self._filter_bits)
+            np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
             self._held[1].scatter(self._ranges(runs), runs)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        np.save(self._folder / FILTER, bits)
 
-    def add_training(self, blocks: Iterable[tuple[slice, Words]]) -> None:
+    def add_training(self, blocks: Sequence[Chosen], track: Track, apply: Apply) -> None:
         """Put the runs of training texts that the filter lets pass into buckets: nearly all that no evaluation text holds are left out."""
-        for places, words in blocks:
-            runs = self._runs_of(0, places, words)
-            bits = runs["hash"] >> np.uint64(64 - self._filter_bits)
-            passes = self._filter[bits >> np.uint64(3)] >> (bits & np.uint64(7)).astype(np.uint8) & np.uint8(1)
-            runs = runs[passes.view(np.bool_)]
+        passing = partial(_passing, self._size, self._folder / FILTER, self._filter_bits)
+        results = track(apply(passing, blocks, len(blocks)), len(blocks))
+        for block, (num_runs, runs) in zip(blocks, results, strict=True):
+            self._runs[0][block.places] = num_runs
             self._held[0].scatter(self._ranges(runs), runs)
 
     def overlaps(self) -> Iterator[tuple[int, int, float]]:
@@ -129,14 +139,6 @@ class _Join:
             (num_runs < FEWEST) & (common == num_runs) & (self._lengths[1][held_out] <= self._lengths[0][train])
         )
         return result
-
-    def _runs_of(self, side: int, places: slice, words: Words) -> NDArray[Any]:
-        """Return the runs of some texts, each with its text, and count them for each text."""
-        sets = shingle(words, self._size)
-        self._runs[side][places] = sets.sizes
-        runs = np.empty(len(sets.hashes), RUN)
-        runs["hash"], runs["text"] = sets.hashes, sets.texts + places.start
-        return runs
 
     def _ranges(self, runs: NDArray[Any]) -> Indices:
         """Return the range of hashes, and so the bucket, of each run."""
@@ -166,3 +168,19 @@ class _Join:
         shorter = np.minimum(self._lengths[0][train], self._lengths[1][held_out])
         result: NDArray[np.bool_] = (shorter < 2 * self._params.ngram) == (self._size == self._params.ngram // 2)
         return result
+
+
+def _runs_of(size: int, block: Chosen) -> tuple[Indices, NDArray[Any]]:
+    """Return the number of runs of each text of a block, and the runs, each with its text."""
+    sets = shingle(block.words(), size)
+    runs = np.empty(len(sets.hashes), RUN)
+    runs["hash"], runs["text"] = sets.hashes, sets.texts + block.places.start
+    return sets.sizes, runs
+
+
+def _passing(size: int, filter: Path, filter_bits: int, block: Chosen) -> tuple[Indices, NDArray[Any]]:
+    """Return the number of runs of each text of a block, and those runs that a filter in a file lets pass."""
+    num_runs, runs = _runs_of(size, block)
+    bits, places = np.load(filter, mmap_mode="r"), runs["hash"] >> np.uint64(64 - filter_bits)
+    passes = bits[places >> np.uint64(3)] >> (places & np.uint64(7)).astype(np.uint8) & np.uint8(1)
+    return num_runs, runs[passes.view(np.bool_)]

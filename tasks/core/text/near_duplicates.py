@@ -1,13 +1,14 @@
 """Near-duplicates among very many texts: classes of equal sets of shingles, and the pairs of classes that are alike.
 
 MinHash and its bands find the candidates, one band sorted at a time, and the sets of shingles decide. Memory holds some numbers for
-each text and the words of one block; all else is in buckets.
+each text and the words of one block; all else is in buckets. What follows from the words of a block alone, and the comparison of
+candidates, can be done by other processes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,12 @@ from tasks.core.text.shingles import (
     set_keys,
     shingle,
 )
-from tasks.core.text.texts import Selection
+from tasks.core.text.texts import Apply, Chosen, Selection, Track, apply_here, joined, untracked
 
 CLASSES_AT_ONCE = 1 << 16
 """Classes whose candidates are one bucket."""
 PAIRS_HELD = 1 << 22
 """Candidates of a band that are collected before repeated ones are dropped."""
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -78,75 +78,105 @@ class Likeness:
 
 
 def find_near_duplicates(
-    selection: Selection, limits: Limits, ranks: NDArray[np.int8], folder: Path, track: Track, most: int = MOST
+    selection: Selection,
+    limits: Limits,
+    ranks: NDArray[np.int8],
+    folder: Path,
+    track: Track = untracked,
+    apply: Apply = apply_here,
+    most: int = MOST,
 ) -> Likeness:
     """Compare the selected texts. `ranks` are theirs; of very many texts alike, all are compared with the `most` of the lowest ranks."""
-    templates = common_shingles(selection, limits)
+    templates = common_shingles(selection, limits, apply)
     bands = Buckets(folder / "bands", np.uint64)
-    compared, keys = _fill_bands(selection, limits, templates, bands, track)
+    compared, keys = _fill_bands(selection, partial(_banded, limits, templates), bands, track, apply)
     members, classes = _classes(keys, ranks[compared])
     representatives = compared[members]
-
-    def sets_of(sorted_classes: Indices) -> Shingles:
-        return _sets(selection.take(representatives[sorted_classes]), limits, templates)
-
     candidates = Buckets(folder / "candidates", np.int64)
-    for band in track(range(BANDS)):
+    for band in track(range(BANDS), BANDS):
         _add_candidates(bands.take(band)[members], ranks[representatives], most, candidates)
-    buckets = range(-(-len(members) // CLASSES_AT_ONCE))
-    alike = [_alike(candidates.take(bucket), len(members), sets_of, limits.similarity) for bucket in track(buckets)]
     of_texts = np.full(len(selection), -1, np.int64)
     of_texts[compared] = classes
     pairs, similarities = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
-    for alike_pairs, alike_similarities in alike:
-        pairs.append(alike_pairs)
-        similarities.append(alike_similarities)
+    buckets = -(-len(members) // CLASSES_AT_ONCE)
+    batches = _batches(map(candidates.take, track(range(buckets), buckets)), representatives, selection)
+    for alike, similarity in apply(partial(_alike, limits, templates), batches, buckets):
+        pairs.append(alike)
+        similarities.append(similarity)
     return Likeness(of_texts, np.concatenate(pairs), np.concatenate(similarities))
 
 
-def common_shingles(selection: Selection, limits: Limits) -> Hashes:
+def common_shingles(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Hashes:
     """Return, sorted, the shingles that more than `limits.template` texts hold.
 
     One that exceeds the limit in all texts exceeds its share of the limit in some block: only those are counted, all of them exactly.
     """
+    blocks = selection.blocks()
     frequent = np.zeros(0, np.uint64)
-    for places, words in selection:
-        hashes, counts = np.unique(shingle(words, limits.length).hashes, return_counts=True)
-        share = (places.stop - places.start) / len(selection)
-        frequent = np.union1d(frequent, hashes[counts > limits.template * share])
+    for hashes in apply(partial(_frequent, limits, len(selection)), blocks, len(blocks)):
+        frequent = np.union1d(frequent, hashes)
     totals = np.zeros(len(frequent), np.int64)
-    for _, words in selection if len(frequent) else ():
-        hashes = shingle(words, limits.length).hashes
-        totals += np.bincount(np.searchsorted(frequent, hashes[contains(frequent, hashes)]), minlength=len(frequent))
+    for counts in apply(partial(_counts, limits, frequent), blocks, len(blocks)) if len(frequent) else ():
+        totals += counts
     return frequent[totals > limits.template]
 
 
-def compared_texts(selection: Selection, limits: Limits) -> Indices:
+def _frequent(limits: Limits, num_texts: int, block: Chosen) -> Hashes:
+    """Return the shingles that exceed, in a block, its share of the limit of templates in so many texts."""
+    hashes, counts = np.unique(shingle(block.words(), limits.length).hashes, return_counts=True)
+    return hashes[counts > limits.template * len(block.numbers) / num_texts]
+
+
+def _counts(limits: Limits, frequent: Hashes, block: Chosen) -> Indices:
+    """Return the number of texts of a block that hold each of these sorted shingles."""
+    hashes = shingle(block.words(), limits.length).hashes
+    return np.bincount(np.searchsorted(frequent, hashes[contains(frequent, hashes)]), minlength=len(frequent))
+
+
+def compared_texts(selection: Selection, limits: Limits, apply: Apply = apply_here) -> Indices:
     """Return the places of the texts that have enough shingles to be compared."""
-    templates = common_shingles(selection, limits)
-    compared = [np.zeros(0, np.int64)]
-    for places, words in selection:
-        compared.append(np.flatnonzero(_sets(words, limits, templates).sizes >= limits.fewest) + places.start)
-    return np.concatenate(compared)
+    compared, blocks = partial(_compared, limits, common_shingles(selection, limits, apply)), selection.blocks()
+    return np.concatenate([np.zeros(0, np.int64), *apply(compared, blocks, len(blocks))])
+
+
+def _compared(limits: Limits, templates: Hashes, block: Chosen) -> Indices:
+    sizes = _sets(block.words(), limits, templates).sizes
+    return np.flatnonzero(sizes >= limits.fewest) + block.places.start
 
 
 def _sets(words: Words, limits: Limits, templates: Hashes) -> Shingles:
     return shingle(words, limits.length).without(templates)
 
 
+@dataclass(frozen=True)
+class _Banded:
+    """What is needed of the texts of a block that are compared."""
+
+    places: Indices
+    bands: Hashes
+    """Shape (BANDS, texts)."""
+    keys: Hashes
+    """Those of their sets."""
+
+
+def _banded(limits: Limits, templates: Hashes, block: Chosen) -> _Banded:
+    sets = _sets(block.words(), limits, templates)
+    chosen = np.flatnonzero(sets.sizes >= limits.fewest)
+    sets = sets.take(chosen)
+    return _Banded(chosen + block.places.start, np.ascontiguousarray(band_keys(sets).T), set_keys(sets))
+
+
 def _fill_bands(
-    selection: Selection, limits: Limits, templates: Hashes, bands: Buckets, track: Track
+    selection: Selection, banded: Callable[[Chosen], _Banded], bands: Buckets, track: Track, apply: Apply
 ) -> tuple[Indices, Hashes]:
     """Fill the bucket of each band with the keys of the texts that are compared; return their places and the keys of their sets."""
     compared, keys = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-    for places, words in track(selection):
-        sets = _sets(words, limits, templates)
-        chosen = np.flatnonzero(sets.sizes >= limits.fewest)
-        sets = sets.take(chosen)
-        for band, column in enumerate(np.ascontiguousarray(band_keys(sets).T)):
+    blocks = selection.blocks()
+    for block in track(apply(banded, blocks, len(blocks)), len(blocks)):
+        for band, column in enumerate(block.bands):
             bands.add(band, column)
-        compared.append(chosen + places.start)
-        keys.append(set_keys(sets))
+        compared.append(block.places)
+        keys.append(block.keys)
     return np.concatenate(compared), np.concatenate(keys)
 
 
@@ -185,16 +215,29 @@ def _scatter(codes: Indices, total: int, candidates: Buckets) -> None:
     candidates.scatter(codes // total // CLASSES_AT_ONCE, codes)
 
 
-def _alike(
-    codes: Indices, total: int, sets_of: Callable[[Indices], Shingles], similarity: float
-) -> tuple[Indices, NDArray[np.float64]]:
-    """Return the pairs whose sets have at least this similarity, and that of each."""
-    codes = distinct(codes)
-    pairs = np.stack([codes // max(1, total), codes % max(1, total)], axis=1)
-    similarities = np.zeros(len(pairs))
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        batch = pairs[start : start + PAIRS_AT_ONCE]
-        classes = distinct(batch.ravel())
-        similarities[start : start + len(batch)] = jaccard(sets_of(classes), np.searchsorted(classes, batch))
-    is_alike = similarities >= similarity
-    return pairs[is_alike], similarities[is_alike]
+@dataclass(frozen=True)
+class _Batch:
+    """Candidates, and the texts that stand for their classes."""
+
+    classes: Indices
+    """Pairs of classes, shape (pairs, 2)."""
+    pairs: Indices
+    """The same pairs, by the places of their texts."""
+    texts: Sequence[Chosen]
+
+
+def _batches(buckets: Iterable[Indices], representatives: Indices, selection: Selection) -> Iterator[_Batch]:
+    """Yield the candidates of buckets, some at a time. A pair is one number."""
+    total = max(1, len(representatives))
+    for codes in map(distinct, buckets):
+        for start in range(0, len(codes), PAIRS_AT_ONCE):
+            pairs = np.stack(np.divmod(codes[start : start + PAIRS_AT_ONCE], total), axis=1)
+            classes = distinct(pairs.ravel())
+            yield _Batch(pairs, np.searchsorted(classes, pairs), selection.choose(representatives[classes]))
+
+
+def _alike(limits: Limits, templates: Hashes, batch: _Batch) -> tuple[Indices, NDArray[np.float64]]:
+    """Return the pairs of classes whose sets have at least the similarity of the limits, and that of each."""
+    similarities = jaccard(_sets(joined(batch.texts), limits, templates), batch.pairs)
+    is_alike = similarities >= limits.similarity
+    return batch.classes[is_alike], similarities[is_alike]

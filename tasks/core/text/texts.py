@@ -1,11 +1,74 @@
 """Very many texts as hashes of their words, in blocks of which one at a time is in memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from tasks.core.text.shingles import Indices, Words, hash_words
+
+T = TypeVar("T")
+R = TypeVar("R")
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Yields what it is given, and shows how many of so many have passed."""
+
+
+def untracked(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """Return the items."""
+    del total
+    return items
+
+
+class Apply(Protocol):
+    """Applies a function to items, of which there are about `number`, here or in other processes.
+
+    Function and items can be pickled. Results come in the order of the items, so they are the same wherever they were made.
+    """
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]: ...
+
+
+def apply_here(function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
+    """Apply a function in this process."""
+    del number
+    return map(function, items)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some texts of one block. It can be pickled where `words_of_block` can."""
+
+    places: slice
+    """Their places among all chosen texts."""
+    words_of_block: Callable[[], Words]
+    numbers: Indices
+    """Their numbers, sorted."""
+    start: int
+    """The number of the first text of the block."""
+
+    def words(self) -> Words:
+        """Return their words."""
+        return self.words_of_block().take(self.numbers - self.start)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Words that are in memory, as a function that returns them."""
+
+    words: Words
+
+    def __call__(self) -> Words:
+        return self.words
+
+
+def joined(blocks: Sequence[Chosen]) -> Words:
+    """Return the words of chosen texts, one block after the other."""
+    parts = [block.words() for block in blocks]
+    if len(parts) == 1:
+        return parts[0]
+    counts = np.concatenate([np.zeros(1, np.int64), *(part.counts for part in parts)])
+    return Words(np.concatenate([np.zeros(0, np.uint64), *(part.hashes for part in parts)]), np.cumsum(counts))
 
 
 class Texts:
@@ -20,7 +83,7 @@ class Texts:
     def of(cls, contents: Sequence[str]) -> "Texts":
         """Return texts that are in memory, as one block."""
         words = hash_words(contents)
-        return cls([len(words)], [lambda: words])
+        return cls([len(words)], [InMemory(words)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -30,20 +93,13 @@ class Texts:
         counts = np.concatenate([np.diff(self.starts), np.diff(other.starts)])
         return Texts(counts.tolist(), [*self._words, *other._words])
 
-    def take(self, numbers: Indices) -> Words:
-        """Return the words of the texts of these numbers, which are sorted."""
-        hashes, counts = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-        for block, first, last in self.ranges(numbers):
-            words = self._words[block]().take(numbers[first:last] - self.starts[block])
-            hashes.append(words.hashes)
-            counts.append(words.counts)
-        return Words(np.concatenate(hashes), np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64))
-
-    def ranges(self, numbers: Indices) -> Iterator[tuple[int, int, int]]:
-        """Yield each block that has some of the sorted numbers, and the range of those."""
+    def choose(self, numbers: Indices) -> list[Chosen]:
+        """Return the texts of these sorted numbers, by block."""
         bounds = np.searchsorted(numbers, self.starts)
-        for block in np.flatnonzero(np.diff(bounds)):
-            yield int(block), int(bounds[block]), int(bounds[block + 1])
+        ranges = [(block, slice(*bounds[block : block + 2].tolist())) for block in np.flatnonzero(np.diff(bounds))]
+        return [
+            Chosen(places, self._words[block], numbers[places], int(self.starts[block])) for block, places in ranges
+        ]
 
 
 @dataclass(frozen=True)
@@ -62,16 +118,15 @@ class Selection:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
-    def num_blocks(self) -> int:
-        """Return the number of blocks that have chosen texts."""
-        return sum(1 for _ in self.texts.ranges(self.numbers))
+    def blocks(self) -> list[Chosen]:
+        """Return the chosen texts, by block."""
+        return self.texts.choose(self.numbers)
 
     def __iter__(self) -> Iterator[tuple[slice, Words]]:
         """Yield the places of the chosen texts of each block among all chosen ones, and their words."""
-        for _, first, last in self.texts.ranges(self.numbers):
-            yield slice(first, last), self.texts.take(self.numbers[first:last])
+        for block in self.blocks():
+            yield block.places, block.words()
 
-    def take(self, places: Indices) -> Words:
-        """Return the words of the texts at these sorted places among the chosen ones."""
-        return self.texts.take(self.numbers[places])
+    def choose(self, places: Indices) -> list[Chosen]:
+        """Return the texts at these sorted places among the chosen ones, by block."""
+        return self.texts.choose(self.numbers[places])

@@ -53,17 +53,25 @@ def running_text(file: Path) -> tuple[str, str]:
     return from_html(body) if file.suffix.lower() in MARKED_UP else body, note
 
 
-def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
-    """Yield the texts below a folder, by path, each as `read` returns it."""
+def files(path: Path) -> list[Path]:
+    """Return the documents below a folder, by path. Raises FileNotFoundError without the folder."""
     if not path.is_dir():
         raise FileNotFoundError(
             f"{path}: there is no such folder. Correct the path in `ingest.corpora` in params.yaml."
         )
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() not in ENDINGS or not file.is_file():
-            continue
+    return [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS and file.is_file()]
+
+
+def is_within(file: Path, folder: Path) -> bool:
+    """Return False for a link that leads out of the folder."""
+    return file.resolve().is_relative_to(folder.resolve())
+
+
+def folder(path: Path, license: str, read: Read = running_text) -> Iterator[Text | Unreadable]:
+    """Yield the texts below a folder, by path, each as `read` returns it."""
+    for file in files(path):
         name = file.relative_to(path).as_posix()
-        if not file.resolve().is_relative_to(path.resolve()):
+        if not is_within(file, path):
             yield Unreadable(name, "links are not followed out of the folder", "a link out of the folder")
             continue
         try:

@@ -1,14 +1,15 @@
-"""Apply a function to many items on a Ray cluster that runs already: each result comes once, with the place of its item.
+"""Apply functions to many items on a Ray cluster that runs already: each result comes once, in the order of the items.
 
-Tasks that a lost node had are run again by Ray. Results come in any order, so whoever needs one places them by their number. The
-cluster must be one's own: Ray runs whatever reaches its ports. Functions and items travel by pickle, as Ray has it.
+Tasks that a lost node had are run again by Ray. The cluster must be one's own: Ray runs whatever reaches its ports. Functions and
+items travel by pickle, as Ray has it.
 """
 
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from types import ModuleType
@@ -18,8 +19,8 @@ from tasks.core import environment
 
 T = TypeVar("T")
 R = TypeVar("R")
-AHEAD = 2
-"""Items that are on their way to each processor of the cluster, or their results from it."""
+AHEAD = 3
+"""Items that are on their way to each processor of the cluster, or their results from it. The first of them may be one to be run again."""
 RETRIES = 3
 """Times that Ray runs a task again whose node or process was lost."""
 LOOK_S = 1.0
@@ -37,36 +38,43 @@ def address() -> str | None:
     return os.environ.get(environment.RAY) or None
 
 
-def apply(cluster: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
-    """Yield the number of each item and the result of `function` for it, in the order in which they come.
+class Cluster:
+    """A cluster that this process is a client of."""
 
-    An error of the function is raised as it is. Raises RuntimeError, with what to do, without Ray, without a cluster at this address, and
-    if the cluster is lost or has no processor left.
-    """
-    ray = _ray(cluster)
-    with _connected(ray, cluster):
-        task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(function)
-        watch = _Watch(ray, cluster)
-        numbered = iter(enumerate(items))
-        pending: dict[Any, int] = {}
+    def __init__(self, ray: ModuleType, address: str) -> None:
+        self._ray, self._address = ray, address
+        self._task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
+
+    def apply(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Yield the result of `function` for each item.
+
+        An error of the function is raised as it is. Raises RuntimeError, with what to do, if the cluster is lost or has no processor left.
+        """
+        watch, shared = _Watch(self._ray, self._address), self._ray.put(function)
+        pending, remaining = deque[Any](), iter(items)
         while True:
             room = max(1, AHEAD * watch.num_processors()) - len(pending)
-            pending |= {task.remote(item): number for number, item in islice(numbered, max(0, room))}
+            pending.extend(self._task.remote(shared, item) for item in islice(remaining, max(0, room)))
             if not pending:
                 return
-            done, _ = ray.wait(list(pending), timeout=LOOK_S)
-            for reference in done:
-                yield pending.pop(reference), _result(ray, cluster, reference)
+            if self._ray.wait([pending[0]], timeout=LOOK_S)[0]:
+                yield self._result(pending.popleft())
+
+    def _result(self, reference: Any) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except errors.RayTaskError as error:
+            raise error.cause from None
+        except errors.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"The Ray cluster {self._address} lost a task {RETRIES + 1} times ({reason}). {AGAIN}"
+            ) from None
 
 
-def _result(ray: ModuleType, cluster: str, reference: Any) -> Any:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RuntimeError(f"The Ray cluster {cluster} lost a task {RETRIES + 1} times ({reason}). {AGAIN}") from None
+def _call(function: Callable[[T], R], item: T) -> R:
+    return function(item)
 
 
 def _problem(server: str) -> str:
@@ -114,22 +122,26 @@ def _ray(cluster: str) -> ModuleType:
 
 
 @contextmanager
-def _connected(ray: ModuleType, cluster: str) -> Iterator[None]:
-    """Be a client of a cluster for a while. What this process does on SIGTERM stays as it was."""
+def connected(address: str) -> Iterator[Cluster]:
+    """Be a client of a cluster for a while. What this process does on SIGTERM stays as it was.
+
+    Raises RuntimeError, with what to do, without Ray and without a cluster at this address.
+    """
+    ray = _ray(address)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        if cluster != "auto" and (problem := _problem(cluster)):
+        if address != "auto" and (problem := _problem(address)):
             raise ConnectionError(problem)
-        ray.init(cluster, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        ray.init(address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except ConnectionError as error:
         reason = str(error).strip().splitlines()[0]
         raise RuntimeError(
-            f"No Ray cluster answers at {cluster} ({reason}). Start one with `ray start --head`, correct {environment.RAY}, or unset it "
+            f"No Ray cluster answers at {address} ({reason}). Start one with `ray start --head`, correct {environment.RAY}, or unset it "
             "to use this machine."
         ) from None
     try:
         with suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
             signal.signal(signal.SIGTERM, terminate)
-        yield
+        yield Cluster(ray, address)
     finally:
         ray.shutdown()

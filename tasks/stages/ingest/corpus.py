@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +104,14 @@ class Corpus:
         self._held, self._held_chars = [], 0
 
     def _words(self, block: int) -> Callable[[], Words]:
-        paths = self._path(block, "words.npy"), self._path(block, "offsets.npy")
-        return lambda: Words(np.load(paths[0]), np.load(paths[1]))
+        return partial(_load_words, self._path(block, "words.npy"), self._path(block, "offsets.npy"))
 
     def _path(self, block: int, ending: str) -> Path:
         return self._folder / f"{block:06d}.{ending}"
+
+
+def _load_words(hashes: Path, offsets: Path) -> Words:
+    return Words(np.load(hashes), np.load(offsets))
 
 
 def text_key(text: str) -> int:

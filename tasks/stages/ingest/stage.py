@@ -19,12 +19,13 @@ import polars as pl
 from tasks.core.records import Decision, Document, Example, Refusal, SensitiveText
 from tasks.core.stage import Run
 from tasks.core.text.contamination import find_overlaps, prompt_of
-from tasks.core.text.texts import Selection
+from tasks.core.text.texts import Apply, Selection
 from tasks.io import review_decisions, sandbox, tables
 from tasks.io.sources import gym
 from tasks.io.sources.package import Module
 from tasks.io.sources.text_cache import TextCache
 from tasks.io.system import files, locks
+from tasks.io.system.workers import Workers
 from tasks.io.weights import embedders
 from tasks.stages.ingest import counts, rescue, samples
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
@@ -33,7 +34,7 @@ from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
-from tasks.stages.ingest.reading.corpora import read_corpora
+from tasks.stages.ingest.reading.corpora import extract_documents, read_corpora
 from tasks.stages.ingest.reading.documents import module_document
 from tasks.stages.ingest.reading.evaluation_sets import read_benchmark
 from tasks.stages.ingest.reading.examples import Checked, mine_functions, python_modules, read_puzzles
@@ -56,9 +57,10 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         scratch.mkdir(parents=True)
         try:
             rescues = review_decisions.read_those(inputs["decisions"], "accept")
-            reader = Reader(config.ingest, folder / "shards", scratch, run, config.compute.threads, frozenset(rescues))
             texts = TextCache(folder / "texts")
-            _ingest(inputs, outputs, config.ingest, reader, texts, scratch, rescues, run)
+            with Workers(config.compute.threads) as workers:
+                reader = Reader(config.ingest, folder / "shards", scratch, run, workers, frozenset(rescues))
+                _ingest(inputs, outputs, config.ingest, reader, texts, workers.apply, scratch, rescues, run)
         finally:
             files.remove(scratch)
         reader.forget_unused()
@@ -83,6 +85,7 @@ def _ingest(
     config: IngestConfig,
     reader: Reader,
     texts: TextCache,
+    apply: Apply,
     scratch: Path,
     rescues: Mapping[str, Decision],
     run: Run,
@@ -94,9 +97,10 @@ def _ingest(
     }
     benchmark = _read_benchmarks(config, reader, quarantine)
     shards = Shards([*benchmark, *_read_examples(config, modules, reader, quarantine, run)])
+    extract_documents(config, texts, apply, run)
     corpus, sensitive_documents = read_corpora(config, quarantine, texts.read, scratch / "documents", rescues)
 
-    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues)
+    filters = Filter(shards, sum(shard.rows for shard in benchmark), config, scratch, run, rescues, apply)
     decisions = filters.apply(partial(embedders.embed, inputs["embedder"]))
     quarantine.receive_table({}, refused_examples(shards, decisions, config, scratch / "refused", hide))
     if config.sources:
@@ -106,9 +110,9 @@ def _ingest(
         run.say(line)
     mined = [module_document(module) for members in modules.values() for module in members]
     groups = decisions.drawn.of({document.group for document in [*mined, *corpus.documents]})
-    overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps")
+    overlapping = partial(overlapping_examples, shards, decisions, config, scratch / "overlaps", apply)
     documents = filter_and_split_documents(
-        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents", rescues
+        corpus, mined, groups, overlapping, config, quarantine, scratch / "documents", rescues, apply
     )
     check_corpora(documents.items, config)
 
@@ -231,14 +235,14 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def overlapping_examples(
-    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, training: Selection
+    shards: Shards, decisions: Decisions, config: IngestConfig, folder: Path, apply: Apply, training: Selection
 ) -> dict[int, str]:
     """Map the position of each text that overlaps an evaluation example to the side of it that the text shares most with."""
     evaluation = decisions.evaluation
     if not len(training) or not len(evaluation):
         return {}
     held_out = both_sides(shards, evaluation)
-    pairs = find_overlaps(training, held_out, config.contamination, folder)
+    pairs = find_overlaps(training, held_out, config.contamination, folder, apply=apply)
     examples = shards.examples(int(evaluation[other % len(evaluation)]) for other in pairs.values())
 
     def text(side: int) -> str:

@@ -1,5 +1,7 @@
 """Very many texts are compared in blocks and buckets as few are in memory: the same pairs, whatever is spilled to disk."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination import find_overlaps, overlaps
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.near_duplicates import Limits, find_near_duplicates
-from tasks.core.text.texts import Selection, Texts
+from tasks.core.text.texts import Selection, Texts, apply_here
 from tests.core.text.pairs import similar_pairs
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1000)), max_size=40)
@@ -35,6 +37,12 @@ def in_blocks(contents, sizes):
         texts += Texts.of(contents[start : start + size])
         start += size
     return texts
+
+
+def apply_apart(function, items, number):
+    """Apply a function as another process does: function, items and results are pickled."""
+    apart = pickle.dumps(function)
+    return [pickle.loads(pickle.dumps(pickle.loads(apart)(pickle.loads(pickle.dumps(item))))) for item in items]
 
 
 def alike(contents, share, seed):
@@ -67,7 +75,7 @@ def test_a_bucket_gives_its_rows_in_order_whether_they_were_spilled_or_not(tmp_p
 def near_pairs(texts, folder, **options):
     """All pairs of near-duplicate texts."""
     ranks = np.zeros(len(texts), np.int8)
-    likeness = find_near_duplicates(Selection.all(texts), LIMITS, ranks, folder, iter, **options)
+    likeness = find_near_duplicates(Selection.all(texts), LIMITS, ranks, folder, **options)
     near = {(a, b) for a, b in likeness.pairs.tolist()} | {(b, a) for a, b in likeness.pairs.tolist()}
     classes = likeness.classes.tolist()
     return {
@@ -79,19 +87,20 @@ def near_pairs(texts, folder, **options):
     }
 
 
+@pytest.mark.parametrize("apply", [apply_here, apply_apart])
 @pytest.mark.parametrize("sizes", [[], [7, 1, 0, 20], [3] * 10])
-def test_near_duplicates_are_those_of_texts_in_memory(small, tmp_path, sizes):
+def test_near_duplicates_are_those_of_texts_in_memory(small, tmp_path, sizes, apply):
     contents = alike(60, 0.5, seed=1)
     sets = shingles.shingle(shingles.hash_words(contents), 3)
     expected = {(a, b) for a, b in similar_pairs(sets, 0.6, [0] * 60).tolist()}
     assert len(expected) > 20
-    assert near_pairs(in_blocks(contents, sizes), tmp_path) == expected
+    assert near_pairs(in_blocks(contents, sizes), tmp_path, apply=apply) == expected
 
 
 def test_the_similarity_of_two_texts_is_that_of_their_sets_and_0_below_the_limit(small, tmp_path):
     contents = [*alike(60, 0.5, seed=1), "too short"]
     contents += contents[:2]
-    likeness = find_near_duplicates(Selection.all(Texts.of(contents)), LIMITS, np.zeros(63, np.int8), tmp_path, iter)
+    likeness = find_near_duplicates(Selection.all(Texts.of(contents)), LIMITS, np.zeros(63, np.int8), tmp_path)
     sets = shingles.shingle(shingles.hash_words(contents), 3)
     pairs = np.array([(a, b) for a in range(63) for b in range(63) if 60 not in (a, b)])
     expected = shingles.jaccard(sets, pairs)
@@ -99,12 +108,13 @@ def test_the_similarity_of_two_texts_is_that_of_their_sets_and_0_below_the_limit
     assert likeness.similarity(np.array([60, 0]), np.array([60, 60])).tolist() == [0, 0]
 
 
-def test_common_shingles_are_counted_over_all_blocks(tmp_path):
+@pytest.mark.parametrize("apply", [apply_here, apply_apart])
+def test_common_shingles_are_counted_over_all_blocks(tmp_path, apply):
     contents = [f"please rate this film number {number}" for number in range(9)] + alike(30, 0, seed=2)
     limits = Limits(0.6, 3, 3, template=8)
     for sizes in ([], [2, 2, 30], [1] * 39):
         selection = Selection.all(in_blocks(contents, sizes))
-        assert len(near_duplicates.common_shingles(selection, limits)) == 3
+        assert len(near_duplicates.common_shingles(selection, limits, apply)) == 3
     nine = Limits(0.6, 3, 3, template=9)
     assert len(near_duplicates.common_shingles(selection, nine)) == 0
 
@@ -119,15 +129,16 @@ def test_only_selected_texts_are_compared(small, tmp_path):
     contents = alike(40, 0.6, seed=3)
     numbers = np.arange(1, 40, 2)
     chosen = Selection(in_blocks(contents, [9, 9, 9]), numbers)
-    likeness = find_near_duplicates(chosen, LIMITS, np.zeros(20, np.int8), tmp_path, iter)
+    likeness = find_near_duplicates(chosen, LIMITS, np.zeros(20, np.int8), tmp_path)
     alone = Selection.all(Texts.of([contents[number] for number in numbers]))
-    expected = find_near_duplicates(alone, LIMITS, np.zeros(20, np.int8), tmp_path / "alone", iter)
+    expected = find_near_duplicates(alone, LIMITS, np.zeros(20, np.int8), tmp_path / "alone")
     assert likeness.classes.tolist() == expected.classes.tolist()
     assert likeness.pairs.tolist() == expected.pairs.tolist()
 
 
+@pytest.mark.parametrize("apply", [apply_here, apply_apart])
 @pytest.mark.parametrize("sizes", [[], [7, 1, 0, 20], [3] * 10])
-def test_overlaps_are_those_of_texts_in_memory(small, tmp_path, sizes):
+def test_overlaps_are_those_of_texts_in_memory(small, tmp_path, sizes, apply):
     params = Contamination(ngram=6, share=0.3, common=4)
     training, evaluation = alike(40, 0.5, seed=4), alike(30, 0.2, seed=5)
     for number in range(0, 20, 2):
@@ -137,7 +148,8 @@ def test_overlaps_are_those_of_texts_in_memory(small, tmp_path, sizes):
     expected = plain_overlaps(training, evaluation, params)
     assert 8 < len(expected) < 20
     selections = (Selection.all(in_blocks(contents, sizes)) for contents in (training, evaluation))
-    assert find_overlaps(*selections, params, tmp_path) == expected == overlaps(training, evaluation, params)
+    pairs = find_overlaps(*selections, params, tmp_path, apply=apply)
+    assert pairs == expected == overlaps(training, evaluation, params)
 
 
 def plain_overlaps(training, evaluation, params):

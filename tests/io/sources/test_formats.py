@@ -6,13 +6,14 @@ import io
 import json
 import lzma
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
 
 from tasks.io.sources import table
 from tasks.io.sources.containers import encodings, streams
-from tasks.io.sources.formats import json_document
+from tasks.io.sources.formats import delimited, json_document, json_lines
 from tasks.io.sources.record import Broken, Row, UnreadableError
 from tests.io.sources import strangers
 
@@ -109,6 +110,71 @@ def test_a_line_beyond_the_limit_is_cut_and_the_next_are_read(tmp_path, monkeypa
     assert places(read(tmp_path, "a.csv", b"q,a\n1,2\n" + b"x" * 500 + b",2\n3,4\n")) == [
         ("line 2", ""), ("line 3", "line too long"), ("line 4", ""),
     ]  # fmt: skip
+
+
+LONG = 1 << 24
+"""Bytes of a line, 256 times as many as are read of one."""
+
+
+def rows_around(start, end, filled):
+    """Write three rows, of which the second begins with `start`, goes on for `LONG` bytes and closes with `end`."""
+
+    def write(path):
+        header, row = (b"q,a\n", b"1,2\n") if ".csv" in path.name else (b"", b'{"q": 1}\n')
+        body = filled * (LONG // len(filled)) if filled else bytes(LONG)
+        data = header + row + start + body + end + b"\n" + row
+        path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz", "a.csv.gz"])
+@pytest.mark.parametrize(
+    "write", [rows_around(b"", b"", b""), rows_around(b'{"q": "', b'"}', b"x"), rows_around(b'"', b'",2', b"\\\"")],
+    ids=["NUL", "letters", "quotes"],
+)  # fmt: skip
+def test_of_a_line_far_beyond_the_limit_no_more_than_the_limit_is_in_memory(tmp_path, monkeypatch, name, write):
+    for module in (encodings, delimited, json_lines):
+        monkeypatch.setattr(module, "MAX_LINE", LONG // 256)
+    for module in (delimited, json_lines):
+        monkeypatch.setattr(module, "BLOCK", LONG // 64)
+    monkeypatch.setattr(streams, "BOMB_RATIO", LONG)
+    write(tmp_path / name)
+    tracemalloc.start()
+    try:
+        assert table.blocks(tmp_path / name) is None
+        records = list(table.rows(tmp_path / name))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [record.reason for record in records if isinstance(record, Broken)] == ["line too long"]
+    assert len(records) == 3
+    assert peak < LONG / 2
+
+
+def test_a_packed_line_that_is_a_bomb_is_cut_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(encodings, "MAX_LINE", LONG // 256)
+    monkeypatch.setattr(streams, "BOMB_BYTES", LONG // 64)
+    monkeypatch.setattr(streams, "BOMB_RATIO", 10)
+    rows_around(b"", b"", b"")(tmp_path / "a.jsonl.gz")
+    first, line, rest = table.rows(tmp_path / "a.jsonl.gz")
+    assert first == Row("line 1", {"q": 1})
+    assert (line.where, line.reason) == ("line 2", "line too long")
+    assert (rest.where, rest.reason) == ("after line 2", "damaged file")
+    assert "decompression bomb" in rest.detail
+
+
+def test_of_a_long_value_that_does_not_end_no_more_than_the_limit_is_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_document, "MAX_LINE", LONG // 16)
+    (tmp_path / "a.json").write_bytes(b'[{"q": 1}, {"q": "' + b"x" * LONG)
+    tracemalloc.start()
+    try:
+        records = list(table.rows(tmp_path / "a.json"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert places(records) == [("row 1", ""), ("from row 2", "not JSON")]
+    assert peak < LONG / 2
 
 
 def test_a_value_beyond_the_limit_ends_a_document_by_name(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tasks.core.text.texts import apply_here
 from tasks.io.sources import text, text_cache
 from tasks.io.sources.record import UnreadableError
 from tasks.io.sources.text_cache import TextCache
+from tasks.io.system.workers import Workers
 
 
 @pytest.fixture
@@ -69,3 +71,27 @@ def test_a_text_that_was_cut_off_is_extracted_anew_and_unused_ones_are_forgotten
     assert extracted[3:] == ["a.html", "b.md"]
     cache.forget_unused()
     assert len(list((tmp_path / "cache").glob("*/*"))) == 2
+
+
+def test_texts_that_are_not_kept_are_extracted_ahead(folder, extracted, tmp_path):
+    documents = sorted(folder.glob("?.*"))
+    cache = TextCache(tmp_path / "cache")
+    assert cache.pending(documents) == documents
+    assert list(cache.extract(documents, apply_here)) == documents
+    (folder / "b.md").write_text("# Another title")
+    assert cache.pending(documents) == [folder / "b.md"]
+    assert read(cache, folder)["a.html"] == ("Größe über ältere Öfen\n\nGrüße für Übermut", "cp1252")
+    assert extracted == ["a.html", "b.md", "c.pdf", "b.md"]
+
+
+def test_other_processes_extract_the_same_texts(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_cache, "BYTES", 1)
+    for number in range(16):
+        (folder / f"{number}.html").write_text(f"<p>Page {number}</p>")
+    documents = sorted(folder.glob("*.*"))
+    with Workers(2) as workers:
+        assert list(TextCache(tmp_path / "apart").extract(documents, workers.apply)) == documents
+    assert list(TextCache(tmp_path / "here").extract(documents, apply_here)) == documents
+    kept = [{path.name: path.read_bytes() for path in (tmp_path / name).glob("*/*")} for name in ("apart", "here")]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == len(documents)

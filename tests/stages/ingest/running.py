@@ -12,7 +12,7 @@ TABLES = ("valid", "test", "benchmark")
 PLURALS = {"leaf": "leaves", "mouse": "mice", "foot": "feet", "child": "children", "goose": "geese", "knife": "knives"}
 
 
-def ingest(tmp_path, sources, name="out", *, threads=1, **changes):
+def ingest(tmp_path, sources, name="out", *, threads=1, run=None, **changes):
     """Run the stage into `tmp_path/name`."""
     ingest = {
         "sources": sources,
@@ -22,7 +22,7 @@ def ingest(tmp_path, sources, name="out", *, threads=1, **changes):
     }
     outputs = {"ingested": tmp_path / name / "ingested", "examples": tmp_path / name / "examples.parquet"}
     (tmp_path / "raw").mkdir(exist_ok=True)
-    run = ScratchRun(tmp_path)
+    run = run or ScratchRun(tmp_path)
     inputs = {
         "embedder": tmp_path / "embedder",
         "raw": tmp_path / "raw",

@@ -142,8 +142,14 @@ def test_a_pattern_takes_files_that_come_later_and_moves_nothing_that_was_there(
 def test_every_step_that_takes_long_knows_its_total_from_the_start(tmp_path, rows):
     """With the total, progress shows the time that is left."""
     (tmp_path / "raw/more.jsonl").write_bytes(rows.read_bytes())
-    run, _ = ingest(tmp_path, [{"from": "file", "path": rows.parent}])
+    for number in range(4):
+        (rows.parent / f"{number}.html").write_text(f"<p>{' '.join(PLURALS) * (number + 1)}</p>")
+    sources = [{"from": "file", "path": rows.parent}], {"domain": [{"from": "folder", "path": rows.parent}]}
+    run, _ = ingest(tmp_path, sources[0], corpora=sources[1])
     units = [unit for unit, _ in run.tracked]
     assert run.tracked[0] == ("part", 2)
+    assert ("document", 4) in run.tracked
     assert units.count("block") >= 5  # of both sides, the bands, the candidates, and contamination
     assert [unit for unit, total in run.tracked if total is None] == []
+    again, _ = ingest(tmp_path, sources[0], corpora=sources[1])
+    assert {"part", "document"}.isdisjoint(unit for unit, _ in again.tracked)  # what is kept is not read again

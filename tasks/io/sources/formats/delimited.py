@@ -336,10 +336,12 @@ def _explain(message: str) -> str:
 def _sample(entry: Entry) -> list[str]:
     """Return the first lines that can be read."""
     sample: list[str] = []
+    num_chars = 0
     for line in TextLines(entry):
         if isinstance(line, Line) and (line.text or sample):
             sample.append(line.text)
-        if len(sample) >= SNIFFED or sum(map(len, sample[-1:])) > MAX_RECORD_CHARS:
+            num_chars += len(line.text)
+        if len(sample) >= SNIFFED or num_chars > MAX_RECORD_CHARS:
             break
     return sample
 

@@ -12,7 +12,7 @@ from tasks.core.records import Document, Split
 from tasks.core.text.contamination import find_overlaps
 from tasks.core.text.near_duplicates import Likeness, Limits, find_near_duplicates
 from tasks.core.text.shingles import Indices
-from tasks.core.text.texts import Selection, Texts
+from tasks.core.text.texts import Apply, Selection, Texts, apply_here
 from tasks.stages.ingest.chunking import chunk_document
 from tasks.stages.ingest.config import Domain, IngestConfig
 from tasks.stages.ingest.corpus import Corpus, text_key
@@ -51,6 +51,7 @@ def filter_and_split_documents(
     quarantine: Quarantine,
     folder: Path,
     rescued: Collection[str] = (),
+    apply: Apply = apply_here,
 ) -> KeptDocuments:
     """Return the documents that are kept, cut into chunks, each with its split; they are written below `folder`.
 
@@ -63,7 +64,7 @@ def filter_and_split_documents(
     hidden = [module for module in modules if groups.get(module.group, "train") != "train"]
     numbers = np.arange(len(corpus))
     splits = [groups[module.group] for module in hidden]
-    duplicates = _near_duplicates(corpus, hidden, splits, config, folder, rescued)
+    duplicates = _near_duplicates(corpus, hidden, splits, config, folder, rescued, apply)
     numbers = _refused(corpus, numbers, duplicates, quarantine)
     beyond = {
         number: why
@@ -74,7 +75,7 @@ def filter_and_split_documents(
     # Uncut documents are compared with examples, which a cut could part; chunks with held-out texts, of which they may hold a part.
     numbers = _refused(corpus, numbers, _contaminated(corpus, numbers, overlapping), quarantine)
     chunks = _chunks(corpus, numbers, config.corpora.piece_chars, quarantine, folder / "chunks")
-    held_out = _HeldOut(corpus, [cleaning.without_comments(module.text) for module in hidden], config, folder)
+    held_out = _HeldOut(corpus, [cleaning.without_comments(module.text) for module in hidden], config, folder, apply)
     numbers = np.arange(len(chunks))
     numbers = _refused(chunks, numbers, _contaminated(chunks, numbers, held_out.overlapping), quarantine)
     return KeptDocuments(chunks, numbers)
@@ -94,6 +95,7 @@ def _near_duplicates(
     config: IngestConfig,
     folder: Path,
     rescued: Collection[str],
+    apply: Apply,
 ) -> Reasons:
     """Refuse near-duplicates, comment lines aside: of documents that go before, and of hidden modules of a split that does.
 
@@ -109,7 +111,8 @@ def _near_duplicates(
     near = config.near_duplicates
     if near.jaccard is not None:
         limits = Limits(near.jaccard, SHINGLE, near.min_words - SHINGLE + 1, max(FEW, near.template * len(splits)))
-        sides.append(find_near_duplicates(Selection.all(texts + corpus.texts()), limits, ranks, folder / "near", iter))
+        compared = Selection.all(texts + corpus.texts())
+        sides.append(find_near_duplicates(compared, limits, ranks, folder / "near", apply=apply))
     kept, kept_hidden = [Kept(side) for side in sides], defaultdict[Split, list[Kept]](list)
     for split in dict.fromkeys(hidden_splits):
         kept_hidden[split] = [Kept(side) for side in sides]
@@ -189,8 +192,8 @@ def _contaminated(corpus: Corpus, numbers: Indices, overlapping: Overlapping) ->
 class _HeldOut:
     """The held-out documents, those that were refused among them, and the hidden modules."""
 
-    def __init__(self, corpus: Corpus, hidden: Sequence[str], config: IngestConfig, folder: Path) -> None:
-        self._corpus, self._hidden, self._config, self._folder = corpus, hidden, config, folder
+    def __init__(self, corpus: Corpus, hidden: Sequence[str], config: IngestConfig, folder: Path, apply: Apply) -> None:
+        self._corpus, self._hidden, self._config, self._folder, self._apply = corpus, hidden, config, folder, apply
         splits = np.array([document.split != "train" for document in corpus.documents], bool)
         self._numbers = np.flatnonzero(splits)
 
@@ -201,7 +204,8 @@ class _HeldOut:
             return {}
         texts = (Texts.of(self._hidden) if first else Texts([], [])) + self._corpus.texts()
         held_out = Selection(texts, np.concatenate([np.arange(first), self._numbers + first]))
-        pairs = find_overlaps(training, held_out, self._config.contamination, self._folder / "held-out")
+        folder = self._folder / "held-out"
+        pairs = find_overlaps(training, held_out, self._config.contamination, folder, apply=self._apply)
         others = {other: int(self._numbers[other - first]) for other in pairs.values() if other >= first}
         read = {number: item.record.text for number, item in self._corpus.read(others.values())}
         return {

@@ -3,7 +3,7 @@
 Rules decide by arrays with a number for each example of all shards, those of the benchmark first; texts stay on disk.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from tasks.core.stage import Run
 from tasks.core.text.contamination import find_overlaps
 from tasks.core.text.near_duplicates import Likeness, Limits, compared_texts, find_near_duplicates
 from tasks.core.text.shingles import Indices
-from tasks.core.text.texts import Selection
+from tasks.core.text.texts import Apply, Selection, Track, apply_here
 from tasks.stages.ingest.config import IngestConfig
 from tasks.stages.ingest.filtering import duplicates
 from tasks.stages.ingest.filtering.duplicates import FEW, RANKS, SHINGLE
@@ -98,12 +98,14 @@ class Filter:
         scratch: Path,
         run: Run,
         rescued: Collection[str] = (),
+        apply: Apply = apply_here,
     ) -> None:
         """The first `num_benchmark` examples are evaluated by alone: none is refused, and each goes before any other.
 
         Examples whose ids are `rescued` are refused as equal to others or for what models are evaluated by, and for nothing else.
         """
         self._shards, self._first, self._config, self._scratch, self._run = shards, num_benchmark, config, scratch, run
+        self._apply = apply
         self._rules = np.zeros(len(shards), np.int8)
         self._twins = np.full(len(shards), -1, np.int64)
         self._similarities = np.zeros((len(shards), len(SIDES)), np.float32)
@@ -193,7 +195,7 @@ class Filter:
             for side in SIDES:
                 selection = Selection(self._shards.texts(side), numbers)
                 track = self._track(f"near-duplicates of {side}s")
-                sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track))
+                sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track, self._apply))
         judged = self._shards.facts("judged_prompt")[numbers]
         if near.cosine is not None:
             pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)
@@ -210,13 +212,14 @@ class Filter:
     ) -> Indices:
         """Return the pairs of places in `numbers` whose responses have embeddings with at least this cosine. Embeddings are on disk,
         in the order in which near-duplicates are kept."""
-        places = compared_texts(Selection(self._shards.texts("response"), numbers), limits)
+        places = compared_texts(Selection(self._shards.texts("response"), numbers), limits, self._apply)
         if not len(places):
             return np.zeros((0, 2), np.int64)
         order = np.argsort(ranks[places], kind="stable")
         rows = np.argsort(order)
         vectors: NDArray[np.float32] | None = None
-        for start in self._track("embeddings of responses")(range(0, len(places), EMBEDDED)):
+        starts = range(0, len(places), EMBEDDED)
+        for start in self._track("embeddings of responses")(starts, len(starts)):
             block = slice(start, start + EMBEDDED)
             embedded = embed(self._shards.responses(numbers[places[block]]))
             if vectors is None:
@@ -237,6 +240,7 @@ class Filter:
             self._config.contamination,
             self._scratch,
             self._track("contamination"),
+            self._apply,
         )
         for place, other in overlaps.items():
             self._rules[training[place % len(training)]] = Rule.OVERLAPS
@@ -263,11 +267,10 @@ class Filter:
         """Return those of the sorted numbers that lie in a shard, as rows of it."""
         return numbers[np.searchsorted(numbers, places.start) : np.searchsorted(numbers, places.stop)] - places.start
 
-    def _track(self, work: str) -> Callable[[Any], Iterator[Any]]:
+    def _track(self, work: str) -> Track:
         """Return a function that shows the progress of some work."""
 
-        def track(items: Selection | range) -> Iterator[Any]:
-            total = items.num_blocks if isinstance(items, Selection) else len(items)
+        def track(items: Iterable[Any], total: int) -> Iterator[Any]:
             return self._run.track(items, total=total, unit="block", status=lambda: work)
 
         return track

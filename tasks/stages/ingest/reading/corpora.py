@@ -6,9 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from tasks.core.records import Document, SensitiveText
+from tasks.core.stage import Run
+from tasks.core.text.texts import Apply
 from tasks.io import columns, tables
+from tasks.io.sources import text
 from tasks.io.sources.text import Read
-from tasks.stages.ingest.config import IngestConfig
+from tasks.io.sources.text_cache import TextCache
+from tasks.stages.ingest.config import Folder, IngestConfig
 from tasks.stages.ingest.corpus import Corpus
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
 from tasks.stages.ingest.reading.documents import read_documents
@@ -17,6 +21,18 @@ from tasks.stages.ingest.screening.screen import screen_documents
 
 DOCUMENTS, CHARS = 500, 1 << 22
 """Documents and characters that are screened at a time."""
+
+
+def extract_documents(config: IngestConfig, texts: TextCache, apply: Apply, run: Run) -> None:
+    """Extract the texts of the documents in folders which are not kept yet, with progress."""
+    sources = [source for some in config.corpora.by_domain.values() for source in some if isinstance(source, Folder)]
+    documents = {
+        file: None for source in sources for file in text.files(source.path) if text.is_within(file, source.path)
+    }
+    pending = texts.pending(list(documents))
+    if pending:
+        for _ in run.track(texts.extract(pending, apply), total=len(pending), unit="document"):
+            pass
 
 
 def read_corpora(

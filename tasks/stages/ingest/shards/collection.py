@@ -1,8 +1,9 @@
 """All shards of a run: read once, kept for later runs by what they were read from, and numbered through."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from tasks.core.text.shingles import Indices, Words
 from tasks.core.text.texts import Texts
 from tasks.io import tables
 from tasks.io.system import files
+from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import IngestConfig
-from tasks.stages.ingest.shards import workers
 from tasks.stages.ingest.shards.parts import FilePart, Part, Summary, shards_in, written
 from tasks.stages.ingest.shards.rows import Side
 from tasks.stages.ingest.shards.shard import FACTS, RESPONSE, Shard
+from tasks.stages.ingest.shards.workers import write_parts
 
 LARGE_BLOCK = 20_000
 """Rows of small shards that are compared at once."""
@@ -56,7 +58,7 @@ class Shards:
             else:
                 blocks.append([shard])
         counts = [sum(shard.rows for shard in block) for block in blocks]
-        return Texts(counts, [_words_of(block, side) for block in blocks])
+        return Texts(counts, [partial(_words_of, block, side) for block in blocks])
 
     def sources(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the origins of some examples."""
@@ -105,14 +107,15 @@ class Reader:
         cache: Path,
         scratch: Path,
         run: Run,
-        processes: int = 1,
+        workers: Workers | None = None,
         rescued: frozenset[str] = frozenset(),
     ) -> None:
-        """`processes` of this machine read the parts of large files, without a cluster; neither changes a byte.
+        """`workers` read the parts of large files; they change no byte.
 
         Examples whose ids are `rescued` are not refused by screening.
         """
-        self._config, self._cache, self._scratch, self._run, self._processes = config, cache, scratch, run, processes
+        self._config, self._cache, self._scratch, self._run = config, cache, scratch, run
+        self._workers = workers or Workers()
         self._rescued = rescued
         self._used: set[str] = set()
         self._num_made = 0
@@ -147,7 +150,7 @@ class Reader:
         """Return the folder of each part, after those that were not read yet are."""
         folders = [self._folder(part.key) for part in parts]
         pending = [(part, folder) for part, folder in zip(parts, folders, strict=True) if written(folder) is None]
-        done = workers.write_parts(pending, self._config, self._processes)
+        done = write_parts(pending, self._config, self._workers)
         for _ in self._run.track(done, total=len(pending), unit="part") if len(pending) > 1 else done:
             pass
         return folders
@@ -190,15 +193,11 @@ def sensitive_texts(shards: Sequence[Shard]) -> pl.LazyFrame:
     return tables.scan([shard.sensitive() for shard in shards], SensitiveText)
 
 
-def _words_of(shards: Sequence[Shard], side: Side) -> Callable[[], Words]:
-    """Return a function that returns the words of consecutive shards."""
-
-    def words() -> Words:
-        parts = [shard.words(side) for shard in shards]
-        if len(parts) == 1:
-            return parts[0]
-        counts = np.concatenate([part.counts for part in parts])
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return Words(np.concatenate([part.hashes for part in parts]), offsets)
-
-    return words
+def _words_of(shards: Sequence[Shard], side: Side) -> Words:
+    """Return the words of consecutive shards."""
+    parts = [shard.words(side) for shard in shards]
+    if len(parts) == 1:
+        return parts[0]
+    counts = np.concatenate([part.counts for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Words(np.concatenate([part.hashes for part in parts]), offsets)

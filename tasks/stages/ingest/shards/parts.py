@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from tasks.core.records import Example, Refusal, SensitiveText
 from tasks.core.text.sensitive import search
@@ -18,7 +14,7 @@ from tasks.io import provenance
 from tasks.io.sources import table
 from tasks.io.sources.formats.blocks import Block
 from tasks.io.sources.record import Row, UnreadableError
-from tasks.io.system import files
+from tasks.io.system import files, workers
 from tasks.stages.ingest.config import Datasets, File, IngestConfig, Query
 from tasks.stages.ingest.quarantine import Sourced, refusal_of, refusal_of_record
 from tasks.stages.ingest.reading.examples import Checked, domain_of, examples_from_records, read_records
@@ -237,8 +233,6 @@ def _screened(items: list[Item], part: Part, config: IngestConfig) -> tuple[list
     return after, screened.sensitive
 
 
-@cache
 def code() -> str:
     """Return a digest of the code and the libraries that make shards of records."""
-    code = provenance.code_digest(provenance.closure(__name__))
-    return f"{code} python {platform.python_version()} polars {pl.__version__}"
+    return workers.code_of(__name__)

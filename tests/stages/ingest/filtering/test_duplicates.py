@@ -27,7 +27,7 @@ def likeness(contents, threshold=0.7, ranks=None, few=FEW, most=MOST):
     texts = Selection.all(Texts.of([" ".join(content) for content in contents]))
     with TemporaryDirectory() as folder:
         ranks = np.array(ranks or [0] * len(contents), np.int8)
-        return find_near_duplicates(texts, limits, ranks, Path(folder), iter, most)
+        return find_near_duplicates(texts, limits, ranks, Path(folder), most=most)
 
 
 def pairs(contents, **options):

@@ -5,6 +5,8 @@ import pytest
 
 from tasks.io.sources.formats import columnar, delimited
 from tasks.io.system import files
+from tasks.io.system import workers as system_workers
+from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import File, IngestConfig
 from tasks.stages.ingest.reading.examples import read_rows
 from tasks.stages.ingest.shards import parts, workers
@@ -35,7 +37,7 @@ def table(request, tmp_path, monkeypatch):
     return path
 
 
-def reader(path, folder, processes=1):
+def reader(path, folder, processes=None):
     """A reader of a table's parts, and the parts."""
     source = File.model_validate({"from": "file", "path": str(path)})
     config = IngestConfig(sources=(source,))
@@ -81,10 +83,11 @@ def test_a_killed_run_goes_on_with_the_part_that_was_read_and_ends_in_the_same_b
 
 
 def test_two_processes_write_the_same_bytes_as_one(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PARTS_A_WORKER", 1)
+    monkeypatch.setattr(system_workers, "WORTH", 1)
     for name, processes in (("alone", 1), ("together", 2)):
-        read, planned = reader(table, tmp_path / name, processes)
-        read.read(planned)
+        with Workers(processes) as some:
+            read, planned = reader(table, tmp_path / name, some)
+            read.read(planned)
     assert contents(tmp_path / "alone/cache") == contents(tmp_path / "together/cache")
 
 

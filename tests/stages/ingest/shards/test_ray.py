@@ -1,18 +1,22 @@
-"""A cluster of two nodes reads parts as this process does, whatever it loses."""
+"""A cluster of two nodes reads parts, finds near-duplicates and overlaps as this process does, whatever it loses."""
 
 import json
+import random
 import socket
 import sys
 import tempfile
 
 import pytest
 
+from tasks.core.text import near_duplicates, shingles
 from tasks.io.sources.formats import json_lines
 from tasks.io.system import files, ray_cluster
+from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import File, IngestConfig
-from tasks.stages.ingest.shards import parts, workers
+from tasks.stages.ingest.shards import collection, parts, workers
 from tasks.stages.ingest.shards.collection import Reader
 from tasks.stages.ingest.shards.parts import parts_of
+from tests.stages.ingest.running import contents, ingest
 from tests.support import ScratchRun
 
 HERE = "127.0.0.1"
@@ -46,27 +50,30 @@ def cluster():
 def nodes(cluster, monkeypatch):
     """The two nodes that work, while this process does not."""
 
-    def write_part(*_):
-        raise AssertionError("a part was read here")
+    def is_done_here(*_):
+        raise AssertionError("it was done here")
 
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=1, **NODE)
     monkeypatch.setenv("RATCHET_RAY", cluster.address)
-    monkeypatch.setattr(workers, "write_part", write_part)
+    monkeypatch.setattr(workers, "write_part", is_done_here)
+    for name in ("band_keys", "jaccard"):
+        monkeypatch.setattr(near_duplicates, name, is_done_here)
     return list(cluster.worker_nodes)
 
 
 class Interrupted(ScratchRun):
-    """A run in the middle of which something happens, once three parts are done."""
+    """A run in the middle of which something happens, once three parts are done, or blocks of texts."""
 
-    def __init__(self, folder, happens):
+    def __init__(self, folder, happens, unit="part"):
         super().__init__(folder)
-        self._happens, self.num_parts = happens, 0
+        self._happens, self._unit, self.num_parts, self.num_done = happens, unit, 0, 0
 
     def track(self, items, **options):
         for item in super().track(items, **options):
-            self.num_parts += 1
-            if self.num_parts == 3:
+            self.num_parts += options["unit"] == "part"
+            self.num_done += options["unit"] == self._unit
+            if options["unit"] == self._unit and self.num_done == 3:
                 self._happens()
             yield item
 
@@ -85,12 +92,9 @@ def read(source, folder, happens=lambda: None):
     """Read the parts of a source into `folder/cache`; return their number, and those that were read now."""
     config = IngestConfig(sources=(source,))
     planned, run = list(parts_of(source, config)), Interrupted(folder, happens)
-    Reader(config, folder / "cache", folder, run).read(planned)
+    with Workers() as some:
+        Reader(config, folder / "cache", folder, run, some).read(planned)
     return len(planned), run.num_parts
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
@@ -132,8 +136,8 @@ def test_an_error_on_a_node_is_the_one_of_this_machine(nodes, source, tmp_path):
     config = IngestConfig(sources=(source,))
     planned = list(parts_of(source, config))
     source.path.write_text(source.path.read_text().replace("so", "no"))
-    with pytest.raises(ValueError, match=r"rows\.jsonl has changed while it was read"):
-        Reader(config, tmp_path / "cache", tmp_path, ScratchRun(tmp_path)).read(planned)
+    with Workers() as some, pytest.raises(ValueError, match=r"rows\.jsonl has changed while it was read"):
+        Reader(config, tmp_path / "cache", tmp_path, ScratchRun(tmp_path), some).read(planned)
     assert not files.sibling(tmp_path / "cache").exists()
 
 
@@ -154,10 +158,59 @@ def test_without_ray_the_extra_is_named(source, tmp_path, monkeypatch):
         read(source, tmp_path)
 
 
-def test_a_node_without_the_workspace_or_with_other_code_is_named(source, tmp_path):
-    config = IngestConfig(sources=(source,))
-    part = next(iter(parts_of(source, config)))
-    with pytest.raises(FileNotFoundError, match=r"has no folder .*nowhere: every node .* at this path"):
-        workers.files_of(workers.Task(part, config, tmp_path / "nowhere", parts.code()))
-    with pytest.raises(ValueError, match=r"has other code or another Python or polars"):
-        workers.files_of(workers.Task(part, config, tmp_path, "another digest"))
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A file of some twenty parts and twelve blocks of texts, with equal rows, near-duplicates, and rows that hold another one's answer."""
+    monkeypatch.setattr(json_lines, "BLOCK", 30_000)
+    monkeypatch.setattr(collection, "LARGE_BLOCK", 100)
+    monkeypatch.setattr(near_duplicates, "CLASSES_AT_ONCE", 100)
+    draw, rows = random.Random(0), []
+    for number in range(1_200):
+        question, answer = (
+            " ".join(f"{draw.choice('bdfgk')}{draw.randrange(900)}" for _ in range(n)) for n in (12, 50)
+        )
+        if number % 4 == 1:
+            answer = f"{rows[-1]['completion']} {draw.randrange(9)}"
+        elif number % 4 == 2:
+            answer = f"{answer} {rows[-2]['completion']} {answer[::-1]}"
+        rows.append(rows[-3] if number % 20 == 3 else {"prompt": question, "completion": answer})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [{"from": "file", "path": str(path)}]
+
+
+@pytest.fixture
+def local(planted, tmp_path):
+    """What this process makes of the planted rows."""
+    _, report = ingest(tmp_path, planted, "local")
+    assert {"duplicate", "near-duplicate", "leak"} <= report["dropped"].keys()
+    files.remove(tmp_path / "cache")
+    return contents(tmp_path / "local")
+
+
+def test_a_node_that_is_lost_among_near_duplicates_costs_no_byte_and_doubles_none(
+    local, cluster, nodes, planted, tmp_path
+):
+    run = Interrupted(tmp_path, lambda: cluster.remove_node(nodes[0], allow_graceful=False), "block")
+    ingest(tmp_path, planted, "together", run=run)
+    assert run.num_done > 24
+    assert contents(tmp_path / "together") == local
+
+
+def test_a_cluster_that_loses_its_last_node_among_near_duplicates_is_named_and_nothing_is_read_again(
+    local, cluster, nodes, planted, tmp_path, monkeypatch
+):
+    def lose_all():
+        for node in nodes:
+            cluster.remove_node(node, allow_graceful=False)
+
+    monkeypatch.setattr(ray_cluster, "PATIENCE_S", 1.0)
+    with pytest.raises(RuntimeError, match=rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"):
+        ingest(tmp_path, planted, "lost", run=Interrupted(tmp_path, lose_all, "block"))
+    assert not (tmp_path / "lost").exists()
+    monkeypatch.delenv("RATCHET_RAY")
+    for name in ("band_keys", "jaccard"):
+        monkeypatch.setattr(near_duplicates, name, getattr(shingles, name))
+    run, _ = ingest(tmp_path, planted, "lost")
+    assert not any(unit == "part" for unit, _ in run.tracked)
+    assert contents(tmp_path / "lost") == local

@@ -13,9 +13,11 @@ from tasks.core.records import Example, Refusal
 from tasks.io import tables
 from tasks.io.sources.formats import json_lines
 from tasks.io.system import files, locks
+from tasks.io.system import workers as system_workers
+from tasks.io.system.workers import Workers
 from tasks.stages.ingest.config import File, IngestConfig
 from tasks.stages.ingest.reading.examples import read_rows
-from tasks.stages.ingest.shards import parts, workers
+from tasks.stages.ingest.shards import collection
 from tasks.stages.ingest.shards.collection import Reader, Shards, num_read, refusals
 from tasks.stages.ingest.shards.parts import parts_of
 from tests.stages.ingest.running import contents, write_rows
@@ -139,16 +141,21 @@ def test_a_part_that_lost_its_contents_is_read_again(workspace, tmp_path):
 
 
 def test_several_processes_write_the_same_parts_and_tables(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PARTS_A_WORKER", 1)
+    monkeypatch.setattr(system_workers, "WORTH", 1)
+    monkeypatch.setattr(collection, "LARGE_BLOCK", 20)
     num_parts = workspace("alone", threads=1)
     parts_alone = contents(tmp_path / "cache/ingest/shards")
     files.remove(tmp_path / "cache")
-    monkeypatch.setattr(workers, "write_part", parts.write_part)  # what runs elsewhere is found by its name
-    started = []
-    plain = workers._in_processes
-    monkeypatch.setattr(workers, "_in_processes", lambda *given: started.append(given[0]) or plain(*given))
+    applied = []
+    plain = Workers._in_processes
+    monkeypatch.setattr(
+        Workers,
+        "_in_processes",
+        lambda self, function, *of: applied.append(function.func) or plain(self, function, *of),
+    )
     workspace("together", threads=2)
-    assert (num_parts > 6, started) == (True, [2])
+    assert num_parts > 6
+    assert {"_write", "_frequent", "_banded", "_passing"} <= {function.__name__ for function in applied}
     assert contents(tmp_path / "cache/ingest/shards") == parts_alone
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")
 

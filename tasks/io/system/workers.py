@@ -1,0 +1,111 @@
+"""Apply functions to many items in this process, in others of this machine, or on the Ray cluster that the environment names.
+
+Results come in the order of the items, and are the same wherever they are made.
+"""
+
+import multiprocessing
+import os
+import platform
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from tasks.io import provenance
+from tasks.io.system import process, ray_cluster
+
+T = TypeVar("T")
+R = TypeVar("R")
+WORTH = 8
+"""Items that are worth the start of a process, or a way to a cluster, which take seconds."""
+AHEAD = 2
+"""Items that are on their way to each process, or their results from it."""
+
+
+class Workers:
+    """Processes of this machine, or a cluster. They start when there is enough for them to do, and end with the `with` block."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self._processes = processes
+        self._stack = ExitStack()
+        self._pool: ProcessPoolExecutor | None = None
+        self._cluster: ray_cluster.Cluster | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def uses_cluster(self, number: int) -> bool:
+        """Return True if a cluster works on so many items. It sees no folder but the workspace."""
+        return ray_cluster.address() is not None and number >= WORTH
+
+    def apply(self, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
+        """Yield the result of `function` for each of about `number` items, in their order. Both travel by pickle.
+
+        Raises what the function raises, and RuntimeError, with what to do, if a cluster is named and lost, or not there.
+        """
+        processes = min(self._processes, number // WORTH)
+        if (address := ray_cluster.address()) and self.uses_cluster(number):
+            if self._cluster is None:
+                self._cluster = self._stack.enter_context(ray_cluster.connected(address))
+            yield from self._cluster.apply(OnNode(function, Path.cwd(), code_of(_module(function))), items)
+        elif processes > 1:
+            yield from self._in_processes(function, items, processes)
+        else:
+            yield from map(function, items)
+
+    def _in_processes(self, function: Callable[[T], R], items: Iterable[T], processes: int) -> Iterator[R]:
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of polars' threads
+            self._pool = ProcessPoolExecutor(self._processes, spawn, process.die_with_parent)
+            self._stack.callback(self._pool.shutdown, cancel_futures=True)
+        pending, remaining = deque[Future[R]](), iter(items)
+        while True:
+            some = islice(remaining, AHEAD * processes - len(pending))
+            pending.extend(self._pool.submit(function, item) for item in some)
+            if not pending:
+                return
+            yield pending.popleft().result()
+
+
+@dataclass(frozen=True)
+class OnNode(Generic[T, R]):
+    """A function that a node of a cluster runs in the workspace, if it has the same code."""
+
+    function: Callable[[T], R]
+    workspace: Path
+    code: str
+
+    def __call__(self, item: T) -> R:
+        """Apply it. Raises FileNotFoundError if this node has no such workspace, ValueError if it has other code or libraries."""
+        node = os.uname().nodename
+        if not self.workspace.is_dir():
+            raise FileNotFoundError(
+                f"{node} has no folder {self.workspace}: every node of the cluster must see the workspace at this path."
+            )
+        os.chdir(self.workspace)
+        if code_of(_module(self.function)) != self.code:
+            raise ValueError(
+                f"{node} has other code or another Python or polars than this machine. Install the same commit on every node, "
+                "with `constraints.txt`."
+            )
+        return self.function(item)
+
+
+@cache
+def code_of(module: str) -> str:
+    """Return a digest of the code that a module runs, with the versions of Python and polars."""
+    code = provenance.code_digest(provenance.closure(module))
+    return f"{code} python {platform.python_version()} polars {metadata.version('polars')}"
+
+
+def _module(function: Any) -> str:
+    return _module(function.func) if isinstance(function, partial) else str(function.__module__)
