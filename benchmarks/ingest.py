@@ -3,13 +3,14 @@
 A file of question/answer rows of some 60 words each is made: one in ten is an exact copy of an earlier row, one in twenty a near
 copy (two words of the answer changed), one in a hundred holds the answer of another row between words of its own. Stage `ingest`
 reads, normalises, merges exact and near duplicates, looks for contamination, splits and writes, in a process of its own. What it
-refuses is compared with what was planted. `--again` ingests the file once more with one row in a hundred added, `--workers 2` reads
-with two processes. Memory is what the stage's processes hold beside files (`RssAnon`), looked at ten times a second.
+refuses is compared with what was planted. `--again` ingests the file once more with one row in a hundred added, `--workers 2` has two
+processes, `--profile` lists the functions that take the most CPU time, with all that they call. Memory is what the stage's processes hold beside files (`RssAnon`), looked at ten times a second.
 """
 
 import argparse
 import json
 import os
+import pstats
 import random
 import resource
 import shutil
@@ -29,6 +30,8 @@ sys.path.insert(0, str(ROOT))
 WORDS = 20_000
 ORIGINALS = 100_000
 """Rows that copies are made of."""
+PROFILED = 60
+"""Functions that a profile shows."""
 SHARES = {"exact": 0.10, "near": 0.05, "holding": 0.01}
 
 
@@ -79,7 +82,7 @@ def write(path: Path, number: int, seed: int = 0, mode: str = "w") -> Planted:
 
 
 STAGE = """
-import os, sys, time
+import cProfile, os, sys, time
 from pathlib import Path
 from tasks.io.system import progress
 from tasks.stages.ingest import stage
@@ -96,7 +99,12 @@ config = StageConfig.model_validate({
     "ingest": {"sources": [{"from": "file", "path": path}], "near_duplicates": {"cosine": None}},
 })
 outputs = {"ingested": folder / "out/ingested", "examples": folder / "out/examples.parquet"}
+profile = cProfile.Profile(time.process_time)
+if sys.argv[4]:
+    profile.enable()
 stage.main({"embedder": folder, "raw": folder, "decisions": Path(os.devnull)}, outputs, config, Run(folder))
+if sys.argv[4]:
+    profile.dump_stats(sys.argv[4])
 """
 
 
@@ -110,9 +118,9 @@ class Cost:
     """Anonymous memory of all its processes."""
 
 
-def ingest(folder: Path, path: Path, workers: int) -> Cost:
-    """Run the stage, with its scratch and its outputs below `folder`."""
-    return run(STAGE, [str(folder), str(path), str(workers)])
+def ingest(folder: Path, path: Path, workers: int, profile: Path | None = None) -> Cost:
+    """Run the stage, with its scratch and its outputs below `folder`; write a profile of its CPU time if there is a path for it."""
+    return run(STAGE, [str(folder), str(path), str(workers), str(profile or "")])
 
 
 def run(program: str, arguments: list[str], code: Path = ROOT) -> Cost:
@@ -187,6 +195,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="ingest once more, with one row in a hundred added")
+    parser.add_argument("--profile", action="store_true", help="list the functions that take the most CPU time")
     parser.add_argument("--folder", type=Path, help="where everything is written; it is removed at the end")
     options = parser.parse_args()
     if options.folder:
@@ -195,7 +204,10 @@ def main() -> None:
     try:
         path = folder / "rows.jsonl"
         planted = write(path, options.rows)
-        report(options.rows, ingest(folder, path, options.workers))
+        profile = folder / "profile" if options.profile else None
+        report(options.rows, ingest(folder, path, options.workers, profile))
+        if profile:
+            pstats.Stats(str(profile)).sort_stats("cumulative").print_stats("/tasks/", PROFILED)
         print(findings(folder / "out", planted, options.rows))
         if options.again:
             write(path, options.rows // 100, seed=1, mode="a")

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core.records import Refusal
 from tasks.io import tables
+from tests.stages.ingest.planting import passage
 from tests.stages.ingest.running import PLURALS, examples_of, ingest
 
 
@@ -142,14 +143,16 @@ def test_a_pattern_takes_files_that_come_later_and_moves_nothing_that_was_there(
 def test_every_step_that_takes_long_knows_its_total_from_the_start(tmp_path, rows):
     """With the total, progress shows the time that is left."""
     (tmp_path / "raw/more.jsonl").write_bytes(rows.read_bytes())
-    for number in range(4):
-        (rows.parent / f"{number}.html").write_text(f"<p>{' '.join(PLURALS) * (number + 1)}</p>")
-    sources = [{"from": "file", "path": rows.parent}], {"domain": [{"from": "folder", "path": rows.parent}]}
-    run, _ = ingest(tmp_path, sources[0], corpora=sources[1])
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    for number in range(6):
+        (pages / f"{number}.html").write_text(f"<p>{passage('page', number)}</p>")
+    sources, corpora = [{"from": "file", "path": rows.parent}], {"domain": [{"from": "folder", "path": pages}]}
+    run, _ = ingest(tmp_path, sources, corpora=corpora)
     units = [unit for unit, _ in run.tracked]
     assert run.tracked[0] == ("part", 2)
-    assert ("document", 4) in run.tracked
+    assert ("document", 6) in run.tracked
     assert units.count("block") >= 5  # of both sides, the bands, the candidates, and contamination
     assert [unit for unit, total in run.tracked if total is None] == []
-    again, _ = ingest(tmp_path, sources[0], corpora=sources[1])
+    again, _ = ingest(tmp_path, sources, corpora=corpora)
     assert {"part", "document"}.isdisjoint(unit for unit, _ in again.tracked)  # what is kept is not read again
