@@ -96,7 +96,8 @@ class Texts:
     def choose(self, numbers: Indices) -> list[Chosen]:
         """Return the texts of these sorted numbers, by block."""
         bounds = np.searchsorted(numbers, self.starts)
-        ranges = [(block, slice(*bounds[block : block + 2].tolist())) for block in np.flatnonzero(np.diff(bounds))]
+        blocks = np.flatnonzero(np.diff(bounds)).tolist()
+        ranges = [(block, slice(int(bounds[block]), int(bounds[block + 1]))) for block in blocks]
         return [
             Chosen(places, self._words[block], numbers[places], int(self.starts[block])) for block, places in ranges
         ]
