@@ -150,13 +150,13 @@ def _sets(words: Words, limits: Limits, templates: Hashes) -> Shingles:
 
 @dataclass(frozen=True)
 class _Banded:
-    """What is needed of the texts of a block that are compared."""
+    """The bands of the texts of a block that are compared, and the keys of their sets."""
 
     places: Indices
     bands: Hashes
     """Shape (BANDS, texts)."""
     keys: Hashes
-    """Those of their sets."""
+    """One of each set."""
 
 
 def _banded(limits: Limits, templates: Hashes, block: Chosen) -> _Banded:
