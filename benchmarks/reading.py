@@ -41,15 +41,15 @@ def steps(data: bytes, folder: Path) -> dict[str, float]:
     """Return the CPU seconds of each step over all lines."""
     source = File.model_validate({"from": "file", "path": str(folder / "rows.jsonl")})
     config, reader, seconds = IngestConfig(sources=(source,)), PairReader(source), {}
-    constants = {"task": source.task, "domain": "rows", "license": source.license}
+    part = next(parts.parts_of(source, config))
     seconds["digest of the bytes"], _ = least(lambda: hashlib.sha256(data).hexdigest())
     seconds["lines to objects"], rows = least(lambda: list(json_lines._quickly(data, 0)))
     seconds["objects to pairs: shape, cleaning, checks"], pairs = least(
         lambda: [reader.read(row) for row in rows if isinstance(row, Row)]
     )
     items: list[parts.Item] = [Sourced("file rows.jsonl", pair) for pair in pairs if isinstance(pair, Pair)]
-    seconds["secrets and personal data"], _ = least(lambda: parts._screened(items, constants, config))
-    made = Rows(items, constants)  # type: ignore[arg-type]
+    seconds["secrets and personal data"], _ = least(lambda: parts._screened(items, part, config))
+    made = Rows(items, part.constants)  # type: ignore[arg-type]
     seconds["hashes by which equal rows are found"], _ = least(made.facts)
     seconds["words to hashes"], _ = least(lambda: [hash_words(made.compared(side)) for side in SIDES])
     seconds["table, with a digest of each row as its id"], frame = least(made.frame)
