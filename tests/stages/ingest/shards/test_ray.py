@@ -160,9 +160,9 @@ def test_without_ray_the_extra_is_named(source, tmp_path, monkeypatch):
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
-    """A file of some twenty parts and twelve blocks of texts, with equal rows, near-duplicates, and rows that hold another one's answer."""
+    """A file of some fifteen parts and as many blocks of texts, with equal rows, near-duplicates, and rows that hold another one's answer."""
     monkeypatch.setattr(json_lines, "BLOCK", 30_000)
-    monkeypatch.setattr(collection, "LARGE_BLOCK", 100)
+    monkeypatch.setattr(collection, "LARGE_BLOCK", 50)
     monkeypatch.setattr(near_duplicates, "CLASSES_AT_ONCE", 100)
     draw, rows = random.Random(0), []
     for number in range(1_200):
