@@ -2,7 +2,7 @@
 
 A process of its own, as flows import no torch. It imports what stages import, and does with two small LLaMAs what stages do with large
 ones: products of matrices at the chosen precision, with all that stands between them. Narrow models spend their time between the
-products and wide ones in them, so both are measured, and `flows.execution.machine_speed` takes what lies between for other widths.
+products and wide ones in them, so both are measured, and `flows.execution.cost.machine_speed` takes what lies between for other widths.
 
 All seconds are CPU time of the main thread, which takes part in every product: on an idle machine they are those of a clock, and on
 a busy one about those that an idle one would take. Threads that wait for each other sleep (`QUIET`), so that no wait is counted.

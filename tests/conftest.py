@@ -191,7 +191,7 @@ def empty_prefect(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def known_speed() -> None:
     """The speed of this machine, remembered as if `ratchet plan` had measured it: a dozen CPU-seconds for each kind of `compute`."""
-    from flows.execution import machine_speed
+    from flows.execution.cost import machine_speed
     from tasks.core.compute import Compute
     from tasks.core.speed import Pace, Speed
 

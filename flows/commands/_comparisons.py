@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from flows.commands._reports import Report
-from flows.execution.estimates import Range
+from flows.execution.cost.estimates import Range
 from flows.experiments.model_differences import Cause, MeasureChange
 from tasks.core import statistics
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.commands._reports import Report
-from flows.execution.estimates import Range, StageEstimate
+from flows.execution.cost.estimates import Range, StageEstimate
 from flows.registry.retrain_log import Retraining
 from flows.registry.verification import Check
 

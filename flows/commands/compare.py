@@ -9,7 +9,7 @@ from flows.commands._reports import Report
 
 if TYPE_CHECKING:
     from flows.commands._comparisons import ComparedComposition, CompareReport
-    from flows.execution.estimates import Basis, Range
+    from flows.execution.cost.estimates import Basis, Range
     from flows.experiments.recipes import Recipe
     from flows.experiments.results_table import Row
 
@@ -115,7 +115,7 @@ def _composition(row: "Row") -> "ComparedComposition":
 
 
 def _time(estimate: "tuple[Range, Basis] | None") -> str:
-    from flows.execution import estimates
+    from flows.execution.cost import estimates
 
     if estimate is None:
         return ""

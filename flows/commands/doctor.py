@@ -130,7 +130,8 @@ def _gpus(count: int) -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from flows.execution import memory_counts, resources
+    from flows.execution import resources
+    from flows.execution.cost import memory_counts
     from tasks import configuration
     from tasks.core.training import in_words
 

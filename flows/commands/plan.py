@@ -9,8 +9,8 @@ from flows.commands import _completion
 from flows.commands._reports import Report
 
 if TYPE_CHECKING:
+    from flows.execution.cost.estimates import Range, StageEstimate
     from flows.execution.dvc.forecast import Step
-    from flows.execution.estimates import Range, StageEstimate
 
 COLOURS = {"run": "yellow", "restored": "cyan", "unchanged": "green", "may change": "magenta"}
 
@@ -31,7 +31,7 @@ def plan(
     Example: ratchet plan --json
     """
     from flows.commands._workspace_reports import PlannedStage, PlanReport
-    from flows.execution import estimates, memory_counts
+    from flows.execution.cost import estimates, memory_counts
     from flows.execution.dvc import forecast
     from tasks import configuration
 
@@ -62,7 +62,7 @@ def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> N
 
 def _total(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> "Range | None":
     """Return the seconds of all stages that have an estimate, one after the other; the least without those that may not run."""
-    from flows.execution.estimates import Range
+    from flows.execution.cost.estimates import Range
 
     estimated = [(step.state, by_stage[step.stage].seconds) for step in steps if step.stage in by_stage]
     if not estimated:
@@ -75,7 +75,7 @@ def _total(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> 
 
 def _summary(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> Iterator[str]:
     """Yield the sum over the stages, one after the other, and the basis of the figures."""
-    from flows.execution.estimates import BASIS_IN_WORDS, Range, as_size, as_time
+    from flows.execution.cost.estimates import BASIS_IN_WORDS, Range, as_size, as_time
 
     waiting = [step for step in steps if step.state in ("run", "may change")]
     if not waiting:
@@ -121,7 +121,7 @@ _MARKS = {"equal settings": "=", "other settings": "~", "machine speed": "?"}
 
 def _figures(estimate: "StageEstimate | None", *, any_known: bool) -> tuple[str, str]:
     """Return the time of a stage, and its memory and disk."""
-    from flows.execution.estimates import as_size, as_time
+    from flows.execution.cost.estimates import as_size, as_time
 
     if estimate is None:
         return ("–" if any_known else ""), ""

@@ -105,7 +105,8 @@ def _item_lines(changes: "Sequence[MeasureChange] | None") -> Iterator[str]:
 
 def _bisect(before: "ModelRecord", after: "ModelRecord") -> "tuple[list[Part], str]":
     """Run what lies between the two. Returns the parts that were measured, and the stage with the largest effect in words."""
-    from flows.execution import cancellation, estimates, flow_runs, workspace_lease
+    from flows.execution import cancellation, flow_runs, workspace_lease
+    from flows.execution.cost import estimates
     from flows.experiments import bisection
     from tasks.io.system import progress
 

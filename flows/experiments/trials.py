@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.execution import estimates
-from flows.execution.estimates import Basis, Range
+from flows.execution.cost import estimates
+from flows.execution.cost.estimates import Basis, Range
 from flows.experiments.recipes import BASES, ITEMS, Figures, Recipe, Trial
 from tasks import configuration
 from tasks.core import environment

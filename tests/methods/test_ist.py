@@ -23,7 +23,7 @@ from tests.methods.official import frozen
 
 SMALL = {"sets": 2, "period": 2, "trained": 0.5}
 ADAPTER = "lora"
-REFUSES = {"none": "adapter 'none' has none. Adapters that have: fourierft, loca, lora, mola, vera"}
+REFUSES = {"none": "adapter 'none' has none. Adapters that have: fourierft, loca, lora, mhr, mola, mosl, vera"}
 LINEAR = ["lora", "mola", "vera", "fourierft"]
 
 

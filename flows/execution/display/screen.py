@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from flows.execution import estimates
+from flows.execution.cost import estimates
+from flows.execution.cost.estimates import StageEstimate
 from flows.execution.dvc import forecast
-from flows.execution.estimates import StageEstimate
 from flows.execution.stage_runner import print_line
 from tasks.io.system import progress
 from tasks.io.system.progress import Status

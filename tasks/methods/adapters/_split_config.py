@@ -7,7 +7,7 @@ Share = Literal["down", "up", "none"]
 
 
 class SplitConfig(Protocol):
-    """What `_split` reads of a config."""
+    """The settings of matrices that train one part at a time."""
 
     @property
     def rank(self) -> int: ...

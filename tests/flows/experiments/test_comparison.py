@@ -9,8 +9,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from flows.execution import estimates
-from flows.execution.estimates import Range
+from flows.execution.cost import estimates
+from flows.execution.cost.estimates import Range
 from flows.experiments import recipes, results_rendering, results_table, search, trials
 from flows.experiments.recipes import Recipe, Trial
 from flows.experiments.results_table import Row

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from flows.execution.cost.estimates import Range, StageEstimate
 from flows.execution.display import screen
 from flows.execution.display.screen import Lines, Screen, sparkline
 from flows.execution.dvc.forecast import Step
-from flows.execution.estimates import Range, StageEstimate
 
 NAMES = ["fetch", "ingest", "tune@r0", "evaluate@r0"]
 

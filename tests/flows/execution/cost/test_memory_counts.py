@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from flows.commands import doctor
-from flows.execution import memory_counts, resources
-from flows.execution.estimates import MB, Range, StageEstimate
+from flows.execution import resources
+from flows.execution.cost import memory_counts
+from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tests.flows.conftest import ROOT
 

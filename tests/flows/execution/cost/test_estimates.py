@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.execution import estimates, machine_speed, workload
-from flows.execution.estimates import Range, as_size, as_time
+from flows.execution.cost import estimates, machine_speed, workload
+from flows.execution.cost.estimates import Range, as_size, as_time
 from tasks import configuration, runner
 from tasks.core.speed import Pace, Speed
 from tasks.io import provenance

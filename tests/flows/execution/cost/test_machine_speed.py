@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from flows.execution import machine_speed
+from flows.execution.cost import machine_speed
 from tasks import machine_speed as measurement
 from tasks.core.compute import Compute
 from tasks.core.speed import Pace, Speed

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from flows.execution import machine_speed
-from flows.execution.estimates import MB, Range, StageEstimate
+from flows.execution.cost import machine_speed
+from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.io import provenance

@@ -2,8 +2,8 @@
 
 Estimates rest on the stage's runs in MLflow: those with equal settings, else those with the fewest different ones. If the settings
 give the number of tokens a stage works through, and the runs had another number, the seconds lie between the run's own and those
-in proportion to the tokens. Without a run they follow from the work (`flows.execution.workload`) and from the speed of this machine
-(`flows.execution.machine_speed`).
+in proportion to the tokens. Without a run they follow from the work (`flows.execution.cost.workload`) and from the speed of this machine
+(`flows.execution.cost.machine_speed`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from flows.execution import machine_speed, workload
-from flows.execution.workload import Settings, Shape
+from flows.execution.cost import machine_speed, workload
+from flows.execution.cost.workload import Settings, Shape
 from tasks import configuration, runner
 from tasks.configuration import PipelineConfig
 from tasks.core.nested import flat

@@ -1,0 +1,1 @@
+"""Foretell what a run costs on this machine: time from earlier runs or from its speed, memory from counts."""
