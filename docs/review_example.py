@@ -75,7 +75,7 @@ def _workspace() -> Turn:
     rounds.write_rounds(2, Path("params.yaml"))
     before = [_example(name, prompt, old, tests) for name, (prompt, old, _, tests) in FUNCTIONS.items()]
     after = [_example(f"{name} 2", prompt, new, tests) for name, (prompt, _, new, tests) in FUNCTIONS.items()]
-    lines = [line(new.id, old.id, "improve") for new, old in zip(after, before, strict=True)]
+    lines = [line(new.id, old.id, "simplify") for new, old in zip(after, before, strict=True)]
     refused = [line("clamp 3", "clamp", "simplify", "too short")]
     names = list(FUNCTIONS)
     Round(
@@ -84,7 +84,7 @@ def _workspace() -> Turn:
         signals=[
             replace(
                 signals(
-                    name, 2.1 - place / 2, 1.4 - place / 3, 0.8, quality=4.5 + place, flags=["low"], chosen=["low"]
+                    name, 4.1 - place / 2, 2.9 - place / 3, 0.8, quality=4.5 + place, flags=["hard"], chosen=["hard"]
                 ),
                 neighbours=[other for other in names if other != name],
             )
