@@ -19,6 +19,7 @@ def test_the_results_are_those_that_the_stage_has(tiny, tmp_path):
     for split, examples in rows.items():
         tables.write(tmp_path / f"data/ingested/{split}.parquet", examples, Example)
         tables.write(tmp_path / f"data/ingested/{split}_documents.parquet", [], Document)
+    (tmp_path / "data/review_items.jsonl").touch()
     gate_eval.main(tiny, tiny, tmp_path / "again.parquet")
 
     reads = configuration.declaration("evaluate").reads

@@ -14,7 +14,7 @@ where the count passes a gradient of 1 on to w. From step t0 on M is 1 for the d
 Shapes: H = hidden channels (d), K = those that are kept (d'), I = in, O = out features, R = rank of the LoRA, S = rank of an operator.
 
 Merged it is a plain model of hidden size d', which transformers opens without Ratchet: the operators are in the weights of the embedding,
-o_proj and down_proj, the other weights lose columns, gains of norms are times sqrt(d / d') and their eps is times d' / d, since means are now over
+o_proj and down_proj, the other weights lose columns, gains of norms are times sqrt(d / d') and their eps is times d / d', since means are now over
 fewer channels. The width of heads stays as it was. A tied head becomes a tensor of its own: the embedding has an operator, and the head has none. A Qwen2
 becomes a LLaMA with biases, which is the same function: of a Qwen2, vLLM and llama.cpp take the width of heads from the hidden size.
 

@@ -103,7 +103,7 @@ def _narrowed(config: Any, width: int) -> Any:
     facts = config.to_dict() | {
         "hidden_size": width,
         "head_dim": getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        "rms_norm_eps": config.rms_norm_eps * width / config.hidden_size,
+        "rms_norm_eps": config.rms_norm_eps * config.hidden_size / width,
         "tie_word_embeddings": False,
     }
     if config.model_type != "qwen2":
