@@ -12,11 +12,11 @@ WIDTH = 80
 COMPLETION = ("install_completion", "show_completion")
 
 GROUPS = {
-    "Data": ("init", "data", "review", "monitor"),
+    "Data": ("init", "data", "review", "forget", "monitor"),
     "Run": ("plan", "run", "retrain"),
     "Look": ("status", "report", "open", "why", "ui", "chat"),
     "Compare": ("compare", "compare-logs", "methods"),
-    "Promote": ("promote", "approve", "rollback"),
+    "Promote": ("promote", "approve", "rollback", "evidence"),
     "Serve": ("serve", "up"),
     "Workspace": ("new", "use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
 }

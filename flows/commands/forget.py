@@ -17,7 +17,7 @@ def forget(
     ],
     dry: Annotated[bool, typer.Option("--dry", help="Only name what it reached.")] = False,
 ) -> None:
-    """Name every round, model and cache that an example or a source reached, and exclude it from what comes.
+    """Name what an example or a source reached, and exclude it from what comes.
 
     It is added to `ingest.exclude` in params.yaml, so that the next run trains every model anew without it, and the evidence of that model
     says what was excluded. Versions that were trained on it stay until you remove them.

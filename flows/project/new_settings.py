@@ -28,8 +28,9 @@ THREADS = 8
 PREFERENCE_RATE = 5e-5
 """Learning rate of objectives that compare answers: a tenth of that of the profiles, since a start that is lost is not found again."""
 HEAD = """\
-# Written by `ratchet new`. Goal `{goal}`: {about}.
-# Every key, its default and its limits: docs/pages/reference/settings.md. `ratchet plan` says what a change of them reruns.
+# Written by `ratchet new`.
+# Goal `{goal}`: {about}.
+# Every key, its default and its limits: docs/pages/reference/settings.md. `ratchet plan` says what a change reruns.
 
 """
 

@@ -171,7 +171,7 @@ class Screen:
                     bar = ProgressBar(row.status.total, row.status.done, width=20)
                 style = STYLES.get(row.state, "")
                 cells = [Text(stage, style), Text(row.state, style), *([bar] if is_wide else [])]
-                grid.add_row(*cells, self._time(stage, row, is_wide=is_wide), _beside(row, is_wide=is_wide))
+                grid.add_row(*cells, self._time(stage, row), _beside(row, is_wide=is_wide))
             head = self._head()
         return Group(Text(head, "bold"), grid, *([Text(f"and {hidden} more", "dim")] if hidden else []))
 
@@ -195,7 +195,7 @@ class Screen:
                 low, high = low + max(seconds.low - passed, 0), high + max(seconds.high - passed, 0)
         return estimates.Range(low, high)
 
-    def _time(self, stage: str, row: Row, *, is_wide: bool) -> str:
+    def _time(self, stage: str, row: Row) -> str:
         if row.state == "waiting":
             return estimates.as_time(self._expected[stage].seconds) if stage in self._expected else ""
         if row.state != "running":

@@ -96,6 +96,8 @@ def test_what_is_measured_is_what_is_remembered(monkeypatch, capsys):
     measurement.main("fp32", 1)
     speed = machine_speed._speed(json.loads(capsys.readouterr().out))
     assert (speed.narrow.hidden, speed.wide.hidden) == (96, 576)
-    assert min(speed.wide.train_ops_per_s, speed.narrow.train_ops_per_s) > 0  # which is faster is left to a quiet machine
+    assert (
+        min(speed.wide.train_ops_per_s, speed.narrow.train_ops_per_s) > 0
+    )  # which is faster is left to a quiet machine
     assert speed.layer_s > 0
     assert speed.bytes_per_s > 0

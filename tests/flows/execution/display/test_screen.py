@@ -197,4 +197,4 @@ def test_a_narrow_terminal_has_a_line_for_each_stage(clock):
         view.said(name, f"{name}: step 50 of 100, about 1 min 05 s left · loss 2.5000")
     lines = drawn(view, width=80)
     assert len(lines) == 1 + len(NAMES)
-    assert all("running  50 of 100, 1 min 05 s left  loss 2.50 ▁" in line for line in lines[1:])
+    assert all("running  step 50 of 100, about 1 min 05 s left  loss 2.50 ▁" in line for line in lines[1:])
