@@ -30,10 +30,8 @@ def open(  # a command has the name of its function
 
     Example: ratchet open report, or ratchet open mlflow --port 5001
     """
-    from flows.execution import cancellation
     from tasks.io.runs import run_links
 
-    cancellation.interrupt_when_terminated()
     if page == "report":
         _open_report()
     elif page == "mlflow":
@@ -50,7 +48,7 @@ def _open_report() -> None:
 
 
 def _open_mlflow(port: int) -> None:
-    from flows.execution import mlflow_pages, supervisor
+    from flows.execution import cancellation, mlflow_pages, supervisor
     from tasks.io.runs import run_links, run_store
     from tasks.io.system import progress
 
@@ -64,6 +62,7 @@ def _open_mlflow(port: int) -> None:
         _browser.show(address)
         return
     mlflow_pages.check_port(port, "ratchet open mlflow")
+    cancellation.interrupt_when_terminated()
     with supervisor.running(mlflow_pages.command(port), env=mlflow_pages.environment()) as server:
         mlflow_pages.wait_for(server, port)
         progress.say(f"Runs: {address}. Ctrl-C ends MLflow.")
@@ -75,9 +74,10 @@ def _open_mlflow(port: int) -> None:
 
 def _open_prefect(port: int | None) -> None:
     from flows import serve
-    from flows.execution import prefect_server
+    from flows.execution import cancellation, prefect_server
     from tasks.io.system import progress
 
+    cancellation.interrupt_when_terminated()
     url = prefect_server.configured()
     if url and prefect_server.answers(url):
         progress.say(f"Prefect runs already: {prefect_server.pages(url)}")

@@ -34,12 +34,16 @@ def handled() -> Iterator[None]:
 
 
 def interrupt_when_terminated() -> None:
-    """Let a plain `kill` end a server of ours as Ctrl-C does."""
+    """Let a plain `kill` end a server of ours as Ctrl-C does.
+
+    Ctrl-C too is set anew, so that this is called after imports: with MLflow comes a library that takes the signal over, and drops it.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
 
 
 def follow(run: str) -> None:
