@@ -74,6 +74,7 @@ INSTEAD = {
         "git add dvc.lock && git commit --quiet --allow-empty --message run && ratchet report HEAD:r0 r0"
     ),
     "ratchet evidence r0": "ratchet run && ratchet evidence r0",
+    "dvc plots diff --open": "dvc plots diff",
     "ratchet rounds 3": "ratchet rounds 2",
     "ratchet compare lora loldu s2ft lisa": "ratchet compare lora loldu s2ft lisa --dry",
     "ratchet compare forgetting": "ratchet compare forgetting --dry",
