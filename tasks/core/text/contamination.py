@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.records import Example
+from tasks.core.text import arrays
 from tasks.core.text.buckets import Buckets
 from tasks.core.text.contamination_config import Contamination
 from tasks.core.text.shingles import Indices, contains, shingle
@@ -109,7 +110,7 @@ class _Join:
             np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
             self._held[1].scatter(self._ranges(runs), runs)
         self._folder.mkdir(parents=True, exist_ok=True)
-        np.save(self._folder / FILTER, bits)
+        arrays.save(self._folder / FILTER, bits)
 
     def add_training(self, blocks: Sequence[Chosen], track: Track, apply: Apply) -> None:
         """Put the runs of training texts that the filter lets pass into buckets: nearly all that no evaluation text holds are left out."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tasks.core.records import Document, Split, content_id
+from tasks.core.text import arrays
 from tasks.core.text.shingles import Indices, Words, hash_words
 from tasks.core.text.texts import Texts
 from tasks.io import columns
@@ -98,8 +99,8 @@ class Corpus:
             return
         block, words = len(self._sizes), hash_words([cleaning.without_comments(text) for text in self._held])
         pl.DataFrame({"text": self._held}).write_parquet(self._path(block, "parquet"), compression="lz4")
-        np.save(self._path(block, "words.npy"), words.hashes)
-        np.save(self._path(block, "offsets.npy"), words.offsets)
+        arrays.save(self._path(block, "words.npy"), words.hashes)
+        arrays.save(self._path(block, "offsets.npy"), words.offsets)
         self._sizes.append(len(self._held))
         self._held, self._held_chars = [], 0
 

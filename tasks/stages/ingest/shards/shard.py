@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.core.records import Refusal, SensitiveText
+from tasks.core.text import arrays
 from tasks.core.text.shingles import Words, hash_words
 from tasks.io import columns
 from tasks.stages.ingest.shards.rows import Rows, Side
@@ -77,8 +78,7 @@ class Shard:
         frame.write_parquet(self._path(name), compression="lz4", statistics=False)
 
     def _save(self, name: str, array: NDArray[Any]) -> None:
-        with self._path(name).open("wb") as file:
-            np.save(file, array)
+        arrays.save(self._path(name), array)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{self.number:06d}-{name}"
