@@ -1,7 +1,8 @@
 """The workspace lease of a Prefect flow, whoever started it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from prefect import runtime
 from prefect.logging import get_run_logger
@@ -22,5 +23,19 @@ def acquired() -> Iterator[None]:
         supervisor.follow_parent()
     elif not prefect_server.is_private():
         cancellation.follow(str(runtime.flow_run.id))
-    with progress.heard_by(get_run_logger().info), workspace_lease.acquired(wait=is_deployment):
+    with progress.heard_by(_logger()), workspace_lease.acquired(wait=is_deployment):
         yield
+
+
+def _logger() -> Callable[[str], None]:
+    """Return what logs a line to the flow's run, whatever thread calls it.
+
+    A thread of ours has none of Prefect's settings, not even the server's address: Prefect would start another server for it, which
+    outlives the flow.
+    """
+    log, context = get_run_logger().info, copy_context()
+
+    def written(line: str) -> None:
+        context.copy().run(log, line)  # a copy, since a context is entered once at a time
+
+    return written

@@ -1,0 +1,23 @@
+"""The lease of a flow: who says something, from whichever thread, is heard in the flow's log."""
+
+from contextvars import ContextVar
+from threading import Thread
+from types import SimpleNamespace
+
+from flows.execution import flow_lease
+
+SERVER = ContextVar("server", default="none")
+"""In place of Prefect's settings, which are a context variable too."""
+
+
+def test_a_line_of_any_thread_is_logged_with_the_settings_of_the_flow(monkeypatch):
+    logged = []
+    logger = SimpleNamespace(info=lambda line: logged.append((line, SERVER.get())))
+    monkeypatch.setattr(flow_lease, "get_run_logger", lambda: logger)
+    SERVER.set("the flow's")
+    log = flow_lease._logger()
+    thread = Thread(target=log, args=("at work",))
+    thread.start()
+    thread.join()
+    log("again")
+    assert logged == [("at work", "the flow's"), ("again", "the flow's")]
