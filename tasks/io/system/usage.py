@@ -1,13 +1,15 @@
 """Sample what a process and its machine are busy with, under the names of MLflow's system metrics, which its pages show on a tab of their own."""
 
 import contextlib
+import itertools
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import psutil
+
+from tasks.io.system import timer
 
 EVERY_S = 10.0
 """Seconds between two samples, as in MLflow's own monitor."""
@@ -101,18 +103,6 @@ def _number(cell: str) -> float | None:
 @contextmanager
 def watched(log: Callable[[int, Mapping[str, float]], None], every_s: float = EVERY_S) -> Iterator[None]:
     """Call `log` with the number of a sample and its values, from a thread, while the block runs. A shorter block has no sample."""
-    ended, sampler = threading.Event(), Sampler()
-
-    def watch() -> None:
-        number = 0
-        while not ended.wait(every_s):
-            log(number, sampler.sample(every_s))
-            number += 1
-
-    watcher = threading.Thread(target=watch, name="system-metrics", daemon=True)
-    watcher.start()
-    try:
+    sampler, numbers = Sampler(), itertools.count()
+    with timer.every(every_s, lambda: log(next(numbers), sampler.sample(every_s)), "system-metrics"):
         yield
-    finally:
-        ended.set()
-        watcher.join()

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from flows.execution.cost import machine_speed
+from flows.execution.cost import machine_speed, remembered
 from tasks import machine_speed as measurement
 from tasks.core.compute import Compute
 from tasks.core.speed import Pace, Speed
@@ -18,12 +18,12 @@ def measured(monkeypatch, tmp_path):
     """The times that a speed was measured, with a cache folder of its own."""
     times = []
 
-    def measure(compute):
-        times.append(compute)
+    def measure(*arguments, patience_s):
+        times.append(arguments)
         return asdict(SPEED)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(machine_speed, "_measure", measure)
+    monkeypatch.setattr(remembered, "printed", measure)
     return times
 
 
@@ -69,7 +69,7 @@ def test_a_measurement_that_fails_is_no_speed_and_is_not_remembered(monkeypatch,
     python.write_text(f"#!/bin/sh\n{program}\n")
     python.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(machine_speed.sys, "executable", str(python))
+    monkeypatch.setattr(remembered.sys, "executable", str(python))
     assert machine_speed.of(Compute()) is None
     assert not machine_speed.cache_file().exists()
 

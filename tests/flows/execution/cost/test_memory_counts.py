@@ -7,7 +7,7 @@ import yaml
 
 from flows.commands import doctor
 from flows.execution import resources
-from flows.execution.cost import memory_counts
+from flows.execution.cost import memory_counts, remembered
 from flows.execution.cost.estimates import MB, Range, StageEstimate
 from tasks import configuration
 from tests.flows.conftest import ROOT
@@ -35,7 +35,12 @@ def profile(tmp_path, monkeypatch):
 def counted(monkeypatch):
     """The stages that were counted; each takes 1 GB."""
     stages = []
-    monkeypatch.setattr(memory_counts, "_count", lambda stage, _: stages.append(stage) or dict(COUNT))
+
+    def count(_module, stage, _folder, *, patience_s):
+        stages.append(stage)
+        return dict(COUNT)
+
+    monkeypatch.setattr(remembered, "printed", count)
     return stages
 
 
@@ -58,6 +63,15 @@ def test_a_training_is_counted_once_and_anew_where_its_memory_changes(profile, c
     for changes in ({"pack_tokens": 1024}, {"activation_checkpointing": True}, {"accumulation": 2}):
         memory_counts.of("tune", profile(**changes))
     assert counted == ["tune"] * 4
+
+
+def test_a_count_of_an_earlier_form_is_made_anew(profile, counted):
+    config = profile()
+    memory_counts.of("tune", config)
+    file = remembered.cache_file("memory_counts.json")
+    file.write_text(file.read_text().replace('"process"', '"beside"'))
+    assert memory_counts.of("tune", config).total == 1_000_000_000
+    assert counted == ["tune"] * 2
 
 
 def test_what_cannot_be_counted_is_not(profile, counted, monkeypatch):
