@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from docs.browser import NAMES
-from tasks.io import sandbox
 from tests.flows.review_page.conftest import DECISIONS, ITEMS, PASSES, RECORDS, decided
 
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -104,10 +103,7 @@ def test_filters_list_what_matches(person):
     expect(card(page, "x")).to_be_visible()
 
 
-def test_an_edit_that_fails_its_tests_is_refused_and_stays_in_its_field(person):
-    level = sandbox.probe()
-    if level.number < 2:
-        pytest.skip(f"no program runs here: {level.missing}")
+def test_an_edit_that_fails_its_tests_is_refused_and_stays_in_its_field(person, programs):
     page = person()
     press(page, "j", "e")
     field = page.get_by_label("The answer")

@@ -2,114 +2,23 @@
 
 import hashlib
 import json
-import random
-from functools import cache
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks import methods
 from tasks.core.records import Document
 from tasks.core.weights import surgery
 from tasks.engine import encode
 from tasks.engine.inference import scoring
-from tasks.engine.training import checkpointing, compose, job
+from tasks.engine.training import checkpointing, job
 from tasks.engine.training.callbacks import MethodHooks
 from tasks.engine.training.telemetry import Telemetry
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.methods.adapters import Adapter, AdapterSpec
-from tasks.methods.adapters.none.config import NoneConfig
-from tasks.stages.pretrain import stage
-from tasks.stages.pretrain.config import StageConfig
 from tests import tiny as small
-from tests.support import ScratchRun
-
-PRETRAIN = {
-    "pack_tokens": 128,
-    "max_tokens": 1500,
-    "epochs": 2,
-    "warmup": 0.1,
-    "save_every": 3,
-    "probe": {"tokens": 200},
-    "valid_tokens": 300,
-}
-METHODS = {
-    "adept": {"layers": 1, "interval": 2},
-    "llama_pro": {"layers": 1},
-    "lora": {"rank": 4},
-    "pat": {"rank": 4, "alpha": 8, "operator_rank": 4},
-    "none": {},
-    "all": {},
-    "adamw": {"learning_rate": 0.01},
-    "cross_entropy": {},
-}
-BASELINES = {
-    "full": {},
-    "lora": {"adapter": "lora"},
-    "pat": {"adapter": "pat"},
-    "full with replay": {"replay": 0.3},
-    "llama_pro": {"expander": "llama_pro"},
-    "adept": {"expander": "adept"},
-    "adept with replay": {"expander": "adept", "replay": 0.3},
-}
-WORDS = {
-    "domain": ["def", "return", "lambda", "yield", "import", "class"],
-    "general": ["the", "of", "and", "to", "in", "is", "that"],
-}
-
-
-def documents(domain, count, split="train", seed=0):
-    """Texts of a few words that are the corpus's own."""
-    draw = random.Random(f"{domain}/{split}/{seed}")
-    return [
-        Document(
-            id=f"{domain}-{split}-{number}",
-            text=" ".join(draw.choice(WORDS[domain]) for _ in range(draw.randint(8, 30))),
-            domain=domain,
-            group=f"group-{number}",
-            split=split,
-            source="by hand",
-            license="Apache-2.0",
-        )
-        for number in range(count)
-    ]
-
-
-def write(folder):
-    """Documents of both corpora, to train on and to validate on."""
-    for split, count in (("train", 20), ("valid", 5)):
-        rows = [*documents("domain", count, split), *documents("general", count, split)]
-        tables.write(folder / f"{split}.parquet", rows, Document)
-    return {"train": folder / "train.parquet", "valid": folder / "valid.parquet"}
-
-
-def execute(inputs, folder, sections=METHODS, **config):
-    """The folder of the pretrained model and what the run heard, under these settings."""
-    run = ScratchRun(folder)
-    given = {"compute": {"precision": "fp32", "threads": 1}, "pretrain": PRETRAIN | config, "methods": sections}
-    stage.main(inputs, {"model": folder / "model"}, StageConfig.model_validate(given), run)
-    return folder / "model", run
-
-
-@pytest.fixture
-def inputs(tiny, tmp_path):
-    return {"base": tiny} | write(tmp_path)
-
-
-@pytest.fixture
-def pretrain(inputs, tmp_path):
-    return lambda name="first", *sections, **config: execute(inputs, tmp_path / name, *sections, **config)
-
-
-@pytest.fixture(scope="module")
-def baseline(tiny, tmp_path_factory):
-    """Return the output of each baseline, trained once."""
-    folder = tmp_path_factory.mktemp("baselines")
-    inputs = {"base": tiny} | write(folder)
-    return cache(lambda name: execute(inputs, folder / name, **BASELINES[name]))
+from tests.stages.pretrain.conftest import BASELINES, METHODS, PRETRAIN
 
 
 def digests(folder):
@@ -323,74 +232,6 @@ def test_where_the_disk_cannot_link_the_base_is_copied(pretrain, inputs, monkeyp
     output, _ = pretrain(max_tokens=0)
     assert digests(output) == digests(inputs["base"])
     assert not any((output / name).samefile(inputs["base"] / name) for name in digests(output))
-
-
-def only(inputs, domain):
-    """Leave the texts of one corpus."""
-    for name in ("train", "valid"):
-        rows = [row for row in tables.read(inputs[name], Document) if row.domain == domain]
-        tables.write(inputs[name], rows, Document)
-
-
-def test_missing_texts_are_refused_with_the_setting_that_names_them(pretrain, inputs):
-    with pytest.raises(ValueError, match=r"pretrain\.replay=0\.9 of 1,500 tokens is 1,350 tokens of general text"):
-        pretrain(replay=0.9)
-    only(inputs, "domain")
-    with pytest.raises(
-        ValueError,
-        match=r"no general text.*ingest\.corpora\.general, or set pretrain\.replay and pretrain\.probe\.tokens to 0",
-    ):
-        pretrain()
-    with pytest.raises(ValueError, match="no general text"):
-        pretrain(probe={"tokens": 0}, replay=0.1)
-
-
-def test_without_general_text_the_domain_alone_is_measured(pretrain, inputs):
-    only(inputs, "domain")
-    output, run = pretrain(probe={"tokens": 0})
-    assert course(output)["measured"].keys() == {"domain"}
-    assert "pretrain: trained, and there was no general text to validate on" in run.said
-
-
-def test_missing_domain_text_is_refused(pretrain, inputs):
-    only(inputs, "general")
-    with pytest.raises(ValueError, match=r"holds no domain text. Name its sources in ingest\.corpora\.domain"):
-        pretrain()
-
-
-def known(monkeypatch, name, spec, method):
-    """Let the registry know one method more."""
-    for what, value in (("spec", spec), ("load", method)):
-        real = getattr(methods, what)
-        monkeypatch.setattr(methods, what, lambda f, n, real=real, value=value: value if n == name else real(f, n))
-
-
-@pytest.fixture
-def stuck(monkeypatch):
-    """An adapter that cannot be merged, among the others."""
-    known(monkeypatch, "stuck", AdapterSpec(config=NoneConfig, merges=False), Adapter(attach=lambda model, _: model))
-    return METHODS | {"stuck": {}}
-
-
-def test_an_adapter_that_cannot_be_merged_is_refused_before_anything_is_trained(pretrain, stuck):
-    with pytest.raises(
-        ValueError, match=r"writes a whole model, and adapter 'stuck' cannot be merged.*that can: .*lora"
-    ):
-        pretrain("first", stuck, adapter="stuck")
-
-
-def test_an_adapter_over_new_layers_is_refused(pretrain):
-    with pytest.raises(ValueError, match="expander 'adept' trains its new layers, and adapter 'lora' freezes them"):
-        pretrain(expander="adept", adapter="lora")
-
-
-def test_a_quantised_base_is_refused(monkeypatch):
-    known(monkeypatch, "packed", methods.spec("bases", "none"), methods.load("bases", "none"))
-    config = StageConfig.model_validate(
-        {"compute": {}, "pretrain": {"base": "packed"}, "methods": METHODS | {"packed": {}}}
-    )
-    with pytest.raises(ValueError, match="writes a whole model, and base 'packed' stores weights quantised"):
-        compose.check(compose.read(config.pretrain, config.methods), standalone=True)
 
 
 def test_the_card_names_the_parent_and_all_settings(baseline, tiny):

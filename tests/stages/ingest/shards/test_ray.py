@@ -98,6 +98,24 @@ def read(source, folder, happens=lambda: None):
 
 
 @pytest.fixture
+def lose_all(cluster, nodes, monkeypatch):
+    """Takes every node away; who waits for another one waits a second."""
+    monkeypatch.setattr(ray_cluster, "PATIENCE_S", 1.0)
+
+    def lose():
+        for node in nodes:
+            cluster.remove_node(node, allow_graceful=False)
+
+    return lose
+
+
+@pytest.fixture
+def no_node_left(cluster):
+    """What is said then, as a pattern."""
+    return rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"
+
+
+@pytest.fixture
 def alone(source, tmp_path):
     """The shards that this process makes of the source."""
     read(source, tmp_path / "alone")
@@ -113,14 +131,9 @@ def test_a_node_that_is_lost_costs_no_byte_and_doubles_none(alone, cluster, node
 
 
 def test_a_cluster_that_loses_its_last_node_is_named_and_the_run_goes_on_without_it(
-    alone, cluster, nodes, source, tmp_path, monkeypatch
+    alone, lose_all, no_node_left, source, tmp_path, monkeypatch
 ):
-    def lose_all():
-        for node in nodes:
-            cluster.remove_node(node, allow_graceful=False)
-
-    monkeypatch.setattr(ray_cluster, "PATIENCE_S", 1.0)
-    with pytest.raises(RuntimeError, match=rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"):
+    with pytest.raises(RuntimeError, match=no_node_left):
         read(source, tmp_path / "lost", lose_all)
     folders = list((tmp_path / "lost/cache").iterdir())
     assert len(folders) >= 3
@@ -198,14 +211,9 @@ def test_a_node_that_is_lost_among_near_duplicates_costs_no_byte_and_doubles_non
 
 
 def test_a_cluster_that_loses_its_last_node_among_near_duplicates_is_named_and_nothing_is_read_again(
-    local, cluster, nodes, planted, tmp_path, monkeypatch
+    local, lose_all, no_node_left, planted, tmp_path, monkeypatch
 ):
-    def lose_all():
-        for node in nodes:
-            cluster.remove_node(node, allow_graceful=False)
-
-    monkeypatch.setattr(ray_cluster, "PATIENCE_S", 1.0)
-    with pytest.raises(RuntimeError, match=rf"The Ray cluster {cluster.address} has no node left.*without RATCHET_RAY"):
+    with pytest.raises(RuntimeError, match=no_node_left):
         ingest(tmp_path, planted, "lost", run=Interrupted(tmp_path, lose_all, "block"))
     assert not (tmp_path / "lost").exists()
     monkeypatch.delenv("RATCHET_RAY")
