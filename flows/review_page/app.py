@@ -107,8 +107,8 @@ class _Page:
 
     def count_bulk(self, request: Request) -> Response:
         decision = request.query_params.get("decision", "")
-        if decision not in ("accept", "reject", "withdraw"):
-            raise Refused(422, f"{decision!r} is no decision on many entries; accept, reject and withdraw are.")
+        if decision not in ("accept", "reject", "flag", "withdraw"):
+            raise Refused(422, f"{decision!r} is no decision on many entries; accept, reject, flag and withdraw are.")
         chosen = forms.parse(request.url.query, Filters)
         _check_verb(chosen.view, decision)
         history = self._turn.history(chosen.view)

@@ -14,11 +14,12 @@ from tasks.core.records import Decision, Example, Lineage, Message, Refusal, Sig
 from tasks.io import review_decisions
 
 View = Literal["proposed", "refused", "examples", "records", "items"]
-Verb = Literal["accept", "edit", "reject", "withdraw"]
+Verb = Literal["accept", "edit", "reject", "flag", "withdraw"]
 OF_TURN: tuple[View, ...] = ("proposed", "refused", "examples")
 OF_DATA: tuple[View, ...] = ("records", "items")
 VERBS: Mapping[View, Sequence[Verb]] = {
     **dict.fromkeys(OF_TURN, ("accept", "reject", "edit")),
+    "examples": ("accept", "reject", "flag", "edit"),
     "records": ("accept",),
     "items": ("reject",),
 }

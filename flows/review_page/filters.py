@@ -12,7 +12,7 @@ from flows.review_page.entries import Entry, View
 from tasks.core.records import Decision
 from tasks.io import review_decisions
 
-State = Literal["open", "decided", "accept", "edit", "reject", "all"]
+State = Literal["open", "decided", "accept", "edit", "reject", "flag", "all"]
 Order = Literal["table", "quality", "loss", "sameness"]
 History = Mapping[str, Sequence[Decision]]
 PAGE = 20

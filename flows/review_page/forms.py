@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.requests import Request
 
-from flows.review_page.entries import View
+from flows.review_page.entries import Verb, View
 
 BODY_BYTES = 2 * 2**20
 """The longest text that lineage keeps, each character as nine, fits."""
@@ -36,7 +36,7 @@ class DecisionForm(BaseModel):
     id: str
     seen: int
     """The number of decisions on it when the page was made."""
-    decision: Literal["accept", "edit", "reject", "withdraw"]
+    decision: Verb
     author: Author
     reason: Reason = ""
     text: str = ""
@@ -47,7 +47,7 @@ class BulkForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    decision: Literal["accept", "reject", "withdraw"]
+    decision: Literal["accept", "reject", "flag", "withdraw"]
     query: str
     """The filters."""
     seen: str

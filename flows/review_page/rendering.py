@@ -30,7 +30,7 @@ VIEWS: Mapping[View, str] = {
     "items": "Evaluation items",
 }
 """The names of the views."""
-OF_EXAMPLES = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
+OF_EXAMPLES = {"accept": "Accept", "reject": "Reject", "flag": "Flag", "edit": "Edit"}
 WORDS: Mapping[View, Mapping[str, str]] = {
     **dict.fromkeys(OF_TURN, OF_EXAMPLES),
     "records": {"accept": "Rescue"},

@@ -234,8 +234,8 @@ class Decision:
 
     id: str
     """An example's, a proposal's as `Lineage.id` has it, a refused record's as `Refusal.id`, or an item's as `Result.item`."""
-    decision: Literal["accept", "edit", "reject", "withdraw"]
-    """An example: it stays as it is, takes `text` for its response, or goes. A proposal: it is taken whatever its likeness, length or
+    decision: Literal["accept", "edit", "reject", "flag", "withdraw"]
+    """An example: it stays as it is, takes `text` for its response, goes, or (`flag`) is improved as if the diagnosis had chosen it. A proposal: it is taken whatever its likeness, length or
     links; it is taken with `text` for its response; it is not taken. A refused record: `accept` keeps it. An item: `reject` leaves it out of
     all figures. `withdraw` takes back the last decision on the id that counts."""
     author: str

@@ -26,6 +26,7 @@
     k: () => move(-1),
     a: () => press('button[value=accept]'),
     r: () => press('button[value=reject]'),
+    f: () => press('button[value=flag]'),
     u: () => press('button[value=withdraw]'),
     e: () => press('[data-key=e]'),
     n: () => press('[data-key=n]'),
@@ -71,7 +72,8 @@
   });
   document.addEventListener('htmx:afterRequest', (event) => {
     if (!acted || event.detail.xhr.status >= 500) return;
-    const {id, decision} = acted, taken = event.detail.successful, all = cards();
+    // htmx calls the answer `successful` that replaces a stale entry (412), which has decided nothing.
+    const {id, decision} = acted, taken = event.detail.xhr.status < 400, all = cards();
     const place = all.findIndex((card) => card.dataset.id === id);
     acted = null;
     if (taken && decision === 'edit') localStorage.removeItem(draft(id));

@@ -1,6 +1,6 @@
 """Records of a refinement: jobs, proposals, failed proposals; and the protocol of the generators that make proposals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,6 +9,8 @@ from tasks.core.records import Decision, Example, Signals, Unfit
 Operator = Literal["simplify", "improve", "extend", "add", "edit"]
 OPERATORS: Mapping[str, Operator] = {"hard": "simplify", "low": "improve", "sparse": "extend"}
 """Set that an example was chosen for → operator."""
+IMPROVED = "low"
+"""The set of a flagged example."""
 NO_PYTHON, NO_RULE, PUZZLE, KEPT = "no Python", "no rule applies", "puzzle", "kept by a person"
 NOT_PROPOSED = frozenset({NO_PYTHON, NO_RULE, PUZZLE, KEPT})
 """Reasons for which nothing is proposed at all."""
@@ -61,22 +63,26 @@ class Generator(Protocol):
         """Return this attempt's proposal for each job, in order; None if there is nothing more to try."""
 
 
-def create_jobs(examples: Sequence[Example], signals: Sequence[Signals], *, one_each: bool) -> list[Job]:
-    """Create the jobs for the chosen examples, in their order.
+def create_jobs(
+    examples: Sequence[Example], signals: Sequence[Signals], flagged: Set[str], *, one_each: bool
+) -> list[Job]:
+    """Create the jobs for the examples that the diagnosis chose or a person flagged, in their order.
 
-    With `one_each` no example is rewritten twice: improving comes before simplifying.
+    A flagged example is improved. With `one_each` no example is rewritten twice: improving comes before simplifying.
     """
     by_id = {example.id: example for example in examples}
-    signals_of = {signal.example: signal for signal in signals}
+    chosen_of = {signal.example: set(signal.chosen) for signal in signals}
+    near_of = {signal.example: signal.neighbours for signal in signals}
     return [
-        Job(example, operator, tuple(by_id[near] for near in signals_of[example.id].neighbours if near in by_id))
+        Job(example, operator, tuple(by_id[near] for near in near_of.get(example.id, ()) if near in by_id))
         for example in examples
-        if example.id in signals_of
-        for operator in _operators(signals_of[example.id].chosen, one_each)
+        for operator in _operators(
+            chosen_of.get(example.id, set()) | ({IMPROVED} if example.id in flagged else set()), one_each
+        )
     ]
 
 
-def _operators(chosen: Sequence[str], one_each: bool) -> list[Operator]:
+def _operators(chosen: Set[str], one_each: bool) -> list[Operator]:
     operators = [operator for name, operator in OPERATORS.items() if name in chosen]
     if one_each and all(operator in operators for operator in REPLACING):
         operators.remove("simplify")

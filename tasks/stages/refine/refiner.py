@@ -1,6 +1,6 @@
 """Work through the jobs of a round in waves of proposals, apply review decisions, and assemble the next round's examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -30,6 +30,8 @@ class Refiner:
     decisions: Mapping[str, Decision]
     round: int
     """The number of the round, stored with new examples."""
+    flagged: Set[str] = frozenset()
+    """The ids that a person flagged, which are not dropped for added ones."""
     lineage: list[Lineage] = field(default_factory=list)
     accepted: dict[tuple[str, str], Example] = field(default_factory=dict)
     """By the id of the parent and the operator."""
@@ -167,7 +169,7 @@ class Refiner:
         """Return the examples that may be dropped for added ones, those with the nearest neighbours first."""
         changed = {identity for identity, _ in self.accepted}
         chosen = {signal.example for signal in signals if signal.chosen}
-        fixed = changed | chosen | self.decisions.keys()
+        fixed = changed | chosen | self.decisions.keys() | self.flagged
         similarity = {signal.example: signal.neighbour_similarity for signal in signals}
         droppable = [e for e in examples if e.id not in fixed and similarity.get(e.id) is not None]
         return sorted(droppable, key=lambda example: (-(similarity[example.id] or 0.0), example.id))

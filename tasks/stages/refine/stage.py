@@ -6,7 +6,7 @@ writes  data/rounds/<turn>/{examples,lineage}.parquet, data/rounds/<turn>/refine
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,15 +36,17 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     """Propose changes of the round, accept or reject them, and write the next round's examples and their lineage."""
     diagnosed = diagnosis.check(inputs["diagnosis"], inputs)
     examples = tables.read(inputs["examples"], Example)
-    decision_of = review_decisions.read(inputs["decisions"])
+    decided = review_decisions.read(inputs["decisions"])
+    decision_of = {name: decision for name, decision in decided.items() if decision.decision != "flag"}
+    flagged = (decided.keys() - decision_of.keys()) & {example.id for example in examples}
     kinds = _kinds(diagnosed, config)
     turn = (
-        _rewritten(inputs, examples, decision_of, config, run)
+        _rewritten(inputs, examples, decision_of, flagged, config, run)
         if kinds is None
         else _extended(inputs, examples, kinds, decision_of, config, run)
     )
-    unmatched = len(decision_of.keys() - turn.matched)
-    record = summary.refinement_record(examples, turn.examples, turn.chosen, turn.lineage, unmatched)
+    unmatched = len(decided.keys() - flagged - turn.matched)
+    record = summary.refinement_record(examples, turn.examples, turn.chosen, turn.lineage, len(flagged), unmatched)
     tables.write(outputs["examples"], turn.examples, Example)
     tables.write(outputs["lineage"], turn.lineage, Lineage)
     outputs["refinement"].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -81,16 +83,18 @@ def _rewritten(
     inputs: dict[str, Path],
     examples: list[Example],
     decision_of: dict[str, Decision],
+    flagged: Set[str],
     config: StageConfig,
     run: Run,
 ) -> Refined:
-    """Return the round with rewrites of the chosen examples."""
+    """Return the round with rewrites of the chosen and the flagged examples."""
     signals, keep_scale = tables.read(inputs["signals"], Signals), config.refine.keep_scale
-    jobs = create_jobs(examples, signals, one_each=keep_scale == "exact")
+    jobs = create_jobs(examples, signals, flagged, one_each=keep_scale == "exact")
     chosen = [job.operator for job in jobs]
     if not jobs and not any(example.id in decision_of for example in examples):
         return Refined(examples, chosen, [], set())
     refiner = _refiner(inputs, examples, decision_of, config, run)
+    refiner.flagged = flagged
     refiner.apply_decisions(examples)
     refiner.propose_and_accept(jobs)
     refined = refiner.next_round(examples, signals, keep_scale)

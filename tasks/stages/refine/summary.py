@@ -16,12 +16,13 @@ def refinement_record(
     after: Sequence[Example],
     chosen: Sequence[Operator],
     lineage: Sequence[Lineage],
+    flagged: int,
     unmatched_decisions: int,
 ) -> dict[str, Any]:
     """Return the contents of refinement.json.
 
-    `chosen` has an operator for each change that was to be made; `unmatched_decisions` counts decisions whose id occurs in no example or
-    proposal.
+    `chosen` has an operator for each change that was to be made; `flagged` counts the examples that a person flagged,
+    `unmatched_decisions` the decisions whose id occurs in no example or proposal.
     """
     attempts = [line for line in lineage if line.operator in PROPOSING]
     proposed = [line for line in attempts if line.reason not in NOT_PROPOSED]
@@ -43,6 +44,7 @@ def refinement_record(
             "edited": sum(line.operator == "edit" and line.accepted for line in lineage),
             "edits refused": sum(line.operator == "edit" and not line.accepted for line in lineage),
             "rejected": sum(line.operator == "reject" for line in lineage),
+            "flagged": flagged,
             "about nothing here": unmatched_decisions,
         },
         "dropped": sum(line.operator == "drop" for line in lineage),
@@ -85,6 +87,10 @@ def in_words(label: str, record: Mapping[str, Any]) -> str:
     ]
     lines += [f"nothing changed: {record['why']}"] if not record["changed"] else []
     lines += [f"few: {record['few']}"] if record["few"] else []
-    unmatched = record["decisions"]["about nothing here"]
+    flagged, unmatched = record["decisions"]["flagged"], record["decisions"]["about nothing here"]
+    if flagged and "add" in record["chosen"]:
+        lines.append(
+            f"{flagged} flagged examples stay as they are: {{from: tasks}} makes new tasks, and rewrites nothing"
+        )
     lines += [f"{unmatched} decisions are about examples and proposals that are not here"] if unmatched else []
     return "\n".join(lines)

@@ -147,6 +147,20 @@ def test_of_two_pages_the_later_one_is_told_and_overwrites_nothing(person):
     press(second, "r")
     expect(card(second, "a2").get_by_role("alert")).to_contain_text("Ada decided on it meanwhile (accept)")
     assert [line["author"] for line in decided()] == ["Ada"]
+    expect(card(second, "a2")).to_be_focused()
+    press(second, "r")
+    expect(card(second, "a2")).to_contain_text("reject by Grace")
+    assert [line["author"] for line in decided()] == ["Ada", "Grace"]
+
+
+def test_a_flag_asks_for_a_better_answer_and_is_one_of_the_filters(person):
+    page = person("view=examples")
+    press(page, "j", "f")
+    expect(page.get_by_text("flag by Ada")).to_be_visible()
+    assert [line["decision"] for line in decided()] == ["flag"]
+    page.locator("select[name=state]").select_option("flag")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("article")).to_have_count(1)
 
 
 def test_a_browser_that_goes_away_in_the_middle_of_an_edit_loses_no_draft(person):

@@ -146,7 +146,7 @@ def test_where_less_than_a_tenth_is_taken_it_is_said_why(taken, sentence):
         Lineage(f"p{n}", ["e"], "simplify", "tuned", "", n < taken, "" if n < taken else reason, "", "")
         for n, reason in enumerate(reasons)
     ]
-    record = summary.refinement_record(ROWS, ROWS, [], lines, 0)
+    record = summary.refinement_record(ROWS, ROWS, [], lines, 0, 0)
     assert record["few"] == sentence
     assert (f"few: {sentence}" in summary.in_words("r1", record)) == bool(sentence)
 
@@ -169,10 +169,36 @@ def test_an_example_that_a_person_rejects_goes_and_one_that_is_edited_changes(re
     ])  # fmt: skip
     assert [example.response for example in turn.examples[:2]] == [better, ROWS[2].response]
     assert turn.examples[1:] == ROWS[2:]
-    assert turn.record["decisions"] == {"edited": 1, "edits refused": 1, "rejected": 1, "about nothing here": 1}
+    assert turn.record["decisions"] == {
+        "edited": 1,
+        "edits refused": 1,
+        "rejected": 1,
+        "flagged": 0,
+        "about nothing here": 1,
+    }
     assert [(line.operator, line.generator, line.reason) for line in turn.lineage] == [
         ("reject", "ann", "her word"), ("edit", "ann", "her word"), ("edit", "ann", "fails its tests"),
     ]  # fmt: skip
+
+
+def test_an_example_that_a_person_flags_is_improved_once_and_not_dropped(refine):
+    flag = {"id": ROWS[0].id, "decision": "flag"}
+    turn = refine(ROWS, {}, decided=[flag, {"id": "of another round", "decision": "flag"}])
+    chosen = refine(ROWS, {0: ["low"]}, name="chosen")
+    assert turn.examples == chosen.examples != ROWS
+    assert turn.record["chosen"] == {"improve": 1}
+    assert (turn.record["decisions"]["flagged"], turn.record["decisions"]["about nothing here"]) == (1, 1)
+    both = refine(ROWS, {0: ["low"]}, decided=[flag], name="both")
+    assert both.examples == chosen.examples
+    withdrawn = refine(ROWS, {}, decided=[flag, {"id": ROWS[0].id, "decision": "withdraw"}], name="withdrawn")
+    assert withdrawn.examples == ROWS
+
+
+def test_flags_are_told_where_new_tasks_are_made_and_nothing_is_rewritten():
+    record = summary.refinement_record(ROWS, ROWS, ["add"], [], 2, 0)
+    assert "2 flagged examples stay as they are" in summary.in_words("r1", record)
+    rewritten = summary.refinement_record(ROWS, ROWS, ["improve"], [], 2, 0)
+    assert "flagged" not in summary.in_words("r1", rewritten)
 
 
 def test_a_decision_on_a_proposal_is_heeded_on_the_next_run(refine):
