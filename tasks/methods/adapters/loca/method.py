@@ -26,9 +26,14 @@ def cosines(size: int) -> Tensor:
 def waves(index_K: Tensor, table: Tensor) -> Tensor:
     """Return rows of the orthonormal cosine transform of size N, (K, N), from the 4N cosines of N."""
     size = len(table) // 4
-    phase_N = 2 * torch.arange(size, device=table.device) + 1
-    rows_KN = table[index_K[:, None] * phase_N % len(table)]
-    return torch.where(index_K[:, None] == 0, math.sqrt(0.5) * rows_KN, rows_KN)
+    whole = (
+        torch.int32 if 2 * size * size < 2**31 else torch.int64
+    )  # narrow numbers are looked up four times as fast on a processor
+    phase_N = 2 * torch.arange(size, dtype=whole, device=table.device) + 1
+    place_KN = torch.outer(index_K.to(whole), phase_N).remainder_(len(table))
+    rows_KN = table.index_select(0, place_KN.view(-1)).view(place_KN.shape)
+    rows_KN[index_K == 0] *= math.sqrt(0.5)
+    return rows_KN
 
 
 def waves_at(place_K: Tensor, table: Tensor) -> Tensor:
