@@ -151,6 +151,10 @@ def _turn_problems(config: PipelineConfig) -> list[str]:
         return []
     looks_at_tasks = methods.spec("curators", curator).looks_at == "tasks"
     problems = []
+    if values.tune.bank != "none":
+        problems.append(
+            f"tune.bank: {values.tune.bank} goes with one round: a turn diagnoses one model. `ratchet rounds 1` leaves the turns out."
+        )
     if looks_at_tasks != (generator == "tasks"):
         problems.append(
             f"refine.generator: {{from: {generator}}} does not go with diagnose.curator: {curator}: a curator that looks at tasks "

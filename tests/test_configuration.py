@@ -84,6 +84,12 @@ def test_a_turn_of_new_tasks_without_one_of_them_is_refused(load, changed, messa
         load(**TURNED | changed)
 
 
+def test_a_bank_goes_with_one_round(load):
+    with pytest.raises(ValueError, match=r"tune\.bank: task goes with one round: a turn diagnoses one model"):
+        load(**TURNED | {"tune": {"adapter": "lora", "bank": "task"}})
+    load(tune={"adapter": "lora", "bank": "task"})
+
+
 def test_without_turns_no_generator_is_asked_for(load):
     assert load(**TURNED | {"rounds": {"r0": {}}, "turns": {}, "refine": {"generator": {"from": "rules"}}}).turns == {}
 

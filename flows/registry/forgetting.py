@@ -26,6 +26,7 @@ CACHES = {
     "ingest": "rows and texts as they were read; the next `ratchet run ingest` removes what it does not use",
     "tokens": "texts as tokens; what nothing opens for 30 days goes",
     "answers": "what models answered to its prompt",
+    "banks": "adapters of banks, trained on it: remove the folder, and the next run trains those that are left",
 }
 """Folders below `.ratchet/cache` that may hold its text → what of it they hold."""
 

@@ -160,6 +160,10 @@ def _measured(name: str) -> Subject:
     path = Path(model.path)
     if not path.is_dir() or not lock_file.PATH.is_file():
         raise FileNotFoundError(f"{path} is missing. `ratchet run` makes it.")
+    if checkpoints.is_bank(path):
+        raise ValueError(
+            f"{path} is a bank of adapters, and evidence is of one model. Merge an adapter of it by `ratchet merge … --name`."
+        )
     is_change = checkpoints.is_adapter(path) or (path / compressed.DELTA).is_file()
     folders = {layout.MODEL: path} | ({layout.BASE: Path(model.base)} if is_change else {})
     candidate = layout.read_json(CANDIDATE) if CANDIDATE.is_file() else {}

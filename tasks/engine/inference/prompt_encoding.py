@@ -1,9 +1,17 @@
-"""Encode a question for scoring: its own tokens are trained, with the conversation before it as context."""
+"""Encode prompts: as they are served, and for scoring a question, whose own tokens are trained with the conversation before it as context."""
 
-from tasks.core.records import Example
+from collections.abc import Sequence
+
+from tasks.core.records import Example, Message
 from tasks.core.sequences import Encoded
 from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.encode import is_plain
+
+
+def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> list[int]:
+    """Return the tokens of a prompt in the model's chat template, up to where the assistant begins."""
+    ids: list[int] = tokenizer(render_prompt(prompt, tokenizer, tools), add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:

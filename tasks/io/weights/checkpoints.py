@@ -135,8 +135,19 @@ def is_compressed(path: Path) -> bool:
     return (path / COMPRESSION_NOTE).is_file()
 
 
+def is_bank(path: Path) -> bool:
+    """Return whether the folder holds a bank: an adapter a task, each in a folder of its own (`tasks.io.weights.banks`)."""
+    return "bank" in read_card(path)
+
+
 def check_folder(path: Path) -> None:
-    """Raise ValueError naming what the model folder at `path` lacks."""
+    """Raise ValueError naming what the model folder at `path` lacks, or the adapters of a bank, which is no one model."""
+    if is_bank(path):
+        folders = [str(path / member["folder"]) for member in read_card(path)["bank"]["members"].values()]
+        shown = ", ".join(folders[:3]) + (", …" if len(folders) > 3 else "")
+        raise ValueError(
+            f"{path} is a bank of {len(folders)} adapters, and here one model is needed. Name one of them: {shown}."
+        )
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is no model folder: config.json is missing.")
     if not list(path.glob("*.safetensors")):
@@ -174,12 +185,15 @@ def check_adapter(path: Path) -> None:
 
 def weights_digest(path: Path) -> str:
     """Return one hash of all weights in a folder."""
-    return provenance.facts_digest({file.name: provenance.digest(file) for file in weights(path)})
+    return provenance.facts_digest(
+        {file.relative_to(path).as_posix(): provenance.digest(file) for file in weights(path)}
+    )
 
 
 def weights(path: Path) -> list[Path]:
-    """Return the files of a folder that hold weights."""
-    return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf"))
+    """Return the files of a folder that hold weights, of a bank those of its adapters."""
+    folders = [path, *(entry for entry in path.iterdir() if is_adapter(entry))]
+    return sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".safetensors", ".gguf"))
 
 
 def _link(source: str, target: str) -> None:

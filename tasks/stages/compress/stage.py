@@ -206,7 +206,7 @@ def _check_plain(model: Any, tuned: Path) -> None:
 
 def _write_card(tuned: Path, output: Path, config: StageConfig) -> None:
     """Write `ratchet.json`: the tuned model's card, which names its parent, and the settings of the compression."""
-    card = checkpoints.read_card(tuned)
+    card = {name: fact for name, fact in checkpoints.read_card(tuned).items() if name != "bank"}  # none of it is here
     added = {
         "method": card.get("method", {}) | {"compressor": config.compress.compressor},
         "compressed": card.get("weights"),

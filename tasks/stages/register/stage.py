@@ -26,7 +26,12 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
     compression = json.loads(inputs["compression"].read_text(encoding="utf-8"))
     name, why = choose(config.models, config.gate.candidate, compression)
     card: dict[str, Any] = {"candidate": None, "why": why}
-    if name is not None:
+    if name is not None and checkpoints.is_bank(Path(config.models[name].path)):
+        card = {
+            "candidate": None,
+            "why": f"{config.models[name].path} is a bank of adapters, and a version is one model",
+        }
+    elif name is not None:
         terms = _terms(config.models[name], inputs, config.gate)
         if unknown := _unknown(terms):
             run.say(unknown)

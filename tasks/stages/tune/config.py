@@ -65,6 +65,11 @@ class TuneConfig(Training):
     """The text that methods look at before the training."""
     mixture: Mixture = Mixture()
     """The parts that sources have."""
+    bank: Literal["none", "task"] = Field("none", exclude_if=lambda value: value == "none")
+    """With `task` a bank: an adapter for every value of `task` that the examples have, each trained from the same base on the examples of
+    its task, for `max_tokens` each, and kept apart. `evaluate.router` says which of them a prompt goes to."""
+    bank_examples: int = Field(8, ge=1, exclude_if=lambda value: value == 8)
+    """The fewest examples of a task that an adapter of a bank is trained on; a task with fewer is refused."""
 
 
 class StageConfig(Config):

@@ -1,36 +1,50 @@
 """Stage `tune`: train one composition of methods on a round's examples.
 
 reads   models/pretrained/, data/rounds/<round>/{examples,faults}.parquet, data/ingested/{valid,train_documents}.parquet
-writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained)
+writes  models/tuned/<round>/ (the adapter or the full model, ratchet.json, training.json if it trained; of a bank a folder an adapter)
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
+
+import numpy as np
 
 from tasks.core.records import Corpus
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode, tokenized
 from tasks.engine.training import compose, job, start
+from tasks.engine.training.compose import Composition
 from tasks.engine.training.telemetry import VALIDATION
 from tasks.engine.training.train import TrainData
 from tasks.io import tables
-from tasks.io.weights import checkpoints
+from tasks.io.weights import banks, checkpoints
+from tasks.stages.tune import bank
 from tasks.stages.tune.config import Mixture, StageConfig, TuneConfig
 from tasks.stages.tune.mixture import mix
 
 
 def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig, run: Run) -> None:
-    """Train, and write the model with its training and validation losses; or pass the pretrained model through."""
-    tune, label = config.tune, f"tune {run.item}"
-    if tune.max_tokens == 0:
+    """Train, and write the model with its training and validation losses; or a bank of them; or pass the pretrained model through."""
+    if config.tune.max_tokens == 0:
         checkpoints.pass_through(inputs["base"], outputs["model"])
         return
-    parts = compose.read(tune, config.methods)
+    parts = compose.read(config.tune, config.methods)
+    if config.tune.bank == "none":
+        _train(inputs, outputs["model"], run, config=config, parts=parts)
+    else:
+        bank.train(inputs, outputs["model"], config, parts, run, partial(_train, config=config, parts=parts))
+
+
+def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageConfig, parts: Composition) -> None:
+    """Train one model, and write it."""
+    tune, label, in_bank = config.tune, f"tune {run.item}", config.tune.bank != "none"
     adapter = start.folder_of(tune.start, inputs["base"], parts.adapter) if tune.start else None
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
+    mean_H = bank.centroid(model, tokenizer, inputs["examples"]) if in_bank else None
     encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
     table = parts.objective.spec.table
     of_table = tables.stream(inputs[table.name], table.row) if table else ()
@@ -55,6 +69,7 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         for domain, part in parts_of_domains.items():
             run.say(f"{label}: {domain}: {part.passes:.2f} times an epoch, {part.share:.0%} of its tokens")
             mixture[domain] = asdict(part)
+    of_bank = {"validation_tokens": sum(sequence.num_trained for sequence in valid)} if in_bank else {}
     course = job.execute(
         model,
         tokenizer,
@@ -63,13 +78,15 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
         config=tune,
         compute=config.compute,
         run=run,
-        output=outputs["model"],
-        facts={"sources": figures, **({"mixture": mixture} if mixture else {})},
+        output=output,
+        facts={"sources": figures, **({"mixture": mixture} if mixture else {}), **of_bank},
         card={
             "settings": config.model_dump(mode="json"),
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )
+    if mean_H is not None:
+        np.save(output / banks.CENTROID, mean_H)
     if not course:
         run.say(f"{label}: trained, and there was nothing to validate on")
     for points in course.values():

@@ -139,3 +139,11 @@ def test_licences_that_exclude_the_models_own_refuse_it_by_default(register):
     assert register(CANDIDATE, data="CC-BY-ND-4.0", licenses="report")[0]["candidate"] == "r0"
     card, _ = register(CANDIDATE, data="CC-BY-SA-4.0", license="Apache-2.0")
     assert card["why"] == "the licence Apache-2.0 is not allowed by CC-BY-SA-4.0 (rows.jsonl) (`gate.licenses`)"
+
+
+def test_a_bank_is_no_candidate(register, tmp_path):
+    bank = {"bank": {"by": "task", "members": {}}}
+    (tmp_path / "models/tuned/r0/ratchet.json").write_text(json.dumps(bank))
+    card, said = register({"round": "r0", "compressor": "none"})
+    assert card["candidate"] is None
+    assert "is a bank of adapters, and a version is one model" in said
