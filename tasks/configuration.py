@@ -98,6 +98,7 @@ def load(path: Path = PARAMS) -> PipelineConfig:
         + _monitor_problems(config)
         + _resources_problems(config)
         + _turn_problems(config)
+        + _bank_problems(config)
         + [
             problem
             for stage in stage_names()
@@ -151,10 +152,6 @@ def _turn_problems(config: PipelineConfig) -> list[str]:
         return []
     looks_at_tasks = methods.spec("curators", curator).looks_at == "tasks"
     problems = []
-    if values.tune.bank != "none":
-        problems.append(
-            f"tune.bank: {values.tune.bank} goes with one round: a turn diagnoses one model. `ratchet rounds 1` leaves the turns out."
-        )
     if looks_at_tasks != (generator == "tasks"):
         problems.append(
             f"refine.generator: {{from: {generator}}} does not go with diagnose.curator: {curator}: a curator that looks at tasks "
@@ -164,6 +161,21 @@ def _turn_problems(config: PipelineConfig) -> list[str]:
         problems.append(
             f"diagnose.curator: {curator} asks fresh tasks, and no source of `ingest.sources` generates any with a verifier: add "
             "one (`from: reasoning-gym`), or set curator: middo."
+        )
+    return problems
+
+
+def _bank_problems(config: PipelineConfig) -> list[str]:
+    """A turn goes on from one model, and a router chooses among the adapters of a bank."""
+    values: Any = config
+    bank, router, problems = values.tune.bank, values.evaluate.router, []
+    if config.turns and bank != "none":
+        problems.append(
+            f"tune.bank: {bank} goes with one round: a turn diagnoses one model. `ratchet rounds 1` leaves the turns out."
+        )
+    if bank == "none" and router != "none" and router in methods.names("routers"):
+        problems.append(
+            f"evaluate.router: {router} chooses among the adapters of a bank, and tune.bank is none. Set tune.bank: task, or router: none."
         )
     return problems
 

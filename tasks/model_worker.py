@@ -1,17 +1,24 @@
-"""`transformers serve` with a model that Ratchet loads: `python -m tasks.model_worker NAME SOCKET FOLDER [BASE]`.
+"""`transformers serve` with a model that Ratchet loads, `python -m tasks.model_worker NAME SOCKET FOLDER [BASE]`, or with all adapters of a
+bank on one base, each by its name: then FOLDER is the bank, and NAME is not looked at.
 
 The server, its API and its generation are transformers' own. What is ours is the loading: an adapter of any method, a difference or a
 compressed model is put on its base as `evaluate` does, at the precision of section `compute`, from files of this machine alone.
 """
 
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks import configuration
 from tasks.io.system import process
 
-Loaded = tuple[Any, Any]
+if TYPE_CHECKING:
+    from tasks.engine.device import Placement
+
+Served = Mapping[str, Callable[[], Any]]
+"""Models by the names that requests ask for."""
 
 
 def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
@@ -21,15 +28,29 @@ def main(name: str, socket: str, folder: Path, base: Path | None) -> None:
     import uvicorn
 
     from tasks.engine import device
-    from tasks.io.weights import models
 
     device.use(config.compute)
-    app = application(name, models.load(folder, base, **device.placement(config.compute)))
+    app = application(*_served(name, folder, base, device.placement(config.compute)))
     uvicorn.run(app, uds=socket, log_level="warning", timeout_graceful_shutdown=5, timeout_keep_alive=60)
 
 
-def application(name: str, loaded: Loaded) -> Any:
-    """Return the application of `transformers serve`, which answers for this model alone."""
+def _served(name: str, folder: Path, base: Path | None, placement: "Placement") -> tuple[Served, Any]:
+    """Return the models by name, and their tokenizer."""
+    from tasks.io.weights import banks, checkpoints, models
+
+    if not checkpoints.is_bank(folder):
+        model, tokenizer = models.load(folder, base, **placement)
+        return {name: lambda: model}, tokenizer
+    from tasks.engine.inference.bank import Bank
+
+    assert base is not None, "a bank stands on a base"
+    bank = Bank(folder, base, **placement)
+    members = banks.members(folder)
+    return {banks.served_name(members[task]): partial(bank.model, task) for task in bank.names}, bank.tokenizer
+
+
+def application(served: Served, tokenizer: Any) -> Any:
+    """Return the application of `transformers serve`, which answers for these models alone."""
     from fastapi import HTTPException
     from transformers.cli.serving import model_manager, server, utils
     from transformers.cli.serving.chat_completion import ChatCompletionHandler
@@ -38,16 +59,19 @@ def application(name: str, loaded: Loaded) -> Any:
     from transformers.cli.serving.systemone import SystemOneHandler
     from transformers.cli.serving.transcription import TranscriptionHandler
 
-    model, tokenizer = loaded
-
     class Manager(model_manager.ModelManager):
-        """Holds the model that is given."""
+        """Holds the models that are given."""
 
         def _load_processor(self, *_: Any, **__: Any) -> Any:
             return tokenizer
 
-        def _load_model(self, *_: Any, **__: Any) -> Any:
-            return model
+        def _load_model(self, name: str, *_: Any, **__: Any) -> Any:
+            if name not in served:
+                raise HTTPException(400, f"{name!r} is not served here. There are: {', '.join(served)}.")
+            return served[name]()
+
+        def list_models(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+            return [{"id": name, "object": "model", "created": 0, "owned_by": "ratchet"} for name in served]
 
     class Chat(ChatCompletionHandler):
         """Refuses tools that the chat template would leave out."""
@@ -58,7 +82,8 @@ def application(name: str, loaded: Loaded) -> Any:
             return await super().handle_request(body, request_id)
 
     state = utils.GenerationState()
-    manager = Manager(force_model=name)
+    only = next(iter(served)) if len(served) == 1 else None
+    manager = Manager(force_model=only, model_timeout=-1)  # what is held is not unloaded
     return server.build_server(
         manager,
         Chat(manager, state),

@@ -90,6 +90,13 @@ def test_a_bank_goes_with_one_round(load):
     load(tune={"adapter": "lora", "bank": "task"})
 
 
+def test_a_router_needs_a_bank(load):
+    with pytest.raises(
+        ValueError, match=r"evaluate\.router: task chooses among the adapters of a bank, and tune\.bank is none"
+    ):
+        load(evaluate={"router": "task"}, methods=GOOD["methods"] | {"task": {}})
+
+
 def test_without_turns_no_generator_is_asked_for(load):
     assert load(**TURNED | {"rounds": {"r0": {}}, "turns": {}, "refine": {"generator": {"from": "rules"}}}).turns == {}
 

@@ -11,6 +11,7 @@ from tasks import model_worker
 from tasks.core.records import Message
 from tasks.engine.inference import generation
 from tests import tiny as small
+from tests.engine.inference.test_bank import bank_of
 
 ASKED = [Message("user", "Well?")]
 CHAT = {"model": "ratchet@3", "messages": [{"role": "user", "content": "Well?"}], "max_tokens": 6, "temperature": 0}
@@ -24,7 +25,9 @@ def loaded(tiny):
 
 @pytest.fixture(scope="module")
 def client(loaded):
-    with TestClient(model_worker.application("ratchet@3", loaded), raise_server_exceptions=False) as client:
+    model, tokenizer = loaded
+    app = model_worker.application({"ratchet@3": lambda: model}, tokenizer)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -65,11 +68,11 @@ def test_tools_are_refused_where_the_template_would_leave_them_out(client):
 
 
 def test_a_template_that_has_tools_gets_them(loaded):
-    _, tokenizer = loaded
+    model, tokenizer = loaded
     plain = tokenizer.chat_template
     tokenizer.chat_template = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + plain
     try:
-        with TestClient(model_worker.application("ratchet@3", loaded)) as client:
+        with TestClient(model_worker.application({"ratchet@3": lambda: model}, tokenizer)) as client:
             usage = [
                 client.post("/v1/chat/completions", json=CHAT | {"tools": tools}).json()["usage"]["prompt_tokens"]
                 for tools in ([], [TOOL])
@@ -83,3 +86,20 @@ def test_the_gateway_refuses_all_that_this_server_would_leave_out_in_silence():
     harmless = {"metadata", "parallel_tool_calls", "service_tier", "store", "stream_options", "user"}
     ignored = chat_completion.UNUSED_CHAT_COMPLETION_FIELDS | completion.UNUSED_LEGACY_COMPLETION_FIELDS
     assert ignored - harmless == set(backends.IGNORED_BY_TRANSFORMERS)
+
+
+def test_a_bank_answers_by_the_name_of_each_adapter(tiny, tmp_path):
+    folder = bank_of(tmp_path, tiny, ("count", "lora"), ("colour", "lora"))
+    served, tokenizer = model_worker._served("", folder, tiny, {"dtype": "float32", "device": "cpu"})
+    assert [name.split("@")[0] for name in served] == ["colour", "count"]
+    bodies = [CHAT | {"model": name, "logprobs": None} for name in [*served, *served]]
+    with TestClient(model_worker.application(served, tokenizer), raise_server_exceptions=False) as client:
+        answers = [client.post("/v1/chat/completions", json=body).json() for body in bodies]
+        refused = client.post("/v1/chat/completions", json=CHAT)
+        listed = [card["id"] for card in client.get("/v1/models").json()["data"]]
+    assert (refused.status_code, listed) == (400, [*served])
+    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+    expected = [
+        generation.write(make(), [ASKED], tokenizer, max_new_tokens=6, batch_size=1)[0] for make in served.values()
+    ]
+    assert texts == [*expected, *expected]

@@ -11,7 +11,8 @@ def chat(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="A folder, `base`, `champion`, or a round such as `r0`; one or two.", autocompletion=_completion.models
+            help="A folder, `base`, `champion`, a round such as `r0`, or an adapter of a bank, `r0/math`; one or two.",
+            autocompletion=_completion.models,
         ),
     ],
     expert: Annotated[str | None, typer.Option(help="A small tuned model that steers the one you talk to.")] = None,
@@ -23,10 +24,14 @@ def chat(
         ),
     ] = "proxy_tuning",
     alpha: Annotated[float | None, typer.Option(min=0, help="How far to steer; 1 where it is not given.")] = None,
+    router: Annotated[
+        str, typer.Option(help="How the adapter of a bank is chosen, as `ratchet methods routers` lists it.")
+    ] = "nearest",
 ) -> None:
     """Talk to a model, or to two side by side.
 
-    A model can also be steered by two small ones, by proxy-tuning if nothing else is said.
+    A model can also be steered by two small ones, by proxy-tuning if nothing else is said. Of a bank the adapter that a router chooses
+    answers each message.
 
     Example: ratchet chat base r0, or ratchet chat models/large --expert r0 --antiexpert pretrained
     """
@@ -35,11 +40,11 @@ def chat(
 
     if len(models) > 2:
         raise ValueError(f"chat takes one model or two, not {len(models)}.")
-    options = []
+    options = [f"--router={router}"]
     if expert or antiexpert or alpha is not None:
         if not (expert and antiexpert and len(models) == 1):
             raise ValueError("Steering takes one model, an --expert and the --antiexpert that it was tuned from.")
-        options = ["--steered-by", expert, antiexpert, f"--decoder={decoder}"]
+        options += ["--steered-by", expert, antiexpert, f"--decoder={decoder}"]
         options += [] if alpha is None else [f"--alpha={alpha}"]
     # A process of its own: this one knows no torch.
     os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.inference.chat", *models, *options])

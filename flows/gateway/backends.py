@@ -89,17 +89,24 @@ def _need(program: str, remedy: str) -> None:
 
 
 def _transformers(model: ServedModel) -> Launch:
-    """Return the launch by `transformers serve`, which loads a model as Ratchet does: merged, dequantised, checked against its base."""
+    """Return the launch by `transformers serve`, which loads a model as Ratchet does: merged, dequantised, checked against its base.
+
+    The adapters of a bank share a worker, which holds their base once.
+    """
     if importlib.util.find_spec("openai") is None:
         raise ValueError(
             'The package `openai` is missing, which `transformers serve` needs: pip install -e ".[serve]" -c constraints.txt'
         )
 
+    bank = model.folder.parent
+    name, folder = ("bank", bank) if checkpoints.is_bank(bank) else (model.name, model.folder)
+
     def command(socket: Path) -> list[str]:
         base = [str(model.base)] if model.base else []
-        return [sys.executable, "-m", "tasks.model_worker", model.name, str(socket), str(model.folder), *base]
+        return [sys.executable, "-m", "tasks.model_worker", name, str(socket), str(folder), *base]
 
-    return Launch(model.name, command, 1, OFFLINE, IGNORED_BY_TRANSFORMERS)
+    key = f"{bank} {checkpoints.read_card(bank)['weights']}" if folder == bank else name
+    return Launch(key, command, 1, OFFLINE, IGNORED_BY_TRANSFORMERS)
 
 
 def _llama_cpp(model: ServedModel, config: PipelineConfig) -> Launch:

@@ -57,6 +57,8 @@ def _version(number: int) -> ServedModel:
 
 def _unversioned(alias: str) -> ServedModel:
     folder = places.find(alias)
+    if checkpoints.is_bank(folder):
+        checkpoints.check_folder(folder)  # which says the names of its adapters
     digest = checkpoints.read_card(folder).get("weights") or checkpoints.weights_digest(folder)
     is_change = checkpoints.is_adapter(folder) or (folder / compressed.DELTA).is_file()
     label = re.sub(r"[^\w.-]", "-", Path(alias).name)

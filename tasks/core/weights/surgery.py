@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -148,6 +149,11 @@ def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Replace the module of this full name by `module`."""
     parent, _, last = name.rpartition(".")
     setattr(plain(model).get_submodule(parent), last, module)
+
+
+def frame(model: nn.Module) -> nn.Module:
+    """Return a copy of a model's modules around the same tensors: what is put into it leaves the model as it is."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def layers_of(model: nn.Module, kind: type[Layer]) -> dict[str, Layer]:

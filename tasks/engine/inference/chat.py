@@ -1,45 +1,83 @@
-"""Chat with one model, with one that two others steer, or with two side by side:
-`python -m tasks.engine.inference.chat MODEL [MODEL] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
+"""Chat with one model, with one that two others steer, with a bank under a router, or with two side by side:
+`python -m tasks.engine.inference.chat MODEL [MODEL] [--router ROUTER] [--steered-by EXPERT ANTIEXPERT --decoder DECODER [--alpha ALPHA]]`.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks import methods
 from tasks.core.records import Message
-from tasks.io.weights import models, places
+from tasks.io.weights import checkpoints, models, places
 
 if TYPE_CHECKING:  # its import takes seconds, which a name that no model has need not wait for
     from tasks.engine.inference import generation
 
 MAX_NEW_TOKENS = 256
+Speaker = Callable[[list[Message]], tuple[str, Any, Any]]
+"""The conversation so far → the name under which it is answered, and the model that does with its tokenizer."""
 
 
 def main(
-    names: list[str], steered_by: tuple[str, str] | None = None, decoder: str = "", alpha: float | None = None
+    names: list[str],
+    steered_by: tuple[str, str] | None = None,
+    decoder: str = "",
+    alpha: float | None = None,
+    router: str = "nearest",
 ) -> int:
     """Read a line and write each model's answer, until an empty line or the end of input.
 
-    `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model.
+    `steered_by` names an expert and its antiexpert, by which a decoder with such helpers steers the model. `router` chooses the adapter of a
+    bank for each message.
     """
     for name in names:
         places.find(name)
-    pairs = {name: _load(name) for name in names}
-    steering = _steer(pairs[names[0]], steered_by, decoder, alpha) if steered_by else None
+    steering = None
+    if steered_by:
+        (name,), pair = names, _load(names[0])
+        speakers: dict[str, Speaker] = {name: lambda _: (name, *pair)}
+        steering = _steer(pair, steered_by, decoder, alpha)
+    else:
+        speakers = {name: _speaker(name, router) for name in names}
     sys.stdout.write("Type a message and press Enter. An empty line ends it; /new starts afresh.\n")
     conversations: dict[str, list[Message]] = {name: [] for name in names}
     while text := _read_line():
         if text == "/new":
             conversations = {name: [] for name in names}
             continue
-        for name, (model, tokenizer) in pairs.items():
-            answer = _reply(model, tokenizer, [*conversations[name], Message("user", text)], steering)
-            conversations[name] += [Message("user", text), Message("assistant", answer)]
-            sys.stdout.write(f"\n── {name} ──\n{answer}\n")
+        for name, speaker in speakers.items():
+            talk = [*conversations[name], Message("user", text)]
+            label, model, tokenizer = speaker(talk)
+            answer = _reply(model, tokenizer, talk, steering)
+            conversations[name] = [*talk, Message("assistant", answer)]
+            sys.stdout.write(f"\n── {label} ──\n{answer}\n")
         sys.stdout.write("\n")
     return 0
+
+
+def _speaker(name: str, router: str) -> Speaker:
+    """Return what answers under a name: its model, or of a bank the adapter that the router chooses."""
+    folder = places.find(name)
+    if not checkpoints.is_bank(folder):
+        pair = _load(name)
+        return lambda _: (name, *pair)
+    if methods.spec("routers", router).knows_task:
+        raise ValueError(
+            f"Router {router} goes by the task that data give, and what you type has none. Take another one."
+        )
+    from tasks.engine.inference.bank import Bank, Routed
+    from tasks.engine.inference.prompt_encoding import prompt_ids
+
+    bank = Bank(folder, places.base_of(folder))
+    routed = Routed(bank, router, {})
+
+    def speaker(talk: list[Message]) -> tuple[str, Any, Any]:
+        (chosen,) = routed.route([prompt_ids(talk, bank.tokenizer)])
+        return f"{name} → {chosen or 'base'}", bank.model(chosen), bank.tokenizer
+
+    return speaker
 
 
 def _steer(model: "generation.Pair", by: tuple[str, str], name: str, alpha: float | None) -> "generation.Steering":
@@ -80,6 +118,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--steered-by", nargs=2)
     parser.add_argument("--decoder", default="")
     parser.add_argument("--alpha", type=float)
+    parser.add_argument("--router", default="nearest")
     return parser.parse_args(words)
 
 

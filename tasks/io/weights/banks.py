@@ -13,7 +13,7 @@ from tasks.io.weights import checkpoints
 LONGEST = 80
 """Characters of a member's folder."""
 CENTROID = "centroid.npy"
-"""In a member's folder: the mean last hidden state of the base on prompts of its task, (H,)."""
+"""In a member's folder: mean and variance of the base's mean last hidden state on prompts of its task, (2, H)."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def check(path: Path, base: Path) -> dict[str, Path]:
             raise ValueError(
                 f"{folder} holds no adapter, and {path} is a bank with one for task {task!r}. Train it again."
             )
-        if (found := checkpoints.weights_digest(folder)) != member.weights:
+        if (digest := checkpoints.weights_digest(folder)) != member.weights:
             raise ValueError(
-                f"{folder} holds weights {found[:12]}, and the card of bank {path} says {member.weights[:12]}."
+                f"{folder} holds weights {digest[:12]}, and the card of bank {path} says {member.weights[:12]}."
             )
         card = checkpoints.read_card(folder)
         if card.get("parent") != parent:
@@ -97,6 +97,11 @@ def check(path: Path, base: Path) -> dict[str, Path]:
             raise ValueError(f"{folder} cannot be in a bank: {reason}.")
         folders[task] = folder
     return folders
+
+
+def served_name(member: Member) -> str:
+    """Return the name by which a member is served: of its folder and its weights, as of any model that is no version."""
+    return f"{member.folder}@{member.weights[:8]}"
 
 
 def unfit(adapter: str) -> str:

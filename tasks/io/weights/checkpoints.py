@@ -45,7 +45,7 @@ def load(
     if is_adapter(path):
         check_parent(path, plain)
         check_adapter(path)
-        quantization = _quantization(path)
+        quantization = quantization_of(path)
     model = AutoModelForCausalLM.from_pretrained(
         plain,
         dtype=getattr(torch, dtype),
@@ -57,7 +57,7 @@ def load(
     )
     _settle(model)
     if is_adapter(path):
-        model = _put_on(path, model, merge=quantization is None)
+        model = put_on(path, model, merge=quantization is None)
     return (model if quantization else model.to(device)).eval(), load_tokenizer(plain)
 
 
@@ -220,7 +220,7 @@ def _settle(model: Any) -> None:
             module.register_forward_hook(lambda _layer, _inputs, output: output.to(dtype))
 
 
-def _quantization(path: Path) -> Any:
+def quantization_of(path: Path) -> Any:
     """Return the quantization that the base of the adapter at `path` had in training; None for plain weights."""
     card = read_card(path)
     name = card.get("method", {}).get("base", "none")
@@ -229,7 +229,7 @@ def _quantization(path: Path) -> Any:
     return methods.load("bases", name).quantization(config)
 
 
-def _put_on(path: Path, model: Any, *, merge: bool) -> Any:
+def put_on(path: Path, model: Any, *, merge: bool) -> Any:
     """Attach the adapter at `path` to `model`; merge it where that is exact and asked for."""
     if not (path / OWN_ADAPTER).is_file():
         from peft import PeftModel

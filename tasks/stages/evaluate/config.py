@@ -26,7 +26,7 @@ STAGE = Stage(
         "gate": "data/gate/{item}.parquet",
     },
     items="models",
-    parts={"decoders": "evaluate.decoder"},
+    parts={"decoders": "evaluate.decoder", "routers": "evaluate.router"},
 )
 
 
@@ -80,6 +80,9 @@ class EvaluateConfig(Config):
     decoder: str = "plain"
     """A folder of `tasks/methods/decoders`. With a decoder that has helpers, another model is scored and generates, steered by the
     measured one; the entry whose `path` is its `base` measures that other model alone."""
+    router: str = Field("none", exclude_if=lambda value: value == "none")
+    """A folder of `tasks/methods/routers`: the adapter of a bank (`tune.bank`) that answers a prompt. With `none` the base answers all. Models
+    that are no bank are measured as they are."""
     domain_tokens: int = Field(30_000, ge=1)
     """Held-out examples are scored up to about this many tokens, prompts included."""
     text_tokens: int = Field(10_000, ge=1)
@@ -153,4 +156,4 @@ class StageConfig(Config):
     compute: Compute
     evaluate: EvaluateConfig
     methods: dict[str, dict[str, Any]]
-    """The section of the decoder."""
+    """The sections of decoder and router."""

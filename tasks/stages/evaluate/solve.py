@@ -1,13 +1,15 @@
 """Results of a model on a set of problems: the greedy answer to each, and of problems with tests sampled answers (pass@k)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tasks.core import statistics
 from tasks.core.answers import registry
 from tasks.core.answers.base import PASSED, Grade
-from tasks.core.records import Example, Result
+from tasks.core.records import Example, Result, Tests
+from tasks.core.text.programs import program
 from tasks.engine.inference.generation import Response, Sampling
+from tasks.io.sandbox import Case, Verdict
 from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.judging import NO_VERDICT
 from tasks.stages.evaluate.problem_sets import ProblemSet
@@ -16,6 +18,8 @@ TRUNCATED = "truncated"
 """The outcome of an answer that was cut off and is not right as far as it goes, unless a judge gave no verdict on it."""
 Write = Callable[[Sequence[Example], Sampling | None], Sequence[Response]]
 """Generates answers to problems: greedy ones without a `Sampling`."""
+RunCases = Callable[[Iterable[Case]], Iterator[Verdict]]
+Verify = Callable[[Tests, str], Grade]
 GradeAnswers = Callable[[Sequence[Example], Sequence[str]], Iterable[Grade]]
 """Returns the grade of each answer."""
 
@@ -70,3 +74,23 @@ def _result(measure: str, problem: Example, response: Response, answer_grade: Gr
         measure, problem.id, problem.group, problem.tier, score, 1, 1, verdict, response.text, inside, parsed, expected,
         domain,
     )  # fmt: skip
+
+
+def graded(examples: Sequence[Example], answers: Sequence[str], run_cases: RunCases, verify: Verify) -> Iterator[Grade]:
+    """Yield the grade of each answer, in order.
+
+    A program passes if it passes its tests in the sandbox (`run_cases`); `verify` grades puzzles and answers with a check.
+    """
+    pairs = [(example.tests, answer) for example, answer in zip(examples, answers, strict=True)]
+    verdicts = run_cases(
+        Case(program=program(answer), tests=tests)
+        for tests, answer in pairs
+        if tests is not None and tests.run_programs
+    )
+    for tests, answer in pairs:
+        assert tests is not None, "only examples with tests are solved"
+        if tests.run_programs:
+            verdict = next(verdicts)
+            yield Grade(float(verdict.kind == PASSED), verdict.kind, inside=verdict.inside)
+        else:
+            yield verify(tests, answer)

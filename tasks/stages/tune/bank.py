@@ -183,11 +183,12 @@ def _is_whole(kept: Path) -> bool:
 
 
 def centroid(model: Any, tokenizer: Any, examples: Path) -> NDArray[np.float32]:
-    """Return the mean of the model's last hidden states over some prompts of a table, each of the same weight, (H,)."""
+    """Return mean and variance of the model's mean last hidden state over some prompts of a table, (2, H)."""
     rows = tables.read(examples, Example)
     spread = rows[:: max(1, len(rows) // PROMPTS)][:PROMPTS]
     ids = [prompt_encoding.prompt_ids(row.prompt, tokenizer, row.tools) for row in spread]
-    return embedding.pooled(model, ids).mean(axis=0)
+    states_NH = embedding.pooled(model, ids)
+    return np.stack([states_NH.mean(axis=0), states_NH.var(axis=0)])
 
 
 def summary(courses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

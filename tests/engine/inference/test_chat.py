@@ -13,6 +13,7 @@ import torch
 from tasks.core.records import Message
 from tasks.engine.inference import chat
 from tasks.io.weights import places
+from tests.engine.inference.test_bank import bank_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -182,6 +183,7 @@ def test_the_command_hands_on_who_steers(monkeypatch, alpha, expected):
         "steered_by": ["r0", "small"],
         "decoder": "proxy_tuning",
         "alpha": expected,
+        "router": "nearest",
     }
 
 
@@ -198,3 +200,19 @@ def test_what_chat_cannot_do_is_refused(arguments, message):
     done = ratchet_chat(*arguments)
     assert done.returncode == 1
     assert message in done.stderr + done.stdout
+
+
+def test_a_bank_answers_by_the_adapter_that_the_router_chooses_and_one_of_it_by_name(
+    tiny, tmp_path, talks, monkeypatch, capsys
+):
+    shutil.copytree(tiny, tmp_path / "models/pretrained")
+    folder = bank_of(tmp_path / "models/tuned/r0", tiny, ("count", "lora"), ("colour", "lora"))
+    type_in(monkeypatch, "first\n")
+    chat.main(["r0", "r0/colour"])
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("──")]
+    assert told == ["── r0 → count ──", "── r0/colour ──"], "its centroid is zero, the nearer one"
+    assert [talk for _, talk in talks] == [["first"], ["first"]]
+    with pytest.raises(ValueError, match="Router task goes by the task that data give"):
+        chat.main(["r0"], router="task")
+    with pytest.raises(ValueError, match="is a bank of 2 adapters"):
+        chat.main([str(folder)], ("base", "base"), "proxy_tuning")

@@ -11,6 +11,7 @@ import yaml
 from flows.gateway import backends, served_models
 from flows.registry import versions
 from tasks import configuration
+from tasks.io.weights import banks, checkpoints
 from tests.flows.conftest import ROOT
 
 SOCKET = Path("1.sock")
@@ -98,6 +99,24 @@ def test_transformers_gets_the_model_with_its_base(workspace):
     ]  # fmt: skip
     assert (launch.key, launch.concurrency) == ("ratchet@2", 1)
     assert launch.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_the_adapters_of_a_bank_share_a_worker_and_each_has_its_name(workspace):
+    members = {
+        task: banks.Member(task, checkpoints.weights_digest(lora(f"models/tuned/r1/{task}")), 9) for task in "ab"
+    }
+    for task, member in members.items():
+        Path(f"models/tuned/r1/{task}/ratchet.json").write_text(json.dumps({"weights": member.weights}))
+    banks.write_card(Path("models/tuned/r1"), members)
+    models = [served_models.resolve(f"r1/{task}") for task in "ab"]
+    assert [model.name for model in models] == [banks.served_name(member) for member in members.values()]
+    first, second = (backends.choose(model, config()) for model in models)
+    assert first.key == second.key
+    assert first.command(SOCKET)[-4:] == ["bank", "1.sock", "models/tuned/r1", "models/pretrained"]
+    with pytest.raises(
+        ValueError, match=r"is a bank of 2 adapters.*Name one of them: models/tuned/r1/a, models/tuned/r1/b"
+    ):
+        served_models.resolve("r1")
 
 
 def test_adapters_of_one_base_share_a_vllm_that_finds_them_by_name(workspace, monkeypatch):

@@ -317,10 +317,10 @@ def test_it_is_opened_in_the_precision_asked_for(compress, inputs, name):
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in OF_DIFFERENCES])
 def test_a_model_that_does_not_merge_is_not_stored_whole(compress, inputs, monkeypatch, name):
-    def unmerged(path, model, *, merge, put=checkpoints._put_on):
+    def unmerged(path, model, *, merge, put=checkpoints.put_on):
         return put(path, model, merge=False)
 
-    monkeypatch.setattr(checkpoints, "_put_on", unmerged)
+    monkeypatch.setattr(checkpoints, "put_on", unmerged)
     with pytest.raises(ValueError, match="cannot be merged into plain weights"):
         compress(name)
 

@@ -17,7 +17,7 @@ from tasks.engine import chat_template
 from tasks.engine.inference import answer_cache, served
 from tasks.io import tables
 from tasks.io.weights import checkpoints
-from tasks.stages.evaluate import stage
+from tasks.stages.evaluate import measured_model, stage
 from tasks.stages.evaluate.config import StageConfig
 from tests import chat_server
 from tests import tiny as small
@@ -187,10 +187,10 @@ def test_another_model_or_setting_is_another_answer(evaluate, generated, model, 
     torch.nn.init.normal_(network.get_output_embeddings().weight)
     network.save_pretrained(other)
     tokenizer.save_pretrained(other)
-    names = [stage._identity({"model": folder, "base": model}, config) for folder in (model, other)]
+    names = [measured_model._identity({"model": folder, "base": model}, config) for folder in (model, other)]
     assert names[0] != names[1]
     threads = config.model_copy(update={"compute": config.compute.model_copy(update={"threads": 2})})
-    assert stage._identity({"model": model, "base": model}, threads) != names[0]
+    assert measured_model._identity({"model": model, "base": model}, threads) != names[0]
 
 
 def test_a_group_keeps_its_items_as_others_come():

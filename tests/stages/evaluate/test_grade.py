@@ -5,7 +5,7 @@ import pytest
 from tasks.core import records
 from tasks.core.answers.base import Grade
 from tasks.io.sandbox import Verdict
-from tasks.stages.evaluate.grade import grade, program
+from tasks.stages.evaluate.solve import graded, program
 from tests import tiny
 
 
@@ -44,7 +44,7 @@ def test_each_answer_has_the_grade_of_its_own_run():
     def verify(tests, text):
         return Grade(1.0, "passed", text) if (tests.entry, text) == ("1", "42") else Grade(0.5, "some fields", text)
 
-    assert list(grade(examples, answers, run_cases, verify)) == [
+    assert list(graded(examples, answers, run_cases, verify)) == [
         Grade(0.0, "assertion"),
         Grade(1.0, "passed", "42"),
         Grade(1.0, "passed", inside=True),
@@ -55,4 +55,4 @@ def test_each_answer_has_the_grade_of_its_own_run():
 
 def test_answers_and_examples_that_do_not_pair_up_are_an_error():
     with pytest.raises(ValueError, match="zip"):
-        list(grade([with_tests(0, "answer")], [], iter, lambda *_: Grade(1.0, "passed")))
+        list(graded([with_tests(0, "answer")], [], iter, lambda *_: Grade(1.0, "passed")))

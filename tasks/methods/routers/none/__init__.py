@@ -1,0 +1,1 @@
+"""No router: every prompt goes to the base."""

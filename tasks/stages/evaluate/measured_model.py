@@ -1,0 +1,227 @@
+"""The model that is scored and generates: the measured model, another one that it steers, or the adapters of a bank, each what goes to it."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks import methods
+from tasks.core.records import Message
+from tasks.core.sequences import Encoded
+from tasks.core.stage import Run
+from tasks.core.text.writing import Server
+from tasks.core.weights.row import listens
+from tasks.engine import device
+from tasks.engine.forward import token_losses
+from tasks.engine.inference import answer_cache, generation, prompt_encoding, scoring
+from tasks.engine.inference.bank import Bank, Routed
+from tasks.engine.inference.generation import Response, Sampling
+from tasks.engine.inference.served import ServedModel
+from tasks.io import pinned, provenance
+from tasks.io.generators import completions
+from tasks.io.generators.answers import Answers
+from tasks.io.weights import checkpoints, models
+from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """A model, or several of one base, that scores and generates."""
+
+    model: Any
+    tokenizer: Any
+    steering: generation.Steering | None = None
+    identity: Any = None
+    """Everything that its greedy answers depend on beside prompts and settings; None if none are kept."""
+    served: ServedModel | None = None
+    """The measured model on a server that generates in place of this machine."""
+    routed: Routed | None = None
+    """The bank whose adapters write and score what the router gives them; `model` is then their base."""
+    under: "Callable[[str | None], MeasuredModel] | None" = None
+    """The base with a member of the bank, or alone."""
+
+    def losses(self, sequences: Sequence[Encoded], run: Run) -> Iterator[scoring.Loss]:
+        """Yield the loss of each sequence, in no certain order. Of a bank each is scored by the adapter that its prompt goes to."""
+        if self.routed:
+            prompts = [_prompt(sequence) for sequence in sequences]
+            for member, places in self._apart(prompts, [sequence.task for sequence in sequences]):
+                yield from member.losses([sequences[place] for place in places], run)
+            return
+        nll = self.steering.losses if self.steering else token_losses
+        yield from scoring.losses(self.model, sequences, partial(run.track, unit="pack"), nll)
+
+    def respond(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        config: EvaluateConfig,
+        run: Run,
+        sampling: Sampling | None = None,
+        tasks: Sequence[str] = (),
+    ) -> list[Response]:
+        """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
+
+        `tasks` are those of the prompts, which some adapters and routers go by.
+        """
+        if self.routed:
+            return self._respond_apart(prompts, config, run, sampling, tasks)
+        tasks = tasks if listens(self.model) else ()
+        if self.served:
+            return self.served.respond(
+                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
+            )
+
+        def generate(group: list[int]) -> list[Response]:
+            return generation.respond(
+                self.model,
+                [prompts[position] for position in group],
+                self.tokenizer,
+                max_new_tokens=config.max_new_tokens,
+                batch_size=config.batch_size,
+                sampling=_of(sampling, group),
+                stop=config.stop,
+                steering=self.steering,
+                tasks=[tasks[position] for position in group] if tasks else (),
+            )
+
+        answers = Answers(run.cache / "answers") if self.identity else None
+        keys = sampling.keys if sampling else [""] * len(prompts)
+        how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
+        track = partial(run.track, unit="group of answers")
+        identity = [self.identity, how]
+        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks)
+
+    def _respond_apart(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        config: EvaluateConfig,
+        run: Run,
+        sampling: Sampling | None,
+        tasks: Sequence[str],
+    ) -> list[Response]:
+        """Return the answer to each prompt by the adapter that it goes to."""
+        responses: dict[int, Response] = {}
+        ids = [prompt_encoding.prompt_ids(prompt, self.tokenizer) for prompt in prompts]
+        for member, places in self._apart(ids, tasks):
+            of_member = [prompts[place] for place in places], config, run, _of(sampling, places)
+            responses |= zip(places, member.respond(*of_member), strict=True)
+        return [responses[place] for place in range(len(prompts))]
+
+    def _apart(
+        self, prompts: Sequence[Sequence[int]], tasks: Sequence[str]
+    ) -> Iterator[tuple["MeasuredModel", list[int]]]:
+        """Yield each adapter that something goes to, the base first, with the places of its prompts."""
+        assert self.routed is not None, "only banks are told apart"
+        assert self.under is not None, "only banks are told apart"
+        names = self.routed.route(prompts, tasks)
+        for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
+            yield self.under(name), [place for place, other in enumerate(names) if other == name]
+
+
+def _of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
+    """Return the sampling of some of the prompts."""
+    return sampling and replace(sampling, keys=[sampling.keys[place] for place in places])
+
+
+def _prompt(sequence: Encoded) -> list[int]:
+    """Return the tokens before the first trained one; of a document, which is trained from its second token on, all."""
+    first = next((place for place, weight in enumerate(sequence.weights) if weight), 0)
+    return list(sequence.ids[:first] if first > 1 else sequence.ids)
+
+
+def load(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, MeasuredModel]:
+    """Return the measured model, of a bank its base, its tokenizer, and what is scored and generates."""
+    device.use(config.compute)
+    if checkpoints.is_bank(inputs["model"]):
+        return _bank(inputs, config, run)
+    server = _server(config, run)
+    # Asked before weights are read: a server may lack the model.
+    described = completions.describe(server) if server else None
+    model, tokenizer = _load(inputs["model"], inputs["base"], config)
+    measured = _steered(model, tokenizer, inputs, config)
+    if server:
+        run.note(server=json.dumps(described, sort_keys=True))
+        identity = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"]), described]
+        measured = replace(measured, served=ServedModel(server, model, tokenizer, identity, run))
+    return model, tokenizer, measured
+
+
+def _bank(inputs: dict[str, Path], config: StageConfig, run: Run) -> tuple[Any, Any, MeasuredModel]:
+    """Return the base of a bank, its tokenizer, and the bank under the router of the config.
+
+    Raises ValueError for settings that take one model.
+    """
+    evaluate, folder, base = config.evaluate, inputs["model"], inputs["base"]
+    if evaluate.server or methods.spec("decoders", evaluate.decoder).helpers:
+        setting = "server" if evaluate.server else f"decoder {evaluate.decoder}"
+        raise ValueError(f"evaluate.{setting} takes one model, and {folder} is a bank of adapters. Leave it out.")
+    bank = Bank(folder, base, **device.placement(config.compute))
+    routed = Routed(bank, evaluate.router, config.methods.get(evaluate.router, {}))
+    if evaluate.router == "none":
+        run.say(
+            f"evaluate {run.item}: evaluate.router is none, so its base answers in place of all {len(bank.names)} adapters"
+        )
+
+    def under(name: str | None) -> MeasuredModel:
+        identity = _identity({"model": bank.folder(name) if name else base, "base": base}, config)
+        return MeasuredModel(bank.model(name), bank.tokenizer, identity=identity)
+
+    return bank.base, bank.tokenizer, MeasuredModel(bank.base, bank.tokenizer, routed=routed, under=under)
+
+
+def _server(config: StageConfig, run: Run) -> Server | None:
+    """Return the server that generates, if one is set, with the name of the measured model.
+
+    Raises ValueError if the decoder needs the probabilities of all tokens, which no server gives.
+    """
+    server, decoder = config.evaluate.server, config.evaluate.decoder
+    if server and methods.spec("decoders", decoder).helpers:
+        raise ValueError(
+            f"evaluate.decoder {decoder} combines the log-probabilities of several models at each token, and a server gives "
+            "texts alone. Leave `evaluate.server` out."
+        )
+    return server and server.model_copy(update={"model": server.model.replace("{item}", run.item or "")})
+
+
+def _steered(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageConfig) -> MeasuredModel:
+    """Return the measured model, or the model that the decoder has it steer.
+
+    Raises ValueError if that is not the pinned one.
+    """
+    name = config.evaluate.decoder
+    decoder = methods.spec("decoders", name)
+    decoder_config = decoder.config.model_validate(config.methods[name])
+    if not decoder.helpers:
+        return MeasuredModel(model, tokenizer, identity=_identity(inputs, config))
+    main = _load(_pinned_folder(name, decoder_config), None, config)
+    tuned = inputs["model"] != inputs["base"]  # an untuned model is its own antiexpert and steers nowhere
+    roles = {"expert": (model, tokenizer)}
+    roles["antiexpert"] = _load(inputs["base"], None, config) if tuned else roles["expert"]
+    combine = partial(methods.load("decoders", name).combine, config=decoder_config)
+    return MeasuredModel(*main, generation.steer(main, [roles[role] for role in decoder.helpers], combine))
+
+
+def _pinned_folder(name: str, values: Any) -> Path:
+    """Return the folder of the steered model.
+
+    Raises ValueError if its digest is not the one set: DVC does not watch it.
+    """
+    if not values.steers:
+        raise ValueError(f"methods.{name}.steers names no model: write the folder of the one to steer there.")
+    folder = Path(values.steers)
+    checkpoints.check_folder(folder)
+    pinned.check(folder, pinned.digest(folder), values.digest, f"methods.{name}.digest")
+    return folder
+
+
+def _identity(inputs: dict[str, Path], config: StageConfig) -> list[Any]:
+    """Return everything that an answer of the model depends on beside its prompt and the settings of generation."""
+    sources = provenance.closure("tasks.engine.inference.generation")
+    compute = config.compute.model_dump(mode="json") | {"precision": device.precision(config.compute)}
+    folders = [pinned.digest(inputs["model"]), pinned.digest(inputs["base"])]
+    return [*folders, compute, provenance.machine_class(), provenance.code_digest(sources)]
+
+
+def _load(folder: Path, base: Path | None, config: StageConfig) -> tuple[Any, Any]:
+    return models.load(folder, base, **device.placement(config.compute))

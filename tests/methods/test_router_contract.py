@@ -1,0 +1,44 @@
+"""What every router owes: it is run for each folder, on prompts like those of two tasks and on one of none."""
+
+import numpy as np
+import pytest
+
+from tasks import methods
+from tasks.methods.routers import Asked, Specialists
+from tests.methods import contract
+
+ROUTERS = methods.names("routers")
+SERVED = [name for name in ROUTERS if not methods.spec("routers", name).knows_task]
+MEANS = np.array([[0.0, 0.0, 100.0], [1.0, 0.0, 101.0]], np.float32)
+BANK = Specialists(("count", "colour"), MEANS, np.array([[0.01, 0.01, 100.0]] * 2, np.float32))
+STATES = np.array([[0.1, 0.0, 110.0], [0.9, 0.1, 91.0], [9.0, 9.0, 100.0]], np.float32)
+TASKS = ["count", "colour", "general"]
+
+
+def route(name, places=(0, 1, 2), tasks=TASKS, **settings):
+    part = contract.part("routers", name, **settings)
+    asked = Asked([tasks[place] for place in places], lambda: STATES[list(places)])
+    return list(part.method.route(asked, BANK, part.config))
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_a_prompt_goes_to_a_member_or_to_the_base_whatever_stands_beside_it(name):
+    together = route(name)
+    assert set(together) <= {*BANK.names, None}
+    assert [route(name, [place])[0] for place in range(3)] == together
+    assert route(name, [2, 0]) == [together[2], together[0]]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_who_knows_no_task_goes_by_the_prompt_alone(name):
+    assert route(name) == route(name, tasks=["", "", ""])
+
+
+def test_none_is_the_base_and_task_the_own_adapter():
+    assert route("none") == [None] * 3
+    assert route("task") == ["count", "colour", None]
+
+
+def test_the_nearest_is_told_by_the_spread_of_each_number():
+    assert route("nearest") == ["count", "colour", "colour"], "the large number, which spreads, decides nothing"
+    assert route("nearest", reach=2.0) == ["count", "colour", None]
