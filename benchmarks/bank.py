@@ -9,6 +9,7 @@ length, answered greedily in batches: all to one adapter, or in turns to several
 """
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+USED = 16
+"""Adapters of a bank that are attached."""
 
 
 def main() -> None:
@@ -45,8 +48,7 @@ def main() -> None:
             f"base: {size(base):,} bytes of weights; {options.adapters} merged models would be {options.adapters * size(base):,}"
         )
         for method in options.methods:
-            place, compressed_bytes = make_bank(Path(folder) / method, base, method, options)
-            report(method, place, base, compressed_bytes, options)
+            report(method, make_bank(Path(folder) / method, base, method, options), base, options)
 
 
 def make_base(folder: Path, options: argparse.Namespace) -> Path:
@@ -71,63 +73,89 @@ def make_base(folder: Path, options: argparse.Namespace) -> Path:
     return folder
 
 
-def make_bank(folder: Path, base: Path, method: str, options: argparse.Namespace) -> tuple[Path, int]:
-    """Write a bank of adapters of random numbers; return its folder, and the bytes of all of them compressed."""
+def make_bank(folder: Path, base: Path, method: str, options: argparse.Namespace) -> Path:
+    """Write a bank of adapters of random numbers: one, and others with its numbers in other orders."""
     import numpy as np
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
+
+    from tasks.io.weights import banks, checkpoints
+
+    parent, members = checkpoints.weights_digest(base), {}
+    for number in range(options.adapters):
+        task = f"task-{number:03d}"
+        place = folder / task
+        if number == 0:
+            first = make_adapter(place, base, method, options)
+            np.save(first / banks.CENTROID, np.zeros((2, options.hidden), np.float32))
+        else:
+            draw = torch.Generator().manual_seed(number)
+            shutil.copytree(first, place)
+            for file in checkpoints.weights(place):
+                tensors = {
+                    name: tensor.flatten()[torch.randperm(tensor.numel(), generator=draw)].reshape(tensor.shape)
+                    for name, tensor in load_file(file).items()
+                }
+                save_file(tensors, file, {"format": "pt"})
+        checkpoints.write_card(place, method={"adapter": method}, parent=parent)
+        members[task] = banks.Member(task, checkpoints.weights_digest(place), 1)
+    banks.write_card(folder, members, parent=parent)
+    return folder
+
+
+def make_adapter(place: Path, base: Path, method: str, options: argparse.Namespace) -> Path:
+    """Write an adapter of random numbers to a new folder, as stage `tune` writes one."""
+    import torch
 
     from tasks import methods
     from tasks.core.training import Start
-    from tasks.core.weights.surgery import frame
-    from tasks.io.weights import banks, checkpoints, compressed, peft_lora
+    from tasks.io.weights import checkpoints, peft_lora
 
     model, _ = checkpoints.load(base)
     spec, functions = methods.spec("adapters", method), methods.load("adapters", method)
     config = spec.config.model_validate({"rank": options.rank, "targets": "all-linear"})
+    attached: Any = functions.attach(model, config, Start())
+    for parameter in attached.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.02)
+    place.mkdir(parents=True)
+    if hasattr(attached, "peft_config"):
+        attached.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
+    else:
+        tensors = {name: tensor for name, tensor in attached.named_parameters() if tensor.requires_grad}
+        checkpoints.write_adapter(place, tensors | spec.held_in(attached), method, config.model_dump(mode="json"))
+        peft_lora.write(place, functions.finish(attached))
+    return place
+
+
+def compressed_size(place: Path, base: Path) -> int:
+    """Return the bytes of an adapter after compressor `levels`."""
+    from safetensors.torch import save
+
+    from tasks import methods
+    from tasks.io.weights import compressed
+
     levels = methods.load("compressors", "levels")
     (candidate,) = levels.candidates(methods.spec("compressors", "levels").config())
-    parent, members, total = checkpoints.weights_digest(base), {}, 0
-    for number in range(options.adapters):
-        torch.manual_seed(number)
-        attached: Any = functions.attach(frame(model), config, Start(seed=number))
-        for parameter in attached.parameters():
-            if parameter.requires_grad:
-                torch.nn.init.normal_(parameter, std=0.02)
-        task = f"task-{number:03d}"
-        place = folder / task
-        place.mkdir(parents=True)
-        if hasattr(attached, "peft_config"):
-            attached.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
-        else:
-            tensors = {name: tensor for name, tensor in attached.named_parameters() if tensor.requires_grad}
-            checkpoints.write_adapter(place, tensors | spec.held_in(attached), method, config.model_dump(mode="json"))
-            peft_lora.write(place, functions.finish(attached))  # as stage `tune` does, for other programs
-        checkpoints.write_card(place, method={"adapter": method}, parent=parent)
-        np.save(place / banks.CENTROID, np.zeros((2, options.hidden), np.float32))
-        members[task] = banks.Member(task, checkpoints.weights_digest(place), 1)
-        packed = folder / "packed.safetensors"
-        save_file(levels.encode(levels.quantise(compressed.read_delta(place, base), candidate)), packed)
-        total += packed.stat().st_size
-        packed.unlink()
-    banks.write_card(folder, members, parent=parent)
-    return folder, total
+    return len(save(levels.encode(levels.quantise(compressed.read_delta(place, base), candidate))))
 
 
-def report(method: str, folder: Path, base: Path, compressed_bytes: int, options: argparse.Namespace) -> None:
+def report(method: str, folder: Path, base: Path, options: argparse.Namespace) -> None:
     """Print bytes and times of a bank."""
     from tasks.engine.inference.bank import Bank
     from tasks.io.weights import checkpoints
 
-    each = [size(folder / member) for member in names(folder)]
+    places = sorted(path for path in folder.iterdir() if path.is_dir())
+    each = statistics.mean(map(size, places))
+    packed = compressed_size(places[0], base)
     print(
-        f"\n{method}, rank {options.rank}: {sum(each):,} bytes, {statistics.mean(each):,.0f} an adapter; compressed {compressed_bytes:,}"
+        f"\n{method}, rank {options.rank}: {len(places) * each:,.0f} bytes, {each:,.0f} an adapter, {packed:,} compressed"
     )
     opened, bank = timed(lambda: Bank(folder, base))
-    firsts = [timed(lambda name=name: bank.model(name))[0] for name in bank.names]
-    switches = [timed(lambda name=name: bank.model(name))[0] for _ in range(20) for name in bank.names]
+    firsts = [timed(lambda name=name: bank.model(name))[0] for name in bank.names[:USED]]
+    switches = [timed(lambda name=name: bank.model(name))[0] for _ in range(20) for name in bank.names[:USED]]
     anew = [timed(lambda name=name: checkpoints.load(folder / name, base))[0] for name in bank.names[:3]]
-    print(f"  bank opened (base read, {len(each)} members checked by hash): {opened:.2f} s")
+    print(f"  bank opened (base read, {len(places)} members checked by hash): {opened:.2f} s")
     print(
         f"  first use of an adapter: {1e3 * statistics.median(firsts):.1f} ms; a switch: {1e6 * statistics.median(switches):.2f} µs"
     )
@@ -155,11 +183,6 @@ def rate(bank: Any, mixed: int, options: argparse.Namespace) -> float:
             )
 
     return options.requests * length / timed(answer)[0]
-
-
-def names(folder: Path) -> list[str]:
-    """Return the folders of a bank's members."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
 def size(folder: Path) -> int:
