@@ -22,12 +22,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows.experiments import claims, results_table, trials  # noqa: E402  # the path comes first, where this runs as a script
+from flows.experiments import claims, results_table, trial_store  # noqa: E402  # the path comes first, where this runs as a script
 
 
 def main(name: str, sides: list[str]) -> None:
     """Print the difference that `sides` name, or give all claims of a comparison their figures."""
-    kept = trials.FOLDER / name / results_table.FIGURES
+    kept = trial_store.FOLDER / name / results_table.FIGURES
     if not kept.is_file():
         raise ValueError(f"{kept} is not there: `ratchet compare {name}` writes it when it has ended.")
     if sides:

@@ -1,8 +1,8 @@
 """One trial of a comparison, in a process of its own: `python -m tasks.run_trial FOLDER`.
 
-The folder holds `params.yaml`, the config of the trial, and `trial.json`: the stage that trains (none for the base alone), and
-whether the model is measured on the test sets. `result.json` is written to it, and then the model is removed: a comparison of
-full models would fill a disk.
+The folder holds `params.yaml`, the config of the trial, and `trial.json`: the stage that trains (none for the base alone, and for a
+model that another trial kept), and whether the model is measured on the test sets. `result.json` is written to it, and then the
+model is removed unless it is to be kept: a comparison of full models would fill a disk.
 """
 
 import json
@@ -18,11 +18,12 @@ from typing import Any
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core import environment
+from tasks.core.stage import Model
 from tasks.io.runs import tracking
 from tasks.io.system import files, process
 from tasks.runner import StageRun, code
 
-RESULT = "result.json"
+RESULT, MODEL = "result.json", "model"
 ITEM = "r0"
 
 
@@ -34,21 +35,31 @@ def run(arguments: list[str], *, forked: bool = False) -> int:
 def main(folder: Path) -> None:
     """Train and measure as the folder says, and write the result."""
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
-    config = configuration.load(folder / "params.yaml")
+    config = _with_model(trial, folder, configuration.load(folder / "params.yaml"))
     process.set_threads(config.compute)
     recorder = tracking.Recorder(trial["title"], parent=os.environ.get(environment.PARENT_RUN), tags=trial["tags"])
     recorder.params(**trial["facts"])
     status: tracking.Status = "FAILED"
     try:
         result = _train(trial["stage"], folder, config, recorder) if trial["stage"] else {}
+        if trial["trained"]:
+            result = json.loads((Path(trial["trained"]) / RESULT).read_text(encoding="utf-8"))
         if trial["test"]:
             result |= _test(folder, config, recorder)
         recorder.metrics({name: value for name, value in result.items() if isinstance(value, int | float)})
         files.write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
-        shutil.rmtree(folder / "model", ignore_errors=True)
+        if not trial["keeps_model"]:
+            shutil.rmtree(folder / MODEL, ignore_errors=True)
         status = "FINISHED"
     finally:
         recorder.end(status)
+
+
+def _with_model(trial: Mapping[str, Any], folder: Path, config: PipelineConfig) -> PipelineConfig:
+    """Return the config whose only model is the trial's, by which `evaluate` finds it."""
+    trained = Path(trial["trained"] or folder) / MODEL if trial["stage"] or trial["trained"] else trial["base"]
+    model = Model(group="compare", path=str(trained), base=trial["base"])
+    return config.model_copy(update={"models": {"trial": model}})
 
 
 class TimedRun(StageRun):
@@ -98,7 +109,7 @@ def _train(stage: str, folder: Path, config: PipelineConfig, recorder: tracking.
     clock = time.process_time if config.compute.device == "cpu" else time.perf_counter
     run = TimedRun(stage, item, configuration.key(stage, item, config), recorder, clock=clock)
     reads, _ = configuration.files(stage, item, config)
-    model = folder / "model"
+    model = folder / MODEL
     shutil.rmtree(model, ignore_errors=True)
     code(stage).main(reads, {"model": model}, configuration.for_stage(stage, config), run)
     course = json.loads((model / "training.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.experiments import trials
+from flows.experiments import trial_store
 from flows.experiments.recipes import MEASURES, Figures, Recipe, Trial
 from tasks.core.statistics import Bootstrap, Estimate, over_seeds, ratio, ratio_difference
 
@@ -107,7 +107,7 @@ def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
 
 def save_figures(name: str, rows: Sequence[Figures]) -> Path:
     """Write the figures of a comparison, a line for each training, and return their folder."""
-    folder = trials.FOLDER / name
+    folder = trial_store.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     body = ",\n".join(json.dumps(row) for row in rows)
     (folder / FIGURES).write_text(f"[\n{body}\n]\n", encoding="utf-8")

@@ -1,107 +1,37 @@
-"""Run the trials of a comparison, one process after the other, and estimate the time they take.
+"""Make the trials of a comparison from its recipe, run them, and estimate the time they take."""
 
-A finished trial is never run again: its folder is named by a hash of everything its result depends on.
-"""
-
-import hashlib
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Basis, Range
-from flows.experiments.recipes import BASES, ITEMS, Figures, Recipe, Trial
+from flows.experiments import trial_store
+from flows.experiments.recipes import Figures, Recipe, Trial
+from flows.experiments.trial_store import TrialPlan
 from tasks import configuration
-from tasks.core import environment
-from tasks.forkserver import client
-from tasks.io import provenance
-from tasks.io.system import progress
-
-FOLDER = Path(".ratchet/compare")
-RESULT = "result.json"
 
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Figures]:
-    """Run the trials without a result, one process after the other, and return all results."""
-    folders = {trial: prepare(recipe, name, trial) for trial in trials}
-    waiting = [trial for trial in trials if not (folders[trial] / RESULT).is_file()]
-    with _fork_server(recipe, waiting):
-        for trial in progress.track(trials, label=f"compare {name}", total=len(trials), unit="trial"):
-            if trial in waiting and _run(folders[trial], os.environ | {environment.PARENT_RUN: parent}):
-                raise RuntimeError(
-                    f"{title(trial)} failed; the lines above say why. What is finished is kept in {FOLDER}."
-                )
-    return {
-        trial: json.loads((folder / RESULT).read_text(encoding="utf-8")) | {"folder": str(folder)}
-        for trial, folder in folders.items()
-    }
-
-
-@contextmanager
-def _fork_server(recipe: Recipe, trials: Sequence[Trial]) -> Iterator[None]:
-    """Serve forks within the block if several trials are to run. It has the threads of params.yaml, so a recipe that sets others has none.
-
-    The first trial waits for it: memory is compared between trials, and a child has what the server imported.
-    """
-    if len(trials) < 2 or "compute" in recipe.changes or not client.is_wanted():
-        yield
-        return
-    server = client.start(os.getpid())
-    client.wait_until_ready(server)
-    try:
-        yield
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _run(folder: Path, variables: Mapping[str, str]) -> int:
-    """Run the trial in a folder, in a child of the fork server or in a process of its own, and return the exit code."""
-    code = client.run([str(folder)], "tasks.run_trial", name="trial", variables=variables, ends_with_parent=False)
-    if code is None:
-        command = [sys.executable, "-m", "tasks.run_trial", str(folder)]
-        code = subprocess.run(command, env=variables, check=False).returncode
-    if code == 128 + signal.SIGINT:
-        raise KeyboardInterrupt
-    return code
+    """Run the trials without a result, and return all results."""
+    folders = [prepare(recipe, name, trial) for trial in trials]
+    forks = "compute" not in recipe.changes
+    return dict(zip(trials, trial_store.results(folders, f"compare {name}", parent, forks=forks), strict=True))
 
 
 def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:
-    """Write the settings of a trial to its folder, which is named by everything its result depends on, and return the folder."""
-    import yaml
-
-    sections = sections_of(recipe, trial)
-    text = yaml.safe_dump(sections, sort_keys=False)
-    partial = FOLDER / "settings.yaml"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    config = configuration.load(partial)
-    key = [configuration.key(recipe.stage, ITEMS[recipe.stage], config) if trial.composition else ""]
-    if trial.test:
-        reads = configuration.declaration("evaluate").reads
-        read_by_test = (reads["test"], reads["documents"], reads["decisions"], BASES[recipe.stage])
-        key += [provenance.digest(Path(path)) for path in read_by_test]
-        key += [configuration.for_stage("evaluate", config).model_dump_json()]
-        key += [provenance.code_digest(configuration.code("evaluate", config))]
-    folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    sections["models"] = {"trial": _model(recipe, trial, folder)}
-    folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
-    request = {
-        "stage": recipe.stage if trial.composition else None,
-        "test": trial.test,
-        "title": title(trial),
-        "tags": {"ratchet.compare": name},
-        "facts": {"composition": trial.composition or "base", "learning_rate": trial.rate, "seed": trial.seed},
-    }
-    (folder / "trial.json").write_text(json.dumps(request), encoding="utf-8")
-    return folder
+    """Write the settings of a trial to its folder, and return the folder."""
+    return trial_store.prepare(
+        TrialPlan(
+            title=title(trial),
+            comparison=name,
+            stage=recipe.stage,
+            sections=sections_of(recipe, trial),
+            trains=trial.composition is not None,
+            test=trial.test,
+            facts={"composition": trial.composition or "base", "learning_rate": trial.rate, "seed": trial.seed},
+        )
+    )
 
 
 def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
@@ -124,12 +54,6 @@ def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
         sections["methods"][name] = sections["methods"].get(name, {}) | values
     sections["methods"][section["optimizer"]] |= {"learning_rate": trial.rate}
     return sections
-
-
-def _model(recipe: Recipe, trial: Trial, folder: Path) -> dict[str, str]:
-    """Return the entry of the `models` map by which `evaluate` finds the model of a trial."""
-    base = BASES[recipe.stage]
-    return {"group": "compare", "path": str(folder / "model") if trial.composition else base, "base": base}
 
 
 def title(trial: Trial) -> str:

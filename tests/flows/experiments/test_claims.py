@@ -8,7 +8,7 @@ import statistics
 import pytest
 from scipy import stats
 
-from flows.experiments import claims, ledger, results_table, trials
+from flows.experiments import claims, ledger, results_table, trial_store
 from flows.experiments.claims import Claim
 from tests.flows.conftest import ROOT
 
@@ -85,7 +85,7 @@ KEPT = [
 @pytest.fixture
 def take(monkeypatch, tmp_path):
     """docs/ledger.py, with a comparison that is kept and a claim that rests on it."""
-    monkeypatch.setattr(trials, "FOLDER", tmp_path / "compare")
+    monkeypatch.setattr(trial_store, "FOLDER", tmp_path / "compare")
     monkeypatch.setattr(claims, "FOLDER", tmp_path)
     monkeypatch.setattr(claims, "DATA", tmp_path / "data")
     results_table.save_figures("ours", KEPT)

@@ -11,7 +11,7 @@ import pytest
 
 from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Range
-from flows.experiments import recipes, results_rendering, results_table, search, trials
+from flows.experiments import recipes, results_rendering, results_table, search, trial_store, trials
 from flows.experiments.recipes import Recipe, Trial
 from flows.experiments.results_table import Row
 from tasks.core.statistics import Estimate
@@ -24,7 +24,7 @@ TWO = {"compositions": {"lora": {"adapter": "lora"}, "full": {"adapter": "none"}
 def _here(monkeypatch, tmp_path):
     """The repository's settings and recipes; what trials write goes elsewhere."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(trials, "FOLDER", tmp_path)
+    monkeypatch.setattr(trial_store, "FOLDER", tmp_path)
 
 
 @pytest.fixture

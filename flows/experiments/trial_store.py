@@ -1,0 +1,156 @@
+"""Keep and run trials, each once: a finished one's folder is named by a hash of everything its result depends on.
+
+So a comparison or a sweep that was interrupted runs what is left, and what one of them has trained, no other trains again.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.experiments.recipes import BASES, ITEMS, Figures
+from tasks import configuration
+from tasks.core import environment
+from tasks.forkserver import client
+from tasks.io import provenance
+from tasks.io.system import files, progress
+
+FOLDER = Path(".ratchet/compare")
+RESULT, REQUEST, MODEL = "result.json", "trial.json", "model"
+SETTINGS = "settings.yaml"
+"""The settings of the trial that is prepared, for messages about them."""
+OF_TRAINING = frozenset(
+    {"validation", "measured", "trainable", "active", "tokens", "tokens_per_s", "peak_memory_mb", "bytes"}
+)
+"""What a result tells of the training alone."""
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial: what it trains and measures, with all its settings."""
+
+    title: str
+    """Its name in MLflow."""
+    comparison: str
+    """The comparison or sweep that asks for it."""
+    stage: str
+    """The stage in which it trains, or whose base is measured."""
+    sections: Mapping[str, Any]
+    """The contents of its params.yaml."""
+    trains: bool = True
+    """False for the base, which is only measured."""
+    test: bool = False
+    """True if the model is measured on the test sets."""
+    keeps_model: bool = False
+    trained: Path | None = None
+    """The folder of a trial that kept the model which this one would train; None if it trains it itself."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Its parameters in MLflow."""
+
+
+def prepare(plan: TrialPlan) -> Path:
+    """Write the settings of a trial to its folder, and return the folder.
+
+    Raises ValueError with every problem of the settings. A training that another trial has made is taken over.
+    """
+    import yaml
+
+    text = yaml.safe_dump(dict(plan.sections), sort_keys=False)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / SETTINGS).write_text(text, encoding="utf-8")
+    config = configuration.load(FOLDER / SETTINGS)
+    training = configuration.key(plan.stage, ITEMS[plan.stage], config) if plan.trains else ""
+    key = [training]
+    if plan.test:
+        reads = configuration.declaration("evaluate").reads
+        read_by_test = (reads["test"], reads["documents"], reads["decisions"], BASES[plan.stage])
+        key += [provenance.digest(Path(path)) for path in read_by_test]
+        key += [configuration.for_stage("evaluate", config).model_dump_json()]
+        key += [provenance.code_digest(configuration.code("evaluate", config))]
+    folder = FOLDER / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    request = {
+        "stage": plan.stage if plan.trains and plan.trained is None else None,
+        "trained": str(plan.trained) if plan.trained else None,
+        "base": BASES[plan.stage],
+        "test": plan.test,
+        "keeps_model": plan.keeps_model,
+        "training": training,
+        "title": plan.title,
+        "tags": {"ratchet.compare": plan.comparison},
+        "facts": dict(plan.facts),
+    }
+    (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    if plan.trains and not plan.test and not is_finished(folder):
+        _take_over(training, folder)
+    return folder
+
+
+def _take_over(training: str, folder: Path) -> None:
+    """Take the figures of a training over from a trial that measured the same one on the test sets too."""
+    for other in FOLDER.glob(f"*/{RESULT}"):
+        if json.loads((other.parent / REQUEST).read_text(encoding="utf-8")).get("training") == training:
+            figures = {name: value for name, value in _read(other).items() if name in OF_TRAINING}
+            files.write_atomically(folder / RESULT, json.dumps(figures, indent=1) + "\n")
+            return
+
+
+def is_finished(folder: Path) -> bool:
+    """Return True if a trial has its result."""
+    return (folder / RESULT).is_file()
+
+
+def results(folders: Sequence[Path], label: str, parent: str, *, forks: bool = True) -> Iterator[Figures]:
+    """Run the trials without a result, and yield the results of all in their order.
+
+    `parent` is the MLflow run that theirs belong to. Without `forks` each is a process of its own. Raises RuntimeError if one fails.
+    """
+    waiting = [folder for folder in dict.fromkeys(folders) if not is_finished(folder)]
+    with _fork_server(is_wanted=forks and len(waiting) > 1):
+        for folder in progress.track(folders, label=label, total=len(folders), unit="trial"):
+            if not is_finished(folder) and _run(folder, os.environ | {environment.PARENT_RUN: parent}):
+                title = json.loads((folder / REQUEST).read_text(encoding="utf-8"))["title"]
+                raise RuntimeError(f"{title} failed; the lines above say why. What is finished is kept in {FOLDER}.")
+            yield _read(folder / RESULT) | {"folder": str(folder)}
+
+
+def _read(path: Path) -> Figures:
+    figures: Figures = json.loads(path.read_text(encoding="utf-8"))
+    return figures
+
+
+@contextmanager
+def _fork_server(*, is_wanted: bool) -> Iterator[None]:
+    """Serve forks within the block. They have the threads of params.yaml, so trials that set others have none.
+
+    The first trial waits for it: memory is compared between trials, and a child has what the server imported.
+    """
+    if not is_wanted or not client.is_wanted():
+        yield
+        return
+    server = client.start(os.getpid())
+    client.wait_until_ready(server)
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _run(folder: Path, variables: Mapping[str, str]) -> int:
+    """Run the trial in a folder, in a child of the fork server or in a process of its own, and return the exit code."""
+    code = client.run([str(folder)], "tasks.run_trial", name="trial", variables=variables, ends_with_parent=False)
+    if code is None:
+        command = [sys.executable, "-m", "tasks.run_trial", str(folder)]
+        code = subprocess.run(command, env=variables, check=False).returncode
+    if code == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
+    return code
