@@ -1,8 +1,8 @@
-"""The reports of `compare`, `compare-logs` and `why`, as records."""
+"""The reports of `compare`, `sweep`, `compare-logs` and `why`, as records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from flows.commands._reports import Report
 from flows.execution.cost.estimates import Range
@@ -72,6 +72,55 @@ class CompareReport(Report):
     """Compositions whose best learning rate may lie beyond those tried, in words."""
     folder: str | None
     """The folder of the table, the plot and the figures of each training; null with `--dry`."""
+
+
+@dataclass(frozen=True)
+class SweptPoint:
+    """One combination of values."""
+
+    settings: Mapping[str, Any]
+    """Setting → value."""
+    value: float | None
+    """The figure, its mean over seeds; null where a training diverged."""
+    by_seed: Sequence[float | None]
+    interval: Interval | None
+    """The mean with its interval over seeds; null with one seed."""
+    against_best: Interval | None
+    """The figure less that of the best, paired by seed; null for the best itself, and with one seed."""
+    folders: Sequence[str]
+    """The folders of its trials, by seed."""
+
+
+@dataclass(frozen=True)
+class SweptTest:
+    """The best point on the test set, in nats per token, with seeds averaged; intervals are over test items."""
+
+    loss: Interval
+    gain: Interval
+    """The loss less the base's; negative is better."""
+
+
+@dataclass(frozen=True)
+class SweepReport(Report):
+    """The report of `ratchet sweep`."""
+
+    name: str
+    stage: str
+    metric: str
+    seeds: Sequence[int]
+    trainings: int
+    """Trainings that were not there when it began; of an optimiser, at most."""
+    seconds: Range | None
+    """Of these and of the test; null where nothing is known."""
+    points: Sequence[SweptPoint] | None
+    """The best first; null with `--dry`."""
+    best: Mapping[str, Any] | None
+    """The settings of the best; null with `--dry`, and where every point diverged."""
+    test: SweptTest | None
+    taken: bool
+    """True if params.yaml was given the best."""
+    folder: str | None
+    """The folder of the table, the page with the picture and the figures; null with `--dry`."""
 
 
 @dataclass(frozen=True)

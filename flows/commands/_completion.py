@@ -36,6 +36,14 @@ def compositions(incomplete: str) -> list[str]:
     return _beginning(incomplete, [*recipes, *(name for names in _families().values() for name in names)])
 
 
+def settings(incomplete: str) -> list[str]:
+    """Return the settings of trainings that params.yaml names, ready for values."""
+    from tasks.core.nested import flat
+
+    sections = {name: _params().get(name) or {} for name in ("methods", "pretrain", "tune")}
+    return _beginning(incomplete, (f"{setting}=" for setting, _ in flat(sections)))
+
+
 def measured_models(incomplete: str) -> list[str]:
     """Return the entries of `models` in params.yaml."""
     return _beginning(incomplete, _params().get("models") or ())

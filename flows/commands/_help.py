@@ -15,7 +15,7 @@ GROUPS = {
     "Data": ("init", "data", "review", "forget", "monitor"),
     "Run": ("plan", "run", "retrain"),
     "Look": ("status", "report", "open", "why", "ui", "chat"),
-    "Compare": ("compare", "compare-logs", "methods"),
+    "Compare": ("compare", "sweep", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback", "evidence"),
     "Serve": ("serve", "up"),
     "Workspace": ("new", "use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),

@@ -8,6 +8,7 @@ REPORTS: dict[str, type[_reports.Report]] = {
     "doctor": _reports.DoctorReport,
     "methods": _reports.MethodsReport,
     "compare": _comparisons.CompareReport,
+    "sweep": _comparisons.SweepReport,
     "compare-logs": _comparisons.CompareLogsReport,
     "why": _comparisons.WhyReport,
     "data": _data_reports.DataReport,

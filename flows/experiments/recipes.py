@@ -80,17 +80,17 @@ def read(names: Sequence[str], **options: Any) -> tuple[str, Recipe]:
     return "-".join(names), Recipe(compositions=compositions, **given)
 
 
-def check(recipe: Recipe) -> None:
-    """Raise FileNotFoundError if an input of the trials is missing, ValueError if the config asks for several processes."""
+def check_inputs(stage: str) -> None:
+    """Raise FileNotFoundError if an input of trials of a stage is missing, ValueError if the config asks for several processes."""
     config = configuration.load()
     if config.compute.processes > 1:
         raise ValueError("compute.processes: a comparison trains in one process, so that costs compare. Set it to 1.")
-    item = ITEMS[recipe.stage]
-    reads, _ = configuration.files(recipe.stage, item, config)
+    item = ITEMS[stage]
+    reads, _ = configuration.files(stage, item, config)
     if missing := [str(path) for path in reads.values() if not path.exists()]:
-        stage = f"{recipe.stage}@{item}" if item else recipe.stage
+        place = f"{stage}@{item}" if item else stage
         raise FileNotFoundError(
-            f"{', '.join(missing)}: not there yet. `ratchet run {stage}` makes what a comparison needs."
+            f"{', '.join(missing)}: not there yet. `ratchet run {place}` makes what a comparison needs."
         )
 
 

@@ -171,6 +171,12 @@ def _general_at(level: float, course: Course) -> float:
     return course[0][1]  # it never came below where it started
 
 
+def against_base(trainings: Sequence[Figures], base: Figures, measure: str) -> tuple[Estimate, Estimate]:
+    """Return the loss of a model with seeds averaged, and that loss less the base's, paired by item."""
+    before, after = _items(base["folder"], measure), _mean([_items(row["folder"], measure) for row in trainings])
+    return ratio(*_columns(after)), _difference(before, after)
+
+
 Items = dict[str, tuple[float, int, str]]
 """Test item → (nats, tokens, group)."""
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +108,7 @@ def is_finished(folder: Path) -> bool:
     return (folder / RESULT).is_file()
 
 
-def results(folders: Sequence[Path], label: str, parent: str, *, forks: bool = True) -> Iterator[Figures]:
+def results(folders: Sequence[Path], label: str, parent: str, *, forks: bool = True) -> Generator[Figures]:
     """Run the trials without a result, and yield the results of all in their order.
 
     `parent` is the MLflow run that theirs belong to. Without `forks` each is a process of its own. Raises RuntimeError if one fails.

@@ -39,6 +39,14 @@ def html_page(data: ReportData) -> str:
     )
 
 
+def chart_page(**variables: Any) -> str:
+    """Render one chart with the table of its figures as a page that loads nothing (`chart.html.j2` names the variables)."""
+    gallery = Gallery()
+    page = _environment(autoescape=True)
+    page.filters["figure"] = gallery.figure
+    return page.get_template("chart.html.j2").render(variables, assets=assets, gallery=gallery)
+
+
 def model_card(data: ReportData) -> str:
     """Render the model card, in Markdown with the header that model hubs read."""
     header = card_header(data)

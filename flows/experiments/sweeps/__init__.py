@@ -1,0 +1,1 @@
+"""Sweeps: any setting varied on a grid, at random or by an optimiser, each trial trained once."""

@@ -1,0 +1,112 @@
+"""Read what a sweep varies: `SETTING=VALUE,VALUE`, `SETTING=0..4` for whole numbers, `SETTING=1e-4..1e-2` for a span to draw from."""
+
+import json
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+FORM = "`--set SETTING=VALUE,VALUE`, or `--set SETTING=FIRST..LAST`"
+SPAN = re.compile(r"(?P<first>[-+.\deE]+?)\.\.(?P<last>[-+.\deE]+)")
+DECADE = 10
+"""A span whose ends are positive and differ by this factor or more is drawn from on a logarithmic scale."""
+DIGITS = 3
+"""Digits of a number that was drawn, so that people can read and repeat it."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Numbers between two, to draw from."""
+
+    low: float
+    high: float
+
+    @property
+    def is_logarithmic(self) -> bool:
+        """True if a factor is as likely anywhere in it."""
+        return self.low > 0 and self.high >= DECADE * self.low
+
+    def draw(self, source: random.Random) -> float:
+        """Return a number of it."""
+        if self.is_logarithmic:
+            return self.rounded(math.exp(source.uniform(math.log(self.low), math.log(self.high))))
+        return self.rounded(source.uniform(self.low, self.high))
+
+    def rounded(self, value: float) -> float:
+        """Return a number of it with few digits."""
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting, and what it is set to."""
+
+    setting: str
+    values: tuple[Any, ...] = ()
+    """Empty where a span stands in their place."""
+    span: Span | None = None
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """Values by which to see what the setting does: all, or the ends of its span."""
+        return (self.span.low, self.span.high) if self.span else self.values
+
+
+def read(texts: Sequence[str]) -> list[Axis]:
+    """Return an axis for each `--set`. Raises ValueError for what is none, is empty, or names a setting twice."""
+    axes = [_axis(text) for text in texts]
+    names = [axis.setting for axis in axes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice}: it is set twice. Write all its values in one `--set`.")
+    return axes
+
+
+def _axis(text: str) -> Axis:
+    setting, equals, values = text.partition("=")
+    setting = setting.strip()
+    if not equals or not re.fullmatch(r"\w+(\.\w+)+", setting):
+        raise ValueError(f"--set {text}: this names no setting and values. Write {FORM}.")
+    try:
+        items = [_number_or(item) for item in yaml.safe_load(f"[{values}]")]
+    except yaml.YAMLError:
+        raise ValueError(f"{setting}: {values!r} is no list of values. Write {FORM}.") from None
+    if not items:
+        raise ValueError(f"{setting}: there is no value. Write {FORM}.")
+    expanded = [value for item in items for value in _expanded(setting, item)]
+    spans = [value for value in expanded if isinstance(value, Span)]
+    if spans and len(expanded) > 1:
+        raise ValueError(f"{setting}: a span of numbers stands alone (found {values}). Name the values instead.")
+    if spans:
+        return Axis(setting, span=spans[0])
+    return Axis(setting, tuple({json.dumps(value): value for value in expanded}.values()))
+
+
+def _expanded(setting: str, item: Any) -> Sequence[Any]:
+    match = SPAN.fullmatch(item) if isinstance(item, str) else None
+    if match is None:
+        return [item]
+    first, last = (_number_or(match[name]) for name in ("first", "last"))
+    if isinstance(first, str) or isinstance(last, str):
+        return [item]
+    if last < first:
+        raise ValueError(f"{setting}: the range {item} is empty. Did you mean {match['last']}..{match['first']}?")
+    if isinstance(first, int) and isinstance(last, int):
+        return range(first, last + 1)
+    return [Span(float(first), float(last))]
+
+
+def _number_or(item: Any) -> Any:
+    """Return the number in a text, as `1e-3`, which YAML takes for a word; else the item itself."""
+    if not isinstance(item, str):
+        return item
+    for kind in (int, float):
+        try:
+            number = kind(item)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else item
+    return item

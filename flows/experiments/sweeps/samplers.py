@@ -1,0 +1,129 @@
+"""Propose the points of a sweep: all of a grid, some drawn at random, or those of a kept optimiser (optuna's TPE).
+
+What is proposed follows from the axes and from what earlier points came to, and from nothing else: a sweep that goes on proposes the
+same points again, whose trials are there, on one machine as on many.
+"""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from flows.experiments.sweeps.axes import Axis
+
+Point = dict[str, Any]
+"""Setting → value."""
+Kind = Literal["grid", "random", "tpe"]
+TRIALS = 20
+"""Points that are drawn where no number is given."""
+TOGETHER = 4
+"""Points that an optimiser proposes at once. They may be trained side by side, and are always as many."""
+TRIES = 100
+"""Draws for each point before one that was not drawn yet is given up."""
+SEED = 0
+EXTRA = "`pip install 'ratchet-llm[sweep]'`"
+
+
+class Sampler(Protocol):
+    """A source of points."""
+
+    def ask(self) -> list[Point]:
+        """Return the next points, none at the end."""
+
+    def tell(self, values: Sequence[float]) -> None:
+        """Take the values of the points that were asked for last, lower being better; not finite for one that diverged."""
+
+
+def make(kind: Kind, axes: Sequence[Axis], number: int | None) -> Sampler:
+    """Return a sampler of at most so many points. Raises ValueError if a grid is asked for what has none, or for a number of points."""
+    if kind == "grid":
+        if number is not None:
+            raise ValueError("--trials: a grid has as many points as it has. Draw some: --sampler random")
+        return Fixed(grid(axes))
+    return Optimiser(axes, number or TRIALS) if kind == "tpe" else Fixed(drawn(axes, number or TRIALS))
+
+
+class Fixed:
+    """Points that are known before the first is trained."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = list(points)
+
+    def ask(self) -> list[Point]:
+        points, self._points = self._points, []
+        return points
+
+    def tell(self, values: Sequence[float]) -> None:
+        """Nothing follows from them."""
+
+
+def grid(axes: Sequence[Axis]) -> list[Point]:
+    """Return all combinations of values, the last axis varying first."""
+    if spans := [axis.setting for axis in axes if axis.span]:
+        raise ValueError(
+            f"{spans[0]}: a grid needs values, and this is a span of numbers. Name some, or draw: --sampler random"
+        )
+    names = [axis.setting for axis in axes]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(axis.values for axis in axes))]
+
+
+def drawn(axes: Sequence[Axis], number: int) -> list[Point]:
+    """Return different combinations at random, fewer if there are no more. The first of many are those of few."""
+    source, points = random.Random(SEED), dict[str, Point]()
+    for _ in range(TRIES * number):
+        point = {axis.setting: axis.span.draw(source) if axis.span else source.choice(axis.values) for axis in axes}
+        points.setdefault(json.dumps(point), point)
+        if len(points) == number:
+            break
+    return list(points.values())
+
+
+class Optimiser:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), which proposes where good points are more likely."""
+
+    def __init__(self, axes: Sequence[Axis], number: int) -> None:
+        try:
+            import optuna
+        except ModuleNotFoundError:
+            raise RuntimeError(f"--sampler tpe needs optuna: {EXTRA}, or take another: --sampler random") from None
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._optuna, self._axes, self._left = optuna, axes, number
+        self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED))
+        self._values = {axis.setting: _in_order(axis.values) for axis in axes}
+        self._space = {axis.setting: self._distribution(axis) for axis in axes}
+        self._asked: list[Any] = []
+
+    def ask(self) -> list[Point]:
+        self._asked = [self._study.ask(self._space) for _ in range(min(TOGETHER, self._left))]
+        self._left -= len(self._asked)
+        return [{axis.setting: self._value(axis, trial) for axis in self._axes} for trial in self._asked]
+
+    def tell(self, values: Sequence[float]) -> None:
+        for trial, value in zip(self._asked, values, strict=True):
+            if math.isfinite(value):
+                self._study.tell(trial, value)
+            else:
+                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+
+    def _distribution(self, axis: Axis) -> Any:
+        """Return the space of an axis. Numbers are told by their rank, and have neighbours; other values by theirs, and have none."""
+        kinds = self._optuna.distributions
+        if axis.span:
+            return kinds.FloatDistribution(axis.span.low, axis.span.high, log=axis.span.is_logarithmic)
+        if _are_numbers(axis.values):
+            return kinds.IntDistribution(0, len(axis.values) - 1)
+        return kinds.CategoricalDistribution(list(range(len(axis.values))))
+
+    def _value(self, axis: Axis, trial: Any) -> Any:
+        value = trial.params[axis.setting]
+        return axis.span.rounded(value) if axis.span else self._values[axis.setting][value]
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _in_order(values: Sequence[Any]) -> Sequence[Any]:
+    return sorted(values) if _are_numbers(values) else values

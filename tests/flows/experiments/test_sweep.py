@@ -1,0 +1,282 @@
+"""Sweeps: what may be varied, points that repeat, trials that are trained once, a best that validation chooses."""
+
+import json
+import math
+import shutil
+import statistics
+
+import pytest
+import yaml
+
+from flows.experiments import trial_store
+from flows.experiments.sweeps import axes, outcome, samplers
+from flows.experiments.sweeps import sweep as sweeps
+from flows.experiments.sweeps.axes import Axis, Span
+from tasks import configuration
+from tests.flows.conftest import ROOT
+
+RATE = "methods.adamw.learning_rate"
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch, tmp_path):
+    """Profile micro with the code of this repository, and an input for each that a trial reads."""
+    for name in ("tasks", "flows"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copyfile(ROOT / "params/micro.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RATCHET_FORKSERVER", "0")
+    for path in configuration.files("tune", "r0", configuration.load())[0].values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    return tmp_path / "params.yaml"
+
+
+def made(*texts, **options):
+    return sweeps.make(axes.read(texts), **options)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Trials end at once, with the loss that a function of their settings says; the settings of those that ran, in order."""
+
+    def of(loss):
+        ran = []
+
+        def run(folder, _variables):
+            sections = yaml.safe_load((folder / "params.yaml").read_text())
+            ran.append(sections)
+            (folder / "model").mkdir()
+            figures = {"validation": loss(sections), "bytes": 10, "trainable": 5, "tokens_per_s": 2.0}
+            (folder / "result.json").write_text(json.dumps(figures))
+            return 0
+
+        monkeypatch.setattr(trial_store, "_run", run)
+        return ran
+
+    return of
+
+
+def rate(sections):
+    return sections["methods"]["adamw"]["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tune.a=8,16,32", Axis("tune.a", (8, 16, 32))),
+        ("tune.a=0..3", Axis("tune.a", (0, 1, 2, 3))),
+        ("tune.a=0..1,5", Axis("tune.a", (0, 1, 5))),
+        ("tune.a=1e-3,0.01", Axis("tune.a", (0.001, 0.01))),
+        ("tune.a=1e-4..1e-2", Axis("tune.a", span=Span(1e-4, 1e-2))),
+        ("tune.a=cosine,linear,cosine", Axis("tune.a", ("cosine", "linear"))),
+        ("tune.a=[q_proj, v_proj],all-linear", Axis("tune.a", (["q_proj", "v_proj"], "all-linear"))),
+        ("tune.a=true,null", Axis("tune.a", (True, None))),
+    ],
+)
+def test_values_are_read_as_yaml_ranges_as_numbers(text, expected):
+    assert axes.read([text]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["methods.adamw.lerning_rate=1"], {}, r"methods\.adamw\.lerning_rate: .* Did you mean learning_rate\?"),
+        (["tuen.warmup=0,0.1"], {}, r"tuen: there is no such key\. Did you mean tune"),
+        (["tune.warmup.x=0,1"], {}, r"tune\.warmup holds a value"),
+        (["tune.warmup=0..-1"], {}, r"the range 0\.\.-1 is empty\. Did you mean -1\.\.0\?"),
+        (["tune.warmup="], {}, "there is no value"),
+        (["tune.warmup"], {}, "names no setting and values"),
+        (["tune.warmup=0", "tune.warmup=1"], {}, "set twice"),
+        (["tune.warmup=0.0..0.5,0.7"], {}, "a span of numbers stands alone"),
+        (["tune.warmup=0.0..0.5"], {}, "a grid needs values.*--sampler random"),
+        (["tune.warmup=0,2"], {}, r"^tune\.warmup: .*less than or equal to 1 \(found 2\)$"),
+        (["tune.warmup=0.0..2.0"], {"sampler": "random"}, r"less than or equal to 1 \(found 2\.0\)"),
+        (["methods.lora.rank=8,16"], {}, r"methods\.lora\.rank: stage tune trains the same whatever it is"),
+        (["ingest.seed=1,2"], {}, r"ingest\.seed: stage tune trains the same"),
+        (["tune.seed=0..3"], {}, "alone chooses nothing"),
+        (["tune.warmup=0,1"], {"metric": "domain"}, "--metric domain: no trial of stage tune has it.*validation"),
+        (["tune.warmup=0,1"], {"stop": "loss=2"}, "--stop loss=2: expected a time"),
+        (["tune.warmup=0,1"], {"stop": "validation=low"}, "--stop validation=low: expected"),
+        (["tune.warmup=0,1"], {"trials": 3}, "--sampler random"),
+    ],
+)  # fmt: skip
+def test_what_is_no_sweep_is_told_before_the_first_trial(texts, options, message, trainings):
+    ran = trainings(lambda _: 1.0)
+    with pytest.raises(ValueError, match=message):
+        made(*texts, **options)
+    assert not ran
+
+
+def test_inputs_that_are_not_there_are_named(settings):
+    reads, _ = configuration.files("tune", "r0", configuration.load())
+    next(iter(reads.values())).unlink()
+    with pytest.raises(FileNotFoundError, match="`ratchet run tune@r0` makes"):
+        made("tune.warmup=0,1")
+
+
+def test_a_grid_has_every_combination_and_each_every_seed(trainings):
+    ran = trainings(lambda sections: rate(sections) + sections["tune"]["warmup"])
+    sweep = made(f"{RATE}=0.1,0.2", "tune.warmup=0,1", "tune.seed=3..5")
+    rows = sweeps.run(sweep, "parent")
+    assert [(rate(s), s["tune"]["warmup"], s["tune"]["seed"]) for s in ran] == [
+        (r, w, seed) for r in (0.1, 0.2) for w in (0, 1) for seed in (3, 4, 5)
+    ]
+    assert [len(row.values) for row in rows] == [3] * 4
+    assert sweeps.best(sweep, rows).point == {RATE: 0.1, "tune.warmup": 0}
+
+
+def test_a_sweep_that_was_interrupted_runs_what_is_left_and_another_sweep_nothing_twice(trainings):
+    def loss(sections):
+        if rate(sections) == 0.3:
+            raise KeyboardInterrupt
+        return rate(sections)
+
+    ran = trainings(loss)
+    sweep = made(f"{RATE}=0.1,0.2,0.3")
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run(sweep, "parent")
+    shutil.rmtree(next(p for p in trial_store.FOLDER.glob("*/model") if not (p.parent / "result.json").is_file()))
+    ran = trainings(rate)
+    sweeps.run(sweep, "parent")
+    assert [rate(sections) for sections in ran] == [0.3]
+    sweeps.run(made(f"{RATE}=0.2,0.3,0.4"), "parent")
+    assert [rate(sections) for sections in ran] == [0.3, 0.4]
+
+
+def test_a_training_that_a_comparison_measured_is_taken_over_without_its_test_figures(trainings):
+    ran = trainings(rate)
+    sweep = made(f"{RATE}=0.1,0.2")
+    (point, seed), _ = sweeps.missing(sweep)
+    folder = trial_store.prepare(sweeps.plan(sweep, point, seed, test=True))
+    (folder / "result.json").write_text(json.dumps({"validation": 7.0, "metrics": {"domain": {"loss": 1.0}}}))
+    rows = sweeps.run(sweep, "parent")
+    assert [rate(sections) for sections in ran] == [0.2]
+    assert rows[0].values == [7.0]
+    assert "metrics" not in rows[0].results[0]
+
+
+def test_only_the_models_of_the_best_point_so_far_are_kept(trainings):
+    trainings(lambda sections: abs(rate(sections) - 0.2))
+    rows = sweeps.run(made(f"{RATE}=0.1,0.2,0.3", "tune.seed=0..1"), "parent")
+    assert {path.parent for path in trial_store.FOLDER.glob("*/model")} == set(rows[1].folders)
+
+
+def test_a_point_that_diverged_is_never_the_best_and_is_told(trainings):
+    trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
+    sweep = made(f"{RATE}=0.1,0.2,0.3")
+    rows = sweeps.run(sweep, "parent")
+    assert sweeps.best(sweep, rows).point == {RATE: 0.2}
+    assert [line[:2] for line in outcome.cells(sweep, rows)] == [
+        ["0.2 *", "0.2000"],
+        ["0.3", "0.3000"],
+        ["0.1", "diverged"],
+    ]
+
+
+@pytest.mark.parametrize(("metric", "best"), [("validation", 0.3), ("bytes", 0.1), ("tokens_per_s", 0.1)])
+def test_the_best_is_the_lowest_loss_or_cost_and_the_highest_speed(metric, best, trainings, monkeypatch):
+    trainings(lambda sections: -rate(sections))
+    sweep = made(f"{RATE}=0.1,0.2,0.3", metric=metric)
+    assert sweeps.best(sweep, sweeps.run(sweep, "parent")).point == {RATE: best}
+
+
+def test_a_figure_that_no_trial_came_to_is_told_with_those_there_are(trainings):
+    trainings(rate)
+    with pytest.raises(ValueError, match=r"rewards/margins: this training has no such figure\. It has: validation"):
+        sweeps.run(made(f"{RATE}=0.1,0.2", metric="rewards/margins"), "parent")
+
+
+@pytest.mark.parametrize(("stop", "number"), [("validation=0.25", 2), ("0s", 1), ("9h", 4), (None, 4)])
+def test_a_sweep_ends_with_the_first_point_that_reaches_the_figure_or_when_its_time_is_over(stop, number, trainings):
+    ran = trainings(lambda sections: 0.5 - rate(sections))
+    sweeps.run(made(f"{RATE}=0.2,0.3,0.1,0.4", stop=stop), "parent")
+    assert len(ran) == number
+
+
+def test_points_at_random_differ_and_the_first_of_many_are_those_of_few():
+    some = axes.read([f"{RATE}=1e-4..1e-1", "tune.warmup=0,1"])
+    few, many = samplers.drawn(some, 5), samplers.drawn(some, 30)
+    assert many[:5] == few
+    assert len({json.dumps(point) for point in many}) == 30
+    assert sum(point[RATE] < 1e-2 for point in many) > 12, "a span of decades is drawn from on a logarithmic scale"
+    assert len(samplers.drawn(axes.read(["tune.warmup=0,1"]), 5)) == 2
+
+
+def test_an_optimiser_proposes_the_same_again_and_more_where_it_is_better(trainings):
+    pytest.importorskip("optuna", reason="needs the extra `sweep`")
+    ran = trainings(lambda sections: abs(math.log10(rate(sections)) + 2))
+    sweep = made(f"{RATE}=1e-6..1.0", "tune.warmup=0,1", sampler="tpe", trials=24)
+    rows = sweeps.run(sweep, "parent")
+    trained = len(ran)
+    assert [row.point for row in sweeps.run(sweep, "parent")] == [row.point for row in rows]
+    assert len(ran) == trained
+    early, late = (statistics.fmean(row.mean for row in part) for part in (rows[:12], rows[-12:]))
+    assert late < early
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(RuntimeError, match=r"--sampler tpe needs optuna: `pip install 'ratchet-llm\[sweep\]'`"):
+        made(f"{RATE}=1e-6..1.0", sampler="tpe")
+
+
+def test_with_one_seed_the_interval_is_said_to_be_missing_and_with_several_it_is_there(trainings):
+    trainings(lambda sections: rate(sections) + 0.01 * sections["tune"]["seed"] * rate(sections))
+    one = made(f"{RATE}=0.1,0.2")
+    rows = sweeps.run(one, "parent")
+    assert "there is no interval" in outcome.notes(one, rows)[0]
+    assert "[" not in outcome.table(one, rows)
+    three = made(f"{RATE}=0.1,0.2", "tune.seed=0..2")
+    rows = sweeps.run(three, "parent")
+    assert "3 seeds" in outcome.notes(three, rows)[0]
+    second = outcome.cells(three, rows)[1]
+    assert second[3].startswith("+0.1010 [+")
+    assert second[3].endswith("]")
+
+
+def test_taking_a_point_keeps_comments_and_adds_the_section_of_its_method(settings):
+    sweep = made("tune.adapter=none,lora", "tune.warmup=0,0.25")
+    before = settings.read_text()
+    outcome.take(sweep, {"tune.adapter": "lora", "tune.warmup": 0.25})
+    after = configuration.load()
+    assert (after.tune.adapter, after.tune.warmup, after.tune.save_every) == ("lora", 0.25, 2)
+    assert after.methods.lora is not None
+    comments = [line.partition("#")[2] for line in before.splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in settings.read_text().splitlines() if "#" in line] == comments
+
+
+def test_what_is_saved_is_a_table_figures_and_a_page_that_loads_nothing(trainings):
+    trainings(lambda sections: math.nan if rate(sections) == 0.1 else rate(sections))
+    sweep = made(f"{RATE}=0.1,0.2,0.3", "tune.schedule=cosine,linear")
+    folder = outcome.save(sweep, sweeps.run(sweep, "parent"), ["a <b> note"])
+    assert len(json.loads((folder / "figures.json").read_text())) == 6
+    page = (folder / "index.html").read_text()
+    assert "default-src &#39;none&#39;" in page
+    assert "a &lt;b&gt; note" in page
+    charts = json.loads(page.partition('<script type="application/json" id="charts">')[2].partition("</script>")[0])
+    lines = [one for one in charts["charts"][0]["layer"] if one["mark"]["type"] == "line"]
+    drawn = {(row["point"], row["axis"]): row["at"] for one in lines for row in one["data"]["values"]}
+    assert len(drawn) == 6 * 3 - 2, "the loss of a training that diverged is no point"
+    assert drawn[0, RATE] == 0.0
+    assert drawn[4, RATE] == 1.0
+    assert drawn[2, "validation loss"] == 1.0, "the better the higher"
+    assert {row["point"] for row in lines[1]["data"]["values"]} == {2}
+
+
+def test_the_trials_of_an_optimiser_are_counted_at_most(trainings):
+    pytest.importorskip("optuna", reason="needs the extra `sweep`")
+    sweep = made(f"{RATE}=1e-6..1.0", "tune.seed=0..1", sampler="tpe", trials=5)
+    assert (sweeps.number_of_points(sweep), len(sweeps.missing(sweep))) == (5, 10)
+
+
+def test_compute_is_not_varied_in_forks_with_other_threads(trainings, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(trial_store.client, "is_wanted", lambda: wanted.append(1))  # None: no server is started
+    trainings(rate)
+    sweeps.run(made("compute.threads=1,2"), "parent")
+    assert not wanted
+    sweeps.run(made("tune.warmup=0.5,1"), "parent")
+    assert wanted
