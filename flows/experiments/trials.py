@@ -8,15 +8,15 @@ from flows.execution.cost import estimates
 from flows.execution.cost.estimates import Basis, Range
 from flows.experiments import trial_store
 from flows.experiments.recipes import Figures, Recipe, Trial
-from flows.experiments.trial_store import TrialPlan
+from flows.experiments.trial_store import Runner, TrialPlan
 from tasks import configuration
 
 
 def execute(recipe: Recipe, name: str, trials: Sequence[Trial], parent: str) -> dict[Trial, Figures]:
     """Run the trials without a result, and return all results."""
     folders = [prepare(recipe, name, trial) for trial in trials]
-    forks = "compute" not in recipe.changes
-    return dict(zip(trials, trial_store.results(folders, f"compare {name}", parent, forks=forks), strict=True))
+    with Runner(f"compare {name}", parent, forks="compute" not in recipe.changes) as runner:
+        return dict(zip(trials, runner.results(folders), strict=True))
 
 
 def prepare(recipe: Recipe, name: str, trial: Trial) -> Path:

@@ -18,7 +18,7 @@ from flows.experiments.recipes import Figures
 from flows.experiments.sweeps import samplers
 from flows.experiments.sweeps.axes import Axis
 from flows.experiments.sweeps.samplers import Kind, Point, Sampler
-from flows.experiments.trial_store import MODEL, TrialPlan
+from flows.experiments.trial_store import MODEL, Runner, TrialPlan
 from tasks import configuration
 from tasks.configuration import PipelineConfig
 from tasks.core.statistics import Estimate, over_seeds
@@ -253,23 +253,24 @@ def run(sweep: Sweep, parent: str) -> list[Row]:
     """
     rows: list[Row] = []
     points, begun = sweep.points(), time.monotonic()
-    while batch := points.ask():
-        folders = [trial_store.prepare(plan(sweep, point, seed)) for point in batch for seed in sweep.seeds]
-        for row in _rows(sweep, batch, folders, parent):
-            rows.append(row)
-            _keep_models(sweep, rows)
-            if sweep.stop and _is_over(sweep.stop, row, begun, METRICS[sweep.stage]):
-                return rows
-        points.tell([sweep.sign * row.mean for row in rows[-len(batch) :]])
+    forks = not any(axis.setting.startswith("compute.") for axis in sweep.axes)
+    with Runner("sweep", parent, forks=forks) as runner:
+        while batch := points.ask():
+            folders = [trial_store.prepare(plan(sweep, point, seed)) for point in batch for seed in sweep.seeds]
+            with closing(runner.results(folders)) as results:
+                for row in _rows(sweep, batch, results):
+                    rows.append(row)
+                    _keep_models(sweep, rows)
+                    if sweep.stop and _is_over(sweep.stop, row, begun, METRICS[sweep.stage]):
+                        return rows
+            points.tell([sweep.sign * row.mean for row in rows[-len(batch) :]])
     return rows
 
 
-def _rows(sweep: Sweep, batch: Sequence[Point], folders: Sequence[Path], parent: str) -> Iterator[Row]:
-    forks = not any(axis.setting.startswith("compute.") for axis in sweep.axes)
-    with closing(trial_store.results(folders, "sweep", parent, forks=forks)) as results:
-        for point in batch:
-            figures = [next(results) for _ in sweep.seeds]
-            yield Row(point, figures, [figure(result, sweep.metric) for result in figures])
+def _rows(sweep: Sweep, batch: Sequence[Point], results: Iterator[Figures]) -> Iterator[Row]:
+    for point in batch:
+        figures = [next(results) for _ in sweep.seeds]
+        yield Row(point, figures, [figure(result, sweep.metric) for result in figures])
 
 
 def figure(result: Figures, metric: str) -> float:
@@ -327,7 +328,8 @@ def measure(sweep: Sweep, winner: Row, parent: str) -> tuple[list[Figures], Figu
         for seed, folder in zip(sweep.seeds, winner.folders, strict=True)
     ]
     folders = [trial_store.prepare(one) for one in (base, *plans)]
-    measured_base, *measured = trial_store.results(folders, "test", parent)
+    with Runner("test", parent) as runner:
+        measured_base, *measured = runner.results(folders)
     for folder in winner.folders:
         shutil.rmtree(folder / MODEL, ignore_errors=True)
     return measured, measured_base
