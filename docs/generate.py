@@ -86,7 +86,7 @@ signal for a process that a signal ended, and commands that are ended by one exi
 
 JSON = """# JSON output
 
-`plan`, `status`, `data` and its subcommands, `doctor`, `methods`, `compare`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
+`plan`, `status`, `data` and its subcommands, `doctor`, `methods`, `compare`, `sweep`, `compare-logs`, `why` and `verify` take `--json`. They then print one JSON object on stdout and nothing else: whatever else is
 said meanwhile, progress for instance, goes to stderr. The [exit code](exit-codes.md) is the same with and without it. Made from the
 code by `make reference`. New keys may be added; a key keeps its meaning.
 

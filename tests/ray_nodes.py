@@ -9,8 +9,13 @@ import pytest
 
 HERE = "127.0.0.1"
 NODE = {"node_ip_address": HERE, "object_store_memory": 80 << 20}
-QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 8}
-"""A lost node is noticed within seconds."""
+CONFIG = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 8,
+    "agent_register_timeout_ms": 240_000,
+}
+"""A lost node is noticed within seconds; one that starts on a busy machine is waited for."""
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def cluster() -> Iterator[Any]:
         pytest.importorskip("ray", reason="needs the extra `ray`")
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK, **NODE}
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": CONFIG, **NODE}
         started = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield started

@@ -1,9 +1,12 @@
-"""`ratchet compare` on a tiny model: every trial is a process of its own and is run once."""
+"""`ratchet compare` and `ratchet sweep` on a tiny model: every trial is a process of its own and is run once, whoever asks for it."""
 
 import json
 import re
 
 import mlflow
+from pydantic import TypeAdapter
+
+from flows.commands import _as_json, _comparisons
 
 RECIPE = """\
 compositions:
@@ -47,6 +50,33 @@ def test_a_comparison_is_measured_once_and_shown_again(workspace):
     copy.run("flows.commands", "compare", "recipe.yaml")
     assert result.is_file()
     assert len(runs(copy)) == len(trials) + 1
+
+    a_sweep_takes_over_what_the_comparison_trained(copy, best=kept[1]["rate"])
+
+
+def a_sweep_takes_over_what_the_comparison_trained(copy, best):
+    rate = "methods.adamw.learning_rate"
+    command = (
+        "flows.commands",
+        "sweep",
+        "--set",
+        f"{rate}=0.003,0.01,0.03,0.1",
+        "--tokens",
+        "1500",
+        "--take",
+        "--json",
+    )
+    done = copy.attempt(*command)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert _as_json.plain(TypeAdapter(_comparisons.SweepReport).validate_python(report)) == report
+    assert report["trainings"] == 0
+    assert report["best"] == report["points"][0]["settings"] == {rate: best}
+    assert report["points"][0]["interval"] is None
+    assert report["test"]["gain"]["high"] < 0
+    assert not list(copy.folder.glob(".ratchet/compare/*/model"))
+    assert f"adamw: {{learning_rate: {best:g}}}" in (copy.folder / "params.yaml").read_text()
+    assert (copy.folder / report["folder"] / "index.html").is_file()
 
 
 def runs(workspace):
