@@ -18,7 +18,7 @@ GROUPS = {
     "Compare": ("compare", "sweep", "compare-logs", "methods"),
     "Promote": ("promote", "approve", "rollback", "evidence"),
     "Serve": ("serve", "up"),
-    "Workspace": ("new", "use", "rounds", "doctor", "verify", "share", "delta", "merge", "tidy"),
+    "Workspace": ("new", "use", "rounds", "doctor", "verify", "share", "backup", "restore", "delta", "merge", "tidy"),
 }
 """The groups of `ratchet --help`, and the commands of each in the order in which they are shown."""
 

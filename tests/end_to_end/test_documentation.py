@@ -71,6 +71,7 @@ NOT_RUN = {
     "ratchet evidence": "pages before it changed what the champion was made from; tests/flows/registry/test_evidence.py",
     'pip install -e ".[evidence]" -c constraints.txt': "it changes the environment, which has it",
     "dvc pull": "tests/end_to_end/test_tiny.py hands a run over",
+    "ratchet restore ../backups": "this workspace is not empty; tests/flows/registry/test_backup.py restores in a clone",
     "git clone …": "tests/end_to_end/test_tiny.py hands a run over",
 }
 """Commands that cannot run here → the reason."""

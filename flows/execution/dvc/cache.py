@@ -1,7 +1,7 @@
 """Bring outputs and DVC's cache together: check, check out, link, find a file by its hash, push to the remote."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flows.execution.dvc import cli, repository
@@ -62,6 +62,40 @@ def check_outputs() -> tuple[int, dict[str, str]]:
                 path: WRONG[status] for path, status in out.status().items() if out.hash_info and status in WRONG
             }
         return len(outs), problems
+
+
+def settled_outputs() -> dict[str, str]:
+    """Return the outputs that need no copy beside DVC's cache: path → hash. The cache has them whole, and the workspace has what dvc.lock
+    says of them, or nothing.
+    """
+    with repository.opened() as repo:
+        outs = [out for stage in repository.ordered_stages(repo)[1] for out in stage.outs]
+        return {
+            str(out): out.hash_info.value
+            for out in outs
+            if out.use_cache and out.hash_info and set(out.status().values()) <= {"deleted"}
+        }
+
+
+def objects(digests: Iterable[str]) -> dict[str, Path]:
+    """Return the files of DVC's cache that outputs with these hashes consist of, by their paths in it. Those that it lacks are left out."""
+    with repository.opened() as repo:
+        locate = repo.cache.local.oid_to_path
+        wanted: set[str] = set()
+        for digest in digests:
+            wanted.add(digest)
+            listing = Path(locate(digest))
+            if digest.endswith(".dir") and listing.is_file():
+                wanted |= {member["md5"] for member in json.loads(listing.read_text(encoding="utf-8"))}
+        paths = [path for path in sorted(Path(locate(digest)) for digest in wanted) if path.is_file()]
+    place = folder()
+    return {path.resolve().relative_to(place).as_posix(): path for path in paths}
+
+
+def missing_in_remote() -> list[str]:
+    """Return the outputs of dvc.lock that DVC's remote lacks. Raises ValueError if there is no remote or it does not answer."""
+    with repository.opened() as repo:
+        return sorted(str(name) for name in repo.status(cloud=True))
 
 
 def checkout(stages: Sequence[str]) -> None:

@@ -24,6 +24,31 @@ def commit() -> str:
     return _answer("rev-parse", "--verify", "--quiet", "HEAD") or "none"
 
 
+def branch() -> str:
+    """Return the branch that is checked out; empty if none is."""
+    return _answer("branch", "--show-current")
+
+
+def names(command: str, *arguments: str) -> list[str]:
+    """Return the files that a git command lists, as seen from this folder. Raises ValueError with git's message if it fails."""
+    return [name for name in run(command, "-z", *arguments).decode().split("\0") if name]
+
+
+def is_repository() -> bool:
+    """Return True in a folder of git's."""
+    return _succeeds("rev-parse", "--git-dir")
+
+
+def has_commit(name: str) -> bool:
+    """Return True if this repository has a commit."""
+    return _succeeds("cat-file", "-e", f"{name}^{{commit}}")
+
+
+def has_unpushed_commits() -> bool:
+    """Return True if the commit that is checked out follows from one that no remote has."""
+    return commit() != "none" and run("rev-list", "--count", "HEAD", "--not", "--remotes").strip() != b"0"
+
+
 def user_name() -> str:
     """Return the name that git signs with; empty if it has none."""
     return _answer("config", "user.name")

@@ -1,0 +1,164 @@
+"""Collect what a workspace holds and git does not: all files but what is made anew by itself, and what stands in the commit as it is."""
+
+import fnmatch
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.execution.dvc import cache, lock_file, lock_graph
+from flows.execution.workspace import SCRATCH
+from flows.registry import versions
+from tasks.io.runs import run_store
+from tasks.io.system import git
+
+CACHE = ".dvc/cache"
+"""Where a backup has the files of DVC's cache, wherever that lies."""
+STORE, PREFECT = "mlflow.db", ".ratchet/prefect/prefect.db"
+"""Where a backup has the databases of MLflow and Prefect, if they lie outside of the workspace."""
+PASSED_OVER = (".git", ".venv", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis", "node_modules")
+"""Names of folders that are made anew."""
+SCRATCH_PASSED_OVER = (
+    "announced", "backup", "cache", "digests.json", "downloads", "duckdb", "forkserver.*", "huggingface", "locks", "logs", "restore",
+    "serve", "turns", "why",
+)  # fmt: skip
+"""What of `.ratchet` is made anew, or tells only of processes that ran."""
+SECRET = (".dvc/config.local", ".ratchet/keys/*", ".ratchet/prefect/profiles.toml", ".env", ".env.*")
+"""Files whose purpose is to hold secrets."""
+
+
+@dataclass
+class Contents:
+    """The files of a backup: path in the workspace → where to read it."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    databases: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    """Outputs of stages that DVC's cache has, and which are not among the files."""
+    secret: list[str] = field(default_factory=list)
+    """Files of secrets that were left out."""
+    elsewhere: list[str] = field(default_factory=list)
+    """What belongs to the workspace and lies in no folder of it, in words."""
+
+
+def collect(snapshots: Path, *, keys: bool, outputs: bool) -> Contents:
+    """Collect everything. Databases are copied to `snapshots` as they are at one moment, also while a server writes to them.
+
+    Without `outputs`, what DVC's remote has is left to it. The caller holds the workspace's lease.
+    """
+    state = Contents()
+    # Before MLflow's database: a run that its uploader sends meanwhile is in both, and is known there by its id.
+    _copy_spool(snapshots / "spool", state)
+    databases = _databases(state)
+    for path, source in databases.items():
+        state.files[path] = _snapshot(source, snapshots / path)
+    state.databases = list(databases)
+    settled = cache.settled_outputs()
+    state.outputs = list(settled)
+    digests = {*settled.values(), *_of_versions()} if outputs else set()
+    state.files |= {f"{CACHE}/{path}": file for path, file in cache.objects(digests).items()}
+    held = {*held_by_git(), *state.files}
+    beside = {f"{source}{ending}" for source in databases.values() for ending in ("", "-wal", "-shm", "-journal")}
+    for file in _walk(Path(), [Path(name) for name in settled]):
+        name = file.as_posix()
+        if name in held or str(file.absolute()) in beside:
+            continue
+        if not keys and any(fnmatch.fnmatch(name, pattern) for pattern in SECRET):
+            state.secret.append(name)
+        elif file.is_symlink():
+            state.links[name] = str(file.readlink())
+            if not file.resolve().is_relative_to(Path.cwd()):
+                state.elsewhere.append(f"{name} is a link to {state.links[name]}, of which the link alone was saved")
+        elif file.is_file():  # and no socket, pipe or device
+            state.files[name] = file
+    return state
+
+
+def removed() -> list[str]:
+    """Return the files of the commit that are not in the workspace."""
+    return git.names("ls-files", "--deleted") if git.commit() != "none" else []
+
+
+def held_by_git() -> set[str]:
+    """Return the files that the commit has as they are in the workspace."""
+    if git.commit() == "none":
+        return set()
+    return {*git.names("ls-tree", "-r", "--name-only", "HEAD")} - {
+        *git.names("diff", "--relative", "--name-only", "HEAD")
+    }
+
+
+def _of_versions() -> Iterator[str]:
+    """Yield the hashes of outputs in the lock files that promoted and refused models were judged by."""
+    for path in versions.FOLDER.glob(f"*/{lock_file.PATH.name}"):
+        for entry in lock_file.stages(path).values():
+            yield from lock_graph.hashes(entry, "outs").values()
+
+
+def _walk(folder: Path, outputs: list[Path]) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path in outputs or any(fnmatch.fnmatch(path.name, name) for name in PASSED_OVER):
+            continue
+        if path.parent == SCRATCH and any(fnmatch.fnmatch(path.name, name) for name in (*SCRATCH_PASSED_OVER, "spool")):
+            continue
+        if path == Path(".dvc/tmp") or path.resolve() == cache.folder():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not (path / "pyvenv.cfg").is_file():
+                yield from _walk(path, outputs)
+        else:
+            yield path
+
+
+def _copy_spool(snapshot: Path, state: Contents) -> None:
+    """Copy the runs that wait for MLflow; what its uploader takes away meanwhile has arrived there."""
+    for path in sorted(run_store.SPOOL.rglob("*")):
+        if path.suffix in (".lock", ".txt") or not path.is_file():
+            continue
+        copy = snapshot / path.relative_to(run_store.SPOOL)
+        try:
+            contents = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(contents)
+        state.files[path.as_posix()] = copy
+
+
+def _databases(state: Contents) -> Mapping[str, Path]:
+    """Return the local databases, by their place in the backup, and note those that servers hold."""
+    from prefect.settings import get_current_settings
+
+    configured = get_current_settings().server.database.connection_url
+    addresses = {STORE: run_store.uri(), PREFECT: configured.get_secret_value() if configured else ""}
+    databases = {}
+    for default, address in addresses.items():
+        place = Path(address.partition(":///")[2]).absolute() if address.startswith("sqlite") else None
+        if place is None and address:
+            owner = "MLflow" if default == STORE else "Prefect"
+            state.elsewhere.append(f"{owner}'s records are kept by a server: back that up by its own means")
+        for source in (Path(default).absolute(), place):
+            if source and source.is_file():
+                databases[_place(source, default)] = source
+    return databases
+
+
+def _place(source: Path, default: str) -> str:
+    return source.relative_to(Path.cwd()).as_posix() if source.is_relative_to(Path.cwd()) else default
+
+
+def _snapshot(source: Path, copy: Path) -> Path:
+    """Copy a database of SQLite as it is at one moment."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=run_store.PATIENCE_S)) as database,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        try:
+            database.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, whatever the server works with
+        except sqlite3.Error as error:
+            raise ValueError(f"{source} cannot be copied ({error}). Nothing was backed up.") from None
+    return copy

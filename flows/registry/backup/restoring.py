@@ -1,0 +1,159 @@
+"""`ratchet restore`: put a backup into a clone that has nothing of its own.
+
+Everything is checked and written beside its place first. A restoration that was broken off is begun again: what is in place stays there. The
+databases come last.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from flows.execution import workspace_lease
+from flows.execution.dvc import cache
+from flows.execution.workspace import SCRATCH
+from flows.registry.backup import archive, contents
+from flows.registry.backup.archive import Entry, Manifest, Reader
+from flows.registry.backup.writing import check_room
+from flows.registry.versions import WRITABLE
+from tasks.io.runs import moved_store
+from tasks.io.system import files, git, progress
+
+STAGING = SCRATCH / "restore"
+
+
+def restore(source: Path, *, dry: bool = False) -> Manifest:
+    """Restore the newest backup of a folder, the one of a manifest, or that of a file. `dry` checks every file of it and writes nothing.
+
+    Raises ValueError where the backup is damaged or of another form, this folder is not at its commit, or files would be overwritten.
+    """
+    with archive.opened(source) as (manifest, reader):
+        if dry:
+            for entry in progress.track(_distinct(manifest), label="checking", unit="file"):
+                archive.extract(reader, entry)
+            return manifest
+        _check_commit(manifest, reader)
+        with workspace_lease.acquired():
+            missing = _missing(manifest)
+            check_room(STAGING, sum({entry.sha256: entry.size for entry in missing}.values()))
+            _stage(reader, missing)
+            _place(manifest, missing)
+            files.remove(STAGING)
+    return manifest
+
+
+def other_versions(manifest: Manifest) -> list[str]:
+    """Return the packages whose databases were written by another version than is installed, in words."""
+    installed = {name: metadata.version(name) for name in manifest.packages}
+    return [
+        f"{name} {was}, here {installed[name]}" for name, was in manifest.packages.items() if installed[name] != was
+    ]
+
+
+def _check_commit(manifest: Manifest, reader: Reader) -> None:
+    """Raise ValueError unless the backup's commit is checked out. Its commits are fetched from the backup where only that has them."""
+    if not git.is_repository():
+        raise ValueError(
+            f"{Path.cwd()} is no clone of git. `git clone` the project, or `git init` where it never had a remote."
+        )
+    if manifest.commit in ("none", git.commit()):
+        return
+    if manifest.commits and not git.has_commit(manifest.commit):
+        bundle = STAGING / "commits.bundle"
+        entry = Entry(path="commits", sha256=manifest.commits, size=0, mode=0)
+        archive.extract(reader, entry, bundle)
+        git.run("fetch", "--quiet", str(bundle), "HEAD")
+        files.remove(STAGING)
+    here = git.commit()
+    raise ValueError(
+        f"The backup belongs to commit {manifest.commit[:12]}, and {'none' if here == 'none' else here[:12]} is checked out here. "
+        f"git checkout {f'-B {manifest.branch} ' if manifest.branch else ''}{manifest.commit}, and then this again."
+    )
+
+
+def _distinct(manifest: Manifest) -> list[Entry]:
+    """Return one file for each content."""
+    return list({entry.sha256: entry for entry in manifest.files}.values())
+
+
+def _missing(manifest: Manifest) -> list[Entry]:
+    """Return the files that are not here as the backup has them. Raises ValueError if others are in their places."""
+    missing: list[Entry] = []
+    in_the_way: list[Entry] = []
+    unchanged = contents.held_by_git()
+    for entry in manifest.files:
+        path = _target(entry.path)
+        if not path.is_file() and not path.is_symlink():
+            missing.append(entry)
+        elif archive.digest_of(path) != entry.sha256:
+            (missing if entry.path in unchanged else in_the_way).append(entry)
+    in_the_way += [
+        Entry(path=link, sha256="", size=0, mode=0)
+        for link, target in manifest.links.items()
+        if os.path.lexists(link) and not (Path(link).is_symlink() and str(Path(link).readlink()) == target)
+    ]
+    if in_the_way:
+        names = [entry.path for entry in in_the_way]
+        raise ValueError(
+            f"{Path.cwd()} has files of its own, which the backup would replace: {', '.join(names[:5])}{' …' if names[5:] else ''}. "
+            "Restore in a fresh clone, or move them aside. Nothing was written."
+        )
+    return missing
+
+
+def _target(path: str) -> Path:
+    """Return the place of a file. Raises ValueError if a link leads out of the workspace on the way there."""
+    if path.startswith(f"{contents.CACHE}/"):
+        return cache.folder() / path.removeprefix(f"{contents.CACHE}/")
+    if not Path(path).parent.resolve().is_relative_to(Path.cwd().resolve()):
+        raise ValueError(f"{path} would be written outside of {Path.cwd()}, where a link leads. Nothing was restored.")
+    return Path(path)
+
+
+def _stage(reader: Reader, missing: list[Entry]) -> None:
+    """Extract contents beside their places; those of an attempt before are there already."""
+    needed = {entry.sha256: entry for entry in missing}
+    for digest, entry in progress.track(needed.items(), label="restoring", unit="file"):
+        staged = STAGING / digest
+        if not staged.is_file():
+            archive.extract(reader, entry, staged)
+
+
+def _place(manifest: Manifest, missing: list[Entry]) -> None:
+    databases = [entry for entry in missing if entry.path in manifest.databases]
+    left = {entry.sha256: 0 for entry in missing}
+    for entry in missing:
+        left[entry.sha256] += 1
+    shared: dict[str, Path] = {}
+    for entry in [entry for entry in missing if entry not in databases]:
+        left[entry.sha256] -= 1
+        _put(entry, _target(entry.path), shared, last=not left[entry.sha256])
+    for path, target in manifest.links.items():
+        with files.atomic_path(_target(path)) as link:
+            link.symlink_to(target)
+    for path in manifest.removed:
+        _target(path).unlink(missing_ok=True)
+    if manifest.with_outputs and manifest.outputs:
+        cache.checkout(manifest.outputs)
+    for entry in databases:
+        moved_store.relocate(STAGING / entry.sha256, Path(manifest.folder), Path.cwd())
+        _put(entry, _target(entry.path), {}, last=True)
+
+
+def _put(entry: Entry, path: Path, shared: dict[str, Path], *, last: bool) -> None:
+    """Put a file in its place. Read-only ones with the same contents share their bytes, as versions and DVC's cache do."""
+    staged = STAGING / entry.sha256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not entry.mode & WRITABLE and entry.sha256 in shared:
+        with suppress(OSError), files.atomic_path(path) as link:
+            link.hardlink_to(shared[entry.sha256])
+            return
+    with files.atomic_path(path) as partial:
+        if last:
+            shutil.move(staged, partial)
+        else:
+            shutil.copyfile(staged, partial)
+        partial.chmod(entry.mode & 0o777)
+    if not entry.mode & WRITABLE:
+        shared[entry.sha256] = path
