@@ -8,9 +8,11 @@ hold passwords, so they stand in the environment, and Prefect encrypts them. RAT
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 from prefect.automations import Automation
@@ -21,6 +23,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import get_current_settings
+from prefect.types import SecretDict
+from prefect.variables import Variable
 from pydantic import SecretStr
 
 from flows.monitor import NAMES as ENDS_OF_MONITOR
@@ -30,6 +34,8 @@ from tasks.core import environment
 ZOMBIES = "Flow runs without a heartbeat have crashed"
 BEATS = 4
 """Heartbeats that may be missed."""
+OWNER = "ratchet_workspace"
+"""Prefect's variable that holds the place of the workspace whose deployments a server has."""
 TELLS = "Ratchet tells: "
 """Prefix of the automations that notify."""
 BLOCK = "ratchet-notify"
@@ -90,12 +96,28 @@ def apply_all(wanted: Notifications) -> None:
     _remove_others({automation.name for automation in told}, len(blocks))
 
 
+def claim() -> None:
+    """Mark a server as that of this workspace. Raises RuntimeError if it is another's: deployments have the same names, and the later would win."""
+    place = f"{socket.gethostname()}:{Path.cwd()}"
+    owner = Variable.get(OWNER, default=None)
+    if owner not in (None, place):
+        raise RuntimeError(
+            f"this Prefect server has the deployments of another workspace, {owner}. Each wants a database, or a server, of its own "
+            f"(PREFECT_SERVER_DATABASE_CONNECTION_URL). If that one is this one, which has moved: prefect variable unset {OWNER}"
+        )
+    if owner is None:
+        Variable.set(OWNER, place)
+
+
 def _block(number: int, address: str) -> NotificationBlock:
     if SLACK.match(address):
         return SlackWebhook(url=SecretStr(address))
     if WEB.match(address):
         payload = {"subject": "{{subject}}", "text": "{{subject}}\n{{body}}"}
-        return CustomWebhookNotificationBlock(name=f"{BLOCK}-{number}", url=address, json_data=payload)
+        secrets = SecretDict({"address": address})  # Prefect keeps `url` as it is, and encrypts these
+        return CustomWebhookNotificationBlock(
+            name=f"{BLOCK}-{number}", url="{{address}}", json_data=payload, secrets=secrets
+        )
     from apprise import Apprise
 
     if Apprise.instantiate(address) is None:
@@ -184,4 +206,5 @@ def _read(name: str) -> Automation | None:
 
 
 if __name__ == "__main__":
+    claim()
     apply_all(notifications())

@@ -64,6 +64,8 @@ def _registered(served: Deployments, told: Notifications, url: str) -> None:
     """Register the automations and the deployments. `serve` does the latter too, but only after the words that say how to run them."""
 
     def register() -> None:
+        if not prefect_server.has_own_database():
+            automations.claim()
         automations.apply_all(told)
         for deployment in served:
             deployment.apply()

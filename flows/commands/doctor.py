@@ -289,7 +289,7 @@ def _prefect() -> Iterator[Finding]:
         yield Finding("good", "Prefect: runs start a private server; `ratchet up` keeps one")
     elif not prefect_server.answers(url):
         yield Finding("limited", f"no Prefect server answers at {url}; runs start a private one", "ratchet up")
-    elif problem := prefect_server.version_mismatch(url):
+    elif problem := prefect_server.obstacle(url):
         yield Finding("blocked", problem[0], problem[1])
     else:
         yield Finding("good", f"a Prefect server of our version answers at {url}")

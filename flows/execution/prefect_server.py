@@ -1,6 +1,8 @@
 """Find or start the Prefect server of a flow: the one that `ratchet up` runs, or a private one that ends with the flow."""
 
 import atexit
+import base64
+import http
 import http.client
 import json
 import os
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import psutil
 
 HOST = "127.0.0.1"
-"""A server of ours listens to this machine alone: Prefect's API has no password."""
+"""A server of ours listens to this machine alone: Prefect's API has no password unless PREFECT_SERVER_API_AUTH_STRING sets one."""
 ANNOUNCED = workspace.SCRATCH / "announced"
 """Holds the address while it stands in the profile. It stays behind if the server was killed."""
 _private: set[str] = set()
@@ -41,16 +43,18 @@ def answers(url: str) -> bool:
 
 
 def get(url: str, path: str) -> Any:
-    """Return what a Prefect API answers at `path`; None if nothing or something else listens."""
+    """Return what a Prefect API answers at `path`; None if nothing or something else listens, or refuses us."""
     try:
-        with urllib.request.urlopen(f"{url}/{path}", timeout=10) as answer:
-            return json.load(answer)
+        return _ask(url, path)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return None
 
 
-def version_mismatch(url: str) -> tuple[str, str] | None:
-    """Return the problem and its fix if a server's version is incompatible with the client's, else None."""
+def obstacle(url: str) -> tuple[str, str] | None:
+    """Return the problem and its fix if a server that answers cannot be used: it refuses our password, or has another version."""
+    if _is_refused(url):
+        fix = "export PREFECT_API_AUTH_STRING=USER:PASSWORD, as its owner says, or unset PREFECT_API_URL: the run then has a server of its own"
+        return f"the Prefect server at {url} wants a password, and PREFECT_API_AUTH_STRING does not hold it", fix
     client, server = metadata.version("prefect"), get(url, "admin/version")
     if server is None or str(server).split(".")[:2] == client.split(".")[:2]:
         return None
@@ -75,6 +79,28 @@ def configured() -> str | None:
     update_current_profile({PREFECT_API_URL: None})
     ANNOUNCED.unlink(missing_ok=True)
     return None
+
+
+def _is_refused(url: str) -> bool:
+    try:
+        _ask(url, "admin/version")
+    except urllib.error.HTTPError as error:
+        return error.code == http.HTTPStatus.UNAUTHORIZED
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
+        pass  # one that is away is told elsewhere
+    return False
+
+
+def _ask(url: str, path: str) -> Any:
+    """Return what a server answers, asked with the password of Prefect's settings, if there is one."""
+    from prefect.settings import get_current_settings
+
+    request = urllib.request.Request(f"{url}/{path}")
+    if password := get_current_settings().api.auth_string:
+        encoded = base64.b64encode(password.get_secret_value().encode()).decode()
+        request.add_header("Authorization", f"Basic {encoded}")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 def pages(url: str) -> str:
@@ -107,11 +133,11 @@ def announced(url: str) -> Iterator[None]:
 def find_or_start() -> str:
     """Return the API address of a server: the configured one while it answers, else a private one that ends with this process.
 
-    Raises RuntimeError if the configured one has another version.
+    Raises RuntimeError if the configured one has another version or refuses us.
     """
     url = configured()
     if url and answers(url):
-        if problem := version_mismatch(url):
+        if problem := obstacle(url):
             raise RuntimeError(f"{problem[0]}. {problem[1]}")
         return url
     if url and os.environ.get("PREFECT_API_URL"):
@@ -121,6 +147,14 @@ def find_or_start() -> str:
     # Prefect sends its last logs and events when the interpreter ends, after every `with` block of ours has closed.
     atexit.register(end)
     return url
+
+
+def has_own_database() -> bool:
+    """Return True if servers of ours keep their records in a file, which is the workspace's, and not in a database that others may use."""
+    from prefect.settings import get_current_settings
+
+    address = get_current_settings().server.database.connection_url
+    return address is None or address.get_secret_value().startswith("sqlite")
 
 
 def is_private() -> bool:

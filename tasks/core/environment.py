@@ -17,6 +17,8 @@ RAY = "RATCHET_RAY"
 """The address of a Ray cluster that works for stage `ingest` and runs trials, or `auto` for the one of this machine."""
 TRACEBACK = "RATCHET_TRACEBACK"
 """Set it to see the traceback of an error that is otherwise told in one message."""
+NAME = "RATCHET_NAME"
+"""The name of this workspace on a server of MLflow that others use too: of its experiment and of its registered model."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 """The database or server that MLflow records runs in."""
 

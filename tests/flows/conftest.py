@@ -69,7 +69,7 @@ class Workspace:
         """What came of `python -m command`."""
         return subprocess.run(
             [sys.executable, "-m", *command],
-            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=120,
+            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
     def ratchet(self, *command: str, **environment: str) -> str:

@@ -150,3 +150,16 @@ def test_an_event_that_there_is_not_is_named_with_those_there_are(monkeypatch):
     monkeypatch.setenv(environment.NOTIFY_OF, "refused exploded")
     with pytest.raises(ValueError, match=r"names exploded, and there is no such event\. There are: promoted, refused"):
         automations.notifications()
+
+
+def test_a_second_workspace_on_one_server_is_told(prefect, tmp_path, monkeypatch):
+    with temporary_settings({PREFECT_API_URL: prefect}):
+        automations.claim()
+        automations.claim()
+        monkeypatch.chdir(tmp_path.parent)
+        with pytest.raises(
+            RuntimeError,
+            match=rf"has the deployments of another workspace, \S+:{tmp_path}\..*database, or a server, of its own",
+        ):
+            automations.claim()
+        automations.Variable.unset(automations.OWNER)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flows.execution.dvc import cli, repository
+from tasks.core.text.visible import without_passwords
 
 WRONG = {"deleted": "is missing", "modified": "was changed by hand", "not in cache": "is not in DVC's cache"}
 """DVC's status of an output → the same for a person."""
@@ -128,7 +129,12 @@ def has_remote() -> bool:
 
 
 def set_remote(address: str) -> None:
-    """Make an address the remote that DVC pushes to."""
+    """Make an address the remote that DVC pushes to. Raises ValueError if it holds a password: git carries it."""
+    if without_passwords(address) != address:
+        raise ValueError(
+            f"{without_passwords(address)}: the address holds a password, and .dvc/config is git's. Leave it out, and set it beside: "
+            f"dvc remote modify --local {REMOTE} password …"
+        )
     cli.run("remote", "add", "--quiet", "--default", "--force", REMOTE, address)
 
 

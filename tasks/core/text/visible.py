@@ -1,8 +1,11 @@
-"""Untrusted text made safe to show: no control or direction character takes effect."""
+"""Text made safe to show: no control or direction character takes effect, and no address has a password."""
 
 import re
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+PASSWORD = re.compile(r"(://[^\s/@:]*):[^\s/]+@")
+"""The password of an address."""
 
 
 def visible(text: str, chars: int) -> str:
@@ -14,3 +17,8 @@ def visible(text: str, chars: int) -> str:
 def escaped(text: str) -> str:
     """Return the text with control and direction characters as escapes of JSON (`\\u001b`)."""
     return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def without_passwords(text: str) -> str:
+    """Return the text with `***` for the password of each address in it: `postgresql://me:***@host/db`."""
+    return PASSWORD.sub(r"\1:***@", text)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.core.config import Config
 from tasks.core.records import Message
@@ -37,6 +37,13 @@ class Server(Config):
     """Of a million tokens that it reads, in any currency: what a run costs is logged."""
     answer_price: float = Field(0.0, ge=0)
     """Of a million tokens that it writes."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_password(cls, url: str) -> str:
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError("it holds a password: leave it out, and name the environment variable of a key in `key`")
+        return url
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.core import environment
 from tasks.io.runs import logged_models, run_links, run_store
 from tasks.io.runs.logged_models import CANDIDATE, Measured
 from tasks.io.system import progress
 from tasks.io.weights import mlflow_format
 
 NAME = "ratchet"
+"""The name of models where they are served (`ratchet@3`), and in MLflow unless the environment names another."""
 BREAK = "\n\n"
 """Stands between the decision on a version and the links in its description."""
 NUMBER = "ratchet.version"
@@ -34,22 +36,41 @@ def mirror(versions: Sequence[Version], aliases: dict[str, int]) -> bool:
     try:
         client, experiment = run_store.connect()
         known = _known(client)
+        if clash := _of_another(versions, known):
+            progress.say(
+                f"MLflow's registered model {run_store.name()!r} has another version {clash} than this workspace: it belongs to another one, "
+                f"and nothing was registered. export {environment.NAME}=… gives this workspace a name of its own."
+            )
+            return False
         mlflow_numbers = {version.number: _registered(client, experiment, version, known) for version in versions}
         _set_aliases(client, {alias: mlflow_numbers[number] for alias, number in aliases.items()})
     except run_store.outages() as error:
-        progress.say(f"MLflow ({run_store.shown()}) does not answer; its registry is set right next time. {error}")
+        progress.say(
+            f"MLflow ({run_store.shown()}) does not answer; its registry is set right next time. {run_store.reason(error)}"
+        )
         return False
     return True
 
 
 def _known(client: Any) -> dict[tuple[str, str], Any]:
-    """Return MLflow's versions by our number and candidate: two workspaces may share a registry."""
-    if not client.search_registered_models(f"name = '{NAME}'"):
+    """Return MLflow's versions by our number and candidate."""
+    if not client.search_registered_models(f"name = '{run_store.name()}'"):
         client.create_registered_model(
-            NAME, description="Every model that the gate has judged; `champion` is in place."
+            run_store.name(), description="Every model that the gate has judged; `champion` is in place."
         )
-    versions = client.search_model_versions(f"name = '{NAME}'")
+    versions = client.search_model_versions(f"name = '{run_store.name()}'")
     return {(version.tags.get(NUMBER, ""), version.tags.get(CANDIDATE, "")): version for version in versions}
+
+
+def _of_another(versions: Sequence[Version], known: dict[tuple[str, str], Any]) -> int | None:
+    """Return a number that MLflow has of another candidate than this workspace; None if there is none. A number has one candidate for good."""
+    numbers = {number for number, _ in known}
+    clashes = (
+        version.number
+        for version in versions
+        if (str(version.number), version.candidate) not in known and str(version.number) in numbers
+    )
+    return next(clashes, None)
 
 
 def _registered(client: Any, experiment: str, version: Version, known: dict[tuple[str, str], Any]) -> str:
@@ -60,10 +81,10 @@ def _registered(client: Any, experiment: str, version: Version, known: dict[tupl
         return _register(client, experiment, version)
     if registered.description.partition(BREAK)[0] != version.description:
         description, _ = _described(client, experiment, version)
-        client.update_model_version(NAME, registered.version, description)
+        client.update_model_version(run_store.name(), registered.version, description)
     for name, value in version.tags.items():
         if registered.tags.get(name) != value:
-            client.set_model_version_tag(NAME, registered.version, name, value)
+            client.set_model_version_tag(run_store.name(), registered.version, name, value)
     return str(registered.version)
 
 
@@ -71,9 +92,9 @@ def _register(client: Any, experiment: str, version: Version) -> str:
     description, measured = _described(client, experiment, version)
     tags = version.tags | {NUMBER: str(version.number), CANDIDATE: version.candidate}
     run = measured.run if measured else None
-    created = client.create_model_version(NAME, _source(version), run, tags=tags, description=description)
+    created = client.create_model_version(run_store.name(), _source(version), run, tags=tags, description=description)
     if measured:
-        logged_models.link_version(client, measured.model, NAME, str(created.version))
+        logged_models.link_version(client, measured.model, run_store.name(), str(created.version))
     return str(created.version)
 
 
@@ -92,9 +113,9 @@ def _source(version: Version) -> str:
 
 
 def _set_aliases(client: Any, wanted: dict[str, str]) -> None:
-    present = client.get_registered_model(NAME).aliases
+    present = client.get_registered_model(run_store.name()).aliases
     for alias in ("champion", "challenger"):
         if alias in wanted and str(present.get(alias)) != wanted[alias]:
-            client.set_registered_model_alias(NAME, alias, wanted[alias])
+            client.set_registered_model_alias(run_store.name(), alias, wanted[alias])
         elif alias in present and alias not in wanted:
-            client.delete_registered_model_alias(NAME, alias)
+            client.delete_registered_model_alias(run_store.name(), alias)

@@ -82,9 +82,7 @@ def export(runs: Iterable[str], path: Path) -> int:
             for event in _events(client, run, exported)
         ]
     except run_store.outages() as error:
-        raise ConnectionError(
-            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
-        ) from None
+        raise ConnectionError(f"MLflow ({run_store.shown()}) does not answer: {run_store.reason(error)}") from None
     files.write_atomically(path, "".join(f"{line}\n" for line in lines))
     return len(exported)
 

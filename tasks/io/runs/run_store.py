@@ -4,18 +4,23 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from tasks.core import environment
 from tasks.core.imports import lasting
+from tasks.core.text.visible import without_passwords
 from tasks.io.runs import experiment_page
+from tasks.io.system import git
 
 SPOOL = Path(".ratchet/spool")
 """The run spool: events that wait to be sent to the store (`tasks.io.runs.tracking`)."""
-EXPERIMENT = "ratchet"
+NAME = "ratchet"
+"""The name of the experiment and of the registered model, where the environment names no other."""
+OWNER = "ratchet.workspace"
+"""The tag of an experiment on a server that says whose it is."""
 DATABASES = ("postgresql", "mysql", "mssql")
 """Prefixes of addresses of remote databases, whose drivers have to be installed."""
 KINDS = ("sqlite:///", *DATABASES, "http://", "https://", "databricks")
@@ -31,7 +36,17 @@ def uri() -> str:
 
 def shown() -> str:
     """Return the address without its password."""
-    return re.sub(r"(://[^/@]*?):[^/]*@", r"\1:***@", uri())
+    return without_passwords(uri())
+
+
+def name() -> str:
+    """Return the name of our experiment and of our registered model."""
+    return os.environ.get(environment.NAME) or NAME
+
+
+def is_shared() -> bool:
+    """Return whether workspaces of others may use the store too."""
+    return not uri().startswith("sqlite:///")
 
 
 def is_new() -> bool:
@@ -85,6 +100,11 @@ def outages() -> tuple[type[Exception], ...]:
     return (MlflowException, SQLAlchemyError, OSError)
 
 
+def reason(error: Exception) -> str:
+    """Return the first line of a store's error; MLflow names the address that it asked, with the password that it may hold."""
+    return without_passwords(str(error).partition("\n")[0])
+
+
 def is_refusal(error: Exception) -> bool:
     """Return whether the store answered that it will never take this, so that retrying is useless."""
     return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
@@ -108,14 +128,34 @@ def connect() -> tuple[Any, str]:
     with (SPOOL / "store.lock").open("w") as lock:  # two first-comers would both make the schema
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = mlflow.MlflowClient(uri())
-        existing = client.get_experiment_by_name(EXPERIMENT)
+        existing = client.get_experiment_by_name(name())
         if existing and existing.lifecycle_stage == "deleted":
             raise ConnectionError(
-                f"its experiment {EXPERIMENT!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
+                f"its experiment {name()!r} was deleted; `mlflow experiments restore -x {existing.experiment_id}`"
             )
         if existing is None:
-            return client, client.create_experiment(EXPERIMENT, tags=dict(experiment_page.TAGS))
+            tags = dict(experiment_page.TAGS) | ({OWNER: _project()} if is_shared() else {})
+            return client, client.create_experiment(name(), tags=tags)
+        if is_shared():
+            _check_owner(client, existing)
         return client, existing.experiment_id
+
+
+def _check_owner(client: Any, experiment: Any) -> None:
+    """Raise ConnectionError if an experiment is that of another project: runs wait in the spool rather than mix with its own."""
+    owner = experiment.tags.get(OWNER)
+    if owner is None:
+        client.set_experiment_tag(experiment.experiment_id, OWNER, _project())
+    elif owner != _project():
+        raise ConnectionError(
+            f"its experiment {name()!r} belongs to another workspace, {owner}. export {environment.NAME}=… gives this one a name of its own; "
+            f"if both are the same project, remove the experiment's tag {OWNER} in MLflow's page"
+        )
+
+
+def _project() -> str:
+    """Return what clones of one project have in common: the address of their remote, or else this folder of this machine."""
+    return without_passwords(git.origin()) or f"{socket.gethostname()}:{Path.cwd()}"
 
 
 def experiment() -> str:
@@ -126,8 +166,7 @@ def experiment() -> str:
             client.set_experiment_tag(number, name, value)
         return number
     except outages() as error:
-        reason = str(error).partition("\n")[0]
-        raise ConnectionError(f"MLflow's store does not answer: {reason}") from None
+        raise ConnectionError(f"MLflow's store does not answer: {reason(error)}") from None
 
 
 def find(client: Any, experiment: str, own_id: str) -> str | None:

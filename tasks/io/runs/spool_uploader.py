@@ -98,7 +98,7 @@ def deliver() -> None:
             if run_store.is_refusal(error):
                 _set_aside(path, error)
                 continue
-            _outage_note().write_text(str(error))
+            _outage_note().write_text(run_store.reason(error))
             return
     _outage_note().unlink(missing_ok=True)
 

@@ -169,9 +169,7 @@ def known(runs: Iterable[str]) -> set[str]:
             name for name in names if (SPOOL / f"{name}.jsonl").exists() or run_store.find(client, experiment, name)
         }
     except run_store.outages() as error:
-        raise ConnectionError(
-            f"MLflow ({run_store.shown()}) does not answer: {str(error).partition(chr(10))[0]}"
-        ) from None
+        raise ConnectionError(f"MLflow ({run_store.shown()}) does not answer: {run_store.reason(error)}") from None
 
 
 def adopt(runs: Mapping[str, bytes]) -> None:

@@ -34,6 +34,11 @@ def names(command: str, *arguments: str) -> list[str]:
     return [name for name in run(command, "-z", *arguments).decode().split("\0") if name]
 
 
+def origin() -> str:
+    """Return the address of the remote `origin`; empty if there is none."""
+    return _answer("config", "remote.origin.url")
+
+
 def is_repository() -> bool:
     """Return True in a folder of git's."""
     return _succeeds("rev-parse", "--git-dir")

@@ -16,6 +16,7 @@ from types import FrameType
 
 from tasks.core import environment
 from tasks.core.compute import Compute
+from tasks.core.text.visible import without_passwords
 from tasks.io.system import progress
 
 PR_SET_PDEATHSIG = 1
@@ -109,7 +110,7 @@ def explain(error: Exception) -> str:
         if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
             where = getattr(error, "filename", None) or Path.cwd()
             return f"{problem} ({where}). Free some space and run it again; nothing was half written."
-    return str(error)
+    return without_passwords(str(error))
 
 
 def expected() -> tuple[type[Exception], ...]:

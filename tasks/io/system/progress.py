@@ -15,6 +15,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: librar
 
 from tqdm import tqdm
 
+from tasks.core.text.visible import without_passwords
+
 T = TypeVar("T")
 EVERY_S = 10.0
 """Seconds between lines where there is no terminal, unless the environment says otherwise."""
@@ -23,7 +25,8 @@ _listeners: list[Callable[[str], object]] = []
 
 
 def say(text: str) -> None:
-    """Print a line now, above a bar if there is one. The work goes on when the reader of a pipe exits (`… | head`)."""
+    """Print a line now, above a bar if there is one, with no password of an address. The work goes on when the reader of a pipe exits (`… | head`)."""
+    text = without_passwords(text)
     with suppress(BrokenPipeError):
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()

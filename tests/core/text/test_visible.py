@@ -1,6 +1,8 @@
 """Text of others is shown as what it is."""
 
-from tasks.core.text.visible import visible
+import pytest
+
+from tasks.core.text.visible import visible, without_passwords
 
 
 def test_controls_are_spelled_out_and_line_ends_are_kept():
@@ -10,3 +12,16 @@ def test_controls_are_spelled_out_and_line_ends_are_kept():
 def test_of_a_long_text_the_start_is_shown_and_how_much_is_left():
     assert visible("abcde", 5) == "abcde"
     assert visible("abcdefg", 5) == "abcde\n… 2 characters more"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("asked http://me:p@ss:w@127.0.0.1:9/api twice, http://a:b@c", "asked http://me:***@127.0.0.1:9/api twice, http://a:***@c"),
+        ("http://127.0.0.1:5000/#/runs me@example.org", "http://127.0.0.1:5000/#/runs me@example.org"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+    ],
+)  # fmt: skip
+def test_an_address_is_shown_without_its_password(text, shown):
+    assert without_passwords(text) == shown

@@ -1,12 +1,13 @@
 """The store that runs are kept in: whether it can be used, and what is said where it cannot."""
 
 import json
+import subprocess
 import sys
 import time
 
 import pytest
 
-from tasks.io.runs import experiment_page, run_store
+from tasks.io.runs import experiment_page, registry, run_store
 
 
 def test_a_store_that_can_be_written_passes(store):
@@ -70,3 +71,44 @@ def test_a_database_that_is_away_is_given_up_within_seconds(monkeypatch):
     with pytest.raises(run_store.outages()):
         run_store.connect()
     assert time.monotonic() - start < 20
+
+
+def test_two_workspaces_of_one_name_on_one_server_are_told_and_do_not_mix(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_store, "is_shared", lambda: True)
+    _, first = run_store.connect()
+    assert run_store.connect()[1] == first
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    with pytest.raises(
+        ConnectionError, match=r"experiment 'ratchet' belongs to another workspace, \S+\. export RATCHET_NAME=…"
+    ):
+        run_store.connect()
+    monkeypatch.setenv("RATCHET_NAME", "other")
+    assert run_store.connect()[1] != first
+
+
+def test_clones_of_one_project_share_their_experiment(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_store, "is_shared", lambda: True)
+    numbers = []
+    for name in ("first", "second"):
+        subprocess.run(["git", "init", "--quiet", name], cwd=tmp_path, check=True)
+        monkeypatch.chdir(tmp_path / name)
+        subprocess.run(["git", "remote", "add", "origin", "https://me:secret@host/project"], check=True)
+        numbers.append(run_store.connect())
+    (client, first), (_, second) = numbers
+    assert first == second
+    assert client.get_experiment(first).tags[run_store.OWNER] == "https://me:***@host/project"
+
+
+def test_a_registered_model_of_another_workspace_is_left_alone(store, tmp_path, capsys):
+    def version(candidate):
+        return registry.Version(1, candidate, "promoted", {}, tmp_path / "models/versions/1")
+
+    (tmp_path / "models/versions/1").mkdir(parents=True)
+    assert registry.mirror([version("a" * 64)], {"champion": 1})
+    assert registry.mirror([version("a" * 64)], {"champion": 1}), "its own is known again"
+    assert not registry.mirror([version("b" * 64)], {"champion": 1})
+    assert "has another version 1 than this workspace" in capsys.readouterr().out
+    client, _ = run_store.connect()
+    assert [one.tags["ratchet.candidate"][0] for one in client.search_model_versions("name = 'ratchet'")] == ["a"]

@@ -32,7 +32,7 @@ def runs(store):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}")
-    experiment = client.get_experiment_by_name(run_store.EXPERIMENT)
+    experiment = client.get_experiment_by_name(run_store.NAME)
     in_store = client.search_runs([experiment.experiment_id])
     by_name = {run.info.run_name: run for run in in_store}
     assert len(by_name) == len(in_store)
@@ -325,7 +325,7 @@ def test_an_experiment_that_was_deleted_is_an_outage_and_loses_nothing(store):
 
     carried(tracking.Recorder("before"))
     client = MlflowClient(f"sqlite:///{store}")
-    number = client.get_experiment_by_name(run_store.EXPERIMENT).experiment_id
+    number = client.get_experiment_by_name(run_store.NAME).experiment_id
     client.delete_experiment(number)
     carried(tracking.Recorder("after"))
     assert f"mlflow experiments restore -x {number}" in spool_uploader.outage()

@@ -1,0 +1,148 @@
+"""A night with all records on servers: MLflow's and Prefect's in PostgreSQL, outputs on S3. Each server runs on this machine while the script does.
+
+It needs PostgreSQL's programs (Debian: postgresql) and psycopg (extra `postgres`), says so where they are not there, and ends with code 0.
+PostgreSQL refuses to run as root: `--user` names whom it runs as then.
+
+    python benchmarks/servers.py [--user nobody]
+"""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.end_to_end.conftest import Workspace  # noqa: E402  # the path comes first
+from tests.end_to_end.test_night import MODELS, QUESTIONS, arrive  # noqa: E402
+
+PASSWORD = "planted-in-postgres-3357"
+
+
+def programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs; None if it is not installed."""
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return places[-1] if places else None
+
+
+def free_port() -> int:
+    """Return a port that nothing listens to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def postgres(folder: Path, bin: Path, user: str | None) -> Iterator[str]:
+    """Run PostgreSQL with a database for each of MLflow and Prefect, and yield its host, port and password as an address has them."""
+    port = free_port()
+    word = folder / "password"
+    word.write_text(PASSWORD)
+    if user:
+        shutil.chown(folder, user)
+        shutil.chown(word, user)
+
+    def run(*command: str) -> None:
+        subprocess.run(
+            [*(["runuser", "--user", user, "--"] if user else []), *command],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    data = str(folder / "data")
+    run(
+        str(bin / "initdb"), "--pgdata", data, "--username", "ratchet", "--pwfile", str(word), "--auth", "scram-sha-256"
+    )
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder}"
+    run(str(bin / "pg_ctl"), "--pgdata", data, "--log", str(folder / "log"), "--options", options, "--wait", "start")
+    try:
+        import psycopg
+
+        for name in ("mlflow", "prefect"):
+            with psycopg.connect(
+                f"postgresql://ratchet:{PASSWORD}@127.0.0.1:{port}/postgres", autocommit=True
+            ) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+        yield f"ratchet:{PASSWORD}@127.0.0.1:{port}"
+    finally:
+        run(str(bin / "pg_ctl"), "--pgdata", data, "--mode", "fast", "--wait", "stop")
+
+
+def night(folder: Path, server: str, store: str) -> None:
+    """Let a file of examples arrive, run a night, hand it over, and tell what the servers have."""
+    import psycopg
+
+    settings = {
+        "MLFLOW_TRACKING_URI": f"postgresql://{server}/mlflow",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{server}/prefect",
+        "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": store,
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }  # fmt: skip
+    workspace = Workspace(folder, "micro", settings)
+    for old, new in {
+        f"path: {QUESTIONS}": "path: data/raw/day-*.jsonl", "text_tokens: 500": "text_tokens: 8000",
+        "test: 0.25": "test: 0.25, gate: 0.25", "models: {}\n": MODELS,
+    }.items():  # fmt: skip
+        workspace.set(old, new)
+    workspace.run("flows.commands", "rounds", "1")
+    arrive(workspace, "day-1", slice(None))
+    for name in ("first night", "night without news"):
+        start = time.monotonic()
+        said = workspace.run("flows.commands", "retrain")
+        print(f"{name}: {time.monotonic() - start:.0f} s; {said.strip().splitlines()[-1]}", flush=True)
+    workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", "s3://ratchet/store")
+    workspace.run("dvc", "push", "--quiet")
+    for database, query in {
+        "mlflow": "SELECT 'runs ' || status || ' ' || count(*) FROM runs GROUP BY status UNION ALL SELECT 'versions ' || count(*) FROM model_versions",
+        "prefect": "SELECT 'flow runs ' || state_name || ' ' || count(*) FROM flow_run GROUP BY state_name",
+    }.items():
+        with psycopg.connect(f"postgresql://{server}/{database}") as connection:
+            print(f"{database}: {', '.join(sorted(row[0] for row in connection.execute(query)))}", flush=True)
+    local = [name for name in ("mlflow.db", ".ratchet/prefect/prefect.db") if (folder / name).exists()]
+    written = [path for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+    print(f"local databases: {local or 'none'}; files with the password: {written or 'none'}")
+
+
+def main() -> None:
+    """Start the servers, and run the night."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--user")
+    user = parser.parse_args().user
+    bin = programs()
+    if bin is None or importlib.util.find_spec("psycopg") is None:
+        print("PostgreSQL's initdb, or psycopg, is not installed: nothing was measured.")
+        return
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        (place / "postgres").mkdir()
+        (place / "workspace").mkdir()
+        moto = ThreadedMotoServer("127.0.0.1", free_port())
+        moto.start()
+        store = "http://{}:{}".format(*moto.get_host_and_port())
+        boto3.client(
+            "s3", endpoint_url=store, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+        ).create_bucket(Bucket="ratchet")
+        try:
+            with postgres(place / "postgres", bin, user) as server:
+                night(place / "workspace", server, store)
+        finally:
+            moto.stop()
+
+
+if __name__ == "__main__":
+    main()
