@@ -204,7 +204,7 @@ def test_a_training_depends_on_faits_files_only_where_it_chooses_fait(stage, mon
     assert not of_fait & {*configuration.closure(stage)}
     for objective in methods.names("objectives"):
         training = SimpleNamespace(
-            **{family.removesuffix("s"): "none" for family in ("bases", "expanders", "adapters")}
+            **{family.removesuffix("s"): "none" for family in ("bases", "expanders", "adapters", "sparsifiers")}
         )
         vars(training).update(selector="all", optimizer="adamw", objective=objective)
         chosen_files = of_fait & {*configuration.code(stage, SimpleNamespace(**{stage: training}))}

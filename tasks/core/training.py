@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "objectives")
+FAMILIES = ("bases", "expanders", "adapters", "selectors", "optimizers", "objectives", "sparsifiers")
 """The families that a training composes, in the order in which they act on a model. A setting is called like its family, in
 the singular."""
 
@@ -44,6 +44,9 @@ class Training(Config):
     """A folder of `tasks/methods/optimizers`."""
     objective: str = "cross_entropy"
     """A folder of `tasks/methods/objectives`."""
+    sparsifier: str = Field("none", exclude_if=lambda name: name == "none")
+    """A folder of `tasks/methods/sparsifiers`: what a step leaves out of its passes. `none` is in no output, and so left out where settings are
+    written."""
     max_tokens: int = Field(40_000, ge=1)
     """Training ends after this many tokens, prompts included."""
     epochs: int = Field(1, ge=1)

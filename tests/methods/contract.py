@@ -29,6 +29,7 @@ NEUTRAL = {
     "selectors": "all",
     "optimizers": "adamw",
     "objectives": "cross_entropy",
+    "sparsifiers": "none",
 }
 
 

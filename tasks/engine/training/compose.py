@@ -1,4 +1,6 @@
-"""Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective."""
+"""Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective ×
+sparsifier.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,11 +39,15 @@ class Composition:
     selector: Part
     optimizer: Part
     objective: Part
+    sparsifier: Part
 
     @property
     def names(self) -> dict[str, str]:
-        """Return the name of each part: `{"adapter": "lora", …}`."""
-        return {kind: part.name for kind, part in vars(self).items()}
+        """Return the name of each part: `{"adapter": "lora", …}`. A sparsifier is named where there is one."""
+        names = {kind: part.name for kind, part in vars(self).items()}
+        if self.sparsifier.name == "none":
+            del names["sparsifier"]
+        return names
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def read(training: Training, sections: Mapping[str, Mapping[str, Any]]) -> Compo
 def compose(
     model: nn.Module, parts: Composition, probe: Probe, seed: int, *, saved: Path | None = None, fsdp: bool = False
 ) -> Attached:
-    """Bind the objective into the model's forward, grow the model, attach the adapter, and let the selector choose what trains.
+    """Bind the objective into the model's forward, grow the model, attach the adapter, let the selector choose what trains, and the sparsifier
+    what passes of the training leave out.
 
     `saved` is the folder of an adapter to start from. Raises ValueError if the composition cannot work or leaves nothing to train, and
     if the saved adapter does not fit.
@@ -94,6 +101,7 @@ def compose(
         raise ValueError(
             f"Nothing trains: adapter {parts.adapter.name!r} with selector {parts.selector.name!r} leaves every weight frozen."
         )
+    parts.sparsifier.method.sparsify(attached, parts.sparsifier.config, seed)
     return Attached(
         attached,
         trainable,
@@ -182,6 +190,11 @@ def check(parts: Composition, *, standalone: bool = False, fsdp: bool = False) -
     if parts.optimizer.spec.gradient_free and parts.selector.spec.needs_gradient:
         raise ValueError(
             f"selector {parts.selector.name!r} chooses by the gradients of steps, and optimizer {parts.optimizer.name!r} has none."
+        )
+    if parts.optimizer.spec.gradient_free and parts.sparsifier.name != "none":
+        raise ValueError(
+            f"sparsifier {parts.sparsifier.name!r} spares what is kept for going backward, and optimizer {parts.optimizer.name!r} never goes "
+            "backward. Use `sparsifier: none`."
         )
     if parts.optimizer.spec.streams and (reason := _stays(parts)):
         raise ValueError(

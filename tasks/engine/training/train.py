@@ -188,6 +188,7 @@ def train(
 
     # result
     settle()
+    parts.sparsifier.method.restore(attached.model)
     if compute.fsdp:
         attached = fsdp.gathered(attached)
     if not config.save_every:
