@@ -49,11 +49,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Name → what differs from a LLaMA of 4 heads and SmolLM2's 49,152 tokens."""
 LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
+OF_ATTENTION = LORA | {"targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+"""LoRA beside MLPs that are frozen, as sparsifiers may want them."""
 CHECKPOINTED = {"activation_checkpointing": True}
 
 
 def sides() -> dict[str, dict[str, Any]]:
-    """Return the settings of each side by its name: every method that trains once, and what it is compared with."""
+    """Return the settings of each side by its name: every method that trains once, and what it is compared with. LoRA is `LORA` or, under
+    `lora`, what a side says.
+    """
     from tasks import methods
 
     alone: dict[str, dict[str, Any]] = {"full": {}, "full, checkpointed": CHECKPOINTED, "lora": {"adapter": "lora"}}
@@ -68,6 +72,9 @@ def sides() -> dict[str, dict[str, Any]]:
         alone[name] = {"optimizer": name}
         if methods.spec("optimizers", name).gradient_free:
             alone[f"{name}, lora"] = {"optimizer": name, "adapter": "lora"}
+    alone["lora of attention"] = {"adapter": "lora", "lora": OF_ATTENTION}
+    for name in methods.names("sparsifiers"):
+        alone[name] = alone["lora of attention"] | {"sparsifier": name}
     return {name: settings for name, settings in alone.items() if name not in ("none", "all", "adamw")}
 
 
@@ -135,8 +142,10 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
     from tasks.engine.training import compose, fit, train
     from tasks.engine.training.allocations import allocations, held_bytes, saved_bytes
 
+    settings = {"adapter": "none"} | sides()[side]
+    lora = settings.pop("lora", LORA)
     plan = Training(
-        **{"adapter": "none"} | sides()[side],
+        **settings,
         max_tokens=options.steps * options.tokens,
         pack_tokens=options.tokens,
         save_every=0,
@@ -144,7 +153,7 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
         warmup=0.0,
     )
     names = {getattr(plan, family.removesuffix("s")) for family in FAMILIES}
-    parts = compose.read(plan, {name: {"lora": LORA}.get(name, {}) for name in names})
+    parts = compose.read(plan, {name: {"lora": lora}.get(name, {}) for name in names})
     compute = Compute(precision="fp32", threads=options.threads)
     device.use(compute)
     before = process_bytes("VmRSS")
@@ -169,6 +178,7 @@ def measured(side: str, options: argparse.Namespace) -> Memory:
     saved = 0
     if not parts.optimizer.spec.gradient_free:
         row = collate([Pack((sequences[0],))])
+        parts.sparsifier.method.sparsify(result.model, parts.sparsifier.config, plan.seed)
         with activations.applied(result.model, wanted=plan.activation_checkpointing):
             saved = saved_bytes(result.model, row)
     in_place = in_memory(result.model) if parts.optimizer.spec.streams else weights

@@ -49,7 +49,7 @@ def sections_of(recipe: Recipe, trial: Trial) -> dict[str, Any]:
         section["save_every"] = 0  # what is measured on the way chooses nothing
     sections[recipe.stage] = section
     for family in configuration.declaration(recipe.stage).parts:
-        sections["methods"].setdefault(section[family.removesuffix("s")], {})
+        sections["methods"].setdefault(section.get(family.removesuffix("s"), "none"), {})
     for name, values in method_changes.items():
         sections["methods"][name] = sections["methods"].get(name, {}) | values
     sections["methods"][section["optimizer"]] |= {"learning_rate": trial.rate}

@@ -62,6 +62,7 @@ COMPOSITIONS = {
     "s2ft × mftcoder": {"selectors": "s2ft", "objectives": "mftcoder"},
     "adept × lisa": {"expanders": "adept", "selectors": "lisa"},
     "nf4 × lora": {"bases": "nf4", "adapters": "lora"},
+    "lora × lemo": {"adapters": "lora", "sparsifiers": "lemo"},
 }
 HALF = [
     "lora",
@@ -84,6 +85,7 @@ HALF = [
     "fait × lora",
     "s2ft × mftcoder",
     "nf4 × lora",
+    "lora × lemo",
 ]
 """Those tried in bf16 too: each kind of method once."""
 WEIGHING = {
@@ -91,6 +93,8 @@ WEIGHING = {
     "fait × mezo": {"refresh_every": 5},  # two passes of a step must weigh alike
 }
 """Settings of FAIT, where its defaults, margins in every step, are not what is tried."""
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+"""What may train where an MLP keeps few of its columns."""
 RATES = {"mezo": 1e-3, "zo2": 1e-3, "fait × mezo": 1e-3, "lora × mezo": 1e-2, "lora × zo2": 1e-2, "loldu": 3e-2}
 """Learning rates that show within 40 steps that something was learnt, where 1e-2 does not."""
 
@@ -100,6 +104,12 @@ def parts(name):
     chosen = composition(**COMPOSITIONS[name])
     if name in WEIGHING:
         chosen = replace(chosen, objective=part("objectives", "fait", **WEIGHING[name]))
+    if "sparsifiers" in COMPOSITIONS[name]:
+        chosen = replace(
+            chosen,
+            adapter=part("adapters", "lora", rank=4, targets=ATTENTION),
+            sparsifier=part("sparsifiers", "lemo", blocks="random"),  # which draws anew in each step
+        )
     return replace(
         chosen,
         optimizer=part("optimizers", optimizer, learning_rate=RATES.get(name, 1e-2)),

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,9 @@ def of_model(model: Any, parts: Composition, training: Training, compute: Comput
         partial(_of_plain, token_losses),
         partial(_of_plain, token_logits),
     )
+    if shrunk := parts.sparsifier.method.shrunk:  # rows that are counted are shorter than a pack
+        config = shrunk(parts.sparsifier.config, LENGTHS[0] / training.pack_tokens)
+        parts = replace(parts, sparsifier=replace(parts.sparsifier, config=config))
     attached = compose.compose(model.train(), parts, probe, training.seed)
     rows = [_row(parts, tokens, vocabulary) for tokens in LENGTHS]
     if parts.optimizer.spec.gradient_free:
@@ -145,6 +148,9 @@ def _by_gradient(
         look_kept, look_inside = _kept(attached.model, rows, compute, checkpointing=training.activation_checkpointing)
         if look_kept.at(training.pack_tokens) >= kept.at(training.pack_tokens):
             kept, inside = look_kept, look_inside
+    if parts.sparsifier.name != "none":  # a layer makes what it does not keep
+        passing = _passing(plain(attached.model), rows, compute)
+        inside = max(inside, passing, key=lambda growth: growth.at(training.pack_tokens))
     trains = sum(p.numel() for p in attached.trainable.values())
     moments = 2 * sum(p.numel() for p in optimizer.state)
     resident = _resident(attached.model) + NUMBER * moments
@@ -174,9 +180,7 @@ def _without_gradient(
     """Return the size of a training whose steps stem from passes alone: beside weights, a pass or a part of a direction."""
     inner: Any = plain(attached.model)
     optimizer: Any = parts.optimizer.method.make(compose.groups(attached, parts), parts.optimizer.config, training.seed)
-    with evaluating(inner), torch.no_grad(), device.autocast(compute):
-        passing = _growth([_transient(inner, row) for row in rows])
-    at_work = passing.at(training.pack_tokens) + _logits(_head(inner), training)
+    at_work = _passing(inner, rows, compute).at(training.pack_tokens) + _logits(_head(inner), training)
     trainable = list(attached.trainable.values())
     largest = max(p.nbytes for p in trainable)
     resident = _resident(attached.model)
@@ -227,6 +231,12 @@ def _growth(sizes: list[int]) -> Growth:
     (first, second), (less, more) = LENGTHS, sizes
     a_token = (more - less) / (second - first)
     return Growth(less - a_token * first, a_token)
+
+
+def _passing(inner: Any, rows: list[dict[str, Tensor]], compute: Compute) -> Growth:
+    """Return what a pass has in memory at a time that keeps nothing for going backward."""
+    with evaluating(inner), torch.no_grad(), device.autocast(compute):
+        return _growth([_transient(inner, row) for row in rows])
 
 
 def _transient(inner: Any, row: Mapping[str, Tensor]) -> int:

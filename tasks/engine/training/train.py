@@ -117,6 +117,7 @@ def train(
     # optimizer
     optimizer, scheduler = _optimizer(attached, parts, config, batches.steps)
     gradient_free = parts.optimizer.spec.gradient_free
+    makes_all = not gradient_free and parts.sparsifier.name == "none"  # of the products that are counted for the MFU
     settle = _stream(optimizer, attached.model, compute, work) if parts.optimizer.spec.streams else _nothing
 
     # loop
@@ -160,7 +161,7 @@ def train(
             tokens=sum(map(len, packs)),
             trained_tokens=sum(sequence.num_trained for pack in packs for sequence in pack.sequences),
             seconds=seconds,
-            mfu=None if gradient_free else utilisation.of(packs * parts.objective.spec.looks, seconds),
+            mfu=utilisation.of(packs * parts.objective.spec.looks, seconds) if makes_all else None,
         )
         on_step(metrics)
 

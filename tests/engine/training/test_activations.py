@@ -39,6 +39,7 @@ COMPOSITIONS = {
     "dpo": {"objectives": "dpo"},  # two passes a step
     "mezo": {"optimizers": "mezo"},  # none backward
     "nf4 × lora": {"bases": "nf4", "adapters": "lora"},
+    "mhr × lemo": {"adapters": "mhr", "sparsifiers": "lemo"},  # each layer has a row of its own
 }
 BF16 = ["full", "mola", "dept"]
 """Those tried in bf16 too."""
@@ -48,6 +49,9 @@ def parts(name):
     chosen = composition(**COMPOSITIONS[name])
     if name == "lora, dropout":
         chosen = replace(chosen, adapter=part("adapters", "lora", dropout=0.3))
+    if name == "mhr × lemo":
+        few = replace(chosen.adapter, config=chosen.adapter.config.model_copy(update={"targets": ("q_proj", "v_proj")}))
+        chosen = replace(chosen, adapter=few, sparsifier=part("sparsifiers", "lemo", blocks="random"))
     if name == "full":
         chosen = replace(chosen, optimizer=part("optimizers", "adamw", learning_rate=1e-2))
     return chosen
