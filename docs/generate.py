@@ -17,7 +17,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs import claims_page  # noqa: E402  # the path comes first, where this runs as a script
+from docs import claims_page, coverage_page  # noqa: E402  # the path comes first, where this runs as a script
 from flows.commands import _exit_codes, _help, _reports, _schema, application  # noqa: E402
 from flows.experiments import claims  # noqa: E402
 from tasks import configuration, methods  # noqa: E402  # the path comes first, where this runs as a script
@@ -344,6 +344,7 @@ def pages() -> dict[str, str]:
         "pages/reference/json.md": json_output(),
         "pages/reference/records.md": records(),
         "pages/results/claims.md": claims_page.page(),
+        "pages/results/coverage.md": coverage_page.page(),
         "params.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
     }
 

@@ -3,7 +3,7 @@
 What is resampled is the *group* (a source module, a file), never the single item: items of one group resemble each other,
 and treating them as independent makes an interval too narrow. Two models are compared on the same items, so one draw of
 groups serves both and what makes an item hard for either cancels (paired bootstrap). Fewer than `FEW` groups are no population to
-resample: their interval is Student's, with the jackknife's error. `benchmarks/coverage.py` measures how often both hold the truth: with
+resample: their interval is Student's, with the jackknife's error. `benchmarks/intervals.py` measures how often both hold the truth: with
 two, three and four groups the bootstrap's does in 49, 76 and 86 cases of 100 where 95 are promised, Student's in 97, 96 and 96.
 
 Efron & Tibshirani 1993, An Introduction to the Bootstrap: §8.3 resample independent units, §13.3 percentile interval.

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks import coverage as few_groups
+from benchmarks import intervals as few_groups
 from tasks.core import statistics
 from tasks.core.statistics import Bootstrap
 

@@ -1,4 +1,4 @@
-"""How often 95 % intervals of a loss hold the truth, by the number of groups: `python benchmarks/coverage.py [GROUPS …]`.
+"""How often 95 % intervals of a loss hold the truth, by the number of groups: `python benchmarks/intervals.py [GROUPS …]`.
 
 Groups (modules, files) differ in size and in how hard they are. Beside the interval in use stands that of the bootstrap alone, which
 `tasks/core/statistics.py` takes from `statistics.FEW` groups on. `--skewed`: most groups are a little easier than the mean, a few much

@@ -1,0 +1,231 @@
+"""Write the page of coverage: what surveys and a guide name, and what of it is here."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "coverage"
+FIGURES = FOLDER / "data/steps.json"
+"""What `benchmarks/coverage.py` found."""
+KINDS = {
+    "method": "methods",
+    "library": "classes of peft",
+    "place": "stages, records, settings and commands",
+    "absent": "*not here*",
+}
+"""The ways in which a row is answered, of which it has exactly one, with their titles."""
+MODELS = {"llama": "LLaMA", "qwen2": "Qwen2", "gpt2": "GPT-2"}
+
+HEAD = """# Coverage of surveys
+
+What three surveys and a guide name, row by row, and what of it is here. Each row is answered by exactly one of: a method of [the registry](../reference/methods.md);
+a class of peft, of the version in `constraints.txt`, which no setting chooses but whose adapters can be
+[measured and merged](../how-to/merge-models.md#adapters-made-elsewhere); a stage, record, setting or command; or
+*not here*, with the reason. Gaps are rows like others, and are counted. Rows marked † are ours: what was read of the survey does not name them, so they stand in a
+count of their own. Made from `docs/coverage/` by `make reference`; a test resolves every name.
+"""
+
+
+RUNS = """<!-- figures: taken from docs/coverage/data/steps.json by benchmarks/coverage.py -->
+
+*Runs* says on which of three tiny models (LLaMA, Qwen2, GPT-2) a training of some steps ran, and *in packs*, for classes of peft, on which a step ran
+on [packed sequences](../concepts/compositions.md), as all training here does. [The figures](#figures) follow, with each refusal in its own words.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a survey's table."""
+
+    survey: str
+    category: str
+    representative: str
+    kind: str
+    """A key of `KINDS`."""
+    answer: str
+    """The method's name, the class, the place, or the reason for its absence."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    placed: bool = False
+    """True where what was read of the survey does not name the representative."""
+
+    @property
+    def run(self) -> str:
+        """The name under which its steps are measured; empty of what has none."""
+        if self.kind not in ("method", "library"):
+            return ""
+        said = ", ".join(f"{name}: {value}" for name, value in self.settings.items())
+        return f"{self.answer} ({said})" if said else self.answer
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One survey with its rows."""
+
+    name: str
+    title: str
+    paper: str
+    read: str
+    """What of it was read."""
+    rows: tuple[Row, ...]
+
+
+def surveys() -> list[Survey]:
+    """Return all surveys. Raises ValueError for a row that is not answered by exactly one kind, and for one that stands there twice."""
+    return [read(path) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def read(path: Path) -> Survey:
+    """Return the survey in a file. Raises ValueError as `surveys` does."""
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        _row(contents["title"], row, f"{path.name}: row {number}") for number, row in enumerate(contents["rows"], 1)
+    ]
+    names = [(row.category, row.representative) for row in rows]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{path.name}: {' · '.join(twice[0])} stands there twice. Leave one of the two out.")
+    return Survey(path.stem, contents["title"], contents["paper"], contents["read"], tuple(rows))
+
+
+def _row(survey: str, row: Mapping[str, Any], where: str) -> Row:
+    kinds = [kind for kind in KINDS if row.get(kind)]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{where} ({row['representative']}) has {', '.join(kinds) or 'none'} of {', '.join(KINDS)}, and must have exactly one."
+        )
+    known = {"category", "representative", "settings", "note", "placed", *KINDS}
+    if unknown := row.keys() - known:
+        raise ValueError(
+            f"{where} ({row['representative']}): there is no key {', '.join(sorted(unknown))}. There are: {', '.join(sorted(known))}."
+        )
+    others = {name: row[name] for name in ("settings", "note", "placed") if name in row}
+    return Row(survey, row["category"], row["representative"], kinds[0], row[kinds[0]], **others)
+
+
+def figures() -> dict[str, Any]:
+    """Return what the benchmark found, by the runs' names; empty before it was run."""
+    return dict(json.loads(FIGURES.read_text(encoding="utf-8"))["runs"]) if FIGURES.is_file() else {}
+
+
+def page() -> str:
+    """Return the page."""
+    found, every = figures(), surveys()
+    parts = [HEAD, *([RUNS] if found else []), *(_survey(survey, found) for survey in every)]
+    if found:
+        parts.append(_figures(found))
+    return "\n".join(parts)
+
+
+def _survey(survey: Survey, found: Mapping[str, Any]) -> str:
+    lines = [f"## {survey.title}", "", f"<{survey.paper}> What was read: {survey.read[0].lower()}{survey.read[1:]}", ""]
+    lines += [
+        *_counts(survey),
+        "",
+        "| category | representative | here | runs | in packs | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    before = ""
+    for row in survey.rows:
+        category = row.category if row.category != before else ""
+        before = row.category
+        runs = found.get(row.run, {})
+        cells = (
+            category,
+            row.representative + (" †" if row.placed else ""),
+            _here(row),
+            _runs(runs, "error"),
+            _packs(runs),
+            row.note or _reason(row),
+        )
+        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(survey: Survey) -> Iterator[str]:
+    named = [row for row in survey.rows if not row.placed]
+    yield _count("Of the rows that were read", named) + " " + _count("With ours (†)", survey.rows)
+
+
+def _count(words: str, rows: Any) -> str:
+    of_kind = {kind: sum(row.kind == kind for row in rows) for kind in KINDS}
+    covered = len(rows) - of_kind["absent"]
+    told = ", ".join(f"{title} {of_kind[kind]}" for kind, title in KINDS.items())
+    return f"{words}, {covered} of {len(rows)} are covered ({covered / len(rows):.0%}): {told}."
+
+
+def _here(row: Row) -> str:
+    said = ", ".join(f"{name}: {value}" for name, value in row.settings.items())
+    match row.kind:
+        case "absent":
+            return "*not here*"
+        case "place":
+            word, _, name = row.answer.partition(" ")
+            return f"{word} `{name}`"
+    return f"`{row.answer}`" + (f", `{said}`" if said else "")
+
+
+def _reason(row: Row) -> str:
+    return row.answer if row.kind == "absent" else ""
+
+
+def _runs(runs: Mapping[str, Any], error: str) -> str:
+    """Return the models on which it ran; empty where nothing was measured."""
+    if not runs:
+        return ""
+    return ", ".join(MODELS[model] for model in MODELS if not runs[model].get(error)) or "on none"
+
+
+def _packs(runs: Mapping[str, Any]) -> str:
+    """Return the models on which a class of peft ran in packs; empty of methods, which all do."""
+    return _runs(runs, "packs") if any("packs" in run for run in runs.values()) else ""
+
+
+def _figures(found: Mapping[str, Any]) -> str:
+    about = json.loads(FIGURES.read_text(encoding="utf-8"))
+    lines = [
+        "## Figures",
+        "",
+        " ".join(about["about"].split()),
+        "",
+        f"With {about['versions']}.",
+        "",
+        "| | model | trains | merges | saved, KB | peak, KB | file, KB | learned | forgot |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    refused = []
+    for name, runs in found.items():
+        for model, run in runs.items():
+            if run.get("error"):
+                refused.append((name, model, run["error"]))
+                continue
+            if run.get("packs"):
+                refused.append((name, f"{MODELS[model]}, in packs", run["packs"]))
+            lines.append(f"| `{name}` | {MODELS[model]} | {' | '.join(_figure(run, key) for key in FIGURE)} |")
+    lines += ["", "### Refusals", "", "| | model | in its own words |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {MODELS.get(model, model)} | {_cell(why)} |" for name, model, why in refused]
+    return "\n".join(lines) + "\n"
+
+
+FIGURE = {
+    "trains": "{:,}",
+    "merges": "{}",
+    "saved": "{:.1f}",
+    "peak": "{:.1f}",
+    "file": "{:.1f}",
+    "learned": "{:+.3f}",
+    "forgot": "{:+.3f}",
+}
+"""The figures of a run with their formats; bytes are in thousands."""
+
+
+def _figure(run: Mapping[str, Any], key: str) -> str:
+    value = run[key]
+    if value is None:
+        return "—"
+    return FIGURE[key].format(value / 1000 if key in ("saved", "peak", "file") else value)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
