@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks import methods
+from tasks.core.training import FAMILIES
+
 FOLDER = Path(__file__).parent / "coverage"
 FIGURES = FOLDER / "data/steps.json"
 """What `benchmarks/coverage.py` found."""
@@ -35,6 +38,13 @@ on [packed sequences](../concepts/compositions.md), as all training here does. [
 """
 
 
+ABOUT = """Every model is tiny and has random weights, which learnt the text of a licence for 80 steps before. It then trains a few steps on bodies of functions.
+*Trains* are numbers that train at some step; *merges* says whether plain weights compute the same, tried and compared (— where nothing is added); *saved* is what a
+pass keeps for going backward, *peak* the most bytes of tensors in the training, weights left out, both by counting tensors; *file* is what is saved of the
+weights; *learned* and *forgot* are the changes of the loss on the functions and on the licence, in nats per token. The learning rate is one for all and was not
+searched: the last two columns show that something moves, and compare nothing. Preferences train on pairs, each of which has a reversed text for the worse answer."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a survey's table."""
@@ -54,10 +64,16 @@ class Row:
     @property
     def run(self) -> str:
         """The name under which its steps are measured; empty of what has none."""
-        if self.kind not in ("method", "library"):
+        if self.kind not in ("method", "library") or self._never_trains:
             return ""
         said = ", ".join(f"{name}: {value}" for name, value in self.settings.items())
         return f"{self.answer} ({said})" if said else self.answer
+
+    @property
+    def _never_trains(self) -> bool:
+        """Return whether it is a method that takes part in no training, such as a curator."""
+        families = methods.families_of(self.answer) if self.kind == "method" else []
+        return bool(families) and not {*FAMILIES, "compressors"} & {*families}
 
 
 @dataclass(frozen=True)
@@ -104,9 +120,9 @@ def _row(survey: str, row: Mapping[str, Any], where: str) -> Row:
     return Row(survey, row["category"], row["representative"], kinds[0], row[kinds[0]], **others)
 
 
-def figures() -> dict[str, Any]:
+def figures(path: Path = FIGURES) -> dict[str, Any]:
     """Return what the benchmark found, by the runs' names; empty before it was run."""
-    return dict(json.loads(FIGURES.read_text(encoding="utf-8"))["runs"]) if FIGURES.is_file() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.is_file() else {}
 
 
 def page() -> str:
@@ -187,7 +203,7 @@ def _figures(found: Mapping[str, Any]) -> str:
     lines = [
         "## Figures",
         "",
-        " ".join(about["about"].split()),
+        ABOUT,
         "",
         f"With {about['versions']}.",
         "",
@@ -224,6 +240,8 @@ def _figure(run: Mapping[str, Any], key: str) -> str:
     value = run[key]
     if value is None:
         return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return FIGURE[key].format(value / 1000 if key in ("saved", "peak", "file") else value)
 
 

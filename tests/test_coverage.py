@@ -9,6 +9,7 @@ import pytest
 import typer
 import yaml
 
+from benchmarks import coverage_peft
 from docs import coverage_page
 from docs.coverage_page import KINDS
 from flows.commands import application
@@ -103,6 +104,28 @@ def test_a_row_that_is_not_answered_in_exactly_one_way_is_refused(tmp_path, rows
     file.write_text(json.dumps({"title": "t", "paper": "p", "read": "Nothing.", "rows": rows}))
     with pytest.raises(ValueError, match=found):
         coverage_page.read(file)
+
+
+def test_everything_that_can_train_has_figures_on_every_model_or_an_error_that_names_why():
+    found = coverage_page.figures()
+    assert found.keys() == {row.run for row in ROWS if row.run}, (
+        "run: python benchmarks/coverage.py, then make reference"
+    )
+    for name, runs in found.items():
+        assert list(runs) == list(coverage_page.MODELS), name
+        for run in runs.values():
+            assert set(run) >= set(coverage_page.FIGURE) if "error" not in run else len(run["error"]) > 20, name
+
+
+def test_the_benchmark_tells_what_merges_and_what_cannot_run_in_packs():
+    prefix = coverage_peft.measured("peft.PrefixTuningConfig", {}, "llama")
+    assert prefix["trains"] == 2 * 2 * 4 * 24, "layers, keys and values, tokens, numbers of a key"
+    assert prefix["packs"]
+    assert prefix["merges"] is False
+    assert prefix["file"] > 4 * prefix["trains"]
+    assert coverage_peft.merges(
+        *coverage_peft.wrapped("peft.HRAConfig", {}, "llama", coverage_peft.loaded("llama"))[:1], ""
+    )
 
 
 def test_gaps_count_like_other_rows():

@@ -3,7 +3,7 @@
 reads   models/base/, models/pretrained/, models/tuned/, models/compressed/, data/metrics/compression.json, data/gate/<model>.parquet,
         data/rounds/<round>/examples.parquet, data/ingested/train_documents.parquet
 writes  models/candidate.json (files and results of the candidate with their hashes, and what the licences of base and data leave for it;
-        without a candidate, the reason). It holds no results on the gate set: choosing among candidates by them would use the set more
+        and the origins of its examples; without a candidate, the reason). It holds no results on the gate set: choosing among candidates by them would use the set more
         often than the gate counts.
 """
 
@@ -18,6 +18,7 @@ from tasks.core.licenses.terms import Terms, combine
 from tasks.core.stage import Model, Run
 from tasks.io import data_licenses, provenance
 from tasks.io.weights import checkpoints, compressed
+from tasks.stages.register import evidence
 from tasks.stages.register.config import StageConfig
 
 
@@ -31,14 +32,24 @@ def main(inputs: dict[str, Path], outputs: dict[str, Path], config: StageConfig,
             "candidate": None,
             "why": f"{config.models[name].path} is a bank of adapters, and a version is one model",
         }
+    elif name is not None and (lacking := evidence.lacking(name, config.models[name], inputs)):
+        card = {"candidate": None, "why": lacking}
     elif name is not None:
         terms = _terms(config.models[name], inputs, config.gate)
         if unknown := _unknown(terms):
-            run.say(unknown)
+            would = (
+                ""
+                if config.gate.licenses == "strict"
+                else ". It is a candidate all the same; `gate.licenses: strict` would refuse it"
+            )
+            run.say(unknown + would)
         if reason := _refusal(terms, config.gate):
             card = {"candidate": None, "why": f"{reason} (`gate.licenses`)", "licenses": terms.record()}
         else:
-            card = _card(name, why, inputs["gate"], config) | {"licenses": terms.record()}
+            card = _card(name, why, inputs["gate"], config) | {
+                "licenses": terms.record(),
+                "origins": evidence.origins_of(config.models[name], inputs["rounds"]),
+            }
     outputs["candidate"].write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     run.say(f"candidate: {card['candidate'] or 'none'} ({card['why']})")
 

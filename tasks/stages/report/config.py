@@ -1,5 +1,7 @@
 """The `report` section: confidence of the intervals, margin of the general loss, number of answers shown."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tasks.core.config import Config
@@ -22,6 +24,23 @@ STAGE = Stage(
 )
 
 
+class AspectsConfig(Config):
+    """The measures of faithfulness and of safety, by the beginnings of their names; every other measure is one of utility. An aspect that has
+    none in a report is told as not measured."""
+
+    faithfulness: tuple[Annotated[str, Field(min_length=1)], ...] = ("edit ", "truthfulqa")
+    """Whether what the model says is true, or as it was told."""
+    safety: tuple[Annotated[str, Field(min_length=1)], ...] = (
+        "bbq",
+        "crows_pairs",
+        "realtoxicityprompts",
+        "toxigen",
+        "winogender",
+        "wmdp",
+    )
+    """Whether what it says does harm: tasks of lm-evaluation-harness, or those of yours."""
+
+
 class ReportConfig(Config):
     """Settings of the comparison of models."""
 
@@ -35,6 +54,7 @@ class ReportConfig(Config):
     """Of the bootstrap."""
     answers: int = Field(10, ge=0, le=100)
     """Tasks whose answers are shown side by side on the page."""
+    aspects: AspectsConfig = AspectsConfig()
 
 
 class StageConfig(Config):

@@ -103,6 +103,7 @@ def read_models(
         bootstrap=bootstrap,
         margin=config.general_margin,
         answers=config.answers,
+        named_measures=config.aspects,
     )
 
 

@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from tasks import configuration
 from tasks.core.candidate import choose, reference
-from tasks.core.records import Example, Result
+from tasks.core.records import Example, Lineage, Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables
 from tasks.stages.register import stage
@@ -147,3 +148,70 @@ def test_a_bank_is_no_candidate(register, tmp_path):
     card, said = register({"round": "r0", "compressor": "none"})
     assert card["candidate"] is None
     assert "is a bank of adapters, and a version is one model" in said
+
+
+def test_a_licence_that_nobody_knows_is_a_warning_by_default_that_says_what_would_refuse_it(register, tmp_path):
+    said = []
+    original = ScratchRun.say
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScratchRun, "say", lambda run, text: (said.append(text), original(run, text)))
+        register(CANDIDATE, data="House rules")
+        register(CANDIDATE, data="House rules", licenses="strict")
+    warnings = [text for text in said if "House rules" in text and not text.startswith("candidate")]
+    assert warnings[0].endswith("It is a candidate all the same; `gate.licenses: strict` would refuse it")
+    assert "strict" not in warnings[1]
+
+
+def test_without_an_evaluation_there_is_no_candidate(register, tmp_path):
+    (tmp_path / "data/gate/r0.parquet").unlink()
+    card, said = register(CANDIDATE)
+    assert card["candidate"] is None
+    assert re.fullmatch(
+        r"r0 has no evaluation: .*data/gate/r0.parquet is missing. `ratchet run evaluate` writes it", card["why"]
+    )
+    assert said == f"candidate: none ({card['why']})"
+
+
+def test_the_card_counts_the_origins_of_the_examples(register):
+    assert register(CANDIDATE)[0]["origins"] == {"expert": 1}
+
+
+def rounds(folder, lines, *, second=("a", "b")):
+    """A second round of these examples, whose lineage has these lines."""
+    made = [replace(example(domain="rows.jsonl", license="MIT"), id=name, round=1) for name in second]
+    tables.write(folder / "data/rounds/r1/examples.parquet", made, Example)
+    tables.write(folder / "data/rounds/r1/lineage.parquet", lines, Lineage)
+    (folder / "models/tuned/r1").mkdir()
+    (folder / "models/tuned/r1/adapter.json").write_text("r1")
+    models = MODELS | {"r1": {"group": "rounds", "path": "models/tuned/r1", "base": "models/pretrained"}}
+    results = folder / "data/gate/r0.parquet"
+    results.with_name("r1.parquet").write_bytes(results.read_bytes())
+    return models
+
+
+def made_of(new, parent, generator="tuned", *, accepted=True):
+    return Lineage(new, [parent], "improve", generator, "hash", accepted, "", "", "")
+
+
+def test_a_round_whose_examples_lineage_does_not_tell_is_no_candidate(register, tmp_path):
+    first = example(license="MIT").id
+    lines = [made_of("a", first), made_of("b", first, accepted=False)]
+    card, _ = register({"round": "r1", "compressor": "none"}, models=rounds(tmp_path, lines))
+    assert card["candidate"] is None
+    assert "r1 has no lineage of 1 of its examples (b)" in card["why"]
+    assert "`ratchet run refine`" in card["why"]
+
+
+def test_a_round_that_lineage_tells_is_one_and_its_origins_are_counted(register, tmp_path):
+    first = example(license="MIT").id
+    models = rounds(tmp_path, [made_of("a", first), made_of("b", first, "another-model")])
+    card, _ = register({"round": "r1", "compressor": "none"}, models=models)
+    assert card["candidate"] == "r1"
+    assert card["origins"] == {"distilled": 1, "self": 1}
+
+
+def test_a_round_without_its_examples_is_no_candidate(register, tmp_path):
+    models = rounds(tmp_path, [])
+    (tmp_path / "data/rounds/r1/examples.parquet").unlink()
+    card, _ = register({"round": "r1", "compressor": "none"}, models=models)
+    assert re.search(r"r1 has no lineage: .*examples.parquet is missing", card["why"])

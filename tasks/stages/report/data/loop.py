@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from tasks.core import origins
 from tasks.core.records import Example, Lineage, Signals
 from tasks.core.statistics import Estimate
 from tasks.stages.report.data.comparison import Comparison, Row
@@ -106,6 +107,16 @@ class Loop:
     """Each round against the one before it, the first against the base; empty if a round was not measured."""
     losses: Sequence[Step] = ()
     """The domain loss in the same way, where `steps` has the share of right answers."""
+
+    @property
+    def origins(self) -> dict[str, dict[str, int]]:
+        """Return the number of examples of each origin by round."""
+        name, first = self.first
+        known = origins.trace((example.id for example in first), (turn.lineage for turn in self.turns.values()))
+        rounds = {name: [example.id for example in first]} | {
+            name: list(turn.after) for name, turn in self.turns.items()
+        }
+        return {name: origins.count(ids, known) for name, ids in rounds.items()}
 
 
 def steps(comparisons: Sequence[Comparison]) -> list[Step]:

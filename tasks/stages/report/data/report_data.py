@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.core.records import Example, Result
 from tasks.core.statistics import Bootstrap
+from tasks.stages.report.config import AspectsConfig
+from tasks.stages.report.data.aspects import Aspect, aspects
 from tasks.stages.report.data.comparison import Comparison
 from tasks.stages.report.data.fault_pairs import Faults
 from tasks.stages.report.data.loop import Loop
@@ -77,9 +79,24 @@ class ReportData:
     """Nats per token that the general loss may rise and still count as no worse."""
     answers: int
     """Tasks whose answers are shown side by side."""
+    named_measures: AspectsConfig = field(default_factory=AspectsConfig)
+    """The measures of faithfulness and of safety."""
     surroundings: Surroundings = field(default_factory=Surroundings)
 
     @property
     def lead(self) -> int:
         """Return the place of the leading model's comparison."""
         return next(place for place, one in enumerate(self.comparisons) if one.after == self.leading)
+
+    @property
+    def judged(self) -> list[Aspect]:
+        """Return the aspects of the leading model, those that nothing measured among them."""
+        return aspects(self.comparisons[self.lead], self.named_measures)
+
+    @property
+    def origins(self) -> dict[str, dict[str, int]]:
+        """Return the number of examples of each origin by round; without turns all are as they were read."""
+        if self.loop:
+            return self.loop.origins
+        examples = sum(row["train"] for row in self.ingested["domains"].values())
+        return {"as read": {"expert": examples}} if examples else {}

@@ -27,6 +27,8 @@ def summary_record(data: ReportData) -> dict[str, Any]:
         "reference": data.comparisons[0].before,
         "models": {name: {key: values.get(key) for key in SIZES} for name, values in data.metrics.items()},
         "comparisons": {comparison.after: _comparison(comparison, verdict, data) for comparison, verdict in pairs},
+        "aspects": {aspect.name: [row.measure for row in aspect.rows] for aspect in data.judged},
+        "origins": data.origins,
         **({"loop": _loop_record(data.loop)} if data.loop else {}),
         "settings": {
             "general_margin": data.margin,

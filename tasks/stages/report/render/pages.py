@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.core import origins
 from tasks.core.text.sensitive import search
 from tasks.core.text.visible import escaped, visible
 from tasks.stages.report import number_format
@@ -104,5 +105,6 @@ def _environment(*, autoescape: bool) -> Environment:
         "fault_pairs": fault_pairs,
         "sets": SETS,
         "origins": ORIGINS,
+        "written_by": origins.ORIGINS,
     }
     return environment

@@ -27,7 +27,7 @@ Line = tuple[str, str, str, str, str]
 
 
 def summary_text(data: ReportData) -> str:
-    """Return the gain of each turn of the loop, every comparison with its verdict, the turns, and the legend of the figures."""
+    """Return the gain of each turn of the loop, every comparison with its verdict, the turns, the aspects, and the legend of the figures."""
     steps = ["\n".join(_steps(data.loop.steps))] if data.loop and data.loop.steps else []
     blocks = steps + [
         "\n".join([*_table(comparison, data.metrics), "", _wrap(f"Verdict: {verdict.sentence}")])
@@ -35,7 +35,16 @@ def summary_text(data: ReportData) -> str:
     ]
     turns = ["\n".join(map(_wrap, _turns(data.loop)))] if data.loop else []
     last = _wrap(" ".join(filter(None, [data.caveat, legend(data.comparisons, data.bootstrap)])))
-    return "\n\n\n".join([*blocks, *turns, last]) + "\n"
+    return "\n\n\n".join([*blocks, *turns, "\n".join(_judged(data)), last]) + "\n"
+
+
+def _judged(data: ReportData) -> Iterator[str]:
+    """Yield what was measured of each aspect of the leading model, and the origins of the examples of each round."""
+    for aspect in data.judged:
+        yield _wrap(f"{aspect.name.capitalize()}: {aspect.sentence}")
+    for name, counts in data.origins.items():
+        told = ", ".join(f"{number:,} {origin}" for origin, number in counts.items())
+        yield _wrap(f"Origins of the examples of {name}: {told}.")
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:

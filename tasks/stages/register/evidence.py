@@ -1,0 +1,74 @@
+"""Find what a model must have beside its weights to be registered: results on the gate set, and the lineage of what it was trained on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from tasks.core import origins
+from tasks.core.records import Lineage
+from tasks.core.stage import Model
+from tasks.io import tables
+from tasks.io.data_licenses import TUNED
+
+NAMED = 3
+"""Examples that a sentence names."""
+
+
+def lacking(name: str, model: Model, inputs: Mapping[str, Path]) -> str:
+    """Return what is missing of a model's evaluation and lineage, with what would do; empty where nothing is."""
+    results = inputs["gate"] / f"{name}.parquet"
+    if not results.is_file():
+        return f"{name} has no evaluation: {results} is missing. `ratchet run evaluate` writes it"
+    if Path(model.path).parent != TUNED:
+        return ""  # a model that is no round's was made of those that are
+    table = _table(model, inputs["rounds"])
+    if not table.is_file():
+        return f"{name} has no lineage: {table} is missing, the examples that it was trained on. `ratchet run` makes what comes first"
+    if untold := _untold(model, inputs["rounds"]):
+        told = f"{', '.join(untold[:NAMED])}{f' and {len(untold) - NAMED:,} more' if len(untold) > NAMED else ''}"
+        return (
+            f"{name} has no lineage of {len(untold):,} of its examples ({told}): they are neither of the first round nor in a "
+            "`lineage.parquet` of a later one. `ratchet run refine` makes the rounds anew"
+        )
+    return ""
+
+
+def origins_of(model: Model, rounds: Path) -> dict[str, int]:
+    """Return the number of a round's examples of each origin; empty for a model that is no round's."""
+    table = _table(model, rounds)
+    is_round = Path(model.path).parent == TUNED and table.is_file()
+    return origins.count(_ids(table), _known(rounds)) if is_round else {}
+
+
+def _untold(model: Model, rounds: Path) -> list[str]:
+    """Return the examples of a round whose origin lineage does not tell."""
+    table = _table(model, rounds)
+    known = _known(rounds)
+    return [one for one in _ids(table) if one not in known]
+
+
+def _known(rounds: Path) -> dict[str, origins.Origin]:
+    """Return the origin of each example that the rounds tell."""
+    first, later = [], []
+    for folder in sorted((path.parent for path in rounds.glob("*/examples.parquet")), key=_place):
+        lineage = folder / "lineage.parquet"
+        if lineage.is_file():
+            later.append(tables.read(lineage, Lineage))
+        else:
+            first += _ids(folder / "examples.parquet")
+    return origins.trace(first, later)
+
+
+def _place(folder: Path) -> tuple[int, int, str]:
+    """Return the sort key of a round: the number of its latest examples, then its name, r9 before r10."""
+    made = pl.scan_parquet(folder / "examples.parquet").select(pl.col("round").max()).collect().item()
+    return (made or 0, len(folder.name), folder.name)
+
+
+def _table(model: Model, rounds: Path) -> Path:
+    return rounds / Path(model.path).name / "examples.parquet"
+
+
+def _ids(table: Path) -> list[str]:
+    return pl.scan_parquet(table).select("id").collect()["id"].to_list()
