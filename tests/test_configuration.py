@@ -170,6 +170,7 @@ def test_the_parts_of_a_stage_are_what_the_settings_name(load):
         "selectors": "all",
         "optimizers": "adamw",
         "objectives": "cross_entropy",
+        "sparsifiers": "none",
     }
     assert configuration.parts("fetch", load()) == {}
 

@@ -45,6 +45,8 @@ COMPOSITIONS = {
 }
 OBJECTIVE = {"balanced as it learns": {"balance": "coba", "warmup": 2, "history": 4}}
 """Settings by which weights follow losses that every process measures for itself."""
+SPARSIFIER = {"lemo": {"mlp_keep": 1}}
+"""Settings under which all weights may train."""
 SHARED = [name for name, names in COMPOSITIONS.items() if not methods.alone(names)]
 CUT = [name for name in SHARED if not methods.alone(COMPOSITIONS[name], fsdp=True)]
 OPTIMIZER = {
@@ -85,7 +87,7 @@ with imports.lasting():
     from tasks.engine.inference import scoring; from tasks.engine.training import train
     from tasks.io.weights import checkpoints
     from tests import tiny
-    from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, answered
+    from tests.engine.test_distributed import OBJECTIVE, OPTIMIZER, SPARSIFIER, answered
     from tests.methods.contract import composition, part
 
 base, accumulation, chosen, kill_at, fsdp = sys.argv[1:]
@@ -112,6 +114,8 @@ def job(names, work):
     parts = replace(composition(**names), optimizer=optimizer)
     if work.name in OBJECTIVE:
         parts = replace(parts, objective=part("objectives", parts.objective.name, **OBJECTIVE[work.name]))
+    if work.name in SPARSIFIER:
+        parts = replace(parts, sparsifier=part("sparsifiers", parts.sparsifier.name, **SPARSIFIER[work.name]))
     if hasattr(parts.adapter.config, "dropout"):  # what is dropped depends on how many draw
         parts = replace(parts, adapter=part("adapters", parts.adapter.name, dropout=0.0))
     model, _ = checkpoints.load(Path(base), quantization=parts.base.method.quantization(parts.base.config))

@@ -143,6 +143,18 @@ def test_recent_blocks_are_the_last_ones():
     assert forward._blocks(torch.randn(40, 32), 10, 0) == [0, 7, 8, 9]
 
 
+@pytest.mark.parametrize("blocks", ["score", "exact"])
+def test_the_most_wanted_blocks_stay(blocks):
+    forward, attention = elimination(deep.llama(), blocks=blocks)
+    torch.manual_seed(5)
+    hidden = torch.randn(80, 32)
+    with torch.no_grad():
+        wanted = block_map(attention, hidden, forward.config).sum(dim=0)
+    kept = forward._blocks(hidden, 20, 0)
+    assert len(kept) == 8
+    assert min(wanted[number] for number in kept[1:-1]) > max(wanted[n] for n in range(1, 19) if n not in kept)
+
+
 def test_draws_are_of_seed_step_layer_look_and_sequence():
     model = deep.llama()
     forward, _ = elimination(model, blocks="random", keep=0.5)

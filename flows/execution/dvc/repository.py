@@ -2,12 +2,14 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.execution.dvc import version
+from tasks import configuration
 from tasks.io.system import progress
 
 if TYPE_CHECKING:
@@ -111,4 +113,17 @@ def _message_with_causes(error: BaseException) -> str:
         text = " ".join(str(cause).split())
         parts += [text] if text and text not in parts else []
         cause = cause.__cause__
-    return ": ".join(parts)
+    message = ": ".join(parts)
+    return f"{message}. {hint}" if (hint := _missing_part(message)) else message
+
+
+def _missing_part(message: str) -> str:
+    """Return what to add where dvc.yaml names a part of a composition of which params.yaml, of an earlier version, says nothing; else ""."""
+    found = re.search(r"Could not find '(\w+)\.(\w+)'", message)
+    for stage in configuration.stage_names() if found else ():
+        for place in configuration.declaration(stage).parts.values():
+            if found and place == f"{found[1]}.{found[2]}":
+                section = configuration.stage_config_type(stage).model_fields[found[1]].annotation
+                default = getattr(section, "model_fields", {})[found[2]].default
+                return f"Write `{found[2]}: {default}` into section `{found[1]}` of params.yaml"
+    return ""

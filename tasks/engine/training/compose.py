@@ -1,6 +1,4 @@
-"""Put a composition of methods together on a model: base × expander × adapter × selector × optimizer × objective ×
-sparsifier.
-"""
+"""Put a composition together on a model: base × expander × adapter × selector × optimizer × objective × sparsifier."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -226,8 +226,8 @@ def test_the_doctor_says_what_several_gpus_can_share(project):
     assert "processes: 4, fsdp: true" in said
     project.edit(
         "params.yaml",
-        "  selector: all\n  optimizer: adamw\n  objective: cross_entropy\n  max_tokens: 2000",
-        "  selector: lisa\n  optimizer: adamw\n  objective: cross_entropy\n  max_tokens: 2000",
+        "  selector: all\n  optimizer: adamw\n  objective: cross_entropy\n  sparsifier: none\n  max_tokens: 2000",
+        "  selector: lisa\n  optimizer: adamw\n  objective: cross_entropy\n  sparsifier: none\n  max_tokens: 2000",
     )
     project.edit("params.yaml", "  all: {}", "  all: {}\n  lisa: {}")
     said = project.ratchet("doctor", "--gpus", "4")

@@ -99,6 +99,17 @@ def test_the_course_holds_every_step(tune):
     assert 0 < course["trainable"] < course["parameters"]
 
 
+def test_a_sparsifier_is_named_where_there_is_one_and_trains_an_ordinary_adapter(tune, inputs):
+    attention = {"rank": 4, "targets": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+    sections = METHODS | {"lora": attention, "lemo": {"block": 4, "first": 0}}
+    output, _ = tune(sparsifier="lemo", methods=sections)
+    course, card = (json.loads((output / name).read_text()) for name in ("training.json", "ratchet.json"))
+    assert course["composition"]["sparsifier"] == card["method"]["sparsifier"] == "lemo"
+    model, _ = checkpoints.load(output, inputs["base"])
+    assert sum(p.numel() for p in model.parameters()) == course["parameters"] - course["trainable"]
+    assert course["measured"]["valid"][-1][1] < course["measured"]["valid"][0][1]
+
+
 def test_what_an_adapter_shows_of_itself_is_kept_with_the_course(tune, inputs):
     output, _ = tune(adapter="mola", methods=METHODS | {"mola": {"rank": 2, "experts": [2, 2, 3, 3]}})
     redundancy = json.loads((output / "training.json").read_text())["adapter"]["redundancy"]

@@ -102,11 +102,11 @@ class Elimination:
 
 def block_map(attention: Any, hidden_TH: Tensor, config: LemoConfig) -> Tensor:
     """Return P of a sequence, (b, b): of means of blocks, or with `exact` the largest entry of the tokens of both blocks."""
-    pieces = hidden_TH.split(config.block)
+    pieces = torch.split(hidden_TH, config.block)
     if config.blocks == "exact":
         key_ATD = _heads(attention, "k", hidden_TH)
         rows = [F.relu(_heads(attention, "q", piece) @ key_ATD.mT).sum(dim=0).amax(dim=0) for piece in pieces]
-        return torch.stack([torch.stack([part.amax() for part in row_T.split(config.block)]) for row_T in rows])
+        return torch.stack([torch.stack([part.amax() for part in torch.split(row_T, config.block)]) for row_T in rows])
     mean_bH = torch.stack(
         [piece.mean(dim=0, dtype=torch.promote_types(piece.dtype, torch.float32)) for piece in pieces]
     )

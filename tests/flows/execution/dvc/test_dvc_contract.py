@@ -49,6 +49,7 @@ SENTENCES = {
     "dvc.stage.cache": ["Stage '%s' is cached - skipping run, checking out outputs"],
     "dvc.stage.exceptions": ["failed to run: {cmd}"],
     "dvc.repo.reproduce": ["failed to reproduce{segment} {names}"],
+    "dvc.parsing.context": ["Could not find '{key}'"],
     "dvc.lock": ["Unable to acquire lock"],
     "dvc.rwlock": ["is busy, it is being blocked by", "Unable to read RWLock-file", "If there are no processes with such PIDs"],
     "dvc.dvcfile": ["Generating lock file", "Updating lock file"],
@@ -56,7 +57,7 @@ SENTENCES = {
     "dvc.commands.repro": ["Use `dvc push`"],
     "dvc.commands.status": ["Data and pipelines are up to date"],
 }  # fmt: skip
-"""Module → what it prints and `console` looks for."""
+"""Module → what it prints and `console` or `repository` looks for."""
 
 
 def named(place):
@@ -220,3 +221,18 @@ def test_what_repro_prints_is_understood(workspace):
         states.append([state for line in printed if (state := console.state("one", line))])
         assert [line for line in printed if line and not console.is_chatter(line)] == []
     assert states == [["ran"], ["unchanged"], ["restored"]]
+
+
+@pytest.mark.parametrize(
+    ("key", "fix"),
+    [
+        ("tune.sparsifier", ". Write `sparsifier: none` into section `tune` of params.yaml"),
+        ("tune.adapter", ". Write `adapter: lora` into section `tune` of params.yaml"),
+        ("pretrain.adapter", ". Write `adapter: none` into section `pretrain` of params.yaml"),
+        ("tune.colour", ""),
+        ("rounds", ""),
+    ],
+)
+def test_a_part_that_settings_of_an_earlier_version_lack_is_told_with_its_line(key, fix):
+    message = f"failed to parse 'stages.x.deps' in 'dvc.yaml': Could not find '{key}'"
+    assert repository._message_with_causes(ValueError(message)) == message + fix
