@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.execution.dvc import version
 from tasks import configuration
@@ -119,11 +119,12 @@ def _message_with_causes(error: BaseException) -> str:
 
 def _missing_part(message: str) -> str:
     """Return what to add where dvc.yaml names a part of a composition of which params.yaml, of an earlier version, says nothing; else ""."""
-    found = re.search(r"Could not find '(\w+)\.(\w+)'", message)
-    for stage in configuration.stage_names() if found else ():
-        for place in configuration.declaration(stage).parts.values():
-            if found and place == f"{found[1]}.{found[2]}":
-                section = configuration.stage_config_type(stage).model_fields[found[1]].annotation
-                default = getattr(section, "model_fields", {})[found[2]].default
-                return f"Write `{found[2]}: {default}` into section `{found[1]}` of params.yaml"
-    return ""
+    lacking = re.search(r"Could not find '(\w+)\.(\w+)'", message)
+    section, key = lacking.groups() if lacking else ("", "")
+    stages = configuration.stage_names()
+    if f"{section}.{key}" not in {
+        place for stage in stages for place in configuration.declaration(stage).parts.values()
+    }:
+        return ""
+    of_section: Any = configuration.schema().model_fields[section].annotation
+    return f"Write `{key}: {of_section.model_fields[key].default}` into section `{section}` of params.yaml"

@@ -22,7 +22,7 @@ from tasks.methods.sparsifiers.lemo.config import LemoConfig
 
 @dataclass
 class Draws:
-    """What the draws of a step are a function of, beside layer and sequence."""
+    """The state that the draws of a step follow from, beside layer and sequence."""
 
     seed: int
     passage: Passage
