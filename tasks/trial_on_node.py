@@ -1,7 +1,8 @@
-"""Run a trial on a node of a cluster that sees the workspace at the same path, and return what it made: the node writes nothing there.
+"""Run a trial on a node of a cluster that sees the workspace at the same path, and return what it made.
 
 The trial works in a scratch folder whose entries are links to the workspace's, so that its run spool and its unfinished work are its
-own. A node that was given up and comes back has then nothing to disturb, and the owner alone writes the record.
+own: of the workspace the node writes nothing but caches, which are named by their content. A node that was given up and comes back
+disturbs nothing, and the owner alone writes the record.
 """
 
 import os
