@@ -122,7 +122,7 @@ def of_method(name: str, settings: Mapping[str, Any], kind: str) -> dict[str, An
     from tasks.core.compute import Compute
     from tasks.core.weights.surgery import plain
     from tasks.engine.packing import Pack, collate
-    from tasks.engine.training import compose, job, store, train
+    from tasks.engine.training import job, store, train
     from tasks.engine.training.allocations import allocations, saved_bytes
     from tasks.engine.training.reference import with_reference
 
@@ -140,7 +140,7 @@ def of_method(name: str, settings: Mapping[str, Any], kind: str) -> dict[str, An
     saved = 0 if parts.optimizer.spec.gradient_free else saved_bytes(plain(result.model), row)
     after = packed_losses(result.model)
     store.save(result.attached, parts, tokenizer, work / "saved")
-    adds = parts.base.name == "none" and (parts.adapter.name != "none" or compose.needs_merging(parts))
+    adds = parts.base.name == "none" and (parts.adapter.name != "none" or parts.selector.spec.merges)
     is_stored = name in methods.names("compressors")
     return {
         "trains": result.trainable,

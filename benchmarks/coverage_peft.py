@@ -78,12 +78,13 @@ def wrapped(name: str, settings: Mapping[str, Any], kind: str, model: Any) -> tu
 
 
 def saved_lora(kind: str, lora: Mapping[str, Any]) -> str:
-    """Return the folder of a fresh LoRA, which some classes choose among."""
+    """Return the folder of a random LoRA, which some classes choose among."""
     import peft
 
     folder = scratch() / f"lora-{kind}"
     if not folder.exists():
-        peft.get_peft_model(loaded(kind), peft.LoraConfig(**lora)).save_pretrained(folder)
+        config = peft.LoraConfig(**lora, init_lora_weights=False)  # which changes something
+        peft.get_peft_model(loaded(kind), config).save_pretrained(folder)
     return str(folder)
 
 
@@ -182,10 +183,9 @@ def in_packs(name: str, settings: Mapping[str, Any], kind: str) -> str:
     from tasks.engine.forward import bind_loss
     from tests.methods import contract
 
-    model = loaded(kind)
-    bind_loss(model, contract.part("objectives", "cross_entropy"), contract.part("adapters", "none"))
     try:
-        made, _ = wrapped(name, settings, kind, model)
+        made, _ = wrapped(name, settings, kind, loaded(kind))
+        bind_loss(plain(made), contract.part("objectives", "cross_entropy"), contract.part("adapters", "none"))
         plain(made).train()(**contract.batch())["loss"].backward()
     except Exception as error:  # whatever peft raises is the reason
         return said(error)
