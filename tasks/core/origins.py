@@ -43,7 +43,8 @@ def count(ids: Iterable[str], known: Mapping[str, Origin]) -> dict[str, int]:
 def _of(line: Lineage, known: Mapping[str, Origin]) -> Origin:
     """Return the origin of what a line made: its author's, joined with that of its parents."""
     author = _author(line)
-    of_parents = {known[parent] for parent in line.parents}
+    of_parents: set[Origin] = {known[parent] for parent in line.parents}
+    joined: set[Origin]
     if author is None:  # a rule keeps what stands there
         joined = of_parents or {"expert"}
     else:

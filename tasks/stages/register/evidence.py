@@ -50,7 +50,8 @@ def _untold(model: Model, rounds: Path) -> list[str]:
 
 def _known(rounds: Path) -> dict[str, origins.Origin]:
     """Return the origin of each example that the rounds tell."""
-    first, later = [], []
+    first: list[str] = []
+    later: list[list[Lineage]] = []
     for folder in sorted((path.parent for path in rounds.glob("*/examples.parquet")), key=_place):
         lineage = folder / "lineage.parquet"
         if lineage.is_file():
@@ -71,4 +72,5 @@ def _table(model: Model, rounds: Path) -> Path:
 
 
 def _ids(table: Path) -> list[str]:
-    return pl.scan_parquet(table).select("id").collect()["id"].to_list()
+    ids: list[str] = pl.scan_parquet(table).select("id").collect()["id"].to_list()
+    return ids
