@@ -2,10 +2,10 @@
 
 The base is a LLaMA of random weights of the given shape (by default SmolLM2-135M's, with a byte vocabulary), and the adapters have random
 numbers: neither bytes nor times depend on what they learnt. Bytes are those of the files that `tune` writes, of binadapter the LoRA beside it
-too; `compressed` is what `compress` with
-compressor `levels` makes of each (of LoRAs it rounds to one bit, of binadapter it loses nothing). A switch goes from one adapter in memory to
-another; beside it stand the first use of an adapter, which attaches it, and reading base and adapter anew. Requests are prompts of one
-length, answered greedily in batches: all to one adapter, or in turns to several, each of which writes its own in a batch of its own.
+too; `compressed` is what `compress` with compressor `levels` makes of each (of LoRAs it rounds to one bit, of binadapter it loses nothing).
+A switch goes from one adapter in memory to another; beside it stand the first use of an adapter, which attaches it, and reading base and
+adapter anew. Requests are prompts of one length, answered greedily in batches: all to one adapter, or in turns to several, each of which
+writes its own in a batch of its own.
 """
 
 import argparse
