@@ -99,8 +99,11 @@ def night(folder: Path, server: str, store: str) -> None:
     arrive(workspace, "day-1", slice(None))
     for name in ("first night", "night without news"):
         start = time.monotonic()
-        said = workspace.run("flows.commands", "retrain")
-        print(f"{name}: {time.monotonic() - start:.0f} s; {said.strip().splitlines()[-1]}", flush=True)
+        done = workspace.attempt("flows.commands", "retrain")
+        print(f"{name}: {time.monotonic() - start:.0f} s; {done.stdout.strip().splitlines()[-1]}", flush=True)
+        if done.returncode:
+            log = (folder / ".ratchet/logs/prefect.log").read_text().splitlines()
+            raise SystemExit("\n".join([done.stderr, "The end of Prefect's log:", *log[-40:]]))
     workspace.run("dvc", "remote", "add", "--quiet", "--default", "store", "s3://ratchet/store")
     workspace.run("dvc", "push", "--quiet")
     for database, query in {

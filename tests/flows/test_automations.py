@@ -135,6 +135,8 @@ def test_slack_and_other_addresses_have_prefects_own_blocks(monkeypatch):
         "custom-webhook",
         "slack-webhook",
     ]
+    assert wanted.blocks[1].url == "{{address}}", "Prefect keeps this field as it is"
+    assert wanted.blocks[1]._build_request_args("body", "subject")["url"] == "https://chat.example.org/hook"
     assert wanted.events == tuple(automations.TOLD.split())
     assert not {"secret", "password"} & set(re.findall(r"\w+", str(wanted)))
 
