@@ -36,7 +36,7 @@ class NodeTrial:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a trial came to."""
+    """The end of a trial: its exit code, and all that it made."""
 
     code: int
     """The exit code."""

@@ -81,7 +81,7 @@ def _cells(sweep: Sweep, row: Row, winner: Row | None) -> Iterator[str]:
 
 def notes(sweep: Sweep, rows: Sequence[Row]) -> list[str]:
     """Return what has to be known to read the table."""
-    found = [
+    chosen = [
         f"* the best of {len(rows)} by {_word(sweep.metric)}. The best of many looks better than it is, so what it is worth is what the "
         "test set says."
     ]
@@ -89,12 +89,12 @@ def notes(sweep: Sweep, rows: Sequence[Row]) -> list[str]:
         return [
             f"Means over {len(sweep.seeds)} seeds. Brackets: 95 % intervals (Student's t), of differences paired by seed: what another seed "
             "would give.",
-            *found,
+            *chosen,
         ]
     return [
         "One seed: there is no interval, and a difference may be chance. "
         f"Name seeds for one: --set {sweep.stage}.seed=0..2",
-        *found,
+        *chosen,
     ]
 
 

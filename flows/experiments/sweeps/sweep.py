@@ -45,7 +45,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied, in which training, and how the best is chosen."""
+    """The plan of a sweep: its axes, the training, and the choice of the best."""
 
     axes: tuple[Axis, ...]
     stage: str
@@ -60,7 +60,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """What it is called, by what it varies."""
+        """Its name, by the settings that it varies."""
         return "+".join(axis.setting for axis in self.axes)
 
     @property

@@ -42,7 +42,7 @@ def address() -> str | None:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a task takes of a node."""
+    """The resources that a task takes of a node."""
 
     cores: int = 1
     memory_gb: float = 0.0
