@@ -43,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "adept": {"layers": 1, "interval": 2},
     "llama_pro": {"layers": 1},
     "sherl": {"reduction": 4, "every": 1},
+    "lemo": {"block": 16, "first": 0, "mlp_keep": 1},  # LoRA trains the MLPs too
     "soka": {"min_terms": 2, "max_terms": 2},
     "loldu": {"rank": 8},
     "oft": {"block_size": 8},
@@ -63,7 +64,7 @@ def composition(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
 
     family = methods.families_of(name)[0]
     spec = methods.spec(family, name)
-    with_lora = family in ("bases", "compressors") or (family == "selectors" and spec.needs_linear)
+    with_lora = family in ("bases", "compressors", "sparsifiers") or (family == "selectors" and spec.needs_linear)
     chosen = {"adapter": "lora" if with_lora else "none"}
     if family in FAMILIES:
         chosen |= {family.removesuffix("s"): name}

@@ -1,6 +1,6 @@
 """Error rates of the promotion gate: `python benchmarks/gate.py [--runs 400] [--nights 200]`, in minutes on one core.
 
-Every night a simulated candidate is judged by the code of `ratchet promote` (`tasks.core.gate`), with the default rules. A model is
+Every night a simulated candidate is judged by the code of `ratchet promote` (`tasks.core.promotion.gate`), with the default rules. A model is
 simulated by its losses on the items of a gate set of the default profile's size, 45 examples in 30 modules and 8 general texts, and of
 four times that size. Two models differ on an item by a true difference, a random effect of its group and one of its own, with heavy
 tails (Student's t with 4 degrees of freedom), as widely as base and tuned model differ in the default profile: an interval of ±0.02
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import gate
-from tasks.core.gate import Bar, GateConfig
+from tasks.core.promotion import gate
+from tasks.core.promotion.gate import Bar, GateConfig
 from tasks.core.records import Result
 from tasks.core.statistics import proportion
 

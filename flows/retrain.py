@@ -19,7 +19,7 @@ from flows.pipeline import pipeline
 from flows.registry import decision_text, history, promotion, retrain_log
 from flows.registry.history import Approval, PromotionDecision
 from flows.registry.retrain_log import RetrainOutcome
-from tasks.core.gate import Verdict
+from tasks.core.promotion.gate import Verdict
 from tasks.io.system import progress
 
 NOTHING, WAITS = "nothing new", "waits for approval"

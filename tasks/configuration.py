@@ -14,8 +14,8 @@ from pydantic import create_model
 from tasks import methods, stages
 from tasks.core.compute import Compute
 from tasks.core.config import Config
-from tasks.core.gate import GateConfig
 from tasks.core.operation import Resources, ServeConfig
+from tasks.core.promotion.gate import GateConfig
 from tasks.core.stage import Model, Round, Stage, Turn
 from tasks.io import config_file, provenance
 from tasks.methods.monitors import MonitorConfig

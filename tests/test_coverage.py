@@ -117,6 +117,7 @@ def test_everything_that_can_train_has_figures_on_every_model_or_an_error_that_n
             assert set(run) >= set(coverage_page.FIGURE) if "error" not in run else len(run["error"]) > 20, name
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")  # peft calls it so
 def test_the_benchmark_tells_what_merges_and_what_cannot_run_in_packs():
     prefix = coverage_peft.measured("peft.PrefixTuningConfig", {}, "llama")
     assert prefix["trains"] == 2 * 2 * 4 * 24, "layers, keys and values, tokens, numbers of a key"

@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.execution.dvc import forecast, repair
 from tasks import configuration
 from tasks.configuration import PipelineConfig
-from tasks.core.candidate import choose
+from tasks.core.promotion.candidate import choose
 from tasks.io import review_decisions
 from tasks.io.runs import run_store
 from tasks.io.system import progress

@@ -24,7 +24,8 @@ from flows.execution.dvc import cache, forecast, lock_file, lock_graph, reposito
 from flows.experiments import model_differences
 from flows.experiments.model_differences import Cause, ModelRecord
 from flows.registry import promotion
-from tasks.core import environment, gate
+from tasks.core import environment
+from tasks.core.promotion import gate
 from tasks.core.records import DOMAIN_LOSSES, Result
 from tasks.core.statistics import Estimate
 from tasks.io import tables

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.core.config import Config
-from tasks.core.gate import GateConfig, Verdict
+from tasks.core.promotion.gate import GateConfig, Verdict
 from tasks.io.system import files
 
 HISTORY = Path("data/promotions.jsonl")

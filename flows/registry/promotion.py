@@ -13,8 +13,8 @@ from flows.registry import history, versions
 from flows.registry.evidence import bundle, layout, subject
 from flows.registry.history import REFERENCE, Approval, History, PromotionDecision, Rollback
 from tasks import configuration
-from tasks.core import gate
-from tasks.core.gate import Bar, GateConfig, Judgement
+from tasks.core.promotion import gate
+from tasks.core.promotion.gate import Bar, GateConfig, Judgement
 from tasks.core.records import Result
 from tasks.io import provenance, tables
 from tasks.io.runs import registry

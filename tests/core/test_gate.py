@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.core import gate, statistics
+from tasks.core import statistics
 from tasks.core.answers import registry
-from tasks.core.gate import Bar, GateConfig
+from tasks.core.promotion import gate
+from tasks.core.promotion.gate import Bar, GateConfig
 from tasks.core.records import PREFERENCE, Result
 
 RULES = GateConfig()

@@ -1,7 +1,7 @@
 """The `register` stage's share of params.yaml: section `gate`, which `ratchet promote` reads too."""
 
 from tasks.core.config import Config
-from tasks.core.gate import GateConfig
+from tasks.core.promotion.gate import GateConfig
 from tasks.core.stage import Model, Stage
 
 STAGE = Stage(

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core.candidate import choose, reference
-from tasks.core.gate import GateConfig
 from tasks.core.licenses.terms import Terms, combine
+from tasks.core.promotion.candidate import choose, reference
+from tasks.core.promotion.gate import GateConfig
 from tasks.core.stage import Model, Run
 from tasks.io import data_licenses, provenance
 from tasks.io.weights import checkpoints, compressed

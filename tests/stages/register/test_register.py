@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks import configuration
-from tasks.core.candidate import choose, reference
+from tasks.core.promotion.candidate import choose, reference
 from tasks.core.records import Example, Lineage, Result
 from tasks.core.stage import Model
 from tasks.io import provenance, tables

@@ -38,4 +38,4 @@ def aspects(comparison: Comparison, config: AspectsConfig) -> list[Aspect]:
         if row.part in ("", "all") and row.unit != "bits/byte":
             chosen = (name for name, starts in named.items() if row.measure.startswith(starts))
             rows[next(chosen, UTILITY)].append(row)
-    return [Aspect(name, found) for name, found in rows.items()]
+    return [Aspect(name, measured) for name, measured in rows.items()]
