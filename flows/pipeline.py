@@ -56,10 +56,12 @@ def run_stage(
         return StageOutcome(stage, "unchanged", 0.0)
     env = {environment.PARENT_RUN: parent, environment.FLOW_RUN: str(runtime.flow_run.id)}
     env[environment.PROGRESS_S] = os.environ.get(environment.PROGRESS_S, str(view.every_s))
+    if host := scheduler.host(stage):
+        env[environment.ON] = host
     with scheduler.allocation(stage) as gpus:
         env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         start = time.monotonic()
-        view.begun(stage, step.reasons or "a stage before it ran")
+        view.begun(stage, f"{f'on {host}: ' if host else ''}{step.reasons or 'a stage before it ran'}")
         try:
             outcome = StageOutcome(stage, runner.reproduce(stage, env), time.monotonic() - start)
         except stage_runner.Busy as busy:

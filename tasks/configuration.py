@@ -23,6 +23,7 @@ from tasks.stages.compress.config import CompressConfig
 from tasks.stages.fetch.config import FetchConfig
 
 PARAMS = Path("params.yaml")
+GRAPH = Path("dvc.yaml")
 
 
 class PipelineConfig(Config):
@@ -140,8 +141,16 @@ def _monitor_problems(config: PipelineConfig) -> list[str]:
 
 
 def _resources_problems(config: PipelineConfig) -> list[str]:
-    odd = [name for name in config.resources if name not in stage_names()]
+    odd = [name for name in config.resources if name not in stage_names() and name not in _stages_of_graph()]
     return [f"resources: there is no stage {name!r}. There are: {', '.join(stage_names())}." for name in odd]
+
+
+def _stages_of_graph() -> set[str]:
+    """Return the stages of dvc.yaml: a graph may have some that are not ours."""
+    try:
+        return set(config_file.parse(GRAPH)[0].get("stages", {}))
+    except (OSError, ValueError, AttributeError):  # whoever needs the graph tells what is wrong with it
+        return set()
 
 
 def _turn_problems(config: PipelineConfig) -> list[str]:

@@ -21,6 +21,8 @@ class PlannedStage:
     """The reasons."""
     upstream: Sequence[str]
     """The stages that it reads from."""
+    host: str | None
+    """The host that would run it; null for this machine."""
     estimate: StageEstimate | None
     """Null for a stage that does not run, and for one of which nothing is known."""
 

@@ -38,7 +38,7 @@ def doctor(
     Example: ratchet doctor --gpus 4
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...]
-    checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect)
+    checks = (_machine, _sandbox, _settings, _files, _owners, _graph, _store, _prefect, _hosts)
     if gpus is not None:
         checks = (partial(_gpus, gpus),)
     if memory:
@@ -293,3 +293,27 @@ def _prefect() -> Iterator[Finding]:
         yield Finding("blocked", problem[0], problem[1])
     else:
         yield Finding("good", f"a Prefect server of our version answers at {url}")
+
+
+def _hosts() -> Iterator[Finding]:
+    """Look at every host of the hosts file, and for those that `resources` names and the file lacks."""
+    from flows.execution.elsewhere import hosts, job
+    from tasks import configuration
+
+    try:
+        used = {declared.host: stage for stage, declared in configuration.load().resources.items() if declared.host}
+    except (ValueError, FileNotFoundError):
+        used = {}  # `_settings` tells it
+    try:
+        names = dict.fromkeys([*hosts.known(), *used])
+    except ValueError as error:
+        yield Finding("blocked" if used else "limited", str(error), "mend the hosts file")
+        return
+    for name in names:
+        try:
+            facts = job.check(name, used.get(name, "STAGE"))
+        except (ValueError, RuntimeError) as error:
+            fix = "or leave `resources.STAGE.host` out: the stage then runs here" if name in used else ""
+            yield Finding("blocked" if name in used else "limited", str(error), fix)
+        else:
+            yield Finding("good", f"{name} answers, with our versions; {facts.free / 1e9:.0f} GB of its disk are free")

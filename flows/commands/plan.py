@@ -11,6 +11,7 @@ from flows.commands._reports import Report
 if TYPE_CHECKING:
     from flows.execution.cost.estimates import Range, StageEstimate
     from flows.execution.dvc.forecast import Step
+    from tasks.configuration import PipelineConfig
 
 COLOURS = {"run": "yellow", "restored": "cyan", "unchanged": "green", "may change": "magenta"}
 
@@ -40,24 +41,36 @@ def plan(
     by_stage = estimates.for_stages([step.stage for step in steps if step.state in ("run", "may change")])
     by_stage = memory_counts.refined(by_stage, config)
     if not as_json:
-        _show(steps, by_stage)
+        _show(steps, by_stage, config)
     total = _total(steps, by_stage)
     planned = [
-        PlannedStage(step.stage, step.state, step.why, step.upstream, by_stage.get(step.stage)) for step in steps
+        PlannedStage(step.stage, step.state, step.why, step.upstream, _host(step, config), by_stage.get(step.stage))
+        for step in steps
     ]
     return PlanReport(planned, total)
 
 
-def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> None:
+def _host(step: "Step", config: "PipelineConfig") -> str | None:
+    declared = config.resources.get(step.stage.partition("@")[0])
+    return declared.host if declared else None
+
+
+def _show(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]", config: "PipelineConfig") -> None:
     from flows.commands import _terminal
 
     rows = [
-        (step.stage, step.state, *_figures(by_stage.get(step.stage), any_known=bool(by_stage)), step.reasons)
+        (step.stage, step.state, *_figures(by_stage.get(step.stage), any_known=bool(by_stage)), _reasons(step, config))
         for step in steps
     ]
     _terminal.show_table(rows, COLOURS)
     for line in _summary(steps, by_stage):
         _terminal.show(line)
+
+
+def _reasons(step: "Step", config: "PipelineConfig") -> str:
+    """Return the reasons of a step, after the host that would run it."""
+    host = _host(step, config)
+    return f"on {host}: {step.reasons}" if host and step.state != "unchanged" else step.reasons
 
 
 def _total(steps: "Sequence[Step]", by_stage: "Mapping[str, StageEstimate]") -> "Range | None":

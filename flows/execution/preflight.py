@@ -19,6 +19,7 @@ def prepare(stages: Sequence[str]) -> list[forecast.Step]:
     review_decisions.check_name(Path(configuration.declaration("refine").reads["decisions"]))
     run_store.check()
     steps = forecast.plan(stages)
+    _check_hosts(steps, config)
     if any(step.stage == "register" for step in steps):
         _check_candidate(config)
     return steps
@@ -28,6 +29,16 @@ def repair_workspace() -> None:
     """Repair what a killed process left broken, and say so."""
     for line in repair.repair():
         progress.say(line)
+
+
+def _check_hosts(steps: Sequence[forecast.Step], config: PipelineConfig) -> None:
+    """Look at each host that is to run a stage. Raises ValueError or RuntimeError, with what would do, where one cannot be used."""
+    for step in steps:
+        stage = step.stage.partition("@")[0]
+        if step.state != "unchanged" and stage in config.resources and (host := config.resources[stage].host):
+            from flows.execution.elsewhere import job
+
+            job.check(host, stage)
 
 
 def _check_candidate(config: PipelineConfig) -> None:

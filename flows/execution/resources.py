@@ -35,6 +35,8 @@ class Request:
     cores: int = 1
     memory_gb: float = 0.0
     gpus: int = 0
+    host: str | None = None
+    """The host that runs it, where it takes nothing of this machine."""
 
 
 def machine() -> Machine:
@@ -66,6 +68,8 @@ def requests(stages: Iterable[str], config: PipelineConfig, available: Machine) 
 
 def _request(stage: str, config: PipelineConfig, available: Machine) -> Request:
     declared = config.resources.get(stage, Resources())
+    if declared.host:
+        return Request(cores=0, host=declared.host)
     computes = stage in configuration.stage_names() and "compute" in configuration.stage_config_type(stage).model_fields
     compute = config.compute
     cores = declared.cores or (compute.threads * compute.processes if computes else 1)

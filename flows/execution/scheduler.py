@@ -12,7 +12,7 @@ class Scheduler:
 
     So training, which most of the graph waits for, comes before the measuring of models that are there already. A stage is ready
     from the moment when the last that it reads from is done, though its own thread asks a little later. None passes the next
-    one: a large stage would wait for ever behind small ones.
+    one: a large stage would wait for ever behind small ones. Each host has a queue of its own, and runs one stage at a time.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class Scheduler:
         self._requests = requests
         self._upstream = {stage: frozenset(before) for stage, before in upstream.items()}
         self._order = sorted(upstream, key=_followers(self._upstream).__getitem__, reverse=True)
+        self._busy_hosts: set[str] = set()
         self._begun: set[str] = set()
         self._done: set[str] = set()
         self._changed = threading.Condition()
@@ -36,7 +37,7 @@ class Scheduler:
         request = self._requests[stage]
         with self._changed:
             self._begun.discard(stage)
-            self._changed.wait_for(lambda: stage == self._next() and self._fits(request))
+            self._changed.wait_for(lambda: stage == self._next(request.host) and self._fits(request))
             self._begun.add(stage)
             gpus = [self._gpus.pop(0) for _ in range(request.gpus)]
             self._take(request, 1)
@@ -46,6 +47,10 @@ class Scheduler:
             with self._changed:
                 self._gpus += gpus
                 self._take(request, -1)
+
+    def host(self, stage: str) -> str | None:
+        """Return the host that runs a stage; None for this machine."""
+        return self._requests[stage].host
 
     def done(self, stage: str) -> None:
         """Let the stages that read from this one begin. Called while it holds its allocation, before others are given it."""
@@ -57,15 +62,20 @@ class Scheduler:
     def _take(self, request: Request, times: int) -> None:
         self._cores -= times * request.cores
         self._memory_gb -= times * request.memory_gb
+        if request.host:
+            (self._busy_hosts.add if times > 0 else self._busy_hosts.discard)(request.host)
         self._changed.notify_all()
 
     def _fits(self, request: Request) -> bool:
+        if request.host:
+            return request.host not in self._busy_hosts
         memory = request.memory_gb <= self._memory_gb + 1e-6  # requests that add up to all of it, but for rounding
         return request.cores <= self._cores and memory and request.gpus <= len(self._gpus)
 
-    def _next(self) -> str | None:
-        """Return the next stage. One that reads from a failed stage is never ready."""
-        ready = (s for s in self._order if s not in self._begun and self._upstream[s] <= self._done)
+    def _next(self, host: str | None) -> str | None:
+        """Return the next stage of a host; without one, of this machine. One that reads from a failed stage is never ready."""
+        of_host = (stage for stage in self._order if self._requests[stage].host == host)
+        ready = (s for s in of_host if s not in self._begun and self._upstream[s] <= self._done)
         return next(ready, None)
 
 

@@ -18,8 +18,16 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformer
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, or of a folder's relative paths and contents. An unchanged file is not read twice."""
+    by_file = {file.relative_to(path).as_posix(): sha256 for file, sha256 in digests(path).items()}
+    if path.is_dir() or not by_file:
+        return hashlib.sha256(json.dumps(sorted(by_file.items())).encode()).hexdigest()
+    return by_file["."]
+
+
+def digests(path: Path) -> dict[Path, str]:
+    """Return the SHA-256 of a file, or of each file in a folder. An unchanged file is not read twice."""
     cached = _known()
-    digests = {}
+    by_file = {}
     for file in _files(path):
         stat = file.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
@@ -27,10 +35,8 @@ def digest(path: Path) -> str:
         if entry is None or entry[:3] != stamp:
             with file.open("rb") as stream:
                 cached[str(file)] = entry = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
-        digests[file.relative_to(path).as_posix()] = entry[3]
-    if path.is_dir() or not digests:
-        return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
-    return str(digests["."])
+        by_file[file] = str(entry[3])
+    return by_file
 
 
 def save_digests() -> None:

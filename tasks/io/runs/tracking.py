@@ -10,13 +10,14 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from tasks.core import environment
 from tasks.io.runs import run_store, spool_uploader
@@ -30,6 +31,9 @@ LONGEST_TAG = 8000
 KINDS = ("start", "params", "tags", "metrics", "datasets", "model", "maker", "end")
 """The events of a run that another machine may hand over; files stay where they were made."""
 
+OWN_ID = re.compile("[0-9a-f]{32}")
+"""Our id of a run."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,12 +46,8 @@ class Recorder:
         SPOOL.mkdir(parents=True, exist_ok=True)
         self._path = SPOOL / f"{self.id}.jsonl"
         self._one_at_a_time = threading.Lock()  # a training and the system metrics of its stage write from two threads
-        unseen = self._path.with_suffix(".new")
-        with spool_uploader.birth():
-            self._file = unseen.open("w", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
+        with _begun(self._path) as self._file:
             self._write("start", name=name, parent=parent, tags=dict(tags or {}) | {"ratchet.run": self.id})
-            unseen.rename(self._path)
         # A flow's uploader takes the runs of its stages too, and one of their own would end with the stage.
         self._is_first = parent is None  # said once, not by every child
         self._carried_here = parent is None or parent != os.environ.get(environment.PARENT_RUN)
@@ -132,6 +132,48 @@ class Recorder:
             _log.warning("%s: what MLflow should hear cannot be kept: %s", self._path, error)
 
 
+class Relay:
+    """Records here what a stage records on another machine, event by event as it comes. A flow's uploader takes it to MLflow."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        """`tags` are set on each run, in place of those of the other machine."""
+        self._tags = dict(tags)
+        self._spools: dict[str, TextIO] = {}
+
+    def take(self, run: str, line: str) -> None:
+        """Take one line of the spool of a run. Events that go with a file are left out: it stays where it was made."""
+        event = json.loads(line)
+        if event["kind"] not in KINDS or OWN_ID.fullmatch(run) is None:
+            return
+        try:
+            if run in self._spools:
+                print(json.dumps(event), file=self._spools[run], flush=True)
+            elif event["kind"] == "start":
+                SPOOL.mkdir(parents=True, exist_ok=True)
+                event["tags"] |= self._tags
+                with _begun(SPOOL / f"{run}.jsonl") as self._spools[run]:
+                    print(json.dumps(event), file=self._spools[run], flush=True)
+        except OSError as error:
+            _log.warning("%s: what MLflow should hear cannot be kept: %s", SPOOL, error)
+
+    def close(self) -> None:
+        """Let go of the runs: one that has not ended by then was killed."""
+        for spool in self._spools.values():
+            with contextlib.suppress(OSError):  # the disk is full: `take` has said so
+                spool.close()
+
+
+@contextlib.contextmanager
+def _begun(path: Path) -> Iterator[TextIO]:
+    """Yield the open file of a new spool, which the uploader sees once the block has written its first event."""
+    unseen = path.with_suffix(".new")
+    with spool_uploader.birth():
+        file = unseen.open("w", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX)  # tells the uploader that the run goes on
+        yield file
+        unseen.rename(path)
+
+
 def _now() -> int:
     """Return the time in ms."""
     return int(time.time() * 1000)
@@ -139,9 +181,13 @@ def _now() -> int:
 
 def source(command: str) -> dict[str, str]:
     """Return the tags that tell where a run comes from: its command (MLflow's column Source) and git's commit (Version)."""
+    return {"mlflow.source.name": command, "mlflow.source.type": "LOCAL"} | source_of_code()
+
+
+def source_of_code() -> dict[str, str]:
+    """Return the tags that tell git's commit."""
     commit = git.commit()
-    tags = {"git.commit": commit, "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
-    return tags if commit == "none" else tags | {"mlflow.source.git.commit": commit}
+    return {"git.commit": commit} | ({} if commit == "none" else {"mlflow.source.git.commit": commit})
 
 
 def produced_by(keys: Mapping[str, str]) -> dict[str, str]:

@@ -192,6 +192,25 @@ def test_more_memory_than_there_is_is_told_before_anything_starts(profile):
         resources.requests(["tune@r1"], read, Machine(2, 8.0))
 
 
+def test_a_stage_on_a_host_takes_nothing_here_and_a_host_runs_one_at_a_time(profile):
+    read = profile("tiny", resources={"tune": {"host": "box"}, "select": {"host": "box", "memory_gb": 99}})
+    requests = resources.requests(["tune@r0", "select", "fetch"], read, Machine(1, 8.0))
+    assert requests["tune@r0"] == requests["select"] == Request(cores=0, host="box")
+    scheduler, at_work, most = Scheduler(Machine(1, 8.0), dict.fromkeys(requests, ()), requests), [], []
+
+    def work(stage: str) -> None:
+        with scheduler.allocation(stage):
+            at_work.append(stage)
+            most.append(set(at_work))
+            time.sleep(0.3)
+            at_work.remove(stage)
+            scheduler.done(stage)
+
+    together(work, requests)
+    assert {len(stages) for stages in most} == {1, 2}  # one there, and one here
+    assert not any({"tune@r0", "select"} <= stages for stages in most)
+
+
 def test_more_threads_than_cores_do_not_keep_a_stage_from_running(profile):
     assert resources.requests(["tune@r0"], profile("tiny"), Machine(1, 8.0)) == {"tune@r0": Request(1, 8.0)}
 

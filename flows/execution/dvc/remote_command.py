@@ -1,0 +1,38 @@
+"""Let DVC run the command of a stage on another machine. All else is done here as ever: hashes, cache, run cache and `dvc.lock`."""
+
+import os
+from typing import Any
+
+from flows.execution.elsewhere import job
+from tasks.io.system import progress
+from tasks.io.system.process import explain
+
+
+def use(host: str) -> None:
+    """Replace the function by which DVC runs a stage's command in this process."""
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    def cmd_run(stage: Any, dry: bool = False, run_env: Any = None) -> None:
+        run.logger.info("Running stage '%s':", stage.addressing)
+        commands = stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()
+        try:
+            code = job.run(host, _job(stage, commands), progress.say)
+        except (RuntimeError, OSError, ValueError) as error:
+            progress.say(explain(error))
+            code = 1
+        if code:
+            raise StageCmdFailedError(f"{'; '.join(commands)} (on {host})", code)
+
+    run.cmd_run = cmd_run
+
+
+def _job(stage: Any, commands: list[str]) -> job.Job:
+    from dvc.dependency import ParamsDependency
+
+    deps = [dep.fs_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+    params = [dep.fs_path for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    outs = [out.fs_path for out in stage.outs]
+    of_any = [out.fs_path for out in stage.repo.index.outs]
+    places = [[os.path.relpath(path) for path in paths] for paths in ([*deps, *params], outs, of_any)]
+    return job.Job(stage.addressing, commands, *places, folder=os.path.relpath(stage.wdir))

@@ -1,0 +1,282 @@
+"""Run the command of a stage on this machine for a workspace on another: the far side of a connection.
+
+The near side sends this file, `frames.py` and `supervisor.py`, and starts `main`. It needs the standard library alone. Files are kept by
+their SHA-256 in `objects/`, and linked from there into a folder of the stage, whose `.ratchet` stays: a training goes on from its checkpoint.
+When the near side goes, this process ends, and with it all that it started.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from flows.execution import supervisor
+from flows.execution.elsewhere import frames
+from flows.execution.elsewhere.frames import Frame, Link
+
+KEPT = (".ratchet", "mlflow.db")
+"""What stays in the folder of a stage between two runs."""
+FORGET_S = 7 * 24 * 3600.0
+"""Seconds after which a file that no stage has any more is removed."""
+WAIT_S = 90.0
+"""Seconds that an earlier run of the stage may take to end: longer than it takes to notice a network that failed."""
+PACE_S = 0.2
+
+
+def main(folder: str) -> int:
+    """Serve one connection on standard input and output, and return the exit code."""
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything else prints is no frame
+    link = Link(sys.stdin.buffer, outgoing)
+    threading.Thread(target=_end_when_silent, args=(link,), name="end-when-silent", daemon=True).start()
+    try:
+        place = Path(folder).expanduser()
+        link.send("facts", python=platform.python_version(), packages=packages(), free=shutil.disk_usage(place).free)
+        _serve(link, place, link.receive())
+    except frames.Gone:
+        return 1
+    except OSError as error:
+        text = f"the disk is full there ({folder})" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        link.send("problem", text=f"{text}.")
+        return 1
+    return 0
+
+
+def _serve(link: Link, folder: Path, job: Frame) -> None:
+    checkout = folder / job["workspace"] / job["stage"]
+    checkout.mkdir(parents=True, exist_ok=True)
+    with _locked(checkout, link) as lock:
+        finished, name = checkout.with_name(f"{checkout.name}.finished"), _digest_of_job(job)
+        if finished.is_file() and finished.read_text() == name:
+            link.send("missing", digests=[])
+            link.send("line", text="it was finished there when the connection ended: its outputs are fetched")
+            code = 0
+            _listen(link, done := threading.Event())
+        else:
+            finished.unlink(missing_ok=True)
+            _receive_files(link, folder / "objects", job["files"])
+            _listen(link, done := threading.Event())
+            _lay_out(checkout, folder / "objects", job["files"], job["outs"])
+            _forget(folder / "objects")
+            code = _run(link, checkout, job, lock)
+            if code == 0:
+                finished.write_text(name)
+        link.send("ended", code=code)
+        if code == 0:
+            for path in _files_of(checkout, job["outs"]):
+                place = path.relative_to(checkout).as_posix()
+                link.send_file(path, "file", path=place, digest=_digest(path), executable=os.access(path, os.X_OK))
+            link.send("complete")
+        done.wait()
+        finished.unlink(missing_ok=True)
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the installed packages by name; of two of one name the one that is imported.
+
+    They are read off the names of folders: to parse the metadata of some hundred takes a second.
+    """
+    versions: dict[str, str] = {}
+    for folder in sys.path:
+        for path in Path(folder or ".").glob("*.dist-info"):
+            name, _, version = path.name.removesuffix(".dist-info").partition("-")
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return versions
+
+
+def _end_when_silent(link: Link) -> None:
+    """End this process once the other side has given no sign of life for long."""
+    while time.monotonic() - link.heard < frames.SILENCE_S:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _listen(link: Link, done: threading.Event) -> None:
+    """From now on, end this process when the other side goes; `done` is set when it has received everything.
+
+    The supervisor of the command notices that this process has gone, and ends what it started.
+    """
+
+    def listen() -> None:
+        try:
+            while link.receive()["kind"] != "received":
+                pass
+        except frames.Gone:
+            os._exit(1)
+        done.set()
+
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+
+
+def _locked(checkout: Path, link: Link) -> IO[str]:
+    """Return the open lock of a stage's folder, which the supervisor of its command holds too: two runs never share a folder."""
+    lock = checkout.with_name(f"{checkout.name}.lock").open("w")
+    deadline, is_told = time.monotonic() + WAIT_S, False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(f"an earlier run of this stage is still at work in {checkout}") from None
+        if not is_told:
+            link.send("line", text="an earlier run of this stage is still at work there; waiting for its end")
+            is_told = True
+        link.heard = time.monotonic()  # nothing is received meanwhile
+        time.sleep(PACE_S)
+
+
+def _digest_of_job(job: Frame) -> str:
+    wanted = {name: job[name] for name in ("files", "outs", "commands", "folder")}
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _object(objects: Path, digest: str) -> Path:
+    return objects / digest[:2] / digest
+
+
+def _stamp(path: Path) -> int:
+    """Return the time of change of a kept file, which follows from its contents: a write through a link alters it."""
+    return int(path.name[:7], 16)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and path.stat().st_mtime == _stamp(path)
+
+
+def _receive_files(link: Link, objects: Path, files: list[dict[str, Any]]) -> None:
+    """Ask for the files that are not here yet, and keep them."""
+    sizes = {file["digest"]: file["size"] for file in files}
+    missing = [digest for digest in sizes if not _is_whole(_object(objects, digest))]
+    needed = sum(sizes[digest] for digest in missing)
+    objects.mkdir(exist_ok=True)
+    if needed > (free := shutil.disk_usage(objects).free):
+        raise OSError(f"{needed / 1e9:.1f} GB are to be sent, and {free / 1e9:.1f} GB of disk are free in {objects}")
+    link.send("missing", digests=missing)
+    for _ in missing:
+        frame = link.receive()
+        path = _object(objects, frame["digest"])
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            if link.receive_file(frame, partial) != frame["digest"]:
+                raise OSError(f"{frame['path']} changed while it was sent, or arrived damaged. Run it again")
+            partial.chmod(0o444)
+            os.utime(partial, times=(_stamp(path), _stamp(path)))
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _lay_out(checkout: Path, objects: Path, files: list[dict[str, Any]], outs: list[str]) -> None:
+    """Make the folder of a stage hold these files and no others, but for what is kept, and the folders of its outputs."""
+    wanted = {checkout / file["path"] for file in files}
+    for path in list(_files_of(checkout, ["."])):
+        if path not in wanted and path.relative_to(checkout).parts[0] not in KEPT:
+            path.unlink()
+    for root, _, _ in os.walk(checkout, topdown=False):
+        if Path(root) != checkout and Path(root).relative_to(checkout).parts[0] not in KEPT:
+            with contextlib.suppress(OSError):  # it holds something
+                Path(root).rmdir()
+    for file in files:
+        _link(_object(objects, file["digest"]), checkout / file["path"], is_executable=file["executable"])
+    for out in outs:
+        (checkout / out).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _link(source: Path, target: Path, *, is_executable: bool) -> None:
+    """Let a file of a stage's folder share its bytes with the one that is kept, where the file system allows it."""
+    if target.is_file() and not is_executable and target.samefile(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if not is_executable:  # the mode belongs to the file, and would be that of all links
+        with contextlib.suppress(PermissionError, NotImplementedError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if is_executable else 0o644)
+
+
+def _forget(objects: Path) -> None:
+    """Remove files that no stage has had for long, and what a connection that ended left unfinished."""
+    for path in objects.glob("??/*"):
+        stat = path.stat()
+        if stat.st_nlink == 1 and time.time() - stat.st_ctime > FORGET_S:
+            path.unlink(missing_ok=True)
+
+
+def _files_of(checkout: Path, outs: list[str]) -> Iterator[Path]:
+    """Yield the files of these paths, those of folders one by one."""
+    for out in outs:
+        path = checkout / out
+        if path.is_dir() and not path.is_symlink():
+            yield from sorted(file for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+        elif path.exists() or path.is_symlink():
+            yield path
+
+
+def _run(link: Link, checkout: Path, job: Frame, lock: IO[str]) -> int:
+    """Run the commands of a stage one after the other until one fails, and return the last exit code."""
+    spool = checkout / ".ratchet/spool"
+    shutil.rmtree(spool, ignore_errors=True)  # of a run that the near side has closed
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    env = os.environ | {"PATH": paths, "PYTHONUNBUFFERED": "1", "DVC_ROOT": str(checkout)} | job["environment"]
+    (checkout / job["folder"]).mkdir(parents=True, exist_ok=True)
+    code = 0
+    for command in job["commands"]:
+        ended = threading.Event()
+        process = supervisor.start(
+            ["/bin/sh", "-c", command],
+            cwd=checkout / job["folder"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=[lock.fileno()],
+        )
+        events = threading.Thread(target=_forward_events, args=(link, spool, ended), daemon=True)
+        events.start()
+        for line in process.stdout or ():
+            link.send("line", text=line.rstrip("\n"))
+        code = process.wait()
+        ended.set()
+        events.join()
+        if code:
+            break
+    return code
+
+
+def _forward_events(link: Link, spool: Path, ended: threading.Event) -> None:
+    """Send each line of the run spool as it appears, until the command has ended."""
+    sent: dict[Path, int] = {}
+    is_last = False
+    while not is_last:
+        is_last = ended.wait(PACE_S)
+        for path in sorted(spool.glob("*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(sent.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):  # it is just being written
+                        break
+                    link.send("event", run=path.stem, line=line.decode(errors="replace"))
+                    sent[path] = sent.get(path, 0) + len(line)

@@ -1,0 +1,82 @@
+"""Send and receive frames over a pair of pipes: a line of JSON, and as many bytes as it says.
+
+Both sides of a connection have this file. It needs the standard library alone.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+PART = 2**20
+"""Bytes of a file that are read, sent and written at a time."""
+BEAT, BEAT_S = "beat", 5.0
+"""The frame by which the near side shows that it lives, and the seconds between two of them."""
+SILENCE_S = 60.0
+"""Seconds without a sign of life after which the other side counts as gone: a network that fails closes no connection."""
+Frame = dict[str, Any]
+
+
+class Gone(ConnectionError):
+    """Raised when the other side has gone."""
+
+
+class Link:
+    """One end of a connection. Several threads may send, one receives."""
+
+    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+        self._one_at_a_time = threading.Lock()
+        self.heard = time.monotonic()
+        """When something came last."""
+
+    def send(self, kind: str, /, **values: Any) -> None:
+        """Send a frame. Raises Gone where nobody receives any more."""
+        with self._one_at_a_time:
+            self._write(json.dumps({"kind": kind, **values}).encode() + b"\n")
+
+    def send_file(self, path: Path, kind: str, /, **values: Any) -> None:
+        """Send a frame with the contents of a file."""
+        with self._one_at_a_time, path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self._write(json.dumps({"kind": kind, "size": size, **values}).encode() + b"\n")
+            while size:
+                part = file.read(min(PART, size))
+                if not part:
+                    raise OSError(f"{path} became shorter while it was sent")
+                size -= len(part)
+                self._write(part)
+
+    def receive(self) -> Frame:
+        """Wait for the next frame. Its file, if it has one, is to be received next. Raises Gone at the end of the connection."""
+        while True:
+            line = self._incoming.readline()
+            if not line.endswith(b"\n"):
+                raise Gone("the connection ended")
+            self.heard = time.monotonic()
+            if (frame := dict(json.loads(line)))["kind"] != BEAT:
+                return frame
+
+    def receive_file(self, frame: Frame, path: Path) -> str:
+        """Write the bytes that follow a frame to a file, and return their SHA-256."""
+        left, hasher = int(frame["size"]), hashlib.sha256()
+        with path.open("wb") as file:
+            while left:
+                part = self._incoming.read(min(PART, left))
+                if not part:
+                    raise Gone("the connection ended")
+                self.heard = time.monotonic()
+                left -= len(part)
+                hasher.update(part)
+                file.write(part)
+        return hasher.hexdigest()
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._outgoing.write(content)
+            self._outgoing.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: the pipe is closed on this side
+            raise Gone("the connection ended") from None

@@ -1,0 +1,169 @@
+"""Run the command of a stage on a host: send what it reads, show what it says, record its run, and put its outputs in place."""
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from flows.execution.elsewhere import connection, hosts, pins
+from flows.execution.elsewhere.connection import Unreachable
+from flows.execution.elsewhere.frames import Frame, Link
+from tasks.core import environment
+from tasks.io import provenance, stage_outputs
+from tasks.io.runs import tracking
+from tasks.io.system import git
+
+GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
+"""Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
+PASSED_ON = (environment.PARENT_RUN, environment.FLOW_RUN, environment.PROGRESS_S, environment.TRACEBACK)
+ENVIRONMENT = {"RATCHET_FORKSERVER": "0"}
+"""The far side runs one stage: a fork server would serve nobody else."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work of a stage, in paths of the workspace."""
+
+    stage: str
+    """Its name in DVC."""
+    commands: Sequence[str]
+    deps: Sequence[str]
+    outs: Sequence[str]
+    of_any: Sequence[str]
+    """Outputs of all stages: those that are no dependency of this one are not sent, whatever git has of them."""
+    folder: str = "."
+    """The folder in which the commands run."""
+
+
+@cache
+def check(name: str, stage: str) -> connection.Facts:
+    """Return the facts of the host on which `resources` puts a stage, after a look at it. Once in a process.
+
+    Raises ValueError where the hosts file lacks it, Unreachable where it cannot be used.
+    """
+    host = hosts.find(name, stage)
+    with connection.opened(name, host) as (_, facts):
+        pins.check(name, host, facts)
+    return facts
+
+
+def run(name: str, job: Job, say: Callable[[str], None]) -> int:
+    """Run a job on a host and return the exit code of its commands. After 0 its outputs are in place, complete.
+
+    Raises Unreachable, with what to do, where the host cannot be used or was lost.
+    """
+    host = hosts.find(name, job.stage.partition("@")[0])
+    given = _files(job)
+    relay = tracking.Relay({"ratchet.host": name} | tracking.source_of_code())
+    with connection.opened(name, host) as (link, facts):
+        pins.check(name, host, facts)
+        variables = {variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ}
+        link.send(
+            "job",
+            workspace=_workspace(),
+            stage=job.stage.replace("/", "_"),
+            commands=list(job.commands),
+            folder=job.folder,
+            files=given,
+            outs=list(job.outs),
+            environment=variables | ENVIRONMENT | {"DVC_STAGE": job.stage},
+        )
+        partial = stage_outputs.prepare({out: Path(out) for out in job.outs})
+        try:
+            code = _follow(name, link, given, partial, relay, say)
+        finally:
+            relay.close()
+        if code == 0:
+            if missing := [out for out, path in partial.items() if not path.exists()]:
+                raise RuntimeError(f"{job.stage} ended on {name} without writing {', '.join(missing)}.")
+            stage_outputs.publish(partial, {out: Path(out) for out in job.outs})
+            link.send("received")
+    return code
+
+
+def _follow(
+    name: str,
+    link: Link,
+    given: Sequence[Mapping[str, Any]],
+    partial: dict[str, Path],
+    relay: tracking.Relay,
+    say: Callable[[str], None],
+) -> int:
+    """Answer what the far side asks and take what it sends until the job is done, and return its exit code."""
+    code, by_digest = 0, {file["digest"]: file for file in given}
+    for frame in _received(link):
+        match frame["kind"]:
+            case "missing":
+                wanted = [by_digest[digest] for digest in frame["digests"]]
+                megabytes = sum(file["size"] for file in wanted) / 2**20
+                say(f"on {name}: {len(given)} files, of which {len(wanted)} ({megabytes:.1f} MiB) are sent")
+                for file in wanted:
+                    link.send_file(Path(file["path"]), "object", digest=file["digest"], path=file["path"])
+            case "line":
+                say(frame["text"])
+            case "event":
+                relay.take(frame["run"], frame["line"])
+            case "file":
+                _take_file(name, link, frame, partial)
+            case "problem":
+                raise Unreachable(f"{name}: {frame['text']}")
+            case "ended" if frame["code"]:
+                code = frame["code"]
+                break
+            case "complete":
+                break
+    return code
+
+
+def _received(link: Link) -> Iterator[Frame]:
+    while True:
+        yield link.receive()
+
+
+def _take_file(name: str, link: Link, frame: Frame, partial: dict[str, Path]) -> None:
+    """Write a file of an output beside its place. Raises RuntimeError where it is none of the outputs, or arrived damaged."""
+    path = PurePosixPath(frame["path"])
+    out = next((out for out in partial if path == PurePosixPath(out) or PurePosixPath(out) in path.parents), None)
+    if out is None or ".." in path.parts:
+        raise RuntimeError(f"{name} sent {path}, which is no output of the stage.")
+    target = partial[out] / path.relative_to(out) if path != PurePosixPath(out) else partial[out]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link.receive_file(frame, target) != frame["digest"]:
+        raise RuntimeError(
+            f"{path} of {name} arrived damaged. Run it again: it was computed, and is fetched once more."
+        )
+    if frame["executable"]:
+        target.chmod(0o755)
+
+
+def _workspace() -> str:
+    """Return the name of this workspace on other machines, which no other has."""
+    here = Path.cwd().resolve()
+    digest = hashlib.sha256(f"{socket.gethostname()}:{here}".encode()).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', here.name)}-{digest[:8]}"
+
+
+def _files(job: Job) -> list[dict[str, Any]]:
+    """Return the files that a stage is given: what git has or would take, and what it depends on."""
+    outs = {Path(out) for out in job.of_any}
+    known = [path for path in git.workspace_files() if outs.isdisjoint({path, *path.parents})]
+    graph = [path for path in map(Path, GRAPH) if path.is_file()]
+    digests: dict[Path, str] = {}
+    for path in (*known, *graph, *map(Path, job.deps)):
+        digests |= provenance.digests(path)
+    provenance.save_digests()
+    stats = {path: path.stat() for path in digests}
+    return [
+        {
+            "path": path.as_posix(),
+            "digest": digest,
+            "size": stats[path].st_size,
+            "executable": bool(stats[path].st_mode & 0o100),
+        }
+        for path, digest in sorted(digests.items())
+    ]

@@ -1,0 +1,91 @@
+"""A machine that is reached by SSH: an sshd of our own on the loopback, with keys and a port of its own."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.execution.prefect_server import free_port
+from tests.flows.conftest import wait_for
+
+SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+SEPARATION = Path("/run/sshd")
+"""The folder in which sshd of root confines the part of itself that nobody has logged in to."""
+CONFIG = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/key.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+"""
+
+
+@dataclass
+class Box:
+    """A host of the hosts file, and what a test does to it."""
+
+    folder: Path
+    """The folder there."""
+    hosts: Path
+    entry: dict[str, object]
+
+    def write(self, **changes: object) -> None:
+        self.hosts.write_text(yaml.safe_dump({"hosts": {"gpu-box": self.entry | changes}}))
+
+    def checkout(self, stage: str) -> Path:
+        (folder,) = self.folder.glob(f"workspace-*/{stage}")
+        return folder
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory) -> Iterator[list[str]]:
+    """The arguments of `ssh` that lead to a daemon which runs for all tests."""
+    if SSHD is None or shutil.which("ssh") is None:
+        pytest.skip("no sshd here (Debian's package `openssh-server`)")
+    if os.geteuid() == 0 and not SEPARATION.is_dir():
+        SEPARATION.mkdir(mode=0o755)  # as the system's own service does when it starts
+    folder, port = tmp_path_factory.mktemp("sshd"), free_port()
+    for name in ("host_key", "key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    (folder / "config").write_text(CONFIG.format(folder=folder, port=port))
+    public = " ".join((folder / "host_key.pub").read_text().split()[:2])
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {public}\n")
+    with (folder / "log").open("w") as log:
+        daemon = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_for(answers, (folder / "log").read_text)
+        known = ["-o", f"UserKnownHostsFile={folder}/known", "-o", "StrictHostKeyChecking=yes"]
+        yield ["-F", "none", "-p", str(port), "-i", str(folder / "key"), "-o", "IdentitiesOnly=yes", *known]
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+@pytest.fixture
+def box(sshd, tmp_path, monkeypatch) -> Box:
+    """The host `gpu-box` of a hosts file, which the environment names."""
+    entry = {
+        "ssh": f"{getpass.getuser()}@127.0.0.1", "folder": str(tmp_path / "there"), "python": sys.executable, "options": sshd
+    }  # fmt: skip
+    made = Box(tmp_path / "there", tmp_path / "hosts.yaml", entry)
+    made.write()
+    monkeypatch.setenv("RATCHET_HOSTS", str(made.hosts))
+    return made

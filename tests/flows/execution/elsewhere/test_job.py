@@ -1,0 +1,188 @@
+"""The command of a stage on another machine: outputs here, nothing left there when anybody goes, one message where it cannot be."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.execution.elsewhere import connection, far_side, hosts, job, pins
+from flows.execution.elsewhere.job import Job
+from tasks.io.runs.run_store import SPOOL
+from tests.flows.conftest import ROOT, processes, wait_for
+
+
+@pytest.fixture
+def folder(box, tmp_path, monkeypatch) -> Path:
+    """A workspace of git alone; this process is in it."""
+    made = tmp_path / "workspace"
+    made.mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=made, check=True)
+    (made / ".gitignore").write_text("/data/\n/.ratchet/\n")
+    (made / "in.txt").write_text("b\na\n")
+    (made / "tool").write_text("#!/bin/sh\nsort in.txt\n")
+    (made / "tool").chmod(0o755)
+    (made / "data").mkdir()
+    (made / "data/seen.txt").write_text("dependency")
+    (made / "data/hidden.txt").write_text("git ignores it")
+    monkeypatch.chdir(made)
+    return made
+
+
+def stage(*commands, outs=("out.txt",)):
+    return Job("one", commands, ["data/seen.txt"], list(outs), ["made_by_others.txt", "out.txt", "sub"])
+
+
+def ran(*commands, outs=("out.txt",)):
+    """The exit code, and what was said."""
+    said = []
+    return job.run("gpu-box", stage(*commands, outs=outs), said.append), "\n".join(said)
+
+
+def test_a_stage_is_given_what_git_has_and_what_it_depends_on_and_nothing_else(folder, box):
+    (folder / "made_by_others.txt").write_text("an output of another stage")
+    code, said = ran("./tool > out.txt", "mkdir -p sub && find . -type f > sub/files.txt", outs=("out.txt", "sub"))
+    assert (code, (folder / "out.txt").read_text()) == (0, "a\nb\n")
+    given = {"./.gitignore", "./data/seen.txt", "./in.txt", "./tool"}
+    assert set((folder / "sub/files.txt").read_text().split()) == given | {"./out.txt", "./sub/files.txt"}
+    assert "4 files, of which 4 " in said
+    (folder / "in.txt").write_text("c\n")
+    code, said = ran("./tool > out.txt")
+    assert (code, (folder / "out.txt").read_text()) == (0, "c\n")
+    assert "4 files, of which 1 " in said  # the others lie there
+    for number in (1, 0):  # a stage that writes into an input spoils it for itself alone
+        code, said = ran("./tool > out.txt && chmod u+w in.txt && echo spoilt >> in.txt")
+        assert (code, (folder / "out.txt").read_text()) == (0, "c\n")
+        assert f"4 files, of which {1 - number} " in said
+
+
+def test_a_stage_that_fails_or_writes_nothing_leaves_nothing_here(folder):
+    code, said = ran("echo row 3 is bad; echo x > out.txt; exit 7", "echo not reached")
+    assert code == 7
+    assert "row 3 is bad" in said
+    assert "not reached" not in said
+    with pytest.raises(RuntimeError, match=r"one ended on gpu-box without writing out\.txt"):
+        ran("true")
+    assert not (folder / "out.txt").exists()
+
+
+def test_what_was_finished_when_the_connection_ended_is_fetched_and_not_computed_again(
+    folder, box, tmp_path, monkeypatch
+):
+    command = f"echo ran >> {tmp_path}/count; cp in.txt out.txt"
+    with monkeypatch.context() as patch:
+
+        def cut(*_args):
+            raise ConnectionError("cut")
+
+        patch.setattr(job, "_take_file", cut)
+        with pytest.raises(ConnectionError):
+            ran(command)
+    assert ran(command)[0] == 0
+    assert (folder / "out.txt").read_text() == "b\na\n"
+    assert (tmp_path / "count").read_text() == "ran\n"
+    assert ran(command)[0] == 0  # whoever has received it and asks again wants it computed
+    assert (tmp_path / "count").read_text() == "ran\nran\n"
+
+
+def test_what_arrives_damaged_is_refused_on_both_sides(folder, monkeypatch):
+    digests = job.provenance.digests
+    with monkeypatch.context() as patch:
+        patch.setattr(job.provenance, "digests", lambda path: dict.fromkeys(digests(path), "0" * 64))
+        with pytest.raises(connection.Unreachable, match="changed while it was sent, or arrived damaged"):
+            ran("cp in.txt out.txt")
+    receive = job.Link.receive_file
+    monkeypatch.setattr(job.Link, "receive_file", lambda *arguments: receive(*arguments) and "0" * 64)
+    with pytest.raises(RuntimeError, match=r"out\.txt of gpu-box arrived damaged"):
+        ran("cp in.txt out.txt")
+    assert not (folder / "out.txt").exists()
+
+
+@pytest.mark.parametrize("victim", ["stage", "far side", "connection", "owner"])
+def test_whoever_is_killed_nothing_is_left_there_and_the_next_run_goes_on_from_what_lies_there(folder, box, victim):
+    mark = f"sleep 42.{os.getpid()}{len(victim)}"
+    command = (
+        f"if [ -e .ratchet/half ]; then cp in.txt out.txt; else mkdir -p .ratchet; touch .ratchet/half; {mark}; fi"
+    )
+    program, errors = folder.parent / "owner.py", folder.parent / "errors.txt"  # the mark is in no command line here
+    program.write_text(
+        f"from flows.execution.elsewhere import job\nraise SystemExit(job.run('gpu-box', job.Job('one', [{command!r}], "
+        "['data/seen.txt'], ['out.txt'], []), print))"
+    )
+    with errors.open("w") as out:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        owner = subprocess.Popen([sys.executable, program], env=environment, stdout=out, stderr=out)
+    wait_for(lambda: mark in processes(mark), errors.read_text)
+    (sleeper,) = (one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == mark.split())
+    far_side = next(one for one in sleeper.parents() if str(box.folder) in one.cmdline())
+    daemon = next(one for one in far_side.parents() if "sshd" in one.name())
+    pids = {"stage": sleeper.pid, "far side": far_side.pid, "connection": daemon.pid, "owner": owner.pid}
+    os.kill(pids[victim], signal.SIGKILL)
+    assert owner.wait(60) != 0
+    wait_for(lambda: not processes(mark) and not processes(str(box.folder)), lambda: str(processes(str(box.folder))))
+    if victim in ("far side", "connection"):
+        assert "unfinished work lies there: run it again" in errors.read_text()
+    assert ran(command)[0] == 0
+    assert (folder / "out.txt").read_text() == "b\na\n"
+
+
+def test_what_a_run_records_there_comes_here_while_it_works(folder, monkeypatch):
+    name, mark = "0123456789abcdef" * 2, f"sleep 44.{os.getpid()}"
+    start = '{"kind": "start", "time": 1, "name": "there", "parent": "p", "tags": {"git.commit": "none"}}'
+    commands = [
+        f"mkdir -p .ratchet/spool && echo '{start}' > .ratchet/spool/.odd.jsonl && echo '{start}' > .ratchet/spool/{name}.jsonl",
+        f"{mark}; cp in.txt out.txt",
+    ]
+    take = job.tracking.Relay.take
+
+    def take_and_stop(relay, run, line):
+        take(relay, run, line)
+        if run == name:
+            raise KeyboardInterrupt  # a flow that is stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job.tracking.Relay, "take", take_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            ran(*commands)
+    wait_for(lambda: not processes(mark))
+    (spool,) = SPOOL.glob("*.jsonl")
+    assert spool.stem == name
+    assert '"ratchet.host": "gpu-box"' in spool.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"python": "/no/such/python"}, r"there is no Python at `/no/such/python` there"),
+        ({"ssh": "nobody-known@127.0.0.1"}, r"refuses us.*has to work without a question"),
+        ({"options": ["-F", "none", "-p", "9"]}, r"Connection refused.*says how gpu-box is reached"),
+        ({"options": "other keys"}, r"is not the known one.*compare it"),
+        ({"folder": "/proc/none"}, r"the far side did not start .*/proc/none"),
+    ],
+)
+def test_a_host_that_cannot_be_used_is_one_message(box, changes, problem):
+    if changes.get("options") == "other keys":
+        changes = {"options": ["UserKnownHostsFile=/dev/null" if "Known" in o else o for o in box.entry["options"]]}
+    box.write(**changes)
+    with pytest.raises(connection.Unreachable, match=problem):
+        job.check("gpu-box", "tune")
+
+
+def test_other_versions_there_are_named():
+    same = far_side.packages()
+    other = {name: version for name, version in same.items() if name != "peft"} | {"numpy": "1.0"}
+    with pytest.raises(connection.Unreachable, match=r"Python 3\.9\.1 \(here .*numpy 1\.0 \(here .*peft is absent"):
+        pins.check("gpu-box", hosts.Host(), connection.Facts("3.9.1", other, 0))
+    build = f"{same['torch'].partition('+')[0]}+another"
+    pins.check("gpu-box", hosts.Host(), connection.Facts(sys.version.split()[0], same | {"torch": build}, 0))
+
+
+def test_a_host_that_the_file_lacks_and_no_file_are_told(box, monkeypatch):
+    with pytest.raises(ValueError, match=r"resources\.tune\.host: gpu-bux: .*Did you mean gpu-box\?"):
+        hosts.find("gpu-bux", "tune")
+    monkeypatch.setenv("RATCHET_HOSTS", "none.yaml")
+    with pytest.raises(ValueError, match=r"there is no hosts file none\.yaml"):
+        hosts.find("gpu-box", "tune")
