@@ -72,17 +72,17 @@ def opened(name: str, host: Host) -> Iterator[tuple[Link, Facts]]:
     """
     if shutil.which("ssh") is None:
         raise Unreachable(f"{name}: there is no `ssh` here. Debian's package openssh-client has it.")
-    code = _code()
+    program = _code()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*_ssh(host), _command(host, len(code))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            [*_ssh(host), _command(host, len(program))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
         )
         assert process.stdin
         assert process.stdout
         link, facts = Link(process.stdout, process.stdin), None
         try:
             with suppress(BrokenPipeError):  # what ssh says of it comes below
-                process.stdin.write(code)
+                process.stdin.write(program)
                 process.stdin.flush()
             frame = link.receive()
             facts = Facts(frame["python"], frame["packages"], frame["free"])

@@ -20,6 +20,8 @@ from tasks.io.system import git
 
 GRAPH = ("dvc.yaml", "dvc.lock", "params.yaml")
 """Files that a stage may read although git may not know them and `deps` of dvc.yaml does not name them."""
+RECORD = "mlflow.db"
+"""Beginning of the names of MLflow's database and its journal, which change at any time."""
 PASSED_ON = (environment.PARENT_RUN, environment.FLOW_RUN, environment.PROGRESS_S, environment.TRACEBACK)
 ENVIRONMENT = {"RATCHET_FORKSERVER": "0"}
 """The far side runs one stage: a fork server would serve nobody else."""
@@ -151,7 +153,8 @@ def _workspace() -> str:
 def _files(job: Job) -> list[dict[str, Any]]:
     """Return the files that a stage is given: what git has or would take, and what it depends on."""
     outs = {Path(out) for out in job.of_any}
-    known = [path for path in git.workspace_files() if outs.isdisjoint({path, *path.parents})]
+    files = [path for path in git.workspace_files() if not path.name.startswith(RECORD)]
+    known = [path for path in files if outs.isdisjoint({path, *path.parents})]
     graph = [path for path in map(Path, GRAPH) if path.is_file()]
     digests: dict[Path, str] = {}
     for path in (*known, *graph, *map(Path, job.deps)):

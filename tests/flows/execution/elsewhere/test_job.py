@@ -44,6 +44,7 @@ def ran(*commands, outs=("out.txt",)):
 
 def test_a_stage_is_given_what_git_has_and_what_it_depends_on_and_nothing_else(folder, box):
     (folder / "made_by_others.txt").write_text("an output of another stage")
+    (folder / "mlflow.db-journal").write_text("comes and goes while others record")
     code, said = ran("./tool > out.txt", "mkdir -p sub && find . -type f > sub/files.txt", outs=("out.txt", "sub"))
     assert (code, (folder / "out.txt").read_text()) == (0, "a\nb\n")
     given = {"./.gitignore", "./data/seen.txt", "./in.txt", "./tool"}
