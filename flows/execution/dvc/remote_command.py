@@ -1,6 +1,7 @@
 """Let DVC run the command of a stage on another machine. All else is done here as ever: hashes, cache, run cache and `dvc.lock`."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from flows.execution.elsewhere import job
@@ -32,7 +33,15 @@ def _job(stage: Any, commands: list[str]) -> job.Job:
 
     deps = [dep.fs_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
     params = [dep.fs_path for dep in stage.deps if isinstance(dep, ParamsDependency)]
-    outs = [out.fs_path for out in stage.outs]
-    of_any = [out.fs_path for out in stage.repo.index.outs]
-    places = [[os.path.relpath(path) for path in paths] for paths in ([*deps, *params], outs, of_any)]
-    return job.Job(stage.addressing, commands, *places, folder=os.path.relpath(stage.wdir))
+    return job.Job(
+        stage.addressing,
+        commands,
+        deps=_here([*deps, *params]),
+        outs=_here(out.fs_path for out in stage.outs),
+        of_any=_here(out.fs_path for out in stage.repo.index.outs),
+        folder=os.path.relpath(stage.wdir),
+    )
+
+
+def _here(paths: Iterable[str]) -> list[str]:
+    return [os.path.relpath(path) for path in paths]
