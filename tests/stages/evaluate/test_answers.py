@@ -272,9 +272,8 @@ def test_the_likelihood_of_options_is_measured_on_this_machine_where_a_server_wr
 
 
 def test_options_that_are_equally_likely_are_named_a_tie(evaluate, monkeypatch):
-    monkeypatch.setattr(
-        stage.scoring, "losses", lambda model, sequences, *_: [stage.scoring.Loss(s.id, 1.0, 1) for s in sequences]
-    )
+    scoring = measured_model.scoring
+    monkeypatch.setattr(scoring, "losses", lambda model, rows, *_: [scoring.Loss(row.id, 1.0, 1) for row in rows])
     rows = [checked(n, "choice", f"What, {n}?\nA) x\nB) y", "A" if n else "B") for n in range(3)]
     metrics, _, _ = evaluate(rows)
     assert metrics["answers"]["choice acc"]["outcomes"] == {"tie": 3}

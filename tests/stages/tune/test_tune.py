@@ -107,7 +107,7 @@ def test_a_sparsifier_is_named_where_there_is_one_and_trains_an_ordinary_adapter
     assert course["composition"]["sparsifier"] == card["method"]["sparsifier"] == "lemo"
     model, _ = checkpoints.load(output, inputs["base"])
     assert sum(p.numel() for p in model.parameters()) == course["parameters"] - course["trainable"]
-    assert course["measured"]["valid"][-1][1] < course["measured"]["valid"][0][1]
+    assert course["measured"]["validation"][-1][1] < course["measured"]["validation"][0][1]
 
 
 def test_what_an_adapter_shows_of_itself_is_kept_with_the_course(tune, inputs):
