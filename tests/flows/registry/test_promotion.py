@@ -14,7 +14,7 @@ import yaml
 
 from flows import commands
 from flows.registry import history, promotion, versions
-from tasks.core.records import Result
+from tasks.core.records import Example, Result
 from tasks.io import provenance, tables
 from tasks.io.runs import registry
 from tasks.stages.register import stage
@@ -37,6 +37,7 @@ class Nights:
         config = yaml.safe_load((ROOT / "params/micro.yaml").read_text()) | one_round
         (folder / "params.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         self.measure("base", 2.0, 3.0)
+        tables.write(folder / "data/rounds/r0/examples.parquet", [], Example)
         (folder / "models/pretrained").mkdir(parents=True)
         (folder / "models/pretrained/config.json").write_text("{}")
 
