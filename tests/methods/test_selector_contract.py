@@ -14,7 +14,7 @@ from tasks import methods
 from tasks.core.weights.surgery import plain
 from tasks.engine.training import checkpointing, compose, store
 from tasks.io.weights import checkpoints
-from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, train
+from tests.engine.training.test_train import FULL, LORA, PLAN, SEQUENCES, Killed, change, straight_and_resumed, train
 from tests.methods import contract
 
 SELECTORS = methods.names("selectors")
@@ -125,12 +125,7 @@ def selecting(name):
 
 @pytest.mark.parametrize("name", SELECTORS)
 def test_killed_and_resumed_it_ends_in_the_bytes_of_a_straight_run(tiny, tmp_path, name):
-    parts, plan, few = selecting(name), change(PLAN, epochs=3), SEQUENCES[:12]
-    straight, steps = train(tiny, tmp_path / "straight", parts, plan, few)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", parts, plan, few, kill_at=4)
-    resumed, rest = train(tiny, tmp_path / "killed", parts, plan, few)
-    assert rest == steps[2:]
+    straight, resumed = straight_and_resumed(tiny, tmp_path, selecting(name))
     tensors = [{**outcome.attached.trainable, **outcome.attached.kept} for outcome in (straight, resumed)]
     assert all(torch.equal(tensors[1][key], tensor) for key, tensor in tensors[0].items())
     assert tensors[0].keys() == tensors[1].keys()

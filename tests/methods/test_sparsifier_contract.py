@@ -14,7 +14,7 @@ from tasks.engine.training import checkpointing, compose, store
 from tasks.engine.training.allocations import saved_bytes
 from tasks.io.weights import checkpoints
 from tests import tiny as small
-from tests.engine.training.test_train import PLAN, SEQUENCES, Killed, change, train
+from tests.engine.training.test_train import straight_and_resumed
 from tests.methods import contract
 
 SPARSIFIERS = methods.names("sparsifiers")
@@ -110,12 +110,7 @@ def test_a_model_writes_what_it_writes_without_it(tiny, name):
 
 @pytest.mark.parametrize("name", SPARING)
 def test_killed_and_resumed_it_ends_in_the_bytes_of_a_straight_run(tiny, tmp_path, name):
-    parts, plan, few = over_lora(name), change(PLAN, epochs=3), SEQUENCES[:12]
-    straight, steps = train(tiny, tmp_path / "straight", parts, plan, few)
-    with pytest.raises(Killed):
-        train(tiny, tmp_path / "killed", parts, plan, few, kill_at=4)
-    resumed, rest = train(tiny, tmp_path / "killed", parts, plan, few)
-    assert rest == steps[2:]
+    straight, resumed = straight_and_resumed(tiny, tmp_path, over_lora(name))
     assert all(
         torch.equal(resumed.attached.trainable[key], tensor) for key, tensor in straight.attached.trainable.items()
     )

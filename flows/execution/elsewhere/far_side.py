@@ -208,7 +208,7 @@ def _link(source: Path, target: Path, *, is_executable: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     if not is_executable:  # the mode belongs to the file, and would be that of all links
-        with contextlib.suppress(PermissionError, NotImplementedError):
+        with contextlib.suppress(OSError):  # this file system has no links; what else is wrong, the copy says
             os.link(source, target)
             return
     shutil.copyfile(source, target)

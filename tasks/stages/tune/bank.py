@@ -62,15 +62,8 @@ class MemberRun:
     def log(self, step: int | None = None, **metrics: float) -> None:
         self._run.log(step, **{f"{self._name}/{key}": value for key, value in metrics.items()})
 
-    def track(
-        self,
-        items: Iterable[T],
-        *,
-        total: int | None = None,
-        unit: str = "item",
-        status: Callable[[], str] = lambda: "",
-    ) -> Iterator[T]:
-        return self._run.track(items, total=total, unit=unit, status=status)
+    def track(self, items: Iterable[T], **shown: Any) -> Iterator[T]:
+        return self._run.track(items, **shown)
 
 
 def train(

@@ -63,6 +63,17 @@ def train(base, work, parts=FULL, plan=PLAN, sequences=SEQUENCES, compute=small.
     return outcome, steps
 
 
+def straight_and_resumed(base, folder, parts):
+    """What a training ends in, and what one of the same parts ends in that was killed and went on with the rest of its steps."""
+    plan, few = change(PLAN, epochs=3), SEQUENCES[:12]
+    straight, steps = train(base, folder / "straight", parts, plan, few)
+    with pytest.raises(Killed):
+        train(base, folder / "killed", parts, plan, few, kill_at=4)
+    resumed, rest = train(base, folder / "killed", parts, plan, few)
+    assert rest == steps[2:]
+    return straight, resumed
+
+
 def digest(outcome, folder):
     """The SHA-256 of the weights as safetensors."""
     outcome.model.save_pretrained(folder)

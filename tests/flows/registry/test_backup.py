@@ -15,10 +15,14 @@ from flows.execution.dvc import forecast
 from flows.registry import history, verification, versions
 from flows.registry.backup import archive, restoring, writing
 from tasks.io.system import git
+from tasks.runner import WORK
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # in dvc itself
 ]
+
+UNFINISHED = WORK / "tune@r0"
+"""What a killed training left."""
 
 
 def shell(folder, *command):
@@ -45,7 +49,7 @@ def used(done, promoted, monkeypatch):
     )
     for name, text in {
         "notes.txt": "first\n", "gone.py": "", "data/raw/rows.jsonl": "{}\n", "mlruns/1/7/artifacts/report.md": "# r0\n",
-        ".ratchet/nights.jsonl": "{}\n", ".ratchet/spool/7.jsonl": "{}\n", ".ratchet/work/tune@r0/step": "4",
+        ".ratchet/nights.jsonl": "{}\n", ".ratchet/spool/7.jsonl": "{}\n", f"{UNFINISHED}/step": "4",
         ".ratchet/cache/ingest/shard": "made anew", ".ratchet/keys/evidence.pem": "PRIVATE", ".dvc/config.local": "[core]\n",
     }.items():  # fmt: skip
         done.path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,7 @@ def test_all_that_git_lacks_is_back_on_an_empty_machine(place, used, clone, tmp_
         "data/raw/rows.jsonl",
         "mlruns/1/7/artifacts/report.md",
         ".ratchet/nights.jsonl",
-        ".ratchet/work/tune@r0/step",
+        f"{UNFINISHED}/step",
     ):
         assert (clone / name).read_bytes() == (gone / name).read_bytes()
     for name in ("gone.py", ".ratchet/cache", ".ratchet/keys", ".dvc/config.local", ".ratchet/restore"):
