@@ -214,6 +214,8 @@ class _Reply:
         headers = [(b"content-type", kind), (b"x-ratchet-model", self.model.encode())]
         headers += [(b"content-length", str(len(content)).encode())] if content is not None else []
         headers += [(b"retry-after", b"1")] if status == httpx.codes.TOO_MANY_REQUESTS else []
+        # The rest of a body that did not arrive would be waited for as long as the client keeps the connection.
+        headers += [(b"connection", b"close")] if status == httpx.codes.REQUEST_TIMEOUT else []
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _body(self, piece: bytes, *, more: bool) -> None:

@@ -196,7 +196,9 @@ def asked(workspace, path, question):
 
 
 def runs_of(workspace, flow):
-    return asked(workspace, "flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
+    """The runs of a flow that a deployment began: other tests tell this server of runs that nothing ran."""
+    deployed = {"deployment_id": {"is_null_": False}}
+    return asked(workspace, "flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "flow_runs": deployed})
 
 
 def logged(workspace):

@@ -34,7 +34,7 @@ def test_remarks_and_empty_lines_decide_nothing(tmp_path):
         ("[]", "it is no object"),
         (
             {"id": "a", "decision": "maybe", "author": "ann", "reason": ""},
-            "decision: Input should be 'accept', 'edit', 'reject' or 'withdraw'",
+            "decision: Input should be 'accept', 'edit', 'reject', 'flag' or 'withdraw'",
         ),
         ({"id": "a", "decision": "accept", "reason": ""}, "author: Field required"),
         ({"id": "a", "decision": "accept", "author": "ann", "reason": "", "extra": 1}, "there is no field extra"),
