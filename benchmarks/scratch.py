@@ -12,6 +12,8 @@ import yaml
 from tasks.core import statistics
 
 ROOT = Path.cwd()
+SHARED = ("tasks", "flows", "data/ingested", "data/rounds", "data/raw")
+DECISIONS = tuple(f"data/review_{kind}.jsonl" for kind in ("decisions", "items", "records"))
 
 
 def seeds(description: str | None) -> list[int]:
@@ -28,8 +30,8 @@ def settings() -> dict[str, Any]:
 
 
 def link(workspace: Path, *names: str) -> None:
-    """Link code, data and the named models of this workspace into a scratch workspace."""
-    for name in ("tasks", "flows", "data/ingested", "data/rounds", "data/raw", *names):
+    """Link code, data, decisions and the named models of this workspace into a scratch workspace."""
+    for name in (*SHARED, *DECISIONS, *names):
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (workspace / name).symlink_to(ROOT / name)
 
