@@ -4,12 +4,13 @@ After `ratchet use lab` and `ratchet run tune@r0`: the lab's model is trained fr
 round r0 is tuned in a scratch workspace by `binadapter` in one bit and in 32, both at rank 32, and by 32 bits at rank 1. Compressor
 `levels` stores the first two in one bit of a number: what was trained so without loss, the other rounded. The learning rate of each arm is
 the best of `RATES` on the validation loss of what is stored, with the first seed. Printed: the stored bytes, and the paired difference
-of the test loss to that of the arm trained in one bit, with the 95 % interval over source modules. The rows are kept in
-.ratchet/compare/rounding for docs/ledger.py.
+of the test loss to that of the arm trained in one bit, with the 95 % interval over source modules. Trainings are kept in
+.ratchet/rounding, so that a second call resumes, and the rows in .ratchet/compare/rounding for docs/ledger.py.
 """
 
 import copy
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,10 @@ import polars as pl
 import scratch
 
 from flows.experiments import results_table
+from tasks.io import provenance
+from tasks.io.system import files
 
+KEPT = Path(".ratchet/rounding")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 PATHS = {"r0": "models/tuned/r0", "small": "models/compressed"}
 
@@ -69,7 +73,17 @@ def main(seeds: list[int]) -> None:
 
 
 def store(arm: Arm, rate: float, seed: int) -> Stored:
-    """Train and store one arm, and measure it."""
+    """Return one arm as it is stored, of a training that is kept or made."""
+    folder = KEPT / provenance.digest(scratch.ROOT / "params.yaml")[:8] / f"{arm.rank}-{arm.bits}-{rate:g}-{seed}"
+    if not folder.is_dir():
+        train(arm, rate, seed, folder)
+    figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))[arm.stored]
+    items = scratch.items(folder / f"{arm.stored}.parquet", "domain")
+    return Stored(figures["valid"], figures["bytes"], items)
+
+
+def train(arm: Arm, rate: float, seed: int, folder: Path) -> None:
+    """Train an adapter, store it by `levels`, and keep the figures and items of each way to store it that an arm has."""
     params = copy.deepcopy(scratch.settings())
     params |= {"rounds": {"r0": {}}, "turns": {}}
     params["tune"] |= {"adapter": "binadapter", "seed": seed}
@@ -80,18 +94,23 @@ def store(arm: Arm, rate: float, seed: int) -> Stored:
     params["models"] = {
         name: {"group": "rounds", "base": "models/pretrained", "path": path} for name, path in PATHS.items()
     }
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        workspace = Path(name)
         scratch.link(workspace, "models/base", "models/pretrained")
         scratch.run(workspace, params, "tune", "r0")
         scratch.run(workspace, params, "select")
         scratch.run(workspace, params, "compress")
         metrics = json.loads((workspace / "data/metrics/compression.json").read_text(encoding="utf-8"))
-        when = "after" if arm.stored == "small" else "before"
-        size = int(metrics["bytes"][when]) if arm.stored == "small" else lora_bytes(workspace / PATHS["r0"])
-        scratch.run(workspace, params, "evaluate", arm.stored)
-        items = scratch.items(workspace / f"data/results/rounds/{arm.stored}.parquet", "domain")
-        return Stored(metrics["loss"][when], size, items)
+        sizes = {"r0": lora_bytes(workspace / PATHS["r0"]), "small": int(metrics["bytes"]["after"])}
+        valid = {"r0": metrics["loss"]["before"], "small": metrics["loss"]["after"]}
+        figures = {name: {"valid": valid[name], "bytes": sizes[name]} for name in PATHS}
+        with files.atomic_path(folder) as made:
+            made.mkdir()
+            (made / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
+            for stored in {other.stored for other in ARMS.values() if other[:2] == arm[:2]}:
+                scratch.run(workspace, params, "evaluate", stored)
+                shutil.copy(workspace / f"data/results/rounds/{stored}.parquet", made)
+    print(f"      rank {arm.rank}, {arm.bits} bits, rate {rate:g}, seed {seed}: {valid}", flush=True)
 
 
 def lora_bytes(tuned: Path) -> int:
