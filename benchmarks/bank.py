@@ -87,7 +87,7 @@ def make_bank(folder: Path, base: Path, method: str, options: argparse.Namespace
         place = folder / task
         if number == 0:
             first = make_adapter(place, base, method, options)
-            np.save(first / banks.CENTROID, np.zeros((2, options.hidden), np.float32))
+            np.save(first / banks.CENTROID, np.zeros((2, 4, options.hidden), np.float32))
         else:
             draw = torch.Generator().manual_seed(number)
             shutil.copytree(first, place)

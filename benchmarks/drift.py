@@ -1,8 +1,9 @@
-"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000]`, after `ratchet run ingest`.
+"""Detection rate of drift: `python benchmarks/drift.py [--trials 200] [--quiet-trials 1000] [--monitors mmd hdc]`, after `ratchet run ingest`.
 
-Prompts of the default profile (mined functions) and other incoming texts are embedded once, by the profile's embedder. Every trial
-draws a reference and incoming texts, and runs monitor `mmd` with its default settings, as `ratchet monitor` does; drift is detected
-at its level there (`monitor.alpha`, shared by the monitors). Incoming texts are
+Prompts of the default profile (mined functions) and other incoming texts are embedded once, by the profile's embedder for monitor `mmd`, and by hidden
+states of the profile's model for `hdc`. Every trial draws a reference and incoming texts, and runs the monitor with its default settings, as
+`ratchet monitor` does; drift is detected at its level there (`monitor.alpha`, shared by the monitors of the default). All monitors see the
+same draws. Incoming texts are
 
   alike     other prompts, drawn like the reference: every detection is a false alarm
   modules   as many, all from modules that the reference lacks: alike to a person, not to a test of single items
@@ -24,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import methods
-from tasks.core.records import Document, Example, Signals
+from tasks import methods, monitor
+from tasks.core.records import Document, Example, Message, Signals
 from tasks.core.statistics import proportion
 from tasks.core.text.contamination import prompt_of
 from tasks.io import tables
@@ -33,11 +34,18 @@ from tasks.io.weights import embedders
 from tasks.methods.monitors import MonitorConfig
 
 EXAMPLES, DOCUMENTS = Path("data/rounds/r0/examples.parquet"), Path("data/ingested/train_documents.parquet")
-EMBEDDER, CACHE = Path("models/embedder"), Path(".ratchet/cache/benchmark-drift.npz")
+EMBEDDER, MODEL, CACHE = Path("models/embedder"), Path("models/base"), Path(".ratchet/cache")
 PACKAGE = "pydash"
 REFERENCE = 500
 DEFAULTS = MonitorConfig()
 LEVEL = DEFAULTS.alpha / len(DEFAULTS.methods)
+SHIFTS = {
+    "prose": (0.1, 0.25, 0.5),
+    "reworded": (0.25, 0.5),
+    "package": (0.25, 0.5, 1.0),
+    "long": (0.5, 1.0),
+}
+"""The shares of incoming items that are of another kind."""
 
 Vectors = NDArray[np.float32]
 
@@ -56,24 +64,21 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--quiet-trials", type=int, default=1000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--monitors", nargs="+", default=["mmd", "hdc"], choices=["mmd", "hdc"])
     parser.add_argument("--losses", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    pools = embedded()
-    print(f"mmd, level {LEVEL:g}, {REFERENCE} prompts of reference; drift said in")
-    for size in chosen.sizes:
-        for kind in ("alike", "modules"):
-            report(f"{kind}, {size}", "mmd", alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
-    for kind, shares in {
-        "prose": (0.1, 0.25, 0.5),
-        "reworded": (0.25, 0.5),
-        "package": (0.25, 0.5, 1.0),
-        "long": (0.5, 1.0),
-    }.items():
-        for share in shares:
-            for size in chosen.sizes:
-                pairs = shifted(pools, kind, share, size, chosen.trials, chosen.seed)
-                report(f"{kind} {share:.0%}, {size}", "mmd", pairs)
+    for method in chosen.monitors:
+        pools = figured(method)
+        print(f"{method}, level {LEVEL:g}, {REFERENCE} prompts of reference; drift said in")
+        for size in chosen.sizes:
+            for kind in ("alike", "modules"):
+                report(f"{kind}, {size}", method, alike(pools["prompts"], kind, size, chosen.quiet_trials, chosen.seed))
+        for kind, shares in SHIFTS.items():
+            for share in shares:
+                for size in chosen.sizes:
+                    pairs = shifted(pools, kind, share, size, chosen.trials, chosen.seed)
+                    report(f"{kind} {share:.0%}, {size}", method, pairs)
     if chosen.losses:
         losses = responses(chosen.losses)
         print(f"loss_gap, level {LEVEL:g}, {len(losses)} real losses; drift said in")
@@ -89,9 +94,9 @@ def main() -> None:
 
 def report(name: str, method: str, pairs: Iterator[tuple[Vectors, Vectors]]) -> None:
     """Print one line: the share of trials in which drift was detected."""
-    monitor, config = methods.load("monitors", method), methods.spec("monitors", method).config()
+    asked, config = methods.load("monitors", method), methods.spec("monitors", method).config()
     said = [
-        monitor.score(monitor.fit(reference, config), came, seed).chance <= LEVEL
+        asked.score(asked.fit(reference, [""] * len(reference), config), came, seed).chance <= LEVEL
         for seed, (reference, came) in enumerate(pairs)
     ]
     share = proportion(sum(said), len(said))
@@ -148,13 +153,13 @@ def responses(path: Path) -> Vectors:
     return np.array(rows, dtype=np.float32)
 
 
-def embedded() -> dict[str, Pool]:
-    """Return all pools, embedded once."""
+def figured(method: str) -> dict[str, Pool]:
+    """Return all pools with the figures that a monitor sees, taken once."""
     examples = list(tables.read(EXAMPLES, Example))
     prompts = [prompt_of(example) for example in examples]
     documents = [row.text[:600] for row in tables.read(DOCUMENTS, Document) if row.domain == "general"]
     again = [reworded(prompt) for prompt in prompts[::2]]
-    vectors = _vectors([*prompts, *documents, *again])
+    vectors = _vectors([*prompts, *documents, *again], methods.spec("monitors", method).sees)
     domain, prose, other = np.split(vectors, [len(prompts), len(prompts) + len(documents)])
     groups = [example.domain + " " + example.group for example in examples]
     longest = np.argsort([len(prompt) for prompt in prompts])[-len(prompts) // 4 :]
@@ -175,16 +180,25 @@ def reworded(prompt: str) -> str:
     return f"hey, could you please code up {name} for me? no docstring needed, thanks!\n{rest}"
 
 
-def _vectors(texts: Sequence[str]) -> Vectors:
-    key = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    if CACHE.is_file():
-        known = np.load(CACHE)
+def _vectors(texts: Sequence[str], sees: str) -> Vectors:
+    key, cache = hashlib.sha256("\0".join(texts).encode()).hexdigest(), CACHE / f"benchmark-drift-{sees}.npz"
+    if cache.is_file():
+        known = np.load(cache)
         if str(known["key"]) == key:
             return np.asarray(known["vectors"])
-    vectors = embedders.embed(EMBEDDER, texts)
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(CACHE, key=key, vectors=vectors)
+    vectors = embedders.embed(EMBEDDER, texts) if sees == "embeddings" else _states(texts)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    np.savez(cache, key=key, vectors=vectors)
     return vectors
+
+
+def _states(texts: Sequence[str]) -> Vectors:
+    from tasks.engine.inference import embedding, prompt_encoding
+    from tasks.io.weights import checkpoints
+
+    model, tokenizer = checkpoints.load(MODEL)
+    prompts = [prompt_encoding.prompt_ids([Message("user", text)], tokenizer)[: monitor.WINDOW] for text in texts]
+    return embedding.by_layer(model, prompts)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from httpx import HTTPError
 from prefect import flow, get_client
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
@@ -47,6 +47,8 @@ def monitor(files: list[str] | None = None) -> State[Any]:
     if findings.known:
         return _ended("Nothing new", f"{_shown(paths)} was looked at before: {name.lower()}; {findings.line}")
     _show(findings)
+    if findings.proposal:
+        progress.say(findings.proposal)
     heard = not findings.drifted or (emit(findings, paths) and not prefect_server.is_private())
     if heard:  # an event that nobody heard is told again
         drift_log.mark_reported(findings)
@@ -56,6 +58,8 @@ def monitor(files: list[str] | None = None) -> State[Any]:
 def emit(findings: DriftCheck, paths: Sequence[Path]) -> bool:
     """Emit the event. Returns True if it has reached the server: Prefect sends it in the background, and reports no failure."""
     finding = f"{' and '.join(findings.drifted)} of {_shown(paths)} differ from what was trained on: {findings.line}"
+    if findings.proposal:
+        finding = f"{finding}. {findings.proposal}"
     event = emit_event(
         DRIFT,
         resource={"prefect.resource.id": "ratchet.incoming", "prefect.resource.name": _shown(paths)},
@@ -81,6 +85,8 @@ def _has_arrived(event: UUID) -> bool:
 def _show(findings: DriftCheck) -> None:
     rows = [{"monitor": name, **finding} for name, finding in findings.findings.items()]
     create_table_artifact(rows, key="drift", description=findings.line)
+    if findings.proposal:
+        create_markdown_artifact(f"**A new domain.** {findings.proposal}", key="new-domain", description=findings.line)
 
 
 def _ended(name: str, line: str) -> State[Any]:

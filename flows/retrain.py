@@ -16,7 +16,7 @@ from flows import approval
 from flows.execution import flow_lease, prefect_server, preflight
 from flows.execution.display import run_names
 from flows.pipeline import pipeline
-from flows.registry import decision_text, history, promotion, retrain_log
+from flows.registry import decision_text, drift_log, history, promotion, retrain_log
 from flows.registry.history import Approval, PromotionDecision
 from flows.registry.retrain_log import RetrainOutcome
 from tasks.core.promotion.gate import Verdict
@@ -49,7 +49,8 @@ def retrain(drift: str = "") -> State[Any]:
 def _show(ended: RetrainOutcome, line: str) -> None:
     """Show what a retraining came to, with the evidence of the gate where it judged."""
     evidence = decision_text.markdown(ended.decision) if ended.decision else ""
-    text = "\n\n".join(filter(None, [f"**{ended.outcome.capitalize()}.** {ended.reason}", evidence]))
+    proposal = f"**A new domain.** {ended.proposal}" if ended.proposal else ""
+    text = "\n\n".join(filter(None, [f"**{ended.outcome.capitalize()}.** {ended.reason}", proposal, evidence]))
     create_markdown_artifact(text, key="night", description=line)
 
 
@@ -75,7 +76,20 @@ def retrain_once(cause: str, drift: str, run: Callable[[], Mapping[str, str]]) -
             ended.decision = decision if judged else None
         if drift and ended.outcome == NOTHING:
             ended.reason += f". New data are wanted: {drift}"
+        ended.proposal = _new_domain()
     return ended
+
+
+def _new_domain() -> str:
+    """Return the adapter that is proposed for what came in, if one is. A night does not fail for data that cannot be looked at."""
+    try:
+        proposal = drift_log.look_for_new_domains()
+    except RuntimeError as error:
+        progress.say(f"monitor.incoming: {error} The night goes on.")
+        return ""
+    if proposal:
+        progress.say(proposal)
+    return proposal
 
 
 def settle_once(decision: PromotionDecision, answer: Approval) -> RetrainOutcome:

@@ -1,14 +1,15 @@
 """Drift of incoming data from the training data, tested in a process of its own: `python -m tasks.monitor OUTPUT FILE…`.
 
 It reads the training examples (`data/rounds/r0/`), the validation set (`data/ingested/`), the embedder, and the model in place: the
-champion, or without one the candidate. OUTPUT gets the verdict as JSON; MLflow gets the figures.
+champion, or without one the candidate. OUTPUT gets the verdict as JSON; MLflow gets the figures. Where a monitor that judges single items tells
+drift, the items that are of no domain trained on are written beside OUTPUT (`.new.jsonl`), and the verdict proposes an adapter for them.
 """
 
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from tasks import configuration, methods
 from tasks.configuration import PipelineConfig
 from tasks.core import environment
-from tasks.core.records import Example, Refusal, content_id
+from tasks.core.records import Example, Message, Refusal, content_id
 from tasks.core.text.contamination import prompt_of
 from tasks.io import provenance, tables
 from tasks.io.runs import tracking
@@ -35,7 +36,12 @@ EMBEDDER = Path("models/embedder")
 CHAMPION = Path("models/champion")
 CANDIDATE = Path("models/candidate.json")
 
+WINDOW = 256
+"""The most tokens of a prompt whose hidden states are looked at: means over texts of very different lengths differ for that alone."""
+
 Figures = NDArray[np.float32]
+Compared = tuple[Figures, Sequence[str], Figures]
+"""The figures of the reference, the task of each of its items, and the figures of what came in."""
 
 
 def main(output: Path, paths: Sequence[Path]) -> None:
@@ -54,15 +60,15 @@ def main(output: Path, paths: Sequence[Path]) -> None:
     items = drawn(examples, monitor_config.max_items, monitor_config.seed)
     findings = {name: _ask(name, items, config) for name in monitor_config.methods}
     level = monitor_config.alpha / len(findings)
+    drifted = [name for name, finding in findings.items() if finding.chance <= level]
     verdict = {
-        "drifted": [name for name, finding in findings.items() if finding.chance <= level],
+        "drifted": drifted,
         "level": level,
         "items": len(items),
         "read": len(examples),
         "refused": dict(refused),
-        "findings": {
-            name: asdict(finding) | {"unit": methods.spec("monitors", name).unit} for name, finding in findings.items()
-        },
+        "findings": {name: _facts(name, finding) for name, finding in findings.items()},
+        "proposal": _proposal(items, {name: findings[name] for name in drifted}, output.with_suffix(".new.jsonl")),
     }
     _record(verdict, paths)
     files.write_atomically(output, json.dumps(verdict, indent=1) + "\n")
@@ -76,21 +82,68 @@ def drawn(examples: Iterable[Example], limit: int, seed: int) -> list[Example]:
 def _ask(name: str, items: Sequence[Example], config: PipelineConfig) -> Finding:
     spec, monitor = methods.spec("monitors", name), methods.load("monitors", name)
     monitor_config = getattr(config.methods, name) or spec.config()
-    figures = {"embeddings": _embeddings, "losses": _losses}[spec.sees]
-    reference, came = figures(items, config)
-    return monitor.score(monitor.fit(reference, monitor_config), came, config.monitor.seed)
+    figures = {"embeddings": _embeddings, "losses": _losses, "states": _states}[spec.sees]
+    reference, tasks, came = figures(items, config)
+    return monitor.score(monitor.fit(reference, tasks, monitor_config), came, config.monitor.seed)
 
 
-def _embeddings(items: Sequence[Example], config: PipelineConfig) -> tuple[Figures, Figures]:
+def _facts(name: str, finding: Finding) -> dict[str, Any]:
+    """Return a finding with its unit, without the places of new items, which the proposal counts."""
+    facts = asdict(finding) | {"unit": methods.spec("monitors", name).unit}
+    del facts["new"]
+    return facts
+
+
+def _proposal(items: Sequence[Example], drifted: Mapping[str, Finding], file: Path) -> dict[str, Any] | None:
+    """Return what is new, by the file that it came in, and write its rows to `file`. None where nothing is new."""
+    new = [items[place] for place in sorted({place for finding in drifted.values() for place in finding.new})]
+    if not new:
+        return None
+    rows = [item.prompt if item.response == incoming.NONE else item.messages for item in new]
+    lines = [json.dumps({"messages": [_said(message) for message in row]}, ensure_ascii=False) for row in rows]
+    files.write_atomically(file, "".join(f"{line}\n" for line in lines))
+    came, by_file = Counter(item.domain for item in items), Counter(item.domain for item in new)
+    return {
+        "task": by_file.most_common(1)[0][0],
+        "items": len(new),
+        "answered": sum(item.response != incoming.NONE for item in new),
+        "by_file": {name: [count, came[name]] for name, count in by_file.most_common()},
+        "rows": file.as_posix(),
+    }
+
+
+def _said(message: Message) -> dict[str, Any]:
+    """Return a message as `ingest` reads it, without what it lacks."""
+    return {name: value for name, value in asdict(message).items() if value is not None}
+
+
+def _embeddings(items: Sequence[Example], config: PipelineConfig) -> Compared:
     """The prompts trained on, and those that came in."""
     embedders.check(EMBEDDER, "monitor.methods", "leave out what looks at embeddings")
     trained = drawn(_table(TRAINED), config.monitor.reference_items, config.monitor.seed)
     texts = [prompt_of(example) for example in (*trained, *items)]
     vectors = embedders.embed(EMBEDDER, texts)
-    return vectors[: len(trained)], vectors[len(trained) :]
+    return vectors[: len(trained)], [example.task for example in trained], vectors[len(trained) :]
 
 
-def _losses(items: Sequence[Example], config: PipelineConfig) -> tuple[Figures, Figures]:
+def _states(items: Sequence[Example], config: PipelineConfig) -> Compared:
+    """The hidden states of the prompts trained on, and of those that came in, under the base of the model in place, which no adapter changes."""
+    from tasks.engine import device
+    from tasks.engine.inference import embedding, prompt_encoding
+    from tasks.io.weights import models
+
+    device.use(config.compute)
+    folder, base = model()
+    network, tokenizer = models.load(base or folder, **device.placement(config.compute))
+    trained = drawn(_table(TRAINED), config.monitor.reference_items, config.monitor.seed)
+    prompts = [
+        prompt_encoding.prompt_ids(example.prompt, tokenizer, example.tools)[:WINDOW] for example in (*trained, *items)
+    ]
+    states = embedding.by_layer(network, prompts, partial(progress.track, label="monitor", unit="pack"))
+    return states[: len(trained)], [example.task for example in trained], states[len(trained) :]
+
+
+def _losses(items: Sequence[Example], config: PipelineConfig) -> Compared:
     """Return nats and tokens of held-out and of incoming texts: of responses if every item has one, else of prompts."""
     from tasks.engine import device, encode
     from tasks.engine.inference import prompt_encoding, scoring
@@ -110,7 +163,8 @@ def _losses(items: Sequence[Example], config: PipelineConfig) -> tuple[Figures, 
         rows = [(loss.nats, loss.tokens) for loss in scoring.losses(network, encoded, track) if np.isfinite(loss.nats)]
         return np.array(rows, dtype=np.float32).reshape(-1, 2)
 
-    return figures(held_out), figures(items)
+    reference = figures(held_out)
+    return reference, [""] * len(reference), figures(items)
 
 
 def model() -> tuple[Path, Path | None]:

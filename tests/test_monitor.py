@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tasks import monitor
 from tasks.core.records import Example, Message
 from tasks.io import tables
+from tasks.stages.ingest.reading import incoming
 from tests import tiny as small
 from tests.test_configuration import ROOT
 
@@ -88,6 +90,37 @@ def test_prompts_alone_are_compared_with_prompts(workspace, store):
     assert found["drifted"] == []
     found = look(workspace, send(workspace, [foreign(seed) for seed in range(40)]))
     assert "loss_gap" in found["drifted"]
+
+
+@pytest.fixture
+def watching(workspace):
+    """A workspace whose monitor looks for new domains."""
+    with (workspace / "params.yaml").open("a") as config:
+        config.write("monitor: {methods: [hdc]}\n")
+    return workspace
+
+
+def test_a_new_domain_is_proposed_by_the_file_it_came_in_with_its_rows(watching, store):
+    send(watching, prompts(30, THEIRS, 2), "travel.jsonl", completion="Yes, of course.")
+    send(watching, prompts(10, OURS, 3), "usual.jsonl")
+    found = look(watching, watching / "travel.jsonl", watching / "usual.jsonl")
+    assert found["drifted"] == ["hdc"]
+    proposal = found["proposal"]
+    assert proposal["task"] == "travel"
+    new, came = proposal["by_file"]["travel"]
+    assert came == 30
+    assert new >= 25
+    assert proposal["answered"] == new
+    rows = list(incoming.read([Path(proposal["rows"])]))
+    assert len(rows) == proposal["items"] == sum(new for new, _ in proposal["by_file"].values())
+    assert {row.messages[0].content for row in rows if row.response != incoming.NONE} <= set(prompts(30, THEIRS, 2))
+    assert "new" not in found["findings"]["hdc"]
+
+
+def test_more_of_the_same_proposes_nothing_though_single_items_are_rare(watching, store):
+    found = look(watching, send(watching, prompts(40, OURS, 2)))
+    assert (found["drifted"], found["proposal"]) == ([], None)
+    assert list(watching.glob("*.new.jsonl")) == []
 
 
 def test_where_rows_stand_and_how_often_changes_nothing(workspace, store):

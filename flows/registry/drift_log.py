@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.execution import workspace
 from flows.registry import history
-from tasks import configuration
+from tasks import configuration, methods
 from tasks.io import provenance
 from tasks.io.sources import folders
 from tasks.io.system.files import missing
@@ -30,6 +30,8 @@ class DriftCheck:
     findings: Mapping[str, Any]
     basis: str
     """A hash of the data and of what they were compared with."""
+    proposal: str = ""
+    """The adapter that is proposed for what is of no domain trained on, in a sentence; empty where nothing is."""
 
     @property
     def known(self) -> bool:
@@ -73,6 +75,14 @@ def check(paths: Sequence[Path]) -> DriftCheck:
     return _drift_check(json.loads(file.read_text(encoding="utf-8")), basis)
 
 
+def look_for_new_domains() -> str:
+    """Return what `DriftCheck.proposal` says of the data at `monitor.incoming`, if a monitor is set that judges single items and some came in."""
+    config = configuration.load().monitor
+    if config.incoming is None or not any(methods.spec("monitors", name).names_new for name in config.methods):
+        return ""
+    return "" if is_empty([config.incoming]) else check([config.incoming]).proposal
+
+
 def mark_reported(findings: DriftCheck) -> None:
     """Record that these findings were reported to whoever acts on them."""
     _mark(findings.basis).touch()
@@ -86,7 +96,19 @@ def _drift_check(record: Mapping[str, Any], basis: str) -> DriftCheck:
     findings = ", ".join(_as_text(name, finding) for name, finding in record["findings"].items())
     refused = f", {sum(record['refused'].values())} rows refused" if record["refused"] else ""
     line = f"{findings}; level {record['level']:.2g}, {record['items']} of {record['read']} items{refused}"
-    return DriftCheck(list(record["drifted"]), line, record["findings"], basis)
+    return DriftCheck(list(record["drifted"]), line, record["findings"], basis, _proposed(record.get("proposal")))
+
+
+def _proposed(proposal: Mapping[str, Any] | None) -> str:
+    """Return a proposal in a sentence."""
+    if proposal is None:
+        return ""
+    by_file = ", ".join(f"{new} of {came} in {name}" for name, (new, came) in proposal["by_file"].items())
+    return (
+        f"{proposal['items']} items are of no domain that was trained on ({by_file}), and a new adapter is proposed for them. They lie in "
+        f"{proposal['rows']}, {proposal['answered']} of them with an answer. As a source of ingest of a task of its own "
+        f"({{from: file, path: …, task: {proposal['task']}}}) those with answers train one adapter more of a bank (tune.bank: task), and touch no other."
+    )
 
 
 def _as_text(name: str, finding: Mapping[str, Any]) -> str:

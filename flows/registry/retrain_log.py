@@ -60,6 +60,8 @@ class RetrainOutcome:
     """The gate's decision, where a person has the last word on it."""
     decision: history.PromotionDecision | None = None
     """The decision on a candidate, where one was made."""
+    proposal: str = ""
+    """The adapter that is proposed for a new domain in the incoming data, in a sentence."""
 
 
 @contextmanager

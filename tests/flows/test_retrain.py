@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from flows import retrain
 from flows.execution import workspace_lease
-from flows.registry import retrain_log
+from flows.registry import drift_log, retrain_log
 from tests.flows.conftest import wait_for
 from tests.flows.registry.test_promotion import Nights
 
@@ -55,6 +56,31 @@ def test_drift_without_new_data_asks_for_some(models):
     models.night("better", 1.9)
     night()
     assert night(never, "prompts differ").reason.endswith(". New data are wanted: prompts differ")
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (lambda paths: SimpleNamespace(proposal=f"a new adapter is proposed for {paths[0]}"), "a new adapter is proposed for in.jsonl"),
+        (lambda paths: raising(RuntimeError("What came in could not be looked at.")), ""),
+    ],
+    ids=["a new domain", "data that cannot be looked at"],
+)  # fmt: skip
+def test_a_night_proposes_an_adapter_for_a_new_domain_and_does_not_fail_for_it(models, done, monkeypatch, check, told):
+    models.night("better", 1.9)
+    night()
+    assert night(never).proposal == "", "nobody is set to look"
+    with done.path("params.yaml").open("a") as config:
+        config.write("monitor: {methods: [mmd, hdc], incoming: in.jsonl}\n")
+    assert night(pipeline).proposal == "", "nothing came in"
+    done.path("in.jsonl").write_text('{"prompt": "Well?"}\n')
+    monkeypatch.setattr(drift_log, "check", check)
+    ended = night(never)
+    assert (ended.outcome, ended.proposal) == ("nothing new", told)
+
+
+def raising(error):
+    raise error
 
 
 def test_stages_that_come_to_the_same_model_are_no_news(models, done):

@@ -18,12 +18,12 @@ def losses(random, count, level=1.0):
 def test_the_gap_is_a_difference_of_nats_per_token_not_a_mean_of_means():
     reference = np.array([[10, 10], [30, 10], [0, 0], [20, 20], [5, 5]], dtype=np.float32)  # 65 / 45
     came = np.array([[90, 30], [1, 10], [0, 0], [9, 10], [20, 10]], dtype=np.float32)  # 120 / 60
-    assert score(fit(reference, LossGapConfig(**SMALL)), came, 0).value == pytest.approx(120 / 60 - 65 / 45)
+    assert score(fit(reference, "", LossGapConfig(**SMALL)), came, 0).value == pytest.approx(120 / 60 - 65 / 45)
 
 
 def test_easier_data_have_changed_too():
     random = np.random.default_rng(0)
-    found = score(fit(losses(random, 80), LossGapConfig(**SMALL)), losses(random, 60, 0.4), 0)
+    found = score(fit(losses(random, 80), "", LossGapConfig(**SMALL)), losses(random, 60, 0.4), 0)
     assert found.chance <= 0.01
     assert found.high < 0
 
@@ -32,6 +32,6 @@ def test_the_interval_holds_the_true_gap_as_often_as_it_says():
     random, held, trials = np.random.default_rng(1), 0, 100
     truth = 0.5 * np.exp(0.5**2 / 2)  # a mean of e^(s²/2) times a level of 1.5, less one of 1
     for trial in range(trials):
-        found = score(fit(losses(random, 100), LossGapConfig(**SMALL)), losses(random, 100, 1.5), trial)
+        found = score(fit(losses(random, 100), "", LossGapConfig(**SMALL)), losses(random, 100, 1.5), trial)
         held += found.low <= truth <= found.high
     assert proportion(held, trials, 0.999).high >= 0.95, f"held in {held} of {trials}"

@@ -29,14 +29,16 @@ def by_the_equation(x, y):
 def test_the_value_is_that_of_the_equation():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(9, 4)).astype(np.float32), random.normal(0.5, 1, size=(6, 4)).astype(np.float32)
-    found = score(fit(x, MmdConfig(**SMALL)), y, 0)
+    found = score(fit(x, "", MmdConfig(**SMALL)), y, 0)
     assert found.value == pytest.approx(by_the_equation(x, y), abs=1e-5)
 
 
 def test_the_length_of_a_vector_says_nothing():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(9, 4)).astype(np.float32), random.normal(0.5, 1, size=(6, 4)).astype(np.float32)
-    assert score(fit(7 * x, MmdConfig()), y, 0).value == pytest.approx(score(fit(x, MmdConfig()), y, 0).value, abs=1e-6)
+    assert score(fit(7 * x, "", MmdConfig()), y, 0).value == pytest.approx(
+        score(fit(x, "", MmdConfig()), y, 0).value, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, (0, 0.05)), (0.3, (0.95, 1))])
@@ -51,7 +53,7 @@ def test_a_third_of_another_kind_is_told_and_none_is_not(share, expected):
         return (centres[kinds] + 0.8 * random.normal(size=(count, 64))).astype(np.float32)
 
     for trial in range(trials):
-        said += score(fit(texts(150, 0), config), texts(60, share), trial).chance <= 0.01
+        said += score(fit(texts(150, 0), "", config), texts(60, share), trial).chance <= 0.01
     found = proportion(said, trials, 0.999)
     assert found.low <= expected[1]
     assert found.value >= expected[0], f"told in {said} of {trials}"

@@ -17,8 +17,14 @@ SEEN = {
     "losses": lambda random, count: np.stack(
         [random.lognormal(0, 0.7, count) * (tokens := random.integers(20, 200, count)), tokens], axis=1
     ),
+    # Hidden states of three layers, all with a direction in common and one number that is large in every text.
+    "states": lambda random, count: random.normal(size=(count, 3, 8)) + np.array([100.0, *[3.0] * 7]),
 }
-FAR = {"embeddings": lambda items: items + 12.0, "losses": lambda items: items * [2.0, 1.0]}
+FAR = {
+    "embeddings": lambda items: items + 12.0,
+    "losses": lambda items: items * [2.0, 1.0],
+    "states": lambda items: items + 12.0,
+}
 
 
 def drawn(part, count, seed, shift=lambda items: items):
@@ -26,7 +32,7 @@ def drawn(part, count, seed, shift=lambda items: items):
 
 
 def ask(part, reference, came, seed=0):
-    return part.method.score(part.method.fit(reference, part.config), came, seed)
+    return part.method.score(part.method.fit(reference, ["chat"] * len(reference), part.config), came, seed)
 
 
 @pytest.mark.parametrize("name", MONITORS)
@@ -85,7 +91,7 @@ def test_too_few_items_are_refused_with_their_number(name):
 @pytest.mark.parametrize("name", MONITORS)
 def test_items_that_are_all_equal_are_no_drift(name):
     part = contract.part("monitors", name)
-    same = np.ones((20, drawn(part, 1, 0).shape[1]), dtype=np.float32)
+    same = np.ones((20, *drawn(part, 1, 0).shape[1:]), dtype=np.float32)
     found = ask(part, same, same[:10])
     assert found.value == pytest.approx(0, abs=1e-6)
     assert found.chance == 1

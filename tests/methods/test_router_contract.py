@@ -9,9 +9,9 @@ from tests.methods import contract
 
 ROUTERS = methods.names("routers")
 SERVED = [name for name in ROUTERS if not methods.spec("routers", name).knows_task]
-MEANS = np.array([[0.0, 0.0, 100.0], [1.0, 0.0, 101.0]], np.float32)
-BANK = Specialists(("count", "colour"), MEANS, np.array([[0.01, 0.01, 100.0]] * 2, np.float32))
-STATES = np.array([[0.1, 0.0, 110.0], [0.9, 0.1, 91.0], [9.0, 9.0, 100.0]], np.float32)
+MEANS = np.array([[[0.0, 0.0, 100.0]], [[1.0, 0.0, 101.0]]], np.float32)
+BANK = Specialists(("count", "colour"), MEANS, np.array([[[0.01, 0.01, 100.0]]] * 2, np.float32))
+STATES = np.array([[[0.1, 0.0, 110.0]], [[0.9, 0.1, 91.0]], [[9.0, 9.0, 100.0]]], np.float32)
 TASKS = ["count", "colour", "general"]
 
 
@@ -42,3 +42,16 @@ def test_none_is_the_base_and_task_the_own_adapter():
 def test_the_nearest_is_told_by_the_spread_of_each_number():
     assert route("nearest") == ["count", "colour", "colour"], "the large number, which spreads, decides nothing"
     assert route("nearest", reach=2.0) == ["count", "colour", None]
+
+
+def test_the_nearest_bundle_goes_by_direction_and_leaves_what_has_none_to_the_base():
+    assert route("bundle", size=64) == ["count", "colour", "colour"], "the large number, which spreads, decides nothing"
+    assert route("bundle", size=64, least=0.9) == ["count", "colour", None]
+
+
+def test_one_bundle_alone_has_nothing_to_be_told_from():
+    part = contract.part("routers", "bundle", least=0.5, size=64)
+    with pytest.raises(ValueError, match=r"methods\.bundle\.least: the bank has one member, 'count'"):
+        part.method.route(
+            Asked(TASKS, lambda: STATES), Specialists(("count",), MEANS[:1], BANK.variances[:1]), part.config
+        )

@@ -70,7 +70,9 @@ class Routed:
         keys = [(task, tuple(prompt)) for task, prompt in zip(tasks, prompts, strict=True)]
         new = [key for key in dict.fromkeys(keys) if key not in self._sent]
         if new:
-            asked = Asked([task for task, _ in new], lambda: embedding.pooled(self.bank.base, [ids for _, ids in new]))
+            asked = Asked(
+                [task for task, _ in new], lambda: embedding.by_layer(self.bank.base, [ids for _, ids in new])
+            )
             self._sent |= zip(new, self._method.route(asked, self.bank.specialists, self._config), strict=True)
         return [self._sent[key] for key in keys]
 

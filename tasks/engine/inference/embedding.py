@@ -1,7 +1,7 @@
 """Text embeddings: the mean of a model's last hidden states over a text's tokens.
 
 Texts share rows without padding, each attends to itself alone, and means are taken in fp32 whatever the model computes in.
-Shapes: T = tokens of a row, N = texts, H = hidden size.
+Shapes: T = tokens of a row, N = texts, L = layers, H = hidden size.
 """
 
 import json
@@ -21,9 +21,10 @@ from tasks.engine.packing import groups
 from tasks.io.weights import checkpoints
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
+DEPTHS = (0.25, 0.5, 0.75, 1.0)
+"""The layers that `by_layer` looks at, as shares of the model's depth; the last is what its head reads."""
 
 
-@torch.no_grad()
 def pooled(
     model: Any, texts: Sequence[Sequence[int]], track: Track = iter, row_tokens: int = PACK_TOKENS
 ) -> NDArray[np.float32]:
@@ -31,16 +32,29 @@ def pooled(
 
     `model` is a causal language model, whose hidden states are those before its head, or an encoder.
     """
+    return by_layer(model, texts, track, row_tokens, depths=(1.0,))[:, 0]
+
+
+@torch.no_grad()
+def by_layer(
+    model: Any,
+    texts: Sequence[Sequence[int]],
+    track: Track = iter,
+    row_tokens: int = PACK_TOKENS,
+    depths: Sequence[float] = DEPTHS,
+) -> NDArray[np.float32]:
+    """Return the mean hidden states of each text's tokens in the layers at these depths, (N, L, H), otherwise as `pooled`."""
     use_packed_attention(model)
     body = model.get_decoder() if model.get_output_embeddings() is not None else model
-    means_NH = np.zeros((len(texts), body.config.hidden_size), dtype=np.float32)
+    layers = [round(depth * body.config.num_hidden_layers) for depth in depths]
+    means_NLH = np.zeros((len(texts), len(layers), body.config.hidden_size), dtype=np.float32)
     numbers = [number for number, text in enumerate(texts) if text]
     for group in track(list(groups(numbers, row_tokens, lambda number: len(texts[number])))):
-        means_NH[group] = _means(body, [texts[number] for number in group]).cpu().numpy()
-    return means_NH
+        means_NLH[group] = _means(body, [texts[number] for number in group], layers).cpu().numpy()
+    return means_NLH
 
 
-def _means(body: Any, texts: Sequence[Sequence[int]]) -> Tensor:
+def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> Tensor:
     lengths = [len(text) for text in texts]
     row = {
         "input_ids": [token for text in texts for token in text],
@@ -49,8 +63,13 @@ def _means(body: Any, texts: Sequence[Sequence[int]]) -> Tensor:
     inputs = {name: torch.tensor([values], device=body.device) for name, values in row.items()}
     boundaries = torch.tensor([0, *accumulate(lengths)])
     cache = {"use_cache": False} if getattr(body.config, "use_cache", False) else {}
-    hidden_TH = body(**inputs, boundaries=boundaries, **cache).last_hidden_state[0].float()
-    return torch.stack([part_TH.mean(dim=0) for part_TH in hidden_TH.split(lengths)])
+    last = body.config.num_hidden_layers
+    hidden = body(**inputs, boundaries=boundaries, **cache, output_hidden_states=layers != [last])
+    of_layer = {layer: hidden.hidden_states[layer] for layer in layers if layer != last} | {
+        last: hidden.last_hidden_state
+    }
+    states_TLH = torch.stack([of_layer[layer][0].float() for layer in layers], dim=1)
+    return torch.stack([part_TLH.mean(dim=0) for part_TLH in states_TLH.split(lengths)])
 
 
 def is_encoder(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from tasks.io.weights import checkpoints
 LONGEST = 80
 """Characters of a member's folder."""
 CENTROID = "centroid.npy"
-"""In a member's folder: mean and variance of the base's mean last hidden state on prompts of its task, (2, H)."""
+"""In a member's folder: mean and variance of the base's mean hidden states in some layers on prompts of its task, (2, L, H)."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Monitors: tests of whether incoming data are drawn as the reference was, by figures of single items.
 
 A monitor's folder holds `SPEC = MonitorSpec(config=…, sees=…, unit=…)` and `METHOD = Monitor(fit=…, score=…)`. It sees figures
-and no texts: `fit` keeps what it needs of the reference's, `score` says how far others are from it, and how likely they would
+and no texts: `fit` keeps what it needs of the reference's, whose tasks it may go by, `score` says how far others are from it, and how likely they would
 be as far by chance alone. Whoever asks compares that chance with a level of its own; a monitor knows none. Neither changes what
 it is given, and equal figures and seeds have equal findings.
-Shapes: N = items of the reference, M = items that came in, D = figures of an item.
+Shapes: N = items of the reference, M = items that came in, D = figures of an item, L = layers, H = hidden size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,24 +34,29 @@ class Finding:
     low: float | None = None
     """The 95 % interval of `value`, where the monitor has one."""
     high: float | None = None
+    new: tuple[int, ...] = ()
+    """The places of incoming items that are of nothing in the reference, where the monitor names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSpec(Spec):
     """The facts about a monitor."""
 
-    sees: Literal["embeddings", "losses"]
-    """The figures of an item: the embedding of its prompt, D of them; or the nats and the tokens of its text under the model, two."""
+    sees: Literal["embeddings", "losses", "states"]
+    """The figures of an item: the embedding of its prompt, D of them; the nats and the tokens of its text under the model, two; or the mean hidden
+    states of its prompt in some layers of the model's base, (L, H)."""
     unit: str
     """The unit of `value`."""
+    names_new: bool = False
+    """True where it judges single items too: `Finding.new`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:
     """One way of telling that data have changed."""
 
-    fit: Callable[[NDArray[np.float32], Any], Any]
-    """The figures of the reference, (N, D), and a config → what is kept of them."""
+    fit: Callable[[NDArray[np.float32], Sequence[str], Any], Any]
+    """The figures of the reference, (N, D), the task of each item, and a config → what is kept of them."""
     score: Callable[[Any, NDArray[np.float32], int], Finding]
     """The kept reference, the items that came in, (M, D), and a seed → the finding. Raises ValueError below `FEW` items."""
 

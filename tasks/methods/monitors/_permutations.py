@@ -11,14 +11,21 @@ def relabelled(reference: int, incoming: int, count: int, seed: int) -> NDArray[
 
     Raises ValueError where there are too few items of either kind.
     """
-    if min(reference, incoming) < FEW:
-        raise ValueError(f"{incoming} items against {reference} say nothing; {FEW} of each are needed.")
+    check_counts(reference, incoming)
     rows = np.zeros((1 + count, reference + incoming), dtype=np.float32)
     rows[0, reference:] = 1
     random = np.random.default_rng(seed)
     for row in rows[1:]:
         row[random.permutation(reference + incoming)[:incoming]] = 1
     return rows
+
+
+def check_counts(reference: int, incoming: int, *, halves: bool = False) -> None:
+    """Raise ValueError where there are too few items of either kind; with `halves` the reference is parted, and must have twice as many."""
+    least = 2 * FEW if halves else FEW
+    if reference < least or incoming < FEW:
+        needed = f"{FEW} and {least}" if halves else f"{FEW} of each"
+        raise ValueError(f"{incoming} items against {reference} say nothing; {needed} are needed.")
 
 
 def chance(statistics: NDArray[np.float64]) -> float:

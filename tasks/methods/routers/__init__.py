@@ -3,7 +3,7 @@
 A router's folder holds `SPEC = RouterSpec(config=…)` and `METHOD = Router(route=…)`. `route(asked, bank, config)` returns the name of a
 member, or None, for each prompt. What it asks for is computed when it is asked for. The engine holds the members on one base in memory,
 and has each write and score what goes to it.
-Shapes: N = prompts, K = members, H = hidden size of the base.
+Shapes: N = prompts, K = members, L = layers, H = hidden size of the base.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ class Asked:
     tasks: Sequence[str]
     """The task of each item, as its data have it; empty where none is known."""
     states: "Callable[[], NDArray[np.float32]]"
-    """The mean of the base's last hidden states over each prompt, (N, H)."""
+    """The mean of the base's hidden states over each prompt in some layers, (N, L, H); the last of them is the model's last."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Specialists:
     names: tuple[str, ...]
     """Their tasks."""
     means: "NDArray[np.float32]"
-    """The mean of `Asked.states` over training prompts of each, (K, H)."""
+    """The mean of `Asked.states` over training prompts of each, (K, L, H)."""
     variances: "NDArray[np.float32]"
-    """The variance of each number of them, (K, H)."""
+    """The variance of each number of them, (K, L, H)."""
 
 
 @dataclass(frozen=True, kw_only=True)

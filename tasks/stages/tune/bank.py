@@ -28,7 +28,7 @@ T = TypeVar("T")
 KEPT = "banks"
 """The folder of finished members in a run's cache."""
 PROMPTS = 64
-"""Prompts of a task whose mean hidden state describes it."""
+"""Prompts of a task whose mean hidden states describe it."""
 Train = Callable[[Mapping[str, Path], Path, Run], None]
 """Trains on these inputs, and writes the adapter to a new folder."""
 
@@ -176,12 +176,12 @@ def _is_whole(kept: Path) -> bool:
 
 
 def centroid(model: Any, tokenizer: Any, examples: Path) -> NDArray[np.float32]:
-    """Return mean and variance of the model's mean last hidden state over some prompts of a table, (2, H)."""
+    """Return mean and variance of the model's mean hidden states in some layers over some prompts of a table, (2, L, H)."""
     rows = tables.read(examples, Example)
     spread = rows[:: max(1, len(rows) // PROMPTS)][:PROMPTS]
     ids = [prompt_encoding.prompt_ids(row.prompt, tokenizer, row.tools) for row in spread]
-    states_NH = embedding.pooled(model, ids)
-    return np.stack([states_NH.mean(axis=0), states_NH.var(axis=0)])
+    states_NLH = embedding.by_layer(model, ids)
+    return np.stack([states_NLH.mean(axis=0), states_NLH.var(axis=0)])
 
 
 def summary(courses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
     tune, label, in_bank = config.tune, f"tune {run.item}", config.tune.bank != "none"
     adapter = start.folder_of(tune.start, inputs["base"], parts.adapter) if tune.start else None
     model, tokenizer = job.load(inputs["base"], parts, config.compute)
-    centroid_2H = bank.centroid(model, tokenizer, inputs["examples"]) if in_bank else None
+    centroid_2LH = bank.centroid(model, tokenizer, inputs["examples"]) if in_bank else None
     encoder = encode.ExampleEncoder(tokenizer, tune.pack_tokens, tune.train_on)
     table = parts.objective.spec.table
     of_table = tables.stream(inputs[table.name], table.row) if table else ()
@@ -85,8 +85,8 @@ def _train(inputs: Mapping[str, Path], output: Path, run: Run, *, config: StageC
             "parent": checkpoints.read_card(inputs["base"]).get("weights"),
         },
     )
-    if centroid_2H is not None:
-        np.save(output / banks.CENTROID, centroid_2H)
+    if centroid_2LH is not None:
+        np.save(output / banks.CENTROID, centroid_2LH)
     if not course:
         run.say(f"{label}: trained, and there was nothing to validate on")
     for points in course.values():

@@ -22,7 +22,7 @@ def bank_of(folder, base, *members):
     made = {}
     for number, (task, method) in enumerate(members):
         path = trained(folder / task, base, seed=number, adapters=method)
-        hidden = np.full((2, checkpoints.load(base)[0].config.hidden_size), float(number), np.float32)
+        hidden = np.full((2, 4, checkpoints.load(base)[0].config.hidden_size), float(number), np.float32)
         np.save(path / banks.CENTROID, hidden)
         made[task] = banks.Member(task, checkpoints.weights_digest(path), 10)
     banks.write_card(folder, made, method={"adapter": members[0][1]}, parent=checkpoints.weights_digest(base))

@@ -43,6 +43,18 @@ def test_the_last_hidden_state_is_the_one_before_the_head(tiny):
     np.testing.assert_allclose(found, states[0].mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_states_by_layer_are_those_of_a_plain_forward_and_the_last_is_the_heads(tiny):
+    model = small.load(tiny).eval()
+    found = embedding.by_layer(model, TEXTS[:3], row_tokens=30)
+    plain = small.load(tiny).eval()
+    with torch.no_grad():
+        states = plain(input_ids=torch.tensor([TEXTS[1]]), output_hidden_states=True).hidden_states
+    depth = plain.config.num_hidden_layers
+    expected = [states[round(share * depth)][0].mean(dim=0).numpy() for share in embedding.DEPTHS]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[:, -1], embedding.pooled(model, TEXTS[:3]), rtol=1e-4, atol=1e-6)
+
+
 def test_a_text_without_tokens_is_nowhere(tiny):
     found = embedding.pooled(small.load(tiny), [TEXTS[0], []])
     assert found[0].any()

@@ -21,6 +21,21 @@ def look_here(command, check):
     return SimpleNamespace(returncode=0)
 
 
+def test_a_proposal_is_a_sentence_with_what_to_do():
+    proposal = {
+        "task": "law",
+        "items": 31,
+        "answered": 4,
+        "by_file": {"law": [30, 30], "monday": [1, 9]},
+        "rows": "x.new.jsonl",
+    }
+    said = drift_log._proposed(proposal)
+    assert said.startswith("31 items are of no domain that was trained on (30 of 30 in law, 1 of 9 in monday)")
+    assert "x.new.jsonl, 4 of them with an answer" in said
+    assert "{from: file, path: …, task: law}" in said
+    assert drift_log._proposed(None) == ""
+
+
 def test_the_same_data_are_told_again_unseen_until_another_model_is_in_place(done, store, monkeypatch):
     Nights(done.folder).night("better", 1.9)
     training_data(done.folder)

@@ -62,7 +62,7 @@ def measure(inputs, tmp_path, monkeypatch):
         sections = {
             "compute": {"precision": "fp32", "threads": 1},
             "evaluate": {"max_new_tokens": 6, "batch_size": 2, "max_tokens": 200, "router": router} | evaluate,
-            "methods": {"plain": {}, "proxy_tuning": {}},
+            "methods": {"plain": {}, "proxy_tuning": {}, "bundle": {"size": 64}},
         }
         stage.main(inputs, files, StageConfig.model_validate(sections), run or ScratchRun(tmp_path, "r0"))
         results = {(row.measure, row.item): row for row in tables.read(files["results"], Result)}
@@ -102,8 +102,9 @@ def test_without_a_router_the_base_answers_and_it_is_said(measure, inputs, tmp_p
     assert "router" not in metrics["settings"]
 
 
-def test_the_nearest_finds_tasks_that_prompts_tell_apart(measure):
-    metrics, _ = measure("nearest")
+@pytest.mark.parametrize("router", ["nearest", "bundle"])
+def test_the_nearest_finds_tasks_that_prompts_tell_apart(measure, router):
+    metrics, _ = measure(router)
     assert metrics["bank"]["to_own"] == 1.0
 
 

@@ -137,7 +137,7 @@ def test_the_card_tells_the_bank_and_the_base_stays(tune, of_tasks, inputs, tiny
     assert card["weights"] == checkpoints.weights_digest(bank)
     assert card["parent"] == before
     assert card["settings"]["tune"]["bank"] == "task"
-    assert np.load(bank / "count" / banks.CENTROID).shape == (2, small.load(tiny).config.hidden_size)
+    assert np.load(bank / "count" / banks.CENTROID).shape == (2, 4, small.load(tiny).config.hidden_size)
 
 
 def test_without_a_bank_settings_are_told_as_ever(tune):

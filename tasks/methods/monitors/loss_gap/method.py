@@ -1,5 +1,6 @@
 """Functions of the loss gap. Equations and the legend of symbols are in the card, `__init__.py`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Fitted:
     config: LossGapConfig
 
 
-def fit(reference_N2: NDArray[np.float32], config: LossGapConfig) -> Fitted:
+def fit(reference_N2: NDArray[np.float32], tasks: Sequence[str], config: LossGapConfig) -> Fitted:
     """The reference's losses."""
     return Fitted(reference_N2.astype("float64"), config)
 

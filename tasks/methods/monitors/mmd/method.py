@@ -1,5 +1,6 @@
 """Functions of MMD. Equations and the legend of symbols are in the card, `__init__.py`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Fitted:
     permutations: int
 
 
-def fit(reference_ND: NDArray[np.float32], config: MmdConfig) -> Fitted:
+def fit(reference_ND: NDArray[np.float32], tasks: Sequence[str], config: MmdConfig) -> Fitted:
     """The reference's embeddings."""
     return Fitted(_unit(reference_ND), config.permutations)
 

@@ -12,10 +12,10 @@ LEAST = 1e-12
 """Added to variances: a number that is the same in all prompts tells nothing, and divides nothing by zero."""
 
 
-def distances(states_NH: NDArray[np.float32], bank: Specialists) -> NDArray[np.float64]:
+def distances(states_NLH: NDArray[np.float32], bank: Specialists) -> NDArray[np.float64]:
     """Return d of each prompt to each member, (N, K)."""
-    spread_H = bank.variances.astype(np.float64).mean(axis=0) + LEAST
-    x_NH, m_KH = (values.astype(np.float64) / np.sqrt(spread_H) for values in (states_NH, bank.means))
+    spread_H = bank.variances[:, -1].astype(np.float64).mean(axis=0) + LEAST
+    x_NH, m_KH = (values[:, -1].astype(np.float64) / np.sqrt(spread_H) for values in (states_NLH, bank.means))
     squares = [((x_NH - m_H) ** 2).mean(axis=1) for m_H in m_KH]
     return np.stack(squares, axis=1)
 

@@ -1,0 +1,18 @@
+"""Settings of the router by the nearest bundle, and the facts about it."""
+
+from pydantic import Field
+
+from tasks.core.config import Config
+from tasks.methods.routers import RouterSpec
+
+
+class BundleConfig(Config):
+    """The `methods.bundle` section."""
+
+    least: float | None = Field(None, gt=-1, lt=1)
+    """The smallest cosine to the nearest bundle at which its member answers; below it the base does. Without a number a member always answers."""
+    size: int = Field(10_000, ge=2)
+    """Numbers of a hypervector, no fewer than a hidden state has."""
+
+
+SPEC = RouterSpec(config=BundleConfig)
