@@ -69,7 +69,7 @@ def _means(body: Any, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> 
         last: hidden.last_hidden_state
     }
     states_TLH = torch.stack([of_layer[layer][0].float() for layer in layers], dim=1)
-    return torch.stack([part_TLH.mean(dim=0) for part_TLH in states_TLH.split(lengths)])
+    return torch.stack([part_TLH.mean(dim=0) for part_TLH in torch.split(states_TLH, lengths)])
 
 
 def is_encoder(folder: Path) -> bool:

@@ -46,8 +46,8 @@ def score(fitted: Fitted, incoming_MLH: NDArray[np.float32], seed: int) -> Findi
 def _farness(fitted: Fitted, incoming_MLH: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return s of the items held out and of those that came in, one after the other."""
     pooled = np.concatenate([fitted.bundled_NLH, fitted.held_out_NLH, incoming_MLH]).astype(np.float64)
-    pooled = hyperdimensional.standardised(pooled, pooled.mean(axis=0), pooled.std(axis=0))
-    vectors = hyperdimensional.space(*pooled.shape[1:], fitted.config.size).describe(pooled)
+    figures = hyperdimensional.standardised(pooled, pooled.mean(axis=0), pooled.std(axis=0))
+    vectors = hyperdimensional.space(*pooled.shape[1:], fitted.config.size).describe(figures)
     bundled, others = np.split(vectors, [len(fitted.bundled_NLH)])
     bundles = hyperdimensional.bundles(bundled, fitted.tasks)
     return np.asarray(-hyperdimensional.cosines(others, bundles).max(axis=1))
