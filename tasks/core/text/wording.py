@@ -6,6 +6,7 @@ from typing import NamedTuple
 from tasks.core.records import content_id
 
 ASK = "Write the Python function `{name}`. It must do what its docstring says; leave the docstring out.\n\n{stub}"
+ASK_TESTS = "Write tests for the Python function `{name}`: statements with `assert`, and nothing else. It is already defined:\n\n{code}"
 GIVEN = "\n\nThese names are already defined:\n\n{context}"
 REQUEST = re.compile(
     r"Write the Python function `(\w+)`\..*?\n\n```python\n(.*?)\n```(?:\n\nThese names .*?\n\n```python\n(.*)\n```)?",
@@ -24,6 +25,12 @@ class Request(NamedTuple):
 def request(name: str, stub: str, context: str) -> str:
     """Return the prompt that asks for the function behind `stub` (signature and docstring), given `context`."""
     ask = ASK.format(name=name, stub=block(stub))
+    return ask + GIVEN.format(context=block(context)) if context else ask
+
+
+def request_tests(name: str, code: str, context: str) -> str:
+    """Return the prompt that asks for tests of a function, given what it needs as `context`."""
+    ask = ASK_TESTS.format(name=name, code=block(code))
     return ask + GIVEN.format(context=block(context)) if context else ask
 
 

@@ -74,6 +74,13 @@ class StrengthConfig(Config):
     that gives other outputs when it is called in another order gets none, and so does the gate set."""
 
 
+class SuitesConfig(Config):
+    """Suites of tests as answers, of sources with `answer: tests` or `check: unit_tests`: what they notice of mistakes in the function."""
+
+    mutants: int = Field(10, ge=1)
+    """Mistakes that are planted in each function, one at a time; a suite's score is the share of them that it notices."""
+
+
 class EvaluateConfig(Config):
     """Measurement of a model. Batch sizes change the last digits, so they are settings."""
 
@@ -124,6 +131,8 @@ class EvaluateConfig(Config):
     judge: Server | None = None
     """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
     references."""
+    tests: SuitesConfig | None = None
+    """Measure the suites of tests that the model writes. They run in the sandbox, each as often as it has mutants, and twice more."""
     facts: FactsConfig | None = None
     """Facts that were written into the model, to be asked for. Name the file in `ingest.benchmarks` too."""
     harness: Harness | None = None

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.core.answers import registry
+from tasks.core.answers import registry, unit_tests
 from tasks.core.records import PASS, Example, Message
 from tasks.core.text.wording import block
 from tasks.engine import encode
@@ -35,6 +35,8 @@ class ProblemSet:
     @property
     def runs_programs(self) -> bool:
         """True if some answers are programs: then no answer is generated without a sandbox."""
+        if isinstance(self.check, unit_tests.UnitTests):
+            return bool(self.problems)
         return any(problem.tests is not None and problem.tests.run_programs for problem in self.problems)
 
     @property
@@ -88,8 +90,15 @@ def _checked_sets(usable: Sequence[Example], config: EvaluateConfig) -> Iterator
             by_kind[check.kind].append(row)
     for kind in sorted(by_kind):
         problems = subsample.sample(by_kind[kind], config.answer_items, config.seed)
-        unnamed = "evaluate.judge names no server" if kind == "judge" and config.judge is None else ""
-        yield ProblemSet(kind, problems, unnamed if problems else "evaluate.answer_items is 0", checks[kind])
+        empty = _unset(kind, config) if problems else "evaluate.answer_items is 0"
+        yield ProblemSet(kind, problems, empty, checks[kind])
+
+
+def _unset(kind: str, config: EvaluateConfig) -> str:
+    """Return the setting that a kind of check needs and does not have, in words."""
+    if kind == "judge" and config.judge is None:
+        return "evaluate.judge names no server"
+    return "evaluate.tests is not set" if kind == unit_tests.NAME and config.tests is None else ""
 
 
 def human_eval() -> Iterator[Example]:

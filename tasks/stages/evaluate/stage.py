@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.core.answers.choice import Choice
 from tasks.core.answers.judge import Judge
+from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import Document, Example, Result
 from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
@@ -37,7 +38,9 @@ from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.measured_model import MeasuredModel
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import graded, solve
+from tasks.stages.evaluate.strength import LIMITS
 from tasks.stages.evaluate.strength_cache import strengthen
+from tasks.stages.evaluate.suites.grading import Suites
 from tasks.stages.evaluate.summarise import Measured, Planned
 
 Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
@@ -209,6 +212,10 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
         assert config.judge is not None, "without a server the set is not run"
         judging = Judging(writer.of_server(config.judge, DECODING, run), config.seed)
         return solve(problem_set, config, write, judging.grade) + judging.planted
+    if isinstance(problem_set.check, UnitTests):
+        assert config.tests is not None, "without settings the set is not run"
+        suites = Suites(config.tests, partial(sandbox.run, limits=LIMITS), partial(sandbox.outputs, limits=LIMITS))
+        return solve(problem_set, config, write, suites.grade) + suites.measured
     grade_answers = partial(graded, run_cases=partial(sandbox.run, minimum=2), verify=verifiers.grade)
     results = solve(problem_set, config, write, grade_answers)
     if isinstance(problem_set.check, Choice):
@@ -233,7 +240,7 @@ def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any
 def _conditions(config: StageConfig, level: int | None) -> dict[str, Any]:
     """Return everything that a measure depends on beside the model and the data."""
     evaluate_config = config.evaluate
-    unset = {name for name in ("strength", "facts") if getattr(evaluate_config, name) is None}
+    unset = {name for name in ("strength", "facts", "tests") if getattr(evaluate_config, name) is None}
     settings = evaluate_config.model_dump(mode="json", exclude=unset)
     return {
         **settings,

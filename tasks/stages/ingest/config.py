@@ -30,6 +30,10 @@ class Source(Config):
     from_: str = Field(alias="from")
 
 
+Asked = Annotated[Literal["program", "tests"], Field(exclude_if=lambda value: value == "program")]
+"""What the prompt of a mined function asks for: the function by its docstring, or tests of it by its code."""
+
+
 class Installed(Source):
     """A source inside an installed distribution."""
 
@@ -43,6 +47,9 @@ class Package(Installed):
     from_: Literal["package"] = Field(alias="from")
     name: str
     """As `pip install` spells it."""
+    answer: Asked = "program"
+    """`program`: the prompt has signature and docstring, the answer is the function. `tests`: the prompt has the function, the answer is its
+    doctests as assertions, which `evaluate.tests` measures."""
     max_rows: int | None = Field(None, ge=1)
     """At most so many of its functions are tried, chosen by the seed."""
 
@@ -55,9 +62,17 @@ class Folder(Source):
     functions: Literal["doctests", "tested", "documented"] = "doctests"
     """The functions that become examples: those with doctests; those that the folder's own pytest tests call too; or also those that
     have a docstring alone, whose answers nothing checks."""
+    answer: Asked = "program"
+    """As of packages."""
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
     """At most so many of its functions are tried, chosen by the seed."""
+
+    @model_validator(mode="after")
+    def _has_tests_to_answer_with(self) -> "Folder":
+        if self.answer == "tests" and self.functions == "documented":
+            raise ValueError("`answer: tests` needs functions with tests: `functions` must be `doctests` or `tested`")
+        return self
 
 
 class Columns(Config):

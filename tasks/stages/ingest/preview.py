@@ -23,6 +23,7 @@ from tasks.io.sources import databases
 from tasks.io.sources.record import Record, Row
 from tasks.stages.ingest.check_proposal import Proposal, propose
 from tasks.stages.ingest.config import Datasets, ExampleSource, File, Folder, Gym, Package, Query
+from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading import shapes
@@ -154,8 +155,10 @@ def _records(source: ExampleSource) -> Iterator[Sourced[Example | Refusal]]:
         yield from (Sourced(name, record) for record in read_puzzles(source, SEED))
         return
     candidates = sample(mine_functions(source, python_modules(source)), FUNCTIONS, SEED)
-    for verified in verify_candidates(candidates, partial(sandbox.run, trusted=True)):
-        yield Sourced(name, verified)
+    run = partial(sandbox.run, trusted=True)
+    verified = verify_candidates(candidates, run)
+    for record in as_suites(verified, run) if source.answer == "tests" else verified:
+        yield Sourced(name, record)
 
 
 def _proposal(source: ExampleSource) -> Proposal | None:

@@ -31,6 +31,7 @@ from tasks.stages.ingest import counts, rescue, samples
 from tasks.stages.ingest.config import Folder, Gym, IngestConfig, Package, Rows, StageConfig
 from tasks.stages.ingest.filtering.documents import KeptDocuments, filter_and_split_documents
 from tasks.stages.ingest.filtering.examples import Decisions, Filter, both_sides
+from tasks.stages.ingest.mining.suites import as_suites
 from tasks.stages.ingest.mining.verification import verify_candidates
 from tasks.stages.ingest.outputs import kept_of_files, refused_examples, write_examples
 from tasks.stages.ingest.quarantine import Quarantine, Sourced
@@ -304,7 +305,9 @@ def _verified(source: Package | Folder, modules: Sequence[Module], seed: int, ru
     if untested := sum(isinstance(candidate, Example) for candidate in candidates):
         run.say(f"{label(source)}: {untested} functions have neither doctests nor tests; nothing checks their answers.")
     # These programs are of packages and folders that the user chose and would run anyway: limits suffice where no sandbox is.
-    return verify_candidates(run.track(candidates, unit="function"), partial(sandbox.run, trusted=True))
+    run_cases = partial(sandbox.run, trusted=True)
+    verified = verify_candidates(run.track(candidates, unit="function"), run_cases)
+    return as_suites(verified, run_cases) if source.answer == "tests" else verified
 
 
 def _write_tables(

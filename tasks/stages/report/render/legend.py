@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.answers.choice import ACC
 from tasks.core.answers.judge import AGREEMENT
+from tasks.core.answers.unit_tests import LINES
 from tasks.core.classification import MACRO_F1
 from tasks.core.records import EDITS, PREFERENCE, SCORED
 from tasks.core.statistics import FEW, Bootstrap
@@ -47,6 +48,13 @@ def _optional_measures(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             "Judge agreement: the share of pairs with a known verdict, put among the others, in which the judge prefers the right answer; a tie "
             "and no verdict count as not preferred."
+        )
+    if LINES in measures:
+        yield (
+            "unit_tests: suites of tests that the model writes for a function. score: the share of small mistakes in the function that a suite "
+            "notices, 0 if it is not right about the function as it is; own score: the same of the data's own suites, which shows how many can be "
+            "noticed. right: the share of suites that assert something, leave the function alone and pass; parse: of those that are Python. lines "
+            "and branches: what a suite reaches of the function, whether it passes or not."
         )
     if PREFERENCE in measures:
         yield (
