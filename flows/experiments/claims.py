@@ -1,4 +1,4 @@
-"""Read the ledger of claims: what papers say of their methods, and what our runs show. One file a method in `docs/claims/`."""
+"""Read the ledger of claims: what papers say of their methods, and what our runs show. One file a method, or of a study of several the comparison, in `docs/claims/`."""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ FIGURES = "figures.json"
 
 
 def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
-    """Return the figures of the base and of each training on the test sets, with both losses at every checkpoint if they are known."""
+    """Return the figures of the base and of each training on the test sets, with both losses at every checkpoint if they are known.
+
+    Measures of answers go by their own names: `unit_tests score`.
+    """
     measures = {"loss": MEASURES[recipe.stage], "general": "general", "pass@1": "pass@1"}
     figure_rows = []
     for trial, row in results.items():
@@ -97,6 +100,8 @@ def figures(recipe: Recipe, results: Mapping[Trial, Figures]) -> list[Figures]:
             items = {name: _items(row["folder"], measure) for name, measure in measures.items()}
             figure: Figures = {"composition": trial.composition, "seed": trial.seed, "rate": trial.rate}
             figure |= {name: round(_level(values), 6) for name, values in items.items() if values}
+            answers = row["metrics"].get("answers", {})
+            figure |= {name: told["all"]["value"] for name, told in answers.items() if "all" in told}
             if row.get("validation") is not None:
                 figure["validation"] = row["validation"]
             if {"domain", "general"} <= row.get("measured", {}).keys():

@@ -241,7 +241,12 @@ def result(folder, seed, name, loss):
     pl.DataFrame(rows).write_parquet(folder / f"{name}{seed}" / "results.parquet")
     return {
         "folder": str(folder / f"{name}{seed}"),
-        "metrics": {"domain": {"loss": loss}, "settings": {"sandbox": 2}},
+        "metrics": {"domain": {"loss": loss}, "settings": {"sandbox": 2}}
+        | (
+            {"answers": {"unit_tests score": {"all": {"value": loss / 10}}, "judge score": {"not_run": "no server"}}}
+            if name == "lora"
+            else {}
+        ),
         "measured": {},
         "trainable": 10,
         "active": 10,
@@ -275,8 +280,26 @@ def test_every_trainings_figures_are_kept_a_line_each(recipe, tmp_path):
     file = results_table.save_figures("one", results_table.figures(recipe, results)) / results_table.FIGURES
     assert json.loads(file.read_text()) == [
         {"composition": None, "seed": 0, "rate": 0.0, "loss": 4.0, "general": 4.0, "pass@1": 1.0},
-        {"composition": "lora", "seed": 0, "rate": 1e-3, "loss": 2.0, "general": 2.0, "pass@1": 1.0, "validation": 2.5},
-        {"composition": "lora", "seed": 1, "rate": 1e-3, "loss": 3.0, "general": 3.0, "pass@1": 0.0, "validation": 3.5},
+        {
+            "composition": "lora",
+            "seed": 0,
+            "rate": 1e-3,
+            "loss": 2.0,
+            "general": 2.0,
+            "pass@1": 1.0,
+            "unit_tests score": 0.2,
+            "validation": 2.5,
+        },
+        {
+            "composition": "lora",
+            "seed": 1,
+            "rate": 1e-3,
+            "loss": 3.0,
+            "general": 3.0,
+            "pass@1": 0.0,
+            "unit_tests score": 0.3,
+            "validation": 3.5,
+        },
     ]
     assert len(file.read_text().splitlines()) == 2 + 3
 

@@ -2,21 +2,26 @@
 
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
+from tasks.core import statistics
 from tasks.core.answers import registry, unit_tests
 from tasks.core.answers.base import Row
 from tasks.core.records import Unfit
 from tasks.core.text import suites
 from tasks.core.text.wording import block
+from tasks.engine.inference.generation import Response
 from tasks.io import sandbox
 from tasks.io.weights import checkpoints
+from tasks.stages.evaluate import stage, summarise
 from tasks.stages.evaluate.config import EvaluateConfig, SuitesConfig
-from tasks.stages.evaluate.problem_sets import problem_sets
+from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.suites.grading import Suites
 from tasks.stages.evaluate.suites.marking import PRELUDE, SEEN, marked
 from tests import tiny as small
+from tests.support import ScratchRun
 
 CLAMP = """def clamp(x, low, high):
     if x < low:
@@ -176,3 +181,24 @@ def test_without_settings_and_without_a_sandbox_no_suite_is_written(tiny):
     assert unset.reason_not_run(2) == "evaluate.tests is not set"
     assert set_.reason_not_run(2) is None
     assert "no sandbox" in set_.reason_not_run(1)
+
+
+def test_the_stage_records_every_measure_with_its_interval_and_counts_the_outcomes(tmp_path):
+    config = EvaluateConfig(tests=SuitesConfig(mutants=4))
+    problems = ProblemSet(unit_tests.NAME, [problem(number) for number in range(4)], check=unit_tests.UnitTests())
+    answers = [
+        Response(block(text), ended)
+        for text, ended in ((GOOD, True), (HALF, True), (VACUOUS, True), ("assert clamp(", False))
+    ]
+    model = SimpleNamespace(respond=lambda *_: answers)
+    rows = stage._solve(problems, model, config, ScratchRun(tmp_path))
+    figures = summarise.summarise(rows, [(problems, None)], config)["answers"]
+    assert list(figures) == ["unit_tests score", *unit_tests.BESIDE]
+    assert figures["unit_tests score"]["outcomes"] == {"passed": 2, "notices nothing": 1, "truncated": 1}
+    assert figures["unit_tests parse"]["all"] == statistics.proportion(3, 4).record()
+    assert figures["unit_tests right"]["all"] == statistics.proportion(3, 4).record()
+    score = figures["unit_tests score"]["all"]
+    assert score["value"] == pytest.approx(sum(row.value for row in rows[:4]) / 4, abs=1e-6)
+    assert score["low"] < score["value"] < score["high"]
+    assert rows[0].expected == CLAMP
+    assert rows[0].parsed == GOOD
