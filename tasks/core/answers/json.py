@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
+from tasks.core.answers import schemas
 from tasks.core.answers.base import PASSED, WRONG, AnswerCheck, Grade, Row
 from tasks.core.records import Unfit
 
@@ -26,13 +27,8 @@ class Json(AnswerCheck):
     @field_validator("json_schema")
     @classmethod
     def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema is not None:
-            from jsonschema import exceptions, validators
-
-            try:
-                validators.validator_for(schema).check_schema(schema)
-            except exceptions.SchemaError as error:
-                raise ValueError(f"this is no JSON schema: {error.json_path}: {error.message}") from None
+        if schema is not None and (reason := schemas.misfit(schema)):
+            raise ValueError(f"this is no JSON schema: {reason}")
         return schema
 
     def expect(self, row: Row) -> Any | Unfit:
@@ -66,13 +62,7 @@ class Json(AnswerCheck):
 
     def _broken(self, value: Any) -> str:
         """Return where the value breaks the schema; empty if it keeps it."""
-        if self.json_schema is None:
-            return ""
-        from jsonschema import validators
-
-        validator = validators.validator_for(self.json_schema)(self.json_schema)
-        error = next(iter(sorted(validator.iter_errors(value), key=lambda error: error.json_path)), None)
-        return f"{error.json_path}: {error.message}"[:200] if error else ""
+        return "" if self.json_schema is None else schemas.broken(value, self.json_schema)
 
 
 def parse(text: str) -> Any | Unfit:

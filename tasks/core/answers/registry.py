@@ -15,11 +15,26 @@ from tasks.core.answers.labels import Labels
 from tasks.core.answers.number import Number
 from tasks.core.answers.overlap import Chrf, Rouge
 from tasks.core.answers.regex import Regex
-from tasks.core.answers.tool_call import ToolCall
+from tasks.core.answers.tool_call import NAME, VALID, ToolCall
+from tasks.core.answers.tool_choice import ToolChoice
 from tasks.core.answers.unit_tests import BESIDE, UnitTests
 from tasks.core.records import Tests, Unfit
 
-AnyKind = Exact | Number | Choice | Regex | Json | Labels | Contains | ToolCall | Rouge | Chrf | Judge | UnitTests
+AnyKind = (
+    Exact
+    | Number
+    | Choice
+    | Regex
+    | Json
+    | Labels
+    | Contains
+    | ToolCall
+    | ToolChoice
+    | Rouge
+    | Chrf
+    | Judge
+    | UnitTests
+)
 
 
 def _spelt_out(value: Any) -> Any:
@@ -41,7 +56,12 @@ def measures() -> list[str]:
     """Return the measures of all kinds, with those that are measured beside them, in the order of the report."""
     kinds = sorted(get_args(AnyKind), key=lambda kind: str(kind.model_fields["kind"].default))
     ordered = [kind.model_construct(kind=kind.model_fields["kind"].default).measure for kind in kinds]
-    others = {"choice accuracy": [ACC, ACC_NORM], "judge score": [AGREEMENT], "unit_tests score": list(BESIDE)}
+    others = {
+        "choice accuracy": [ACC, ACC_NORM],
+        "judge score": [AGREEMENT],
+        "tool_call accuracy": [NAME, VALID],
+        "unit_tests score": list(BESIDE),
+    }
     return [name for measure in ordered for name in (measure, *others.get(measure, ()))]
 
 

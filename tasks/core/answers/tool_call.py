@@ -15,6 +15,8 @@ from tasks.core.records import Unfit
 
 TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 NONE = "no tool call"
+NAME, VALID = "tool_call name accuracy", "tool_call schema validity"
+"""The measures beside the accuracy: the right tools, whatever the arguments; and calls that their tools' schemas allow."""
 
 
 class ToolCall(AnswerCheck):

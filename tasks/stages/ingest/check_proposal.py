@@ -17,7 +17,8 @@ from tasks.io.sources.record import Row as Record
 from tasks.stages.ingest.config import Datasets, File, Query
 from tasks.stages.ingest.reading.columns import usual
 from tasks.stages.ingest.reading.conversations import conversation
-from tasks.stages.ingest.reading.examples import answer_text, read_records
+from tasks.stages.ingest.reading.examples import read_records
+from tasks.stages.ingest.reading.tool_calls import as_text
 
 ROWS = 2000
 """Rows of a source that are looked at, the first ones."""
@@ -63,7 +64,7 @@ def _answer(values: Mapping[str, Any]) -> Row | None:
     messages = conversation(values)
     if isinstance(messages, Unfit):
         return None
-    return Row("\n".join(message.content for message in messages[:-1]), answer_text(messages[-1]), values)
+    return Row("\n".join(message.content for message in messages[:-1]), as_text(messages[-1]), values)
 
 
 def _options_column(rows: Sequence[Mapping[str, Any]]) -> Proposal | None:

@@ -120,6 +120,19 @@ class Rows(Source):
     license: str = "unknown"
     max_rows: int | None = Field(None, ge=1)
     """At most so many rows are taken, chosen by the seed."""
+    calls: Literal["whole", "decoupled"] = Field("whole", exclude_if=lambda value: value == "whole")
+    """The examples that a conversation with tools becomes. `whole`: one. `decoupled`: for each of the assistant's turns one of task `select`,
+    whose answer names the tool or none, and one that writes the call (task `call:TOOL`) or the answer (task `answer`); all of a conversation
+    are in one split. They have checks of their own, and `task` is not looked at. Calls that no schema allows are refused."""
+
+    @model_validator(mode="after")
+    def _views_have_their_own(self) -> "Rows":
+        for name in ("check", "weights"):
+            if self.calls == "decoupled" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` is of a row's last answer, and `calls: decoupled` makes several examples of a row: leave one out"
+                )
+        return self
 
 
 class File(Rows):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.core.answers import registry
+from tasks.core.answers import registry, tool_choice
 from tasks.core.answers.base import Row
 from tasks.core.answers.choice import chosen_option
 from tasks.core.answers.number import last_number
@@ -176,6 +176,29 @@ def test_several_calls_may_come_in_any_order_and_arguments_may_be_left_out():
     assert unfit("tool_call", "It rains.") == "no tool call"
 
 
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (tool_choice.written("weather"), "passed"),
+        (CALL, "passed"),
+        (tool_choice.written("weather_today"), "wrong tool"),
+        (tool_choice.written(None), "wrong tool"),
+        ("It rains.", "wrong tool"),
+        ('<tool_call>{"nam', "no name"),
+        (CALL + CALL.replace("weather", "time"), "several tools"),
+    ],
+)
+def test_a_choice_is_the_whole_name_of_one_tool(answer, verdict):
+    assert graded("tool_choice", CALL, answer).verdict == verdict
+
+
+def test_no_tool_is_a_choice_too_and_what_cannot_be_read_is_none():
+    for nothing in (tool_choice.written(None), "It rains."):
+        assert graded("tool_choice", "It rains.", nothing).verdict == "passed"
+    assert graded("tool_choice", "It rains.", '<tool_call>{"nam').score == 0
+    assert unfit("tool_choice", CALL + CALL.replace("weather", "time")) == "several tools"
+
+
 OPTIONS = ["Paris", "Rome", "New Rome"]
 LISTED = "Where?\nA) Paris\nB) Rome\nC) New Rome"
 
@@ -269,7 +292,7 @@ def test_another_check_of_the_same_answer_makes_no_other_example():
 
 
 def test_every_kind_has_a_measure_of_its_own():
-    assert len(set(registry.measures())) == len(registry.measures()) == 20
+    assert len(set(registry.measures())) == len(registry.measures()) == 23
     assert {"number accuracy", "choice acc", "json score"} <= set(registry.measures())
 
 

@@ -59,27 +59,27 @@ class Kept:
         """Return True for each text that has a near-duplicate."""
         return (self._classes >= 0) & np.append(self._has_others, False)[self._classes]
 
-    def twins(self, position: int, judged_prompt: int) -> Iterator[int]:
-        """Yield kept near-duplicates of a text, the first one among them. Judgements of answers to one prompt are none of each other."""
+    def twins(self, position: int, family: int) -> Iterator[int]:
+        """Yield kept near-duplicates of a text, the first one among them. Those of one family are none of each other."""
         if (number := int(self._classes[position])) < 0:
             return
         for near in (number, *self._neighbours[self._starts[number] : self._starts[number + 1]].tolist()):
-            for prompt, twin in self._kept.get(near, {}).items():
-                if not prompt or prompt != judged_prompt:
+            for other, twin in self._kept.get(near, {}).items():
+                if not other or other != family:
                     yield twin
 
-    def keep(self, position: int, judged_prompt: int) -> None:
-        """Note that a text is kept. Of a class and a judged prompt, the first one is remembered."""
+    def keep(self, position: int, family: int) -> None:
+        """Note that a text is kept. Of a class and a family, the first one is remembered."""
         if (number := int(self._classes[position])) >= 0:
             kept = self._kept[number]
-            kept[judged_prompt] = min(position, kept.get(judged_prompt, position))
+            kept[family] = min(position, kept.get(family, position))
 
 
 def merge_classes(
     sides: Sequence[Likeness],
     pairs: Indices,
     ranks: NDArray[np.int8],
-    judged_prompts: NDArray[np.uint64],
+    families: NDArray[np.uint64],
     is_rescued: NDArray[np.bool_] | None = None,
 ) -> dict[int, int]:
     """Map each position to be removed to the near-duplicate of it that is kept.
@@ -101,17 +101,17 @@ def merge_classes(
     compared = np.flatnonzero(is_compared)
     compared = compared[np.argsort(ranks[compared], kind="stable")]
     removed: dict[int, int] = {}
-    for position, rank, judged in zip(
-        compared.tolist(), ranks[compared].tolist(), judged_prompts[compared].tolist(), strict=True
+    for position, rank, family in zip(
+        compared.tolist(), ranks[compared].tolist(), families[compared].tolist(), strict=True
     ):
-        twins = [twin for side in kept_sides for twin in side.twins(position, judged)] if rank else []
+        twins = [twin for side in kept_sides for twin in side.twins(position, family)] if rank else []
         twins += _kept_twins(neighbours.get(position, ()), removed, ranks, position) if rank else []
         is_exempt = is_rescued is not None and is_rescued[position] and all(ranks[twin] == rank for twin in twins)
         if twins and not is_exempt:
             removed[position] = min(twins)
             continue
         for side in kept_sides:
-            side.keep(position, judged)
+            side.keep(position, family)
     return removed
 
 

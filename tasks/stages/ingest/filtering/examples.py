@@ -196,12 +196,12 @@ class Filter:
                 selection = Selection(self._shards.texts(side), numbers)
                 track = self._track(f"near-duplicates of {side}s")
                 sides.append(find_near_duplicates(selection, limits, ranks, self._scratch / side, track, self._apply))
-        judged = self._shards.facts("judged_prompt")[numbers]
+        families = self._shards.facts("family")[numbers]
         if near.cosine is not None:
             pairs = self._alike_by_embedding(numbers, ranks, limits, near.cosine, embed)
-            first, later = judged[pairs].T
+            first, later = families[pairs].T
             pairs = pairs[(first == 0) | (first != later)]
-        removed = duplicates.merge_classes(sides, pairs, ranks, judged, self._is_rescued[numbers])
+        removed = duplicates.merge_classes(sides, pairs, ranks, families, self._is_rescued[numbers])
         places, twins = np.fromiter(removed, np.int64), np.fromiter(removed.values(), np.int64)
         self._refuse(Rule.ALIKE, numbers[places], numbers[twins])
         for column, likeness in enumerate(sides):

@@ -1,13 +1,12 @@
 """Read examples: rows of tables and data sets, generated puzzles."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from tasks.core.answers import base, registry
-from tasks.core.records import Example, Message, Refusal, Unfit, identify
+from tasks.core.records import Example, Refusal, Unfit, identify
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.sensitive import search
 from tasks.io.sources import databases, gym, hub, package
@@ -23,6 +22,7 @@ from tasks.stages.ingest.reading.conversations import conversation
 from tasks.stages.ingest.reading.loss_weights import REASON, loss_weights
 from tasks.stages.ingest.reading.preferences import judgement
 from tasks.stages.ingest.reading.sources import is_pattern, label, sample, table_rows, without_wildcards
+from tasks.stages.ingest.reading.trajectories import views
 
 SHOWN = 3
 """Rows that the message of a check that fits none of them shows."""
@@ -127,7 +127,18 @@ def examples_from_records(
             continue
         read = example_from_row(record, file, source, domain)
         checked.count(read)
-        yield Sourced(file, read)
+        if source.calls == "decoupled" and isinstance(read, Example):
+            yield from (Sourced(file, view) for view in _decoupled(read, record, file, source))
+        else:
+            yield Sourced(file, read)
+
+
+def _decoupled(whole: Example, record: Row, file: str, source: Rows) -> Sequence[Example | Refusal]:
+    """Return the views of a trajectory, or its refusal."""
+    made = views(whole, label(source), has_group=source.group is not None)
+    if isinstance(made, Unfit):
+        return [Refusal(file, record.where, made.reason, made.detail, cleaning.beginning(record.values))]
+    return made
 
 
 def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Example | Refusal:
@@ -176,17 +187,11 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     )
     if options.check is None:
         return example
-    answer = base.Row(prompt_of(example), answer_text(example.messages[-1]), columns)
+    answer = base.Row(prompt_of(example), tool_calls.as_text(example.messages[-1]), columns)
     tests = registry.tests(options.check, answer)
     return (
         _unchecked(tests, source, where, record.values) if isinstance(tests, Unfit) else replace(example, tests=tests)
     )
-
-
-def answer_text(message: Message) -> str:
-    """Return a response as a check reads it: its text, or its calls of tools as JSON."""
-    calls = message.tool_calls or ()
-    return json.dumps([asdict(call) for call in calls], ensure_ascii=False) if calls else message.content
 
 
 def _unchecked(unfit: Unfit, source: str, where: str, values: Mapping[str, object]) -> Refusal:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from tasks.core.records import Message, ToolCall, Unfit
@@ -54,6 +55,12 @@ def result(content: str) -> str:
     """Return the text of a tool's result, without the marks that Hermes puts around it."""
     results = RESULT.findall(content)
     return "\n".join(results) if results and not RESULT.sub("", content).strip() else content
+
+
+def as_text(message: Message) -> str:
+    """Return a response as a check reads it: its text, or its calls of tools as JSON."""
+    calls = message.tool_calls or ()
+    return json.dumps([asdict(call) for call in calls], ensure_ascii=False) if calls else message.content
 
 
 def schemas(row: Mapping[str, Any], messages: Sequence[Message]) -> str | Unfit | None:

@@ -14,6 +14,7 @@ from tasks.io import columns, tables
 from tasks.stages.ingest.quarantine import Sourced
 from tasks.stages.ingest.reading.cleaning import collapse_whitespace
 from tasks.stages.ingest.reading.pairs import Pair
+from tasks.stages.ingest.reading.trajectories import View
 from tasks.stages.ingest.screening.sensitive import example_parts
 
 Side = Literal["prompt", "response"]
@@ -41,9 +42,9 @@ class Rows:
         return examples.with_columns(files)
 
     def compared(self, side: Side) -> list[str]:
-        """Return one side of each example as it is compared: empty for generated tasks."""
+        """Return one side of each example as it is compared: empty for generated tasks, and for the choice of a tool, a word out of few."""
         if side == "response":
-            return [row.response if isinstance(row, Pair) else comparable(row, row.response) for _, row in self.items]
+            return [_compared_response(row) for _, row in self.items]
         return [row.prompt if isinstance(row, Pair) else comparable(row, prompt_of(row)) for _, row in self.items]
 
     def facts(self) -> dict[str, list[int]]:
@@ -52,7 +53,7 @@ class Rows:
         return {
             "spoken": spoken,
             "content": [_content(row, key) for (_, row), key in zip(self.items, spoken, strict=True)],
-            "judged_prompt": [_judged_prompt(row) for _, row in self.items],
+            "family": [_family(row) for _, row in self.items],
             "prompt_chars": [len(row.prompt if isinstance(row, Pair) else prompt_of(row)) for _, row in self.items],
             "response_chars": [max(len(row.response), len(_rejected(row) or "")) for _, row in self.items],
         }
@@ -95,6 +96,12 @@ def all_text(row: Example | Pair) -> str:
     return "\n".join(part.text for part in example_parts(row))
 
 
+def _compared_response(row: Example | Pair) -> str:
+    if isinstance(row, Pair):
+        return row.response
+    return "" if isinstance(row, View) and row.is_choice else comparable(row, row.response)
+
+
 def _spoken(row: Example | Pair) -> Hashable:
     """Return the messages of an example, white space aside."""
     if isinstance(row, Pair):
@@ -120,8 +127,11 @@ def _rejected(row: Example | Pair) -> str | None:
     return None if isinstance(row, Pair) else row.rejected
 
 
-def _judged_prompt(row: Example | Pair) -> int:
-    """Return a hash of the exact prompt of a judged example, 0 for any other."""
+def _family(row: Example | Pair) -> int:
+    """Return a hash of the trajectory of a view, or of the exact prompt of a judged example; 0 for any other. Examples of one family resemble
+    each other without being duplicates."""
+    if isinstance(row, View):
+        return _hash(row.trajectory) | 1
     if isinstance(row, Pair) or (row.rejected is None and row.desirable is None):
         return 0
     return _hash(tuple(row.prompt)) | 1

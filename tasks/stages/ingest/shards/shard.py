@@ -19,7 +19,7 @@ SIDES: tuple[Side, ...] = get_args(Side)
 FACTS = np.dtype([
     ("content", np.uint64),  # a hash of all that makes an example another one
     ("spoken", np.uint64),  # a hash of its messages
-    ("judged_prompt", np.uint64),  # a hash of the exact prompt of a judged example; 0 if it is not judged
+    ("family", np.uint64),  # a hash of what it shares with examples that may resemble it; 0 where there is nothing
     ("prompt_chars", np.int64),
     ("response_chars", np.int64),  # of the longer one of response and rejected answer
     ("prompt_words", np.int64),
