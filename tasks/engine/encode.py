@@ -269,16 +269,16 @@ def documents(rows: Iterable[Document], tokenizer: Tokenizer, max_tokens: int) -
                 yield Encoded(row.id, piece, weights, size=len(trained.encode()), task=row.domain, domain=row.domain)
 
 
-def is_plain(messages: Sequence[Message], tokenizer: Tokenizer) -> bool:
-    """Return whether no message spells a control token, which the tokenizer would take for a turn's beginning or end."""
+def is_plain(messages: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> bool:
+    """Return whether neither a message nor the tools spell a control token, which the tokenizer would take for a turn's beginning or end."""
     controls = control_tokens(tokenizer)
-    return not any(token in text for message in messages for text in message.texts for token in controls)
+    texts = [tools or "", *(text for message in messages for text in message.texts)]
+    return not any(token in text for text in texts for token in controls)
 
 
 def is_plain_example(row: Example, tokenizer: Tokenizer) -> bool:
     """Return whether neither the messages of an example nor its tools spell a control token."""
-    tools = [Message("system", row.tools)] if row.tools else []
-    return is_plain([*row.messages, *tools], tokenizer)
+    return is_plain(row.messages, tokenizer, row.tools)
 
 
 def _weight(start: int, end: int, weights: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from tasks.core.sequences import IGNORE
 from tasks.engine.chat_template import render_prompt
 from tasks.engine.forward import combined_losses, token_losses, use_packed_attention
 from tasks.engine.inference import generation
+from tasks.engine.inference.steering import steer
 from tasks.io.weights import checkpoints
 from tests import tiny as small
 from tests.methods import contract
@@ -58,7 +59,7 @@ def combining(name):
 def steering(name, pairs, note=lambda logits: logits):
     """What steers the first of `pairs`; `note` is shown the logits of every step."""
     combine, count = combining(name)
-    return generation.steer(pairs[0], pairs[1 : 1 + count], lambda main, helpers: note(combine(main, helpers)))
+    return steer(pairs[0], pairs[1 : 1 + count], lambda main, helpers: note(combine(main, helpers)))
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -15,6 +15,7 @@ from tasks.core.sequences import Encoded
 from tasks.engine.chat_template import render_prompt
 from tasks.engine.forward import token_losses
 from tasks.engine.inference import generation, scoring
+from tasks.engine.inference.steering import Steering, steer
 from tasks.io.weights import checkpoints
 from tasks.methods.decoders.proxy_tuning.config import ProxyTuningConfig
 from tasks.methods.decoders.proxy_tuning.method import combine
@@ -43,7 +44,7 @@ def tokenizer(tiny):
 
 def steered(tokenizer, main, expert, antiexpert, alpha=1.0):
     config = ProxyTuningConfig(alpha=alpha)
-    return generation.steer(
+    return steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],
         lambda own, helpers: combine(own, helpers, config),
@@ -100,7 +101,7 @@ def raw(steering, text):
     bare = [(model, copy.deepcopy(tokenizer)) for model, tokenizer in steering.helpers]
     for _, tokenizer in bare:
         tokenizer.chat_template = None
-    return generation.Steering(bare, steering.combine, steering.vocabulary).beside([[Message("user", text)]])
+    return Steering(bare, steering.combine, steering.vocabulary).beside([[Message("user", text)]])
 
 
 def by_formula(phase):
@@ -148,7 +149,7 @@ def test_alpha_0_is_the_main_model_exactly(tokenizer):
     main, expert, antiexpert = (llama(seed) for seed in range(3))
     steering = steered(tokenizer, main, expert, antiexpert, alpha=0)
     assert write(main, tokenizer, steering) == write(main, tokenizer)
-    nobody = generation.steer((main, tokenizer), [], lambda own, _: own)
+    nobody = steer((main, tokenizer), [], lambda own, _: own)
     assert torch.equal(nats(main, steering), nats(main, nobody))
     torch.testing.assert_close(nats(main, steering), nats(main), rtol=1e-6, atol=0)
 
@@ -193,9 +194,9 @@ def test_a_token_that_only_the_expert_knows_is_not_written_and_not_scored(tokeni
     knows.add_tokens([AddedToken("<call>", special=True)])
     models = [llama(seed, vocabulary=264) for seed in range(3)]
     helpers = [(models[1], knows), (models[2], tokenizer)]
-    steering = generation.steer((models[0], tokenizer), helpers, lambda own, _: own)
+    steering = steer((models[0], tokenizer), helpers, lambda own, _: own)
     assert steering.vocabulary == knows.convert_tokens_to_ids("<call>") == 259
-    low = generation.Steering(helpers, lambda own, _: own - 1000, 259)  # what is not written is lower still
+    low = Steering(helpers, lambda own, _: own - 1000, 259)  # what is not written is lower still
     assert write(models[0], tokenizer, low) == write(models[0], tokenizer, steering)
     batch = {"input_ids": torch.tensor([[3, 259]])}
     with pytest.raises(ValueError, match="The text holds token 259, and the models share only those below 259"):
@@ -211,7 +212,7 @@ def test_models_of_different_tokenizers_are_refused_in_a_sentence(tokenizer):
     with pytest.raises(
         ValueError, match=r"different tokenizers cannot steer each other: token 0 is '!' in .* and '<\|im_end\|>'"
     ):
-        generation.steer((llama(0), tokenizer), [(llama(1), other)], lambda own, _: own)
+        steer((llama(0), tokenizer), [(llama(1), other)], lambda own, _: own)
 
 
 def test_each_model_reads_the_prompt_in_its_own_form(tokenizer):
@@ -219,7 +220,7 @@ def test_each_model_reads_the_prompt_in_its_own_form(tokenizer):
     plain = copy.deepcopy(tokenizer)
     plain.chat_template = plain.pad_token = None
     main, expert, antiexpert = (llama(seed) for seed in range(3))
-    steering = generation.steer(
+    steering = steer(
         (main, tokenizer), [(expert, tokenizer), (antiexpert, plain)], lambda own, pair: own + pair[0] - pair[1]
     )
     found = write(main, tokenizer, steering, tokens=12)
@@ -326,7 +327,7 @@ def test_a_small_tuned_model_brings_a_larger_one_near_to_where_tuning_would(toke
     expert, ceiling = taught(antiexpert, b), taught(main, b)
     held_out = [Encoded(str(n), row.tolist(), [1.0] * 24) for n, row in enumerate(drawn(chain(7, changed=8), 64, 3))]
     config = ProxyTuningConfig()
-    steering = generation.steer(
+    steering = steer(
         (main, tokenizer),
         [(expert, tokenizer), (antiexpert, tokenizer)],
         lambda own, helpers: combine(own, helpers, config),

@@ -4,27 +4,43 @@ import numpy as np
 import pytest
 
 from tasks import methods
+from tasks.core.answers.tool_choice import written
 from tasks.methods.routers import Asked, Specialists
 from tests.methods import contract
 
 ROUTERS = methods.names("routers")
 SERVED = [name for name in ROUTERS if not methods.spec("routers", name).knows_task]
 MEANS = np.array([[[0.0, 0.0, 100.0]], [[1.0, 0.0, 101.0]]], np.float32)
-BANK = Specialists(("count", "colour"), MEANS, np.array([[[0.01, 0.01, 100.0]]] * 2, np.float32))
+SPREAD = np.array([[[0.01, 0.01, 100.0]]] * 2, np.float32)
+BANK = Specialists(("count", "colour"), MEANS, SPREAD)
+OF_TOOLS = Specialists(("call:count", "select"), MEANS, SPREAD)
 STATES = np.array([[[0.1, 0.0, 110.0]], [[0.9, 0.1, 91.0]], [[9.0, 9.0, 100.0]]], np.float32)
 TASKS = ["count", "colour", "general"]
 
 
+WRITTEN = ["count", None, "colour"]
+"""What the members write: the names of tools."""
+
+
+def bank(name):
+    return OF_TOOLS if name == "dualtune" else BANK
+
+
 def route(name, places=(0, 1, 2), tasks=TASKS, **settings):
     part = contract.part("routers", name, **settings)
-    asked = Asked([tasks[place] for place in places], lambda: STATES[list(places)])
-    return list(part.method.route(asked, BANK, part.config))
+
+    def write(member, of, *, samples, **_):
+        assert member in bank(name).names
+        return [[written(WRITTEN[places[place]])] * samples for place in of]
+
+    asked = Asked([tasks[place] for place in places], lambda: STATES[list(places)], write)
+    return list(part.method.route(asked, bank(name), part.config))
 
 
 @pytest.mark.parametrize("name", ROUTERS)
 def test_a_prompt_goes_to_a_member_or_to_the_base_whatever_stands_beside_it(name):
     together = route(name)
-    assert set(together) <= {*BANK.names, None}
+    assert set(together) <= {*bank(name).names, None}
     assert [route(name, [place])[0] for place in range(3)] == together
     assert route(name, [2, 0]) == [together[2], together[0]]
 
@@ -53,5 +69,7 @@ def test_one_bundle_alone_has_nothing_to_be_told_from():
     part = contract.part("routers", "bundle", least=0.5, size=64)
     with pytest.raises(ValueError, match=r"methods\.bundle\.least: the bank has one member, 'count'"):
         part.method.route(
-            Asked(TASKS, lambda: STATES), Specialists(("count",), MEANS[:1], BANK.variances[:1]), part.config
+            Asked(TASKS, lambda: STATES, lambda *_, **__: []),
+            Specialists(("count",), MEANS[:1], SPREAD[:1]),
+            part.config,
         )

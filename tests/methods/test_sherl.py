@@ -13,7 +13,7 @@ from tasks.core.records import Message
 from tasks.core.training import Start
 from tasks.core.weights import surgery
 from tasks.engine.forward import bind_loss
-from tasks.engine.inference import generation
+from tasks.engine.inference import generation, prompt_encoding
 from tasks.engine.packing import Pack, collate
 from tasks.methods.adapters.sherl.config import SherlConfig
 from tasks.methods.adapters.sherl.method import SideModule, attach, sides
@@ -155,7 +155,7 @@ def test_what_is_written_with_a_cache_is_what_is_written_without(tiny):
     prompts = [[Message("user", text)] for text in ("b", "A long question of many words?")]
     written = generation.write(model, prompts, tokenizer, max_new_tokens=6, batch_size=2)
     for prompt, text in zip(prompts, written, strict=True):
-        ids = torch.tensor([generation.prompt_ids(prompt, tokenizer)])
+        ids = torch.tensor([prompt_encoding.prompt_ids(prompt, tokenizer)])
         start = ids.shape[1]
         for _ in range(6):
             following = model(input_ids=ids, use_cache=False).logits[0, -1].argmax()

@@ -31,15 +31,16 @@ def respond(
     identity: Any,
     track: Track,
     tasks: Sequence[str] = (),
+    tools: Sequence[str | None] = (),
 ) -> list[Response]:
     """Return the response to each prompt, from `answers` where its whole group is kept there.
 
     `keys` are the seeds of sampled answers, empty for greedy ones. `identity` is everything else that a text depends on, as JSON can
-    hold it. `tasks` are those of the prompts, where answers go by them.
+    hold it. `tasks` are those of the prompts, where answers go by them, and `tools` the schemas of each, where there are any.
     """
     contents = [
         json.dumps([[asdict(message) for message in prompt], *further], ensure_ascii=False, sort_keys=True)
-        for prompt, *further in zip(prompts, keys, *([tasks] if tasks else []), strict=True)
+        for prompt, *further in zip(prompts, keys, *filter(None, (tasks, tools)), strict=True)
     ]
     responses = [Response("", True)] * len(prompts)
     for group in track(list(groups(contents, BATCHES * batch_size))):

@@ -5,8 +5,9 @@ loads, copies and merges nothing, and the base computes what it did before.
 Shapes: H = hidden size of the base.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import numpy as np
 
 from tasks import methods
 from tasks.core.weights.surgery import frame
-from tasks.engine.inference import embedding
+from tasks.engine.inference import embedding, generation
+from tasks.engine.inference.generation import Sampling
 from tasks.io.weights import banks, checkpoints
 from tasks.methods.routers import Asked, Specialists
+
+WRITTEN_AT_ONCE = 32
+"""Texts that routers have written at a time."""
 
 
 class Bank:
@@ -55,6 +60,34 @@ class Bank:
         return Specialists(self.names, means, variances)
 
 
+def _write(
+    bank: Bank,
+    prompts: Sequence[list[int]],
+    member: str,
+    places: Sequence[int],
+    *,
+    samples: int,
+    temperature: float,
+    max_new_tokens: int,
+) -> list[list[str]]:
+    """Have a member write after some of the prompts, as `Write` says. What is drawn for a prompt follows from it alone."""
+    repeated = [prompts[place] for place in places for _ in range(samples)]
+    sampling = None
+    if samples > 1:
+        digests = [hashlib.sha256(repr(prompts[place]).encode()).hexdigest() for place in places]
+        sampling = Sampling(temperature, 1.0, [f"{digest} {number}" for digest in digests for number in range(samples)])
+    responses = generation.continue_from(
+        bank.model(member),
+        repeated,
+        bank.tokenizer,
+        max_new_tokens=max_new_tokens,
+        batch_size=WRITTEN_AT_ONCE,
+        sampling=sampling,
+    )
+    texts = [response.text for response in responses]
+    return [texts[start : start + samples] for start in range(0, len(texts), samples)]
+
+
 class Routed:
     """A bank under a router, with the record of what went where."""
 
@@ -70,9 +103,9 @@ class Routed:
         keys = [(task, tuple(prompt)) for task, prompt in zip(tasks, prompts, strict=True)]
         new = [key for key in dict.fromkeys(keys) if key not in self._sent]
         if new:
-            asked = Asked(
-                [task for task, _ in new], lambda: embedding.by_layer(self.bank.base, [ids for _, ids in new])
-            )
+            ids = [list(ids) for _, ids in new]
+            states, write = partial(embedding.by_layer, self.bank.base, ids), partial(_write, self.bank, ids)
+            asked = Asked([task for task, _ in new], states, write)
             self._sent |= zip(new, self._method.route(asked, self.bank.specialists, self._config), strict=True)
         return [self._sent[key] for key in keys]
 

@@ -13,7 +13,7 @@ from tasks.core.records import Message
 from tasks.io.weights import checkpoints, models, places
 
 if TYPE_CHECKING:  # its import takes seconds, which a name that no model has need not wait for
-    from tasks.engine.inference import generation
+    from tasks.engine.inference.steering import Pair, Steering
 
 MAX_NEW_TOKENS = 256
 Speaker = Callable[[list[Message]], tuple[str, Any, Any]]
@@ -80,19 +80,19 @@ def _speaker(name: str, router: str) -> Speaker:
     return speaker
 
 
-def _steer(model: "generation.Pair", by: tuple[str, str], name: str, alpha: float | None) -> "generation.Steering":
+def _steer(model: "Pair", by: tuple[str, str], name: str, alpha: float | None) -> "Steering":
     """Steer `model` by the difference between an expert and its antiexpert; an expert that is an adapter has that one as base."""
-    from tasks.engine.inference import generation
+    from tasks.engine.inference.steering import steer
 
     spec = methods.spec("decoders", name)
     expert, antiexpert = map(places.find, by)
     roles = {"expert": (expert, antiexpert), "antiexpert": (antiexpert, places.BASE)}
     helpers = [models.load(*roles[role]) for role in spec.helpers]
     config = spec.config.model_validate({} if alpha is None else {"alpha": alpha})
-    return generation.steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
+    return steer(model, helpers, partial(methods.load("decoders", name).combine, config=config))
 
 
-def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "generation.Steering | None") -> str:
+def _reply(model: Any, tokenizer: Any, conversation: list[Message], steering: "Steering | None") -> str:
     from tasks.engine.inference import generation
 
     return generation.write(
@@ -106,7 +106,7 @@ def _read_line() -> str:
     return sys.stdin.readline().strip()
 
 
-def _load(name: str) -> "generation.Pair":
+def _load(name: str) -> "Pair":
     """Return a model and its tokenizer."""
     folder = places.find(name)
     return models.load(folder, places.base_of(folder))

@@ -6,11 +6,11 @@ Shapes: B = rows of a batch, T = tokens of a row so far, V = vocabulary.
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -24,8 +24,9 @@ from transformers import (
 
 from tasks.core.records import Message
 from tasks.engine.chat_template import Tokenizer, render_prompt
-from tasks.engine.forward import combined_losses, use_packed_attention
 from tasks.engine.inference import decoding
+from tasks.engine.inference.prompt_encoding import prompt_text
+from tasks.engine.inference.steering import Steering
 
 FENCE = "```"
 Track = Callable[[Iterable[list[int]]], Iterable[list[int]]]
@@ -33,7 +34,6 @@ ENDS = ("end of turn", "first closed code block")
 """The ends of every answer, beside its length and the given stop sequences."""
 PADDING = "left"
 """The side of a batch's shorter prompts that is padded: a model continues from a prompt's last token."""
-Pair = tuple[PreTrainedModel, Tokenizer]
 
 
 @dataclass(frozen=True)
@@ -54,122 +54,6 @@ class Sampling:
         return LogitsProcessorList(
             [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p), _Draw(streams)]
         )
-
-
-@dataclass(frozen=True)
-class Steering:
-    """Helper models beside a main one, and the function that combines their logits. `steer` makes it."""
-
-    helpers: Sequence[Pair]
-    combine: Callable[[Tensor, Sequence[Tensor]], Tensor]
-    """Of a method of family `decoders`: the main model's logits and the helpers' → the logits to write by."""
-    vocabulary: int
-    """Tokens of lower ids are shared by all models; others are not written."""
-
-    def losses(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-        """Return the loss of each trained token of a packed row, which all models read, (N,), for `scoring.losses`.
-
-        Raises ValueError for a token that not all of them share.
-        """
-        if (largest := int(batch["input_ids"].max())) >= self.vocabulary:
-            raise ValueError(
-                f"The text holds token {largest}, and the models share only those below {self.vocabulary}."
-            )
-        models = [model, *(helper for helper, _ in self.helpers)]
-        for reader in models:
-            use_packed_attention(reader)
-        return combined_losses(models, batch, self.combine, self.vocabulary)
-
-    def beside(self, prompts: Sequence[Sequence[Message]]) -> Callable[..., Tensor]:
-        """Return a loop for `model.generate(custom_generate=…)` in which the helpers read along, with prompts in their own templates.
-
-        It decodes greedily or samples. Processors, temperature and top-p work on the combined logits.
-        """
-
-        def write(
-            model: PreTrainedModel,
-            input_ids: Tensor,
-            logits_processor: LogitsProcessorList,
-            stopping_criteria: StoppingCriteriaList,
-            generation_config: GenerationConfig,
-            **model_kwargs: Any,
-        ) -> Tensor:
-            ids_BT, mask_BT = input_ids, model_kwargs.get("attention_mask")
-            if len(ids_BT) != len(prompts):
-                raise ValueError("A steered model writes one answer to a prompt: no beams, no `num_return_sequences`.")
-            readers = [_Reader(model, ids_BT, torch.ones_like(ids_BT) if mask_BT is None else mask_BT)]
-            for helper, tokenizer in self.helpers:
-                helper.set_attn_implementation("sdpa")
-                ids = [prompt_ids(prompt, tokenizer) for prompt in prompts]
-                readers.append(_Reader(helper, *decoding.left_padded(ids, helper.device)))
-            done_B = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
-            while not done_B.all():
-                main_BV, *helpers = [reader.logits() for reader in readers]
-                shared_BV = self.combine(
-                    main_BV[:, : self.vocabulary], [helper[:, : self.vocabulary] for helper in helpers]
-                )
-                logits_BV = F.pad(shared_BV, (0, main_BV.shape[1] - shared_BV.shape[1]), value=-torch.inf)
-                scores_BV = logits_processor(ids_BT, logits_BV)
-                if generation_config.do_sample:
-                    token_B = torch.multinomial(scores_BV.softmax(dim=1), 1)[:, 0]
-                else:
-                    token_B = scores_BV.argmax(dim=1)
-                token_B = torch.where(done_B, generation_config.pad_token_id, token_B)
-                ids_BT = torch.cat([ids_BT, token_B[:, None]], dim=1)
-                done_B = done_B | stopping_criteria(ids_BT, scores_BV)
-                for reader in readers:
-                    reader.read(token_B)
-            return ids_BT
-
-        return write
-
-
-class _Reader:
-    """One model's view of a batch: its own prompts and cache, and the tokens that all of them are given."""
-
-    def __init__(self, model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor) -> None:
-        self._model, self._new, self._mask = model, ids_BT, mask_BT
-        self._cache: dict[str, Any] = {}
-
-    def logits(self) -> Tensor:
-        """Return the logits of the next token, (B, V)."""
-        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self._new.shape[1] :]
-        output = self._model(
-            input_ids=self._new,
-            attention_mask=self._mask,
-            position_ids=positions,
-            logits_to_keep=1,
-            use_cache=True,
-            **self._cache,
-        )
-        name = "cache" if "cache" in output else "past_key_values"  # as transformers called it before 5.24
-        self._cache = {name: output[name]}
-        return output.logits[:, -1].float()
-
-    def read(self, token_B: Tensor) -> None:
-        """Take the token that was chosen for each row."""
-        self._new = token_B[:, None].to(self._mask.device)
-        self._mask = torch.cat([self._mask, torch.ones_like(self._new)], dim=1)
-
-
-def steer(main: Pair, helpers: Sequence[Pair], combine: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Steering:
-    """Steer `main` by `helpers`. Raises ValueError if an id stands for different tokens in two of the tokenizers."""
-    vocabularies = [
-        {number: token for token, number in tokenizer.get_vocab().items()} for _, tokenizer in (main, *helpers)
-    ]
-    first, *others = vocabularies
-    for other, (_, tokenizer) in zip(others, helpers, strict=True):
-        different = [number for number in first.keys() & other.keys() if first[number] != other[number]]
-        if different:
-            number = min(different)
-            raise ValueError(
-                f"Models of different tokenizers cannot steer each other: token {number} is {first[number]!r} in "
-                f"{main[1].name_or_path} and {other[number]!r} in {tokenizer.name_or_path}."
-            )
-    numbers = [set(vocabulary) for vocabulary in vocabularies]
-    not_shared = set.union(*numbers) - set.intersection(*numbers)
-    widths = [model.get_output_embeddings().weight.shape[0] for model, _ in (main, *helpers)]
-    return Steering(helpers, combine, min([*widths, *not_shared]))
 
 
 @dataclass(frozen=True)
@@ -201,28 +85,74 @@ def respond(
     track: Track = iter,
     steering: Steering | None = None,
     tasks: Sequence[str] = (),
+    tools: Sequence[str | None] = (),
 ) -> list[Response]:
     """Return the model's response to each prompt, in their order: greedy, or drawn by `sampling`.
 
-    `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known.
+    `tasks` are those of the prompts, for models that go by them; without them, or steered, a prompt is of no task that is known. `tools` are
+    the schemas of each, which the chat template writes.
 
     Prompts are read in order of length, and at most `batch_size` responses are written at a time: where some end, the next prompts take
     their places; steered, a batch is written to its end. The shape of a batch changes the last digits of logits, and so in bf16 now and
     then a token. A response ends at the end of turn, at its first closed code block, before the first of the texts in `stop`, or after
     `max_new_tokens` tokens.
     """
+    render, schemas = prompt_text if steering else render_prompt, tools or [None] * len(prompts)
+    texts = [render(prompt, tokenizer, each) for prompt, each in zip(prompts, schemas, strict=True)]
+    special = tokenizer.chat_template is None
+    ids = [tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
+    beside = steering and partial(_beside, steering, prompts, schemas)
+    return continue_from(
+        model,
+        ids,
+        tokenizer,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        sampling=sampling,
+        stop=stop,
+        track=track,
+        beside=beside,
+        tasks=tasks,
+        lengths=[len(text) for text in texts],
+    )
+
+
+Beside = Callable[[Sequence[int]], Callable[..., Tensor]]
+"""Numbers of prompts → the loop by which helpers write with a model."""
+
+
+def _beside(
+    steering: Steering, prompts: Sequence[Sequence[Message]], tools: Sequence[str | None], batch: Sequence[int]
+) -> Callable[..., Tensor]:
+    return steering.beside([prompts[number] for number in batch], [tools[number] for number in batch])
+
+
+@torch.no_grad()
+def continue_from(
+    model: PreTrainedModel,
+    ids: Sequence[list[int]],
+    tokenizer: Tokenizer,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
+    track: Track = iter,
+    beside: Beside | None = None,
+    tasks: Sequence[str] = (),
+    lengths: Sequence[int] = (),
+) -> list[Response]:
+    """Return what the model writes after each prompt, given in tokens, as `respond` does. Prompts are read in the order of `lengths`, by
+    default those in tokens."""
     model.set_attn_implementation("sdpa")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
-    render = _prompt_text if steering else render_prompt
-    texts = [render(prompt, tokenizer) for prompt in prompts]
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    lengths = lengths or [len(prompt) for prompt in ids]
+    order = sorted(range(len(ids)), key=lambda index: lengths[index])
     batches = track([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
-    special = tokenizer.chat_template is None
-    ids = [tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
     ended = _Ended(tokenizer, 0, stop)
-    if steering:
-        written = _steered(model, steering, prompts, ids, batches, tokenizer, max_new_tokens, sampling, ended)
+    if beside:
+        written = _steered(model, beside, ids, batches, tokenizer, max_new_tokens, sampling, ended)
     else:
         chooser = _Chooser(model, ids, tokenizer, sampling)
         written = decoding.decode(
@@ -236,7 +166,7 @@ def respond(
             has_ended=lambda tokens: tokens[-1] in chooser.ends or ended.row(tokens),
         )
     responses = dict(written)
-    answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(texts))]
+    answers = [tokenizer.decode(responses[index], skip_special_tokens=True) for index in range(len(ids))]
     end_tokens = turn_ends(model)
     return [
         Response(before(text, stop), not end_tokens.isdisjoint(responses[index]) or ended.row(responses[index]))
@@ -250,23 +180,9 @@ def turn_ends(model: PreTrainedModel) -> set[int]:
     return set(tokens) if isinstance(tokens, list) else {tokens} - {None}
 
 
-def _prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer) -> str:
-    """Return the prompt in the model's chat template, or as plain text if the model has none."""
-    if tokenizer.chat_template is None:
-        return "\n\n".join(message.content for message in prompt)
-    return render_prompt(prompt, tokenizer)
-
-
-def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens of a prompt in the model's chat template, or of its plain text if the model has none."""
-    special = tokenizer.chat_template is None
-    return tokenizer(_prompt_text(prompt, tokenizer), add_special_tokens=special)["input_ids"]
-
-
 def _steered(
     model: PreTrainedModel,
-    steering: Steering,
-    prompts: Sequence[Sequence[Message]],
+    beside: Beside,
     ids: Sequence[list[int]],
     batches: Iterable[list[int]],
     tokenizer: Tokenizer,
@@ -285,7 +201,7 @@ def _steered(
             logits_processor=sampling.of(batch) if sampling else None,
             pad_token_id=tokenizer.pad_token_id,
             stopping_criteria=[ended.after(width)],
-            custom_generate=steering.beside([prompts[i] for i in batch]),
+            custom_generate=beside(batch),
         )
         yield from zip(batch, outputs[:, width:].tolist(), strict=True)
 

@@ -8,10 +8,27 @@ from tasks.engine.chat_template import Tokenizer, render_prompt
 from tasks.engine.encode import is_plain
 
 
+def prompt_text(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> str:
+    """Return the prompt in the model's chat template, or as plain text if the model has none."""
+    if tokenizer.chat_template is None:
+        return "\n\n".join(message.content for message in prompt)
+    return render_prompt(prompt, tokenizer, tools)
+
+
+def ids_of(
+    prompts: Sequence[Sequence[Message]], tokenizer: Tokenizer, tools: Sequence[str | None] = ()
+) -> list[list[int]]:
+    """Return the tokens of prompts, each with the schemas of its tools."""
+    return [
+        prompt_ids(prompt, tokenizer, each)
+        for prompt, each in zip(prompts, tools or [None] * len(prompts), strict=True)
+    ]
+
+
 def prompt_ids(prompt: Sequence[Message], tokenizer: Tokenizer, tools: str | None = None) -> list[int]:
-    """Return the tokens of a prompt in the model's chat template, up to where the assistant begins."""
-    ids: list[int] = tokenizer(render_prompt(prompt, tokenizer, tools), add_special_tokens=False)["input_ids"]
-    return ids
+    """Return the tokens of a prompt in the model's chat template, or of its plain text if the model has none."""
+    special = tokenizer.chat_template is None
+    return tokenizer(prompt_text(prompt, tokenizer, tools), add_special_tokens=special)["input_ids"]
 
 
 def question(row: Example, tokenizer: Tokenizer) -> Encoded | None:

@@ -14,7 +14,7 @@ from tasks.core.records import Message
 from tasks.core.stage import Run
 from tasks.core.text.writing import Answer, Server
 from tasks.engine.chat_template import Tokenizer
-from tasks.engine.inference import generation
+from tasks.engine.inference import generation, prompt_encoding
 from tasks.engine.inference.generation import FENCE, Response, Sampling
 from tasks.engine.inference.writer import Bill
 from tasks.io.generators import completions
@@ -49,27 +49,39 @@ class ServedModel:
         self._bill = Bill(server, run, "served_")
 
     def respond(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        sampling: Sampling | None,
+        stop: Sequence[str],
+        tools: Sequence[str | None] = (),
     ) -> list[Response]:
         """Return the response to each prompt as `generation.respond` does: greedy, or drawn by `sampling`, kept from earlier runs."""
-        requests = self._requests(prompts, max_new_tokens, sampling, stop)
+        requests = self._requests(prompts, tools, max_new_tokens, sampling, stop)
         answers = Answers(self._run.cache / "answers")
         written = completions.complete(self._server, requests, answers, self._identity)
         return [_response(answer, stop) for answer in self._bill.count(written, len(prompts))]
 
-    def compare(self, prompts: Sequence[Prompt]) -> None:
+    def compare(self, prompts: Sequence[Prompt], tools: Sequence[str | None] = ()) -> None:
         """Compare greedy responses of the server with those of the local weights.
 
         Other responses are told as a warning where every token of the server's is nearly the likeliest by the local weights, as rounding
         explains them. Raises ValueError where it is not: the server has other weights.
         """
-        answers = list(completions.complete(self._server, self._requests(prompts, PROBE_TOKENS, None, ())))
+        requests = self._requests(prompts, tools, PROBE_TOKENS, None, ())
+        answers = list(completions.complete(self._server, requests))
         responses = generation.respond(
-            self._model, prompts, self._tokenizer, max_new_tokens=PROBE_TOKENS, batch_size=len(prompts)
+            self._model,
+            prompts,
+            self._tokenizer,
+            max_new_tokens=PROBE_TOKENS,
+            batch_size=len(prompts),
+            tools=tools,
         )
         doubts = [
-            _Doubt(self._gap(prompt, answer), answer.text, response.text)
-            for prompt, answer, response in zip(prompts, answers, responses, strict=True)
+            _Doubt(self._gap(request["prompt"], answer), answer.text, response.text)
+            for request, answer, response in zip(requests, answers, responses, strict=True)
             if _response(answer, ()).text.strip() != response.text.strip()
         ]
         self._run.note(served_probes=len(prompts), served_differences=len(doubts))
@@ -89,7 +101,12 @@ class ServedModel:
         )
 
     def _requests(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+        self,
+        prompts: Sequence[Prompt],
+        tools: Sequence[str | None],
+        max_new_tokens: int,
+        sampling: Sampling | None,
+        stop: Sequence[str],
     ) -> list[dict[str, Any]]:
         keys = sampling.keys if sampling else [""] * len(prompts)
         shared = {
@@ -104,14 +121,13 @@ class ServedModel:
             **({"stop": list(stop)} if stop else {}),
         }
         return [
-            {**shared, "prompt": generation.prompt_ids(prompt, self._tokenizer), "seed": seed(key)}
-            for prompt, key in zip(prompts, keys, strict=True)
+            {**shared, "prompt": ids, "seed": seed(key)}
+            for ids, key in zip(prompt_encoding.ids_of(prompts, self._tokenizer, tools), keys, strict=True)
         ]
 
     @torch.no_grad()
-    def _gap(self, prompt: Prompt, answer: Answer) -> float:
+    def _gap(self, ids: Sequence[int], answer: Answer) -> float:
         """Return the largest number of nats by which a token of the answer is behind the likeliest, by the local weights."""
-        ids = generation.prompt_ids(prompt, self._tokenizer)
         text, incomplete, _ = answer.text.partition("\ufffd")  # a part of a character has no tokens of its own
         response = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         ends = generation.turn_ends(self._model) if answer.ended and not incomplete else set()

@@ -8,13 +8,23 @@ Shapes: N = prompts, K = members, L = layers, H = hidden size of the base.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.methods import Spec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Write(Protocol):
+    """Has a member of a bank write."""
+
+    def __call__(
+        self, member: str, places: Sequence[int], *, samples: int, temperature: float, max_new_tokens: int
+    ) -> Sequence[Sequence[str]]:
+        """Return texts for each of the prompts at these places: so many samples, or of one the likeliest."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class Asked:
     """The task of each item, as its data have it; empty where none is known."""
     states: "Callable[[], NDArray[np.float32]]"
     """The mean of the base's hidden states over each prompt in some layers, (N, L, H); the last of them is the model's last."""
+    write: "Write"
+    """What a member writes after prompts."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks import methods
 from tasks.core.records import Message
@@ -19,11 +19,14 @@ from tasks.engine.inference import answer_cache, generation, prompt_encoding, sc
 from tasks.engine.inference.bank import Bank, Routed
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
+from tasks.engine.inference.steering import Steering, steer
 from tasks.io import pinned, provenance
 from tasks.io.generators import completions
 from tasks.io.generators.answers import Answers
 from tasks.io.weights import checkpoints, models
 from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class MeasuredModel:
 
     model: Any
     tokenizer: Any
-    steering: generation.Steering | None = None
+    steering: Steering | None = None
     identity: Any = None
     """Everything that its greedy answers depend on beside prompts and settings; None if none are kept."""
     served: ServedModel | None = None
@@ -59,17 +62,19 @@ class MeasuredModel:
         run: Run,
         sampling: Sampling | None = None,
         tasks: Sequence[str] = (),
+        tools: Sequence[str | None] = (),
     ) -> list[Response]:
         """Return the answer to each prompt, from those kept of earlier runs where they are there; greedy ones without `sampling`.
 
-        `tasks` are those of the prompts, which some adapters and routers go by.
+        `tasks` are those of the prompts, which some adapters and routers go by, and `tools` the schemas of each.
         """
+        tools = tools if any(tools) else ()
         if self.routed:
-            return self._respond_apart(prompts, config, run, sampling, tasks)
+            return self._respond_apart(prompts, config, run, sampling, tasks, tools)
         tasks = tasks if listens(self.model) else ()
         if self.served:
             return self.served.respond(
-                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop
+                prompts, max_new_tokens=config.max_new_tokens, sampling=sampling, stop=config.stop, tools=tools
             )
 
         def generate(group: list[int]) -> list[Response]:
@@ -82,7 +87,8 @@ class MeasuredModel:
                 sampling=_of(sampling, group),
                 stop=config.stop,
                 steering=self.steering,
-                tasks=[tasks[position] for position in group] if tasks else (),
+                tasks=_at(group, tasks),
+                tools=_at(group, tools),
             )
 
         answers = Answers(run.cache / "answers") if self.identity else None
@@ -90,7 +96,7 @@ class MeasuredModel:
         how = [config.max_new_tokens, config.stop, sampling and [sampling.temperature, sampling.top_p]]
         track = partial(run.track, unit="group of answers")
         identity = [self.identity, how]
-        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks)
+        return answer_cache.respond(prompts, keys, config.batch_size, generate, answers, identity, track, tasks, tools)
 
     def _respond_apart(
         self,
@@ -99,13 +105,13 @@ class MeasuredModel:
         run: Run,
         sampling: Sampling | None,
         tasks: Sequence[str],
+        tools: Sequence[str | None],
     ) -> list[Response]:
         """Return the answer to each prompt by the adapter that it goes to."""
         responses: dict[int, Response] = {}
-        ids = [prompt_encoding.prompt_ids(prompt, self.tokenizer) for prompt in prompts]
-        for member, places in self._apart(ids, tasks):
-            of_member = [prompts[place] for place in places], config, run, _of(sampling, places)
-            responses |= zip(places, member.respond(*of_member), strict=True)
+        for member, places in self._apart(prompt_encoding.ids_of(prompts, self.tokenizer, tools), tasks):
+            of_member = _at(places, prompts), config, run, _of(sampling, places)
+            responses |= zip(places, member.respond(*of_member, tools=_at(places, tools)), strict=True)
         return [responses[place] for place in range(len(prompts))]
 
     def _apart(
@@ -117,6 +123,11 @@ class MeasuredModel:
         names = self.routed.route(prompts, tasks)
         for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
             yield self.under(name), [place for place, other in enumerate(names) if other == name]
+
+
+def _at(places: Sequence[int], values: Sequence[T]) -> list[T]:
+    """Return the values at these places, where there are any."""
+    return [values[place] for place in places] if values else []
 
 
 def _of(sampling: Sampling | None, places: Sequence[int]) -> Sampling | None:
@@ -199,7 +210,7 @@ def _steered(model: Any, tokenizer: Any, inputs: dict[str, Path], config: StageC
     roles = {"expert": (model, tokenizer)}
     roles["antiexpert"] = _load(inputs["base"], None, config) if tuned else roles["expert"]
     combine = partial(methods.load("decoders", name).combine, config=decoder_config)
-    return MeasuredModel(*main, generation.steer(main, [roles[role] for role in decoder.helpers], combine))
+    return MeasuredModel(*main, steer(main, [roles[role] for role in decoder.helpers], combine))
 
 
 def _pinned_folder(name: str, values: Any) -> Path:

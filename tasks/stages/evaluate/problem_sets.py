@@ -68,7 +68,7 @@ def problem_sets(test: Sequence[Example], tokenizer: Any, config: EvaluateConfig
 
     There are as many of each as `params` say, the same for every model.
     """
-    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer)]
+    usable = [row for row in test if row.tests is not None and encode.is_plain(row.prompt, tokenizer, row.tools)]
     tested = [row for row in usable if row.tests is not None and row.tests.kind != "check"]
     problems = subsample.sample(tested, config.pass_items, config.seed)
     empty = "no held-out example has tests" if config.pass_items else "evaluate.pass_items is 0"

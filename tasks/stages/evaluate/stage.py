@@ -108,9 +108,9 @@ def _measure(
             (problems, not_run) if not_run else _with_reason(strengthen(problems, config.strength, strengths), level)
             for problems, not_run in planned
         ]
-    probes = [problem.prompt for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
+    probes = [problem for problems, not_run in planned if not not_run for problem in problems.problems][:PROBES]
     if evaluated.served and probes:
-        evaluated.served.compare(probes)
+        evaluated.served.compare([probe.prompt for probe in probes], [probe.tools for probe in probes])
     losses = [
         result
         for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
@@ -205,8 +205,8 @@ def _facts(inputs: dict[str, Path], evaluated: MeasuredModel, config: StageConfi
 
 def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateConfig, run: Run) -> list[Result]:
     def write(problems: Sequence[Example], sampling: Sampling | None) -> list[Response]:
-        tasks = [problem.task for problem in problems]
-        return evaluated.respond([problem.prompt for problem in problems], config, run, sampling, tasks)
+        tasks, tools = [problem.task for problem in problems], [problem.tools for problem in problems]
+        return evaluated.respond([problem.prompt for problem in problems], config, run, sampling, tasks, tools)
 
     if isinstance(problem_set.check, Judge):
         assert config.judge is not None, "without a server the set is not run"

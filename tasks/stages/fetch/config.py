@@ -62,6 +62,9 @@ class FromConfig(Source):
     """Inner size of the feed-forward layers."""
     context: int = Field(2048, ge=64)
     """Longest sequence."""
+    tools: bool = Field(False, exclude_if=lambda value: not value)
+    """Whether its chat template writes tools, calls and their results: schemas as signatures, `add(a: integer, b: integer)`, since every
+    letter is a token."""
     seed: int = 0
 
 

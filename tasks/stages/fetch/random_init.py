@@ -11,10 +11,31 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """ChatML, the template of the default base model."""
+TOOLS_TEMPLATE = """\
+{%- set system = messages[0]['content'] if messages[0]['role'] == 'system' else '' -%}
+{%- if system or tools -%}{{- '<|im_start|>system\n' + system -}}
+{%- for tool in tools or [] -%}
+{%- set schema = tool['function'].get('parameters') or {} -%}
+{{- ('\n' if system or not loop.first else '') + tool['function']['name'] + '(' -}}
+{%- for name, value in schema.get('properties', {}).items() -%}
+{{- (', ' if not loop.first else '') + name + ('' if name in schema.get('required', []) else '?') + ': ' -}}
+{{- value['type'] if value['type'] is string else value | tojson -}}
+{%- endfor -%}{{- ')' -}}
+{%- endfor -%}{{- '<|im_end|>\n' -}}{%- endif -%}
+{%- for message in messages -%}{%- if not (loop.first and message['role'] == 'system') -%}
+{{- '<|im_start|>' + message['role'] + '\n' + (message['content'] or '') -}}
+{%- for call in message['tool_calls'] or [] -%}
+{{- '\n' if message['content'] or not loop.first else '' -}}
+{{- '<tool_call>\n{"name": ' + call['function']['name'] | tojson + ', "arguments": ' + call['function']['arguments'] | tojson -}}
+{{- '}\n</tool_call>' -}}
+{%- endfor -%}{{- '<|im_end|>\n' -}}
+{%- endif -%}{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"""
+"""ChatML with tools as signatures, and calls as Qwen and Hermes write them."""
 
 
-def byte_tokenizer() -> Any:
-    """Return a tokenizer whose tokens are the 256 bytes and the special tokens of ChatML."""
+def byte_tokenizer(*, tools: bool = False) -> Any:
+    """Return a tokenizer whose tokens are the 256 bytes and the special tokens of ChatML, with a template that writes tools or none."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -24,7 +45,7 @@ def byte_tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIAL[2], pad_token=SPECIAL[0])
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = TOOLS_TEMPLATE if tools else CHAT_TEMPLATE
     return fast
 
 

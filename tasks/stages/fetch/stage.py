@@ -43,7 +43,7 @@ def _fetch_model(source: Model, output: Path, run: Run) -> None:
         facts |= {"version": version, "license": packages.license_of(source.name)}
     match source:
         case FromConfig():
-            tokenizer = random_init.byte_tokenizer()
+            tokenizer = random_init.byte_tokenizer(tools=source.tools)
             model = random_init.random_model(source, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
             _save(model, tokenizer, output)
         case FromGguf(path=path):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from tasks import methods
+from tasks.core.records import Message
+from tasks.engine.inference import generation, prompt_encoding
 from tasks.engine.inference.bank import Bank, Routed
 from tasks.io.weights import banks, checkpoints
 from tasks.methods.routers import Router
@@ -89,6 +91,29 @@ def test_a_prompt_is_routed_once_and_it_is_told_what_went_where(folder, tiny, mo
         "sent": {"count": {"count": 1}, "colour": {"colour": 1}, "general": {"": 1}},
         "to_own": 1.0,
     }
+
+
+def test_what_a_member_writes_for_a_router_is_what_it_would_answer(folder, tiny, monkeypatch):
+    routed, prompts, found = (
+        Routed(Bank(folder, tiny), "task", {}),
+        [[Message("user", "How many?")], [Message("user", "?")]],
+        {},
+    )
+
+    def asking(asked, bank, config):
+        for samples, kind in ((1, "likeliest"), (3, "drawn"), (3, "again")):
+            found[kind] = asked.write("count", [1, 0], samples=samples, temperature=2.0, max_new_tokens=6)
+        found["alone"] = asked.write("count", [0], samples=3, temperature=2.0, max_new_tokens=6)
+        return [None] * len(asked.tasks)
+
+    monkeypatch.setattr(routed, "_method", Router(route=asking))
+    bank = routed.bank
+    routed.route(prompt_encoding.ids_of(prompts, bank.tokenizer))
+    alone = generation.write(bank.model("count"), prompts, bank.tokenizer, max_new_tokens=6, batch_size=2)
+    assert found["likeliest"] == [[alone[1]], [alone[0]]]
+    assert found["drawn"] == found["again"]
+    assert found["alone"] == found["drawn"][1:], "what is drawn for a prompt does not depend on others"
+    assert all(len(set(texts)) > 1 for texts in found["drawn"])
 
 
 def spoilt(folder, tmp_path, change):

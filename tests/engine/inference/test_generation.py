@@ -7,7 +7,8 @@ import torch
 
 from tasks.core.records import Message
 from tasks.engine import chat_template
-from tasks.engine.inference import decoding, generation, scoring
+from tasks.engine.inference import decoding, generation, prompt_encoding, scoring
+from tasks.engine.inference.steering import steer
 from tests import tiny as small
 
 KEYS = [f"0 item-{number} 0" for number in range(5)]
@@ -105,7 +106,7 @@ def test_a_steered_model_without_a_chat_template_reads_the_plain_text(pair):
     model, tokenizer = pair
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None
-    steering = generation.steer((model, bare), [], lambda own, _: own)
+    steering = steer((model, bare), [], lambda own, _: own)
     found = generation.write(model, PROMPTS[:2], bare, max_new_tokens=8, batch_size=2, steering=steering)
     for prompt, answer in zip(PROMPTS[:2], found, strict=True):
         ids = tokenizer(prompt[0].content, return_tensors="pt")["input_ids"]
@@ -163,8 +164,8 @@ def test_temperature_and_top_p_are_those_of_transformers():
 
 
 def test_a_steered_model_draws_from_the_combined_logits(pair):
-    same = generation.steer(pair, [pair], lambda own, others: others[0])
-    flat = generation.steer(pair, [], lambda own, _: own * 0)
+    same = steer(pair, [pair], lambda own, others: others[0])
+    flat = steer(pair, [], lambda own, _: own * 0)
     assert drawn(pair, steering=same) == drawn(pair)
     assert drawn(pair, steering=flat) != drawn(pair)
 
@@ -288,7 +289,7 @@ def test_a_batch_of_short_and_long_prompts_reads_few_tokens_more_than_they_have(
     )
     together = generation.write(model, prompts, tokenizer, max_new_tokens=1, batch_size=8)
     hook.remove()
-    lengths = [len(generation.prompt_ids(prompt, tokenizer)) for prompt in prompts]
+    lengths = [len(prompt_encoding.prompt_ids(prompt, tokenizer)) for prompt in prompts]
     assert sum(lengths) <= sum(read) <= 1.25 * sum(lengths) < len(lengths) * max(lengths)
     apart = [generation.write(model, [prompt], tokenizer, max_new_tokens=1, batch_size=1)[0] for prompt in prompts]
     assert together == apart

@@ -5,7 +5,7 @@ import torch
 
 from tasks.core.records import Message
 from tasks.core.text.writing import Server
-from tasks.engine.inference import generation, served
+from tasks.engine.inference import generation, prompt_encoding, served
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.engine.inference.served import ServedModel
 from tasks.io.generators import client, completions
@@ -77,7 +77,7 @@ def test_the_request_says_all_that_the_text_depends_on(pair, of):
         again = respond(of(server, identity="others"), PROMPTS[:1] * 2, Sampling(1.5, 0.9, keys))
     greedy, *rest = server.asked
     assert greedy == {
-        "model": "m", "prompt": generation.prompt_ids(PROMPTS[0], pair[1]), "max_tokens": 12, "stop": ["END"],
+        "model": "m", "prompt": prompt_encoding.prompt_ids(PROMPTS[0], pair[1]), "max_tokens": 12, "stop": ["END"],
         "temperature": 0.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "seed": greedy["seed"],
         "repetition_penalty": 1.0, "repeat_penalty": 1.0, "repeat_last_n": -1,
     }  # fmt: skip
@@ -142,7 +142,7 @@ def test_other_weights_are_refused_with_both_texts(tiny, pair, of):
 
 def test_the_gap_is_that_of_the_least_likely_token(pair, of):
     network, tokenizer = pair
-    ids, text = generation.prompt_ids(PROMPTS[1], tokenizer), "no such answer"
+    ids, text = prompt_encoding.prompt_ids(PROMPTS[1], tokenizer), "no such answer"
     response = tokenizer(text, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
         logits = network(input_ids=torch.tensor([[*ids, *response]])).logits[0]

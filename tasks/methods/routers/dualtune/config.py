@@ -1,0 +1,20 @@
+"""Settings of the router by the choice of a tool, and the facts about it."""
+
+from pydantic import Field
+
+from tasks.core.config import Config
+from tasks.methods.routers import RouterSpec
+
+
+class DualtuneConfig(Config):
+    """The `methods.dualtune` section."""
+
+    votes: int = Field(10, ge=1)
+    """Choices that are drawn for each prompt; the name that most of them have wins. With 1 the likeliest one is taken."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature at which they are drawn."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Longest choice."""
+
+
+SPEC = RouterSpec(config=DualtuneConfig)
