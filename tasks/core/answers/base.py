@@ -58,6 +58,8 @@ class AnswerCheck(Config, ABC):
 
     graded: ClassVar[bool] = False
     """True if scores lie between 0 and 1: the measure is their mean, and no share."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """The measures beside its own, which other modules grade."""
 
     kind: str
     reference: str | None = None

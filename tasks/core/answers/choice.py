@@ -8,7 +8,7 @@ log-likelihood divided by the characters of its option, as lm-evaluation-harness
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import AnswerCheck, Grade, Row, binary, loosely
 from tasks.core.records import Unfit
@@ -26,6 +26,7 @@ BARE = re.compile(r"^\W*([A-Z])(?:\W*$|[).:]\s)", re.MULTILINE)
 class Choice(AnswerCheck):
     """The answer names the right option."""
 
+    beside: ClassVar[tuple[str, ...]] = (ACC, ACC_NORM)
     kind: Literal["choice"] = "choice"
     options: str | None = None
     """The column with the options; without it they are read from the prompt."""

@@ -17,6 +17,7 @@ class Judge(AnswerCheck):
     """A judge prefers the answer to the reference (1), finds them equal (0.5), or prefers the reference (0)."""
 
     graded: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = (AGREEMENT,)
     kind: Literal["judge"] = "judge"
     criterion: str = "Which answer is more correct and more helpful?"
     """The question that the judge is asked about the two answers."""

@@ -6,18 +6,18 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from tasks.core.answers.base import AnswerCheck, Row
-from tasks.core.answers.choice import ACC, ACC_NORM, Choice
+from tasks.core.answers.choice import Choice
 from tasks.core.answers.contains import Contains
 from tasks.core.answers.exact import Exact
 from tasks.core.answers.json import Json
-from tasks.core.answers.judge import AGREEMENT, Judge
+from tasks.core.answers.judge import Judge
 from tasks.core.answers.labels import Labels
 from tasks.core.answers.number import Number
 from tasks.core.answers.overlap import Chrf, Rouge
 from tasks.core.answers.regex import Regex
-from tasks.core.answers.tool_call import NAME, VALID, ToolCall
+from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.tool_choice import ToolChoice
-from tasks.core.answers.unit_tests import BESIDE, UnitTests
+from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import Tests, Unfit
 
 AnyKind = (
@@ -55,14 +55,8 @@ def parse(value: Any) -> AnyKind:
 def measures() -> list[str]:
     """Return the measures of all kinds, with those that are measured beside them, in the order of the report."""
     kinds = sorted(get_args(AnyKind), key=lambda kind: str(kind.model_fields["kind"].default))
-    ordered = [kind.model_construct(kind=kind.model_fields["kind"].default).measure for kind in kinds]
-    others = {
-        "choice accuracy": [ACC, ACC_NORM],
-        "judge score": [AGREEMENT],
-        "tool_call accuracy": [NAME, VALID],
-        "unit_tests score": list(BESIDE),
-    }
-    return [name for measure in ordered for name in (measure, *others.get(measure, ()))]
+    named = [(kind.model_construct(kind=kind.model_fields["kind"].default).measure, *kind.beside) for kind in kinds]
+    return [name for names in named for name in names]
 
 
 def tests(check: AnswerCheck, row: Row) -> Tests | Unfit:

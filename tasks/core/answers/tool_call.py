@@ -7,7 +7,7 @@ JSON; OpenAI's `{"function": {"name": …, "arguments": "…"}}` is read too.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tasks.core.answers.base import AnswerCheck, Grade, Row, binary
 from tasks.core.answers.json import agreement, parse
@@ -15,13 +15,15 @@ from tasks.core.records import Unfit
 
 TAG = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 NONE = "no tool call"
-NAME, VALID = "tool_call name accuracy", "tool_call schema validity"
-"""The measures beside the accuracy: the right tools, whatever the arguments; and calls that their tools' schemas allow."""
+NAME, VALID, RESULT = ("tool_call name accuracy", "tool_call schema validity", "tool_call result accuracy")
+"""The measures beside the accuracy: the right tools, whatever the arguments; calls that the schemas of their tools allow; calls that give
+what the right ones give when they run."""
 
 
 class ToolCall(AnswerCheck):
     """The answer makes the calls of the reference, in any order: equal names and equal arguments."""
 
+    beside: ClassVar[tuple[str, ...]] = (NAME, VALID, RESULT)
     kind: Literal["tool_call"] = "tool_call"
     compare: Literal["name", "arguments"] = "arguments"
     """`name` leaves the arguments out."""

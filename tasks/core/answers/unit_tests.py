@@ -17,7 +17,6 @@ PARSES, RIGHT, LINES, BRANCHES, OWN = (
     f"{NAME} branches{SCORED}",
     f"{NAME} own{SCORED}",
 )
-BESIDE = (PARSES, RIGHT, LINES, BRANCHES, OWN)
 """What is measured beside the share of mistakes that are noticed: whether a suite parses, whether it is right about the right program, the
 shares of lines and of branches that it reaches, and the share of mistakes that the data's own suites notice."""
 
@@ -26,6 +25,7 @@ class UnitTests(AnswerCheck):
     """The share of mistakes in the function that the suite notices; 0 if it is not right about the function as it is."""
 
     graded: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = (PARSES, RIGHT, LINES, BRANCHES, OWN)
     kind: Literal["unit_tests"] = "unit_tests"
     program: str = "program"
     """The column with the program under test: Python that defines the function. The standard library is there, nothing else is."""

@@ -60,6 +60,15 @@ class FactsConfig(Config):
     """Facts that are asked for, the first ones."""
 
 
+class ToolsConfig(Config):
+    """The tools that models call, for `tool_call result accuracy`: a call is right if it gives what the right call gives."""
+
+    path: Path
+    """A Python file with a function of each tool's name, whose result follows from its arguments alone. Calls run in the sandbox."""
+    digest: str = ""
+    """Hash of the file. DVC does not watch it, so a changed tool needs a changed setting. The stage prints the hash to write here."""
+
+
 class StrengthConfig(Config):
     """Strength of the tests of held-out problems: the share of small mistakes in the solution that they notice."""
 
@@ -133,6 +142,8 @@ class EvaluateConfig(Config):
     references."""
     tests: SuitesConfig | None = None
     """Measure the suites of tests that the model writes. They run in the sandbox, each as often as it has mutants, and twice more."""
+    tools: ToolsConfig | None = Field(None, exclude_if=lambda value: value is None)
+    """The tools of sources with `check: tool_call` or `calls: decoupled`, to run the calls that models write."""
     facts: FactsConfig | None = None
     """Facts that were written into the model, to be asked for. Name the file in `ingest.benchmarks` too."""
     harness: Harness | None = None

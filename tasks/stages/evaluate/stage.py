@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.core.answers.choice import Choice
 from tasks.core.answers.judge import Judge
+from tasks.core.answers.tool_call import ToolCall
 from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import Document, Example, Result
 from tasks.core.sequences import Encoded
@@ -24,6 +25,7 @@ from tasks.engine.inference.generation import Response, Sampling
 from tasks.io import provenance, review_decisions, sandbox, tables, verifiers
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import (
+    calls,
     facts,
     likelihood,
     measured_model,
@@ -48,6 +50,8 @@ Pick = Callable[[Iterable[Encoded], int], list[Encoded]]
 
 GATE = "gate_set"
 """The part of a model's figures that tells the strength of the gate set's tests."""
+ISOLATED = 2
+"""The level of the sandbox that runs what models write."""
 PROBES = 4
 """Prompts by which a served model is compared with the measured one."""
 
@@ -216,12 +220,27 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
         assert config.tests is not None, "without settings the set is not run"
         suites = Suites(config.tests, partial(sandbox.run, limits=LIMITS), partial(sandbox.outputs, limits=LIMITS))
         return solve(problem_set, config, write, suites.grade) + suites.measured
-    grade_answers = partial(graded, run_cases=partial(sandbox.run, minimum=2), verify=verifiers.grade)
+    grade_answers = partial(graded, run_cases=partial(sandbox.run, minimum=ISOLATED), verify=verifiers.grade)
     results = solve(problem_set, config, write, grade_answers)
     if isinstance(problem_set.check, Choice):
         losses = partial(evaluated.losses, run=run)
         results += likelihood.score_options(problem_set.problems, evaluated.tokenizer, losses)
+    if isinstance(problem_set.check, ToolCall):
+        results += calls.measure(problem_set.problems, results, *_tools(config, run))
     return results
+
+
+def _tools(config: EvaluateConfig, run: Run) -> tuple[str, calls.RunCases | None]:
+    """Return the program of the tools and what runs it; none where no tools are set, or no sandbox is on this machine."""
+    if config.tools is None:
+        return "", None
+    program = calls.source(config.tools)
+    if sandbox.probe().number < ISOLATED:
+        run.say(
+            f"evaluate {run.item}: no sandbox on this machine, so no call runs (`ratchet doctor` says what would do)"
+        )
+        return program, None
+    return program, partial(sandbox.run, minimum=ISOLATED)
 
 
 def _standard(evaluated: MeasuredModel, config: EvaluateConfig) -> dict[str, Any]:

@@ -9,10 +9,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from tasks.core import classification, statistics
-from tasks.core.answers.choice import ACC, ACC_NORM
-from tasks.core.answers.judge import AGREEMENT
 from tasks.core.answers.labels import Labels
-from tasks.core.answers.unit_tests import BESIDE, NAME
 from tasks.core.records import EDITS, PASS, PREFERENCE, STRONG_PASS, Result
 from tasks.stages.evaluate import wrong_items
 from tasks.stages.evaluate.config import EvaluateConfig, StrengthConfig
@@ -86,7 +83,7 @@ def _checked(
     """Return the figures of each measure of a kind of check."""
     if not_run:
         return {problem_set.first: {"not_run": not_run}}
-    others = {"choice": (ACC, ACC_NORM), "judge": (AGREEMENT,), NAME: BESIDE}.get(problem_set.name, ())
+    others = problem_set.check.beside if problem_set.check else ()
     by_measure = {name: [row for row in results if row.measure == name] for name in (problem_set.first, *others)}
     figures = {name: _answers(rows, bootstrap) for name, rows in by_measure.items() if rows}
     if isinstance(problem_set.check, Labels):

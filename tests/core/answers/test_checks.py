@@ -292,7 +292,7 @@ def test_another_check_of_the_same_answer_makes_no_other_example():
 
 
 def test_every_kind_has_a_measure_of_its_own():
-    assert len(set(registry.measures())) == len(registry.measures()) == 23
+    assert len(set(registry.measures())) == len(registry.measures()) == 24
     assert {"number accuracy", "choice acc", "json score"} <= set(registry.measures())
 
 

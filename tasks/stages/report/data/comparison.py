@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tasks.core import classification, paired, records, statistics
 from tasks.core.answers import registry
 from tasks.core.answers.choice import ACC, ACC_NORM
-from tasks.core.answers.unit_tests import BESIDE
+from tasks.core.answers.unit_tests import UnitTests
 from tasks.core.records import DOMAIN_LOSSES, EDITS, PASS, PREFERENCE, Result
 from tasks.core.statistics import Bootstrap, Estimate
 
@@ -19,7 +19,7 @@ HUMAN_EVAL = "human_eval "
 """Prefix of the measures of HumanEval."""
 SCORE = "score"
 """The unit of standard benchmarks, each with a scale of its own."""
-LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE, *BESIDE)
+LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE, *UnitTests.beside)
 """The measures for which the model writes nothing: of the likeliest of given answers, and what else is told of answers that are measured."""
 CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE, *EDITS)
 """The measures of answers that a check grades, that data prefer, or that tell facts."""
