@@ -61,6 +61,7 @@ NOT_RUN = {
     "export MLFLOW_TRACKING_PASSWORD=password": "a shell's own setting",
     "export MLFLOW_TRACKING_URI=postgresql://user:password@host/mlflow": "no PostgreSQL",
     "ratchet use reasoning": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py takes profiles into use",
+    "ratchet use tools": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py takes profiles into use",
     "ratchet use tiny": "tests/end_to_end/test_tiny.py runs that profile",
     "ratchet sweep --set methods.lora.rank=8,16,32 --set tune.seed=0..2 --take": TRAINED_ELSEWHERE,
     "ratchet why 3 4 --bisect": "tests/end_to_end/test_night.py bisects versions 1 and 2",
