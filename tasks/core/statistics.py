@@ -17,8 +17,9 @@ Shapes: B = resamples, G = groups, K = counts of a group.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,8 @@ FEW = 10
 """Groups from which on they are resampled."""
 _DRAWS_IN_MEMORY = 2**24
 """Counts of groups in resamples that are drawn at a time: 8 bytes each, twice."""
+_DRAWS_KEPT = 2**22
+"""Those that are kept for the next figure."""
 
 
 @dataclass(frozen=True)
@@ -275,8 +278,14 @@ def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
     """
     change_N = _differences(before, after)
     gained, lost = int((change_N > 0).sum()), int((change_N < 0).sum())
-    tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2 ** (gained + lost))
+    changed = gained + lost
+    tail = ways = 1
+    for k in range(
+        min(gained, lost)
+    ):  # each binomial coefficient from the one before it: thousands of changes take no time
+        ways = ways * (changed - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2**changed)
 
 
 def _vector(values: ArrayLike) -> Vector:
@@ -299,10 +308,16 @@ def _sums(numerators_N: Vector, denominators_N: Vector, groups: Sequence[str] | 
         raise ValueError("Numerators, denominators and groups differ in length.")
     if (denominators_N < 0).any() or not denominators_N.sum() > 0:
         raise ValueError(f"There is nothing to divide by: {len(denominators_N)} items with a weight of 0 in all.")
-    owners_N = np.arange(len(numerators_N)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    owners_N = np.arange(len(numerators_N)) if groups is None else _numbers(groups)
     columns = [np.bincount(owners_N, weights) for weights in (numerators_N, denominators_N)]
     sums_G2 = np.stack(columns, axis=1).astype(np.float64)
     return sums_G2[sums_G2[:, 1] > 0]
+
+
+def _numbers(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each item's group in the order of their names, (N,): `np.unique` sorts items, and this names alone."""
+    number = {name: place for place, name in enumerate(sorted(set(groups)))}
+    return np.fromiter(map(number.__getitem__, groups), np.int64, len(groups))
 
 
 def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
@@ -316,14 +331,24 @@ def _interval(sums_G2: Vector, how: Bootstrap) -> tuple[float, float]:
 def resampled(sums_GK: Vector, how: Bootstrap) -> Vector:
     """Return the sums over groups in every resample, (B, K), from those of each group."""
     num_groups = len(sums_GK)
-    random = np.random.default_rng(how.seed)
+    draws = _kept_draws if num_groups * how.resamples <= _DRAWS_KEPT else _draws
+    # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
+    sums = [np.einsum("bg,gk->bk", draws_BG, sums_GK) for draws_BG in draws(num_groups, how.resamples, how.seed)]
+    return np.concatenate(sums)
+
+
+def _draws(num_groups: int, resamples: int, seed: int) -> Iterator[Vector]:
+    """Yield how often each resample has each group, (B, G), some resamples at a time."""
+    random = np.random.default_rng(seed)
     share_G, rows = np.full(num_groups, 1 / num_groups), max(1, _DRAWS_IN_MEMORY // num_groups)
-    chunks = []
-    for start in range(0, how.resamples, rows):
-        draws_BG = random.multinomial(num_groups, share_G, size=min(rows, how.resamples - start))
-        # einsum and not @: the threads of a BLAS may change last digits, and these bytes must repeat.
-        chunks.append(np.einsum("bg,gk->bk", draws_BG.astype(np.float64), sums_GK))
-    return np.concatenate(chunks)
+    for start in range(0, resamples, rows):
+        yield random.multinomial(num_groups, share_G, size=min(rows, resamples - start)).astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(num_groups: int, resamples: int, seed: int) -> list[Vector]:
+    """Return the same, kept: all figures over the same groups have the same draws, which cost more than their sums."""
+    return list(_draws(num_groups, resamples, seed))
 
 
 def percentiles(values_B: Vector, num_groups: int, how: Bootstrap) -> tuple[float, float]:

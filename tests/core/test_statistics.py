@@ -1,10 +1,12 @@
 """Intervals hold what they promise, and agree with what can be worked out by hand."""
 
 import math
+import time
 from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from benchmarks import intervals as few_groups
 from tasks.core import statistics
@@ -224,6 +226,14 @@ def test_mcnemar_counts_only_what_changed():
     assert statistics.mcnemar(after, before) == pytest.approx(14 / 64)
     assert statistics.mcnemar([0, 1], [0, 1]) == 1
     assert statistics.mcnemar([0, 1], [1, 0]) == 1
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 7), (12, 9), (300, 340), (9_000, 9_100)])
+def test_mcnemar_is_the_binomial_test_of_however_many_changes_and_takes_no_time(gained, lost):
+    began = time.process_time()
+    p = statistics.mcnemar([0] * gained + [1] * lost, [1] * gained + [0] * lost)
+    assert p == pytest.approx(2 * special.bdtr(min(gained, lost), gained + lost, 0.5), rel=1e-9)
+    assert time.process_time() - began < 2, "of a slow machine; each coefficient made anew took twenty"
 
 
 def test_seeds_have_students_interval():

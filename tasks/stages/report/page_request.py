@@ -3,6 +3,7 @@
 A request is JSON, as `flows.experiments.report_page` writes it. Flows import no stage, so this runs in a process of its own.
 """
 
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -39,6 +40,7 @@ class Request(Config):
 
 def main() -> int:
     """Read a request, write its page, and print the verdict that comes first, as JSON."""
+    gc.disable()  # hundreds of thousands of records live until the end of this process, and looking through them frees nothing
     request = Request.model_validate_json(sys.stdin.read())
     try:
         data = replace(_data(request), surroundings=_surroundings(request.surroundings))

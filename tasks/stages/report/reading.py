@@ -57,7 +57,7 @@ def read_workspace(inputs: Mapping[str, Path], config: StageConfig) -> ReportDat
         data,
         leading=selected if selected in others else others[-1],
         faults={name: _faults(inputs["rounds"] / name) for name in others if (inputs["rounds"] / name).is_dir()},
-        loop=_loop(inputs, config.turns, (reference, data.results), data.bootstrap) if config.turns else None,
+        loop=_loop(inputs, config.turns, data) if config.turns else None,
         caveat=" ".join(filter(None, caveats)),
     )
 
@@ -124,20 +124,17 @@ def _faults(folder: Path) -> Faults:
     return Faults(pairs, tables.read(folder / "faults_refused.parquet", Refusal))
 
 
-def _loop(
-    inputs: Mapping[str, Path],
-    turns: Mapping[str, Turn],
-    measured: tuple[str, Mapping[str, Sequence[Result]]],
-    bootstrap: Bootstrap,
-) -> Loop:
+def _loop(inputs: Mapping[str, Path], turns: Mapping[str, Turn], data: ReportData) -> Loop:
     rounds = inputs["rounds"]
     first = next(iter(turns.values())).prev
     examples = {name: tables.read(rounds / name / "examples.parquet", Example) for name in (first, *turns)}
     read = {name: _turn(rounds / name, turn.prev, examples[turn.prev], examples[name]) for name, turn in turns.items()}
-    reference, results = measured
-    chain = [reference, first, *turns]
+    results, known = data.results, {(one.before, one.after): one for one in data.comparisons}
+    chain = [data.comparisons[0].before, first, *turns]
     pairs = [
-        compare((a, results[a]), (b, results[b]), bootstrap) for a, b in pairwise(chain) if {a, b} <= results.keys()
+        known.get((a, b)) or compare((a, results[a]), (b, results[b]), data.bootstrap)
+        for a, b in pairwise(chain)
+        if {a, b} <= results.keys()
     ]
     measured_all = pairs if len(pairs) == len(chain) - 1 else []
     steps, losses = loop.steps(measured_all), loop.loss_steps(measured_all)

@@ -11,7 +11,7 @@ import pytest
 from tasks.core.records import Result
 from tasks.stages.report.data.items import list_items
 from tasks.stages.report.render.item_data import BLOCK, TABLE_BYTES, TEXT_BYTES, pack_items
-from tasks.stages.report.render.pages import shown
+from tasks.stages.report.render.pages import all_shown, shown
 from tests.stages.report.material import INGESTED, answers, example, losses, results, run_stage
 from tests.stages.report.reading import own_scripts_alone, page, unpacked
 
@@ -52,7 +52,7 @@ def test_losses_that_are_no_numbers_are_named_and_decide_nothing(tmp_path):
     record = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
     assert record["comparisons"]["r0"]["here"] == "not decided"
     items = page(folder).items
-    at = items["item"].index("domain 0")
+    at = items["item"].index(items["items"].index("domain 0"))
     assert [values[at] for values in items["values"]] == [pytest.approx(1.95), None]
 
 
@@ -76,15 +76,20 @@ def test_names_in_any_script_are_names(tmp_path):
     assert NAME in json.dumps(shown_page.charts, ensure_ascii=False)
 
 
-def program(number: int) -> str:
-    """A text that no compression makes small."""
-    return f"def f():\n    return {hashlib.sha256(str(number).encode()).hexdigest()}"
+def digest(text: object) -> str:
+    """What no compression makes small, as ids of items are."""
+    return hashlib.sha256(str(text).encode()).hexdigest()
+
+
+def program(item: str) -> str:
+    """An answer to a task."""
+    return f"def f():\n    return {digest(item)}"
 
 
 def many(number: int, passed) -> list[Result]:
     """Answers to so many tasks, and a loss on each."""
-    rows = [Result("pass@1", f"{n:016x}", f"g{n % 997}", None, float(passed(n)), 1, 1, "passed" if passed(n) else "assertion",
-                   program(n)) for n in range(number // 2)]  # fmt: skip
+    rows = [Result("pass@1", digest(n)[:16], f"g{n % 997}", None, float(passed(n)), 1, 1, "passed" if passed(n) else "assertion",
+                   program(digest(n)[:16])) for n in range(number // 2)]  # fmt: skip
     return rows + [Result("domain", row.item, row.group, None, (index * 7919 % 10007) / 1000, 10, 40, "", "")
                    for index, row in enumerate(rows)]  # fmt: skip
 
@@ -93,7 +98,7 @@ def test_a_hundred_thousand_items_fit_on_a_page_of_five_megabytes_within_seconds
     models = {"base": many(100_000, lambda n: n % 3 == 0), "r0": many(100_000, lambda n: n % 4 == 0)}
     began = time.process_time()
     items = list_items(models, {}, "r0")
-    packed_items = pack_items(items, list(models), shown)
+    packed_items = pack_items(items, list(models), all_shown)
     assert time.process_time() - began < 20, "of a slow machine"
     assert (packed_items.shown, packed_items.total) == (100_000, 100_000)
     assert len(packed_items.table) <= TABLE_BYTES
@@ -104,7 +109,7 @@ def test_a_hundred_thousand_items_fit_on_a_page_of_five_megabytes_within_seconds
     assert table["values"][0][0] == 1.0, "the first were lost"
     assert table["values"][1][0] == 0.0
     first = unpacked(packed_items.blocks[0])[0]["answers"][0]["output"]
-    assert first == program(int(table["item"][0], 16))
+    assert first == program(table["items"][table["item"][0]])
 
 
 def test_a_page_stays_below_five_megabytes_whatever_its_items(tmp_path):
@@ -118,7 +123,7 @@ def test_items_that_do_not_fit_are_left_out_and_counted():
         "".join(hashlib.sha256(f"{n} {part}".encode()).hexdigest() for part in range(4)) for n in range(40_000)
     ]
     rows = [Result("domain", name, "g", None, 1.0, 10, 40, "", "") for name in random_names]
-    packed_items = pack_items(list_items({"base": rows, "r0": rows}, {}, "r0"), ["base", "r0"], shown)
+    packed_items = pack_items(list_items({"base": rows, "r0": rows}, {}, "r0"), ["base", "r0"], all_shown)
     assert packed_items.total == 40_000
     assert packed_items.shown in (20_000, 10_000, 5_000)
     assert len(packed_items.table) <= TABLE_BYTES
@@ -134,17 +139,24 @@ def test_every_item_has_one_stable_link_and_lost_ones_come_first():
 
 def test_an_item_that_one_model_was_not_given_is_listed_as_not_measured():
     items = list_items({"base": answers([True]), "r0": answers([True, False])}, {}, "r0")
-    table = unpacked(pack_items(items, ["base", "r0"], shown).table)
-    at = table["item"].index("t1")
+    table = unpacked(pack_items(items, ["base", "r0"], all_shown).table)
+    at = table["item"].index(table["items"].index("t1"))
     assert [table["words"][side[at]] for side in table["outcomes"]] == ["not measured", "syntax"]
 
 
 def test_the_task_and_its_reference_stand_beside_the_answers():
     items = list_items({"base": answers([True]), "r0": answers([False])}, {"t0": example(0)}, "r0")
-    (texts,) = unpacked(pack_items(items, ["base", "r0"], shown).blocks[0])
+    (texts,) = unpacked(pack_items(items, ["base", "r0"], all_shown).blocks[0])
     assert texts["task"].startswith("user: Write f number 0.")
     assert texts["reference"] == "def f(): ..."
-    assert unpacked(pack_items(items, ["base", "r0"], shown).table)["words"].count("toolz 1: t.py:f") == 1
+    assert unpacked(pack_items(items, ["base", "r0"], all_shown).table)["sources"] == ["toolz 1: t.py:f"]
+
+
+def test_many_texts_are_shown_as_each_is_alone():
+    key = "ghp_" + "aB3" * 12
+    texts = [PROGRAM, NAME, "", f"key = '{key}'", "x" * 5_000, "plain"]
+    assert all_shown(texts) == [shown(text) for text in texts]
+    assert key not in all_shown(texts)[3]
 
 
 def test_losses_that_rose_most_come_first_among_losses():

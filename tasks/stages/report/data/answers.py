@@ -30,8 +30,10 @@ def choose_answers(tasks: Sequence[Pair], count: int) -> list[Pair]:
 
     Within a kind the order is that of the items, which are hashes.
     """
-    by_kind = [[pair for pair in tasks if kind(pair) == name] for name in KINDS.values()]
-    in_turn = [pair for turn in zip_longest(*by_kind) for pair in turn if pair is not None]
+    by_kind: dict[str, list[Pair]] = {name: [] for name in KINDS.values()}
+    for pair in tasks:
+        by_kind[kind(pair)].append(pair)
+    in_turn = [pair for turn in zip_longest(*by_kind.values()) for pair in turn if pair is not None]
     return in_turn[:count]
 
 

@@ -103,12 +103,12 @@ def compare(
     before: tuple[str, Sequence[Result]], after: tuple[str, Sequence[Result]], bootstrap: Bootstrap = statistics.DEFAULT
 ) -> Comparison:
     """Compare two named models in every measure that has items. Raises ValueError if their items differ, or if neither was measured."""
-    names = before[0], after[0]
-    losses = {measure: _pair(measure, names, before[1], after[1]) for measure in LOSSES}
+    names, sides = (before[0], after[0]), (_by_measure(before[1]), _by_measure(after[1]))
+    losses = {measure: _pair(measure, names, sides) for measure in LOSSES}
     if not before[1] and not after[1]:
         raise ValueError(f"{names[0]} and {names[1]} have no result of anything: run stage evaluate for both.")
-    task_measures = {result.measure for result in (*before[1], *after[1]) if not result.is_loss}
-    tasks = {measure: _pair(measure, names, before[1], after[1]) for measure in sorted(task_measures, key=_order)}
+    task_measures = {*sides[0], *sides[1]} - LOSSES.keys()
+    tasks = {measure: _pair(measure, names, sides) for measure in sorted(task_measures, key=_order)}
     rows = [_loss_row(measure, unit, pairs, bootstrap) for unit in UNITS for measure, pairs in losses.items() if pairs]
     rows += [pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
@@ -120,9 +120,17 @@ def compare(
     return Comparison(*names, rows, _answers(tasks))
 
 
-def _pair(measure: str, names: tuple[str, str], before: Sequence[Result], after: Sequence[Result]) -> list[Pair]:
+def _by_measure(results: Sequence[Result]) -> dict[str, dict[str, Result]]:
+    """Return measure → item → its result."""
+    measures: dict[str, dict[str, Result]] = {}
+    for result in results:
+        measures.setdefault(result.measure, {})[result.item] = result
+    return measures
+
+
+def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Mapping[str, Result]]]) -> list[Pair]:
     """Return the results of both models for each item, in the order of the items."""
-    first, second = ({result.item: result for result in side if result.measure == measure} for side in (before, after))
+    first, second = (side.get(measure, {}) for side in sides)
     if first.keys() != second.keys():
         unpaired = sorted(first.keys() ^ second.keys())
         raise ValueError(

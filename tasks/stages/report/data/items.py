@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tasks.core.records import Example, Result
 from tasks.stages.report.data.comparison import LOSSES
@@ -34,20 +35,22 @@ class Item:
         """Return the item's name on the page, the same in every report that has it."""
         return f"{self.measure}/{self.item}"
 
-    def value(self, model: int) -> float | None:
-        """Return a loss in nats per token, or the verdict of an answer; None where there is none or it is no number."""
-        result = self.results[model]
-        if result is None:
-            return None
-        value = result.value / max(result.tokens, 1) if result.is_loss else result.value
-        return round(value, 4) if math.isfinite(value) else None
+    @cached_property
+    def values(self) -> list[float | None]:
+        """Return of each model the loss in nats per token, or the verdict on its answer; None where there is none or it is no number."""
+        return [None if result is None else _value(result) for result in self.results]
 
     def change(self, model: int) -> float | None:
         """Return the gain of a model over the reference, below zero where it is worse; None where one has no value."""
-        before, after = self.value(0), self.value(model)
+        before, after = self.values[0], self.values[model]
         if before is None or after is None:
             return None
         return before - after if self.measure in LOSSES else after - before
+
+
+def _value(result: Result) -> float | None:
+    value = result.value / max(result.tokens, 1) if result.is_loss else result.value
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def list_items(results: Mapping[str, Sequence[Result]], examples: Mapping[str, Example], leading: str) -> list[Item]:
@@ -74,5 +77,5 @@ def _rank(item: Item, leading: int) -> tuple[int, float, str, str]:
         return 5, change or 0.0, item.measure, item.item
     if change:
         return int(change > 0), 0.0, item.item, item.measure
-    after = item.value(leading)
+    after = item.values[leading]
     return (4 if after is None else 3 if after == 1 else 2), 0.0, item.item, item.measure

@@ -4,11 +4,11 @@ A page has a limited size. Texts that do not fit stay in `data/results/` and `da
 """
 
 import base64
+import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from tasks.core.records import Result
@@ -19,8 +19,10 @@ BLOCK = 128
 """Items whose texts are packed together."""
 TABLE_BYTES, TEXT_BYTES = 1_900_000, 1_200_000
 """Of the page, at most for the table and for the texts."""
-Show = Callable[[str], str]
-"""Makes the text of data or of a model safe to show."""
+Show = Callable[[Sequence[str]], list[str]]
+"""Makes texts of data or of a model safe to show, many at once."""
+LEVEL = 6
+"""Of zlib; its highest takes three times as long, and leaves a page as large."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,37 @@ def pack_items(items: Sequence[Item], models: Sequence[str], show: Show) -> Pack
 def packed(value: object) -> str:
     """Return a value as compressed JSON in base64, in which no character of the data can end the element that holds it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), LEVEL)).decode("ascii")
 
 
 def _table(rows: Sequence[Item], models: Sequence[str], show: Show) -> dict[str, Any]:
-    """Return the items by column; words that repeat are numbers into the lists of `words`."""
-    words: dict[str, int] = {}
-
-    @cache
-    def word(text: str) -> int:
-        return words.setdefault(show(text), len(words))
-
-    columns = {
-        "item": [row.item for row in rows],
-        "measure": [word(row.measure) for row in rows],
-        "source": [word(row.source) for row in rows],
-        "domain": [word(row.facts.domain or (row.example.domain if row.example else "")) for row in rows],
-        "tier": [word(row.facts.tier or "") for row in rows],
-        "values": [[row.value(model) for row in rows] for model in range(len(models))],
-        "outcomes": [[word(_outcome(row.results[model])) for row in rows] for model in range(len(models))],
+    """Return the items by column. Words that repeat are numbers into `words`; ids and sources, of which an item has one in every measure,
+    stand in `items` and `sources`, and `item` has their numbers."""
+    items = {key: number for number, key in enumerate(dict.fromkeys((row.item, row.source) for row in rows))}
+    of_rows = {
+        "measure": [row.measure for row in rows],
+        "domain": [row.facts.domain or (row.example.domain if row.example else "") for row in rows],
+        "tier": [row.facts.tier or "" for row in rows],
     }
+    outcomes = [[_outcome(row.results[model]) for row in rows] for model in range(len(models))]
+    texts = list(dict.fromkeys(itertools.chain(*of_rows.values(), *outcomes)))
+    shown = dict(zip(texts, show(texts), strict=True))
+    words = {text: number for number, text in enumerate(dict.fromkeys(shown.values()))}
+    numbers = {text: words[shown[text]] for text in texts}
     measures = {row.measure: row for row in rows}
-    titles = {show(name): LOSSES.get(name, name.replace(HUMAN_EVAL, "HumanEval ")) for name in measures}
-    kinds = {show(name): _kind(row.facts) for name, row in measures.items()}
-    return {"models": list(models), "words": list(words), "titles": titles, "kinds": kinds, "block": BLOCK} | columns
+    return {
+        "models": list(models),
+        "words": list(words),
+        "titles": {shown[name]: LOSSES.get(name, name.replace(HUMAN_EVAL, "HumanEval ")) for name in measures},
+        "kinds": {shown[name]: _kind(row.facts) for name, row in measures.items()},
+        "block": BLOCK,
+        "items": [item for item, _ in items],
+        "sources": show([source for _, source in items]),
+        "item": [items[row.item, row.source] for row in rows],
+        **{name: [numbers[text] for text in column] for name, column in of_rows.items()},
+        "values": [[row.values[model] for row in rows] for model in range(len(models))],
+        "outcomes": [[numbers[text] for text in column] for column in outcomes],
+    }
 
 
 def _kind(result: Result) -> str:
@@ -87,23 +96,35 @@ def _blocks(rows: Sequence[Item], show: Show) -> Iterator[str]:
     """Yield the texts of the items, so many to a block, until the page is full."""
     room = TEXT_BYTES
     for start in range(0, len(rows), BLOCK):
-        block = packed([_texts(row, show) for row in rows[start : start + BLOCK]])
+        part = rows[start : start + BLOCK]
+        raw = list(dict.fromkeys(text for row in part for text in _raw_texts(row)))
+        shown = dict(zip(raw, show(raw), strict=True))
+        block = packed([_texts(row, shown) for row in part])
         room -= len(block)
         if room < 0:
             return
         yield block
 
 
-def _texts(item: Item, show: Show) -> dict[str, Any]:
-    shown: dict[str, Any] = {"answers": [_answer(result, show) for result in item.results]}
+def _raw_texts(item: Item) -> Iterator[str]:
+    """Yield every text that is shown of an item, as it is."""
+    for result in item.results:
+        if result and not result.is_loss:
+            yield from (result.output, result.parsed, result.expected)
     if item.example:
-        shown["task"] = "\n\n".join(f"{message.role}: {show(message.content)}" for message in item.example.prompt)
-        shown["reference"] = show(item.example.response)
-    return shown
+        yield from (message.content for message in item.example.messages)
 
 
-def _answer(result: Result | None, show: Show) -> dict[str, Any] | None:
+def _texts(item: Item, shown: Mapping[str, str]) -> dict[str, Any]:
+    texts: dict[str, Any] = {"answers": [_answer(result, shown) for result in item.results]}
+    if item.example:
+        texts["task"] = "\n\n".join(f"{message.role}: {shown[message.content]}" for message in item.example.prompt)
+        texts["reference"] = shown[item.example.response]
+    return texts
+
+
+def _answer(result: Result | None, shown: Mapping[str, str]) -> dict[str, Any] | None:
     if result is None or result.is_loss:
         return None
-    checked = {"parsed": show(result.parsed), "expected": show(result.expected)} if result.expected else {}
-    return {"output": show(result.output), **checked, **({"inside": True} if result.inside else {})}
+    checked = {"parsed": shown[result.parsed], "expected": shown[result.expected]} if result.expected else {}
+    return {"output": shown[result.output], **checked, **({"inside": True} if result.inside else {})}

@@ -1,7 +1,7 @@
 """Render the HTML page and the model card from their templates."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -36,7 +36,7 @@ def html_page(data: ReportData) -> str:
         template_variables(data),
         assets=assets,
         gallery=gallery,
-        items=pack_items(items, list(data.results), shown),
+        items=pack_items(items, list(data.results), all_shown),
     )
 
 
@@ -66,6 +66,15 @@ def largest_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 def shown(text: str) -> str:
     """Return data or an answer as a page shows it: of limited length, without secrets, and no character takes effect."""
     return visible(search.redacted(text, search.SECRETS), SHOWN_CHARS)
+
+
+def all_shown(texts: Sequence[str]) -> list[str]:
+    """Return many texts as `shown` does, in less time: most of them hint at no secret, which is seen in all at once."""
+    suspects = search.suspects(texts)
+    return [
+        visible(search.replaced(text, search.spans(text, search.SECRETS, suspects.get(place, ()))), SHOWN_CHARS)
+        for place, text in enumerate(texts)
+    ]
 
 
 def _without_effect(value: Any) -> Any:

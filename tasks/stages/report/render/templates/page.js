@@ -70,13 +70,13 @@ const resultOf = (before, after, kind) => {
   const gain = kind === "loss" ? before - after : after - before;
   return gain < 0 ? worse : gain > 0 ? better : after === 1 ? high : low;
 };
-const rowsFor = (model) => table.item.map((item, at) => {
+const rowsFor = (model) => table.item.map((subject, at) => {
   const measure = table.words[table.measure[at]], kind = table.kinds[measure];
   const before = table.values[0][at], after = table.values[model][at];
   const change = before === null || after === null ? null : after - before;
   return {
-    at, item, measure, kind, before, after, change, gain: change === null ? null : kind === "loss" ? -change : change,
-    source: table.words[table.source[at]], domain: table.words[table.domain[at]], tier: table.words[table.tier[at]],
+    at, item: table.items[subject], measure, kind, before, after, change, gain: change === null ? null : kind === "loss" ? -change : change,
+    source: table.sources[subject], domain: table.words[table.domain[at]], tier: table.words[table.tier[at]],
     result: resultOf(before, after, kind),
     first: table.words[table.outcomes[0][at]], why: table.words[table.outcomes[model][at]],
   };
