@@ -78,14 +78,15 @@ class Page:
             self._note(json.loads(self._socket.recv(timeout=PATIENCE_S)))
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Write a PNG of the window, or of the whole page."""
+        """Write a picture of the window, or of the whole page: WebP where the file's name says so, else PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = (
             {"clip": {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}}
             if whole
             else {}
         )
-        taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
+        form = {"format": "webp", "quality": 80} if path.suffix == ".webp" else {"format": "png"}
+        taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole, **form, **clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(taken["data"]))
 

@@ -3,13 +3,16 @@
     python docs/screenshots.py data/report/index.html     reports
     python docs/screenshots.py http://127.0.0.1:5000/     pages of MLflow or Prefect: pictures alone
     python docs/screenshots.py --review                   the review page, over an example made for it
-    python docs/screenshots.py --pictures                 the picture in the documentation
+    python docs/screenshots.py --pictures                 the picture of the review page in the documentation
+    python docs/screenshots.py --as report-items data/report/index.html#items
+                                                          one of a report or a server's page: docs/pages/images/report-items.webp
 
 A report is opened, read by axe-core, used as a person uses it, and printed. Exits with 1 where the console has an error, the page
 asks the network for something, axe-core has a serious finding, or what was tried did not work. axe-core comes from npm once.
 """
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -29,7 +32,13 @@ from docs.browser import Page, opened  # noqa: E402
 from flows.review_page.entries import View  # noqa: E402
 
 WIDTHS = (360, 800, 1440)
-PICTURE = ROOT / "docs/pages/images/review.png"
+IMAGES = ROOT / "docs/pages/images"
+PICTURE = IMAGES / "review.png"
+WINDOW, WIDE = (1100, 800), (1600, 560)
+"""Width and height of pictures in the documentation: of reports, and of servers' tables."""
+CLOSED = "document.querySelectorAll('[data-component-id=\"mlflow.assistant.chat_panel.close\"], [role=alert] [aria-label=Close]').forEach((one) => one.click())"
+"""Closes what MLflow shows beside its table on a first visit."""
+PICTURE_BYTES = 150_000
 AXE = ROOT / ".ratchet/axe-core/package/axe.min.js"
 AXE_VERSION = "4.14.1"
 AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
@@ -102,10 +111,15 @@ def main(
     to: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path(".ratchet/screenshots"),
     review: Annotated[bool, typer.Option("--review", help="The review page.")] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Write the picture of the documentation.")] = False,
+    name: Annotated[str, typer.Option("--as", help="Write one picture of this name for the documentation.")] = "",
 ) -> None:
     """Look at pages, and write pictures of them."""
     problems, to = [], to.resolve()
     with opened() as page:
+        if name:
+            (place,) = pages or ()
+            _illustrate(page, place, IMAGES / f"{name}.webp")
+            return
         for place in pages or ():
             if "://" in place:
                 _take(page, place, to)
@@ -138,6 +152,25 @@ def _take(page: Page, address: str, to: Path) -> None:
             page.picture(to / f"{name}-{width}-{scheme}.png")
             said = [error for error in page.errors if not error.startswith("asked for ")]
             print(f"{address}, {width} px, {scheme}: {length} characters; console: {'; '.join(said) or 'nothing'}")
+
+
+def _illustrate(page: Page, place: str, picture: Path) -> None:
+    """Write a picture of a report or of a server's page for the documentation. Raises ValueError where it is too large to be kept in git."""
+    page.show(*(WIDE if "://" in place else WINDOW))
+    if "://" in place:
+        page.open(place)
+        page.evaluate(SETTLED)
+        page.evaluate(CLOSED)
+        page.evaluate(SETTLED)
+    else:
+        path, _, part = place.partition("#")
+        page.open(Path(path).resolve().as_uri())
+        page.evaluate(READY)
+        page.evaluate(DRAWN)
+        page.evaluate(f"document.getElementById({json.dumps(part)})?.scrollIntoView()")
+    page.picture(picture)
+    if (size := picture.stat().st_size) > PICTURE_BYTES:
+        raise ValueError(f"{picture} has {size:,} bytes, more than {PICTURE_BYTES:,}.")
 
 
 def _look(page: Page, path: Path, to: Path) -> Iterator[str]:

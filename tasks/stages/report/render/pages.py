@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tasks.core import origins
 from tasks.core.text.sensitive import search
@@ -87,6 +87,11 @@ def _cell(text: object) -> str:
     return re.sub(r"([|<>`\[\]\\])", r"\\\1", " ".join(str(text).split()))
 
 
+def _code(text: str) -> Markup:
+    """Return a sentence of ours with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("tasks.stages.report.render"),
@@ -101,6 +106,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "visible": shown,
         "largest": largest_counts,
         "cell": _cell,
+        "code": _code,
         "level": number_format.level,
         "change": number_format.change,
         "p": number_format.p_value,
