@@ -353,6 +353,8 @@ class Result:
     expected: str = ""
     domain: str = ""
     """The domain of the example, by which figures of a check are split."""
+    task: str = ""
+    """The task of the example, by which figures of a check and the loss on examples are split. Empty in older tables."""
 
     @property
     def is_loss(self) -> bool:

@@ -64,15 +64,15 @@ def _graded(
 
 def _result(measure: str, problem: Example, response: Response, answer_grade: Grade) -> Result:
     score, verdict, parsed, inside = answer_grade
-    expected, domain = "", ""
+    expected, domain, task = "", "", ""
     if problem.tests is not None and problem.tests.kind == "check":
         check, reference = registry.of(problem.tests)
-        expected, domain = check.shown(reference), problem.domain
+        expected, domain, task = check.shown(reference), problem.domain, problem.task
         if not response.ended and verdict not in (PASSED, NO_VERDICT):
             verdict = TRUNCATED
     return Result(
         measure, problem.id, problem.group, problem.tier, score, 1, 1, verdict, response.text, inside, parsed, expected,
-        domain,
+        domain, task,
     )  # fmt: skip
 
 

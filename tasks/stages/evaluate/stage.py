@@ -117,8 +117,8 @@ def _measure(
         evaluated.served.compare([probe.prompt for probe in probes], [probe.tools for probe in probes])
     losses = [
         result
-        for measure, sequences, groups in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
-        for result in _score(measure, sequences, groups, evaluated, run)
+        for measure, sequences, known in _texts(examples, tables.read(documents, Document), tokenizer, config, pick)
+        for result in _score(measure, sequences, known, evaluated, run)
     ]
     answers = [row for problems, not_run in planned if not not_run for row in _solve(problems, evaluated, config, run)]
     if pairs := preferences.preference_pairs(examples, tokenizer, config, run):
@@ -150,8 +150,8 @@ def _measure_gate(
 
 def _texts(
     test: Sequence[Example], documents: Sequence[Document], tokenizer: Any, config: EvaluateConfig, pick: Pick
-) -> Iterable[tuple[str, list[Encoded], dict[str, str]]]:
-    """Yield each measure of loss that has data: its name, the sequences to score, and the group of each item.
+) -> Iterable[tuple[str, list[Encoded], dict[str, tuple[str, str]]]]:
+    """Yield each measure of loss that has data: its name, the sequences to score, and group and task of each item.
 
     Raises ValueError if there are examples and none fits.
     """
@@ -161,24 +161,28 @@ def _texts(
             raise ValueError(
                 f"evaluate.max_tokens={config.max_tokens}: none of the {len(test)} held-out examples fits."
             )
-        groups = {example.id: example.group for example in test}
-        yield "domain", pick(fitting, config.domain_tokens), groups
+        known = {example.id: (example.group, example.task) for example in test}
+        yield "domain", pick(fitting, config.domain_tokens), known
     for measure, domain in (("domain_text", "domain"), ("general", "general")):
         rows = [document for document in documents if document.domain == domain]
         if not rows:
             continue  # a corpus is a choice; the report says what could not be measured
         first = {piece.id: piece for piece in reversed(list(encode.documents(rows, tokenizer, config.max_tokens)))}
-        groups = {document.id: document.group for document in rows}
-        yield measure, pick(first.values(), config.text_tokens), groups
+        yield (
+            measure,
+            pick(first.values(), config.text_tokens),
+            {document.id: (document.group, "") for document in rows},
+        )
 
 
 def _score(
-    measure: str, sequences: list[Encoded], groups: dict[str, str], evaluated: MeasuredModel, run: Run
+    measure: str, sequences: list[Encoded], known: dict[str, tuple[str, str]], evaluated: MeasuredModel, run: Run
 ) -> list[Result]:
     sizes = {sequence.id: sequence.size for sequence in sequences}
     rows = [
-        Result(measure, loss.id, groups[loss.id], None, loss.nats, loss.tokens, sizes[loss.id], "", "")
+        Result(measure, loss.id, group, None, loss.nats, loss.tokens, sizes[loss.id], "", "", task=task)
         for loss in evaluated.losses(sequences, run)
+        for group, task in [known[loss.id]]
     ]
     return sorted(rows, key=lambda row: row.item)
 

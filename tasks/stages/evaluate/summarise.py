@@ -19,6 +19,8 @@ from tasks.stages.evaluate.strength import Strength
 TIERS = ("short", "medium", "long")
 STRENGTHS = {"strong tests": False, "weak tests": True}
 """The parts of pass@1 by the strength of tests: the name, and whether the tests are weak."""
+PARTS = {"domain": "domains", "task": "tasks"}
+"""The fields of results by which figures are split, and their names in the summary."""
 Planned = tuple[ProblemSet, str | None]
 """A set of problems, and the reason if it is not run."""
 
@@ -98,17 +100,21 @@ def _checked(
 
 
 def _answers(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, Any]:
-    domains = sorted({row.domain for row in rows})
-    parts = {domain: [row for row in rows if row.domain == domain] for domain in domains} if len(domains) > 1 else {}
+    parts = {
+        name: {part: answers_estimate(some, bootstrap).record() for part, some in _parts(rows, name).items()}
+        for name in PARTS
+    }
     return {
         "all": answers_estimate(rows, bootstrap).record(),
-        **(
-            {"domains": {name: answers_estimate(part, bootstrap).record() for name, part in parts.items()}}
-            if parts
-            else {}
-        ),
+        **{title: parts[name] for name, title in PARTS.items() if parts[name]},
         "outcomes": _verdicts(rows),
     }
+
+
+def _parts(rows: Sequence[Result], name: str) -> dict[str, list[Result]]:
+    """Return the results by a field, `domain` or `task`; none if all have the same."""
+    values = sorted({getattr(row, name) for row in rows})
+    return {value: [row for row in rows if getattr(row, name) == value] for value in values} if len(values) > 1 else {}
 
 
 def answers_estimate(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> statistics.Estimate:
@@ -130,6 +136,11 @@ def _loss(rows: Sequence[Result], bootstrap: statistics.Bootstrap) -> dict[str, 
         "items": len(rows),
         "groups": estimate["n"],
         "tokens": sum(tokens),
+        **(
+            {"tasks": tasks}
+            if (tasks := {name: _loss(some, bootstrap) for name, some in _parts(rows, "task").items()})
+            else {}
+        ),
     }
 
 

@@ -108,6 +108,8 @@ class Rows(Source):
 
     task: str = "chat"
     """The kind of task of the rows."""
+    task_by: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The column with the task of each row, such as a use case, in place of `task`: losses and checked answers are told by it too."""
     domain: str | None = None
     """Their domain; without it the name of the file or data set."""
     group: str | None = None

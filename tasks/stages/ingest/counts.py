@@ -1,6 +1,6 @@
 """Counts of the tables that stage `ingest` wrote, by DuckDB: splits, domains, licences, reasons of refusal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ QUERIES = {
     "domains": "SELECT domain AS name, count(*) AS examples, count(*) FILTER (split = 'train') AS train,"
     " count(*) FILTER (split = 'valid') AS valid, count(*) FILTER (split = 'test') AS test,"
     " count(*) FILTER (split = 'gate') AS gate FROM examples GROUP BY ALL",
+    "tasks": "SELECT task AS name, count(*) AS examples, count(*) FILTER (split = 'train') AS train,"
+    " count(*) FILTER (split = 'test') AS test FROM examples GROUP BY ALL",
     "licenses": "SELECT license AS name, count(*) AS examples FROM examples GROUP BY ALL",
     "tiers": "SELECT coalesce(tier, 'none') AS name, count(*) AS examples,"
     " count(*) FILTER (split = 'test') AS test FROM examples GROUP BY ALL",
@@ -42,6 +44,16 @@ def count_tables(
         for name, paths in {"examples": examples, "documents": documents, "quarantine": [quarantine]}.items():
             connection.read_parquet([str(path) for path in paths]).create_view(name)
         return {title: _rows(connection, f"SELECT * FROM ({query}) ORDER BY name") for title, query in QUERIES.items()}
+
+
+def thin_tasks(tasks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield a sentence for each of several tasks that nothing is learnt of, or that nothing measures."""
+    for name, row in tasks.items() if len(tasks) > 1 else ():
+        few = "one example" if row["examples"] == 1 else f"{row['examples']} examples"
+        if not row["train"]:
+            yield f"Task {name} has {few}, none of which trains: its figures say what others teach. More examples of it would do."
+        elif not row["test"]:
+            yield f"Task {name} has {few}, none of which is held out for test: nothing measures it. More examples of it would do."
 
 
 def shares(splits: Mapping[str, Mapping[str, int]], asked: Mapping[Split, float]) -> dict[str, dict[str, float]]:

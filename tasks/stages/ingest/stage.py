@@ -123,6 +123,9 @@ def _ingest(
     paths = _write_tables(outputs, shards, decisions, documents, quarantine)
     num_kept = kept_of_files(shards, decisions) + Counter(item.source for item in documents.items)
     counted = counts.count_tables(*paths, scratch / "duckdb")
+    thin = list(counts.thin_tasks(counted["tasks"]))
+    for line in thin:
+        run.say(line)
     report = {
         "sources": quarantine.balance(num_kept),
         "sensitive": sensitive.count(places),
@@ -130,7 +133,7 @@ def _ingest(
         "shares": counts.shares(counted["splits"], config.splits.held_out),
         "samples": samples.draw(outputs["ingested"], config.seed),
         "pretraining": counts.PRETRAINING,
-        "caveats": caveats,
+        "caveats": [*caveats, *thin],
     }
     if rescues:
         rescued = rescue.record(rescues, shards, corpus, quarantine.table())

@@ -134,6 +134,7 @@ def test_a_name_that_the_function_reads_belongs_to_it():
         "def test():\n    global FACTOR\n    FACTOR = 3\n    assert scale(1) == 3\ntest()": suites.EDITS,
         "int = float\nassert scale(1) == 2": suites.EDITS,
         "globals().update(FACTOR=3)\nassert scale(1) == 3": suites.EDITS,
+        "def test():\n    scale = abs\n    assert scale(-1) == 1": suites.EDITS,
         "import math\nx = 1\nassert scale(x) == 2": "",
         "def test():\n    int = 3\n    assert scale(int) == 6": "",
     }.items():

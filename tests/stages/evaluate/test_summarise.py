@@ -1,5 +1,7 @@
 """Figures come from the items of their measure, whatever the kind of an item says."""
 
+from dataclasses import replace
+
 from tasks.core.records import Result
 from tasks.stages.evaluate.config import EvaluateConfig
 from tasks.stages.evaluate.problem_sets import ProblemSet
@@ -26,3 +28,15 @@ def test_an_answer_without_a_kind_is_no_loss():
         "all": (0.5, 2),
         "short": (0.5, 2),
     }
+
+
+def test_a_loss_is_told_by_task_where_there_are_several():
+    rows = [
+        replace(loss(number), task="radio" if number < 3 else "routing", value=10.0 * number) for number in range(1, 6)
+    ]
+    told = summary(*rows)["domain"]
+    assert {name: (part["loss"], part["items"]) for name, part in told["tasks"].items()} == {
+        "radio": (1.5, 2),
+        "routing": (4, 3),
+    }
+    assert "tasks" not in summary(loss(1), loss(2))["domain"]

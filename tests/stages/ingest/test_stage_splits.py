@@ -133,3 +133,18 @@ def test_shares_stand_beside_those_that_were_asked_for(tmp_path, rows):
         "test": {"asked": 0.1, "examples": 0.1, "groups": 0.1, "deviation": 0.0548},
     }
     assert "shares: 20.0% valid (20.0% asked for), 10.0% test (10.0% asked for)\n" in run.said[-1]
+
+
+def test_a_use_case_with_one_example_is_named_and_a_row_without_one_is_refused(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    words = list(PLURALS)
+    rows = [{"question": f"{word} of the network", "answer": PLURALS[word], "use_case": "routing"} for word in words]
+    rows[0]["use_case"], rows[1]["use_case"] = "satellite", " "
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    run, report = ingest(tmp_path, [{"from": "file", "path": file, "task_by": "use_case"}])
+    assert {example.task for part in examples_of(tmp_path).values() for example in part} == {"routing", "satellite"}
+    assert report["dropped"] == {"no task": 1}
+    assert report["tasks"]["satellite"]["examples"] == 1
+    (named,) = [line for line in report["caveats"] if line.startswith("Task ")]
+    assert "Task satellite has one example, none of which " in named
+    assert named in run.said

@@ -185,4 +185,16 @@ _MEASURES: dict[str, Callable[[Figures], float]] = {
 def _result(measure: str, value: float, one: Figures, problem: Example) -> Result:
     """Return the result of a suite; a measure that is a share is passed or not."""
     outcome = PASSED if measure in (PARSES, RIGHT) and value else one.outcome
-    return Result(measure, problem.id, problem.group, problem.tier, value, 1, 1, outcome, "", domain=problem.domain)
+    return Result(
+        measure,
+        problem.id,
+        problem.group,
+        problem.tier,
+        value,
+        1,
+        1,
+        outcome,
+        "",
+        domain=problem.domain,
+        task=problem.task,
+    )

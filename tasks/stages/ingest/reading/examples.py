@@ -166,6 +166,10 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
             detail = f"the column {options.group!r} is empty"
             return Refusal(source, where, "no group", detail, cleaning.beginning(values))
         group = f"{label(options)}: {cleaning.beginning(columns[options.group])}"
+    task = options.task if options.task_by is None else columns.get(options.task_by)
+    if not isinstance(task, str) or not task.strip():
+        detail = f"the column {options.task_by!r} has no text"
+        return Refusal(source, where, "no task", detail, cleaning.beginning(values))
     weights = loss_weights(values, options.weights) if options.weights else None
     if weights is not None and messages[-1].tool_calls:
         weights = Unfit(REASON, "the last message calls a tool, and weights are of its characters as a text")
@@ -174,7 +178,7 @@ def example_from_row(record: Row, source: str, options: Rows, domain: str) -> Ex
     example = Example(
         id=identify(messages, tools=tools, rejected=judged.rejected, desirable=judged.desirable),
         messages=messages,
-        task=options.task,
+        task=task.strip(),
         domain=domain,
         group=group,
         split="train",

@@ -32,7 +32,7 @@ class PairReader:
     """Reads the plain rows of a source."""
 
     def __init__(self, options: Rows) -> None:
-        special = (options.columns, options.check, options.group, options.weights)
+        special = (options.columns, options.check, options.group, options.weights, options.task_by)
         self._is_plain = all(option is None for option in special) and options.calls == "whole"
         self._known: dict[tuple[str, ...], tuple[str, str, Sequence[str]] | None] = {}
         """Of each set of columns: the two sides, and those that have to be empty; None if no row of these columns is a plain pair."""

@@ -24,8 +24,9 @@ LIKELIHOODS = (ACC, ACC_NORM, PREFERENCE, *UnitTests.beside)
 CHECKS = (*registry.measures(), classification.MACRO_F1, PREFERENCE, *EDITS)
 """The measures of answers that a check grades, that data prefer, or that tell facts."""
 TIERS = ("short", "medium", "long")
+NATS = "nats/token"
 UNITS: dict[str, Callable[[Result], float]] = {
-    "nats/token": lambda result: result.tokens,
+    NATS: lambda result: result.tokens,
     "bits/byte": lambda result: result.size * math.log(2),
 }
 """Unit → the divisor of summed nats."""
@@ -39,7 +40,7 @@ class Row:
 
     measure: str
     part: str
-    """The tier of a pass@1 row, or `all`; the domain of a row of a check that has several; empty for other measures."""
+    """The tier of a pass@1 row, or `all`; the domain or task of a row of a check or a loss that has several; empty for other measures."""
     unit: str
     """`nats/token`, `bits/byte`, `share` for shares of right answers and for scores of 0 to 1, or `score` of a standard benchmark."""
     items: int
@@ -109,7 +110,13 @@ def compare(
         raise ValueError(f"{names[0]} and {names[1]} have no result of anything: run stage evaluate for both.")
     task_measures = {*sides[0], *sides[1]} - LOSSES.keys()
     tasks = {measure: _pair(measure, names, sides) for measure in sorted(task_measures, key=_order)}
-    rows = [_loss_row(measure, unit, pairs, bootstrap) for unit in UNITS for measure, pairs in losses.items() if pairs]
+    rows = [
+        _loss_row(measure, part, unit, some, bootstrap)
+        for unit in UNITS
+        for measure, pairs in losses.items()
+        for part, some in _parts(pairs, ("task",) if unit == NATS else ()).items()
+        if some
+    ]
     rows += [pass_row(PASS, part, pairs, bootstrap) for part, pairs in _by_tier(tasks.get(PASS, []))]
     for measure, pairs in tasks.items():
         if "sampled" in measure:
@@ -147,7 +154,17 @@ def _pair(measure: str, names: tuple[str, str], sides: Sequence[Mapping[str, Map
     return pairs
 
 
-def _loss_row(measure: str, unit: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
+def _parts(pairs: Sequence[Pair], fields: Sequence[str]) -> dict[str, list[Pair]]:
+    """Return all pairs, under an empty name, and then those of each value of these fields of which there are several."""
+    parts = {"": list(pairs)}
+    for name in fields:
+        values = sorted({getattr(result, name) for result, _ in pairs})
+        if len(values) > 1:
+            parts |= {value: [pair for pair in pairs if getattr(pair[0], name) == value] for value in values}
+    return parts
+
+
+def _loss_row(measure: str, part: str, unit: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Row:
     """Return the row of a loss. Where an item's loss is no number, neither is the model's, nor its difference."""
     before, after = ([pair[side].value for pair in pairs] for side in (0, 1))
     weights, groups = [UNITS[unit](result) for result, _ in pairs], [result.group for result, _ in pairs]
@@ -155,7 +172,7 @@ def _loss_row(measure: str, unit: str, pairs: Sequence[Pair], bootstrap: Bootstr
     are_numbers = [all(map(math.isfinite, values)) for values in (before, after)]
     return Row(
         measure,
-        "",
+        part,
         unit,
         len(pairs),
         statistics.ratio(before, weights, groups, bootstrap) if are_numbers[0] else no_number,
@@ -204,11 +221,8 @@ def _bounds_of_change(
 
 
 def _check_rows(measure: str, pairs: Sequence[Pair], bootstrap: Bootstrap) -> Iterator[Row]:
-    """Yield the rows of a check: all items, each domain if there are several, and macro-F1 of labels."""
-    parts = {"": list(pairs)}
-    if len(domains := sorted({result.domain for result, _ in pairs})) > 1:
-        parts |= {domain: [pair for pair in pairs if pair[0].domain == domain] for domain in domains}
-    for part, part_pairs in parts.items():
+    """Yield the rows of a check: all items, each domain and each task if there are several, and macro-F1 of labels."""
+    for part, part_pairs in _parts(pairs, ("domain", "task")).items():
         make = pass_row if all(result.is_binary for result, _ in part_pairs) else _score_row
         yield make(measure, part, part_pairs, bootstrap)
     if measure == classification.ACCURACY:

@@ -13,7 +13,7 @@ from tasks.stages.report.data.availability import (
     sandbox_level,
     untrusted_passes,
 )
-from tasks.stages.report.data.comparison import CHECKS, HUMAN_EVAL, SCORE, Comparison, Row
+from tasks.stages.report.data.comparison import CHECKS, HUMAN_EVAL, NATS, SCORE, Comparison, Row
 from tasks.stages.report.data.loop import Loop, Step
 from tasks.stages.report.data.report_data import ReportData
 from tasks.stages.report.render.legend import legend
@@ -65,7 +65,8 @@ def _table(comparison: Comparison, metrics: Metrics) -> Iterator[str]:
     before, after = comparison.before, comparison.after
     yield _line(("", "items", before, after, f"{_cut(after, 11)} − {_cut(before, 9)}"))
     yield "loss, nats per token"
-    yield from (_line(_cells(row, LABELS[row.measure])) for row in comparison.rows if row.unit == "nats/token")
+    losses = [row for row in comparison.rows if row.unit == NATS]
+    yield from (_line(_cells(row, f"  {row.part}" if row.part else LABELS[row.measure])) for row in losses)
     reason, level = reason_not_run(comparison, metrics), sandbox_level(comparison, metrics)
     if reason or comparison.tasks:
         yield "pass@1, per cent" + (f" (programs run in a sandbox of level {level})" if level else "")

@@ -9,7 +9,7 @@ from tasks.core.statistics import Estimate
 from tasks.core.training import in_words
 from tasks.stages.report import number_format
 from tasks.stages.report.data import answers, availability, first_batch, settings
-from tasks.stages.report.data.comparison import LOSSES, Comparison, Row
+from tasks.stages.report.data.comparison import LOSSES, NATS, Comparison, Row
 from tasks.stages.report.data.forgetting import loss_changes
 from tasks.stages.report.data.loop import AS_READ, ORIGINS, Loop, choose_proposals, count_origins
 from tasks.stages.report.data.report_data import ReportData
@@ -137,7 +137,11 @@ def _verdict_tone(verdict: Verdict) -> str:
 
 
 def _loss_effects(comparison: Comparison, verdict: Verdict, margin: float) -> list[Effect]:
-    return [_effect(LOSSES[row.measure], row, verdict, margin) for row in comparison.rows if row.unit == "nats/token"]
+    return [
+        _effect(LOSSES[row.measure], row, verdict, margin)
+        for row in comparison.rows
+        if row.unit == NATS and not row.part
+    ]
 
 
 def _pass_effects(passes: Sequence[Row], verdict: Verdict, margin: float) -> list[Effect]:

@@ -1,6 +1,7 @@
 """Models are compared on the same items, or not at all."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -126,3 +127,14 @@ def test_losses_under_different_tokenizers_are_refused():
 def test_answers_keep_what_the_models_wrote():
     pairs = compared(results() + answers([True], "a"), results() + answers([False], "b")).tasks
     assert [(before.output, after.output) for before, after in pairs] == [("a", "b")]
+
+
+def test_losses_of_several_tasks_have_a_row_each_below_that_of_all():
+    before, after = (
+        [replace(row, task=("radio", "routing")[place % 2]) for place, row in enumerate(losses("domain", value))]
+        for value in (2.0, 1.5)
+    )
+    rows = [row for row in compared(before, after).rows if row.unit == "nats/token"]
+    assert [row.part for row in rows] == ["", "radio", "routing"]
+    assert [row.items for row in rows] == [8, 4, 4]
+    assert all(row.difference.value == pytest.approx(-0.5) for row in rows)
