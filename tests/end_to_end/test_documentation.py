@@ -64,6 +64,8 @@ NOT_RUN = {
     "ratchet use tools": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py takes profiles into use",
     "ratchet use unittests": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py plans that profile",
     "ratchet compare unittests": TRAINED_ELSEWHERE,
+    "ratchet use telecom-qlora": "it would replace the settings of this workspace; tests/end_to_end/test_profiles.py plans that profile",
+    'pip install -e ".[quantize]" -c constraints.txt': "it changes the environment, which has it",
     "ratchet use tiny": "tests/end_to_end/test_tiny.py runs that profile",
     "ratchet sweep --set methods.lora.rank=8,16,32 --set tune.seed=0..2 --take": TRAINED_ELSEWHERE,
     "ratchet why 3 4 --bisect": "tests/end_to_end/test_night.py bisects versions 1 and 2",

@@ -83,6 +83,15 @@ class StrengthConfig(Config):
     that gives other outputs when it is called in another order gets none, and so does the gate set."""
 
 
+class Rules(Config):
+    """A judge without a model: by these rules the better answer is the one that is more like the reference. It prefers none to the reference."""
+
+    rules: Literal["overlap"]
+    """`overlap`: the mean of two shares, of words and of numbers that an answer and the reference have in common (Dice's coefficient)."""
+    margin: float = Field(0.2, ge=0, lt=1)
+    """Two answers whose likeness differs by no more are equally good."""
+
+
 class SuitesConfig(Config):
     """Suites of tests as answers, of sources with `answer: tests` or `check: unit_tests`: what they notice of mistakes in the function."""
 
@@ -137,9 +146,9 @@ class EvaluateConfig(Config):
     server: Server | None = None
     """A server with OpenAI's completions that writes the answers in place of this machine. It has to hold the measured model under the
     name `model`, in which `{item}` stands for the entry of `models` that is measured (`base`, `r0`). Losses stay on this machine."""
-    judge: Server | None = None
-    """A server with OpenAI's chat completions that judges the answers of sources with `check: judge`. It is sent questions, answers and
-    references."""
+    judge: Server | Rules | None = None
+    """What judges the answers of sources with `check: judge`: a server with OpenAI's chat completions, which is sent questions, answers and
+    references, or rules."""
     tests: SuitesConfig | None = None
     """Measure the suites of tests that the model writes. They run in the sandbox, each as often as it has mutants, and twice more."""
     tools: ToolsConfig | None = Field(None, exclude_if=lambda value: value is None)

@@ -7,6 +7,7 @@ the reference beside that of another question.
 import random
 import re
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from tasks.core.answers import registry
@@ -15,10 +16,12 @@ from tasks.core.answers.judge import AGREEMENT, Judge
 from tasks.core.records import Example, Message, Result
 from tasks.core.text.contamination import prompt_of
 from tasks.core.text.writing import Answer, Decoding, Write
+from tasks.stages.evaluate.config import Rules
 
 DECODING = Decoding(temperature=0.01, top_p=1.0, max_new_tokens=16)
 NO_VERDICT = "no verdict"
 MOST_PLANTED = 20
+WORD, NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+(?:[.,]\d+)*")
 VERDICT = re.compile(r"\W*(A|B|TIE)\b")
 REQUEST = """Two answers to one question follow. {criterion}
 
@@ -43,6 +46,11 @@ class _Pair(NamedTuple):
     key: str
 
     @property
+    def shown(self) -> tuple[str, str]:
+        """Return the two answers in the order in which they are shown."""
+        return (self.judged, self.other) if self.is_first else (self.other, self.judged)
+
+    @property
     def is_first(self) -> bool:
         """Return True if the judged answer is shown as A."""
         return random.Random(self.key).random() < 0.5
@@ -51,7 +59,7 @@ class _Pair(NamedTuple):
         """Return the question to the judge."""
         check, _ = registry.of(self.problem.tests) if self.problem.tests else (None, None)
         assert isinstance(check, Judge)
-        a, b = (self.judged, self.other) if self.is_first else (self.other, self.judged)
+        a, b = self.shown
         text = REQUEST.format(criterion=check.criterion, question=prompt_of(self.problem), a=a, b=b)
         return [Message("user", text)]
 
@@ -64,10 +72,10 @@ class _Pair(NamedTuple):
 
 
 class Judging:
-    """Grades answers by a judge, and keeps the results of the planted pairs."""
+    """Grades answers by a judge, which writes its verdicts or follows rules, and keeps the results of the planted pairs."""
 
-    def __init__(self, write: Write, seed: int) -> None:
-        self._write, self._seed = write, seed
+    def __init__(self, judge: Write | Rules, seed: int) -> None:
+        self._judge, self._seed = judge, seed
         self.planted: list[Result] = []
 
     def grade(self, problems: Sequence[Example], answers: Sequence[str]) -> list[Grade]:
@@ -82,7 +90,7 @@ class Judging:
         planted = _planted(problems, self._seed)
         pairs = [*real, *planted]
         random.Random(self._seed).shuffle(pairs)
-        replies = list(self._write([pair.request() for pair in pairs], [pair.key for pair in pairs]))
+        replies = self._replies(pairs)
         preferences = {pair.key: pair.preference(reply) for pair, reply in zip(pairs, replies, strict=True)}
         if not any(preference is not None for preference in preferences.values()):
             first = "; ".join(repr(reply.refused or reply.text[:60]) for reply in replies[:3])
@@ -91,6 +99,29 @@ class Judging:
             )
         self.planted = [_agreement(pair, preferences[pair.key]) for pair in planted]
         return [_grade(preferences[pair.key]) for pair in real]
+
+    def _replies(self, pairs: Sequence[_Pair]) -> list[Answer]:
+        if isinstance(self._judge, Rules):
+            return [Answer(_by_overlap(pair, self._judge.margin)) for pair in pairs]
+        return list(self._judge([pair.request() for pair in pairs], [pair.key for pair in pairs]))
+
+
+def _by_overlap(pair: _Pair, margin: float) -> str:
+    """Return the place of the answer that has more in common with the reference, or TIE."""
+    first, second = (likeness(text, _reference(pair.problem)) for text in pair.shown)
+    if abs(first - second) <= margin:
+        return "TIE"
+    return "A" if first > second else "B"
+
+
+def likeness(answer: str, reference: str) -> float:
+    """Return the mean of the shares of words and of numbers that two texts have in common; of words alone where the reference has no number."""
+    shares = []
+    for pattern in (WORD, NUMBER):
+        ours, theirs = (set(pattern.findall(text.casefold())) for text in (answer, reference))
+        if theirs:
+            shares.append(2 * len(ours & theirs) / (len(ours) + len(theirs)))
+    return fmean(shares) if shares else float(answer.strip() == reference.strip())
 
 
 def _grade(preference: float | None) -> Grade:

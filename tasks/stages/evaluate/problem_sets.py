@@ -97,7 +97,7 @@ def _checked_sets(usable: Sequence[Example], config: EvaluateConfig) -> Iterator
 def _unset(kind: str, config: EvaluateConfig) -> str:
     """Return the setting that a kind of check needs and does not have, in words."""
     if kind == "judge" and config.judge is None:
-        return "evaluate.judge names no server"
+        return "evaluate.judge is not set"
     return "evaluate.tests is not set" if kind == unit_tests.NAME and config.tests is None else ""
 
 

@@ -35,7 +35,7 @@ from tasks.stages.evaluate import (
     summarise,
     wrong_items,
 )
-from tasks.stages.evaluate.config import EvaluateConfig, StageConfig
+from tasks.stages.evaluate.config import EvaluateConfig, Rules, StageConfig
 from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.measured_model import MeasuredModel
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
@@ -217,8 +217,9 @@ def _solve(problem_set: ProblemSet, evaluated: MeasuredModel, config: EvaluateCo
         return evaluated.respond([problem.prompt for problem in problems], config, run, sampling, tasks, tools)
 
     if isinstance(problem_set.check, Judge):
-        assert config.judge is not None, "without a server the set is not run"
-        judging = Judging(writer.of_server(config.judge, DECODING, run), config.seed)
+        assert config.judge is not None, "without a judge the set is not run"
+        judge = config.judge
+        judging = Judging(judge if isinstance(judge, Rules) else writer.of_server(judge, DECODING, run), config.seed)
         return solve(problem_set, config, write, judging.grade) + judging.planted
     if isinstance(problem_set.check, UnitTests):
         assert config.tests is not None, "without settings the set is not run"

@@ -9,8 +9,8 @@ from tasks.core.answers.base import Row
 from tasks.core.records import Example
 from tasks.core.text.writing import Answer, Server
 from tasks.engine.inference import writer
-from tasks.stages.evaluate.config import EvaluateConfig
-from tasks.stages.evaluate.judging import DECODING, Judging
+from tasks.stages.evaluate.config import EvaluateConfig, Rules
+from tasks.stages.evaluate.judging import DECODING, Judging, likeness
 from tasks.stages.evaluate.problem_sets import problem_sets
 from tests import chat_server
 from tests import tiny as small
@@ -86,6 +86,27 @@ def test_without_a_server_the_answers_are_not_judged_and_the_reason_is_told(tiny
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     (problem_set,) = problem_sets(PROBLEMS, tokenizer, EvaluateConfig())
-    assert problem_set.reason_not_run(None) == "evaluate.judge names no server"
+    assert problem_set.reason_not_run(None) == "evaluate.judge is not set"
     named = EvaluateConfig.model_validate({"judge": {"url": "http://127.0.0.1:1/v1", "model": "m"}})
     assert problem_sets(PROBLEMS, tokenizer, named)[0].reason_not_run(None) is None
+
+
+def test_rules_tell_right_answers_from_wrong_ones_in_either_place_and_prefer_none_to_the_reference():
+    answers = [f"It is {n}, surely." if n < 4 else f"It is {n + 1}, surely." if n < 8 else "no idea" for n in range(12)]
+    judging = Judging(Rules(rules="overlap"), 0)
+    grades = judging.grade(PROBLEMS, answers)
+    assert [grade.score for grade in grades] == [0.5] * 4 + [0] * 8
+    assert {row.outcome for row in judging.planted} == {"passed"}, "the planted pairs are all told"
+    blind = Judging(Rules(rules="overlap", margin=0.9), 0)
+    blind.grade(PROBLEMS, answers)
+    assert {row.outcome for row in blind.planted} == {"disagrees"}, (
+        "rules that tell nothing apart are told by their agreement"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [("the link is down", "the link is down", 1), ("62 hosts", "62 hosts", 1), ("64 hosts", "62 hosts", 0.5), ("", "no", 0), ("7", "8", 0)],
+)  # fmt: skip
+def test_likeness_counts_words_and_numbers_alike(answer, reference, expected):
+    assert likeness(answer, reference) == expected
