@@ -11,6 +11,7 @@ from tasks.io import sandbox
 from tasks.stages.ingest.config import Folder
 from tasks.stages.ingest.mining.suites import as_suites, suite_of
 from tests import tiny as small
+from tests.stages.ingest.running import examples_of, ingest
 
 RUN = partial(sandbox.run, trusted=True)
 
@@ -68,3 +69,19 @@ def test_what_is_no_suite_of_the_function_is_refused_by_name(code, examples, rea
 def test_a_folder_of_functions_without_tests_has_no_answers():
     with pytest.raises(ValueError, match="`functions` must be `doctests` or `tested`"):
         Folder.model_validate({"from": "folder", "path": "x", "functions": "documented", "answer": "tests"})
+
+
+def test_the_stage_asks_for_the_tests_of_the_functions_of_a_folder(tmp_path):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    for number in range(2, 8):  # one that returns its argument would be refused
+        name = f"scaled_by_{number}"
+        text = f'def {name}(x):\n    """Scale.\n\n    >>> {name}({number + 2})\n    {number * (number + 2)}\n    """\n    return {number} * x\n'
+        (folder / f"part_{number}.py").write_text(text)
+    _, report = ingest(tmp_path, [{"from": "folder", "path": folder, "answer": "tests", "license": "MIT"}])
+    kept = [example for part in examples_of(tmp_path).values() for example in part]
+    assert len(kept) == 6
+    assert {example.task for example in kept} == {"tests"}
+    assert {example.tests.kind for example in kept} == {"check"}
+    assert all(f"assert {registry.of(example.tests)[1]['entry']}(" in example.response for example in kept)
+    assert report["tasks"]["tests"]["examples"] == 6
