@@ -30,15 +30,16 @@ def route(asked: Asked, bank: Specialists, config: DualtuneConfig) -> Sequence[s
         )
     tasks = list(asked.tasks)
     places = [place for place, task in enumerate(tasks) if task != SELECT]
-    texts = asked.write(
-        SELECT,
-        places,
-        samples=config.votes,
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-    )
-    for place, drawn in zip(places, texts, strict=True):
-        tasks[place] = elected(drawn, bank.names)
+    if places:
+        drawn = asked.write(
+            SELECT,
+            places,
+            samples=config.votes,
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+        )
+        for place, texts in zip(places, drawn, strict=True):
+            tasks[place] = elected(texts, bank.names)
     return [task if task in bank.names else None for task in tasks]
 
 
