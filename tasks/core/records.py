@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring
-from typing import Any, Literal
+from typing import Literal
 
 Split = Literal["train", "valid", "test", "gate"]
 """`valid` steers a training, `test` is reported, `gate` decides promotions. No example is in two of them."""
@@ -24,12 +24,6 @@ class ToolCall:
     arguments: str
     """A JSON object."""
     id: str | None = None
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Return the arguments by name."""
-        values: dict[str, Any] = json.loads(self.arguments)
-        return values
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Check `judge`: another model says which is the better answer, the model's or the reference.
 
-`evaluate.judge` of params.yaml names the server. The stage asks it (`tasks/stages/evaluate/judging.py`); the order of the two answers is
+`evaluate.judge` of params.yaml names the server. The stage asks it (`tasks/stages/evaluate/checks/judging.py`); the order of the two answers is
 drawn by the seed, and pairs with a known verdict are put among the others.
 """
 

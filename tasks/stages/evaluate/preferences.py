@@ -13,8 +13,8 @@ from tasks.core.sequences import Encoded
 from tasks.core.stage import Run
 from tasks.engine import encode
 from tasks.stages.evaluate import subsample
+from tasks.stages.evaluate.checks.likelihood import Losses, likeliest
 from tasks.stages.evaluate.config import EvaluateConfig
-from tasks.stages.evaluate.likelihood import Losses, likeliest
 
 
 @dataclass(frozen=True)

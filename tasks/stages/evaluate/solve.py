@@ -10,8 +10,8 @@ from tasks.core.records import Example, Result, Tests
 from tasks.core.text.programs import program
 from tasks.engine.inference.generation import Response, Sampling
 from tasks.io.sandbox import Case, Verdict
+from tasks.stages.evaluate.checks.judging import NO_VERDICT
 from tasks.stages.evaluate.config import EvaluateConfig
-from tasks.stages.evaluate.judging import NO_VERDICT
 from tasks.stages.evaluate.problem_sets import ProblemSet
 
 TRUNCATED = "truncated"

@@ -25,9 +25,7 @@ from tasks.engine.inference.generation import Response, Sampling
 from tasks.io import provenance, review_decisions, sandbox, tables, verifiers
 from tasks.io.weights import checkpoints
 from tasks.stages.evaluate import (
-    calls,
     facts,
-    likelihood,
     measured_model,
     preferences,
     standard_benchmarks,
@@ -35,8 +33,9 @@ from tasks.stages.evaluate import (
     summarise,
     wrong_items,
 )
+from tasks.stages.evaluate.checks import calls, likelihood
+from tasks.stages.evaluate.checks.judging import DECODING, Judging
 from tasks.stages.evaluate.config import EvaluateConfig, Rules, StageConfig
-from tasks.stages.evaluate.judging import DECODING, Judging
 from tasks.stages.evaluate.measured_model import MeasuredModel
 from tasks.stages.evaluate.problem_sets import ProblemSet, problem_sets
 from tasks.stages.evaluate.solve import graded, solve

@@ -12,7 +12,7 @@ from tasks.core.answers.base import Row
 from tasks.core.answers.tool_call import NAME, RESULT, VALID
 from tasks.core.records import Result
 from tasks.io import provenance, sandbox
-from tasks.stages.evaluate import calls
+from tasks.stages.evaluate.checks import calls
 from tasks.stages.evaluate.config import ToolsConfig
 from tests import tiny as small
 

@@ -9,8 +9,8 @@ from tasks.core.answers.base import Row
 from tasks.core.records import Example
 from tasks.core.text.writing import Answer, Server
 from tasks.engine.inference import writer
+from tasks.stages.evaluate.checks.judging import DECODING, Judging, likeness
 from tasks.stages.evaluate.config import EvaluateConfig, Rules
-from tasks.stages.evaluate.judging import DECODING, Judging, likeness
 from tasks.stages.evaluate.problem_sets import problem_sets
 from tests import chat_server
 from tests import tiny as small

@@ -10,7 +10,7 @@ from tasks.core.answers import registry
 from tasks.core.answers.base import Row
 from tasks.core.records import Message
 from tasks.engine.inference import generation, scoring
-from tasks.stages.evaluate import likelihood
+from tasks.stages.evaluate.checks import likelihood
 from tests import tiny as small
 from tests.stages.evaluate.lm_eval_numbers import MAX_NEW_TOKENS, NUMBERS
 

@@ -5,6 +5,7 @@ tool (task `call:TOOL`) or an answer (task `answer`). Both have the same prompt,
 both adapters, whichever reads it first.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,7 +57,7 @@ def _misfit(turn: Message, known: Mapping[str, Mapping[str, Any]]) -> Unfit | No
     if len(calls) > 1:
         names = ", ".join(call.name for call in calls)
         return Unfit("several calls at once", f"it calls {names}, and a choice is of one tool")
-    return schemas.broken_call(calls[0].name, calls[0].values, known) if calls else None
+    return schemas.broken_call(calls[0].name, json.loads(calls[0].arguments), known) if calls else None
 
 
 def _of_turn(whole: Example, place: int) -> list[View]:

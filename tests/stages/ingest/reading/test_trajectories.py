@@ -51,7 +51,7 @@ def test_each_turn_is_a_choice_and_what_is_written_then():
     made = read(trajectory())
     assert [view.task for view in made] == ["select", "call:half", "select", "call:half_up", "select", "answer"]
     assert [view.response for view in made[::2]] == [written("half"), written("half_up"), written(None)]
-    assert [view.messages[-1].tool_calls[0].values for view in made[1:4:2]] == [{"n": 8}, {"n": 4}]
+    assert [json.loads(view.messages[-1].tool_calls[0].arguments) for view in made[1:4:2]] == [{"n": 8}, {"n": 4}]
     for choice, answer in zip(made[::2], made[1::2], strict=True):
         assert choice.prompt == answer.prompt, "one prompt serves both adapters"
         assert choice.tools == answer.tools
