@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.answers import registry
 from tasks.core.answers.base import Row
-from tasks.stages.evaluate.judging import likeness
+from tasks.stages.evaluate.checks.judging import likeness
 
 ROOT = Path(__file__).resolve().parents[1]
 
