@@ -17,7 +17,7 @@ PARSES, RIGHT, LINES, BRANCHES, OWN = (
     f"{NAME} branches{SCORED}",
     f"{NAME} own{SCORED}",
 )
-"""What is measured beside the share of mistakes that are noticed: whether a suite parses, whether it is right about the right program, the
+"""The measures beside the share of mistakes that are noticed: whether a suite parses, whether it is right about the right program, the
 shares of lines and of branches that it reaches, and the share of mistakes that the data's own suites notice."""
 
 

@@ -39,7 +39,7 @@ PARTS = "({name}, *(getattr({name}, part, None) for part in ('__code__', '__defa
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of one suite."""
+    """The measurements of one suite."""
 
     outcome: str
     lines: float = 0.0
@@ -68,7 +68,7 @@ class _Job:
 
 
 class _Reached(NamedTuple):
-    """What a suite reaches of a program with marks."""
+    """The parts of a program with marks that a suite reaches."""
 
     problem: str
     """The outcome if nothing is known: its process ended, or the function is not what it was."""

@@ -93,13 +93,13 @@ class _Marking(ast.NodeTransformer):
         return -self._conditions
 
     def _with_marks(self, body: list[ast.stmt], lines: list[int], may_document: bool) -> list[ast.stmt]:
-        found: list[ast.stmt] = []
+        marked_body: list[ast.stmt] = []
         for place, (statement, line) in enumerate(zip(body, lines, strict=True)):
             if not (may_document and place == 0 and _is_docstring(statement)):
                 self.lines.add(line)
-                found.append(_statement(line))
-            found.append(statement)
-        return found
+                marked_body.append(_statement(line))
+            marked_body.append(statement)
+        return marked_body
 
 
 def _bodies(node: ast.AST) -> list[tuple[str, list[ast.stmt]]]:
